@@ -1,0 +1,403 @@
+"""The seam between aiotask and whatever keeps its jobs: one Protocol of few verbs over batches.
+
+Each verb is a whole state move: it happens completely or not at all, and says per job what became
+of it. ``tests/test_broker.py`` runs every verb on every implementation.
+
+A broker object belongs to one event loop. Every verb raises ``ConnectionLost`` when the broker
+cannot be reached, and ``BrokerError`` when it refuses; ``push`` alone may raise ``QueueFull``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from enum import IntEnum, StrEnum
+from typing import Protocol
+
+import msgspec
+
+from .job import Status
+
+__all__ = [
+    "BATCH_BYTES",
+    "BATCH_JOBS",
+    "Broker",
+    "Cancelled",
+    "Claim",
+    "DeadLetter",
+    "Delivery",
+    "Finish",
+    "HistoryRow",
+    "Inspector",
+    "JobInfo",
+    "Look",
+    "Meta",
+    "Notice",
+    "Push",
+    "QueueInfo",
+    "Recovered",
+    "Requeue",
+    "ServerFacts",
+    "Settled",
+    "Standing",
+    "WorkerInfo",
+    "lane_of",
+]
+
+#: What one call to the broker holds at most: larger ones make bystanders wait.
+BATCH_JOBS = 250
+BATCH_BYTES = 256 * 1024
+
+
+class Meta(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The counters of a job that change while it lives; they travel beside the sealed envelope."""
+
+    #: Number of the run that comes next (1 is the first).
+    attempt: int = 1
+    #: Processes that died while they ran this job.
+    deaths: int = 0
+    #: How the last of them died.
+    reason: str = ""
+
+
+class Push(msgspec.Struct, frozen=True, gc=False):
+    """One job on its way to the broker."""
+
+    id: str
+    queue: str
+    priority: int
+    #: The sealed envelope.
+    sealed: bytes
+    #: Seconds from now, by the broker's clock.
+    delay: float = 0.0
+    #: Unix seconds; wins over ``delay``.
+    eta: float | None = None
+    #: The id was chosen by the user: a job that is known by it already is the same job.
+    custom: bool = False
+
+
+class Delivery(msgspec.Struct, frozen=True, gc=False):
+    """A job lent to one worker incarnation. ``(lane, entry)`` is the proof of it: whoever takes the
+    job over gives it another entry, so an old holder's proof is worth nothing."""
+
+    lane: str
+    entry: str
+    id: str
+    sealed: bytes
+    meta: Meta
+
+    @property
+    def alone(self) -> bool:
+        """It is a suspect: some process died with it, so it runs with no other job beside it."""
+        return self.lane.endswith(":s")
+
+
+class Standing(StrEnum):
+    """How the broker sees an incarnation."""
+
+    LIVE = "live"
+    #: It was declared dead: its jobs went to others and it has to go.
+    DEAD = "dead"
+    #: The broker lost its memory of all incarnations (an emptied server): register anew.
+    FORGOTTEN = "forgotten"
+
+
+class Claim(msgspec.Struct, frozen=True, gc=False):
+    """What a claim brought. ``suspects`` asks this worker to become idle and claim ``alone``."""
+
+    deliveries: list[Delivery]
+    standing: Standing = Standing.LIVE
+    suspects: bool = False
+
+
+class Finish(msgspec.Struct, frozen=True, gc=False):
+    """A delivery whose job has ended: remove it, store and tell the outcome, all or nothing."""
+
+    delivery: Delivery
+    outcome: bytes
+    status: Status
+    #: Seconds that the outcome is kept; 0: not stored.
+    result_ttl: float
+    #: Address to tell; empty: none.
+    reply: str = ""
+    #: Keep job and outcome as a dead letter too.
+    dead: bool = False
+
+
+class Requeue(msgspec.Struct, frozen=True, gc=False):
+    """A delivery whose job goes on: back to its queue, now or later.
+
+    ``need`` names what a worker must have to run it (``task:NAME``, ``python:3.11``): the job is
+    parked for the first worker that offers this.
+    """
+
+    delivery: Delivery
+    queue: str
+    meta: Meta
+    delay: float = 0.0
+    need: str = ""
+    reply: str = ""
+
+
+class Settled(IntEnum):
+    """What the broker did with one finish or requeue."""
+
+    NOT_YOURS = 0
+    DONE = 1
+    #: A repeat of what this worker had already settled.
+    BEFORE = 2
+
+
+class Recovered(msgspec.Struct, frozen=True, gc=False):
+    """What a recovery did: jobs given back, and the deliveries it was told to hold."""
+
+    moved: int = 0
+    held: list[Delivery] = []
+    more: bool = False
+
+
+class Look(msgspec.Struct, frozen=True, gc=False):
+    """What is known of one id: a stored outcome, or where the unfinished job stands, or nothing."""
+
+    status: Status | None = None
+    #: The sealed outcome.
+    outcome: bytes | None = None
+    #: What a parked job waits for.
+    need: str = ""
+
+
+class Notice(msgspec.Struct, frozen=True, gc=False):
+    """One message on the results channel. Without an outcome it means: look (it was large, or the job was parked)."""
+
+    id: str
+    outcome: bytes | None = None
+
+
+class Cancelled(StrEnum):
+    """What a cancel did."""
+
+    #: The job had not started; it never will.
+    DONE = "cancelled"
+    #: A worker has it; it is told, and it will not run again.
+    ASKED = "asked"
+    FINISHED = "finished"
+    UNKNOWN = "unknown"
+
+
+class HistoryRow(msgspec.Struct, frozen=True, gc=False):
+    """One finished job as the recorder gets it: sealed envelope, sealed outcome."""
+
+    entry: str
+    job: bytes
+    outcome: bytes
+    meta: Meta
+
+
+class Broker(Protocol):
+    """Where jobs wait and outcomes land."""
+
+    @property
+    def url(self) -> str:
+        """The address, without its password."""
+        ...
+
+    async def open(self) -> None:
+        """Connect once and check what is there. ConnectionLost, or BrokerError naming the fix."""
+        ...
+
+    async def close(self) -> None: ...
+
+    # ---- sending
+
+    async def push(self, client: str, sequence: int, batch: Sequence[Push]) -> None:
+        """Accept a batch of at most BATCH_JOBS, all or nothing.
+
+        ``sequence`` counts the batches of one client from 1: a batch that is sent again after an
+        ambiguous failure is accepted once.
+        """
+        ...
+
+    async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
+        """What is known of each id. With an address, its listener is told when an unfinished one ends."""
+        ...
+
+    async def listen(self, address: str, heard: Callable[[list[Notice]], None], ready: Callable[[], None]) -> None:
+        """Pass on what comes for an address until cancelled; ``ready`` is called after every (re)subscription,
+        since whatever was said before that is lost. Connects again by itself."""
+        ...
+
+    async def cancel(self, id: str, outcome: bytes, result_ttl: float) -> Cancelled:
+        """End a job that has not started with this sealed outcome; leave a mark for one that has."""
+        ...
+
+    # ---- working
+
+    async def enlist(self, incarnation: str, host: str, facts: bytes) -> None:
+        """Make an incarnation live (an id is live once in its life). ``facts`` is msgpack for people to read."""
+        ...
+
+    async def claim(
+        self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
+    ) -> Claim:
+        """Up to ``limit`` deliveries, now: returned ones first, then by priority. ``alone`` asks for one suspect
+        and nothing else."""
+        ...
+
+    async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
+        """Sleep until a job is there, or ``timeout`` seconds; brings few deliveries, often one."""
+        ...
+
+    async def wake(self) -> None:
+        """End the ``wait`` of this object, if one is under way."""
+        ...
+
+    async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
+        """Every delivery the broker believes this incarnation to hold; for after a broken connection."""
+        ...
+
+    async def finish(
+        self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
+    ) -> tuple[list[Settled], Standing]:
+        """Jobs that ended. ``repeat``: some of it may have been settled by a call whose answer got lost."""
+        ...
+
+    async def requeue(
+        self, incarnation: str, batch: Sequence[Requeue], *, repeat: bool = False
+    ) -> tuple[list[Settled], Standing]:
+        """Jobs that go on: retry (later), release (now, as if it had not been claimed), park."""
+        ...
+
+    async def reject(self, incarnation: str, batch: Sequence[tuple[Delivery, str]]) -> None:
+        """Set aside what is no job of ours (forged, damaged), each with the reason."""
+        ...
+
+    async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bool]:
+        """Which of these running jobs somebody has asked to cancel."""
+        ...
+
+    # ---- keeping
+
+    async def renew(self, host: str, beat: int) -> Standing:
+        """Raise the host's lease counter."""
+        ...
+
+    async def leases(self) -> dict[str, int]:
+        """The lease counter of every host."""
+        ...
+
+    async def bury(self, host: str, beat: int | None = None) -> bool:
+        """Declare a host and its incarnations dead, if its counter still stands at ``beat``; None: in any case."""
+        ...
+
+    async def recover(
+        self, dead: str = "", *, blame: Collection[str] = (), reason: str = "", hold: Collection[str] = ()
+    ) -> Recovered:
+        """Give back what dead incarnations hold, a bounded number a call (``more``: call again).
+
+        Without ``dead`` it is a scan over whatever is not live. ``dead`` is made not live first; jobs in
+        ``blame`` were running as it died (a death is counted, they become suspects); those in ``hold`` stay,
+        and come back as deliveries for the caller to finish.
+        """
+        ...
+
+    async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
+        """Put due jobs into their queues. How many, and seconds until the next one is due (None: there is none)."""
+        ...
+
+    async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
+        """Finished jobs to record, oldest first; those of a recorder that went away come again."""
+        ...
+
+    async def trim_history(self, entries: Sequence[str]) -> None:
+        """These rows are safe; forget them."""
+        ...
+
+
+# ---- the read side
+
+
+class QueueInfo(msgspec.Struct, frozen=True, gc=False):
+    """Counts of one queue. ``pending`` wait, ``running`` are claimed."""
+
+    name: str
+    pending: int = 0
+    running: int = 0
+    scheduled: int = 0
+    parked: int = 0
+    dead: int = 0
+    consumers: int = 0
+
+
+class JobInfo(msgspec.Struct, frozen=True, gc=False):
+    """One job on the server. ``sealed`` and ``outcome`` are what travelled."""
+
+    id: str
+    status: Status
+    place: str = ""
+    meta: Meta = Meta()
+    due_at: float | None = None
+    worker: str = ""
+    sealed: bytes | None = None
+    outcome: bytes | None = None
+
+
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """A job that was given up: envelope, outcome, when (Unix seconds)."""
+
+    id: str
+    at: float
+    job: bytes
+    outcome: bytes
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, gc=False):
+    """One live incarnation and the facts it registered with."""
+
+    incarnation: str
+    host: str
+    facts: dict[str, object]
+
+
+class ServerFacts(msgspec.Struct, frozen=True, gc=False):
+    """What doctor and the banner say about the broker."""
+
+    kind: str
+    version: str
+    #: ``memory``, ``appendonly everysec``, …
+    durability: str
+    maxmemory: int = 0
+    maxmemory_policy: str = "noeviction"
+    used_memory: int = 0
+    #: Unix seconds of the broker's clock.
+    time: float = 0.0
+    #: Something the operator should know, as sentences.
+    warnings: list[str] = []
+
+
+class Inspector(Protocol):
+    """The read side for CLI and dashboard. It never loads a body."""
+
+    async def facts(self) -> ServerFacts: ...
+    async def queues(self) -> list[QueueInfo]: ...
+    async def workers(self) -> list[WorkerInfo]: ...
+
+    async def jobs(
+        self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
+    ) -> list[JobInfo]:
+        """Unfinished jobs, oldest first within a status."""
+        ...
+
+    async def job(self, id: str) -> JobInfo | None: ...
+    async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]: ...
+
+    async def rejected(self) -> int:
+        """How many messages were set aside because they were no jobs of ours."""
+        ...
+
+    async def unrecorded(self) -> int:
+        """Finished jobs that wait for a recorder."""
+        ...
+
+
+def lane_of(queue: str, priority: int) -> str:
+    """The lane in which a fresh job of this priority waits."""
+    return f"q:{queue}:{priority}"

@@ -1,0 +1,59 @@
+"""Brokers: one module per technology, chosen by the URL's scheme."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..broker import Broker, Inspector
+
+__all__ = ["connect", "inspect", "namespaces"]
+
+_REDIS = ("redis", "rediss", "unix", "valkey", "valkeys")
+_SCHEMES = (*_REDIS, "memory")
+
+
+def _scheme(url: str) -> str:
+    scheme = url.partition("://")[0]
+    if scheme not in _SCHEMES or "://" not in url:
+        raise ConfigError(
+            f'"{url}" is no broker URL. Use redis://host:6379/0, rediss://…, unix:///path/to/sock or memory://.'
+        )
+    return scheme
+
+
+def connect(url: str, app: str) -> Broker:
+    """The broker at a URL, for one app and the running event loop; nothing is sent yet."""
+    if _scheme(url) == "memory":
+        from .memory import MemoryBroker
+
+        return MemoryBroker(url, app)
+    from .redis.broker import RedisBroker
+
+    return RedisBroker(url, app)
+
+
+def inspect(broker: Broker) -> Inspector:
+    """The read side of a broker."""
+    from .memory import MemoryBroker
+
+    if isinstance(broker, MemoryBroker):
+        return broker
+    from .redis.broker import RedisBroker
+    from .redis.inspector import RedisInspector
+
+    assert isinstance(broker, RedisBroker)
+    return RedisInspector(broker)
+
+
+async def namespaces(url: str) -> list[str]:
+    """Names of the apps that have something at this address."""
+    if _scheme(url) == "memory":
+        from .memory import MemoryBroker
+
+        return MemoryBroker.namespaces(url)
+    from .redis.inspector import namespaces
+
+    return await namespaces(url)

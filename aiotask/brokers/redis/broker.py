@@ -1,0 +1,385 @@
+"""The broker on Redis 6.2+ or Valkey: streams, consumer groups and one script per verb."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import struct
+from collections.abc import Callable, Collection, Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from ...broker import (
+    BATCH_BYTES,
+    BATCH_JOBS,
+    Cancelled,
+    Claim,
+    Delivery,
+    Finish,
+    HistoryRow,
+    Look,
+    Meta,
+    Notice,
+    Push,
+    Recovered,
+    Requeue,
+    Settled,
+    Standing,
+    lane_of,
+)
+from ...errors import BrokerError, ConnectionLost
+from ...job import Status
+from .keys import GROUP, RECORDERS, lanes, prefix
+from .wire import Backoff, Script, Wire, hide_password
+
+__all__ = ["RedisBroker"]
+
+_STANDINGS = {1: Standing.LIVE, 0: Standing.DEAD, -1: Standing.FORGOTTEN}
+_FRESH = Meta()
+_FRESH_LIST = [Settled.NOT_YOURS, Settled.DONE, Settled.BEFORE]
+_decode_meta = msgspec.msgpack.Decoder(Meta).decode
+_encode_meta = msgspec.msgpack.Encoder().encode
+#: Seconds for which a reader of pub/sub may hear nothing before it proves that the connection lives.
+_PING_EVERY = 10.0
+
+script = cache(Script)
+
+
+class RedisBroker:
+    """One app on one server, for one event loop.
+
+    Three connections, each opened at first use: commands, the blocking read of a worker, and the
+    subscription of a client.
+    """
+
+    def __init__(self, url: str, app: str) -> None:
+        self.server = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
+        self.prefix = prefix(app)
+        self.app = app
+        self.wire = Wire(self.server)
+        self._waiting = Wire(self.server)
+        self._waiting_id: int | None = None
+        self._epochs: dict[str, bytes] = {}
+        self._renewed: set[str] = set()
+
+    @property
+    def url(self) -> str:
+        return hide_password(self.server)
+
+    async def open(self) -> None:
+        facts = await self.wire.call("INFO", "server")
+        if not isinstance(facts, bytes) or b"redis_version:" not in facts:
+            raise BrokerError(f'What answers at "{self.url}" is no Redis or Valkey server. Check host and port.')
+        version = tuple(int(part) for part in facts.partition(b"redis_version:")[2].split(b"\r")[0].split(b".")[:2])
+        if version < (6, 2):
+            raise BrokerError(
+                f'The server at "{self.url}" is version {version[0]}.{version[1]}; aiotask needs Redis 6.2 or Valkey.'
+            )
+
+    async def close(self) -> None:
+        await self.wire.close()
+        await self._waiting.close()
+
+    async def _run(self, name: str, *args: Any) -> Any:
+        return await self.wire.run(script(name), self.prefix, *args)
+
+    # ---- sending
+
+    async def push(self, client: str, sequence: int, batch: Sequence[Push]) -> None:
+        args: list[Any] = [client, sequence]
+        for job in batch:
+            args += (
+                job.id,
+                lane_of(job.queue, job.priority),
+                job.sealed,
+                job.delay,
+                "" if job.eta is None else job.eta,
+                "1" if job.custom else "",
+            )
+        await self._run("push", *args)
+
+    async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
+        looks: list[Look] = []
+        for start in range(0, len(ids), BATCH_JOBS):
+            reply = await self._run("look", address, *ids[start : start + BATCH_JOBS])
+            for status, extra in zip(reply[::2], reply[1::2], strict=True):
+                if status == b"DONE":
+                    looks.append(Look(outcome=extra))
+                elif status:
+                    looks.append(Look(status=Status(status.decode()), need=extra.decode()))
+                else:
+                    looks.append(Look())
+        return looks
+
+    async def listen(self, address: str, heard: Callable[[list[Notice]], None], ready: Callable[[], None]) -> None:
+        wire = Wire(self.server)
+        backoff = Backoff()
+        try:
+            while True:
+                try:
+                    await wire.call("SUBSCRIBE", f"{self.prefix}to:{address}")
+                    backoff.reset()
+                    ready()
+                    while True:
+                        message = await self._next_message(wire)
+                        if message[0] == b"message":
+                            heard(_frames(message[2]))
+                except BrokerError:
+                    await backoff.sleep()
+        finally:
+            await wire.close()
+
+    async def _next_message(self, wire: Wire) -> Any:
+        """A message, or ConnectionLost when not even a ping comes back."""
+        read = asyncio.ensure_future(wire.read())
+        try:
+            done, _ = await asyncio.wait((read,), timeout=_PING_EVERY)
+            if not done:
+                await wire.send("PING")
+                done, _ = await asyncio.wait((read,), timeout=_PING_EVERY)
+                if not done:
+                    raise ConnectionLost(f'The subscription at "{self.url}" went silent.')
+            return read.result()
+        finally:
+            if not read.done():
+                read.cancel()
+                await asyncio.wait((read,))
+
+    async def cancel(self, id: str, outcome: bytes, result_ttl: float) -> Cancelled:
+        reply = await self._run("cancel", id, outcome, _milliseconds(result_ttl))
+        return Cancelled(reply.decode())
+
+    # ---- working
+
+    async def enlist(self, incarnation: str, host: str, facts: bytes) -> None:
+        if incarnation in self._epochs or incarnation.rpartition(".")[0] != host:
+            raise BrokerError(f'"{incarnation}" cannot be enlisted on "{host}": an incarnation is live once in its life.')
+        self._epochs[incarnation] = await self._run("enlist", incarnation, facts, secrets.token_hex(8))
+
+    def _epoch(self, incarnation: str) -> bytes:
+        return self._epochs.get(incarnation, b"?")
+
+    def _lanes(self, queues: Sequence[str], needs: Collection[str]) -> list[str]:
+        every = lanes(list(queues))
+        return every[: len(queues)] + [f"parked:{need}" for need in needs] + every[len(queues) :]
+
+    async def claim(
+        self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
+    ) -> Claim:
+        reply = await self._run(
+            "claim",
+            incarnation,
+            self._epoch(incarnation),
+            min(limit, BATCH_JOBS),
+            BATCH_BYTES,
+            "1" if alone else "",
+            len(queues),
+            *queues,
+            *([] if alone else self._lanes(queues, needs)),
+        )
+        return Claim(_deliveries(reply, 2), _STANDINGS[reply[0]], bool(reply[1]))
+
+    async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
+        keys = [self.prefix + lane for lane in self._lanes(queues, needs)]
+        if not self._waiting.connected:
+            self._waiting_id = await self._waiting.call("CLIENT", "ID")
+        try:
+            reply = await self._waiting.call(
+                *("XREADGROUP", "GROUP", GROUP, incarnation, "COUNT", 1, "BLOCK", max(1, round(timeout * 1000))),
+                *("STREAMS", *keys, *([">"] * len(keys))),
+                timeout=timeout + 5.0,
+            )
+        except ConnectionLost as error:
+            if "UNBLOCKED" in str(error):
+                return Claim([])
+            raise
+        except BrokerError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            # Lanes that nobody has read yet, or that were destroyed: a claim makes them.
+            await self._ensure_groups(keys)
+            return Claim([])
+        deliveries = []
+        for name, entries in reply or ():
+            lane = name.decode()[len(self.prefix) :]
+            for entry, fields in entries:
+                values = dict(zip(fields[::2], fields[1::2], strict=True))
+                deliveries.append(
+                    _delivery(lane, entry, values.get(b"i", b""), values.get(b"j", b""), values.get(b"m", b""))
+                )
+        return Claim(deliveries)
+
+    async def _ensure_groups(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            try:
+                await self._waiting.call("XGROUP", "CREATE", key, GROUP, "0", "MKSTREAM")
+            except BrokerError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+
+    async def wake(self) -> None:
+        if self._waiting.connected and self._waiting_id is not None:
+            await self.wire.call("CLIENT", "UNBLOCK", self._waiting_id)
+
+    async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
+        suspects = [f"q:{queue}:s" for queue in queues]
+        return _deliveries(await self._run("adopt", incarnation, *suspects, *self._lanes(queues, needs)), 0)
+
+    async def finish(
+        self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
+    ) -> tuple[list[Settled], Standing]:
+        args: list[Any] = [incarnation, self._epoch(incarnation), "1" if repeat else ""]
+        for item in batch:
+            delivery = item.delivery
+            args += (
+                delivery.lane,
+                delivery.entry,
+                delivery.id,
+                item.outcome,
+                item.status.value,
+                _milliseconds(item.result_ttl),
+                item.reply,
+                "1" if item.dead else "",
+            )
+        reply = await self._run("finish", *args)
+        return [_FRESH_LIST[code] for code in reply[1:]], _STANDINGS[reply[0]]
+
+    async def requeue(
+        self, incarnation: str, batch: Sequence[Requeue], *, repeat: bool = False
+    ) -> tuple[list[Settled], Standing]:
+        args: list[Any] = [incarnation, self._epoch(incarnation)]
+        for item in batch:
+            delivery = item.delivery
+            suspect = delivery.alone and item.delay <= 0
+            args += (
+                delivery.lane,
+                delivery.entry,
+                f"q:{item.queue}:{'s' if suspect else 'r'}",
+                item.delay,
+                b"" if item.meta == _FRESH else _encode_meta(item.meta),
+                item.need,
+                item.reply,
+            )
+        reply = await self._run("requeue", *args)
+        codes = [_FRESH_LIST[code] for code in reply[1:]]
+        if repeat:
+            codes = [Settled.BEFORE if code is Settled.NOT_YOURS else code for code in codes]
+        return codes, _STANDINGS[reply[0]]
+
+    async def reject(self, incarnation: str, batch: Sequence[tuple[Delivery, str]]) -> None:
+        args: list[Any] = []
+        for delivery, reason in batch:
+            args += (delivery.lane, delivery.entry, delivery.id, reason)
+        await self._run("reject", *args)
+
+    async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bool]:
+        if not ids:
+            return []
+        return [mark is not None for mark in await self.wire.call("HMGET", f"{self.prefix}marks", *ids)]
+
+    # ---- keeping
+
+    async def renew(self, host: str, beat: int) -> Standing:
+        standing = _STANDINGS[await self._run("renew", host, beat, "1" if host in self._renewed else "")]
+        if standing is Standing.LIVE:
+            self._renewed.add(host)
+        else:
+            self._renewed.discard(host)
+        return standing
+
+    async def leases(self) -> dict[str, int]:
+        flat = await self.wire.call("HGETALL", f"{self.prefix}leases")
+        return {host.decode(): int(beat) for host, beat in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def bury(self, host: str, beat: int | None = None) -> bool:
+        return bool(await self._run("bury", host, "" if beat is None else beat))
+
+    async def recover(
+        self, dead: str = "", *, blame: Collection[str] = (), reason: str = "", hold: Collection[str] = ()
+    ) -> Recovered:
+        reply = await self._run("recover", dead, reason, BATCH_JOBS, len(blame), *blame, *hold)
+        return Recovered(reply[0], _deliveries(reply, 2), bool(reply[1]))
+
+    async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
+        moved, until = await self._run("promote", limit)
+        return moved, float(until) if until else None
+
+    async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
+        key = f"{self.prefix}history"
+        try:
+            reply = await self._waiting.call(
+                *("XAUTOCLAIM", key, RECORDERS, recorder, 60_000, "0", "COUNT", limit), timeout=5.0
+            )
+            entries = [entry for entry in reply[1] if entry and entry[1]]
+            if not entries:
+                got = await self._waiting.call(
+                    *("XREADGROUP", "GROUP", RECORDERS, recorder, "COUNT", limit),
+                    *("BLOCK", max(1, round(timeout * 1000)), "STREAMS", key, ">"),
+                    timeout=timeout + 5.0,
+                )
+                entries = got[0][1] if got else []
+        except BrokerError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            await self._waiting.call("XGROUP", "CREATE", key, RECORDERS, "0", "MKSTREAM")
+            return []
+        rows = []
+        for entry, fields in entries:
+            values = dict(zip(fields[::2], fields[1::2], strict=True))
+            rows.append(
+                HistoryRow(entry.decode(), values.get(b"j", b""), values.get(b"o", b""), _meta(values.get(b"m", b"")))
+            )
+        return rows
+
+    async def trim_history(self, entries: Sequence[str]) -> None:
+        key = f"{self.prefix}history"
+        for start in range(0, len(entries), BATCH_JOBS):
+            part = entries[start : start + BATCH_JOBS]
+            await self.wire.call("XACK", key, RECORDERS, *part)
+            await self.wire.call("XDEL", key, *part)
+
+
+def _milliseconds(seconds: float) -> int:
+    return 0 if seconds <= 0 else max(1, round(seconds * 1000))
+
+
+def _meta(packed: bytes) -> Meta:
+    if not packed:
+        return _FRESH
+    try:
+        return _decode_meta(packed)
+    except msgspec.MsgspecError:
+        return _FRESH
+
+
+def _delivery(lane: str, entry: bytes, id: bytes, sealed: bytes, meta: bytes) -> Delivery:
+    return Delivery(lane, entry.decode(), id.decode("utf-8", "replace"), sealed, _meta(meta))
+
+
+def _deliveries(flat: list[Any], start: int) -> list[Delivery]:
+    """Deliveries from the flat reply of a script: lane, entry, id, sealed, meta, and again."""
+    return [
+        _delivery(flat[n].decode(), flat[n + 1], flat[n + 2], flat[n + 3], flat[n + 4])
+        for n in range(start, len(flat), 5)
+    ]
+
+
+def _frames(message: bytes) -> list[Notice]:
+    """The notices in one message of the results channel; what does not parse ends the row."""
+    notices = []
+    at = 0
+    try:
+        while at < len(message):
+            kind, length = struct.unpack_from(">BH", message, at)
+            at += 3
+            id = message[at : at + length].decode()
+            at += length
+            (size,) = struct.unpack_from(">I", message, at)
+            at += 4
+            notices.append(Notice(id, message[at : at + size] if kind == 0 else None))
+            at += size
+    except (struct.error, UnicodeDecodeError):
+        pass
+    return notices

@@ -1,0 +1,59 @@
+"""Every key that aiotask has on the server. Private to this folder.
+
+All keys of an app share the prefix ``aiotask1:{APP}:`` (1 is the version of the layout, the braces
+are a cluster hash tag: every script stays in one slot).
+
+==================  ======  ==========================================================  ====================
+key                 type    meaning                                                     lives until
+==================  ======  ==========================================================  ====================
+q:QUEUE:0 … 9       stream  the tasks channel, a lane per priority; entry = i (job id),  a job is finished;
+                            j (sealed envelope), m (msgpack of Meta, left out at first)   the empty lane stays
+q:QUEUE:r           stream  returned: recovered, released, retried; claimed first         as above
+q:QUEUE:s           stream  suspects: a process died with them; run alone                 as above
+parked:NEED         stream  jobs that need a task or a Python no worker had               as above
+queues              set     names of the queues                                          the app
+parked              set     the needs that have a lane                                   the app
+index               hash    job id -> ``LANE|ENTRY``, ``due|S`` or ``due|R``;            the job is finished
+                            exactly the unfinished jobs
+due                 zset    job id by due time (Unix seconds, server clock)              it is due
+held                hash    job id -> lane, meta and envelope of what is in ``due``      it is due
+r:ID                string  the sealed outcome                                           its result TTL
+watch               hash    job id -> addresses to tell, comma separated                 the job is finished
+marks               hash    job id -> sealed CANCELLED outcome: a cancel its owner,      the job is finished
+                            recover and retry honour
+client:ID           string  last sequence that this client pushed                        1 h after the last
+live                hash    incarnation -> host and facts; field "" is the epoch         it is buried
+leases              hash    host -> counter that its keeper raises                       it is buried
+dead, dead:jobs     zset,   dead letters by time, and their envelope and outcome         10,000 newer ones
+                    hash
+aside               stream  what was no job of ours, with the reason                     1,000 newer ones
+counts              hash    how many jobs ended in each status; ``rejected``             the app
+history             stream  finished jobs for the recorder (exists while one is           recorded, or
+                            registered): j, o (sealed outcome), m                        1,000,000 newer ones
+volunteer           string  the incarnation that makes itself idle for a suspect         30 s
+==================  ======  ==========================================================  ====================
+
+Channels: ``aiotask1:{APP}:to:ADDRESS``, one per client session. A message is a row of frames:
+1 byte kind (0 outcome, 1 look), 2 bytes length of the id, the id, 4 bytes length, the sealed outcome.
+"""
+
+from __future__ import annotations
+
+__all__ = ["GROUP", "LANES", "RECORDERS", "lanes", "prefix"]
+
+#: Consumer group of every lane.
+GROUP = "w"
+#: Consumer group of the history stream.
+RECORDERS = "recorders"
+#: Lanes of a queue in the order in which they are claimed; suspects (``s``) stand apart.
+LANES = ("r", *map(str, range(10)))
+
+
+def prefix(app: str) -> str:
+    """What every key of the app begins with."""
+    return f"aiotask1:{{{app}}}:"
+
+
+def lanes(queues: list[str] | tuple[str, ...]) -> list[str]:
+    """All lanes of these queues: every returned lane first, then priority by priority."""
+    return [f"q:{queue}:{lane}" for lane in LANES for queue in queues]

@@ -1,0 +1,27 @@
+-- KEYS: prefix.  ARGV: id, sealed CANCELLED outcome, result TTL (ms).
+-- Returns cancelled, asked (a worker has it: a mark is left), finished or unknown.
+local id, outcome, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
+if redis.call('EXISTS', key('r:' .. id)) == 1 then return 'finished' end
+local at = redis.call('HGET', key('index'), id)
+if not at then return 'unknown' end
+local lane, entry = string.match(at, '^(.*)|(.*)$')
+if lane == 'due' then
+  redis.call('ZREM', key('due'), id)
+  local _, meta, sealed = unpack_held(redis.call('HGET', key('held'), id) or struct.pack('>I2I2', 0, 0))
+  redis.call('HDEL', key('held'), id)
+  conclude(id, outcome, 'CANCELLED', ttl, address_of(sealed), sealed, meta)
+  told()
+  return 'cancelled'
+end
+local pending = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
+if type(pending) == 'table' and not pending.err and #pending > 0 then
+  redis.call('HDEL', key('marks'), id)
+  redis.call('HSET', key('marks'), id, struct.pack('>I8', ttl) .. outcome)
+  return 'asked'
+end
+local _, sealed, meta = read(lane, entry)
+if not sealed then forget(id); return 'unknown' end
+redis.call('XDEL', key(lane), entry)
+conclude(id, outcome, 'CANCELLED', ttl, address_of(sealed), sealed, meta)
+told()
+return 'cancelled'

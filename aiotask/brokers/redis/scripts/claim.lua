@@ -1,0 +1,54 @@
+-- KEYS: prefix.  ARGV: incarnation, epoch, limit, bytes, alone ('1' or ''), number of queues, queues, lanes…
+-- Returns standing, volunteer (1: become idle for a suspect), then per delivery: lane, entry, id, sealed, meta.
+local incarnation = ARGV[1]
+local reply = { standing(incarnation, ARGV[2]), 0 }
+if reply[1] ~= 1 then return reply end
+local left, room = tonumber(ARGV[3]), tonumber(ARGV[4])
+local queues = tonumber(ARGV[6])
+
+local function drain(lane, chunk)
+  while left > 0 and room > 0 do
+    local asked = math.min(left, chunk)
+    local entries = take(lane, incarnation, asked)
+    for n = 1, #entries do
+      local id, sealed, meta = '', '', ''
+      local fields = entries[n][2]
+      for f = 1, #fields, 2 do
+        if fields[f] == 'i' then id = fields[f + 1]
+        elseif fields[f] == 'j' then sealed = fields[f + 1]
+        elseif fields[f] == 'm' then meta = fields[f + 1] end
+      end
+      local at = #reply
+      reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4], reply[at + 5] = lane, entries[n][1], id, sealed, meta
+      room = room - #sealed
+    end
+    left = left - #entries
+    if #entries < asked then return end
+  end
+end
+
+if ARGV[5] == '1' then
+  left = 1
+  for n = 1, queues do drain('q:' .. ARGV[6 + n] .. ':s', 1) end
+  if #reply > 2 and redis.call('GET', key('volunteer')) == incarnation then redis.call('DEL', key('volunteer')) end
+  return reply
+end
+for n = 1, queues do
+  local lane = 'q:' .. ARGV[6 + n] .. ':s'
+  local all = redis.call('XLEN', key(lane))
+  if all > 0 then
+    local pending = redis.pcall('XPENDING', key(lane), GROUP)
+    local claimed = 0
+    if not pending.err then claimed = pending[1] end
+    if all > claimed then
+      redis.call('SET', key('volunteer'), incarnation, 'NX', 'EX', 30)
+      if redis.call('GET', key('volunteer')) == incarnation then reply[2] = 1; return reply end
+      break
+    end
+  end
+end
+for n = 7 + queues, #ARGV do
+  if left <= 0 or room <= 0 then break end
+  drain(ARGV[n], 50)
+end
+return reply

@@ -1,0 +1,141 @@
+-- Put in front of every script. KEYS[1] is the key prefix of the app; all keys share its hash tag.
+-- Rule of every script but push: the first write is one that a full server still allows (XACK, ZREM,
+-- HDEL, PEXPIRE), which marks the script dirty, and what follows is then allowed too.
+local GROUP = 'w'
+local function key(name) return KEYS[1] .. name end
+
+-- ARGV[1], ARGV[2]: incarnation and epoch. 1 live, 0 dead, -1 the server has forgotten everybody.
+local function standing(incarnation, epoch)
+  if redis.call('HEXISTS', key('live'), incarnation) == 1 then return 1 end
+  if redis.call('HGET', key('live'), '') == epoch then return 0 end
+  return -1
+end
+
+local function now()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) + tonumber(t[2]) / 1000000
+end
+
+-- The fields of a stream entry as id, envelope, meta; nil when the entry is gone.
+local function read(lane, entry)
+  local found = redis.call('XRANGE', key(lane), entry, entry)
+  if #found == 0 then return nil end
+  local id, sealed, meta = '', '', ''
+  local fields = found[1][2]
+  for n = 1, #fields, 2 do
+    if fields[n] == 'i' then id = fields[n + 1]
+    elseif fields[n] == 'j' then sealed = fields[n + 1]
+    elseif fields[n] == 'm' then meta = fields[n + 1] end
+  end
+  return id, sealed, meta
+end
+
+-- Into a lane (fresh = false: the job is known already), and the index says so.
+local function place(lane, id, sealed, meta)
+  local entry
+  if meta == '' then entry = redis.call('XADD', key(lane), '*', 'i', id, 'j', sealed)
+  else entry = redis.call('XADD', key(lane), '*', 'i', id, 'j', sealed, 'm', meta) end
+  redis.call('HSET', key('index'), id, lane .. '|' .. entry)
+end
+
+-- Outside the stream until it is due; kind is S (scheduled) or R (retrying).
+local function hold(kind, at, lane, id, sealed, meta)
+  redis.call('ZADD', key('due'), at, id)
+  redis.call('HSET', key('held'), id, struct.pack('>I2', #lane) .. lane .. struct.pack('>I2', #meta) .. meta .. sealed)
+  redis.call('HSET', key('index'), id, 'due|' .. kind)
+end
+
+local function unpack_held(packed)
+  local n = struct.unpack('>I2', packed)
+  local lane = string.sub(packed, 3, 2 + n)
+  local m = struct.unpack('>I2', packed, 3 + n)
+  return lane, string.sub(packed, 5 + n, 4 + n + m), string.sub(packed, 5 + n + m)
+end
+
+-- Frames for the results channel, gathered per address and published once at the end.
+local telling = {}
+local INLINE = 16384
+local function tell(address, id, outcome)
+  if address == '' then return end
+  local frames = telling[address]
+  if frames == nil then
+    local listeners = redis.call('PUBSUB', 'NUMSUB', key('to:' .. address))
+    frames = { heard = tonumber(listeners[2]) > 0 }
+    telling[address] = frames
+  end
+  if not frames.heard then return end
+  if outcome and #outcome <= INLINE then
+    frames[#frames + 1] = struct.pack('>BI2', 0, #id) .. id .. struct.pack('>I4', #outcome) .. outcome
+  else
+    frames[#frames + 1] = struct.pack('>BI2', 1, #id) .. id .. struct.pack('>I4', 0)
+  end
+end
+local function told()
+  for address, frames in pairs(telling) do
+    if #frames > 0 then redis.call('PUBLISH', key('to:' .. address), table.concat(frames)) end
+  end
+end
+
+local watched = nil
+local function tell_watchers(id, outcome)
+  if watched == nil then watched = redis.call('EXISTS', key('watch')) == 1 end
+  if not watched then return end
+  local addresses = redis.call('HGET', key('watch'), id)
+  if not addresses then return end
+  for address in string.gmatch(addresses, '[^,]+') do tell(address, id, outcome) end
+end
+
+-- The end of a job that is out of its lane already: outcome stored and told, all traces removed.
+local recording = nil
+local function conclude(id, outcome, status, ttl, reply, sealed, meta)
+  redis.call('HDEL', key('index'), id)
+  if ttl > 0 then redis.call('SET', key('r:' .. id), outcome, 'PX', ttl) end
+  tell(reply, id, outcome)
+  tell_watchers(id, outcome)
+  if watched then redis.call('HDEL', key('watch'), id) end
+  redis.call('HDEL', key('marks'), id)
+  redis.call('HINCRBY', key('counts'), status, 1)
+  if recording == nil then recording = redis.call('EXISTS', key('history')) == 1 end
+  if recording then
+    redis.call('XADD', key('history'), 'MAXLEN', '~', 1000000, '*', 'j', sealed, 'o', outcome, 'm', meta)
+  end
+end
+
+-- The reply address inside a sealed envelope (37 bytes of seal, then a msgpack array); for the rare paths
+-- on which nobody has decoded it.
+local function address_of(sealed)
+  local ok, fields = pcall(cmsgpack.unpack, string.sub(sealed, 38))
+  if ok and type(fields) == 'table' and type(fields[8]) == 'string' then return fields[8] end
+  return ''
+end
+
+-- Somebody asked to cancel this job: it ends with the outcome that was left for it. True if so.
+local function marked(id, sealed, meta)
+  local outcome = redis.call('HGET', key('marks'), id)
+  if not outcome then return false end
+  local ttl = struct.unpack('>I8', outcome)
+  conclude(id, string.sub(outcome, 9), 'CANCELLED', ttl, address_of(sealed), sealed, meta)
+  return true
+end
+
+-- A job that is no longer where it was because its stream was deleted by hand.
+local function forget(id)
+  redis.call('HDEL', key('index'), id)
+  redis.call('HDEL', key('marks'), id)
+end
+
+local function ensure_group(lane)
+  local made = redis.pcall('XGROUP', 'CREATE', key(lane), GROUP, '0', 'MKSTREAM')
+  return not (type(made) == 'table' and made.err and not string.find(made.err, 'BUSYGROUP'))
+end
+
+-- Undelivered entries of a lane for this incarnation; makes the group where it is missing.
+local function take(lane, incarnation, count)
+  local got = redis.pcall('XREADGROUP', 'GROUP', GROUP, incarnation, 'COUNT', count, 'STREAMS', key(lane), '>')
+  if type(got) == 'table' and got.err then
+    if not string.find(got.err, 'NOGROUP') or not ensure_group(lane) then return {} end
+    got = redis.call('XREADGROUP', 'GROUP', GROUP, incarnation, 'COUNT', count, 'STREAMS', key(lane), '>')
+  end
+  if not got or #got == 0 then return {} end
+  return got[1][2]
+end

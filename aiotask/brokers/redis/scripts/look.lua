@@ -1,0 +1,36 @@
+-- KEYS: prefix.  ARGV: address ('' registers nobody), ids…
+-- Returns per id: status ('' unknown, 'DONE' when an outcome is stored), sealed outcome or ''. For PARKED the second is the need.
+local reply = {}
+local ADDRESS = ARGV[1]
+for n = 2, #ARGV do
+  local id = ARGV[n]
+  local outcome = redis.call('GET', key('r:' .. id))
+  local status, extra = '', ''
+  if outcome then status, extra = 'DONE', outcome
+  else
+    local at = redis.call('HGET', key('index'), id)
+    if at then
+      local lane, entry = string.match(at, '^(.*)|(.*)$')
+      if lane == 'due' then status = entry == 'S' and 'SCHEDULED' or 'RETRYING'
+      else
+        local pending = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
+        if type(pending) == 'table' and not pending.err and #pending > 0 then status = 'RUNNING'
+        elseif string.sub(lane, 1, 7) == 'parked:' then status, extra = 'PARKED', string.sub(lane, 8)
+        else
+          status = 'PENDING'
+          if #redis.call('XRANGE', key(lane), entry, entry) == 0 then status = '' end
+        end
+      end
+      if ADDRESS ~= '' and status ~= '' then
+        local watchers = redis.call('HGET', key('watch'), id)
+        if not watchers then redis.call('HSET', key('watch'), id, ADDRESS)
+        elseif not string.find(',' .. watchers .. ',', ',' .. ADDRESS .. ',', 1, true) then
+          redis.call('HSET', key('watch'), id, watchers .. ',' .. ADDRESS)
+        end
+      end
+    end
+  end
+  reply[#reply + 1] = status
+  reply[#reply + 1] = extra
+end
+return reply

@@ -1,0 +1,76 @@
+-- KEYS: prefix.  ARGV: dead incarnation ('' scans for all that are not live), reason, limit, number of blamed ids,
+-- blamed ids…, ids to hold…
+-- Returns moved, more (1: call again), then per held delivery: lane, entry, id, sealed, meta.
+local dead, limit = ARGV[1], tonumber(ARGV[3])
+local blamed, kept = {}, {}
+local split = 4 + tonumber(ARGV[4])
+for n = 5, split do blamed[ARGV[n]] = true end
+for n = split + 1, #ARGV do kept[ARGV[n]] = true end
+local moved, more, held = 0, 0, {}
+if dead ~= '' then redis.call('HDEL', key('live'), dead) end
+
+local function strike(meta)
+  local attempt, deaths = 1, 0
+  if meta ~= '' then
+    local fields = cmsgpack.unpack(meta)
+    attempt, deaths = fields[1] or 1, fields[2] or 0
+  end
+  return cmsgpack.pack({ attempt, deaths + 1, ARGV[2] })
+end
+
+local function give_back(lane, entry, id, sealed, meta)
+  redis.call('XACK', key(lane), GROUP, entry)
+  redis.call('XDEL', key(lane), entry)
+  moved = moved + 1
+  if marked(id, sealed, meta) then return end
+  local queue, kind = string.match(lane, '^q:(.*):(%w)$')
+  if not queue then place(lane, id, sealed, meta)
+  elseif blamed[id] then place('q:' .. queue .. ':s', id, sealed, strike(meta))
+  elseif kind == 's' then place(lane, id, sealed, meta)
+  else place('q:' .. queue .. ':r', id, sealed, meta) end
+end
+
+local function empty_out(lane, consumer)
+  local start, kept_some = '-', false
+  while true do
+    local page = redis.call('XPENDING', key(lane), GROUP, start, '+', 50, consumer)
+    if #page == 0 then break end
+    for n = 1, #page do
+      if moved >= limit then more = 1; return end
+      local entry = page[n][1]
+      local id, sealed, meta = read(lane, entry)
+      if not id then redis.call('XACK', key(lane), GROUP, entry)
+      elseif kept[id] then
+        kept_some = true
+        for _, part in ipairs({ lane, entry, id, sealed, meta }) do held[#held + 1] = part end
+      else give_back(lane, entry, id, sealed, meta) end
+    end
+    start = '(' .. page[#page][1]
+  end
+  if not kept_some then redis.call('XGROUP', 'DELCONSUMER', key(lane), GROUP, consumer) end
+end
+
+local lanes = {}
+for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do
+  lanes[#lanes + 1] = 'q:' .. queue .. ':s'
+  lanes[#lanes + 1] = 'q:' .. queue .. ':r'
+  for priority = 0, 9 do lanes[#lanes + 1] = 'q:' .. queue .. ':' .. priority end
+end
+for _, need in ipairs(redis.call('SMEMBERS', key('parked'))) do lanes[#lanes + 1] = 'parked:' .. need end
+for _, lane in ipairs(lanes) do
+  local consumers = redis.pcall('XINFO', 'CONSUMERS', key(lane), GROUP)
+  if type(consumers) == 'table' and not consumers.err then
+    for _, consumer in ipairs(consumers) do
+      local name = consumer[2]
+      if (dead == '' and redis.call('HEXISTS', key('live'), name) == 0) or name == dead then
+        empty_out(lane, name)
+        if more == 1 then break end
+      end
+    end
+  end
+  if more == 1 then break end
+end
+told()
+table.insert(held, 1, more)
+table.insert(held, 1, moved)
+return held

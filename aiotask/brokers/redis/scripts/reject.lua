@@ -1,0 +1,13 @@
+-- KEYS: prefix.  ARGV: per delivery: lane, entry, id, reason. Sets aside what is no job of ours.
+for n = 1, #ARGV, 4 do
+  local id, sealed = read(ARGV[n], ARGV[n + 1])
+  if redis.call('XACK', key(ARGV[n]), GROUP, ARGV[n + 1]) == 1 then
+    redis.call('XDEL', key(ARGV[n]), ARGV[n + 1])
+    if ARGV[n + 2] ~= '' and redis.call('HGET', key('index'), ARGV[n + 2]) == ARGV[n] .. '|' .. ARGV[n + 1] then
+      forget(ARGV[n + 2])
+    end
+    redis.call('HINCRBY', key('counts'), 'rejected', 1)
+    redis.call('XADD', key('aside'), 'MAXLEN', '~', 1000, '*', 'i', ARGV[n + 2], 'j', string.sub(sealed or '', 1, 65536), 'reason', ARGV[n + 3])
+  end
+end
+return 1

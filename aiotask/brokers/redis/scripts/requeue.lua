@@ -1,0 +1,28 @@
+-- KEYS: prefix.  ARGV: incarnation, epoch, then per job: lane, entry, target lane, delay (s), meta, need ('' or a parked
+-- lane's need), reply address.
+-- Returns standing, then per job 1 or 0 (not yours). A marked (cancelled) job ends here.
+local reply = {}
+local at = now()
+for n = 3, #ARGV, 7 do
+  local lane, entry, target, delay, meta, need = ARGV[n], ARGV[n + 1], ARGV[n + 2], tonumber(ARGV[n + 3]), ARGV[n + 4], ARGV[n + 5]
+  local id, sealed = read(lane, entry)
+  if redis.call('XACK', key(lane), GROUP, entry) == 1 then
+    redis.call('XDEL', key(lane), entry)
+    if id and not marked(id, sealed, meta) then
+      if need ~= '' then
+        redis.call('SADD', key('parked'), need)
+        ensure_group('parked:' .. need)
+        place('parked:' .. need, id, sealed, meta)
+        tell(ARGV[n + 6], id, nil)
+        tell_watchers(id, nil)
+      elseif delay > 0 then hold('R', at + delay, target, id, sealed, meta)
+      else place(target, id, sealed, meta) end
+    end
+    reply[#reply + 1] = 1
+  else
+    reply[#reply + 1] = 0
+  end
+end
+told()
+table.insert(reply, 1, standing(ARGV[1], ARGV[2]))
+return reply

@@ -1,0 +1,215 @@
+"""One connection to the server: commands in, raw replies out, every failure under its own name.
+
+redis-py's client would retry by itself (a script that ran before the connection broke runs twice)
+and parse replies entry by entry; its connection class does neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+from importlib import resources
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import redis.exceptions as wrong
+from redis.asyncio import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from ...errors import BrokerError, ConfigError, ConnectionLost, QueueFull
+
+__all__ = ["Backoff", "Script", "Wire", "hide_password", "parse"]
+
+_LIB = "lib.lua"
+
+
+def hide_password(url: str) -> str:
+    """The URL as it may be shown: without its password."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+def parse(url: str, timeout: float) -> ConnectionPool:
+    """redis-py's own reading of a URL (redis, rediss, unix; user, password, db, TLS options)."""
+    try:
+        return ConnectionPool.from_url(
+            url,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=None,  # our own timeouts: redis-py returns None where a reply is late
+            socket_connect_timeout=timeout,
+            protocol=2,
+            decode_responses=False,
+            health_check_interval=0,
+        )
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f'"{hide_password(url)}" is no broker URL: {error}. '
+            "Use redis://host:6379/0, rediss://…, unix:///path/to/sock or memory://."
+        ) from None
+
+
+class Script:
+    """A Lua script with the common part in front; called by its digest, sent whole when unknown."""
+
+    def __init__(self, name: str) -> None:
+        folder = resources.files(__package__) / "scripts"
+        self.source = (folder / _LIB).read_bytes() + (folder / f"{name}.lua").read_bytes()
+        self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
+
+
+class Backoff:
+    """Waits between attempts to connect: 50 ms doubling to 2 s, with jitter."""
+
+    def __init__(self) -> None:
+        self._delay = 0.05
+
+    def reset(self) -> None:
+        self._delay = 0.05
+
+    async def sleep(self) -> None:
+        await asyncio.sleep(self._delay * random.uniform(0.5, 1.0))
+        self._delay = min(self._delay * 2, 2.0)
+
+
+class Wire:
+    """One connection, one command at a time, never repeated behind the caller's back.
+
+    Args:
+        url: address of the server.
+        timeout: seconds to connect, and to wait for a reply.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 5.0) -> None:
+        self.url = hide_password(url)
+        pool = parse(url, timeout)
+        self._make = lambda: pool.connection_class(**pool.connection_kwargs)
+        self._timeout = timeout
+        self._connection: Any = None
+        self._lock = asyncio.Lock()
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    async def call(self, *command: Any, timeout: float | None = None) -> Any:
+        """The raw reply to one command.
+
+        Args:
+            timeout: seconds to wait for the reply, where the usual ones do not fit.
+
+        Raises:
+            ConnectionLost: no connection, or it broke; the command may or may not have run.
+            QueueFull: the server has no memory left for it.
+            BrokerError: the server refused it.
+        """
+        async with self._lock:
+            return await self._exchange(command, timeout or self._timeout)
+
+    async def run(self, script: Script, prefix: str, *args: Any) -> Any:
+        """The reply of a script whose only key is the prefix."""
+        async with self._lock:
+            try:
+                return await self._exchange(("EVALSHA", script.digest, 1, prefix, *args), self._timeout)
+            except _NoScript:
+                return await self._exchange(("EVAL", script.source, 1, prefix, *args), self._timeout)
+
+    async def send(self, *command: Any) -> None:
+        """A command whose reply arrives among the messages of a subscription."""
+        await self._connection.send_packed_command(self._connection.pack_command(*command), check_health=False)
+
+    async def read(self) -> Any:
+        """The next message on a connection that has subscribed."""
+        try:
+            return await self._connection.read_response()
+        except BaseException as error:
+            await self._drop()
+            translated = self._translate(error)
+            if translated is error:
+                raise
+            raise translated from error
+
+    async def _exchange(self, command: tuple[Any, ...], timeout: float) -> Any:
+        try:
+            if self._connection is None:
+                await self._connect()
+            async with asyncio.timeout(timeout):
+                await self._connection.send_packed_command(self._connection.pack_command(*command), check_health=False)
+                return await self._connection.read_response()
+        except wrong.NoScriptError as error:
+            raise _NoScript from error
+        except wrong.ResponseError as error:
+            # The server answered, so the connection is sound, except where it is the server that is not.
+            refused = self._translate(error)
+            if isinstance(refused, ConnectionLost):
+                await self._drop()
+            raise refused from None
+        except BaseException as error:
+            # Also when cancelled: a reply may be under way, and it must not answer the next command.
+            await self._drop()
+            translated = self._translate(error)
+            if translated is error:
+                raise
+            raise translated from error
+
+    async def _connect(self) -> None:
+        connection = self._make()
+        try:
+            async with asyncio.timeout(self._timeout):
+                await connection.connect()
+        except BaseException:
+            await _hang_up(connection)
+            raise
+        self._connection = connection
+
+    def _translate(self, error: BaseException) -> BaseException:
+        text = str(error)
+        if isinstance(error, wrong.AuthenticationError | wrong.AuthenticationWrongNumberOfArgsError) or (
+            "NOAUTH" in text or "WRONGPASS" in text
+        ):
+            return BrokerError(
+                f'The server at "{self.url}" refused the user or password ({text}). Put them into the URL: '
+                "redis://user:password@host:6379/0."
+            )
+        if isinstance(error, wrong.OutOfMemoryError) or "OOM command not allowed" in text:
+            return QueueFull(
+                f'The server at "{self.url}" is out of memory and takes no more jobs. Let workers drain it, or raise maxmemory.'
+            )
+        if isinstance(error, wrong.BusyLoadingError | wrong.ReadOnlyError) or any(
+            word in text for word in ("LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "UNBLOCKED", "MISCONF")
+        ):
+            return ConnectionLost(f'The server at "{self.url}" is not ready: {text}.')
+        if isinstance(error, wrong.InvalidResponse):
+            return BrokerError(f'What answers at "{self.url}" is no Redis or Valkey server. Check host and port.')
+        if isinstance(error, wrong.ResponseError):
+            return BrokerError(f'The server at "{self.url}" refused a command: {text}')
+        if isinstance(error, wrong.ConnectionError | wrong.TimeoutError | OSError | TimeoutError | EOFError):
+            return ConnectionLost(
+                f'No answer from the broker at "{self.url}" ({text or type(error).__name__}). '
+                "Is the server running, and is the URL right? `aiotask doctor` checks both."
+            )
+        if isinstance(error, wrong.RedisError):
+            return BrokerError(f'The server at "{self.url}" gave an error: {text}')
+        return error
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await _hang_up(connection)
+
+    async def close(self) -> None:
+        await self._drop()
+
+
+class _NoScript(Exception):
+    """The server does not have the script (any more)."""
+
+
+async def _hang_up(connection: Any) -> None:
+    with contextlib.suppress(Exception):
+        await connection.disconnect(nowait=True)

@@ -1,0 +1,148 @@
+"""Every error aiotask raises, in one tree.
+
+::
+
+    AiotaskError
+    ├── ConfigError           a setting, an option or a URL is wrong; nothing was started
+    ├── ImportFailed          the module with the app could not be imported
+    ├── UnknownTask           no worker that runs knows the task (the job is parked, not lost)
+    ├── SerializationError    a value cannot travel, or what travelled cannot be read here
+    ├── SealError             a message was forged, damaged, or sealed with another secret
+    ├── BrokerError           the broker refused or did not answer
+    │   ├── ConnectionLost    no connection, or it broke
+    │   └── QueueFull         the broker has no room for more jobs
+    ├── ResultTimeout         (also TimeoutError) the wait ended, the job goes on
+    ├── ResultExpired         neither the job nor its outcome is known any more
+    └── JobError              the job ended without a value
+        ├── JobTimeout        it ran longer than its time limit
+        ├── JobCancelled      somebody cancelled it
+        ├── JobLost           the broker accepted it and no longer has it
+        ├── DependencyFailed  a job whose value it needed failed
+        ├── WorkerLost        the processes that ran it died, again and again
+        └── RemoteError       it raised something that does not travel as itself
+
+``Retry`` stands outside: it is not an error but what a task raises to be run again.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AiotaskError",
+    "BrokerError",
+    "ConfigError",
+    "ConnectionLost",
+    "DependencyFailed",
+    "ImportFailed",
+    "JobCancelled",
+    "JobError",
+    "JobLost",
+    "JobTimeout",
+    "QueueFull",
+    "RemoteError",
+    "ResultExpired",
+    "ResultTimeout",
+    "Retry",
+    "SealError",
+    "SerializationError",
+    "UnknownTask",
+    "WorkerLost",
+]
+
+
+class AiotaskError(Exception):
+    """The root of the tree; ``except AiotaskError`` catches whatever aiotask itself reports."""
+
+
+class ConfigError(AiotaskError):
+    """A setting, an option, a URL or a name is wrong."""
+
+
+class ImportFailed(AiotaskError):
+    """The module that holds the app could not be imported, or holds no app."""
+
+
+class UnknownTask(AiotaskError):
+    """No worker that runs knows the task. The job waits, parked, for one that does."""
+
+
+class SerializationError(AiotaskError):
+    """A value cannot be serialized, or a body cannot be read by this process."""
+
+
+class SealError(AiotaskError):
+    """A message does not carry a valid seal of this app."""
+
+
+class BrokerError(AiotaskError):
+    """The broker refused a request or did not answer it."""
+
+
+class ConnectionLost(BrokerError):
+    """The broker cannot be reached, or the connection broke during a request."""
+
+
+class QueueFull(BrokerError):
+    """The broker has no room for more jobs."""
+
+
+class ResultTimeout(AiotaskError, TimeoutError):
+    """The time given for waiting is over; the job itself goes on."""
+
+
+class ResultExpired(AiotaskError):
+    """Neither the job nor its outcome is known: never sent, or older than its result TTL."""
+
+
+class JobError(AiotaskError):
+    """The job ended without a value."""
+
+
+class JobTimeout(JobError):
+    """The job ran longer than its time limit."""
+
+
+class JobCancelled(JobError):
+    """The job was cancelled. (CancelledError would end the caller's own task, so it never travels.)"""
+
+
+class JobLost(JobError):
+    """The broker accepted the job and has neither it nor an outcome any more."""
+
+
+class DependencyFailed(JobError):
+    """A job whose value this one needed has failed."""
+
+
+class WorkerLost(JobError):
+    """The worker processes that ran the job died every time."""
+
+
+class RemoteError(JobError):
+    """The task raised something that does not travel as itself.
+
+    ``type`` is the qualified name of the original class.
+    """
+
+    def __init__(self, message: str = "", *, type: str = "") -> None:
+        super().__init__(message)
+        self.type = type
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_remote_error, (str(self), self.type))
+
+
+def _remote_error(message: str, type: str) -> RemoteError:
+    return RemoteError(message, type=type)
+
+
+class Retry(Exception):
+    """Raise it inside a task to be run again; it spends one of the job's retries.
+
+    Args:
+        delay: seconds until the next run; None takes the task's backoff.
+        reason: said in the log and in the error if no retry is left.
+    """
+
+    def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
+        super().__init__(reason)
+        self.delay = delay

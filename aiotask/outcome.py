@@ -1,0 +1,58 @@
+"""What a job ended with."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .errors import SealError
+from .job import WIRE_VERSION, Status
+
+__all__ = ["ErrorInfo", "Outcome", "decode_outcome", "encode_outcome"]
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An exception that travels: readable without loading anything, and as itself where it can."""
+
+    #: Qualified name of the class, as in ``builtins.ValueError``.
+    type: str
+    message: str
+    #: The remote traceback as text.
+    traceback: str = ""
+    #: The exception through the app's serializer; None when it does not travel as itself.
+    body: bytes | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The end of one job: a value or an error, with times (Unix seconds), attempt and worker."""
+
+    version: int
+    id: str
+    task: str
+    status: Status
+    attempt: int = 1
+    worker: str = ""
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    #: The return value through the app's serializer.
+    value: bytes | None = None
+    error: ErrorInfo | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Outcome).decode
+
+
+def encode_outcome(outcome: Outcome) -> bytes:
+    """The outcome as bytes, not yet sealed."""
+    return _encode(outcome)
+
+
+def decode_outcome(data: bytes) -> Outcome:
+    """The outcome in opened bytes; SealError when it is not one that this release reads."""
+    try:
+        outcome = _decode(data)
+    except msgspec.MsgspecError as error:
+        raise SealError(f"This is no outcome: {error}.") from error
+    if outcome.version != WIRE_VERSION:
+        raise SealError(f"The outcome has version {outcome.version}, this release reads {WIRE_VERSION}. Upgrade it.")
+    return outcome

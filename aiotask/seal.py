@@ -1,0 +1,64 @@
+"""The HMAC on what travels. It is checked before anything is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+from .errors import ConfigError, SealError
+
+__all__ = ["OVERHEAD", "Sealer"]
+
+_VERSION = b"\x01"
+_KEY_ID = 4
+_MAC = 32
+_HEAD = len(_VERSION) + _KEY_ID + _MAC
+#: Bytes that a seal adds to a message.
+OVERHEAD = _HEAD
+
+
+class Sealer:
+    """Seals messages of one kind ("job", "outcome", "control") with the first of several secrets.
+
+    A sealed message is a version byte, four bytes that name the key, the HMAC-SHA256 and the
+    payload. Every kind has its own key, derived from the secret, so that a job can never pass for
+    an outcome. The further secrets are only accepted, which is how a secret is rotated.
+
+    Args:
+        secrets: one or more secrets, the one to seal with first; an empty one guards against
+            damage only, and is allowed for loopback addresses alone.
+        kind: what is sealed.
+    """
+
+    def __init__(self, secrets: Sequence[str], kind: str) -> None:
+        if not secrets:
+            raise ConfigError("A Sealer needs at least one secret.")
+        keys = [hmac.digest(secret.encode(), b"aiotask/1/" + kind.encode(), "sha256") for secret in secrets]
+        self._keys = {hashlib.sha256(key).digest()[:_KEY_ID]: key for key in keys}
+        self._key = keys[0]
+        self._head = _VERSION + hashlib.sha256(keys[0]).digest()[:_KEY_ID]
+        self._kind = kind
+
+    def seal(self, payload: bytes) -> bytes:
+        """The payload with its seal in front."""
+        return self._head + hmac.digest(self._key, payload, "sha256") + payload
+
+    def open(self, sealed: bytes) -> bytes:
+        """The payload, once its seal is proven.
+
+        Raises:
+            SealError: it is too short, names a secret that is not known here, or does not fit.
+        """
+        if len(sealed) < _HEAD or sealed[:1] != _VERSION:
+            raise SealError(f"This {self._kind} carries no seal of aiotask.")
+        key = self._keys.get(sealed[1 : 1 + _KEY_ID])
+        if key is None:
+            raise SealError(
+                f"This {self._kind} was sealed with another secret. "
+                "Give both sides the same AIOTASK_SECRET (during a rotation: new,old)."
+            )
+        payload = sealed[_HEAD:]
+        if not hmac.compare_digest(sealed[1 + _KEY_ID : _HEAD], hmac.digest(key, payload, "sha256")):
+            raise SealError(f"The seal of this {self._kind} does not fit its content: damaged or forged.")
+        return payload

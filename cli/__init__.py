@@ -1,0 +1,1 @@
+"""The command line of aiotask; it installs as ``aiotask_cli``."""

@@ -1,0 +1,57 @@
+"""The ``aiotask`` command: its sub-commands, and how an error leaves it."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from .demo import demo
+from .doctor import doctor
+from .jobs import jobs
+from .queues import queues
+from .results import results
+from .server import app as server_app
+from .version import version
+from .worker import worker
+
+__all__ = ["app", "main"]
+
+#: Exit codes: what was asked for cannot be done as asked (2), or it failed (1).
+MISUSED, FAILED = 2, 1
+
+app = typer.Typer(
+    name="aiotask",
+    help="Run Python functions in other processes and get the value back.",
+    epilog="Start with [bold]aiotask demo[/bold], then [bold]aiotask worker your.module[/bold]. "
+    "Every flag has an environment variable, shown in the help of its command.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (worker, demo, jobs, queues, results, doctor, version):
+    app.command()(command)
+app.add_typer(server_app, name="server")
+
+
+def main() -> None:
+    """Run the command line; an error of aiotask ends it with one line and no traceback."""
+    try:
+        app(prog_name="aiotask")
+    except Exception as error:
+        sys.exit(_report(error))
+
+
+def _report(error: Exception) -> int:
+    from aiotask.errors import AiotaskError, ConfigError, ImportFailed
+
+    if not isinstance(error, AiotaskError):
+        raise error
+    typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
+    return MISUSED if isinstance(error, (ConfigError, ImportFailed)) else FAILED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""``aiotask version``."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+from typing import Annotated
+
+import typer
+
+from .options import Json, Url
+from .output import print_json
+
+__all__ = ["version"]
+
+Server = Annotated[bool, typer.Option("--server", envvar="AIOTASK_SERVER", help="Ask the server for its version too.")]
+
+
+def version(server: Server = False, url: Url = None, as_json: Json = False) -> None:
+    """Print the versions of aiotask and what it stands on.
+
+    [bold]Examples[/bold]
+
+      aiotask version
+      aiotask version --server --url redis://localhost:6379
+      aiotask version --json
+    """
+    versions = {"aiotask": _version_of("aiotask"), "Python": platform.python_version(), "redis-py": _version_of("redis")}
+    if server:
+        versions["server"] = _server_version(url)
+    if as_json:
+        print_json({name.lower(): value for name, value in versions.items()})
+        return
+    for name, value in versions.items():
+        print(f"{name} {value}")
+
+
+def _version_of(distribution: str) -> str:
+    try:
+        return installed(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _server_version(url: str | None) -> str:
+    import asyncio
+
+    from .connection import inspectors
+
+    async def ask() -> str:
+        async with inspectors(None, url, fallback="default") as opened:
+            facts = await opened[0].inspector.facts()
+            return f"{facts.kind} {facts.version}"
+
+    return asyncio.run(ask())

@@ -1,0 +1,96 @@
+"""``aiotask worker``: start the supervisor."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from .options import (
+    AppDir,
+    Apps,
+    Burst,
+    Concurrency,
+    Grace,
+    Level,
+    LogArgs,
+    LogJson,
+    LogLevel,
+    MaxInFlight,
+    MaxJobsPerChild,
+    MaxMemoryPerChild,
+    MoreApps,
+    Preload,
+    Queues,
+    Reload,
+    ResultDb,
+    Threads,
+    Url,
+    cpu_count,
+    names,
+)
+
+__all__ = ["worker"]
+
+
+def worker(
+    apps: Apps = None,
+    app: MoreApps = None,
+    concurrency: Concurrency = None,
+    queues: Queues = None,
+    max_in_flight: MaxInFlight = 100,
+    threads: Threads = 1,
+    max_jobs_per_child: MaxJobsPerChild = None,
+    max_memory_per_child: MaxMemoryPerChild = None,
+    grace: Grace = 30.0,
+    burst: Burst = False,
+    reload: Reload = False,
+    preload: Preload = False,
+    result_db: ResultDb = None,
+    log_args: LogArgs = False,
+    log_json: LogJson = False,
+    log_level: LogLevel = Level.INFO,
+    app_dir: AppDir = ".",
+    url: Url = None,
+) -> None:
+    """Run the jobs of one or more apps in worker processes.
+
+    [bold]Examples[/bold]
+
+      aiotask worker shop.tasks
+      aiotask worker shop.tasks:app -c 8 -q default,mail
+      aiotask worker shop.tasks --grace 2m --max-memory-per-child 512MB --result-db history.db
+      aiotask worker shop.tasks --burst          [dim]# run what is there, then end (cron, CI)[/dim]
+
+    [bold]Signals[/bold]
+
+      TERM, INT drain and stop, a second one stops now; HUP replaces the processes one by one with fresh code;
+      TTIN and TTOU start one more and one less; USR1 prints the stack of every process.
+    """
+    if reload and preload:
+        raise typer.BadParameter("--reload needs fresh imports and --preload prevents them. Leave one of them out.")
+    from aiotask.daemon.settings import WorkerSettings
+    from aiotask.daemon.supervisor import supervise
+    from aiotask.importer import find_specs
+
+    if url:
+        os.environ["AIOTASK_URL"] = url
+    settings = WorkerSettings(
+        apps=tuple(find_specs(names([*(apps or ()), *(app or ())]))),
+        app_dir=app_dir,
+        concurrency=concurrency or cpu_count(),
+        queues=names(queues),
+        max_in_flight=max_in_flight,
+        threads=threads,
+        max_jobs_per_child=max_jobs_per_child,
+        max_memory_per_child=max_memory_per_child,
+        grace=grace,
+        burst=burst,
+        reload=reload,
+        preload=preload,
+        result_db=result_db,
+        log_args=log_args,
+        log_json=log_json,
+        log_level=log_level.value,
+    )
+    raise typer.Exit(supervise(settings))

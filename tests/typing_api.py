@@ -1,0 +1,185 @@
+"""The public surface as type checkers see it. Checked by mypy and pyright, never run.
+
+A line with ``# type: ignore[code]`` must be an error of exactly this kind: strict mode reports an
+ignore that nothing needs (``tests/test_types.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, NoReturn, ParamSpec, TypeVar, assert_type
+
+from aiotask import App, AsyncResult, AsyncTask, Signature, SyncTask, Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+app = App("kitchen")
+
+
+@dataclass
+class Dish:
+    name: str
+    grams: int
+
+
+# ---- every way to register
+
+
+@app.task
+def weigh(dish: Dish, precision: int = 1) -> float:
+    return float(dish.grams // precision)
+
+
+@app.task()
+def slice_up(name: str, *, parts: int) -> list[str]:
+    return [name] * parts
+
+
+@app.task(retries=5, timeout=30)
+async def roast(name: str, *, minutes: float = 20.0) -> Dish:
+    return Dish(name, 100)
+
+
+@app.task
+async def double(grams: int) -> int:
+    return grams * 2
+
+
+@app.task(queue="heavy", priority=0, result_ttl=60.0)
+async def combine(left: int, right: int) -> int:
+    return left + right
+
+
+@app.task
+def ring() -> None: ...
+
+
+@app.task
+async def find(name: str) -> Dish | None:
+    return None
+
+
+@app.task
+def tally(*grams: int, **notes: str) -> dict[str, int]:
+    return {}
+
+
+@app.task
+def anything(raw: str) -> Any:
+    return raw
+
+
+@app.task
+def refuse(reason: str) -> NoReturn:
+    raise ValueError(reason)
+
+
+def plain(grams: int) -> str:
+    return str(grams)
+
+
+registered = app.register_task(plain, name="kitchen:plain")
+
+
+def kinds() -> None:
+    sync_task: SyncTask[..., float] = weigh
+    async_task: AsyncTask[[int], int] = double
+    tasks: list[Task[..., Any]] = [sync_task, async_task, registered, anything, refuse]
+    assert_type(tasks[0].apply_async(), AsyncResult[Any])
+    assert_type(registered(3), str)
+
+
+# ---- run here
+
+
+async def run_here() -> None:
+    assert_type(weigh(Dish("leek", 3)), float)
+    assert_type(ring.options(queue="bells"), SyncTask[[], None])
+    coroutine: Coroutine[Any, Any, Dish] = roast("leek", minutes=3)
+    assert_type(await coroutine, Dish)
+    assert_type(await roast.options(timeout=1)("leek"), Dish)
+    assert_type(weigh.options(queue="scales")(Dish("leek", 3), precision=2), float)
+
+
+# ---- run there
+
+
+async def run_there() -> None:
+    handle = weigh.apply_async(Dish("leek", 3))
+    assert_type(handle, AsyncResult[float])
+    assert_type(handle.id, str)
+    assert_type(await handle, float)
+    assert_type(await handle.sent(), None)
+    assert_type(await handle.wait(timeout=5.0), float)
+    assert_type(handle.get(), float)
+    assert_type(handle.get(timeout=1), float)
+    assert_type(await ring.apply_async(), None)
+    assert_type(await find.apply_async("leek"), Dish | None)
+    assert_type(await tally.apply_async(1, 2, note="fresh"), dict[str, int])
+    assert_type(await anything.apply_async("raw"), Any)
+    assert_type(refuse.apply_async("no"), AsyncResult[Any])
+    options = roast.options(queue="oven", delay=2, retries=1, timeout=None, priority=9, key="leek", id="leek-1")
+    assert_type(await options.apply_async("leek", minutes=2.5), Dish)
+
+
+async def with_asyncio() -> None:
+    names = ["leek", "kale"]
+    assert_type(await asyncio.gather(*(roast.apply_async(name) for name in names)), list[Dish])
+    grams, parts = await asyncio.gather(weigh.apply_async(Dish("leek", 3)), slice_up.apply_async("leek", parts=2))
+    assert_type(grams, float)
+    assert_type(parts, list[str])
+    assert_type(await asyncio.wait_for(double.apply_async(2), 5), int)
+    async with asyncio.TaskGroup() as group:
+        child = group.create_task(double.apply_async(2).wait())
+    assert_type(child.result(), int)
+
+
+async def handles_on_known_ids() -> None:
+    assert_type(weigh.result("some-id"), AsyncResult[float])
+    assert_type(await roast.result("some-id").wait(5.0), Dish)
+    assert_type(app.result("some-id"), AsyncResult[Any])
+
+
+# ---- calls that are not sent yet
+
+
+async def signatures() -> None:
+    total = combine.s(double.s(1).cast, double.s(2).cast)
+    assert_type(total, Signature[int])
+    assert_type(total.id, str)
+    assert_type(total.cast, int)
+    assert_type(total.apply_async(), AsyncResult[int])
+    assert_type(await total.apply_async(), int)
+
+
+# ---- generic helpers keep the types
+
+
+def send_later(task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+    return task.options(delay=60.0).apply_async(*args, **kwargs)
+
+
+async def through_a_helper() -> None:
+    assert_type(send_later(slice_up, "leek", parts=2), AsyncResult[list[str]])
+    assert_type(await send_later(combine, 1, 2), int)
+    send_later(combine, 1)  # type: ignore[call-arg]
+
+
+# ---- what must be an error
+
+
+async def mistakes() -> None:
+    weigh.apply_async("leek")  # type: ignore[arg-type]
+    weigh.apply_async()  # type: ignore[call-arg]
+    slice_up.apply_async("leek")  # type: ignore[call-arg]
+    roast.apply_async("leek", minute=3)  # type: ignore[call-arg]
+    await roast(3)  # type: ignore[arg-type]
+    combine.s(roast.s("leek").cast, 2)  # type: ignore[arg-type]
+    weigh.options(retires=3)  # type: ignore[call-arg]
+    weigh.options(queue=3)  # type: ignore[arg-type]
+    app.task(retires=3)  # type: ignore[call-overload]
+    weigh.result(7)  # type: ignore[arg-type]
+    await double.s(1)  # type: ignore[misc]
