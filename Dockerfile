@@ -2,6 +2,8 @@
 #
 #   docker build -t aiotask .
 #   docker run --rm -e AIOTASK_URL=redis://host:6379/0 -e AIOTASK_SECRET=... -v "$PWD:/app:ro" aiotask worker shop.tasks
+#
+# Every flag has an environment variable: AIOTASK_APP=shop.tasks alone makes the default command do.
 
 ARG PYTHON=3.13
 
@@ -18,13 +20,12 @@ COPY --from=build /opt/aiotask /opt/aiotask
 RUN useradd --create-home --uid 10001 aiotask
 # A container has no server of its own: without AIOTASK_URL the worker refuses to start and says so.
 ENV PATH=/opt/aiotask/bin:$PATH \
-    PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     AIOTASK_EMBEDDED=0
 WORKDIR /app
 USER aiotask
 # The supervisor is PID 1: it reaps what its workers leave behind, and TERM drains.
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=10s --start-period=10s --retries=3 CMD ["aiotask", "doctor"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=10s --retries=3 CMD ["aiotask", "doctor"]
 ENTRYPOINT ["aiotask"]
 CMD ["worker"]

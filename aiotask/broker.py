@@ -206,6 +206,10 @@ class Broker(Protocol):
 
     async def close(self) -> None: ...
 
+    def abandon(self) -> None:
+        """Let go of sockets without the loop: it has ended, or this is a forked child."""
+        ...
+
     # ---- sending
 
     async def push(self, client: str, sequence: int, batch: Sequence[Push]) -> None:

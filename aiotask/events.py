@@ -6,6 +6,7 @@ facts in the attribute ``facts``, so a handler of your own can use them without 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import reprlib
@@ -13,9 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, TextIO, TypedDict
-
-import msgspec
+from typing import Any, NamedTuple, TextIO, TypedDict
 
 from .errors import ConfigError
 
@@ -33,6 +32,8 @@ __all__ = [
 ]
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
+#: Loggers of tasks begin so, and the rest is the task.
+TASK_LOGGERS = "aiotask.task."
 #: Characters of arguments and of an error that fit into a line.
 ARGUMENTS_LENGTH = 200
 DETAIL_LENGTH = 500
@@ -53,7 +54,7 @@ class JobEvent(StrEnum):
     TIMEOUT = "timeout"
 
 
-class _Style(msgspec.Struct, frozen=True):
+class _Style(NamedTuple):
     glyph: str
     level: int
     colour: str
@@ -69,9 +70,9 @@ _STYLES = {
     JobEvent.CANCELLED: _Style("⊘", logging.INFO, "35", "cancelled"),
     JobEvent.RELEASED: _Style("←", logging.INFO, "36", "given back"),
     JobEvent.PARKED: _Style("□", logging.WARNING, "33", "parked"),
-    JobEvent.DEAD: _Style("☠", logging.ERROR, "31", "dead letter"),
-    JobEvent.REJECTED: _Style("⚠", logging.ERROR, "31", "set aside"),
-    JobEvent.TIMEOUT: _Style("⏱", logging.WARNING, "33", "time limit"),
+    JobEvent.DEAD: _Style("†", logging.ERROR, "31", "dead letter"),
+    JobEvent.REJECTED: _Style("!", logging.ERROR, "31", "set aside"),
+    JobEvent.TIMEOUT: _Style("◔", logging.WARNING, "33", "time limit"),
 }
 
 
@@ -124,10 +125,12 @@ class EventLog:
         left = self._left[kind]
         if left:
             self._left[kind] = left - 1
-            style = _STYLES[kind]
-            if self._logger.isEnabledFor(style.level):
+            if self._logger.isEnabledFor(_STYLES[kind].level):
                 shown = _arguments(*arguments) if arguments is not None and self._log_args else ""
-                self._say(style, _facts(kind, id, task, attempt, late, took, shown, detail, worker))
+                facts = {"event": kind.value, "id": id, "task": task, "attempt": attempt}
+                facts |= {"late": _seconds(late), "took": _seconds(took)}
+                facts |= {"arguments": shown, "detail": detail, "worker": worker}
+                self._say(_STYLES[kind], {key: fact for key, fact in facts.items() if fact is not None and fact != ""})
             return
         counts = self._counts[kind]
         counts[task] = counts.get(task, 0) + 1
@@ -176,32 +179,14 @@ class EventLog:
         self._logger.log(style.level, "%s %s", style.glyph, _sentence(style, facts), extra=extra)
 
 
-def _facts(
-    kind: JobEvent,
-    id: str,
-    task: str,
-    attempt: int,
-    late: float | None,
-    took: float | None,
-    arguments: str,
-    detail: str,
-    worker: str,
-) -> dict[str, Any]:
-    facts: dict[str, Any] = {"event": kind.value, "id": id, "task": task, "attempt": attempt}
-    if late is not None:
-        facts["late"] = round(max(late, 0.0), 6)
-    if took is not None:
-        facts["took"] = round(max(took, 0.0), 6)
-    more = {"arguments": arguments, "detail": detail, "worker": worker}
-    facts.update((key, value) for key, value in more.items() if value)
-    return facts
+def _seconds(measured: float | None) -> float | None:
+    """What two clocks say of one moment may be out of order by a little; a duration never is."""
+    return None if measured is None else round(max(measured, 0.0), 6)
 
 
 def _sentence(style: _Style, facts: Mapping[str, Any]) -> str:
     """Punctuality first, then duration, then the rest."""
-    parts = [_plain(facts["task"]), _plain(facts["id"])]
-    if style.word:
-        parts.append(style.word)
+    parts = [style.word] if style.word else []
     if "late" in facts:
         parts.append(f"late +{in_words(facts['late'])}")
     if "took" in facts:
@@ -212,7 +197,7 @@ def _sentence(style: _Style, facts: Mapping[str, Any]) -> str:
         parts.append(facts["arguments"])
     if "detail" in facts:
         parts.append(_plain(facts["detail"], DETAIL_LENGTH))
-    return " ".join(parts)
+    return f"{_plain(facts['task'])} {_plain(facts['id'])} {', '.join(parts)}".rstrip()
 
 
 def in_words(seconds: float) -> str:
@@ -246,18 +231,11 @@ _repr.maxlevel = 3
 
 
 def _arguments(positional: Sequence[object], keyword: Mapping[str, object]) -> str:
-    shown = [_short(value) for value in positional[:20]]
-    shown += [f"{name}={_short(value)}" for name, value in list(keyword.items())[:20]]
+    shown = [_repr.repr(value) for value in positional[:20]]
+    shown += [f"{name}={_repr.repr(value)}" for name, value in list(keyword.items())[:20]]
     if len(positional) > 20 or len(keyword) > 20:
         shown.append("…")
     return f"({_plain(', '.join(shown), ARGUMENTS_LENGTH)})"
-
-
-def _short(value: object) -> str:
-    try:
-        return _repr.repr(value)
-    except Exception as error:  # the value is the user's, and so is its __repr__
-        return f"<{type(value).__name__}: no repr, {type(error).__name__}>"
 
 
 # ---- handlers
@@ -276,7 +254,7 @@ class LineFormatter(logging.Formatter):
         self._colour = colour
         self._process = process
 
-    def format(self, record: logging.LogRecord) -> str:
+    def formatMessage(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
         facts: Mapping[str, Any] = getattr(record, "facts", {})
         if facts.get("event") == "banner":
@@ -284,36 +262,18 @@ class LineFormatter(logging.Formatter):
         who = facts.get("worker") or self._process
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
         head = f"{stamp}.{int(record.msecs):03d} " + (f"{who} " if who else "")
-        colour = getattr(record, "colour", "") or _level_colour(record.levelno)
-        if not hasattr(record, "colour") and record.levelno >= logging.WARNING:
+        colour = getattr(record, "colour", "")
+        if not colour and record.levelno >= logging.WARNING:
             text = f"{record.levelname.lower()}: {text}"
+            colour = "31" if record.levelno >= logging.ERROR else "33"
+        if record.name.startswith(TASK_LOGGERS):
+            text = f"{record.name.removeprefix(TASK_LOGGERS)}: {text}"
         if self._colour:
             head = f"\x1b[2m{head}\x1b[0m"
-            text = _coloured(text, colour, whole=record.levelno >= logging.WARNING)
-        return head + text + self._trace(record)
-
-    def _trace(self, record: logging.LogRecord) -> str:
-        trace = ""
-        if record.exc_info and record.exc_info[0] is not None:
-            trace += "\n" + self.formatException(record.exc_info)
-        if record.stack_info:
-            trace += "\n" + self.formatStack(record.stack_info)
-        return trace
-
-
-def _level_colour(level: int) -> str:
-    if level >= logging.ERROR:
-        return "31"
-    return "33" if level >= logging.WARNING else ""
-
-
-def _coloured(text: str, colour: str, *, whole: bool) -> str:
-    if not colour:
-        return text
-    if whole:
-        return f"\x1b[{colour}m{text}\x1b[0m"
-    glyph, space, rest = text.partition(" ")
-    return f"\x1b[{colour}m{glyph}\x1b[0m{space}{rest}"
+            # The glyph alone, and all of what somebody should look at.
+            coloured = len(text) if record.levelno >= logging.WARNING else 1
+            text = f"\x1b[{colour or 0}m{text[:coloured]}\x1b[0m{text[coloured:]}"
+        return head + text
 
 
 class JsonFormatter(logging.Formatter):
@@ -335,7 +295,7 @@ class JsonFormatter(logging.Formatter):
             line["traceback"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack"] = record.stack_info
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        return json.dumps(line, default=str)
 
 
 def configure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ __all__ = [
     "Concurrency",
     "Grace",
     "Json",
+    "Level",
     "LogArgs",
     "LogJson",
     "LogLevel",
@@ -29,9 +30,12 @@ __all__ = [
     "ResultDb",
     "Threads",
     "Url",
+    "WorkerUrl",
+    "count",
     "cpu_count",
     "duration",
     "names",
+    "option",
     "size",
 ]
 
@@ -65,6 +69,13 @@ def size(text: str | int) -> int:
     return int(float(match[1]) * _BYTES[match[2]])
 
 
+def count(text: str | int) -> int:
+    """A whole number from 1."""
+    if not str(text).strip().isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f'"{text}" is no count. Write a whole number from 1.')
+    return int(text)
+
+
 def names(given: list[str] | None) -> tuple[str, ...]:
     """What was given once, repeatedly, or separated by commas, without repeats."""
     split = (name.strip() for text in given or () for name in text.split(","))
@@ -90,138 +101,177 @@ class Level(StrEnum):
     CRITICAL = "critical"
 
 
+def option(*flags: str, help: str, **settings: Any) -> Any:
+    """An option that its environment variable sets too: ``--app-dir`` is ``AIOTASK_APP_DIR``."""
+    settings.setdefault("envvar", "AIOTASK_" + flags[0].removeprefix("--").replace("-", "_").upper())
+    return typer.Option(*flags, help=help, **settings)
+
+
 # ---- where
 
 Url = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--url",
-        envvar="AIOTASK_URL",
+        metavar="URL",
         show_default="the embedded server",
         help="Redis or Valkey: redis://HOST:PORT/DB, rediss://…, unix://PATH.",
     ),
 ]
 AppName = Annotated[
     str | None,
-    typer.Option(
-        "--name", "-n", envvar="AIOTASK_NAME", show_default="every app found there", help="Name of the app, as in App(NAME)."
+    option(
+        "--name", "-n", metavar="NAME", show_default="every app found there", help="Name of the app, as in App(name)."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", envvar="AIOTASK_JSON", help="Print JSON for other programs.")]
+Json = Annotated[bool, option("--json", metavar="", help="Print JSON for other programs.")]
 
 # ---- the worker
 
-_APPS = "Module with the app: [bold]shop.tasks[/bold] or [bold]shop.tasks:app[/bold]."
-Apps = Annotated[list[str] | None, typer.Argument(metavar="[APP]...", help=_APPS)]
+_WHAT, _HOW_MUCH, _LIFE, _LOG = "What to run", "How much at a time", "Life of a process", "What is kept and said"
+
+Apps = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="APP", help="Module with the app: [bold]shop.tasks[/bold] or [bold]shop.tasks:app[/bold]."),
+]
+# Without an environment variable of its own, since that would be split at blanks: find_specs reads AIOTASK_APP.
 MoreApps = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--app",
         "-A",
         metavar="APP",
-        show_default="[tool.aiotask] app in pyproject.toml",
+        envvar=None,
+        show_default="\\[tool.aiotask] app in pyproject.toml",
         help="The same as an option, repeatable. [dim]\\[env var: AIOTASK_APP, separated by commas][/dim]",
+        rich_help_panel=_WHAT,
     ),
 ]
 AppDir = Annotated[
     str,
-    typer.Option("--app-dir", envvar="AIOTASK_APP_DIR", help="Directory that modules are imported from first."),
-]
-Concurrency = Annotated[
-    int | None,
-    typer.Option(
-        "--concurrency",
-        "-c",
-        min=1,
-        envvar="AIOTASK_CONCURRENCY",
-        show_default="number of CPUs",
-        help="Worker processes.",
-    ),
+    option("--app-dir", metavar="DIR", help="Directory that modules are imported from first.", rich_help_panel=_WHAT),
 ]
 Queues = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--queues",
         "-q",
         metavar="NAMES",
-        envvar="AIOTASK_QUEUES",
-        show_default="every queue its tasks name, and default",
-        help="Queues to consume, separated by commas or repeated.",
+        show_default="all that its tasks name, and default",
+        help="Queues to consume, separated by commas.",
+        rich_help_panel=_WHAT,
+    ),
+]
+WorkerUrl = Annotated[
+    str | None,
+    option(
+        "--url",
+        metavar="URL",
+        show_default="the embedded server",
+        help="Redis or Valkey, for apps that name none themselves.",
+        rich_help_panel=_WHAT,
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    option(
+        "--concurrency",
+        "-c",
+        parser=count,
+        metavar="N",
+        show_default="number of CPUs",
+        help="Worker processes.",
+        rich_help_panel=_HOW_MUCH,
     ),
 ]
 MaxInFlight = Annotated[
     int,
-    typer.Option(
-        "--max-in-flight", min=1, envvar="AIOTASK_MAX_IN_FLIGHT", help="Async jobs that one process runs at a time."
+    option(
+        "--max-in-flight",
+        parser=count,
+        metavar="N",
+        help="Async jobs that one process runs at a time.",
+        rich_help_panel=_HOW_MUCH,
     ),
 ]
 Threads = Annotated[
     int,
-    typer.Option(
+    option(
         "--threads",
-        min=1,
-        envvar="AIOTASK_THREADS",
+        parser=count,
+        metavar="N",
         help="Sync jobs that one process runs at a time; more than 1 for blocking I/O.",
+        rich_help_panel=_HOW_MUCH,
     ),
 ]
 MaxJobsPerChild = Annotated[
     int | None,
-    typer.Option(
+    option(
         "--max-jobs-per-child",
-        min=1,
-        envvar="AIOTASK_MAX_JOBS_PER_CHILD",
+        parser=count,
+        metavar="N",
         show_default="no limit",
         help="Replace a process after so many jobs.",
+        rich_help_panel=_LIFE,
     ),
 ]
 MaxMemoryPerChild = Annotated[
     int | None,
-    typer.Option(
+    option(
         "--max-memory-per-child",
         parser=size,
         metavar="SIZE",
-        envvar="AIOTASK_MAX_MEMORY_PER_CHILD",
         show_default="no limit",
         help="Replace a process that holds more memory, as in 512MB.",
+        rich_help_panel=_LIFE,
     ),
 ]
 Grace = Annotated[
     float,
-    typer.Option(
+    option(
         "--grace",
         parser=duration,
-        metavar="DURATION",
-        envvar="AIOTASK_GRACE",
+        metavar="TIME",
         show_default="30s",
-        help="On TERM: time that running jobs get to end; then they are killed and go back to their queue.",
+        help="On TERM: time that running jobs get to end. Then they are killed and go back to their queue.",
+        rich_help_panel=_LIFE,
     ),
 ]
-Burst = Annotated[bool, typer.Option("--burst", envvar="AIOTASK_BURST", help="Stop when the queues are empty.")]
+Burst = Annotated[bool, option("--burst", metavar="", help="Stop when the queues are empty.", rich_help_panel=_LIFE)]
 Reload = Annotated[
-    bool, typer.Option("--reload", envvar="AIOTASK_RELOAD", help="Restart when a source file changes; for development.")
+    bool,
+    option("--reload", metavar="", help="Restart when a source file changes; for development.", rich_help_panel=_LIFE),
 ]
 Preload = Annotated[
     bool,
-    typer.Option(
+    option(
         "--preload",
-        envvar="AIOTASK_PRELOAD",
-        help="Import the app before the fork: less memory, but TERM and start are needed for fresh code.",
+        metavar="",
+        help="Import the app before the fork. It saves memory; fresh code then needs a restart, HUP is not enough.",
+        rich_help_panel=_LIFE,
     ),
 ]
 ResultDb = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--result-db",
         metavar="FILE",
-        envvar="AIOTASK_RESULT_DB",
         show_default="no history",
         help="SQLite file that keeps every finished job.",
+        rich_help_panel=_LOG,
     ),
 ]
 LogArgs = Annotated[
-    bool, typer.Option("--log-args", envvar="AIOTASK_LOG_ARGS", help="Show the arguments of jobs in the log.")
+    bool, option("--log-args", metavar="", help="Show the arguments of jobs in the log.", rich_help_panel=_LOG)
 ]
-LogJson = Annotated[bool, typer.Option("--log-json", envvar="AIOTASK_LOG_JSON", help="Log one JSON object per line.")]
+LogJson = Annotated[bool, option("--log-json", metavar="", help="Log one JSON object per line.", rich_help_panel=_LOG)]
 LogLevel = Annotated[
-    Level, typer.Option("--log-level", envvar="AIOTASK_LOG_LEVEL", case_sensitive=False, help="Least level that is said.")
+    Level,
+    option(
+        "--log-level",
+        metavar="LEVEL",
+        case_sensitive=False,
+        help="Least level to say: debug, info, warning, error, critical.",
+        rich_help_panel=_LOG,
+    ),
 ]

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
 from typing import Annotated
 
-import typer
-
-from .options import Json, Url
+from .options import Json, Url, option
 from .output import print_json
 
 __all__ = ["version"]
 
-Server = Annotated[bool, typer.Option("--server", envvar="AIOTASK_SERVER", help="Ask the server for its version too.")]
+Server = Annotated[bool, option("--server", metavar="", help="Ask the server for its version too.")]
 
 
 def version(server: Server = False, url: Url = None, as_json: Json = False) -> None:
@@ -26,7 +22,11 @@ def version(server: Server = False, url: Url = None, as_json: Json = False) -> N
       aiotask version --server --url redis://localhost:6379
       aiotask version --json
     """
-    versions = {"aiotask": _version_of("aiotask"), "Python": platform.python_version(), "redis-py": _version_of("redis")}
+    versions = {
+        "aiotask": _version_of("aiotask"),
+        "Python": platform.python_version(),
+        "redis-py": _version_of("redis"),
+    }
     if server:
         versions["server"] = _server_version(url)
     if as_json:
@@ -37,6 +37,9 @@ def version(server: Server = False, url: Url = None, as_json: Json = False) -> N
 
 
 def _version_of(distribution: str) -> str:
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
     try:
         return installed(distribution)
     except PackageNotFoundError:

@@ -25,7 +25,7 @@ from .options import (
     Reload,
     ResultDb,
     Threads,
-    Url,
+    WorkerUrl,
     cpu_count,
     names,
 )
@@ -51,7 +51,7 @@ def worker(
     log_json: LogJson = False,
     log_level: LogLevel = Level.INFO,
     app_dir: AppDir = ".",
-    url: Url = None,
+    url: WorkerUrl = None,
 ) -> None:
     """Run the jobs of one or more apps in worker processes.
 
@@ -59,13 +59,15 @@ def worker(
 
       aiotask worker shop.tasks
       aiotask worker shop.tasks:app -c 8 -q default,mail
-      aiotask worker shop.tasks --grace 2m --max-memory-per-child 512MB --result-db history.db
-      aiotask worker shop.tasks --burst          [dim]# run what is there, then end (cron, CI)[/dim]
+      aiotask worker shop.tasks --grace 2m --result-db history.db
+      aiotask worker shop.tasks --burst     [dim]# run what is there, then end[/dim]
 
     [bold]Signals[/bold]
 
-      TERM, INT drain and stop, a second one stops now; HUP replaces the processes one by one with fresh code;
-      TTIN and TTOU start one more and one less; USR1 prints the stack of every process.
+      TERM, INT    drain and stop; a second one stops now
+      HUP          replace the processes one by one with fresh code
+      TTIN, TTOU   one process more, one less
+      USR1         print the stack of every process
     """
     if reload and preload:
         raise typer.BadParameter("--reload needs fresh imports and --preload prevents them. Leave one of them out.")

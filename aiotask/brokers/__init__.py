@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
-    from ..broker import Broker, Inspector
+    from collections.abc import Sequence
 
-__all__ = ["connect", "inspect", "namespaces"]
+    from ..broker import Broker, Inspector, Push
+
+__all__ = ["connect", "inspect", "namespaces", "push_blocking"]
 
 _REDIS = ("redis", "rediss", "unix", "valkey", "valkeys")
 _SCHEMES = (*_REDIS, "memory")
@@ -57,3 +59,15 @@ async def namespaces(url: str) -> list[str]:
     from .redis.inspector import namespaces
 
     return await namespaces(url)
+
+
+def push_blocking(url: str, app: str, client: str, sequence: int, batch: Sequence[Push]) -> None:
+    """``Broker.push`` over a plain blocking socket: at interpreter exit no loop and no thread can start."""
+    if _scheme(url) == "memory":
+        from .memory import MemoryBroker
+
+        MemoryBroker(url, app).push_now(client, sequence, batch)
+        return
+    from .redis.blocking import push_blocking
+
+    push_blocking(url, app, client, sequence, batch)

@@ -1,18 +1,16 @@
-"""What the memory broker keeps: the twin of ``redis/keys.py`` and of the scripts beside it.
-
-Every method expects the caller to hold ``lock``; each leaves the store as one whole state move does.
-"""
+"""What the memory broker keeps: the twin of ``redis/keys.py`` and of the scripts beside it."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
 import itertools
+import os
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Self
 
 from ..broker import (
     BATCH_BYTES,
@@ -28,9 +26,12 @@ from ..broker import (
     Standing,
     lane_of,
 )
+from ..errors import BrokerError
 from ..job import Status
+from .bell import Bell, Ear
+from .record import Ending, Lane, Record, Row
 
-__all__ = ["Bell", "Ear", "Ending", "Lane", "Record", "Row", "Store", "lanes"]
+__all__ = ["Store", "apps_at", "lanes", "store_of"]
 
 #: Seconds after its last push that a client's sequence is remembered.
 CLIENT_TTL = 3600.0
@@ -40,6 +41,8 @@ VOLUNTEER_TTL = 30.0
 RECORDER_IDLE = 60.0
 #: Older dead letters make room.
 DEAD_LETTERS = 10_000
+#: Older messages that were set aside make room.
+ASIDE = 1_000
 #: Older rows that nobody recorded make room.
 HISTORY_ROWS = 1_000_000
 
@@ -52,135 +55,66 @@ def lanes(queues: Iterable[str], needs: Iterable[str]) -> list[str]:
     return returned + parked + [lane_of(queue, priority) for priority in range(10) for queue in queues]
 
 
-class Bell:
-    """Wakes one coroutine, from whatever thread it is rung."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._event = asyncio.Event()
-        self._ringing = False
-
-    def ring(self) -> None:
-        if self._ringing:
-            return
-        try:
-            self._loop.call_soon_threadsafe(self._event.set)
-        except RuntimeError:
-            return  # its loop is closed: nobody sleeps there any more
-        self._ringing = True
-
-    async def rung(self) -> None:
-        await self._event.wait()
-        self._event.clear()
-        self._ringing = False  # before the store is looked at, so that no change goes unnoticed
-
-
-class Ear(Bell):
-    """One listener of the results channel."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._notices: list[Notice] = []
-
-    def tell(self, notice: Notice) -> None:
-        self._notices.append(notice)
-        self.ring()
-
-    def take(self) -> list[Notice]:
-        notices, self._notices = self._notices, []
-        return notices
-
-
-@dataclass(slots=True, eq=False)
-class Record:
-    """One unfinished job: in a lane (claimed by ``owner``, or by nobody), or outside it until it is due."""
-
-    id: str
-    queue: str
-    sealed: bytes
-    lane: str
-    meta: Meta = field(default_factory=Meta)
-    entry: str = ""
-    owner: str = ""
-    due_at: float | None = None
-    is_retry: bool = False
-
-    @property
-    def need(self) -> str:
-        return self.lane.removeprefix("parked:") if self.lane.startswith("parked:") else ""
-
-    @property
-    def status(self) -> Status:
-        if self.due_at is not None:
-            return Status.RETRYING if self.is_retry else Status.SCHEDULED
-        if self.owner:
-            return Status.RUNNING
-        return Status.PARKED if self.need else Status.PENDING
-
-    def delivery(self) -> Delivery:
-        return Delivery(self.lane, self.entry, self.id, self.sealed, self.meta)
-
-
-@dataclass(slots=True)
-class Lane:
-    """Entries of one lane, oldest first: what waits, and what is lent."""
-
-    waiting: dict[str, Record] = field(default_factory=dict)
-    claimed: dict[str, Record] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Ending:
-    """What a job ends with. ``ttl`` is in seconds, 0: it is not stored."""
-
-    outcome: bytes
-    status: Status
-    ttl: float
-    reply: str = ""
-    is_dead: bool = False
-
-
-@dataclass(slots=True)
-class Row:
-    """A finished job that waits to be recorded; ``reader`` has it since ``read_at`` (monotonic)."""
-
-    entry: str
-    job: bytes
-    outcome: bytes
-    meta: Meta
-    reader: str = ""
-    read_at: float = 0.0
-
-
 class Store:
-    """All state of one app, shared by its broker objects in every loop and thread of this process."""
+    """All state of one app, shared by its broker objects in every loop and thread of this process.
 
-    def __init__(self) -> None:
+    Its methods expect the caller to be inside ``async with store`` or to hold ``lock``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
         self.lock = threading.Lock()
         #: This process is a fork of the one that the jobs belong to.
         self.is_foreign = False
         self.queues: set[str] = set()
         self.lanes: defaultdict[str, Lane] = defaultdict(Lane)
+        #: Exactly the unfinished jobs.
         self.index: dict[str, Record] = {}
         self.due: list[tuple[float, int, Record]] = []
+        #: Sealed outcome, status, when it is forgotten (monotonic).
         self.results: dict[str, tuple[bytes, Status, float]] = {}
         self.watchers: dict[str, set[str]] = {}
+        #: What a claimed job that somebody cancelled ends with, unless its own end comes first.
         self.marks: dict[str, Ending] = {}
+        #: Last sequence of each client and when it pushed (monotonic), in the order of that.
         self.clients: dict[str, tuple[int, float]] = {}
+        #: Host and facts of each incarnation.
         self.live: dict[str, tuple[str, bytes]] = {}
         self.leases: dict[str, int] = {}
         self.buried: set[str] = set()
-        self.dead: dict[str, DeadLetter] = {}
-        self.rejected: list[tuple[Delivery, str]] = []
-        self.rejections = 0
+        self.buried_hosts: set[str] = set()
+        #: The incarnation that makes itself idle for a suspect, and until when (monotonic).
+        self.volunteer = ("", 0.0)
+        #: Dead letters and their queues, oldest first.
+        self.dead: dict[str, tuple[str, DeadLetter]] = {}
+        self.aside: deque[tuple[Record, str]] = deque(maxlen=ASIDE)
+        self.rejected = 0
         self.history: dict[str, Row] = {}
         self.is_recording = False
-        self.volunteer = ("", 0.0)
         self.bells: dict[Bell, frozenset[str]] = {}
         self.ears: defaultdict[str, list[Ear]] = defaultdict(list)
         self.recorders: set[Bell] = set()
         self._expiries: list[tuple[float, str]] = []
         self._counter = itertools.count(1)
+
+    @property
+    def is_in_use(self) -> bool:
+        return bool(self.queues or self.live)
+
+    async def __aenter__(self) -> Self:
+        """The state to oneself, after the loop has had its turn: a verb in a tight loop starves no neighbour."""
+        await asyncio.sleep(0)
+        if self.is_foreign:
+            raise BrokerError(
+                f'The jobs of "{self.url}" are in the process that this one was forked from. '
+                "Share jobs between processes through a Redis URL, or set none at all."
+            )
+        self.lock.acquire()
+        self.expire()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.lock.release()
 
     # ---- where a job is
 
@@ -200,34 +134,36 @@ class Store:
         self.index[record.id] = record
         heapq.heappush(self.due, (due_at, next(self._counter), record))
 
-    def take_back(self, lane: str, entry: str) -> Record | None:
-        """Take a claimed job out of its lane; None: that delivery is not (or no longer) lent."""
-        found = self.lanes.get(lane)
-        return found.claimed.pop(entry, None) if found else None
+    def take_back(self, delivery: Delivery) -> Record | None:
+        """Take a lent job out of its lane; None: that delivery is not (or no longer) lent."""
+        lane = self.lanes.get(delivery.lane)
+        return lane.lent.pop(delivery.entry, None) if lane else None
 
-    def lend(self, incarnation: str, lane: str, limit: int) -> Iterator[Delivery]:
-        """Lend the oldest jobs of a lane, at most ``limit``."""
-        found = self.lanes.get(lane)
-        if found is None:
-            return
-        for entry in list(itertools.islice(found.waiting, limit)):
-            record = found.claimed[entry] = found.waiting.pop(entry)
-            record.owner = incarnation
-            yield record.delivery()
-
-    def lend_in_order(self, incarnation: str, order: Sequence[str], limit: int) -> list[Delivery]:
-        """Lend from lane after lane until the limit of jobs or bytes is reached."""
+    def lend(self, incarnation: str, order: Sequence[str], limit: int) -> list[Delivery]:
+        """Lend from lane after lane, oldest first, until the limit of jobs or bytes is reached."""
         deliveries: list[Delivery] = []
         room, limit = BATCH_BYTES, min(limit, BATCH_JOBS)
-        for lane in order:
-            if len(deliveries) >= limit or room <= 0:
-                break
-            for delivery in self.lend(incarnation, lane, limit - len(deliveries)):
-                deliveries.append(delivery)
-                room -= len(delivery.sealed)
-                if room <= 0:
-                    break
+        for name in order:
+            lane = self.lanes.get(name)
+            while lane and lane.waiting and len(deliveries) < limit and room > 0:
+                record = lane.waiting.pop(next(iter(lane.waiting)))
+                record.owner = incarnation
+                lane.lent[record.entry] = record
+                deliveries.append(record.delivery())
+                room -= len(record.sealed)
         return deliveries
+
+    def lend_suspect(self, incarnation: str, queues: Iterable[str]) -> list[Delivery]:
+        """Lend one suspect, if there is one; whoever volunteered for it is free again."""
+        deliveries = self.lend(incarnation, [f"q:{queue}:s" for queue in queues], 1)
+        if deliveries and self.volunteer[0] == incarnation:
+            self.volunteer = "", 0.0
+        return deliveries
+
+    def lent(self) -> Iterator[Record]:
+        """Every job that some incarnation has."""
+        for lane in list(self.lanes.values()):
+            yield from list(lane.lent.values())
 
     # ---- how a job moves
 
@@ -240,7 +176,6 @@ class Store:
         self.clients[client] = max(sequence, last), now
         if sequence <= last:
             return
-        self.expire()
         at = time.time()
         for push in batch:
             self.queues.add(push.queue)
@@ -254,7 +189,7 @@ class Store:
             else:
                 self.place(record, lane)
 
-    def requeue(self, record: Record, item: Requeue) -> None:
+    def go_on(self, record: Record, item: Requeue) -> None:
         """Let a job go on that was taken out of its lane; one that was cancelled ends here."""
         record.meta, record.queue = item.meta, item.queue
         self.queues.add(item.queue)
@@ -266,10 +201,12 @@ class Store:
         elif item.delay > 0:
             self.hold(record, f"q:{item.queue}:r", time.time() + item.delay, is_retry=True)
         else:
-            self.place(record, f"q:{item.queue}:r")
+            # A suspect that is given back unrun is a suspect still.
+            self.place(record, f"q:{item.queue}:{'s' if item.delivery.alone else 'r'}")
 
     def give_back(self, record: Record, *, blamed: bool, reason: str) -> None:
         """Put the job of a dead incarnation back where it can be claimed."""
+        del self.lanes[record.lane].lent[record.entry]
         if self.end_if_marked(record):
             return
         if blamed:
@@ -297,7 +234,6 @@ class Store:
 
     def cancel(self, id: str, ending: Ending) -> Cancelled:
         """End a job that nobody has claimed, mark one that somebody has."""
-        self.expire()
         if id in self.results:
             return Cancelled.FINISHED
         record = self.index.get(id)
@@ -314,10 +250,7 @@ class Store:
 
     def end(self, record: Record, ending: Ending) -> None:
         """The end of a job that is out of its lane: outcome stored and told, all traces removed."""
-        self.expire()
-        if self.index.get(record.id) is record:
-            del self.index[record.id]
-        self.marks.pop(record.id, None)
+        self.forget(record)
         if ending.ttl > 0:
             expires = time.monotonic() + ending.ttl
             self.results[record.id] = ending.outcome, ending.status, expires
@@ -327,7 +260,8 @@ class Store:
             self.record(record, ending.outcome)
         if ending.is_dead:
             self.dead.pop(record.id, None)
-            self.dead[record.id] = DeadLetter(record.id, time.time(), record.sealed, ending.outcome)
+            letter = DeadLetter(record.id, time.time(), record.sealed, ending.outcome)
+            self.dead[record.id] = record.queue, letter
             if len(self.dead) > DEAD_LETTERS:
                 del self.dead[next(iter(self.dead))]
 
@@ -339,6 +273,18 @@ class Store:
         mark.reply = reply
         self.end(record, mark)
         return True
+
+    def forget(self, record: Record) -> None:
+        """Remove what was known of a job, unless its id means another one by now."""
+        if self.index.get(record.id) is record:
+            del self.index[record.id]
+            self.marks.pop(record.id, None)
+
+    def set_aside(self, record: Record, reason: str) -> None:
+        """Keep for people to see what was taken out of its lane and is no job of ours."""
+        self.forget(record)
+        self.rejected += 1
+        self.aside.append((record, reason))
 
     def expire(self) -> None:
         """Forget the outcomes whose time is over."""
@@ -374,9 +320,15 @@ class Store:
             return Standing.LIVE
         return Standing.DEAD if incarnation in self.buried else Standing.FORGOTTEN
 
-    def bury_incarnation(self, incarnation: str) -> None:
+    def bury(self, incarnation: str) -> None:
         self.live.pop(incarnation, None)
         self.buried.add(incarnation)
+
+    def bury_host(self, host: str) -> None:
+        self.leases.pop(host, None)
+        self.buried_hosts.add(host)
+        for incarnation in [name for name, (home, _) in self.live.items() if home == host]:
+            self.bury(incarnation)
 
     def volunteers(self, incarnation: str, queues: Iterable[str]) -> bool:
         """True when suspects wait and this incarnation is the one that makes itself idle for them."""
@@ -388,13 +340,6 @@ class Store:
             return name == incarnation
         self.volunteer = incarnation, now + VOLUNTEER_TTL
         return True
-
-    def claimed(self, owners: Collection[str] | None = None) -> Iterator[Record]:
-        """Every lent job, or those lent to these incarnations."""
-        for lane in list(self.lanes.values()):
-            for record in list(lane.claimed.values()):
-                if owners is None or record.owner in owners:
-                    yield record
 
     # ---- what is recorded
 
@@ -416,3 +361,31 @@ class Store:
         for row in rows:
             row.reader, row.read_at = recorder, now
         return rows
+
+
+_stores: dict[tuple[str, str], Store] = {}
+_stores_lock = threading.Lock()
+
+
+def store_of(url: str, app: str) -> Store:
+    """The one store that this URL and app have in this process."""
+    with _stores_lock:
+        return _stores.setdefault((url, app), Store(url))
+
+
+def apps_at(url: str) -> list[str]:
+    """Names of the apps that have jobs, results or workers at this URL in this process."""
+    with _stores_lock:
+        return sorted(app for (where, app), store in _stores.items() if where == url and store.is_in_use)
+
+
+def _disown() -> None:
+    """In a forked child: what was copied belongs to the parent, and its locks may be held for ever."""
+    global _stores_lock
+    _stores_lock = threading.Lock()
+    for store in _stores.values():
+        store.lock = threading.Lock()
+        store.is_foreign = True
+
+
+os.register_at_fork(after_in_child=_disown)

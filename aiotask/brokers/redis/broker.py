@@ -32,9 +32,10 @@ from ...broker import (
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
 from .keys import GROUP, RECORDERS, lanes, prefix
-from .wire import Backoff, Script, Wire, hide_password
+from ..shown import hide_password
+from .wire import Backoff, Script, Wire
 
-__all__ = ["RedisBroker"]
+__all__ = ["RedisBroker", "push_arguments", "script", "server_url"]
 
 _STANDINGS = {1: Standing.LIVE, 0: Standing.DEAD, -1: Standing.FORGOTTEN}
 _FRESH = Meta()
@@ -55,12 +56,13 @@ class RedisBroker:
     """
 
     def __init__(self, url: str, app: str) -> None:
-        self.server = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
+        self.server = server_url(url)
         self.prefix = prefix(app)
         self.app = app
         self.wire = Wire(self.server)
         self._waiting = Wire(self.server)
         self._waiting_id: int | None = None
+        self._subscriptions: set[Wire] = set()
         self._epochs: dict[str, bytes] = {}
         self._renewed: set[str] = set()
 
@@ -82,23 +84,17 @@ class RedisBroker:
         await self.wire.close()
         await self._waiting.close()
 
+    def abandon(self) -> None:
+        for wire in (self.wire, self._waiting, *self._subscriptions):
+            wire.abandon()
+
     async def _run(self, name: str, *args: Any) -> Any:
         return await self.wire.run(script(name), self.prefix, *args)
 
     # ---- sending
 
     async def push(self, client: str, sequence: int, batch: Sequence[Push]) -> None:
-        args: list[Any] = [client, sequence]
-        for job in batch:
-            args += (
-                job.id,
-                lane_of(job.queue, job.priority),
-                job.sealed,
-                job.delay,
-                "" if job.eta is None else job.eta,
-                "1" if job.custom else "",
-            )
-        await self._run("push", *args)
+        await self._run("push", *push_arguments(client, sequence, batch))
 
     async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
         looks: list[Look] = []
@@ -115,6 +111,7 @@ class RedisBroker:
 
     async def listen(self, address: str, heard: Callable[[list[Notice]], None], ready: Callable[[], None]) -> None:
         wire = Wire(self.server)
+        self._subscriptions.add(wire)
         backoff = Backoff()
         try:
             while True:
@@ -129,6 +126,7 @@ class RedisBroker:
                 except BrokerError:
                     await backoff.sleep()
         finally:
+            self._subscriptions.discard(wire)
             await wire.close()
 
     async def _next_message(self, wire: Wire) -> Any:
@@ -339,6 +337,26 @@ class RedisBroker:
             part = entries[start : start + BATCH_JOBS]
             await self.wire.call("XACK", key, RECORDERS, *part)
             await self.wire.call("XDEL", key, *part)
+
+
+def server_url(url: str) -> str:
+    """The URL as redis-py reads it."""
+    return url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
+
+
+def push_arguments(client: str, sequence: int, batch: Sequence[Push]) -> list[Any]:
+    """ARGV of push.lua."""
+    args: list[Any] = [client, sequence]
+    for job in batch:
+        args += (
+            job.id,
+            lane_of(job.queue, job.priority),
+            job.sealed,
+            job.delay,
+            "" if job.eta is None else job.eta,
+            "1" if job.custom else "",
+        )
+    return args
 
 
 def _milliseconds(seconds: float) -> int:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import random
 from importlib import resources
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import redis.exceptions as wrong
 from redis.asyncio import ConnectionPool
@@ -20,19 +20,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from ...errors import BrokerError, ConfigError, ConnectionLost, QueueFull
+from ..shown import hide_password
 
-__all__ = ["Backoff", "Script", "Wire", "hide_password", "parse"]
+__all__ = ["Backoff", "Script", "Wire", "parse"]
 
 _LIB = "lib.lua"
-
-
-def hide_password(url: str) -> str:
-    """The URL as it may be shown: without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
 
 
 def parse(url: str, timeout: float) -> ConnectionPool:
@@ -204,6 +196,25 @@ class Wire:
 
     async def close(self) -> None:
         await self._drop()
+
+
+    def abandon(self) -> None:
+        """Let go of the socket without its loop (which has ended, or belongs to the parent of this fork)."""
+        connection, self._connection = self._connection, None
+        writer = getattr(connection, "_writer", None)
+        if writer is None:
+            return
+        connection._writer = connection._reader = None
+        sock = writer.transport.get_extra_info("socket")
+        with contextlib.suppress(Exception):
+            if hasattr(writer.transport, "_sock"):
+                # asyncio's own transport would warn in __del__ that nobody closed it.
+                writer.transport._sock.close()
+                writer.transport._sock = None
+            else:
+                null = os.open(os.devnull, os.O_RDWR)
+                os.dup2(null, sock.fileno())
+                os.close(null)
 
 
 class _NoScript(Exception):

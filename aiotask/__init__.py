@@ -1,0 +1,78 @@
+"""Run Python functions in other processes and get the value back."""
+
+from __future__ import annotations
+
+from .app import App, default_app, register_task, task
+from .backoff import exponential
+from .context import JobContext, current_job
+from .errors import (
+    AiotaskError,
+    BrokerError,
+    ConfigError,
+    ConnectionLost,
+    DependencyFailed,
+    ImportFailed,
+    JobCancelled,
+    JobError,
+    JobLost,
+    JobTimeout,
+    QueueFull,
+    RemoteError,
+    ResultExpired,
+    ResultTimeout,
+    Retry,
+    SealError,
+    SerializationError,
+    UnknownTask,
+    WorkerLost,
+)
+from .job import Job, Status
+from .outcome import Outcome
+from .result import AsyncResult, gather
+from .resultdb import ResultDB
+from .signature import Signature
+from .tasks import AsyncTask, SyncTask, Task
+
+__all__ = [
+    # apps and tasks
+    "App",
+    "AsyncTask",
+    "SyncTask",
+    "Task",
+    "default_app",
+    "exponential",
+    "register_task",
+    "task",
+    # calls and results
+    "AsyncResult",
+    "Signature",
+    "gather",
+    # inside a task
+    "JobContext",
+    "Retry",
+    "current_job",
+    # values and history
+    "Job",
+    "Outcome",
+    "ResultDB",
+    "Status",
+    # errors
+    "AiotaskError",
+    "BrokerError",
+    "ConfigError",
+    "ConnectionLost",
+    "DependencyFailed",
+    "ImportFailed",
+    "JobCancelled",
+    "JobError",
+    "JobLost",
+    "JobTimeout",
+    "QueueFull",
+    "RemoteError",
+    "ResultExpired",
+    "ResultTimeout",
+    "SealError",
+    "SerializationError",
+    "UnknownTask",
+    "WorkerLost",
+]

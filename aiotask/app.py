@@ -1,0 +1,387 @@
+"""An app: a registry of tasks, one broker, one serializer, settings."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+
+from .broker import Push
+from .errors import ConfigError
+from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
+from .result import AsyncResult
+from .seal import Sealer
+from .serializer import Serializer, blame_argument, serializer_named
+from .settings import environment, secrets_for
+from .signature import Signature
+from .tasks import (
+    AsyncTask,
+    Definition,
+    Registry,
+    SyncTask,
+    TaskOptions,
+    check_name,
+    define,
+    seconds,
+)
+
+if TYPE_CHECKING:
+    from .broker import Inspector
+    from .client import Client
+    from .outcome import Outcome
+    from .worker.inloop import InLoopWorker
+
+__all__ = ["App", "default_app", "register_task", "task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Register(Protocol):
+    @overload
+    def __call__(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+
+class App:
+    """A registry of tasks with one broker.
+
+    Args:
+        name: key namespace on the server; 1 to 100 of ``A-Z a-z 0-9 _ . -``.
+        url: broker, as ``redis://user:password@host:6379/0``, ``rediss://…``, ``unix:///path``, ``memory://``;
+            else ``$AIOTASK_URL``, else the embedded server.
+        secret: what jobs and outcomes are sealed with, else ``$AIOTASK_SECRET``; ``new,old`` while it is rotated.
+        serializer: ``cloudpickle`` or ``json``; else ``$AIOTASK_SERIALIZER``.
+        result_ttl: seconds that outcomes are kept; else ``$AIOTASK_RESULT_TTL``, else an hour.
+        include: modules that a worker imports besides the one that holds the app.
+
+    Raises:
+        ConfigError: an argument is wrong. The broker is first looked for when something is sent.
+    """
+
+    def __init__(
+        self,
+        name: str = "default",
+        *,
+        url: str | None = None,
+        secret: str | None = None,
+        serializer: str | None = None,
+        result_ttl: float | None = None,
+        include: Iterable[str] = (),
+    ) -> None:
+        self.name = check_name(name, "an app")
+        self.registry = Registry()
+        self.include = tuple(include)
+        self._given_url = url
+        self._given_secret = secret
+        self._serializer_name = serializer or environment("SERIALIZER") or "cloudpickle"
+        self.result_ttl = seconds(_number(result_ttl, "RESULT_TTL", 3600.0), "result_ttl")
+        self._lock = threading.Lock()
+        self._address: tuple[str, tuple[str, ...]] | None = None
+        self._client: Client | None = None
+        self._jobs_sealer: Sealer | None = None
+        self._serializer: Serializer | None = None
+        self._workers_here = 0
+
+    # ---- where things are
+
+    def _locate(self) -> tuple[str, tuple[str, ...]]:
+        """URL and secrets; starts the embedded server where no URL is given."""
+        with self._lock:
+            if self._address is None:
+                url = self._given_url or environment("URL")
+                if url:
+                    from .brokers.shown import hide_password
+
+                    self._address = (url, secrets_for(url, hide_password(url), self._given_secret))
+                else:
+                    from .brokers import embedded
+
+                    server = embedded.ensure()
+                    if server.started:
+                        import logging
+
+                        logging.getLogger("aiotask").warning("%s", embedded.announce(server))
+                    secret = self._given_secret or environment("SECRET") or server.secret
+                    self._address = (server.url, secrets_for(server.url, server.url, secret))
+            return self._address
+
+    @property
+    def url(self) -> str:
+        """The broker's address, with its password."""
+        return self._locate()[0]
+
+    @property
+    def broker_url(self) -> str:
+        """The broker's address as it may be shown."""
+        from .brokers.shown import hide_password
+
+        return hide_password(self.url)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return self._locate()[1]
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the broker is the embedded server."""
+        return not (self._given_url or environment("URL"))
+
+    @property
+    def serializer(self) -> Serializer:
+        if self._serializer is None:
+            self._serializer = serializer_named(self._serializer_name)
+        return self._serializer
+
+    @property
+    def client(self) -> Client:
+        """The sending side; made at first use."""
+        if self._client is None:
+            from .client import Client
+
+            url, secrets = self._locate()
+            with self._lock:
+                if self._client is None:
+                    self._jobs_sealer = Sealer(secrets, "job")
+                    self._client = Client(self.name, url, secrets, self.serializer)
+        return self._client
+
+    def result_db_path(self) -> Path | None:
+        """The history file of this app's workers: ``$AIOTASK_RESULT_DB``, else beside the embedded server's data."""
+        given = environment("RESULT_DB")
+        if given:
+            return Path(given).expanduser()
+        if self.embedded:
+            from .brokers.embedded import state_directory
+
+            return state_directory() / "results.db"
+        return None
+
+    # ---- registering
+
+    @overload
+    def task(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    @overload
+    def task(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(self, /, **options: Unpack[TaskOptions]) -> _Register: ...
+    def task(self, fn: Any = None, /, **options: Any) -> Any:
+        """Register a function as a task; with or without parentheses, see TaskOptions.
+
+        Raises:
+            ConfigError: an unknown option ("did you mean"), a taken name, or something that cannot be a task.
+        """
+        if fn is None:
+            define(_probe, {**options, "name": "_"})  # type: ignore[typeddict-item]  # a wrong option fails on its own line
+            return lambda function: self._register(function, options)
+        return self._register(fn, options)
+
+    @overload
+    def register_task(self, fn: Callable[P, NoReturn], /, **options: Unpack[TaskOptions]) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    @overload
+    def register_task(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[TaskOptions]
+    ) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def register_task(self, fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> SyncTask[P, R]: ...
+    @overload
+    def register_task(self, /, **options: Unpack[TaskOptions]) -> _Register: ...
+    def register_task(self, fn: Any = None, /, **options: Any) -> Any:
+        """The same as ``task``, in the form of a call: ``app.register_task(function, name=…)``."""
+        return self.task(**options) if fn is None else self._register(fn, options)
+
+    def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
+        definition = define(function, options)
+        self.registry.add(definition)
+        return (AsyncTask if definition.is_async else SyncTask)(definition, self)
+
+    # ---- sending
+
+    def send(
+        self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], id: str | None = None
+    ) -> AsyncResult[Any]:
+        """Encode a call and hand it over; what ``Task.apply_async`` does."""
+        try:
+            task.check(*args, **kwargs)
+        except TypeError as error:
+            raise _wrong_arguments(task, args, kwargs, error) from None
+        if task.homeless and not self._workers_here:
+            raise ConfigError(
+                f'Task "{task.name}" was defined in an interactive session, where no worker process can find it. '
+                "Put it into a module, or run a worker right here: `async with app.worker(): …`."
+            )
+        return self._send(task, args, kwargs, id, task.function)
+
+    def _send(
+        self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], id: str | None, function: Any
+    ) -> AsyncResult[Any]:
+        serializer = self.serializer
+        try:
+            body = serializer.dump_call((args, kwargs), function)
+        except Exception as error:
+            raise blame_argument(serializer, task.name, (args, kwargs), function, error) from error
+        client = self.client
+        session = client.session()
+        custom = True
+        if id is None:
+            if task.id is not None:
+                id = task.id
+            elif task.key is not None:
+                id = keyed_id(task.name, task.key)
+            else:
+                id, custom = ids.next(), False
+        ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
+        said = task.said
+        job = Job(
+            WIRE_VERSION,
+            id,
+            task.name,
+            task.queue,
+            body,
+            task.priority,
+            time.time(),
+            "" if task.ignore_result else session.address,
+            task.retries if "retries" in said else None,
+            (task.timeout or 0.0) if "timeout" in said else None,
+            ttl,
+        )
+        assert self._jobs_sealer is not None
+        sealed = self._jobs_sealer.seal(encode_job(job))
+        result: AsyncResult[Any] = AsyncResult(id, client, task=task.name, function=function)
+        result.shared = custom
+        result.ignored = task.ignore_result
+        client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
+        return result
+
+    def sign(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature[Any]:
+        """What ``Task.s`` does."""
+        try:
+            task.check(*args, **kwargs)
+        except TypeError as error:
+            raise _wrong_arguments(task, args, kwargs, error) from None
+        return Signature(
+            task.name, args, kwargs, task.id or ids.next(), lambda call: self.send(task, call.args, call.kwargs, call.id)
+        )
+
+    def s(self, task: str, /, *args: Any, **kwargs: Any) -> Signature[Any]:
+        """A call by the task's name: the sender need not import the task, and its arguments are checked by the worker."""
+        known = self.registry.get(task)
+        if known is not None:
+            return self.sign(known, args, kwargs)
+        named = Definition(task, _probe, False, _probe)
+        return Signature(
+            task, args, kwargs, ids.next(), lambda call: self._send(named, call.args, call.kwargs, call.id, None)
+        )
+
+    def handle(self, id: str, task: Definition | None) -> AsyncResult[Any]:
+        """What ``Task.result`` does."""
+        return AsyncResult(
+            id, self.client, task=task.name if task else "", function=task.function if task is not None else None
+        )
+
+    def result(self, id: str) -> AsyncResult[Any]:
+        """A handle on any job of this app, from any process."""
+        return self.handle(id, None)
+
+    def decode_outcome(self, outcome: Outcome) -> Any:
+        """The value of an outcome whose seal was checked, or its error, raised."""
+        task = self.registry.get(outcome.task)
+        return self.client.reveal(outcome, task.function if task else None)
+
+    # ---- life
+
+    async def flush(self) -> None:
+        """Return once everything handed over so far is with the broker (or was refused, and said so)."""
+        await self.client.flush()
+
+    async def __aenter__(self) -> Self:
+        await self.client.session().broker.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.client.close()
+
+    @contextlib.asynccontextmanager
+    async def inspector(self) -> AsyncIterator[Inspector]:
+        """The read side of the broker."""
+        from .brokers import connect, inspect
+
+        broker = connect(self.url, self.name)
+        try:
+            await broker.open()
+            yield inspect(broker)
+        finally:
+            await broker.close()
+
+    def worker(
+        self,
+        *,
+        concurrency: int = 1,
+        queues: Iterable[str] = (),
+        max_in_flight: int = 100,
+        result_db: str | Path | None = None,
+        burst: bool = False,
+    ) -> AbstractAsyncContextManager[InLoopWorker]:
+        """A worker in the running loop, with its own keeper thread: for tests, notebooks and ``memory://``.
+
+        Args:
+            concurrency: sync tasks that run at a time, each in a thread.
+            queues: what it consumes; default: every queue that a task names, and ``default``.
+            max_in_flight: async tasks that run at a time.
+            result_db: history file; default: none.
+            burst: run until the queues are empty, then stop; await ``worker.finished()``.
+        """
+        from .worker.inloop import in_loop_worker
+
+        return in_loop_worker(
+            self, concurrency=concurrency, queues=tuple(queues), max_in_flight=max_in_flight, result_db=result_db, burst=burst
+        )
+
+    def __repr__(self) -> str:
+        return f"<App {self.name}: {len(self.registry)} tasks>"
+
+
+def _probe(*args: Any, **kwargs: Any) -> None:
+    """Stands where the function is not known."""
+
+
+def _number(given: float | None, name: str, default: float) -> float:
+    if given is not None:
+        return given
+    text = environment(name)
+    if text is None:
+        return default
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f'AIOTASK_{name}="{text}" is no number of seconds.') from None
+
+
+def _wrong_arguments(task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], error: TypeError) -> TypeError:
+    celery = {"args", "kwargs"} & set(kwargs) or {"countdown", "eta", "queue", "retries", "priority"} & set(kwargs)
+    boxed = len(args) in (1, 2) and isinstance(args[0], tuple | list)
+    hint = ""
+    if celery or boxed:
+        hint = (
+            " Arguments are passed as to the function itself: task.apply_async(1, 2, key=3); "
+            "what else belongs to the call goes into options: task.options(queue=…, delay=…).apply_async(…)."
+        )
+    return TypeError(f'Task "{task.name}": {error}.{hint}')
+
+
+#: The one app at module level; ``aiotask.task`` registers here. Configured by the environment.
+default_app = App(environment("NAME") or "default")
+task = default_app.task
+register_task = default_app.register_task

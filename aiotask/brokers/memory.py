@@ -1,0 +1,267 @@
+"""The memory broker: the same verbs on plain state of this process.
+
+For tests, notebooks, and a worker in the loop of its caller: nothing outlives the process, and no
+other process sees any of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+
+from ..broker import (
+    BATCH_JOBS,
+    Cancelled,
+    Claim,
+    Delivery,
+    Finish,
+    HistoryRow,
+    Look,
+    Notice,
+    Push,
+    Recovered,
+    Requeue,
+    Settled,
+    Standing,
+)
+from ..errors import BrokerError
+from ..job import Status
+from .bell import Bell, Ear
+from .memory_inspector import MemoryInspector
+from .record import Ending
+from .store import Store, apps_at, lanes, store_of
+
+__all__ = ["MemoryBroker"]
+
+
+class MemoryBroker(MemoryInspector):
+    """Broker and Inspector of one app; all objects with the same URL and app share one state.
+
+    Args:
+        url: ``memory://`` or ``memory://NAME``.
+        app: name of the app.
+    """
+
+    def __init__(self, url: str, app: str) -> None:
+        super().__init__(store_of(url, app))
+        self._url = url
+        self._sleeping: Bell | None = None
+        self._is_woken = False
+
+    @staticmethod
+    def namespaces(url: str) -> list[str]:
+        """Names of the apps that have something at this URL in this process."""
+        return apps_at(url)
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    async def open(self) -> None:
+        async with self._store:
+            pass  # refuses a forked child
+
+    async def close(self) -> None:
+        await self.wake()
+
+    # ---- sending
+
+    async def push(self, client: str, sequence: int, batch: Sequence[Push]) -> None:
+        async with self._store as store:
+            store.accept(client, sequence, batch)
+
+    async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
+        async with self._store as store:
+            return [store.look(id, address) for id in ids]
+
+    async def listen(self, address: str, heard: Callable[[list[Notice]], None], ready: Callable[[], None]) -> None:
+        ear = Ear()
+        async with self._store as store:
+            store.ears[address].append(ear)
+        try:
+            ready()
+            while True:
+                await ear.rung()
+                with store.lock:
+                    notices = ear.take()
+                if notices:
+                    heard(notices)
+        finally:
+            with store.lock:
+                store.ears[address].remove(ear)
+                if not store.ears[address]:
+                    del store.ears[address]
+
+    async def cancel(self, id: str, outcome: bytes, result_ttl: float) -> Cancelled:
+        async with self._store as store:
+            return store.cancel(id, Ending(outcome, Status.CANCELLED, result_ttl))
+
+    # ---- working
+
+    async def enlist(self, incarnation: str, host: str, facts: bytes) -> None:
+        async with self._store as store:
+            known = incarnation in store.live or incarnation in store.buried
+            if known or incarnation.rpartition(".")[0] != host:
+                raise BrokerError(
+                    f'"{incarnation}" cannot be enlisted on "{host}": an incarnation is called HOST.NAME '
+                    "and is live once in its life. Take a new name."
+                )
+            store.live[incarnation] = host, facts
+
+    async def claim(
+        self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
+    ) -> Claim:
+        async with self._store as store:
+            standing = store.standing(incarnation)
+            if standing is not Standing.LIVE:
+                return Claim([], standing)
+            if alone:
+                return Claim(store.lend_suspect(incarnation, queues))
+            if store.volunteers(incarnation, queues):
+                return Claim([], suspects=True)
+            return Claim(store.lend(incarnation, lanes(queues, needs), limit))
+
+    async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
+        order = lanes(queues, needs)
+        bell = self._sleeping = Bell()
+        self._is_woken = False
+        async with self._store as store:
+            store.bells[bell] = frozenset(order)
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    with store.lock:
+                        claim = self._claim_one(store, incarnation, order)
+                    if claim.deliveries or claim.standing is not Standing.LIVE or self._is_woken:
+                        return claim
+                    await bell.rung()
+        except TimeoutError:
+            return Claim([], store.standing(incarnation))
+        finally:
+            self._sleeping = None
+            with store.lock:
+                del store.bells[bell]
+
+    @staticmethod
+    def _claim_one(store: Store, incarnation: str, order: Sequence[str]) -> Claim:
+        standing = store.standing(incarnation)
+        return Claim(store.lend(incarnation, order, 1) if standing is Standing.LIVE else [], standing)
+
+    async def wake(self) -> None:
+        if self._sleeping is not None:
+            self._is_woken = True
+            self._sleeping.ring()
+
+    async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
+        async with self._store as store:
+            return [record.delivery() for record in store.lent() if record.owner == incarnation]
+
+    async def finish(
+        self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
+    ) -> tuple[list[Settled], Standing]:
+        async with self._store as store:
+            return [_finish(store, item, repeat) for item in batch], store.standing(incarnation)
+
+    async def requeue(
+        self, incarnation: str, batch: Sequence[Requeue], *, repeat: bool = False
+    ) -> tuple[list[Settled], Standing]:
+        async with self._store as store:
+            return [_requeue(store, item, repeat) for item in batch], store.standing(incarnation)
+
+    async def reject(self, incarnation: str, batch: Sequence[tuple[Delivery, str]]) -> None:
+        async with self._store as store:
+            for delivery, reason in batch:
+                record = store.take_back(delivery)
+                if record is not None:
+                    store.set_aside(record, reason)
+
+    async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bool]:
+        async with self._store as store:
+            return [id in store.marks for id in ids]
+
+    # ---- keeping
+
+    async def renew(self, host: str, beat: int) -> Standing:
+        async with self._store as store:
+            if host in store.buried_hosts:
+                return Standing.DEAD
+            store.leases[host] = beat
+            return Standing.LIVE
+
+    async def leases(self) -> dict[str, int]:
+        async with self._store as store:
+            return dict(store.leases)
+
+    async def bury(self, host: str, beat: int | None = None) -> bool:
+        async with self._store as store:
+            if beat is not None and store.leases.get(host) != beat:
+                return False
+            store.bury_host(host)
+            return True
+
+    async def recover(
+        self, dead: str = "", *, blame: Collection[str] = (), reason: str = "", hold: Collection[str] = ()
+    ) -> Recovered:
+        moved = 0
+        held: list[Delivery] = []
+        async with self._store as store:
+            if dead:
+                store.bury(dead)
+            for record in store.lent():
+                if record.owner in store.live or (dead and record.owner != dead):
+                    continue
+                if moved == BATCH_JOBS:
+                    return Recovered(moved, held, more=True)
+                if record.id in hold:
+                    held.append(record.delivery())
+                    continue
+                store.give_back(record, blamed=record.id in blame, reason=reason)
+                moved += 1
+        return Recovered(moved, held)
+
+    async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
+        async with self._store as store:
+            return store.promote(limit)
+
+    async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
+        bell = Bell()
+        async with self._store as store:
+            store.recorders.add(bell)
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    with store.lock:
+                        rows = store.read(recorder, limit)
+                    if rows:
+                        return [HistoryRow(row.entry, row.job, row.outcome, row.meta) for row in rows]
+                    await bell.rung()
+        except TimeoutError:
+            return []
+        finally:
+            with store.lock:
+                store.recorders.discard(bell)
+
+    async def trim_history(self, entries: Sequence[str]) -> None:
+        async with self._store as store:
+            for entry in entries:
+                store.history.pop(entry, None)
+
+
+def _finish(store: Store, item: Finish, repeat: bool) -> Settled:
+    record = store.take_back(item.delivery)
+    if record is not None:
+        store.end(record, Ending(item.outcome, item.status, item.result_ttl, item.reply, item.dead))
+        return Settled.DONE
+    id = item.delivery.id
+    if id in store.results:
+        return Settled.BEFORE if store.results[id][0] == item.outcome else Settled.NOT_YOURS
+    is_gone = item.result_ttl <= 0 and id not in store.index
+    return Settled.BEFORE if repeat and is_gone else Settled.NOT_YOURS
+
+
+def _requeue(store: Store, item: Requeue, repeat: bool) -> Settled:
+    record = store.take_back(item.delivery)
+    if record is not None:
+        store.go_on(record, item)
+        return Settled.DONE
+    return Settled.BEFORE if repeat else Settled.NOT_YOURS

@@ -1,0 +1,71 @@
+"""What the memory broker keeps of one job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..broker import Delivery, Meta
+from ..job import Status
+
+__all__ = ["Ending", "Lane", "Record", "Row"]
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """One unfinished job: in a lane (claimed by ``owner``, or by nobody), or outside it until it is due."""
+
+    id: str
+    queue: str
+    sealed: bytes
+    lane: str
+    meta: Meta = field(default_factory=Meta)
+    entry: str = ""
+    owner: str = ""
+    due_at: float | None = None
+    is_retry: bool = False
+
+    @property
+    def need(self) -> str:
+        return self.lane.removeprefix("parked:") if self.lane.startswith("parked:") else ""
+
+    @property
+    def status(self) -> Status:
+        if self.due_at is not None:
+            return Status.RETRYING if self.is_retry else Status.SCHEDULED
+        if self.owner:
+            return Status.RUNNING
+        return Status.PARKED if self.need else Status.PENDING
+
+    def delivery(self) -> Delivery:
+        return Delivery(self.lane, self.entry, self.id, self.sealed, self.meta)
+
+
+@dataclass(slots=True)
+class Lane:
+    """Entries of one lane, oldest first: what waits, and what is lent."""
+
+    waiting: dict[str, Record] = field(default_factory=dict)
+    lent: dict[str, Record] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Ending:
+    """What a job ends with. ``ttl`` is in seconds, 0: it is not stored."""
+
+    outcome: bytes
+    status: Status
+    ttl: float
+    reply: str = ""
+    is_dead: bool = False
+
+
+@dataclass(slots=True)
+class Row:
+    """A finished job that waits to be recorded; ``reader`` has it since ``read_at`` (monotonic)."""
+
+    entry: str
+    job: bytes
+    outcome: bytes
+    meta: Meta
+    reader: str = ""
+    read_at: float = 0.0

@@ -1,0 +1,36 @@
+"""Push over a plain blocking socket, for the last moments of an interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+import redis.exceptions as wrong
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ...broker import Push
+from ...errors import BrokerError, ConnectionLost, QueueFull
+from .broker import push_arguments, script, server_url
+from .keys import prefix
+from ..shown import hide_password
+
+__all__ = ["push_blocking"]
+
+
+def push_blocking(url: str, app: str, client: str, sequence: int, batch: Sequence[Push]) -> None:
+    """Accept a batch, as ``RedisBroker.push`` does; waits at most 5 s."""
+    push = script("push")
+    args: list[Any] = push_arguments(client, sequence, batch)
+    try:
+        with redis.Redis.from_url(
+            server_url(url), socket_timeout=5.0, socket_connect_timeout=5.0, retry=Retry(NoBackoff(), 0), protocol=2
+        ) as server:
+            server.execute_command("EVAL", push.source, 1, prefix(app), *args)
+    except wrong.OutOfMemoryError as error:
+        raise QueueFull(f'The server at "{hide_password(url)}" is out of memory.') from error
+    except (wrong.ConnectionError, wrong.TimeoutError, OSError) as error:
+        raise ConnectionLost(f'No answer from the broker at "{hide_password(url)}": {error}.') from error
+    except wrong.RedisError as error:
+        raise BrokerError(f'The server at "{hide_password(url)}" refused the jobs: {error}') from error

@@ -1,0 +1,376 @@
+"""The sending side of an app: a session per event loop, a portal for code without one, and what happens at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .brokers import connect
+from .errors import AiotaskError, BrokerError, ConfigError, ResultExpired, ResultTimeout
+from .job import FINAL, WIRE_VERSION, Status, ids
+from .mailbox import Arrival, Mailbox
+from .outbox import HIGH_WATER, Outbox
+from .outcome import ErrorInfo, Outcome, decode_outcome, encode_outcome
+from .portal import portal
+from .result import AsyncResult, reveal
+from .seal import Sealer
+
+if TYPE_CHECKING:
+    from .broker import Broker, Cancelled, Push
+    from .serializer import Serializer
+
+__all__ = ["Client", "Session"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("aiotask.client")
+
+#: Seconds that a closing loop, and the interpreter at exit, spend on what is not sent yet.
+FAREWELL = 5.0
+
+
+class Session:
+    """One app in one event loop: a broker, an outbox, a mailbox."""
+
+    def __init__(self, client: Client, address: str) -> None:
+        self.address = address
+        self.broker: Broker = connect(client.url, client.app)
+        self.mailbox = Mailbox(self.broker, address, client.outcomes_sealer)
+        self.outbox = Outbox(address, self.mailbox.fail)
+        self._client = client
+        self._flushing: asyncio.Task[None] | None = None
+        self._closer: AsyncGenerator[None, None] | None = None
+
+    def flush_soon(self) -> None:
+        """Send what was handed over in this tick of the loop; call it in the session's loop."""
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+            self._flushing.add_done_callback(self._flushed)
+
+    async def _flush(self) -> None:
+        if self._closer is None:
+            await self._arm()
+        await self.outbox.flush(self.broker)
+
+    def _flushed(self, task: asyncio.Task[None]) -> None:
+        self._flushing = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("Sending failed: %s", error, exc_info=error)
+
+    async def _arm(self) -> None:
+        """Be told when the loop ends: asyncio.run closes asynchronous generators, after it has cancelled all tasks."""
+        self._closer = self._until_the_loop_ends()
+        await anext(self._closer)
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self._client.leave(self)
+
+    async def drain(self) -> None:
+        """Return once everything handed over so far is accepted or refused."""
+        ticket = self.outbox.handed
+        while self.outbox.settled < ticket:
+            self.flush_soon()
+            assert self._flushing is not None
+            await asyncio.wait((self._flushing,))
+
+    async def close(self) -> None:
+        """Send what is left, within FAREWELL seconds, and hang up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                if self._flushing is not None and not self._flushing.done():
+                    await asyncio.wait((self._flushing,))
+                await self.outbox.flush(self.broker)
+        self.mailbox.close()
+        await self.broker.close()
+
+
+class Client:
+    """How an app sends and waits; safe to use from many loops and threads, and after a fork."""
+
+    def __init__(self, app: str, url: str, secrets: Sequence[str], serializer: Serializer) -> None:
+        self.app = app
+        self.url = url
+        self.serializer = serializer
+        self.outcomes_sealer = Sealer(secrets, "outcome")
+        self._sessions: dict[asyncio.AbstractEventLoop, Session] = {}
+        #: Outboxes of loops that ended without closing them.
+        self._orphans: list[Outbox] = []
+        self._lock = threading.Lock()
+        self._counter = 0
+        self._last: tuple[asyncio.AbstractEventLoop | None, Session | None] = (None, None)
+        _clients.add(self)
+
+    # ---- sessions
+
+    def session(self) -> Session:
+        """The session of the running loop, or the portal's where none runs."""
+        loop = asyncio._get_running_loop()  # noqa: SLF001 - None instead of an exception, on the hot path
+        last, session = self._last
+        if loop is last and session is not None:
+            return session
+        loop = loop or portal.loop()
+        with self._lock:
+            session = self._sessions.get(loop)
+            if session is None:
+                self._bury_dead_loops()
+                self._counter += 1
+                session = self._sessions[loop] = Session(self, f"{ids.client}.{self._counter:x}")
+        if loop is asyncio._get_running_loop():  # noqa: SLF001
+            self._last = (loop, session)
+        return session
+
+    def _bury_dead_loops(self) -> None:
+        for loop in [loop for loop in self._sessions if loop.is_closed()]:
+            session = self._sessions.pop(loop)
+            session.broker.abandon()
+            if not session.outbox.empty:
+                self._orphans.append(session.outbox)
+        self._last = (None, None)
+
+    async def leave(self, session: Session) -> None:
+        """The running loop ends, or the app is closed in it."""
+        with self._lock:
+            self._sessions = {loop: other for loop, other in self._sessions.items() if other is not session}
+            self._last = (None, None)
+        await session.close()
+        if not session.outbox.empty:
+            self._orphans.append(session.outbox)
+
+    # ---- sending
+
+    def submit(self, session: Session, push: Push, result: AsyncResult[Any]) -> None:
+        """Hand a job over; it goes out with the others of this tick."""
+        result.outbox = session.outbox
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001
+            session.mailbox.expect(result)
+            result.ticket = session.outbox.put(push)
+            if session._flushing is None:
+                session.flush_soon()
+            return
+        with self._lock:
+            session.mailbox.expect(result)
+            result.ticket = session.outbox.put(push)
+        if self._orphans:
+            self._adopt_orphans()
+        portal.loop().call_soon_threadsafe(session.flush_soon)
+        if len(session.outbox.waiting) > HIGH_WATER:
+            portal.submit(session.outbox.accepted(result.ticket - HIGH_WATER // 2)).exception()
+
+    def _adopt_orphans(self) -> None:
+        orphans, self._orphans = self._orphans, []
+        for outbox in orphans:
+            portal.submit(self._send_orphan(outbox))
+
+    async def _send_orphan(self, outbox: Outbox) -> None:
+        await outbox.flush(self.session().broker)
+
+    async def flush(self) -> None:
+        """Everything handed over so far, in any loop, is accepted or refused."""
+        if self._orphans:
+            self._adopt_orphans()
+        await self.session().drain()
+        for loop, other in list(self._sessions.items()):
+            if loop is not asyncio.get_running_loop() and not other.outbox.empty and loop.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(other.drain(), loop))
+
+    async def accepted(self, result: AsyncResult[Any]) -> None:
+        if result.outbox is None:
+            return
+        result_outbox: Outbox = result.outbox
+        if result_outbox.settled < result.ticket and result_outbox is self.session().outbox:
+            self.session().flush_soon()
+        await result_outbox.accepted(result.ticket)
+
+    # ---- waiting
+
+    async def outcome(self, result: AsyncResult[Any], timeout: float | None) -> Outcome:
+        """The outcome of one job.
+
+        Raises:
+            ResultTimeout: not within ``timeout`` seconds.
+            AiotaskError: there will be none.
+        """
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        waiter = partial(_arrive, future)
+        mailbox = self._wait_for(result, waiter)
+        try:
+            if timeout is None:
+                outcome = await future
+            else:
+                try:
+                    async with asyncio.timeout(timeout):
+                        outcome = await future
+                except TimeoutError:
+                    raise ResultTimeout(
+                        f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
+                        "again, or cancel() it."
+                    ) from None
+        finally:
+            if not future.done() or future.cancelled():
+                mailbox.drop(result.id, waiter)
+        result.arrived = outcome
+        return outcome
+
+    def _wait_for(self, result: AsyncResult[Any], waiter: Callable[[Arrival], None]) -> Mailbox:
+        session = self.session()
+        refused = result.outbox.error_of(result.ticket) if result.outbox is not None else None
+        if refused is not None:
+            waiter(refused)
+            return session.mailbox
+        foreign = result.shared or result.outbox is not session.outbox
+        if not session.outbox.empty:
+            session.flush_soon()
+        session.mailbox.add(result, waiter, foreign=foreign)
+        if session._closer is None:
+            session.flush_soon()
+        return session.mailbox
+
+    async def outcomes(self, results: list[AsyncResult[Any]]) -> None:
+        """Wait for many at once; returns when all are there or one ended badly."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        left = len(results)
+
+        def arrive(result: AsyncResult[Any], arrival: Arrival) -> None:
+            nonlocal left
+            left -= 1
+            if isinstance(arrival, Exception):
+                if not future.done():
+                    future.set_exception(arrival)
+                return
+            result.arrived = arrival
+            if not future.done():
+                if arrival.status is not Status.SUCCESS:
+                    future.set_exception(_error_of(self, result))
+                elif left == 0:
+                    future.set_result(None)
+
+        waiters = [(result, partial(arrive, result)) for result in results]
+        mailbox = self.session().mailbox
+        for result, waiter in waiters:
+            self._wait_for(result, waiter)
+        try:
+            await future
+        finally:
+            if left:
+                for result, waiter in waiters:
+                    mailbox.drop(result.id, waiter)
+
+    def reveal(self, outcome: Outcome, function: Any) -> Any:
+        return reveal(outcome, self.serializer, function)
+
+    async def status(self, id: str) -> Status:
+        session = self.session()
+        await session.drain()
+        (look,) = await session.broker.look([id])
+        if look.outcome is not None:
+            return decode_outcome(self.outcomes_sealer.open(look.outcome)).status
+        if look.status is None:
+            raise ResultExpired(f'Nothing is known of job "{id}": never sent, or older than its result TTL.')
+        return look.status
+
+    async def cancel(self, result: AsyncResult[Any], result_ttl: float = 3600.0) -> Cancelled:
+        import time
+
+        from .broker import Cancelled
+
+        session = self.session()
+        await session.drain()
+        outcome = Outcome(
+            WIRE_VERSION,
+            result.id,
+            result.task,
+            Status.CANCELLED,
+            finished_at=time.time(),
+            error=ErrorInfo("aiotask.errors.JobCancelled", f'Job "{result.id}" ({result.task}) was cancelled.'),
+        )
+        done = await session.broker.cancel(
+            result.id, self.outcomes_sealer.seal(encode_outcome(outcome)), result_ttl
+        )
+        if done is Cancelled.UNKNOWN:
+            raise ResultExpired(f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.')
+        return done
+
+    def block(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it in the portal and wait in this thread; Ctrl-C ends the wait."""
+        future = portal.submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    # ---- the end
+
+    async def close(self) -> None:
+        """Send what is left in the running loop and hang up there."""
+        await self.leave(self.session())
+
+    def last_words(self) -> None:
+        """At interpreter exit: send what is left with a blocking connection (no thread can start any more)."""
+        from .brokers import push_blocking
+
+        outboxes = self._orphans + [session.outbox for session in self._sessions.values()]
+        self._orphans, self._sessions = [], {}
+        for outbox in outboxes:
+            while batch := outbox.next_batch():
+                try:
+                    push_blocking(self.url, self.app, outbox.client, outbox.sequence, batch)
+                except AiotaskError as error:
+                    while outbox.next_batch():
+                        outbox.refuse(error)
+                else:
+                    outbox.accept()
+
+    def forget(self) -> None:
+        """In a forked child: sockets, outboxes and sessions stay the parent's."""
+        self._lock = threading.Lock()
+        for session in self._sessions.values():
+            session.broker.abandon()
+        self._sessions, self._orphans, self._last, self._counter = {}, [], (None, None), 0
+
+
+def _arrive(future: asyncio.Future[Outcome], arrival: Arrival) -> None:
+    if future.done():
+        return
+    if isinstance(arrival, Exception):
+        future.set_exception(arrival)
+    else:
+        future.set_result(arrival)
+
+
+def _error_of(client: Client, result: AsyncResult[Any]) -> Exception:
+    assert result.arrived is not None and result.arrived.status in FINAL
+    try:
+        client.reveal(result.arrived, result.function)
+    except Exception as error:
+        return error
+    return BrokerError(f'Job "{result.id}" ended as {result.arrived.status} without an error.')
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    portal.stop(FAREWELL)
+    for client in list(_clients):
+        client.last_words()
+
+
+def _after_fork() -> None:
+    for client in list(_clients):
+        client.forget()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork)

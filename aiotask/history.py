@@ -1,0 +1,167 @@
+"""The recorder: writes finished jobs into the SQLite history."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from .broker import HistoryRow
+from .errors import ConfigError, SealError
+from .historyfile import COLUMNS, HistoryFile, RecordingDelayed, explain, file_errors
+from .job import Job, decode_job
+from .outcome import Outcome, decode_outcome
+from .plaintext import clip, plain_text
+from .seal import Sealer
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["Recorder"]
+
+_log = logging.getLogger(__name__)
+
+_UPSERT = f"""
+    INSERT INTO jobs ({", ".join(COLUMNS)}) VALUES ({", ".join("?" * len(COLUMNS))})
+    ON CONFLICT (id, app) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in COLUMNS[2:])}
+    WHERE (excluded.finished_at, excluded.attempts) > (ifnull(finished_at, 0), ifnull(attempts, 0))
+"""
+
+
+class Recorder:
+    """Writes finished jobs into the history; it opens no body, and runs no code of the app.
+
+    For one thread of a process; any number of processes may write the same file.
+
+    Args:
+        path: the file; it and its directories are made at the first use.
+        secrets: the app's secrets, the current one first.
+        app_name: the app whose jobs these are.
+        timeout: seconds to wait for the lock of another process.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], secrets: Sequence[str], app_name: str, *, timeout: float = 5.0
+    ) -> None:
+        #: Rows left out so far because they are not sealed by this app, or damaged.
+        self.skipped = 0
+        self._file = HistoryFile(path, create=True, timeout=timeout)
+        self._jobs = Sealer(secrets, "job")
+        self._outcomes = Sealer(secrets, "outcome")
+        self._app = app_name
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
+
+    def open(self) -> None:
+        """Make or open the file now, to hear at start-up that it cannot be used.
+
+        Raises:
+            ConfigError: it is damaged, of something else or of a later release, or this user cannot write it.
+            RecordingDelayed: it cannot be used at this time.
+        """
+        with self._delays():
+            self._file.connection()
+
+    def record(self, rows: Sequence[HistoryRow]) -> None:
+        """Write the rows in one transaction. A job that is there already stays, unless this is a later end of it.
+
+        Raises:
+            RecordingDelayed: nothing was written; offer the rows again. It names the fix.
+        """
+        jobs = self._readable(rows)
+        if not jobs:
+            return
+        try:
+            for _ in range(3):
+                with self._delays(), self._file.transaction() as connection:
+                    self._write(connection, jobs)
+                if self._file.is_current():
+                    return
+        except ConfigError as error:
+            raise RecordingDelayed(str(error)) from error
+        raise RecordingDelayed(f'The result database "{self.path}" was replaced, again and again, during the write.')
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _readable(self, rows: Sequence[HistoryRow]) -> list[tuple[Any, ...]]:
+        jobs = []
+        for row in rows:
+            try:
+                outcome = decode_outcome(self._outcomes.open(row.outcome))
+            except SealError as error:
+                self._skip(f"entry {row.entry}", error)
+                continue
+            jobs.append(_columns(self._app, row, self._job(row, outcome.id), outcome))
+        return jobs
+
+    def _job(self, row: HistoryRow, id: str) -> Job | None:
+        """The job of an outcome; None if it is not readable, since the outcome is worth keeping without it."""
+        try:
+            job = decode_job(self._jobs.open(row.job))
+        except SealError:
+            return None
+        return job if job.id == id else None
+
+    def _write(self, connection: sqlite3.Connection, jobs: list[tuple[Any, ...]]) -> None:
+        import sqlite3
+
+        unfit = (OverflowError, UnicodeError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+        try:
+            connection.executemany(_UPSERT, jobs)
+        except unfit:
+            for job in jobs:
+                try:
+                    connection.execute(_UPSERT, job)
+                except unfit as error:
+                    self._skip(f'job "{job[0]}"', error)
+
+    def _skip(self, what: str, error: Exception) -> None:
+        self.skipped += 1
+        _log.warning("not recorded: %s: %s", what, error)
+
+    @contextlib.contextmanager
+    def _delays(self) -> Iterator[None]:
+        try:
+            yield
+        except file_errors() as error:
+            raise explain(error, self.path) from error
+
+
+def _columns(app: str, row: HistoryRow, job: Job | None, outcome: Outcome) -> tuple[Any, ...]:
+    error = outcome.error
+    return (
+        outcome.id,
+        app,
+        outcome.task,
+        job.queue if job else None,
+        outcome.status.value,
+        json.dumps(getattr(job, "deps", ())),
+        outcome.attempt,
+        outcome.worker or None,
+        plain_text(job.body) if job else None,
+        None if outcome.value is None else plain_text(outcome.value),
+        clip(f"{error.type.removeprefix('builtins.')}: {error.message}") if error else None,
+        clip(error.traceback, 16 * 4096) or None if error else None,
+        job.sent_at or None if job else None,
+        outcome.started_at or None,
+        outcome.finished_at or time.time(),
+        row.job,
+        row.outcome,
+    )

@@ -1,0 +1,78 @@
+"""One row of the history, as far as it can be read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from .historyfile import COLUMNS
+from .job import Status
+
+__all__ = ["JobRecord", "read_record"]
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One finished job as it stands in the file. Times are Unix seconds.
+
+    ``arguments`` and ``result`` are text for people: JSON where it can say the value, else a short repr
+    or a note. A column that cannot be read is None, and ``error`` says so.
+    """
+
+    id: str
+    app: str
+    task: str | None
+    queue: str | None
+    status: Status | None
+    deps: tuple[str, ...]
+    attempts: int | None
+    worker: str | None
+    arguments: str | None
+    result: str | None
+    error: str | None
+    traceback: str | None
+    sent_at: float | None
+    started_at: float | None
+    finished_at: float | None
+    #: The sealed bytes that travelled.
+    job: bytes | None
+    outcome: bytes | None
+
+    def __repr__(self) -> str:
+        return f"<JobRecord {self.id} {self.task} {self.status}>"
+
+
+def read_record(row: tuple[Any, ...]) -> JobRecord:
+    """The row as far as it can be read: nothing in a file keeps its columns to their types."""
+    notes: list[str] = []
+    columns = dict(zip(COLUMNS, row, strict=True))
+    for name, value in columns.items():
+        kinds = _KINDS.get(name, (str,))
+        if value is not None and not isinstance(value, kinds):
+            notes.append(f"column {name} holds {str(value)[:80]!r}")
+            columns[name] = None
+    status, deps = columns["status"], columns["deps"]
+    if status not in Status.__members__:
+        notes.append(f"unknown status {str(status)[:80]!r}")
+    try:
+        columns["deps"] = tuple(map(str, json.loads(deps or "[]")))
+    except (ValueError, TypeError):
+        notes.append(f"column deps holds {deps[:80]!r}")
+        columns["deps"] = ()
+    columns["status"] = Status.__members__.get(status)
+    columns["id"], columns["app"] = columns["id"] or "", columns["app"] or ""
+    if notes:
+        note = f"This row is damaged: {'; '.join(notes)}."
+        columns["error"] = f"{columns['error']}\n{note}" if columns["error"] else note
+    return JobRecord(**columns)
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "attempts": (int,),
+    "sent_at": (float, int),
+    "started_at": (float, int),
+    "finished_at": (float, int),
+    "job": (bytes,),
+    "outcome": (bytes,),
+}

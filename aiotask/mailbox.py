@@ -1,0 +1,246 @@
+"""Outcomes on their way to who waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+from weakref import WeakValueDictionary
+
+from .broker import Broker, Look, Notice
+from .errors import AiotaskError, BrokerError, JobLost, ResultExpired, SealError, SerializationError, UnknownTask
+from .job import Status
+from .outcome import Outcome, decode_outcome
+from .result import AsyncResult
+from .seal import Sealer
+
+__all__ = ["Mailbox"]
+
+#: Seconds between looks at what is overdue, and how many ids one of them holds.
+LOOK_EVERY = 1.0
+LOOK_AT_MOST = 2_000
+#: Seconds for which the broker may be out of reach before waiting ends with the error.
+PATIENCE = 30.0
+
+logger = logging.getLogger("aiotask.client")
+
+Arrival = Outcome | Exception
+Waiter = Callable[[Arrival], None]
+
+
+class Mailbox:
+    """The results channel of one session: one subscription, and a look wherever that could have missed something.
+
+    Pub/sub loses silently, so every (re)subscription is followed by a look at the stored outcomes of
+    all waiters, and what is overdue is looked up once a second.
+    """
+
+    def __init__(self, broker: Broker, address: str, sealer: Sealer) -> None:
+        self._broker = broker
+        self.address = address
+        self._sealer = sealer
+        self._waiters: dict[str, list[Waiter]] = {}
+        self._awaited: dict[str, AsyncResult[Any]] = {}
+        self._since: dict[str, float] = {}
+        self._misses: dict[str, int] = {}
+        self._foreign: set[str] = set()
+        #: Live handles, so that an outcome is kept that comes before anybody awaits it.
+        self._handles: WeakValueDictionary[str, AsyncResult[Any]] = WeakValueDictionary()
+        self._listening: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        #: Number of the subscription that stands; 0 before the first.
+        self.epoch = 0
+        self._to_look: set[str] = set()
+        self._look_now = asyncio.Event()
+
+    def expect(self, result: AsyncResult[Any]) -> None:
+        """Keep the outcome of this handle when it comes. Cheap: called for every job that is sent."""
+        result.epoch = self.epoch
+        self._handles[result.id] = result
+
+    # ---- waiting
+
+    def add(self, result: AsyncResult[Any], waiter: Waiter, *, foreign: bool) -> None:
+        """Call ``waiter`` with the outcome, or with why there will be none."""
+        id = result.id
+        waiters = self._waiters.get(id)
+        if waiters is None:
+            self._waiters[id] = [waiter]
+            self._awaited[id] = result
+            self._since[id] = time.monotonic()
+        else:
+            waiters.append(waiter)
+        if foreign:
+            self._foreign.add(id)
+        if foreign or result.epoch != self.epoch or self.epoch == 0:
+            # Whatever was told before this subscription stood has to be looked up.
+            self._to_look.add(id)
+            if self.epoch:
+                self._look_now.set()
+        if self._listening is None or self._listening.done():
+            loop = asyncio.get_running_loop()
+            self._listening = loop.create_task(self._broker.listen(self.address, self._heard, self._ready))
+            self._looking = loop.create_task(self._look())
+
+    def drop(self, id: str, waiter: Waiter) -> None:
+        """Nobody waits there any more."""
+        waiters = self._waiters.get(id)
+        if waiters is None:
+            return
+        if waiter in waiters:
+            waiters.remove(waiter)
+        if not waiters:
+            self._forget(id)
+
+    def _forget(self, id: str) -> list[Waiter]:
+        self._since.pop(id, None)
+        self._misses.pop(id, None)
+        self._awaited.pop(id, None)
+        self._foreign.discard(id)
+        self._to_look.discard(id)
+        return self._waiters.pop(id, [])
+
+    def fail(self, ids: Iterable[str], error: Exception) -> bool:
+        """There will be no outcome for these; whether anybody was waiting."""
+        waiters = [waiter for id in ids for waiter in self._forget(id)]
+        for waiter in waiters:
+            waiter(error)
+        return bool(waiters)
+
+    # ---- arriving
+
+    def _ready(self) -> None:
+        self.epoch += 1
+        self._to_look.update(self._waiters)
+        self._look_now.set()
+
+    def _heard(self, notices: list[Notice]) -> None:
+        for notice in notices:
+            if notice.outcome is None:
+                if notice.id in self._waiters:
+                    self._to_look.add(notice.id)
+                    self._look_now.set()
+            elif notice.id in self._waiters or notice.id in self._handles:
+                self._open(notice.id, notice.outcome)
+
+    def _open(self, id: str, sealed: bytes) -> None:
+        try:
+            outcome = decode_outcome(self._sealer.open(sealed))
+            if outcome.id != id:
+                raise SealError(f'The outcome of job "{outcome.id}" came under the id "{id}".')
+        except SealError as error:
+            logger.error("An outcome was set aside: %s", error)
+            # What is stored may be sound. If it is not, the look says so to who waits.
+            if id in self._waiters:
+                self._misses[id] = self._misses.get(id, 0) + 1
+                if self._misses[id] > 1:
+                    self.fail([id], error)
+                else:
+                    self._to_look.add(id)
+            return
+        handle = self._handles.get(id)
+        if handle is not None:
+            handle.arrived = outcome
+        for waiter in self._forget(id):
+            waiter(outcome)
+
+    # ---- looking
+
+    async def _look(self) -> None:
+        unreachable: float | None = None
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._look_now.wait()
+            self._look_now.clear()
+            asked = self._due()
+            if not asked:
+                continue
+            try:
+                await self._ask(asked)
+                unreachable = None
+            except BrokerError as error:
+                self._to_look.update(id for id in asked if id in self._waiters)
+                unreachable = unreachable or time.monotonic()
+                if time.monotonic() - unreachable > PATIENCE:
+                    self.fail(list(self._waiters), error)
+                await asyncio.sleep(0.1)
+
+    def _due(self) -> list[str]:
+        """What was marked for a look, and the longest overdue of the rest."""
+        now = time.monotonic()
+        marked = [id for id in self._to_look if id in self._waiters]
+        # A job that the broker has not accepted yet would look lost.
+        asked = [id for id in marked if _accepted(self._awaited[id])]
+        self._to_look = set(marked).difference(asked)
+        for id, since in self._since.items():
+            if now - since < LOOK_EVERY or len(asked) >= LOOK_AT_MOST:
+                break
+            if _accepted(self._awaited[id]):
+                asked.append(id)
+        for id in asked:
+            # To the end of the row: insertion order is the order of the last look.
+            self._since.pop(id, None)
+            self._since[id] = now
+        return list(dict.fromkeys(asked))
+
+    async def _ask(self, ids: list[str]) -> None:
+        own = [id for id in ids if id not in self._foreign]
+        others = [id for id in ids if id in self._foreign]
+        for group, address in ((own, ""), (others, self.address)):
+            if group:
+                looks = await self._broker.look(group, address)
+                for id, look in zip(group, looks, strict=True):
+                    self._judge(id, look)
+
+    def _judge(self, id: str, look: Look) -> None:
+        if id not in self._waiters:
+            return
+        if look.outcome is not None:
+            self._open(id, look.outcome)
+            return
+        if look.status is not None and look.status is not Status.PARKED:
+            self._misses.pop(id, None)
+            return
+        # Parked or unknown: a second look decides, since the job may be on its way.
+        self._misses[id] = self._misses.get(id, 0) + 1
+        if self._misses[id] > 1:
+            self.fail([id], self._verdict(id, look))
+
+    def _verdict(self, id: str, look: Look) -> AiotaskError:
+        kind, _, what = look.need.partition(":")
+        if kind == "task":
+            return UnknownTask(
+                f'No worker that runs knows the task "{what}". The job "{id}" is parked and runs as soon as one does. '
+                "Did you start a worker with the module that defines it?"
+            )
+        if kind == "python":
+            import sys
+
+            return SerializationError(
+                f'Job "{id}" carries code by value that Python {what} wrote, and no worker runs {what} '
+                f"(this process: {sys.version_info[0]}.{sys.version_info[1]}). It is parked. Run both sides on the "
+                "same minor version, or define the function in a module that both import."
+            )
+        if id in self._foreign:
+            return ResultExpired(f'Nothing is known of job "{id}": never sent, or older than its result TTL.')
+        return JobLost(
+            f'Job "{id}" was accepted, and the broker has neither it nor an outcome any more. '
+            "Was the server emptied, or did the result TTL pass?"
+        )
+
+    # ---- ending
+
+    def close(self) -> None:
+        """Stop listening; who still waits is told."""
+        for task in (self._listening, self._looking):
+            if task is not None:
+                task.cancel()
+        self.fail(list(self._waiters), BrokerError("The app was closed while this result was awaited."))
+
+
+def _accepted(result: AsyncResult[Any]) -> bool:
+    return result.outbox is None or bool(result.outbox.settled >= result.ticket)

@@ -1,0 +1,192 @@
+"""The caller's handle on an outcome that may not exist yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from .context import current_job
+from .errors import AiotaskError, ConfigError, JobCancelled, JobError, RemoteError, ResultExpired, SerializationError
+from .job import Status
+from .outcome import Outcome
+from .serializer import Serializer
+
+if TYPE_CHECKING:
+    from .broker import Cancelled
+
+__all__ = ["AsyncResult", "Home", "gather", "reveal"]
+
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
+
+
+class Home(Protocol):
+    """What a handle needs from the client that made it."""
+
+    async def outcome(self, result: AsyncResult[Any], timeout: float | None) -> Outcome: ...
+    async def outcomes(self, results: list[AsyncResult[Any]]) -> None: ...
+    async def accepted(self, result: AsyncResult[Any]) -> None: ...
+    async def status(self, id: str) -> Status: ...
+    async def cancel(self, result: AsyncResult[Any]) -> Cancelled: ...
+    def reveal(self, outcome: Outcome, function: Any) -> Any: ...
+    def block(self, work: Coroutine[Any, Any, T]) -> T: ...
+
+
+class AsyncResult(Generic[R_co]):
+    """Await it for the job's value, or for the task's own exception.
+
+    It may be awaited again, by other tasks and in other threads; cancelling an await never cancels
+    the job. The job's remote traceback is a note on the exception.
+    """
+
+    __slots__ = ("__weakref__", "_home", "arrived", "epoch", "function", "id", "ignored", "outbox", "shared", "task", "ticket")
+
+    def __init__(self, id: str, home: Home, *, task: str = "", function: Any = None) -> None:
+        self.id = id
+        self.task = task
+        self.function = function
+        self._home = home
+        #: The outcome, once it is here.
+        self.arrived: Outcome | None = None
+        #: Which subscription stood when the job was sent.
+        self.epoch = 0
+        #: Where it was sent from, and its number there; None for a handle on any other job.
+        self.outbox: Any = None
+        self.ticket = 0
+        #: The id was chosen by the user, so the job may be somebody else's; or nobody keeps the outcome.
+        self.shared = False
+        self.ignored = False
+
+    def __await__(self) -> Generator[Any, None, R_co]:
+        return self.wait().__await__()
+
+    async def wait(self, timeout: float | None = None) -> R_co:
+        """The value, as by ``await``.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+
+        Raises:
+            ResultTimeout: it is not there yet; the job goes on.
+            Exception: whatever the task raised, or one of aiotask's JobErrors.
+        """
+        outcome = self.arrived
+        if outcome is None:
+            if self.ignored:
+                raise ResultExpired(
+                    f'Task "{self.task}" ignores its results, so there is nothing to await. '
+                    "Await `result.sent()`, or remove ignore_result=True."
+                )
+            outcome = await self._home.outcome(self, timeout)
+        value: R_co = self._home.reveal(outcome, self.function)
+        return value
+
+    def get(self, timeout: float | None = None) -> R_co:
+        """The value, for code without an event loop; blocks the thread.
+
+        Raises:
+            ConfigError: a loop runs in this thread, or this is a sync task that waits without a timeout
+                (all workers could be waiting for each other).
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            raise ConfigError("get() would block the running event loop. Write `await result` instead.")
+        if timeout is None and current_job().id:
+            raise ConfigError(
+                "get() inside a sync task could wait for a job that waits for this very worker. "
+                "Give it a timeout, or make the task `async def` and await the result."
+            )
+        return self._home.block(self.wait(timeout))
+
+    async def sent(self) -> None:
+        """Return once the broker has accepted the job.
+
+        Raises:
+            BrokerError: it did not, and the job will not run.
+        """
+        await self._home.accepted(self)
+
+    async def status(self) -> Status:
+        """Where the job stands.
+
+        Raises:
+            ResultExpired: nothing is known of this id.
+        """
+        return Status(self.arrived.status) if self.arrived is not None else await self._home.status(self.id)
+
+    async def cancel(self) -> Cancelled:
+        """Cancel the job and say what that did: ``cancelled``, ``asked`` (a worker has it), ``finished`` or ``unknown``.
+
+        Raises:
+            ResultExpired: nothing is known of this id.
+        """
+        return await self._home.cancel(self)
+
+    def __repr__(self) -> str:
+        state = self.arrived.status if self.arrived is not None else "…"
+        return f"<AsyncResult {self.id} {self.task} {state}>"
+
+
+def reveal(outcome: Outcome, serializer: Serializer, function: Any) -> Any:
+    """The value in an outcome whose seal was checked, or a fresh copy of the exception, raised."""
+    if outcome.status is Status.SUCCESS:
+        if outcome.value is None:
+            raise SerializationError(f'Job "{outcome.id}" ended well, but its outcome carries no value.')
+        try:
+            return serializer.load_value(outcome.value, function)
+        except SerializationError:
+            raise
+        except Exception as error:
+            raise SerializationError(
+                f'The value of job "{outcome.id}" ({outcome.task}) cannot be read here: {type(error).__name__}: {error}. '
+                "Is the module that defines its class importable?"
+            ) from error
+    raise _exception(outcome, serializer)
+
+
+def _exception(outcome: Outcome, serializer: Serializer) -> Exception:
+    info = outcome.error
+    if info is None:
+        return (JobCancelled if outcome.status is Status.CANCELLED else JobError)(
+            f'Job "{outcome.id}" ({outcome.task}) ended as {outcome.status}.'
+        )
+    error: Any = None
+    if info.body is not None:
+        try:
+            error = serializer.load_error(info.body)
+        except Exception:
+            error = None
+    if not isinstance(error, Exception):
+        error = RemoteError(f"{info.type}: {info.message}", type=info.type)
+    if info.traceback:
+        error.add_note(f"\nRemote traceback (job {outcome.id}, {outcome.task}, on {outcome.worker}):\n{info.traceback}")
+    return error
+
+
+async def gather(results: Iterable[AsyncResult[T]]) -> list[T]:
+    """The values of many results in their order; the first error ends it, the jobs go on.
+
+    Like ``asyncio.gather`` without a task per handle.
+    """
+    results = list(results)
+    by_home: dict[Home, list[AsyncResult[Any]]] = {}
+    for result in results:
+        if result.arrived is None:
+            by_home.setdefault(result._home, []).append(result)
+    if len(by_home) == 1:
+        for home, missing in by_home.items():
+            await home.outcomes(missing)
+    elif by_home:
+        async with asyncio.TaskGroup() as group:
+            for home, missing in by_home.items():
+                group.create_task(home.outcomes(missing))  # type: ignore[arg-type]
+    values = []
+    for result in results:
+        if result.arrived is None:
+            raise AiotaskError(f'Job "{result.id}" brought no outcome.')
+        values.append(result._home.reveal(result.arrived, result.function))
+    return values

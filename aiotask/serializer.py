@@ -1,0 +1,264 @@
+"""Arguments and values to bytes and back.
+
+A body begins with one byte that names its format: ``P`` plain pickle, ``C`` cloudpickle (then two
+bytes: the Python major and minor that wrote it), ``J`` JSON.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from .errors import ConfigError, SerializationError
+
+__all__ = ["OtherPython", "Serializer", "serializer_named"]
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+Function = Callable[..., Any] | None
+
+_HERE = bytes(sys.version_info[:2])
+
+
+class OtherPython(SerializationError):
+    """A body by value that another Python minor version wrote; loading it here could crash the process."""
+
+    def __init__(self, wrote: tuple[int, int]) -> None:
+        self.need = f"python:{wrote[0]}.{wrote[1]}"
+        super().__init__(
+            f"This body carries code by value that Python {wrote[0]}.{wrote[1]} wrote; this process runs Python "
+            f"{sys.version_info[0]}.{sys.version_info[1]}. Run both sides on the same minor version, or define the "
+            "function in a module that both import."
+        )
+
+
+class Serializer(Protocol):
+    """How bodies are written and read. ``function`` is the task's function where it is known here."""
+
+    name: str
+
+    def dump_call(self, call: Call, function: Function) -> bytes: ...
+    def load_call(self, body: bytes, function: Function) -> Call: ...
+    def dump_value(self, value: Any, function: Function) -> bytes: ...
+    def load_value(self, body: bytes, function: Function) -> Any: ...
+    def dump_error(self, error: BaseException) -> bytes | None: ...
+    def load_error(self, body: bytes) -> Any: ...
+
+
+class PickleSerializer:
+    """Plain pickle where that is faithful; cloudpickle for lambdas, closures and what ``__main__`` defines.
+
+    Pickle stores a class or function of ``__main__`` by reference, and the worker's ``__main__`` is
+    another one; the name stands in the bytes then, so looking for it there is a sure and cheap test.
+    """
+
+    name = "cloudpickle"
+
+    def _dump(self, value: Any) -> bytes:
+        try:
+            plain = pickle.dumps(value, 5)
+        except Exception:
+            plain = b"__main__"
+        if b"__main__" not in plain:
+            return b"P" + plain
+        import cloudpickle
+
+        return b"C" + _HERE + bytes(cloudpickle.dumps(value, 5))
+
+    def _load(self, body: bytes) -> Any:
+        kind = body[:1]
+        if kind == b"P":
+            return pickle.loads(memoryview(body)[1:])
+        if kind == b"C":
+            if body[1:3] != _HERE:
+                raise OtherPython((body[1], body[2]))
+            return pickle.loads(memoryview(body)[3:])
+        raise SerializationError(
+            f"The body is of format {body[:1]!r}, this side reads pickle. Give App(serializer=…) the same value on both sides."
+        )
+
+    def dump_call(self, call: Call, function: Function) -> bytes:
+        return self._dump(call)
+
+    def load_call(self, body: bytes, function: Function) -> Call:
+        call: Call = self._load(body)
+        return call
+
+    def dump_value(self, value: Any, function: Function) -> bytes:
+        return self._dump(value)
+
+    def load_value(self, body: bytes, function: Function) -> Any:
+        return self._load(body)
+
+    def dump_error(self, error: BaseException) -> bytes | None:
+        """None when it would not come back as what it is (many exceptions pickle, but do not unpickle)."""
+        try:
+            body = self._dump(error)
+            return body if type(self._load(body)) is type(error) or body[:1] == b"C" else None
+        except Exception:
+            return None
+
+    def load_error(self, body: bytes) -> Any:
+        return self._load(body)
+
+
+class JsonSerializer:
+    """JSON that pydantic validates against the task's annotations; reading it never executes code."""
+
+    name = "json"
+
+    def __init__(self) -> None:
+        try:
+            import pydantic
+            import pydantic_core
+        except ImportError:
+            raise ConfigError("serializer=\"json\" needs pydantic: pip install 'aiotask[json]'.") from None
+        self._pydantic = pydantic
+        self._core = pydantic_core
+        self._known: WeakKeyDictionary[Callable[..., Any], _Adapters] = WeakKeyDictionary()
+
+    def _adapters(self, function: Callable[..., Any]) -> _Adapters:
+        adapters = self._known.get(function)
+        if adapters is None:
+            adapters = self._known[function] = _Adapters(function, self._pydantic)
+        return adapters
+
+    def _write(self, value: Any) -> bytes:
+        return b"J" + bytes(self._core.to_json(value, bytes_mode="base64", inf_nan_mode="constants"))
+
+    def _read(self, body: bytes) -> Any:
+        if body[:1] != b"J":
+            raise SerializationError(
+                f"The body is of format {body[:1]!r}, this side reads JSON only. "
+                "Give App(serializer=…) the same value on both sides."
+            )
+        return self._core.from_json(memoryview(body)[1:].tobytes())
+
+    def dump_call(self, call: Call, function: Function) -> bytes:
+        args, kwargs = call
+        if function is not None:
+            args, kwargs = self._adapters(function).encode_call(args, kwargs)
+        return self._write((args, kwargs))
+
+    def load_call(self, body: bytes, function: Function) -> Call:
+        args, kwargs = self._read(body)
+        if function is None:
+            return tuple(args), dict(kwargs)
+        return self._adapters(function).decode_call(args, kwargs)
+
+    def dump_value(self, value: Any, function: Function) -> bytes:
+        if function is not None:
+            value = self._adapters(function).encode_value(value)
+        return self._write(value)
+
+    def load_value(self, body: bytes, function: Function) -> Any:
+        value = self._read(body)
+        return value if function is None else self._adapters(function).decode_value(value)
+
+    def dump_error(self, error: BaseException) -> bytes | None:
+        """Only built-in exceptions and aiotask's own travel as themselves: by name, with plain arguments."""
+        if _exception_class(type(error).__module__, type(error).__qualname__) is not type(error):
+            return None
+        try:
+            return self._write([type(error).__module__, type(error).__qualname__, list(error.args)])
+        except Exception:
+            return None
+
+    def load_error(self, body: bytes) -> Any:
+        module, name, args = self._read(body)
+        found = _exception_class(module, name)
+        if found is None:
+            raise SerializationError(f'"{module}.{name}" is no exception that may be built from JSON.')
+        return found(*args)
+
+
+def _exception_class(module: str, name: str) -> type[BaseException] | None:
+    """A built-in exception or one of aiotask's, by name; nothing is imported."""
+    if module not in ("builtins", "aiotask.errors"):
+        return None
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) and issubclass(found, BaseException) else None
+
+
+class _Adapters:
+    """pydantic's view of one function: an adapter per parameter and one for the return value."""
+
+    def __init__(self, function: Callable[..., Any], pydantic: Any) -> None:
+        import typing
+
+        try:
+            hints = typing.get_type_hints(function, include_extras=True)
+        except Exception as error:
+            raise ConfigError(f'The annotations of "{function.__qualname__}" cannot be resolved: {error}.') from error
+        self._signature = inspect.signature(function)
+        self._adapters = {
+            name: pydantic.TypeAdapter(hints.get(name, Any)) for name in (*self._signature.parameters, "return")
+        }
+
+    def _each(self, args: Any, kwargs: Any, change: Callable[[str, Any], Any]) -> Call:
+        bound = self._signature.bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            kind = self._signature.parameters[name].kind
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                bound.arguments[name] = tuple(change(name, item) for item in value)
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                bound.arguments[name] = {key: change(name, item) for key, item in value.items()}
+            else:
+                bound.arguments[name] = change(name, value)
+        return bound.args, bound.kwargs
+
+    def encode_call(self, args: Any, kwargs: Any) -> Call:
+        return self._each(args, kwargs, self._encode)
+
+    def decode_call(self, args: Any, kwargs: Any) -> Call:
+        return self._each(args, kwargs, self._decode)
+
+    def encode_value(self, value: Any) -> Any:
+        return self._encode("return", value)
+
+    def decode_value(self, value: Any) -> Any:
+        return self._decode("return", value)
+
+    def _encode(self, name: str, value: Any) -> Any:
+        return self._adapters[name].dump_python(value, mode="json", warnings="error")
+
+    def _decode(self, name: str, value: Any) -> Any:
+        return self._adapters[name].validate_python(value)
+
+
+_named: dict[str, Serializer] = {}
+
+
+def serializer_named(name: str) -> Serializer:
+    """The serializer of this name: ``cloudpickle`` or ``json``.
+
+    Raises:
+        ConfigError: there is none, or what it needs is not installed.
+    """
+    if name not in _named:
+        if name == "cloudpickle":
+            _named[name] = PickleSerializer()
+        elif name == "json":
+            _named[name] = JsonSerializer()
+        else:
+            raise ConfigError(f'There is no serializer "{name}". Use "cloudpickle" or "json".')
+    return _named[name]
+
+
+def blame_argument(serializer: Serializer, task: str, call: Call, function: Function, error: Exception) -> SerializationError:
+    """The error for a call that does not travel, naming the argument that is at fault."""
+    args, kwargs = call
+    names = list(inspect.signature(function).parameters) if function is not None else []
+    named = [(names[n] if n < len(names) else f"#{n + 1}", value) for n, value in enumerate(args)] + list(kwargs.items())
+    for name, value in named:
+        try:
+            serializer.dump_value(value, None)
+        except Exception as reason:
+            return SerializationError(
+                f'Task "{task}": argument "{name}" ({type(value).__qualname__}) cannot be serialized with '
+                f"{serializer.name}: {reason}. Pass plain data, or what is needed to make it there (a path, an id)."
+            )
+    return SerializationError(f'Task "{task}": its arguments cannot be serialized with {serializer.name}: {error}.')

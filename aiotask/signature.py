@@ -1,0 +1,52 @@
+"""A call that has not been sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from .errors import ConfigError
+from .result import AsyncResult
+
+__all__ = ["Signature"]
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Signature(Generic[R_co]):
+    """A call with its arguments and its id, to be sent later. Sending it twice is the same job."""
+
+    __slots__ = ("_send", "args", "id", "kwargs", "task")
+
+    def __init__(
+        self,
+        task: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        id: str,
+        send: Callable[[Signature[Any]], AsyncResult[Any]],
+    ) -> None:
+        self.task = task
+        self.args = args
+        self.kwargs = kwargs
+        self.id = id
+        self._send = send
+
+    @property
+    def cast(self) -> R_co:
+        """The future value, for use as another call's argument.
+
+        Raises:
+            ConfigError: graphs are not part of this release.
+        """
+        raise ConfigError(
+            f'Calls that depend on calls (`{self.task}…cast`) are not part of this release. '
+            "Await the first result and pass its value on."
+        )
+
+    def apply_async(self) -> AsyncResult[R_co]:
+        """Send the call."""
+        return self._send(self)
+
+    def __repr__(self) -> str:
+        return f"<Signature {self.task} {self.id}>"

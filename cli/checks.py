@@ -1,0 +1,230 @@
+"""What ``aiotask doctor`` looks at: the server, each app on it, and this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiotask.errors import AiotaskError, ConfigError
+
+from .connection import inspectors
+
+if TYPE_CHECKING:
+    from aiotask.broker import ServerFacts
+
+    from .connection import Connection
+
+__all__ = ["Check", "State", "check_all"]
+
+#: Seconds that the server gets to answer everything.
+PATIENCE = 10.0
+#: Finished jobs that may wait for a recorder, and how many the server keeps.
+BACKLOG, BACKLOG_CAP = 10_000, 1_000_000
+OLDEST_REDIS = (6, 2)
+
+
+class State(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at; ``fix`` is what to do about it."""
+
+    name: str
+    state: State
+    detail: str
+    fix: str = ""
+
+
+async def check_all(name: str | None, url: str | None, result_db: str | None) -> list[Check]:
+    """Every check, in the order in which one would look."""
+    return [*await _server_checks(name, url), *_state_directory(), *_result_db(result_db)]
+
+
+# ---- the server
+
+
+async def _server_checks(name: str | None, url: str | None) -> list[Check]:
+    """What the server says, or the one check that it cannot be reached."""
+    try:
+        async with asyncio.timeout(PATIENCE), inspectors(name, url, fallback="default") as opened:
+            first = opened[0]
+            checks = [await _reachable(first)]
+            facts = await first.inspector.facts()
+            checks += [*_about_server(facts), _secret(first)]
+            for each in opened:
+                checks += await _about_app(each)
+            return checks
+    except ConfigError as error:
+        return [Check("settings", State.FAIL, str(error))]
+    except TimeoutError:
+        return [Check("server", State.FAIL, f"It did not answer in {PATIENCE:.0f} s.", "Is it overloaded or stopped?")]
+    except AiotaskError as error:
+        return [Check("server", State.FAIL, str(error), "Is it running, and is --url (AIOTASK_URL) right?")]
+
+
+async def _reachable(connection: Connection) -> Check:
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        await connection.inspector.facts()
+        times.append(time.perf_counter() - started)
+    trip = sorted(times)[len(times) // 2] * 1000
+    slow = trip > 50
+    return Check(
+        "server",
+        State.WARN if slow else State.OK,
+        f"{connection.app.broker_url} answers in {trip:.1f} ms",
+        "Jobs wait for such a round trip: bring worker and server closer together." if slow else "",
+    )
+
+
+def _about_server(facts: ServerFacts) -> Iterator[Check]:
+    yield _version(facts)
+    yield _eviction(facts)
+    yield _durability(facts)
+    apart = abs(facts.time - time.time()) if facts.time else 0.0
+    yield Check(
+        "clock",
+        State.WARN if apart > 1 else State.OK,
+        f"{apart:.2f} s apart from this machine",
+        "Due times follow the server's clock: synchronise both (chrony, systemd-timesyncd)." if apart > 1 else "",
+    )
+    if facts.maxmemory and facts.used_memory > 0.8 * facts.maxmemory:
+        used = facts.used_memory / facts.maxmemory
+        yield Check("memory", State.WARN, f"{used:.0%} of maxmemory is used", "When it is full, sending is refused.")
+    for warning in facts.warnings:
+        yield Check("server says", State.WARN, warning)
+
+
+def _version(facts: ServerFacts) -> Check:
+    said = f"{facts.kind} {facts.version}"
+    parts = facts.version.split(".")[:2]
+    known = tuple(int(part) for part in parts if part.isdigit())
+    if facts.kind == "redis" and known < OLDEST_REDIS:
+        return Check("version", State.FAIL, said, "aiotask needs Redis 6.2 or newer, or Valkey.")
+    return Check("version", State.OK, said)
+
+
+def _eviction(facts: ServerFacts) -> Check:
+    policy = facts.maxmemory_policy
+    if policy == "noeviction":
+        return Check("eviction", State.OK, "noeviction: a full server refuses new jobs and drops none")
+    return Check(
+        "eviction",
+        State.FAIL if facts.maxmemory else State.WARN,
+        f"maxmemory-policy is {policy}: a full server would throw jobs away",
+        "CONFIG SET maxmemory-policy noeviction, and the same in its configuration file.",
+    )
+
+
+def _durability(facts: ServerFacts) -> Check:
+    mode = facts.durability
+    if "always" in mode:
+        return Check("durability", State.OK, f"{mode}: what was accepted survives a crash of the server")
+    if "appendonly" in mode or "everysec" in mode:
+        return Check("durability", State.OK, f"{mode}: a crash of the server may cost the last second")
+    return Check(
+        "durability",
+        State.WARN,
+        f"{mode}: a crash of the server may cost every job",
+        "CONFIG SET appendonly yes, and the same in its configuration file.",
+    )
+
+
+def _secret(connection: Connection) -> Check:
+    """The app itself refuses a server that is not loopback without a secret; this says how it stands."""
+    if any(connection.app.secrets):
+        return Check("secret", State.OK, "messages are sealed with a secret")
+    return Check("secret", State.OK, "none, and none is needed: the server is on this machine")
+
+
+# ---- one app
+
+
+async def _about_app(connection: Connection) -> list[Check]:
+    inspector, name = connection.inspector, connection.app.name
+    workers = await inspector.workers()
+    checks = [_backlog(name, await inspector.unrecorded())]
+    if workers:
+        checks.insert(0, Check(f"{name}: workers", State.OK, f"{len(workers)} live"))
+    else:
+        fix = "aiotask worker your.module"
+        checks.insert(0, Check(f"{name}: workers", State.WARN, "none is live: jobs wait", fix))
+    queues = await inspector.queues()
+    if parked := sum(queue.parked for queue in queues):
+        fix = "Start a worker that knows the task: aiotask jobs --status parked shows which."
+        checks.append(Check(f"{name}: parked", State.WARN, f"{parked:,} jobs no worker could run", fix))
+    if dead := max((queue.dead for queue in queues), default=0):
+        fix = "aiotask jobs --status dead shows why."
+        checks.append(Check(f"{name}: dead letters", State.WARN, f"{dead:,} jobs given up", fix))
+    if rejected := await inspector.rejected():
+        fix = "Give every sender and worker the same AIOTASK_SECRET."
+        checks.append(Check(f"{name}: set aside", State.WARN, f"{rejected:,} messages without a valid seal", fix))
+    return checks
+
+
+def _backlog(name: str, waiting: int) -> Check:
+    if waiting < BACKLOG:
+        return Check(f"{name}: history", State.OK, f"{waiting:,} finished jobs wait to be recorded")
+    return Check(
+        f"{name}: history",
+        State.WARN if waiting < 0.9 * BACKLOG_CAP else State.FAIL,
+        f"{waiting:,} finished jobs wait to be recorded; beyond {BACKLOG_CAP:,} the oldest are dropped",
+        "Run a worker with --result-db, and look in its log for why it does not record.",
+    )
+
+
+# ---- this machine
+
+
+def _state_directory() -> list[Check]:
+    from aiotask.brokers.embedded import state_directory
+
+    directory = Path(state_directory())
+    try:
+        found = directory.stat()
+    except FileNotFoundError:
+        return []
+    if found.st_uid != os.geteuid():
+        fix = "Set AIOTASK_STATE_DIR to a directory of your own."
+        return [Check("state directory", State.FAIL, f"{directory} belongs to user {found.st_uid}", fix)]
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o077:
+        fix = f"chmod 700 {directory}"
+        return [Check("state directory", State.FAIL, f"{directory} is open to others ({mode:o})", fix)]
+    return [Check("state directory", State.OK, f"{directory} is yours alone")]
+
+
+def _result_db(path: str | None) -> list[Check]:
+    """The history can be read: it is there, it is SQLite, it is not locked for good."""
+    import sqlite3
+    from urllib.parse import quote
+
+    if path is None:
+        return []
+    if not Path(path).exists():
+        fix = "The first worker with --result-db makes it."
+        return [Check("result db", State.WARN, f"{path} is not there yet", fix)]
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)
+        try:
+            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        fix = "Check its permissions; a damaged file can be set aside, the queue does not need it."
+        return [Check("result db", State.FAIL, f"{path} cannot be read: {error}", fix)]
+    return [Check("result db", State.OK, f"{path} is readable ({tables} tables and indexes)")]

@@ -1,0 +1,132 @@
+"""``aiotask demo``: real work on real input, checked against the same work done here."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import Concurrency, Url, count, cpu_count, option
+from .output import console, plain, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from .demo_run import Run
+
+__all__ = ["demo"]
+
+MODULE = "aiotask_cli.demo_tasks"
+
+Files = Annotated[
+    int | None,
+    option(
+        "--limit",
+        "-l",
+        parser=count,
+        metavar="N",
+        envvar="AIOTASK_DEMO_LIMIT",
+        show_default="all",
+        help="Files to measure.",
+    ),
+]
+
+
+def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) -> None:
+    """Measure every file of Python's standard library in worker processes, and check the result.
+
+    One job per file parses it and counts lines, functions, classes, branches and nesting. Afterwards this process
+    does the same work alone: every number has to agree, and the two times are compared.
+
+    [bold]Examples[/bold]
+
+      aiotask demo
+      aiotask demo --concurrency 8 --limit 500
+      aiotask demo --url redis://localhost:6379
+    """
+    if url:
+        os.environ["AIOTASK_URL"] = url
+    from .demo_tasks import app
+    from .fleet import fleet
+
+    terminal = console()
+    files = source_files()[:limit]
+    history = app.result_db_path()
+    arguments = [TASK.partition(":")[0], "--concurrency", str(concurrency or cpu_count()), "--log-level", "warning"]
+    if history is not None:
+        arguments += ["--result-db", str(history)]
+    terminal.print(f"{len(files):,} files of the standard library in {plain(stdlib())}")
+    with _progress(terminal) as progress:
+        with fleet(arguments) as workers:
+            spread = asyncio.run(_through_workers(files, concurrency or cpu_count(), workers, progress))
+        alone = _alone(files, progress)
+    right = _report(terminal, spread, alone)
+    if history is not None:
+        terminal.print(f"\nThe history of these jobs is in SQLite: [bold]aiotask results --task {TASK}[/bold]")
+        terminal.print(f"[dim]{plain(shlex.quote(str(history)))}[/dim]", soft_wrap=True)
+    raise typer.Exit(0 if right else 1)
+
+
+def _progress(terminal: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("[dim]{task.fields[rate]}[/dim]"),
+        TimeElapsedColumn(),
+        console=terminal,
+        disable=not terminal.is_terminal,
+    )
+
+
+# ---- the report
+
+
+def _report(terminal: Console, spread: Run, alone: Run) -> bool:
+    """Print what came out; whether all of it is right."""
+    _print_complex(terminal, spread)
+    _print_times(terminal, spread, alone)
+    return _print_check(terminal, spread, alone)
+
+
+def _print_complex(terminal: Console, run: Run) -> None:
+    numbers = ("lines", "functions", "classes", "branches", "nesting")
+    made = table("The ten most complex files", "file", *numbers, right=numbers)
+    home = stdlib()
+    for file, found in sorted(run.measures.items(), key=lambda item: (-item[1].branches, item[0]))[:10]:
+        made.add_row(plain(os.path.relpath(file, home)), *(f"{getattr(found, name):,}" for name in numbers))
+    terminal.print(made)
+
+
+def _print_times(terminal: Console, spread: Run, alone: Run) -> None:
+    made = table("", "", "files", "lines", "seconds", "files/s", right=("files", "lines", "seconds", "files/s"))
+    processes = f"{spread.workers} worker process{'' if spread.workers == 1 else 'es'}"
+    for label, run in ((processes, spread), ("this process alone", alone)):
+        count = len(run.measures)
+        lines = sum(found.lines for found in run.measures.values())
+        rate = count / run.seconds if run.seconds else 0.0
+        made.add_row(label, f"{count:,}", f"{lines:,}", f"{run.seconds:.2f}", f"{rate:,.0f}")
+    terminal.print(made)
+    if spread.seconds:
+        factor = alone.seconds / spread.seconds
+        ideal = factor / min(spread.workers, cpu_count())
+        terminal.print(f"{factor:.2f} times as fast, which is {ideal:.0%} of what {processes} could do at best here.")
+
+
+def _print_check(terminal: Console, spread: Run, alone: Run) -> bool:
+    wrong = [file for file, found in alone.measures.items() if spread.measures.get(file) != found]
+    unparsed = sum(1 for found in alone.measures.values() if found.error)
+    for file in wrong[:5]:
+        said = spread.errors.get(file) or repr(spread.measures.get(file))
+        terminal.print(f"[red]wrong: {plain(file)}: {plain(said, 300)}, here {plain(alone.measures[file], 300)}[/red]")
+    if wrong:
+        terminal.print(f"[red]{len(wrong):,} of {len(alone.measures):,} files do not agree.[/red]")
+        return False
+    also = f" {unparsed} files that do not parse are reported the same way." if unparsed else ""
+    terminal.print(f"[green]All {len(alone.measures):,} files agree with the direct run.[/green]{also}")
+    return True

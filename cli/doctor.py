@@ -1,0 +1,56 @@
+"""``aiotask doctor``: checks of all that a deployment stands on, each with its fix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from .options import AppName, Json, ResultDb, Url
+from .output import console, plain, print_json
+
+if TYPE_CHECKING:
+    from .checks import Check
+
+__all__ = ["doctor"]
+
+
+def doctor(name: AppName = None, url: Url = None, result_db: ResultDb = None, as_json: Json = False) -> None:
+    """Check the server, the workers and this machine, and say how to fix what is wrong.
+
+    Exit code 0: everything is well or a warning at most; 1: something fails. So it serves as a readiness probe.
+
+    [bold]Examples[/bold]
+
+      aiotask doctor
+      aiotask doctor --name shop --url redis://localhost:6379
+      aiotask doctor --json
+    """
+    import asyncio
+    from dataclasses import asdict
+
+    from .checks import check_all
+
+    checks = asyncio.run(check_all(name, url, result_db))
+    failed = any(check.state == "fail" for check in checks)
+    if as_json:
+        print_json({"ok": not failed, "checks": [asdict(check) for check in checks]})
+    else:
+        _show(checks)
+    raise typer.Exit(1 if failed else 0)
+
+
+_MARKS = {"ok": "[green]■[/green]", "warn": "[yellow]![/yellow]", "fail": "[red]×[/red]"}  # noqa: RUF001
+
+
+def _show(checks: list[Check]) -> None:
+    terminal = console()
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        terminal.print(
+            f"{_MARKS[check.state]} {plain(check.name):<{width}}  {plain(check.detail, 400)}", soft_wrap=True
+        )
+        if check.fix:
+            terminal.print(f"  {'':<{width}}  [bold]{plain(check.fix, 400)}[/bold]", soft_wrap=True)
+    states = [check.state for check in checks]
+    terminal.print(f"\n{states.count('ok')} ok, {states.count('warn')} to look at, {states.count('fail')} failed")

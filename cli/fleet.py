@@ -1,0 +1,89 @@
+"""A supervisor of the demo's own: started as a child process, gone when the demo ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from aiotask.errors import AiotaskError
+
+__all__ = ["Fleet", "fleet"]
+
+#: Seconds that the workers get to end their jobs, and the supervisor to end them.
+GRACE, PATIENCE = 2.0, 10.0
+_LAST_LINES = 15
+
+
+class Fleet:
+    """The supervisor as its parent sees it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    def check(self) -> None:
+        """AiotaskError with the end of its log when the supervisor has ended by itself."""
+        code = self._process.poll()
+        if code is not None:
+            raise AiotaskError(f"The workers ended with exit code {code}. The end of their log:\n{self.log_tail()}")
+
+    def log_tail(self) -> str:
+        """The last lines that the workers said."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-_LAST_LINES:])
+
+    def stop(self) -> None:
+        """Ask, wait, and kill what does not listen: nothing of it is left."""
+        process = self._process
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(PATIENCE)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def fleet(arguments: list[str]) -> Iterator[Fleet]:
+    """``aiotask worker`` with these arguments, in a session of its own, so that Ctrl-C reaches this process alone.
+
+    TERM and a closed terminal end this process like Ctrl-C does: through its ``finally`` blocks.
+    """
+    command = [sys.executable, "-m", "aiotask_cli", "worker", *arguments, "--grace", str(GRACE)]
+    with tempfile.TemporaryDirectory(prefix="aiotask-demo-") as directory, _ending_on_signals():
+        log = Path(directory) / "workers.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env={**os.environ, "NO_COLOR": "1"},
+            )
+        started = Fleet(process, log)
+        try:
+            yield started
+        finally:
+            started.stop()
+
+
+@contextlib.contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

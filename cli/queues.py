@@ -1,0 +1,106 @@
+"""``aiotask queues``: counts of every queue, and who works."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .options import AppName, Json, Url
+from .output import ago, console, plain, print_json, table
+
+if TYPE_CHECKING:
+    from aiotask.broker import QueueInfo, WorkerInfo
+
+__all__ = ["queues"]
+
+COUNTS = ("pending", "running", "scheduled", "parked", "dead", "consumers")
+
+
+def queues(name: AppName = None, url: Url = None, as_json: Json = False) -> None:
+    """Show how many jobs each queue holds, and which workers are live.
+
+    [bold]Examples[/bold]
+
+      aiotask queues
+      aiotask queues --name shop --url redis://localhost:6379
+      aiotask queues --json | jq '.[].queues[] | select(.dead > 0)'
+    """
+    import asyncio
+
+    apps = asyncio.run(_gather(name, url))
+    if as_json:
+        print_json([_as_json(app) for app in apps])
+        return
+    if not apps:
+        console().print("No app has left anything on this server yet. Send a job, or start: aiotask worker your.module")
+    for app in apps:
+        _show(app)
+
+
+async def _gather(name: str | None, url: str | None) -> list[dict[str, Any]]:
+    from .connection import inspectors
+
+    async with inspectors(name, url) as opened:
+        return [
+            {
+                "app": each.app.name,
+                "url": each.app.broker_url,
+                "queues": await each.inspector.queues(),
+                "workers": await each.inspector.workers(),
+                "rejected": await each.inspector.rejected(),
+            }
+            for each in opened
+        ]
+
+
+def _as_json(app: dict[str, Any]) -> dict[str, Any]:
+    import msgspec
+
+    return {
+        **app,
+        "queues": [msgspec.structs.asdict(queue) for queue in app["queues"]],
+        "workers": [msgspec.structs.asdict(worker) for worker in app["workers"]],
+    }
+
+
+def _show(app: dict[str, Any]) -> None:
+    terminal = console()
+    made = table(f"{plain(app['app'])} at {plain(app['url'])}", "queue", *COUNTS, right=COUNTS)
+    for queue in app["queues"]:
+        made.add_row(plain(queue.name), *(_count(queue, column) for column in COUNTS))
+    terminal.print(made)
+    if app["rejected"]:
+        terminal.print(
+            f"[yellow]{app['rejected']:,} messages without a valid seal of this app were set aside.[/yellow]"
+        )
+    _show_workers(app["workers"])
+
+
+def _count(queue: QueueInfo, column: str) -> str:
+    count = getattr(queue, column)
+    if not count:
+        return "[dim]0[/dim]"
+    colour = {"dead": "red", "parked": "yellow", "running": "green"}.get(column)
+    return f"[{colour}]{count:,}[/{colour}]" if colour else f"{count:,}"
+
+
+def _show_workers(workers: list[WorkerInfo]) -> None:
+    terminal = console()
+    if not workers:
+        terminal.print("[yellow]No worker is live: jobs wait.[/yellow] Start one: aiotask worker your.module\n")
+        return
+    made = table("workers", "worker", "host", "facts")
+    for worker in sorted(workers, key=lambda each: each.incarnation):
+        made.add_row(plain(worker.incarnation), plain(worker.host), _facts(worker.facts))
+    terminal.print(made)
+
+
+def _facts(facts: dict[str, object]) -> str:
+    shown = []
+    for key, value in facts.items():
+        if key.endswith("_at") and isinstance(value, (int, float)):
+            shown.append(f"{key.removesuffix('_at')} {ago(value)}")
+        elif isinstance(value, (list, tuple)):
+            shown.append(f"{key} {', '.join(map(str, value))}")
+        else:
+            shown.append(f"{key} {value}")
+    return plain(", ".join(shown), 300)

@@ -1,0 +1,251 @@
+"""``aiotask results``: the history of finished jobs, from the file that workers record into."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import Json, duration
+from .output import ago, console, plain, print_json, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aiotask.job import Status
+    from aiotask.resultdb import JobRecord, ResultDB
+
+__all__ = ["results"]
+
+#: A bare number from here on is a Unix time (2001 and later), below it an age.
+_UNIX = 1e9
+
+
+class Ended(StrEnum):
+    """Statuses that a finished job has."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+def moment(text: str | float) -> float:
+    """Unix seconds in a text: an age (``10m``), a date or time (local unless it has a zone), or Unix seconds."""
+    text = str(text).strip()
+    try:
+        age = duration(text)
+    except typer.BadParameter:
+        pass
+    else:
+        return age if age >= _UNIX else time.time() - age
+    try:
+        return datetime.datetime.fromisoformat(text).astimezone().timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise typer.BadParameter(
+            f'"{text}" is no moment. Write how long ago it was (10m, 2h, 7d), a date or time (2025-12-31, '
+            "2025-12-31T23:00), or Unix seconds."
+        ) from None
+
+
+JobId = Annotated[str | None, typer.Argument(metavar="[ID]", help="Show this job alone, with all that is known of it.")]
+OfTask = Annotated[
+    str | None, typer.Option("--task", "-t", metavar="NAME", envvar="AIOTASK_TASK", help="Only jobs of this task.")
+]
+WithStatus = Annotated[
+    Ended | None,
+    typer.Option(
+        "--status", "-s", envvar="AIOTASK_RESULT_STATUS", case_sensitive=False, help="Only jobs that ended so."
+    ),
+]
+InQueue = Annotated[
+    str | None, typer.Option("--queue", "-q", metavar="NAME", envvar="AIOTASK_QUEUE", help="Only jobs of this queue.")
+]
+Since = Annotated[
+    float | None,
+    typer.Option(
+        "--since",
+        parser=moment,
+        metavar="MOMENT",
+        envvar="AIOTASK_SINCE",
+        help="Only jobs that ended since then: 10m (ago), 2025-12-31, 2025-12-31T23:00 or Unix seconds.",
+    ),
+]
+Until = Annotated[
+    float | None,
+    typer.Option(
+        "--until", parser=moment, metavar="MOMENT", envvar="AIOTASK_UNTIL", help="Only jobs that ended before."
+    ),
+]
+Limit = Annotated[int, typer.Option("--limit", "-l", min=1, max=10_000, envvar="AIOTASK_LIMIT", help="Jobs on a page.")]
+Offset = Annotated[int, typer.Option("--offset", min=0, envvar="AIOTASK_OFFSET", help="Jobs to skip.")]
+File = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        "--result-db",
+        metavar="FILE",
+        envvar="AIOTASK_RESULT_DB",
+        show_default="results.db beside the embedded server's data",
+        help="SQLite file that the worker records into.",
+    ),
+]
+
+
+def results(
+    id: JobId = None,
+    task: OfTask = None,
+    status: WithStatus = None,
+    queue: InQueue = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 20,
+    offset: Offset = 0,
+    db: File = None,
+    as_json: Json = False,
+) -> None:
+    """Show finished jobs, the last one first, or one of them.
+
+    They are read from the file of [bold]aiotask worker --result-db FILE[/bold]; nothing in it is loaded or run.
+
+    [bold]Examples[/bold]
+
+      aiotask results
+      aiotask results --status failed --since 10m
+      aiotask results --task shop.tasks:render --limit 50 --offset 50
+      aiotask results 00a1b2c3d4e5f6a7b-2a
+      aiotask results --json --since 2025-12-31
+    """
+    import asyncio
+
+    from aiotask.job import Status
+    from aiotask.resultdb import ResultDB
+
+    history = ResultDB(db)
+    if id is not None:
+        _show_one(asyncio.run(_one(history, id)), history.path, as_json)
+        return
+    ended = Status(status.value.upper()) if status else None
+    wanted = {"task": task, "status": ended, "queue": queue, "since": since, "until": until}
+    page, count = asyncio.run(_page(history, wanted, limit, offset))
+    if as_json:
+        print_json([_described(record) for record in page])
+        return
+    _show_page(page, count, history.path, offset)
+
+
+async def _one(history: ResultDB, id: str) -> JobRecord:
+    from aiotask.errors import ResultExpired
+
+    try:
+        record = await history.fetch_record(id)
+    finally:
+        await history.close()
+    if record is None:
+        raise ResultExpired(
+            f'No finished job "{id}" is in "{history.path}". It may not have ended, or not be recorded yet: '
+            f"aiotask jobs {id}"
+        )
+    return record
+
+
+async def _page(history: ResultDB, wanted: dict[str, Any], limit: int, offset: int) -> tuple[list[JobRecord], int]:
+    try:
+        return await history.search(**wanted, limit=limit, offset=offset), await history.count(**wanted)
+    finally:
+        await history.close()
+
+
+def _described(record: JobRecord) -> dict[str, Any]:
+    """The columns without the sealed bytes."""
+    from msgspec.structs import asdict
+
+    return {name: value for name, value in asdict(record).items() if name not in ("job", "outcome")}
+
+
+# ---- for people
+
+
+def _show_page(page: list[JobRecord], count: int, path: Path, offset: int) -> None:
+    terminal = console()
+    if not page:
+        terminal.print(f"No finished job fits in {plain(path, 1000)}.", soft_wrap=True)
+        return
+    made = table("", "id", "status", "task", "queue", "attempts", "ended", "took", "result", right=("attempts", "took"))
+    for record in page:
+        made.add_row(
+            plain(record.id),
+            _coloured(record.status),
+            plain(record.task or "?"),
+            plain(record.queue or "?"),
+            plain(record.attempts or ""),
+            ago(record.finished_at),
+            _took(record),
+            plain(record.error or record.result or "", 80),
+        )
+    terminal.print(made)
+    end = offset + len(page)
+    terminal.print(f"[dim]{offset + 1}-{end} of {count} in {plain(path, 1000)}[/dim]", soft_wrap=True)
+    if end < count:
+        terminal.print(f"[dim]The next page: --offset {end}[/dim]")
+
+
+def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:
+    if as_json:
+        print_json(_described(record))
+        return
+    terminal = console()
+    shown = {
+        "id": plain(record.id),
+        "status": _coloured(record.status),
+        "task": plain(record.task or "?"),
+        "app": plain(record.app),
+        "queue": plain(record.queue or "?"),
+        "attempts": plain(record.attempts or "?"),
+        "worker": plain(record.worker or ""),
+        "sent": _when(record.sent_at),
+        "started": _when(record.started_at),
+        "ended": _when(record.finished_at),
+        "took": _took(record),
+        "needed": plain(", ".join(record.deps), 1000),
+        "arguments": plain(record.arguments or "", 10_000),
+        "result": plain(record.result or "", 10_000),
+        "error": plain(record.error or "", 10_000),
+        "file": plain(path, 1000),
+    }
+    for name, text in shown.items():
+        if text:
+            terminal.print(f"{name:<10} {text}", soft_wrap=True)
+    for line in (record.traceback or "").splitlines():
+        terminal.print(f"  {plain(line, 1000)}", soft_wrap=True)
+
+
+_COLOURS = {"SUCCESS": "green", "FAILED": "red", "CANCELLED": "yellow", "EXPIRED": "yellow"}
+
+
+def _coloured(status: Status | None) -> str:
+    if status is None:
+        return "?"
+    colour = _COLOURS.get(status)
+    return f"[{colour}]{status}[/{colour}]" if colour else status.value
+
+
+def _took(record: JobRecord) -> str:
+    from aiotask.events import in_words
+
+    if not record.started_at or not record.finished_at:
+        return ""
+    return in_words(max(record.finished_at - record.started_at, 0.0))
+
+
+def _when(at: float | None) -> str:
+    if not at:
+        return ""
+    try:
+        local = datetime.datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{at} (no time)"
+    return f"{local} ({ago(at)})"

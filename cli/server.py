@@ -1,0 +1,153 @@
+"""``aiotask server``: the embedded server, by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import typer
+
+from .options import Json
+from .output import console, plain, print_json
+
+if TYPE_CHECKING:
+    from aiotask.brokers.embedded import EmbeddedServer
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="The embedded server: a private Valkey or Redis that runs when AIOTASK_URL is not set.",
+    epilog="It lives in AIOTASK_HOME (default: ~/.local/state/aiotask). AIOTASK_EMBEDDED=0 forbids it.",
+)
+
+
+@app.command()
+def start(as_json: Json = False) -> None:
+    """Start the embedded server, or find the one that runs. It goes on when this command has ended.
+
+    [bold]Examples[/bold]
+
+      aiotask server start
+      AIOTASK_HOME=/srv/shop/state aiotask server start
+      export AIOTASK_URL=$(aiotask server start --json | jq -r .url)
+    """
+    from aiotask.brokers.embedded import announce, ensure
+
+    server = ensure()
+    if as_json:
+        print_json(_as_json(server))
+    elif server.started:
+        console().print(plain(announce(server), 2000))
+    else:
+        console().print(f"It runs already: {_named(server)}.")
+
+
+@app.command()
+def stop() -> None:
+    """Stop the embedded server. Its jobs are on disk and are there again when it is next started.
+
+    [bold]Examples[/bold]
+
+      aiotask server stop
+      AIOTASK_HOME=/srv/shop/state aiotask server stop
+    """
+    from aiotask.brokers import embedded
+
+    if embedded.stop():
+        console().print("Stopped. The jobs it held stay on disk for its next start.")
+    else:
+        console().print(f'There is no embedded server to stop in "{plain(embedded.state_directory(), 1000)}".')
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Show whether the embedded server runs, and what it holds. Exits with 1 if it does not run.
+
+    [bold]Examples[/bold]
+
+      aiotask server status
+      aiotask server status --json | jq .keys
+      aiotask server status || aiotask server start
+    """
+    from aiotask.brokers import embedded
+
+    server = embedded.status()
+    if server is None:
+        if as_json:
+            print_json({"running": False, "directory": str(embedded.state_directory())})
+        else:
+            directory = plain(embedded.state_directory(), 1000)
+            console().print(f'The embedded server of "{directory}" does not run. Start it: aiotask server start')
+        raise typer.Exit(1)
+    info = embedded.facts(server)
+    if as_json:
+        print_json(_as_json(server) | _numbers(info))
+    else:
+        _show(server, info)
+
+
+def _as_json(server: EmbeddedServer) -> dict[str, Any]:
+    return {
+        "running": True,
+        "started": server.started,
+        "url": server.url,
+        "pid": server.pid,
+        "kind": server.kind,
+        "version": server.version,
+        "directory": str(server.directory),
+    }
+
+
+def _numbers(info: dict[str, str]) -> dict[str, int]:
+    keyspaces = (value for name, value in info.items() if name.startswith("db") and value.startswith("keys="))
+    return {
+        "uptime": int(info["uptime_in_seconds"]),
+        "memory": int(info["used_memory"]),
+        "keys": sum(int(value.split(",")[0].removeprefix("keys=")) for value in keyspaces),
+        "clients": int(info["connected_clients"]),
+        "aof_size": int(info.get("aof_current_size", 0)),
+    }
+
+
+def _named(server: EmbeddedServer) -> str:
+    return f"{server.kind.capitalize()} {server.version}, pid {server.pid}, {plain(server.url, 1000)}"
+
+
+def _show(server: EmbeddedServer, info: dict[str, str]) -> None:
+    from rich.table import Table
+
+    from aiotask.events import in_words
+
+    numbers = _numbers(info)
+    socket = unquote(server.url.removeprefix("unix://"))
+    shown = Table(box=None, show_header=False, pad_edge=False)
+    shown.add_column(style="bold")
+    shown.add_column(overflow="fold")
+    state = "[yellow]loading its data[/yellow]" if info.get("loading") == "1" else "[green]runs[/green]"
+    shown.add_row("state", f"{state} for {in_words(numbers['uptime'])}")
+    shown.add_row("server", f"{server.kind.capitalize()} {plain(server.version)}, pid {server.pid}")
+    shown.add_row("memory", _in_bytes(numbers["memory"]))
+    shown.add_row("keys", f"{numbers['keys']:,}")
+    shown.add_row("clients", f"{numbers['clients']:,}")
+    shown.add_row("append-only file", _append_only(numbers["aof_size"], info))
+    shown.add_row("directory", plain(server.directory, 1000))
+    shown.add_row("socket", plain(Path(socket), 1000))
+    console().print(shown)
+
+
+def _append_only(size: int, info: dict[str, str]) -> str:
+    if info.get("aof_last_write_status", "ok") == "ok":
+        return _in_bytes(size)
+    return f"{_in_bytes(size)}, [red]the last write failed: is the disk full?[/red]"
+
+
+def _in_bytes(count: int) -> str:
+    amount = float(count)
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if amount < 1024 or unit == "GB":
+            break
+        amount /= 1024
+    return f"{amount:,.0f} {unit}" if unit == "bytes" else f"{amount:,.1f} {unit}"

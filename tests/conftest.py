@@ -1,0 +1,78 @@
+"""Fixtures that all tests share. Every test has an app name of its own, so tests on one server do not meet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from uuid import uuid4
+
+import pytest
+
+from aiotask.broker import Broker, Inspector
+from aiotask.brokers import connect, inspect
+
+from .server import PrivateServer
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PrivateServer]:
+    """The real server of this test session; nobody stops, fills or empties it."""
+    server = PrivateServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def redis_url(server: PrivateServer) -> str:
+    return server.url
+
+
+@pytest.fixture
+def own_server() -> Iterator[PrivateServer]:
+    """A running server of this test alone, to be hurt at will."""
+    server = PrivateServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def app_name() -> str:
+    return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture(params=["memory", "redis"])
+def broker_url(request: pytest.FixtureRequest) -> str:
+    """Where the jobs are: every test that asks for it, or for a broker, runs once per technology."""
+    if request.param == "memory":
+        return "memory://"
+    url: str = request.getfixturevalue("redis_url")
+    return url
+
+
+@pytest.fixture
+async def another_broker(broker_url: str, app_name: str) -> AsyncIterator[Callable[[], Broker]]:
+    """Makes further broker objects for the same app at the same place, as other processes have them."""
+    made: list[Broker] = []
+
+    def make() -> Broker:
+        made.append(connect(broker_url, app_name))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        await broker.close()
+
+
+@pytest.fixture
+def broker(another_broker: Callable[[], Broker]) -> Broker:
+    return another_broker()
+
+
+@pytest.fixture
+def inspector(broker: Broker) -> Inspector:
+    return inspect(broker)

@@ -1,0 +1,43 @@
+"""What tests share: waiting for a condition instead of sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+__all__ = ["wait_until", "wait_until_async"]
+
+T = TypeVar("T")
+
+#: Seconds between two looks.
+_TICK = 0.01
+
+
+def wait_until(predicate: Callable[[], T], *, description: str, timeout: float = 30.0) -> T:
+    """Block until the predicate is true, and return what it said; AssertionError after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        if value := predicate():
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"Waited {timeout:g} s in vain until {description}; last: {value!r}.")
+        time.sleep(_TICK)
+
+
+async def wait_until_async(
+    predicate: Callable[[], T | Awaitable[T]], *, description: str, timeout: float = 30.0
+) -> T:
+    """The same for a running loop; the predicate may be a coroutine function."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = predicate()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"Waited {timeout:g} s in vain until {description}; last: {value!r}.")
+        await asyncio.sleep(_TICK)

@@ -1,0 +1,49 @@
+"""The typed surface: ``typing_api.py`` is accepted, and each error it expects is one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CASES = ROOT / "tests" / "typing_api.py"
+
+
+def run_mypy(file: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    # Silent about the library's own files: those are checked as such, by `make types`.
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--follow-imports=silent",
+        "--cache-dir",
+        str(cache),
+        str(file),
+    ]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+
+
+def test_the_public_surface_is_typed_and_expected_errors_are_errors(tmp_path: Path) -> None:
+    checked = run_mypy(CASES, tmp_path / "cache")
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_a_mistake_in_a_call_is_reported_where_it_stands(tmp_path: Path) -> None:
+    case = tmp_path / "case.py"
+    case.write_text(
+        "from aiotask import App\n"
+        'app = App("shop")\n'
+        "@app.task\n"
+        "def render(tile: int) -> bytes:\n"
+        "    return bytes(tile)\n"
+        'render.apply_async("seven")\n'
+    )
+
+    checked = run_mypy(case, tmp_path / "cache")
+
+    assert checked.returncode == 1, checked.stdout + checked.stderr
+    assert "case.py:6: error" in checked.stdout
+    assert 'incompatible type "str"; expected "int"' in checked.stdout
