@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
@@ -242,6 +241,7 @@ class App:
                 id, custom = ids.next(), False
         ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
         said = task.said
+        now = time.time()
         job = Job(
             WIRE_VERSION,
             id,
@@ -249,11 +249,12 @@ class App:
             task.queue,
             body,
             task.priority,
-            time.time(),
+            now,
             "" if task.ignore_result else session.address,
             task.retries if "retries" in said else None,
             (task.timeout or 0.0) if "timeout" in said else None,
             ttl,
+            now + task.delay if task.eta is None else max(now, task.eta),
         )
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
@@ -325,7 +326,8 @@ class App:
         finally:
             await broker.close()
 
-    def worker(
+    @contextlib.asynccontextmanager
+    async def worker(
         self,
         *,
         concurrency: int = 1,
@@ -333,21 +335,39 @@ class App:
         max_in_flight: int = 100,
         result_db: str | Path | None = None,
         burst: bool = False,
-    ) -> AbstractAsyncContextManager[InLoopWorker]:
+    ) -> AsyncIterator[InLoopWorker]:
         """A worker in the running loop, with its own keeper thread: for tests, notebooks and ``memory://``.
 
         Args:
-            concurrency: sync tasks that run at a time, each in a thread.
+            concurrency: sync tasks that run at a time, each in a thread. Nothing can interrupt a thread, so a
+                sync job's time limit is judged when it returns.
             queues: what it consumes; default: every queue that a task names, and ``default``.
             max_in_flight: async tasks that run at a time.
             result_db: history file; default: none.
             burst: run until the queues are empty, then stop; await ``worker.finished()``.
         """
+        from .history import Recorder
         from .worker.inloop import in_loop_worker
 
-        return in_loop_worker(
-            self, concurrency=concurrency, queues=tuple(queues), max_in_flight=max_in_flight, result_db=result_db, burst=burst
-        )
+        url, secrets = self._locate()
+        self._workers_here += 1
+        try:
+            async with in_loop_worker(
+                registry=self.registry,
+                url=url,
+                name=self.name,
+                secrets=secrets,
+                serializer=self.serializer,
+                queues=[check_name(queue, "a queue") for queue in queues] or self.registry.queues,
+                concurrency=concurrency,
+                max_in_flight=max_in_flight,
+                recorder=lambda path: Recorder(path, secrets, self.name),
+                result_db=Path(result_db) if result_db is not None else None,
+                burst=burst,
+            ) as worker:
+                yield worker
+        finally:
+            self._workers_here -= 1
 
     def __repr__(self) -> str:
         return f"<App {self.name}: {len(self.registry)} tasks>"

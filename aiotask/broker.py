@@ -88,7 +88,7 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     @property
     def alone(self) -> bool:
         """It is a suspect: some process died with it, so it runs with no other job beside it."""
-        return self.lane.endswith(":s")
+        return self.lane.startswith("q:") and self.lane.endswith(":s")
 
 
 class Standing(StrEnum):
@@ -272,6 +272,10 @@ class Broker(Protocol):
 
     async def reject(self, incarnation: str, batch: Sequence[tuple[Delivery, str]]) -> None:
         """Set aside what is no job of ours (forged, damaged), each with the reason."""
+        ...
+
+    async def parked(self, needs: Sequence[str]) -> list[str]:
+        """Which of these needs have jobs parked for them."""
         ...
 
     async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bool]:

@@ -77,18 +77,14 @@ class Recorder:
         Raises:
             RecordingDelayed: nothing was written; offer the rows again. It names the fix.
         """
-        jobs = self._readable(rows)
-        if not jobs:
-            return
-        try:
-            for _ in range(3):
-                with self._delays(), self._file.transaction() as connection:
-                    self._write(connection, jobs)
-                if self._file.is_current():
-                    return
-        except ConfigError as error:
-            raise RecordingDelayed(str(error)) from error
-        raise RecordingDelayed(f'The result database "{self.path}" was replaced, again and again, during the write.')
+        jobs, left_out = self._readable(rows)
+        if jobs:
+            left_out += self._write(jobs)
+        if left_out:
+            self.skipped += len(left_out)
+            _log.warning(
+                "%d of %d finished jobs were not recorded, the first is %s", len(left_out), len(rows), left_out[0]
+            )
 
     def close(self) -> None:
         """Close the file."""
@@ -100,16 +96,17 @@ class Recorder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _readable(self, rows: Sequence[HistoryRow]) -> list[tuple[Any, ...]]:
-        jobs = []
+    def _readable(self, rows: Sequence[HistoryRow]) -> tuple[list[tuple[Any, ...]], list[str]]:
+        """The rows as columns, and why others have none."""
+        jobs, left_out = [], []
         for row in rows:
             try:
                 outcome = decode_outcome(self._outcomes.open(row.outcome))
             except SealError as error:
-                self._skip(f"entry {row.entry}", error)
-                continue
-            jobs.append(_columns(self._app, row, self._job(row, outcome.id), outcome))
-        return jobs
+                left_out.append(f'entry "{row.entry}": {error}')
+            else:
+                jobs.append(_columns(self._app, row, self._job(row, outcome.id), outcome))
+        return jobs, left_out
 
     def _job(self, row: HistoryRow, id: str) -> Job | None:
         """The job of an outcome; None if it is not readable, since the outcome is worth keeping without it."""
@@ -119,22 +116,17 @@ class Recorder:
             return None
         return job if job.id == id else None
 
-    def _write(self, connection: sqlite3.Connection, jobs: list[tuple[Any, ...]]) -> None:
-        import sqlite3
-
-        unfit = (OverflowError, UnicodeError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+    def _write(self, jobs: list[tuple[Any, ...]]) -> list[str]:
+        """One transaction, once more if the file was replaced during it. Says what SQLite cannot hold."""
         try:
-            connection.executemany(_UPSERT, jobs)
-        except unfit:
-            for job in jobs:
-                try:
-                    connection.execute(_UPSERT, job)
-                except unfit as error:
-                    self._skip(f'job "{job[0]}"', error)
-
-    def _skip(self, what: str, error: Exception) -> None:
-        self.skipped += 1
-        _log.warning("not recorded: %s: %s", what, error)
+            for _ in range(3):
+                with self._delays(), self._file.transaction() as connection:
+                    left_out = _insert(connection, jobs)
+                if self._file.is_current():
+                    return left_out
+        except ConfigError as error:
+            raise RecordingDelayed(str(error)) from error
+        raise RecordingDelayed(f'The result database "{self.path}" was replaced, again and again, during the write.')
 
     @contextlib.contextmanager
     def _delays(self) -> Iterator[None]:
@@ -142,6 +134,22 @@ class Recorder:
             yield
         except file_errors() as error:
             raise explain(error, self.path) from error
+
+
+def _insert(connection: sqlite3.Connection, jobs: list[tuple[Any, ...]]) -> list[str]:
+    import sqlite3
+
+    unfit = (OverflowError, UnicodeError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+    left_out: list[str] = []
+    try:
+        connection.executemany(_UPSERT, jobs)
+    except unfit:
+        for job in jobs:
+            try:
+                connection.execute(_UPSERT, job)
+            except unfit as error:
+                left_out.append(f'job "{job[0]}": {error}')
+    return left_out
 
 
 def _columns(app: str, row: HistoryRow, job: Job | None, outcome: Outcome) -> tuple[Any, ...]:

@@ -7,8 +7,10 @@ sealed bytes that travelled. ``PRAGMA user_version`` is the version of the schem
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,11 +111,9 @@ class HistoryFile:
             ConfigError: there is none, or it is no history that this release can use.
             sqlite3.Error, OSError: it cannot be opened.
         """
-        if self._connection is not None and self._pid != os.getpid():
-            _inherited.append(self._connection)  # closing it would drop the parent's files
-            self._connection = None
+        self._disown()
         if self._connection is not None and not self.is_current():
-            self._leave()
+            self._leave(self._connection)
         if self._connection is None:
             self._connection = self._open()
             self._pid = os.getpid()
@@ -137,10 +137,17 @@ class HistoryFile:
 
     def close(self) -> None:
         """Close the connection; what was not committed is rolled back."""
+        self._disown()
         connection, self._connection = self._connection, None
-        if connection is not None and self._pid == os.getpid():
+        if connection is not None:
             with contextlib.suppress(*file_errors()):
                 connection.close()
+
+    def _disown(self) -> None:
+        """After a fork: the connection is the parent's, and closing it here would touch its files."""
+        if self._connection is not None and self._pid != os.getpid():
+            _inherited.append(self._connection)
+            self._connection = None
 
     def _open(self) -> sqlite3.Connection:
         import sqlite3
@@ -152,11 +159,10 @@ class HistoryFile:
                 f'There is no result database at "{self.path}". Start a worker that records into it '
                 f'(aiotask worker … --result-db "{self.path}"), or make an empty one with ResultDB(…).setup().'
             )
-        writes = self.create or self._opened
-        with _directory_lock(self.path.parent, self.timeout) if writes else contextlib.nullcontext():
-            self._remove_leftovers()
+        with _directory_lock(self.path.parent, self.timeout) if self.create else contextlib.nullcontext():
             if self.create:
                 _make_file(self.path)
+                self._check_writable()
             connection = sqlite3.connect(
                 f"{self.path.as_uri()}?mode=rw",
                 uri=True,
@@ -174,6 +180,15 @@ class HistoryFile:
                 raise
             self._opened = {path: _identity(path) for path in self._paths()}
         return connection
+
+    def _check_writable(self) -> None:
+        """Refuse a file that may only be read before SQLite opens it so, and leaves a log and an index that nobody
+        may write; give those that somebody left so the mode of the file."""
+        if not os.access(self.path, os.W_OK):
+            raise PermissionError(errno.EACCES, "no permission to write", str(self.path))
+        for path in self._paths()[1:]:
+            if path.exists() and not os.access(path, os.W_OK):
+                path.chmod(stat.S_IMODE(self.path.stat().st_mode))
 
     def _check(self, connection: sqlite3.Connection) -> None:
         """Bring the schema up to date, or refuse a file that is not ours or from a later release."""
@@ -207,24 +222,27 @@ class HistoryFile:
             )
         return int(version)
 
-    def _leave(self) -> None:
+    def _leave(self, connection: sqlite3.Connection) -> None:
         """Let go of a file that was moved or deleted: what is only in its write-ahead log goes into it first."""
-        if self._connection is not None:
-            with contextlib.suppress(*file_errors()):
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if self.path.parent.is_dir():
+            with _directory_lock(self.path.parent, self.timeout):
+                with contextlib.suppress(*file_errors()):
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._remove_leftovers()
         self.close()
 
     def _remove_leftovers(self) -> None:
         """The log and index of the file that was replaced: SQLite would take them for those of the new one.
 
-        Compared by identity, so that those which another process has just made stay.
+        Compared by identity, so that those which another process has just made stay. It is done before the
+        connection is closed: until then no other file can get their inodes.
         """
-        opened, self._opened = self._opened, {}
-        if opened.get(self.path) == _identity(self.path):
+        if self._opened[self.path] == _identity(self.path):
             return
         for path in self._paths()[1:]:
-            if opened.get(path) == _identity(path) is not None:
-                path.unlink(missing_ok=True)
+            if self._opened[path] == _identity(path) is not None:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def _paths(self) -> list[Path]:
         return [self.path, *(self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-shm"))]

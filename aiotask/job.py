@@ -60,6 +60,8 @@ class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
     timeout: float | None = None
     #: Seconds that the outcome is kept; 0: it is not stored.
     result_ttl: float = 3600.0
+    #: When it was to start, Unix seconds by the sender's clock.
+    due_at: float = 0.0
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -57,7 +57,7 @@ def read_record(row: tuple[Any, ...]) -> JobRecord:
         notes.append(f"unknown status {str(status)[:80]!r}")
     try:
         columns["deps"] = tuple(map(str, json.loads(deps or "[]")))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         notes.append(f"column deps holds {deps[:80]!r}")
         columns["deps"] = ()
     columns["status"] = Status.__members__.get(status)

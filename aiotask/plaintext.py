@@ -23,6 +23,8 @@ __all__ = ["TEXT_LIMIT", "clip", "plain_text", "plain_value"]
 TEXT_LIMIT = 4096
 #: Bytes of a pickle that is looked into, so that a row costs little whatever it carries.
 _BODY_LIMIT = 32 * 1024
+#: Bytes of JSON that are shown as they are.
+_JSON_LIMIT = 64 * 1024
 #: Integers that every reader of JSON keeps exactly.
 _EXACT = 2**53
 
@@ -54,7 +56,8 @@ def plain_text(body: bytes) -> str:
     """A body for people: JSON where it is that, else a short repr, else a note such as ``<pickled, 1.2 kB>``."""
     kind = body[:1]
     if kind == b"J":
-        return body[1:].decode("utf-8", "backslashreplace")
+        too_long = len(body) > _JSON_LIMIT
+        return f"<JSON, {_size(body)}>" if too_long else body[1:].decode("utf-8", "backslashreplace")
     if kind == b"C":
         return f"<pickled by value by Python {'.'.join(map(str, body[1:3]))}, {_size(body)}>"
     if kind != b"P":

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from . import errors
 from .context import current_job
 from .errors import AiotaskError, ConfigError, JobCancelled, JobError, RemoteError, ResultExpired, SerializationError
 from .job import Status
@@ -160,6 +161,9 @@ def _exception(outcome: Outcome, serializer: Serializer) -> Exception:
             error = serializer.load_error(info.body)
         except Exception:
             error = None
+    if not isinstance(error, Exception) and info.type.startswith(f"{errors.__name__}."):
+        # One of ours that no serializer wrote: the keeper's, or a cancel's.
+        error = getattr(errors, info.type.rpartition(".")[2], RemoteError)(info.message)
     if not isinstance(error, Exception):
         error = RemoteError(f"{info.type}: {info.message}", type=info.type)
     if info.traceback:

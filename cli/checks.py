@@ -199,7 +199,7 @@ def _state_directory() -> list[Check]:
     except FileNotFoundError:
         return []
     if found.st_uid != os.geteuid():
-        fix = "Set AIOTASK_STATE_DIR to a directory of your own."
+        fix = "Set AIOTASK_HOME to a directory of your own."
         return [Check("state directory", State.FAIL, f"{directory} belongs to user {found.st_uid}", fix)]
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:

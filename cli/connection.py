@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aiotask import App
     from aiotask.broker import Inspector
 
-__all__ = ["Connection", "find_url", "inspectors"]
+__all__ = ["Connection", "inspectors"]
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,29 @@ async def inspectors(name: str | None, url: str | None, *, fallback: str = "") -
         fallback: name to take when nothing is there yet.
 
     Raises:
-        ConfigError: no server is named and the embedded one does not run.
+        ConfigError: no server is named and the embedded one does not run: looking never starts one.
         BrokerError: the server cannot be reached.
     """
     from aiotask import App
     from aiotask.brokers import namespaces
 
-    address = find_url(url)
-    found = [name] if name else await namespaces(address) or ([fallback] if fallback else [])
+    address = url or _embedded_url()
+    found = [name] if name else sorted(await namespaces(address))
     async with AsyncExitStack() as stack:
         opened = []
-        for each in found:
-            app = App(each, url=address)
+        for each in found or ([fallback] if fallback else []):
+            app = App(each, url=url)
             opened.append(Connection(app, await stack.enter_async_context(app.inspector())))
         yield opened
 
 
-def find_url(url: str | None) -> str:
-    """The address given, or that of the embedded server if it runs: looking never starts one."""
-    if url:
-        return url
-    raise ConfigError("No server")
+def _embedded_url() -> str:
+    from aiotask.brokers import embedded
+
+    server = embedded.status()
+    if server is None:
+        raise ConfigError(
+            "No server is named, and the embedded one does not run. Give --url or set AIOTASK_URL, "
+            "or start the embedded server: aiotask server start."
+        )
+    return server.url

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from .demo_run import Run
 
 __all__ = ["demo"]
-
-MODULE = "aiotask_cli.demo_tasks"
 
 Files = Annotated[
     int | None,
@@ -36,10 +35,11 @@ Files = Annotated[
 
 
 def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) -> None:
-    """Measure every file of Python's standard library in worker processes, and check the result.
+    """Measure every file of Python's standard library in worker processes.
 
-    One job per file parses it and counts lines, functions, classes, branches and nesting. Afterwards this process
-    does the same work alone: every number has to agree, and the two times are compared.
+    One job per file parses it and counts lines, functions, classes, branches and nesting.
+
+    Afterwards this process does the same alone: every number has to agree, and the times are compared.
 
     [bold]Examples[/bold]
 
@@ -47,27 +47,40 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) 
       aiotask demo --concurrency 8 --limit 500
       aiotask demo --url redis://localhost:6379
     """
+    import asyncio
+
     if url:
         os.environ["AIOTASK_URL"] = url
-    from .demo_tasks import app
+    from . import demo_run, demo_tasks
     from .fleet import fleet
 
     terminal = console()
-    files = source_files()[:limit]
-    history = app.result_db_path()
-    arguments = [TASK.partition(":")[0], "--concurrency", str(concurrency or cpu_count()), "--log-level", "warning"]
-    if history is not None:
-        arguments += ["--result-db", str(history)]
-    terminal.print(f"{len(files):,} files of the standard library in {plain(stdlib())}")
+    processes = concurrency or cpu_count()
+    files = demo_run.source_files()[:limit]
+    history = _history()
+    arguments = [demo_tasks.__name__, "--concurrency", str(processes), "--result-db", str(history)]
+    terminal.print(f"{len(files):,} files of the standard library in {plain(demo_run.stdlib())}")
     with _progress(terminal) as progress:
-        with fleet(arguments) as workers:
-            spread = asyncio.run(_through_workers(files, concurrency or cpu_count(), workers, progress))
-        alone = _alone(files, progress)
+        with fleet([*arguments, "--log-level", "warning"]) as workers:
+            spread = asyncio.run(demo_run.through_workers(files, processes, workers, progress))
+        alone = demo_run.alone(files, progress)
     right = _report(terminal, spread, alone)
-    if history is not None:
-        terminal.print(f"\nThe history of these jobs is in SQLite: [bold]aiotask results --task {TASK}[/bold]")
-        terminal.print(f"[dim]{plain(shlex.quote(str(history)))}[/dim]", soft_wrap=True)
+    line = f"aiotask results --task {demo_tasks.measure.name} --db {shlex.quote(str(history))}"
+    terminal.print(f"\nThe history of these jobs is in SQLite:\n  [bold]{plain(line, 1000)}[/bold]", soft_wrap=True)
     raise typer.Exit(0 if right else 1)
+
+
+def _history() -> Path:
+    """The file that the demo's workers record into: where the history is anyway, else in the state directory."""
+    from aiotask.brokers.state_directory import StateDirectory
+
+    from .demo_tasks import app
+
+    if (path := app.result_db_path()) is not None:
+        return path
+    home = StateDirectory.locate()
+    home.prepare()
+    return home.path / "results.db"
 
 
 def _progress(terminal: Console) -> Progress:
@@ -97,6 +110,8 @@ def _report(terminal: Console, spread: Run, alone: Run) -> bool:
 def _print_complex(terminal: Console, run: Run) -> None:
     numbers = ("lines", "functions", "classes", "branches", "nesting")
     made = table("The ten most complex files", "file", *numbers, right=numbers)
+    from .demo_run import stdlib
+
     home = stdlib()
     for file, found in sorted(run.measures.items(), key=lambda item: (-item[1].branches, item[0]))[:10]:
         made.add_row(plain(os.path.relpath(file, home)), *(f"{getattr(found, name):,}" for name in numbers))

@@ -52,5 +52,5 @@ def _show(checks: list[Check]) -> None:
         )
         if check.fix:
             terminal.print(f"  {'':<{width}}  [bold]{plain(check.fix, 400)}[/bold]", soft_wrap=True)
-    states = [check.state for check in checks]
+    states = [check.state.value for check in checks]
     terminal.print(f"\n{states.count('ok')} ok, {states.count('warn')} to look at, {states.count('fail')} failed")

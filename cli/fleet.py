@@ -57,7 +57,7 @@ def fleet(arguments: list[str]) -> Iterator[Fleet]:
 
     TERM and a closed terminal end this process like Ctrl-C does: through its ``finally`` blocks.
     """
-    command = [sys.executable, "-m", "aiotask_cli", "worker", *arguments, "--grace", str(GRACE)]
+    command = [sys.executable, "-m", __package__, "worker", *arguments, "--grace", str(GRACE)]
     with tempfile.TemporaryDirectory(prefix="aiotask-demo-") as directory, _ending_on_signals():
         log = Path(directory) / "workers.log"
         with log.open("wb") as output:

@@ -17,9 +17,6 @@ from .worker import worker
 
 __all__ = ["app", "main"]
 
-#: Exit codes: what was asked for cannot be done as asked (2), or it failed (1).
-MISUSED, FAILED = 2, 1
-
 app = typer.Typer(
     name="aiotask",
     help="Run Python functions in other processes and get the value back.",
@@ -38,19 +35,19 @@ app.add_typer(server_app, name="server")
 
 def main() -> None:
     """Run the command line; an error of aiotask ends it with one line and no traceback."""
+    if sys.argv[1:] == ["version"]:
+        # Nothing to parse: some versions of typer load pydantic for that.
+        return version()
     try:
         app(prog_name="aiotask")
     except Exception as error:
-        sys.exit(_report(error))
+        from aiotask.errors import AiotaskError
 
+        from .failure import report
 
-def _report(error: Exception) -> int:
-    from aiotask.errors import AiotaskError, ConfigError, ImportFailed
-
-    if not isinstance(error, AiotaskError):
-        raise error
-    typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
-    return MISUSED if isinstance(error, (ConfigError, ImportFailed)) else FAILED
+        if not isinstance(error, AiotaskError):
+            raise
+        sys.exit(report(error))
 
 
 if __name__ == "__main__":

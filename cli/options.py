@@ -142,7 +142,7 @@ MoreApps = Annotated[
         "-A",
         metavar="APP",
         envvar=None,
-        show_default="\\[tool.aiotask] app in pyproject.toml",
+        show_default="[tool.aiotask] app in pyproject.toml",
         help="The same as an option, repeatable. [dim]\\[env var: AIOTASK_APP, separated by commas][/dim]",
         rich_help_panel=_WHAT,
     ),
@@ -256,7 +256,7 @@ ResultDb = Annotated[
     option(
         "--result-db",
         metavar="FILE",
-        show_default="no history",
+        show_default="beside the embedded server's data; none with a URL",
         help="SQLite file that keeps every finished job.",
         rich_help_panel=_LOG,
     ),

@@ -127,7 +127,8 @@ def _show(server: EmbeddedServer, info: dict[str, str]) -> None:
     shown.add_column(style="bold")
     shown.add_column(overflow="fold")
     state = "[yellow]loading its data[/yellow]" if info.get("loading") == "1" else "[green]runs[/green]"
-    shown.add_row("state", f"{state} for {in_words(numbers['uptime'])}")
+    uptime = numbers["uptime"]  # whole seconds
+    shown.add_row("state", f"{state} for {in_words(uptime)}" if uptime else f"{state}, just started")
     shown.add_row("server", f"{server.kind.capitalize()} {plain(server.version)}, pid {server.pid}")
     shown.add_row("memory", _in_bytes(numbers["memory"]))
     shown.add_row("keys", f"{numbers['keys']:,}")

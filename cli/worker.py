@@ -72,8 +72,9 @@ def worker(
     if reload and preload:
         raise typer.BadParameter("--reload needs fresh imports and --preload prevents them. Leave one of them out.")
     from aiotask.daemon.settings import WorkerSettings
-    from aiotask.daemon.supervisor import supervise
     from aiotask.importer import find_specs
+
+    from .supervise import become_supervisor
 
     if url:
         os.environ["AIOTASK_URL"] = url
@@ -95,4 +96,4 @@ def worker(
         log_json=log_json,
         log_level=log_level.value,
     )
-    raise typer.Exit(supervise(settings))
+    become_supervisor(settings)

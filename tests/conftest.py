@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from aiotask.broker import Broker, Inspector
 from aiotask.brokers import connect, inspect
+from aiotask.brokers.embedded import EmbeddedServer, ensure, stop
 
 from .server import PrivateServer
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[PrivateServer]:
-    """The real server of this test session; nobody stops, fills or empties it."""
-    server = PrivateServer()
+def server() -> Iterator[EmbeddedServer]:
+    """The real server of this test session, an embedded one; nobody stops, fills or empties it."""
+    # Not tmp_path: a socket path holds 104 bytes.
+    directory = Path(tempfile.mkdtemp(prefix="aiotask-", dir="/tmp"))
     try:
-        server.start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("AIOTASK_EMBEDDED", raising=False)
+            server = ensure(directory)
         yield server
     finally:
-        server.remove()
+        stop(directory)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def redis_url(server: PrivateServer) -> str:
+def redis_url(server: EmbeddedServer) -> str:
     return server.url
 
 

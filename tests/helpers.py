@@ -27,9 +27,7 @@ def wait_until(predicate: Callable[[], T], *, description: str, timeout: float =
         time.sleep(_TICK)
 
 
-async def wait_until_async(
-    predicate: Callable[[], T | Awaitable[T]], *, description: str, timeout: float = 30.0
-) -> T:
+async def wait_until_async(predicate: Callable[[], T | Awaitable[T]], *, description: str, timeout: float = 30.0) -> T:
     """The same for a running loop; the predicate may be a coroutine function."""
     deadline = time.monotonic() + timeout
     while True:

@@ -20,7 +20,9 @@ SOURCES = sorted(path for folder in ("aiotask", "cli") for path in (ROOT / folde
 
 MAX_LINES = 400
 #: Longer files, each with the reason why it is still one noun.
-LONGER: dict[str, str] = {}
+LONGER: dict[str, str] = {
+    "aiotask/broker.py": "the seam is read as one page: the Protocol, and the values that its verbs take and give",
+}
 
 
 def test_every_file_imports_only_from_the_floors_below() -> None:

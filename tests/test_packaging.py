@@ -14,12 +14,13 @@ import tomllib
 import venv
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
+import redis
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_SOURCE = shutil.ignore_patterns(
@@ -238,7 +239,7 @@ import shop
 
 async def main() -> None:
     async with shop.app:
-        print(await shop.render.apply_async(7).wait(timeout=60))
+        print(await shop.render.apply_async(7).wait(timeout=30))
 
 
 asyncio.run(main())
@@ -246,12 +247,15 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def short_home() -> Iterator[Path]:
-    """A home directory with a path so short that a unix socket fits below it."""
+def home() -> Iterator[Path]:
+    """A home for an embedded server, with a path so short that a unix socket fits in; no server outlives it."""
     home = Path(tempfile.mkdtemp(prefix="at-", dir="/tmp"))
     try:
         yield home
     finally:
+        for socket in home.rglob("*.sock"):
+            with suppress(redis.ConnectionError), redis.Redis(unix_socket_path=str(socket)) as server:
+                server.shutdown(nosave=True)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -261,20 +265,22 @@ PYTHONS = pythons()
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("version", PYTHONS)
 def test_a_job_runs_after_a_plain_install(
-    version: str, distributions: Distributions, tmp_path: Path, short_home: Path
+    version: str, distributions: Distributions, tmp_path: Path, home: Path
 ) -> None:
     made = Installation(tmp_path)
     run(PYTHONS[version], "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     run(made.python, "-m", "pip", "install", "--quiet", f"{distributions.wheel}[embedded]", cwd=tmp_path, timeout=200)
     (tmp_path / "shop.py").write_text(SHOP)
     (tmp_path / "client.py").write_text(CLIENT)
-    home = {"HOME": str(short_home), "XDG_STATE_HOME": str(short_home), "XDG_RUNTIME_DIR": str(short_home)}
+    environment = {"HOME": str(home), "AIOTASK_HOME": str(home)}
 
-    with worker(made, "shop", tmp_path, home):
-        value = run(made.python, "client.py", cwd=tmp_path, environment=home)
-    run(made.aiotask, "server", "stop", cwd=tmp_path, environment=home)
+    with worker(made, "shop", tmp_path, environment):
+        value = run(made.python, "client.py", cwd=tmp_path, environment=environment)
+    stopped = run(made.aiotask, "server", "stop", cwd=tmp_path, environment=environment)
 
     assert value.strip() == f"tile 7 on {version}"
+    assert "Stopped" in stopped
+    assert not list(home.rglob("*.sock"))
 
 
 @contextmanager

@@ -118,12 +118,13 @@ def status(directory: Path | None = None) -> EmbeddedServer | None:
     """
     home = StateDirectory.locate(directory)
     with _explained(home):
-        seen = probe(home)
-        if seen.state is State.ABSENT:
-            return None
-        if seen.state is State.BUSY:
-            raise BrokerError(_silence(home, seen))
-        return _server(home, seen.info, started=False)
+        end = time.monotonic() + PATIENCE
+        # One that is just ending takes the connection and drops it.
+        while (seen := probe(home)).state is State.BUSY:
+            if time.monotonic() > end:
+                raise BrokerError(_silence(home, seen))
+            time.sleep(TICK)
+        return _server(home, seen.info, started=False) if seen.info else None
 
 
 def facts(server: EmbeddedServer) -> dict[str, str]:

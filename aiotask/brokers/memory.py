@@ -70,6 +70,12 @@ class MemoryBroker(MemoryInspector):
         async with self._store as store:
             store.accept(client, sequence, batch)
 
+    def push_now(self, client: str, sequence: int, batch: Sequence[Push]) -> None:
+        """``push`` for code without an event loop."""
+        self._store.refuse_fork()
+        with self._store.lock:
+            self._store.accept(client, sequence, batch)
+
     async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
         async with self._store as store:
             return [store.look(id, address) for id in ids]
@@ -174,6 +180,10 @@ class MemoryBroker(MemoryInspector):
                 record = store.take_back(delivery)
                 if record is not None:
                     store.set_aside(record, reason)
+
+    async def parked(self, needs: Sequence[str]) -> list[str]:
+        async with self._store as store:
+            return [need for need in needs if store.has_waiting(f"parked:{need}")]
 
     async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bool]:
         async with self._store as store:

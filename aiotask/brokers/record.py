@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..broker import Delivery, Meta
-from ..job import Status
+from ..errors import SealError
+from ..job import Status, decode_job
+from ..seal import OVERHEAD
 
 __all__ = ["Ending", "Lane", "Record", "Row"]
 
@@ -35,6 +37,14 @@ class Record:
         if self.owner:
             return Status.RUNNING
         return Status.PARKED if self.need else Status.PENDING
+
+    @property
+    def reply(self) -> str:
+        """The address inside the envelope; for the rare paths on which nobody has decoded it."""
+        try:
+            return decode_job(self.sealed[OVERHEAD:]).reply
+        except SealError:
+            return ""
 
     def delivery(self) -> Delivery:
         return Delivery(self.lane, self.entry, self.id, self.sealed, self.meta)

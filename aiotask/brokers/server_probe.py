@@ -18,9 +18,12 @@ __all__ = ["PATIENCE", "Probe", "State", "ask", "foreign", "parse_info", "probe"
 
 #: Seconds without any sign of life until the server is given up.
 PATIENCE = 10.0
+_CLOSED = "the server closed the connection"
 
 
 class State(Enum):
+    """What the server is doing, as far as its socket tells."""
+
     ABSENT = auto()  # nobody listens
     BUSY = auto()  # somebody listens and does not answer, now
     LOADING = auto()
@@ -41,10 +44,16 @@ class Probe:
 
 
 def probe(home: StateDirectory, timeout: float | None = None) -> Probe:
+    """What the socket of this directory shows now.
+
+    Raises:
+        BrokerError: something else listens there, or it is not ours to ask.
+    """
     home.check_socket()
     try:
-        pong, server, persistence, data = ask(
-            home.socket, "PING", "INFO server", "INFO persistence", "CONFIG GET dir", timeout=timeout
+        # Not PING: with a full disk it answers MISCONF.
+        server, persistence, data = ask(
+            home.socket, "INFO server", "INFO persistence", "CONFIG GET dir", timeout=timeout
         )
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         return Probe(State.ABSENT)
@@ -54,12 +63,12 @@ def probe(home: StateDirectory, timeout: float | None = None) -> Probe:
         return Probe(State.BUSY)
     except ValueError:
         raise foreign(home) from None
-    if pong.startswith("-BUSY"):
+    if server.startswith("-BUSY"):
         return Probe(State.BUSY)
     info = parse_info(server + persistence)
     if not _is_ours(home, info, data):
         raise foreign(home)
-    return Probe(State.READY if pong == "PONG" else State.LOADING, info)
+    return Probe(State.LOADING if info.get("loading") == "1" else State.READY, info)
 
 
 def ask(path: Path, *commands: str, timeout: float | None = None) -> list[str]:
@@ -80,7 +89,7 @@ def ask(path: Path, *commands: str, timeout: float | None = None) -> list[str]:
 def _read(stream: BinaryIO) -> str:
     line = stream.readline(4096)
     if not line:
-        raise EOFError("the connection was closed")
+        raise EOFError(_CLOSED)
     kind, rest = line[:1], line[1:].rstrip(b"\r\n").decode(errors="replace")
     match kind:
         case b"+":
@@ -88,13 +97,17 @@ def _read(stream: BinaryIO) -> str:
         case b"-":
             return f"-{rest}"
         case b"$":
-            return stream.read(int(rest) + 2)[:-2].decode(errors="surrogateescape")
+            body = stream.read(int(rest) + 2)
+            if not body.endswith(b"\r\n"):
+                raise EOFError(_CLOSED)
+            return os.fsdecode(body[:-2])
         case b"*":
             return "\n".join(_read(stream) for _ in range(int(rest)))
     raise ValueError(line)
 
 
 def parse_info(text: str) -> dict[str, str]:
+    """The lines of an ``INFO`` answer."""
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
@@ -107,6 +120,7 @@ def _is_ours(home: StateDirectory, info: Mapping[str, str], data: str) -> bool:
 
 
 def foreign(home: StateDirectory) -> BrokerError:
+    """The error for a socket that somebody else listens on."""
     return BrokerError(
         f'Another program listens on the socket of the embedded server, "{home.socket}". '
         f"End it, or set AIOTASK_HOME to another directory, or AIOTASK_URL to a server of your own."

@@ -27,6 +27,8 @@ _SOCKET_BYTES = 103
 #: login; not TMPDIR, which differs between the processes of one user.
 _SHORT = "/tmp/aiotask-{uid}"
 _LOG_BYTES = 4 * 1024 * 1024
+#: How the files of a state directory begin; the history may be there before the server.
+_OURS = ("server.", "results.db", "secret", ".server.", ".secret.")
 _ANOTHER = "Set AIOTASK_HOME to a directory of this user, or AIOTASK_URL to a server of your own."
 
 
@@ -108,7 +110,7 @@ class StateDirectory:
             return
         # Never tighten a directory that may serve others too: a home, or /tmp.
         names = os.listdir(self.path)
-        if names and "server.lock" not in names:
+        if "server.lock" not in names and not all(name.startswith(_OURS) for name in names):
             raise ConfigError(
                 f'The state directory "{self.path}" is open to other users (mode {stat.S_IMODE(found.st_mode):o}) and '
                 f'holds other files too. Run: chmod 700 "{self.path}", or set AIOTASK_HOME to a directory of its own.'
@@ -275,7 +277,9 @@ class StateDirectory:
                 said = log.read(_LOG_BYTES).decode(errors="replace").splitlines()
         except OSError:
             return ""
-        return "\n".join(f"  {line}" for line in [line for line in said if line.strip()][-lines:])
+        # The advice about overcommit is in every log, and is never the reason.
+        telling = [line for line in said if line.strip() and "overcommit" not in line]
+        return "\n".join(f"  {line}" for line in telling[-lines:])
 
 
 def _stat(path: Path) -> os.stat_result | None:

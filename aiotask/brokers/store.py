@@ -10,6 +10,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Self
 
 from ..broker import (
@@ -104,17 +105,20 @@ class Store:
     async def __aenter__(self) -> Self:
         """The state to oneself, after the loop has had its turn: a verb in a tight loop starves no neighbour."""
         await asyncio.sleep(0)
-        if self.is_foreign:
-            raise BrokerError(
-                f'The jobs of "{self.url}" are in the process that this one was forked from. '
-                "Share jobs between processes through a Redis URL, or set none at all."
-            )
+        self.refuse_fork()
         self.lock.acquire()
         self.expire()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.lock.release()
+
+    def refuse_fork(self) -> None:
+        if self.is_foreign:
+            raise BrokerError(
+                f'The jobs of "{self.url}" are in the process that this one was forked from. '
+                "Share jobs between processes through a Redis URL, or set none at all."
+            )
 
     # ---- where a job is
 
@@ -152,6 +156,9 @@ class Store:
                 deliveries.append(record.delivery())
                 room -= len(record.sealed)
         return deliveries
+
+    def has_waiting(self, lane: str) -> bool:
+        return lane in self.lanes and bool(self.lanes[lane].waiting)
 
     def lend_suspect(self, incarnation: str, queues: Iterable[str]) -> list[Delivery]:
         """Lend one suspect, if there is one; whoever volunteered for it is free again."""
@@ -193,7 +200,7 @@ class Store:
         """Let a job go on that was taken out of its lane; one that was cancelled ends here."""
         record.meta, record.queue = item.meta, item.queue
         self.queues.add(item.queue)
-        if self.end_if_marked(record, item.reply):
+        if self.end_if_marked(record):
             return
         if item.need:
             self.place(record, f"parked:{item.need}")
@@ -245,7 +252,7 @@ class Store:
         if record.due_at is None:
             del self.lanes[record.lane].waiting[record.entry]
         record.due_at = None
-        self.end(record, ending)
+        self.end(record, replace(ending, reply=record.reply))
         return Cancelled.DONE
 
     def end(self, record: Record, ending: Ending) -> None:
@@ -265,13 +272,12 @@ class Store:
             if len(self.dead) > DEAD_LETTERS:
                 del self.dead[next(iter(self.dead))]
 
-    def end_if_marked(self, record: Record, reply: str = "") -> bool:
-        """End a job that somebody asked to cancel with the outcome he left. True if so."""
+    def end_if_marked(self, record: Record) -> bool:
+        """End a job that somebody asked to cancel with the outcome left for it. True if so."""
         mark = self.marks.get(record.id)
         if mark is None:
             return False
-        mark.reply = reply
-        self.end(record, mark)
+        self.end(record, replace(mark, reply=record.reply))
         return True
 
     def forget(self, record: Record) -> None:
@@ -332,7 +338,7 @@ class Store:
 
     def volunteers(self, incarnation: str, queues: Iterable[str]) -> bool:
         """True when suspects wait and this incarnation is the one that makes itself idle for them."""
-        if not any(self.lanes[f"q:{queue}:s"].waiting for queue in queues):
+        if not any(self.has_waiting(f"q:{queue}:s") for queue in queues):
             return False
         name, until = self.volunteer
         now = time.monotonic()

@@ -51,8 +51,8 @@ script = cache(Script)
 class RedisBroker:
     """One app on one server, for one event loop.
 
-    Three connections, each opened at first use: commands, the blocking read of a worker, and the
-    subscription of a client.
+    Three connections, each opened at first use: commands, a worker's claims (which may block), and
+    the subscription of a client.
     """
 
     def __init__(self, url: str, app: str) -> None:
@@ -62,6 +62,7 @@ class RedisBroker:
         self.wire = Wire(self.server)
         self._waiting = Wire(self.server)
         self._waiting_id: int | None = None
+        self._waiting_seen = 0
         self._subscriptions: set[Wire] = set()
         self._epochs: dict[str, bytes] = {}
         self._renewed: set[str] = set()
@@ -166,8 +167,9 @@ class RedisBroker:
     async def claim(
         self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
     ) -> Claim:
-        reply = await self._run(
-            "claim",
+        reply = await self._waiting.run(
+            script("claim"),
+            self.prefix,
             incarnation,
             self._epoch(incarnation),
             min(limit, BATCH_JOBS),
@@ -181,8 +183,9 @@ class RedisBroker:
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         keys = [self.prefix + lane for lane in self._lanes(queues, needs)]
-        if not self._waiting.connected:
+        if not self._waiting.connected or self._waiting.generation != self._waiting_seen:
             self._waiting_id = await self._waiting.call("CLIENT", "ID")
+            self._waiting_seen = self._waiting.generation
         try:
             reply = await self._waiting.call(
                 *("XREADGROUP", "GROUP", GROUP, incarnation, "COUNT", 1, "BLOCK", max(1, round(timeout * 1000))),
@@ -223,7 +226,10 @@ class RedisBroker:
 
     async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
         suspects = [f"q:{queue}:s" for queue in queues]
-        return _deliveries(await self._run("adopt", incarnation, *suspects, *self._lanes(queues, needs)), 0)
+        adopted = await self._waiting.run(
+            script("adopt"), self.prefix, incarnation, *suspects, *self._lanes(queues, needs)
+        )
+        return _deliveries(adopted, 0)
 
     async def finish(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
@@ -271,6 +277,10 @@ class RedisBroker:
         for delivery, reason in batch:
             args += (delivery.lane, delivery.entry, delivery.id, reason)
         await self._run("reject", *args)
+
+    async def parked(self, needs: Sequence[str]) -> list[str]:
+        found = {need.decode() for need in await self.wire.call("SMEMBERS", f"{self.prefix}parked")}
+        return [need for need in needs if need in found]
 
     async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bool]:
         if not ids:

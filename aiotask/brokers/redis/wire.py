@@ -83,6 +83,8 @@ class Wire:
         self._make = lambda: pool.connection_class(**pool.connection_kwargs)
         self._timeout = timeout
         self._connection: Any = None
+        #: How many connections there have been.
+        self.generation = 0
         self._lock = asyncio.Lock()
 
     @property
@@ -158,6 +160,7 @@ class Wire:
             await _hang_up(connection)
             raise
         self._connection = connection
+        self.generation += 1
 
     def _translate(self, error: BaseException) -> BaseException:
         text = str(error)

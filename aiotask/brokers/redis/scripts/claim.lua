@@ -6,9 +6,12 @@ if reply[1] ~= 1 then return reply end
 local left, room = tonumber(ARGV[3]), tonumber(ARGV[4])
 local queues = tonumber(ARGV[6])
 
-local function drain(lane, chunk)
+-- How many to ask for is only known from the size of those that came: the first read brings one.
+local came, bytes = 0, 0
+local function drain(lane)
   while left > 0 and room > 0 do
-    local asked = math.min(left, chunk)
+    local fit = came == 0 and 1 or math.max(1, math.floor(room * came / bytes))
+    local asked = math.min(left, fit, 50)
     local entries = take(lane, incarnation, asked)
     for n = 1, #entries do
       local id, sealed, meta = '', '', ''
@@ -21,7 +24,9 @@ local function drain(lane, chunk)
       local at = #reply
       reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4], reply[at + 5] = lane, entries[n][1], id, sealed, meta
       room = room - #sealed
+      bytes = bytes + #sealed + 1
     end
+    came = came + #entries
     left = left - #entries
     if #entries < asked then return end
   end
@@ -29,7 +34,7 @@ end
 
 if ARGV[5] == '1' then
   left = 1
-  for n = 1, queues do drain('q:' .. ARGV[6 + n] .. ':s', 1) end
+  for n = 1, queues do drain('q:' .. ARGV[6 + n] .. ':s') end
   if #reply > 2 and redis.call('GET', key('volunteer')) == incarnation then redis.call('DEL', key('volunteer')) end
   return reply
 end
@@ -49,6 +54,6 @@ for n = 1, queues do
 end
 for n = 7 + queues, #ARGV do
   if left <= 0 or room <= 0 then break end
-  drain(ARGV[n], 50)
+  drain(ARGV[n])
 end
 return reply

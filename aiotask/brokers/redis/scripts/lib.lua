@@ -55,7 +55,8 @@ end
 -- Frames for the results channel, gathered per address and published once at the end.
 local telling = {}
 local INLINE = 16384
-local function tell(address, id, outcome)
+-- An outcome that is not stored cannot be looked up: it travels whole, however large.
+local function tell(address, id, outcome, whole)
   if address == '' then return end
   local frames = telling[address]
   if frames == nil then
@@ -64,7 +65,7 @@ local function tell(address, id, outcome)
     telling[address] = frames
   end
   if not frames.heard then return end
-  if outcome and #outcome <= INLINE then
+  if outcome and (whole or #outcome <= INLINE) then
     frames[#frames + 1] = struct.pack('>BI2', 0, #id) .. id .. struct.pack('>I4', #outcome) .. outcome
   else
     frames[#frames + 1] = struct.pack('>BI2', 1, #id) .. id .. struct.pack('>I4', 0)
@@ -77,12 +78,12 @@ local function told()
 end
 
 local watched = nil
-local function tell_watchers(id, outcome)
+local function tell_watchers(id, outcome, whole)
   if watched == nil then watched = redis.call('EXISTS', key('watch')) == 1 end
   if not watched then return end
   local addresses = redis.call('HGET', key('watch'), id)
   if not addresses then return end
-  for address in string.gmatch(addresses, '[^,]+') do tell(address, id, outcome) end
+  for address in string.gmatch(addresses, '[^,]+') do tell(address, id, outcome, whole) end
 end
 
 -- The end of a job that is out of its lane already: outcome stored and told, all traces removed.
@@ -90,8 +91,8 @@ local recording = nil
 local function conclude(id, outcome, status, ttl, reply, sealed, meta)
   redis.call('HDEL', key('index'), id)
   if ttl > 0 then redis.call('SET', key('r:' .. id), outcome, 'PX', ttl) end
-  tell(reply, id, outcome)
-  tell_watchers(id, outcome)
+  tell(reply, id, outcome, ttl == 0)
+  tell_watchers(id, outcome, ttl == 0)
   if watched then redis.call('HDEL', key('watch'), id) end
   redis.call('HDEL', key('marks'), id)
   redis.call('HINCRBY', key('counts'), status, 1)
@@ -101,12 +102,24 @@ local function conclude(id, outcome, status, ttl, reply, sealed, meta)
   end
 end
 
--- The reply address inside a sealed envelope (37 bytes of seal, then a msgpack array); for the rare paths
--- on which nobody has decoded it.
+-- Queue and reply address inside a sealed envelope (37 bytes of seal, then a msgpack array of fewer than 16
+-- fields); for the rare paths on which nobody has decoded it. cmsgpack knows no bytes: the body, field 5, is
+-- stepped over by hand.
+local function peek(sealed)
+  local ok, queue, reply = pcall(function()
+    local job = string.sub(sealed, 38)
+    local at, _, _, _, queue = cmsgpack.unpack_limit(job, 4, 1)
+    local width = ({ [0xc4] = 1, [0xc5] = 2, [0xc6] = 4 })[string.byte(job, at + 1)]
+    local body = struct.unpack('>I' .. width, job, at + 2)
+    local _, _, _, reply = cmsgpack.unpack_limit(job, 3, at + 1 + width + body)
+    return queue, reply
+  end)
+  if ok and type(queue) == 'string' and type(reply) == 'string' then return queue, reply end
+  return '', ''
+end
 local function address_of(sealed)
-  local ok, fields = pcall(cmsgpack.unpack, string.sub(sealed, 38))
-  if ok and type(fields) == 'table' and type(fields[8]) == 'string' then return fields[8] end
-  return ''
+  local _, reply = peek(sealed)
+  return reply
 end
 
 -- Somebody asked to cancel this job: it ends with the outcome that was left for it. True if so.

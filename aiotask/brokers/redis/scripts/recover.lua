@@ -24,7 +24,8 @@ local function give_back(lane, entry, id, sealed, meta)
   moved = moved + 1
   if marked(id, sealed, meta) then return end
   local queue, kind = string.match(lane, '^q:(.*):(%w)$')
-  if not queue then place(lane, id, sealed, meta)
+  if blamed[id] and not queue then queue = peek(sealed) end  -- it was parked
+  if not queue or queue == '' then place(lane, id, sealed, meta)
   elseif blamed[id] then place('q:' .. queue .. ':s', id, sealed, strike(meta))
   elseif kind == 's' then place(lane, id, sealed, meta)
   else place('q:' .. queue .. ':r', id, sealed, meta) end

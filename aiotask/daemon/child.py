@@ -1,0 +1,107 @@
+"""What every child of the supervisor does first, whatever it is."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+__all__ = ["Exit", "become_subreaper", "fork", "read_messages", "send_message"]
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Exit:
+    """Exit codes of children, as the supervisor reads them."""
+
+    DONE = 0
+    #: The app could not be loaded.
+    BOOT = 3
+    #: The broker had declared this host or worker dead.
+    NOT_LIVE = 75
+
+
+def fork(work: Callable[[], int], *, dies_with_parent: bool) -> int:
+    """Fork a child that does ``work`` and exits with its answer; the parent gets the pid.
+
+    All signals are blocked around the fork, so that none is delivered while handlers still are the
+    parent's.
+    """
+    parent = os.getpid()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    everything = signal.valid_signals()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, everything)
+    pid = os.fork()
+    if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return pid
+    _live(work, parent, dies_with_parent)
+
+
+def _live(work: Callable[[], int], parent: int, dies_with_parent: bool) -> NoReturn:
+    code = 70
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Its own group: what it starts dies with it, and the terminal's Ctrl-C reaches the supervisor alone.
+        with contextlib.suppress(OSError):
+            os.setpgid(0, 0)
+        if dies_with_parent:
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(code)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        random.seed()
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed()
+        code = work()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def become_subreaper() -> None:
+    """Orphans of this process become its children, so that none is left behind."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, int(value), 0, 0, 0)
+
+
+def send_message(fd: int, message: dict[str, Any]) -> None:
+    """One line of JSON; a reader that is gone is no error."""
+    data = json.dumps(message).encode() + b"\n"
+    with contextlib.suppress(OSError):
+        while data:
+            data = data[os.write(fd, data) :]
+
+
+def read_messages(buffer: bytearray, data: bytes) -> list[dict[str, Any]]:
+    """The whole messages in what has been read so far; the rest stays in the buffer."""
+    buffer += data
+    *lines, rest = bytes(buffer).split(b"\n")
+    buffer[:] = rest
+    return [json.loads(line) for line in lines if line]

@@ -1,0 +1,171 @@
+"""The keeper process: leases, recovery, due jobs and history, where no user code runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..brokers import connect
+from ..errors import AiotaskError
+from ..events import configure
+from ..worker.keep import Keeper
+from ..worker.recovery import Death
+from .board import Board
+from .child import Exit, read_messages
+from .settings import WorkerSettings
+
+__all__ = ["Post", "run_keeper"]
+
+logger = logging.getLogger("aiotask.keeper")
+
+#: Seconds for the last scans when everything ends.
+FAREWELL = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What the keeper process is given."""
+
+    #: Its own page, for its heartbeat.
+    board: Board
+    #: The pages of all workers there may ever be.
+    workers: Sequence[Board]
+    host: str
+    #: Read: messages of the supervisor; its end means that the supervisor is gone.
+    messages: int
+    apps: Sequence[dict[str, Any]]
+
+
+def run_keeper(settings: WorkerSettings, post: Post) -> int:
+    """The life of a keeper process; the exit code."""
+    configure(settings.log_json, settings.log_level, process="keeper")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return asyncio.run(_Keeping(post).run())
+
+
+class _Keeping:
+    """One keeper per app, and the messages of the supervisor for all of them."""
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self._keepers = [self._keeper(app) for app in post.apps]
+        self._buffer = bytearray()
+        self._end = asyncio.Event()
+        self._last: list[Death] = []
+
+    def _keeper(self, app: dict[str, Any]) -> Keeper:
+        recorder = reading = None
+        if app["result_db"]:
+            from ..history import Recorder
+
+            recorder = Recorder(Path(app["result_db"]), app["secrets"], app["name"])
+            reading = connect(app["address"], app["name"])
+        return Keeper(
+            connect(app["address"], app["name"]),
+            app["secrets"],
+            self._post.host,
+            reading=reading,
+            recorder=recorder,
+            revive=_revive if app["embedded"] else None,
+        )
+
+    async def run(self) -> int:
+        os.set_blocking(self._post.messages, False)
+        asyncio.get_running_loop().add_reader(self._post.messages, self._read)
+        running = [asyncio.create_task(keeper.run()) for keeper in self._keepers]
+        beating = asyncio.create_task(self._beat())
+        ending = asyncio.create_task(self._end.wait())
+        code = Exit.DONE
+        try:
+            done, _ = await asyncio.wait((*running, ending), return_when=asyncio.FIRST_COMPLETED)
+            if ending not in done:
+                for task in done:
+                    task.result()
+                code = Exit.NOT_LIVE
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        if code == Exit.DONE:
+            await self._leave()
+        beating.cancel()
+        ending.cancel()
+        for keeper in self._keepers:
+            with contextlib.suppress(AiotaskError):
+                await keeper.close()
+        return code
+
+    async def _beat(self) -> None:
+        while True:
+            self._post.board.beat()
+            await asyncio.sleep(0.2)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._post.messages, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._post.messages)
+            if not self._end.is_set():
+                self._last = self._orphaned()
+                self._end.set()
+            return
+        for message in read_messages(self._buffer, data):
+            if "leave" in message:
+                self._last = [_death(fields) for fields in message["leave"]]
+                self._end.set()
+            else:
+                for keeper in self._keepers:
+                    keeper.report(_death(message["death"]))
+
+    def _orphaned(self) -> list[Death]:
+        """The supervisor is gone: end its workers with all they started, and only then give back their jobs."""
+        logger.error("The supervisor is gone; ending its workers and giving back their jobs.")
+        groups = [board.pid for board in self._post.workers if board.pid]
+        for pid in groups:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 2.0
+        while any(_alive(pid) for pid in groups) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return [
+            Death(name, "the end of its supervisor") for board in self._post.workers for name in board.incarnations
+        ]
+
+    async def _leave(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await asyncio.gather(*(keeper.leave(self._last) for keeper in self._keepers))
+
+
+def _alive(pid: int) -> bool:
+    """Whether the process still runs (a zombie does not)."""
+    try:
+        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+
+
+def _death(fields: dict[str, Any]) -> Death:
+    return Death(fields["incarnation"], fields["reason"], tuple(fields["blame"]), fields["overdue"])
+
+
+def _revive() -> None:
+    """Start the embedded server again if it crashed (after ``aiotask server stop`` it stays down)."""
+    from ..brokers import embedded
+
+    if (embedded.state_directory() / "server.pid").exists():
+        embedded.ensure()

@@ -1,0 +1,314 @@
+"""One worker process: the main thread runs sync jobs, a loop thread does everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import os
+import platform
+import random
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ..app import App
+from ..brokers import connect, inspect
+from ..errors import BrokerError, ImportFailed
+from ..events import EventLog, configure
+from ..importer import load_apps
+from ..worker.executor import Guard, Interrupted, call_sync
+from ..worker.run import Run
+from ..worker.synclane import SyncLane
+from ..worker.worker import Hooks, Worker
+from .board import Board
+from .child import Exit, read_messages, send_message
+from .settings import WorkerSettings
+
+__all__ = ["Place", "app_facts", "run_worker"]
+
+logger = logging.getLogger("aiotask.worker")
+
+#: How long a thread may hold the GIL while another one wants it. The default of 5 ms makes the loop's
+#: answers late beside a busy main thread; much less slows the main thread down.
+SWITCH_INTERVAL = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What one worker process is given: its board, its ends of two pipes, its names."""
+
+    board: Board
+    number: int
+    host: str
+    #: Read: one byte commands of the supervisor. Write: messages to it.
+    commands: int
+    reports: int
+
+
+class _MainGuard(Guard):
+    """Interrupts the main thread at a time limit by a kernel timer, and at a cancel by a signal.
+
+    The handler raises only while a run is being watched: between two jobs it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._run: Run | None = None
+        self._main = threading.main_thread().ident
+        signal.signal(signal.SIGALRM, self._rung)
+
+    def watch(self, run: Run) -> Guard:
+        if threading.get_ident() != self._main:
+            return _NO_GUARD
+        self._run = run
+        return self
+
+    def __enter__(self) -> None:
+        if self._run is not None and self._run.timeout is not None:
+            signal.setitimer(signal.ITIMER_REAL, self._run.timeout)
+
+    def __exit__(self, *_: object) -> None:
+        run, self._run = self._run, None
+        if run is not None and run.timeout is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+    def _rung(self, number: int, frame: FrameType | None) -> None:
+        run = self._run
+        if run is None:
+            return
+        late = run.timeout is not None and time.monotonic() - run.started_mono >= run.timeout
+        if run.cancelled or late:
+            raise Interrupted
+
+    def interrupt(self, run: Run) -> None:
+        """From the loop thread: raise in the main thread, if it still is on this run."""
+        if self._run is run and self._main is not None:
+            signal.pthread_kill(self._main, signal.SIGALRM)
+
+
+_NO_GUARD = Guard()
+
+
+def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] | None) -> int:
+    """The life of a worker process; the exit code."""
+    configure(settings.log_json, settings.log_level, process=f"worker-{place.number}")
+    place.board.settle_in(os.getpid())
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)
+    try:
+        apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
+        facts = [app_facts(app, settings) for app in apps]
+    except Exception as error:
+        text = str(error) if isinstance(error, ImportFailed) else f"{type(error).__name__}: {error}"
+        send_message(place.reports, {"failed": text})
+        return Exit.BOOT
+    send_message(place.reports, {"booted": facts})
+    return _Process(settings, place, apps).run()
+
+
+def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
+    """What supervisor and keeper need to know of an app; it travels over a private pipe."""
+    path = Path(settings.result_db) if settings.result_db else app.result_db_path()
+    return {
+        "name": app.name,
+        "address": app.url,
+        "url": app.broker_url,
+        "secrets": list(app.secrets),
+        "embedded": app.embedded,
+        "tasks": [task.name for task in app.registry],
+        "queues": list(settings.queues) or app.registry.queues,
+        "result_db": str(path) if path is not None else None,
+    }
+
+
+class _Process:
+    """Threads, pipes and signals of one worker process around its workers (one per app)."""
+
+    def __init__(self, settings: WorkerSettings, place: Place, apps: Sequence[App]) -> None:
+        self._settings = settings
+        self._place = place
+        self._apps = apps
+        self._lane = SyncLane()
+        self._guard = _MainGuard()
+        self._workers: list[Worker] = []
+        self._code = Exit.DONE
+        self._full = False
+        self._buffer = bytearray()
+        # A Python signal handler does not run while the main thread is in C; a byte in a socket is
+        # read by the loop thread all the same.
+        self._bell, bell = socket.socketpair()
+        self._bell.setblocking(False)
+        bell.setblocking(False)
+        self._bell_end = bell
+        signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        signal.siginterrupt(signal.SIGTERM, False)
+
+    def run(self) -> int:
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        first = self._settings.max_in_flight
+        execute = self._execute
+        for n in range(1, self._settings.threads):
+            threading.Thread(target=self._lane.serve, args=(first + n, execute), name=f"sync-{n}", daemon=True).start()
+        loop_thread = threading.Thread(target=self._loop, name="loop", daemon=True)
+        loop_thread.start()
+        self._lane.serve(first, execute)
+        loop_thread.join()
+        return self._code
+
+    def _execute(self, run: Run) -> None:
+        call_sync(run, run.owner.serializer, self._place.board, self._guard)
+
+    # ---- the loop thread
+
+    def _loop(self) -> None:
+        try:
+            if sys.platform == "win32":
+                asyncio.run(self._main())
+            else:
+                import uvloop
+
+                uvloop.run(self._main())
+        except BaseException:
+            logger.exception("The event loop of this worker broke; the process ends.")
+            self._code = 70
+            os._exit(self._code)
+        finally:
+            self._lane.stop()
+
+    async def _main(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._place.commands, self._commanded)
+        loop.add_reader(self._bell.fileno(), self._rung)
+        running = [asyncio.create_task(self._work(app)) for app in self._apps]
+        watching = asyncio.create_task(self._watch())
+        try:
+            await asyncio.gather(*running)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            for app in self._apps:
+                if app._client is not None:  # noqa: SLF001
+                    await app.client.close()
+
+    async def _work(self, app: App) -> None:
+        settings, place = self._settings, self._place
+        broker = connect(app.url, app.name)
+        jitter = random.uniform(0.9, 1.1)
+        worker = Worker(
+            registry=app.registry,
+            broker=broker,
+            secrets=app.secrets,
+            serializer=app.serializer,
+            host=place.host,
+            number=str(place.number),
+            queues=list(settings.queues) or app.registry.queues,
+            lane=self._lane,
+            marks=place.board,
+            log=EventLog("aiotask", log_args=settings.log_args),
+            max_in_flight=settings.max_in_flight,
+            burst=settings.burst,
+            max_jobs=round(settings.max_jobs_per_child * jitter) or 1 if settings.max_jobs_per_child else None,
+            hooks=Hooks(
+                dead=self._died,
+                full=lambda: self._is_full("it ran its number of jobs"),
+                interrupt=self._guard.interrupt,
+            ),
+            facts={
+                "pid": os.getpid(),
+                "host": platform.node(),
+                "python": platform.python_version(),
+                "queues": list(settings.queues) or app.registry.queues,
+                "tasks": app.registry.names,
+                "since": time.time(),
+                "number": place.number,
+            },
+        )
+        self._workers.append(worker)
+        telling = asyncio.create_task(self._tell_when_up(app, worker))
+        try:
+            await worker.run()
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+            await broker.close()
+
+    async def _tell_when_up(self, app: App, worker: Worker) -> None:
+        await worker.up.wait()
+        facts: dict[str, Any] = {"up": app.name, "server": "", "durability": "", "pending": 0, "warnings": []}
+        broker = connect(app.url, app.name)
+        try:
+            inspector = inspect(broker)
+            server = await inspector.facts()
+            queues = await inspector.queues()
+            facts |= {"server": f"{server.kind} {server.version}", "durability": server.durability}
+            facts |= {"pending": sum(queue.pending + queue.scheduled + queue.parked for queue in queues)}
+            facts |= {"warnings": server.warnings}
+        except BrokerError:
+            pass
+        finally:
+            await broker.close()
+        send_message(self._place.reports, facts)
+
+    async def _watch(self) -> None:
+        """The size of this process."""
+        limit = self._settings.max_memory_per_child
+        while limit is not None:
+            await asyncio.sleep(0.5)
+            size = _resident()
+            if size > limit:
+                self._is_full(f"it grew to {size / 1e6:.0f} MB")
+
+    # ---- what comes in
+
+    def _commanded(self) -> None:
+        try:
+            data = os.read(self._place.commands, 4096)
+        except BlockingIOError:
+            return
+        if not data:
+            # The supervisor is gone; the keeper ends this group at once. Do not spin meanwhile.
+            asyncio.get_running_loop().remove_reader(self._place.commands)
+            return
+        for message in read_messages(self._buffer, data):
+            if message.get("do") == "drain":
+                self._drain()
+
+    def _rung(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            if signal.SIGTERM in self._bell.recv(4096):
+                self._drain()
+
+    def _drain(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+    def _is_full(self, reason: str) -> None:
+        if not self._full:
+            self._full = True
+            logger.info("This process is replaced: %s.", reason)
+            send_message(self._place.reports, {"full": reason})
+
+    def _died(self) -> None:
+        """Declared dead: whatever runs here runs elsewhere too by now, so end at once."""
+        logging.shutdown()
+        os._exit(Exit.NOT_LIVE)
+
+
+def _resident() -> int:
+    """Bytes of memory that this process holds."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,35 @@
+"""What a supervisor is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["WorkerSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """Settings of one supervisor and its workers; durations in seconds, sizes in bytes."""
+
+    #: ``module`` or ``module:app``, as given.
+    apps: tuple[str, ...]
+    app_dir: str
+    #: Worker processes.
+    concurrency: int
+    #: Empty: every queue that a task names, and ``default``.
+    queues: tuple[str, ...] = ()
+    #: Async jobs at a time in one process.
+    max_in_flight: int = 100
+    #: Sync jobs at a time in one process.
+    threads: int = 1
+    max_jobs_per_child: int | None = None
+    max_memory_per_child: int | None = None
+    #: Time that running jobs have to end at a stop.
+    grace: float = 30.0
+    burst: bool = False
+    reload: bool = False
+    preload: bool = False
+    result_db: str | None = None
+    log_args: bool = False
+    log_json: bool = False
+    log_level: str = "info"

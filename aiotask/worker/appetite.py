@@ -1,0 +1,84 @@
+"""How much a worker claims ahead: about 50 ms of work, measured."""
+
+from __future__ import annotations
+
+import time
+
+from ..broker import BATCH_JOBS
+
+__all__ = ["AHEAD", "Appetite"]
+
+#: Seconds of work that a worker holds unstarted, and after which a job behind a long one goes back.
+AHEAD = 0.05
+_WEIGHT = 0.1
+
+
+class Appetite:
+    """What one worker may claim now, from what its jobs took lately.
+
+    A claim cannot choose between sync and async jobs, so their recent shares say how many of each a
+    claim is likely to bring.
+    """
+
+    def __init__(self, *, syncs: bool, asyncs: bool, max_in_flight: int) -> None:
+        self._syncs = syncs
+        self._asyncs = asyncs
+        self._max_in_flight = max_in_flight
+        self._sync_seconds = 0.01
+        self._async_seconds = 0.01
+        self._sync_share = 0.5 if syncs and asyncs else float(syncs)
+        self._pause = 0.0
+        self._paused_until = 0.0
+
+    def ate(self, is_async: bool, took: float) -> None:
+        """A job took this many seconds."""
+        if is_async:
+            self._async_seconds += _WEIGHT * (took - self._async_seconds)
+        else:
+            self._sync_seconds += _WEIGHT * (took - self._sync_seconds)
+
+    def served(self, is_async: bool) -> None:
+        """A claim brought one of this kind."""
+        if self._syncs and self._asyncs:
+            self._sync_share += _WEIGHT * ((0.0 if is_async else 1.0) - self._sync_share)
+
+    def choke(self) -> None:
+        """A sync job had to go back because every thread is on a long one: do not claim it again at once."""
+        self._pause = min(max(self._pause * 2, 0.02), 0.5)
+        self._paused_until = time.monotonic() + self._pause
+
+    def swallow(self) -> None:
+        """A thread is free again."""
+        self._pause = self._paused_until = 0.0
+
+    @property
+    def pause(self) -> float:
+        """Seconds until a claim makes sense again."""
+        return max(0.0, self._paused_until - time.monotonic())
+
+    def room(self, *, running: int, ready: int, waiting: int, free: int, stuck: bool) -> int:
+        """How many jobs to claim.
+
+        Args:
+            running, ready: async jobs that run, and that wait for a slot.
+            waiting: sync jobs that wait for a thread.
+            free: idle threads.
+            stuck: every thread has been on a long job for a while.
+        """
+        sync_room = 0 if stuck else self._ahead(self._sync_seconds) + free - waiting
+        async_room = self._max_in_flight - running - ready
+        if self._async_seconds < 0.001:
+            async_room += min(BATCH_JOBS - self._max_in_flight, self._ahead(self._async_seconds))
+        if not self._asyncs:
+            return max(0, min(sync_room, BATCH_JOBS))
+        if not self._syncs:
+            return max(0, min(async_room, BATCH_JOBS))
+        if sync_room <= 0 or async_room <= 0:
+            # One kind is full; the other still gets its turn, in small bites.
+            return 0 if self.pause or (sync_room <= 0 and async_room <= 0) else min(10, max(sync_room, async_room))
+        share = min(max(self._sync_share, 0.001), 0.999)
+        return max(1, min(int(sync_room / share), int(async_room / (1 - share)), BATCH_JOBS))
+
+    @staticmethod
+    def _ahead(seconds: float) -> int:
+        return min(BATCH_JOBS, int(AHEAD / max(seconds, 0.00005)))

@@ -1,0 +1,250 @@
+"""One run from delivery to verdict: resolve, call, judge."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..broker import Delivery, Meta
+from ..context import entered
+from ..errors import (
+    JobCancelled,
+    JobError,
+    JobTimeout,
+    Retry,
+    SealError,
+    SerializationError,
+    UnknownTask,
+    WorkerLost,
+)
+from ..job import Status, decode_job
+from ..outcome import ErrorInfo
+from ..seal import Sealer
+from ..serializer import OtherPython, Serializer
+from ..tasks import Registry
+from .run import Marks, Run
+
+__all__ = ["MAX_DEATHS", "Interrupted", "Verdict", "What", "call_async", "call_sync", "error_info", "judge", "resolve"]
+
+#: Processes that may die with a job before it is given up.
+MAX_DEATHS = 3
+
+
+class Interrupted(BaseException):
+    """Raised into a sync task at its time limit or cancel; no ``except Exception`` of the task catches it."""
+
+
+class What(StrEnum):
+    """What becomes of a job after a run."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    RETRY = "retry"
+    CANCELLED = "cancelled"
+    PARK = "park"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of the job, with the delay of a retry, the need of a parked one, the error of a failed one."""
+
+    what: What
+    error: BaseException | None = None
+    delay: float = 0.0
+    need: str = ""
+    timed_out: bool = False
+
+    @property
+    def status(self) -> Status:
+        return {What.SUCCESS: Status.SUCCESS, What.CANCELLED: Status.CANCELLED}.get(self.what, Status.FAILED)
+
+
+# ---- resolve
+
+
+def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str) -> Run:
+    """The run of a delivery; nothing of its body is read here.
+
+    Raises:
+        SealError: it is no job of this app.
+        UnknownTask: this worker does not know the task.
+    """
+    job = decode_job(sealer.open(delivery.sealed))
+    if job.id != delivery.id:
+        raise SealError(f'The job "{job.id}" came under the id "{delivery.id}".')
+    task = registry.get(job.task)
+    if task is None:
+        raise UnknownTask(job.task)
+    return Run(delivery, job, task, worker)
+
+
+# ---- call
+
+
+def _begin(run: Run, marks: Marks) -> None:
+    run.started_at = time.time()
+    run.started_mono = time.monotonic()
+    if run.timeout is None:
+        marks.start(run.slot, run.job.id, 0.0, -1.0)
+    else:
+        again = judge(run, JobTimeout())
+        marks.start(
+            run.slot, run.job.id, run.started_mono + run.timeout, again.delay if again.what is What.RETRY else -1.0
+        )
+
+
+def _end(run: Run, marks: Marks) -> None:
+    run.took = time.monotonic() - run.started_mono
+    run.finished_at = run.started_at + run.took
+    marks.clear(run.slot)
+
+
+def _failed(run: Run, error: BaseException) -> None:
+    run.error = error
+    run.value = None
+    # Frames of aiotask itself come first and say nothing; the last ones are the task's.
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("aiotask."):
+        trace = trace.tb_next
+    run.traceback = "".join(traceback.format_exception(type(error), error, trace or error.__traceback__, limit=-50))
+
+
+def _dump(run: Run, value: object, serializer: Serializer) -> None:
+    try:
+        run.value = serializer.dump_value(value, run.task.function)
+    except Exception as error:
+        raise SerializationError(
+            f'Task "{run.task.name}" returned a {type(value).__qualname__} that cannot be serialized with '
+            f"{serializer.name}: {error}. Return plain data, or what is needed to make it there."
+        ) from error
+
+
+def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> None:
+    """Run a sync task in this thread, from reading its body to writing its value."""
+    _begin(run, marks)
+    token = entered.set(run.context)
+    try:
+        with guard.watch(run):
+            args, kwargs = run.arguments = serializer.load_call(run.job.body, run.task.function)
+            value = run.task.function(*args, **kwargs)
+        _dump(run, value, serializer)
+    except Interrupted as error:
+        reason = JobCancelled(f'Job "{run.job.id}" was cancelled while it ran.') if run.cancelled else _too_long(run)
+        reason.__cause__ = None
+        _failed(run, reason.with_traceback(error.__traceback__))
+    except BaseException as error:
+        _failed(run, error)
+    finally:
+        entered.reset(token)
+        _end(run, marks)
+    if run.error is None and run.timeout is not None and run.took > run.timeout:
+        # Nothing could interrupt it here (a thread beside the main one), but the limit holds.
+        _failed(run, _too_long(run))
+
+
+async def call_async(run: Run, serializer: Serializer, marks: Marks) -> None:
+    """Run an async task in the current asyncio task."""
+    _begin(run, marks)
+    token = entered.set(run.context)
+    limit = asyncio.timeout(run.timeout)
+    try:
+        args, kwargs = run.arguments = serializer.load_call(run.job.body, run.task.function)
+        if run.timeout is None:
+            value = await run.task.function(*args, **kwargs)
+        else:
+            async with limit:
+                value = await run.task.function(*args, **kwargs)
+        _dump(run, value, serializer)
+    except TimeoutError as error:
+        _failed(run, _too_long(run).with_traceback(error.__traceback__) if limit.expired() else error)
+    except BaseException as error:
+        _failed(run, error)
+    finally:
+        entered.reset(token)
+        _end(run, marks)
+
+
+def _too_long(run: Run) -> JobTimeout:
+    return JobTimeout(f'Job "{run.job.id}" ({run.task.name}) ran longer than its limit of {run.timeout:g} s.')
+
+
+class Guard:
+    """Watches over a sync run; this one can do nothing. ``daemon`` has one that interrupts the main thread."""
+
+    def watch(self, run: Run) -> Guard:
+        return self
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+# ---- judge
+
+
+def judge(run: Run, error: BaseException | None) -> Verdict:
+    """What becomes of the job; a pure function of the run and what it raised."""
+    if error is None:
+        return Verdict(What.SUCCESS)
+    if run.cancelled:
+        return Verdict(What.CANCELLED, JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled.'))
+    if run.stopped and isinstance(error, asyncio.CancelledError | Interrupted):
+        return Verdict(What.RELEASE)
+    if isinstance(error, OtherPython):
+        return Verdict(What.PARK, error, need=error.need)
+    timed_out = isinstance(error, JobTimeout)
+    failures = run.delivery.meta.attempt
+    if isinstance(error, Retry):
+        if failures > run.retries:
+            cause = error.__cause__ or JobError(
+                f'Job "{run.job.id}" ({run.task.name}) asked to be run again'
+                f"{f' ({error})' if str(error) else ''}, and no retry was left after {failures} runs."
+            )
+            return Verdict(What.FAILED, cause)
+        return Verdict(What.RETRY, error, run.task.backoff(failures) if error.delay is None else max(0.0, error.delay))
+    if isinstance(error, asyncio.CancelledError):
+        error = JobCancelled(f'Job "{run.job.id}" ({run.task.name}) cancelled itself: it raised CancelledError.')
+    if failures <= run.retries and isinstance(error, run.task.retry_on) and not isinstance(error, SerializationError):
+        return Verdict(What.RETRY, error, run.task.backoff(failures), timed_out=timed_out)
+    return Verdict(What.FAILED, error, timed_out=timed_out)
+
+
+def convict(run: Run) -> Verdict:
+    """The end of a job that took too many processes with it."""
+    meta = run.delivery.meta
+    return Verdict(
+        What.FAILED,
+        WorkerLost(
+            f'Job "{run.job.id}" ({run.task.name}) was given up: {meta.deaths} processes died while they ran it, '
+            f"the last one by {meta.reason or 'an unknown cause'}. It is kept as a dead letter."
+        ),
+    )
+
+
+def error_info(error: BaseException, trace: str, serializer: Serializer) -> ErrorInfo:
+    """An error as it travels. Only Exceptions travel as themselves, and those that would end a generator do not."""
+    kind = type(error)
+    travels = isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration)
+    return ErrorInfo(
+        f"{kind.__module__}.{kind.__qualname__}",
+        _text(error),
+        trace,
+        serializer.dump_error(error) if travels else None,
+    )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)[:10_000]
+    except Exception as broken:
+        return f"(its __str__ raised {type(broken).__name__})"
+
+
+def next_meta(run: Run) -> Meta:
+    """The counters of the next run."""
+    meta = run.delivery.meta
+    return Meta(meta.attempt + 1, meta.deaths, meta.reason)

@@ -1,0 +1,161 @@
+"""A worker inside somebody's event loop, with its keeper in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets as random_source
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..brokers import connect
+from ..events import EventLog
+from ..serializer import Serializer
+from ..tasks import Registry
+from .executor import Guard, call_sync
+from .keep import Keeper
+from .run import NoMarks
+from .synclane import SyncLane
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from .recording import Recorder
+
+__all__ = ["InLoopWorker", "host_id", "in_loop_worker"]
+
+#: Seconds that running jobs have to end when the ``async with`` block is left.
+GRACE = 10.0
+
+
+def host_id() -> str:
+    """A name for this host's keeper and workers that nobody has had before."""
+    return f"{os.uname().nodename.split('.')[0][:40] or 'host'}-{os.getpid()}-{random_source.token_hex(3)}"
+
+
+class InLoopWorker:
+    """What ``app.worker()`` yields: a worker that runs as a task of this loop."""
+
+    def __init__(self, worker: Worker, task: asyncio.Task[None]) -> None:
+        self._worker = worker
+        self._task = task
+
+    @property
+    def name(self) -> str:
+        return self._worker.name
+
+    async def finished(self) -> None:
+        """Return when a burst worker has emptied its queues."""
+        await asyncio.shield(self._task)
+
+    async def stop(self) -> None:
+        """Claim no more and wait for what runs; after 10 s async jobs are cancelled and go back."""
+        self._worker.stop()
+        done, _ = await asyncio.wait((self._task,), timeout=GRACE)
+        if not done:
+            self._worker.abort()
+            done, _ = await asyncio.wait((self._task,), timeout=GRACE)
+            if not done:
+                self._task.cancel()
+                await asyncio.wait((self._task,))
+        if not self._task.cancelled():
+            self._task.result()
+
+
+class _KeeperThread:
+    """A keeper with an event loop in a thread, so that a blocked user loop starves nothing."""
+
+    def __init__(self, url: str, app: str, secrets: Sequence[str], host: str, recorder: Recorder | None) -> None:
+        self._args = (url, app, secrets, host, recorder)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="aiotask-keeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        self._ready.wait()
+
+    async def _main(self) -> None:
+        url, app, secrets, host, recorder = self._args
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        reading = connect(url, app) if recorder is not None else None
+        keeper = Keeper(connect(url, app), secrets, host, reading=reading, recorder=recorder)
+        self._ready.set()
+        running = asyncio.create_task(keeper.run())
+        await self._stop.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await keeper.leave(())
+        await keeper.close()
+
+    async def end(self) -> None:
+        assert self._loop is not None and self._stop is not None
+        self._loop.call_soon_threadsafe(self._stop.set)
+        await asyncio.to_thread(self._thread.join, GRACE)
+
+
+@contextlib.asynccontextmanager
+async def in_loop_worker(
+    *,
+    registry: Registry,
+    url: str,
+    name: str,
+    secrets: Sequence[str],
+    serializer: Serializer,
+    queues: Sequence[str],
+    concurrency: int,
+    max_in_flight: int,
+    recorder: Callable[[Path], Any] | None,
+    result_db: Path | None,
+    burst: bool,
+) -> AsyncIterator[InLoopWorker]:
+    """Run a worker in this loop while the block lasts."""
+    host = host_id()
+    writer = recorder(result_db) if recorder is not None and result_db is not None else None
+    keeper = _KeeperThread(url, name, secrets, host, writer)
+    keeper.start()
+    broker = connect(url, name)
+    lane = SyncLane()
+    guard, marks = Guard(), NoMarks()
+    worker = Worker(
+        registry=registry,
+        broker=broker,
+        secrets=secrets,
+        serializer=serializer,
+        host=host,
+        number="in-loop",
+        queues=queues,
+        lane=lane,
+        marks=marks,
+        log=EventLog("aiotask"),
+        max_in_flight=max_in_flight,
+        burst=burst,
+        facts={"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"},
+    )
+    threads = [
+        threading.Thread(
+            target=lane.serve,
+            args=(max_in_flight + n, lambda run: call_sync(run, serializer, marks, guard)),
+            name=f"aiotask-sync-{n}",
+            daemon=True,
+        )
+        for n in range(concurrency)
+    ]
+    for thread in threads:
+        thread.start()
+    here = InLoopWorker(worker, asyncio.create_task(worker.run()))
+    try:
+        up = asyncio.create_task(worker.up.wait())
+        await asyncio.wait((up, here._task), return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        yield here
+    finally:
+        try:
+            await here.stop()
+        finally:
+            lane.stop()
+            await keeper.end()
+            await broker.close()

@@ -1,0 +1,83 @@
+"""The keeper: the agents that no user code may starve, as one list."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+
+from ..broker import Broker
+from ..errors import BrokerError
+from .due import Due
+from .lease import Lease
+from .recording import Recorder, Recording
+from .recovery import Death, Recovery
+
+__all__ = ["Keeper"]
+
+
+class Keeper:
+    """Lease, recovery, due jobs and recording of one app on one host, in an event loop of its own.
+
+    Args:
+        broker: for the agents.
+        reading: a second broker for the blocking read of the recorder; None: nothing is recorded.
+        recorder: where history goes.
+        revive: brings the embedded server back when it has crashed.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        secrets: Sequence[str],
+        host: str,
+        *,
+        reading: Broker | None = None,
+        recorder: Recorder | None = None,
+        revive: Callable[[], None] | None = None,
+    ) -> None:
+        self._broker = broker
+        self._reading = reading
+        self.lease = Lease(broker, host, revive)
+        self.recovery = Recovery(broker, secrets, host)
+        self._due = Due(broker)
+        self._recorder = recorder
+        self._recording = Recording(reading, recorder, host) if reading is not None and recorder is not None else None
+
+    def report(self, death: Death) -> None:
+        """A worker of this host has ended."""
+        self.recovery.report(death)
+
+    async def run(self) -> None:
+        """Until cancelled, or until this host was declared dead."""
+        # The lease first: whatever follows is done in its name. Recording last: it may lag behind.
+        agents = [self.lease.run(), self.recovery.run(), self._due.run()]
+        if self._recording is not None:
+            agents.append(self._recording.run())
+        tasks = [asyncio.create_task(agent) for agent in agents]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def leave(self, deaths: Sequence[Death]) -> None:
+        """Give back what these workers held, record what has ended, drop the lease."""
+        with contextlib.suppress(BrokerError):
+            for death in deaths:
+                self.recovery.report(death)
+            await self.recovery.scan()
+            if self._recording is not None:
+                await self._recording.finish()
+            await self.lease.drop()
+            await self.recovery.scan()
+
+    async def close(self) -> None:
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.close)
+        for broker in (self._broker, self._reading):
+            if broker is not None:
+                await broker.close()

@@ -1,0 +1,84 @@
+"""The agent that keeps this host's lease and watches over those of others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+from ..broker import Broker, Standing
+from ..errors import AiotaskError, BrokerError
+
+__all__ = ["LEASE", "Lease"]
+
+logger = logging.getLogger("aiotask.keeper")
+
+#: Seconds without a sign of life after which a host is dead.
+LEASE = 10.0
+#: Seconds between two signs of life.
+BEAT = 1.0
+
+
+class Lease:
+    """Raises a counter on the server; a peer whose counter stands still for LEASE seconds is buried.
+
+    The seconds are this process's own, and only those between two successful reads count: a paused
+    or stepping server clock kills nobody, nor does a pause of this process.
+    """
+
+    def __init__(self, broker: Broker, host: str, revive: Callable[[], None] | None = None) -> None:
+        self._broker = broker
+        #: Brings the embedded server back when it has crashed.
+        self._revive = revive
+        self._host = host
+        self._beat = 0
+        self._peers: dict[str, tuple[int, float]] = {}
+        self._last_read: float | None = None
+        #: Set when this host was declared dead.
+        self.lost = asyncio.Event()
+
+    async def renew(self) -> None:
+        """One sign of life."""
+        self._beat += 1
+        standing = await self._broker.renew(self._host, self._beat)
+        if standing is Standing.FORGOTTEN:
+            standing = await self._broker.renew(self._host, self._beat)
+        if standing is Standing.DEAD:
+            logger.error("Host %s was declared dead by a peer; its jobs went to others.", self._host)
+            self.lost.set()
+
+    async def watch(self) -> None:
+        """Look at all counters once, and bury who has stood still for too long."""
+        leases = await self._broker.leases()
+        now = time.monotonic()
+        passed = min(now - self._last_read, 2 * BEAT) if self._last_read is not None else 0.0
+        self._last_read = now
+        peers: dict[str, tuple[int, float]] = {}
+        for host, beat in leases.items():
+            if host == self._host:
+                continue
+            before, still = self._peers.get(host, (beat, 0.0))
+            still = still + passed if before == beat else 0.0
+            peers[host] = (beat, still)
+            if still >= LEASE and await self._broker.bury(host, beat):
+                logger.warning("Host %s gave no sign of life for %.0f s: its jobs are given back.", host, still)
+                peers.pop(host)
+        self._peers = peers
+
+    async def run(self) -> None:
+        while not self.lost.is_set():
+            try:
+                await self.renew()
+                await self.watch()
+            except BrokerError:
+                self._last_read = None
+                if self._revive is not None:
+                    with contextlib.suppress(AiotaskError):
+                        await asyncio.to_thread(self._revive)
+            await asyncio.sleep(BEAT)
+
+    async def drop(self) -> None:
+        """At the end: this host and its incarnations are gone."""
+        await self._broker.bury(self._host)

@@ -1,0 +1,144 @@
+"""The agent that gives back what dead incarnations hold."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..broker import Broker, Delivery, Finish, Meta, Requeue
+from ..errors import BrokerError, JobTimeout, SealError
+from ..job import WIRE_VERSION, Job, Status, decode_job
+from ..outcome import ErrorInfo, Outcome, encode_outcome
+from ..seal import Sealer
+
+__all__ = ["Death", "Recovery"]
+
+logger = logging.getLogger("aiotask.keeper")
+
+#: Seconds between two scans; a death notice makes the next one come at once.
+TICK = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """What is known of an incarnation that ended."""
+
+    incarnation: str
+    #: How it died, for people.
+    reason: str = ""
+    #: Jobs that ran as it died by itself.
+    blame: tuple[str, ...] = ()
+    #: Jobs for whose time limit it was killed: seconds until the next run, -1 to fail.
+    overdue: dict[str, float] = field(default_factory=dict)
+
+
+class Recovery:
+    """Every tick gives back whatever is claimed by an incarnation that is not live.
+
+    A scan and not an event: it also finds what a read brought to an incarnation after its death.
+    """
+
+    def __init__(self, broker: Broker, secrets: Sequence[str], host: str) -> None:
+        self._broker = broker
+        self._jobs_sealer = Sealer(secrets, "job")
+        self._outcomes_sealer = Sealer(secrets, "outcome")
+        self._host = host
+        self._deaths: deque[Death] = deque()
+        self._nudge = asyncio.Event()
+
+    def report(self, death: Death) -> None:
+        """An incarnation has ended; the next scan comes at once."""
+        self._deaths.append(death)
+        self._nudge.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.scan()
+            except BrokerError as error:
+                logger.debug("Recovery has to wait: %s", error)
+                await asyncio.sleep(0.2)
+                continue
+            try:
+                async with asyncio.timeout(TICK):
+                    await self._nudge.wait()
+            except TimeoutError:
+                pass
+            self._nudge.clear()
+
+    async def scan(self) -> None:
+        """Everything reported, then everything else that is not live."""
+        while self._deaths:
+            await self._bury(self._deaths[0])
+            self._deaths.popleft()
+        moved = 0
+        while True:
+            recovered = await self._broker.recover()
+            moved += recovered.moved
+            if not recovered.more:
+                break
+        if moved:
+            logger.info("Gave back %d jobs that dead workers held.", moved)
+
+    async def _bury(self, death: Death) -> None:
+        held: list[Delivery] = []
+        moved = 0
+        while True:
+            recovered = await self._broker.recover(
+                death.incarnation, blame=death.blame, reason=death.reason, hold=tuple(death.overdue)
+            )
+            moved += recovered.moved
+            held = recovered.held
+            if not recovered.more:
+                break
+        for delivery in held:
+            await self._end_overdue(death, delivery)
+        if held:
+            # Only now the consumer is empty and can go.
+            await self._broker.recover(death.incarnation)
+        if moved:
+            logger.info("Gave back %d jobs of %s (%s).", moved, death.incarnation, death.reason or "ended")
+
+    async def _end_overdue(self, death: Death, delivery: Delivery) -> None:
+        """A job that had to be killed at its time limit: retried or failed, as its worker wrote down at its start."""
+        try:
+            job = decode_job(self._jobs_sealer.open(delivery.sealed))
+        except SealError:
+            return
+        again = death.overdue[delivery.id]
+        if (await self._broker.cancels(death.incarnation, [delivery.id]))[0]:
+            # The mark of the cancel ends it.
+            await self._broker.requeue(death.incarnation, [Requeue(delivery, job.queue, delivery.meta)])
+            return
+        if again >= 0:
+            meta = Meta(delivery.meta.attempt + 1, delivery.meta.deaths, delivery.meta.reason)
+            # A zero delay would let it start before everything of the old run is gone.
+            delay = max(again, random.uniform(0.01, 0.05))
+            await self._broker.requeue(death.incarnation, [Requeue(delivery, job.queue, meta, delay=delay)])
+            logger.warning("◔ %s %s was killed after its time limit; again in %.1f s", job.task, job.id, delay)
+            return
+        await self._broker.finish(death.incarnation, [self._timed_out(job, delivery, death)])
+        logger.error("◔ %s %s was killed after its time limit", job.task, job.id)
+
+    def _timed_out(self, job: Job, delivery: Delivery, death: Death) -> Finish:
+        message = (
+            f'Job "{job.id}" ({job.task}) ran longer than its time limit and did not react; '
+            f"its process was killed ({death.reason})."
+        )
+        outcome = Outcome(
+            WIRE_VERSION,
+            job.id,
+            job.task,
+            Status.FAILED,
+            delivery.meta.attempt,
+            death.incarnation,
+            finished_at=time.time(),
+            error=ErrorInfo(f"{JobTimeout.__module__}.{JobTimeout.__qualname__}", message),
+        )
+        sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
+        return Finish(delivery, sealed, Status.FAILED, job.result_ttl, job.reply)

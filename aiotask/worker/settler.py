@@ -1,0 +1,128 @@
+"""The agent that tells the broker what became of jobs, in batches as large as the last answer took to come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Requeue, Settled, Standing
+from ..errors import BrokerError, ConnectionLost
+
+__all__ = ["Settler"]
+
+logger = logging.getLogger("aiotask.worker")
+
+
+class Settler:
+    """Finishes and requeues wait here until they are settled; the connection may break meanwhile.
+
+    Args:
+        settled: called with what is no longer this worker's, and how the broker sees the worker.
+        refused: called with a finish that the broker refuses for good (too large, say); gives what to send instead.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        settled: Callable[[list[Delivery], Standing], None],
+        refused: Callable[[Finish, BrokerError], Finish],
+    ) -> None:
+        self._broker = broker
+        self._settled = settled
+        self._refused = refused
+        self._finishes: deque[Finish] = deque()
+        self._requeues: deque[Requeue] = deque()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.incarnation = ""
+
+    def finish(self, item: Finish) -> None:
+        self._finishes.append(item)
+        self._stir()
+
+    def requeue(self, item: Requeue) -> None:
+        self._requeues.append(item)
+        self._stir()
+
+    def _stir(self) -> None:
+        self._idle.clear()
+        self._wake.set()
+
+    async def settle_all(self) -> None:
+        """Return once nothing waits here."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._finishes or self._requeues:
+                if self._requeues:
+                    await self._send_requeues()
+                if self._finishes:
+                    await self._send_finishes()
+            self._idle.set()
+
+    async def _send_finishes(self) -> None:
+        batch: list[Finish] = []
+        size = 0
+        while self._finishes and len(batch) < BATCH_JOBS and size < BATCH_BYTES:
+            batch.append(self._finishes.popleft())
+            size += len(batch[-1].outcome)
+        repeat, delay = False, 0.05
+        while True:
+            try:
+                answers, standing = await self._broker.finish(self.incarnation, batch, repeat=repeat)
+            except ConnectionLost:
+                repeat = True
+                delay = await _pause(delay)
+            except BrokerError as error:
+                if len(batch) > 1:
+                    # One of them is at fault: each on its own, this one first.
+                    self._finishes.extendleft(reversed(batch[1:]))
+                    batch = batch[:1]
+                    repeat = True
+                    continue
+                logger.error("The outcome of job %s was refused: %s", batch[0].delivery.id, error)
+                replacement = self._refused(batch[0], error)
+                if replacement is batch[0]:
+                    delay = await _pause(delay)
+                batch = [replacement]
+            else:
+                self._report([item.delivery for item in batch], answers, standing)
+                return
+
+    async def _send_requeues(self) -> None:
+        batch: list[Requeue] = []
+        while self._requeues and len(batch) < BATCH_JOBS:
+            batch.append(self._requeues.popleft())
+        repeat, delay = False, 0.05
+        while True:
+            try:
+                answers, standing = await self._broker.requeue(self.incarnation, batch, repeat=repeat)
+            except BrokerError as error:
+                if not isinstance(error, ConnectionLost):
+                    logger.error("Giving back %d jobs was refused, trying again: %s", len(batch), error)
+                repeat = True
+                delay = await _pause(delay)
+            else:
+                self._report([item.delivery for item in batch], answers, standing)
+                return
+
+    def _report(self, deliveries: list[Delivery], answers: Sequence[Settled], standing: Standing) -> None:
+        for delivery, answer in zip(deliveries, answers, strict=True):
+            if answer is Settled.NOT_YOURS:
+                logger.warning(
+                    "Job %s was not this worker's any more when it ended; what it returned is dropped.", delivery.id
+                )
+        self._settled(deliveries, standing)
+
+
+async def _pause(delay: float) -> float:
+    await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+    return min(delay * 2, 2.0)

@@ -1,0 +1,113 @@
+"""Where sync tasks run: threads that take runs in order, beside the loop that feeds them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from .run import Run
+
+__all__ = ["SyncLane"]
+
+
+class SyncLane:
+    """A row of runs that ``serve`` takes from, in the main thread of a worker process or in any thread.
+
+    Waking a thread costs some 200 us, so results cross back to the loop in batches: the first one
+    rings, the following ones just join it.
+    """
+
+    def __init__(self) -> None:
+        self._row: deque[Run] = deque()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._idle = 0
+        self._stopping = False
+        #: Runs under way, by thread.
+        self.current: dict[int, Run] = {}
+        self.threads = 0
+        self._done: deque[Run] = deque()
+        self._rung = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # ---- the loop's side
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give finished runs back to their owners in this loop."""
+        self._loop = loop
+
+    def put(self, run: Run) -> None:
+        self._row.append(run)
+        if self._idle:
+            self._wake.put(None)
+
+    def take_back(self, owner: object) -> list[Run]:
+        """Every run of this owner that has not started, newest last."""
+        back: list[Run] = []
+        others: list[Run] = []
+        while True:
+            try:
+                run = self._row.pop()
+            except IndexError:
+                break
+            (back if run.owner is owner else others).append(run)
+        for run in reversed(others):
+            self.put(run)
+        return back[::-1]
+
+    @property
+    def waiting(self) -> int:
+        return len(self._row)
+
+    @property
+    def busy(self) -> int:
+        return len(self.current)
+
+    def stuck(self, seconds: float) -> bool:
+        """Whether every thread has been on its run for this long."""
+        runs = list(self.current.values())
+        limit = time.monotonic() - seconds
+        return len(runs) >= max(1, self.threads) and all(0 < run.started_mono < limit for run in runs)
+
+    def stop(self) -> None:
+        """Let ``serve`` return after the run under way."""
+        self._stopping = True
+        for _ in range(max(1, self.threads)):
+            self._wake.put(None)
+
+    def _ring(self) -> None:
+        self._rung = False
+        done = self._done
+        runs = [done.popleft() for _ in range(len(done))]
+        for run in runs:
+            run.owner.collect(run)
+
+    # ---- the thread's side
+
+    def serve(self, slot: int, execute: Callable[[Run], None]) -> None:
+        """Take runs and execute them until stopped."""
+        self.threads += 1
+        row, done, current = self._row, self._done, self.current
+        while not self._stopping:
+            try:
+                run = row.popleft()
+            except IndexError:
+                self._idle += 1
+                if not row and not self._stopping:
+                    self._wake.get()
+                self._idle -= 1
+                continue
+            run.slot = slot
+            current[slot] = run
+            try:
+                execute(run)
+            finally:
+                current.pop(slot, None)
+                done.append(run)
+                if not self._rung:
+                    self._rung = True
+                    assert self._loop is not None
+                    if not self._loop.is_closed():
+                        self._loop.call_soon_threadsafe(self._ring)

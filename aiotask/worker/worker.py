@@ -1,0 +1,562 @@
+"""A worker: claims deliveries in one event loop, and runs each to its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from ..broker import Broker, Delivery, Finish, Requeue, Standing
+from ..errors import BrokerError, ConnectionLost, SealError, SerializationError, UnknownTask
+from ..events import EventLog, JobEvent
+from ..job import WIRE_VERSION, Status, decode_job
+from ..outcome import Outcome, encode_outcome
+from ..seal import Sealer
+from ..serializer import Serializer
+from ..tasks import Registry
+from .appetite import AHEAD, Appetite
+from .executor import MAX_DEATHS, Verdict, What, call_async, convict, error_info, judge, next_meta, resolve
+from .run import Marks, Run
+from .settler import Settler
+from .synclane import SyncLane
+
+__all__ = ["Hooks", "Worker"]
+
+logger = logging.getLogger("aiotask.worker")
+
+#: Seconds that a blocking claim waits; the server answers within them, or it is gone.
+BLOCK = 5.0
+EAGER = sys.version_info >= (3, 12)
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the surroundings of a worker do for it."""
+
+    #: It was declared dead, its jobs went to others. None: start anew under another name.
+    dead: Callable[[], None] | None = None
+    #: It has run as many jobs as it should.
+    full: Callable[[], None] | None = None
+    #: Stop this sync run now (a cancel): best effort.
+    interrupt: Callable[[Run], None] | None = None
+
+
+class Worker:
+    """One app's deliveries in one event loop.
+
+    It sees a registry and a broker, never an app. Async jobs run here, up to ``max_in_flight``; sync
+    jobs in the threads that serve the lane. ``run`` returns when it has been stopped and drained.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        broker: Broker,
+        secrets: Sequence[str],
+        serializer: Serializer,
+        host: str,
+        number: str,
+        queues: Sequence[str],
+        lane: SyncLane,
+        marks: Marks,
+        log: EventLog,
+        max_in_flight: int = 100,
+        burst: bool = False,
+        max_jobs: int | None = None,
+        hooks: Hooks | None = None,
+        facts: dict[str, object] | None = None,
+    ) -> None:
+        self._registry = registry
+        self._broker = broker
+        self._jobs_sealer = Sealer(secrets, "job")
+        self._outcomes_sealer = Sealer(secrets, "outcome")
+        self.serializer = serializer
+        self._host = host
+        self._number = number
+        self._lives = 0
+        self.incarnation = ""
+        self.name = f"{host}.{number}"
+        self.queues = list(queues)
+        self._needs = [f"task:{name}" for name in registry.names]
+        self._needs.append(f"python:{sys.version_info[0]}.{sys.version_info[1]}")
+        self._lane = lane
+        self._marks = marks
+        self._log = log
+        self._max_in_flight = max_in_flight
+        self._burst = burst
+        self._max_jobs = max_jobs
+        self._hooks = hooks or Hooks()
+        self._facts = facts or {}
+        self._appetite = Appetite(
+            syncs=any(not task.is_async for task in registry),
+            asyncs=any(task.is_async for task in registry),
+            max_in_flight=max_in_flight,
+        )
+        self._settler = Settler(broker, self._settled, self._replace)
+        self._held: dict[Key, Delivery] = {}
+        self._forgotten: set[Key] | None = None
+        self._ready: deque[Run] = deque()
+        self._running: dict[asyncio.Task[None], Run] = {}
+        self._in_lane = 0
+        self._slots = list(range(max_in_flight - 1, -1, -1))
+        self._changed = asyncio.Event()
+        self._stopping = False
+        self._lost = False
+        self.jobs = 0
+        self._parked_lanes: list[str] = []
+        self.up = asyncio.Event()
+
+    # ---- life
+
+    async def run(self) -> None:
+        """Work until stopped, then give back what has not started, finish what runs, and return."""
+        self._lane.attach(asyncio.get_running_loop())
+        agents = [asyncio.create_task(self._settler.run()), asyncio.create_task(self._tick())]
+        try:
+            await self._enlist()
+            self.up.set()
+            await self._claim_alone()
+            await self._claim_for_ever()
+            await self._drain()
+        finally:
+            for agent in agents:
+                agent.cancel()
+            await asyncio.gather(*agents, return_exceptions=True)
+            self._log.flush()
+
+    def stop(self) -> None:
+        """Claim no more; ``run`` returns when what runs has ended."""
+        if not self._stopping:
+            self._stopping = True
+            self._stir()
+            self._waker = asyncio.get_running_loop().create_task(self._wake())
+
+    async def _wake(self) -> None:
+        with contextlib.suppress(BrokerError):
+            await self._broker.wake()
+
+    def abort(self) -> None:
+        """Cancel the async jobs that run; they go back to their queue."""
+        for task, run in list(self._running.items()):
+            run.stopped = True
+            task.cancel()
+
+    async def _drain(self) -> None:
+        self._give_back_unstarted()
+        while self._running or self._in_lane:
+            self._changed.clear()
+            await self._changed.wait()
+            self._give_back_unstarted()
+        await self._settler.settle_all()
+
+    async def _enlist(self) -> None:
+        """Become live; for ever, since a worker outlasts its broker."""
+        delay = 0.05
+        while not self._stopping:
+            self._lives += 1
+            name = self.name if self._lives == 1 else f"{self.name}r{self._lives}"
+            try:
+                await self._broker.enlist(name, self._host, msgspec.msgpack.encode(self._facts))
+            except ConnectionLost as error:
+                self._say_lost(error)
+                delay = await _pause(delay)
+                continue
+            self.incarnation = self._settler.incarnation = name
+            self._marks.enlist(name)
+            self._say_found()
+            return
+
+    def _say_lost(self, error: BrokerError) -> None:
+        if not self._lost:
+            self._lost = True
+            logger.warning("%s Trying again until it is back.", error)
+
+    def _say_found(self) -> None:
+        if self._lost:
+            self._lost = False
+            logger.info("The broker is back; consuming again.")
+
+    # ---- claiming
+
+    async def _claim_for_ever(self) -> None:
+        quick, delay = True, 0.05
+        while not self._stopping:
+            room = self._room()
+            if room <= 0:
+                await self._wait_for_change(self._appetite.pause or None)
+                continue
+            asked = time.monotonic()
+            try:
+                if quick or self._burst:
+                    claim = await self._broker.claim(self.incarnation, self.queues, self._needs_parked(), room)
+                else:
+                    claim = await self._broker.wait(self.incarnation, self.queues, self._needs_parked(), BLOCK)
+                if self._lost:
+                    await self._adopt()
+                    self._say_found()
+            except ConnectionLost as error:
+                self._say_lost(error)
+                delay = await _pause(delay)
+                continue
+            except BrokerError as error:
+                logger.error("Claiming was refused, trying again: %s", error)
+                delay = await _pause(delay)
+                continue
+            delay = 0.05
+            if not await self._stand(claim.standing):
+                continue
+            if claim.suspects:
+                await self._make_room_for_suspect()
+                continue
+            self.take(claim.deliveries)
+            if self._burst and not claim.deliveries:
+                if not self._held:
+                    return
+                await self._wait_for_change(0.1)
+            # A claim that blocked found the queue empty: stay in the blocking read, which is the quicker one then.
+            quick = bool(claim.deliveries) and (quick or time.monotonic() - asked < 0.002)
+
+    def _room(self) -> int:
+        lane = self._lane
+        return self._appetite.room(
+            running=len(self._running),
+            ready=len(self._ready),
+            waiting=lane.waiting,
+            free=lane.threads - lane.busy,
+            stuck=lane.stuck(AHEAD),
+        )
+
+    def _needs_parked(self) -> list[str]:
+        """Parked lanes to claim from: those that exist for what this worker offers (looked up by the tick)."""
+        return self._parked_lanes
+
+    async def _stand(self, standing: Standing) -> bool:
+        """Go on under this name? Otherwise this worker is dead, or it has another one now."""
+        if standing is Standing.LIVE:
+            return True
+        if standing is Standing.DEAD:
+            logger.error("This worker (%s) was declared dead and its jobs went to others.", self.incarnation)
+            if self._hooks.dead is not None:
+                self._hooks.dead()
+            self.abort()
+            self._held.clear()
+        else:
+            logger.warning("The broker has forgotten its workers (was it emptied?); registering anew.")
+        await self._enlist()
+        return False
+
+    async def _adopt(self) -> None:
+        """After a broken connection: run what the broker lent us in an answer that got lost."""
+        self._forgotten = set()
+        try:
+            deliveries = await self._broker.adopt(self.incarnation, self.queues, self._needs)
+            mine = [d for d in deliveries if (d.lane, d.entry) not in self._held]
+            self.take([d for d in mine if (d.lane, d.entry) not in self._forgotten])
+        finally:
+            self._forgotten = None
+
+    async def _claim_alone(self) -> bool:
+        """Run one suspect with nothing beside it, if there is one."""
+        try:
+            claim = await self._broker.claim(self.incarnation, self.queues, (), 1, alone=True)
+        except BrokerError:
+            return False
+        self.take(claim.deliveries)
+        while self._held and not self._stopping:
+            await self._wait_for_change(None)
+        return bool(claim.deliveries)
+
+    async def _make_room_for_suspect(self) -> None:
+        self._give_back_unstarted()
+        while self._held and not self._stopping:
+            await self._wait_for_change(None)
+        if not self._stopping:
+            await self._claim_alone()
+
+    async def _wait_for_change(self, timeout: float | None) -> None:
+        self._changed.clear()
+        if timeout is None:
+            await self._changed.wait()
+        else:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._changed.wait()
+
+    def _stir(self) -> None:
+        self._changed.set()
+
+    # ---- running
+
+    def take(self, deliveries: Sequence[Delivery]) -> None:
+        """Deliveries of this worker: run, park, convict or set aside each."""
+        rejected: list[tuple[Delivery, str]] = []
+        for delivery in deliveries:
+            self._held[delivery.lane, delivery.entry] = delivery
+            try:
+                run = resolve(delivery, self._registry, self._jobs_sealer, self.name)
+            except SealError as error:
+                rejected.append((delivery, str(error)))
+                self._log.job(JobEvent.REJECTED, id=delivery.id, task="?", detail=str(error))
+            except UnknownTask as error:
+                self._park_unknown(delivery, str(error))
+            else:
+                run.owner = self
+                if delivery.meta.deaths >= MAX_DEATHS:
+                    self._conclude(run, convict(run), dead=True)
+                else:
+                    self._appetite.served(run.task.is_async)
+                    self._enqueue(run)
+        if rejected:
+            self._rejecting = asyncio.get_running_loop().create_task(self._reject(rejected))
+        self._start_ready()
+
+    def _enqueue(self, run: Run) -> None:
+        if run.task.is_async:
+            self._ready.append(run)
+        elif self._lane.stuck(AHEAD):
+            self._appetite.choke()
+            self._requeue(run, Requeue(run.delivery, run.job.queue, run.delivery.meta))
+        else:
+            self._in_lane += 1
+            self._lane.put(run)
+
+    async def _reject(self, rejected: list[tuple[Delivery, str]]) -> None:
+        with contextlib.suppress(BrokerError):
+            await self._broker.reject(self.incarnation, rejected)
+        for delivery, _ in rejected:
+            self._forget(delivery)
+        self._stir()
+
+    def _park_unknown(self, delivery: Delivery, task: str) -> None:
+        job = decode_job(self._jobs_sealer.open(delivery.sealed))
+        self._log.job(
+            JobEvent.PARKED, id=job.id, task=task, detail="no such task here; waiting for a worker that has it"
+        )
+        self._settler.requeue(Requeue(delivery, job.queue, delivery.meta, need=f"task:{task}", reply=job.reply))
+
+    def _start_ready(self) -> None:
+        while self._ready and len(self._running) < self._max_in_flight:
+            run = self._ready.popleft()
+            run.slot = self._slots.pop()
+            if EAGER:
+                task = asyncio.Task(self._perform(run), loop=asyncio.get_running_loop(), eager_start=True)  # type: ignore[call-arg, unused-ignore]
+                if task.done():
+                    self._slots.append(run.slot)
+                    self._conclude(run, judge(run, run.error))
+                    continue
+            else:
+                task = asyncio.get_running_loop().create_task(self._perform(run))
+            self._running[task] = run
+            task.add_done_callback(self._ended)
+
+    async def _perform(self, run: Run) -> None:
+        self._say_started(run)
+        await call_async(run, self.serializer, self._marks)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        run = self._running.pop(task)
+        self._slots.append(run.slot)
+        if run.started_at == 0.0:
+            # Cancelled before its first step: it has not run.
+            self._requeue(run, Requeue(run.delivery, run.job.queue, run.delivery.meta))
+        else:
+            if task.cancelled() and run.error is None:
+                run.error = asyncio.CancelledError()
+            self._conclude(run, judge(run, run.error))
+        self._start_ready()
+
+    def collect(self, run: Run) -> None:
+        """A sync run has ended; called in the loop by the lane."""
+        self._in_lane -= 1
+        self._appetite.swallow()
+        self._say_started(run)
+        self._conclude(run, judge(run, run.error))
+
+    def _say_started(self, run: Run) -> None:
+        late = None
+        if run.delivery.meta.attempt == 1 and run.job.due_at:
+            late = (run.started_at or time.time()) - run.job.due_at
+        self._log.job(
+            JobEvent.STARTED,
+            id=run.job.id,
+            task=run.job.task,
+            attempt=run.delivery.meta.attempt,
+            late=late,
+            arguments=run.arguments,
+        )
+
+    # ---- ending
+
+    def _conclude(self, run: Run, verdict: Verdict, *, dead: bool = False) -> None:
+        """Hand the verdict on a run to the broker."""
+        self.jobs += 1
+        self._appetite.ate(run.task.is_async, run.took)
+        delivery, job = run.delivery, run.job
+        self._say_verdict(run, verdict, dead)
+        if verdict.what is What.RETRY:
+            self._requeue(run, Requeue(delivery, job.queue, next_meta(run), delay=verdict.delay))
+        elif verdict.what is What.PARK:
+            self._requeue(run, Requeue(delivery, job.queue, delivery.meta, need=verdict.need, reply=job.reply))
+        elif verdict.what is What.RELEASE:
+            self._requeue(run, Requeue(delivery, job.queue, delivery.meta))
+        else:
+            self._settler.finish(self._finish(run, verdict, dead))
+        self._stir()
+        if self._max_jobs is not None and self.jobs >= self._max_jobs and self._hooks.full is not None:
+            self._max_jobs = None
+            self._hooks.full()
+
+    def _finish(self, run: Run, verdict: Verdict, dead: bool) -> Finish:
+        error = None
+        if verdict.error is not None:
+            error = error_info(verdict.error, run.traceback, self.serializer)
+        return self._sealed_finish(run.delivery, run, verdict.status, None if error else run.value, error, dead)
+
+    def _sealed_finish(
+        self, delivery: Delivery, run: Run, status: Status, value: bytes | None, error: object, dead: bool
+    ) -> Finish:
+        outcome = Outcome(
+            WIRE_VERSION,
+            run.job.id,
+            run.job.task,
+            status,
+            delivery.meta.attempt,
+            self.name,
+            run.started_at,
+            run.finished_at or time.time(),
+            value,
+            error,  # type: ignore[arg-type]
+        )
+        sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
+        return Finish(delivery, sealed, status, run.job.result_ttl, run.job.reply, dead)
+
+    def _replace(self, item: Finish, error: BrokerError) -> Finish:
+        """Instead of an outcome that the broker will not have."""
+        job = decode_job(self._jobs_sealer.open(item.delivery.sealed))
+        task = self._registry.get(job.task)
+        if len(item.outcome) < 100_000 or task is None:
+            return item
+        run = Run(item.delivery, job, task, self.name)
+        reason = SerializationError(
+            f'The outcome of job "{job.id}" ({job.task}) has {len(item.outcome):,} bytes and the broker refuses it: {error}'
+        )
+        return self._sealed_finish(
+            item.delivery, run, Status.FAILED, None, error_info(reason, "", self.serializer), item.dead
+        )
+
+    def _requeue(self, run: Run, item: Requeue) -> None:
+        self._settler.requeue(item)
+
+    def _settled(self, deliveries: list[Delivery], standing: Standing) -> None:
+        for delivery in deliveries:
+            self._forget(delivery)
+        if standing is Standing.DEAD and self._hooks.dead is not None:
+            self._hooks.dead()
+        self._stir()
+
+    def _forget(self, delivery: Delivery) -> None:
+        key = (delivery.lane, delivery.entry)
+        self._held.pop(key, None)
+        if self._forgotten is not None:
+            self._forgotten.add(key)
+
+    def _give_back_unstarted(self) -> None:
+        """What has not started goes back without an attempt counted."""
+        back = self._lane.take_back(self)
+        self._in_lane -= len(back)
+        back += self._ready
+        self._ready.clear()
+        for run in back:
+            self._requeue(run, Requeue(run.delivery, run.job.queue, run.delivery.meta))
+
+    def _say_verdict(self, run: Run, verdict: Verdict, dead: bool) -> None:
+        event = {
+            What.SUCCESS: JobEvent.SUCCEEDED,
+            What.FAILED: JobEvent.DEAD if dead else JobEvent.TIMEOUT if verdict.timed_out else JobEvent.FAILED,
+            What.RETRY: JobEvent.RETRYING,
+            What.CANCELLED: JobEvent.CANCELLED,
+            What.PARK: JobEvent.PARKED,
+            What.RELEASE: JobEvent.RELEASED,
+        }[verdict.what]
+        detail = ""
+        if verdict.error is not None:
+            detail = f"{type(verdict.error).__name__}: {verdict.error}"
+            if verdict.what is What.RETRY:
+                detail += f" (again in {verdict.delay:.1f} s, {run.retries - run.delivery.meta.attempt + 1} left)"
+        self._log.job(
+            event,
+            id=run.job.id,
+            task=run.job.task,
+            attempt=run.delivery.meta.attempt,
+            took=run.took,
+            detail=detail,
+        )
+
+    # ---- the tick
+
+    async def _tick(self) -> None:
+        """Heartbeat, jobs stuck behind long ones, cancels, parked jobs that this worker can run."""
+        last = 0.0
+        while True:
+            self._marks.beat()
+            crowded = bool(self._lane.waiting or self._ready)
+            if crowded and self._lane.stuck(AHEAD) and self._lane.waiting:
+                back = self._lane.take_back(self)
+                self._in_lane -= len(back)
+                if back:
+                    self._appetite.choke()
+                for run in back:
+                    self._requeue(run, Requeue(run.delivery, run.job.queue, run.delivery.meta))
+            if time.monotonic() - last >= 1.0:
+                last = time.monotonic()
+                self._log.flush()
+                await self._look_around()
+            await asyncio.sleep(AHEAD / 2 if crowded else 0.25)
+
+    async def _look_around(self) -> None:
+        if not self.incarnation:
+            return
+        running = [*self._running.values(), *self._lane.current.values()]
+        old = [run for run in running if run.owner is self and time.monotonic() - run.started_mono > 0.5]
+        try:
+            for run, marked in zip(
+                old, await self._broker.cancels(self.incarnation, [run.job.id for run in old]), strict=True
+            ):
+                if marked and not run.cancelled:
+                    self._cancel(run)
+            parked = await self._broker.parked(self._needs)
+            if parked != self._parked_lanes:
+                self._parked_lanes = parked
+                if parked:
+                    await self._broker.wake()
+        except BrokerError as error:
+            self._say_lost(error) if isinstance(error, ConnectionLost) else None
+
+    def _cancel(self, run: Run) -> None:
+        run.cancelled = True
+        # If it does not react it is overdue now, and its process goes.
+        self._marks.start(run.slot, run.job.id, time.monotonic(), -1.0)
+        for task, other in self._running.items():
+            if other is run:
+                task.cancel()
+                return
+        if self._hooks.interrupt is not None:
+            self._hooks.interrupt(run)
+
+
+async def _pause(delay: float) -> float:
+    await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+    return min(delay * 2, 2.0)
+
+

@@ -1,0 +1,59 @@
+"""What ``aiotask worker`` becomes: the supervisor in a fresh interpreter, without what parses command lines.
+
+The worker processes are forks of the supervisor, so whatever it has loaded weighs on each of them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from aiotask.daemon.settings import WorkerSettings
+
+__all__ = ["become_supervisor"]
+
+
+def become_supervisor(settings: WorkerSettings) -> NoReturn:
+    """Replace this program by the supervisor: same process id, same terminal, same environment."""
+    import msgspec
+
+    # Only what was chosen: it is what `ps` shows.
+    chosen = {
+        field.name: getattr(settings, field.name)
+        for field in fields(settings)
+        if getattr(settings, field.name) != field.default
+    }
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # -P: no file of the working directory stands in for a module of Python; --app-dir is for apps.
+    os.execv(
+        sys.executable,
+        [sys.executable, *flags, "-P", "-m", __name__, msgspec.json.encode(chosen).decode()],
+    )
+
+
+def main() -> int:
+    """Supervise with the settings in the first argument; an error is one line."""
+    import msgspec
+
+    from aiotask.daemon.settings import WorkerSettings
+    from aiotask.daemon.supervisor import supervise
+    from aiotask.errors import AiotaskError
+
+    try:
+        return supervise(msgspec.json.decode(sys.argv[1], type=WorkerSettings))
+    except AiotaskError as error:
+        from .failure import report
+
+        return report(error)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
