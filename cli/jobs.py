@@ -145,6 +145,7 @@ def _dead(connection: Connection, sealed: bytes, outcome: bytes, id: str, at: fl
 def _opened_job(connection: Connection, sealed: bytes) -> dict[str, Any]:
     from aiotask.errors import SealError
     from aiotask.job import decode_job
+    from aiotask.plaintext import plain_text
     from aiotask.seal import Sealer
 
     try:
@@ -159,7 +160,7 @@ def _opened_job(connection: Connection, sealed: bytes) -> dict[str, Any]:
         "retries": job.retries,
         "timeout": job.timeout,
         "result_ttl": job.result_ttl,
-        "body_bytes": len(job.body),
+        "arguments": plain_text(job.body),
     }
 
 

@@ -1180,7 +1180,7 @@ async def test_an_incarnation_is_live_once_in_its_life(broker: Broker, worker: W
 
 
 async def test_an_incarnation_is_named_after_its_host(broker: Broker) -> None:
-    with pytest.raises(BrokerError, match='"elsewhere.1" cannot be enlisted on "host"'):
+    with pytest.raises(BrokerError, match=r'"elsewhere\.1" cannot be enlisted on "host"'):
         await broker.enlist("elsewhere.1", "host", b"\x80")
 
 

@@ -35,7 +35,7 @@ from .keys import GROUP, RECORDERS, lanes, prefix
 from ..shown import hide_password
 from .wire import Backoff, Script, Wire
 
-__all__ = ["RedisBroker", "push_arguments", "script", "server_url"]
+__all__ = ["RedisBroker", "decode_meta", "push_arguments", "script", "server_url"]
 
 _STANDINGS = {1: Standing.LIVE, 0: Standing.DEAD, -1: Standing.FORGOTTEN}
 _FRESH = Meta()
@@ -337,7 +337,7 @@ class RedisBroker:
         for entry, fields in entries:
             values = dict(zip(fields[::2], fields[1::2], strict=True))
             rows.append(
-                HistoryRow(entry.decode(), values.get(b"j", b""), values.get(b"o", b""), _meta(values.get(b"m", b"")))
+                HistoryRow(entry.decode(), values.get(b"j", b""), values.get(b"o", b""), decode_meta(values.get(b"m", b"")))
             )
         return rows
 
@@ -373,7 +373,7 @@ def _milliseconds(seconds: float) -> int:
     return 0 if seconds <= 0 else max(1, round(seconds * 1000))
 
 
-def _meta(packed: bytes) -> Meta:
+def decode_meta(packed: bytes) -> Meta:
     if not packed:
         return _FRESH
     try:
@@ -383,7 +383,7 @@ def _meta(packed: bytes) -> Meta:
 
 
 def _delivery(lane: str, entry: bytes, id: bytes, sealed: bytes, meta: bytes) -> Delivery:
-    return Delivery(lane, entry.decode(), id.decode("utf-8", "replace"), sealed, _meta(meta))
+    return Delivery(lane, entry.decode(), id.decode("utf-8", "replace"), sealed, decode_meta(meta))
 
 
 def _deliveries(flat: list[Any], start: int) -> list[Delivery]:

@@ -46,6 +46,7 @@ for n = 1, queues do
     local claimed = 0
     if not pending.err then claimed = pending[1] end
     if all > claimed then
+      allow_writes()
       redis.call('SET', key('volunteer'), incarnation, 'NX', 'EX', 30)
       if redis.call('GET', key('volunteer')) == incarnation then reply[2] = 1; return reply end
       break

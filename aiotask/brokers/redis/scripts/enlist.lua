@@ -1,5 +1,6 @@
 -- KEYS: prefix.  ARGV: incarnation, facts (msgpack, with the host), a fresh epoch, queues… Makes an incarnation live.
 -- Returns the epoch.
+allow_writes()
 redis.call('HSETNX', key('live'), '', ARGV[3])
 redis.call('HSET', key('live'), ARGV[1], ARGV[2])
 for n = 4, #ARGV do redis.call('SADD', key('queues'), ARGV[n]) end

@@ -11,6 +11,9 @@ local function standing(incarnation, epoch)
   return -1
 end
 
+-- A full server lets a script go on once it has written something: this removes what never exists.
+local function allow_writes() redis.call('HDEL', key('live'), ' ') end
+
 local function now()
   local t = redis.call('TIME')
   return tonumber(t[1]) + tonumber(t[2]) / 1000000
@@ -131,10 +134,11 @@ local function marked(id, sealed, meta)
   return true
 end
 
--- A job that is no longer where it was because its stream was deleted by hand.
+-- A job that is no longer where it was (its stream was deleted by hand), or that was none.
 local function forget(id)
   redis.call('HDEL', key('index'), id)
   redis.call('HDEL', key('marks'), id)
+  redis.call('HDEL', key('watch'), id)
 end
 
 local function ensure_group(lane)

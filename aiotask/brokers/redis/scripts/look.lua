@@ -22,6 +22,7 @@ for n = 2, #ARGV do
         end
       end
       if ADDRESS ~= '' and status ~= '' then
+        allow_writes()
         local watchers = redis.call('HGET', key('watch'), id)
         if not watchers then redis.call('HSET', key('watch'), id, ADDRESS)
         elseif not string.find(',' .. watchers .. ',', ',' .. ADDRESS .. ',', 1, true) then

@@ -12,8 +12,8 @@ if dead ~= '' then redis.call('HDEL', key('live'), dead) end
 local function strike(meta)
   local attempt, deaths = 1, 0
   if meta ~= '' then
-    local fields = cmsgpack.unpack(meta)
-    attempt, deaths = fields[1] or 1, fields[2] or 0
+    local ok, fields = pcall(cmsgpack.unpack, meta)
+    if ok and type(fields) == 'table' then attempt, deaths = tonumber(fields[1]) or 1, tonumber(fields[2]) or 0 end
   end
   return cmsgpack.pack({ attempt, deaths + 1, ARGV[2] })
 end

@@ -1,0 +1,296 @@
+"""The read side on Redis: counts, lists and single jobs, each bounded; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+
+from ...broker import DeadLetter, JobInfo, Meta, QueueInfo, ServerFacts, WorkerInfo
+from ...errors import BrokerError
+from ...job import Status
+from .broker import RedisBroker, decode_meta, server_url
+from .keys import GROUP, LANES
+from .wire import Wire
+
+__all__ = ["RedisInspector", "namespaces"]
+
+_SUFFIXES = ("s", *LANES)
+#: Lane kinds as the states that their unclaimed jobs are in.
+_PAGE = 500
+
+
+async def namespaces(url: str) -> list[str]:
+    """Names of the apps that have keys on this server, found by a bounded scan."""
+    wire = Wire(server_url(url))
+    found: set[str] = set()
+    try:
+        for suffix in ("queues", "live"):
+            cursor: Any = b"0"
+            while True:
+                cursor, keys = await wire.call("SCAN", cursor, "MATCH", f"aiotask1:{{*}}:{suffix}", "COUNT", 1000)
+                found.update(key.decode()[len("aiotask1:{") : -len(f"}}:{suffix}")] for key in keys)
+                if cursor == b"0":
+                    break
+    finally:
+        await wire.close()
+    return sorted(found)
+
+
+def _pairs(flat: list[Any]) -> dict[str, Any]:
+    return {key.decode(): value for key, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+class RedisInspector:
+    """Reads one app's keys; costs the server little, whatever the number of jobs."""
+
+    def __init__(self, broker: RedisBroker) -> None:
+        self._broker = broker
+        self._wire = broker.wire
+        self._prefix = broker.prefix
+
+    async def facts(self) -> ServerFacts:
+        info = {}
+        for line in (await self._wire.call("INFO")).decode("utf-8", "replace").splitlines():
+            key, _, value = line.partition(":")
+            info[key] = value
+        valkey = "valkey_version" in info
+        seconds, micros = await self._wire.call("TIME")
+        durability, warnings = await self._durability(info)
+        policy = info.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction" and info.get("maxmemory", "0") != "0":
+            warnings.append(
+                f'The server may evict jobs when its memory is full (maxmemory-policy "{policy}"). '
+                "Set maxmemory-policy noeviction."
+            )
+        return ServerFacts(
+            kind="valkey" if valkey else "redis",
+            version=info["valkey_version"] if valkey else info.get("redis_version", "?"),
+            durability=durability,
+            maxmemory=int(info.get("maxmemory", 0)),
+            maxmemory_policy=policy,
+            used_memory=int(info.get("used_memory", 0)),
+            time=int(seconds) + int(micros) / 1e6,
+            warnings=warnings,
+        )
+
+    async def _durability(self, info: dict[str, str]) -> tuple[str, list[str]]:
+        if info.get("aof_enabled") == "1":
+            try:
+                config = await self._wire.call("CONFIG", "GET", "appendfsync")
+                return f"appendonly {config[1].decode()}", []
+            except (BrokerError, IndexError):
+                return "appendonly", []
+        return "memory", [
+            "The server keeps jobs in memory only: they are lost when it stops. Set appendonly yes."
+        ]
+
+    # ---- queues
+
+    async def queues(self) -> list[QueueInfo]:
+        names = sorted(name.decode() for name in await self._wire.call("SMEMBERS", f"{self._prefix}queues"))
+        infos = []
+        due = await self._due_by_queue()
+        dead = await self._wire.call("ZCARD", f"{self._prefix}dead")
+        parked = await self._parked_count()
+        for n, name in enumerate(names):
+            total = claimed = 0
+            consumers: set[bytes] = set()
+            for suffix in _SUFFIXES:
+                key = f"{self._prefix}q:{name}:{suffix}"
+                total += await self._wire.call("XLEN", key)
+                claimed += await self._claimed(key, consumers)
+            infos.append(
+                QueueInfo(
+                    name,
+                    pending=max(0, total - claimed),
+                    running=claimed,
+                    scheduled=due.get(name, 0),
+                    # What has no queue of its own is counted once, with the first.
+                    parked=parked if n == 0 else 0,
+                    dead=dead if n == 0 else 0,
+                    consumers=len(consumers),
+                )
+            )
+        return infos
+
+    async def _claimed(self, key: str, consumers: set[bytes]) -> int:
+        try:
+            for consumer in await self._wire.call("XINFO", "CONSUMERS", key, GROUP):
+                consumers.add(_pairs(consumer)["name"])
+            groups = await self._wire.call("XINFO", "GROUPS", key)
+        except BrokerError as error:
+            if "no such key" in str(error) or "NOGROUP" in str(error):
+                return 0
+            raise
+        return sum(int(_pairs(group)["pending"]) for group in groups)
+
+    async def _due_by_queue(self) -> dict[str, int]:
+        """Scheduled jobs by queue; beyond 5,000 they are counted with the queue of the earliest."""
+        total = await self._wire.call("ZCARD", f"{self._prefix}due")
+        counts: dict[str, int] = {}
+        ids = await self._wire.call("ZRANGE", f"{self._prefix}due", 0, 4999) if total else []
+        for start in range(0, len(ids), _PAGE):
+            for packed in await self._wire.call("HMGET", f"{self._prefix}held", *ids[start : start + _PAGE]):
+                if packed:
+                    queue = _held(packed)[0].split(":")[1]
+                    counts[queue] = counts.get(queue, 0) + 1
+        if total > len(ids) and counts:
+            counts[next(iter(counts))] += total - len(ids)
+        return counts
+
+    async def _needs(self) -> list[str]:
+        return sorted(need.decode() for need in await self._wire.call("SMEMBERS", f"{self._prefix}parked"))
+
+    async def _parked_count(self) -> int:
+        return sum([await self._wire.call("XLEN", f"{self._prefix}parked:{need}") for need in await self._needs()])
+
+    # ---- workers
+
+    async def workers(self) -> list[WorkerInfo]:
+        flat = await self._wire.call("HGETALL", f"{self._prefix}live")
+        infos = []
+        for name, facts in sorted(_pairs(flat).items()):
+            if not name:
+                continue
+            try:
+                decoded = msgspec.msgpack.decode(facts)
+            except msgspec.MsgspecError:
+                decoded = {}
+            infos.append(WorkerInfo(name, name.rpartition(".")[0], decoded if isinstance(decoded, dict) else {}))
+        return infos
+
+    # ---- jobs
+
+    async def jobs(
+        self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
+    ) -> list[JobInfo]:
+        wanted = limit + offset
+        found: list[JobInfo] = []
+        for reader in (self._in_lanes, self._in_due):
+            if len(found) < wanted:
+                found += await reader(status, queue, wanted - len(found))
+        return found[offset:wanted]
+
+    async def _in_lanes(self, status: Status | None, queue: str | None, limit: int) -> list[JobInfo]:
+        queues = [queue] if queue else [name.name for name in await self._queue_names()]
+        lanes = [f"q:{name}:{suffix}" for suffix in _SUFFIXES for name in queues]
+        if queue is None:
+            lanes += [f"parked:{need}" for need in await self._needs()]
+        found: list[JobInfo] = []
+        for lane in lanes:
+            if len(found) >= limit:
+                break
+            claimed = await self._claims(lane)
+            start = "-"
+            while len(found) < limit:
+                entries = await self._wire.call("XRANGE", self._prefix + lane, start, "+", "COUNT", _PAGE)
+                for entry, fields in entries:
+                    info = _info(lane, entry, fields, claimed)
+                    if (status is None or info.status is status) and len(found) < limit:
+                        found.append(info)
+                if len(entries) < _PAGE:
+                    break
+                start = "(" + entries[-1][0].decode()
+        return found
+
+    async def _queue_names(self) -> list[QueueInfo]:
+        return [QueueInfo(name.decode()) for name in sorted(await self._wire.call("SMEMBERS", f"{self._prefix}queues"))]
+
+    async def _claims(self, lane: str) -> dict[bytes, str]:
+        """Who has claimed what in a lane, at most 10,000."""
+        try:
+            rows = await self._wire.call("XPENDING", self._prefix + lane, GROUP, "-", "+", 10_000)
+        except BrokerError as error:
+            if "NOGROUP" in str(error):
+                return {}
+            raise
+        return {row[0]: row[1].decode() for row in rows}
+
+    async def _in_due(self, status: Status | None, queue: str | None, limit: int) -> list[JobInfo]:
+        if status not in (None, Status.SCHEDULED, Status.RETRYING):
+            return []
+        found: list[JobInfo] = []
+        start = 0
+        while len(found) < limit:
+            page = await self._wire.call(
+                "ZRANGE", f"{self._prefix}due", start, start + _PAGE - 1, "WITHSCORES"
+            )
+            if not page:
+                break
+            start += _PAGE
+            ids, scores = page[::2], page[1::2]
+            packed = await self._wire.call("HMGET", f"{self._prefix}held", *ids)
+            places = await self._wire.call("HMGET", f"{self._prefix}index", *ids)
+            for id, score, held, place in zip(ids, scores, packed, places, strict=True):
+                if held is None:
+                    continue
+                lane, meta, sealed = _held(held)
+                state = Status.RETRYING if place == b"due|R" else Status.SCHEDULED
+                if status in (None, state) and (queue is None or lane.split(":")[1] == queue) and len(found) < limit:
+                    found.append(
+                        JobInfo(id.decode(), state, lane, meta, due_at=float(score), sealed=sealed)
+                    )
+        return found
+
+    async def job(self, id: str) -> JobInfo | None:
+        (look,) = await self._broker.look([id])
+        if look.outcome is not None:
+            return JobInfo(id, Status.SUCCESS, "stored outcome", outcome=look.outcome)
+        place = await self._wire.call("HGET", f"{self._prefix}index", id)
+        if place is None or look.status is None:
+            return None
+        lane, _, entry = place.decode().rpartition("|")
+        if lane == "due":
+            score = await self._wire.call("ZSCORE", f"{self._prefix}due", id)
+            packed = await self._wire.call("HGET", f"{self._prefix}held", id)
+            if packed is None:
+                return None
+            target, meta, sealed = _held(packed)
+            return JobInfo(id, look.status, target, meta, due_at=float(score) if score else None, sealed=sealed)
+        entries = await self._wire.call("XRANGE", self._prefix + lane, entry, entry)
+        if not entries:
+            return None
+        return _info(lane, entries[0][0], entries[0][1], await self._claims(lane))
+
+    async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
+        page = await self._wire.call(
+            "ZREVRANGE", f"{self._prefix}dead", offset, offset + limit - 1, "WITHSCORES"
+        )
+        letters = []
+        for id, score in zip(page[::2], page[1::2], strict=True):
+            packed = await self._wire.call("HGET", f"{self._prefix}dead:jobs", id)
+            if packed is not None:
+                (size,) = struct.unpack_from(">I", packed)
+                letters.append(DeadLetter(id.decode(), float(score), packed[4 : 4 + size], packed[4 + size :]))
+        return letters
+
+    async def rejected(self) -> int:
+        return int(await self._wire.call("HGET", f"{self._prefix}counts", "rejected") or 0)
+
+    async def unrecorded(self) -> int:
+        return int(await self._wire.call("XLEN", f"{self._prefix}history"))
+
+
+def _info(lane: str, entry: bytes, fields: list[bytes], claimed: dict[bytes, str]) -> JobInfo:
+    values = dict(zip(fields[::2], fields[1::2], strict=True))
+    worker = claimed.get(entry, "")
+    state = Status.RUNNING if worker else Status.PARKED if lane.startswith("parked:") else Status.PENDING
+    return JobInfo(
+        values.get(b"i", b"").decode("utf-8", "replace"),
+        state,
+        f"{lane}|{entry.decode()}",
+        decode_meta(values.get(b"m", b"")),
+        worker=worker,
+        sealed=values.get(b"j"),
+    )
+
+
+def _held(packed: bytes) -> tuple[str, Meta, bytes]:
+    """What a job outside the stream is kept as: target lane, meta, envelope."""
+    (size,) = struct.unpack_from(">H", packed)
+    lane = packed[2 : 2 + size].decode()
+    (meta,) = struct.unpack_from(">H", packed, 2 + size)
+    at = 4 + size
+    return lane, decode_meta(packed[at : at + meta]), packed[at + meta :]
