@@ -190,7 +190,7 @@ class App:
     @overload
     def register_task(
         self, fn: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[TaskOptions]
-    ) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    ) -> AsyncTask[P, R]: ...
     @overload
     def register_task(self, fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> SyncTask[P, R]: ...
     @overload
@@ -271,11 +271,15 @@ class App:
         except TypeError as error:
             raise _wrong_arguments(task, args, kwargs, error) from None
         return Signature(
-            task.name, args, kwargs, task.id or ids.next(), lambda call: self.send(task, call.args, call.kwargs, call.id)
+            task.name,
+            args,
+            kwargs,
+            task.id or ids.next(),
+            lambda call: self.send(task, call.args, call.kwargs, call.id),
         )
 
     def s(self, task: str, /, *args: Any, **kwargs: Any) -> Signature[Any]:
-        """A call by the task's name: the sender need not import the task, and its arguments are checked by the worker."""
+        """A call by the task's name: the sender need not import it, and the worker checks the arguments."""
         known = self.registry.get(task)
         if known is not None:
             return self.sign(known, args, kwargs)

@@ -13,7 +13,7 @@ Backoff = Callable[[int], float]
 
 
 @dataclass(frozen=True, slots=True)
-class exponential:  # noqa: N801 - reads as a function: backoff=exponential(base=2)
+class exponential:
     """Exponential backoff with full jitter: a random part of ``base * 2 ** (failures - 1)``, at most ``limit``.
 
     Full jitter is what spreads a crowd of retries best (M. Brooker, "Exponential Backoff And Jitter",

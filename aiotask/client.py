@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .brokers import connect
-from .errors import AiotaskError, BrokerError, ConfigError, ResultExpired, ResultTimeout
+from .errors import AiotaskError, BrokerError, ResultExpired, ResultTimeout
 from .job import FINAL, WIRE_VERSION, Status, ids
 from .mailbox import Arrival, Mailbox
 from .outbox import HIGH_WATER, Outbox
@@ -115,7 +115,7 @@ class Client:
 
     def session(self) -> Session:
         """The session of the running loop, or the portal's where none runs."""
-        loop = asyncio._get_running_loop()  # noqa: SLF001 - None instead of an exception, on the hot path
+        loop = asyncio._get_running_loop()
         last, session = self._last
         if loop is last and session is not None:
             return session
@@ -126,7 +126,7 @@ class Client:
                 self._bury_dead_loops()
                 self._counter += 1
                 session = self._sessions[loop] = Session(self, f"{ids.client}.{self._counter:x}")
-        if loop is asyncio._get_running_loop():  # noqa: SLF001
+        if loop is asyncio._get_running_loop():
             self._last = (loop, session)
         return session
 
@@ -152,7 +152,7 @@ class Client:
     def submit(self, session: Session, push: Push, result: AsyncResult[Any]) -> None:
         """Hand a job over; it goes out with the others of this tick."""
         result.outbox = session.outbox
-        if asyncio._get_running_loop() is not None:  # noqa: SLF001
+        if asyncio._get_running_loop() is not None:
             session.mailbox.expect(result)
             result.ticket = session.outbox.put(push)
             if session._flushing is None:
@@ -294,9 +294,7 @@ class Client:
             finished_at=time.time(),
             error=ErrorInfo("aiotask.errors.JobCancelled", f'Job "{result.id}" ({result.task}) was cancelled.'),
         )
-        done = await session.broker.cancel(
-            result.id, self.outcomes_sealer.seal(encode_outcome(outcome)), result_ttl
-        )
+        done = await session.broker.cancel(result.id, self.outcomes_sealer.seal(encode_outcome(outcome)), result_ttl)
         if done is Cancelled.UNKNOWN:
             raise ResultExpired(f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.')
         return done

@@ -19,7 +19,7 @@ __all__ = ["find_specs", "load_apps"]
 
 
 def find_specs(given: Sequence[str]) -> list[str]:
-    """Which apps to load: those given, else ``$AIOTASK_APP``, else ``[tool.aiotask] app`` of the nearest pyproject.toml.
+    """Which apps to load: those given, else ``$AIOTASK_APP``, else ``[tool.aiotask] app`` in the nearest pyproject.
 
     Raises:
         ConfigError: none of the three names one.
@@ -120,7 +120,7 @@ def _apps_hint(module: object, wanted: str) -> str:
 
 def _import(name: str, folder: str) -> object:
     if not name or not all(part.isidentifier() for part in name.split(".")):
-        raise ImportFailed(f'"{name}" is no module name. Write it as in an import: `package.module` or `package.module:app`.')
+        raise ImportFailed(f'"{name}" is no module name. Use `package.module` or `package.module:app`.')
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-from . import errors
 from .context import current_job
-from .errors import AiotaskError, ConfigError, JobCancelled, JobError, RemoteError, ResultExpired, SerializationError
+from .errors import (
+    AiotaskError,
+    ConfigError,
+    JobCancelled,
+    JobError,
+    JobLost,
+    JobTimeout,
+    RemoteError,
+    ResultExpired,
+    SerializationError,
+    WorkerLost,
+)
 from .job import Status
 from .outcome import Outcome
 from .serializer import Serializer
@@ -41,7 +51,19 @@ class AsyncResult(Generic[R_co]):
     the job. The job's remote traceback is a note on the exception.
     """
 
-    __slots__ = ("__weakref__", "_home", "arrived", "epoch", "function", "id", "ignored", "outbox", "shared", "task", "ticket")
+    __slots__ = (
+        "__weakref__",
+        "_home",
+        "arrived",
+        "epoch",
+        "function",
+        "id",
+        "ignored",
+        "outbox",
+        "shared",
+        "task",
+        "ticket",
+    )
 
     def __init__(self, id: str, home: Home, *, task: str = "", function: Any = None) -> None:
         self.id = id
@@ -120,7 +142,7 @@ class AsyncResult(Generic[R_co]):
         return Status(self.arrived.status) if self.arrived is not None else await self._home.status(self.id)
 
     async def cancel(self) -> Cancelled:
-        """Cancel the job and say what that did: ``cancelled``, ``asked`` (a worker has it), ``finished`` or ``unknown``.
+        """Cancel the job and say what that did: ``cancelled``, ``asked`` (a worker has it) or ``finished``.
 
         Raises:
             ResultExpired: nothing is known of this id.
@@ -143,8 +165,8 @@ def reveal(outcome: Outcome, serializer: Serializer, function: Any) -> Any:
             raise
         except Exception as error:
             raise SerializationError(
-                f'The value of job "{outcome.id}" ({outcome.task}) cannot be read here: {type(error).__name__}: {error}. '
-                "Is the module that defines its class importable?"
+                f'The value of job "{outcome.id}" ({outcome.task}) cannot be read here: '
+                f"{type(error).__name__}: {error}. Is the module that defines its class importable?"
             ) from error
     raise _exception(outcome, serializer)
 
@@ -161,14 +183,20 @@ def _exception(outcome: Outcome, serializer: Serializer) -> Exception:
             error = serializer.load_error(info.body)
         except Exception:
             error = None
-    if not isinstance(error, Exception) and info.type.startswith(f"{errors.__name__}."):
+    if not isinstance(error, Exception) and info.type in _OURS:
         # One of ours that no serializer wrote: the keeper's, or a cancel's.
-        error = getattr(errors, info.type.rpartition(".")[2], RemoteError)(info.message)
+        error = _OURS[info.type](info.message)
     if not isinstance(error, Exception):
         error = RemoteError(f"{info.type}: {info.message}", type=info.type)
     if info.traceback:
         error.add_note(f"\nRemote traceback (job {outcome.id}, {outcome.task}, on {outcome.worker}):\n{info.traceback}")
-    return error
+    return cast("Exception", error)
+
+
+#: Errors that are made where no serializer is at hand, by the name under which they travel.
+_OURS: dict[str, type[Exception]] = {
+    f"{kind.__module__}.{kind.__qualname__}": kind for kind in (JobCancelled, JobTimeout, JobLost, WorkerLost)
+}
 
 
 async def gather(results: Iterable[AsyncResult[T]]) -> list[T]:
@@ -187,7 +215,7 @@ async def gather(results: Iterable[AsyncResult[T]]) -> list[T]:
     elif by_home:
         async with asyncio.TaskGroup() as group:
             for home, missing in by_home.items():
-                group.create_task(home.outcomes(missing))  # type: ignore[arg-type]
+                group.create_task(home.outcomes(missing))
     values = []
     for result in results:
         if result.arrived is None:

@@ -77,7 +77,8 @@ class PickleSerializer:
                 raise OtherPython((body[1], body[2]))
             return pickle.loads(memoryview(body)[3:])
         raise SerializationError(
-            f"The body is of format {body[:1]!r}, this side reads pickle. Give App(serializer=…) the same value on both sides."
+            f"The body is of format {body[:1]!r}, this side reads pickle. "
+            "Give App(serializer=…) the same value on both sides."
         )
 
     def dump_call(self, call: Call, function: Function) -> bytes:
@@ -248,11 +249,14 @@ def serializer_named(name: str) -> Serializer:
     return _named[name]
 
 
-def blame_argument(serializer: Serializer, task: str, call: Call, function: Function, error: Exception) -> SerializationError:
+def blame_argument(
+    serializer: Serializer, task: str, call: Call, function: Function, error: Exception
+) -> SerializationError:
     """The error for a call that does not travel, naming the argument that is at fault."""
     args, kwargs = call
     names = list(inspect.signature(function).parameters) if function is not None else []
-    named = [(names[n] if n < len(names) else f"#{n + 1}", value) for n, value in enumerate(args)] + list(kwargs.items())
+    named = [(names[n] if n < len(names) else f"#{n + 1}", value) for n, value in enumerate(args)]
+    named += list(kwargs.items())
     for name, value in named:
         try:
             serializer.dump_value(value, None)

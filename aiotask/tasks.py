@@ -118,8 +118,8 @@ class Registry:
             known = self._tasks.get(name)
             if known is not None and not _same_function(known.function, task.function):
                 raise ConfigError(
-                    f'The name "{name}" is taken by {_where(known.function)}; {_where(task.function)} cannot have it too. '
-                    "Give one of them another name: @app.task(name=\"…\")."
+                    f'The name "{name}" is taken by {_where(known.function)}; '
+                    f"{_where(task.function)} cannot have it too. Give one of them another name: @app.task(name='…')."
                 )
         for name in (task.name, *task.aliases):
             self._tasks[name] = task
@@ -158,7 +158,7 @@ class Task(Generic[P, R_co]):
     def __init__(self, definition: Definition, app: Sender) -> None:
         self.definition = definition
         self._app = app
-        functools.update_wrapper(self, definition.function, updated=())
+        functools.update_wrapper(cast("Callable[..., Any]", self), definition.function, updated=())
 
     @property
     def name(self) -> str:
@@ -193,7 +193,8 @@ class Task(Generic[P, R_co]):
         return self._app.handle(id, self.definition)
 
     def __reduce__(self) -> str:
-        return self.__qualname__
+        # By reference, as a function is: the name under which its module holds it.
+        return str(getattr(self, "__qualname__", self.name))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -263,11 +264,13 @@ def _refuse_what_is_no_task(function: Any, options: TaskOptions) -> None:
         raise ConfigError(f'"{function.__qualname__}" is a class; a task is a function. Wrap the call in one.')
     qualname = getattr(function, "__qualname__", None)
     if qualname is None and "name" not in options:
-        raise ConfigError(f"{function!r} has no name of its own. Give it one: app.register_task(fn, name=\"…\").")
+        raise ConfigError(f'{function!r} has no name of its own. Give it one: app.register_task(fn, name="…").')
     if qualname is not None and "." in qualname and not qualname.rpartition(".")[0].endswith("<locals>"):
         raise ConfigError(_NO_METHODS.format(qualname))
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise ConfigError(f'"{qualname}" is a generator; results that stream are not part of this release. Return a list.')
+        raise ConfigError(
+            f'"{qualname}" is a generator; results that stream are not part of this release. Return a list.'
+        )
 
 
 _NO_METHODS = (
@@ -293,7 +296,7 @@ def _module_name(function: Callable[..., Any]) -> str | None:
     """The module's name as another process imports it; None where no process can."""
     module = function.__module__
     if module != "__main__":
-        return module
+        return str(module)
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:
@@ -310,8 +313,8 @@ def _module_name(function: Callable[..., Any]) -> str | None:
         if file.startswith(root + os.sep) and not root.endswith(("site-packages", "dist-packages")):
             dotted = os.path.splitext(os.path.relpath(file, root))[0].replace(os.sep, ".")
             if all(part.isidentifier() for part in dotted.split(".")):
-                return dotted
-    return os.path.splitext(os.path.basename(file))[0]
+                return str(dotted)
+    return str(os.path.splitext(os.path.basename(file))[0])
 
 
 def _checker(function: Callable[..., Any]) -> Callable[..., None]:
@@ -328,7 +331,7 @@ def _checker(function: Callable[..., Any]) -> Callable[..., None]:
             parts.append("/")
         if kind is parameter.KEYWORD_ONLY and last not in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL):
             parts.append("*")
-        star = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(kind, "")
+        star = "*" if kind is parameter.VAR_POSITIONAL else "**" if kind is parameter.VAR_KEYWORD else ""
         parts.append(f"{star}{parameter.name}{'' if parameter.default is parameter.empty else '=None'}")
         last = kind
     if last is inspect.Parameter.POSITIONAL_ONLY:

@@ -90,7 +90,7 @@ class Worker:
         return await self.broker.wait(self.name, self.queues, self.needs, timeout)
 
     async def wait_for_job(self) -> Delivery:
-        """Wait until something is there, however often the broker looks up in between."""
+        """Wait until a job is there, the only one, however often the broker looks up in between."""
         async with asyncio.timeout(30):
             while True:
                 claim = await self.wait()

@@ -64,7 +64,7 @@ class MemoryInspector:
         async with self._store as store:
             stored = store.results.get(id)
             if stored is not None:
-                return JobInfo(id, stored[1], outcome=stored[0])
+                return JobInfo(id, stored[1], "stored outcome", outcome=stored[0])
             record = store.index.get(id)
             return _info(record) if record is not None else None
 
@@ -95,7 +95,7 @@ def _info(record: Record) -> JobInfo:
     return JobInfo(
         record.id,
         record.status,
-        place=record.lane,
+        place=f"{record.lane}|{record.entry}" if record.entry else record.lane,
         meta=record.meta,
         due_at=record.due_at,
         worker=record.owner,

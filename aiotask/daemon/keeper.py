@@ -137,9 +137,7 @@ class _Keeping:
         deadline = time.monotonic() + 2.0
         while any(_alive(pid) for pid in groups) and time.monotonic() < deadline:
             time.sleep(0.005)
-        return [
-            Death(name, "the end of its supervisor") for board in self._post.workers for name in board.incarnations
-        ]
+        return [Death(name, "the end of its supervisor") for board in self._post.workers for name in board.incarnations]
 
     async def _leave(self) -> None:
         with contextlib.suppress(TimeoutError):

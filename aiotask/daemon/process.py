@@ -197,7 +197,7 @@ class _Process:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             for app in self._apps:
-                if app._client is not None:  # noqa: SLF001
+                if app._client is not None:
                     await app.client.close()
 
     async def _work(self, app: App) -> None:

@@ -226,8 +226,11 @@ class Supervisor:
         reports, report_end = os.pipe()
         os.set_blocking(command_end, False)
         place = Place(board, self._count, self._host, command_end, report_end)
-        others = [fd for child in (*self._children.values(), *([self._keeper] if self._keeper else [])) for fd in
-                  (child.commands, child.reports)]
+        others = [
+            fd
+            for child in (*self._children.values(), *([self._keeper] if self._keeper else []))
+            for fd in (child.commands, child.reports)
+        ]
 
         def live() -> int:
             # Ends of other pipes that stay open here would hide the death of their owner.
@@ -434,7 +437,9 @@ class Supervisor:
                         running = child.board.started()
                         logger.warning(
                             "worker-%d did not end within %s; %d jobs go back.",
-                            child.number, in_words(self._settings.grace), len(running),
+                            child.number,
+                            in_words(self._settings.grace),
+                            len(running),
                         )
                         child.kill("the end of the grace time")
             return

@@ -449,7 +449,8 @@ class Worker:
             return item
         run = Run(item.delivery, job, task, self.name)
         reason = SerializationError(
-            f'The outcome of job "{job.id}" ({job.task}) has {len(item.outcome):,} bytes and the broker refuses it: {error}'
+            f'The outcome of job "{job.id}" ({job.task}) has {len(item.outcome):,} bytes, '
+            f"and the broker refuses it: {error}"
         )
         return self._sealed_finish(
             item.delivery, run, Status.FAILED, None, error_info(reason, "", self.serializer), item.dead
@@ -558,5 +559,3 @@ class Worker:
 async def _pause(delay: float) -> float:
     await asyncio.sleep(delay * random.uniform(0.5, 1.0))
     return min(delay * 2, 2.0)
-
-

@@ -12,9 +12,9 @@ from redis.retry import Retry
 
 from ...broker import Push
 from ...errors import BrokerError, ConnectionLost, QueueFull
+from ..shown import hide_password
 from .broker import push_arguments, script, server_url
 from .keys import prefix
-from ..shown import hide_password
 
 __all__ = ["push_blocking"]
 

@@ -31,8 +31,8 @@ from ...broker import (
 )
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
-from .keys import GROUP, RECORDERS, lanes, prefix
 from ..shown import hide_password
+from .keys import GROUP, RECORDERS, lanes, prefix
 from .wire import Backoff, Script, Wire
 
 __all__ = ["RedisBroker", "decode_meta", "push_arguments", "script", "server_url"]
@@ -154,7 +154,7 @@ class RedisBroker:
 
     async def enlist(self, incarnation: str, host: str, facts: bytes) -> None:
         if incarnation in self._epochs or incarnation.rpartition(".")[0] != host:
-            raise BrokerError(f'"{incarnation}" cannot be enlisted on "{host}": an incarnation is live once in its life.')
+            raise BrokerError(f'"{incarnation}" cannot be enlisted on "{host}": a name is live once in its life.')
         self._epochs[incarnation] = await self._run("enlist", incarnation, facts, secrets.token_hex(8))
 
     def _epoch(self, incarnation: str) -> bytes:
@@ -182,7 +182,8 @@ class RedisBroker:
         return Claim(_deliveries(reply, 2), _STANDINGS[reply[0]], bool(reply[1]))
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
-        keys = [self.prefix + lane for lane in self._lanes(queues, needs)]
+        order = self._lanes(queues, needs)
+        keys = [self.prefix + lane for lane in order]
         if not self._waiting.connected or self._waiting.generation != self._waiting_seen:
             self._waiting_id = await self._waiting.call("CLIENT", "ID")
             self._waiting_seen = self._waiting.generation
@@ -199,8 +200,8 @@ class RedisBroker:
         except BrokerError as error:
             if "NOGROUP" not in str(error):
                 raise
-            # Lanes that nobody has read yet, or that were destroyed: a claim makes them.
-            await self._ensure_groups(keys)
+            # Lanes that nobody has read yet, or whose groups were destroyed.
+            await self._waiting.run(script("groups"), self.prefix, GROUP, *order)
             return Claim([])
         deliveries = []
         for name, entries in reply or ():
@@ -211,14 +212,6 @@ class RedisBroker:
                     _delivery(lane, entry, values.get(b"i", b""), values.get(b"j", b""), values.get(b"m", b""))
                 )
         return Claim(deliveries)
-
-    async def _ensure_groups(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            try:
-                await self._waiting.call("XGROUP", "CREATE", key, GROUP, "0", "MKSTREAM")
-            except BrokerError as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
 
     async def wake(self) -> None:
         if self._waiting.connected and self._waiting_id is not None:
@@ -331,14 +324,13 @@ class RedisBroker:
         except BrokerError as error:
             if "NOGROUP" not in str(error):
                 raise
-            await self._waiting.call("XGROUP", "CREATE", key, RECORDERS, "0", "MKSTREAM")
+            await self._waiting.run(script("groups"), self.prefix, RECORDERS, "history")
             return []
         rows = []
         for entry, fields in entries:
             values = dict(zip(fields[::2], fields[1::2], strict=True))
-            rows.append(
-                HistoryRow(entry.decode(), values.get(b"j", b""), values.get(b"o", b""), decode_meta(values.get(b"m", b"")))
-            )
+            meta = decode_meta(values.get(b"m", b""))
+            rows.append(HistoryRow(entry.decode(), values.get(b"j", b""), values.get(b"o", b""), meta))
         return rows
 
     async def trim_history(self, entries: Sequence[str]) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 
 from ...broker import DeadLetter, JobInfo, Meta, QueueInfo, ServerFacts, WorkerInfo
-from ...errors import BrokerError
+from ...errors import BrokerError, SealError
 from ...job import Status
+from ...outcome import decode_outcome
+from ...seal import OVERHEAD
 from .broker import RedisBroker, decode_meta, server_url
 from .keys import GROUP, LANES
 from .wire import Wire
@@ -82,9 +84,7 @@ class RedisInspector:
                 return f"appendonly {config[1].decode()}", []
             except (BrokerError, IndexError):
                 return "appendonly", []
-        return "memory", [
-            "The server keeps jobs in memory only: they are lost when it stops. Set appendonly yes."
-        ]
+        return "memory", ["The server keeps jobs in memory only: they are lost when it stops. Set appendonly yes."]
 
     # ---- queues
 
@@ -134,7 +134,7 @@ class RedisInspector:
         for start in range(0, len(ids), _PAGE):
             for packed in await self._wire.call("HMGET", f"{self._prefix}held", *ids[start : start + _PAGE]):
                 if packed:
-                    queue = _held(packed)[0].split(":")[1]
+                    queue = _queue(_held(packed)[0])
                     counts[queue] = counts.get(queue, 0) + 1
         if total > len(ids) and counts:
             counts[next(iter(counts))] += total - len(ids)
@@ -214,9 +214,7 @@ class RedisInspector:
         found: list[JobInfo] = []
         start = 0
         while len(found) < limit:
-            page = await self._wire.call(
-                "ZRANGE", f"{self._prefix}due", start, start + _PAGE - 1, "WITHSCORES"
-            )
+            page = await self._wire.call("ZRANGE", f"{self._prefix}due", start, start + _PAGE - 1, "WITHSCORES")
             if not page:
                 break
             start += _PAGE
@@ -228,16 +226,14 @@ class RedisInspector:
                     continue
                 lane, meta, sealed = _held(held)
                 state = Status.RETRYING if place == b"due|R" else Status.SCHEDULED
-                if status in (None, state) and (queue is None or lane.split(":")[1] == queue) and len(found) < limit:
-                    found.append(
-                        JobInfo(id.decode(), state, lane, meta, due_at=float(score), sealed=sealed)
-                    )
+                if status in (None, state) and (queue is None or _queue(lane) == queue) and len(found) < limit:
+                    found.append(JobInfo(id.decode(), state, lane, meta, due_at=float(score), sealed=sealed))
         return found
 
     async def job(self, id: str) -> JobInfo | None:
         (look,) = await self._broker.look([id])
         if look.outcome is not None:
-            return JobInfo(id, Status.SUCCESS, "stored outcome", outcome=look.outcome)
+            return JobInfo(id, _status(look.outcome), "stored outcome", outcome=look.outcome)
         place = await self._wire.call("HGET", f"{self._prefix}index", id)
         if place is None or look.status is None:
             return None
@@ -255,9 +251,7 @@ class RedisInspector:
         return _info(lane, entries[0][0], entries[0][1], await self._claims(lane))
 
     async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
-        page = await self._wire.call(
-            "ZREVRANGE", f"{self._prefix}dead", offset, offset + limit - 1, "WITHSCORES"
-        )
+        page = await self._wire.call("ZREVRANGE", f"{self._prefix}dead", offset, offset + limit - 1, "WITHSCORES")
         letters = []
         for id, score in zip(page[::2], page[1::2], strict=True):
             packed = await self._wire.call("HGET", f"{self._prefix}dead:jobs", id)
@@ -285,6 +279,18 @@ def _info(lane: str, entry: bytes, fields: list[bytes], claimed: dict[bytes, str
         worker=worker,
         sealed=values.get(b"j"),
     )
+
+
+def _queue(lane: str) -> str:
+    return lane.removeprefix("q:").rpartition(":")[0]
+
+
+def _status(sealed: bytes) -> Status:
+    """What a stored outcome says of itself; nobody has checked its seal."""
+    try:
+        return decode_outcome(sealed[OVERHEAD:]).status
+    except SealError:
+        return Status.FAILED
 
 
 def _held(packed: bytes) -> tuple[str, Meta, bytes]:

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import random
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
@@ -80,7 +81,7 @@ class Wire:
     def __init__(self, url: str, *, timeout: float = 5.0) -> None:
         self.url = hide_password(url)
         pool = parse(url, timeout)
-        self._make = lambda: pool.connection_class(**pool.connection_kwargs)
+        self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
         self._timeout = timeout
         self._connection: Any = None
         #: How many connections there have been.
@@ -173,7 +174,8 @@ class Wire:
             )
         if isinstance(error, wrong.OutOfMemoryError) or "OOM command not allowed" in text:
             return QueueFull(
-                f'The server at "{self.url}" is out of memory and takes no more jobs. Let workers drain it, or raise maxmemory.'
+                f'The server at "{self.url}" is out of memory and takes no more jobs. '
+                "Let workers drain it, or raise maxmemory."
             )
         if isinstance(error, wrong.BusyLoadingError | wrong.ReadOnlyError) or any(
             word in text for word in ("LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "UNBLOCKED", "MISCONF")
@@ -199,7 +201,6 @@ class Wire:
 
     async def close(self) -> None:
         await self._drop()
-
 
     def abandon(self) -> None:
         """Let go of the socket without its loop (which has ended, or belongs to the parent of this fork)."""

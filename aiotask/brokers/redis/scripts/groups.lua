@@ -1,4 +1,7 @@
--- KEYS: prefix.  ARGV: group, lanes… Makes the consumer group of each stream that has none (on a full server too).
+-- KEYS: prefix.  ARGV: group, streams… Makes the consumer group of each stream that has none, on a full server too.
 allow_writes()
-for n = 2, #ARGV do redis.pcall('XGROUP', 'CREATE', key(ARGV[n]), ARGV[1], '0', 'MKSTREAM') end
+for n = 2, #ARGV do
+  local made = redis.pcall('XGROUP', 'CREATE', key(ARGV[n]), ARGV[1], '0', 'MKSTREAM')
+  if type(made) == 'table' and made.err and not string.find(made.err, 'BUSYGROUP') then return made end
+end
 return 1
