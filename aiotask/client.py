@@ -10,13 +10,14 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .brokers import connect
 from .errors import AiotaskError, BrokerError, ResultExpired, ResultTimeout
 from .job import FINAL, WIRE_VERSION, Status, ids
-from .mailbox import Arrival, Mailbox
+from .mailbox import Arrival, Mailbox, quietly
 from .outbox import HIGH_WATER, Outbox
 from .outcome import ErrorInfo, Outcome, decode_outcome, encode_outcome
 from .portal import portal
@@ -45,14 +46,14 @@ class Session:
         self.broker: Broker = connect(client.url, client.app)
         self.mailbox = Mailbox(self.broker, address, client.outcomes_sealer)
         self.outbox = Outbox(address, self.mailbox.fail)
-        self._client = client
+        self._client = weakref.ref(client)
         self._flushing: asyncio.Task[None] | None = None
         self._closer: AsyncGenerator[None, None] | None = None
 
     def flush_soon(self) -> None:
         """Send what was handed over in this tick of the loop; call it in the session's loop."""
         if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+            self._flushing = quietly(asyncio.get_running_loop().create_task(self._flush()))
             self._flushing.add_done_callback(self._flushed)
 
     async def _flush(self) -> None:
@@ -74,7 +75,8 @@ class Session:
         try:
             yield
         finally:
-            await self._client.leave(self)
+            client = self._client()
+            await (self.close() if client is None else client.leave(self))
 
     async def drain(self) -> None:
         """Return once everything handed over so far is accepted or refused."""
@@ -110,6 +112,8 @@ class Client:
         self._counter = 0
         self._last: tuple[asyncio.AbstractEventLoop | None, Session | None] = (None, None)
         _clients.add(self)
+        # Sessions belong to their loops as much as to this client: they outlive it until they are closed there.
+        weakref.finalize(self, _let_go, self._sessions).atexit = False
 
     # ---- sessions
 
@@ -141,7 +145,8 @@ class Client:
     async def leave(self, session: Session) -> None:
         """The running loop ends, or the app is closed in it."""
         with self._lock:
-            self._sessions = {loop: other for loop, other in self._sessions.items() if other is not session}
+            for loop in [loop for loop, other in self._sessions.items() if other is session]:
+                del self._sessions[loop]
             self._last = (None, None)
         await session.close()
         if not session.outbox.empty:
@@ -167,19 +172,18 @@ class Client:
         if len(session.outbox.waiting) > HIGH_WATER:
             portal.submit(session.outbox.accepted(result.ticket - HIGH_WATER // 2)).exception()
 
-    def _adopt_orphans(self) -> None:
+    def _adopt_orphans(self) -> list[Future[None]]:
         orphans, self._orphans = self._orphans, []
-        for outbox in orphans:
-            portal.submit(self._send_orphan(outbox))
+        return [portal.submit(self._send_orphan(outbox)) for outbox in orphans]
 
     async def _send_orphan(self, outbox: Outbox) -> None:
         await outbox.flush(self.session().broker)
 
     async def flush(self) -> None:
         """Everything handed over so far, in any loop, is accepted or refused."""
-        if self._orphans:
-            self._adopt_orphans()
         await self.session().drain()
+        for sending in self._adopt_orphans():
+            await asyncio.wrap_future(sending)
         for loop, other in list(self._sessions.items()):
             if loop is not asyncio.get_running_loop() and not other.outbox.empty and loop.is_running():
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(other.drain(), loop))
@@ -319,7 +323,11 @@ class Client:
         from .brokers import push_blocking
 
         outboxes = self._orphans + [session.outbox for session in self._sessions.values()]
-        self._orphans, self._sessions = [], {}
+        for loop, session in self._sessions.items():
+            if not loop.is_running():
+                session.broker.abandon()
+        self._orphans = []
+        self._sessions.clear()
         for outbox in outboxes:
             while batch := outbox.next_batch():
                 try:
@@ -335,7 +343,17 @@ class Client:
         self._lock = threading.Lock()
         for session in self._sessions.values():
             session.broker.abandon()
-        self._sessions, self._orphans, self._last, self._counter = {}, [], (None, None), 0
+        self._sessions.clear()
+        self._orphans, self._last, self._counter = [], (None, None), 0
+
+
+def _let_go(sessions: dict[asyncio.AbstractEventLoop, Session]) -> None:
+    """Their client is gone: close them in the loops that still run."""
+    for loop, session in sessions.items():
+        if loop.is_running():
+            asyncio.run_coroutine_threadsafe(session.close(), loop)
+        else:
+            session.broker.abandon()
 
 
 def _arrive(future: asyncio.Future[Outcome], arrival: Arrival) -> None:

@@ -79,7 +79,8 @@ _STYLES = {
 class EventLog:
     """Words the events of jobs: ``per_second`` lines of each kind, the rest counted and summed up.
 
-    It belongs to one thread. ``flush`` is to be called about once a second and at the end.
+    A task that is rarely heard gets a few lines of its own beside one that floods. A log belongs to one
+    thread; it wants ``tick`` about once a second and ``flush`` at the end.
 
     Args:
         name: of the logger.
@@ -91,7 +92,9 @@ class EventLog:
         self._logger = logging.getLogger(name)
         self._log_args = log_args
         self._per_second = per_second
+        self._own = max(1, per_second // 20)
         self._counts: dict[str, dict[str, int]] = {kind: {} for kind in JobEvent}
+        self._said: dict[str, dict[str, int]] = {kind: {} for kind in JobEvent}
         self._last: dict[tuple[str, str], str] = {}
         self._left: dict[str, int] = {}
         self._crowded = False
@@ -122,9 +125,11 @@ class EventLog:
         now = time.monotonic()
         if now >= self._until:
             self._close(now)
-        left = self._left[kind]
-        if left:
-            self._left[kind] = left - 1
+        counts = self._counts[kind]
+        counts[task] = count = counts.get(task, 0) + 1
+        if self._left[kind] > 0 or count <= self._own:
+            self._left[kind] -= 1
+            self._said[kind][task] = count
             if self._logger.isEnabledFor(_STYLES[kind].level):
                 shown = _arguments(*arguments) if arguments is not None and self._log_args else ""
                 facts: dict[str, Any] = {"event": kind.value, "id": id, "task": task, "attempt": attempt}
@@ -132,15 +137,20 @@ class EventLog:
                 facts |= {"arguments": shown, "detail": detail, "worker": worker}
                 self._say(_STYLES[kind], {key: fact for key, fact in facts.items() if fact is not None and fact != ""})
             return
-        counts = self._counts[kind]
-        counts[task] = counts.get(task, 0) + 1
         self._crowded = True
         if detail:
             self._last[kind, task] = detail
 
+    def tick(self) -> None:
+        """Say the summaries of a second that is over, though nothing happens any more."""
+        now = time.monotonic()
+        if now >= self._until:
+            self._close(now)
+
     def flush(self) -> None:
-        """Say the pending summaries."""
-        self._close(time.monotonic())
+        """Say every pending summary, now."""
+        if self._crowded:
+            self._close(time.monotonic())
 
     def _open(self, now: float) -> None:
         self._since = now
@@ -148,17 +158,14 @@ class EventLog:
         self._left = dict.fromkeys(JobEvent, self._per_second)
 
     def _close(self, now: float) -> None:
-        """End this window; a flush in a window that had room for all says nothing and leaves it open."""
-        if not self._crowded:
-            if now >= self._until:
-                self._open(now)
-            return
-        seconds = now - self._since
+        """End this second: sum up what had no room in it."""
         for kind, counts in self._counts.items():
-            style = _STYLES[JobEvent(kind)]
-            for task, count in counts.items():
-                self._sum_up(style, kind, task, count, seconds)
+            if self._crowded:
+                for task, count in counts.items():
+                    if more := count - self._said[kind].get(task, 0):
+                        self._sum_up(_STYLES[JobEvent(kind)], kind, task, more, now - self._since)
             counts.clear()
+            self._said[kind].clear()
         self._last.clear()
         self._crowded = False
         self._open(now)
@@ -231,14 +238,10 @@ _repr.maxlevel = 3
 
 
 def _arguments(positional: Sequence[object], keyword: Mapping[str, object]) -> str:
-    shown = [_repr.repr(value) for value in positional[:20]]
-    shown += [f"{name}={_repr.repr(value)}" for name, value in list(keyword.items())[:20]]
-    if len(positional) > 20 or len(keyword) > 20:
-        shown.append("…")
+    # More than a hundred do not fit into the line anyway.
+    shown = [_repr.repr(value) for value in positional[:100]]
+    shown += [f"{name}={_repr.repr(value)}" for name, value in list(keyword.items())[:100]]
     return f"({_plain(', '.join(shown), ARGUMENTS_LENGTH)})"
-
-
-# ---- handlers
 
 
 class LineFormatter(logging.Formatter):
@@ -319,9 +322,7 @@ def configure(
         JsonFormatter(process=process) if log_json else LineFormatter(colour=has_colour(target), process=process)
     )
     logger = logging.getLogger("aiotask")
-    for old in [handler for handler in logger.handlers if isinstance(handler, _OwnHandler)]:
-        logger.removeHandler(old)
-    logger.addHandler(handler)
+    logger.handlers[:] = [*(each for each in logger.handlers if not isinstance(each, _OwnHandler)), handler]
     logger.setLevel(log_level.upper())
     logger.propagate = False
 

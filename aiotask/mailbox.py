@@ -17,7 +17,7 @@ from .outcome import Outcome, decode_outcome
 from .result import AsyncResult
 from .seal import Sealer
 
-__all__ = ["Mailbox"]
+__all__ = ["Arrival", "Mailbox", "quietly"]
 
 #: Seconds between looks at what is overdue, and how many ids one of them holds.
 LOOK_EVERY = 1.0
@@ -82,8 +82,10 @@ class Mailbox:
                 self._look_now.set()
         if self._listening is None or self._listening.done():
             loop = asyncio.get_running_loop()
-            self._listening = loop.create_task(self._broker.listen(self.address, self._heard, self._ready))
-            self._looking = loop.create_task(self._look())
+            self._listening = quietly(
+                loop.create_task(self._broker.listen(self.address, self._heard, self._ready))
+            )
+            self._looking = quietly(loop.create_task(self._look()))
 
     def drop(self, id: str, waiter: Waiter) -> None:
         """Nobody waits there any more."""
@@ -240,6 +242,12 @@ class Mailbox:
             if task is not None:
                 task.cancel()
         self.fail(list(self._waiters), BrokerError("The app was closed while this result was awaited."))
+
+
+def quietly(task: asyncio.Task[None]) -> asyncio.Task[None]:
+    """A task that ends with its loop: if the user closes the loop over it, that is nothing to complain of."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio does for its own
+    return task
 
 
 def _accepted(result: AsyncResult[Any]) -> bool:

@@ -156,33 +156,37 @@ def _secret(connection: Connection) -> Check:
 
 async def _about_app(connection: Connection) -> list[Check]:
     inspector, name = connection.inspector, connection.app.name
-    workers = await inspector.workers()
-    checks = [_backlog(name, await inspector.unrecorded())]
-    if workers:
-        checks.insert(0, Check(f"{name}: workers", State.OK, f"{len(workers)} live"))
-    else:
-        fix = "aiotask worker your.module"
-        checks.insert(0, Check(f"{name}: workers", State.WARN, "none is live: jobs wait", fix))
     queues = await inspector.queues()
+    checks = [_workers(name, len(await inspector.workers()), sum(queue.pending for queue in queues))]
+    checks.append(_backlog(name, await inspector.unrecorded()))
     if parked := sum(queue.parked for queue in queues):
         fix = "Start a worker that knows the task: aiotask jobs --status parked shows which."
-        checks.append(Check(f"{name}: parked", State.WARN, f"{parked:,} jobs no worker could run", fix))
-    if dead := max((queue.dead for queue in queues), default=0):
+        checks.append(Check(f"{name}: parked", State.WARN, f"jobs that no worker could run: {parked:,}", fix))
+    if dead := sum(queue.dead for queue in queues):
         fix = "aiotask jobs --status dead shows why."
-        checks.append(Check(f"{name}: dead letters", State.WARN, f"{dead:,} jobs given up", fix))
+        checks.append(Check(f"{name}: dead letters", State.WARN, f"jobs that were given up: {dead:,}", fix))
     if rejected := await inspector.rejected():
         fix = "Give every sender and worker the same AIOTASK_SECRET."
-        checks.append(Check(f"{name}: set aside", State.WARN, f"{rejected:,} messages without a valid seal", fix))
+        checks.append(Check(f"{name}: set aside", State.WARN, f"messages without a valid seal: {rejected:,}", fix))
     return checks
+
+
+def _workers(name: str, live: int, pending: int) -> Check:
+    if live:
+        return Check(f"{name}: workers", State.OK, f"{live:,} live")
+    if pending:
+        fix = "Start one: aiotask worker your.module"
+        return Check(f"{name}: workers", State.WARN, f"none is live, and jobs wait: {pending:,}", fix)
+    return Check(f"{name}: workers", State.OK, "none is live, and no job waits")
 
 
 def _backlog(name: str, waiting: int) -> Check:
     if waiting < BACKLOG:
-        return Check(f"{name}: history", State.OK, f"{waiting:,} finished jobs wait to be recorded")
+        return Check(f"{name}: history", State.OK, f"finished jobs that wait to be recorded: {waiting:,}")
     return Check(
         f"{name}: history",
         State.WARN if waiting < 0.9 * BACKLOG_CAP else State.FAIL,
-        f"{waiting:,} finished jobs wait to be recorded; beyond {BACKLOG_CAP:,} the oldest are dropped",
+        f"finished jobs that wait to be recorded: {waiting:,}; beyond {BACKLOG_CAP:,} the oldest are dropped",
         "Run a worker with --result-db, and look in its log for why it does not record.",
     )
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
+#: Load per CPU from which on a comparison of times means little.
+_BUSY = 0.3
+
 Files = Annotated[
     int | None,
     option(
@@ -54,7 +57,7 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) 
     from . import demo_run, demo_tasks
     from .fleet import fleet
 
-    terminal = console()
+    terminal, load = console(), os.getloadavg()[0]
     processes = concurrency or cpu_count()
     files = demo_run.source_files()[:limit]
     history = _history()
@@ -63,8 +66,9 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) 
     with _progress(terminal) as progress:
         with fleet([*arguments, "--log-level", "warning"]) as workers:
             spread = asyncio.run(demo_run.through_workers(files, processes, workers, progress))
+        spread.cpu = workers.cpu_seconds()
         alone = demo_run.alone(files, progress)
-    right = _report(terminal, spread, alone)
+    right = _report(terminal, spread, alone, load)
     line = f"aiotask results --task {demo_tasks.measure.name} --db {shlex.quote(str(history))}"
     terminal.print(f"\nThe history of these jobs is in SQLite:\n  [bold]{plain(line, 1000)}[/bold]", soft_wrap=True)
     raise typer.Exit(0 if right else 1)
@@ -100,10 +104,10 @@ def _progress(terminal: Console) -> Progress:
 # ---- the report
 
 
-def _report(terminal: Console, spread: Run, alone: Run) -> bool:
+def _report(terminal: Console, spread: Run, alone: Run, load: float) -> bool:
     """Print what came out; whether all of it is right."""
     _print_complex(terminal, spread)
-    _print_times(terminal, spread, alone)
+    _print_times(terminal, spread, alone, load)
     return _print_check(terminal, spread, alone)
 
 
@@ -118,19 +122,22 @@ def _print_complex(terminal: Console, run: Run) -> None:
     terminal.print(made)
 
 
-def _print_times(terminal: Console, spread: Run, alone: Run) -> None:
-    made = table("", "", "files", "lines", "seconds", "files/s", right=("files", "lines", "seconds", "files/s"))
+def _print_times(terminal: Console, spread: Run, alone: Run, load: float) -> None:
+    numbers = ("files", "lines", "seconds", "CPU seconds", "files/s")
+    made = table("", "", *numbers, right=numbers)
     processes = f"{spread.workers} worker process{'' if spread.workers == 1 else 'es'}"
     for label, run in ((processes, spread), ("this process alone", alone)):
-        count = len(run.measures)
+        done = len(run.measures)
         lines = sum(found.lines for found in run.measures.values())
-        rate = count / run.seconds if run.seconds else 0.0
-        made.add_row(label, f"{count:,}", f"{lines:,}", f"{run.seconds:.2f}", f"{rate:,.0f}")
+        rate = done / run.seconds if run.seconds else 0.0
+        made.add_row(label, f"{done:,}", f"{lines:,}", f"{run.seconds:.2f}", f"{run.cpu:.2f}", f"{rate:,.0f}")
     terminal.print(made)
     if spread.seconds:
-        factor = alone.seconds / spread.seconds
-        ideal = factor / min(spread.workers, cpu_count())
-        terminal.print(f"{factor:.2f} times as fast, which is {ideal:.0%} of what {processes} could do at best here.")
+        terminal.print(f"{alone.seconds / spread.seconds:.2f} times as fast, with {cpu_count()} CPUs here.")
+    if load > _BUSY * cpu_count():
+        terminal.print(
+            f"[yellow]Other programs were at work (load {load:.1f} before the start): the times say little.[/yellow]"
+        )
 
 
 def _print_check(terminal: Console, spread: Run, alone: Run) -> bool:

@@ -30,11 +30,13 @@ START_TIMEOUT, FILE_TIMEOUT = 60.0, 120.0
 
 @dataclass
 class Run:
-    """One way to measure the files: what came out and how long it took (seconds)."""
+    """One way to measure the files: what came out, and how long it took (seconds)."""
 
     measures: dict[str, Measures] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    #: CPU time of every process that took part, but this one.
+    cpu: float = 0.0
     workers: int = 1
 
 
@@ -114,11 +116,12 @@ def alone(files: list[str], progress: Progress) -> Run:
     """The same in this process: a plain call per file."""
     run = Run()
     bar = progress.add_task("in this process alone", total=len(files), rate="")
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     for file in files:
         run.measures[file] = measure(file)
         _advance(progress, bar, started)
     run.seconds = time.perf_counter() - started
+    run.cpu = time.process_time() - cpu
     return run
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -38,6 +39,11 @@ class Fleet:
         """The last lines that the workers said."""
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(lines[-_LAST_LINES:])
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the supervisor and all that it reaped, once it has ended."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
 
     def stop(self) -> None:
         """Ask, wait, and kill what does not listen: nothing of it is left."""

@@ -123,15 +123,16 @@ def _described(connection: Connection, info: JobInfo) -> dict[str, Any]:
         "id": info.id,
         "status": info.status.value,
         "attempt": info.meta.attempt,
-        "deaths": info.meta.deaths,
     }
+    if info.meta.deaths:
+        job |= {"deaths": info.meta.deaths, "last_death": info.meta.reason}
     if info.sealed is not None:
         job |= _opened_job(connection, info.sealed)
-    for key, value in (("due_at", info.due_at), ("worker", info.worker), ("place", info.place)):
+    if info.outcome is None and info.place:
+        job["place"] = info.place
+    for key, value in (("due_at", info.due_at), ("worker", info.worker)):
         if value:
             job[key] = value
-    if info.meta.reason:
-        job["last_death"] = info.meta.reason
     if info.outcome is not None:
         job |= _opened_outcome(connection, info.outcome)
     return job
@@ -167,6 +168,7 @@ def _opened_job(connection: Connection, sealed: bytes) -> dict[str, Any]:
 def _opened_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
     from aiotask.errors import SealError
     from aiotask.outcome import decode_outcome
+    from aiotask.plaintext import plain_text
     from aiotask.seal import Sealer
 
     try:
@@ -174,6 +176,7 @@ def _opened_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
     except SealError as error:
         return {"outcome": str(error)}
     found: dict[str, Any] = {
+        "task": outcome.task,
         "status": outcome.status.value,
         "attempt": outcome.attempt,
         "worker": outcome.worker,
@@ -181,7 +184,7 @@ def _opened_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
         "finished_at": outcome.finished_at,
     }
     if outcome.value is not None:
-        found["value_bytes"] = len(outcome.value)
+        found["value"] = plain_text(outcome.value)
     if outcome.error is not None:
         found["error"] = f"{outcome.error.type}: {outcome.error.message}"
         found["traceback"] = outcome.error.traceback
@@ -194,7 +197,7 @@ def _opened_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
 def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
     terminal = console()
     if not page:
-        terminal.print("No such jobs." if offset else "No unfinished job fits. Finished ones: aiotask results")
+        terminal.print("There are no more." if offset else "There is none. Finished jobs: aiotask results")
         return
     made = table("", "id", "status", "task", "queue", "attempt", "sent", "more", right=("attempt",))
     for job in page:

@@ -37,7 +37,9 @@ def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
 
     made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        # What one copies stays in one piece.
+        whole = column in right or column in ("id", "worker")
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=whole)
     return made
 
 

@@ -88,19 +88,16 @@ def _show_workers(workers: list[WorkerInfo]) -> None:
     if not workers:
         terminal.print("[yellow]No worker is live: jobs wait.[/yellow] Start one: aiotask worker your.module\n")
         return
-    made = table("workers", "worker", "host", "facts")
+    made = table("workers", "worker", "host", "pid", "Python", "since", "tasks", "queues", right=("pid", "tasks"))
     for worker in sorted(workers, key=lambda each: each.incarnation):
-        made.add_row(plain(worker.incarnation), plain(worker.host), _facts(worker.facts))
+        facts: dict[str, Any] = worker.facts
+        made.add_row(
+            plain(worker.incarnation),
+            plain(facts.get("host", worker.host)),
+            plain(facts.get("pid", "")),
+            plain(facts.get("python", "")),
+            ago(facts.get("since")),
+            f"{len(facts.get('tasks', ())):,}",
+            plain(", ".join(map(str, facts.get("queues", ()))), 300),
+        )
     terminal.print(made)
-
-
-def _facts(facts: dict[str, object]) -> str:
-    shown = []
-    for key, value in facts.items():
-        if key.endswith("_at") and isinstance(value, (int, float)):
-            shown.append(f"{key.removesuffix('_at')} {ago(value)}")
-        elif isinstance(value, (list, tuple)):
-            shown.append(f"{key} {', '.join(map(str, value))}")
-        else:
-            shown.append(f"{key} {value}")
-    return plain(", ".join(shown), 300)

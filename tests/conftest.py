@@ -15,6 +15,8 @@ from aiotask.brokers import connect, inspect
 from aiotask.brokers.embedded import EmbeddedServer, ensure, stop
 
 from .server import PrivateServer
+from .workers import worker_logs as worker_logs
+from .workers import workers as workers
 
 
 @pytest.fixture(scope="session")

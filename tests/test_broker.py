@@ -839,10 +839,14 @@ async def test_the_counters_of_a_job_survive_every_way(broker: Broker, worker: W
 
 async def test_a_job_may_go_on_in_another_queue(broker: Broker, worker: Worker, other: Worker) -> None:
     other.queues = ["mail"]
-    await worker.requeue(await take(worker, "a"), queue="mail")
+    await worker.requeue(await take(worker, "a"), queue="mail")  # to which nobody has ever sent a job
 
     assert ids(await worker.claim()) == []
     assert ids(await other.claim()) == ["a"]
+
+    await broker.recover(other.name)
+    worker.queues = ["mail"]
+    assert ids(await worker.claim()) == ["a"]
 
 
 async def test_a_parked_job_waits_for_a_worker_that_offers_what_it_needs(
@@ -1234,6 +1238,14 @@ async def test_a_host_that_is_buried_twice_is_buried_once(broker: Broker, worker
 
     assert await broker.bury(worker.host, 1) is True
     assert await broker.bury(worker.host, 1) is False
+
+
+async def test_a_buried_host_stays_dead_however_often_it_beats(broker: Broker, worker: Worker) -> None:
+    await broker.renew(worker.host, 1)
+    await broker.bury(worker.host, 1)
+
+    assert [await broker.renew(worker.host, beat) for beat in (2, 3, 1)] == [Standing.DEAD] * 3
+    assert await broker.leases() == {}
 
 
 async def test_hosts_with_similar_names_are_different_hosts(broker: Broker) -> None:

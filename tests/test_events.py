@@ -166,7 +166,7 @@ def test_each_task_has_its_own_summary(stream: io.StringIO, clock: Clock) -> Non
     clock.now += 1.0
     log.flush()
 
-    assert [line.partition("→ ")[2] for line in lines(stream)[1:]] == ["a:a ×2 more in 1.0 s", "b:b ×5 more in 1.0 s"]
+    assert [line.partition("→ ")[2] for line in lines(stream)[2:]] == ["a:a ×2 more in 1.0 s", "b:b ×4 more in 1.0 s"]
 
 
 def test_the_next_second_says_the_summary_by_itself_and_has_room_again(stream: io.StringIO, clock: Clock) -> None:
@@ -200,6 +200,36 @@ def test_a_flood_of_one_kind_hides_no_other(stream: io.StringIO) -> None:
     log.job(JobEvent.DEAD, id="the dead one", task=TASK)
 
     assert "the dead one" in lines(stream)[-1]
+
+
+def test_a_rare_task_is_heard_beside_one_that_floods(stream: io.StringIO) -> None:
+    log = EventLog(per_second=20)
+    for _ in range(1000):
+        log.job(JobEvent.SUCCEEDED, id="1", task="a:flood")
+
+    log.job(JobEvent.SUCCEEDED, id="the rare one", task="b:rare")
+    log.job(JobEvent.SUCCEEDED, id="and no more of it", task="b:rare")
+
+    assert len(lines(stream)) == 21
+    assert "the rare one" in lines(stream)[-1]
+
+
+def test_a_tick_waits_for_the_end_of_the_second_and_flush_does_not(stream: io.StringIO, clock: Clock) -> None:
+    log = EventLog(per_second=1)
+    for _ in range(3):
+        log.job(JobEvent.SUCCEEDED, id="1", task=TASK)
+
+    clock.now += 0.5
+    log.tick()
+    assert len(lines(stream)) == 1
+    log.flush()
+    assert lines(stream)[-1].endswith("×2 more in 0.5 s")
+
+    for _ in range(3):
+        log.job(JobEvent.SUCCEEDED, id="1", task=TASK)
+    clock.now += 1.0
+    log.tick()
+    assert lines(stream)[-1].endswith("×2 more in 1.0 s")
 
 
 def test_flush_before_anything_was_held_back_says_nothing(stream: io.StringIO, clock: Clock) -> None:

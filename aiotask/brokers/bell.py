@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from ..broker import Notice
 
@@ -20,11 +21,10 @@ class Bell:
     def ring(self) -> None:
         if self._is_ringing:
             return
-        try:
+        self._is_ringing = True  # first: its loop may answer before the call below has returned
+        # Its loop may be closed: nobody sleeps there any more.
+        with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._event.set)
-        except RuntimeError:
-            return  # its loop is closed: nobody sleeps there any more
-        self._is_ringing = True
 
     async def rung(self) -> None:
         """Sleep until it rings, or return at once if it has rung since the last time."""

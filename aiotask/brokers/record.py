@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ..broker import Delivery, Meta
 from ..errors import SealError
-from ..job import Status, decode_job
+from ..job import Job, Status, decode_job
 from ..seal import OVERHEAD
 
 __all__ = ["Ending", "Lane", "Record", "Row"]
@@ -41,10 +41,20 @@ class Record:
     @property
     def reply(self) -> str:
         """The address inside the envelope; for the rare paths on which nobody has decoded it."""
+        job = self._opened()
+        return job.reply if job else ""
+
+    @property
+    def sent_to(self) -> str:
+        """The queue inside the envelope."""
+        job = self._opened()
+        return job.queue if job else ""
+
+    def _opened(self) -> Job | None:
         try:
-            return decode_job(self.sealed[OVERHEAD:]).reply
+            return decode_job(self.sealed[OVERHEAD:])
         except SealError:
-            return ""
+            return None
 
     def delivery(self) -> Delivery:
         return Delivery(self.lane, self.entry, self.id, self.sealed, self.meta)

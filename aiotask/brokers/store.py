@@ -168,9 +168,11 @@ class Store:
         return deliveries
 
     def lent(self) -> Iterator[Record]:
-        """Every job that some incarnation has."""
-        for lane in list(self.lanes.values()):
-            yield from list(lane.lent.values())
+        """Every job that some incarnation has, in the order in which they are given back."""
+        names = [f"q:{queue}:{kind}" for queue in sorted(self.queues) for kind in ("s", "r", *range(10))]
+        names += sorted(name for name in self.lanes if name.startswith("parked:"))
+        for lane in [self.lanes[name] for name in names if name in self.lanes]:
+            yield from sorted(lane.lent.values(), key=lambda record: (record.owner, int(record.entry)))
 
     # ---- how a job moves
 
@@ -179,7 +181,7 @@ class Store:
         now = time.monotonic()
         while self.clients and next(iter(self.clients.values()))[1] < now - CLIENT_TTL:
             del self.clients[next(iter(self.clients))]
-        last, _ = self.clients.pop(client, (0, 0.0))
+        last, _ = self.clients.pop(client, (-1, 0.0))
         self.clients[client] = max(sequence, last), now
         if sequence <= last:
             return
@@ -203,6 +205,7 @@ class Store:
         if self.end_if_marked(record):
             return
         if item.need:
+            record.queue = record.sent_to or item.queue
             self.place(record, f"parked:{item.need}")
             self.tell({item.reply, *self.watchers.get(record.id, ())}, Notice(record.id))
         elif item.delay > 0:
@@ -257,12 +260,13 @@ class Store:
 
     def end(self, record: Record, ending: Ending) -> None:
         """The end of a job that is out of its lane: outcome stored and told, all traces removed."""
+        addresses = {ending.reply, *self.watchers.get(record.id, ())}
         self.forget(record)
         if ending.ttl > 0:
             expires = time.monotonic() + ending.ttl
             self.results[record.id] = ending.outcome, ending.status, expires
             heapq.heappush(self._expiries, (expires, record.id))
-        self.tell({ending.reply, *self.watchers.pop(record.id, ())}, Notice(record.id, ending.outcome))
+        self.tell(addresses, Notice(record.id, ending.outcome))
         if self.is_recording:
             self.record(record, ending.outcome)
         if ending.is_dead:
@@ -285,6 +289,7 @@ class Store:
         if self.index.get(record.id) is record:
             del self.index[record.id]
             self.marks.pop(record.id, None)
+            self.watchers.pop(record.id, None)
 
     def set_aside(self, record: Record, reason: str) -> None:
         """Keep for people to see what was taken out of its lane and is no job of ours."""
@@ -327,12 +332,12 @@ class Store:
         return Standing.DEAD if incarnation in self.buried else Standing.FORGOTTEN
 
     def bury(self, incarnation: str) -> None:
-        self.live.pop(incarnation, None)
-        self.buried.add(incarnation)
+        if self.live.pop(incarnation, None):
+            self.buried.add(incarnation)
 
     def bury_host(self, host: str) -> None:
-        self.leases.pop(host, None)
-        self.buried_hosts.add(host)
+        if self.leases.pop(host, None) is not None:
+            self.buried_hosts.add(host)
         for incarnation in [name for name, (home, _) in self.live.items() if home == host]:
             self.bury(incarnation)
 

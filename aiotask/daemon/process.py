@@ -238,7 +238,9 @@ class _Process:
         try:
             await worker.run()
         finally:
-            telling.cancel()
+            # A burst may be over before the supervisor has been told that it began.
+            if not worker.up.is_set():
+                telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
             await broker.close()
 

@@ -521,7 +521,7 @@ class Worker:
                     self._requeue(run, Requeue(run.delivery, run.job.queue, run.delivery.meta))
             if time.monotonic() - last >= 1.0:
                 last = time.monotonic()
-                self._log.flush()
+                self._log.tick()
                 await self._look_around()
             await asyncio.sleep(AHEAD / 2 if crowded else 0.25)
 

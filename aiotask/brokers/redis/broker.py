@@ -133,6 +133,7 @@ class RedisBroker:
     async def _next_message(self, wire: Wire) -> Any:
         """A message, or ConnectionLost when not even a ping comes back."""
         read = asyncio.ensure_future(wire.read())
+        read._log_destroy_pending = False  # type: ignore[attr-defined]  # it may end with its loop
         try:
             done, _ = await asyncio.wait((read,), timeout=_PING_EVERY)
             if not done:
@@ -141,10 +142,11 @@ class RedisBroker:
                 if not done:
                     raise ConnectionLost(f'The subscription at "{self.url}" went silent.')
             return read.result()
-        finally:
+        except (asyncio.CancelledError, BrokerError):
             if not read.done():
                 read.cancel()
                 await asyncio.wait((read,))
+            raise
 
     async def cancel(self, id: str, outcome: bytes, result_ttl: float) -> Cancelled:
         reply = await self._run("cancel", id, outcome, _milliseconds(result_ttl))
@@ -286,7 +288,7 @@ class RedisBroker:
         standing = _STANDINGS[await self._run("renew", host, beat, "1" if host in self._renewed else "")]
         if standing is Standing.LIVE:
             self._renewed.add(host)
-        else:
+        elif standing is Standing.FORGOTTEN:
             self._renewed.discard(host)
         return standing
 

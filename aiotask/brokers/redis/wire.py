@@ -122,6 +122,9 @@ class Wire:
         """The next message on a connection that has subscribed."""
         try:
             return await self._connection.read_response()
+        except GeneratorExit:
+            self.abandon()
+            raise
         except BaseException as error:
             await self._drop()
             translated = self._translate(error)
@@ -144,6 +147,10 @@ class Wire:
             if isinstance(refused, ConnectionLost):
                 await self._drop()
             raise refused from None
+        except GeneratorExit:
+            # The loop is gone; nothing can be awaited any more.
+            self.abandon()
+            raise
         except BaseException as error:
             # Also when cancelled: a reply may be under way, and it must not answer the next command.
             await self._drop()
@@ -156,7 +163,11 @@ class Wire:
         connection = self._make()
         try:
             async with asyncio.timeout(self._timeout):
-                await connection.connect()
+                # Not connect(): that one retries, and awaits in its cleanup when its loop is gone.
+                await connection.connect_check_health(check_health=False, retry_socket_connect=False)
+        except GeneratorExit:
+            _let_go(connection)
+            raise
         except BaseException:
             await _hang_up(connection)
             raise
@@ -166,7 +177,7 @@ class Wire:
     def _translate(self, error: BaseException) -> BaseException:
         text = str(error)
         if isinstance(error, wrong.AuthenticationError | wrong.AuthenticationWrongNumberOfArgsError) or (
-            "NOAUTH" in text or "WRONGPASS" in text
+            "NOAUTH" in text or "WRONGPASS" in text or "Authentication required" in text
         ):
             return BrokerError(
                 f'The server at "{self.url}" refused the user or password ({text}). Put them into the URL: '
@@ -205,24 +216,28 @@ class Wire:
     def abandon(self) -> None:
         """Let go of the socket without its loop (which has ended, or belongs to the parent of this fork)."""
         connection, self._connection = self._connection, None
-        writer = getattr(connection, "_writer", None)
-        if writer is None:
-            return
-        connection._writer = connection._reader = None
-        sock = writer.transport.get_extra_info("socket")
-        with contextlib.suppress(Exception):
-            if hasattr(writer.transport, "_sock"):
-                # asyncio's own transport would warn in __del__ that nobody closed it.
-                writer.transport._sock.close()
-                writer.transport._sock = None
-            else:
-                null = os.open(os.devnull, os.O_RDWR)
-                os.dup2(null, sock.fileno())
-                os.close(null)
+        _let_go(connection)
 
 
 class _NoScript(Exception):
     """The server does not have the script (any more)."""
+
+
+def _let_go(connection: Any) -> None:
+    writer = getattr(connection, "_writer", None)
+    if writer is None:
+        return
+    connection._writer = connection._reader = None
+    transport = writer.transport
+    with contextlib.suppress(Exception):
+        if hasattr(transport, "_sock"):
+            # asyncio's own transport would warn in __del__ that nobody closed it.
+            transport._sock.close()
+            transport._sock = None
+        else:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, transport.get_extra_info("socket").fileno())
+            os.close(null)
 
 
 async def _hang_up(connection: Any) -> None:

@@ -27,7 +27,7 @@ for n = 4, #ARGV, 8 do
   else
     local stored = redis.call('GET', key('r:' .. id))
     if stored == outcome then reply[#reply + 1] = 2
-    elseif ARGV[3] == '1' and ttl == 0 and redis.call('HEXISTS', key('index'), id) == 0 then reply[#reply + 1] = 2
+    elseif ARGV[3] == '1' and ttl == 0 and not stored and redis.call('HEXISTS', key('index'), id) == 0 then reply[#reply + 1] = 2
     else reply[#reply + 1] = 0 end
   end
 end

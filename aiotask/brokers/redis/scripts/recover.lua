@@ -52,12 +52,17 @@ local function empty_out(lane, consumer)
 end
 
 local lanes = {}
-for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do
+local function sorted(set)
+  local members = redis.call('SMEMBERS', key(set))
+  table.sort(members)
+  return members
+end
+for _, queue in ipairs(sorted('queues')) do
   lanes[#lanes + 1] = 'q:' .. queue .. ':s'
   lanes[#lanes + 1] = 'q:' .. queue .. ':r'
   for priority = 0, 9 do lanes[#lanes + 1] = 'q:' .. queue .. ':' .. priority end
 end
-for _, need in ipairs(redis.call('SMEMBERS', key('parked'))) do lanes[#lanes + 1] = 'parked:' .. need end
+for _, need in ipairs(sorted('parked')) do lanes[#lanes + 1] = 'parked:' .. need end
 for _, lane in ipairs(lanes) do
   local consumers = redis.pcall('XINFO', 'CONSUMERS', key(lane), GROUP)
   if type(consumers) == 'table' and not consumers.err then

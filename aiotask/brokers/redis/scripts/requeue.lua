@@ -3,6 +3,13 @@
 -- Returns standing, then per job 1 or 0 (not yours). A marked (cancelled) job ends here.
 local reply = {}
 local at = now()
+local noted = {}
+-- Whoever recovers looks into the lanes of known queues.
+local function note(target)
+  if noted[target] then return end
+  noted[target] = true
+  redis.call('SADD', key('queues'), string.match(target, '^q:(.*):%w$'))
+end
 for n = 3, #ARGV, 7 do
   local lane, entry, target, delay, meta, need = ARGV[n], ARGV[n + 1], ARGV[n + 2], tonumber(ARGV[n + 3]), ARGV[n + 4], ARGV[n + 5]
   local id, sealed = read(lane, entry)
@@ -15,8 +22,11 @@ for n = 3, #ARGV, 7 do
         place('parked:' .. need, id, sealed, meta)
         tell(ARGV[n + 6], id, nil)
         tell_watchers(id, nil)
-      elseif delay > 0 then hold('R', at + delay, target, id, sealed, meta)
-      else place(target, id, sealed, meta) end
+      else
+        note(target)
+        if delay > 0 then hold('R', at + delay, target, id, sealed, meta)
+        else place(target, id, sealed, meta) end
+      end
     end
     reply[#reply + 1] = 1
   else

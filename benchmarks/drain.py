@@ -1,0 +1,66 @@
+"""Drain: no-op jobs that were sent before, by workers that are up; from the first to the last completion."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from .figure import Figure
+from .fleet import fleet
+from .plan import Plan
+from .send import send
+from .server import Server
+from .tasks import Tasks
+
+__all__ = ["measure"]
+
+_GOALS = {1: 30_000.0, 2: 42_000.0}
+#: Seconds without any completion after which something is wrong.
+_PATIENCE = 20.0
+
+
+async def _rate(server: Server, jobs: int) -> float:
+    """Completions per second, as the server sees them."""
+    first: tuple[float, int] | None = None
+    changed, last = time.monotonic(), 0
+    while True:
+        done = server.finished()
+        now = time.monotonic()
+        if done != last:
+            changed, last = now, done
+        elif now - changed > _PATIENCE:
+            raise SystemExit(f"{done} of {jobs} jobs were done, and no more for {_PATIENCE:g} s.")
+        if done >= jobs:
+            # So few jobs that they were over before anybody looked: more of them are needed.
+            began, count = first or (now, done)
+            return (done - count) / (now - began) if now > began else float("nan")
+        if done and first is None:
+            first = now, done
+        await asyncio.sleep(0.005)
+
+
+async def measure(plan: Plan) -> list[Figure]:
+    tasks = Tasks(plan.server.url)
+    figures = []
+    async with tasks.app:
+        for processes, goal in _GOALS.items():
+            rates: dict[bool, list[float]] = {True: [], False: []}
+            with fleet(plan.server, processes) as workers:
+                done = 0
+                for is_async in (True, False) * (plan.reps + 1):
+                    # The first round of each kind warms up.
+                    measured = done >= 2
+                    jobs = plan.jobs if measured else 2_000
+                    with workers.held():
+                        await send(tasks, jobs, is_async=is_async)
+                        plan.server.forget_counts()
+                    rate = await _rate(plan.server, jobs)
+                    if measured:
+                        rates[is_async].append(rate)
+                    done += 1
+            if plan.server.fsync == "everysec":
+                goal *= 0.75
+            for is_async, values in rates.items():
+                name = f"{'async' if is_async else 'sync'} no-ops, {processes} process{'es' if processes > 1 else ''}"
+                figures.append(Figure("drain", name, "jobs/s", values, goal, goal / 2, fsync=plan.server.fsync))
+    return figures
