@@ -76,3 +76,12 @@ __all__ = [
     "UnknownTask",
     "WorkerLost",
 ]
+
+
+def __getattr__(name: str) -> str:
+    # Reading the metadata of the installation takes longer than the rest of this import.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("aiotask")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,23 +10,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
+from .address import Address
 from .broker import Push
 from .errors import ConfigError
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
+from .options import TaskOptions, check_name, known_options, seconds
 from .result import AsyncResult
 from .seal import Sealer
 from .serializer import Serializer, blame_argument, serializer_named
-from .settings import environment, secrets_for
+from .settings import environment
 from .signature import Signature
 from .tasks import (
     AsyncTask,
     Definition,
     Registry,
     SyncTask,
-    TaskOptions,
-    check_name,
     define,
-    seconds,
 )
 
 if TYPE_CHECKING:
@@ -79,12 +78,10 @@ class App:
         self.name = check_name(name, "an app")
         self.registry = Registry()
         self.include = tuple(include)
-        self._given_url = url
-        self._given_secret = secret
+        self.address = Address(url, secret)
         self._serializer_name = serializer or environment("SERIALIZER") or "cloudpickle"
         self.result_ttl = seconds(_number(result_ttl, "RESULT_TTL", 3600.0), "result_ttl")
         self._lock = threading.Lock()
-        self._address: tuple[str, tuple[str, ...]] | None = None
         self._client: Client | None = None
         self._jobs_sealer: Sealer | None = None
         self._serializer: Serializer | None = None
@@ -92,47 +89,24 @@ class App:
 
     # ---- where things are
 
-    def _locate(self) -> tuple[str, tuple[str, ...]]:
-        """URL and secrets; starts the embedded server where no URL is given."""
-        with self._lock:
-            if self._address is None:
-                url = self._given_url or environment("URL")
-                if url:
-                    from .brokers.shown import hide_password
-
-                    self._address = (url, secrets_for(url, hide_password(url), self._given_secret))
-                else:
-                    from .brokers import embedded
-
-                    server = embedded.ensure()
-                    if server.started:
-                        import logging
-
-                        logging.getLogger("aiotask").warning("%s", embedded.announce(server))
-                    secret = self._given_secret or environment("SECRET") or server.secret
-                    self._address = (server.url, secrets_for(server.url, server.url, secret))
-            return self._address
-
     @property
     def url(self) -> str:
         """The broker's address, with its password."""
-        return self._locate()[0]
+        return self.address.locate()[0]
 
     @property
     def broker_url(self) -> str:
         """The broker's address as it may be shown."""
-        from .brokers.shown import hide_password
-
-        return hide_password(self.url)
+        return self.address.shown
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return self._locate()[1]
+        return self.address.locate()[1]
 
     @property
     def embedded(self) -> bool:
         """Whether the broker is the embedded server."""
-        return not (self._given_url or environment("URL"))
+        return self.address.embedded
 
     @property
     def serializer(self) -> Serializer:
@@ -146,7 +120,7 @@ class App:
         if self._client is None:
             from .client import Client
 
-            url, secrets = self._locate()
+            url, secrets = self.address.locate()
             with self._lock:
                 if self._client is None:
                     self._jobs_sealer = Sealer(secrets, "job")
@@ -155,14 +129,7 @@ class App:
 
     def result_db_path(self) -> Path | None:
         """The history file of this app's workers: ``$AIOTASK_RESULT_DB``, else beside the embedded server's data."""
-        given = environment("RESULT_DB")
-        if given:
-            return Path(given).expanduser()
-        if self.embedded:
-            from .brokers.embedded import state_directory
-
-            return state_directory() / "results.db"
-        return None
+        return self.address.result_db_path()
 
     # ---- registering
 
@@ -181,14 +148,14 @@ class App:
             ConfigError: an unknown option ("did you mean"), a taken name, or something that cannot be a task.
         """
         if fn is None:
-            define(_probe, {**options, "name": "_"})  # type: ignore[typeddict-item]  # a wrong option fails on its own line
+            known_options(options, TaskOptions, f'a task of app "{self.name}"')
             return lambda function: self._register(function, options)
         return self._register(fn, options)
 
     @overload
     def register_task(self, fn: Callable[P, NoReturn], /, **options: Unpack[TaskOptions]) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     @overload
-    def register_task(
+    def register_task(  # type: ignore[overload-overlap]
         self, fn: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[TaskOptions]
     ) -> AsyncTask[P, R]: ...
     @overload
@@ -353,7 +320,7 @@ class App:
         from .history import Recorder
         from .worker.inloop import in_loop_worker
 
-        url, secrets = self._locate()
+        url, secrets = self.address.locate()
         self._workers_here += 1
         try:
             async with in_loop_worker(

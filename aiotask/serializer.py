@@ -6,7 +6,10 @@ bytes: the Python major and minor that wrote it), ``J`` JSON.
 
 from __future__ import annotations
 
+import functools
 import inspect
+import io
+import os
 import pickle
 import sys
 from collections.abc import Callable
@@ -15,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from .errors import ConfigError, SerializationError
 
-__all__ = ["OtherPython", "Serializer", "serializer_named"]
+__all__ = ["OtherPython", "Serializer", "main_name", "serializer_named"]
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 Function = Callable[..., Any] | None
@@ -48,6 +51,54 @@ class Serializer(Protocol):
     def load_error(self, body: bytes) -> Any: ...
 
 
+@functools.cache
+def main_name() -> str | None:
+    """The name by which another process imports what runs here as ``__main__``; None where no process can."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    path = getattr(main, "__file__", None)
+    if path is None or not os.path.exists(path):
+        return None
+    file = os.path.realpath(path)
+    # A worker starts with its current directory on the path, a script with its own folder.
+    for folder in (*sys.path[1:], os.getcwd(), os.path.dirname(file)):
+        root = os.path.realpath(folder or os.getcwd())
+        if file.startswith(root + os.sep) and not root.endswith(("site-packages", "dist-packages")):
+            dotted: str = os.path.splitext(os.path.relpath(file, root))[0].replace(os.sep, ".")
+            if all(part.isidentifier() for part in dotted.split(".")):
+                return dotted
+    return os.path.splitext(os.path.basename(file))[0]
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows the script that runs here by the name under which its workers import it.
+
+    Else the script would be imported a second time, and the classes of that copy are others.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == main_name():
+            found: Any = sys.modules["__main__"]
+            for part in name.split("."):
+                found = getattr(found, part, None)
+            if getattr(found, "__module__", None) == "__main__":
+                return found
+        return super().find_class(module, name)
+
+
+@functools.cache
+def _main_bytes() -> bytes:
+    return (main_name() or "__main__").encode()
+
+
+def _unpickle(body: bytes, start: int) -> Any:
+    if _main_bytes() in body:
+        return _Unpickler(io.BytesIO(memoryview(body)[start:])).load()
+    return pickle.loads(memoryview(body)[start:])
+
+
 class PickleSerializer:
     """Plain pickle where that is faithful; cloudpickle for lambdas, closures and what ``__main__`` defines.
 
@@ -71,11 +122,11 @@ class PickleSerializer:
     def _load(self, body: bytes) -> Any:
         kind = body[:1]
         if kind == b"P":
-            return pickle.loads(memoryview(body)[1:])
+            return _unpickle(body, 1)
         if kind == b"C":
             if body[1:3] != _HERE:
                 raise OtherPython((body[1], body[2]))
-            return pickle.loads(memoryview(body)[3:])
+            return _unpickle(body, 3)
         raise SerializationError(
             f"The body is of format {body[:1]!r}, this side reads pickle. "
             "Give App(serializer=…) the same value on both sides."

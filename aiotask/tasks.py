@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
-import os
-import re
-import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast
 
 from .backoff import Backoff, exponential
 from .errors import ConfigError
+from .options import CallOptions, TaskOptions, check_options, known_options
+from .serializer import main_name
 
 if TYPE_CHECKING:
     from .result import AsyncResult
@@ -22,57 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncTask",
-    "CallOptions",
     "Definition",
     "Registry",
     "SyncTask",
     "Task",
-    "TaskOptions",
-    "check_name",
     "define",
-    "seconds",
 ]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-
-_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
-
-
-class CallOptions(TypedDict, total=False):
-    """How one call is sent.
-
-    queue: name of the queue. delay: seconds from now. eta: aware datetime or Unix seconds.
-    retries: further runs after a failed one. timeout: seconds a run may take, None for no limit.
-    priority: 0 is first, 9 last. key: calls of this task with the same key are the same job while its
-    outcome is kept. id: the job's id; a job that is known by it already is the same job.
-    """
-
-    queue: str
-    delay: float | timedelta
-    eta: datetime | float
-    retries: int
-    timeout: float | timedelta | None
-    priority: int
-    key: str
-    id: str
-
-
-class TaskOptions(CallOptions, total=False):
-    """How a task is registered: what its calls are sent with, and more.
-
-    name: instead of ``module:qualname``. aliases: further names under which jobs may arrive.
-    retry_on: exceptions that are retried. backoff: seconds to wait, given the number of failed runs.
-    result_ttl: seconds that an outcome is kept. ignore_result: no outcome is stored or told.
-    """
-
-    name: str
-    aliases: tuple[str, ...]
-    retry_on: tuple[type[Exception], ...]
-    backoff: Backoff
-    result_ttl: float | timedelta
-    ignore_result: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +139,8 @@ class Task(Generic[P, R_co]):
         Raises:
             ConfigError: there is no such option, or its value is out of range.
         """
-        _known_options(options, CallOptions, f'task "{self.name}"')
-        checked = _checked(dict(options), self.name)
+        known_options(options, CallOptions, f'task "{self.name}"')
+        checked = check_options(dict(options), self.name)
         said = self.definition.said | set(checked)
         return type(self)(replace(self.definition, **checked, said=said), self._app)
 
@@ -223,7 +179,7 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
     Raises:
         ConfigError: it is no function that can be a task, or an option is wrong.
     """
-    _known_options(options, TaskOptions, f'task "{getattr(function, "__qualname__", function)}"')
+    known_options(options, TaskOptions, f'task "{getattr(function, "__qualname__", function)}"')
     _refuse_what_is_no_task(function, options)
     name = options.get("name")
     homeless = False
@@ -231,7 +187,7 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         module = _module_name(function)
         homeless = module is None
         name = f"{module or '__main__'}:{function.__qualname__}"
-    checked = _checked({key: value for key, value in options.items() if key != "name"}, name)
+    checked = check_options({key: value for key, value in options.items() if key != "name"}, name)
     return Definition(
         name=name,
         function=function,
@@ -240,17 +196,6 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         homeless=homeless,
         **checked,
     )
-
-
-def _known_options(options: Any, known: type[Any], whose: str) -> None:
-    names = sorted(known.__annotations__)
-    if known is not CallOptions:
-        names = sorted({*names, *CallOptions.__annotations__})
-    for option in options:
-        if option not in names:
-            close = difflib.get_close_matches(option, names, n=1)
-            hint = f'Did you mean "{close[0]}"?' if close else f"There are: {', '.join(names)}."
-            raise ConfigError(f'Unknown option "{option}" for {whose}. {hint}')
 
 
 def _refuse_what_is_no_task(function: Any, options: TaskOptions) -> None:
@@ -294,27 +239,7 @@ def _where(function: Callable[..., Any]) -> str:
 
 def _module_name(function: Callable[..., Any]) -> str | None:
     """The module's name as another process imports it; None where no process can."""
-    module = function.__module__
-    if module != "__main__":
-        return str(module)
-    main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
-    if spec is not None:
-        name = str(spec.name)
-        return name.removesuffix(".__main__") if name.endswith(".__main__") else name
-    path = getattr(main, "__file__", None)
-    if path is None or not os.path.exists(path):
-        return None
-    file = os.path.realpath(path)
-    # A worker starts with its current directory on the path, a script with its own folder.
-    folders = [*sys.path[1:], os.getcwd(), os.path.dirname(file)]
-    for folder in folders:
-        root = os.path.realpath(folder or os.getcwd())
-        if file.startswith(root + os.sep) and not root.endswith(("site-packages", "dist-packages")):
-            dotted = os.path.splitext(os.path.relpath(file, root))[0].replace(os.sep, ".")
-            if all(part.isidentifier() for part in dotted.split(".")):
-                return str(dotted)
-    return str(os.path.splitext(os.path.basename(file))[0])
+    return main_name() if function.__module__ == "__main__" else str(function.__module__)
 
 
 def _checker(function: Callable[..., Any]) -> Callable[..., None]:
@@ -341,82 +266,3 @@ def _checker(function: Callable[..., Any]) -> Callable[..., None]:
     space: dict[str, Any] = {}
     exec(f"def {name}({', '.join(parts)}): pass", space)
     return cast("Callable[..., None]", space[name])
-
-
-# ---- checking options
-
-
-def seconds(value: float | timedelta, what: str) -> float:
-    """A duration in float seconds.
-
-    Raises:
-        ConfigError: it is negative or no duration.
-    """
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise ConfigError(f"{what}={value!r} is no duration: give seconds (0 or more) or a timedelta.")
-    return float(value)
-
-
-def check_name(name: str, what: str) -> str:
-    """A name that may stand in a key: letters, digits, ``_ . -``.
-
-    Raises:
-        ConfigError: it may not.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} cannot name {what}: use 1 to 100 of the characters A-Z a-z 0-9 _ . -")
-    return name
-
-
-def _whole(value: Any, what: str, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"{what}={value!r} is out of range: a whole number from {low} to {high}.")
-    return value
-
-
-def _moment(value: Any) -> float:
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ConfigError(f"eta={value!r} has no time zone. Use datetime.now(timezone.utc) + …, or delay=….")
-        return value.timestamp()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"eta={value!r} is no moment: give an aware datetime or Unix seconds.")
-    return float(value)
-
-
-def _identifier(value: Any, what: str) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= 200 or any(c in value for c in "|,\n\0 "):
-        raise ConfigError(f"{what}={value!r}: give a text of 1 to 200 characters without spaces, commas and bars.")
-    return value
-
-
-def _exceptions(value: Any) -> tuple[type[Exception], ...]:
-    kinds = tuple(value) if isinstance(value, tuple | list) else (value,)
-    for kind in kinds:
-        if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise ConfigError(f"retry_on={value!r}: give exception classes, as in (ConnectionError, TimeoutError).")
-    return kinds
-
-
-_CHECKS: dict[str, Callable[[Any], Any]] = {
-    "queue": lambda value: check_name(value, "a queue"),
-    "delay": lambda value: seconds(value, "delay"),
-    "eta": _moment,
-    "retries": lambda value: _whole(value, "retries", 0, 1_000_000),
-    "timeout": lambda value: None if value is None else seconds(value, "timeout"),
-    "priority": lambda value: _whole(value, "priority", 0, 9),
-    "key": lambda value: _identifier(value, "key"),
-    "id": lambda value: _identifier(value, "id"),
-    "retry_on": _exceptions,
-    "result_ttl": lambda value: seconds(value, "result_ttl"),
-    "aliases": lambda value: (value,) if isinstance(value, str) else tuple(value),
-}
-
-
-def _checked(options: dict[str, Any], name: str) -> dict[str, Any]:
-    try:
-        return {key: _CHECKS[key](value) if key in _CHECKS else value for key, value in options.items()}
-    except ConfigError as error:
-        raise ConfigError(f'Task "{name}": {error}') from None

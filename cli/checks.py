@@ -50,7 +50,7 @@ class Check:
 
 async def check_all(name: str | None, url: str | None, result_db: str | None) -> list[Check]:
     """Every check, in the order in which one would look."""
-    return [*await _server_checks(name, url), *_state_directory(), *_result_db(result_db)]
+    return [*await _server_checks(name, url), *_state_directory(), *_result_db(result_db, embedded=not url)]
 
 
 # ---- the server
@@ -106,7 +106,9 @@ def _about_server(facts: ServerFacts) -> Iterator[Check]:
         used = facts.used_memory / facts.maxmemory
         yield Check("memory", State.WARN, f"{used:.0%} of maxmemory is used", "When it is full, sending is refused.")
     for warning in facts.warnings:
-        yield Check("server says", State.WARN, warning)
+        # Durability and eviction have a line of their own.
+        if "appendonly" not in warning and "maxmemory-policy" not in warning:
+            yield Check("server says", State.WARN, warning)
 
 
 def _version(facts: ServerFacts) -> Check:
@@ -212,11 +214,15 @@ def _state_directory() -> list[Check]:
     return [Check("state directory", State.OK, f"{directory} is yours alone")]
 
 
-def _result_db(path: str | None) -> list[Check]:
+def _result_db(path: str | None, *, embedded: bool) -> list[Check]:
     """The history can be read: it is there, it is SQLite, it is not locked for good."""
     import sqlite3
     from urllib.parse import quote
 
+    from aiotask.brokers.embedded import state_directory
+
+    if path is None and embedded and (usual := state_directory() / "results.db").exists():
+        path = str(usual)
     if path is None:
         return []
     if not Path(path).exists():

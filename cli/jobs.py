@@ -91,13 +91,26 @@ async def _page(
     async with inspectors(name, url) as opened:
         for each in opened:
             if status is Wanted.DEAD:
-                letters = await each.inspector.dead(limit=limit, offset=offset)
-                found += [_dead(each, letter.job, letter.outcome, letter.id, letter.at) for letter in letters]
+                found += await _dead_page(each, queue, limit, offset)
                 continue
             asked = Status(status.value.upper()) if status else None
             listed = await each.inspector.jobs(status=asked, queue=queue, limit=limit, offset=offset)
             found += [_described(each, info) for info in listed]
-    return [job for job in found if queue in (None, job.get("queue"))]
+    return found
+
+
+async def _dead_page(connection: Connection, queue: str | None, limit: int, offset: int) -> list[dict[str, Any]]:
+    """Dead letters are kept by time alone, so those of one queue are picked here, a bounded number at a time."""
+    found: list[dict[str, Any]] = []
+    start, wanted = (offset, limit) if queue is None else (0, offset + limit)
+    while len(found) < wanted:
+        letters = await connection.inspector.dead(limit=min(limit, 500) if queue is None else 500, offset=start)
+        jobs = [_dead(connection, letter.job, letter.outcome, letter.id, letter.at) for letter in letters]
+        found += [job for job in jobs if queue in (None, job.get("queue"))]
+        start += len(letters)
+        if not letters:
+            break
+    return found[:limit] if queue is None else found[offset:wanted]
 
 
 async def _one(id: str, name: str | None, url: str | None) -> dict[str, Any]:
@@ -199,9 +212,11 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
     if not page:
         terminal.print("There are no more." if offset else "There is none. Finished jobs: aiotask results")
         return
-    made = table("", "id", "status", "task", "queue", "attempt", "sent", "more", right=("attempt",))
+    several = len({job["app"] for job in page}) > 1
+    made = table("", *(["app"] if several else []), "id", "status", "task", "queue", "attempt", "sent", "more")
     for job in page:
         made.add_row(
+            *([plain(job["app"])] if several else []),
             plain(job["id"]),
             _coloured(job["status"]),
             plain(job.get("task", "?")),

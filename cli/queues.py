@@ -72,7 +72,11 @@ def _show(app: dict[str, Any]) -> None:
         terminal.print(
             f"[yellow]{app['rejected']:,} messages without a valid seal of this app were set aside.[/yellow]"
         )
-    _show_workers(app["workers"])
+    if app["workers"]:
+        _show_workers(app["workers"])
+    else:
+        waiting = ": jobs wait" if any(queue.pending for queue in app["queues"]) else ""
+        terminal.print(f"[yellow]No worker is live{waiting}.[/yellow] Start one: aiotask worker your.module\n")
 
 
 def _count(queue: QueueInfo, column: str) -> str:
@@ -84,10 +88,6 @@ def _count(queue: QueueInfo, column: str) -> str:
 
 
 def _show_workers(workers: list[WorkerInfo]) -> None:
-    terminal = console()
-    if not workers:
-        terminal.print("[yellow]No worker is live: jobs wait.[/yellow] Start one: aiotask worker your.module\n")
-        return
     made = table("workers", "worker", "host", "pid", "Python", "since", "tasks", "queues", right=("pid", "tasks"))
     for worker in sorted(workers, key=lambda each: each.incarnation):
         facts: dict[str, Any] = worker.facts
@@ -100,4 +100,4 @@ def _show_workers(workers: list[WorkerInfo]) -> None:
             f"{len(facts.get('tasks', ())):,}",
             plain(", ".join(map(str, facts.get("queues", ()))), 300),
         )
-    terminal.print(made)
+    console().print(made)

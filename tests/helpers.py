@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 __all__ = ["wait_until", "wait_until_async"]
 
@@ -27,7 +27,11 @@ def wait_until(predicate: Callable[[], T], *, description: str, timeout: float =
         time.sleep(_TICK)
 
 
-async def wait_until_async(predicate: Callable[[], T | Awaitable[T]], *, description: str, timeout: float = 30.0) -> T:
+@overload
+async def wait_until_async(predicate: Callable[[], Awaitable[T]], *, description: str, timeout: float = ...) -> T: ...
+@overload
+async def wait_until_async(predicate: Callable[[], T], *, description: str, timeout: float = ...) -> T: ...
+async def wait_until_async(predicate: Callable[[], Any], *, description: str, timeout: float = 30.0) -> Any:
     """The same for a running loop; the predicate may be a coroutine function."""
     deadline = time.monotonic() + timeout
     while True:

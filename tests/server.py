@@ -66,7 +66,7 @@ class PrivateServer:
         """The reply to one command of the operator."""
         if self._client is None:
             self._client = redis.Redis(unix_socket_path=str(self.socket), protocol=2)
-        return self._client.execute_command(*command)
+        return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def kill(self) -> None:
         """End it with SIGKILL."""

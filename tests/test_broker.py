@@ -23,6 +23,7 @@ from aiotask.broker import (
     Standing,
     lane_of,
 )
+from aiotask.brokers import connect
 from aiotask.errors import BrokerError
 from aiotask.job import Status
 
@@ -280,8 +281,7 @@ async def test_an_eta_in_the_past_is_due_at_once(broker: Broker, worker: Worker)
 
 async def test_promote_moves_the_earliest_up_to_its_limit(broker: Broker, worker: Worker) -> None:
     await send(broker, *(a_push(f"job-{n}", delay=0.01 + n / 1000) for n in (2, 0, 1)))
-    await asyncio.sleep(0)
-    await wait_until_async(lambda: overdue(broker, 3), description="all three are due")
+    await wait_until_async(lambda: overdue(broker), description="all three are due")
 
     assert (await broker.promote(limit=2))[0] == 2
     assert await drain(worker) == ["job-0", "job-1"]
@@ -290,7 +290,7 @@ async def test_promote_moves_the_earliest_up_to_its_limit(broker: Broker, worker
     assert await drain(worker) == ["job-2"]
 
 
-async def overdue(broker: Broker, count: int) -> bool:
+async def overdue(broker: Broker) -> bool:
     """The next due job waited so long that the others must be due too (they follow within 10 ms)."""
     moved, until = await broker.promote(limit=0)
     assert moved == 0
@@ -1076,8 +1076,8 @@ async def test_a_job_that_has_not_started_is_cancelled_at_once(
         await send(broker, job)
     if where in ("retrying", "parked", "returned"):
         [delivery] = (await worker.claim()).deliveries
-        options = {"retrying": {"delay": 3600.0}, "parked": {"need": "task:x"}, "returned": {}}[where]
-        await worker.requeue(delivery, **options)
+        delay, need = 3600.0 if where == "retrying" else 0.0, "task:x" if where == "parked" else ""
+        await worker.requeue(delivery, delay=delay, need=need)
     worker.needs = ["task:x"]
     async with listening(broker, "sender") as sender, listening(another_broker(), "watcher") as watcher:
         await broker.look(["a"], "watcher")
@@ -1592,8 +1592,6 @@ async def test_dead_letters_are_listed_page_by_page_newest_first(worker: Worker,
 
 
 async def test_apps_at_one_place_do_not_meet(broker: Broker, worker: Worker, broker_url: str, app_name: str) -> None:
-    from aiotask.brokers import connect
-
     neighbour = connect(broker_url, f"{app_name}-neighbour")
     try:
         await send(neighbour, "theirs")

@@ -12,12 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import typer
 import typer.main
 from typer.testing import CliRunner
 
-from aiotask import App
+from aiotask import App, Outcome, Status
+from aiotask.broker import Finish
+from aiotask.brokers import connect
+from aiotask.job import WIRE_VERSION
+from aiotask.outcome import ErrorInfo, encode_outcome
+from aiotask.seal import Sealer
 from aiotask_cli import options
 from aiotask_cli.demo_tasks import Measures, measure
 from aiotask_cli.main import app
@@ -361,6 +367,47 @@ def test_one_job_is_shown_with_all_that_is_known(own_server: PrivateServer, shop
     assert "in 59 min" in said or "in 1 h" in said
 
 
+async def give_up(shop: Shop, count: int) -> list[str]:
+    """Claim jobs as a worker does, and finish them as dead letters."""
+    broker = connect(shop.app.url, shop.app.name)
+    await broker.enlist("host-1.1", "host-1", msgspec.msgpack.encode({"pid": 1}))
+    claim = await broker.claim("host-1.1", ["tiles"], [], count)
+    finishes = []
+    for delivery in claim.deliveries:
+        error = ErrorInfo("aiotask.errors.WorkerLost", "3 processes died", "File shop.py, line 7")
+        outcome = Outcome(WIRE_VERSION, delivery.id, "shop:render", Status.FAILED, 3, "host-1.1", 1.0, 2.0, None, error)
+        sealed = Sealer(shop.app.secrets, "outcome").seal(encode_outcome(outcome))
+        finishes.append(Finish(delivery, sealed, Status.FAILED, 60.0, dead=True))
+    await broker.finish("host-1.1", finishes)
+    await broker.close()
+    return [delivery.id for delivery in claim.deliveries]
+
+
+async def test_dead_letters_are_listed_with_their_error(own_server: PrivateServer, shop: Shop) -> None:
+    dead = await give_up(shop, 2)
+
+    def listed(*arguments: str) -> list[dict[str, Any]]:
+        output = run("jobs", "--url", own_server.url, "--json", "--status", "dead", *arguments).stdout
+        found: list[dict[str, Any]] = json.loads(output)
+        return found
+
+    assert {job["id"] for job in listed()} == set(dead)
+    assert listed()[0]["error"] == "aiotask.errors.WorkerLost: 3 processes died"
+    assert listed()[0]["traceback"] == "File shop.py, line 7"
+    assert [job["id"] for job in listed("--queue", "tiles", "--offset", "1")] == [listed()[1]["id"]]
+    assert listed("--queue", "another") == []
+
+
+async def test_doctor_points_at_dead_letters(own_server: PrivateServer, shop: Shop) -> None:
+    await give_up(shop, 1)
+
+    report = json.loads(run("doctor", "--url", own_server.url, "--json").stdout)
+
+    (found,) = [check for check in report["checks"] if check["name"] == f"{shop.app.name}: dead letters"]
+    assert found["state"] == "warn"
+    assert "--status dead" in found["fix"]
+
+
 def test_a_job_sealed_with_another_secret_is_listed_as_such(own_server: PrivateServer, shop: Shop) -> None:
     said = invoke("jobs", "--url", own_server.url, env={"AIOTASK_SECRET": "another"})
 
@@ -480,7 +527,12 @@ def test_doctor_for_people_shows_the_fix_below(own_server: PrivateServer) -> Non
 
 TASKS = """
 import sys
-from aiotask import App
+from aiotask import App, Outcome, Status
+from aiotask.broker import Finish
+from aiotask.brokers import connect
+from aiotask.job import WIRE_VERSION
+from aiotask.outcome import ErrorInfo, encode_outcome
+from aiotask.seal import Sealer
 
 app = App({name!r})
 

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
@@ -156,6 +157,8 @@ class Workers:
         self.directory = directory
         self.url = url
         self.all: list[Supervisor] = []
+        # Threads may start several at once.
+        self._numbers = itertools.count(1)
 
     def start(
         self,
@@ -174,7 +177,7 @@ class Workers:
             options: further ones of `aiotask worker`.
             env: variables on top of this process's own, of which the ``AIOTASK_*`` ones are left out.
         """
-        number = len(self.all) + 1
+        number = next(self._numbers)
         variables = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
         variables |= {
             "AIOTASK_URL": self.url,

@@ -18,13 +18,15 @@ class Bell:
         self._event = asyncio.Event()
         self._is_ringing = False
 
-    def ring(self) -> None:
-        if self._is_ringing:
-            return
-        self._is_ringing = True  # first: its loop may answer before the call below has returned
-        # Its loop may be closed: nobody sleeps there any more.
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._event.set)
+    def ring(self) -> bool:
+        """Wake it. False: its loop is closed, nobody sleeps there any more."""
+        if self._loop.is_closed():
+            return False
+        if not self._is_ringing:
+            self._is_ringing = True  # first: its loop may answer before the call below has returned
+            with suppress(RuntimeError):  # closed just now
+                self._loop.call_soon_threadsafe(self._event.set)
+        return True
 
     async def rung(self) -> None:
         """Sleep until it rings, or return at once if it has rung since the last time."""
@@ -40,9 +42,10 @@ class Ear(Bell):
         super().__init__()
         self._notices: list[Notice] = []
 
-    def tell(self, notice: Notice) -> None:
+    def tell(self, notice: Notice) -> bool:
+        """Add a notice and wake it. False: nobody listens there any more."""
         self._notices.append(notice)
-        self.ring()
+        return self.ring()
 
     def take(self) -> list[Notice]:
         notices, self._notices = self._notices, []

@@ -28,8 +28,8 @@ from ..errors import BrokerError
 from ..job import Status
 from .bell import Bell, Ear
 from .memory_inspector import MemoryInspector
-from .record import Ending
-from .store import Store, apps_at, lanes, store_of
+from .record import Ending, lanes
+from .store import Store, apps_at, store_of
 
 __all__ = ["MemoryBroker"]
 
@@ -64,6 +64,9 @@ class MemoryBroker(MemoryInspector):
     async def close(self) -> None:
         await self.wake()
 
+    def abandon(self) -> None:
+        """There is no socket to let go of."""
+
     # ---- sending
 
     async def push(self, client: str, sequence: int, batch: Sequence[Push]) -> None:
@@ -83,7 +86,7 @@ class MemoryBroker(MemoryInspector):
     async def listen(self, address: str, heard: Callable[[list[Notice]], None], ready: Callable[[], None]) -> None:
         ear = Ear()
         async with self._store as store:
-            store.ears[address].append(ear)
+            store.ears[address].add(ear)
         try:
             ready()
             while True:
@@ -94,9 +97,7 @@ class MemoryBroker(MemoryInspector):
                     heard(notices)
         finally:
             with store.lock:
-                store.ears[address].remove(ear)
-                if not store.ears[address]:
-                    del store.ears[address]
+                store.hang_up(address, ear)
 
     async def cancel(self, id: str, outcome: bytes, result_ttl: float) -> Cancelled:
         async with self._store as store:
@@ -146,7 +147,7 @@ class MemoryBroker(MemoryInspector):
         finally:
             self._sleeping = None
             with store.lock:
-                del store.bells[bell]
+                store.bells.pop(bell, None)
 
     @staticmethod
     def _claim_one(store: Store, incarnation: str, order: Sequence[str]) -> Claim:

@@ -1,15 +1,24 @@
-"""What the memory broker keeps of one job."""
+"""What the memory broker keeps of one job, and the lanes it goes through."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..broker import Delivery, Meta
+from ..broker import Delivery, Meta, lane_of
 from ..errors import SealError
 from ..job import Job, Status, decode_job
 from ..seal import OVERHEAD
 
-__all__ = ["Ending", "Lane", "Record", "Row"]
+__all__ = ["Ending", "Lane", "Record", "Row", "lanes"]
+
+
+def lanes(queues: Iterable[str], needs: Iterable[str]) -> list[str]:
+    """Lanes in the order in which they are claimed: returned, parked, then priority by priority."""
+    queues = list(queues)
+    returned = [f"q:{queue}:r" for queue in queues]
+    parked = [f"parked:{need}" for need in needs]
+    return returned + parked + [lane_of(queue, priority) for priority in range(10) for queue in queues]
 
 
 @dataclass(slots=True, eq=False)

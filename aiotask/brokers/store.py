@@ -32,7 +32,7 @@ from ..job import Status
 from .bell import Bell, Ear
 from .record import Ending, Lane, Record, Row
 
-__all__ = ["Store", "apps_at", "lanes", "store_of"]
+__all__ = ["Store", "apps_at", "store_of"]
 
 #: Seconds after its last push that a client's sequence is remembered.
 CLIENT_TTL = 3600.0
@@ -46,14 +46,6 @@ DEAD_LETTERS = 10_000
 ASIDE = 1_000
 #: Older rows that nobody recorded make room.
 HISTORY_ROWS = 1_000_000
-
-
-def lanes(queues: Iterable[str], needs: Iterable[str]) -> list[str]:
-    """Lanes in the order in which they are claimed: returned, parked, then priority by priority."""
-    queues = list(queues)
-    returned = [f"q:{queue}:r" for queue in queues]
-    parked = [f"parked:{need}" for need in needs]
-    return returned + parked + [lane_of(queue, priority) for priority in range(10) for queue in queues]
 
 
 class Store:
@@ -93,14 +85,10 @@ class Store:
         self.history: dict[str, Row] = {}
         self.is_recording = False
         self.bells: dict[Bell, frozenset[str]] = {}
-        self.ears: defaultdict[str, list[Ear]] = defaultdict(list)
+        self.ears: defaultdict[str, set[Ear]] = defaultdict(set)
         self.recorders: set[Bell] = set()
         self._expiries: list[tuple[float, str]] = []
         self._counter = itertools.count(1)
-
-    @property
-    def is_in_use(self) -> bool:
-        return bool(self.queues or self.live)
 
     async def __aenter__(self) -> Self:
         """The state to oneself, after the loop has had its turn: a verb in a tight loop starves no neighbour."""
@@ -127,9 +115,8 @@ class Store:
         record.lane, record.entry, record.owner, record.due_at = lane, str(next(self._counter)), "", None
         self.lanes[lane].waiting[record.entry] = record
         self.index[record.id] = record
-        for bell, heard in self.bells.items():
-            if lane in heard:
-                bell.ring()
+        for bell in [bell for bell, heard in self.bells.items() if lane in heard and not bell.ring()]:
+            del self.bells[bell]
 
     def hold(self, record: Record, lane: str, due_at: float, *, is_retry: bool) -> None:
         """Keep a job outside its lane until it is due."""
@@ -321,8 +308,14 @@ class Store:
 
     def tell(self, addresses: Iterable[str], notice: Notice) -> None:
         for address in addresses:
-            for ear in self.ears.get(address, ()):
-                ear.tell(notice)
+            for ear in [ear for ear in self.ears.get(address, ()) if not ear.tell(notice)]:
+                self.hang_up(address, ear)
+
+    def hang_up(self, address: str, ear: Ear) -> None:
+        """Stop telling a listener."""
+        self.ears[address].discard(ear)
+        if not self.ears[address]:
+            del self.ears[address]
 
     # ---- who works
 
@@ -360,8 +353,7 @@ class Store:
         self.history[entry] = Row(entry, record.sealed, outcome, record.meta)
         if len(self.history) > HISTORY_ROWS:
             del self.history[next(iter(self.history))]
-        for bell in self.recorders:
-            bell.ring()
+        self.recorders = {bell for bell in self.recorders if bell.ring()}
 
     def read(self, recorder: str, limit: int) -> list[Row]:
         """Rows that nobody reads, or whose reader went away, oldest first."""
@@ -387,7 +379,7 @@ def store_of(url: str, app: str) -> Store:
 def apps_at(url: str) -> list[str]:
     """Names of the apps that have jobs, results or workers at this URL in this process."""
     with _stores_lock:
-        return sorted(app for (where, app), store in _stores.items() if where == url and store.is_in_use)
+        return sorted(app for (where, app), store in _stores.items() if where == url and (store.queues or store.live))
 
 
 def _disown() -> None:

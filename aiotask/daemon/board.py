@@ -1,7 +1,7 @@
 """The board: one shared page per worker, on which it writes down what it is doing.
 
 The page outlives the process, so whoever looks after a death, or while somebody holds the GIL, still
-reads which jobs were running, until when, and whether the loop was alive.
+reads which jobs were running, until when, and whether the loop was alive. Every field has one writer.
 """
 
 from __future__ import annotations
@@ -12,14 +12,22 @@ import time
 
 __all__ = ["Board", "Started"]
 
-# Head: heartbeat (monotonic s), pid, highest slot ever used + 1, incarnations joined by a bar.
-_NAMES_AT, _NAMES = 16, 800
-_SLOT = struct.Struct("=ddB200s")  # deadline (monotonic s, 0: none), seconds until a retry (-1: fail), id length, id
-_SIZE = _SLOT.size
-_LENGTH_AT = 16
-_FIRST = 1024
-_BEAT = struct.Struct("=d")
-_PID = struct.Struct("=I")
+#: Bytes of an id: 200 characters.
+_ID = 800
+_NAMES_AT, _NAMES = 64, 900
+# The last jobs that were started, as hashes: far more than a worker ever holds unsettled.
+_RING_AT, _RING = 1024, 4096
+_SLOTS_AT = _RING_AT + 8 * _RING
+# Deadline of a cancel (monotonic s), hash of the id that it is for; deadline (0: none), s until a retry
+# (-1: fail), length of the id, id.
+_SLOT = struct.Struct(f"=dqddH{_ID}s")
+_HURRY = struct.Struct("=dq")
+_LENGTH_AT = 32
+_DOUBLE = struct.Struct("=d")
+_WORD = struct.Struct("=I")
+_LONG = struct.Struct("=q")
+# Head.
+_BEAT_AT, _PID_AT, _HIGH_AT, _BURIED_AT, _COUNT_AT = 0, 8, 12, 24, 32
 
 
 class Started:
@@ -36,23 +44,35 @@ class Started:
 class Board:
     """The page of one worker process, made before the fork.
 
+    Hashes of ids mean the same to all who read a board: they are forks of one process.
+
     Args:
-        slots: jobs that can run at a time.
+        slots: jobs that can run at a time. Pages of slots that are never used cost nothing, so the
+            ones that are used always should come first.
     """
 
     def __init__(self, slots: int) -> None:
-        self._map = mmap.mmap(-1, _FIRST + slots * _SIZE)
+        self._map = mmap.mmap(-1, _SLOTS_AT + slots * _SLOT.size)
         self._high = 0
+        self._count = 0
 
     def reset(self) -> None:
         """For the next process in this place."""
-        self._map[: len(self._map)] = bytes(len(self._map))
-        self._high = 0
+        (high,) = _WORD.unpack_from(self._map, _HIGH_AT)
+        ringed = 8 * min(_RING, _LONG.unpack_from(self._map, _COUNT_AT)[0])
+        for start, size in ((0, _RING_AT), (_RING_AT, ringed), (_SLOTS_AT, high * _SLOT.size)):
+            self._map[start : start + size] = bytes(size)
+        self._high = self._count = 0
+
+    def detach(self) -> None:
+        """In a process that a task forked: what it writes from now on concerns nobody."""
+        self._map = mmap.mmap(-1, len(self._map))
 
     # ---- the worker's side
 
     def settle_in(self, pid: int) -> None:
-        _PID.pack_into(self._map, 8, pid)
+        """This process works here; 0: nobody does, and its number may soon belong to a stranger."""
+        _WORD.pack_into(self._map, _PID_AT, pid)
         self.beat()
 
     def enlist(self, incarnation: str) -> None:
@@ -62,25 +82,36 @@ class Board:
         self._map[_NAMES_AT : _NAMES_AT + _NAMES] = raw.ljust(_NAMES, b"\0")
 
     def beat(self) -> None:
-        _BEAT.pack_into(self._map, 0, time.monotonic())
+        """The loop is alive."""
+        _DOUBLE.pack_into(self._map, _BEAT_AT, time.monotonic())
 
     def start(self, slot: int, id: str, deadline: float, again: float) -> None:
+        """A job starts; see ``Marks``."""
         raw = id.encode()
         if slot >= self._high:
             self._high = slot + 1
-            _PID.pack_into(self._map, 12, self._high)
-        # The length last would be safer still, but one pack is one store for a reader of another process
-        # in all that matters: it reads after a death, or far behind a deadline.
-        _SLOT.pack_into(self._map, _FIRST + slot * _SIZE, deadline, again, len(raw), raw)
+            _WORD.pack_into(self._map, _HIGH_AT, self._high)
+        # One pack is one store for a reader of another process in all that matters: it reads after a
+        # death, or far behind a deadline.
+        _SLOT.pack_into(self._map, _SLOTS_AT + slot * _SLOT.size, 0.0, 0, deadline, again, len(raw), raw)
 
     def clear(self, slot: int) -> None:
-        self._map[_FIRST + slot * _SIZE + _LENGTH_AT] = 0
+        """User code of that slot has ended."""
+        at = _SLOTS_AT + slot * _SLOT.size + _LENGTH_AT
+        self._map[at : at + 2] = b"\0\0"
+
+    def hurry(self, slot: int, id: str) -> None:
+        """If this job still runs there it has to end now: it was cancelled.
+
+        It may have ended meanwhile, in another thread; the next one in that slot is not meant.
+        """
+        _HURRY.pack_into(self._map, _SLOTS_AT + slot * _SLOT.size, time.monotonic(), hash(id))
 
     # ---- the side of those who look
 
     @property
     def pid(self) -> int:
-        return int(_PID.unpack_from(self._map, 8)[0])
+        return int(_WORD.unpack_from(self._map, _PID_AT)[0])
 
     @property
     def incarnations(self) -> list[str]:
@@ -90,19 +121,33 @@ class Board:
     @property
     def heartbeat(self) -> float:
         """When the loop last turned, on the monotonic clock."""
-        return float(_BEAT.unpack_from(self._map, 0)[0])
+        return float(_DOUBLE.unpack_from(self._map, _BEAT_AT)[0])
 
     def started(self) -> list[Started]:
         """What is running, or was as the process died."""
         found = []
-        (high,) = _PID.unpack_from(self._map, 12)
+        (high,) = _WORD.unpack_from(self._map, _HIGH_AT)
         for slot in range(high):
-            at = _FIRST + slot * _SIZE
-            if self._map[at + _LENGTH_AT]:
-                deadline, again, length, raw = _SLOT.unpack_from(self._map, at)
-                found.append(Started(raw[:length].decode("utf-8", "replace"), deadline, again))
+            at = _SLOTS_AT + slot * _SLOT.size
+            if self._map[at + _LENGTH_AT] or self._map[at + _LENGTH_AT + 1]:
+                hurried, meant, deadline, again, length, raw = _SLOT.unpack_from(self._map, at)
+                id = raw[:length].decode("utf-8", "replace")
+                if hurried and meant == hash(id) and not 0 < deadline < hurried:
+                    deadline, again = hurried, -1.0
+                found.append(Started(id, deadline, again))
         return found
 
     def overdue(self, now: float, tolerance: float) -> list[Started]:
         """Jobs that run although their limit passed this many seconds ago."""
         return [job for job in self.started() if job.deadline and now > job.deadline + tolerance]
+
+    # ---- the keeper's own page
+
+    @property
+    def buried(self) -> int:
+        """How many of the deaths that it was told of the keeper has dealt with."""
+        return int(_LONG.unpack_from(self._map, _BURIED_AT)[0])
+
+    @buried.setter
+    def buried(self, count: int) -> None:
+        _LONG.pack_into(self._map, _BURIED_AT, count)

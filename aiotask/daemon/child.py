@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-__all__ = ["Exit", "become_subreaper", "fork", "read_messages", "send_message"]
+__all__ = ["Exit", "become_subreaper", "encode_message", "fork", "read_messages", "send_message", "unheard"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -34,15 +34,23 @@ def fork(work: Callable[[], int], *, dies_with_parent: bool) -> int:
 
     All signals are blocked around the fork, so that none is delivered while handlers still are the
     parent's.
+
+    Raises:
+        OSError: the system has no room for another process.
     """
     parent = os.getpid()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    everything = signal.valid_signals()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, everything)
-    pid = os.fork()
+    # What waits in a buffer would be written by both.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    pid = -1
+    try:
+        pid = os.fork()
+    finally:
+        if pid:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if pid:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
     _live(work, parent, dies_with_parent)
 
@@ -51,12 +59,17 @@ def _live(work: Callable[[], int], parent: int, dies_with_parent: bool) -> NoRet
     code = 70
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Not SIG_IGN: programs that a task starts would inherit that.
+        signal.signal(signal.SIGINT, unheard)
         # Its own group: what it starts dies with it, and the terminal's Ctrl-C reaches the supervisor alone.
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
+        # To the terminal that makes it a background job, which would be stopped for reading from it, and on
+        # some terminals for writing.
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        _read_nothing()
         if dies_with_parent:
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
@@ -81,6 +94,17 @@ def _live(work: Callable[[], int], parent: int, dies_with_parent: bool) -> NoRet
         os._exit(code)
 
 
+def unheard(number: int, frame: object) -> None:
+    """A signal handler that does nothing; what a process executes gets the default one."""
+
+
+def _read_nothing() -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    if null:
+        os.close(null)
+
+
 def become_subreaper() -> None:
     """Orphans of this process become its children, so that none is left behind."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -91,9 +115,14 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(option, int(value), 0, 0, 0)
 
 
+def encode_message(message: dict[str, Any]) -> bytes:
+    """One line of JSON."""
+    return json.dumps(message).encode() + b"\n"
+
+
 def send_message(fd: int, message: dict[str, Any]) -> None:
-    """One line of JSON; a reader that is gone is no error."""
-    data = json.dumps(message).encode() + b"\n"
+    """Write all of it, however long that takes; a reader that is gone is no error."""
+    data = encode_message(message)
     with contextlib.suppress(OSError):
         while data:
             data = data[os.write(fd, data) :]
@@ -104,4 +133,9 @@ def read_messages(buffer: bytearray, data: bytes) -> list[dict[str, Any]]:
     buffer += data
     *lines, rest = bytes(buffer).split(b"\n")
     buffer[:] = rest
-    return [json.loads(line) for line in lines if line]
+    messages = []
+    for line in lines:
+        # Whatever user code wrote into a pipe by mistake is no message.
+        with contextlib.suppress(ValueError):
+            messages.append(json.loads(line))
+    return [message for message in messages if isinstance(message, dict)]

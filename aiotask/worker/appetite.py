@@ -11,6 +11,8 @@ __all__ = ["AHEAD", "Appetite"]
 #: Seconds of work that a worker holds unstarted, and after which a job behind a long one goes back.
 AHEAD = 0.05
 _WEIGHT = 0.1
+#: Jobs that a claim asks for at most while it may bring those that nothing is free for.
+_BITE = 10
 
 
 class Appetite:
@@ -29,6 +31,10 @@ class Appetite:
         self._sync_share = 0.5 if syncs and asyncs else float(syncs)
         self._pause = 0.0
         self._paused_until = 0.0
+        #: Which kind is full while the other one is not; how much is claimed then, and when again.
+        self._full_of_async: bool | None = None
+        self._bite = 1
+        self._next_bite = 0.0
 
     def ate(self, is_async: bool, took: float) -> None:
         """A job took this many seconds."""
@@ -41,6 +47,11 @@ class Appetite:
         """A claim brought one of this kind."""
         if self._syncs and self._asyncs:
             self._sync_share += _WEIGHT * ((0.0 if is_async else 1.0) - self._sync_share)
+            if is_async is self._full_of_async:
+                # More of what there is too much of: a peer could have run it.
+                self._bite, self._next_bite = 1, time.monotonic() + AHEAD
+            elif self._full_of_async is not None:
+                self._bite, self._next_bite = min(2 * self._bite, _BITE), 0.0
 
     def choke(self) -> None:
         """A sync job had to go back because every thread is on a long one: do not claim it again at once."""
@@ -54,7 +65,7 @@ class Appetite:
     @property
     def pause(self) -> float:
         """Seconds until a claim makes sense again."""
-        return max(0.0, self._paused_until - time.monotonic())
+        return max(0.0, max(self._paused_until, self._next_bite) - time.monotonic())
 
     def room(self, *, running: int, ready: int, waiting: int, free: int, stuck: bool) -> int:
         """How many jobs to claim.
@@ -73,9 +84,11 @@ class Appetite:
             return max(0, min(sync_room, BATCH_JOBS))
         if not self._syncs:
             return max(0, min(async_room, BATCH_JOBS))
+        self._full_of_async = None
         if sync_room <= 0 or async_room <= 0:
             # One kind is full; the other still gets its turn, in small bites.
-            return 0 if self.pause or (sync_room <= 0 and async_room <= 0) else min(10, max(sync_room, async_room))
+            self._full_of_async = async_room <= 0
+            return 0 if self.pause else min(self._bite, max(sync_room, async_room, 0))
         share = min(max(self._sync_share, 0.001), 0.999)
         return max(1, min(int(sync_room / share), int(async_room / (1 - share)), BATCH_JOBS))
 

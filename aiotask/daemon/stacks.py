@@ -1,0 +1,59 @@
+"""Where a process writes its stacks when it is asked for them, or dies of a signal: a file without a name."""
+
+from __future__ import annotations
+
+import faulthandler
+import fcntl
+import os
+import re
+import signal
+import tempfile
+
+__all__ = ["Stacks", "where"]
+
+#: Bytes of a dump that are shown.
+_MOST = 64 * 1024
+_FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
+
+
+class Stacks:
+    """Made before the fork, written by ``faulthandler`` in the child whoever holds the GIL, read by the parent."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(buffering=0)
+        self.fd = self._file.fileno()
+        # Two processes share one position in it.
+        fcntl.fcntl(self.fd, fcntl.F_SETFL, fcntl.fcntl(self.fd, fcntl.F_GETFL) | os.O_APPEND)
+
+    def record(self) -> None:
+        """In the child: from now on SIGUSR1 and deadly signals write here."""
+        faulthandler.enable(self.fd)
+        faulthandler.register(signal.SIGUSR1, self.fd, all_threads=True, chain=False)
+
+    @property
+    def written(self) -> bool:
+        return os.fstat(self.fd).st_size > 0
+
+    def take(self) -> str:
+        """What has been written, which is forgotten."""
+        text = os.pread(self.fd, _MOST, 0).decode(errors="replace")
+        os.ftruncate(self.fd, 0)
+        return text.strip()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def where(dump: str) -> str:
+    """The innermost frames of the jobs in a dump, for one line: ``search (re.py:177) < spin (shop/tasks.py:9)``."""
+    blocks = re.split(r"^(?=(?:Current )?[Tt]hread 0x)", dump, flags=re.MULTILINE)
+    if dump.startswith("Fatal"):
+        blocks = [block for block in blocks if block.startswith("Current thread")]
+    found = []
+    for block in blocks:
+        frames = [match.groups() for line in block.splitlines() if (match := _FRAME.match(line))]
+        ours = next((n for n, (file, _, _) in enumerate(frames) if file.endswith("/worker/executor.py")), 0)
+        shown = [f"{name} ({'/'.join(file.split('/')[-2:])}:{line})" for file, line, name in frames[:ours]]
+        if shown:
+            found.append(" < ".join(shown[:4]))
+    return ", and ".join(found)[:500]

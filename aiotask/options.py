@@ -1,0 +1,144 @@
+"""What can be said of a task and of a call, and whether it makes sense."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+
+from .backoff import Backoff
+from .errors import ConfigError
+
+__all__ = ["CallOptions", "TaskOptions", "check_name", "check_options", "known_options", "seconds"]
+
+_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
+
+
+class CallOptions(TypedDict, total=False):
+    """How one call is sent.
+
+    queue: name of the queue. delay: seconds from now. eta: aware datetime or Unix seconds.
+    retries: further runs after a failed one. timeout: seconds a run may take, None for no limit.
+    priority: 0 is first, 9 last. key: calls of this task with the same key are the same job while its
+    outcome is kept. id: the job's id; a job that is known by it already is the same job.
+    """
+
+    queue: str
+    delay: float | timedelta
+    eta: datetime | float
+    retries: int
+    timeout: float | timedelta | None
+    priority: int
+    key: str
+    id: str
+
+
+class TaskOptions(CallOptions, total=False):
+    """How a task is registered: what its calls are sent with, and more.
+
+    name: instead of ``module:qualname``. aliases: further names under which jobs may arrive.
+    retry_on: exceptions that are retried. backoff: seconds to wait, given the number of failed runs.
+    result_ttl: seconds that an outcome is kept. ignore_result: no outcome is stored or told.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    retry_on: tuple[type[Exception], ...]
+    backoff: Backoff
+    result_ttl: float | timedelta
+    ignore_result: bool
+
+
+def known_options(options: Any, known: type[Any], whose: str) -> None:
+    """Raise ConfigError for an option that does not exist, with the one that was meant."""
+    names = sorted(known.__annotations__)
+    if known is not CallOptions:
+        names = sorted({*names, *CallOptions.__annotations__})
+    for option in options:
+        if option not in names:
+            close = difflib.get_close_matches(option, names, n=1)
+            hint = f'Did you mean "{close[0]}"?' if close else f"There are: {', '.join(names)}."
+            raise ConfigError(f'Unknown option "{option}" for {whose}. {hint}')
+
+
+def seconds(value: float | timedelta, what: str) -> float:
+    """A duration in float seconds.
+
+    Raises:
+        ConfigError: it is negative or no duration.
+    """
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ConfigError(f"{what}={value!r} is no duration: give seconds (0 or more) or a timedelta.")
+    return float(value)
+
+
+def check_name(name: str, what: str) -> str:
+    """A name that may stand in a key: letters, digits, ``_ . -``.
+
+    Raises:
+        ConfigError: it may not.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigError(f"{name!r} cannot name {what}: use 1 to 100 of the characters A-Z a-z 0-9 _ . -")
+    return name
+
+
+def _whole(value: Any, what: str, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"{what}={value!r} is out of range: a whole number from {low} to {high}.")
+    return value
+
+
+def _moment(value: Any) -> float:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ConfigError(f"eta={value!r} has no time zone. Use datetime.now(timezone.utc) + …, or delay=….")
+        return value.timestamp()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"eta={value!r} is no moment: give an aware datetime or Unix seconds.")
+    return float(value)
+
+
+def _identifier(value: Any, what: str) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= 200 or any(c in value for c in "|,\n\0 "):
+        raise ConfigError(f"{what}={value!r}: give a text of 1 to 200 characters without spaces, commas and bars.")
+    return value
+
+
+def _exceptions(value: Any) -> tuple[type[Exception], ...]:
+    kinds = tuple(value) if isinstance(value, tuple | list) else (value,)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise ConfigError(f"retry_on={value!r}: give exception classes, as in (ConnectionError, TimeoutError).")
+    return kinds
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "queue": lambda value: check_name(value, "a queue"),
+    "delay": lambda value: seconds(value, "delay"),
+    "eta": _moment,
+    "retries": lambda value: _whole(value, "retries", 0, 1_000_000),
+    "timeout": lambda value: None if value is None else seconds(value, "timeout"),
+    "priority": lambda value: _whole(value, "priority", 0, 9),
+    "key": lambda value: _identifier(value, "key"),
+    "id": lambda value: _identifier(value, "id"),
+    "retry_on": _exceptions,
+    "result_ttl": lambda value: seconds(value, "result_ttl"),
+    "aliases": lambda value: (value,) if isinstance(value, str) else tuple(value),
+}
+
+
+def check_options(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """The options with their values checked and in float seconds, for the task of this name.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+    try:
+        return {key: _CHECKS[key](value) if key in _CHECKS else value for key, value in options.items()}
+    except ConfigError as error:
+        raise ConfigError(f'Task "{name}": {error}') from None
