@@ -311,6 +311,10 @@ class Broker(Protocol):
         """Put due jobs into their queues. How many, and seconds until the next one is due (None: there is none)."""
         ...
 
+    async def start_history(self) -> None:
+        """Keep finished jobs for a recorder from now on, also while none is there to read them."""
+        ...
+
     async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
         """Finished jobs to record, oldest first; those of a recorder that went away come again."""
         ...

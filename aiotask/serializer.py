@@ -58,7 +58,7 @@ def main_name() -> str | None:
     spec = getattr(main, "__spec__", None)
     if spec is not None:
         return str(spec.name).removesuffix(".__main__")
-    path = getattr(main, "__file__", None)
+    path: str | None = getattr(main, "__file__", None)
     if path is None or not os.path.exists(path):
         return None
     file = os.path.realpath(path)
@@ -66,7 +66,7 @@ def main_name() -> str | None:
     for folder in (*sys.path[1:], os.getcwd(), os.path.dirname(file)):
         root = os.path.realpath(folder or os.getcwd())
         if file.startswith(root + os.sep) and not root.endswith(("site-packages", "dist-packages")):
-            dotted: str = os.path.splitext(os.path.relpath(file, root))[0].replace(os.sep, ".")
+            dotted = os.path.splitext(os.path.relpath(file, root))[0].replace(os.sep, ".")
             if all(part.isidentifier() for part in dotted.split(".")):
                 return dotted
     return os.path.splitext(os.path.basename(file))[0]

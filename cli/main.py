@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -28,6 +30,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+ShowVersion = Annotated[
+    bool,
+    typer.Option("--version", metavar="", is_eager=True, callback=_print_version, help="Print the versions and exit."),
+]
+
+
+@app.callback()
+def _options(show_version: ShowVersion = False) -> None:
+    """Options of ``aiotask`` itself."""
+
+
 for command in (worker, demo, jobs, queues, results, doctor, version):
     app.command()(command)
 app.add_typer(server_app, name="server")
@@ -35,7 +55,7 @@ app.add_typer(server_app, name="server")
 
 def main() -> None:
     """Run the command line; an error of aiotask ends it with one line and no traceback."""
-    if sys.argv[1:] == ["version"]:
+    if sys.argv[1:] in (["version"], ["--version"]) and not {"AIOTASK_JSON", "AIOTASK_SERVER"} & os.environ.keys():
         # Nothing to parse: some versions of typer load pydantic for that.
         return version()
     try:

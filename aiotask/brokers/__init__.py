@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ..errors import ConfigError
+from .shown import hide_password
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..broker import Broker, Inspector, Push
 
-__all__ = ["connect", "inspect", "namespaces", "push_blocking"]
+__all__ = ["check_url", "connect", "inspect", "namespaces", "push_blocking"]
 
 _REDIS = ("redis", "rediss", "unix", "valkey", "valkeys")
 _SCHEMES = (*_REDIS, "memory")
+_USE = "Use redis://host:6379/0, rediss://…, unix:///path/to/sock or memory://."
+
+
+def check_url(url: object) -> str:
+    """The URL, if it is one of a broker; nothing is contacted.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(url, str):
+        raise ConfigError(f"url={url!r} is no text. {_USE}")
+    try:
+        scheme = urlsplit(url).scheme if "://" in url else ""
+    except ValueError as error:
+        raise ConfigError(f'"{hide_password(url)}" is no URL: {error}. {_USE}') from None
+    if scheme not in _SCHEMES:
+        raise ConfigError(f'"{hide_password(url)}" is no broker URL. {_USE}')
+    return url
 
 
 def _scheme(url: str) -> str:
-    scheme = url.partition("://")[0]
-    if scheme not in _SCHEMES or "://" not in url:
-        raise ConfigError(
-            f'"{url}" is no broker URL. Use redis://host:6379/0, rediss://…, unix:///path/to/sock or memory://.'
-        )
-    return scheme
+    return urlsplit(check_url(url)).scheme
 
 
 def connect(url: str, app: str) -> Broker:

@@ -234,6 +234,10 @@ class MemoryBroker(MemoryInspector):
         async with self._store as store:
             return store.promote(limit)
 
+    async def start_history(self) -> None:
+        async with self._store as store:
+            store.is_recording = True
+
     async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
         bell = Bell()
         async with self._store as store:

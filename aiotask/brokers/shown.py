@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+import re
 
 __all__ = ["hide_password"]
 
+_IN_QUERY = re.compile(r"([?&]password=)[^&#]*")
+
 
 def hide_password(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    """The URL without its password; one that no parser understands too (an ``@`` or ``/`` in it that is not escaped)."""
+    head, at, rest = url.rpartition("@")
+    scheme, separator, login = head.partition("://")
+    user, colon, _ = login.partition(":")
+    if colon and not login.startswith("/"):
+        url = f"{scheme}{separator}{user}:***{at}{rest}"
+    return _IN_QUERY.sub(r"\1***", url)

@@ -30,7 +30,12 @@ class Forked:
         self.since = time.monotonic()
         #: The child's ends, which the parent closes once it is forked.
         self.command_end, self.commands = os.pipe()
-        self.reports, self.report_end = os.pipe()
+        try:
+            self.reports, self.report_end = os.pipe()
+        except OSError:
+            os.close(self.command_end)
+            os.close(self.commands)
+            raise
         for fd in (self.command_end, self.commands, self.reports):
             os.set_blocking(fd, False)
         self._received = bytearray()
@@ -59,8 +64,12 @@ class Forked:
         return self.commands, self.reports, self.stacks.fd
 
     def begin(self, pid: int) -> None:
-        """It has been forked."""
+        """It has been forked (or could not be: 0)."""
         self.pid = pid
+        if pid:
+            # The child does so too; whoever comes first, the group exists before anybody kills it.
+            with contextlib.suppress(OSError):
+                os.setpgid(pid, pid)
         os.close(self.command_end)
         os.close(self.report_end)
 

@@ -21,6 +21,7 @@ from ..worker.recovery import Death
 from .board import Board
 from .child import Exit, read_messages
 from .settings import WorkerSettings
+from .stacks import Stacks
 
 __all__ = ["Post", "run_keeper"]
 
@@ -42,12 +43,14 @@ class Post:
     #: Read: messages of the supervisor; its end means that the supervisor is gone.
     messages: int
     apps: Sequence[dict[str, Any]]
+    stacks: Stacks
 
 
 def run_keeper(settings: WorkerSettings, post: Post) -> int:
     """The life of a keeper process; the exit code."""
     configure(settings.log_json, settings.log_level, process="keeper")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    post.stacks.record()
     return asyncio.run(_Keeping(post).run())
 
 
@@ -60,6 +63,8 @@ class _Keeping:
         self._buffer = bytearray()
         self._end = asyncio.Event()
         self._last: list[Death] = []
+        #: Deaths that the supervisor has told of.
+        self._heard = 0
 
     def _keeper(self, app: dict[str, Any]) -> Keeper:
         recorder = reading = None
@@ -106,6 +111,7 @@ class _Keeping:
     async def _beat(self) -> None:
         while True:
             self._post.board.beat()
+            self._post.board.buried = self._heard - max(keeper.recovery.open for keeper in self._keepers)
             await asyncio.sleep(0.2)
 
     def _read(self) -> None:
@@ -124,6 +130,7 @@ class _Keeping:
                 self._last = [_death(fields) for fields in message["leave"]]
                 self._end.set()
             else:
+                self._heard += 1
                 for keeper in self._keepers:
                     keeper.report(_death(message["death"]))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import faulthandler
 import logging
 import os
 import platform
@@ -31,8 +30,9 @@ from ..worker.run import Run
 from ..worker.synclane import SyncLane
 from ..worker.worker import Hooks, Worker
 from .board import Board
-from .child import Exit, read_messages, send_message
+from .child import Exit, read_messages, send_message, unheard
 from .settings import WorkerSettings
+from .stacks import Stacks
 
 __all__ = ["Place", "app_facts", "run_worker"]
 
@@ -45,7 +45,7 @@ SWITCH_INTERVAL = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What one worker process is given: its board, its ends of two pipes, its names."""
+    """What one worker process is given: its board, its ends of two pipes, its names, a file for its stacks."""
 
     board: Board
     number: int
@@ -53,6 +53,7 @@ class Place:
     #: Read: one byte commands of the supervisor. Write: messages to it.
     commands: int
     reports: int
+    stacks: Stacks
 
 
 class _MainGuard(Guard):
@@ -79,6 +80,7 @@ class _MainGuard(Guard):
     def __exit__(self, *_: object) -> None:
         run, self._run = self._run, None
         if run is not None and run.timeout is not None:
+            # Should it ring just now, the handler finds that nobody is watched.
             signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     def _rung(self, number: int, frame: FrameType | None) -> None:
@@ -87,6 +89,8 @@ class _MainGuard(Guard):
             return
         late = run.timeout is not None and time.monotonic() - run.started_mono >= run.timeout
         if run.cancelled or late:
+            # Once: a second one could come where nobody catches it any more.
+            self._run = None
             raise Interrupted
 
     def interrupt(self, run: Run) -> None:
@@ -102,8 +106,7 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
     """The life of a worker process; the exit code."""
     configure(settings.log_json, settings.log_level, process=f"worker-{place.number}")
     place.board.settle_in(os.getpid())
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)
+    place.stacks.record()
     try:
         apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
         facts = [app_facts(app, settings) for app in apps]
@@ -140,6 +143,9 @@ class _Process:
         self._lane = SyncLane()
         self._guard = _MainGuard()
         self._workers: list[Worker] = []
+        # Places on the board for async jobs of all apps; the first ones are those of the threads.
+        last = settings.threads + settings.max_in_flight
+        self._slots = list(range(last - 1, settings.threads - 1, -1))
         self._code = Exit.DONE
         self._full = False
         self._buffer = bytearray()
@@ -150,23 +156,44 @@ class _Process:
         bell.setblocking(False)
         self._bell_end = bell
         signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        signal.signal(signal.SIGTERM, unheard)
         signal.siginterrupt(signal.SIGTERM, False)
+        self._is_copy = False
+        os.register_at_fork(after_in_child=self._become_copy)
 
     def run(self) -> int:
         sys.setswitchinterval(SWITCH_INTERVAL)
-        first = self._settings.max_in_flight
-        execute = self._execute
-        for n in range(1, self._settings.threads):
-            threading.Thread(target=self._lane.serve, args=(first + n, execute), name=f"sync-{n}", daemon=True).start()
+        # The alarm of a time limit is for the main thread alone; threads inherit this.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+        for slot in range(1, self._settings.threads):
+            threading.Thread(
+                target=self._lane.serve, args=(slot, self._execute), name=f"sync-{slot}", daemon=True
+            ).start()
         loop_thread = threading.Thread(target=self._loop, name="loop", daemon=True)
         loop_thread.start()
-        self._lane.serve(first, execute)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        self._lane.serve(0, self._execute)
         loop_thread.join()
         return self._code
 
     def _execute(self, run: Run) -> None:
         call_sync(run, run.owner.serializer, self._place.board, self._guard)
+        if self._is_copy:
+            # The task has forked and this is the child, which has no business in the lane.
+            os._exit(0)
+
+    def _become_copy(self) -> None:
+        """In a process that a task forks: signals mean what they mean anywhere, and the board is not its own."""
+        self._is_copy = True
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        self._place.board.detach()
+        for fd in (self._place.commands, self._place.reports):
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     # ---- the loop thread
 
@@ -216,6 +243,7 @@ class _Process:
             marks=place.board,
             log=EventLog("aiotask", log_args=settings.log_args),
             max_in_flight=settings.max_in_flight,
+            slots=self._slots,
             burst=settings.burst,
             max_jobs=round(settings.max_jobs_per_child * jitter) or 1 if settings.max_jobs_per_child else None,
             hooks=Hooks(
@@ -223,6 +251,7 @@ class _Process:
                 full=lambda: self._is_full("it ran its number of jobs"),
                 interrupt=self._guard.interrupt,
             ),
+            recorded=app_facts(app, settings)["result_db"] is not None,
             facts={
                 "pid": os.getpid(),
                 "host": platform.node(),
@@ -262,13 +291,13 @@ class _Process:
         send_message(self._place.reports, facts)
 
     async def _watch(self) -> None:
-        """The size of this process."""
+        """The heartbeat, and the size of this process."""
         limit = self._settings.max_memory_per_child
-        while limit is not None:
-            await asyncio.sleep(0.5)
-            size = _resident()
-            if size > limit:
+        while True:
+            self._place.board.beat()
+            if limit is not None and (size := _resident()) > limit:
                 self._is_full(f"it grew to {size / 1e6:.0f} MB")
+            await asyncio.sleep(0.25)
 
     # ---- what comes in
 
@@ -302,6 +331,7 @@ class _Process:
 
     def _died(self) -> None:
         """Declared dead: whatever runs here runs elsewhere too by now, so end at once."""
+        send_message(self._place.reports, {"not_live": True})
         logging.shutdown()
         os._exit(Exit.NOT_LIVE)
 

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 
 from ..errors import ConfigError
 
-__all__ = ["watch"]
+__all__ = ["check", "watch"]
+
+#: Milliseconds between two looks at the supervisor, where nothing changes.
+LOOK = 2000
 
 
-def watch(folder: str, supervisor: int) -> int:
-    """Send HUP to the supervisor whenever a Python file below the folder changes.
+def check() -> None:
+    """Whether files can be watched here.
 
     Raises:
         ConfigError: watchfiles is not installed.
     """
-    try:
-        from watchfiles import PythonFilter
-        from watchfiles import watch as changes
-    except ImportError:
-        raise ConfigError("--reload needs watchfiles: pip install 'aiotask[reload]'.") from None
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    for _ in changes(folder or os.getcwd(), watch_filter=PythonFilter(), raise_interrupt=False):
-        os.kill(supervisor, signal.SIGHUP)
+    if importlib.util.find_spec("watchfiles") is None:
+        raise ConfigError("--reload needs watchfiles: pip install 'aiotask[reload]'.")
+
+
+def watch(folder: str, supervisor: int) -> int:
+    """Send HUP to the supervisor whenever a Python file below the folder changes, as long as it lives."""
+    from watchfiles import PythonFilter
+    from watchfiles import watch as changes
+
+    for changed in changes(
+        folder or os.getcwd(), watch_filter=PythonFilter(), rust_timeout=LOOK, yield_on_timeout=True
+    ):
+        if os.getppid() != supervisor:
+            break
+        if changed:
+            os.kill(supervisor, signal.SIGHUP)
     return 0

@@ -16,17 +16,20 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from ..errors import AiotaskError
 from ..events import announce, configure, in_words
 from ..worker.inloop import host_id
 from .board import Board
-from .child import Exit, become_subreaper, fork, read_messages, send_message
+from .child import Exit, become_subreaper, fork, unheard
+from .forked import Forked
 from .keeper import Post, run_keeper
 from .process import Place, run_worker
 from .settings import WorkerSettings
+from .stacks import where
 
 if TYPE_CHECKING:
     from ..app import App
@@ -40,9 +43,13 @@ ROUND = 0.2
 #: Seconds past its limit after which a job's process is killed, and without a heartbeat a keeper.
 TOLERANCE = 1.0
 KEEPER_SILENCE = 2.0
+#: Seconds that a process has to write down its stacks.
+DUMP = 0.05
 #: Seconds that the keeper has at the end, and that the banner waits for the broker.
 FAREWELL = 12.0
 BANNER_PATIENCE = 2.0
+#: A process that dies within this many seconds of its service is followed with a delay.
+PROBATION = 1.0
 _SIGNALS = ("TERM", "INT", "HUP", "TTIN", "TTOU", "USR1", "CHLD")
 
 
@@ -52,44 +59,23 @@ def supervise(settings: WorkerSettings) -> int:
     return Supervisor(settings).run()
 
 
-class _Child:
-    """A forked process, with the supervisor's ends of its two pipes."""
+class _Patience:
+    """When the next process may follow one that died: at once, or later and later while they die early."""
 
-    def __init__(self, number: int, board: Board, pid: int, commands: int, reports: int) -> None:
-        self.number = number
-        self.board = board
-        self.pid = pid
-        self.commands = commands
-        self.reports = reports
-        self.buffer = bytearray()
-        self.since = time.monotonic()
-        self.booted = False
-        #: Apps whose worker is in service.
-        self.up: set[str] = set()
-        self.failure = ""
-        self.draining = False
-        #: Why the supervisor killed it; and the jobs for whose limit.
-        self.killed = ""
-        self.overdue: dict[str, float] = {}
-        #: The child that it replaces once it is in service.
-        self.replaces: _Child | None = None
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._delay = 0.0
+        self._until = 0.0
 
-    def drain(self) -> None:
-        if not self.draining:
-            self.draining = True
-            send_message(self.commands, {"do": "drain"})
+    def lost(self, since: float) -> None:
+        """One that has been in service since then has died."""
+        now = time.monotonic()
+        self._delay = min(max(self._delay * 2, 0.1), self._limit) if now - since < PROBATION else 0.0
+        self._until = now + self._delay
 
-    def kill(self, reason: str) -> None:
-        """The process and all that it started."""
-        self.killed = self.killed or reason
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-
-    def close(self) -> None:
-        os.close(self.commands)
-        os.close(self.reports)
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self._until
 
 
 class Supervisor:
@@ -99,11 +85,11 @@ class Supervisor:
         self._settings = settings
         self._wanted = settings.concurrency
         self._host = host_id()
-        self._children: dict[int, _Child] = {}
-        self._keeper: _Child | None = None
+        self._children: dict[int, Forked] = {}
+        self._keeper: Forked | None = None
         self._keeper_board = Board(1)
         # Pages have to exist before the keeper is forked: enough for a replacement of each, and for TTIN.
-        slots = settings.max_in_flight + settings.threads + 1
+        slots = settings.max_in_flight + settings.threads
         self._boards = [Board(slots) for _ in range(2 * settings.concurrency + 16)]
         self._free = deque(self._boards)
         self._count = 0
@@ -114,15 +100,21 @@ class Supervisor:
         self._stopping_since: float | None = None
         self._code = Exit.DONE
         self._ever_up = False
-        self._respawn_at = 0.0
-        self._respawn_delay = 0.1
-        self._rolling: deque[_Child] = deque()
+        #: Workers of a burst that found their queues empty and went.
+        self._emptied = 0
+        self._worker_patience = _Patience(10.0)
+        self._keeper_patience = _Patience(5.0)
+        self._rolling: deque[Forked] = deque()
         self._deaths: deque[dict[str, Any]] = deque()
+        self._told = 0
+        self._leaving: Forked | None = None
+        self._leaving_since = 0.0
+        self._left = False
+        self._stacks_at: float | None = None
         self._watcher = 0
         self._bell, self._bell_end = socket.socketpair()
         self._bell.setblocking(False)
         self._bell_end.setblocking(False)
-        self._ended: dict[int, int] = {}
 
     # ---- the loop
 
@@ -138,16 +130,19 @@ class Supervisor:
                 self._watch_files()
             while not self._finished():
                 self._fill()
+                self._fill_keeper()
                 self._wait()
                 self._reap()
                 self._roll()
+                self._end_grace()
                 self._look_at_boards()
                 self._look_at_keeper()
+                self._show_stacks()
                 self._say_banner()
             self._end()
             return self._code
         finally:
-            for child in [*self._children.values(), *([self._keeper] if self._keeper else [])]:
+            for child in self._all():
                 child.kill("the supervisor ended")
             if self._watcher:
                 with contextlib.suppress(ProcessLookupError):
@@ -161,14 +156,13 @@ class Supervisor:
         signal.set_wakeup_fd(self._bell_end.fileno(), warn_on_full_buffer=False)
         # The handlers do nothing: a byte with the number of the signal is in the socket by then.
         return {
-            int(getattr(signal, f"SIG{name}")): signal.signal(getattr(signal, f"SIG{name}"), _recorded)
+            int(getattr(signal, f"SIG{name}")): signal.signal(getattr(signal, f"SIG{name}"), unheard)
             for name in _SIGNALS
         }
 
     def _preload(self) -> bool:
         import threading
 
-        from ..errors import AiotaskError
         from ..importer import load_apps
 
         try:
@@ -189,110 +183,163 @@ class Supervisor:
             return False
         if self._stopping_since is not None:
             return True
-        return self._settings.burst and self._ever_up
+        return self._settings.burst and self._emptied >= self._wanted
+
+    def _all(self) -> list[Forked]:
+        return [*self._children.values(), *([self._keeper] if self._keeper else [])]
 
     def _wait(self) -> None:
         """Sleep until something happens; then hear signals and reports."""
-        fds = {child.reports: child for child in self._children.values()}
-        readable, _, _ = select.select([self._bell, *fds], [], [], ROUND)
-        for fd in readable:
-            if fd is self._bell:
-                for number in self._bell.recv(4096):
-                    self._obey(number)
-            else:
-                self._hear(fds[fd])
+        poll = select.poll()
+        poll.register(self._bell, select.POLLIN)
+        for child in self._all():
+            if not child.deaf:
+                poll.register(child.reports, select.POLLIN)
+            if child.unsent:
+                poll.register(child.commands, select.POLLOUT)
+        soon = self._stacks_at is not None or any(child.overdue_since for child in self._all())
+        poll.poll((DUMP if soon else ROUND) * 1000)
+        with contextlib.suppress(BlockingIOError):
+            for number in self._bell.recv(4096):
+                self._obey(number)
+        for child in self._all():
+            child.flush()
+            self._hear(child)
 
     # ---- children
 
     def _fill(self) -> None:
         """As many workers as wanted; not faster than they live."""
-        if self._stopping_since is not None or (self._settings.burst and self._ever_up):
+        if self._stopping_since is not None:
             return
         counted = [child for child in self._children.values() if not child.draining and child.replaces is None]
-        missing = self._wanted - len(counted)
-        if missing > 0 and time.monotonic() >= self._respawn_at:
-            for _ in range(missing):
-                self._spawn()
         for child in counted[self._wanted :]:
             child.drain()
+        missing = self._wanted - len(counted)
+        if self._settings.burst and self._ever_up:
+            # Who found the queues empty went for good. Who died is followed, once its jobs are back in them.
+            missing -= self._emptied
+            if self._keeper is None or self._keeper_board.buried < self._told:
+                return
+        for _ in range(missing):
+            if self._worker_patience.over:
+                self._spawn()
 
-    def _spawn(self, replaces: _Child | None = None) -> None:
+    def _spawn(self, replaces: Forked | None = None) -> None:
         if not self._free:
             return
-        board = self._free.popleft()
+        board = self._free[0]
         board.reset()
-        self._count += 1
-        command_end, commands = os.pipe()
-        reports, report_end = os.pipe()
-        os.set_blocking(command_end, False)
-        place = Place(board, self._count, self._host, command_end, report_end)
-        others = [
-            fd
-            for child in (*self._children.values(), *([self._keeper] if self._keeper else []))
-            for fd in (child.commands, child.reports)
-        ]
 
-        def live() -> int:
-            # Ends of other pipes that stay open here would hide the death of their owner.
-            for fd in (*others, commands, reports, self._bell.fileno(), self._bell_end.fileno()):
-                with contextlib.suppress(OSError):
-                    os.close(fd)
-            self._bell.detach()
-            self._bell_end.detach()
+        def live(child: Forked) -> int:
+            place = Place(board, child.number, self._host, child.command_end, child.report_end, child.stacks)
             return run_worker(self._settings, place, self._preloaded)
 
-        pid = fork(live, dies_with_parent=True)
-        os.close(command_end)
-        os.close(report_end)
-        child = _Child(self._count, board, pid, commands, reports)
-        child.replaces = replaces
-        self._children[pid] = child
+        child = self._fork(self._count + 1, board, live, self._worker_patience, dies_with_parent=True)
+        if child is not None:
+            self._free.popleft()
+            self._count += 1
+            child.replaces = replaces
+            self._children[child.pid] = child
 
-    def _hear(self, child: _Child) -> None:
+    def _fork(
+        self,
+        number: int,
+        board: Board,
+        live: Callable[[Forked], int],
+        patience: _Patience,
+        *,
+        dies_with_parent: bool,
+    ) -> Forked | None:
+        """A new process, or None and a delay when the system has no room for one."""
+        child = None
         try:
-            data = os.read(child.reports, 65536)
-        except OSError:
-            data = b""
-        if not data:
-            return
-        for message in read_messages(child.buffer, data):
+            child = forked = Forked(number, board)
+            # Ends of other pipes that stay open in it would hide the death of their owner.
+            others = [fd for other in self._all() for fd in other.fds] + [child.commands, child.reports]
+
+            def begin() -> int:
+                for fd in others:
+                    os.close(fd)
+                self._bell.close()
+                self._bell_end.close()
+                return live(forked)
+
+            child.begin(fork(begin, dies_with_parent=dies_with_parent))
+        except OSError as error:
+            logger.error("No new process could be started, trying again: %s", error)
+            patience.lost(time.monotonic())
+            if child is not None:
+                child.begin(0)
+                child.close()
+            return None
+        board.settle_in(child.pid)
+        return child
+
+    def _hear(self, child: Forked) -> None:
+        for message in child.hear():
             if "booted" in message:
                 child.booted = True
                 if not self._apps:
                     self._apps = message["booted"]
                     self._banner_at = time.monotonic() + BANNER_PATIENCE
-                    self._start_keeper()
             elif "up" in message:
                 child.up.add(message["up"])
+                child.since = time.monotonic()
                 self._facts.setdefault(message["up"], message)
                 if len(child.up) == len(self._apps):
                     self._ever_up = True
             elif "failed" in message:
                 child.failure = message["failed"]
-            elif "full" in message and not child.draining and self._stopping_since is None:
-                self._spawn(replaces=child)
+            elif "full" in message:
+                child.full = True
+            elif "not_live" in message:
+                child.not_live = True
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if self._keeper is not None and pid == self._keeper.pid:
-                self._keeper_died(status)
-            elif pid in self._children:
-                self._died(self._children.pop(pid), status)
+        for pid, look in self._dead():
+            child = self._children.get(pid)
+            if child is not None:
+                # While it is not reaped its number is nobody else's: what it started dies with it, before
+                # anybody runs its jobs again.
+                child.kill_group()
+            elif self._keeper is not None and pid == self._keeper.pid:
+                self._keeper.kill_group()
+            code = os.waitstatus_to_exitcode(look())
+            if child is not None:
+                del self._children[pid]
+                self._died(child, code)
+            elif self._keeper is not None and pid == self._keeper.pid:
+                self._keeper_died(code)
+            elif pid == self._watcher:
+                self._watcher = 0
+                logger.error("Files are not watched any more: the watcher ended by %s.", _how(code))
 
-    def _died(self, child: _Child, status: int) -> None:
+    @staticmethod
+    def _dead() -> Iterator[tuple[int, Callable[[], int]]]:
+        """Every child that has ended, also those of dead children; each is reaped when asked for its status."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                if hasattr(os, "waitid"):
+                    ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                    if ended is None:
+                        return
+                    pid = ended.si_pid
+                    yield pid, lambda pid=pid: os.waitpid(pid, 0)[1]
+                else:
+                    pid, status = os.waitpid(-1, os.WNOHANG)
+                    if pid == 0:
+                        return
+                    yield pid, lambda status=status: status
+
+    def _died(self, child: Forked, code: int) -> None:
         self._hear(child)
-        how = _how(status, child)
-        # What it started dies with it, before anybody runs its jobs again.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
         started = child.board.started()
-        own_fault = not child.killed and status != 0 and os.waitstatus_to_exitcode(status) != Exit.NOT_LIVE
+        dump = child.stacks.take()
+        how = child.killed or _how(code)
+        if place := where(dump):
+            how += f" in {place}"
+        own_fault = not child.killed and not child.not_live and (code != 0 or bool(started))
         for name in child.board.incarnations:
             self._report_death(
                 {
@@ -304,18 +351,22 @@ class Supervisor:
             )
         child.close()
         self._free.append(child.board)
+        for other in self._children.values():
+            if other.replaces is child:
+                other.replaces = None
         if not child.booted:
             self._boot_failed(child, how)
         elif own_fault or child.overdue:
             running = f" while it ran {', '.join(job.id for job in started[:5])}" if started else ""
             logger.warning("worker-%d (pid %d) ended by %s%s.", child.number, child.pid, how, running)
-        if own_fault and time.monotonic() - child.since < 1.0:
-            self._respawn_at = time.monotonic() + self._respawn_delay
-            self._respawn_delay = min(self._respawn_delay * 2, 10.0)
-        else:
-            self._respawn_delay = 0.1
+            if dump:
+                logger.warning("The stacks of worker-%d (pid %d):\n%s", child.number, child.pid, dump)
+        elif not child.killed and not child.draining and self._stopping_since is None:
+            self._emptied += 1
+        if own_fault:
+            self._worker_patience.lost(child.since)
 
-    def _boot_failed(self, child: _Child, how: str) -> None:
+    def _boot_failed(self, child: Forked, how: str) -> None:
         reason = child.failure or f"it ended by {how} while it was imported"
         if self._stopping_since is not None:
             return
@@ -331,26 +382,27 @@ class Supervisor:
 
     # ---- the keeper
 
-    def _start_keeper(self) -> None:
-        self._keeper_board.reset()
-        self._keeper_board.beat()
-        message_end, messages = os.pipe()
-        others = [fd for child in self._children.values() for fd in (child.commands, child.reports)]
-        post = Post(self._keeper_board, self._boards, self._host, message_end, self._apps)
+    def _fill_keeper(self) -> None:
+        if self._keeper is not None or not self._apps or not self._keeper_patience.over:
+            return
+        board = self._keeper_board
+        board.reset()
 
-        def live() -> int:
-            for fd in (*others, messages, self._bell.fileno(), self._bell_end.fileno()):
-                with contextlib.suppress(OSError):
-                    os.close(fd)
-            self._bell.detach()
-            self._bell_end.detach()
-            return run_keeper(self._settings, post)
+        def live(keeper: Forked) -> int:
+            os.close(keeper.report_end)
+            return run_keeper(
+                self._settings, Post(board, self._boards, self._host, keeper.command_end, self._apps, keeper.stacks)
+            )
 
-        pid = fork(live, dies_with_parent=False)
-        os.close(message_end)
-        self._keeper = _Child(0, self._keeper_board, pid, messages, os.open(os.devnull, os.O_RDONLY))
-        for death in self._deaths:
-            send_message(messages, {"death": death})
+        self._keeper = self._fork(0, board, live, self._keeper_patience, dies_with_parent=False)
+        self._told = 0
+        if self._keeper is not None:
+            for death in self._deaths:
+                self._tell(self._keeper, death)
+
+    def _tell(self, keeper: Forked, death: dict[str, Any]) -> None:
+        self._told += 1
+        keeper.send({"death": death})
 
     def _report_death(self, death: dict[str, Any]) -> None:
         # Remembered for a while: a keeper that dies now has a successor that must hear of it.
@@ -358,14 +410,16 @@ class Supervisor:
         while len(self._deaths) > 4 * len(self._boards):
             self._deaths.popleft()
         if self._keeper is not None:
-            send_message(self._keeper.commands, {"death": death})
+            self._tell(self._keeper, death)
 
-    def _keeper_died(self, status: int) -> None:
+    def _keeper_died(self, code: int) -> None:
         assert self._keeper is not None
         keeper, self._keeper = self._keeper, None
-        code = os.waitstatus_to_exitcode(status)
+        how = keeper.killed or _how(code)
+        dump = keeper.stacks.take()
         keeper.close()
-        if self._stopping_since is not None and not self._children:
+        if code == Exit.DONE and keeper is self._leaving:
+            self._left = True
             return
         if code == Exit.NOT_LIVE:
             logger.error("This host was declared dead; its workers start anew under another name.")
@@ -373,14 +427,16 @@ class Supervisor:
                 child.kill("the host was declared dead")
             self._host = host_id()
         else:
-            logger.warning("The keeper (pid %d) ended by %s; a new one takes over.", keeper.pid, _how(status, keeper))
-        self._start_keeper()
+            logger.warning("The keeper (pid %d) ended by %s; a new one takes over.", keeper.pid, how)
+            if dump:
+                logger.warning("The stacks of the keeper (pid %d):\n%s", keeper.pid, dump)
+        self._keeper_patience.lost(keeper.since)
 
     def _look_at_keeper(self) -> None:
         keeper = self._keeper
         if keeper is None or keeper.killed:
             return
-        if time.monotonic() - max(self._keeper_board.heartbeat, keeper.since) > KEEPER_SILENCE:
+        if time.monotonic() - self._keeper_board.heartbeat > KEEPER_SILENCE:
             keeper.kill(f"silence of more than {KEEPER_SILENCE:g} s")
 
     def _look_at_boards(self) -> None:
@@ -390,7 +446,13 @@ class Supervisor:
             if child.killed:
                 continue
             overdue = child.board.overdue(now, TOLERANCE)
-            if overdue:
+            if not overdue:
+                child.overdue_since = 0.0
+            elif not child.overdue_since:
+                # First where it hangs, which it can tell whatever it does.
+                child.overdue_since = now
+                self._ask_for_stacks(child)
+            elif now - child.overdue_since >= DUMP:
                 child.overdue = {job.id: job.again for job in overdue}
                 child.kill("a job past its time limit")
 
@@ -399,20 +461,22 @@ class Supervisor:
     def _obey(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stop(now=self._stopping_since is not None)
-        elif number == signal.SIGHUP and self._stopping_since is None:
+        elif number == signal.SIGUSR1:
+            for child in self._all():
+                self._ask_for_stacks(child)
+            self._stacks_at = time.monotonic() + DUMP
+        elif self._stopping_since is not None:
+            return
+        elif number == signal.SIGHUP:
             if self._settings.preload:
                 logger.warning("The app was preloaded, so replaced processes run the same code as before.")
             else:
                 logger.info("Replacing the worker processes one by one.")
             self._rolling = deque(child for child in self._children.values() if not child.draining)
-        elif number in (signal.SIGTTIN, signal.SIGTTOU) and self._stopping_since is None:
+        elif number in (signal.SIGTTIN, signal.SIGTTOU):
             most = len(self._boards) // 2
             self._wanted = min(most, max(1, self._wanted + (1 if number == signal.SIGTTIN else -1)))
             logger.info("%d worker processes from now on.", self._wanted)
-        elif number == signal.SIGUSR1:
-            for child in self._children.values():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child.pid, signal.SIGUSR1)
 
     def _stop(self, *, now: bool) -> None:
         if self._stopping_since is None:
@@ -422,26 +486,31 @@ class Supervisor:
                     "Stopping: no more jobs are claimed, running ones have %s. Again to stop now.",
                     in_words(self._settings.grace),
                 )
+        elif self._leaving is not None and time.monotonic() - self._leaving_since > KEEPER_SILENCE:
+            # The broker does not answer, and somebody has said again that this should end.
+            self._left = True
         for child in self._children.values():
             if now:
                 child.kill("a stop that could not wait")
             else:
                 child.drain()
 
+    def _end_grace(self) -> None:
+        if self._stopping_since is None or time.monotonic() - self._stopping_since <= self._settings.grace:
+            return
+        for child in self._children.values():
+            if not child.killed:
+                logger.warning(
+                    "worker-%d did not end within %s; %d jobs go back.",
+                    child.number,
+                    in_words(self._settings.grace),
+                    len(child.board.started()),
+                )
+                child.kill("the end of the grace time")
+
     def _roll(self) -> None:
-        """A rolling replacement: the new process in service before the old one is asked to go."""
+        """Replacements: each new process in service before the old one is asked to go."""
         if self._stopping_since is not None:
-            if time.monotonic() - self._stopping_since > self._settings.grace:
-                for child in self._children.values():
-                    if not child.killed:
-                        running = child.board.started()
-                        logger.warning(
-                            "worker-%d did not end within %s; %d jobs go back.",
-                            child.number,
-                            in_words(self._settings.grace),
-                            len(running),
-                        )
-                        child.kill("the end of the grace time")
             return
         newcomers = [child for child in self._children.values() if child.replaces is not None]
         for child in newcomers:
@@ -449,18 +518,39 @@ class Supervisor:
                 assert child.replaces is not None
                 child.replaces.drain()
                 child.replaces = None
-        if self._rolling and not newcomers:
+        if not self._worker_patience.over:
+            return
+        replaced = [child.replaces for child in newcomers]
+        for child in list(self._children.values()):
+            if child.full and not child.draining and child not in replaced:
+                self._spawn(replaces=child)
+        while self._rolling and not newcomers and self._free:
             old = self._rolling.popleft()
-            if old.pid in self._children and not old.draining:
+            if self._children.get(old.pid) is old and not old.draining:
                 self._spawn(replaces=old)
+                return
 
     def _watch_files(self) -> None:
-        from .reload import watch
+        from .reload import check, watch
 
+        check()
         parent = os.getpid()
         self._watcher = fork(lambda: watch(self._settings.app_dir, parent), dies_with_parent=True)
 
     # ---- saying
+
+    def _ask_for_stacks(self, child: Forked) -> None:
+        child.stacks.take()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGUSR1)
+
+    def _show_stacks(self) -> None:
+        if self._stacks_at is None or time.monotonic() < self._stacks_at:
+            return
+        self._stacks_at = None
+        for child in self._all():
+            name = f"worker-{child.number}" if child.number else "the keeper"
+            logger.warning("The stacks of %s (pid %d):\n%s", name, child.pid, child.stacks.take() or "(no answer)")
 
     def _say_banner(self) -> None:
         if self._banner_at is None:
@@ -494,30 +584,25 @@ class Supervisor:
 
     def _end(self) -> None:
         """All workers are gone: the keeper gives back what they held, and goes."""
-        keeper = self._keeper
-        if keeper is not None:
-            self._stopping_since = self._stopping_since or time.monotonic()
-            send_message(keeper.commands, {"leave": list(self._deaths)})
-            deadline = time.monotonic() + FAREWELL
-            while self._keeper is not None and time.monotonic() < deadline:
-                self._reap()
-                if self._keeper is not None:
-                    select.select([self._bell], [], [], 0.05)
-                    with contextlib.suppress(BlockingIOError):
-                        self._bell.recv(4096)
+        self._stopping_since = self._stopping_since or time.monotonic()
+        deadline = time.monotonic() + FAREWELL
+        while self._apps and not self._left and time.monotonic() < deadline:
+            self._fill_keeper()
+            if self._keeper is not None and self._leaving is not self._keeper:
+                self._leaving = self._keeper
+                self._leaving_since = time.monotonic()
+                self._keeper.send({"leave": list(self._deaths)})
+            self._wait()
+            self._reap()
+            self._look_at_keeper()
+        if self._keeper is not None:
+            logger.warning("The keeper could not tell the broker that this host leaves; others will notice in 10 s.")
         if self._code == Exit.DONE:
             logger.info("Stopped.")
 
 
-def _recorded(number: int, frame: object) -> None:
-    """The number is in the wake-up socket already."""
-
-
-def _how(status: int, child: _Child) -> str:
+def _how(code: int) -> str:
     """How a process ended, for people."""
-    code = os.waitstatus_to_exitcode(status)
-    if child.killed:
-        return child.killed
     if code >= 0:
         return f"exit code {code}"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else "?"

@@ -133,6 +133,7 @@ async def in_loop_worker(
         log=EventLog("aiotask"),
         max_in_flight=max_in_flight,
         burst=burst,
+        recorded=writer is not None,
         facts={"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"},
     )
     threads = [

@@ -56,6 +56,11 @@ class Recovery:
         self._deaths.append(death)
         self._nudge.set()
 
+    @property
+    def open(self) -> int:
+        """How many reported deaths have not been dealt with."""
+        return len(self._deaths)
+
     async def run(self) -> None:
         while True:
             try:

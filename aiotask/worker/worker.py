@@ -76,6 +76,7 @@ class Worker:
         max_jobs: int | None = None,
         hooks: Hooks | None = None,
         facts: dict[str, object] | None = None,
+        recorded: bool = False,
     ) -> None:
         self._registry = registry
         self._broker = broker
@@ -98,6 +99,7 @@ class Worker:
         self._max_jobs = max_jobs
         self._hooks = hooks or Hooks()
         self._facts = facts or {}
+        self._recorded = recorded
         self._appetite = Appetite(
             syncs=any(not task.is_async for task in registry),
             asyncs=any(task.is_async for task in registry),
@@ -167,6 +169,9 @@ class Worker:
             self._lives += 1
             name = self.name if self._lives == 1 else f"{self.name}r{self._lives}"
             try:
+                if self._recorded:
+                    # Before the first claim: the recorder may come up later than the first job ends.
+                    await self._broker.start_history()
                 await self._broker.enlist(name, self._host, msgspec.msgpack.encode(self._facts))
             except ConnectionLost as error:
                 self._say_lost(error)

@@ -32,6 +32,11 @@ class Stage:
         self.ledger = ledger
 
     @property
+    def name(self) -> str:
+        """Of the module."""
+        return self.module.__name__
+
+    @property
     def app(self) -> App:
         app: App = self.module.app
         return app
@@ -48,14 +53,14 @@ class Stage:
 
 
 @contextlib.contextmanager
-def staged(module: str, workers: Workers, ledger: Path) -> Iterator[Stage]:
+def staged(module: str, workers: Workers, ledger: Path, url: str | None = None) -> Iterator[Stage]:
     """The module ``tests.acceptance.apps.{module}`` as an app of its own, while the block lasts."""
     name = f"{__package__}.apps.{module}"
     env = {"TEST_APP": f"test-{uuid4().hex[:12]}", "TEST_LEDGER": str(ledger)}
     with pytest.MonkeyPatch.context() as patch:
         for variable in [variable for variable in os.environ if variable.startswith("AIOTASK_")]:
             patch.delenv(variable)
-        for variable, value in {**env, "AIOTASK_URL": workers.url}.items():
+        for variable, value in {**env, "AIOTASK_URL": url or workers.url}.items():
             patch.setenv(variable, value)
         patch.delitem(sys.modules, name, raising=False)
         yield Stage(importlib.import_module(name), env, workers, Ledger(ledger))

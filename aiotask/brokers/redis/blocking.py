@@ -13,8 +13,9 @@ from redis.retry import Retry
 from ...broker import Push
 from ...errors import BrokerError, ConnectionLost, QueueFull
 from ..shown import hide_password
-from .broker import push_arguments, script, server_url
+from .broker import script
 from .keys import prefix
+from .messages import push_arguments, server_url
 
 __all__ = ["push_blocking"]
 

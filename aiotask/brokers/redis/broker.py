@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import struct
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Any
-
-import msgspec
 
 from ...broker import (
     BATCH_BYTES,
@@ -20,28 +17,33 @@ from ...broker import (
     Finish,
     HistoryRow,
     Look,
-    Meta,
     Notice,
     Push,
     Recovered,
     Requeue,
     Settled,
     Standing,
-    lane_of,
 )
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
 from ..shown import hide_password
 from .keys import GROUP, RECORDERS, lanes, prefix
+from .messages import (
+    decode_meta,
+    deliveries,
+    delivery,
+    encode_meta,
+    frames,
+    milliseconds,
+    push_arguments,
+    server_url,
+)
 from .wire import Backoff, Script, Wire
 
-__all__ = ["RedisBroker", "decode_meta", "push_arguments", "script", "server_url"]
+__all__ = ["RedisBroker", "script"]
 
 _STANDINGS = {1: Standing.LIVE, 0: Standing.DEAD, -1: Standing.FORGOTTEN}
-_FRESH = Meta()
-_FRESH_LIST = [Settled.NOT_YOURS, Settled.DONE, Settled.BEFORE]
-_decode_meta = msgspec.msgpack.Decoder(Meta).decode
-_encode_meta = msgspec.msgpack.Encoder().encode
+_SETTLED = [Settled.NOT_YOURS, Settled.DONE, Settled.BEFORE]
 #: Seconds for which a reader of pub/sub may hear nothing before it proves that the connection lives.
 _PING_EVERY = 10.0
 
@@ -123,7 +125,7 @@ class RedisBroker:
                     while True:
                         message = await self._next_message(wire)
                         if message[0] == b"message":
-                            heard(_frames(message[2]))
+                            heard(frames(message[2]))
                 except BrokerError:
                     await backoff.sleep()
         finally:
@@ -149,7 +151,7 @@ class RedisBroker:
             raise
 
     async def cancel(self, id: str, outcome: bytes, result_ttl: float) -> Cancelled:
-        reply = await self._run("cancel", id, outcome, _milliseconds(result_ttl))
+        reply = await self._run("cancel", id, outcome, milliseconds(result_ttl))
         return Cancelled(reply.decode())
 
     # ---- working
@@ -181,7 +183,7 @@ class RedisBroker:
             *queues,
             *([] if alone else self._lanes(queues, needs)),
         )
-        return Claim(_deliveries(reply, 2), _STANDINGS[reply[0]], bool(reply[1]))
+        return Claim(deliveries(reply, 2), _STANDINGS[reply[0]], bool(reply[1]))
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         order = self._lanes(queues, needs)
@@ -205,15 +207,15 @@ class RedisBroker:
             # Lanes that nobody has read yet, or whose groups were destroyed.
             await self._waiting.run(script("groups"), self.prefix, GROUP, *order)
             return Claim([])
-        deliveries = []
+        claimed = []
         for name, entries in reply or ():
             lane = name.decode()[len(self.prefix) :]
             for entry, fields in entries:
                 values = dict(zip(fields[::2], fields[1::2], strict=True))
-                deliveries.append(
-                    _delivery(lane, entry, values.get(b"i", b""), values.get(b"j", b""), values.get(b"m", b""))
+                claimed.append(
+                    delivery(lane, entry, values.get(b"i", b""), values.get(b"j", b""), values.get(b"m", b""))
                 )
-        return Claim(deliveries)
+        return Claim(claimed)
 
     async def wake(self) -> None:
         if self._waiting.connected and self._waiting_id is not None:
@@ -224,7 +226,7 @@ class RedisBroker:
         adopted = await self._waiting.run(
             script("adopt"), self.prefix, incarnation, *suspects, *self._lanes(queues, needs)
         )
-        return _deliveries(adopted, 0)
+        return deliveries(adopted, 0)
 
     async def finish(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
@@ -238,12 +240,12 @@ class RedisBroker:
                 delivery.id,
                 item.outcome,
                 item.status.value,
-                _milliseconds(item.result_ttl),
+                milliseconds(item.result_ttl),
                 item.reply,
                 "1" if item.dead else "",
             )
         reply = await self._run("finish", *args)
-        return [_FRESH_LIST[code] for code in reply[1:]], _STANDINGS[reply[0]]
+        return [_SETTLED[code] for code in reply[1:]], _STANDINGS[reply[0]]
 
     async def requeue(
         self, incarnation: str, batch: Sequence[Requeue], *, repeat: bool = False
@@ -257,20 +259,20 @@ class RedisBroker:
                 delivery.entry,
                 f"q:{item.queue}:{'s' if suspect else 'r'}",
                 item.delay,
-                b"" if item.meta == _FRESH else _encode_meta(item.meta),
+                encode_meta(item.meta),
                 item.need,
                 item.reply,
             )
         reply = await self._run("requeue", *args)
-        codes = [_FRESH_LIST[code] for code in reply[1:]]
+        codes = [_SETTLED[code] for code in reply[1:]]
         if repeat:
             codes = [Settled.BEFORE if code is Settled.NOT_YOURS else code for code in codes]
         return codes, _STANDINGS[reply[0]]
 
     async def reject(self, incarnation: str, batch: Sequence[tuple[Delivery, str]]) -> None:
         args: list[Any] = []
-        for delivery, reason in batch:
-            args += (delivery.lane, delivery.entry, delivery.id, reason)
+        for lent, reason in batch:
+            args += (lent.lane, lent.entry, lent.id, reason)
         await self._run("reject", *args)
 
     async def parked(self, needs: Sequence[str]) -> list[str]:
@@ -303,11 +305,14 @@ class RedisBroker:
         self, dead: str = "", *, blame: Collection[str] = (), reason: str = "", hold: Collection[str] = ()
     ) -> Recovered:
         reply = await self._run("recover", dead, reason, BATCH_JOBS, len(blame), *blame, *hold)
-        return Recovered(reply[0], _deliveries(reply, 2), bool(reply[1]))
+        return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
         moved, until = await self._run("promote", limit)
         return moved, float(until) if until else None
+
+    async def start_history(self) -> None:
+        await self._run("groups", RECORDERS, "history")
 
     async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
         key = f"{self.prefix}history"
@@ -341,67 +346,3 @@ class RedisBroker:
             part = entries[start : start + BATCH_JOBS]
             await self.wire.call("XACK", key, RECORDERS, *part)
             await self.wire.call("XDEL", key, *part)
-
-
-def server_url(url: str) -> str:
-    """The URL as redis-py reads it."""
-    return url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
-
-
-def push_arguments(client: str, sequence: int, batch: Sequence[Push]) -> list[Any]:
-    """ARGV of push.lua."""
-    args: list[Any] = [client, sequence]
-    for job in batch:
-        args += (
-            job.id,
-            lane_of(job.queue, job.priority),
-            job.sealed,
-            job.delay,
-            "" if job.eta is None else job.eta,
-            "1" if job.custom else "",
-        )
-    return args
-
-
-def _milliseconds(seconds: float) -> int:
-    return 0 if seconds <= 0 else max(1, round(seconds * 1000))
-
-
-def decode_meta(packed: bytes) -> Meta:
-    if not packed:
-        return _FRESH
-    try:
-        return _decode_meta(packed)
-    except msgspec.MsgspecError:
-        return _FRESH
-
-
-def _delivery(lane: str, entry: bytes, id: bytes, sealed: bytes, meta: bytes) -> Delivery:
-    return Delivery(lane, entry.decode(), id.decode("utf-8", "replace"), sealed, decode_meta(meta))
-
-
-def _deliveries(flat: list[Any], start: int) -> list[Delivery]:
-    """Deliveries from the flat reply of a script: lane, entry, id, sealed, meta, and again."""
-    return [
-        _delivery(flat[n].decode(), flat[n + 1], flat[n + 2], flat[n + 3], flat[n + 4])
-        for n in range(start, len(flat), 5)
-    ]
-
-
-def _frames(message: bytes) -> list[Notice]:
-    """The notices in one message of the results channel; what does not parse ends the row."""
-    notices = []
-    at = 0
-    try:
-        while at < len(message):
-            kind, length = struct.unpack_from(">BH", message, at)
-            at += 3
-            id = message[at : at + length].decode()
-            at += length
-            (size,) = struct.unpack_from(">I", message, at)
-            at += 4
-            notices.append(Notice(id, message[at : at + size] if kind == 0 else None))
-            at += size
-    except (struct.error, UnicodeDecodeError):
-        pass
-    return notices

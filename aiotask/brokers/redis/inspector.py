@@ -12,8 +12,9 @@ from ...errors import BrokerError, SealError
 from ...job import Status
 from ...outcome import decode_outcome
 from ...seal import OVERHEAD
-from .broker import RedisBroker, decode_meta, server_url
+from .broker import RedisBroker
 from .keys import GROUP, LANES
+from .messages import decode_meta, server_url
 from .wire import Wire
 
 __all__ = ["RedisInspector", "namespaces"]

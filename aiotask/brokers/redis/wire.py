@@ -16,6 +16,7 @@ from importlib import resources
 from typing import Any
 
 import redis.exceptions as wrong
+from hiredis import pack_command
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -116,7 +117,7 @@ class Wire:
 
     async def send(self, *command: Any) -> None:
         """A command whose reply arrives among the messages of a subscription."""
-        await self._connection.send_packed_command(self._connection.pack_command(*command), check_health=False)
+        await self._connection.send_packed_command(pack_command(command), check_health=False)
 
     async def read(self) -> Any:
         """The next message on a connection that has subscribed."""
@@ -137,7 +138,8 @@ class Wire:
             if self._connection is None:
                 await self._connect()
             async with asyncio.timeout(timeout):
-                await self._connection.send_packed_command(self._connection.pack_command(*command), check_health=False)
+                # One piece of bytes: redis-py would write hundreds of small ones.
+                await self._connection.send_packed_command(pack_command(command), check_health=False)
                 return await self._connection.read_response()
         except wrong.NoScriptError as error:
             raise _NoScript from error

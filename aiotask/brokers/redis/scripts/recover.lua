@@ -62,6 +62,13 @@ for _, queue in ipairs(sorted('queues')) do
   lanes[#lanes + 1] = 'q:' .. queue .. ':r'
   for priority = 0, 9 do lanes[#lanes + 1] = 'q:' .. queue .. ':' .. priority end
 end
+for _, need in ipairs(sorted('parked')) do
+  -- A need that nobody waits for any more leaves no trace.
+  if redis.pcall('XLEN', key('parked:' .. need)) == 0 then
+    redis.call('SREM', key('parked'), need)
+    redis.call('DEL', key('parked:' .. need))
+  end
+end
 for _, need in ipairs(sorted('parked')) do lanes[#lanes + 1] = 'parked:' .. need end
 for _, lane in ipairs(lanes) do
   local consumers = redis.pcall('XINFO', 'CONSUMERS', key(lane), GROUP)

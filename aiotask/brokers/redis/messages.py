@@ -1,0 +1,98 @@
+"""What goes to the scripts and comes back, as values."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ...broker import Delivery, Meta, Notice, Push, lane_of
+
+__all__ = [
+    "decode_meta",
+    "deliveries",
+    "delivery",
+    "encode_meta",
+    "frames",
+    "milliseconds",
+    "push_arguments",
+    "server_url",
+]
+
+_FRESH = Meta()
+_decode_meta = msgspec.msgpack.Decoder(Meta).decode
+_encode_meta = msgspec.msgpack.Encoder().encode
+
+
+def server_url(url: str) -> str:
+    """The URL as redis-py reads it."""
+    return url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
+
+
+def push_arguments(client: str, sequence: int, batch: Sequence[Push]) -> list[Any]:
+    """ARGV of push.lua."""
+    args: list[Any] = [client, sequence]
+    for job in batch:
+        args += (
+            job.id,
+            lane_of(job.queue, job.priority),
+            job.sealed,
+            job.delay,
+            "" if job.eta is None else job.eta,
+            "1" if job.custom else "",
+        )
+    return args
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds, at least one of a positive time."""
+    return 0 if seconds <= 0 else max(1, round(seconds * 1000))
+
+
+def encode_meta(meta: Meta) -> bytes:
+    """Nothing for a fresh job, which is most of them."""
+    return b"" if meta == _FRESH else _encode_meta(meta)
+
+
+def decode_meta(packed: bytes) -> Meta:
+    """The counters; a fresh job's where there are none that can be read."""
+    if not packed:
+        return _FRESH
+    try:
+        return _decode_meta(packed)
+    except msgspec.MsgspecError:
+        return _FRESH
+
+
+def delivery(lane: str, entry: bytes, id: bytes, sealed: bytes, meta: bytes) -> Delivery:
+    """One delivery from the fields of an entry."""
+    return Delivery(lane, entry.decode(), id.decode("utf-8", "replace"), sealed, decode_meta(meta))
+
+
+def deliveries(flat: list[Any], start: int) -> list[Delivery]:
+    """Deliveries from the flat reply of a script: lane, entry, id, sealed, meta, and again."""
+    return [
+        delivery(flat[n].decode(), flat[n + 1], flat[n + 2], flat[n + 3], flat[n + 4])
+        for n in range(start, len(flat), 5)
+    ]
+
+
+def frames(message: bytes) -> list[Notice]:
+    """The notices in one message of the results channel; what does not parse ends the row."""
+    notices = []
+    at = 0
+    try:
+        while at < len(message):
+            kind, length = struct.unpack_from(">BH", message, at)
+            at += 3
+            id = message[at : at + length].decode()
+            at += length
+            (size,) = struct.unpack_from(">I", message, at)
+            at += 4
+            notices.append(Notice(id, message[at : at + size] if kind == 0 else None))
+            at += size
+    except (struct.error, UnicodeDecodeError):
+        pass
+    return notices
