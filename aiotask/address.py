@@ -6,6 +6,7 @@ import logging
 import threading
 from pathlib import Path
 
+from .brokers import check_url
 from .brokers.shown import hide_password
 from .settings import environment, secrets_for
 
@@ -21,7 +22,7 @@ class Address:
     """
 
     def __init__(self, url: str | None, secret: str | None) -> None:
-        self._url = url
+        self._url = None if url is None or url == "" else check_url(url)
         self._secret = secret
         self._lock = threading.Lock()
         self._found: tuple[str, tuple[str, ...]] | None = None
@@ -47,6 +48,7 @@ class Address:
             if self._found is None:
                 url = self._url or environment("URL")
                 if url:
+                    check_url(url)
                     self._found = (url, secrets_for(url, hide_password(url), self._secret))
                 else:
                     self._found = self._embedded()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from .errors import ConfigError
 
@@ -21,7 +21,8 @@ def is_private(url: str) -> bool:
     parts = urlsplit(url)
     if parts.scheme in ("unix", "memory"):
         return True
-    host = parts.hostname or "localhost"
+    # redis-py takes a host from the query where none stands in its place.
+    host = parts.hostname or dict(parse_qsl(parts.query)).get("host", "localhost")
     if host == "localhost":
         return True
     try:
@@ -38,7 +39,12 @@ def secrets_for(url: str, shown: str, secret: str | None) -> tuple[str, ...]:
     """
     given = secret or environment("SECRET")
     if given:
-        return tuple(part.strip() for part in given.split(",") if part.strip())
+        if not isinstance(given, str):
+            raise ConfigError(f"secret has to be a text, not of type {type(given).__qualname__}.")
+        secrets = tuple(part.strip() for part in given.split(",") if part.strip())
+        if not secrets:
+            raise ConfigError("The secret (AIOTASK_SECRET, or App(secret=…)) holds nothing but blanks and commas.")
+        return secrets
     if not is_private(url):
         raise ConfigError(
             f'The broker "{shown}" can be reached from other machines, so jobs must be sealed. Set the same secret for '

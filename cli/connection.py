@@ -38,7 +38,8 @@ async def inspectors(name: str | None, url: str | None, *, fallback: str = "") -
     from aiotask import App
     from aiotask.brokers import namespaces
 
-    address = url or _embedded_url()
+    # An address that needs a secret is refused before anything is sent there.
+    address = App(name or fallback or "default", url=url).url if url else _embedded_url()
     found = [name] if name else sorted(await namespaces(address))
     async with AsyncExitStack() as stack:
         opened = []

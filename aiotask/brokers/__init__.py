@@ -28,13 +28,30 @@ def check_url(url: object) -> str:
     """
     if not isinstance(url, str):
         raise ConfigError(f"url={url!r} is no text. {_USE}")
-    try:
-        scheme = urlsplit(url).scheme if "://" in url else ""
-    except ValueError as error:
-        raise ConfigError(f'"{hide_password(url)}" is no URL: {error}. {_USE}') from None
-    if scheme not in _SCHEMES:
-        raise ConfigError(f'"{hide_password(url)}" is no broker URL. {_USE}')
+    if fault := _fault(url):
+        raise ConfigError(f'"{hide_password(url)}" is no broker URL: {fault}. {_USE}')
     return url
+
+
+def _fault(url: str) -> str:
+    """What is wrong with a URL. Much of it would go unnoticed later: a database that is no number counts as 0."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "its host is not readable"
+    if "://" not in url or parts.scheme not in _SCHEMES:
+        return f'it does not begin with one of {", ".join(f"{scheme}://" for scheme in _SCHEMES)}'
+    if parts.fragment or "@" in parts.path:
+        return "in a user, password or path, write %23 for #, %2F for / and %40 for @"
+    try:
+        port = parts.port
+    except ValueError:
+        return "its port is no number up to 65535 (in a password, write %2F for / and %3A for :)"
+    if parts.scheme == "unix":
+        return "" if parts.path.strip("/") and not parts.hostname else "a socket has an absolute path, unix:///so"
+    if parts.scheme in _REDIS and (port == 0 or (parts.path.strip("/") and not parts.path.strip("/").isdecimal())):
+        return "after the host come a port above 0 and the number of a database"
+    return ""
 
 
 def _scheme(url: str) -> str:

@@ -72,6 +72,7 @@ class Worker:
         marks: Marks,
         log: EventLog,
         max_in_flight: int = 100,
+        slots: list[int] | None = None,
         burst: bool = False,
         max_jobs: int | None = None,
         hooks: Hooks | None = None,
@@ -111,7 +112,8 @@ class Worker:
         self._ready: deque[Run] = deque()
         self._running: dict[asyncio.Task[None], Run] = {}
         self._in_lane = 0
-        self._slots = list(range(max_in_flight - 1, -1, -1))
+        # Several workers of one process share them, and so the limit.
+        self._slots = list(range(max_in_flight - 1, -1, -1)) if slots is None else slots
         self._changed = asyncio.Event()
         self._stopping = False
         self._lost = False
@@ -351,7 +353,7 @@ class Worker:
         self._settler.requeue(Requeue(delivery, job.queue, delivery.meta, need=f"task:{task}", reply=job.reply))
 
     def _start_ready(self) -> None:
-        while self._ready and len(self._running) < self._max_in_flight:
+        while self._ready and self._slots:
             run = self._ready.popleft()
             run.slot = self._slots.pop()
             if EAGER:
@@ -512,10 +514,10 @@ class Worker:
     # ---- the tick
 
     async def _tick(self) -> None:
-        """Heartbeat, jobs stuck behind long ones, cancels, parked jobs that this worker can run."""
+        """Jobs stuck behind long ones, cancels, parked jobs that this worker can run."""
         last = 0.0
         while True:
-            self._marks.beat()
+            self._start_ready()
             crowded = bool(self._lane.waiting or self._ready)
             if crowded and self._lane.stuck(AHEAD) and self._lane.waiting:
                 back = self._lane.take_back(self)
@@ -552,7 +554,7 @@ class Worker:
     def _cancel(self, run: Run) -> None:
         run.cancelled = True
         # If it does not react it is overdue now, and its process goes.
-        self._marks.start(run.slot, run.job.id, time.monotonic(), -1.0)
+        self._marks.hurry(run.slot, run.job.id)
         for task, other in self._running.items():
             if other is run:
                 task.cancel()

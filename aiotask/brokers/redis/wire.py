@@ -48,6 +48,10 @@ def parse(url: str, timeout: float) -> ConnectionPool:
         ) from None
 
 
+#: How the servers say that user or password are wrong or missing; redis-py wraps some of it in other errors.
+_NOT_LET_IN = ("NOAUTH", "WRONGPASS", "NOPERM", "Authentication required", "invalid username-password", "AUTH called")
+
+
 class Script:
     """A Lua script with the common part in front; called by its digest, sent whole when unknown."""
 
@@ -178,9 +182,7 @@ class Wire:
 
     def _translate(self, error: BaseException) -> BaseException:
         text = str(error)
-        if isinstance(error, wrong.AuthenticationError | wrong.AuthenticationWrongNumberOfArgsError) or (
-            "NOAUTH" in text or "WRONGPASS" in text or "Authentication required" in text
-        ):
+        if isinstance(error, wrong.AuthenticationError) or any(word in text for word in _NOT_LET_IN):
             return BrokerError(
                 f'The server at "{self.url}" refused the user or password ({text}). Put them into the URL: '
                 "redis://user:password@host:6379/0."
