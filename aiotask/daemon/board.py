@@ -77,8 +77,8 @@ class Board:
 
     def enlist(self, incarnation: str) -> None:
         """A worker of this process has this name now."""
-        names = [name for name in self.incarnations if name != incarnation][-3:] + [incarnation]
-        raw = "|".join(names).encode()[:_NAMES]
+        names = [name for name in self.incarnations if name != incarnation]
+        raw = "|".join([*names[-3:], incarnation]).encode()[:_NAMES]
         self._map[_NAMES_AT : _NAMES_AT + _NAMES] = raw.ljust(_NAMES, b"\0")
 
     def beat(self) -> None:

@@ -13,6 +13,11 @@ __all__ = ["Stacks", "where"]
 
 #: Bytes of a dump that are shown.
 _MOST = 64 * 1024
+#: Frames below every thread of ours, which say nothing.
+_BELOW = re.compile(
+    r'^  File "(?:.*/daemon/(?:supervisor|child)\.py|.*/supervise\.py|.*/threading\.py|<frozen runpy>)", .*\n?',
+    re.MULTILINE,
+)
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
 
 
@@ -20,7 +25,7 @@ class Stacks:
     """Made before the fork, written by ``faulthandler`` in the child whoever holds the GIL, read by the parent."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(buffering=0)
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (it lives as long as the process)
         self.fd = self._file.fileno()
         # Two processes share one position in it.
         fcntl.fcntl(self.fd, fcntl.F_SETFL, fcntl.fcntl(self.fd, fcntl.F_GETFL) | os.O_APPEND)
@@ -38,7 +43,7 @@ class Stacks:
         """What has been written, which is forgotten."""
         text = os.pread(self.fd, _MOST, 0).decode(errors="replace")
         os.ftruncate(self.fd, 0)
-        return text.strip()
+        return _BELOW.sub("", text).strip()
 
     def close(self) -> None:
         self._file.close()

@@ -14,9 +14,11 @@ import platform
 import select
 import signal
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -319,18 +321,16 @@ class Supervisor:
     def _dead() -> Iterator[tuple[int, Callable[[], int]]]:
         """Every child that has ended, also those of dead children; each is reaped when asked for its status."""
         with contextlib.suppress(ChildProcessError):
+            while sys.platform != "darwin":
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if ended is None:
+                    return
+                yield ended.si_pid, partial(_reaped, ended.si_pid)
             while True:
-                if hasattr(os, "waitid"):
-                    ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                    if ended is None:
-                        return
-                    pid = ended.si_pid
-                    yield pid, lambda pid=pid: os.waitpid(pid, 0)[1]
-                else:
-                    pid, status = os.waitpid(-1, os.WNOHANG)
-                    if pid == 0:
-                        return
-                    yield pid, lambda status=status: status
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                yield pid, partial(int, status)
 
     def _died(self, child: Forked, code: int) -> None:
         self._hear(child)
@@ -599,6 +599,11 @@ class Supervisor:
             logger.warning("The keeper could not tell the broker that this host leaves; others will notice in 10 s.")
         if self._code == Exit.DONE:
             logger.info("Stopped.")
+
+
+def _reaped(pid: int) -> int:
+    """The wait status of a child that has ended."""
+    return os.waitpid(pid, 0)[1]
 
 
 def _how(code: int) -> str:

@@ -245,5 +245,11 @@ def _let_go(connection: Any) -> None:
 
 
 async def _hang_up(connection: Any) -> None:
+    writer = getattr(connection, "_writer", None)
+    if writer is None:
+        return
+    connection._writer = connection._reader = None
     with contextlib.suppress(Exception):
-        await connection.disconnect(nowait=True)
+        # Nothing is under way that should still arrive, and a TLS farewell could outlast the loop.
+        writer.transport.abort()
+        await asyncio.sleep(0)
