@@ -1,0 +1,217 @@
+"""Tasks that hang, hold on, die and leave things behind, and innocent ones beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import itertools
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+
+from aiotask import App, current_job
+
+from ..ledger import entered
+
+app = App(os.environ["TEST_APP"])
+
+
+@app.task
+def echo(value: int) -> int:
+    return value
+
+
+@app.task
+async def aecho(value: int) -> int:
+    return value
+
+
+@app.task
+def pid() -> int:
+    return os.getpid()
+
+
+@app.task
+def nap(seconds: float, label: str = "nap") -> int:
+    """The number of the attempt that slept to the end."""
+    with entered(label) as attempt:
+        time.sleep(seconds)
+        return attempt
+
+
+@app.task
+async def anap(seconds: float, label: str = "anap") -> int:
+    with entered(label) as attempt:
+        await asyncio.sleep(seconds)
+        return attempt
+
+
+# ---- what does not end
+
+
+@app.task
+def loop_in_python() -> None:
+    with entered("loop_in_python"):
+        while True:
+            pass
+
+
+@app.task
+def hold_the_gil(first: bool = False) -> str:
+    """For ever, in C code that no signal interrupts; ``first``: only on the first attempt."""
+    with entered("hold_the_gil"):
+        if not first or current_job().attempt == 1:
+            deque(itertools.repeat(None), maxlen=0)
+        return "in the end"
+
+
+@app.task
+def swallow() -> None:
+    """Ends for nothing that is raised into it."""
+    with entered("swallow"):
+        while True:
+            try:
+                time.sleep(600)
+            except BaseException:  # noqa: S110
+                pass
+
+
+@app.task
+async def aswallow() -> None:
+    with entered("aswallow"):
+        while True:
+            try:
+                await asyncio.sleep(600)
+            except BaseException:  # noqa: S110
+                pass
+
+
+@app.task
+async def block_the_loop(seconds: float) -> int:
+    with entered("block_the_loop") as attempt:
+        time.sleep(seconds)  # noqa: ASYNC251
+        return attempt
+
+
+@app.task
+def insist(times: int) -> str:
+    """``except Exception`` in a loop is what real code does; it must not keep a job alive."""
+    for _ in range(times):
+        try:
+            time.sleep(600)
+        except Exception:
+            continue
+    return "unreachable"
+
+
+# ---- what dies
+
+
+def die(how: str) -> None:
+    match how:
+        case "segfault":
+            ctypes.string_at(0)
+        case "abort":
+            os.abort()
+        case _:
+            os._exit(int(how))
+
+
+@app.task
+def crash(how: str) -> None:
+    with entered(f"crash {how}"):
+        die(how)
+
+
+@app.task
+async def acrash(how: str) -> None:
+    with entered(f"acrash {how}"):
+        await asyncio.sleep(0.01)
+        die(how)
+
+
+# ---- what leaves something behind
+
+
+@app.task
+def start_program(seconds: float) -> int:
+    """Runs a program that outlives its parent if nobody ends it; gives its pid, or sleeps beside it."""
+    with entered("start_program"):
+        program = subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"], stdout=-1)
+        assert program.stdout is not None
+        program.stdout.readline()
+        program.stdout.close()
+        with entered(program.pid):
+            time.sleep(seconds)
+        return program.pid
+
+
+@app.task
+def start_orphans(count: int) -> list[int]:
+    """Daemons by the double fork: their parent is gone when they end."""
+    pids = []
+    for _ in range(count):
+        end, start = os.pipe()
+        child = os.fork()
+        if child == 0:
+            grandchild = os.fork()
+            if grandchild == 0:
+                os.setsid()
+                time.sleep(0.05)
+                os._exit(0)
+            os.write(start, str(grandchild).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        pids.append(int(os.read(end, 100)))
+        os.close(end)
+        os.close(start)
+    return pids
+
+
+@app.task
+def forget_to_exit() -> str:
+    """The child of a bare fork comes back here too."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+    return "parent" if child else "child"
+
+
+@app.task
+def multiprocess(method: str) -> list[int]:
+    """A pool ends its processes by SIGTERM."""
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        return pool.map(abs, [-1, 2, -3])
+
+
+# ---- what shows the process
+
+
+@app.task
+def interrupts_a_program() -> int:
+    """How a program that a task runs takes SIGINT: the default kills it."""
+    program = subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"], stdout=-1)
+    assert program.stdout is not None
+    program.stdout.readline()
+    program.stdout.close()
+    program.send_signal(signal.SIGINT)
+    return program.wait()
+
+
+@app.task
+def read_the_terminal() -> str:
+    return sys.stdin.read()
+
+
+@app.task
+def grow(size: int) -> int:
+    """Keeps so many bytes for good."""
+    _kept.append(b"x" * size)
+    return os.getpid()
+
+
+_kept: list[bytes] = []

@@ -1,0 +1,173 @@
+"""Time limits and cancels against real processes: what reacts is interrupted, what does not is killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiotask.errors import JobCancelled, JobTimeout
+
+from .acceptance.stage import Stage, staged
+from .helpers import wait_until_async
+from .workers import running_workers
+
+#: Beyond any doubt: a job with this limit never reaches it.
+NEVER = 100.0
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Stage]:
+    """An app of this module, with one process that all tests share: its pid shows whether it was killed."""
+    directory: Path = tmp_path_factory.mktemp("limits")
+    with (
+        running_workers(directory / "workers", redis_url) as workers,
+        staged("hazards", workers, directory / "ledger") as stage,
+    ):
+        stage.start(1)
+        yield stage
+
+
+@pytest.fixture(autouse=True)
+def _logs(worker_logs: None) -> None:
+    """What the workers said is shown with every failure."""
+
+
+async def deaths_of(stage: Stage, id: str) -> int:
+    """How many processes died with this unfinished job by the broker's account."""
+    async with stage.app.inspector() as inspector:
+        job = await inspector.job(id)
+    assert job is not None
+    return job.meta.deaths
+
+
+async def started(stage: Stage, label: str, times: int = 1) -> None:
+    await wait_until_async(
+        lambda: len(stage.ledger.runs(label)) >= times, description=f"{label} has started {times} times"
+    )
+
+
+# ---- what reacts
+
+
+async def test_an_async_job_is_cancelled_at_its_limit(stage: Stage) -> None:
+    before = await stage.pid.apply_async()
+    with pytest.raises(JobTimeout, match=r"ran longer than its limit of 0\.1 s"):
+        await stage.anap.options(timeout=0.1).apply_async(NEVER, "cancelled")
+    (run,) = stage.ledger.runs("cancelled")
+    assert run.end is not None
+    assert await stage.pid.apply_async() == before
+
+
+@pytest.mark.parametrize("task", ["nap", "loop_in_python", "insist"])
+async def test_a_sync_job_is_interrupted_at_its_limit(stage: Stage, task: str) -> None:
+    before = await stage.pid.apply_async()
+    arguments = {"nap": (NEVER,), "loop_in_python": (), "insist": (3,)}[task]
+    with pytest.raises(JobTimeout, match=r"ran longer than its limit of 0\.1 s") as caught:
+        await getattr(stage, task).options(timeout=0.1).apply_async(*arguments)
+    # Where it was.
+    assert f"in {task}" in "".join(getattr(caught.value, "__notes__", ()))
+    assert await stage.pid.apply_async() == before
+
+
+@pytest.mark.parametrize("task", ["nap", "anap"])
+async def test_the_limit_is_one_of_each_run(stage: Stage, task: str) -> None:
+    result = getattr(stage, task).options(timeout=0.1, retries=2).apply_async(NEVER, f"{task} again")
+    with pytest.raises(JobTimeout):
+        await result
+    assert [run.attempt for run in stage.ledger.runs(f"{task} again")] == [1, 2, 3]
+
+
+async def test_a_limit_that_is_not_reached_changes_nothing(stage: Stage) -> None:
+    assert await stage.nap.options(timeout=NEVER).apply_async(0.01) == 1
+    assert await stage.anap.options(timeout=NEVER).apply_async(0.01) == 1
+
+
+async def test_a_limit_at_the_very_end_of_a_job_never_hits_the_next_one(stage: Stage) -> None:
+    """Jobs about as long as their limit, with jobs without a limit between them: those must all succeed."""
+    before = await stage.pid.apply_async()
+    limit, rounds = 0.002, 400
+    limited = [stage.nap.options(timeout=limit).apply_async(limit * (0.8 + n % 9 / 30), "edge") for n in range(rounds)]
+    beside = []
+    for n in range(rounds):
+        beside.append(stage.echo.apply_async(n))
+        beside.append(stage.echo.options(timeout=NEVER).apply_async(n))
+    ends = await asyncio.gather(*limited, return_exceptions=True)
+    assert await asyncio.gather(*beside) == [n for n in range(rounds) for _ in range(2)]
+    # Both happened, so the edge was really met; and nothing else did.
+    assert {1} | {JobTimeout} == {end if isinstance(end, int) else type(end) for end in ends}
+    assert await stage.pid.apply_async() == before
+    assert set(stage.ledger.counts().values()) <= {1, 2, 3}
+
+
+# ---- what does not react
+
+
+async def test_what_does_not_react_is_killed_and_its_neighbours_run_again_without_a_strike(stage: Stage) -> None:
+    before = await stage.pid.apply_async()
+    neighbour = stage.anap.apply_async(4.0, "neighbour")
+    await started(stage, "neighbour")
+    with pytest.raises(JobTimeout, match="did not react; its process was killed") as caught:
+        await stage.hold_the_gil.options(timeout=0.1).apply_async()
+    # Where it hung, though it held the GIL.
+    assert "hold_the_gil (apps/hazards.py:" in str(caught.value)
+    await started(stage, "neighbour", 2)
+    assert await deaths_of(stage, neighbour.id) == 0
+    assert await neighbour == 1
+    first, second = stage.ledger.runs("neighbour")
+    assert (first.pid, first.end) == (before, None)
+    assert second.pid != before and second.end is not None
+    assert len(stage.ledger.runs("hold_the_gil")) == 1
+
+
+async def test_a_job_that_had_to_be_killed_is_retried_as_any_other(stage: Stage) -> None:
+    result = stage.hold_the_gil.options(timeout=0.1, retries=1).apply_async(True)
+    assert await result == "in the end"
+    assert [run.attempt for run in stage.ledger.runs("hold_the_gil") if run.id == result.id] == [1, 2]
+
+
+async def test_nothing_that_a_job_swallows_keeps_it_alive(stage: Stage) -> None:
+    hanging: dict[str, Any] = {
+        "swallow": stage.swallow.options(timeout=0.1).apply_async(),
+        "aswallow": stage.aswallow.options(timeout=0.1).apply_async(),
+    }
+    for result in hanging.values():
+        with pytest.raises(JobTimeout):
+            await result
+    with pytest.raises(JobTimeout, match=r"block_the_loop \(apps/hazards\.py:"):
+        await stage.block_the_loop.options(timeout=0.1).apply_async(NEVER)
+    for label in (*hanging, "block_the_loop"):
+        # Interrupted or not, it was run once; the ones that were not yet at their limit were run again.
+        assert stage.ledger.runs(label)[-1].end is None
+    assert await stage.echo.apply_async(1) == 1
+
+
+# ---- cancels
+
+
+@pytest.mark.parametrize("task", ["nap", "anap"])
+async def test_a_running_job_that_reacts_is_cancelled_without_a_death(stage: Stage, task: str) -> None:
+    before = await stage.pid.apply_async()
+    result = getattr(stage, task).options(retries=3).apply_async(NEVER, f"{task} to cancel")
+    await started(stage, f"{task} to cancel")
+    await result.cancel()
+    with pytest.raises(JobCancelled):
+        await result
+    (run,) = stage.ledger.runs(f"{task} to cancel")
+    assert run.end is not None
+    assert await stage.pid.apply_async() == before
+
+
+@pytest.mark.parametrize("task", ["swallow", "aswallow", "hold_the_gil"])
+async def test_a_running_job_that_does_not_react_to_a_cancel_is_killed(stage: Stage, task: str) -> None:
+    before = len(stage.ledger.runs(task))
+    result = getattr(stage, task).options(retries=3).apply_async()
+    await started(stage, task, before + 1)
+    await result.cancel()
+    with pytest.raises(JobCancelled):
+        await result
+    assert await stage.echo.apply_async(2) == 2
+    assert len(stage.ledger.runs(task)) == before + 1
