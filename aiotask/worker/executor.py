@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -146,13 +147,14 @@ def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> N
         _failed(run, _too_long(run))
 
 
-async def call_async(run: Run, serializer: Serializer, marks: Marks) -> None:
-    """Run an async task in the current asyncio task."""
+async def call_async(run: Run, serializer: Serializer, marks: Marks, started: Callable[[Run], None]) -> None:
+    """Run an async task in the current asyncio task; ``started`` is called when its arguments are known."""
     _begin(run, marks)
     token = entered.set(run.context)
     limit = asyncio.timeout(run.timeout)
     try:
         args, kwargs = run.arguments = serializer.load_call(run.job.body, run.task.function)
+        started(run)
         if run.timeout is None:
             value = await run.task.function(*args, **kwargs)
         else:

@@ -27,6 +27,7 @@ class Run:
         "finished_at",
         "job",
         "owner",
+        "said",
         "slot",
         "started_at",
         "started_mono",
@@ -61,6 +62,8 @@ class Run:
         self.error: BaseException | None = None
         #: The traceback as text, made where the error was caught.
         self.traceback = ""
+        #: Its start is in the log.
+        self.said = False
         #: Somebody asked to cancel it; the worker stops and gives it back.
         self.cancelled = False
         self.stopped = False

@@ -368,8 +368,7 @@ class Worker:
             task.add_done_callback(self._ended)
 
     async def _perform(self, run: Run) -> None:
-        self._say_started(run)
-        await call_async(run, self.serializer, self._marks)
+        await call_async(run, self.serializer, self._marks, self._say_started)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         run = self._running.pop(task)
@@ -387,10 +386,12 @@ class Worker:
         """A sync run has ended; called in the loop by the lane."""
         self._in_lane -= 1
         self._appetite.swallow()
-        self._say_started(run)
+        if not run.said:
+            self._say_started(run)
         self._conclude(run, judge(run, run.error))
 
     def _say_started(self, run: Run) -> None:
+        run.said = True
         late = None
         if run.delivery.meta.attempt == 1 and run.job.due_at:
             late = (run.started_at or time.time()) - run.job.due_at
@@ -518,6 +519,10 @@ class Worker:
         last = 0.0
         while True:
             self._start_ready()
+            for run in list(self._lane.current.values()):
+                # A sync job starts in another thread; what takes longer is said while it runs.
+                if run.owner is self and not run.said and run.started_at:
+                    self._say_started(run)
             crowded = bool(self._lane.waiting or self._ready)
             if crowded and self._lane.stuck(AHEAD) and self._lane.waiting:
                 back = self._lane.take_back(self)
