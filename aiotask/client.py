@@ -65,6 +65,10 @@ class Session:
         self._flushing = None
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("Sending failed: %s", error, exc_info=error)
+            refused = BrokerError(f"Sending failed: {type(error).__name__}: {error}")
+            refused.__cause__ = error
+            while self.outbox.next_batch():
+                self.outbox.refuse(refused)
 
     async def _arm(self) -> None:
         """Be told when the loop ends: asyncio.run closes asynchronous generators, after it has cancelled all tasks."""

@@ -82,10 +82,10 @@ class Mailbox:
                 self._look_now.set()
         if self._listening is None or self._listening.done():
             loop = asyncio.get_running_loop()
-            self._listening = quietly(
-                loop.create_task(self._broker.listen(self.address, self._heard, self._ready))
-            )
+            self._listening = quietly(loop.create_task(self._broker.listen(self.address, self._heard, self._ready)))
             self._looking = quietly(loop.create_task(self._look()))
+            self._listening.add_done_callback(self._broke)
+            self._looking.add_done_callback(self._broke)
 
     def drop(self, id: str, waiter: Waiter) -> None:
         """Nobody waits there any more."""
@@ -235,6 +235,19 @@ class Mailbox:
         )
 
     # ---- ending
+
+    def _broke(self, task: asyncio.Task[None]) -> None:
+        """Nothing arrives any more: say so to who waits, and begin anew with the next one."""
+        if task.cancelled() or (error := task.exception()) is None or task not in (self._listening, self._looking):
+            return
+        logger.error("Waiting for outcomes failed: %s", error, exc_info=error)
+        for other in (self._listening, self._looking):
+            if other is not None:
+                other.cancel()
+        self._listening = self._looking = None
+        broken = BrokerError(f"Waiting for outcomes failed: {type(error).__name__}: {error}")
+        broken.__cause__ = error
+        self.fail(list(self._waiters), broken)
 
     def close(self) -> None:
         """Stop listening; who still waits is told."""

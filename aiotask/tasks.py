@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field, replace
@@ -148,9 +149,10 @@ class Task(Generic[P, R_co]):
         """A handle on a job of this task, sent from anywhere."""
         return self._app.handle(id, self.definition)
 
-    def __reduce__(self) -> str:
-        # By reference, as a function is: the name under which its module holds it.
-        return str(getattr(self, "__qualname__", self.name))
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By reference, under the name by which a worker imports the module too.
+        function = self.definition.function
+        return _task_in, (_module_name(function) or function.__module__, function.__qualname__)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -168,6 +170,14 @@ class AsyncTask(Task[P, R_co]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         return cast("Coroutine[Any, Any, R_co]", self.definition.function(*args, **kwargs))
+
+
+def _task_in(module: str, qualname: str) -> Any:
+    """The task that a module holds under this name."""
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found
 
 
 # ---- defining

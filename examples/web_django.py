@@ -10,12 +10,13 @@ Under ASGI (``uvicorn examples.web_django:site``) nothing changes.
 import os
 import sys
 
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 
-from aiotask import ResultExpired, ResultTimeout, Status
+from aiotask import ResultExpired, ResultTimeout
 from examples.words import top_words
 
 settings.configure(
@@ -36,8 +37,9 @@ async def now(request: HttpRequest) -> JsonResponse:
 
 
 def send(request: HttpRequest) -> JsonResponse:
-    """A sync view sends; the handle's id is known at once."""
+    """A sync view sends, and answers with the id once the broker has the job."""
     result = top_words.apply_async(request.GET["text"])
+    async_to_sync(result.sent)()
     return JsonResponse({"id": result.id}, status=202)
 
 
@@ -52,7 +54,7 @@ def wait(request: HttpRequest, id: str) -> JsonResponse:
 async def look(request: HttpRequest, id: str) -> JsonResponse:
     """Where the job stands."""
     try:
-        status: Status = await top_words.result(id).status()
+        status = await top_words.result(id).status()
     except ResultExpired:
         return JsonResponse({"error": "there is no such job"}, status=404)
     return JsonResponse({"status": status})

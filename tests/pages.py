@@ -103,8 +103,12 @@ class Reader:
             "PATH": os.pathsep.join(map(str, (*path, Path(sys.executable).parent, os.environ["PATH"]))),
         }
 
-    def follow(self, block: Block, files_that_are_run: set[str]) -> None:
-        """Do what one block says; AssertionError where it fails or prints something else than the page tells."""
+    def follow(self, block: Block, *, run_later: bool) -> None:
+        """Do what one block says; AssertionError where it fails or prints something else than the page tells.
+
+        Args:
+            run_later: it is a file that a command further down runs.
+        """
         if block.language == "bash":
             if re.match(r"(\w+=\S+ )*aiotask worker (?!.*(--burst|--help))", block.text):
                 self._start(block)
@@ -115,7 +119,7 @@ class Reader:
         name = block.file or f"block_{block.line}.py"
         (self.place / name).parent.mkdir(parents=True, exist_ok=True)
         (self.place / name).write_text(as_script(block.text), encoding="utf-8")
-        if name not in files_that_are_run:
+        if not run_later:
             self._check(block, self._run(block, "python", name))
 
     def _start(self, block: Block) -> None:

@@ -1,4 +1,4 @@
-"""README and docs are programs: every block runs, every table is complete, every link leads somewhere."""
+"""README and docs are programs and tables: every block runs, every table is complete, every link leads somewhere."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ from .test_house import commands, key_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [README, *DOCS]
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 NOT_SOURCE = shutil.ignore_patterns(
     ".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "tests", "benchmarks"
 )
-RUN = ("bash", "python")
 
 
-def read(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
+def doc(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home() -> Iterator[Path]:
     """A state directory of its own; no server outlives it."""
+    # Not tmp_path: a socket path holds 104 bytes.
     directory = Path(tempfile.mkdtemp(prefix="at-", dir="/tmp"))
     try:
         yield directory
@@ -57,44 +56,180 @@ def test_every_block_of_a_page_does_what_the_page_says(page: Path, tmp_path: Pat
     else:
         place.mkdir()
     reader = Reader(place, home, place / ".venv" / "bin")
-    todo = [block for block in blocks(page) if block.language in RUN and not block.not_run]
+    todo = [block for block in blocks(page) if block.language in ("bash", "python", "sql") and not block.not_run]
     shell = "\n".join(block.text for block in todo if block.language == "bash")
+
     try:
         for block in todo:
-            reader.follow(block, {file for file in [block.file] if file and is_run_by(shell, file)})
-        for block in blocks(page):
             if block.language == "sql":
                 check_sql(block, place / "history.db")
+            else:
+                reader.follow(block, run_later=bool(block.file) and is_run_by(shell, block.file))
     finally:
         reader.close()
 
 
 def is_run_by(shell: str, file: str) -> bool:
+    """Whether a command of the page runs this file, or a worker on it."""
     module = file.removesuffix(".py").replace("/", ".")
-    return re.search(rf"(python {re.escape(file)}|aiotask worker {re.escape(module)}\b|-m {re.escape(module)}\b)", shell) is not None
+    ways = (f"python {file}", f"python -m {module}", f"aiotask worker {module}")
+    return any(re.search(rf"{re.escape(way)}(?![\w.])", shell) for way in ways)
 
 
 def check_sql(block: Block, file: Path) -> None:
-    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
-        for statement in block.text.split(";"):
-            if statement.strip():
-                connection.execute(statement).fetchall()
+    connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+    for statement in block.text.split(";"):
+        if statement.strip():
+            assert connection.execute(statement).fetchall(), f"{block.place}: no row for\n{statement}"
     connection.close()
 
 
-def test_few_blocks_are_not_run_and_each_says_why() -> None:
-    left_out = [block.place for page in PAGES for block in blocks(page) if block.not_run]
+def test_what_is_not_run_is_little_and_says_why() -> None:
+    left_out = {block.place: block.not_run for page in PAGES for block in blocks(page) if block.not_run}
 
     assert len(left_out) <= 3, left_out
-    bare = [f"{page.name}: {match[0]}" for page in PAGES for match in re.finditer(r"^```\n(?=.)", read_page(page), re.M)]
-    opened = [page.name for page in PAGES if len(re.findall(r"^```", read_page(page), re.M)) % 2]
-    assert not opened
-    assert len(bare) == sum(len(blocks(page)) + told(page) for page in PAGES) - 0 or True
 
 
-def read_page(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_fence_has_a_language_that_is_known(page: Path) -> None:
+    fences = re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert len(fences) % 2 == 0
+    assert set(fences[1::2]) <= {""}
+    assert set(fences[::2]) <= {"bash", "python", "sql", "text", "ini", "toml"}
 
 
-def told(page: Path) -> int:
-    return sum(bool(block.output) for block in blocks(page))
+def test_the_quick_start_shows_the_example_as_it_is() -> None:
+    (shown,) = [block for block in blocks(README) if block.file == "examples/readme.py"]
+
+    assert shown.text == (ROOT / "examples" / "readme.py").read_text(encoding="utf-8")
+
+
+# ---- tables
+
+
+def table(text: str, column: str) -> list[list[str]]:
+    """The cells of every table whose first column has this heading."""
+    rows: list[list[str]] = []
+    for heading in re.finditer(rf"^\| {column} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE):
+        rows += [[cell.strip() for cell in row.strip("|").split("|")] for row in heading[1].splitlines()]
+    assert rows, f"no table begins with {column}"
+    return rows
+
+
+def named(cells: Iterator[str] | list[str]) -> set[str]:
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_every_status_has_its_row() -> None:
+    rows = table(doc("statuses.md"), "status")
+
+    assert [row[0].strip("`") for row in rows] == sorted((status.value for status in Status), key=order_in(rows))
+    nexts = {row[0].strip("`"): named([row[3]]) for row in rows}
+    assert all(following <= set(Status.__members__) for following in nexts.values())
+    drawn = doc("statuses.md").split("```text")[1].split("```")[0]
+    assert all(status in drawn for status, row in zip(nexts, rows, strict=True) if "reserved" not in row[1])
+
+
+def order_in(rows: list[list[str]]) -> object:
+    names = [row[0].strip("`") for row in rows]
+    return lambda name: names.index(name) if name in names else len(names)
+
+
+def test_every_error_is_explained() -> None:
+    explained = named([row[0] for row in table(doc("errors.md"), "error")])
+    public = set(errors.__all__) - {"AiotaskError", "JobError", "Retry"}
+
+    assert public <= explained
+    assert explained <= public | {"TypeError"}
+
+
+def test_every_flag_of_the_worker_has_its_row() -> None:
+    rows = {tuple(sorted(named([row[0]]))): row for row in table(doc("workers.md"), "flag")}
+    (worker,) = [command for name, command in commands() if name == "aiotask worker"]
+    options = [option for option in worker.params if option.param_type_name == "option" and "--help" not in option.opts]
+
+    assert set(rows) == {tuple(sorted(option.opts)) for option in options}
+    for option in options:
+        row = rows[tuple(sorted(option.opts))]
+        assert named([row[1]]) == {option.envvar or "AIOTASK_APP"}
+
+
+def test_every_variable_is_among_the_settings() -> None:
+    settings = set(re.findall(r"\bAIOTASK_\w+", doc("settings.md")))
+    sources = [path.read_text() for folder in ("aiotask", "cli") for path in (ROOT / folder).rglob("*.py")]
+    known = {name for text in sources for name in re.findall(r"\bAIOTASK_[A-Z_]*[A-Z]\b", text)}
+    known |= {f"AIOTASK_{name}" for text in sources for name in re.findall(r'environment\("(\w+)"', text)}
+    known |= {option.envvar for _, command in commands() for option in command.params if option.envvar}
+
+    assert settings == known
+
+
+def test_every_option_of_a_task_has_its_row() -> None:
+    from aiotask.tasks import CallOptions, TaskOptions
+
+    rows = table(doc("tasks.md"), "option")
+    at_the_call = named([row[0] for row in rows if row[4]])
+
+    assert named([row[0] for row in rows]) == set(TaskOptions.__annotations__)
+    assert at_the_call == set(CallOptions.__annotations__)
+
+
+def test_every_key_on_the_server_is_told_of() -> None:
+    cells = [row[0] for row in table(doc("how-it-works.md"), "key")]
+    told = named(cells)
+
+    assert set(key_table()) - {"to:ADDRESS", "q:QUEUE:0"} <= told
+    assert told <= set(key_table()) | {"9"}
+
+
+def test_every_column_of_the_history_is_told_of() -> None:
+    from aiotask.historyfile import COLUMNS
+
+    assert named([row[0] for row in table(doc("results.md"), "column")]) == set(COLUMNS)
+
+
+def test_every_command_is_in_the_readme() -> None:
+    listed = named([row[0] for row in table(README.read_text(encoding="utf-8"), "command")])
+    words = {word for cell in listed for word in cell.split() if word.islower()}
+
+    for name, _ in commands():
+        assert set(name.split()) <= words, name
+
+
+# ---- links
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+
+    for link in links:
+        target, _, anchor = link.partition("#")
+        there = (page.parent / target).resolve() if target else page
+        assert there.is_file(), f"{page.name}: {link}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings]
+
+
+def test_every_file_that_is_named_is_there() -> None:
+    named_files = {
+        name
+        for page in PAGES
+        for name in re.findall(r"`((?:aiotask|cli|examples|docs|benchmarks)/[\w./*-]+\.\w+)`", page.read_text("utf-8"))
+    }
+
+    assert named_files
+    assert not [name for name in named_files if not list(ROOT.glob(name))]
+
+
+def test_the_deployment_refers_to_what_is_there() -> None:
+    compose = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    modules = re.findall(r'"(?:worker|-m)", "([\w.]+)"', compose)
+
+    assert modules
+    for module in modules:
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+    ast.parse((ROOT / "examples" / "readme.py").read_text())
+    assert subprocess.run([sys.executable, "-c", f"import {modules[0]}"], cwd=ROOT, timeout=60).returncode == 0

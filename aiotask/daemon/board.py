@@ -1,7 +1,7 @@
 """The board: one shared page per worker, on which it writes down what it is doing.
 
 The page outlives the process, so whoever looks after a death, or while somebody holds the GIL, still
-reads which jobs were running, until when, and whether the loop was alive. Every field has one writer.
+reads which jobs were running, until when, and whether the loop was alive.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ _DOUBLE = struct.Struct("=d")
 _WORD = struct.Struct("=I")
 _LONG = struct.Struct("=q")
 # Head.
-_BEAT_AT, _PID_AT, _HIGH_AT, _BURIED_AT, _COUNT_AT = 0, 8, 12, 24, 32
+_BEAT_AT, _PID_AT, _HIGH_AT, _RELIEF_AT, _NOTICED_AT, _BURIED_AT, _COUNT_AT = 0, 8, 12, 16, 20, 24, 32
 
 
 class Started:
     """A job that has started and whose user code has not ended."""
 
-    __slots__ = ("again", "deadline", "id")
+    __slots__ = ("again", "deadline", "id", "slot")
 
-    def __init__(self, id: str, deadline: float, again: float) -> None:
+    def __init__(self, slot: int, id: str, deadline: float, again: float) -> None:
+        self.slot = slot
         self.id = id
         self.deadline = deadline
         self.again = again
@@ -85,8 +86,8 @@ class Board:
         """The loop is alive."""
         _DOUBLE.pack_into(self._map, _BEAT_AT, time.monotonic())
 
-    def start(self, slot: int, id: str, deadline: float, again: float) -> None:
-        """A job starts; see ``Marks``."""
+    def start(self, slot: int, id: str, deadline: float, again: float) -> bool:
+        """A job starts, if it may; see ``Marks``."""
         raw = id.encode()
         if slot >= self._high:
             self._high = slot + 1
@@ -94,6 +95,17 @@ class Board:
         # One pack is one store for a reader of another process in all that matters: it reads after a
         # death, or far behind a deadline.
         _SLOT.pack_into(self._map, _SLOTS_AT + slot * _SLOT.size, 0.0, 0, deadline, again, len(raw), raw)
+        count = self._count
+        ring_at = _RING_AT + 8 * (count % _RING)
+        _LONG.pack_into(self._map, ring_at, hash(id))
+        # First it is written down, and then looked whether it may: the keeper does it the other way round.
+        if self.is_relieved:
+            _LONG.pack_into(self._map, ring_at, 0)
+            self.clear(slot)
+            return False
+        self._count = count + 1
+        _LONG.pack_into(self._map, _COUNT_AT, count + 1)
+        return True
 
     def clear(self, slot: int) -> None:
         """User code of that slot has ended."""
@@ -103,7 +115,8 @@ class Board:
     def hurry(self, slot: int, id: str) -> None:
         """If this job still runs there it has to end now: it was cancelled.
 
-        It may have ended meanwhile, in another thread; the next one in that slot is not meant.
+        It may have ended meanwhile, in another thread; the next one in that slot is not meant. The keeper
+        writes this too, for a loop that cannot.
         """
         _HURRY.pack_into(self._map, _SLOTS_AT + slot * _SLOT.size, time.monotonic(), hash(id))
 
@@ -134,12 +147,39 @@ class Board:
                 id = raw[:length].decode("utf-8", "replace")
                 if hurried and meant == hash(id) and not 0 < deadline < hurried:
                     deadline, again = hurried, -1.0
-                found.append(Started(id, deadline, again))
+                found.append(Started(slot, id, deadline, again))
         return found
 
     def overdue(self, now: float, tolerance: float) -> list[Started]:
         """Jobs that run although their limit passed this many seconds ago."""
         return [job for job in self.started() if job.deadline and now > job.deadline + tolerance]
+
+    # ---- while the loop stands still
+    #
+    # The keeper takes back what has not started. It counts relief up, to an odd number while it is at it and
+    # to an even one when it is done; nothing starts here until the worker, back in its loop, has noticed.
+
+    @property
+    def is_relieved(self) -> bool:
+        """Whether nothing may start."""
+        return self._map[_RELIEF_AT : _RELIEF_AT + 4] != self._map[_NOTICED_AT : _NOTICED_AT + 4]
+
+    @property
+    def relief(self) -> int:
+        return int(_WORD.unpack_from(self._map, _RELIEF_AT)[0])
+
+    @relief.setter
+    def relief(self, count: int) -> None:
+        _WORD.pack_into(self._map, _RELIEF_AT, count)
+
+    def notice(self, relief: int) -> None:
+        """The worker knows what was taken from it; jobs may start again."""
+        _WORD.pack_into(self._map, _NOTICED_AT, relief)
+
+    def recent(self) -> set[int]:
+        """Hashes of the ids of the last jobs that were started, and so of all that may not be settled yet."""
+        count = min(_RING, _LONG.unpack_from(self._map, _COUNT_AT)[0] + 1)
+        return set(struct.unpack_from(f"={count}q", self._map, _RING_AT))
 
     # ---- the keeper's own page
 

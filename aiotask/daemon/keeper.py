@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..brokers import connect
-from ..errors import AiotaskError
+from ..errors import AiotaskError, BrokerError
 from ..events import configure
 from ..worker.keep import Keeper
 from ..worker.recovery import Death
@@ -27,6 +27,8 @@ __all__ = ["Post", "run_keeper"]
 
 logger = logging.getLogger("aiotask.keeper")
 
+#: Seconds without a heartbeat after which a worker's loop counts as standing still.
+STILL = 2.0
 #: Seconds for the last scans when everything ends.
 FAREWELL = 10.0
 
@@ -88,6 +90,7 @@ class _Keeping:
         running = [asyncio.create_task(keeper.run()) for keeper in self._keepers]
         beating = asyncio.create_task(self._beat())
         ending = asyncio.create_task(self._end.wait())
+        running.append(asyncio.create_task(self._look_after_loops()))
         code = Exit.DONE
         try:
             done, _ = await asyncio.wait((*running, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -113,6 +116,38 @@ class _Keeping:
             self._post.board.beat()
             self._post.board.buried = self._heard - max(keeper.recovery.open for keeper in self._keepers)
             await asyncio.sleep(0.2)
+
+    async def _look_after_loops(self) -> None:
+        """Whose loop stands still cannot give back what waits behind it, nor hear of a cancel."""
+        for board in self._post.workers:
+            # One that a keeper left halfway.
+            board.relief += board.relief % 2
+        while True:
+            await asyncio.sleep(STILL / 4)
+            for board in self._post.workers:
+                if board.pid and board.incarnations and time.monotonic() - board.heartbeat > STILL:
+                    with contextlib.suppress(BrokerError):
+                        await self._relieve(board)
+
+    async def _relieve(self, board: Board) -> None:
+        incarnation = board.incarnations[-1]
+        relief = board.relief + 1
+        board.relief = relief
+        try:
+            # Another thread of it that has just looked whether it may start a job has written it down by then.
+            await asyncio.sleep(0.05)
+            recent = board.recent()
+            running = {job.id: job.slot for job in board.started()}
+            for app, keeper in zip(self._post.apps, self._keepers, strict=True):
+                await keeper.recovery.relieve(
+                    incarnation, app["queues"], app["needs"], lambda id: id in running or hash(id) in recent
+                )
+                for id in await keeper.recovery.cancelled(incarnation, list(running)):
+                    board.hurry(running[id], id)
+        finally:
+            # Meanwhile the page may have passed to another process.
+            if board.relief == relief:
+                board.relief = relief + 1
 
     def _read(self) -> None:
         try:

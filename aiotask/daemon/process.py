@@ -129,6 +129,10 @@ def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
         "embedded": app.embedded,
         "tasks": [task.name for task in app.registry],
         "queues": list(settings.queues) or app.registry.queues,
+        "needs": [
+            *(f"task:{name}" for name in app.registry.names),
+            f"python:{sys.version_info[0]}.{sys.version_info[1]}",
+        ],
         "result_db": str(path) if path is not None else None,
     }
 
@@ -148,6 +152,7 @@ class _Process:
         self._slots = list(range(last - 1, settings.threads - 1, -1))
         self._code = Exit.DONE
         self._full = False
+        self._draining = False
         self._buffer = bytearray()
         # A Python signal handler does not run while the main thread is in C; a byte in a socket is
         # read by the loop thread all the same.
@@ -263,6 +268,8 @@ class _Process:
             },
         )
         self._workers.append(worker)
+        if self._draining:
+            worker.stop()
         telling = asyncio.create_task(self._tell_when_up(app, worker))
         try:
             await worker.run()
@@ -295,9 +302,23 @@ class _Process:
         limit = self._settings.max_memory_per_child
         while True:
             self._place.board.beat()
+            if self._place.board.is_relieved:
+                await self._notice_relief()
             if limit is not None and (size := _resident()) > limit:
                 self._is_full(f"it grew to {size / 1e6:.0f} MB")
             await asyncio.sleep(0.25)
+
+    async def _notice_relief(self) -> None:
+        """This loop stood still, and the keeper took back what had not started."""
+        board, deadline = self._place.board, time.monotonic() + 5.0
+        # It may still be at it, or it has died over it.
+        while board.relief % 2 and time.monotonic() < deadline:
+            board.beat()
+            await asyncio.sleep(0.01)
+        noticed = board.relief
+        for worker in self._workers:
+            worker.relieved()
+        board.notice(noticed)
 
     # ---- what comes in
 
@@ -320,6 +341,7 @@ class _Process:
                 self._drain()
 
     def _drain(self) -> None:
+        self._draining = True
         for worker in self._workers:
             worker.stop()
 

@@ -86,16 +86,20 @@ def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str)
 # ---- call
 
 
-def _begin(run: Run, marks: Marks) -> None:
+def _begin(run: Run, marks: Marks) -> bool:
+    """False: it may not start, somebody has taken it back."""
+    now = time.monotonic()
+    deadline, again = 0.0, -1.0
+    if run.timeout is not None:
+        deadline = now + run.timeout
+        verdict = judge(run, JobTimeout())
+        if verdict.what is What.RETRY:
+            again = verdict.delay
+    if not marks.start(run.slot, run.job.id, deadline, again):
+        return False
     run.started_at = time.time()
-    run.started_mono = time.monotonic()
-    if run.timeout is None:
-        marks.start(run.slot, run.job.id, 0.0, -1.0)
-    else:
-        again = judge(run, JobTimeout())
-        marks.start(
-            run.slot, run.job.id, run.started_mono + run.timeout, again.delay if again.what is What.RETRY else -1.0
-        )
+    run.started_mono = now
+    return True
 
 
 def _end(run: Run, marks: Marks) -> None:
@@ -126,7 +130,8 @@ def _dump(run: Run, value: object, serializer: Serializer) -> None:
 
 def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> None:
     """Run a sync task in this thread, from reading its body to writing its value."""
-    _begin(run, marks)
+    if not _begin(run, marks):
+        return
     token = entered.set(run.context)
     try:
         with guard.watch(run):
@@ -149,7 +154,8 @@ def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> N
 
 async def call_async(run: Run, serializer: Serializer, marks: Marks, started: Callable[[Run], None]) -> None:
     """Run an async task in the current asyncio task; ``started`` is called when its arguments are known."""
-    _begin(run, marks)
+    if not _begin(run, marks):
+        return
     token = entered.set(run.context)
     limit = asyncio.timeout(run.timeout)
     try:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..broker import Broker, Delivery, Finish, Meta, Requeue
+from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Meta, Requeue
 from ..errors import BrokerError, JobTimeout, SealError
 from ..job import WIRE_VERSION, Job, Status, decode_job
 from ..outcome import ErrorInfo, Outcome, encode_outcome
@@ -89,6 +90,27 @@ class Recovery:
                 break
         if moved:
             logger.info("Gave back %d jobs that dead workers held.", moved)
+
+    async def relieve(
+        self, incarnation: str, queues: Sequence[str], needs: Sequence[str], has_started: Callable[[str], bool]
+    ) -> None:
+        """Give back what a worker holds and has not started: it lives, but its loop stands still."""
+        held = await self._broker.adopt(incarnation, queues, needs)
+        back = []
+        for delivery in held:
+            if not has_started(delivery.id):
+                with contextlib.suppress(SealError):
+                    job = decode_job(self._jobs_sealer.open(delivery.sealed))
+                    back.append(Requeue(delivery, job.queue, delivery.meta))
+        for start in range(0, len(back), BATCH_JOBS):
+            await self._broker.requeue(incarnation, back[start : start + BATCH_JOBS])
+        if back:
+            logger.warning("The event loop of %s stands still; gave back %d jobs unstarted.", incarnation, len(back))
+
+    async def cancelled(self, incarnation: str, ids: Sequence[str]) -> list[str]:
+        """Which of these running jobs somebody wants to end."""
+        marks = await self._broker.cancels(incarnation, ids)
+        return [id for id, marked in zip(ids, marks, strict=True) if marked]
 
     async def _bury(self, death: Death) -> None:
         held: list[Delivery] = []

@@ -80,9 +80,9 @@ class Marks(Protocol):
         """Under which name the broker knows this worker."""
         ...
 
-    def start(self, slot: int, id: str, deadline: float, again: float) -> None:
+    def start(self, slot: int, id: str, deadline: float, again: float) -> bool:
         """A job starts. ``deadline`` on the monotonic clock (0: none); ``again``: seconds until its next run if
-        it is killed at the deadline (-1: it fails)."""
+        it is killed at the deadline (-1: it fails). False: it must not, what has not started is being taken back."""
         ...
 
     def clear(self, slot: int) -> None:
@@ -98,6 +98,8 @@ class NoMarks:
     """For a worker inside somebody's process, whose death nobody watches."""
 
     def enlist(self, incarnation: str) -> None: ...
-    def start(self, slot: int, id: str, deadline: float, again: float) -> None: ...
+    def start(self, slot: int, id: str, deadline: float, again: float) -> bool:
+        return True
+
     def clear(self, slot: int) -> None: ...
     def hurry(self, slot: int, id: str) -> None: ...

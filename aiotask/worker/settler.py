@@ -94,7 +94,7 @@ class Settler:
                     delay = await _pause(delay)
                 batch = [replacement]
             else:
-                self._report([item.delivery for item in batch], answers, standing)
+                self._report([item.delivery for item in batch], answers, standing, dropped=True)
                 return
 
     async def _send_requeues(self) -> None:
@@ -111,12 +111,14 @@ class Settler:
                 repeat = True
                 delay = await _pause(delay)
             else:
-                self._report([item.delivery for item in batch], answers, standing)
+                self._report([item.delivery for item in batch], answers, standing, dropped=False)
                 return
 
-    def _report(self, deliveries: list[Delivery], answers: Sequence[Settled], standing: Standing) -> None:
+    def _report(
+        self, deliveries: list[Delivery], answers: Sequence[Settled], standing: Standing, *, dropped: bool
+    ) -> None:
         for delivery, answer in zip(deliveries, answers, strict=True):
-            if answer is Settled.NOT_YOURS:
+            if answer is Settled.NOT_YOURS and dropped:
                 logger.warning(
                     "Job %s was not this worker's any more when it ended; what it returned is dropped.", delivery.id
                 )

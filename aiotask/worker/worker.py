@@ -14,16 +14,16 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ..broker import Broker, Delivery, Finish, Requeue, Standing
-from ..errors import BrokerError, ConnectionLost, SealError, SerializationError, UnknownTask
-from ..events import EventLog, JobEvent
-from ..job import WIRE_VERSION, Status, decode_job
-from ..outcome import Outcome, encode_outcome
+from ..broker import Broker, Delivery, Requeue, Standing
+from ..errors import BrokerError, ConnectionLost, SealError, UnknownTask
+from ..events import EventLog
+from ..job import decode_job
 from ..seal import Sealer
 from ..serializer import Serializer
 from ..tasks import Registry
 from .appetite import AHEAD, Appetite
-from .executor import MAX_DEATHS, Verdict, What, call_async, convict, error_info, judge, next_meta, resolve
+from .clerk import Clerk
+from .executor import MAX_DEATHS, Verdict, call_async, convict, judge, resolve
 from .run import Marks, Run
 from .settler import Settler
 from .synclane import SyncLane
@@ -82,7 +82,6 @@ class Worker:
         self._registry = registry
         self._broker = broker
         self._jobs_sealer = Sealer(secrets, "job")
-        self._outcomes_sealer = Sealer(secrets, "outcome")
         self.serializer = serializer
         self._host = host
         self._number = number
@@ -106,7 +105,14 @@ class Worker:
             asyncs=any(task.is_async for task in registry),
             max_in_flight=max_in_flight,
         )
-        self._settler = Settler(broker, self._settled, self._replace)
+        self._clerk = Clerk(
+            worker=self.name,
+            jobs_sealer=self._jobs_sealer,
+            outcomes_sealer=Sealer(secrets, "outcome"),
+            serializer=serializer,
+            log=log,
+        )
+        self._settler = Settler(broker, self._settled, self._clerk.instead_of)
         self._held: dict[Key, Delivery] = {}
         self._forgotten: set[Key] | None = None
         self._ready: deque[Run] = deque()
@@ -116,9 +122,13 @@ class Worker:
         self._slots = list(range(max_in_flight - 1, -1, -1)) if slots is None else slots
         self._changed = asyncio.Event()
         self._stopping = False
+        self._claiming = True
+        self._waker: asyncio.Task[None] | None = None
         self._lost = False
         self.jobs = 0
         self._parked_lanes: list[str] = []
+        #: How often what it held unstarted was taken from it.
+        self._reliefs = 0
         self.up = asyncio.Event()
 
     # ---- life
@@ -132,8 +142,11 @@ class Worker:
             self.up.set()
             await self._claim_alone()
             await self._claim_for_ever()
+            self._claiming = False
             await self._drain()
         finally:
+            if self._waker is not None:
+                agents.append(self._waker)
             for agent in agents:
                 agent.cancel()
             await asyncio.gather(*agents, return_exceptions=True)
@@ -147,8 +160,11 @@ class Worker:
             self._waker = asyncio.get_running_loop().create_task(self._wake())
 
     async def _wake(self) -> None:
-        with contextlib.suppress(BrokerError):
-            await self._broker.wake()
+        """End the claim that blocks; repeated, since one that is just about to block does not hear the first call."""
+        while self._claiming:
+            with contextlib.suppress(BrokerError):
+                await self._broker.wake()
+            await asyncio.sleep(0.02)
 
     def abort(self) -> None:
         """Cancel the async jobs that run; they go back to their queue."""
@@ -203,7 +219,7 @@ class Worker:
             if room <= 0:
                 await self._wait_for_change(self._appetite.pause or None)
                 continue
-            asked = time.monotonic()
+            asked, reliefs = time.monotonic(), self._reliefs
             try:
                 if quick or self._burst:
                     claim = await self._broker.claim(self.incarnation, self.queues, self._needs_parked(), room)
@@ -226,7 +242,7 @@ class Worker:
             if claim.suspects:
                 await self._make_room_for_suspect()
                 continue
-            self.take(claim.deliveries)
+            self.take(claim.deliveries, reliefs)
             if self._burst and not claim.deliveries:
                 if not self._held:
                     return
@@ -266,20 +282,24 @@ class Worker:
     async def _adopt(self) -> None:
         """After a broken connection: run what the broker lent us in an answer that got lost."""
         self._forgotten = set()
+        reliefs = self._reliefs
         try:
             deliveries = await self._broker.adopt(self.incarnation, self.queues, self._needs)
             mine = [d for d in deliveries if (d.lane, d.entry) not in self._held]
-            self.take([d for d in mine if (d.lane, d.entry) not in self._forgotten])
+            self.take([d for d in mine if (d.lane, d.entry) not in self._forgotten], reliefs)
         finally:
             self._forgotten = None
 
     async def _claim_alone(self) -> bool:
         """Run one suspect with nothing beside it, if there is one."""
+        if self._stopping:
+            return False
+        reliefs = self._reliefs
         try:
             claim = await self._broker.claim(self.incarnation, self.queues, (), 1, alone=True)
         except BrokerError:
             return False
-        self.take(claim.deliveries)
+        self.take(claim.deliveries, reliefs)
         while self._held and not self._stopping:
             await self._wait_for_change(None)
         return bool(claim.deliveries)
@@ -305,8 +325,12 @@ class Worker:
 
     # ---- running
 
-    def take(self, deliveries: Sequence[Delivery]) -> None:
-        """Deliveries of this worker: run, park, convict or set aside each."""
+    def take(self, deliveries: Sequence[Delivery], reliefs: int) -> None:
+        """Deliveries of this worker: run, park, convict or set aside each.
+
+        Args:
+            reliefs: the count when they were asked for.
+        """
         rejected: list[tuple[Delivery, str]] = []
         for delivery in deliveries:
             self._held[delivery.lane, delivery.entry] = delivery
@@ -314,13 +338,15 @@ class Worker:
                 run = resolve(delivery, self._registry, self._jobs_sealer, self.name)
             except SealError as error:
                 rejected.append((delivery, str(error)))
-                self._log.job(JobEvent.REJECTED, id=delivery.id, task="?", detail=str(error))
-            except UnknownTask as error:
-                self._park_unknown(delivery, str(error))
+                self._clerk.rejected(delivery, str(error))
+            except UnknownTask:
+                self._park_unknown(delivery)
             else:
                 run.owner = self
                 if delivery.meta.deaths >= MAX_DEATHS:
                     self._conclude(run, convict(run), dead=True)
+                elif self._stopping or reliefs != self._reliefs:
+                    self._release(run)
                 else:
                     self._appetite.served(run.task.is_async)
                     self._enqueue(run)
@@ -333,7 +359,7 @@ class Worker:
             self._ready.append(run)
         elif self._lane.stuck(AHEAD):
             self._appetite.choke()
-            self._requeue(run, Requeue(run.delivery, run.job.queue, run.delivery.meta))
+            self._release(run)
         else:
             self._in_lane += 1
             self._lane.put(run)
@@ -345,12 +371,10 @@ class Worker:
             self._forget(delivery)
         self._stir()
 
-    def _park_unknown(self, delivery: Delivery, task: str) -> None:
+    def _park_unknown(self, delivery: Delivery) -> None:
         job = decode_job(self._jobs_sealer.open(delivery.sealed))
-        self._log.job(
-            JobEvent.PARKED, id=job.id, task=task, detail="no such task here; waiting for a worker that has it"
-        )
-        self._settler.requeue(Requeue(delivery, job.queue, delivery.meta, need=f"task:{task}", reply=job.reply))
+        self._clerk.parked(job)
+        self._settler.requeue(Requeue(delivery, job.queue, delivery.meta, need=f"task:{job.task}", reply=job.reply))
 
     def _start_ready(self) -> None:
         while self._ready and self._slots:
@@ -360,7 +384,7 @@ class Worker:
                 task = asyncio.Task(self._perform(run), loop=asyncio.get_running_loop(), eager_start=True)  # type: ignore[call-arg, unused-ignore]
                 if task.done():
                     self._slots.append(run.slot)
-                    self._conclude(run, judge(run, run.error))
+                    self._close(run)
                     continue
             else:
                 task = asyncio.get_running_loop().create_task(self._perform(run))
@@ -368,41 +392,31 @@ class Worker:
             task.add_done_callback(self._ended)
 
     async def _perform(self, run: Run) -> None:
-        await call_async(run, self.serializer, self._marks, self._say_started)
+        await call_async(run, self.serializer, self._marks, self._clerk.started)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         run = self._running.pop(task)
         self._slots.append(run.slot)
-        if run.started_at == 0.0:
-            # Cancelled before its first step: it has not run.
-            self._requeue(run, Requeue(run.delivery, run.job.queue, run.delivery.meta))
-        else:
-            if task.cancelled() and run.error is None:
-                run.error = asyncio.CancelledError()
-            self._conclude(run, judge(run, run.error))
+        if task.cancelled() and run.error is None:
+            run.error = asyncio.CancelledError()
+        self._close(run)
         self._start_ready()
+
+    def _close(self, run: Run) -> None:
+        """An attempt to run it is over."""
+        if run.started_at == 0.0:
+            # Cancelled before its first step, or taken back: it has not run.
+            self._release(run)
+            return
+        if not run.said:
+            self._clerk.started(run)
+        self._conclude(run, judge(run, run.error))
 
     def collect(self, run: Run) -> None:
         """A sync run has ended; called in the loop by the lane."""
         self._in_lane -= 1
         self._appetite.swallow()
-        if not run.said:
-            self._say_started(run)
-        self._conclude(run, judge(run, run.error))
-
-    def _say_started(self, run: Run) -> None:
-        run.said = True
-        late = None
-        if run.delivery.meta.attempt == 1 and run.job.due_at:
-            late = (run.started_at or time.time()) - run.job.due_at
-        self._log.job(
-            JobEvent.STARTED,
-            id=run.job.id,
-            task=run.job.task,
-            attempt=run.delivery.meta.attempt,
-            late=late,
-            arguments=run.arguments,
-        )
+        self._close(run)
 
     # ---- ending
 
@@ -410,62 +424,20 @@ class Worker:
         """Hand the verdict on a run to the broker."""
         self.jobs += 1
         self._appetite.ate(run.task.is_async, run.took)
-        delivery, job = run.delivery, run.job
-        self._say_verdict(run, verdict, dead)
-        if verdict.what is What.RETRY:
-            self._requeue(run, Requeue(delivery, job.queue, next_meta(run), delay=verdict.delay))
-        elif verdict.what is What.PARK:
-            self._requeue(run, Requeue(delivery, job.queue, delivery.meta, need=verdict.need, reply=job.reply))
-        elif verdict.what is What.RELEASE:
-            self._requeue(run, Requeue(delivery, job.queue, delivery.meta))
+        self._clerk.ended(run, verdict, dead=dead)
+        requeue = self._clerk.requeue(run, verdict)
+        if requeue is None:
+            self._settler.finish(self._clerk.finish(run, verdict, dead=dead))
         else:
-            self._settler.finish(self._finish(run, verdict, dead))
+            self._settler.requeue(requeue)
         self._stir()
         if self._max_jobs is not None and self.jobs >= self._max_jobs and self._hooks.full is not None:
             self._max_jobs = None
             self._hooks.full()
 
-    def _finish(self, run: Run, verdict: Verdict, dead: bool) -> Finish:
-        error = None
-        if verdict.error is not None:
-            error = error_info(verdict.error, run.traceback, self.serializer)
-        return self._sealed_finish(run.delivery, run, verdict.status, None if error else run.value, error, dead)
-
-    def _sealed_finish(
-        self, delivery: Delivery, run: Run, status: Status, value: bytes | None, error: object, dead: bool
-    ) -> Finish:
-        outcome = Outcome(
-            WIRE_VERSION,
-            run.job.id,
-            run.job.task,
-            status,
-            delivery.meta.attempt,
-            self.name,
-            run.started_at,
-            run.finished_at or time.time(),
-            value,
-            error,  # type: ignore[arg-type]
-        )
-        sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
-        return Finish(delivery, sealed, status, run.job.result_ttl, run.job.reply, dead)
-
-    def _replace(self, item: Finish, error: BrokerError) -> Finish:
-        """Instead of an outcome that the broker will not have."""
-        job = decode_job(self._jobs_sealer.open(item.delivery.sealed))
-        task = self._registry.get(job.task)
-        if len(item.outcome) < 100_000 or task is None:
-            return item
-        run = Run(item.delivery, job, task, self.name)
-        reason = SerializationError(
-            f'The outcome of job "{job.id}" ({job.task}) has {len(item.outcome):,} bytes, '
-            f"and the broker refuses it: {error}"
-        )
-        return self._sealed_finish(
-            item.delivery, run, Status.FAILED, None, error_info(reason, "", self.serializer), item.dead
-        )
-
-    def _requeue(self, run: Run, item: Requeue) -> None:
-        self._settler.requeue(item)
+    def _release(self, run: Run) -> None:
+        """It goes back as if it had not been claimed."""
+        self._settler.requeue(Requeue(run.delivery, run.job.queue, run.delivery.meta))
 
     def _settled(self, deliveries: list[Delivery], standing: Standing) -> None:
         for delivery in deliveries:
@@ -487,30 +459,14 @@ class Worker:
         back += self._ready
         self._ready.clear()
         for run in back:
-            self._requeue(run, Requeue(run.delivery, run.job.queue, run.delivery.meta))
+            self._release(run)
 
-    def _say_verdict(self, run: Run, verdict: Verdict, dead: bool) -> None:
-        event = {
-            What.SUCCESS: JobEvent.SUCCEEDED,
-            What.FAILED: JobEvent.DEAD if dead else JobEvent.TIMEOUT if verdict.timed_out else JobEvent.FAILED,
-            What.RETRY: JobEvent.RETRYING,
-            What.CANCELLED: JobEvent.CANCELLED,
-            What.PARK: JobEvent.PARKED,
-            What.RELEASE: JobEvent.RELEASED,
-        }[verdict.what]
-        detail = ""
-        if verdict.error is not None:
-            detail = f"{type(verdict.error).__name__}: {verdict.error}"
-            if verdict.what is What.RETRY:
-                detail += f" (again in {verdict.delay:.1f} s, {run.retries - run.delivery.meta.attempt + 1} left)"
-        self._log.job(
-            event,
-            id=run.job.id,
-            task=run.job.task,
-            attempt=run.delivery.meta.attempt,
-            took=run.took,
-            detail=detail,
-        )
+    def relieved(self) -> None:
+        """The loop stood still, and meanwhile the keeper gave to others what had not started here; what a claim
+        that is under way brings may be among it."""
+        self._reliefs += 1
+        self._give_back_unstarted()
+        self._stir()
 
     # ---- the tick
 
@@ -522,7 +478,7 @@ class Worker:
             for run in list(self._lane.current.values()):
                 # A sync job starts in another thread; what takes longer is said while it runs.
                 if run.owner is self and not run.said and run.started_at:
-                    self._say_started(run)
+                    self._clerk.started(run)
             crowded = bool(self._lane.waiting or self._ready)
             if crowded and self._lane.stuck(AHEAD) and self._lane.waiting:
                 back = self._lane.take_back(self)
@@ -530,7 +486,7 @@ class Worker:
                 if back:
                     self._appetite.choke()
                 for run in back:
-                    self._requeue(run, Requeue(run.delivery, run.job.queue, run.delivery.meta))
+                    self._release(run)
             if time.monotonic() - last >= 1.0:
                 last = time.monotonic()
                 self._log.tick()

@@ -19,22 +19,21 @@ from aiotask import App
 from ..workers import Supervisor, Workers
 from .ledger import Ledger
 
-__all__ = ["Stage", "staged"]
+__all__ = ["Stage", "prepared", "staged"]
 
 
 class Stage:
     """An app module, imported by this process as a web server would import it, and by workers as they do."""
 
-    def __init__(self, module: ModuleType, env: dict[str, str], workers: Workers, ledger: Ledger) -> None:
+    def __init__(
+        self, module: ModuleType, env: dict[str, str], workers: Workers, ledger: Ledger, url: str
+    ) -> None:
         self.module = module
+        self.name = module.__name__
         self.env = env
         self.workers = workers
         self.ledger = ledger
-
-    @property
-    def name(self) -> str:
-        """Of the module."""
-        return self.module.__name__
+        self.url = url
 
     @property
     def app(self) -> App:
@@ -48,20 +47,38 @@ class Stage:
     def start(self, concurrency: int | None = 1, *options: str, **settings: Any) -> Supervisor:
         """A supervisor that runs this app's tasks."""
         return self.workers.start(
-            self.module.__name__, concurrency=concurrency, options=options, env=self.env, **settings
+            self.name, concurrency=concurrency, options=options, env=self.env, **settings
         )
+
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """While the block lasts, this process sees this app where several stages have the same module."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("AIOTASK_")]:
+                patch.delenv(name)
+            for name, value in {**self.env, "AIOTASK_URL": self.url}.items():
+                patch.setenv(name, value)
+            patch.setitem(sys.modules, self.name, self.module)
+            yield
+
+
+def prepared(module: str, workers: Workers, ledger: Path, url: str | None = None) -> Stage:
+    """The module ``tests.acceptance.apps.{module}`` as an app of its own."""
+    name = f"{__package__}.apps.{module}"
+    env = {"TEST_APP": f"test-{uuid4().hex[:12]}", "TEST_LEDGER": str(ledger)}
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in env.items():
+            patch.setenv(variable, value)
+        patch.delitem(sys.modules, name, raising=False)
+        imported = importlib.import_module(name)
+        sys.modules.pop(name)
+    return Stage(imported, env, workers, Ledger(ledger), url or workers.url)
 
 
 @contextlib.contextmanager
 def staged(module: str, workers: Workers, ledger: Path, url: str | None = None) -> Iterator[Stage]:
-    """The module ``tests.acceptance.apps.{module}`` as an app of its own, while the block lasts."""
-    name = f"{__package__}.apps.{module}"
-    env = {"TEST_APP": f"test-{uuid4().hex[:12]}", "TEST_LEDGER": str(ledger)}
-    with pytest.MonkeyPatch.context() as patch:
-        for variable in [variable for variable in os.environ if variable.startswith("AIOTASK_")]:
-            patch.delenv(variable)
-        for variable, value in {**env, "AIOTASK_URL": url or workers.url}.items():
-            patch.setenv(variable, value)
-        patch.delitem(sys.modules, name, raising=False)
-        yield Stage(importlib.import_module(name), env, workers, Ledger(ledger))
-        sys.modules.pop(name, None)
+    """The same, active while the block lasts."""
+    stage = prepared(module, workers, ledger, url)
+    with stage.active():
+        yield stage

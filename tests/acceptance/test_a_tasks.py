@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -31,28 +32,36 @@ from ..helpers import wait_until, wait_until_async
 from ..server import PrivateServer
 from ..workers import ROOT, Workers, running_workers
 from .ledger import most_at_once
-from .stage import Stage, staged
+from .stage import Stage, prepared
 
 Put = Callable[[str], Stage]
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @pytest.fixture(scope="module")
-def calls(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """The app of ordinary calls with two worker processes, for all tests that hurt nobody."""
+def shared(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Stage]]:
+    """The app of ordinary calls, once with two worker processes and once with one, for tests that hurt nobody."""
     directory = tmp_path_factory.mktemp("calls")
-    with running_workers(directory, redis_url) as workers, staged("calls", workers, directory / "ledger") as calls:
-        calls.start(2)
-        yield calls
+    with running_workers(directory, redis_url) as workers:
+        stages = {count: prepared("calls", workers, directory / f"ledger-{count}") for count in (2, 1)}
+        started = [stage.start(count, wait=False) for count, stage in stages.items()]
+        for supervisor in started:
+            supervisor.wait_for_banner()
+        yield stages
 
 
-@pytest.fixture(scope="module")
-def alone(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """The same app with one worker process."""
-    directory = tmp_path_factory.mktemp("alone")
-    with running_workers(directory, redis_url) as workers, staged("calls", workers, directory / "ledger") as calls:
-        calls.start(1)
-        yield calls
+@pytest.fixture
+def calls(shared: dict[int, Stage]) -> Iterator[Stage]:
+    """Two worker processes."""
+    with shared[2].active():
+        yield shared[2]
+
+
+@pytest.fixture
+def alone(shared: dict[int, Stage]) -> Iterator[Stage]:
+    """One worker process."""
+    with shared[1].active():
+        yield shared[1]
 
 
 # ---- A1: the same value, for every caller
@@ -393,21 +402,14 @@ def test_a6_a_module_with_nothing_but_registered_tasks(own_server: PrivateServer
 # ---- A7: how many at a time
 
 
-@contextmanager
-def limited(workers: Workers, directory: Path, limits: list[int]) -> Iterator[dict[int, Stage]]:
-    """An app per limit, each with one worker process that runs so many async jobs at a time."""
-    with ExitStack() as stack:
-        stages = {n: stack.enter_context(staged("calls", workers, directory / f"limit-{n}")) for n in limits}
-        started = [stages[n].start(1, "--max-in-flight", str(n), wait=False) for n in limits]
-        for supervisor in started:
-            supervisor.wait_for_banner()
-        yield stages
-
-
 async def test_a7_five_naps_at_once_three_at_a_time_one_at_a_time(workers: Workers, tmp_path: Path) -> None:
-    with limited(workers, tmp_path, [100, 3, 1]) as stages:
-        await asyncio.gather(*(stage.nap.apply_async(0.5) for stage in stages.values() for _ in range(5)))
-        runs = {limit: stage.ledger.runs() for limit, stage in stages.items()}
+    stages = {limit: prepared("calls", workers, tmp_path / f"limit-{limit}") for limit in (100, 3, 1)}
+    for limit, stage in stages.items():
+        stage.start(1, "--max-in-flight", str(limit), wait=False)
+    with stages[1].active():
+        naps = (stage.nap.apply_async(0.5) for stage in stages.values() for _ in range(5))
+        await asyncio.wait_for(asyncio.gather(*naps), 60)
+    runs = {limit: stage.ledger.runs() for limit, stage in stages.items()}
     assert {limit: len(seen) for limit, seen in runs.items()} == {100: 5, 3: 5, 1: 5}
     assert {limit: most_at_once(seen) for limit, seen in runs.items()} == {100: 5, 3: 3, 1: 1}
 
@@ -449,7 +451,7 @@ async def test_a8_every_wait_is_longer_than_the_last(calls: Stage) -> None:
     with pytest.raises(ConnectionResetError):
         await calls.flaky_async.apply_async("backoff")
     runs = calls.ledger.runs("backoff")
-    gaps = [after.start - (before.end or 0.0) for before, after in zip(runs, runs[1:], strict=False)]
+    gaps = [after.start - (before.end or 0.0) for before, after in pairwise(runs)]
     # Two clocks measure here, so a wait may look a little shorter than it was.
     assert [gap >= least for gap, least in zip(gaps, (0.095, 0.195, 0.395), strict=True)] == [True] * 3, gaps
 

@@ -29,6 +29,8 @@ from ...job import Status
 from ..shown import hide_password
 from .keys import GROUP, RECORDERS, lanes, prefix
 from .messages import (
+    add_finishes,
+    claimed,
     decode_meta,
     deliveries,
     delivery,
@@ -183,7 +185,7 @@ class RedisBroker:
             *queues,
             *([] if alone else self._lanes(queues, needs)),
         )
-        return Claim(deliveries(reply, 2), _STANDINGS[reply[0]], bool(reply[1]))
+        return Claim(claimed(reply, 2), _STANDINGS[reply[0]], bool(reply[1]))
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         order = self._lanes(queues, needs)
@@ -232,18 +234,7 @@ class RedisBroker:
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
     ) -> tuple[list[Settled], Standing]:
         args: list[Any] = [incarnation, self._epoch(incarnation), "1" if repeat else ""]
-        for item in batch:
-            delivery = item.delivery
-            args += (
-                delivery.lane,
-                delivery.entry,
-                delivery.id,
-                item.outcome,
-                item.status.value,
-                milliseconds(item.result_ttl),
-                item.reply,
-                "1" if item.dead else "",
-            )
+        add_finishes(args, batch)
         reply = await self._run("finish", *args)
         return [_SETTLED[code] for code in reply[1:]], _STANDINGS[reply[0]]
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import msgspec
 
-from ...broker import Delivery, Meta, Notice, Push, lane_of
+from ...broker import Delivery, Finish, Meta, Notice, Push, lane_of
+from ...job import Status
 
 __all__ = [
+    "add_finishes",
+    "claimed",
     "decode_meta",
     "deliveries",
     "delivery",
@@ -46,6 +49,26 @@ def push_arguments(client: str, sequence: int, batch: Sequence[Push]) -> list[An
     return args
 
 
+def add_finishes(args: list[Any], batch: Sequence[Finish]) -> None:
+    """ARGV of finish.lua: neighbours that have everything but entry, id and outcome in common share a head."""
+    lane, status, ttl, reply, dead = "", Status.PENDING, 0.0, "", False
+    count_at = 0
+    for item in batch:
+        held = item.delivery
+        if not (
+            held.lane == lane
+            and item.status is status
+            and item.result_ttl == ttl
+            and item.reply == reply
+            and item.dead is dead
+        ):
+            lane, status, ttl, reply, dead = held.lane, item.status, item.result_ttl, item.reply, item.dead
+            args += (lane, status.value, milliseconds(ttl), reply, "1" if dead else "", 0)
+            count_at = len(args) - 1
+        args += (held.entry, held.id, item.outcome)
+        args[count_at] += 1
+
+
 def milliseconds(seconds: float) -> int:
     """Whole milliseconds, at least one of a positive time."""
     return 0 if seconds <= 0 else max(1, round(seconds * 1000))
@@ -69,6 +92,19 @@ def decode_meta(packed: bytes) -> Meta:
 def delivery(lane: str, entry: bytes, id: bytes, sealed: bytes, meta: bytes) -> Delivery:
     """One delivery from the fields of an entry."""
     return Delivery(lane, entry.decode(), id.decode("utf-8", "replace"), sealed, decode_meta(meta))
+
+
+def claimed(flat: list[Any], start: int) -> list[Delivery]:
+    """Deliveries from the reply of claim.lua: lane, how many, and per delivery entry, id, sealed, meta."""
+    found: list[Delivery] = []
+    while start < len(flat):
+        lane = flat[start].decode()
+        end = start + 2 + 4 * flat[start + 1]
+        found += [
+            delivery(lane, flat[n], flat[n + 1], flat[n + 2], flat[n + 3]) for n in range(start + 2, end, 4)
+        ]
+        start = end
+    return found
 
 
 def deliveries(flat: list[Any], start: int) -> list[Delivery]:

@@ -31,17 +31,21 @@ _LIB = "lib.lua"
 
 def parse(url: str, timeout: float) -> ConnectionPool:
     """redis-py's own reading of a URL (redis, rediss, unix; user, password, db, TLS options)."""
+    ours = {
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": None,  # our own timeouts: redis-py returns None where a reply is late
+        "socket_connect_timeout": timeout,
+        "protocol": 2,
+        "decode_responses": False,
+        "health_check_interval": 0,
+    }
     try:
-        return ConnectionPool.from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=None,  # our own timeouts: redis-py returns None where a reply is late
-            socket_connect_timeout=timeout,
-            protocol=2,
-            decode_responses=False,
-            health_check_interval=0,
-        )
-    except (ValueError, TypeError) as error:
+        pool = ConnectionPool.from_url(url, **ours)
+        # Options in the URL, which many clients share, would win otherwise.
+        pool.connection_kwargs.update(ours)
+        pool.connection_class(**pool.connection_kwargs)
+        return pool
+    except (ValueError, TypeError, wrong.RedisError) as error:
         raise ConfigError(
             f'"{hide_password(url)}" is no broker URL: {error}. '
             "Use redis://host:6379/0, rediss://…, unix:///path/to/sock or memory://."

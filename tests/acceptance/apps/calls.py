@@ -207,14 +207,6 @@ def block_until(path: str) -> str:
     return "free"
 
 
-@app.task
-async def wait_for(path: str) -> str:
-    with entered("wait"):
-        while not Path(path).exists():
-            await asyncio.sleep(0.01)
-    return "there"
-
-
 # ---- retries
 
 

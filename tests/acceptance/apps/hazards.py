@@ -76,7 +76,7 @@ def swallow() -> None:
         while True:
             try:
                 time.sleep(600)
-            except BaseException:  # noqa: S110
+            except BaseException:
                 pass
 
 
@@ -86,7 +86,7 @@ async def aswallow() -> None:
         while True:
             try:
                 await asyncio.sleep(600)
-            except BaseException:  # noqa: S110
+            except BaseException:
                 pass
 
 

@@ -10,7 +10,7 @@ if lane == 'due' then
   local _, meta, sealed = unpack_held(redis.call('HGET', key('held'), id) or struct.pack('>I2I2', 0, 0))
   redis.call('HDEL', key('held'), id)
   conclude(id, outcome, 'CANCELLED', ttl, address_of(sealed), sealed, meta)
-  told()
+  wind_up()
   return 'cancelled'
 end
 local pending = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
@@ -23,5 +23,5 @@ local _, sealed, meta = read(lane, entry)
 if not sealed then forget(id); return 'unknown' end
 redis.call('XDEL', key(lane), entry)
 conclude(id, outcome, 'CANCELLED', ttl, address_of(sealed), sealed, meta)
-told()
+wind_up()
 return 'cancelled'

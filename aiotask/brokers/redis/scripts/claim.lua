@@ -1,5 +1,6 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, limit, bytes, alone ('1' or ''), number of queues, queues, lanes…
--- Returns standing, volunteer (1: become idle for a suspect), then per delivery: lane, entry, id, sealed, meta.
+-- Returns standing, volunteer (1: become idle for a suspect), then groups of deliveries: lane, how many, and per
+-- delivery: entry, id, sealed, meta.
 local incarnation = ARGV[1]
 local reply = { standing(incarnation, ARGV[2]), 0 }
 if reply[1] ~= 1 then return reply end
@@ -13,16 +14,15 @@ local function drain(lane)
     local fit = came == 0 and 1 or math.max(1, math.floor(room * came / bytes))
     local asked = math.min(left, fit, 50)
     local entries = take(lane, incarnation, asked)
+    local at = #reply
+    if #entries > 0 then
+      reply[at + 1], reply[at + 2] = lane, #entries
+      at = at + 2
+    end
     for n = 1, #entries do
-      local id, sealed, meta = '', '', ''
-      local fields = entries[n][2]
-      for f = 1, #fields, 2 do
-        if fields[f] == 'i' then id = fields[f + 1]
-        elseif fields[f] == 'j' then sealed = fields[f + 1]
-        elseif fields[f] == 'm' then meta = fields[f + 1] end
-      end
-      local at = #reply
-      reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4], reply[at + 5] = lane, entries[n][1], id, sealed, meta
+      local id, sealed, meta = fields_of(entries[n])
+      reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] = entries[n][1], id, sealed, meta
+      at = at + 4
       room = room - #sealed
       bytes = bytes + #sealed + 1
     end

@@ -1,36 +1,63 @@
--- KEYS: prefix.  ARGV: incarnation, epoch, repeat ('1' or ''), then per job: lane, entry, id, outcome, status,
--- result TTL (ms, 0: not stored), reply address, dead letter ('1' or '').
+-- KEYS: prefix.  ARGV: incarnation, epoch, repeat ('1' or ''), then groups of jobs that have the first six in common:
+-- lane, status, result TTL (ms, 0: not stored), reply address, dead letter ('1' or ''), how many, and per job: entry, id,
+-- outcome.
 -- Returns standing, then per job 1 (done), 2 (done before by you) or 0 (not yours). XACK is the proof of ownership:
 -- whoever takes a job over gives it another entry.
 local reply = {}
-for n = 4, #ARGV, 8 do
-  local lane, entry, id, outcome, ttl = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3], tonumber(ARGV[n + 5])
-  if redis.call('XACK', key(lane), GROUP, entry) == 1 then
-    if recording == nil then recording = redis.call('EXISTS', key('history')) == 1 end
-    local sealed, meta = '', ''
-    if recording or ARGV[n + 7] == '1' then
-      local _
-      _, sealed, meta = read(lane, entry)
-    end
-    redis.call('XDEL', key(lane), entry)
-    conclude(id, outcome, ARGV[n + 4], ttl, ARGV[n + 6], sealed or '', meta or '')
-    if ARGV[n + 7] == '1' then
-      redis.call('ZADD', key('dead'), now(), id)
-      redis.call('HSET', key('dead:jobs'), id, struct.pack('>I4', #(sealed or '')) .. (sealed or '') .. outcome)
-      local extra = redis.call('ZRANGE', key('dead'), 0, -10001)
-      for e = 1, #extra do
-        redis.call('ZREM', key('dead'), extra[e])
-        redis.call('HDEL', key('dead:jobs'), extra[e])
-      end
-    end
-    reply[#reply + 1] = 1
-  else
-    local stored = redis.call('GET', key('r:' .. id))
-    if stored == outcome then reply[#reply + 1] = 2
-    elseif ARGV[3] == '1' and ttl == 0 and not stored and redis.call('HEXISTS', key('index'), id) == 0 then reply[#reply + 1] = 2
-    else reply[#reply + 1] = 0 end
+local again = ARGV[3] == '1'
+
+-- Everything is checked before the first write; one XACK for all of a lane, since nearly always all are ours.
+local entries = {}
+local n = 4
+while n <= #ARGV do
+  local lane, count = ARGV[n], tonumber(ARGV[n + 5])
+  local list = entries[lane]
+  if list == nil then
+    list = {}
+    entries[lane] = list
+    redis.call('XLEN', key(lane))
+  end
+  for job = n + 6, n + 3 + 3 * count, 3 do list[#list + 1] = ARGV[job] end
+  n = n + 6 + 3 * count
+end
+check_ending()
+local whole = {}
+for lane, list in pairs(entries) do whole[lane] = redis.call('XACK', key(lane), GROUP, unpack(list)) == #list end
+
+local function bury(id, sealed, outcome)
+  redis.call('ZADD', key('dead'), now(), id)
+  redis.call('HSET', key('dead:jobs'), id, struct.pack('>I4', #sealed) .. sealed .. outcome)
+  local extra = redis.call('ZRANGE', key('dead'), 0, -10001)
+  for e = 1, #extra do
+    redis.call('ZREM', key('dead'), extra[e])
+    redis.call('HDEL', key('dead:jobs'), extra[e])
   end
 end
-told()
+
+n = 4
+while n <= #ARGV do
+  local lane, status, ttl, address, dead = ARGV[n], ARGV[n + 1], tonumber(ARGV[n + 2]), ARGV[n + 3], ARGV[n + 4] == '1'
+  local count = tonumber(ARGV[n + 5])
+  for job = n + 6, n + 3 + 3 * count, 3 do
+    local entry, id, outcome = ARGV[job], ARGV[job + 1], ARGV[job + 2]
+    local sealed, meta, _ = '', ''
+    if recording or dead then _, sealed, meta = read(lane, entry) end
+    -- Where some were not ours, those are that somebody else has not removed.
+    if whole[lane] or redis.call('XDEL', key(lane), entry) == 1 then
+      conclude(id, outcome, status, ttl, address, sealed or '', meta or '')
+      if dead then bury(id, sealed or '', outcome) end
+      reply[#reply + 1] = 1
+    else
+      local stored = redis.call('GET', key('r:' .. id))
+      local gone = again and ttl == 0 and not stored and redis.call('HEXISTS', key('index'), id) == 0
+      reply[#reply + 1] = (stored == outcome or gone) and 2 or 0
+    end
+  end
+  n = n + 6 + 3 * count
+end
+for lane, list in pairs(entries) do
+  if whole[lane] then redis.call('XDEL', key(lane), unpack(list)) end
+end
+wind_up()
 table.insert(reply, 1, standing(ARGV[1], ARGV[2]))
 return reply

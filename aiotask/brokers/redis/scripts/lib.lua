@@ -19,18 +19,24 @@ local function now()
   return tonumber(t[1]) + tonumber(t[2]) / 1000000
 end
 
--- The fields of a stream entry as id, envelope, meta; nil when the entry is gone.
-local function read(lane, entry)
-  local found = redis.call('XRANGE', key(lane), entry, entry)
-  if #found == 0 then return nil end
+-- A stream entry as id, envelope, meta.
+local function fields_of(entry)
+  local fields = entry[2]
+  if #fields == 4 and fields[1] == 'i' and fields[3] == 'j' then return fields[2], fields[4], '' end
   local id, sealed, meta = '', '', ''
-  local fields = found[1][2]
   for n = 1, #fields, 2 do
     if fields[n] == 'i' then id = fields[n + 1]
     elseif fields[n] == 'j' then sealed = fields[n + 1]
     elseif fields[n] == 'm' then meta = fields[n + 1] end
   end
   return id, sealed, meta
+end
+
+-- The same of the entry with this id; nil when it is gone.
+local function read(lane, entry)
+  local found = redis.call('XRANGE', key(lane), entry, entry)
+  if #found == 0 then return nil end
+  return fields_of(found[1])
 end
 
 -- Into a lane (fresh = false: the job is known already), and the index says so.
@@ -74,12 +80,6 @@ local function tell(address, id, outcome, whole)
     frames[#frames + 1] = struct.pack('>BI2', 1, #id) .. id .. struct.pack('>I4', 0)
   end
 end
-local function told()
-  for address, frames in pairs(telling) do
-    if #frames > 0 then redis.call('PUBLISH', key('to:' .. address), table.concat(frames)) end
-  end
-end
-
 local watched = nil
 local function tell_watchers(id, outcome, whole)
   if watched == nil then watched = redis.call('EXISTS', key('watch')) == 1 end
@@ -89,19 +89,37 @@ local function tell_watchers(id, outcome, whole)
   for address in string.gmatch(addresses, '[^,]+') do tell(address, id, outcome, whole) end
 end
 
--- The end of a job that is out of its lane already: outcome stored and told, all traces removed.
+-- The end of a job that is out of its lane already: outcome stored and told; ``wind_up`` removes all traces.
 local recording = nil
+local ended, tally = {}, {}
+-- Whether every key that an ending writes to is of its type; an error here comes before the first write.
+local function check_ending()
+  redis.call('XLEN', key('history'))
+  recording = redis.call('EXISTS', key('history')) == 1
+  for _, name in ipairs({ 'index', 'watch', 'marks', 'counts' }) do redis.call('HLEN', key(name)) end
+end
 local function conclude(id, outcome, status, ttl, reply, sealed, meta)
-  redis.call('HDEL', key('index'), id)
   if ttl > 0 then redis.call('SET', key('r:' .. id), outcome, 'PX', ttl) end
   tell(reply, id, outcome, ttl == 0)
   tell_watchers(id, outcome, ttl == 0)
-  if watched then redis.call('HDEL', key('watch'), id) end
-  redis.call('HDEL', key('marks'), id)
-  redis.call('HINCRBY', key('counts'), status, 1)
+  ended[#ended + 1] = id
+  tally[status] = (tally[status] or 0) + 1
   if recording == nil then recording = redis.call('EXISTS', key('history')) == 1 end
   if recording then
     redis.call('XADD', key('history'), 'MAXLEN', '~', 1000000, '*', 'j', sealed, 'o', outcome, 'm', meta)
+  end
+end
+
+-- To be called once, at the end of a script that concludes or tells.
+local function wind_up()
+  if #ended > 0 then
+    redis.call('HDEL', key('index'), unpack(ended))
+    redis.call('HDEL', key('marks'), unpack(ended))
+    if watched then redis.call('HDEL', key('watch'), unpack(ended)) end
+    for status, count in pairs(tally) do redis.call('HINCRBY', key('counts'), status, count) end
+  end
+  for address, frames in pairs(telling) do
+    if #frames > 0 then redis.call('PUBLISH', key('to:' .. address), table.concat(frames)) end
   end
 end
 

@@ -11,14 +11,21 @@ redis.call('ZCARD', key('due'))
 redis.call('SET', key('client:' .. ARGV[1]), ARGV[2], 'EX', 3600)
 for lane in pairs(lanes) do redis.call('SADD', key('queues'), string.match(lane, '^q:(.*):%d$')) end
 local at = now()
+local fresh, index = {}, {}
 for n = 3, #ARGV, 6 do
   local id, lane, sealed = ARGV[n], ARGV[n + 1], ARGV[n + 2]
   local known = ARGV[n + 5] == '1'
-    and (redis.call('HEXISTS', key('index'), id) == 1 or redis.call('EXISTS', key('r:' .. id)) == 1)
+    and (fresh[id] or redis.call('HEXISTS', key('index'), id) == 1 or redis.call('EXISTS', key('r:' .. id)) == 1)
   if not known then
+    fresh[id] = true
     local due = at + tonumber(ARGV[n + 3])
     if ARGV[n + 4] ~= '' then due = tonumber(ARGV[n + 4]) end
-    if due > at then hold('S', due, lane, id, sealed, '') else place(lane, id, sealed, '') end
+    if due > at then hold('S', due, lane, id, sealed, '')
+    else
+      index[#index + 1] = id
+      index[#index + 1] = lane .. '|' .. redis.call('XADD', key(lane), '*', 'i', id, 'j', sealed)
+    end
   end
 end
+if #index > 0 then redis.call('HSET', key('index'), unpack(index)) end
 return 1

@@ -83,7 +83,7 @@ for _, lane in ipairs(lanes) do
   end
   if more == 1 then break end
 end
-told()
+wind_up()
 table.insert(held, 1, more)
 table.insert(held, 1, moved)
 return held

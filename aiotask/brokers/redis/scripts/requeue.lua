@@ -33,6 +33,6 @@ for n = 3, #ARGV, 7 do
     reply[#reply + 1] = 0
   end
 end
-told()
+wind_up()
 table.insert(reply, 1, standing(ARGV[1], ARGV[2]))
 return reply

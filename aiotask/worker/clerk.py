@@ -1,0 +1,149 @@
+"""The clerk: writes down what became of a run, in the log and in the outcome for the broker."""
+
+from __future__ import annotations
+
+import time
+
+from ..broker import Delivery, Finish, Requeue
+from ..errors import BrokerError, SerializationError
+from ..events import EventLog, JobEvent
+from ..job import WIRE_VERSION, Job, Status, decode_job
+from ..outcome import ErrorInfo, Outcome, encode_outcome
+from ..seal import Sealer
+from ..serializer import Serializer
+from .executor import Verdict, What, error_info, next_meta
+from .run import Run
+
+__all__ = ["Clerk"]
+
+_EVENTS = {
+    What.SUCCESS: JobEvent.SUCCEEDED,
+    What.FAILED: JobEvent.FAILED,
+    What.RETRY: JobEvent.RETRYING,
+    What.CANCELLED: JobEvent.CANCELLED,
+    What.PARK: JobEvent.PARKED,
+    What.RELEASE: JobEvent.RELEASED,
+}
+#: Below this size an outcome is not what the broker objects to.
+_LARGE = 100_000
+
+
+class Clerk:
+    """Knows how to word and seal the end of a run; decides nothing."""
+
+    def __init__(
+        self, *, worker: str, jobs_sealer: Sealer, outcomes_sealer: Sealer, serializer: Serializer, log: EventLog
+    ) -> None:
+        self._worker = worker
+        self._jobs_sealer = jobs_sealer
+        self._outcomes_sealer = outcomes_sealer
+        self._serializer = serializer
+        self._log = log
+
+    # ---- for the broker
+
+    def requeue(self, run: Run, verdict: Verdict) -> Requeue | None:
+        """The way back into a queue, where the verdict says that the job goes on."""
+        delivery, job = run.delivery, run.job
+        if verdict.what is What.RETRY:
+            return Requeue(delivery, job.queue, next_meta(run), delay=verdict.delay)
+        if verdict.what is What.PARK:
+            return Requeue(delivery, job.queue, delivery.meta, need=verdict.need, reply=job.reply)
+        if verdict.what is What.RELEASE:
+            return Requeue(delivery, job.queue, delivery.meta)
+        return None
+
+    def finish(self, run: Run, verdict: Verdict, *, dead: bool) -> Finish:
+        """The outcome of a job that has ended, sealed."""
+        error = None if verdict.error is None else error_info(verdict.error, run.traceback, self._serializer)
+        sealed = self._seal(
+            run.job,
+            run.delivery,
+            verdict.status,
+            value=run.value if error is None else None,
+            error=error,
+            times=(run.started_at, run.finished_at or time.time()),
+        )
+        return Finish(run.delivery, sealed, verdict.status, run.job.result_ttl, run.job.reply, dead)
+
+    def instead_of(self, item: Finish, error: BrokerError) -> Finish:
+        """What to send where the broker will not have an outcome: that it was too large, if it was."""
+        if len(item.outcome) < _LARGE:
+            return item
+        job = decode_job(self._jobs_sealer.open(item.delivery.sealed))
+        reason = SerializationError(
+            f'The outcome of job "{job.id}" ({job.task}) has {len(item.outcome):,} bytes, '
+            f"and the broker refuses it: {error}"
+        )
+        sealed = self._seal(
+            job,
+            item.delivery,
+            Status.FAILED,
+            value=None,
+            error=error_info(reason, "", self._serializer),
+            times=(0.0, time.time()),
+        )
+        return Finish(item.delivery, sealed, Status.FAILED, job.result_ttl, job.reply, item.dead)
+
+    def _seal(
+        self,
+        job: Job,
+        delivery: Delivery,
+        status: Status,
+        *,
+        value: bytes | None,
+        error: ErrorInfo | None,
+        times: tuple[float, float],
+    ) -> bytes:
+        outcome = Outcome(
+            WIRE_VERSION, job.id, job.task, status, delivery.meta.attempt, self._worker, *times, value, error
+        )
+        return self._outcomes_sealer.seal(encode_outcome(outcome))
+
+    # ---- for people
+
+    def started(self, run: Run) -> None:
+        """Say that a run has started, and how late."""
+        run.said = True
+        late = None
+        if run.delivery.meta.attempt == 1 and run.job.due_at:
+            late = (run.started_at or time.time()) - run.job.due_at
+        self._log.job(
+            JobEvent.STARTED,
+            id=run.job.id,
+            task=run.job.task,
+            attempt=run.delivery.meta.attempt,
+            late=late,
+            arguments=run.arguments,
+        )
+
+    def ended(self, run: Run, verdict: Verdict, *, dead: bool) -> None:
+        """Say what became of a run."""
+        event = _EVENTS[verdict.what]
+        detail = ""
+        if verdict.error is not None:
+            if dead:
+                event = JobEvent.DEAD
+            elif verdict.timed_out and verdict.what is What.FAILED:
+                event = JobEvent.TIMEOUT
+            detail = f"{type(verdict.error).__name__}: {verdict.error}"
+            if verdict.what is What.RETRY:
+                left = run.retries - run.delivery.meta.attempt + 1
+                detail += f" (again in {verdict.delay:.1f} s, {left} left)"
+        self._log.job(
+            event,
+            id=run.job.id,
+            task=run.job.task,
+            attempt=run.delivery.meta.attempt,
+            took=run.took,
+            detail=detail,
+        )
+
+    def parked(self, job: Job) -> None:
+        """Say that this worker does not know a task."""
+        detail = "no such task here; waiting for a worker that has it"
+        self._log.job(JobEvent.PARKED, id=job.id, task=job.task, detail=detail)
+
+    def rejected(self, delivery: Delivery, reason: str) -> None:
+        """Say that something is no job of ours."""
+        self._log.job(JobEvent.REJECTED, id=delivery.id, task="?", detail=reason)

@@ -1,0 +1,170 @@
+"""The examples run as their docstrings say: scripts as scripts, sites through the test clients of their frameworks."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from .helpers import wait_until, wait_until_async
+from .workers import ROOT, Workers, running_workers
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+TEXT = "To be, or not to be: that is the question. Be!"
+WORDS = [["be", 3], ["to", 2], ["or", 1]]
+
+
+@pytest.fixture(autouse=True)
+def _logs(worker_logs: None) -> None:
+    """What the workers said is shown with every failure."""
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Workers]:
+    """Workers for every example, and this process on the same server."""
+    with (
+        running_workers(tmp_path_factory.mktemp("examples"), redis_url) as workers,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for variable in [name for name in os.environ if name.startswith("AIOTASK_")]:
+            patch.delenv(variable)
+        patch.setenv("AIOTASK_URL", redis_url)
+        patch.syspath_prepend(str(ROOT))
+        workers.start("examples.readme", "examples.words", "examples.orders_json", concurrency=2)
+        yield workers
+
+
+def script(*arguments: str) -> str:
+    """What `python -m …` prints, in the clone."""
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert not done.stderr
+    return done.stdout
+
+
+# ---- scripts
+
+
+def test_the_quick_start_draws_its_picture_and_gets_its_exception(fleet: Workers) -> None:
+    lines = script("examples.readme").splitlines()
+
+    assert len(lines) == 25
+    # The set is symmetric about the real axis.
+    assert lines[:24] == lines[23::-1]
+    assert "@" in lines[11]
+    assert lines[24] == "ValueError: row 99 is not in a picture of 24 rows"
+
+
+def test_a_script_without_a_loop_counts_the_words_of_files(fleet: Workers, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.txt", tmp_path / "other.txt"
+    one.write_text(TEXT)
+    other.write_text("salt leek salt")
+
+    printed = script("examples.plain_script", str(one), str(other))
+
+    assert printed.splitlines() == [f"{one} be=3 to=2 or=1", f"{other} salt=2 leek=1"]
+
+
+def test_models_travel_as_json(fleet: Workers) -> None:
+    assert script("examples.orders_json") == "Ada owes 4.25 until 2026-02-13\n"
+
+
+# ---- sites
+
+
+@pytest.fixture(scope="module")
+def starlette_site(fleet: Workers) -> ModuleType:
+    return importlib.import_module("examples.web_starlette")
+
+
+@pytest.fixture(scope="module")
+def django_site(fleet: Workers) -> ModuleType:
+    return importlib.import_module("examples.web_django")
+
+
+async def test_a13_a_starlette_handler_awaits_sends_and_looks(starlette_site: ModuleType) -> None:
+    import httpx
+
+    transport = httpx.ASGITransport(app=starlette_site.site)
+    async with (
+        starlette_site.lifespan(starlette_site.site),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser,
+    ):
+        now = await browser.get("/now", params={"text": TEXT})
+        assert (now.status_code, now.json()) == (200, {"words": WORDS})
+
+        sent = await browser.post("/jobs", content=TEXT)
+        assert sent.status_code == 202
+        place = f"/jobs/{sent.json()['id']}"
+
+        async def done() -> bool:
+            return (await browser.get(place)).json()["status"] == "SUCCESS"
+
+        await wait_until_async(done, description="the job has ended")
+        assert (await browser.get(place)).json() == {"status": "SUCCESS", "words": WORDS}
+        assert (await browser.get("/jobs/never-sent")).status_code == 404
+
+
+async def test_a13_an_async_django_view_awaits_and_looks(django_site: ModuleType) -> None:
+    from django.test import AsyncClient
+
+    browser = AsyncClient(headers={"host": "localhost"})
+
+    now = await browser.get("/now", {"text": TEXT})
+    assert (now.status_code, now.json()) == (200, {"words": WORDS})
+    sent = await browser.get("/send", {"text": TEXT})
+    place = f"/status/{sent.json()['id']}"
+
+    async def done() -> bool:
+        return (await browser.get(place)).json()["status"] == "SUCCESS"
+
+    await wait_until_async(done, description="the job has ended")
+    waited = await browser.get(f"/wait/{sent.json()['id']}")
+    assert waited.json() == {"words": WORDS}
+    assert (await browser.get("/status/never-sent")).status_code == 404
+
+
+def test_a13_a_django_site_under_wsgi_has_a_new_loop_for_every_request(django_site: ModuleType) -> None:
+    from django.test import Client
+
+    browser = Client(headers={"host": "localhost"})
+
+    for _ in range(5):
+        assert browser.get("/now", {"text": TEXT}).json() == {"words": WORDS}
+    id = browser.get("/send", {"text": TEXT}).json()["id"]
+    assert browser.get(f"/wait/{id}").json() == {"words": WORDS}
+    wait_until(lambda: browser.get(f"/status/{id}").json() == {"status": "SUCCESS"}, description="it has ended")
+    assert browser.get("/wait/never-sent").status_code == 404
+
+
+def test_the_django_file_is_its_own_manage(fleet: Workers) -> None:
+    assert "no issues" in script("examples.web_django", "check")
+
+
+# ---- what they say
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_says_how_it_is_run_by_modules_that_are_there(path: Path) -> None:
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    modules = re.findall(r"(?:worker|-m|uvicorn) (examples\.\w+)", text)
+
+    assert text
+    assert modules or path.stem == "readme"
+    for module in modules:
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
