@@ -163,6 +163,8 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     outcome: bytes | None = None
     #: What a parked job waits for.
     need: str = ""
+    #: Why a worker set it aside: it was no job of this app to it.
+    refused: str = ""
 
 
 class Notice(msgspec.Struct, frozen=True, gc=False):

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import itertools
 import logging
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .brokers import connect
+from .context import current_job
 from .errors import AiotaskError, BrokerError, ResultExpired, ResultTimeout
 from .job import FINAL, WIRE_VERSION, Status, ids
-from .mailbox import Arrival, Mailbox, quietly
+from .mailbox import Arrival, Mailbox, quietly, refused_job
 from .outbox import HIGH_WATER, Outbox
 from .outcome import ErrorInfo, Outcome, decode_outcome, encode_outcome
 from .portal import portal
@@ -69,6 +71,9 @@ class Session:
             refused.__cause__ = error
             while self.outbox.next_batch():
                 self.outbox.refuse(refused)
+        if not task.cancelled() and not self.outbox.empty:
+            # Handed over between the last look into the outbox and this callback.
+            self.flush_soon()
 
     async def _arm(self) -> None:
         """Be told when the loop ends: asyncio.run closes asynchronous generators, after it has cancelled all tasks."""
@@ -113,7 +118,6 @@ class Client:
         #: Outboxes of loops that ended without closing them.
         self._orphans: list[Outbox] = []
         self._lock = threading.Lock()
-        self._counter = 0
         self._last: tuple[asyncio.AbstractEventLoop | None, Session | None] = (None, None)
         _clients.add(self)
         # Sessions belong to their loops as much as to this client: they outlive it until they are closed there.
@@ -132,8 +136,7 @@ class Client:
             session = self._sessions.get(loop)
             if session is None:
                 self._bury_dead_loops()
-                self._counter += 1
-                session = self._sessions[loop] = Session(self, f"{ids.client}.{self._counter:x}")
+                session = self._sessions[loop] = Session(self, f"{ids.client}.{next(_numbers):x}")
         if loop is asyncio._get_running_loop():
             self._last = (loop, session)
         return session
@@ -213,17 +216,7 @@ class Client:
         waiter = partial(_arrive, future)
         mailbox = self._wait_for(result, waiter)
         try:
-            if timeout is None:
-                outcome = await future
-            else:
-                try:
-                    async with asyncio.timeout(timeout):
-                        outcome = await future
-                except TimeoutError:
-                    raise ResultTimeout(
-                        f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
-                        "again, or cancel() it."
-                    ) from None
+            outcome = await _unseated(future if timeout is None else _within(timeout, future, result))
         finally:
             if not future.done() or future.cancelled():
                 mailbox.drop(result.id, waiter)
@@ -268,7 +261,7 @@ class Client:
         for result, waiter in waiters:
             self._wait_for(result, waiter)
         try:
-            await future
+            await _unseated(future)
         finally:
             if left:
                 for result, waiter in waiters:
@@ -283,6 +276,8 @@ class Client:
         (look,) = await session.broker.look([id])
         if look.outcome is not None:
             return decode_outcome(self.outcomes_sealer.open(look.outcome)).status
+        if look.refused:
+            raise refused_job(id, look.refused)
         if look.status is None:
             raise ResultExpired(f'Nothing is known of job "{id}": never sent, or older than its result TTL.')
         return look.status
@@ -348,7 +343,7 @@ class Client:
         for session in self._sessions.values():
             session.broker.abandon()
         self._sessions.clear()
-        self._orphans, self._last, self._counter = [], (None, None), 0
+        self._orphans, self._last = [], (None, None)
 
 
 def _let_go(sessions: dict[asyncio.AbstractEventLoop, Session]) -> None:
@@ -358,6 +353,33 @@ def _let_go(sessions: dict[asyncio.AbstractEventLoop, Session]) -> None:
             asyncio.run_coroutine_threadsafe(session.close(), loop)
         else:
             session.broker.abandon()
+
+
+async def _within(timeout: float, future: asyncio.Future[Outcome], result: AsyncResult[Any]) -> Outcome:
+    try:
+        async with asyncio.timeout(timeout):
+            return await future
+    except TimeoutError:
+        raise ResultTimeout(
+            f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
+            "again, or cancel() it."
+        ) from None
+
+
+async def _unseated(waiting: Awaitable[T]) -> T:
+    """What it brings; a job that waits leaves its seat in the worker, perhaps to the very job that it waits for."""
+    seat = current_job().seat
+    if seat is None or not seat.leave():
+        return await waiting
+    try:
+        return await waiting
+    except asyncio.CancelledError:
+        seat.give_up()
+        seat = None
+        raise
+    finally:
+        if seat is not None:
+            await seat.come_back()
 
 
 def _arrive(future: asyncio.Future[Outcome], arrival: Arrival) -> None:
@@ -379,6 +401,9 @@ def _error_of(client: Client, result: AsyncResult[Any]) -> Exception:
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
+#: Numbers of sessions. Those of all clients together: the broker takes an address that it knows for the same
+#: sender, and several apps of one name in a process are several senders.
+_numbers = itertools.count(1)
 
 
 def _at_exit() -> None:

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
-from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
 
 from .job import WIRE_VERSION, Job
 
-__all__ = ["JobContext", "current_job", "entered"]
+__all__ = ["JobContext", "Seat", "current_job", "entered"]
 
 _NOWHERE = Job(WIRE_VERSION, "", "", "", b"")
 
 
-@dataclass(frozen=True, slots=True)
-class JobContext:
+class Seat(Protocol):
+    """An async job's place among those that run at a time; it is left to others while the job waits for one of them."""
+
+    def leave(self) -> bool:
+        """The job begins to wait. False: here it has no seat to leave."""
+        ...
+
+    async def come_back(self) -> None:
+        """The job goes on, once there is a seat again."""
+        ...
+
+    def give_up(self) -> None:
+        """The job is cancelled while it waits."""
+        ...
+
+
+class JobContext(msgspec.Struct, frozen=True):
     """The job that runs here. Outside a job it exists too: empty id, attempt 1."""
 
     job: Job = _NOWHERE
@@ -22,6 +39,8 @@ class JobContext:
     attempt: int = 1
     #: Name of the worker, empty outside one.
     worker: str = ""
+    #: What limits how many async jobs run at a time.
+    seat: Seat | None = None
 
     @property
     def id(self) -> str:

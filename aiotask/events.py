@@ -121,7 +121,6 @@ class EventLog:
             arguments: positional and keyword arguments; ignored without ``log_args``.
             detail: the error, the reason.
         """
-        # The hot path: at 30,000 jobs a second nearly every call ends in the count.
         now = time.monotonic()
         if now >= self._until:
             self._close(now)
@@ -140,6 +139,19 @@ class EventLog:
         self._crowded = True
         if detail:
             self._last[kind, task] = detail
+
+    def counts(self, kind: JobEvent, task: str) -> bool:
+        """Count an event for which this second has no line left; False: it has, so ``job`` is to say it.
+
+        At 30,000 jobs a second this is all that nearly every event costs.
+        """
+        counts = self._counts[kind]
+        count = counts.get(task, 0)
+        if self._left[kind] > 0 or count < self._own or time.monotonic() >= self._until:
+            return False
+        counts[task] = count + 1
+        self._crowded = True
+        return True
 
     def tick(self) -> None:
         """Say the summaries of a second that is over, though nothing happens any more."""

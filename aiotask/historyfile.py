@@ -278,6 +278,7 @@ _CAUSES: dict[str, tuple[type[AiotaskError], str]] = {
     "SQLITE_PERM": _UNWRITABLE,
     "SQLITE_CANTOPEN": _UNWRITABLE,
     "PermissionError": _UNWRITABLE,
+    "FileNotFoundError": _UNWRITABLE,
     "NotADirectoryError": _UNWRITABLE,
     "SQLITE_NOTADB": _DAMAGED,
     "SQLITE_CORRUPT": _DAMAGED,

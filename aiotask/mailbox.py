@@ -11,19 +11,30 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from .broker import Broker, Look, Notice
-from .errors import AiotaskError, BrokerError, JobLost, ResultExpired, SealError, SerializationError, UnknownTask
+from .errors import (
+    AiotaskError,
+    BrokerError,
+    ConnectionLost,
+    JobLost,
+    ResultExpired,
+    SealError,
+    SerializationError,
+    UnknownTask,
+)
 from .job import Status
 from .outcome import Outcome, decode_outcome
 from .result import AsyncResult
 from .seal import Sealer
 
-__all__ = ["Arrival", "Mailbox", "quietly"]
+__all__ = ["Arrival", "Mailbox", "quietly", "refused_job"]
 
 #: Seconds between looks at what is overdue, and how many ids one of them holds.
 LOOK_EVERY = 1.0
 LOOK_AT_MOST = 2_000
 #: Seconds for which the broker may be out of reach before waiting ends with the error.
 PATIENCE = 30.0
+#: The same for a handle on a job that was not sent from here, where the broker has never answered.
+FIRST_PATIENCE = 3.0
 
 logger = logging.getLogger("aiotask.client")
 
@@ -160,6 +171,7 @@ class Mailbox:
             self._look_now.clear()
             asked = self._due()
             if not asked:
+                unreachable = None
                 continue
             try:
                 await self._ask(asked)
@@ -167,9 +179,17 @@ class Mailbox:
             except BrokerError as error:
                 self._to_look.update(id for id in asked if id in self._waiters)
                 unreachable = unreachable or time.monotonic()
-                if time.monotonic() - unreachable > PATIENCE:
-                    self.fail(list(self._waiters), error)
+                self.fail(self._hopeless(error, time.monotonic() - unreachable), error)
                 await asyncio.sleep(0.1)
+
+    def _hopeless(self, error: BrokerError, since: float) -> list[str]:
+        """Who need not wait longer for a broker that does not answer, or refuses, since so many seconds."""
+        if since > PATIENCE:
+            return list(self._waiters)
+        if self.epoch == 0 and (since > FIRST_PATIENCE or not isinstance(error, ConnectionLost)):
+            # It has never answered here, and those were sent elsewhere: more likely a wrong address than a restart.
+            return [id for id, result in self._awaited.items() if result.outbox is None]
+        return []
 
     def _due(self) -> list[str]:
         """What was marked for a look, and the longest overdue of the rest."""
@@ -209,10 +229,12 @@ class Mailbox:
             return
         # Parked or unknown: a second look decides, since the job may be on its way.
         self._misses[id] = self._misses.get(id, 0) + 1
-        if self._misses[id] > 1:
+        if self._misses[id] > 1 or look.refused:
             self.fail([id], self._verdict(id, look))
 
     def _verdict(self, id: str, look: Look) -> AiotaskError:
+        if look.refused:
+            return refused_job(id, look.refused)
         kind, _, what = look.need.partition(":")
         if kind == "task":
             return UnknownTask(
@@ -255,6 +277,11 @@ class Mailbox:
             if task is not None:
                 task.cancel()
         self.fail(list(self._waiters), BrokerError("The app was closed while this result was awaited."))
+
+
+def refused_job(id: str, reason: str) -> SealError:
+    """The error for a job that a worker set aside."""
+    return SealError(f'Job "{id}" did not run: the worker that got it set it aside. {reason}')
 
 
 def quietly(task: asyncio.Task[None]) -> asyncio.Task[None]:

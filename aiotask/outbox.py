@@ -71,10 +71,10 @@ class Outbox:
         began: float | None = None
         delay = 0.05
         while batch := self.next_batch():
+            began = began or time.monotonic()
             try:
                 await broker.push(self.client, self.sequence, batch)
             except ConnectionLost as error:
-                began = began or time.monotonic()
                 if time.monotonic() - began + delay > PATIENCE:
                     # Whatever else waits would fail in the same way, each after its own patience.
                     while self.next_batch():
@@ -103,7 +103,8 @@ class Outbox:
         self.flying = []
         awaited = self._on_refused(ids, error)
         if not self._tell() and not awaited:
-            logger.error("%d jobs were not sent (first: %s): %s", len(ids), ids[0] if ids else "", error)
+            count = f"{len(ids):,} job{'' if len(ids) == 1 else 's'}"
+            logger.error("%s not sent (first: %s): %s", count, ids[0] if ids else "", error)
 
     def error_of(self, ticket: int) -> Exception | None:
         """Why the job with this ticket was refused."""

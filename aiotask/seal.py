@@ -18,6 +18,25 @@ _HEAD = len(_VERSION) + _KEY_ID + _MAC
 OVERHEAD = _HEAD
 
 
+class _Mac:
+    """HMAC-SHA256 with one key: both of its hashes begin with a block that only depends on the key, so they
+    are kept begun. OpenSSL 3 takes three times as long when it sets up the whole for every message."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        block = key.ljust(64, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def digest(self, payload: bytes) -> bytes:
+        inner = self._inner.copy()
+        inner.update(payload)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return outer.digest()
+
+
 class Sealer:
     """Seals messages of one kind ("job", "outcome", "control") with the first of several secrets.
 
@@ -35,14 +54,14 @@ class Sealer:
         if not secrets:
             raise ConfigError("A Sealer needs at least one secret.")
         keys = [hmac.digest(secret.encode(), b"aiotask/1/" + kind.encode(), "sha256") for secret in secrets]
-        self._keys = {hashlib.sha256(key).digest()[:_KEY_ID]: key for key in keys}
-        self._key = keys[0]
+        self._macs = {hashlib.sha256(key).digest()[:_KEY_ID]: _Mac(key) for key in keys}
+        self._mac = _Mac(keys[0])
         self._head = _VERSION + hashlib.sha256(keys[0]).digest()[:_KEY_ID]
         self._kind = kind
 
     def seal(self, payload: bytes) -> bytes:
         """The payload with its seal in front."""
-        return self._head + hmac.digest(self._key, payload, "sha256") + payload
+        return self._head + self._mac.digest(payload) + payload
 
     def open(self, sealed: bytes) -> bytes:
         """The payload, once its seal is proven.
@@ -52,13 +71,13 @@ class Sealer:
         """
         if len(sealed) < _HEAD or sealed[:1] != _VERSION:
             raise SealError(f"This {self._kind} carries no seal of aiotask.")
-        key = self._keys.get(sealed[1 : 1 + _KEY_ID])
-        if key is None:
+        mac = self._macs.get(sealed[1 : 1 + _KEY_ID])
+        if mac is None:
             raise SealError(
                 f"This {self._kind} was sealed with another secret. "
                 "Give both sides the same AIOTASK_SECRET (during a rotation: new,old)."
             )
         payload = sealed[_HEAD:]
-        if not hmac.compare_digest(sealed[1 + _KEY_ID : _HEAD], hmac.digest(key, payload, "sha256")):
+        if not hmac.compare_digest(sealed[1 + _KEY_ID : _HEAD], mac.digest(payload)):
             raise SealError(f"The seal of this {self._kind} does not fit its content: damaged or forged.")
         return payload

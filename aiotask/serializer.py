@@ -245,6 +245,7 @@ class _Adapters:
             hints = typing.get_type_hints(function, include_extras=True)
         except Exception as error:
             raise ConfigError(f'The annotations of "{function.__qualname__}" cannot be resolved: {error}.') from error
+        self._name = function.__qualname__
         self._signature = inspect.signature(function)
         self._adapters = {
             name: pydantic.TypeAdapter(hints.get(name, Any)) for name in (*self._signature.parameters, "return")
@@ -275,10 +276,20 @@ class _Adapters:
         return self._decode("return", value)
 
     def _encode(self, name: str, value: Any) -> Any:
-        return self._adapters[name].dump_python(value, mode="json", warnings="error")
+        try:
+            return self._adapters[name].dump_python(value, mode="json", warnings="error")
+        except Exception as error:
+            raise self._misfit(name, value, error) from error
 
     def _decode(self, name: str, value: Any) -> Any:
-        return self._adapters[name].validate_python(value)
+        try:
+            return self._adapters[name].validate_python(value)
+        except Exception as error:
+            raise self._misfit(name, value, error) from error
+
+    def _misfit(self, name: str, value: Any, error: Exception) -> SerializationError:
+        what = f"the value of {self._name}()" if name == "return" else f'argument "{name}" of {self._name}()'
+        return SerializationError(f"{what} ({type(value).__qualname__}) does not fit its annotation: {error}")
 
 
 _named: dict[str, Serializer] = {}

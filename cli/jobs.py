@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import AppName, Json, Url, count, option
-from .output import ago, console, plain, print_json, table
+from .output import ago, console, fitted, plain, print_json, table
 
 if TYPE_CHECKING:
     from aiotask.broker import JobInfo
@@ -225,7 +225,7 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
             ago(job.get("sent_at")),
             _more(job),
         )
-    terminal.print(made)
+    terminal.print(fitted(made, terminal.width))
     if len(page) >= limit:
         terminal.print(f"[dim]The next page: --offset {offset + limit}[/dim]")
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["ago", "console", "plain", "print_json", "table"]
+__all__ = ["ago", "console", "fitted", "plain", "print_json", "table"]
 
 
 def print_json(value: Any) -> None:
@@ -38,8 +38,20 @@ def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
     made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         # What one copies stays in one piece.
-        whole = column in right or column in ("id", "worker")
+        whole = column in right or column in ("id", "worker", "status")
         made.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=whole)
+    return made
+
+
+def fitted(made: Table, width: int) -> Table:
+    """The table with its last column in one line each: it gets the room that the others leave, and ends in … there."""
+    from rich.text import Text
+
+    *others, last = made.columns
+    taken = sum(
+        2 + max(Text.from_markup(str(cell)).cell_len for cell in (column.header, *column.cells)) for column in others
+    )
+    last.no_wrap, last.overflow, last.max_width = True, "ellipsis", max(12, width - taken - 2)
     return made
 
 

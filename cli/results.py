@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import Json, duration
-from .output import ago, console, plain, print_json, table
+from .output import ago, console, fitted, plain, print_json, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,19 +174,23 @@ def _show_page(page: list[JobRecord], count: int, path: Path, offset: int) -> No
     if not page:
         terminal.print(f"No finished job fits in {plain(path, 1000)}.", soft_wrap=True)
         return
-    made = table("", "id", "status", "task", "queue", "attempts", "ended", "took", "result", right=("attempts", "took"))
+    # What is the same for nearly all jobs has a column only where it is not.
+    queues = any(record.queue not in (None, "default") for record in page)
+    runs = any(record.attempts not in (None, 1) for record in page)
+    extra = [name for name, wanted in (("queue", queues), ("attempts", runs)) if wanted]
+    made = table("", "id", "status", "task", *extra, "ended", "took", "result", right=("attempts", "took"))
     for record in page:
         made.add_row(
             plain(record.id),
             _coloured(record.status),
             plain(record.task or "?"),
-            plain(record.queue or "?"),
-            plain(record.attempts or ""),
+            *([plain(record.queue or "?")] if queues else []),
+            *([plain(record.attempts or "")] if runs else []),
             ago(record.finished_at),
             _took(record),
             plain(record.error or record.result or "", 80),
         )
-    terminal.print(made)
+    terminal.print(fitted(made, terminal.width))
     end = offset + len(page)
     terminal.print(f"[dim]{offset + 1}-{end} of {count} in {plain(path, 1000)}[/dim]", soft_wrap=True)
     if end < count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import typer
 
@@ -78,6 +79,8 @@ def worker(
 
     if url:
         os.environ["AIOTASK_URL"] = url
+    if result_db:
+        _try_history(result_db)
     settings = WorkerSettings(
         apps=tuple(find_specs(names([*(apps or ()), *(app or ())]))),
         app_dir=app_dir,
@@ -97,3 +100,23 @@ def worker(
         log_level=log_level.value,
     )
     become_supervisor(settings)
+
+
+def _try_history(path: str) -> None:
+    """Hear now, and not from a keeper that records nothing, that this can be no history.
+
+    Raises:
+        ConfigError: it is a directory, damaged, of something else, or this user cannot write it.
+    """
+    from contextlib import closing
+
+    from aiotask.historyfile import HistoryFile, RecordingDelayed, explain, file_errors
+
+    with closing(HistoryFile(path, create=True, timeout=1.0)) as file:
+        try:
+            file.connection()
+        except file_errors() as error:
+            found = explain(error, file.path)
+            if not isinstance(found, RecordingDelayed):
+                raise found from error
+            print(f"warning: {found}", file=sys.stderr)

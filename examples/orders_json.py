@@ -1,4 +1,6 @@
-"""Arguments and results as validated JSON: nothing is pickled, and reading a message never runs code::
+"""Arguments and results as validated JSON: nothing is pickled, and reading a message never runs code.
+
+Run it::
 
     aiotask worker examples.orders_json      # in one terminal
     python -m examples.orders_json           # in another
@@ -43,7 +45,10 @@ def invoice(order: Order, days: int = 14) -> Invoice:
 async def main() -> None:
     order = Order(
         customer="Ada",
-        lines=[Line(article="leek", count=3, price=Decimal("1.25")), Line(article="salt", count=1, price=Decimal("0.5"))],
+        lines=[
+            Line(article="leek", count=3, price=Decimal("1.25")),
+            Line(article="salt", count=1, price=Decimal("0.5")),
+        ],
         placed=date(2026, 1, 30),
     )
     bill = await invoice.apply_async(order)

@@ -1,4 +1,6 @@
-"""Jobs from a script that has no event loop::
+"""Jobs from a script that has no event loop.
+
+Run it::
 
     aiotask worker examples.words                 # in one terminal
     python -m examples.plain_script README.md     # in another

@@ -1,4 +1,6 @@
-"""Jobs from a Django site in one file::
+"""Jobs from a Django site in one file.
+
+Run it::
 
     aiotask worker examples.words                           # in one terminal
     python -m examples.web_django runserver --noreload      # in another

@@ -1,4 +1,6 @@
-"""Jobs from a Starlette site; FastAPI is the same::
+"""Jobs from a Starlette site; FastAPI is the same.
+
+Run it::
 
     aiotask worker examples.words             # in one terminal
     uvicorn examples.web_starlette:site       # in another

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,12 +149,13 @@ class Reader:
         lines = [line.strip() for line in printed.splitlines()]
         if block.language == "python":
             told = [comment.strip() for comment in _PRINTED.findall(block.text)]
-            wrong = [comment for comment in told if comment not in lines]
+            wrong = list((Counter(told) - Counter(lines)).elements())
             assert not wrong, f"{block.place} does not print {wrong}, but\n{printed}"
+        left = iter(lines)
         for expected in block.output:
             pattern = ".*".join(re.escape(part) for part in re.split(r"\s*…\s*", expected.strip()))
-            assert any(re.fullmatch(pattern, line) for line in lines), (
-                f"{block.place} does not print\n{expected}\nbut\n{printed}"
+            assert any(re.fullmatch(pattern, line) for line in left), (
+                f"{block.place} does not print\n{expected}\nin its place, but\n{printed}"
             )
 
     def logs(self) -> str:

@@ -113,7 +113,7 @@ async def test_a13_a_starlette_handler_awaits_sends_and_looks(starlette_site: Mo
         place = f"/jobs/{sent.json()['id']}"
 
         async def done() -> bool:
-            return (await browser.get(place)).json()["status"] == "SUCCESS"
+            return bool((await browser.get(place)).json()["status"] == "SUCCESS")
 
         await wait_until_async(done, description="the job has ended")
         assert (await browser.get(place)).json() == {"status": "SUCCESS", "words": WORDS}
@@ -131,7 +131,7 @@ async def test_a13_an_async_django_view_awaits_and_looks(django_site: ModuleType
     place = f"/status/{sent.json()['id']}"
 
     async def done() -> bool:
-        return (await browser.get(place)).json()["status"] == "SUCCESS"
+        return bool((await browser.get(place)).json()["status"] == "SUCCESS")
 
     await wait_until_async(done, description="the job has ended")
     waited = await browser.get(f"/wait/{sent.json()['id']}")

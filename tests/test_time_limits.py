@@ -75,10 +75,10 @@ async def test_a_sync_job_is_interrupted_at_its_limit(stage: Stage, task: str) -
 
 @pytest.mark.parametrize("task", ["nap", "anap"])
 async def test_the_limit_is_one_of_each_run(stage: Stage, task: str) -> None:
-    result = getattr(stage, task).options(timeout=0.1, retries=2).apply_async(NEVER, f"{task} again")
+    result = getattr(stage, task).options(timeout=0.1, retries=1).apply_async(NEVER, f"{task} again")
     with pytest.raises(JobTimeout):
         await result
-    assert [run.attempt for run in stage.ledger.runs(f"{task} again")] == [1, 2, 3]
+    assert [run.attempt for run in stage.ledger.runs(f"{task} again")] == [1, 2]
 
 
 async def test_a_limit_that_is_not_reached_changes_nothing(stage: Stage) -> None:
@@ -89,8 +89,9 @@ async def test_a_limit_that_is_not_reached_changes_nothing(stage: Stage) -> None
 async def test_a_limit_at_the_very_end_of_a_job_never_hits_the_next_one(stage: Stage) -> None:
     """Jobs about as long as their limit, with jobs without a limit between them: those must all succeed."""
     before = await stage.pid.apply_async()
-    limit, rounds = 0.002, 400
-    limited = [stage.nap.options(timeout=limit).apply_async(limit * (0.8 + n % 9 / 30), "edge") for n in range(rounds)]
+    limit, rounds = 0.004, 400
+    lengths = [limit * (0.2 + n % 11 / 10) for n in range(rounds)]
+    limited = [stage.nap.options(timeout=limit).apply_async(length, "edge") for length in lengths]
     beside = []
     for n in range(rounds):
         beside.append(stage.echo.apply_async(n))
@@ -98,9 +99,8 @@ async def test_a_limit_at_the_very_end_of_a_job_never_hits_the_next_one(stage: S
     ends = await asyncio.gather(*limited, return_exceptions=True)
     assert await asyncio.gather(*beside) == [n for n in range(rounds) for _ in range(2)]
     # Both happened, so the edge was really met; and nothing else did.
-    assert {1} | {JobTimeout} == {end if isinstance(end, int) else type(end) for end in ends}
+    assert {end if isinstance(end, int) else type(end) for end in ends} == {1, JobTimeout}
     assert await stage.pid.apply_async() == before
-    assert set(stage.ledger.counts().values()) <= {1, 2, 3}
 
 
 # ---- what does not react
@@ -108,7 +108,7 @@ async def test_a_limit_at_the_very_end_of_a_job_never_hits_the_next_one(stage: S
 
 async def test_what_does_not_react_is_killed_and_its_neighbours_run_again_without_a_strike(stage: Stage) -> None:
     before = await stage.pid.apply_async()
-    neighbour = stage.anap.apply_async(4.0, "neighbour")
+    neighbour = stage.anap.apply_async(2.5, "neighbour")
     await started(stage, "neighbour")
     with pytest.raises(JobTimeout, match="did not react; its process was killed") as caught:
         await stage.hold_the_gil.options(timeout=0.1).apply_async()

@@ -280,6 +280,8 @@ class Store:
 
     def set_aside(self, record: Record, reason: str) -> None:
         """Keep for people to see what was taken out of its lane and is no job of ours."""
+        if self.index.get(record.id) is record:
+            self.tell({record.reply, *self.watchers.get(record.id, ())}, Notice(record.id))
         self.forget(record)
         self.rejected += 1
         self.aside.append((record, reason))
@@ -301,7 +303,8 @@ class Store:
             return Look(outcome=stored[0])
         record = self.index.get(id)
         if record is None:
-            return Look()
+            reasons = (reason for aside, reason in reversed(self.aside) if aside.id == id)
+            return Look(refused=next(reasons, ""))
         if address:
             self.watchers.setdefault(id, set()).add(address)
         return Look(record.status, need=record.need if record.status is Status.PARKED else "")

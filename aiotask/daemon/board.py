@@ -118,7 +118,9 @@ class Board:
         It may have ended meanwhile, in another thread; the next one in that slot is not meant. The keeper
         writes this too, for a loop that cannot.
         """
-        _HURRY.pack_into(self._map, _SLOTS_AT + slot * _SLOT.size, time.monotonic(), hash(id))
+        at = _SLOTS_AT + slot * _SLOT.size
+        if _HURRY.unpack_from(self._map, at)[1] != hash(id):
+            _HURRY.pack_into(self._map, at, time.monotonic(), hash(id))
 
     # ---- the side of those who look
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..brokers import connect
-from ..errors import AiotaskError, BrokerError
+from ..errors import AiotaskError, BrokerError, ConfigError
 from ..events import configure
 from ..worker.keep import Keeper
 from ..worker.recovery import Death
@@ -73,8 +73,11 @@ class _Keeping:
         if app["result_db"]:
             from ..history import Recorder
 
-            recorder = Recorder(Path(app["result_db"]), app["secrets"], app["name"])
-            reading = connect(app["address"], app["name"])
+            try:
+                recorder = Recorder(Path(app["result_db"]), app["secrets"], app["name"])
+                reading = connect(app["address"], app["name"])
+            except ConfigError as error:
+                logger.error("History is not being recorded: %s", error)
         return Keeper(
             connect(app["address"], app["name"]),
             app["secrets"],

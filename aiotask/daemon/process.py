@@ -22,11 +22,12 @@ from typing import Any
 
 from ..app import App
 from ..brokers import connect, inspect
-from ..errors import BrokerError, ImportFailed
+from ..errors import AiotaskError, BrokerError
 from ..events import EventLog, configure
 from ..importer import load_apps
 from ..worker.executor import Guard, Interrupted, call_sync
 from ..worker.run import Run
+from ..worker.seats import Seats
 from ..worker.synclane import SyncLane
 from ..worker.worker import Hooks, Worker
 from .board import Board
@@ -111,7 +112,7 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
         apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
         facts = [app_facts(app, settings) for app in apps]
     except Exception as error:
-        text = str(error) if isinstance(error, ImportFailed) else f"{type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, AiotaskError) else f"{type(error).__name__}: {error}"
         send_message(place.reports, {"failed": text})
         return Exit.BOOT
     send_message(place.reports, {"booted": facts})
@@ -123,6 +124,7 @@ def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
     path = Path(settings.result_db) if settings.result_db else app.result_db_path()
     return {
         "name": app.name,
+        "serializer": app.serializer.name,
         "address": app.url,
         "url": app.broker_url,
         "secrets": list(app.secrets),
@@ -148,8 +150,7 @@ class _Process:
         self._guard = _MainGuard()
         self._workers: list[Worker] = []
         # Places on the board for async jobs of all apps; the first ones are those of the threads.
-        last = settings.threads + settings.max_in_flight
-        self._slots = list(range(last - 1, settings.threads - 1, -1))
+        self._seats = Seats(settings.max_in_flight, settings.threads)
         self._code = Exit.DONE
         self._full = False
         self._draining = False
@@ -248,7 +249,7 @@ class _Process:
             marks=place.board,
             log=EventLog("aiotask", log_args=settings.log_args),
             max_in_flight=settings.max_in_flight,
-            slots=self._slots,
+            seats=self._seats,
             burst=settings.burst,
             max_jobs=round(settings.max_jobs_per_child * jitter) or 1 if settings.max_jobs_per_child else None,
             hooks=Hooks(

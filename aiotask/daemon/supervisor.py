@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import AiotaskError
 from ..events import announce, configure, in_words
 from ..worker.inloop import host_id
+from ..worker.seats import AWAY
 from .board import Board
 from .child import Exit, become_subreaper, fork, unheard
 from .forked import Forked
@@ -45,12 +46,13 @@ ROUND = 0.2
 #: Seconds past its limit after which a job's process is killed, and without a heartbeat a keeper.
 TOLERANCE = 1.0
 KEEPER_SILENCE = 2.0
-#: Seconds that a process has to write down its stacks.
+#: Seconds that writing down its stacks takes a process at least, and that it gets for it.
 DUMP = 0.05
+DUMP_PATIENCE = 0.5
 #: Seconds that the keeper has at the end, and that the banner waits for the broker.
 FAREWELL = 12.0
 BANNER_PATIENCE = 2.0
-#: A process that dies within this many seconds of its service is followed with a delay.
+#: A keeper that dies within this many seconds of its start is followed with a delay.
 PROBATION = 1.0
 _SIGNALS = ("TERM", "INT", "HUP", "TTIN", "TTOU", "USR1", "CHLD")
 
@@ -80,6 +82,27 @@ class _Patience:
         return time.monotonic() >= self._until
 
 
+class _Allowance:
+    """Deaths that are followed at once: some, and then so many a second; a job that kills costs three."""
+
+    def __init__(self, some: float, per_second: float) -> None:
+        self._some = self._left = some
+        self._per_second = per_second
+        self._since = time.monotonic()
+
+    def spend(self) -> None:
+        """A process has died."""
+        self._left = self._now() - 1.0
+        self._since = time.monotonic()
+
+    def _now(self) -> float:
+        return min(self._some, self._left + self._per_second * (time.monotonic() - self._since))
+
+    @property
+    def is_left(self) -> bool:
+        return self._now() >= 0.0
+
+
 class Supervisor:
     """Keeps ``concurrency`` worker processes and one keeper alive."""
 
@@ -91,7 +114,7 @@ class Supervisor:
         self._keeper: Forked | None = None
         self._keeper_board = Board(1)
         # Pages have to exist before the keeper is forked: enough for a replacement of each, and for TTIN.
-        slots = settings.max_in_flight + settings.threads
+        slots = settings.max_in_flight + AWAY + settings.threads
         self._boards = [Board(slots) for _ in range(2 * settings.concurrency + 16)]
         self._free = deque(self._boards)
         self._count = 0
@@ -105,6 +128,7 @@ class Supervisor:
         #: Workers of a burst that found their queues empty and went.
         self._emptied = 0
         self._worker_patience = _Patience(10.0)
+        self._allowance = _Allowance(10.0 * settings.concurrency, 1.0 * settings.concurrency)
         self._keeper_patience = _Patience(5.0)
         self._rolling: deque[Forked] = deque()
         self._deaths: deque[dict[str, Any]] = deque()
@@ -112,7 +136,7 @@ class Supervisor:
         self._leaving: Forked | None = None
         self._leaving_since = 0.0
         self._left = False
-        self._stacks_at: float | None = None
+        self._stacks_asked: float | None = None
         self._watcher = 0
         self._bell, self._bell_end = socket.socketpair()
         self._bell.setblocking(False)
@@ -199,7 +223,7 @@ class Supervisor:
                 poll.register(child.reports, select.POLLIN)
             if child.unsent:
                 poll.register(child.commands, select.POLLOUT)
-        soon = self._stacks_at is not None or any(child.overdue_since for child in self._all())
+        soon = self._stacks_asked is not None or any(child.overdue_since for child in self._all())
         poll.poll((DUMP if soon else ROUND) * 1000)
         with contextlib.suppress(BlockingIOError):
             for number in self._bell.recv(4096):
@@ -224,7 +248,7 @@ class Supervisor:
             if self._keeper is None or self._keeper_board.buried < self._told:
                 return
         for _ in range(missing):
-            if self._worker_patience.over:
+            if self._worker_patience.over and self._allowance.is_left:
                 self._spawn()
 
     def _spawn(self, replaces: Forked | None = None) -> None:
@@ -363,8 +387,10 @@ class Supervisor:
                 logger.warning("The stacks of worker-%d (pid %d):\n%s", child.number, child.pid, dump)
         elif not child.killed and not child.draining and self._stopping_since is None:
             self._emptied += 1
-        if own_fault:
-            self._worker_patience.lost(child.since)
+        if not child.booted:
+            self._worker_patience.lost(time.monotonic())
+        elif own_fault:
+            self._allowance.spend()
 
     def _boot_failed(self, child: Forked, how: str) -> None:
         reason = child.failure or f"it ended by {how} while it was imported"
@@ -452,7 +478,7 @@ class Supervisor:
                 # First where it hangs, which it can tell whatever it does.
                 child.overdue_since = now
                 self._ask_for_stacks(child)
-            elif now - child.overdue_since >= DUMP:
+            elif now - child.overdue_since >= (DUMP if child.stacks.written else DUMP_PATIENCE):
                 child.overdue = {job.id: job.again for job in overdue}
                 child.kill("a job past its time limit")
 
@@ -464,7 +490,7 @@ class Supervisor:
         elif number == signal.SIGUSR1:
             for child in self._all():
                 self._ask_for_stacks(child)
-            self._stacks_at = time.monotonic() + DUMP
+            self._stacks_asked = time.monotonic()
         elif self._stopping_since is not None:
             return
         elif number == signal.SIGHUP:
@@ -545,9 +571,12 @@ class Supervisor:
             os.kill(child.pid, signal.SIGUSR1)
 
     def _show_stacks(self) -> None:
-        if self._stacks_at is None or time.monotonic() < self._stacks_at:
+        if self._stacks_asked is None:
             return
-        self._stacks_at = None
+        passed = time.monotonic() - self._stacks_asked
+        if passed < (DUMP if all(child.stacks.written for child in self._all()) else DUMP_PATIENCE):
+            return
+        self._stacks_asked = None
         for child in self._all():
             name = f"worker-{child.number}" if child.number else "the keeper"
             logger.warning("The stacks of %s (pid %d):\n%s", name, child.pid, child.stacks.take() or "(no answer)")

@@ -105,6 +105,8 @@ class Clerk:
     def started(self, run: Run) -> None:
         """Say that a run has started, and how late."""
         run.said = True
+        if self._log.counts(JobEvent.STARTED, run.job.task):
+            return
         late = None
         if run.delivery.meta.attempt == 1 and run.job.due_at:
             late = (run.started_at or time.time()) - run.job.due_at
@@ -120,6 +122,8 @@ class Clerk:
     def ended(self, run: Run, verdict: Verdict, *, dead: bool) -> None:
         """Say what became of a run."""
         event = _EVENTS[verdict.what]
+        if verdict.error is None and self._log.counts(event, run.job.task):
+            return
         detail = ""
         if verdict.error is not None:
             if dead:

@@ -61,7 +61,11 @@ class Verdict:
 
     @property
     def status(self) -> Status:
-        return {What.SUCCESS: Status.SUCCESS, What.CANCELLED: Status.CANCELLED}.get(self.what, Status.FAILED)
+        return _STATUSES[self.what]
+
+
+_STATUSES = dict.fromkeys(What, Status.FAILED) | {What.SUCCESS: Status.SUCCESS, What.CANCELLED: Status.CANCELLED}
+_SUCCESS = Verdict(What.SUCCESS)
 
 
 # ---- resolve
@@ -157,18 +161,18 @@ async def call_async(run: Run, serializer: Serializer, marks: Marks, started: Ca
     if not _begin(run, marks):
         return
     token = entered.set(run.context)
-    limit = asyncio.timeout(run.timeout)
+    limit: asyncio.Timeout | None = None
     try:
         args, kwargs = run.arguments = serializer.load_call(run.job.body, run.task.function)
         started(run)
         if run.timeout is None:
             value = await run.task.function(*args, **kwargs)
         else:
-            async with limit:
+            async with asyncio.timeout(run.timeout) as limit:
                 value = await run.task.function(*args, **kwargs)
         _dump(run, value, serializer)
     except TimeoutError as error:
-        _failed(run, _too_long(run).with_traceback(error.__traceback__) if limit.expired() else error)
+        _failed(run, _too_long(run).with_traceback(error.__traceback__) if limit and limit.expired() else error)
     except BaseException as error:
         _failed(run, error)
     finally:
@@ -197,7 +201,7 @@ class Guard:
 def judge(run: Run, error: BaseException | None) -> Verdict:
     """What becomes of the job; a pure function of the run and what it raised."""
     if error is None:
-        return Verdict(What.SUCCESS)
+        return _SUCCESS
     if run.cancelled:
         return Verdict(What.CANCELLED, JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled.'))
     if run.stopped and isinstance(error, asyncio.CancelledError | Interrupted):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any, Protocol
+
+import msgspec
 
 from ..broker import Delivery
 from ..context import JobContext
@@ -12,61 +13,57 @@ from ..tasks import Definition
 
 __all__ = ["Marks", "NoMarks", "Run"]
 
-_tokens = itertools.count(1)
-
-
-class Run:
+class Run(msgspec.Struct, eq=False):
     """One run of one job: what was claimed, how it is called, what came of it."""
 
-    __slots__ = (
-        "arguments",
-        "cancelled",
-        "context",
-        "delivery",
-        "error",
-        "finished_at",
-        "job",
-        "owner",
-        "said",
-        "slot",
-        "started_at",
-        "started_mono",
-        "stopped",
-        "task",
-        "timeout",
-        "token",
-        "took",
-        "traceback",
-        "value",
-    )
+    delivery: Delivery
+    job: Job
+    task: Definition
+    #: Name of the worker.
+    worker: str
+    #: The worker that takes it back when it has ended.
+    owner: Any = None
+    #: Seconds this run may take; None: no limit.
+    timeout: float | None = None
+    slot: int = -1
+    started_at: float = 0.0
+    started_mono: float = 0.0
+    finished_at: float = 0.0
+    took: float = 0.0
+    arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+    value: bytes | None = None
+    error: BaseException | None = None
+    #: The traceback as text, made where the error was caught.
+    traceback: str = ""
+    #: Its start is in the log.
+    said: bool = False
+    #: Somebody asked to cancel it; the worker stops and gives it back.
+    cancelled: bool = False
+    stopped: bool = False
+    #: See ``Seats``: it has one; its tasks that wait for outcomes; it needs none any more.
+    seated: bool = False
+    waits: int = 0
+    ended: bool = False
 
-    def __init__(self, delivery: Delivery, job: Job, task: Definition, worker: str) -> None:
-        #: The worker that takes it back when it has ended.
-        self.owner: Any = None
-        self.delivery = delivery
-        self.job = job
-        self.task = task
-        self.context = JobContext(job, delivery.meta.attempt, worker)
-        limit = task.timeout if job.timeout is None else job.timeout
-        #: Seconds this run may take; None: no limit.
+    def __post_init__(self) -> None:
+        limit = self.task.timeout if self.job.timeout is None else self.job.timeout
         self.timeout = limit or None
-        #: Tells this run from every other one in the process.
-        self.token = next(_tokens)
-        self.slot = -1
-        self.started_at = 0.0
-        self.started_mono = 0.0
-        self.finished_at = 0.0
-        self.took = 0.0
-        self.arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
-        self.value: bytes | None = None
-        self.error: BaseException | None = None
-        #: The traceback as text, made where the error was caught.
-        self.traceback = ""
-        #: Its start is in the log.
-        self.said = False
-        #: Somebody asked to cancel it; the worker stops and gives it back.
-        self.cancelled = False
-        self.stopped = False
+
+    @property
+    def context(self) -> JobContext:
+        """What the task can ask about itself."""
+        return JobContext(self.job, self.delivery.meta.attempt, self.worker, self if self.task.is_async else None)
+
+    # ---- as the seat that the client sees
+
+    def leave(self) -> bool:
+        return bool(self.owner.leave_seat(self))
+
+    async def come_back(self) -> None:
+        await self.owner.seats.come_back(self)
+
+    def give_up(self) -> None:
+        self.owner.seats.give_up(self)
 
     @property
     def retries(self) -> int:

@@ -25,6 +25,7 @@ from .appetite import AHEAD, Appetite
 from .clerk import Clerk
 from .executor import MAX_DEATHS, Verdict, call_async, convict, judge, resolve
 from .run import Marks, Run
+from .seats import Seats
 from .settler import Settler
 from .synclane import SyncLane
 
@@ -32,8 +33,9 @@ __all__ = ["Hooks", "Worker"]
 
 logger = logging.getLogger("aiotask.worker")
 
-#: Seconds that a blocking claim waits; the server answers within them, or it is gone.
-BLOCK = 5.0
+#: Seconds that a blocking claim waits, and after which there is one that does not block: it alone hears of
+#: suspects, and that this worker is dead.
+BLOCK = 1.0
 EAGER = sys.version_info >= (3, 12)
 
 Key = tuple[str, str]
@@ -72,7 +74,7 @@ class Worker:
         marks: Marks,
         log: EventLog,
         max_in_flight: int = 100,
-        slots: list[int] | None = None,
+        seats: Seats | None = None,
         burst: bool = False,
         max_jobs: int | None = None,
         hooks: Hooks | None = None,
@@ -119,7 +121,8 @@ class Worker:
         self._running: dict[asyncio.Task[None], Run] = {}
         self._in_lane = 0
         # Several workers of one process share them, and so the limit.
-        self._slots = list(range(max_in_flight - 1, -1, -1)) if slots is None else slots
+        self.seats = Seats(max_in_flight) if seats is None else seats
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
         self._stopping = False
         self._claiming = True
@@ -135,7 +138,8 @@ class Worker:
 
     async def run(self) -> None:
         """Work until stopped, then give back what has not started, finish what runs, and return."""
-        self._lane.attach(asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
+        self._lane.attach(self._loop)
         agents = [asyncio.create_task(self._settler.run()), asyncio.create_task(self._tick())]
         try:
             await self._enlist()
@@ -186,24 +190,25 @@ class Worker:
         while not self._stopping:
             self._lives += 1
             name = self.name if self._lives == 1 else f"{self.name}r{self._lives}"
+            # First, so that nobody is live of whose death nobody would hear.
+            self._marks.enlist(name)
             try:
                 if self._recorded:
                     # Before the first claim: the recorder may come up later than the first job ends.
                     await self._broker.start_history()
                 await self._broker.enlist(name, self._host, msgspec.msgpack.encode(self._facts))
-            except ConnectionLost as error:
+            except BrokerError as error:
                 self._say_lost(error)
                 delay = await _pause(delay)
                 continue
             self.incarnation = self._settler.incarnation = name
-            self._marks.enlist(name)
             self._say_found()
             return
 
     def _say_lost(self, error: BrokerError) -> None:
         if not self._lost:
             self._lost = True
-            logger.warning("%s Trying again until it is back.", error)
+            logger.warning("%s Trying again until it is well.", error)
 
     def _say_found(self) -> None:
         if self._lost:
@@ -214,6 +219,7 @@ class Worker:
 
     async def _claim_for_ever(self) -> None:
         quick, delay = True, 0.05
+        heard = 0.0
         while not self._stopping:
             room = self._room()
             if room <= 0:
@@ -221,12 +227,13 @@ class Worker:
                 continue
             asked, reliefs = time.monotonic(), self._reliefs
             try:
-                if quick or self._burst:
+                if quick or self._burst or asked - heard > BLOCK:
+                    heard = asked
                     claim = await self._broker.claim(self.incarnation, self.queues, self._needs_parked(), room)
                 else:
                     claim = await self._broker.wait(self.incarnation, self.queues, self._needs_parked(), BLOCK)
                 if self._lost:
-                    await self._adopt()
+                    await self._adopt(claim.deliveries)
                     self._say_found()
             except ConnectionLost as error:
                 self._say_lost(error)
@@ -253,7 +260,7 @@ class Worker:
     def _room(self) -> int:
         lane = self._lane
         return self._appetite.room(
-            running=len(self._running),
+            running=self.seats.taken,
             ready=len(self._ready),
             waiting=lane.waiting,
             free=lane.threads - lane.busy,
@@ -279,9 +286,12 @@ class Worker:
         await self._enlist()
         return False
 
-    async def _adopt(self) -> None:
-        """After a broken connection: run what the broker lent us in an answer that got lost."""
-        self._forgotten = set()
+    async def _adopt(self, claimed: Sequence[Delivery]) -> None:
+        """After a broken connection: run what the broker lent us in an answer that got lost.
+
+        The broker tells of what was claimed just now too, and that is to run once.
+        """
+        self._forgotten = {(delivery.lane, delivery.entry) for delivery in claimed}
         reliefs = self._reliefs
         try:
             deliveries = await self._broker.adopt(self.incarnation, self.queues, self._needs)
@@ -300,16 +310,19 @@ class Worker:
         except BrokerError:
             return False
         self.take(claim.deliveries, reliefs)
-        while self._held and not self._stopping:
-            await self._wait_for_change(None)
+        await self._become_idle()
         return bool(claim.deliveries)
 
     async def _make_room_for_suspect(self) -> None:
         self._give_back_unstarted()
-        while self._held and not self._stopping:
-            await self._wait_for_change(None)
+        await self._become_idle()
         if not self._stopping:
             await self._claim_alone()
+
+    async def _become_idle(self) -> None:
+        """Return when nothing runs, or a stop is near; jobs that wait for others may wait for what comes next."""
+        while not self._stopping and len(self._held) > sum(run.waits > 0 for run in self._running.values()):
+            await self._wait_for_change(None)
 
     async def _wait_for_change(self, timeout: float | None) -> None:
         self._changed.clear()
@@ -365,8 +378,14 @@ class Worker:
             self._lane.put(run)
 
     async def _reject(self, rejected: list[tuple[Delivery, str]]) -> None:
-        with contextlib.suppress(BrokerError):
-            await self._broker.reject(self.incarnation, rejected)
+        delay = 0.05
+        while True:
+            try:
+                await self._broker.reject(self.incarnation, rejected)
+                break
+            except BrokerError as error:
+                self._say_lost(error)
+                delay = await _pause(delay)
         for delivery, _ in rejected:
             self._forget(delivery)
         self._stir()
@@ -377,13 +396,12 @@ class Worker:
         self._settler.requeue(Requeue(delivery, job.queue, delivery.meta, need=f"task:{job.task}", reply=job.reply))
 
     def _start_ready(self) -> None:
-        while self._ready and self._slots:
+        while self._ready and self.seats.take(self._ready[0]):
             run = self._ready.popleft()
-            run.slot = self._slots.pop()
             if EAGER:
                 task = asyncio.Task(self._perform(run), loop=asyncio.get_running_loop(), eager_start=True)  # type: ignore[call-arg, unused-ignore]
                 if task.done():
-                    self._slots.append(run.slot)
+                    self.seats.give_back(run)
                     self._close(run)
                     continue
             else:
@@ -396,11 +414,20 @@ class Worker:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         run = self._running.pop(task)
-        self._slots.append(run.slot)
+        self.seats.give_back(run)
         if task.cancelled() and run.error is None:
             run.error = asyncio.CancelledError()
         self._close(run)
         self._start_ready()
+
+    def leave_seat(self, run: Run) -> bool:
+        """This run waits for the outcome of another job; others go on. False: that is in another loop."""
+        if asyncio.get_running_loop() is not self._loop:
+            return False
+        self.seats.leave(run)
+        self._loop.call_soon(self._start_ready)
+        self._stir()
+        return True
 
     def _close(self, run: Run) -> None:
         """An attempt to run it is over."""

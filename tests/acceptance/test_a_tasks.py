@@ -20,12 +20,14 @@ import pytest
 
 import aiotask
 from aiotask import (
+    App,
     ConfigError,
     JobCancelled,
     RemoteError,
     ResultTimeout,
     SerializationError,
     Status,
+    WorkerLost,
 )
 
 from ..helpers import wait_until, wait_until_async
@@ -130,6 +132,12 @@ def test_a1_one_loop_after_another(calls: Stage) -> None:
         return value
 
     assert [asyncio.run(call(n)) for n in range(5)] == [0, 2, 4, 6, 8]
+
+
+async def test_a1_several_apps_of_one_name_in_one_process_each_get_their_own(calls: Stage) -> None:
+    apps = [App(calls.app.name) for _ in range(3)]
+    results = [app.s(f"{calls.name}:add", n, m).apply_async() for n, app in enumerate(apps) for m in range(10)]
+    assert await asyncio.wait_for(asyncio.gather(*results), 60) == [n + m for n in range(3) for m in range(10)]
 
 
 async def test_a1_an_argument_is_sent_as_it_was_at_the_call(calls: Stage) -> None:
@@ -513,7 +521,7 @@ async def blocked_thread(calls: Stage, gate: Path) -> AsyncIterator[None]:
         yield
         assert await blocked.status() is Status.RUNNING
     finally:
-        gate.touch()
+        await asyncio.to_thread(gate.touch)
     assert await blocked.wait(60) == "free"
 
 
@@ -643,6 +651,27 @@ async def test_a12_a_task_sends_and_awaits_others_with_one_worker_process(alone:
 async def test_a12_as_many_parents_as_slots_and_more(alone: Stage) -> None:
     results = [alone.sum_of_sync.apply_async([n, 1]) for n in range(300)]
     assert await asyncio.wait_for(aiotask.gather(results), 60) == [n + 1 for n in range(300)]
+
+
+async def test_a12_parents_that_wait_leave_their_place_to_others(stage: Put) -> None:
+    calls = stage("calls")
+    await asyncio.to_thread(calls.start, 1, "--max-in-flight", "1")
+    assert await calls.fibonacci.apply_async(7).wait(60) == 13
+    # And still only one at a time runs.
+    results = [calls.relay.apply_async(0.005) for _ in range(20)]
+    assert await asyncio.wait_for(aiotask.gather(results), 60) == [11] * 20
+    runs = calls.ledger.runs()
+    assert len(runs) == 40
+    assert most_at_once(runs) == 1
+
+
+async def test_a12_the_death_of_a_child_does_not_leave_its_parent_waiting(stage: Put) -> None:
+    calls = stage("calls")
+    await asyncio.to_thread(calls.start, 1)
+    with pytest.raises(WorkerLost):
+        await calls.parent_of_a_pill.apply_async().wait(60)
+    assert len(calls.ledger.runs("parent")) <= 3
+    assert await calls.add_async.apply_async(1).wait(60) == 11
 
 
 async def test_a12_a_sync_task_may_wait_with_a_timeout_only(alone: Stage) -> None:

@@ -108,6 +108,8 @@ class RedisBroker:
             for status, extra in zip(reply[::2], reply[1::2], strict=True):
                 if status == b"DONE":
                     looks.append(Look(outcome=extra))
+                elif status == b"REFUSED":
+                    looks.append(Look(refused=extra.decode("utf-8", "replace")))
                 elif status:
                     looks.append(Look(status=Status(status.decode()), need=extra.decode()))
                 else:

@@ -18,6 +18,7 @@ index               hash    job id -> ``LANE|ENTRY``, ``due|S`` or ``due|R``;   
 due                 zset    job id by due time (Unix seconds, server clock)              it is due
 held                hash    job id -> lane, meta and envelope of what is in ``due``      it is due
 r:ID                string  the sealed outcome                                           its result TTL
+refused:ID          string  why a worker set this job aside                              1 h
 watch               hash    job id -> addresses to tell, comma separated                 the job is finished
 marks               hash    job id -> sealed CANCELLED outcome: a cancel its owner,      the job is finished
                             recover and retry honour

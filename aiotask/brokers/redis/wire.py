@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import random
+import re
 from collections.abc import Callable
 from importlib import resources
 from typing import Any
@@ -46,14 +47,22 @@ def parse(url: str, timeout: float) -> ConnectionPool:
         pool.connection_class(**pool.connection_kwargs)
         return pool
     except (ValueError, TypeError, wrong.RedisError) as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        fault = f'there is no option "{unknown[1]}"' if unknown else str(error).rstrip(".")
         raise ConfigError(
-            f'"{hide_password(url)}" is no broker URL: {error}. '
+            f'"{hide_password(url)}" is no broker URL: {fault}. '
             "Use redis://host:6379/0, rediss://…, unix:///path/to/sock or memory://."
         ) from None
 
 
 #: How the servers say that user or password are wrong or missing; redis-py wraps some of it in other errors.
-_NOT_LET_IN = ("NOAUTH", "WRONGPASS", "NOPERM", "Authentication required", "invalid username-password", "AUTH called")
+_NOT_LET_IN = (
+    *("NOAUTH", "WRONGPASS", "Authentication required", "invalid username-password", "AUTH called"),
+    # What a server without a greeting says to a command with more than ten arguments.
+    "unauthenticated",
+)
+#: Bytes of one argument below which no server refuses it for its size.
+_SMALL = 1_000_000
 
 
 class Script:
@@ -87,7 +96,7 @@ class Wire:
         timeout: seconds to connect, and to wait for a reply.
     """
 
-    def __init__(self, url: str, *, timeout: float = 5.0) -> None:
+    def __init__(self, url: str, *, timeout: float = 4.5) -> None:
         self.url = hide_password(url)
         pool = parse(url, timeout)
         self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
@@ -143,6 +152,27 @@ class Wire:
 
     async def _exchange(self, command: tuple[Any, ...], timeout: float) -> Any:
         try:
+            return await self._ask(command, timeout)
+        except BrokerError as error:
+            largest = max((len(part) for part in command if isinstance(part, bytes)), default=0)
+            if largest > _SMALL:
+                # A server hangs up on what is too large for it, often before it can be heard why.
+                await self._refuse_size(largest)
+            raise
+
+    async def _refuse_size(self, size: int) -> None:
+        """Raise BrokerError if the server takes less than that in one piece; silence if it does not say."""
+        limit = 512 * 1024 * 1024
+        with contextlib.suppress(BrokerError, LookupError, ValueError):
+            limit = int((await self._ask(("CONFIG", "GET", "proto-max-bulk-len"), self._timeout))[1])
+        if size > limit:
+            raise BrokerError(
+                f'{size:,} bytes are more than the server at "{self.url}" takes in one piece ({limit:,}: '
+                "proto-max-bulk-len). Pass a path or an id instead of the data, or raise that limit."
+            )
+
+    async def _ask(self, command: tuple[Any, ...], timeout: float) -> Any:
+        try:
             if self._connection is None:
                 await self._connect()
             async with asyncio.timeout(timeout):
@@ -154,7 +184,7 @@ class Wire:
         except wrong.ResponseError as error:
             # The server answered, so the connection is sound, except where it is the server that is not.
             refused = self._translate(error)
-            if isinstance(refused, ConnectionLost):
+            if isinstance(refused, ConnectionLost) or "Protocol error" in str(error):
                 await self._drop()
             raise refused from None
         except GeneratorExit:
@@ -191,6 +221,11 @@ class Wire:
                 f'The server at "{self.url}" refused the user or password ({text}). Put them into the URL: '
                 "redis://user:password@host:6379/0."
             )
+        if isinstance(error, wrong.NoPermissionError):
+            return BrokerError(
+                f'The server at "{self.url}" does not let this user do what is needed ({text}). Its administrator can: '
+                "ACL SETUSER name ~aiotask1:* &aiotask1:* +@all -@dangerous +info +client."
+            )
         if isinstance(error, wrong.OutOfMemoryError) or "OOM command not allowed" in text:
             return QueueFull(
                 f'The server at "{self.url}" is out of memory and takes no more jobs. '
@@ -205,8 +240,9 @@ class Wire:
         if isinstance(error, wrong.ResponseError):
             return BrokerError(f'The server at "{self.url}" refused a command: {text}')
         if isinstance(error, wrong.ConnectionError | wrong.TimeoutError | OSError | TimeoutError | EOFError):
+            silent = f"silence for {self._timeout:g} s" if isinstance(error, TimeoutError) else type(error).__name__
             return ConnectionLost(
-                f'No answer from the broker at "{self.url}" ({text or type(error).__name__}). '
+                f'No answer from the broker at "{self.url}" ({text.rstrip(".") or silent}). '
                 "Is the server running, and is the URL right? `aiotask doctor` checks both."
             )
         if isinstance(error, wrong.RedisError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,6 +245,28 @@ async def fibonacci(n: int) -> int:
         return n
     one, two = fibonacci.apply_async(n - 1), fibonacci.apply_async(n - 2)
     return await one + await two
+
+
+@app.task
+async def relay(seconds: float) -> int:
+    """Runs for a while, waits for another job, and runs again."""
+    with entered("before"):
+        await asyncio.sleep(seconds)
+    value = await add_async.apply_async(1)
+    with entered("after"):
+        await asyncio.sleep(seconds)
+    return value
+
+
+@app.task
+async def parent_of_a_pill() -> None:
+    with entered("parent"):
+        await pill.apply_async()
+
+
+@app.task
+async def pill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @app.task

@@ -215,3 +215,28 @@ def grow(size: int) -> int:
 
 
 _kept: list[bytes] = []
+
+
+@app.task
+def hang_once(label: str) -> int:
+    """The first run does not end, the others do at once."""
+    with entered(label) as attempt:
+        if _is_first(label):
+            time.sleep(600)
+        return attempt
+
+
+@app.task
+async def ahang_once(label: str) -> int:
+    with entered(label) as attempt:
+        if _is_first(label):
+            await asyncio.sleep(600)
+        return attempt
+
+
+def _is_first(label: str) -> bool:
+    try:
+        os.close(os.open(os.path.join(os.environ["TEST_LEDGER"], f"{label}.first"), os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True

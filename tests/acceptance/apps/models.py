@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from aiotask import App
+from aiotask import App, Task
 
 from ..ledger import entered
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 app = App(os.environ["TEST_APP"])
 plain = App(os.environ["TEST_APP"] + "-json", serializer="json")
+
+
+_plain: dict[str, Task[Any, Any]] = {}
+
+
+def both(function: Callable[P, R]) -> Callable[P, R]:
+    """A task of each app; the module has the one that pickles under its name."""
+    _plain[function.__name__] = plain.task(function)
+    return app.task(function)  # type: ignore[return-value]
+
+
+def task_of(name: str, serializer: str) -> Any:
+    return _plain[name] if serializer == "json" else globals()[name]
 
 
 class Size(Enum):
@@ -46,8 +64,7 @@ class Receipt:
     tags: set[str] = field(default_factory=set)
 
 
-@app.task
-@plain.task
+@both
 def charge(order: Order, discount: Decimal = Decimal(0), *, tags: set[str] | None = None) -> Receipt:
     with entered("charge"):
         assert type(order) is Order and all(type(article) is Article for article in order.articles)
@@ -57,53 +74,45 @@ def charge(order: Order, discount: Decimal = Decimal(0), *, tags: set[str] | Non
         return Receipt(order.id, total, order.at + timedelta(hours=1), lines, tags or set())
 
 
-@app.task
-@plain.task
+@both
 async def largest(orders: list[Order]) -> Order | None:
     assert all(type(order) is Order for order in orders)
     return max(orders, key=lambda order: len(order.articles), default=None)
 
 
-@app.task
-@plain.task
+@both
 async def renew(receipt: Receipt, by: timedelta) -> Receipt:
     assert type(receipt) is Receipt and type(by) is timedelta
     return Receipt(receipt.order, receipt.total, receipt.ready + by, receipt.lines, receipt.tags)
 
 
-@app.task
-@plain.task
+@both
 def article(name: str) -> Article:
     return Article(name=name, price=Decimal("1.50"), size=Size.LARGE)
 
 
-@app.task
-@plain.task
+@both
 def untyped(value, times=2):  # type: ignore[no-untyped-def]
     """Without a single annotation."""
     return [value] * times
 
 
-@app.task
-@plain.task
+@both
 def wrong() -> Article:
     """Does not return what it says."""
     return "no article"  # type: ignore[return-value]
 
 
-@app.task
-@plain.task
+@both
 def nothing() -> None:
     return None
 
 
-@app.task
-@plain.task
+@both
 def moment() -> datetime:
     return datetime(2024, 2, 29, 12, tzinfo=UTC)
 
 
-@app.task
-@plain.task
+@both
 def refuse(name: str) -> Article:
     raise LookupError(name)

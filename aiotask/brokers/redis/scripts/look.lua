@@ -1,5 +1,6 @@
 -- KEYS: prefix.  ARGV: address ('' registers nobody), ids…
--- Returns per id: status ('' unknown, 'DONE' when an outcome is stored), sealed outcome or ''. For PARKED the second is the need.
+-- Returns per id: status ('' unknown, 'DONE' when an outcome is stored, 'REFUSED' when a worker set it aside), and the
+-- sealed outcome, the need of a parked one, or the reason.
 local reply = {}
 local ADDRESS = ARGV[1]
 for n = 2, #ARGV do
@@ -29,6 +30,9 @@ for n = 2, #ARGV do
           redis.call('HSET', key('watch'), id, watchers .. ',' .. ADDRESS)
         end
       end
+    else
+      local reason = redis.call('GET', key('refused:' .. id))
+      if reason then status, extra = 'REFUSED', reason end
     end
   end
   reply[#reply + 1] = status

@@ -1,13 +1,17 @@
--- KEYS: prefix.  ARGV: per delivery: lane, entry, id, reason. Sets aside what is no job of ours.
+-- KEYS: prefix.  ARGV: per delivery: lane, entry, id, reason. Sets aside what is no job of ours, and tells who waits for it.
 for n = 1, #ARGV, 4 do
   local id, sealed = read(ARGV[n], ARGV[n + 1])
   if redis.call('XACK', key(ARGV[n]), GROUP, ARGV[n + 1]) == 1 then
     redis.call('XDEL', key(ARGV[n]), ARGV[n + 1])
     if ARGV[n + 2] ~= '' and redis.call('HGET', key('index'), ARGV[n + 2]) == ARGV[n] .. '|' .. ARGV[n + 1] then
+      tell(address_of(sealed or ''), ARGV[n + 2], nil)
+      tell_watchers(ARGV[n + 2], nil)
+      redis.call('SET', key('refused:' .. ARGV[n + 2]), ARGV[n + 3], 'EX', 3600)
       forget(ARGV[n + 2])
     end
     redis.call('HINCRBY', key('counts'), 'rejected', 1)
     redis.call('XADD', key('aside'), 'MAXLEN', '~', 1000, '*', 'i', ARGV[n + 2], 'j', string.sub(sealed or '', 1, 65536), 'reason', ARGV[n + 3])
   end
 end
+told()
 return 1

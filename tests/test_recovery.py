@@ -1,0 +1,238 @@
+"""What dies and what becomes of its jobs: workers, keepers, supervisors, whole hosts, and jobs that kill."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from aiotask.errors import WorkerLost
+
+from .acceptance.ledger import most_at_once
+from .acceptance.stage import Stage, staged
+from .helpers import wait_until_async
+from .workers import Supervisor, Workers
+
+#: Beyond any doubt: nothing here sleeps so long to its end.
+NEVER = 100.0
+
+
+@pytest.fixture
+def stage(workers: Workers, tmp_path: Path) -> Iterator[Stage]:
+    with staged("hazards", workers, tmp_path / "ledger") as stage:
+        yield stage
+
+
+async def started(stage: Stage, label: Any, times: int = 1) -> int:
+    """The pid of the last of so many runs."""
+    runs = await wait_until_async(
+        lambda: (runs := stage.ledger.runs(label))[times - 1 :] and runs,
+        description=f"{label} has started {times} times",
+    )
+    return runs[-1].pid
+
+
+def keeper_of(supervisor: Supervisor) -> psutil.Process:
+    """The child that no worker's log line names."""
+    (keeper,) = [child for child in supervisor.children() if _is_keeper(child)]
+    return keeper
+
+
+def _is_keeper(process: psutil.Process) -> bool:
+    """Workers have threads, the keeper has none."""
+    return process.num_threads() == 1
+
+
+async def two_children(supervisor: Supervisor) -> None:
+    """A worker and the keeper, both in service."""
+    await wait_until_async(
+        lambda: sorted(child.num_threads() > 1 for child in supervisor.children()) == [False, True],
+        description="there is a worker and a keeper",
+    )
+
+
+async def meta_of(stage: Stage, id: str) -> Any:
+    async with stage.app.inspector() as inspector:
+        job = await inspector.job(id)
+    assert job is not None
+    return job.meta
+
+
+async def live(stage: Stage) -> list[str]:
+    """Incarnations that the broker knows."""
+    async with stage.app.inspector() as inspector:
+        return [worker.incarnation for worker in await inspector.workers()]
+
+
+# ---- workers
+
+
+async def test_the_jobs_of_a_killed_worker_run_again_at_once(stage: Stage) -> None:
+    supervisor = stage.start(1)
+    sync = stage.hang_once.apply_async("sync")
+    coroutines = [stage.ahang_once.apply_async(f"async {n}") for n in range(3)]
+    waiting = [stage.echo.apply_async(n) for n in range(20)]
+    pid = await started(stage, "sync")
+    for n in range(3):
+        assert await started(stage, f"async {n}") == pid
+    os.kill(pid, signal.SIGKILL)
+
+    assert await asyncio.gather(sync, *coroutines) == [1, 1, 1, 1]
+    assert await asyncio.gather(*waiting) == list(range(20))
+    for label in ("sync", "async 0", "async 1", "async 2"):
+        first, second = stage.ledger.runs(label)
+        assert first.end is None and second.end is not None and second.pid != pid
+    assert "ended by signal 9 (SIGKILL, likely out of memory) while it ran" in supervisor.log
+    assert supervisor.stop() == 0
+
+
+async def test_what_a_killed_worker_had_started_dies_with_it_before_its_job_runs_again(stage: Stage) -> None:
+    supervisor = stage.start(1)
+    result = stage.start_program.apply_async(0.5)
+    worker = await started(stage, "start_program")
+    (program,) = await wait_until_async(
+        lambda: [run.label for run in stage.ledger.runs() if isinstance(run.label, int)], description="it runs"
+    )
+    os.kill(worker, signal.SIGKILL)
+    await started(stage, "start_program", 2)
+    assert not psutil.pid_exists(program)
+    # Who ran as its process died has a death counted, and no attempt.
+    meta = await meta_of(stage, result.id)
+    assert (meta.attempt, meta.deaths, meta.reason) == (1, 1, "signal 9 (SIGKILL, likely out of memory)")
+    second = await result
+    assert supervisor.stop() == 0
+    assert not psutil.pid_exists(second)
+
+
+PILLS = [
+    ("crash", "segfault", "signal 11 (SIGSEGV) in string_at ("),
+    ("crash", "abort", "signal 6 (SIGABRT) in die (apps/hazards.py:"),
+    ("crash", "1", "exit code 1"),
+    ("crash", "0", "exit code 0"),
+    ("acrash", "segfault", "signal 11 (SIGSEGV) in string_at ("),
+    ("acrash", "75", "exit code 75"),
+]
+
+
+async def test_a_job_that_kills_is_given_up_after_three_deaths_and_no_innocent_with_it(stage: Stage) -> None:
+    innocents: list[Any] = []
+    pills = []
+    for task, how, _ in PILLS:
+        innocents += [stage.aecho.apply_async(n) for n in range(20)]
+        innocents += [stage.nap.apply_async(0.01, "innocent") for _ in range(5)]
+        innocents += [stage.anap.apply_async(0.2, "innocent") for _ in range(5)]
+        pills.append(getattr(stage, task).options(retries=5).apply_async(how))
+    await stage.app.flush()
+    supervisor = stage.start(2)
+
+    ends = await asyncio.gather(*pills, return_exceptions=True)
+    for (task, how, last), end in zip(PILLS, ends, strict=True):
+        assert isinstance(end, WorkerLost), end
+        assert f"was given up: 3 processes died while they ran it, the last one by {last}" in str(end)
+        assert len(stage.ledger.runs(f"{task} {how}")) == 3
+    values = await asyncio.gather(*innocents)
+    assert values == [*range(20), *([1] * 10)] * len(PILLS)
+    async with stage.app.inspector() as inspector:
+        assert {letter.id for letter in await inspector.dead()} == {pill.id for pill in pills}
+    for runs in {run.id: [r for r in stage.ledger.runs() if r.id == run.id] for run in stage.ledger.runs()}.values():
+        # A killed run has no end; the one that follows it begins after the last sign of it.
+        assert most_at_once([run for run in runs if run.end is not None]) <= 1
+    assert supervisor.stop() == 0
+
+
+# ---- a loop that stands still
+
+
+async def test_what_waits_behind_a_loop_that_stands_still_runs_elsewhere(stage: Stage) -> None:
+    stage.start(1)
+    blocked = stage.block_the_loop.apply_async(8.0)
+    behind = [stage.anap.apply_async(0.01, "behind") for _ in range(30)]
+    stuck = await started(stage, "block_the_loop")
+    other = stage.start(1)
+    assert await asyncio.gather(*behind) == [1] * 30
+    runs = stage.ledger.runs("behind")
+    assert len(runs) == 30 and {run.pid for run in runs} != {stuck}
+    # It was not killed for that, and goes on in the end.
+    assert other.stop() == 0
+    assert await blocked == 1
+    assert len(stage.ledger.runs("block_the_loop")) == 1
+    assert await stage.pid.apply_async() == stuck
+
+
+# ---- keepers
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
+async def test_another_keeper_takes_over_from_one_that_is_gone_or_silent(stage: Stage, number: signal.Signals) -> None:
+    supervisor = stage.start(1)
+    await two_children(supervisor)
+    keeper = keeper_of(supervisor)
+    before = await live(stage)
+    keeper.send_signal(number)
+    # What it does not do meanwhile, its successor does: a death that it could not hear of.
+    result = stage.nap.apply_async(0.3)
+    worker = await started(stage, "nap")
+    os.kill(worker, signal.SIGKILL)
+    assert await result == 1
+    await two_children(supervisor)
+    assert keeper_of(supervisor).pid != keeper.pid
+    assert not keeper.is_running()
+    assert "; a new one takes over." in supervisor.log
+    assert not set(before) & set(await live(stage))
+    assert supervisor.stop() == 0
+
+
+# ---- supervisors and hosts
+
+
+async def test_without_its_supervisor_a_keeper_ends_the_workers_and_gives_back_what_they_held(stage: Stage) -> None:
+    supervisor = stage.start(2)
+    sync = stage.start_program.apply_async(NEVER)
+    coroutine = stage.anap.apply_async(NEVER, "async")
+    await started(stage, "start_program")
+    await started(stage, "async")
+    (program,) = await wait_until_async(
+        lambda: [run.label for run in stage.ledger.runs() if isinstance(run.label, int)], description="it runs"
+    )
+    family = supervisor.session()
+    assert program in [process.pid for process in family] and len(family) == 4
+    supervisor.signal(signal.SIGKILL)
+    assert supervisor.wait() == -signal.SIGKILL
+    psutil.wait_procs(family, timeout=30)
+    assert supervisor.session() == []
+
+    # No strike, no attempt, no lease that somebody would have to wait for.
+    for result in (sync, coroutine):
+        meta = await meta_of(stage, result.id)
+        assert (meta.attempt, meta.deaths) == (1, 0)
+        assert await result.status() == "PENDING"
+    assert await live(stage) == []
+    assert "The supervisor is gone; ending its workers and giving back their jobs." in supervisor.log
+    assert await sync.cancel() and await coroutine.cancel()
+
+
+async def test_a_host_that_is_gone_as_a_whole_is_noticed_by_another_one(stage: Stage) -> None:
+    dying = stage.start(1)
+    await two_children(dying)
+    result = stage.anap.apply_async(0.2, "held")
+    # It is held when the host dies, and has not ended.
+    long = stage.nap.apply_async(15.0, "long")
+    await started(stage, "long")
+    assert await result == 1
+    stage.start(1)
+    keeper = keeper_of(dying)
+    keeper.kill()
+    dying.signal(signal.SIGKILL)
+    psutil.wait_procs([keeper], timeout=10)
+    await started(stage, "long", 2)
+    # Not the fault of the job.
+    meta = await meta_of(stage, long.id)
+    assert (meta.attempt, meta.deaths) == (1, 0)
+    assert len(await live(stage)) == 1
+    await long.cancel()
