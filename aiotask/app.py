@@ -8,16 +8,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from .address import Address
 from .broker import Push
 from .errors import ConfigError
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
-from .options import TaskOptions, check_name, known_options, seconds
+from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
 from .result import AsyncResult
 from .seal import Sealer
-from .serializer import Serializer, blame_argument, serializer_named
+from .serializer import Serializer, blame_argument, check_serializer, serializer_named
 from .settings import environment
 from .signature import Signature
 from .tasks import (
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["App", "default_app", "register_task", "task"]
 
+_OPTIONS = ("name", "url", "secret", "serializer", "result_ttl", "include")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -74,12 +75,15 @@ class App:
         serializer: str | None = None,
         result_ttl: float | None = None,
         include: Iterable[str] = (),
+        **unknown: Never,
     ) -> None:
+        for option in unknown:
+            raise ConfigError(f'App has no option "{option}". {meant(option, _OPTIONS)}')
         self.name = check_name(name, "an app")
         self.registry = Registry()
-        self.include = tuple(include)
+        self.include = _modules(include)
         self.address = Address(url, secret)
-        self._serializer_name = serializer or environment("SERIALIZER") or "cloudpickle"
+        self._serializer_name = check_serializer(serializer or environment("SERIALIZER") or "cloudpickle")
         self.result_ttl = seconds(_number(result_ttl, "RESULT_TTL", 3600.0), "result_ttl")
         self._lock = threading.Lock()
         self._client: Client | None = None
@@ -250,13 +254,15 @@ class App:
         known = self.registry.get(task)
         if known is not None:
             return self.sign(known, args, kwargs)
-        named = Definition(task, _probe, False, _probe)
+        named = Definition(check_task_name(task), _probe, False, _probe)
         return Signature(
             task, args, kwargs, ids.next(), lambda call: self._send(named, call.args, call.kwargs, call.id, None)
         )
 
     def handle(self, id: str, task: Definition | None) -> AsyncResult[Any]:
         """What ``Task.result`` does."""
+        if not isinstance(id, str) or not id:
+            raise ConfigError(f"{id!r} is no job id. Give the text that `result.id` says.")
         return AsyncResult(
             id, self.client, task=task.name if task else "", function=task.function if task is not None else None
         )
@@ -348,6 +354,14 @@ def _probe(*args: Any, **kwargs: Any) -> None:
     """Stands where the function is not known."""
 
 
+def _modules(include: object) -> tuple[str, ...]:
+    given = [include] if isinstance(include, str) else list(include) if isinstance(include, Iterable) else [include]
+    modules = tuple(name for name in given if isinstance(name, str))
+    if len(modules) != len(given):
+        raise ConfigError(f'include={include!r}: give the names of modules, as in ("shop.mail", "shop.render").')
+    return modules
+
+
 def _number(given: float | None, name: str, default: float) -> float:
     if given is not None:
         return given
@@ -357,7 +371,7 @@ def _number(given: float | None, name: str, default: float) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(f'AIOTASK_{name}="{text}" is no number of seconds.') from None
+        raise ConfigError(f'AIOTASK_{name}="{text}" is no number of seconds. Write one, as in 3600.') from None
 
 
 def _wrong_arguments(task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], error: TypeError) -> TypeError:
@@ -373,6 +387,6 @@ def _wrong_arguments(task: Definition, args: tuple[Any, ...], kwargs: dict[str, 
 
 
 #: The one app at module level; ``aiotask.task`` registers here. Configured by the environment.
-default_app = App(environment("NAME") or "default")
+default_app = App(check_name(environment("NAME") or "default", "an app (AIOTASK_NAME)"))
 task = default_app.task
 register_task = default_app.register_task

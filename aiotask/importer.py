@@ -98,7 +98,7 @@ def _load(spec: str, folder: str) -> list[App]:
                 raise ImportFailed(f'Module "{name}" has no "{attribute}".{_apps_hint(module, part)}')
             found = getattr(found, part)
         if not isinstance(found, App):
-            raise ImportFailed(f'"{spec}" is a {type(found).__qualname__}, not an App.{_apps_hint(module, attribute)}')
+            raise ImportFailed(f'"{spec}" is of type {type(found).__qualname__}, not an App.{_apps_hint(module, attribute)}')
         return [found]
     apps = {id(value): value for value in vars(module).values() if isinstance(value, App)}
     defined = list(apps.values()) or [default_app]
@@ -148,4 +148,8 @@ def _trace(error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<frozen importlib") and os.sep + "importlib" + os.sep not in frame.filename
     ][1:]
-    return "".join(traceback.format_list(frames)).rstrip()
+    lines = traceback.format_list(frames)
+    if isinstance(error, SyntaxError):
+        # Where it is, with the line itself; the last line is the message, which is said already.
+        lines += traceback.format_exception_only(error)[:-1]
+    return "".join(lines).rstrip()

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from .backoff import Backoff
 from .errors import ConfigError
 
-__all__ = ["CallOptions", "TaskOptions", "check_name", "check_options", "known_options", "seconds"]
+__all__ = [
+    "CallOptions",
+    "TaskOptions",
+    "check_name",
+    "check_options",
+    "check_task_name",
+    "known_options",
+    "meant",
+    "seconds",
+]
 
+#: Seconds in 100 years: longer ones are mistakes, and clocks and servers cannot count them.
+CENTURY = 100 * 366 * 86400.0
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 
 
@@ -58,9 +69,13 @@ def known_options(options: Any, known: type[Any], whose: str) -> None:
         names = sorted({*names, *CallOptions.__annotations__})
     for option in options:
         if option not in names:
-            close = difflib.get_close_matches(option, names, n=1)
-            hint = f'Did you mean "{close[0]}"?' if close else f"There are: {', '.join(names)}."
-            raise ConfigError(f'Unknown option "{option}" for {whose}. {hint}')
+            raise ConfigError(f'Unknown option "{option}" for {whose}. {meant(option, names)}')
+
+
+def meant(given: str, known: Sequence[str]) -> str:
+    """A sentence on which of the known names was meant."""
+    close = difflib.get_close_matches(given, known, n=1)
+    return f'Did you mean "{close[0]}"?' if close else f"There are: {', '.join(known)}."
 
 
 def seconds(value: float | timedelta, what: str) -> float:
@@ -71,8 +86,8 @@ def seconds(value: float | timedelta, what: str) -> float:
     """
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise ConfigError(f"{what}={value!r} is no duration: give seconds (0 or more) or a timedelta.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= CENTURY:
+        raise ConfigError(f"{what}={value!r} is no duration: give seconds (0 to 100 years) or a timedelta.")
     return float(value)
 
 
@@ -98,14 +113,45 @@ def _moment(value: Any) -> float:
         if value.tzinfo is None:
             raise ConfigError(f"eta={value!r} has no time zone. Use datetime.now(timezone.utc) + …, or delay=….")
         return value.timestamp()
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 2 * CENTURY:
         raise ConfigError(f"eta={value!r} is no moment: give an aware datetime or Unix seconds.")
     return float(value)
 
 
 def _identifier(value: Any, what: str) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= 200 or any(c in value for c in "|,\n\0 "):
+    if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable() or set(value) & set("|, "):
         raise ConfigError(f"{what}={value!r}: give a text of 1 to 200 characters without spaces, commas and bars.")
+    return value
+
+
+def check_task_name(name: Any) -> str:
+    """A name that a task may have: any printable text.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not isinstance(name, str) or not 0 < len(name) <= 300 or not name.isprintable():
+        raise ConfigError(f"name={name!r} cannot name a task: give a printable text of 1 to 300 characters.")
+    return name
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, tuple | list | set | frozenset):
+        raise ConfigError(f'aliases={value!r}: give a tuple of names, as in ("shop.old:render",).')
+    return tuple(check_task_name(name) for name in names)
+
+
+def _backoff(value: Any) -> Backoff:
+    if not callable(value):
+        raise ConfigError(f"backoff={value!r}: give a function from the number of failed runs to seconds.")
+    backoff: Backoff = value
+    return backoff
+
+
+def _flag(value: Any, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{what}={value!r}: give True or False.")
     return value
 
 
@@ -128,7 +174,9 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "id": lambda value: _identifier(value, "id"),
     "retry_on": _exceptions,
     "result_ttl": lambda value: seconds(value, "result_ttl"),
-    "aliases": lambda value: (value,) if isinstance(value, str) else tuple(value),
+    "aliases": _names,
+    "backoff": _backoff,
+    "ignore_result": lambda value: _flag(value, "ignore_result"),
 }
 
 

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from .errors import ConfigError, SerializationError
 
-__all__ = ["OtherPython", "Serializer", "main_name", "serializer_named"]
+__all__ = ["OtherPython", "Serializer", "check_serializer", "main_name", "serializer_named"]
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 Function = Callable[..., Any] | None
@@ -295,6 +295,17 @@ class _Adapters:
 _named: dict[str, Serializer] = {}
 
 
+def check_serializer(name: object) -> str:
+    """The name, if there is such a serializer.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not isinstance(name, str) or name not in ("cloudpickle", "json"):
+        raise ConfigError(f'serializer={name!r}: there is no such serializer. Use "cloudpickle" or "json".')
+    return name
+
+
 def serializer_named(name: str) -> Serializer:
     """The serializer of this name: ``cloudpickle`` or ``json``.
 
@@ -302,12 +313,7 @@ def serializer_named(name: str) -> Serializer:
         ConfigError: there is none, or what it needs is not installed.
     """
     if name not in _named:
-        if name == "cloudpickle":
-            _named[name] = PickleSerializer()
-        elif name == "json":
-            _named[name] = JsonSerializer()
-        else:
-            raise ConfigError(f'There is no serializer "{name}". Use "cloudpickle" or "json".')
+        _named[name] = JsonSerializer() if check_serializer(name) == "json" else PickleSerializer()
     return _named[name]
 
 
@@ -325,6 +331,6 @@ def blame_argument(
         except Exception as reason:
             return SerializationError(
                 f'Task "{task}": argument "{name}" ({type(value).__qualname__}) cannot be serialized with '
-                f"{serializer.name}: {reason}. Pass plain data, or what is needed to make it there (a path, an id)."
+                f"{serializer.name}: {str(reason).rstrip('.')}. Pass plain data, or what is needed to make it there (a path, an id)."
             )
     return SerializationError(f'Task "{task}": its arguments cannot be serialized with {serializer.name}: {error}.')

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeV
 
 from .backoff import Backoff, exponential
 from .errors import ConfigError
-from .options import CallOptions, TaskOptions, check_options, known_options
+from .options import CallOptions, TaskOptions, check_options, check_task_name, known_options
 from .serializer import main_name
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ __all__ = [
     "define",
 ]
 
+#: What sending is called elsewhere.
+_OTHERS_SAY = ("apply", "delay", "enqueue", "kiq", "schedule", "send", "send_with_options", "submit")
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -154,6 +156,14 @@ class Task(Generic[P, R_co]):
         function = self.definition.function
         return _task_in, (_module_name(function) or function.__module__, function.__qualname__)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            hint = " To send the call: .apply_async(…), and later: .options(delay=…).apply_async(…)."
+            raise AttributeError(
+                f'"{type(self).__name__}" has no attribute "{name}".{hint if name in _OTHERS_SAY else ""}'
+            )
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
 
@@ -193,7 +203,9 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
     _refuse_what_is_no_task(function, options)
     name = options.get("name")
     homeless = False
-    if name is None:
+    if name is not None:
+        check_task_name(name)
+    else:
         module = _module_name(function)
         homeless = module is None
         name = f"{module or '__main__'}:{function.__qualname__}"
@@ -211,10 +223,10 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
 def _refuse_what_is_no_task(function: Any, options: TaskOptions) -> None:
     if isinstance(function, Task):
         raise ConfigError(f'"{function.name}" is a task already.')
-    if not callable(function):
-        raise ConfigError(f"{function!r} is not callable. Write @app.task or @app.task(option=…) above a function.")
     if isinstance(function, staticmethod | classmethod) or inspect.ismethod(function):
         raise ConfigError(_NO_METHODS.format(getattr(function, "__qualname__", function)))
+    if not callable(function):
+        raise ConfigError(f"{function!r} is not callable. Write @app.task or @app.task(option=…) above a function.")
     if isinstance(function, type):
         raise ConfigError(f'"{function.__qualname__}" is a class; a task is a function. Wrap the call in one.')
     qualname = getattr(function, "__qualname__", None)

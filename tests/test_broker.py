@@ -226,7 +226,8 @@ async def test_a_custom_id_that_is_known_does_not_hold_up_its_batch(broker: Brok
 
 
 async def is_unknown(broker: Broker, id: str) -> bool:
-    return await broker.look([id]) == [Look()]
+    [look] = await broker.look([id])
+    return look.status is None and look.outcome is None
 
 
 # ---- due jobs
@@ -1041,6 +1042,18 @@ async def test_what_is_rejected_is_set_aside_and_counted(broker: Broker, worker:
     assert await worker.finish(fine) is Settled.DONE
 
 
+async def test_who_waits_for_what_was_rejected_is_told_to_look_and_finds_why(broker: Broker, worker: Worker) -> None:
+    async with listening(broker, "client") as client:
+        await send(broker, a_push("forged", reply="client"))
+        [delivery] = (await worker.claim()).deliveries
+        await broker.reject(worker.name, [(delivery, "The seal does not fit.")])
+
+        await wait_until_async(lambda: client.notices, description="the sender is told")
+
+    assert client.notices == [Notice("forged")]
+    assert await broker.look(["forged", "other"]) == [Look(refused="The seal does not fit."), Look()]
+
+
 async def test_what_was_rejected_already_counts_once(broker: Broker, worker: Worker, inspector: Inspector) -> None:
     delivery = await take(worker, "forged")
 
@@ -1196,6 +1209,19 @@ async def test_a_host_is_live_from_its_first_beat(broker: Broker, another_broker
     assert await broker.renew("host", 2) is Standing.LIVE
 
     assert await another_broker().leases() == {"host": 2, "elsewhere": 7}
+
+
+async def test_a_host_whose_keeper_never_beat_is_watched_from_its_first_worker_on(
+    broker: Broker, worker: Worker, another_broker: MakeBroker
+) -> None:
+    await send(broker, "a")
+    await worker.claim()
+    assert await another_broker().leases() == {worker.host: 0}
+
+    assert await another_broker().bury(worker.host, 0) is True
+
+    assert (await another_broker().recover()).moved == 1
+    assert (await worker.claim()).standing is Standing.DEAD
 
 
 async def test_a_host_that_moved_on_is_not_buried(broker: Broker, worker: Worker, another_broker: MakeBroker) -> None:

@@ -495,7 +495,7 @@ def test_a_send_that_failed_and_nobody_awaits_is_logged(tmp_path: Path, app_name
         """,
     )
 
-    assert "1 jobs were not sent" in done.stderr
+    assert "1 job not sent" in done.stderr
 
 
 async def test_no_server_fails_a_send_and_its_await_within_seconds_and_hides_the_password(app_name: str) -> None:

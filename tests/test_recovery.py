@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -16,8 +17,8 @@ from aiotask.errors import WorkerLost
 
 from .acceptance.ledger import most_at_once
 from .acceptance.stage import Stage, staged
-from .helpers import wait_until_async
-from .workers import Supervisor, Workers
+from .helpers import wait_until, wait_until_async
+from .workers import Supervisor, Workers, running_workers
 
 #: Beyond any doubt: nothing here sleeps so long to its end.
 NEVER = 100.0
@@ -27,6 +28,32 @@ NEVER = 100.0
 def stage(workers: Workers, tmp_path: Path) -> Iterator[Stage]:
     with staged("hazards", workers, tmp_path / "ledger") as stage:
         yield stage
+
+
+@pytest.fixture(scope="module", autouse=True)
+def gone(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Stage]:
+    """Two hosts of an app, of which one is killed as a whole with a job that it runs: the other one notices after
+    some 10 s, which are those of the other tests here."""
+    directory: Path = tmp_path_factory.mktemp("hosts")
+    with (
+        running_workers(directory / "workers", redis_url) as workers,
+        staged("hazards", workers, directory / "ledger") as stage,
+    ):
+        dying = stage.start(1)
+        wait_until(lambda: has_keeper(dying), description="there is a keeper")
+        with asyncio.Runner() as runner:
+            runner.run(send(stage))
+        wait_until(lambda: stage.ledger.runs("held"), description="it has the job")
+        stage.start(1)
+        keeper = keeper_of(dying)
+        keeper.kill()
+        dying.signal(signal.SIGKILL)
+        psutil.wait_procs([keeper, *dying.session()], timeout=10)
+        yield stage
+
+
+async def send(stage: Stage) -> None:
+    await stage.anap.apply_async(NEVER, "held").sent()
 
 
 async def started(stage: Stage, label: Any, times: int = 1) -> int:
@@ -49,12 +76,15 @@ def _is_keeper(process: psutil.Process) -> bool:
     return process.num_threads() == 1
 
 
+def has_keeper(supervisor: Supervisor) -> bool:
+    """A worker and the keeper are there."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return sorted(child.num_threads() for child in supervisor.children()) == [1, 2]
+    return False
+
+
 async def two_children(supervisor: Supervisor) -> None:
-    """A worker and the keeper, both in service."""
-    await wait_until_async(
-        lambda: sorted(child.num_threads() > 1 for child in supervisor.children()) == [False, True],
-        description="there is a worker and a keeper",
-    )
+    await wait_until_async(lambda: has_keeper(supervisor), description="there is a worker and a keeper")
 
 
 async def meta_of(stage: Stage, id: str) -> Any:
@@ -151,7 +181,7 @@ async def test_a_job_that_kills_is_given_up_after_three_deaths_and_no_innocent_w
 
 async def test_what_waits_behind_a_loop_that_stands_still_runs_elsewhere(stage: Stage) -> None:
     stage.start(1)
-    blocked = stage.block_the_loop.apply_async(8.0)
+    blocked = stage.block_the_loop.apply_async(5.0)
     behind = [stage.anap.apply_async(0.01, "behind") for _ in range(30)]
     stuck = await started(stage, "block_the_loop")
     other = stage.start(1)
@@ -217,22 +247,13 @@ async def test_without_its_supervisor_a_keeper_ends_the_workers_and_gives_back_w
     assert await sync.cancel() and await coroutine.cancel()
 
 
-async def test_a_host_that_is_gone_as_a_whole_is_noticed_by_another_one(stage: Stage) -> None:
-    dying = stage.start(1)
-    await two_children(dying)
-    result = stage.anap.apply_async(0.2, "held")
-    # It is held when the host dies, and has not ended.
-    long = stage.nap.apply_async(15.0, "long")
-    await started(stage, "long")
-    assert await result == 1
-    stage.start(1)
-    keeper = keeper_of(dying)
-    keeper.kill()
-    dying.signal(signal.SIGKILL)
-    psutil.wait_procs([keeper], timeout=10)
-    await started(stage, "long", 2)
+async def test_a_host_that_is_gone_as_a_whole_is_noticed_by_another_one(gone: Stage) -> None:
+    held = gone.ledger.runs("held")[0]
+    await started(gone, "held", 2)
+    again = gone.ledger.runs("held")[1]
+    assert again.pid != held.pid and held.end is None
     # Not the fault of the job.
-    meta = await meta_of(stage, long.id)
+    meta = await meta_of(gone, held.id)
     assert (meta.attempt, meta.deaths) == (1, 0)
-    assert len(await live(stage)) == 1
-    await long.cancel()
+    assert len(await live(gone)) == 1
+    assert await gone.app.result(held.id).cancel()

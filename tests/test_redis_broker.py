@@ -616,9 +616,9 @@ async def test_finished_jobs_leave_nothing_behind(
 
     prefix = key("")
     left = {name.decode().removeprefix(prefix) for name in own_server.call("KEYS", f"{glob(prefix)}*")}
-    lasting = {name for name in left if not name.startswith(("q:", "parked:", "client:"))}
+    lasting = {name for name in left if not name.startswith(("q:", "parked:", "client:", "refused:"))}
 
-    assert lasting <= {"queues", "parked", "live", "counts", "aside"}
+    assert lasting <= {"queues", "parked", "live", "leases", "counts", "aside"}
     assert all(own_server.call("XLEN", key(name)) == 0 for name in left if name.startswith(("q:", "parked:")))
     assert all(own_server.call("PTTL", key(name)) > 0 for name in left if name.startswith("client:"))
     assert own_server.call("HLEN", key("live")) == 2, "the epoch and the one who lives"

@@ -66,8 +66,8 @@ async def places_of(stage: Stage, *ids: str) -> dict[str, tuple[str, int]]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 async def test_a_stop_lets_run_what_runs_and_gives_back_the_rest(stage: Stage, number: signal.Signals) -> None:
     supervisor = stage.start(1)
-    sync = stage.nap.apply_async(1.0, "sync")
-    coroutine = stage.anap.apply_async(1.0, "async")
+    sync = stage.nap.apply_async(0.5, "sync")
+    coroutine = stage.anap.apply_async(0.5, "async")
     await started(stage, "sync")
     await started(stage, "async")
     waiting = [stage.echo.apply_async(n).id for n in range(10)]
@@ -152,8 +152,10 @@ async def test_stacks_of_all_processes_whatever_they_do(stage: Stage) -> None:
     assert len(re.findall(r"The stacks of worker-[12] \(pid \d+\):\n", supervisor.log)) == 2
     assert re.search(r'File ".*hazards\.py", line \d+ in hold_the_gil\n', supervisor.log)
     assert "no answer" not in supervisor.log
-    await job.cancel()
+    supervisor.signal(signal.SIGTERM)
+    wait_until(lambda: "Again to stop now." in supervisor.log, description="it has understood")
     assert supervisor.stop() == 0
+    assert await places_of(stage, job.id) == {job.id: ("PENDING", 1)}
 
 
 # ---- replacements

@@ -73,12 +73,14 @@ async def test_a_sync_job_is_interrupted_at_its_limit(stage: Stage, task: str) -
     assert await stage.pid.apply_async() == before
 
 
-@pytest.mark.parametrize("task", ["nap", "anap"])
-async def test_the_limit_is_one_of_each_run(stage: Stage, task: str) -> None:
-    result = getattr(stage, task).options(timeout=0.1, retries=1).apply_async(NEVER, f"{task} again")
-    with pytest.raises(JobTimeout):
-        await result
-    assert [run.attempt for run in stage.ledger.runs(f"{task} again")] == [1, 2]
+async def test_the_limit_is_one_of_each_run(stage: Stage) -> None:
+    results = [
+        task.options(timeout=0.1, retries=1).apply_async(NEVER, "again") for task in (stage.nap, stage.anap, stage.anap)
+    ]
+    for result in results:
+        with pytest.raises(JobTimeout):
+            await result
+        assert [run.attempt for run in stage.ledger.runs("again") if run.id == result.id] == [1, 2]
 
 
 async def test_a_limit_that_is_not_reached_changes_nothing(stage: Stage) -> None:
@@ -161,13 +163,16 @@ async def test_a_running_job_that_reacts_is_cancelled_without_a_death(stage: Sta
     assert await stage.pid.apply_async() == before
 
 
-@pytest.mark.parametrize("task", ["swallow", "aswallow", "hold_the_gil"])
-async def test_a_running_job_that_does_not_react_to_a_cancel_is_killed(stage: Stage, task: str) -> None:
-    before = len(stage.ledger.runs(task))
-    result = getattr(stage, task).options(retries=3).apply_async()
-    await started(stage, task, before + 1)
-    await result.cancel()
-    with pytest.raises(JobCancelled):
-        await result
+@pytest.mark.parametrize("tasks", [["swallow", "aswallow"], ["hold_the_gil"]], ids="-".join)
+async def test_running_jobs_that_do_not_react_to_a_cancel_are_killed(stage: Stage, tasks: list[str]) -> None:
+    before = {task: len(stage.ledger.runs(task)) for task in tasks}
+    results = [getattr(stage, task).options(retries=3).apply_async() for task in tasks]
+    for task in tasks:
+        await started(stage, task, before[task] + 1)
+    for result in results:
+        await result.cancel()
+    for result in results:
+        with pytest.raises(JobCancelled):
+            await result
     assert await stage.echo.apply_async(2) == 2
-    assert len(stage.ledger.runs(task)) == before + 1
+    assert {task: len(stage.ledger.runs(task)) - before[task] for task in tasks} == dict.fromkeys(tasks, 1)

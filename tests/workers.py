@@ -116,15 +116,23 @@ class Supervisor:
             self.signal(number)
         return self.wait(timeout)
 
+    def _show_stacks(self) -> None:
+        """Have every process write its stacks into the log."""
+        with contextlib.suppress(AssertionError):
+            self.signal(Signals.SIGUSR1)
+            wait_until(lambda: "stacks of the keeper" in self.log, description="the stacks are there", timeout=2.0)
+
     def clear(self) -> list[psutil.Process]:
         """End it by all means; the processes that it had left behind."""
         try:
             self.stop(timeout=20.0)
-        except AssertionError:
+        except AssertionError as error:
+            known = len(self.log)
+            self._show_stacks()
             self._process.kill()
             self._process.wait()
             _killed(self.session())
-            raise
+            raise AssertionError(f"{error}\n{self.log[known:]}") from None
         # A child that is ending is no child that was left.
         _, left = psutil.wait_procs(self.session(), timeout=0 if self.exit_code == 0 else 15)
         _killed(left)

@@ -114,6 +114,9 @@ class MemoryBroker(MemoryInspector):
                     "and is live once in its life. Take a new name."
                 )
             store.live[incarnation] = host, facts
+            # Watched from now on, though its keeper may die before the first beat.
+            store.leases.setdefault(host, 0)
+            store.buried_hosts.discard(host)
 
     async def claim(
         self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
@@ -197,6 +200,7 @@ class MemoryBroker(MemoryInspector):
             if host in store.buried_hosts:
                 return Standing.DEAD
             store.leases[host] = beat
+            store.beating.add(host)
             return Standing.LIVE
 
     async def leases(self) -> dict[str, int]:

@@ -42,6 +42,8 @@ VOLUNTEER_TTL = 30.0
 RECORDER_IDLE = 60.0
 #: Older dead letters make room.
 DEAD_LETTERS = 10_000
+#: Seconds for which it is known why a job was set aside.
+REFUSED_TTL = 3600.0
 #: Older messages that were set aside make room.
 ASIDE = 1_000
 #: Older rows that nobody recorded make room.
@@ -76,12 +78,16 @@ class Store:
         self.leases: dict[str, int] = {}
         self.buried: set[str] = set()
         self.buried_hosts: set[str] = set()
+        #: Hosts whose keeper has given a sign of life.
+        self.beating: set[str] = set()
         #: The incarnation that makes itself idle for a suspect, and until when (monotonic).
         self.volunteer = ("", 0.0)
         #: Dead letters and their queues, oldest first.
         self.dead: dict[str, tuple[str, DeadLetter]] = {}
         self.aside: deque[tuple[Record, str]] = deque(maxlen=ASIDE)
         self.rejected = 0
+        #: Why a job was set aside, and when that is forgotten (monotonic), in the order of that.
+        self.refused: dict[str, tuple[str, float]] = {}
         self.history: dict[str, Row] = {}
         self.is_recording = False
         self.bells: dict[Bell, frozenset[str]] = {}
@@ -282,6 +288,8 @@ class Store:
         """Keep for people to see what was taken out of its lane and is no job of ours."""
         if self.index.get(record.id) is record:
             self.tell({record.reply, *self.watchers.get(record.id, ())}, Notice(record.id))
+            self.refused.pop(record.id, None)
+            self.refused[record.id] = reason, time.monotonic() + REFUSED_TTL
         self.forget(record)
         self.rejected += 1
         self.aside.append((record, reason))
@@ -293,6 +301,8 @@ class Store:
             expires, id = heapq.heappop(self._expiries)
             if id in self.results and self.results[id][2] == expires:
                 del self.results[id]
+        while self.refused and next(iter(self.refused.values()))[1] <= now:
+            del self.refused[next(iter(self.refused))]
 
     # ---- who is told
 
@@ -303,8 +313,7 @@ class Store:
             return Look(outcome=stored[0])
         record = self.index.get(id)
         if record is None:
-            reasons = (reason for aside, reason in reversed(self.aside) if aside.id == id)
-            return Look(refused=next(reasons, ""))
+            return Look(refused=self.refused.get(id, ("", 0.0))[0])
         if address:
             self.watchers.setdefault(id, set()).add(address)
         return Look(record.status, need=record.need if record.status is Status.PARKED else "")
@@ -332,7 +341,7 @@ class Store:
             self.buried.add(incarnation)
 
     def bury_host(self, host: str) -> None:
-        if self.leases.pop(host, None) is not None:
+        if self.leases.pop(host, None) is not None and host in self.beating:
             self.buried_hosts.add(host)
         for incarnation in [name for name, (home, _) in self.live.items() if home == host]:
             self.bury(incarnation)

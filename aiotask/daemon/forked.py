@@ -12,7 +12,7 @@ from .board import Board
 from .child import encode_message, read_messages
 from .stacks import Stacks
 
-__all__ = ["Forked"]
+__all__ = ["Forked", "how_it_ended"]
 
 
 class Forked:
@@ -137,3 +137,12 @@ class Forked:
         self.deaf = True
         self.unsent.clear()
         self.stacks.close()
+
+
+def how_it_ended(code: int) -> str:
+    """How a process ended, for people."""
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else "?"
+    hint = ", likely out of memory" if -code == signal.SIGKILL else ""
+    return f"signal {-code} ({name}{hint})"

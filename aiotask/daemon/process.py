@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import platform
@@ -35,7 +36,7 @@ from .child import Exit, read_messages, send_message, unheard
 from .settings import WorkerSettings
 from .stacks import Stacks
 
-__all__ = ["Place", "app_facts", "run_worker"]
+__all__ = ["Place", "app_facts", "import_library", "run_worker"]
 
 logger = logging.getLogger("aiotask.worker")
 
@@ -101,6 +102,8 @@ class _MainGuard(Guard):
 
 
 _NO_GUARD = Guard()
+#: Signals that a worker process handles itself.
+_OURS = {signal.SIGTERM, signal.SIGINT, signal.SIGALRM}
 
 
 def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] | None) -> int:
@@ -117,6 +120,13 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
         return Exit.BOOT
     send_message(place.reports, {"booted": facts})
     return _Process(settings, place, apps).run()
+
+
+def import_library() -> None:
+    """Before the fork: what every worker needs and the front door does not load, so that all processes share it."""
+    importlib.import_module("aiotask.brokers.redis.inspector")
+    if sys.platform != "win32":
+        importlib.import_module("uvloop")
 
 
 def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
@@ -165,7 +175,10 @@ class _Process:
         signal.signal(signal.SIGTERM, unheard)
         signal.siginterrupt(signal.SIGTERM, False)
         self._is_copy = False
-        os.register_at_fork(after_in_child=self._become_copy)
+        self._masks: dict[int, set[int]] = {}
+        os.register_at_fork(
+            before=self._hold_signals, after_in_parent=self._release_signals, after_in_child=self._become_copy
+        )
 
     def run(self) -> int:
         sys.setswitchinterval(SWITCH_INTERVAL)
@@ -188,6 +201,13 @@ class _Process:
             # The task has forked and this is the child, which has no business in the lane.
             os._exit(0)
 
+    def _hold_signals(self) -> None:
+        # One that reached the child before it has become its own would be lost, or taken for the worker's.
+        self._masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+
+    def _release_signals(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(threading.get_ident()))
+
     def _become_copy(self) -> None:
         """In a process that a task forks: signals mean what they mean anywhere, and the board is not its own."""
         self._is_copy = True
@@ -195,11 +215,11 @@ class _Process:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         self._place.board.detach()
         for fd in (self._place.commands, self._place.reports):
             with contextlib.suppress(OSError):
                 os.close(fd)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)
 
     # ---- the loop thread
 

@@ -10,7 +10,6 @@ import contextlib
 import gc
 import logging
 import os
-import platform
 import select
 import signal
 import socket
@@ -19,18 +18,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AiotaskError
-from ..events import announce, configure, in_words
+from ..events import configure, in_words
 from ..worker.inloop import host_id
 from ..worker.seats import AWAY
 from .board import Board
 from .child import Exit, become_subreaper, fork, unheard
-from .forked import Forked
-from .keeper import Post, run_keeper
-from .process import Place, run_worker
+from .forked import Forked, how_it_ended
+from .greeting import Greeting
+from .keepers import Keepers
+from .patience import Allowance, Patience
+from .process import Place, import_library, run_worker
 from .settings import WorkerSettings
 from .stacks import where
 
@@ -43,17 +43,13 @@ logger = logging.getLogger("aiotask.supervisor")
 
 #: Seconds between two rounds of the loop, when nothing happens.
 ROUND = 0.2
-#: Seconds past its limit after which a job's process is killed, and without a heartbeat a keeper.
+#: Seconds past its limit after which a job's process is killed.
 TOLERANCE = 1.0
-KEEPER_SILENCE = 2.0
 #: Seconds that writing down its stacks takes a process at least, and that it gets for it.
 DUMP = 0.05
 DUMP_PATIENCE = 0.5
-#: Seconds that the keeper has at the end, and that the banner waits for the broker.
+#: Seconds that the keeper has at the end.
 FAREWELL = 12.0
-BANNER_PATIENCE = 2.0
-#: A keeper that dies within this many seconds of its start is followed with a delay.
-PROBATION = 1.0
 _SIGNALS = ("TERM", "INT", "HUP", "TTIN", "TTOU", "USR1", "CHLD")
 
 
@@ -61,46 +57,6 @@ def supervise(settings: WorkerSettings) -> int:
     """Run workers until told to stop; the exit code (0: drained, 3: the app could not be loaded)."""
     configure(settings.log_json, settings.log_level, process="supervisor")
     return Supervisor(settings).run()
-
-
-class _Patience:
-    """When the next process may follow one that died: at once, or later and later while they die early."""
-
-    def __init__(self, limit: float) -> None:
-        self._limit = limit
-        self._delay = 0.0
-        self._until = 0.0
-
-    def lost(self, since: float) -> None:
-        """One that has been in service since then has died."""
-        now = time.monotonic()
-        self._delay = min(max(self._delay * 2, 0.1), self._limit) if now - since < PROBATION else 0.0
-        self._until = now + self._delay
-
-    @property
-    def over(self) -> bool:
-        return time.monotonic() >= self._until
-
-
-class _Allowance:
-    """Deaths that are followed at once: some, and then so many a second; a job that kills costs three."""
-
-    def __init__(self, some: float, per_second: float) -> None:
-        self._some = self._left = some
-        self._per_second = per_second
-        self._since = time.monotonic()
-
-    def spend(self) -> None:
-        """A process has died."""
-        self._left = self._now() - 1.0
-        self._since = time.monotonic()
-
-    def _now(self) -> float:
-        return min(self._some, self._left + self._per_second * (time.monotonic() - self._since))
-
-    @property
-    def is_left(self) -> bool:
-        return self._now() >= 0.0
 
 
 class Supervisor:
@@ -111,8 +67,6 @@ class Supervisor:
         self._wanted = settings.concurrency
         self._host = host_id()
         self._children: dict[int, Forked] = {}
-        self._keeper: Forked | None = None
-        self._keeper_board = Board(1)
         # Pages have to exist before the keeper is forked: enough for a replacement of each, and for TTIN.
         slots = settings.max_in_flight + AWAY + settings.threads
         self._boards = [Board(slots) for _ in range(2 * settings.concurrency + 16)]
@@ -120,22 +74,16 @@ class Supervisor:
         self._count = 0
         self._apps: list[dict[str, Any]] = []
         self._preloaded: Sequence[App] | None = None
-        self._facts: dict[str, dict[str, Any]] = {}
-        self._banner_at: float | None = None
+        self._greeting = Greeting()
         self._stopping_since: float | None = None
         self._code = Exit.DONE
         self._ever_up = False
         #: Workers of a burst that found their queues empty and went.
         self._emptied = 0
-        self._worker_patience = _Patience(10.0)
-        self._allowance = _Allowance(10.0 * settings.concurrency, 1.0 * settings.concurrency)
-        self._keeper_patience = _Patience(5.0)
+        self._patience = Patience(10.0)
+        self._allowance = Allowance(10.0 * settings.concurrency, 1.0 * settings.concurrency)
+        self._keepers = Keepers(settings, self._boards, partial(self._fork, dies_with_parent=False))
         self._rolling: deque[Forked] = deque()
-        self._deaths: deque[dict[str, Any]] = deque()
-        self._told = 0
-        self._leaving: Forked | None = None
-        self._leaving_since = 0.0
-        self._left = False
         self._stacks_asked: float | None = None
         self._watcher = 0
         self._bell, self._bell_end = socket.socketpair()
@@ -150,21 +98,22 @@ class Supervisor:
         try:
             if self._settings.preload and not self._preload():
                 return Exit.BOOT
+            import_library()
             gc.collect()
             gc.freeze()
             if self._settings.reload:
                 self._watch_files()
             while not self._finished():
                 self._fill()
-                self._fill_keeper()
+                self._keepers.fill(self._apps, self._host)
                 self._wait()
                 self._reap()
                 self._roll()
                 self._end_grace()
                 self._look_at_boards()
-                self._look_at_keeper()
+                self._keepers.look()
                 self._show_stacks()
-                self._say_banner()
+                self._greeting.say(self._wanted)
             self._end()
             return self._code
         finally:
@@ -212,7 +161,7 @@ class Supervisor:
         return self._settings.burst and self._emptied >= self._wanted
 
     def _all(self) -> list[Forked]:
-        return [*self._children.values(), *([self._keeper] if self._keeper else [])]
+        return [*self._children.values(), *([self._keepers.now] if self._keepers.now else [])]
 
     def _wait(self) -> None:
         """Sleep until something happens; then hear signals and reports."""
@@ -245,10 +194,10 @@ class Supervisor:
         if self._settings.burst and self._ever_up:
             # Who found the queues empty went for good. Who died is followed, once its jobs are back in them.
             missing -= self._emptied
-            if self._keeper is None or self._keeper_board.buried < self._told:
+            if not self._keepers.is_done:
                 return
         for _ in range(missing):
-            if self._worker_patience.over and self._allowance.is_left:
+            if self._patience.is_over and self._allowance.is_left:
                 self._spawn()
 
     def _spawn(self, replaces: Forked | None = None) -> None:
@@ -261,23 +210,19 @@ class Supervisor:
             place = Place(board, child.number, self._host, child.command_end, child.report_end, child.stacks)
             return run_worker(self._settings, place, self._preloaded)
 
-        child = self._fork(self._count + 1, board, live, self._worker_patience, dies_with_parent=True)
-        if child is not None:
+        child = self._fork(self._count + 1, board, live, dies_with_parent=True)
+        if child is None:
+            self._patience.lost(time.monotonic())
+        else:
             self._free.popleft()
             self._count += 1
             child.replaces = replaces
             self._children[child.pid] = child
 
     def _fork(
-        self,
-        number: int,
-        board: Board,
-        live: Callable[[Forked], int],
-        patience: _Patience,
-        *,
-        dies_with_parent: bool,
+        self, number: int, board: Board, live: Callable[[Forked], int], *, dies_with_parent: bool
     ) -> Forked | None:
-        """A new process, or None and a delay when the system has no room for one."""
+        """A new process, or None when the system has no room for one."""
         child = None
         try:
             child = forked = Forked(number, board)
@@ -294,7 +239,6 @@ class Supervisor:
             child.begin(fork(begin, dies_with_parent=dies_with_parent))
         except OSError as error:
             logger.error("No new process could be started, trying again: %s", error)
-            patience.lost(time.monotonic())
             if child is not None:
                 child.begin(0)
                 child.close()
@@ -308,11 +252,11 @@ class Supervisor:
                 child.booted = True
                 if not self._apps:
                     self._apps = message["booted"]
-                    self._banner_at = time.monotonic() + BANNER_PATIENCE
+                    self._greeting.expect(self._apps)
             elif "up" in message:
                 child.up.add(message["up"])
                 child.since = time.monotonic()
-                self._facts.setdefault(message["up"], message)
+                self._greeting.learn(message)
                 if len(child.up) == len(self._apps):
                     self._ever_up = True
             elif "failed" in message:
@@ -324,22 +268,19 @@ class Supervisor:
 
     def _reap(self) -> None:
         for pid, look in self._dead():
-            child = self._children.get(pid)
+            child = next((child for child in self._all() if child.pid == pid), None)
             if child is not None:
                 # While it is not reaped its number is nobody else's: what it started dies with it, before
                 # anybody runs its jobs again.
                 child.kill_group()
-            elif self._keeper is not None and pid == self._keeper.pid:
-                self._keeper.kill_group()
             code = os.waitstatus_to_exitcode(look())
-            if child is not None:
-                del self._children[pid]
-                self._died(child, code)
-            elif self._keeper is not None and pid == self._keeper.pid:
+            if pid in self._children:
+                self._died(self._children.pop(pid), code)
+            elif child is not None:
                 self._keeper_died(code)
             elif pid == self._watcher:
                 self._watcher = 0
-                logger.error("Files are not watched any more: the watcher ended by %s.", _how(code))
+                logger.error("Files are not watched any more: the watcher ended by %s.", how_it_ended(code))
 
     @staticmethod
     def _dead() -> Iterator[tuple[int, Callable[[], int]]]:
@@ -360,12 +301,12 @@ class Supervisor:
         self._hear(child)
         started = child.board.started()
         dump = child.stacks.take()
-        how = child.killed or _how(code)
+        how = child.killed or how_it_ended(code)
         if place := where(dump):
             how += f" in {place}"
         own_fault = not child.killed and not child.not_live and (code != 0 or bool(started))
         for name in child.board.incarnations:
-            self._report_death(
+            self._keepers.report(
                 {
                     "incarnation": name,
                     "reason": how,
@@ -388,7 +329,7 @@ class Supervisor:
         elif not child.killed and not child.draining and self._stopping_since is None:
             self._emptied += 1
         if not child.booted:
-            self._worker_patience.lost(time.monotonic())
+            self._patience.lost(time.monotonic())
         elif own_fault:
             self._allowance.spend()
 
@@ -406,64 +347,12 @@ class Supervisor:
             self._code = Exit.BOOT
             self._stop(now=True)
 
-    # ---- the keeper
-
-    def _fill_keeper(self) -> None:
-        if self._keeper is not None or not self._apps or not self._keeper_patience.over:
-            return
-        board = self._keeper_board
-        board.reset()
-
-        def live(keeper: Forked) -> int:
-            os.close(keeper.report_end)
-            return run_keeper(
-                self._settings, Post(board, self._boards, self._host, keeper.command_end, self._apps, keeper.stacks)
-            )
-
-        self._keeper = self._fork(0, board, live, self._keeper_patience, dies_with_parent=False)
-        self._told = 0
-        if self._keeper is not None:
-            for death in self._deaths:
-                self._tell(self._keeper, death)
-
-    def _tell(self, keeper: Forked, death: dict[str, Any]) -> None:
-        self._told += 1
-        keeper.send({"death": death})
-
-    def _report_death(self, death: dict[str, Any]) -> None:
-        # Remembered for a while: a keeper that dies now has a successor that must hear of it.
-        self._deaths.append(death)
-        while len(self._deaths) > 4 * len(self._boards):
-            self._deaths.popleft()
-        if self._keeper is not None:
-            self._tell(self._keeper, death)
-
     def _keeper_died(self, code: int) -> None:
-        assert self._keeper is not None
-        keeper, self._keeper = self._keeper, None
-        how = keeper.killed or _how(code)
-        dump = keeper.stacks.take()
-        keeper.close()
-        if code == Exit.DONE and keeper is self._leaving:
-            self._left = True
-            return
-        if code == Exit.NOT_LIVE:
+        if not self._keepers.died(code):
             logger.error("This host was declared dead; its workers start anew under another name.")
             for child in self._children.values():
                 child.kill("the host was declared dead")
             self._host = host_id()
-        else:
-            logger.warning("The keeper (pid %d) ended by %s; a new one takes over.", keeper.pid, how)
-            if dump:
-                logger.warning("The stacks of the keeper (pid %d):\n%s", keeper.pid, dump)
-        self._keeper_patience.lost(keeper.since)
-
-    def _look_at_keeper(self) -> None:
-        keeper = self._keeper
-        if keeper is None or keeper.killed:
-            return
-        if time.monotonic() - self._keeper_board.heartbeat > KEEPER_SILENCE:
-            keeper.kill(f"silence of more than {KEEPER_SILENCE:g} s")
 
     def _look_at_boards(self) -> None:
         """Kill what runs past its limit: the job did not react, or holds the GIL."""
@@ -512,9 +401,8 @@ class Supervisor:
                     "Stopping: no more jobs are claimed, running ones have %s. Again to stop now.",
                     in_words(self._settings.grace),
                 )
-        elif self._leaving is not None and time.monotonic() - self._leaving_since > KEEPER_SILENCE:
-            # The broker does not answer, and somebody has said again that this should end.
-            self._left = True
+        else:
+            self._keepers.hurry()
         for child in self._children.values():
             if now:
                 child.kill("a stop that could not wait")
@@ -544,7 +432,7 @@ class Supervisor:
                 assert child.replaces is not None
                 child.replaces.drain()
                 child.replaces = None
-        if not self._worker_patience.over:
+        if not self._patience.is_over:
             return
         replaced = [child.replaces for child in newcomers]
         for child in list(self._children.values()):
@@ -581,50 +469,17 @@ class Supervisor:
             name = f"worker-{child.number}" if child.number else "the keeper"
             logger.warning("The stacks of %s (pid %d):\n%s", name, child.pid, child.stacks.take() or "(no answer)")
 
-    def _say_banner(self) -> None:
-        if self._banner_at is None:
-            return
-        if len(self._facts) < len(self._apps) and time.monotonic() < self._banner_at:
-            return
-        self._banner_at = None
-        announce(
-            {
-                "version": metadata.version("aiotask"),
-                "python": platform.python_version(),
-                "processes": self._wanted,
-                "result_db": self._apps[0]["result_db"],
-                "apps": [
-                    {
-                        "name": app["name"],
-                        "url": app["url"],
-                        "server": self._facts.get(app["name"], {}).get("server") or "not reachable yet",
-                        "durability": self._facts.get(app["name"], {}).get("durability", ""),
-                        "tasks": app["tasks"],
-                        "queues": app["queues"],
-                        "pending": self._facts.get(app["name"], {}).get("pending", 0),
-                    }
-                    for app in self._apps
-                ],
-            }
-        )
-        for facts in self._facts.values():
-            for warning in facts["warnings"]:
-                logger.warning("%s", warning)
-
     def _end(self) -> None:
         """All workers are gone: the keeper gives back what they held, and goes."""
         self._stopping_since = self._stopping_since or time.monotonic()
         deadline = time.monotonic() + FAREWELL
-        while self._apps and not self._left and time.monotonic() < deadline:
-            self._fill_keeper()
-            if self._keeper is not None and self._leaving is not self._keeper:
-                self._leaving = self._keeper
-                self._leaving_since = time.monotonic()
-                self._keeper.send({"leave": list(self._deaths)})
+        while self._apps and not self._keepers.left and time.monotonic() < deadline:
+            self._keepers.fill(self._apps, self._host)
+            self._keepers.leave()
             self._wait()
             self._reap()
-            self._look_at_keeper()
-        if self._keeper is not None:
+            self._keepers.look()
+        if self._keepers.now is not None:
             logger.warning("The keeper could not tell the broker that this host leaves; others will notice in 10 s.")
         if self._code == Exit.DONE:
             logger.info("Stopped.")
@@ -633,12 +488,3 @@ class Supervisor:
 def _reaped(pid: int) -> int:
     """The wait status of a child that has ended."""
     return os.waitpid(pid, 0)[1]
-
-
-def _how(code: int) -> str:
-    """How a process ended, for people."""
-    if code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else "?"
-    hint = ", likely out of memory" if -code == signal.SIGKILL else ""
-    return f"signal {-code} ({name}{hint})"

@@ -67,19 +67,24 @@ class Appetite:
         """Seconds until a claim makes sense again."""
         return max(0.0, max(self._paused_until, self._next_bite) - time.monotonic())
 
-    def room(self, *, running: int, ready: int, waiting: int, free: int, stuck: bool) -> int:
+    @property
+    def keeps(self) -> int:
+        """Sync jobs that may wait for a thread; what is more than that was claimed while they were shorter."""
+        return 2 * self._ahead(self._sync_seconds) + 2
+
+    def room(self, *, running: int, ready: int, waiting: int, free: int, stuck: bool, full: bool) -> int:
         """How many jobs to claim.
 
         Args:
             running, ready: async jobs that run, and that wait for a slot.
             waiting: sync jobs that wait for a thread.
             free: idle threads.
-            stuck: every thread has been on a long job for a while.
+            stuck, full: every thread, and every seat of an async job, has been taken for a while.
         """
         sync_room = 0 if stuck else self._ahead(self._sync_seconds) + free - waiting
         async_room = self._max_in_flight - running - ready
-        if self._async_seconds < 0.001:
-            async_room += min(BATCH_JOBS - self._max_in_flight, self._ahead(self._async_seconds))
+        if self._async_seconds < 0.001 and not full:
+            async_room += self._ahead(self._async_seconds)
         if not self._asyncs:
             return max(0, min(sync_room, BATCH_JOBS))
         if not self._syncs:
@@ -94,4 +99,4 @@ class Appetite:
 
     @staticmethod
     def _ahead(seconds: float) -> int:
-        return min(BATCH_JOBS, int(AHEAD / max(seconds, 0.00005)))
+        return int(AHEAD / max(seconds, 0.00005))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..backoff import exponential
 from ..broker import Delivery, Meta
 from ..context import entered
 from ..errors import (
@@ -22,6 +24,7 @@ from ..errors import (
     WorkerLost,
 )
 from ..job import Status, decode_job
+from ..options import seconds
 from ..outcome import ErrorInfo
 from ..seal import Sealer
 from ..serializer import OtherPython, Serializer
@@ -29,6 +32,8 @@ from ..tasks import Registry
 from .run import Marks, Run
 
 __all__ = ["MAX_DEATHS", "Interrupted", "Verdict", "What", "call_async", "call_sync", "error_info", "judge", "resolve"]
+
+logger = logging.getLogger("aiotask.worker")
 
 #: Processes that may die with a job before it is given up.
 MAX_DEATHS = 3
@@ -115,11 +120,15 @@ def _end(run: Run, marks: Marks) -> None:
 def _failed(run: Run, error: BaseException) -> None:
     run.error = error
     run.value = None
-    # Frames of aiotask itself come first and say nothing; the last ones are the task's.
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("aiotask."):
-        trace = trace.tb_next
-    run.traceback = "".join(traceback.format_exception(type(error), error, trace or error.__traceback__, limit=-50))
+    try:
+        # Frames of aiotask itself come first and say nothing; the last ones are the task's.
+        trace = error.__traceback__
+        while trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("aiotask."):
+            trace = trace.tb_next
+        lines = traceback.format_exception(type(error), error, trace or error.__traceback__, limit=-50)
+        run.traceback = _sendable("".join(lines))
+    except Exception as broken:
+        run.traceback = f"(it cannot be shown: {type(broken).__name__})"
 
 
 def _dump(run: Run, value: object, serializer: Serializer) -> None:
@@ -128,7 +137,7 @@ def _dump(run: Run, value: object, serializer: Serializer) -> None:
     except Exception as error:
         raise SerializationError(
             f'Task "{run.task.name}" returned a {type(value).__qualname__} that cannot be serialized with '
-            f"{serializer.name}: {error}. Return plain data, or what is needed to make it there."
+            f"{serializer.name}: {text_of(error).rstrip('.')}. Return plain data, or what is needed to make it there."
         ) from error
 
 
@@ -217,12 +226,22 @@ def judge(run: Run, error: BaseException | None) -> Verdict:
                 f"{f' ({error})' if str(error) else ''}, and no retry was left after {failures} runs."
             )
             return Verdict(What.FAILED, cause)
-        return Verdict(What.RETRY, error, run.task.backoff(failures) if error.delay is None else max(0.0, error.delay))
+        return Verdict(What.RETRY, error, _pause(run) if error.delay is None else error.delay)
     if isinstance(error, asyncio.CancelledError):
         error = JobCancelled(f'Job "{run.job.id}" ({run.task.name}) cancelled itself: it raised CancelledError.')
     if failures <= run.retries and isinstance(error, run.task.retry_on) and not isinstance(error, SerializationError):
-        return Verdict(What.RETRY, error, run.task.backoff(failures), timed_out=timed_out)
+        return Verdict(What.RETRY, error, _pause(run), timed_out=timed_out)
     return Verdict(What.FAILED, error, timed_out=timed_out)
+
+
+def _pause(run: Run) -> float:
+    """Seconds until the next run, by the task's backoff; by the usual one if that is at fault."""
+    failures = run.delivery.meta.attempt
+    try:
+        return seconds(run.task.backoff(failures), "backoff")
+    except Exception as error:
+        logger.error('The backoff of task "%s" failed, so the usual one applies: %s', run.task.name, text_of(error))
+        return exponential()(failures)
 
 
 def convict(run: Run) -> Verdict:
@@ -242,18 +261,24 @@ def error_info(error: BaseException, trace: str, serializer: Serializer) -> Erro
     kind = type(error)
     travels = isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration)
     return ErrorInfo(
-        f"{kind.__module__}.{kind.__qualname__}",
-        _text(error),
+        _sendable(f"{kind.__module__}.{kind.__qualname__}"),
+        text_of(error),
         trace,
         serializer.dump_error(error) if travels else None,
     )
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """What an error says, in characters that can be sent and written anywhere."""
     try:
-        return str(error)[:10_000]
+        return _sendable(str(error)[:10_000])
     except Exception as broken:
         return f"(its __str__ raised {type(broken).__name__})"
+
+
+def _sendable(text: str) -> str:
+    """Half a surrogate pair, as in the name of a file that is not UTF-8, is no character: it becomes its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def next_meta(run: Run) -> Meta:

@@ -32,6 +32,10 @@ class Seats:
         self._returning: deque[tuple[Run, asyncio.Future[None]]] = deque()
 
     @property
+    def free(self) -> int:
+        return self._free
+
+    @property
     def taken(self) -> int:
         return self._count - self._free
 

@@ -43,8 +43,8 @@ class SyncLane:
         if self._idle:
             self._wake.put(None)
 
-    def take_back(self, owner: object) -> list[Run]:
-        """Every run of this owner that has not started, newest last."""
+    def take_back(self, owner: object, keep: int = 0) -> list[Run]:
+        """Every run of this owner that has not started, but for the oldest ``keep``; newest last."""
         back: list[Run] = []
         others: list[Run] = []
         while True:
@@ -53,9 +53,10 @@ class SyncLane:
             except IndexError:
                 break
             (back if run.owner is owner else others).append(run)
-        for run in reversed(others):
+        back.reverse()
+        for run in (*reversed(others), *back[:keep]):
             self.put(run)
-        return back[::-1]
+        return back[keep:]
 
     @property
     def waiting(self) -> int:

@@ -8,7 +8,6 @@ import logging
 import random
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +21,7 @@ from ..seal import Sealer
 from ..serializer import Serializer
 from ..tasks import Registry
 from .appetite import AHEAD, Appetite
+from .asynclane import AsyncLane
 from .clerk import Clerk
 from .executor import MAX_DEATHS, Verdict, call_async, convict, judge, resolve
 from .run import Marks, Run
@@ -36,7 +36,6 @@ logger = logging.getLogger("aiotask.worker")
 #: Seconds that a blocking claim waits, and after which there is one that does not block: it alone hears of
 #: suspects, and that this worker is dead.
 BLOCK = 1.0
-EAGER = sys.version_info >= (3, 12)
 
 Key = tuple[str, str]
 
@@ -117,13 +116,13 @@ class Worker:
         self._settler = Settler(broker, self._settled, self._clerk.instead_of)
         self._held: dict[Key, Delivery] = {}
         self._forgotten: set[Key] | None = None
-        self._ready: deque[Run] = deque()
-        self._running: dict[asyncio.Task[None], Run] = {}
         self._in_lane = 0
         # Several workers of one process share them, and so the limit.
         self.seats = Seats(max_in_flight) if seats is None else seats
+        self._asyncs = AsyncLane(self.seats, self._perform, self._close)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
+        self._crowded = asyncio.Event()
         self._stopping = False
         self._claiming = True
         self._waker: asyncio.Task[None] | None = None
@@ -172,13 +171,13 @@ class Worker:
 
     def abort(self) -> None:
         """Cancel the async jobs that run; they go back to their queue."""
-        for task, run in list(self._running.items()):
+        for task, run in list(self._asyncs.running.items()):
             run.stopped = True
             task.cancel()
 
     async def _drain(self) -> None:
         self._give_back_unstarted()
-        while self._running or self._in_lane:
+        while self._asyncs.running or self._in_lane:
             self._changed.clear()
             await self._changed.wait()
             self._give_back_unstarted()
@@ -221,9 +220,11 @@ class Worker:
         quick, delay = True, 0.05
         heard = 0.0
         while not self._stopping:
+            # Asked first: a pause that is over a moment after there was no room would be a wait without end.
+            pause = self._appetite.pause
             room = self._room()
             if room <= 0:
-                await self._wait_for_change(self._appetite.pause or None)
+                await self._wait_for_change(pause or None)
                 continue
             asked, reliefs = time.monotonic(), self._reliefs
             try:
@@ -261,10 +262,11 @@ class Worker:
         lane = self._lane
         return self._appetite.room(
             running=self.seats.taken,
-            ready=len(self._ready),
+            ready=self._asyncs.waiting,
             waiting=lane.waiting,
             free=lane.threads - lane.busy,
             stuck=lane.stuck(AHEAD),
+            full=self._asyncs.stuck(AHEAD),
         )
 
     def _needs_parked(self) -> list[str]:
@@ -321,7 +323,7 @@ class Worker:
 
     async def _become_idle(self) -> None:
         """Return when nothing runs, or a stop is near; jobs that wait for others may wait for what comes next."""
-        while not self._stopping and len(self._held) > sum(run.waits > 0 for run in self._running.values()):
+        while not self._stopping and len(self._held) > sum(run.waits > 0 for run in self._asyncs.running.values()):
             await self._wait_for_change(None)
 
     async def _wait_for_change(self, timeout: float | None) -> None:
@@ -365,11 +367,12 @@ class Worker:
                     self._enqueue(run)
         if rejected:
             self._rejecting = asyncio.get_running_loop().create_task(self._reject(rejected))
-        self._start_ready()
+        self._asyncs.start()
 
     def _enqueue(self, run: Run) -> None:
+        self._crowded.set()
         if run.task.is_async:
-            self._ready.append(run)
+            self._asyncs.put(run)
         elif self._lane.stuck(AHEAD):
             self._appetite.choke()
             self._release(run)
@@ -395,43 +398,21 @@ class Worker:
         self._clerk.parked(job)
         self._settler.requeue(Requeue(delivery, job.queue, delivery.meta, need=f"task:{job.task}", reply=job.reply))
 
-    def _start_ready(self) -> None:
-        while self._ready and self.seats.take(self._ready[0]):
-            run = self._ready.popleft()
-            if EAGER:
-                task = asyncio.Task(self._perform(run), loop=asyncio.get_running_loop(), eager_start=True)  # type: ignore[call-arg, unused-ignore]
-                if task.done():
-                    self.seats.give_back(run)
-                    self._close(run)
-                    continue
-            else:
-                task = asyncio.get_running_loop().create_task(self._perform(run))
-            self._running[task] = run
-            task.add_done_callback(self._ended)
-
     async def _perform(self, run: Run) -> None:
         await call_async(run, self.serializer, self._marks, self._clerk.started)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        run = self._running.pop(task)
-        self.seats.give_back(run)
-        if task.cancelled() and run.error is None:
-            run.error = asyncio.CancelledError()
-        self._close(run)
-        self._start_ready()
 
     def leave_seat(self, run: Run) -> bool:
         """This run waits for the outcome of another job; others go on. False: that is in another loop."""
         if asyncio.get_running_loop() is not self._loop:
             return False
         self.seats.leave(run)
-        self._loop.call_soon(self._start_ready)
+        self._loop.call_soon(self._asyncs.start)
         self._stir()
         return True
 
     def _close(self, run: Run) -> None:
         """An attempt to run it is over."""
-        if run.started_at == 0.0:
+        if run.started_at == 0.0 and (run.error is None or isinstance(run.error, asyncio.CancelledError)):
             # Cancelled before its first step, or taken back: it has not run.
             self._release(run)
             return
@@ -483,8 +464,7 @@ class Worker:
         """What has not started goes back without an attempt counted."""
         back = self._lane.take_back(self)
         self._in_lane -= len(back)
-        back += self._ready
-        self._ready.clear()
+        back += self._asyncs.take_back()
         for run in back:
             self._release(run)
 
@@ -501,29 +481,42 @@ class Worker:
         """Jobs stuck behind long ones, cancels, parked jobs that this worker can run."""
         last = 0.0
         while True:
-            self._start_ready()
+            self._asyncs.start()
             for run in list(self._lane.current.values()):
                 # A sync job starts in another thread; what takes longer is said while it runs.
                 if run.owner is self and not run.said and run.started_at:
                     self._clerk.started(run)
-            crowded = bool(self._lane.waiting or self._ready)
-            if crowded and self._lane.stuck(AHEAD) and self._lane.waiting:
-                back = self._lane.take_back(self)
-                self._in_lane -= len(back)
-                if back:
-                    self._appetite.choke()
-                for run in back:
-                    self._release(run)
+            self._give_back_surplus()
             if time.monotonic() - last >= 1.0:
                 last = time.monotonic()
                 self._log.tick()
                 await self._look_around()
-            await asyncio.sleep(AHEAD / 2 if crowded else 0.25)
+            if not self._lane.waiting and not self._asyncs.waiting:
+                self._crowded.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.25):
+                        await self._crowded.wait()
+            await asyncio.sleep(AHEAD / 2)
+
+    def _give_back_surplus(self) -> None:
+        """What stands behind long jobs, or was claimed while jobs were shorter: a peer may be free for it."""
+        back: list[Run] = []
+        stuck = self._lane.stuck(AHEAD)
+        keep = 0 if stuck else self._appetite.keeps
+        if self._lane.waiting > keep:
+            back = self._lane.take_back(self, keep)
+            self._in_lane -= len(back)
+            if back and stuck:
+                self._appetite.choke()
+        if self._asyncs.stuck(AHEAD):
+            back += self._asyncs.take_back()
+        for run in back:
+            self._release(run)
 
     async def _look_around(self) -> None:
         if not self.incarnation:
             return
-        running = [*self._running.values(), *self._lane.current.values()]
+        running = [*self._asyncs.running.values(), *self._lane.current.values()]
         old = [run for run in running if run.owner is self and time.monotonic() - run.started_mono > 0.5]
         try:
             for run, marked in zip(
@@ -543,7 +536,7 @@ class Worker:
         run.cancelled = True
         # If it does not react it is overdue now, and its process goes.
         self._marks.hurry(run.slot, run.job.id)
-        for task, other in self._running.items():
+        for task, other in self._asyncs.running.items():
             if other is run:
                 task.cancel()
                 return

@@ -215,7 +215,7 @@ class Wire:
         self.generation += 1
 
     def _translate(self, error: BaseException) -> BaseException:
-        text = str(error)
+        text = str(error).rstrip(".")
         if isinstance(error, wrong.AuthenticationError) or any(word in text for word in _NOT_LET_IN):
             return BrokerError(
                 f'The server at "{self.url}" refused the user or password ({text}). Put them into the URL: '
@@ -238,15 +238,15 @@ class Wire:
         if isinstance(error, wrong.InvalidResponse):
             return BrokerError(f'What answers at "{self.url}" is no Redis or Valkey server. Check host and port.')
         if isinstance(error, wrong.ResponseError):
-            return BrokerError(f'The server at "{self.url}" refused a command: {text}')
+            return BrokerError(f'The server at "{self.url}" refused a command: {text}.')
         if isinstance(error, wrong.ConnectionError | wrong.TimeoutError | OSError | TimeoutError | EOFError):
             silent = f"silence for {self._timeout:g} s" if isinstance(error, TimeoutError) else type(error).__name__
             return ConnectionLost(
-                f'No answer from the broker at "{self.url}" ({text.rstrip(".") or silent}). '
+                f'No answer from the broker at "{self.url}" ({text or silent}). '
                 "Is the server running, and is the URL right? `aiotask doctor` checks both."
             )
         if isinstance(error, wrong.RedisError):
-            return BrokerError(f'The server at "{self.url}" gave an error: {text}')
+            return BrokerError(f'The server at "{self.url}" gave an error: {text}.')
         return error
 
     async def _drop(self) -> None:

@@ -13,5 +13,5 @@ for n = 1, #ARGV, 4 do
     redis.call('XADD', key('aside'), 'MAXLEN', '~', 1000, '*', 'i', ARGV[n + 2], 'j', string.sub(sealed or '', 1, 65536), 'reason', ARGV[n + 3])
   end
 end
-told()
+wind_up()
 return 1

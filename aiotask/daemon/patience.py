@@ -1,0 +1,54 @@
+"""How soon a process follows one that died."""
+
+from __future__ import annotations
+
+import time
+
+__all__ = ["Allowance", "Patience"]
+
+#: Seconds of life within which a death is an early one.
+PROBATION = 1.0
+
+
+class Patience:
+    """At once, or later and later while they die early.
+
+    Args:
+        limit: the longest delay in seconds.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._delay = 0.0
+        self._until = 0.0
+
+    def lost(self, since: float) -> None:
+        """One that lived since then has died."""
+        now = time.monotonic()
+        self._delay = min(max(self._delay * 2, 0.1), self._limit) if now - since < PROBATION else 0.0
+        self._until = now + self._delay
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._until
+
+
+class Allowance:
+    """Deaths that are followed at once: some, and then so many a second. A job that kills costs three."""
+
+    def __init__(self, some: float, per_second: float) -> None:
+        self._some = self._left = some
+        self._per_second = per_second
+        self._since = time.monotonic()
+
+    def spend(self) -> None:
+        """One has died."""
+        self._left = self._now() - 1.0
+        self._since = time.monotonic()
+
+    def _now(self) -> float:
+        return min(self._some, self._left + self._per_second * (time.monotonic() - self._since))
+
+    @property
+    def is_left(self) -> bool:
+        return self._now() >= 0.0

@@ -1,0 +1,130 @@
+"""Where async jobs run: in the worker's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from types import coroutine
+from typing import Any
+
+from .run import Run
+from .seats import Seats
+
+__all__ = ["AsyncLane"]
+
+#: Seconds for which jobs are begun before the loop gets its turn.
+_TURN = 0.001
+
+
+class AsyncLane:
+    """A row of runs, and those of them that have begun.
+
+    Most jobs end without ever waiting for anything, and an asyncio task costs more than all else that is
+    done for them. So one task begins job after job, each in a context of its own; a job that waits keeps
+    the task for the rest of its life, and another one begins the next.
+
+    Args:
+        seats: how many run at a time.
+        call: what performs a run; it raises nothing.
+        collect: called with a run that has ended.
+    """
+
+    def __init__(
+        self, seats: Seats, call: Callable[[Run], Coroutine[Any, Any, None]], collect: Callable[[Run], None]
+    ) -> None:
+        self._seats = seats
+        self._call = call
+        self._collect = collect
+        self._row: deque[Run] = deque()
+        self._beginner: asyncio.Task[None] | None = None
+        self._began = 0.0
+        #: What waits for something, by its asyncio task.
+        self.running: dict[asyncio.Task[Any], Run] = {}
+
+    def put(self, run: Run) -> None:
+        """To the end of the row; ``start`` gets it going."""
+        self._row.append(run)
+
+    def take_back(self) -> list[Run]:
+        """Every run that has not begun."""
+        back = list(self._row)
+        self._row.clear()
+        return back
+
+    @property
+    def waiting(self) -> int:
+        return len(self._row)
+
+    def stuck(self, seconds: float) -> bool:
+        """Whether every seat has been taken for this long."""
+        return self._seats.free <= 0 and time.monotonic() - self._began > seconds
+
+    def start(self) -> None:
+        """Begin what is ready, as far as there are seats."""
+        if self._row and self._beginner is None:
+            self._beginner = asyncio.get_running_loop().create_task(self._begin())
+
+    async def _begin(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        try:
+            until = time.monotonic() + _TURN
+            while self._row and self._seats.take(self._row[0]):
+                run = self._row.popleft()
+                if await self._perform(run, me):
+                    return
+                if run.started_mono + run.took > until:
+                    await asyncio.sleep(0)
+                    until = time.monotonic() + _TURN
+        finally:
+            if self._beginner is me:
+                self._beginner = None
+            self.start()
+
+    async def _perform(self, run: Run, me: asyncio.Task[Any]) -> bool:
+        """Whether the run has used this asyncio task up."""
+        call, context = self._call(run), copy_context()
+        try:
+            waits_for = context.run(call.send, None)
+        except StopIteration:
+            used_up = me.cancelling() > 0
+        except Exception as error:
+            # Not the task's, that one is caught: whatever it is, the job must not be left hanging.
+            run.error = run.error or error
+            used_up = me.cancelling() > 0
+        else:
+            used_up = True
+            self._began = run.started_mono
+            self.running[me] = run
+            self._beginner = None
+            self.start()
+            try:
+                await _go_on(call, context, waits_for)
+            except Exception as error:
+                run.error = run.error or error
+            finally:
+                del self.running[me]
+        self._seats.give_back(run)
+        if me.cancelling() and run.error is None:
+            run.error = asyncio.CancelledError()
+        self._collect(run)
+        return used_up
+
+
+@coroutine
+def _go_on(call: Coroutine[Any, Any, None], context: Context, waits_for: Any) -> Generator[Any, Any, None]:
+    """The rest of a coroutine that was begun by hand and now waits for something."""
+    step: Callable[[Any], Any]
+    while True:
+        try:
+            argument = yield waits_for
+            step = call.send
+        except BaseException as error:
+            step, argument = call.throw, error
+        try:
+            waits_for = context.run(step, argument)
+        except StopIteration:
+            return
