@@ -26,6 +26,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 __all__ = [
     "AiotaskError",
     "BrokerError",
@@ -139,10 +141,14 @@ class Retry(Exception):
     """Raise it inside a task to be run again; it spends one of the job's retries.
 
     Args:
-        delay: seconds until the next run; None takes the task's backoff.
+        delay: seconds until the next run, or a timedelta; None takes the task's backoff.
         reason: said in the log and in the error if no retry is left.
     """
 
-    def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
+    def __init__(self, reason: str = "", *, delay: float | timedelta | None = None) -> None:
         super().__init__(reason)
+        if isinstance(delay, timedelta):
+            delay = delay.total_seconds()
+        if delay is not None and (not isinstance(delay, int | float) or not 0 <= delay < 1e10):
+            raise ConfigError(f"Retry(delay={delay!r}): give seconds (0 or more) or a timedelta.")
         self.delay = delay

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from .broker import Broker, Look, Notice
 from .errors import (
@@ -36,6 +36,9 @@ PATIENCE = 30.0
 #: The same for a handle on a job that was not sent from here, where the broker has never answered.
 FIRST_PATIENCE = 3.0
 
+#: Handles above which the dead ones are looked for.
+SWEEP_AT = 1_000
+
 logger = logging.getLogger("aiotask.client")
 
 Arrival = Outcome | Exception
@@ -58,8 +61,9 @@ class Mailbox:
         self._since: dict[str, float] = {}
         self._misses: dict[str, int] = {}
         self._foreign: set[str] = set()
-        #: Live handles, so that an outcome is kept that comes before anybody awaits it.
-        self._handles: WeakValueDictionary[str, AsyncResult[Any]] = WeakValueDictionary()
+        #: Handles, so that an outcome is kept that comes before anybody awaits it; of dead ones until a sweep.
+        self._handles: dict[str, ref[AsyncResult[Any]]] = {}
+        self._sweep_at = SWEEP_AT
         self._listening: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         #: Number of the subscription that stands; 0 before the first.
@@ -70,7 +74,16 @@ class Mailbox:
     def expect(self, result: AsyncResult[Any]) -> None:
         """Keep the outcome of this handle when it comes. Cheap: called for every job that is sent."""
         result.epoch = self.epoch
-        self._handles[result.id] = result
+        self._handles[result.id] = ref(result)
+        if len(self._handles) > self._sweep_at:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Forget dead handles. A callback for each (as WeakValueDictionary has) would cost more than all of expect."""
+        for id, handle in list(self._handles.items()):
+            if handle() is None:
+                self._handles.pop(id, None)
+        self._sweep_at = max(SWEEP_AT, 2 * len(self._handles))
 
     # ---- waiting
 
@@ -154,7 +167,7 @@ class Mailbox:
                 else:
                     self._to_look.add(id)
             return
-        handle = self._handles.get(id)
+        handle = self._handles.pop(id, _nobody)()
         if handle is not None:
             handle.arrived = outcome
         for waiter in self._forget(id):
@@ -288,6 +301,10 @@ def quietly(task: asyncio.Task[None]) -> asyncio.Task[None]:
     """A task that ends with its loop: if the user closes the loop over it, that is nothing to complain of."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio does for its own
     return task
+
+
+def _nobody() -> None:
+    """Stands for the handle that there is none of."""
 
 
 def _accepted(result: AsyncResult[Any]) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
 from itertools import islice
 
 from .broker import BATCH_BYTES, BATCH_JOBS, Broker, Push
@@ -41,7 +43,9 @@ class Outbox:
         self.handed = 0
         self.settled = 0
         self._refused: deque[tuple[int, int, Exception]] = deque(maxlen=1000)
-        self._watchers: list[tuple[int, asyncio.Future[None]]] = []
+        #: Who waits for a ticket, of any loop; a heap. The number in the middle keeps futures from being compared.
+        self._watchers: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._watched = itertools.count()
 
     def put(self, push: Push) -> int:
         """Hand a job over; its ticket, the number it has here."""
@@ -117,7 +121,10 @@ class Outbox:
         """Return once this job is with the broker; raise why it is not."""
         if ticket > self.settled:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._watchers.append((ticket, future))
+            heappush(self._watchers, (ticket, next(self._watched), future))
+            if ticket <= self.settled:
+                # Meanwhile, by another thread, which may have looked before this future was there.
+                _release(future)
             await future
         error = self.error_of(ticket)
         if error is not None:
@@ -125,15 +132,16 @@ class Outbox:
 
     def _tell(self) -> bool:
         """Wake who waits for a settled ticket; whether there was anybody."""
-        if not self._watchers:
-            return False
-        due = [future for ticket, future in self._watchers if ticket <= self.settled]
-        self._watchers = [watcher for watcher in self._watchers if watcher[0] > self.settled]
-        for future in due:
+        here, told = asyncio._get_running_loop(), False
+        while self._watchers and self._watchers[0][0] <= self.settled:
+            *_, future = heappop(self._watchers)
             loop = future.get_loop()
-            if not loop.is_closed():
+            if loop is here:
+                _release(future)
+            elif not loop.is_closed():
                 loop.call_soon_threadsafe(_release, future)
-        return bool(due)
+            told = True
+        return told
 
 
 def _release(future: asyncio.Future[None]) -> None:

@@ -195,7 +195,8 @@ def _exception(outcome: Outcome, serializer: Serializer) -> Exception:
 
 #: Errors that are made where no serializer is at hand, by the name under which they travel.
 _OURS: dict[str, type[Exception]] = {
-    f"{kind.__module__}.{kind.__qualname__}": kind for kind in (JobCancelled, JobTimeout, JobLost, WorkerLost)
+    f"{kind.__module__}.{kind.__qualname__}": kind
+    for kind in (JobCancelled, JobError, JobLost, JobTimeout, SerializationError, WorkerLost)
 }
 
 

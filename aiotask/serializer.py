@@ -11,6 +11,7 @@ import inspect
 import io
 import os
 import pickle
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -150,7 +151,7 @@ class PickleSerializer:
         try:
             body = self._dump(error)
             return body if type(self._load(body)) is type(error) or body[:1] == b"C" else None
-        except Exception:
+        except BaseException:  # even a SystemExit that comes out of somebody's __reduce__ is no reason to end here
             return None
 
     def load_error(self, body: bytes) -> Any:
@@ -289,7 +290,7 @@ class _Adapters:
 
     def _misfit(self, name: str, value: Any, error: Exception) -> SerializationError:
         what = f"the value of {self._name}()" if name == "return" else f'argument "{name}" of {self._name}()'
-        return SerializationError(f"{what} ({type(value).__qualname__}) does not fit its annotation: {error}")
+        return SerializationError(f"{what} ({type(value).__qualname__}) does not fit its annotation: {_said(error)}.")
 
 
 _named: dict[str, Serializer] = {}
@@ -331,6 +332,25 @@ def blame_argument(
         except Exception as reason:
             return SerializationError(
                 f'Task "{task}": argument "{name}" ({type(value).__qualname__}) cannot be serialized with '
-                f"{serializer.name}: {str(reason).rstrip('.')}. Pass plain data, or what is needed to make it there (a path, an id)."
+                f"{serializer.name}: {_said(reason)}. Pass plain data, or what is needed to make it there (a path, an id)."
             )
-    return SerializationError(f'Task "{task}": its arguments cannot be serialized with {serializer.name}: {error}.')
+    if isinstance(error, SerializationError):
+        return SerializationError(f'Task "{task}": {error}')
+    return SerializationError(
+        f'Task "{task}": its arguments cannot be serialized with {serializer.name}: {_said(error)}.'
+    )
+
+
+def _said(error: Exception) -> str:
+    """What an error says, without its full stop; of pydantic's pages the one line that matters."""
+    try:
+        text = str(error).rstrip(".")
+    except Exception:
+        return type(error).__name__
+    details = getattr(error, "errors", None)
+    if callable(details):
+        found = details()[0]
+        where = ".".join(map(str, found["loc"]))
+        return f"{where + ': ' if where else ''}{found['msg']}"
+    expected = re.search(r"Expected (.+?) - serialized", text)
+    return f"{expected[1]} expected" if expected else text

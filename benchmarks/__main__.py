@@ -6,8 +6,9 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -16,7 +17,7 @@ from .figure import Figure
 from .plan import Plan
 from .server import Server, private_server
 
-MEASUREMENTS: dict[str, Callable[[Plan], Awaitable[list[Figure]]]] = {
+MEASUREMENTS: dict[str, Callable[[Plan], Coroutine[Any, Any, list[Figure]]]] = {
     "send": send.measure,
     "drain": drain.measure,
     "roundtrip": roundtrip.measure,
@@ -34,7 +35,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default=",".join(MEASUREMENTS), help="comma separated: %(default)s")
     parser.add_argument("--jobs", type=int, default=20_000, help="jobs of one repetition of a rate (%(default)s)")
     parser.add_argument("--reps", type=int, default=3, help="repetitions of everything (%(default)s)")
-    parser.add_argument("--url", help="a server that runs; its keys of the app \"bench\" are deleted")
+    parser.add_argument("--url", help='a server that runs; its keys of the app "bench" are deleted')
     parser.add_argument(
         "--fsync",
         choices=("no", "everysec"),
@@ -56,17 +57,15 @@ def _measure(server: Server, names: list[str], jobs: int, reps: int) -> list[Fig
     for name in names:
         began = time.monotonic()
         print(f"{name}, append-only {server.fsync} …", end=" ", file=sys.stderr, flush=True)
-        async def measured() -> list[Figure]:
-            return await MEASUREMENTS[name](Plan(server, jobs, reps))
-        figures += uvloop.run(measured())
+        figures += uvloop.run(MEASUREMENTS[name](Plan(server, jobs, reps)))
         print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
     return figures
 
 
 def main() -> None:
     arguments = _arguments()
-    given = contextlib.nullcontext(Server.at(arguments.url)) if arguments.url else None
-    with given or private_server(arguments.fsync or "no") as server:
+    given = Server.at(arguments.url) if arguments.url else None
+    with contextlib.nullcontext(given) if given else private_server(arguments.fsync or "no") as server:
         about = report.facts(server.kind)
         figures = _measure(server, arguments.only, arguments.jobs, arguments.reps)
     beside = [name for name in arguments.only if name in _WITH_FILE]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 from collections.abc import Sequence
 from importlib import metadata
@@ -17,11 +18,12 @@ from .figure import Figure
 
 __all__ = ["facts", "show", "write"]
 
+#: Columns where the output is no terminal.
+_WIDTH = 140
+
 
 def facts(server: str) -> dict[str, Any]:
     """What the figures depend on."""
-    import os
-
     return {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -32,7 +34,8 @@ def facts(server: str) -> dict[str, Any]:
 
 def show(figures: Sequence[Figure], about: dict[str, Any]) -> None:
     """Print the table."""
-    table = Table(title=f"aiotask {about['versions']['aiotask']}, Python {about['python']}, {about['server']}, {about['machine']}")
+    title = f"aiotask {about['versions']['aiotask']}, Python {about['python']}, {about['server']}, {about['machine']}"
+    table = Table(title=title)
     for heading in ("work", "measured", "append-only"):
         table.add_column(heading)
     for heading in ("median", "min - max", "half", "goal"):
@@ -54,7 +57,10 @@ def show(figures: Sequence[Figure], about: dict[str, Any]) -> None:
             figure.unit,
         )
         work = figure.work
-    Console(width=None).print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH
+    console.print(table)
 
 
 def write(figures: Sequence[Figure], about: dict[str, Any], path: Path) -> None:

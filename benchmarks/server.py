@@ -69,10 +69,11 @@ def private_server(fsync: str) -> Iterator[Server]:
     directory = Path(tempfile.mkdtemp(prefix="aiotask-bench-", dir="/tmp"))
     socket = directory / "s"
     binary = choose(None, directory)
-    append = ("yes", "--appendfsync", fsync) if fsync != "no" else ("no",)
+    options = ["--port", "0", "--unixsocket", socket, "--dir", directory, "--save", ""]
+    options += ["--appendonly", "no"] if fsync == "no" else ["--appendonly", "yes", "--appendfsync", fsync]
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            [binary.path, "--port", "0", "--unixsocket", socket, "--dir", directory, "--save", "", "--appendonly", *append],
+            [binary.path, *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

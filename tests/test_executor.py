@@ -90,7 +90,6 @@ VERDICTS: dict[str, tuple[dict[str, Any], BaseException | None, What, float, Any
     "asks to be run again": ({"retries": 1}, Retry(), What.RETRY, 8.0, Retry),
     "at a time": ({"retries": 1}, Retry(delay=3.5), What.RETRY, 3.5, Retry),
     "at once": ({"retries": 1}, Retry(delay=0), What.RETRY, 0.0, Retry),
-    "in the past": ({"retries": 1}, Retry(delay=-1), What.RETRY, 0.0, Retry),
     "whatever retry_on": ({"retries": 1, "retry_on": (OSError,)}, Retry(), What.RETRY, 8.0, Retry),
     "asks once too often": ({"retries": 1, "attempt": 2}, Retry(), What.FAILED, 0.0, JobError),
     "for a reason": ({}, caused(Retry(), KEY_ERROR), What.FAILED, 0.0, KEY_ERROR),
@@ -283,7 +282,7 @@ def fed(
     return appetite
 
 
-IDLE = {"running": 0, "ready": 0, "waiting": 0, "free": 1, "stuck": False}
+IDLE = {"running": 0, "ready": 0, "waiting": 0, "free": 1, "stuck": False, "full": False}
 
 ROOMS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "sync jobs of 1 s: the one that runs": ({"asyncs": False, "sync": 1.0}, IDLE, 1),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import aiotask
 from aiotask import Status, errors
 from aiotask.brokers import embedded
 
@@ -182,6 +183,14 @@ def test_every_column_of_the_history_is_told_of() -> None:
     from aiotask.historyfile import COLUMNS
 
     assert named([row[0] for row in table(doc("results.md"), "column")]) == set(COLUMNS)
+
+
+def test_every_public_name_is_told_of() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    # An outcome is met inside aiotask alone.
+    missing = [name for name in aiotask.__all__ if not re.search(rf"\b{name}\b", text) and name != "Outcome"]
+
+    assert not missing
 
 
 def test_every_command_is_in_the_readme() -> None:

@@ -10,10 +10,20 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NoReturn
 
-__all__ = ["Exit", "become_subreaper", "encode_message", "fork", "read_messages", "send_message", "unheard"]
+__all__ = [
+    "Exit",
+    "become_subreaper",
+    "encode_message",
+    "ended_children",
+    "fork",
+    "read_messages",
+    "send_message",
+    "unheard",
+]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -113,6 +123,26 @@ def become_subreaper() -> None:
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, int(value), 0, 0, 0)
+
+
+def ended_children() -> Iterator[tuple[int, Callable[[], int]]]:
+    """Every child that has ended, also those of dead children; each is reaped when asked for its status."""
+    with contextlib.suppress(ChildProcessError):
+        while sys.platform != "darwin":
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
+                return
+            yield ended.si_pid, partial(_reaped, ended.si_pid)
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            yield pid, partial(int, status)
+
+
+def _reaped(pid: int) -> int:
+    """The wait status of a child that has ended."""
+    return os.waitpid(pid, 0)[1]
 
 
 def encode_message(message: dict[str, Any]) -> bytes:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .board import Board
-from .child import encode_message, read_messages
+from .child import encode_message, fork, read_messages
 from .stacks import Stacks
 
-__all__ = ["Forked", "how_it_ended"]
+__all__ = ["DUMP", "Forked", "how_it_ended", "start"]
+
+logger = logging.getLogger("aiotask.supervisor")
+
+#: Seconds past its limit after which a job's process is killed.
+TOLERANCE = 1.0
+#: Seconds that writing down its stacks takes a process at least, and that it gets for it.
+DUMP = 0.05
+DUMP_PATIENCE = 0.5
 
 
 class Forked:
@@ -54,7 +64,8 @@ class Forked:
         #: Why the supervisor killed it; and the jobs for whose limit, since when.
         self.killed = ""
         self.overdue: dict[str, float] = {}
-        self.overdue_since = 0.0
+        #: When it was asked for its stacks; 0: it was not.
+        self.asked_for_stacks = 0.0
         #: The child that it replaces once it is in service.
         self.replaces: Forked | None = None
 
@@ -106,9 +117,55 @@ class Forked:
                 messages += read_messages(self._received, data)
             else:
                 self.deaf = True
+        for message in messages:
+            self._learn(message)
         return messages
 
+    def _learn(self, message: dict[str, Any]) -> None:
+        if "booted" in message:
+            self.booted = True
+        elif "up" in message:
+            self.up.add(message["up"])
+            self.since = time.monotonic()
+        elif "failed" in message:
+            self.failure = message["failed"]
+        elif "full" in message:
+            self.full = True
+        elif "not_live" in message:
+            self.not_live = True
+
+    # ---- its stacks
+
+    def ask_for_stacks(self) -> None:
+        """It writes them down, whatever it does, if it is not stopped."""
+        self.stacks.take()
+        self.asked_for_stacks = time.monotonic()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGUSR1)
+
+    @property
+    def has_told_stacks(self) -> bool:
+        """They are there, or nothing more is to be expected."""
+        return time.monotonic() - self.asked_for_stacks >= (DUMP if self.stacks.written else DUMP_PATIENCE)
+
+    def told_stacks(self) -> str:
+        self.asked_for_stacks = 0.0
+        return self.stacks.take()
+
     # ---- its end
+
+    def enforce_limits(self) -> None:
+        """Kill it if a job runs past its limit: that one did not react, or it holds the GIL."""
+        overdue = [] if self.killed else self.board.overdue(time.monotonic(), TOLERANCE)
+        if not overdue:
+            if time.monotonic() - self.asked_for_stacks > 2 * DUMP_PATIENCE:
+                self.asked_for_stacks = 0.0
+        elif not self.asked_for_stacks:
+            # First where it hangs, which it can tell whatever it does.
+            self.ask_for_stacks()
+        elif self.has_told_stacks:
+            self.overdue = {job.id: job.again for job in overdue}
+            self.kill("a job past its time limit")
 
     def drain(self) -> None:
         """Ask it to end what runs and go."""
@@ -137,6 +194,40 @@ class Forked:
         self.deaf = True
         self.unsent.clear()
         self.stacks.close()
+        self.asked_for_stacks = 0.0
+
+
+def start(
+    number: int,
+    board: Board,
+    live: Callable[[Forked], int],
+    others: Sequence[int],
+    *,
+    dies_with_parent: bool,
+) -> Forked | None:
+    """Fork a process that does ``live``; None, which is said, when the system has no room for one.
+
+    Args:
+        others: file descriptors of its siblings, which it closes.
+    """
+    made = None
+    try:
+        made = child = Forked(number, board)
+
+        def begin() -> int:
+            for fd in (*others, child.commands, child.reports):
+                os.close(fd)
+            return live(child)
+
+        child.begin(fork(begin, dies_with_parent=dies_with_parent))
+    except OSError as error:
+        logger.error("No new process could be started, trying again: %s", error)
+        if made is not None:
+            made.begin(0)
+            made.close()
+        return None
+    board.settle_in(child.pid)
+    return child
 
 
 def how_it_ended(code: int) -> str:

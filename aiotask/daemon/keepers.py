@@ -97,7 +97,7 @@ class Keepers:
         """It has ended. Whether the host lives: a peer may have declared it dead."""
         assert self.now is not None
         keeper, self.now = self.now, None
-        dump = keeper.stacks.take()
+        dump = keeper.told_stacks()
         keeper.close()
         self._patience.lost(keeper.since)
         if code == Exit.DONE and keeper is self._leaving:

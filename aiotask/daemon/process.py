@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import logging
 import os
 import platform
@@ -36,7 +35,7 @@ from .child import Exit, read_messages, send_message, unheard
 from .settings import WorkerSettings
 from .stacks import Stacks
 
-__all__ = ["Place", "app_facts", "import_library", "run_worker"]
+__all__ = ["Place", "app_facts", "run_worker"]
 
 logger = logging.getLogger("aiotask.worker")
 
@@ -120,13 +119,6 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
         return Exit.BOOT
     send_message(place.reports, {"booted": facts})
     return _Process(settings, place, apps).run()
-
-
-def import_library() -> None:
-    """Before the fork: what every worker needs and the front door does not load, so that all processes share it."""
-    importlib.import_module("aiotask.brokers.redis.inspector")
-    if sys.platform != "win32":
-        importlib.import_module("uvloop")
 
 
 def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
@@ -224,19 +216,17 @@ class _Process:
     # ---- the loop thread
 
     def _loop(self) -> None:
-        try:
-            if sys.platform == "win32":
-                asyncio.run(self._main())
-            else:
-                import uvloop
+        import uvloop
 
-                uvloop.run(self._main())
-        except BaseException:
-            logger.exception("The event loop of this worker broke; the process ends.")
-            self._code = 70
-            os._exit(self._code)
-        finally:
-            self._lane.stop()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            try:
+                runner.run(self._main())
+            except BaseException:
+                logger.exception("The event loop of this worker broke; the process ends.")
+                # At once: tasks that the runner would cancel now would seem to have ended by themselves.
+                os._exit(70)
+            finally:
+                self._lane.stop()
 
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()

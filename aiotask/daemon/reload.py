@@ -7,24 +7,27 @@ import os
 import signal
 
 from ..errors import ConfigError
+from .child import fork
 
-__all__ = ["check", "watch"]
+__all__ = ["start_watching"]
 
 #: Milliseconds between two looks at the supervisor, where nothing changes.
 LOOK = 2000
 
 
-def check() -> None:
-    """Whether files can be watched here.
+def start_watching(folder: str) -> int:
+    """Fork a process that does so; its pid.
 
     Raises:
         ConfigError: watchfiles is not installed.
     """
     if importlib.util.find_spec("watchfiles") is None:
         raise ConfigError("--reload needs watchfiles: pip install 'aiotask[reload]'.")
+    supervisor = os.getpid()
+    return fork(lambda: _watch(folder, supervisor), dies_with_parent=True)
 
 
-def watch(folder: str, supervisor: int) -> int:
+def _watch(folder: str, supervisor: int) -> int:
     """Send HUP to the supervisor whenever a Python file below the folder changes, as long as it lives."""
     from watchfiles import PythonFilter
     from watchfiles import watch as changes

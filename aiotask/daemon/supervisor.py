@@ -13,24 +13,24 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AiotaskError
 from ..events import configure, in_words
 from ..worker.inloop import host_id
 from ..worker.seats import AWAY
 from .board import Board
-from .child import Exit, become_subreaper, fork, unheard
-from .forked import Forked, how_it_ended
+from .child import Exit, become_subreaper, ended_children, unheard
+from .forked import DUMP, Forked, how_it_ended, start
 from .greeting import Greeting
 from .keepers import Keepers
 from .patience import Allowance, Patience
-from .process import Place, import_library, run_worker
+from .preload import import_library, preload_apps
+from .process import Place, run_worker
+from .reload import start_watching
 from .settings import WorkerSettings
 from .stacks import where
 
@@ -43,11 +43,6 @@ logger = logging.getLogger("aiotask.supervisor")
 
 #: Seconds between two rounds of the loop, when nothing happens.
 ROUND = 0.2
-#: Seconds past its limit after which a job's process is killed.
-TOLERANCE = 1.0
-#: Seconds that writing down its stacks takes a process at least, and that it gets for it.
-DUMP = 0.05
-DUMP_PATIENCE = 0.5
 #: Seconds that the keeper has at the end.
 FAREWELL = 12.0
 _SIGNALS = ("TERM", "INT", "HUP", "TTIN", "TTOU", "USR1", "CHLD")
@@ -84,7 +79,8 @@ class Supervisor:
         self._allowance = Allowance(10.0 * settings.concurrency, 1.0 * settings.concurrency)
         self._keepers = Keepers(settings, self._boards, partial(self._fork, dies_with_parent=False))
         self._rolling: deque[Forked] = deque()
-        self._stacks_asked: float | None = None
+        #: Whose stacks the operator wants to see.
+        self._shown: list[Forked] = []
         self._watcher = 0
         self._bell, self._bell_end = socket.socketpair()
         self._bell.setblocking(False)
@@ -96,13 +92,15 @@ class Supervisor:
         """Until stopped and drained."""
         before = self._listen()
         try:
-            if self._settings.preload and not self._preload():
-                return Exit.BOOT
+            if self._settings.preload:
+                self._preloaded = preload_apps(self._settings)
+                if self._preloaded is None:
+                    return Exit.BOOT
             import_library()
             gc.collect()
             gc.freeze()
             if self._settings.reload:
-                self._watch_files()
+                self._watcher = start_watching(self._settings.app_dir)
             while not self._finished():
                 self._fill()
                 self._keepers.fill(self._apps, self._host)
@@ -110,7 +108,8 @@ class Supervisor:
                 self._reap()
                 self._roll()
                 self._end_grace()
-                self._look_at_boards()
+                for child in self._children.values():
+                    child.enforce_limits()
                 self._keepers.look()
                 self._show_stacks()
                 self._greeting.say(self._wanted)
@@ -135,24 +134,6 @@ class Supervisor:
             for name in _SIGNALS
         }
 
-    def _preload(self) -> bool:
-        import threading
-
-        from ..importer import load_apps
-
-        try:
-            self._preloaded = load_apps(self._settings.apps, self._settings.app_dir)
-        except AiotaskError as error:
-            logger.error("The app could not be loaded. %s", error)
-            return False
-        if threading.active_count() > 1:
-            logger.error(
-                "The app started a thread while it was imported, and threads do not survive a fork. "
-                "Leave --preload out, or start it later."
-            )
-            return False
-        return True
-
     def _finished(self) -> bool:
         if self._children:
             return False
@@ -172,7 +153,7 @@ class Supervisor:
                 poll.register(child.reports, select.POLLIN)
             if child.unsent:
                 poll.register(child.commands, select.POLLOUT)
-        soon = self._stacks_asked is not None or any(child.overdue_since for child in self._all())
+        soon = any(child.asked_for_stacks for child in self._all())
         poll.poll((DUMP if soon else ROUND) * 1000)
         with contextlib.suppress(BlockingIOError):
             for number in self._bell.recv(4096):
@@ -223,51 +204,26 @@ class Supervisor:
         self, number: int, board: Board, live: Callable[[Forked], int], *, dies_with_parent: bool
     ) -> Forked | None:
         """A new process, or None when the system has no room for one."""
-        child = None
-        try:
-            child = forked = Forked(number, board)
-            # Ends of other pipes that stay open in it would hide the death of their owner.
-            others = [fd for other in self._all() for fd in other.fds] + [child.commands, child.reports]
 
-            def begin() -> int:
-                for fd in others:
-                    os.close(fd)
-                self._bell.close()
-                self._bell_end.close()
-                return live(forked)
+        def begin(child: Forked) -> int:
+            self._bell.close()
+            self._bell_end.close()
+            return live(child)
 
-            child.begin(fork(begin, dies_with_parent=dies_with_parent))
-        except OSError as error:
-            logger.error("No new process could be started, trying again: %s", error)
-            if child is not None:
-                child.begin(0)
-                child.close()
-            return None
-        board.settle_in(child.pid)
-        return child
+        others = [fd for other in self._all() for fd in other.fds]
+        return start(number, board, begin, others, dies_with_parent=dies_with_parent)
 
     def _hear(self, child: Forked) -> None:
         for message in child.hear():
-            if "booted" in message:
-                child.booted = True
-                if not self._apps:
-                    self._apps = message["booted"]
-                    self._greeting.expect(self._apps)
+            if "booted" in message and not self._apps:
+                self._apps = message["booted"]
+                self._greeting.expect(self._apps)
             elif "up" in message:
-                child.up.add(message["up"])
-                child.since = time.monotonic()
                 self._greeting.learn(message)
-                if len(child.up) == len(self._apps):
-                    self._ever_up = True
-            elif "failed" in message:
-                child.failure = message["failed"]
-            elif "full" in message:
-                child.full = True
-            elif "not_live" in message:
-                child.not_live = True
+                self._ever_up = self._ever_up or len(child.up) == len(self._apps)
 
     def _reap(self) -> None:
-        for pid, look in self._dead():
+        for pid, look in ended_children():
             child = next((child for child in self._all() if child.pid == pid), None)
             if child is not None:
                 # While it is not reaped its number is nobody else's: what it started dies with it, before
@@ -282,25 +238,10 @@ class Supervisor:
                 self._watcher = 0
                 logger.error("Files are not watched any more: the watcher ended by %s.", how_it_ended(code))
 
-    @staticmethod
-    def _dead() -> Iterator[tuple[int, Callable[[], int]]]:
-        """Every child that has ended, also those of dead children; each is reaped when asked for its status."""
-        with contextlib.suppress(ChildProcessError):
-            while sys.platform != "darwin":
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                if ended is None:
-                    return
-                yield ended.si_pid, partial(_reaped, ended.si_pid)
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    return
-                yield pid, partial(int, status)
-
     def _died(self, child: Forked, code: int) -> None:
         self._hear(child)
         started = child.board.started()
-        dump = child.stacks.take()
+        dump = child.told_stacks()
         how = child.killed or how_it_ended(code)
         if place := where(dump):
             how += f" in {place}"
@@ -314,6 +255,7 @@ class Supervisor:
                     "overdue": child.overdue,
                 }
             )
+        self._shown = [other for other in self._shown if other is not child]
         child.close()
         self._free.append(child.board)
         for other in self._children.values():
@@ -354,32 +296,15 @@ class Supervisor:
                 child.kill("the host was declared dead")
             self._host = host_id()
 
-    def _look_at_boards(self) -> None:
-        """Kill what runs past its limit: the job did not react, or holds the GIL."""
-        now = time.monotonic()
-        for child in self._children.values():
-            if child.killed:
-                continue
-            overdue = child.board.overdue(now, TOLERANCE)
-            if not overdue:
-                child.overdue_since = 0.0
-            elif not child.overdue_since:
-                # First where it hangs, which it can tell whatever it does.
-                child.overdue_since = now
-                self._ask_for_stacks(child)
-            elif now - child.overdue_since >= (DUMP if child.stacks.written else DUMP_PATIENCE):
-                child.overdue = {job.id: job.again for job in overdue}
-                child.kill("a job past its time limit")
-
     # ---- the operator
 
     def _obey(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stop(now=self._stopping_since is not None)
         elif number == signal.SIGUSR1:
-            for child in self._all():
-                self._ask_for_stacks(child)
-            self._stacks_asked = time.monotonic()
+            self._shown = self._all()
+            for child in self._shown:
+                child.ask_for_stacks()
         elif self._stopping_since is not None:
             return
         elif number == signal.SIGHUP:
@@ -444,30 +369,15 @@ class Supervisor:
                 self._spawn(replaces=old)
                 return
 
-    def _watch_files(self) -> None:
-        from .reload import check, watch
-
-        check()
-        parent = os.getpid()
-        self._watcher = fork(lambda: watch(self._settings.app_dir, parent), dies_with_parent=True)
-
     # ---- saying
 
-    def _ask_for_stacks(self, child: Forked) -> None:
-        child.stacks.take()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGUSR1)
-
     def _show_stacks(self) -> None:
-        if self._stacks_asked is None:
+        if not all(child.has_told_stacks for child in self._shown):
             return
-        passed = time.monotonic() - self._stacks_asked
-        if passed < (DUMP if all(child.stacks.written for child in self._all()) else DUMP_PATIENCE):
-            return
-        self._stacks_asked = None
-        for child in self._all():
+        for child in self._shown:
             name = f"worker-{child.number}" if child.number else "the keeper"
-            logger.warning("The stacks of %s (pid %d):\n%s", name, child.pid, child.stacks.take() or "(no answer)")
+            logger.warning("The stacks of %s (pid %d):\n%s", name, child.pid, child.told_stacks() or "(no answer)")
+        self._shown = []
 
     def _end(self) -> None:
         """All workers are gone: the keeper gives back what they held, and goes."""
@@ -483,8 +393,3 @@ class Supervisor:
             logger.warning("The keeper could not tell the broker that this host leaves; others will notice in 10 s.")
         if self._code == Exit.DONE:
             logger.info("Stopped.")
-
-
-def _reaped(pid: int) -> int:
-    """The wait status of a child that has ended."""
-    return os.waitpid(pid, 0)[1]

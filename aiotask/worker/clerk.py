@@ -11,7 +11,7 @@ from ..job import WIRE_VERSION, Job, Status, decode_job
 from ..outcome import ErrorInfo, Outcome, encode_outcome
 from ..seal import Sealer
 from ..serializer import Serializer
-from .executor import Verdict, What, error_info, next_meta
+from .executor import Verdict, What, error_info, next_meta, text_of
 from .run import Run
 
 __all__ = ["Clerk"]
@@ -130,7 +130,7 @@ class Clerk:
                 event = JobEvent.DEAD
             elif verdict.timed_out and verdict.what is What.FAILED:
                 event = JobEvent.TIMEOUT
-            detail = f"{type(verdict.error).__name__}: {verdict.error}"
+            detail = f"{type(verdict.error).__name__}: {text_of(verdict.error)}"
             if verdict.what is What.RETRY:
                 left = run.retries - run.delivery.meta.attempt + 1
                 detail += f" (again in {verdict.delay:.1f} s, {left} left)"

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from ..backoff import exponential
 from ..broker import Delivery, Meta
@@ -31,12 +32,25 @@ from ..serializer import OtherPython, Serializer
 from ..tasks import Registry
 from .run import Marks, Run
 
-__all__ = ["MAX_DEATHS", "Interrupted", "Verdict", "What", "call_async", "call_sync", "error_info", "judge", "resolve"]
+__all__ = [
+    "MAX_DEATHS",
+    "Interrupted",
+    "Verdict",
+    "What",
+    "call_async",
+    "call_sync",
+    "error_info",
+    "judge",
+    "resolve",
+    "text_of",
+]
 
 logger = logging.getLogger("aiotask.worker")
 
 #: Processes that may die with a job before it is given up.
 MAX_DEATHS = 3
+#: Characters of a traceback that travel.
+TRACE_LIMIT = 100_000
 
 
 class Interrupted(BaseException):
@@ -126,9 +140,25 @@ def _failed(run: Run, error: BaseException) -> None:
         while trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("aiotask."):
             trace = trace.tb_next
         lines = traceback.format_exception(type(error), error, trace or error.__traceback__, limit=-50)
-        run.traceback = _sendable("".join(lines))
+        run.traceback = _sendable("".join(lines))[:TRACE_LIMIT]
     except Exception as broken:
         run.traceback = f"(it cannot be shown: {type(broken).__name__})"
+
+
+def _load(run: Run, serializer: Serializer) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    try:
+        args, kwargs = run.arguments = serializer.load_call(run.job.body, run.task.function)
+        if type(args) is tuple and type(kwargs) is dict:
+            return args, kwargs
+    except SerializationError:
+        raise
+    except Exception as error:
+        raise SerializationError(
+            f'The arguments of job "{run.job.id}" ({run.task.name}) cannot be read here: {type(error).__name__}: '
+            f"{text_of(error).rstrip('.')}. Does this worker run the same code as the sender, with the same packages?"
+        ) from error
+    run.arguments = None
+    raise SerializationError(f'The body of job "{run.job.id}" ({run.task.name}) holds no arguments.')
 
 
 def _dump(run: Run, value: object, serializer: Serializer) -> None:
@@ -148,7 +178,7 @@ def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> N
     token = entered.set(run.context)
     try:
         with guard.watch(run):
-            args, kwargs = run.arguments = serializer.load_call(run.job.body, run.task.function)
+            args, kwargs = _load(run, serializer)
             value = run.task.function(*args, **kwargs)
         _dump(run, value, serializer)
     except Interrupted as error:
@@ -172,7 +202,7 @@ async def call_async(run: Run, serializer: Serializer, marks: Marks, started: Ca
     token = entered.set(run.context)
     limit: asyncio.Timeout | None = None
     try:
-        args, kwargs = run.arguments = serializer.load_call(run.job.body, run.task.function)
+        args, kwargs = _load(run, serializer)
         started(run)
         if run.timeout is None:
             value = await run.task.function(*args, **kwargs)

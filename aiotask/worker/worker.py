@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ..broker import Broker, Delivery, Requeue, Standing
-from ..errors import BrokerError, ConnectionLost, SealError, UnknownTask
+from ..errors import BrokerError, ConnectionLost, JobError, SealError, UnknownTask
 from ..events import EventLog
 from ..job import decode_job
 from ..seal import Sealer
@@ -23,7 +23,7 @@ from ..tasks import Registry
 from .appetite import AHEAD, Appetite
 from .asynclane import AsyncLane
 from .clerk import Clerk
-from .executor import MAX_DEATHS, Verdict, call_async, convict, judge, resolve
+from .executor import MAX_DEATHS, Verdict, What, call_async, convict, judge, resolve
 from .run import Marks, Run
 from .seats import Seats
 from .settler import Settler
@@ -432,16 +432,26 @@ class Worker:
         """Hand the verdict on a run to the broker."""
         self.jobs += 1
         self._appetite.ate(run.task.is_async, run.took)
+        try:
+            self._settle(run, verdict, dead=dead)
+        except Exception as error:
+            # Whatever it is in what the task raised or returned: who waits is not left waiting.
+            logger.exception("The end of job %s cannot be told as it was.", run.job.id)
+            run.traceback = ""
+            reason = JobError(f'The end of job "{run.job.id}" ({run.task.name}) cannot be told: {type(error).__name__}.')
+            self._settle(run, Verdict(What.FAILED, reason), dead=dead)
+        self._stir()
+        if self._max_jobs is not None and self.jobs >= self._max_jobs and self._hooks.full is not None:
+            self._max_jobs = None
+            self._hooks.full()
+
+    def _settle(self, run: Run, verdict: Verdict, *, dead: bool) -> None:
         self._clerk.ended(run, verdict, dead=dead)
         requeue = self._clerk.requeue(run, verdict)
         if requeue is None:
             self._settler.finish(self._clerk.finish(run, verdict, dead=dead))
         else:
             self._settler.requeue(requeue)
-        self._stir()
-        if self._max_jobs is not None and self.jobs >= self._max_jobs and self._hooks.full is not None:
-            self._max_jobs = None
-            self._hooks.full()
 
     def _release(self, run: Run) -> None:
         """It goes back as if it had not been claimed."""

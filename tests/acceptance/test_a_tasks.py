@@ -506,6 +506,25 @@ async def test_a10_a_blocked_sync_function_stalls_no_async_job(alone: Stage, tmp
         assert values == list(range(100))
 
 
+async def test_a10_async_jobs_behind_a_row_of_sync_ones_are_not_stalled_either(alone: Stage, tmp_path: Path) -> None:
+    async with blocked_thread(alone, tmp_path / "gate"):
+        row = [alone.add.apply_async(n, 0) for n in range(50)]
+        results = [alone.add_async.apply_async(n, 0) for n in range(100)]
+        assert await asyncio.wait_for(aiotask.gather(results), 30) == list(range(100))
+    assert await asyncio.wait_for(aiotask.gather(row), 60) == list(range(50))
+
+
+async def test_a10_a_row_of_async_jobs_does_not_stall_sync_ones(stage: Put, tmp_path: Path) -> None:
+    life = stage("life")
+    await asyncio.to_thread(life.start, 1, "--max-in-flight", "2")
+    row = [life.hold.apply_async(f"row {n}") for n in range(30)]
+    results = [life.work.apply_async(f"{n}") for n in range(50)]
+    assert await asyncio.wait_for(aiotask.gather(results), 30) == [f"{n}" for n in range(50)]
+    assert len(life.ledger.runs()) == 52
+    await asyncio.to_thread(Path(life.GATE).touch)
+    assert await asyncio.wait_for(aiotask.gather(row), 60) == [f"row {n}" for n in range(30)]
+
+
 async def test_a10_sync_jobs_behind_a_blocked_one_go_to_another_process(calls: Stage, tmp_path: Path) -> None:
     async with blocked_thread(calls, tmp_path / "gate"):
         values = await asyncio.wait_for(asyncio.gather(*(calls.add.apply_async(n, 0) for n in range(100))), 60)

@@ -204,8 +204,9 @@ async def retried(result: aiotask.AsyncResult[Any]) -> Any:
 async def test_c11_a_stop_drains_what_runs_and_gives_back_the_rest(stage: Put) -> None:
     life = stage("life")
     first = await asyncio.to_thread(life.start, 1, "--max-in-flight", "4")
-    results = [life.hold.apply_async(f"async {n}") for n in range(20)]
-    results += [life.hold_sync.apply_async(f"sync {n}") for n in range(5)]
+    results = [life.hold_sync.apply_async("sync 0"), *(life.hold.apply_async(f"async {n}") for n in range(20))]
+    results += [life.hold_sync.apply_async(f"sync {n}") for n in range(1, 5)]
+    labels = ["sync 0", *(f"async {n}" for n in range(20)), *(f"sync {n}" for n in range(1, 5))]
     await wait_until_async(lambda: len(life.ledger.runs()) == 5, description="every slot and the thread are taken")
     first.signal(Signals.SIGTERM)
     await wait_until_async(lambda: "Stopping" in first.log, description="it stops")
@@ -219,8 +220,7 @@ async def test_c11_a_stop_drains_what_runs_and_gives_back_the_rest(stage: Put) -
     assert await asyncio.to_thread(first.wait) == 0
     assert len(life.ledger.runs()) == life.ledger.ended() == 5
     await asyncio.to_thread(life.start, 1)
-    values = await asyncio.wait_for(asyncio.gather(*results), 60)
-    assert values == [f"async {n}" for n in range(20)] + [f"sync {n}" for n in range(5)]
+    assert await asyncio.wait_for(asyncio.gather(*results), 60) == labels
     assert life.ledger.counts() == {result.id: 1 for result in results}
     assert {run.attempt for run in life.ledger.runs()} == {1}
 

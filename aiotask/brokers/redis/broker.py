@@ -69,7 +69,8 @@ class RedisBroker:
         self._waiting_seen = 0
         self._subscriptions: set[Wire] = set()
         self._epochs: dict[str, bytes] = {}
-        self._renewed: set[str] = set()
+        #: In which epoch a host renewed last.
+        self._renewed: dict[str, bytes] = {}
 
     @property
     def url(self) -> str:
@@ -280,11 +281,12 @@ class RedisBroker:
     # ---- keeping
 
     async def renew(self, host: str, beat: int) -> Standing:
-        standing = _STANDINGS[await self._run("renew", host, beat, "1" if host in self._renewed else "")]
+        code, epoch = await self._run("renew", host, beat, self._renewed.get(host, b""), secrets.token_hex(8))
+        standing = _STANDINGS[code]
         if standing is Standing.LIVE:
-            self._renewed.add(host)
+            self._renewed[host] = epoch
         elif standing is Standing.FORGOTTEN:
-            self._renewed.discard(host)
+            self._renewed.pop(host, None)
         return standing
 
     async def leases(self) -> dict[str, int]:

@@ -35,17 +35,19 @@ def server_url(url: str) -> str:
 
 
 def push_arguments(client: str, sequence: int, batch: Sequence[Push]) -> list[Any]:
-    """ARGV of push.lua."""
+    """ARGV of push.lua: neighbours that have everything but id and envelope in common share a head."""
     args: list[Any] = [client, sequence]
+    head: tuple[Any, ...] = ()
+    count_at = 0
     for job in batch:
-        args += (
-            job.id,
-            lane_of(job.queue, job.priority),
-            job.sealed,
-            job.delay,
-            "" if job.eta is None else job.eta,
-            "1" if job.custom else "",
-        )
+        own = (job.queue, job.priority, job.delay, job.eta, job.custom)
+        if own != head:
+            head = own
+            eta = "" if job.eta is None else job.eta
+            args += (lane_of(job.queue, job.priority), job.delay, eta, "1" if job.custom else "", 0)
+            count_at = len(args) - 1
+        args += (job.id, job.sealed)
+        args[count_at] += 1
     return args
 
 

@@ -1,10 +1,10 @@
--- KEYS: prefix.  ARGV: host, beat, '1' when this host has renewed before.
--- Returns 1 (live), 0 (declared dead), -1 (the server has forgotten everybody).
-local known = redis.call('HEXISTS', key('leases'), ARGV[1]) == 1
-if not known and ARGV[3] == '1' then
-  if redis.call('EXISTS', key('live')) == 0 then return -1 end
-  return 0
+-- KEYS: prefix.  ARGV: host, beat, the epoch in which this host renewed last ('' if never), a fresh epoch.
+-- Returns standing (1 live, 0 declared dead, -1 the server has forgotten everybody) and the epoch.
+local epoch = redis.call('HGET', key('live'), '')
+if ARGV[3] ~= '' and redis.call('HEXISTS', key('leases'), ARGV[1]) == 0 then
+  return { epoch == ARGV[3] and 0 or -1, epoch or '' }
 end
 redis.call('HDEL', key('leases'), ARGV[1])
 redis.call('HSET', key('leases'), ARGV[1], ARGV[2])
-return 1
+redis.call('HSETNX', key('live'), '', ARGV[4])
+return { 1, epoch or ARGV[4] }
