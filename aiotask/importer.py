@@ -98,7 +98,8 @@ def _load(spec: str, folder: str) -> list[App]:
                 raise ImportFailed(f'Module "{name}" has no "{attribute}".{_apps_hint(module, part)}')
             found = getattr(found, part)
         if not isinstance(found, App):
-            raise ImportFailed(f'"{spec}" is of type {type(found).__qualname__}, not an App.{_apps_hint(module, attribute)}')
+            kind = type(found).__qualname__
+            raise ImportFailed(f'"{spec}" is of type {kind}, not an App.{_apps_hint(module, attribute)}')
         return [found]
     apps = {id(value): value for value in vars(module).values() if isinstance(value, App)}
     defined = list(apps.values()) or [default_app]

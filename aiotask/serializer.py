@@ -97,7 +97,7 @@ def _main_bytes() -> bytes:
 def _unpickle(body: bytes, start: int) -> Any:
     if _main_bytes() in body:
         return _Unpickler(io.BytesIO(memoryview(body)[start:])).load()
-    return pickle.loads(memoryview(body)[start:])
+    return pickle.loads(body[start:] if len(body) < 4096 else memoryview(body)[start:])
 
 
 class PickleSerializer:
@@ -332,7 +332,8 @@ def blame_argument(
         except Exception as reason:
             return SerializationError(
                 f'Task "{task}": argument "{name}" ({type(value).__qualname__}) cannot be serialized with '
-                f"{serializer.name}: {_said(reason)}. Pass plain data, or what is needed to make it there (a path, an id)."
+                f"{serializer.name}: {_said(reason)}. Pass plain data, or what is needed to make it there "
+                "(a path, an id)."
             )
     if isinstance(error, SerializationError):
         return SerializationError(f'Task "{task}": {error}')

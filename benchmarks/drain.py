@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from .figure import Figure
-from .fleet import fleet
+from .fleet import Fleet, fleet
 from .plan import Plan
 from .send import send
 from .server import Server
@@ -39,6 +39,13 @@ async def _rate(server: Server, jobs: int) -> float:
         await asyncio.sleep(0.005)
 
 
+async def _drain(server: Server, workers: Fleet, tasks: Tasks, jobs: int, is_async: bool) -> float:
+    with workers.held():
+        await send(tasks, jobs, is_async=is_async)
+        server.forget_counts()
+    return await _rate(server, jobs)
+
+
 async def measure(plan: Plan) -> list[Figure]:
     tasks = Tasks(plan.server.url)
     figures = []
@@ -46,18 +53,10 @@ async def measure(plan: Plan) -> list[Figure]:
         for processes, goal in _GOALS.items():
             rates: dict[bool, list[float]] = {True: [], False: []}
             with fleet(plan.server, processes) as workers:
-                done = 0
-                for is_async in (True, False) * (plan.reps + 1):
-                    # The first round of each kind warms up.
-                    measured = done >= 2
-                    jobs = plan.jobs if measured else 2_000
-                    with workers.held():
-                        await send(tasks, jobs, is_async=is_async)
-                        plan.server.forget_counts()
-                    rate = await _rate(plan.server, jobs)
-                    if measured:
-                        rates[is_async].append(rate)
-                    done += 1
+                for is_async in (True, False):
+                    await _drain(plan.server, workers, tasks, 2_000, is_async)
+                for is_async in (True, False) * plan.reps:
+                    rates[is_async].append(await _drain(plan.server, workers, tasks, plan.jobs, is_async))
             if plan.server.fsync == "everysec":
                 goal *= 0.75
             for is_async, values in rates.items():

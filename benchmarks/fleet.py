@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -82,7 +83,7 @@ def _pids(server: Server, process: subprocess.Popen[bytes], processes: int) -> l
     """Process ids of the workers, once all of them are live."""
     deadline = time.monotonic() + _PATIENCE
     while True:
-        live = server.client.hgetall(f"{prefix(NAME)}live")
+        live: Any = server.client.hgetall(f"{prefix(NAME)}live")
         pids = [int(msgspec.msgpack.decode(facts)["pid"]) for name, facts in live.items() if name]
         if len(pids) == processes:
             return pids

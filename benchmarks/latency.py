@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from aiotask import AsyncTask, SyncTask
+from aiotask import Task
 
 from .figure import Figure, percentile
 from .fleet import fleet
@@ -18,7 +18,7 @@ _GOALS = {"async": 0.8, "sync": 1.5}
 _LATE = 3.0
 
 
-async def _calls(task: AsyncTask[[int], int] | SyncTask[[int], int], count: int) -> list[float]:
+async def _calls(task: Task[[int], int], count: int) -> list[float]:
     """Milliseconds of each call."""
     took = []
     for n in range(count):
@@ -30,7 +30,7 @@ async def _calls(task: AsyncTask[[int], int] | SyncTask[[int], int], count: int)
 
 async def measure(plan: Plan) -> list[Figure]:
     tasks = Tasks(plan.server.url)
-    kinds = {"async": tasks.async_noop, "sync": tasks.sync_noop}
+    kinds: dict[str, Task[[int], int]] = {"async": tasks.async_noop, "sync": tasks.sync_noop}
     middle: dict[str, list[float]] = {kind: [] for kind in kinds}
     late: dict[str, list[float]] = {kind: [] for kind in kinds}
     with fleet(plan.server, 1):

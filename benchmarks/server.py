@@ -69,7 +69,7 @@ def private_server(fsync: str) -> Iterator[Server]:
     directory = Path(tempfile.mkdtemp(prefix="aiotask-bench-", dir="/tmp"))
     socket = directory / "s"
     binary = choose(None, directory)
-    options = ["--port", "0", "--unixsocket", socket, "--dir", directory, "--save", ""]
+    options: list[str | Path] = ["--port", "0", "--unixsocket", socket, "--dir", directory, "--save", ""]
     options += ["--appendonly", "no"] if fsync == "no" else ["--appendonly", "yes", "--appendfsync", fsync]
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(

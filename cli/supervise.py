@@ -6,6 +6,7 @@ The worker processes are forks of the supervisor, so whatever it has loaded weig
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import fields
@@ -30,6 +31,8 @@ def become_supervisor(settings: WorkerSettings) -> NoReturn:
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     sys.stdout.flush()
     sys.stderr.flush()
+    # A Ctrl-C from here on is heard by the supervisor, once it listens.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # -P: no file of the working directory stands in for a module of Python; --app-dir is for apps.
     os.execv(
         sys.executable,

@@ -290,12 +290,20 @@ def killed(scene: Scene, patience: float) -> str:
 def deployed_later(scene: Scene) -> str:
     """A job arrives before the worker that knows its task."""
     path = scene.place / "later.txt"
+    scene.stop()
+    scene.start()
+    time.sleep(5)
     said = scene.send(scene.peer.later, path)
     # The worker gets it, and its time to do what it does with it.
     time.sleep(5)
     scene.stop()
     scene.start(LATER="1")
-    return "runs then" if until(lambda: lines(path), 120) else f"does not run ({said})"
+    if until(lambda: lines(path), 60):
+        return "runs then"
+    # One that is sent now shows that the new worker does know the task.
+    control = scene.place / "control.txt"
+    scene.send(scene.peer.later, control)
+    return "does not run" if until(lambda: lines(control), 60) else f"the measurement failed ({said})"
 
 
 @contextlib.contextmanager

@@ -655,6 +655,42 @@ async def test_a_full_batch_is_finished_at_once(broker: Broker, worker: Worker) 
     assert [look.outcome is not None for look in looks] == [True] * BATCH_JOBS + [False] * 10
 
 
+async def test_what_is_finished_together_need_have_nothing_in_common(
+    broker: Broker, worker: Worker, inspector: Inspector
+) -> None:
+    kinds = [
+        (f"job-{priority}-{status}-{ttl:g}", priority, status, ttl)
+        for priority in (0, 5)
+        for status in (Status.SUCCESS, Status.FAILED)
+        for ttl in (0.0, 60.0)
+    ]
+    batch = []
+    for name, priority, status, ttl in kinds:
+        await send(broker, a_push(name, priority=priority))
+        [delivery] = (await worker.claim()).deliveries
+        outcome = sealed_outcome(name, status)
+        batch.append(finish(delivery, outcome=outcome, status=status, result_ttl=ttl, dead=status is Status.FAILED))
+
+    assert await broker.finish(worker.name, batch) == ([Settled.DONE] * len(kinds), Standing.LIVE)
+
+    looks = await broker.look([name for name, *_ in kinds])
+    assert [look.outcome for look in looks] == [
+        sealed_outcome(name, status) if ttl else None for name, _, status, ttl in kinds
+    ]
+    failed = [name for name, _, status, _ in kinds if status is Status.FAILED]
+    assert sorted(letter.id for letter in await inspector.dead()) == sorted(failed)
+    assert await worker.adopt() == []
+
+
+async def test_a_delivery_twice_in_one_batch_is_finished_once(broker: Broker, worker: Worker) -> None:
+    once, twice = [await take(worker, name) for name in ("once", "twice")]
+
+    settled, _ = await broker.finish(worker.name, [finish(twice), finish(once), finish(twice)])
+
+    assert settled == [Settled.DONE, Settled.DONE, Settled.BEFORE]
+    assert await worker.adopt() == []
+
+
 async def test_a_dead_letter_keeps_job_and_outcome(broker: Broker, worker: Worker, inspector: Inspector) -> None:
     lost = sealed_outcome("pill", Status.FAILED)
     before = time.time()

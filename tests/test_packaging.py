@@ -103,7 +103,7 @@ def test_the_wheel_is_for_every_python_and_says_what_it_needs(distributions: Dis
         re.split(r"[\[<>=;! ]", line)[0] for line in headers.get_all("Requires-Dist") or () if "extra ==" not in line
     }
     assert base == {"cloudpickle", "msgspec", "redis", "rich", "typer", "uvloop"}
-    assert "aiotask = aiotask_cli.main:main" in distributions.metadata("entry_points.txt")
+    assert "aiotask = aiotask_cli.start:main" in distributions.metadata("entry_points.txt")
 
 
 def test_the_changelog_tells_of_this_version() -> None:

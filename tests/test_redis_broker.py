@@ -342,6 +342,18 @@ async def test_an_emptied_server_forgets_everybody_and_is_used_again(
     assert (await worker.claim()).standing is Standing.FORGOTTEN, "forgotten, not dead: others enlisted since"
 
 
+async def test_a_host_is_forgotten_and_not_dead_when_others_came_back_first_to_an_emptied_server(
+    own_server: PrivateServer, broker: Broker, worker: Worker, other: Worker
+) -> None:
+    await broker.renew(worker.host, 1)
+    own_server.call("FLUSHALL")
+    await Worker(other.broker, "elsewhere.2").enlist()
+    await other.broker.renew("elsewhere", 1)
+
+    assert await broker.renew(worker.host, 2) is Standing.FORGOTTEN
+    assert await broker.renew(worker.host, 3) is Standing.LIVE
+
+
 async def test_a_read_that_is_blocked_while_the_server_is_emptied_heals(
     own_server: PrivateServer, broker: Broker, worker: Worker
 ) -> None:

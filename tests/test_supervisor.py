@@ -321,6 +321,15 @@ def test_code_that_never_loaded_stops_everything_with_one_reason(
     assert supervisor.session() == []
 
 
+def test_a_stop_does_not_wait_for_code_that_is_being_loaded(source: Source, workers: Workers) -> None:
+    loading = source.directory / "loading"
+    source.write("1", more=f"open({str(loading)!r}, 'w').close()\ntime.sleep(600)")
+    supervisor = source.start(workers, 2, "--grace", "600", wait=False)
+    wait_until(loading.exists, description="it is being loaded")
+    assert supervisor.stop() == 0
+    assert supervisor.session() == []
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [

@@ -126,7 +126,7 @@ async def test_what_does_not_react_is_killed_and_its_neighbours_run_again_withou
 
 
 async def test_a_job_that_had_to_be_killed_is_retried_as_any_other(stage: Stage) -> None:
-    result = stage.hold_the_gil.options(timeout=0.1, retries=1).apply_async(True)
+    result = stage.hold_the_gil.options(timeout=0.5, retries=1).apply_async(True)
     assert await result == "in the end"
     assert [run.attempt for run in stage.ledger.runs("hold_the_gil") if run.id == result.id] == [1, 2]
 

@@ -10,7 +10,7 @@ _IN_QUERY = re.compile(r"([?&]password=)[^&#]*")
 
 
 def hide_password(url: str) -> str:
-    """The URL without its password; one that no parser understands too (an ``@`` or ``/`` in it that is not escaped)."""
+    """The URL without its password, also where an ``@`` or ``/`` in it is not escaped as it should be."""
     head, at, rest = url.rpartition("@")
     scheme, separator, login = head.partition("://")
     user, colon, _ = login.partition(":")

@@ -34,18 +34,14 @@ from .record import Ending, Lane, Record, Row
 
 __all__ = ["Store", "apps_at", "store_of"]
 
-#: Seconds after its last push that a client's sequence is remembered.
+#: Seconds after its last push that a client's sequence is remembered, and after it why a job was set aside.
 CLIENT_TTL = 3600.0
 #: Seconds in which a volunteer for a suspect has to come back for it.
 VOLUNTEER_TTL = 30.0
 #: Seconds after which the rows that a recorder read and did not trim go to whoever reads next.
 RECORDER_IDLE = 60.0
-#: Older dead letters make room.
-DEAD_LETTERS = 10_000
-#: Seconds for which it is known why a job was set aside.
-REFUSED_TTL = 3600.0
-#: Older messages that were set aside make room.
-ASIDE = 1_000
+#: Older dead letters, and older messages that were set aside, make room.
+DEAD_LETTERS, ASIDE = 10_000, 1_000
 #: Older rows that nobody recorded make room.
 HISTORY_ROWS = 1_000_000
 
@@ -78,16 +74,14 @@ class Store:
         self.leases: dict[str, int] = {}
         self.buried: set[str] = set()
         self.buried_hosts: set[str] = set()
-        #: Hosts whose keeper has given a sign of life.
-        self.beating: set[str] = set()
+        self.beating: set[str] = set()  # hosts whose keeper has given a sign of life
         #: The incarnation that makes itself idle for a suspect, and until when (monotonic).
         self.volunteer = ("", 0.0)
         #: Dead letters and their queues, oldest first.
         self.dead: dict[str, tuple[str, DeadLetter]] = {}
         self.aside: deque[tuple[Record, str]] = deque(maxlen=ASIDE)
         self.rejected = 0
-        #: Why a job was set aside, and when that is forgotten (monotonic), in the order of that.
-        self.refused: dict[str, tuple[str, float]] = {}
+        self.refused: dict[str, tuple[str, float]] = {}  # why, and when that is forgotten (monotonic)
         self.history: dict[str, Row] = {}
         self.is_recording = False
         self.bells: dict[Bell, frozenset[str]] = {}
@@ -288,8 +282,7 @@ class Store:
         """Keep for people to see what was taken out of its lane and is no job of ours."""
         if self.index.get(record.id) is record:
             self.tell({record.reply, *self.watchers.get(record.id, ())}, Notice(record.id))
-            self.refused.pop(record.id, None)
-            self.refused[record.id] = reason, time.monotonic() + REFUSED_TTL
+            self.refused[record.id] = reason, time.monotonic() + CLIENT_TTL
         self.forget(record)
         self.rejected += 1
         self.aside.append((record, reason))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import platform
@@ -203,6 +204,8 @@ class _Process:
     def _become_copy(self) -> None:
         """In a process that a task forks: signals mean what they mean anywhere, and the board is not its own."""
         self._is_copy = True
+        faulthandler.enable(2)
+        faulthandler.unregister(signal.SIGUSR1)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -119,8 +119,10 @@ class Supervisor:
             for child in self._all():
                 child.kill("the supervisor ended")
             if self._watcher:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self._watcher, signal.SIGKILL)
+                os.kill(self._watcher, signal.SIGKILL)
+            for pid in [child.pid for child in self._all()] + [self._watcher] * bool(self._watcher):
+                # Nobody is left behind, not even for a moment.
+                os.waitpid(pid, 0)
             signal.set_wakeup_fd(-1)
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -129,10 +131,13 @@ class Supervisor:
         become_subreaper()
         signal.set_wakeup_fd(self._bell_end.fileno(), warn_on_full_buffer=False)
         # The handlers do nothing: a byte with the number of the signal is in the socket by then.
-        return {
+        before = {
             int(getattr(signal, f"SIG{name}")): signal.signal(getattr(signal, f"SIG{name}"), unheard)
             for name in _SIGNALS
         }
+        # Whoever started this may have held a Ctrl-C back until now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        return before
 
     def _finished(self) -> bool:
         if self._children:
@@ -243,7 +248,7 @@ class Supervisor:
         started = child.board.started()
         dump = child.told_stacks()
         how = child.killed or how_it_ended(code)
-        if place := where(dump):
+        if (dump.startswith("Fatal") or child.overdue) and (place := where(dump)):
             how += f" in {place}"
         own_fault = not child.killed and not child.not_live and (code != 0 or bool(started))
         for name in child.board.incarnations:
@@ -329,7 +334,8 @@ class Supervisor:
         else:
             self._keepers.hurry()
         for child in self._children.values():
-            if now:
+            # One that still imports its app has no job that could end.
+            if now or not child.booted:
                 child.kill("a stop that could not wait")
             else:
                 child.drain()

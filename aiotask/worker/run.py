@@ -13,6 +13,7 @@ from ..tasks import Definition
 
 __all__ = ["Marks", "NoMarks", "Run"]
 
+
 class Run(msgspec.Struct, eq=False):
     """One run of one job: what was claimed, how it is called, what came of it."""
 

@@ -68,6 +68,8 @@ class SyncLane:
 
     def stuck(self, seconds: float) -> bool:
         """Whether every thread has been on its run for this long."""
+        if len(self.current) < max(1, self.threads):
+            return False
         runs = list(self.current.values())
         limit = time.monotonic() - seconds
         return len(runs) >= max(1, self.threads) and all(0 < run.started_mono < limit for run in runs)

@@ -59,6 +59,10 @@ class Worker:
     jobs in the threads that serve the lane. ``run`` returns when it has been stopped and drained.
     """
 
+    #: Whether the present loss of the broker was said; the one that was said last, and when (monotonic).
+    _loud = False
+    _said = "", 0.0
+
     def __init__(
         self,
         *,
@@ -207,12 +211,17 @@ class Worker:
     def _say_lost(self, error: BrokerError) -> None:
         if not self._lost:
             self._lost = True
-            logger.warning("%s Trying again until it is well.", error)
+            # One that comes and goes is said once a minute.
+            self._loud = str(error) != self._said[0] or time.monotonic() - self._said[1] > 60.0
+            if self._loud:
+                self._said = str(error), time.monotonic()
+                logger.warning("%s Trying again until it is well.", error)
 
     def _say_found(self) -> None:
         if self._lost:
             self._lost = False
-            logger.info("The broker is back; consuming again.")
+            if self._loud:
+                logger.info("The broker is back; consuming again.")
 
     # ---- claiming
 
@@ -347,6 +356,7 @@ class Worker:
             reliefs: the count when they were asked for.
         """
         rejected: list[tuple[Delivery, str]] = []
+        stuck = self._lane.stuck(AHEAD)
         for delivery in deliveries:
             self._held[delivery.lane, delivery.entry] = delivery
             try:
@@ -364,16 +374,16 @@ class Worker:
                     self._release(run)
                 else:
                     self._appetite.served(run.task.is_async)
-                    self._enqueue(run)
+                    self._enqueue(run, stuck)
         if rejected:
             self._rejecting = asyncio.get_running_loop().create_task(self._reject(rejected))
         self._asyncs.start()
 
-    def _enqueue(self, run: Run) -> None:
+    def _enqueue(self, run: Run, stuck: bool) -> None:
         self._crowded.set()
         if run.task.is_async:
             self._asyncs.put(run)
-        elif self._lane.stuck(AHEAD):
+        elif stuck:
             self._appetite.choke()
             self._release(run)
         else:
@@ -438,7 +448,8 @@ class Worker:
             # Whatever it is in what the task raised or returned: who waits is not left waiting.
             logger.exception("The end of job %s cannot be told as it was.", run.job.id)
             run.traceback = ""
-            reason = JobError(f'The end of job "{run.job.id}" ({run.task.name}) cannot be told: {type(error).__name__}.')
+            what = type(error).__name__
+            reason = JobError(f'The end of job "{run.job.id}" ({run.task.name}) cannot be told: {what}.')
             self._settle(run, Verdict(What.FAILED, reason), dead=dead)
         self._stir()
         if self._max_jobs is not None and self.jobs >= self._max_jobs and self._hooks.full is not None:

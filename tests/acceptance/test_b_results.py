@@ -252,9 +252,8 @@ async def test_b8_json_by_name_needs_no_models_here_and_is_checked_there(shop: S
     }
     assert await shop.task_of("largest", "json").result(result.id) == order(shop)
     bad = stranger.s(f"{shop.name}:charge", {"id": "no uuid", "at": "never", "articles": []}).apply_async()
-    with pytest.raises(SerializationError, match=r'(?s)argument "order" of charge\(\).*id.*at') as caught:
+    with pytest.raises(SerializationError, match=r'argument "order" of charge\(\).*id: Input should be a valid UUID'):
         await bad.wait(60)
-    assert "no uuid" in str(caught.value)
 
 
 # ---- B10: the memory broker

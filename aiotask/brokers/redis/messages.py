@@ -102,9 +102,7 @@ def claimed(flat: list[Any], start: int) -> list[Delivery]:
     while start < len(flat):
         lane = flat[start].decode()
         end = start + 2 + 4 * flat[start + 1]
-        found += [
-            delivery(lane, flat[n], flat[n + 1], flat[n + 2], flat[n + 3]) for n in range(start + 2, end, 4)
-        ]
+        found += [delivery(lane, flat[n], flat[n + 1], flat[n + 2], flat[n + 3]) for n in range(start + 2, end, 4)]
         start = end
     return found
 

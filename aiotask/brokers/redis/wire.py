@@ -61,6 +61,8 @@ _NOT_LET_IN = (
     # What a server without a greeting says to a command with more than ten arguments.
     "unauthenticated",
 )
+#: Where in a script it happened, which says nothing to a user.
+_IN_SCRIPT = re.compile(r"\s*script: [0-9a-f]{40}, on @user_script:\d+\.?$")
 #: Bytes of one argument below which no server refuses it for its size.
 _SMALL = 1_000_000
 
@@ -153,7 +155,7 @@ class Wire:
     async def _exchange(self, command: tuple[Any, ...], timeout: float) -> Any:
         try:
             return await self._ask(command, timeout)
-        except BrokerError as error:
+        except BrokerError:
             largest = max((len(part) for part in command if isinstance(part, bytes)), default=0)
             if largest > _SMALL:
                 # A server hangs up on what is too large for it, often before it can be heard why.
@@ -215,7 +217,7 @@ class Wire:
         self.generation += 1
 
     def _translate(self, error: BaseException) -> BaseException:
-        text = str(error).rstrip(".")
+        text = _IN_SCRIPT.sub("", str(error)).rstrip(".")
         if isinstance(error, wrong.AuthenticationError) or any(word in text for word in _NOT_LET_IN):
             return BrokerError(
                 f'The server at "{self.url}" refused the user or password ({text}). Put them into the URL: '

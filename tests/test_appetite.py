@@ -1,0 +1,85 @@
+"""How much a worker claims ahead: a pure decision, asked with what its lanes hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from aiotask.broker import BATCH_JOBS
+from aiotask.worker.appetite import AHEAD, Appetite
+
+
+def appetite(*, syncs: bool = True, asyncs: bool = True, took: float = 0.01) -> Appetite:
+    """One that has seen nothing but jobs of this length for a while."""
+    made = Appetite(syncs=syncs, asyncs=asyncs, max_in_flight=100)
+    for _ in range(200):
+        made.ate(False, took)
+        made.ate(True, took)
+    return made
+
+
+def room(of: Appetite, **lanes: int | bool) -> int:
+    state = {"running": 0, "ready": 0, "waiting": 0, "free": 1, "stuck": False, "full": False} | lanes
+    return of.room(**state)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("took", "claimed"), [(0.0175, 3), (0.01, 6), (1.0, 1), (0.001, 50)])
+def test_sync_jobs_are_claimed_for_the_next_50_ms(took: float, claimed: int) -> None:
+    assert room(appetite(asyncs=False, took=took)) == claimed
+
+
+def test_one_claim_asks_for_a_batch_at_most_and_short_jobs_are_held_for_several() -> None:
+    short = appetite(asyncs=False, took=0.00001)
+
+    assert room(short) == BATCH_JOBS
+    assert room(short, waiting=3 * BATCH_JOBS, free=0) == BATCH_JOBS
+    assert room(short, waiting=round(AHEAD / 0.00005), free=0) == 0
+
+
+def test_nothing_sync_is_claimed_behind_a_long_job() -> None:
+    assert room(appetite(asyncs=False), free=0, stuck=True) == 0
+
+
+def test_long_async_jobs_are_claimed_for_free_seats_only() -> None:
+    slow = appetite(syncs=False, took=0.5)
+
+    assert room(slow) == 100
+    assert room(slow, running=90) == 10
+    assert room(slow, running=90, ready=10) == 0
+
+
+def test_short_async_jobs_are_held_beside_those_that_run_unless_nothing_ends() -> None:
+    quick = appetite(syncs=False, took=0.00001)
+
+    assert room(quick, running=100) == BATCH_JOBS
+    assert room(quick, running=100, full=True) == 0
+
+
+def test_where_sync_jobs_are_full_async_ones_get_a_try_and_a_wrong_one_makes_it_wait() -> None:
+    mixed = appetite()
+    assert room(mixed, waiting=50, free=0) == 1
+
+    mixed.served(is_async=False)
+
+    assert mixed.pause > 0
+    assert room(mixed, waiting=50, free=0) == 0, "one more sync job would only be kept from others"
+    assert room(mixed) > 0, "what has room is claimed at once"
+
+
+def test_the_tries_grow_while_they_bring_what_there_is_room_for() -> None:
+    mixed = appetite()
+    tries = []
+    for _ in range(6):
+        tries.append(room(mixed, waiting=50, free=0))
+        mixed.served(is_async=True)
+
+    assert tries == [1, 2, 4, 8, 10, 10]
+
+
+def test_a_row_that_was_claimed_while_jobs_were_short_is_more_than_is_kept() -> None:
+    changed = appetite(asyncs=False, took=0.00001)
+    assert changed.keeps > BATCH_JOBS
+
+    for _ in range(50):
+        changed.ate(False, 0.02)
+
+    assert changed.keeps <= 6
