@@ -136,6 +136,8 @@ class Requeue(msgspec.Struct, frozen=True, gc=False):
     delay: float = 0.0
     need: str = ""
     reply: str = ""
+    #: 0 to 9: behind all that waits with this priority. -1: before it, as what has waited long enough.
+    behind: int = -1
 
 
 class Settled(IntEnum):

@@ -26,9 +26,9 @@ def find_specs(given: Sequence[str]) -> list[str]:
     """
     if given:
         return list(given)
-    named = environment("APP")
+    named = [part.strip() for part in (environment("APP") or "").split(",") if part.strip()]
     if named:
-        return [part.strip() for part in named.split(",") if part.strip()]
+        return named
     for folder in (Path.cwd(), *Path.cwd().parents):
         project = folder / "pyproject.toml"
         if project.is_file():

@@ -5,6 +5,7 @@ The worker processes are forks of the supervisor, so whatever it has loaded weig
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -29,8 +30,7 @@ def become_supervisor(settings: WorkerSettings) -> NoReturn:
         if getattr(settings, field.name) != field.default
     }
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _open_streams()
     # A Ctrl-C from here on is heard by the supervisor, once it listens.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # -P: no file of the working directory stands in for a module of Python; --app-dir is for apps.
@@ -38,6 +38,20 @@ def become_supervisor(settings: WorkerSettings) -> NoReturn:
         sys.executable,
         [sys.executable, *flags, "-P", "-m", __name__, msgspec.json.encode(chosen).decode()],
     )
+
+
+def _open_streams() -> None:
+    """What waits in a buffer is written; a stream that is closed leads nowhere, and not into the next file opened."""
+    for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+        if stream is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+            os.set_inheritable(number, True)
+        elif number:
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
 
 
 def main() -> int:

@@ -33,6 +33,9 @@ from .options import (
 
 __all__ = ["worker"]
 
+#: Worker processes of one supervisor.
+MOST = 1000
+
 
 def worker(
     apps: Apps = None,
@@ -72,8 +75,11 @@ def worker(
     """
     if reload and preload:
         raise typer.BadParameter("--reload needs fresh imports and --preload prevents them. Leave one of them out.")
+    if concurrency and concurrency > MOST:
+        raise typer.BadParameter(f"--concurrency {concurrency:,} is more than one host runs: at most {MOST:,}.")
     from aiotask.daemon.settings import WorkerSettings
     from aiotask.importer import find_specs
+    from aiotask.options import check_name
 
     from .supervise import become_supervisor
 
@@ -85,7 +91,7 @@ def worker(
         apps=tuple(find_specs(names([*(apps or ()), *(app or ())]))),
         app_dir=app_dir,
         concurrency=concurrency or cpu_count(),
-        queues=names(queues),
+        queues=tuple(check_name(queue, "a queue") for queue in names(queues)),
         max_in_flight=max_in_flight,
         threads=threads,
         max_jobs_per_child=max_jobs_per_child,

@@ -1664,3 +1664,12 @@ async def test_apps_at_one_place_do_not_meet(broker: Broker, worker: Worker, bro
         assert (await Worker(neighbour, worker.name).claim()).standing is Standing.FORGOTTEN
     finally:
         await neighbour.close()
+
+
+async def test_a_surplus_goes_behind_what_waits_with_its_priority(broker: Broker, worker: Worker) -> None:
+    first = await take(worker, "first")
+    await send(broker, "second", "third")
+
+    await worker.requeue(first, behind=5)
+
+    assert await drain(worker) == ["second", "third", "first"]

@@ -332,7 +332,7 @@ def test_bites_grow_while_they_bring_what_there_is_room_for() -> None:
     for _ in range(6):
         bites.append(appetite.room(**full_of_sync))
         appetite.served(True)
-    assert bites == [1, 2, 4, 8, 10, 10]
+    assert bites == [1, 2, 4, 8, 16, 32]
     # More of what every thread is busy with: a peer could have run it.
     appetite.served(False)
     assert appetite.pause > 0 and appetite.room(**full_of_sync) == 0

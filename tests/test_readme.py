@@ -201,6 +201,23 @@ def test_every_command_is_in_the_readme() -> None:
         assert set(name.split()) <= words, name
 
 
+def test_the_comparison_is_the_same_in_both_places() -> None:
+    table_there = re.search(r"^\| \|.*\n(?:\|.*\n)+", doc("comparison.md"), re.MULTILINE)
+
+    assert table_there
+    assert table_there[0] in README.read_text(encoding="utf-8")
+
+
+def test_the_comparison_can_be_run() -> None:
+    said = subprocess.run(
+        [sys.executable, "docs/comparison.py", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    ).stdout
+    compared = set(re.findall(r"\| (\w+) \d", doc("comparison.md")))
+
+    assert compared == {"aiotask", "Celery", "RQ", "Dramatiq", "arq", "Huey"}
+    assert all(name.lower() in said for name in compared)
+
+
 # ---- links
 
 

@@ -91,7 +91,7 @@ async def test_a_limit_that_is_not_reached_changes_nothing(stage: Stage) -> None
 async def test_a_limit_at_the_very_end_of_a_job_never_hits_the_next_one(stage: Stage) -> None:
     """Jobs about as long as their limit, with jobs without a limit between them: those must all succeed."""
     before = await stage.pid.apply_async()
-    limit, rounds = 0.004, 400
+    limit, rounds = 0.01, 250
     lengths = [limit * (0.2 + n % 11 / 10) for n in range(rounds)]
     limited = [stage.nap.options(timeout=limit).apply_async(length, "edge") for length in lengths]
     beside = []

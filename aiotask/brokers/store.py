@@ -199,7 +199,8 @@ class Store:
             self.hold(record, f"q:{item.queue}:r", time.time() + item.delay, is_retry=True)
         else:
             # A suspect that is given back unrun is a suspect still.
-            self.place(record, f"q:{item.queue}:{'s' if item.delivery.alone else 'r'}")
+            lane = "s" if item.delivery.alone else "r" if item.behind < 0 else item.behind
+            self.place(record, f"q:{item.queue}:{lane}")
 
     def give_back(self, record: Record, *, blamed: bool, reason: str) -> None:
         """Put the job of a dead incarnation back where it can be claimed."""

@@ -23,7 +23,7 @@ from typing import Any
 
 from ..app import App
 from ..brokers import connect, inspect
-from ..errors import AiotaskError, BrokerError
+from ..errors import AiotaskError, BrokerError, ConfigError
 from ..events import EventLog, configure
 from ..importer import load_apps
 from ..worker.executor import Guard, Interrupted, call_sync
@@ -124,6 +124,11 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
 
 def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
     """What supervisor and keeper need to know of an app; it travels over a private pipe."""
+    if app.url.startswith("memory://"):
+        raise ConfigError(
+            f'The app "{app.name}" keeps its jobs in memory ("{app.url}"), out of reach of a worker process. Set '
+            "AIOTASK_URL to a server, or run the worker where the jobs are: `async with app.worker(): …`."
+        )
     path = Path(settings.result_db) if settings.result_db else app.result_db_path()
     return {
         "name": app.name,

@@ -116,13 +116,13 @@ class Supervisor:
             self._end()
             return self._code
         finally:
+            # Nobody is left behind, not even for a moment.
             for child in self._all():
                 child.kill("the supervisor ended")
+                os.waitpid(child.pid, 0)
             if self._watcher:
                 os.kill(self._watcher, signal.SIGKILL)
-            for pid in [child.pid for child in self._all()] + [self._watcher] * bool(self._watcher):
-                # Nobody is left behind, not even for a moment.
-                os.waitpid(pid, 0)
+                os.waitpid(self._watcher, 0)
             signal.set_wakeup_fd(-1)
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -12,7 +12,7 @@ __all__ = ["AHEAD", "Appetite"]
 AHEAD = 0.05
 _WEIGHT = 0.1
 #: Jobs that a claim asks for at most while it may bring those that nothing is free for.
-_BITE = 10
+_BITE = 50
 
 
 class Appetite:
@@ -47,11 +47,11 @@ class Appetite:
         """A claim brought one of this kind."""
         if self._syncs and self._asyncs:
             self._sync_share += _WEIGHT * ((0.0 if is_async else 1.0) - self._sync_share)
-            if is_async is self._full_of_async:
-                # More of what there is too much of: a peer could have run it.
-                self._bite, self._next_bite = 1, time.monotonic() + AHEAD
-            elif self._full_of_async is not None:
-                self._bite, self._next_bite = min(2 * self._bite, _BITE), 0.0
+            if self._full_of_async is not None:
+                # Larger each time, to get past a long row of what there is too much of; and after some of that
+                # not at once, since a peer could run it.
+                self._bite = min(2 * self._bite, _BITE)
+                self._next_bite = time.monotonic() + AHEAD if is_async is self._full_of_async else 0.0
 
     def choke(self) -> None:
         """A sync job had to go back because every thread is on a long one: do not claim it again at once."""
@@ -61,6 +61,11 @@ class Appetite:
     def swallow(self) -> None:
         """A thread is free again."""
         self._pause = self._paused_until = 0.0
+
+    @property
+    def chooses(self) -> bool:
+        """Whether there are jobs of both kinds, so that one may stand in the way of the other."""
+        return self._syncs and self._asyncs
 
     @property
     def pause(self) -> float:
@@ -90,6 +95,8 @@ class Appetite:
         if not self._syncs:
             return max(0, min(async_room, BATCH_JOBS))
         self._full_of_async = None
+        if sync_room > 0 and async_room > 0:
+            self._bite = 1
         if sync_room <= 0 or async_room <= 0:
             # One kind is full; the other still gets its turn, in small bites.
             self._full_of_async = async_room <= 0

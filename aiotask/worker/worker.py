@@ -385,7 +385,7 @@ class Worker:
             self._asyncs.put(run)
         elif stuck:
             self._appetite.choke()
-            self._release(run)
+            self._release(run, surplus=True)
         else:
             self._in_lane += 1
             self._lane.put(run)
@@ -464,9 +464,14 @@ class Worker:
         else:
             self._settler.requeue(requeue)
 
-    def _release(self, run: Run) -> None:
-        """It goes back as if it had not been claimed."""
-        self._settler.requeue(Requeue(run.delivery, run.job.queue, run.delivery.meta))
+    def _release(self, run: Run, *, surplus: bool = False) -> None:
+        """It goes back as if it had not been claimed.
+
+        A surplus of one kind goes behind the rest: at its head it would be claimed again and again, and what
+        there is room for would never come up.
+        """
+        behind = run.job.priority if surplus and self._appetite.chooses else -1
+        self._settler.requeue(Requeue(run.delivery, run.job.queue, run.delivery.meta, behind=behind))
 
     def _settled(self, deliveries: list[Delivery], standing: Standing) -> None:
         for delivery in deliveries:
@@ -532,7 +537,7 @@ class Worker:
         if self._asyncs.stuck(AHEAD):
             back += self._asyncs.take_back()
         for run in back:
-            self._release(run)
+            self._release(run, surplus=True)
 
     async def _look_around(self) -> None:
         if not self.incarnation:

@@ -247,11 +247,11 @@ class RedisBroker:
         args: list[Any] = [incarnation, self._epoch(incarnation)]
         for item in batch:
             delivery = item.delivery
-            suspect = delivery.alone and item.delay <= 0
+            lane = "s" if delivery.alone and item.delay <= 0 else "r" if item.behind < 0 else item.behind
             args += (
                 delivery.lane,
                 delivery.entry,
-                f"q:{item.queue}:{'s' if suspect else 'r'}",
+                f"q:{item.queue}:{lane}",
                 item.delay,
                 encode_meta(item.meta),
                 item.need,
