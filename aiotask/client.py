@@ -4,106 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import itertools
 import logging
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .brokers import connect
 from .context import current_job
 from .errors import AiotaskError, BrokerError, ResultExpired, ResultTimeout
 from .job import FINAL, WIRE_VERSION, Status, ids
-from .mailbox import Arrival, Mailbox, quietly, refused_job
+from .mailbox import Arrival, Mailbox, refused_job
 from .outbox import HIGH_WATER, Outbox
 from .outcome import ErrorInfo, Outcome, decode_outcome, encode_outcome
 from .portal import portal
 from .result import AsyncResult, reveal
 from .seal import Sealer
+from .session import FAREWELL, Session
 
 if TYPE_CHECKING:
-    from .broker import Broker, Cancelled, Push
+    from .broker import Cancelled, Push
     from .serializer import Serializer
 
-__all__ = ["Client", "Session"]
+__all__ = ["Client"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger("aiotask.client")
-
-#: Seconds that a closing loop, and the interpreter at exit, spend on what is not sent yet.
-FAREWELL = 5.0
-
-
-class Session:
-    """One app in one event loop: a broker, an outbox, a mailbox."""
-
-    def __init__(self, client: Client, address: str) -> None:
-        self.address = address
-        self.broker: Broker = connect(client.url, client.app)
-        self.mailbox = Mailbox(self.broker, address, client.outcomes_sealer)
-        self.outbox = Outbox(address, self.mailbox.fail)
-        self._client = weakref.ref(client)
-        self._flushing: asyncio.Task[None] | None = None
-        self._closer: AsyncGenerator[None, None] | None = None
-
-    def flush_soon(self) -> None:
-        """Send what was handed over in this tick of the loop; call it in the session's loop."""
-        if self._flushing is None:
-            self._flushing = quietly(asyncio.get_running_loop().create_task(self._flush()))
-            self._flushing.add_done_callback(self._flushed)
-
-    async def _flush(self) -> None:
-        if self._closer is None:
-            await self._arm()
-        await self.outbox.flush(self.broker)
-
-    def _flushed(self, task: asyncio.Task[None]) -> None:
-        self._flushing = None
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("Sending failed: %s", error, exc_info=error)
-            refused = BrokerError(f"Sending failed: {type(error).__name__}: {error}")
-            refused.__cause__ = error
-            while self.outbox.next_batch():
-                self.outbox.refuse(refused)
-        if not task.cancelled() and not self.outbox.empty:
-            # Handed over between the last look into the outbox and this callback.
-            self.flush_soon()
-
-    async def _arm(self) -> None:
-        """Be told when the loop ends: asyncio.run closes asynchronous generators, after it has cancelled all tasks."""
-        self._closer = self._until_the_loop_ends()
-        await anext(self._closer)
-
-    async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            client = self._client()
-            await (self.close() if client is None else client.leave(self))
-
-    async def drain(self) -> None:
-        """Return once everything handed over so far is accepted or refused."""
-        ticket = self.outbox.handed
-        while self.outbox.settled < ticket:
-            self.flush_soon()
-            assert self._flushing is not None
-            await asyncio.wait((self._flushing,))
-
-    async def close(self) -> None:
-        """Send what is left, within FAREWELL seconds, and hang up."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL):
-                if self._flushing is not None and not self._flushing.done():
-                    await asyncio.wait((self._flushing,))
-                await self.outbox.flush(self.broker)
-        self.mailbox.close()
-        await self.broker.close()
 
 
 class Client:

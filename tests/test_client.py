@@ -490,7 +490,7 @@ def test_a_send_that_failed_and_nobody_awaits_is_logged(tmp_path: Path, app_name
         async def main():
             add.apply_async(1)
             await asyncio.sleep(0)
-        import aiotask.client; aiotask.client.FAREWELL = 0.2
+        import aiotask.session; aiotask.session.FAREWELL = 0.2
         asyncio.run(main())
         """,
     )

@@ -1,0 +1,105 @@
+"""One app in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import weakref
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Protocol
+
+from .brokers import connect
+from .errors import BrokerError
+from .mailbox import Mailbox, quietly
+from .outbox import Outbox
+from .seal import Sealer
+
+if TYPE_CHECKING:
+    from .broker import Broker
+
+__all__ = ["FAREWELL", "Session"]
+
+logger = logging.getLogger("aiotask.client")
+
+#: Seconds that a closing loop, and the interpreter at exit, spend on what is not sent yet.
+FAREWELL = 5.0
+
+
+class Owner(Protocol):
+    """What a session needs of its client."""
+
+    url: str
+    app: str
+    outcomes_sealer: Sealer
+
+    async def leave(self, session: Session) -> None:
+        """The loop of this session ends."""
+        ...
+
+
+class Session:
+    """A broker, an outbox and a mailbox for one event loop, which also ends them."""
+
+    def __init__(self, owner: Owner, address: str) -> None:
+        self.address = address
+        self.broker: Broker = connect(owner.url, owner.app)
+        self.mailbox = Mailbox(self.broker, address, owner.outcomes_sealer)
+        self.outbox = Outbox(address, self.mailbox.fail)
+        # Weakly: a session belongs to its loop as much as to the client, and outlives it until it is closed.
+        self._owner = weakref.ref(owner)
+        self._flushing: asyncio.Task[None] | None = None
+        self._closer: AsyncGenerator[None, None] | None = None
+
+    def flush_soon(self) -> None:
+        """Send what was handed over in this tick of the loop; call it in the session's loop."""
+        if self._flushing is None:
+            self._flushing = quietly(asyncio.get_running_loop().create_task(self._flush()))
+            self._flushing.add_done_callback(self._flushed)
+
+    async def _flush(self) -> None:
+        if self._closer is None:
+            await self._arm()
+        await self.outbox.flush(self.broker)
+
+    def _flushed(self, task: asyncio.Task[None]) -> None:
+        self._flushing = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("Sending failed: %s", error, exc_info=error)
+            refused = BrokerError(f"Sending failed: {type(error).__name__}: {error}")
+            refused.__cause__ = error
+            while self.outbox.next_batch():
+                self.outbox.refuse(refused)
+        if not task.cancelled() and not self.outbox.empty:
+            # Handed over between the last look into the outbox and this callback.
+            self.flush_soon()
+
+    async def _arm(self) -> None:
+        """Be told when the loop ends: asyncio.run closes asynchronous generators, after it has cancelled all tasks."""
+        self._closer = self._until_the_loop_ends()
+        await anext(self._closer)
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            owner = self._owner()
+            await (self.close() if owner is None else owner.leave(self))
+
+    async def drain(self) -> None:
+        """Return once everything handed over so far is accepted or refused."""
+        ticket = self.outbox.handed
+        while self.outbox.settled < ticket:
+            self.flush_soon()
+            assert self._flushing is not None
+            await asyncio.wait((self._flushing,))
+
+    async def close(self) -> None:
+        """Send what is left, within FAREWELL seconds, and hang up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                if self._flushing is not None and not self._flushing.done():
+                    await asyncio.wait((self._flushing,))
+                await self.outbox.flush(self.broker)
+        self.mailbox.close()
+        await self.broker.close()
