@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Requeue, Settled, Standing
 from ..errors import BrokerError, ConnectionLost
+from .membership import pause
 
 __all__ = ["Settler"]
 
@@ -80,7 +80,7 @@ class Settler:
                 answers, standing = await self._broker.finish(self.incarnation, batch, repeat=repeat)
             except ConnectionLost:
                 repeat = True
-                delay = await _pause(delay)
+                delay = await pause(delay)
             except BrokerError as error:
                 if len(batch) > 1:
                     # One of them is at fault: each on its own, this one first.
@@ -91,7 +91,7 @@ class Settler:
                 logger.error("The outcome of job %s was refused: %s", batch[0].delivery.id, error)
                 replacement = self._refused(batch[0], error)
                 if replacement is batch[0]:
-                    delay = await _pause(delay)
+                    delay = await pause(delay)
                 batch = [replacement]
             else:
                 self._report([item.delivery for item in batch], answers, standing, dropped=True)
@@ -109,7 +109,7 @@ class Settler:
                 if not isinstance(error, ConnectionLost):
                     logger.error("Giving back %d jobs was refused, trying again: %s", len(batch), error)
                 repeat = True
-                delay = await _pause(delay)
+                delay = await pause(delay)
             else:
                 self._report([item.delivery for item in batch], answers, standing, dropped=False)
                 return
@@ -123,8 +123,3 @@ class Settler:
                     "Job %s was not this worker's any more when it ended; what it returned is dropped.", delivery.id
                 )
         self._settled(deliveries, standing)
-
-
-async def _pause(delay: float) -> float:
-    await asyncio.sleep(delay * random.uniform(0.5, 1.0))
-    return min(delay * 2, 2.0)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import msgspec
 
 from ..broker import Broker, Delivery, Requeue, Standing
 from ..errors import BrokerError, ConnectionLost, JobError, SealError, UnknownTask
@@ -24,6 +21,7 @@ from .appetite import AHEAD, Appetite
 from .asynclane import AsyncLane
 from .clerk import Clerk
 from .executor import MAX_DEATHS, Verdict, What, call_async, convict, judge, resolve
+from .membership import Membership, pause
 from .run import Marks, Run
 from .seats import Seats
 from .settler import Settler
@@ -88,10 +86,6 @@ class Worker:
         self._broker = broker
         self._jobs_sealer = Sealer(secrets, "job")
         self.serializer = serializer
-        self._host = host
-        self._number = number
-        self._lives = 0
-        self.incarnation = ""
         self.name = f"{host}.{number}"
         self.queues = list(queues)
         self._needs = [f"task:{name}" for name in registry.names]
@@ -103,8 +97,6 @@ class Worker:
         self._burst = burst
         self._max_jobs = max_jobs
         self._hooks = hooks or Hooks()
-        self._facts = facts or {}
-        self._recorded = recorded
         self._appetite = Appetite(
             syncs=any(not task.is_async for task in registry),
             asyncs=any(task.is_async for task in registry),
@@ -118,6 +110,7 @@ class Worker:
             log=log,
         )
         self._settler = Settler(broker, self._settled, self._clerk.instead_of)
+        self._membership = Membership(broker, marks, host=host, number=number, facts=facts or {}, recorded=recorded)
         self._held: dict[Key, Delivery] = {}
         self._forgotten: set[Key] | None = None
         self._in_lane = 0
@@ -130,7 +123,6 @@ class Worker:
         self._stopping = False
         self._claiming = True
         self._waker: asyncio.Task[None] | None = None
-        self._lost = False
         self.jobs = 0
         self._parked_lanes: list[str] = []
         #: How often what it held unstarted was taken from it.
@@ -187,41 +179,14 @@ class Worker:
             self._give_back_unstarted()
         await self._settler.settle_all()
 
+    @property
+    def incarnation(self) -> str:
+        """Under which name the broker knows it."""
+        return self._membership.incarnation
+
     async def _enlist(self) -> None:
-        """Become live; for ever, since a worker outlasts its broker."""
-        delay = 0.05
-        while not self._stopping:
-            self._lives += 1
-            name = self.name if self._lives == 1 else f"{self.name}r{self._lives}"
-            # First, so that nobody is live of whose death nobody would hear.
-            self._marks.enlist(name)
-            try:
-                if self._recorded:
-                    # Before the first claim: the recorder may come up later than the first job ends.
-                    await self._broker.start_history()
-                await self._broker.enlist(name, self._host, msgspec.msgpack.encode(self._facts))
-            except BrokerError as error:
-                self._say_lost(error)
-                delay = await _pause(delay)
-                continue
-            self.incarnation = self._settler.incarnation = name
-            self._say_found()
-            return
-
-    def _say_lost(self, error: BrokerError) -> None:
-        if not self._lost:
-            self._lost = True
-            # One that comes and goes is said once a minute.
-            self._loud = str(error) != self._said[0] or time.monotonic() - self._said[1] > 60.0
-            if self._loud:
-                self._said = str(error), time.monotonic()
-                logger.warning("%s Trying again until it is well.", error)
-
-    def _say_found(self) -> None:
-        if self._lost:
-            self._lost = False
-            if self._loud:
-                logger.info("The broker is back; consuming again.")
+        await self._membership.enlist(lambda: self._stopping)
+        self._settler.incarnation = self.incarnation
 
     # ---- claiming
 
@@ -230,10 +195,10 @@ class Worker:
         heard = 0.0
         while not self._stopping:
             # Asked first: a pause that is over a moment after there was no room would be a wait without end.
-            pause = self._appetite.pause
+            rest = self._appetite.pause
             room = self._room()
             if room <= 0:
-                await self._wait_for_change(pause or None)
+                await self._wait_for_change(rest or None)
                 continue
             asked, reliefs = time.monotonic(), self._reliefs
             try:
@@ -242,16 +207,16 @@ class Worker:
                     claim = await self._broker.claim(self.incarnation, self.queues, self._needs_parked(), room)
                 else:
                     claim = await self._broker.wait(self.incarnation, self.queues, self._needs_parked(), BLOCK)
-                if self._lost:
+                if self._membership.lost:
                     await self._adopt(claim.deliveries)
-                    self._say_found()
+                    self._membership.say_found()
             except ConnectionLost as error:
-                self._say_lost(error)
-                delay = await _pause(delay)
+                self._membership.say_lost(error)
+                delay = await pause(delay)
                 continue
             except BrokerError as error:
                 logger.error("Claiming was refused, trying again: %s", error)
-                delay = await _pause(delay)
+                delay = await pause(delay)
                 continue
             delay = 0.05
             if not await self._stand(claim.standing):
@@ -397,8 +362,8 @@ class Worker:
                 await self._broker.reject(self.incarnation, rejected)
                 break
             except BrokerError as error:
-                self._say_lost(error)
-                delay = await _pause(delay)
+                self._membership.say_lost(error)
+                delay = await pause(delay)
         for delivery, _ in rejected:
             self._forget(delivery)
         self._stir()
@@ -556,7 +521,7 @@ class Worker:
                 if parked:
                     await self._broker.wake()
         except BrokerError as error:
-            self._say_lost(error) if isinstance(error, ConnectionLost) else None
+            self._membership.say_lost(error) if isinstance(error, ConnectionLost) else None
 
     def _cancel(self, run: Run) -> None:
         run.cancelled = True
@@ -568,8 +533,3 @@ class Worker:
                 return
         if self._hooks.interrupt is not None:
             self._hooks.interrupt(run)
-
-
-async def _pause(delay: float) -> float:
-    await asyncio.sleep(delay * random.uniform(0.5, 1.0))
-    return min(delay * 2, 2.0)

@@ -277,9 +277,10 @@ def _let_go(connection: Any) -> None:
     transport = writer.transport
     with contextlib.suppress(Exception):
         if hasattr(transport, "_sock"):
-            # asyncio's own transport would warn in __del__ that nobody closed it.
+            # asyncio's own transport and its stream would warn in __del__ that nobody closed them.
             transport._sock.close()
             transport._sock = None
+            transport._closing = True
         else:
             null = os.open(os.devnull, os.O_RDWR)
             os.dup2(null, transport.get_extra_info("socket").fileno())

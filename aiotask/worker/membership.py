@@ -1,0 +1,92 @@
+"""A worker's place among the live ones: under which name the broker knows it, and whether it can be reached."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from ..broker import Broker
+from ..errors import BrokerError
+from .run import Marks
+
+__all__ = ["Membership", "pause"]
+
+logger = logging.getLogger("aiotask.worker")
+
+#: Seconds within which the same trouble with the broker is said once.
+_SAID_ONCE = 60.0
+
+
+class Membership:
+    """One name after the other: each is live once in its life.
+
+    Args:
+        marks: where the name is written down for those who look after a death.
+        recorded: finished jobs are kept for a recorder.
+    """
+
+    def __init__(
+        self, broker: Broker, marks: Marks, *, host: str, number: str, facts: dict[str, object], recorded: bool
+    ) -> None:
+        self._broker = broker
+        self._marks = marks
+        self._host = host
+        self._first = f"{host}.{number}"
+        self._facts = facts
+        self._recorded = recorded
+        self._lives = 0
+        #: The name in force; empty before the first.
+        self.incarnation = ""
+        #: The broker is out of reach.
+        self.lost = False
+        self._said = ("", 0.0)
+        self._loud = True
+
+    async def enlist(self, stopping: Callable[[], bool]) -> None:
+        """Become live under a new name; for ever, since a worker outlasts its broker, but not past a stop."""
+        delay = 0.05
+        while not stopping():
+            self._lives += 1
+            name = self._first if self._lives == 1 else f"{self._first}r{self._lives}"
+            # First, so that nobody is live of whose death nobody would hear.
+            self._marks.enlist(name)
+            try:
+                if self._recorded:
+                    # Before the first claim: the recorder may come up later than the first job ends.
+                    await self._broker.start_history()
+                await self._broker.enlist(name, self._host, msgspec.msgpack.encode(self._facts))
+            except BrokerError as error:
+                self.say_lost(error)
+                delay = await pause(delay)
+                continue
+            self.incarnation = name
+            self.say_found()
+            return
+
+    def say_lost(self, error: BrokerError) -> None:
+        """The broker does not answer; said once, and what comes and goes once a minute."""
+        if self.lost:
+            return
+        self.lost = True
+        self._loud = str(error) != self._said[0] or time.monotonic() - self._said[1] > _SAID_ONCE
+        if self._loud:
+            self._said = str(error), time.monotonic()
+            logger.warning("%s Trying again until it is well.", error)
+
+    def say_found(self) -> None:
+        """The broker answers again."""
+        if self.lost:
+            self.lost = False
+            if self._loud:
+                logger.info("The broker is back; consuming again.")
+
+
+async def pause(delay: float) -> float:
+    """Wait about so many seconds before another attempt; the next delay."""
+    await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+    return min(delay * 2, 2.0)
