@@ -1,4 +1,4 @@
-"""How things are said: one line per event of a job, a summary where lines would flood, the banner.
+"""How things are said: one line per event of a job, a summary where lines would flood.
 
 Everything goes through the standard ``logging`` under the name ``aiotask``. Each record carries its
 facts in the attribute ``facts``, so a handler of your own can use them without parsing text.
@@ -14,21 +14,18 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple, TextIO, TypedDict
+from typing import Any, NamedTuple, TextIO
 
 from .errors import ConfigError
 
 __all__ = [
-    "AppFacts",
     "EventLog",
-    "Facts",
     "JobEvent",
     "JsonFormatter",
     "LineFormatter",
-    "announce",
-    "banner",
     "configure",
     "in_words",
+    "plain",
 ]
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -187,10 +184,10 @@ class EventLog:
             return
         facts: dict[str, Any] = {"event": kind, "task": task, "count": count, "seconds": round(seconds, 3)}
         word = f" {style.word}" if style.word else ""
-        text = f"{_plain(task)}{word} ×{count:,} more in {seconds:.1f} s"  # noqa: RUF001
+        text = f"{plain(task)}{word} ×{count:,} more in {seconds:.1f} s"  # noqa: RUF001
         if last := self._last.get((kind, task)):
             facts["last"] = last
-            text += f", the last: {_plain(last, DETAIL_LENGTH)}"
+            text += f", the last: {plain(last, DETAIL_LENGTH)}"
         self._logger.log(style.level, "%s %s", style.glyph, text, extra={"facts": facts, "colour": style.colour})
 
     def _say(self, style: _Style, facts: dict[str, Any]) -> None:
@@ -215,8 +212,8 @@ def _sentence(style: _Style, facts: Mapping[str, Any]) -> str:
     if "arguments" in facts:
         parts.append(facts["arguments"])
     if "detail" in facts:
-        parts.append(_plain(facts["detail"], DETAIL_LENGTH))
-    return f"{_plain(facts['task'])} {_plain(facts['id'])} {', '.join(parts)}".rstrip()
+        parts.append(plain(facts["detail"], DETAIL_LENGTH))
+    return f"{plain(facts['task'])} {plain(facts['id'])} {', '.join(parts)}".rstrip()
 
 
 def in_words(seconds: float) -> str:
@@ -235,7 +232,7 @@ def in_words(seconds: float) -> str:
     return f"{whole} s"
 
 
-def _plain(text: str, length: int = 300) -> str:
+def plain(text: str, length: int = 300) -> str:
     """Text of others in one line: bounded, and nothing in it that a terminal would obey."""
     if len(text) > length:
         text = text[: length - 1] + "…"
@@ -253,7 +250,7 @@ def _arguments(positional: Sequence[object], keyword: Mapping[str, object]) -> s
     # More than a hundred do not fit into the line anyway.
     shown = [_repr.repr(value) for value in positional[:100]]
     shown += [f"{name}={_repr.repr(value)}" for name, value in list(keyword.items())[:100]]
-    return f"({_plain(', '.join(shown), ARGUMENTS_LENGTH)})"
+    return f"({plain(', '.join(shown), ARGUMENTS_LENGTH)})"
 
 
 class LineFormatter(logging.Formatter):
@@ -348,65 +345,3 @@ def has_colour(stream: TextIO) -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return stream.isatty()
-
-
-# ---- the banner
-
-
-class AppFacts(TypedDict):
-    """What the banner says about one app."""
-
-    name: str
-    url: str
-    #: Kind and version.
-    server: str
-    durability: str
-    tasks: list[str]
-    queues: list[str]
-    #: Jobs that waited before this start.
-    pending: int
-
-
-class Facts(TypedDict):
-    """What the banner says."""
-
-    version: str
-    python: str
-    processes: int
-    result_db: str | None
-    apps: list[AppFacts]
-
-
-def banner(facts: Facts) -> str:
-    """What a supervisor says when its workers are up, as lines of plain text."""
-    processes = facts["processes"]
-    workers = f"{processes} worker process{'' if processes == 1 else 'es'}"
-    lines = [f"aiotask {facts['version']}, Python {facts['python']}, {workers}"]
-    for app in facts["apps"]:
-        lines += _app_lines(app)
-    lines.append(_row("history", facts["result_db"] or "not recorded (record it with --result-db FILE)"))
-    return "\n".join(lines)
-
-
-def _app_lines(app: AppFacts) -> list[str]:
-    durability = f" ({app['durability']})" if app["durability"] else ""
-    tasks = app["tasks"]
-    shown = ", ".join(tasks[:8]) + (", …" if len(tasks) > 8 else "")
-    rows = [
-        _row("app", app["name"]),
-        _row("broker", f"{app['server']} at {app['url']}{durability}"),
-        _row("queues", ", ".join(app["queues"])),
-        _row("tasks", f"{len(tasks):,}: {shown}" if tasks else "none (is the module with the tasks imported?)"),
-    ]
-    if app["pending"]:
-        rows.append(_row("waiting", f"{app['pending']:,} job{'' if app['pending'] == 1 else 's'} from before"))
-    return rows
-
-
-def _row(label: str, text: str) -> str:
-    return f"  {label:<8} {_plain(text, 600)}"
-
-
-def announce(facts: Facts) -> None:
-    """Log the banner: as it is for people, as one object in a JSON log."""
-    logging.getLogger("aiotask").info("%s", banner(facts), extra={"facts": {"event": "banner", **facts}})

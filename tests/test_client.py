@@ -31,7 +31,7 @@ from aiotask import (
     current_job,
 )
 
-from .helpers import wait_until, wait_until_async
+from .helpers import wait_until_async
 from .server import PrivateServer
 
 
@@ -105,7 +105,7 @@ async def test_each_await_raises_a_fresh_copy_of_the_tasks_own_exception_with_th
 
     assert errors[0] is not errors[1]
     assert errors[0].args == ("x",)
-    assert 'raise KeyError(message)' in "".join(errors[1].__notes__)
+    assert "raise KeyError(message)" in "".join(errors[1].__notes__)
 
 
 async def test_what_would_end_a_generator_or_a_task_group_never_travels_as_itself(app: App, worker: None) -> None:
@@ -177,7 +177,9 @@ async def test_an_unknown_id_is_said_and_never_waited_for(app: App, worker: None
         await app.result("nowhere").cancel()
 
 
-async def test_a_job_that_vanished_from_the_server_is_reported_as_lost(own_server: PrivateServer, app_name: str) -> None:
+async def test_a_job_that_vanished_from_the_server_is_reported_as_lost(
+    own_server: PrivateServer, app_name: str
+) -> None:
     app = make_app(own_server.url, app_name)
     result = app.tasks["add"].apply_async(1)
     await result.sent()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from aiotask import events
+from aiotask import banner, events
 from aiotask.errors import ConfigError
 from aiotask.events import EventLog, JobEvent
 
@@ -385,7 +385,7 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 
 # ---- the banner
 
-FACTS: events.Facts = {
+FACTS: banner.Facts = {
     "version": "1.2.3",
     "python": "3.12.4",
     "processes": 2,
@@ -405,7 +405,7 @@ FACTS: events.Facts = {
 
 
 def test_the_banner_names_everything_an_operator_looks_for() -> None:
-    said = events.banner(FACTS)
+    said = banner.banner(FACTS)
 
     for fact in (
         "aiotask 1.2.3",
@@ -421,7 +421,7 @@ def test_the_banner_names_everything_an_operator_looks_for() -> None:
 
 
 def test_the_banner_says_what_is_missing() -> None:
-    bare = events.banner({**FACTS, "result_db": None, "apps": [{**FACTS["apps"][0], "tasks": [], "pending": 0}]})
+    bare = banner.banner({**FACTS, "result_db": None, "apps": [{**FACTS["apps"][0], "tasks": [], "pending": 0}]})
 
     assert "--result-db" in bare
     assert "none (is the module with the tasks imported?)" in bare
@@ -429,12 +429,12 @@ def test_the_banner_says_what_is_missing() -> None:
 
 
 def test_the_banner_is_one_object_in_a_json_log_and_lines_elsewhere(stream: io.StringIO) -> None:
-    events.announce(FACTS)
-    assert lines(stream) == events.banner(FACTS).splitlines()
+    banner.announce(FACTS)
+    assert lines(stream) == banner.banner(FACTS).splitlines()
 
     as_json = io.StringIO()
     events.configure(log_json=True, stream=as_json)
-    events.announce(FACTS)
+    banner.announce(FACTS)
     (line,) = map(json.loads, lines(as_json))
     assert line["event"] == "banner"
     assert line["apps"][0]["pending"] == 1234

@@ -40,7 +40,7 @@ def _fault(url: str) -> str:
     except ValueError:
         return "its host is not readable"
     if "://" not in url or parts.scheme not in _SCHEMES:
-        return f'it does not begin with one of {", ".join(f"{scheme}://" for scheme in _SCHEMES)}'
+        return f"it does not begin with one of {', '.join(f'{scheme}://' for scheme in _SCHEMES)}"
     if parts.fragment or "@" in parts.path:
         return "in a user, password or path, write %23 for #, %2F for / and %40 for @"
     try:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from ..events import announce
+from ..banner import announce
 
 __all__ = ["Greeting"]
 

@@ -319,8 +319,8 @@ class Supervisor:
                 logger.info("Replacing the worker processes one by one.")
             self._rolling = deque(child for child in self._children.values() if not child.draining)
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
-            most = len(self._boards) // 2
-            self._wanted = min(most, max(1, self._wanted + (1 if number == signal.SIGTTIN else -1)))
+            more = 1 if number == signal.SIGTTIN else -1
+            self._wanted = min(len(self._boards) // 2, max(1, self._wanted + more))
             logger.info("%d worker processes from now on.", self._wanted)
 
     def _stop(self, *, now: bool) -> None:
@@ -341,17 +341,13 @@ class Supervisor:
                 child.drain()
 
     def _end_grace(self) -> None:
-        if self._stopping_since is None or time.monotonic() - self._stopping_since <= self._settings.grace:
+        grace = self._settings.grace
+        if self._stopping_since is None or time.monotonic() - self._stopping_since <= grace:
             return
-        for child in self._children.values():
-            if not child.killed:
-                logger.warning(
-                    "worker-%d did not end within %s; %d jobs go back.",
-                    child.number,
-                    in_words(self._settings.grace),
-                    len(child.board.started()),
-                )
-                child.kill("the end of the grace time")
+        for child in [child for child in self._children.values() if not child.killed]:
+            jobs = len(child.board.started())
+            logger.warning("worker-%d did not end within %s; %d jobs go back.", child.number, in_words(grace), jobs)
+            child.kill("the end of the grace time")
 
     def _roll(self) -> None:
         """Replacements: each new process in service before the old one is asked to go."""

@@ -25,9 +25,7 @@ __all__ = ["Stage", "prepared", "staged"]
 class Stage:
     """An app module, imported by this process as a web server would import it, and by workers as they do."""
 
-    def __init__(
-        self, module: ModuleType, env: dict[str, str], workers: Workers, ledger: Ledger, url: str
-    ) -> None:
+    def __init__(self, module: ModuleType, env: dict[str, str], workers: Workers, ledger: Ledger, url: str) -> None:
         self.module = module
         self.name = module.__name__
         self.env = env
@@ -46,10 +44,7 @@ class Stage:
 
     def start(self, concurrency: int | None = 1, *options: str, **settings: Any) -> Supervisor:
         """A supervisor that runs this app's tasks."""
-        return self.workers.start(
-            self.name, concurrency=concurrency, options=options, env=self.env, **settings
-        )
-
+        return self.workers.start(self.name, concurrency=concurrency, options=options, env=self.env, **settings)
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:

@@ -586,7 +586,7 @@ async def test_a11_functions_by_value_go_there_and_back(calls: Stage) -> None:
     assert await calls.apply.apply_async(calls.add, 1, 2) == 3
 
 
-SCRIPT = '''
+SCRIPT = """
 import asyncio, dataclasses, enum, os
 from aiotask import App
 
@@ -645,7 +645,7 @@ async def main():
 
 if __name__ == "__main__":
     asyncio.run(main())
-'''
+"""
 
 
 def test_a11_what_a_script_defines_in_main_comes_back_as_it_went(

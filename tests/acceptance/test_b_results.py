@@ -188,9 +188,7 @@ async def test_b7_anybody_reads_the_file_with_sqlite(shop: Stage, db: ResultDB, 
     assert rows(history, "PRAGMA integrity_check") == [("ok",)]
 
 
-async def test_b7_setup_makes_the_file_and_the_newest_comes_first(
-    stage: Put, tmp_path: Path
-) -> None:
+async def test_b7_setup_makes_the_file_and_the_newest_comes_first(stage: Put, tmp_path: Path) -> None:
     shop, path = stage("models"), tmp_path / "new" / "history.db"
     async with ResultDB(path, app=shop.app) as db:
         await db.setup()
