@@ -57,7 +57,8 @@ class App:
         name: key namespace on the server; 1 to 100 of ``A-Z a-z 0-9 _ . -``.
         url: broker, as ``redis://user:password@host:6379/0``, ``rediss://…``, ``unix:///path``, ``memory://``;
             else ``$AIOTASK_URL``, else the embedded server.
-        secret: what jobs and outcomes are sealed with, else ``$AIOTASK_SECRET``; ``new,old`` while it is rotated.
+        secret: what jobs and outcomes are sealed with, else ``$AIOTASK_SECRET``;
+            to rotate it: ``old,new`` everywhere, then ``new,old``, then ``new``.
         serializer: ``cloudpickle`` or ``json``; else ``$AIOTASK_SERIALIZER``.
         result_ttl: seconds that outcomes are kept; else ``$AIOTASK_RESULT_TTL``, else an hour.
         include: modules that a worker imports besides the one that holds the app.

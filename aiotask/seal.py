@@ -75,7 +75,7 @@ class Sealer:
         if mac is None:
             raise SealError(
                 f"This {self._kind} was sealed with another secret. "
-                "Give both sides the same AIOTASK_SECRET (during a rotation: new,old)."
+                "Give both sides the same AIOTASK_SECRET (to rotate it: old,new everywhere, then new,old, then new)."
             )
         payload = sealed[_HEAD:]
         if not hmac.compare_digest(sealed[1 + _KEY_ID : _HEAD], mac.digest(payload)):

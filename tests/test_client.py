@@ -373,7 +373,8 @@ def run_script(tmp_path: Path, url: str, name: str, body: str) -> subprocess.Com
         "async def main():\n    for n in range(700): add.apply_async(n)\nasyncio.run(main())",
         "async def main():\n    for n in range(700): add.apply_async(n)\n"
         "loop = asyncio.new_event_loop(); loop.run_until_complete(main()); loop.close()",
-        "def send():\n    for n in range(700): add.apply_async(n)\nt = threading.Thread(target=send); t.start(); t.join()",
+        "def send():\n    for n in range(700): add.apply_async(n)\n"
+        "t = threading.Thread(target=send); t.start(); t.join()",
         "for n in range(700): add.apply_async(n)\nsys.exit(3)",
         "import uvloop\nasync def main():\n    for n in range(700): add.apply_async(n)\nuvloop.run(main())",
     ],
@@ -428,7 +429,8 @@ def test_loops_that_are_closed_without_farewell_leave_no_descriptor(
             # asyncio itself complains of the generator that nobody shut down.
             warnings.simplefilter("ignore", ResourceWarning)
             for _ in range(5): once()
-            count = lambda: len(os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") else os.listdir("/dev/fd"))
+            folder = "/proc/self/fd" if os.path.exists("/proc/self/fd") else "/dev/fd"
+            count = lambda: len(os.listdir(folder))
             before = count()
             for _ in range(100): once()
             print(count() - before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import itertools
 import multiprocessing
@@ -74,20 +75,16 @@ def swallow() -> None:
     """Ends for nothing that is raised into it."""
     with entered("swallow"):
         while True:
-            try:
+            with contextlib.suppress(BaseException):
                 time.sleep(600)
-            except BaseException:
-                pass
 
 
 @app.task
 async def aswallow() -> None:
     with entered("aswallow"):
         while True:
-            try:
+            with contextlib.suppress(BaseException):
                 await asyncio.sleep(600)
-            except BaseException:
-                pass
 
 
 @app.task
