@@ -33,7 +33,7 @@ _WITH_FILE = ("send", "drain")
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", default=",".join(MEASUREMENTS), help="comma separated: %(default)s")
-    parser.add_argument("--jobs", type=int, default=20_000, help="jobs of one repetition of a rate (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=40_000, help="jobs of one repetition of a rate (%(default)s)")
     parser.add_argument("--reps", type=int, default=3, help="repetitions of everything (%(default)s)")
     parser.add_argument("--url", help='a server that runs; its keys of the app "bench" are deleted')
     parser.add_argument(

@@ -65,14 +65,16 @@ def test_where_sync_jobs_are_full_async_ones_get_a_try_and_a_wrong_one_makes_it_
     assert room(mixed) > 0, "what has room is claimed at once"
 
 
-def test_the_tries_grow_while_they_bring_what_there_is_room_for() -> None:
+def test_the_tries_grow_to_get_past_a_long_row_and_begin_small_again_once_there_is_room() -> None:
     mixed = appetite()
     tries = []
-    for _ in range(6):
+    for _ in range(4):
         tries.append(room(mixed, waiting=50, free=0))
         mixed.served(is_async=True)
 
-    assert tries == [1, 2, 4, 8, 10, 10]
+    assert tries == [1, 2, 4, 8]
+    assert room(mixed) > 0
+    assert room(mixed, waiting=50, free=0) == 1
 
 
 def test_a_row_that_was_claimed_while_jobs_were_short_is_more_than_is_kept() -> None:

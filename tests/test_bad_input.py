@@ -534,9 +534,11 @@ ENDS: dict[str, tuple[type[BaseException], str]] = {
 
 @pytest.mark.parametrize("kind", ENDS)
 async def test_whatever_a_task_raises_ends_the_wait_and_not_the_worker(kind: str, hostile: Stage) -> None:
-    error, message = ENDS[kind]
     async with hostile.app:
         for task in (hostile.fail, hostile.afail):
+            # Python itself makes another error of this one when it leaves a coroutine.
+            is_changed = kind == "stop_iteration" and task is hostile.afail
+            error, message = (RuntimeError, "coroutine raised StopIteration") if is_changed else ENDS[kind]
             with pytest.raises(error) as raised:
                 await task.apply_async(kind).wait(30)
             assert message in str(raised.value)
@@ -552,7 +554,7 @@ async def test_an_exception_that_has_no_text_arrives_all_the_same(hostile: Stage
 
 
 @pytest.mark.parametrize(
-    ("name", "error"), [("fail_in_a_strange_file", KeyError), ("recurse", RecursionError), ("close_stdout", ValueError)]
+    ("name", "error"), [("fail_in_a_strange_file", KeyError), ("recurse", RecursionError)]
 )
 async def test_an_odd_failure_arrives_as_what_it_is(name: str, error: type[Exception], hostile: Stage) -> None:
     async with hostile.app:
@@ -601,6 +603,9 @@ async def test_a_task_that_ends_its_process_is_given_up_and_the_next_one_runs(
     stage, supervisor = hostile_worker
     with stage.active():
         async with stage.app:
+            with pytest.raises(ValueError, match="closed file"):
+                await stage.close_stdout.apply_async().wait(30)
+            assert await stage.echo.apply_async(1).wait(30) == 1
             for task, how in ((stage.die.s(7), "exit code 7"), (stage.stop_the_loop.s(), "exit code 70")):
                 with pytest.raises(WorkerLost, match=f"3 processes died while they ran it, the last one by {how}"):
                     await task.apply_async().wait(60)
@@ -683,14 +688,16 @@ async def test_who_sends_with_another_secret_is_told_and_counted(hostile: Stage,
         assert await inspector.rejected() == before + 3
         assert await hostile.size.apply_async(b"12").wait(30) == 2
 
-    said = CliRunner().invoke(
-        command_line, ["queues", "--name", hostile.app.name, "--url", redis_url], prog_name="aiotask"
-    )
-    assert "messages without a valid seal of this app were set aside" in said.output
-    said = CliRunner().invoke(
-        command_line, ["doctor", "--name", hostile.app.name, "--url", redis_url], prog_name="aiotask"
-    )
-    assert "set aside" in said.output and "the same AIOTASK_SECRET" in said.output
+    queues, doctor = [
+        await asyncio.to_thread(_run, command, "--name", hostile.app.name, "--url", redis_url)
+        for command in ("queues", "doctor")
+    ]
+    assert "messages without a valid seal of this app were set aside" in queues
+    assert "set aside" in doctor and "Give every sender and worker the same AIOTASK_SECRET" in doctor
+
+
+def _run(*arguments: str) -> str:
+    return CliRunner().invoke(command_line, arguments, prog_name="aiotask").output
 
 
 async def test_an_outcome_sealed_with_another_secret_ends_the_wait(redis_url: str, app_name: str) -> None:
@@ -764,8 +771,9 @@ async def test_a_worker_waits_for_its_server_says_so_once_and_works(
             async with stage.app:
                 assert await stage.echo.apply_async("there").wait(30) == "there"
         wait_until(lambda: "The broker is back; consuming again." in supervisor.log, description="it says so")
-        assert supervisor.log.count("Trying again until it is well") == 1
-        assert supervisor.log.count("No answer from the broker") == 1
+        # Once for each of the two apps.
+        assert supervisor.log.count("Trying again until it is well") == 2
+        assert supervisor.log.count("No answer from the broker") == 2
 
 
 @pytest.fixture
@@ -810,7 +818,7 @@ async def test_a_password_that_is_missing_or_wrong_is_said_and_a_worker_waits_fo
         with stage.active():
             async with stage.app:
                 assert await stage.echo.apply_async("let in").wait(30) == "let in"
-        assert supervisor.log.count(refused) == 1 and "later" not in supervisor.log
+        assert supervisor.log.count(refused) == 2 and "later" not in supervisor.log
 
 
 async def test_an_emptied_server_costs_what_it_held_and_the_worker_goes_on(

@@ -12,6 +12,7 @@ import hashlib
 import os
 import random
 import re
+import time
 from collections.abc import Callable
 from importlib import resources
 from typing import Any
@@ -107,6 +108,8 @@ class Wire:
         #: How many connections there have been.
         self.generation = 0
         self._lock = asyncio.Lock()
+        #: When it last took too long to answer (monotonic), and the error for that.
+        self._silent: tuple[float, str] | None = None
 
     @property
     def connected(self) -> bool:
@@ -123,16 +126,25 @@ class Wire:
             QueueFull: the server has no memory left for it.
             BrokerError: the server refused it.
         """
+        asked = time.monotonic()
         async with self._lock:
+            self._refuse_after_silence(asked)
             return await self._exchange(command, timeout or self._timeout)
 
     async def run(self, script: Script, prefix: str, *args: Any) -> Any:
         """The reply of a script whose only key is the prefix."""
+        asked = time.monotonic()
         async with self._lock:
+            self._refuse_after_silence(asked)
             try:
                 return await self._exchange(("EVALSHA", script.digest, 1, prefix, *args), self._timeout)
             except _NoScript:
                 return await self._exchange(("EVAL", script.source, 1, prefix, *args), self._timeout)
+
+    def _refuse_after_silence(self, asked: float) -> None:
+        """Who has waited in line while the server said nothing to those in front need not wait as long again."""
+        if self._silent is not None and self._silent[0] > asked:
+            raise ConnectionLost(self._silent[1])
 
     async def send(self, *command: Any) -> None:
         """A command whose reply arrives among the messages of a subscription."""
@@ -199,6 +211,8 @@ class Wire:
             translated = self._translate(error)
             if translated is error:
                 raise
+            if isinstance(error, TimeoutError):
+                self._silent = time.monotonic(), str(translated)
             raise translated from error
 
     async def _connect(self) -> None:

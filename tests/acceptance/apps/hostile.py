@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from aiotask import App, Retry
@@ -48,32 +49,32 @@ class LeavesOnLoading(Exception):
         return _leave, ()
 
 
-_RAISED: dict[str, type[BaseException] | BaseException] = {
-    "surrogate": ValueError("half a pair: \ud800"),
-    "no_text": NoText(),
-    "no_reduce": NoReduce("a reason"),
-    "two_arguments": TwoArguments(1, 2),
-    "holds_a_lock": HoldsALock("a reason"),
-    "leaves_on_loading": LeavesOnLoading("a reason"),
-    "exit": SystemExit(3),
-    "interrupt": KeyboardInterrupt(),
-    "generator_exit": GeneratorExit(),
-    "stop_iteration": StopIteration(3),
-    "stop_async_iteration": StopAsyncIteration(),
-    "cancelled": asyncio.CancelledError(),
-    "group": ExceptionGroup("several", [ValueError(1), KeyError("two")]),
+_RAISED: dict[str, Callable[[], BaseException]] = {
+    "surrogate": lambda: ValueError("half a pair: \ud800"),
+    "no_text": NoText,
+    "no_reduce": lambda: NoReduce("a reason"),
+    "two_arguments": lambda: TwoArguments(1, 2),
+    "holds_a_lock": lambda: HoldsALock("a reason"),
+    "leaves_on_loading": lambda: LeavesOnLoading("a reason"),
+    "exit": lambda: SystemExit(3),
+    "interrupt": KeyboardInterrupt,
+    "generator_exit": GeneratorExit,
+    "stop_iteration": lambda: StopIteration(3),
+    "stop_async_iteration": StopAsyncIteration,
+    "cancelled": asyncio.CancelledError,
+    "group": lambda: ExceptionGroup("several", [ValueError(1), KeyError("two")]),
 }
 KINDS = sorted(_RAISED)
 
 
 @app.task
 def fail(kind: str) -> NoReturn:
-    raise _RAISED[kind]
+    raise _RAISED[kind]()
 
 
 @app.task
 async def afail(kind: str) -> NoReturn:
-    raise _RAISED[kind]
+    raise _RAISED[kind]()
 
 
 @app.task
