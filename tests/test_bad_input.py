@@ -288,7 +288,7 @@ async def test_options_of_a_url_that_other_clients_read_do_no_harm(redis_url: st
 @pytest.mark.parametrize("url", [AFAR, "rediss://192.0.2.1", "redis://?host=192.0.2.1", "redis://example.invalid"])
 async def test_an_address_of_the_network_needs_a_secret(url: str) -> None:
     app = App("refused", url=url)
-    with pytest.raises(ConfigError, match="can be reached from other machines.+AIOTASK_SECRET=") as raised:
+    with pytest.raises(ConfigError, match=r"can be reached from other machines.+AIOTASK_SECRET=") as raised:
         await app.task(add).apply_async(1)
     assert "hunter2" not in str(raised.value)
 
@@ -348,10 +348,11 @@ async def _every_verb_fails(url: str, message: str) -> None:
             raise AssertionError("there is nothing to open")
 
     async def in_a_row() -> None:
-        # The second is handed over in the very tick in which the first is refused.
-        for _ in range(2):
-            with pytest.raises(BrokerError):
-                await task.apply_async(1)
+        with pytest.raises(BrokerError) as raised:
+            await task.apply_async(1)
+        if "silence" in str(raised.value):
+            raise raised.value
+        # This one is handed over in the very tick in which the first was refused.
         await task.apply_async(1).sent()
 
     verbs: list[Coroutine[Any, Any, Any]] = [
@@ -553,9 +554,7 @@ async def test_an_exception_that_has_no_text_arrives_all_the_same(hostile: Stage
                 await task.apply_async("no_text").wait(30)
 
 
-@pytest.mark.parametrize(
-    ("name", "error"), [("fail_in_a_strange_file", KeyError), ("recurse", RecursionError)]
-)
+@pytest.mark.parametrize(("name", "error"), [("fail_in_a_strange_file", KeyError), ("recurse", RecursionError)])
 async def test_an_odd_failure_arrives_as_what_it_is(name: str, error: type[Exception], hostile: Stage) -> None:
     async with hostile.app:
         with pytest.raises(error):
@@ -664,7 +663,7 @@ async def test_a_body_by_value_of_another_python_is_parked_and_both_versions_are
 async def test_a_task_that_no_worker_knows_is_parked_and_said(hostile: Stage) -> None:
     async with hostile.app:
         result = hostile.app.s("shop.tasks:nowhere", 1).apply_async()
-        with pytest.raises(UnknownTask, match='No worker that runs knows the task "shop.tasks:nowhere"'):
+        with pytest.raises(UnknownTask, match=r'No worker that runs knows the task "shop.tasks:nowhere"'):
             await result.wait(30)
         assert await result.status() == "PARKED"
         await result.cancel()

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import pty
 import re
 import signal
+import subprocess
+import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -356,7 +361,7 @@ async def test_a_preloaded_app_is_loaded_once(source: Source, app: App, workers:
     await all_run(app, "1")
     assert seen.read_text() == f"{supervisor.pid}\n"
     supervisor.signal(signal.SIGHUP)
-    wait_until(lambda: "The app was preloaded, so replaced" in supervisor.log, description="it says what that means")
+    wait_until(lambda: "the app was preloaded, so with the same code" in supervisor.log, description="it says what that means")
     assert supervisor.stop() == 0
 
 
@@ -436,3 +441,29 @@ async def test_fifty_deaths_leave_nothing_behind_in_the_supervisor(stage: Stage)
     assert process.num_fds() == descriptors
     assert process.memory_info().rss < memory + 4_000_000
     assert supervisor.stop() == 0
+
+
+def test_a_worker_whose_terminal_is_closed_drains_and_stops(tmp_path: Path, redis_url: str, app_name: str) -> None:
+    log = tmp_path / "log"
+    ours, theirs = pty.openpty()
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aiotask_cli", "worker", "tests.acceptance.apps.life", "-c", "1"],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=errors,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),
+            env={**os.environ, "AIOTASK_URL": redis_url, "TEST_APP": app_name, "TEST_LEDGER": str(tmp_path)},
+        )
+    os.close(theirs)
+    try:
+        wait_until(lambda: "worker process" in log.read_text(), description="the worker is up")
+
+        os.close(ours)
+
+        assert process.wait(30) == 0, log.read_text()
+        assert "The terminal is gone." in log.read_text()
+    finally:
+        process.kill()
+        process.wait()

@@ -33,6 +33,7 @@ from .process import Place, run_worker
 from .reload import start_watching
 from .settings import WorkerSettings
 from .stacks import where
+from .terminal import Terminal
 
 if TYPE_CHECKING:
     from ..app import App
@@ -71,6 +72,7 @@ class Supervisor:
         self._preloaded: Sequence[App] | None = None
         self._greeting = Greeting()
         self._stopping_since: float | None = None
+        self._terminal = Terminal()
         self._code = Exit.DONE
         self._ever_up = False
         #: Workers of a burst that found their queues empty and went.
@@ -312,15 +314,16 @@ class Supervisor:
                 child.ask_for_stacks()
         elif self._stopping_since is not None:
             return
+        elif number == signal.SIGHUP and self._terminal.is_gone():
+            logger.info("The terminal is gone.")
+            self._stop(now=False)
         elif number == signal.SIGHUP:
-            if self._settings.preload:
-                logger.warning("The app was preloaded, so replaced processes run the same code as before.")
-            else:
-                logger.info("Replacing the worker processes one by one.")
+            code = " (the app was preloaded, so with the same code as before)" if self._settings.preload else ""
+            logger.info("Replacing the worker processes one by one%s.", code)
             self._rolling = deque(child for child in self._children.values() if not child.draining)
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
-            more = 1 if number == signal.SIGTTIN else -1
-            self._wanted = min(len(self._boards) // 2, max(1, self._wanted + more))
+            wanted = self._wanted + (1 if number == signal.SIGTTIN else -1)
+            self._wanted = min(len(self._boards) // 2, max(1, wanted))
             logger.info("%d worker processes from now on.", self._wanted)
 
     def _stop(self, *, now: bool) -> None:

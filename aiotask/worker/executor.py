@@ -217,6 +217,9 @@ async def call_async(run: Run, serializer: Serializer, marks: Marks, started: Ca
     finally:
         entered.reset(token)
         _end(run, marks)
+    if run.error is None and run.timeout is not None and run.took > run.timeout:
+        # It blocked the loop past its limit, so nothing could cancel it.
+        _failed(run, _too_long(run))
 
 
 def _too_long(run: Run) -> JobTimeout:
