@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -112,13 +112,14 @@ def _report(terminal: Console, spread: Run, alone: Run, load: float) -> bool:
 
 
 def _print_complex(terminal: Console, run: Run) -> None:
+    numbers: tuple[Literal["lines", "functions", "classes", "branches", "nesting"], ...]
     numbers = ("lines", "functions", "classes", "branches", "nesting")
     made = table("The ten most complex files", "file", *numbers, right=numbers)
     from .demo_run import stdlib
 
     home = stdlib()
-    for file, found in sorted(run.measures.items(), key=lambda item: (-item[1].branches, item[0]))[:10]:
-        made.add_row(plain(os.path.relpath(file, home)), *(f"{getattr(found, name):,}" for name in numbers))
+    for file, found in sorted(run.measures.items(), key=lambda item: (-item[1]["branches"], item[0]))[:10]:
+        made.add_row(plain(os.path.relpath(file, home)), *(f"{found[name]:,}" for name in numbers))
     terminal.print(made)
 
 
@@ -128,7 +129,7 @@ def _print_times(terminal: Console, spread: Run, alone: Run, load: float) -> Non
     processes = f"{spread.workers} worker process{'' if spread.workers == 1 else 'es'}"
     for label, run in ((processes, spread), ("this process alone", alone)):
         done = len(run.measures)
-        lines = sum(found.lines for found in run.measures.values())
+        lines = sum(found["lines"] for found in run.measures.values())
         rate = done / run.seconds if run.seconds else 0.0
         made.add_row(label, f"{done:,}", f"{lines:,}", f"{run.seconds:.2f}", f"{run.cpu:.2f}", f"{rate:,.0f}")
     terminal.print(made)
@@ -142,7 +143,7 @@ def _print_times(terminal: Console, spread: Run, alone: Run, load: float) -> Non
 
 def _print_check(terminal: Console, spread: Run, alone: Run) -> bool:
     wrong = [file for file, found in alone.measures.items() if spread.measures.get(file) != found]
-    unparsed = sum(1 for found in alone.measures.values() if found.error)
+    unparsed = sum(1 for found in alone.measures.values() if found["error"])
     for file in wrong[:5]:
         said = spread.errors.get(file) or repr(spread.measures.get(file))
         terminal.print(f"[red]wrong: {plain(file)}: {plain(said, 300)}, here {plain(alone.measures[file], 300)}[/red]")

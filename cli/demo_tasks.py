@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import warnings
 from collections.abc import Iterator
+from typing import TypedDict
 
 from aiotask import App
 
@@ -30,17 +30,16 @@ _BLOCKS = (
 _BRANCHES = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.match_case)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Measures:
-    """What was found in one file; ``error`` says why nothing was."""
+class Measures(TypedDict):
+    """What was found in one file, as plain data that the history shows; ``error`` says why nothing was."""
 
-    lines: int = 0
-    functions: int = 0
-    classes: int = 0
-    branches: int = 0
+    lines: int
+    functions: int
+    classes: int
+    branches: int
     #: Deepest nesting of blocks.
-    nesting: int = 0
-    error: str = ""
+    nesting: int
+    error: str
 
 
 @app.task
@@ -54,14 +53,15 @@ def measure(path: str) -> Measures:
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:
-        return Measures(lines=lines, error=f"{type(error).__name__}: {error}")
+        said = f"{type(error).__name__}: {error}"
+        return Measures(lines=lines, functions=0, classes=0, branches=0, nesting=0, error=said)
     functions = classes = branches = nesting = 0
     for node, depth in _walk(tree):
         nesting = max(nesting, depth)
         functions += isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         classes += isinstance(node, ast.ClassDef)
         branches += _branches(node)
-    return Measures(lines, functions, classes, branches, nesting)
+    return Measures(lines=lines, functions=functions, classes=classes, branches=branches, nesting=nesting, error="")
 
 
 def _branches(node: ast.AST) -> int:

@@ -361,7 +361,8 @@ async def test_a_preloaded_app_is_loaded_once(source: Source, app: App, workers:
     await all_run(app, "1")
     assert seen.read_text() == f"{supervisor.pid}\n"
     supervisor.signal(signal.SIGHUP)
-    wait_until(lambda: "the app was preloaded, so with the same code" in supervisor.log, description="it says what that means")
+    said = "the app was preloaded, so with the same code"
+    wait_until(lambda: said in supervisor.log, description="it says what that means")
     assert supervisor.stop() == 0
 
 

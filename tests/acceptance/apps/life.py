@@ -29,7 +29,7 @@ def work(label: str) -> str:
 @app.task
 async def hold(label: str) -> str:
     with entered(label):
-        while not is_open():  # noqa: ASYNC110 - another process opens it
+        while not is_open():
             await asyncio.sleep(0.01)
     return label
 
