@@ -124,7 +124,10 @@ class Worker:
         self._claiming = True
         self._waker: asyncio.Task[None] | None = None
         self.jobs = 0
+        #: Parked lanes that exist for what this worker offers, looked up by the tick.
         self._parked_lanes: list[str] = []
+        #: Held here, since the loop itself keeps no task alive.
+        self._rejecting: set[asyncio.Task[None]] = set()
         #: How often what it held unstarted was taken from it.
         self._reliefs = 0
         self.up = asyncio.Event()
@@ -204,9 +207,9 @@ class Worker:
             try:
                 if quick or self._burst or asked - heard > BLOCK:
                     heard = asked
-                    claim = await self._broker.claim(self.incarnation, self.queues, self._needs_parked(), room)
+                    claim = await self._broker.claim(self.incarnation, self.queues, self._parked_lanes, room)
                 else:
-                    claim = await self._broker.wait(self.incarnation, self.queues, self._needs_parked(), BLOCK)
+                    claim = await self._broker.wait(self.incarnation, self.queues, self._parked_lanes, BLOCK)
                 if self._membership.lost:
                     await self._adopt(claim.deliveries)
                     self._membership.say_found()
@@ -242,10 +245,6 @@ class Worker:
             stuck=lane.stuck(AHEAD),
             full=self._asyncs.stuck(AHEAD),
         )
-
-    def _needs_parked(self) -> list[str]:
-        """Parked lanes to claim from: those that exist for what this worker offers (looked up by the tick)."""
-        return self._parked_lanes
 
     async def _stand(self, standing: Standing) -> bool:
         """Go on under this name? Otherwise this worker is dead, or it has another one now."""
@@ -341,7 +340,9 @@ class Worker:
                     self._appetite.served(run.task.is_async)
                     self._enqueue(run, stuck)
         if rejected:
-            self._rejecting = asyncio.get_running_loop().create_task(self._reject(rejected))
+            rejecting = asyncio.get_running_loop().create_task(self._reject(rejected))
+            self._rejecting.add(rejecting)
+            rejecting.add_done_callback(self._rejecting.discard)
         self._asyncs.start()
 
     def _enqueue(self, run: Run, stuck: bool) -> None:
