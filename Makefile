@@ -24,7 +24,7 @@ floors: ## who may import whom
 	$(BIN)lint-imports --no-logo
 
 test: ## the tests, on a private server that they start
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 3
 
 coverage: ## the tests, with the lines they miss
 	$(PYTHON) -m pytest --cov --cov-report=term-missing

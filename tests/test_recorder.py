@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import stat
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -300,8 +301,9 @@ for closed, mode, open in ((path, 0o400, 0o600), (path.parent, 0o500, 0o700)):
 recorder.record([finished("b")])
 """
     tmp_path.chmod(0o755)
-    for directory in list(tmp_path.parents)[:2]:
-        directory.chmod(0o755)
+    for directory in list(tmp_path.parents)[:3]:
+        if directory.stat().st_uid == os.geteuid() and directory != Path(tempfile.gettempdir()):
+            directory.chmod(0o755)
     own = tmp_path / "own"
     own.mkdir()
 
