@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
@@ -14,6 +14,7 @@ from .address import Address
 from .broker import Push
 from .errors import ConfigError
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
+from .limits import check_modules, number, queue_limits
 from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
 from .result import AsyncResult
 from .seal import Sealer
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["App", "default_app", "register_task", "task"]
 
-_OPTIONS = ("name", "url", "secret", "serializer", "result_ttl", "include")
+_OPTIONS = ("name", "url", "secret", "serializer", "result_ttl", "include", "max_pending", "when_full")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -62,6 +63,10 @@ class App:
         serializer: ``cloudpickle`` or ``json``; else ``$AIOTASK_SERIALIZER``.
         result_ttl: seconds that outcomes are kept; else ``$AIOTASK_RESULT_TTL``, else an hour.
         include: modules that a worker imports besides the one that holds the app.
+        max_pending: jobs that may wait in a queue: a number for each, or one by queue (``""``: the others), as in
+            ``{"mail": 10_000}``; else ``$AIOTASK_MAX_PENDING`` (``10000`` or ``mail=10000,=500``), else no limit.
+        when_full: what a sender does then: ``reject`` (QueueFull), ``wait`` (until there is room) or ``drop_oldest``;
+            else ``$AIOTASK_WHEN_FULL``, else ``reject``.
 
     Raises:
         ConfigError: an argument is wrong. The broker is first looked for when something is sent.
@@ -76,16 +81,19 @@ class App:
         serializer: str | None = None,
         result_ttl: float | None = None,
         include: Iterable[str] = (),
+        max_pending: int | Mapping[str, int] | None = None,
+        when_full: str | None = None,
         **unknown: Never,
     ) -> None:
         for option in unknown:
             raise ConfigError(f'App has no option "{option}". {meant(option, _OPTIONS)}')
         self.name = check_name(name, "an app")
         self.registry = Registry()
-        self.include = _modules(include)
+        self.include = check_modules(include)
         self.address = Address(url, secret)
         self._serializer_name = check_serializer(serializer or environment("SERIALIZER") or "cloudpickle")
-        self.result_ttl = seconds(_number(result_ttl, "RESULT_TTL", 3600.0), "result_ttl")
+        self.result_ttl = seconds(number(result_ttl, "RESULT_TTL", 3600.0), "result_ttl")
+        self._limits = queue_limits(max_pending, when_full)
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._jobs_sealer: Sealer | None = None
@@ -123,13 +131,17 @@ class App:
     def client(self) -> Client:
         """The sending side; made at first use."""
         if self._client is None:
+            from .backpressure import Backpressure
             from .client import Client
 
             url, secrets = self.address.locate()
             with self._lock:
                 if self._client is None:
                     self._jobs_sealer = Sealer(secrets, "job")
-                    self._client = Client(self.name, url, secrets, self.serializer)
+                    limits = self._limits and Backpressure(*self._limits, secrets)
+                    self._client = Client(
+                        self.name, url, secrets, self.serializer, result_ttl=self.result_ttl, backpressure=limits
+                    )
         return self._client
 
     def result_db_path(self) -> Path | None:
@@ -353,26 +365,6 @@ class App:
 
 def _probe(*args: Any, **kwargs: Any) -> None:
     """Stands where the function is not known."""
-
-
-def _modules(include: object) -> tuple[str, ...]:
-    given = [include] if isinstance(include, str) else list(include) if isinstance(include, Iterable) else [include]
-    modules = tuple(name for name in given if isinstance(name, str))
-    if len(modules) != len(given):
-        raise ConfigError(f'include={include!r}: give the names of modules, as in ("shop.mail", "shop.render").')
-    return modules
-
-
-def _number(given: float | None, name: str, default: float) -> float:
-    if given is not None:
-        return given
-    text = environment(name)
-    if text is None:
-        return default
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigError(f'AIOTASK_{name}="{text}" is no number of seconds. Write one, as in 3600.') from None
 
 
 def _wrong_arguments(task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], error: TypeError) -> TypeError:

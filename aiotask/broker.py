@@ -20,6 +20,7 @@ from .job import Status
 __all__ = [
     "BATCH_BYTES",
     "BATCH_JOBS",
+    "Begin",
     "Broker",
     "Cancelled",
     "Claim",
@@ -32,10 +33,14 @@ __all__ = [
     "Look",
     "Meta",
     "Notice",
+    "Obituary",
+    "Overflow",
     "Push",
     "QueueInfo",
     "Recovered",
+    "Replayed",
     "Requeue",
+    "Room",
     "ServerFacts",
     "Settled",
     "Standing",
@@ -48,6 +53,20 @@ BATCH_JOBS = 250
 BATCH_BYTES = 256 * 1024
 
 
+class Obituary(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is known of a process that died, beside the reason in words; text and numbers alone."""
+
+    #: 0: it was not ended by a signal, but by ``exit_code``.
+    signal: int = 0
+    exit_code: int = 0
+    #: Bytes; 0: not known.
+    peak_memory: int = 0
+    #: Of the thread that died.
+    stack: str = ""
+    #: The last lines that it wrote there.
+    stderr: str = ""
+
+
 class Meta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The counters of a job that change while it lives; they travel beside the sealed envelope."""
 
@@ -55,8 +74,9 @@ class Meta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attempt: int = 1
     #: Processes that died while they ran this job.
     deaths: int = 0
-    #: How the last of them died.
+    #: How the last of them died, and all that is known of it.
     reason: str = ""
+    obituary: Obituary | None = None
 
 
 class Push(msgspec.Struct, frozen=True, gc=False):
@@ -73,6 +93,25 @@ class Push(msgspec.Struct, frozen=True, gc=False):
     eta: float | None = None
     #: The id was chosen by the user: a job that is known by it already is the same job.
     custom: bool = False
+
+
+class Room(msgspec.Struct, frozen=True, gc=False):
+    """How many jobs may wait in a queue; the one without a name stands for every queue that is not named. What runs,
+    or is not due yet, does not count."""
+
+    max_pending: dict[str, int]
+    #: Say which ones wait longest there.
+    oldest: bool = False
+
+    def of(self, queue: str) -> int | None:
+        return self.max_pending.get(queue, self.max_pending.get(""))
+
+
+class Overflow(msgspec.Struct, frozen=True, gc=False):
+    """What of a batch had no room: ids that were not taken, and as many jobs that wait longest in those queues."""
+
+    full: list[str]
+    oldest: list[Delivery] = []
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
@@ -121,6 +160,14 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
     reply: str = ""
     #: Keep job and outcome as a dead letter too.
     dead: bool = False
+
+
+class Begin(msgspec.Struct, frozen=True, gc=False):
+    """A delivery whose job runs once at most and is about to start; ``lost`` is its sealed outcome if it dies there."""
+
+    delivery: Delivery
+    lost: bytes
+    result_ttl: float
 
 
 class Requeue(msgspec.Struct, frozen=True, gc=False):
@@ -187,6 +234,16 @@ class Cancelled(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Replayed(StrEnum):
+    """What became of a dead letter that was to be run again."""
+
+    DONE = "replayed"
+    #: There is none of that id, or there is none any more.
+    MISSING = "missing"
+    #: A job of that id waits or runs, or ended later than this one: the letter stays.
+    OUTDATED = "outdated"
+
+
 class HistoryRow(msgspec.Struct, frozen=True, gc=False):
     """One finished job as the recorder gets it: sealed envelope, sealed outcome."""
 
@@ -216,11 +273,13 @@ class Broker(Protocol):
 
     # ---- sending
 
-    async def push(self, client: str, sequence: int, batch: Sequence[Push]) -> None:
-        """Accept a batch of at most BATCH_JOBS, all or nothing.
+    async def push(
+        self, client: str, sequence: int, batch: Sequence[Push], room: Room | None = None, drop: Sequence[Finish] = ()
+    ) -> Overflow | None:
+        """Accept a batch of at most BATCH_JOBS, all or nothing, but for what a full queue has no room for.
 
         ``sequence`` counts the batches of one client from 1: a batch that is sent again after an
-        ambiguous failure is accepted once.
+        ambiguous failure is accepted once. ``drop`` first ends these jobs, if they still wait.
         """
         ...
 
@@ -233,8 +292,13 @@ class Broker(Protocol):
         since whatever was said before that is lost. Connects again by itself."""
         ...
 
+    async def tell(self, address: str, notice: Notice) -> bool:
+        """Say something to the listener of an address. False: nobody listens there now."""
+        ...
+
     async def cancel(self, id: str, outcome: bytes, result_ttl: float) -> Cancelled:
-        """End a job that has not started with this sealed outcome; leave a mark for one that has."""
+        """End a job that has not started with this sealed outcome; leave a mark for one that has, and tell its
+        owner and the keeper there, who listen at their own names (incarnation, host)."""
         ...
 
     # ---- working
@@ -262,6 +326,11 @@ class Broker(Protocol):
         """Every delivery the broker believes this incarnation to hold; for after a broken connection."""
         ...
 
+    async def begin(self, incarnation: str, batch: Sequence[Begin]) -> list[bool]:
+        """Jobs that run once at most are about to start: from now on they are finished by this worker, or given back
+        by it unstarted, or else whoever recovers them ends them as lost. False: not yours any more."""
+        ...
+
     async def finish(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
     ) -> tuple[list[Settled], Standing]:
@@ -275,7 +344,7 @@ class Broker(Protocol):
         ...
 
     async def reject(self, incarnation: str, batch: Sequence[tuple[Delivery, str]]) -> None:
-        """Set aside what is no job of ours (forged, damaged), each with the reason."""
+        """Set aside what is no job of ours (forged, damaged), each with the reason; what came in no lane is counted."""
         ...
 
     async def parked(self, needs: Sequence[str]) -> list[str]:
@@ -301,7 +370,13 @@ class Broker(Protocol):
         ...
 
     async def recover(
-        self, dead: str = "", *, blame: Collection[str] = (), reason: str = "", hold: Collection[str] = ()
+        self,
+        dead: str = "",
+        *,
+        blame: Collection[str] = (),
+        reason: str = "",
+        obituary: Obituary | None = None,
+        hold: Collection[str] = (),
     ) -> Recovered:
         """Give back what dead incarnations hold, a bounded number a call (``more``: call again).
 
@@ -313,6 +388,15 @@ class Broker(Protocol):
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
         """Put due jobs into their queues. How many, and seconds until the next one is due (None: there is none)."""
+        ...
+
+    async def replay(self, ids: Sequence[str]) -> list[Replayed]:
+        """Run dead letters again, each under its id as if it had been sent just now: the letter is removed, its
+        outcome forgotten, its counters begin anew. A second call finds nothing to do."""
+        ...
+
+    async def discard(self, ids: Sequence[str]) -> list[bool]:
+        """Remove dead letters for good. Which of them were there."""
         ...
 
     async def start_history(self) -> None:
@@ -378,11 +462,17 @@ class ServerFacts(msgspec.Struct, frozen=True, gc=False):
 
     kind: str
     version: str
-    #: ``memory``, ``appendonly everysec``, …
+    #: ``memory``, ``snapshots``, ``appendonly`` with its appendfsync, which is left out where the server does not
+    #: tell; ``no appendonly`` where it does not tell more.
     durability: str
     maxmemory: int = 0
     maxmemory_policy: str = "noeviction"
     used_memory: int = 0
+    #: Keys that end by themselves: nearly all of them are outcomes.
+    expiring: int = 0
+    #: Seconds since the last snapshot of the data, None: there is none; replicas that are connected.
+    unsaved: float | None = None
+    replicas: int = 0
     #: Unix seconds of the broker's clock.
     time: float = 0.0
     #: Something the operator should know, as sentences.
@@ -394,6 +484,11 @@ class Inspector(Protocol):
 
     async def facts(self) -> ServerFacts: ...
     async def queues(self) -> list[QueueInfo]: ...
+
+    async def is_waiting(self, queues: Sequence[str]) -> bool:
+        """Whether there is a job that a worker of these queues may claim now (suspects left aside)."""
+        ...
+
     async def workers(self) -> list[WorkerInfo]: ...
 
     async def jobs(
@@ -403,7 +498,11 @@ class Inspector(Protocol):
         ...
 
     async def job(self, id: str) -> JobInfo | None: ...
-    async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]: ...
+    async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
+        """Dead letters, the last one first."""
+        ...
+
+    async def dead_letter(self, id: str) -> DeadLetter | None: ...
 
     async def rejected(self) -> int:
         """How many messages were set aside because they were no jobs of ours."""

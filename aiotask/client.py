@@ -8,14 +8,16 @@ import itertools
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .brokers.shown import hide_password
 from .context import current_job
-from .errors import AiotaskError, BrokerError, ResultExpired, ResultTimeout
+from .errors import AiotaskError, BrokerError, ConnectionLost, JobCancelled, ResultExpired, ResultTimeout
 from .job import FINAL, WIRE_VERSION, Status, ids
 from .mailbox import Arrival, Mailbox, refused_job
 from .outbox import HIGH_WATER, Outbox
@@ -26,7 +28,8 @@ from .seal import Sealer
 from .session import FAREWELL, Session
 
 if TYPE_CHECKING:
-    from .broker import Cancelled, Push
+    from .backpressure import Backpressure
+    from .broker import Cancelled, Look, Push
     from .serializer import Serializer
 
 __all__ = ["Client"]
@@ -35,12 +38,26 @@ T = TypeVar("T")
 
 logger = logging.getLogger("aiotask.client")
 
+#: Seconds for an answer about one job, with the sending of what is left before.
+PATIENCE = 4.8
+
 
 class Client:
     """How an app sends and waits; safe to use from many loops and threads, and after a fork."""
 
-    def __init__(self, app: str, url: str, secrets: Sequence[str], serializer: Serializer) -> None:
+    def __init__(
+        self,
+        app: str,
+        url: str,
+        secrets: Sequence[str],
+        serializer: Serializer,
+        *,
+        result_ttl: float = 3600.0,
+        backpressure: Backpressure | None = None,
+    ) -> None:
         self.app = app
+        self.result_ttl = result_ttl
+        self.backpressure = backpressure
         self.url = url
         self.serializer = serializer
         self.outcomes_sealer = Sealer(secrets, "outcome")
@@ -97,7 +114,7 @@ class Client:
         if asyncio._get_running_loop() is not None:
             session.mailbox.expect(result)
             result.ticket = session.outbox.put(push)
-            if session._flushing is None:
+            if session._flushing is None or session.outbox.held:
                 session.flush_soon()
             return
         with self._lock:
@@ -106,7 +123,7 @@ class Client:
         if self._orphans:
             self._adopt_orphans()
         portal.loop().call_soon_threadsafe(session.flush_soon)
-        if len(session.outbox.waiting) > HIGH_WATER:
+        if session.outbox.crowded:
             portal.submit(session.outbox.accepted(result.ticket - HIGH_WATER // 2)).exception()
 
     def _adopt_orphans(self) -> list[Future[None]]:
@@ -129,9 +146,12 @@ class Client:
         if result.outbox is None:
             return
         result_outbox: Outbox = result.outbox
-        if result_outbox.settled < result.ticket and result_outbox is self.session().outbox:
+        if result_outbox.is_settled(result.ticket):
+            return await result_outbox.accepted(result.ticket)
+        if result_outbox is self.session().outbox:
             self.session().flush_soon()
-        await result_outbox.accepted(result.ticket)
+        # A job that waits for room in a queue may wait for its own worker.
+        await _unseated(result_outbox.accepted(result.ticket))
 
     # ---- waiting
 
@@ -200,36 +220,57 @@ class Client:
     def reveal(self, outcome: Outcome, function: Any) -> Any:
         return reveal(outcome, self.serializer, function)
 
-    async def status(self, id: str) -> Status:
-        session = self.session()
-        await session.drain()
-        (look,) = await session.broker.look([id])
+    async def status(self, result: AsyncResult[Any]) -> Status:
+        session, id = self.session(), result.id
+        look = await self._in_time(self._look(session, result))
+        if look is None:
+            return Status.PENDING
         if look.outcome is not None:
             return decode_outcome(self.outcomes_sealer.open(look.outcome)).status
         if look.refused:
             raise refused_job(id, look.refused)
         if look.status is None:
-            raise ResultExpired(f'Nothing is known of job "{id}": never sent, or older than its result TTL.')
+            raise _unknown(result)
         return look.status
 
-    async def cancel(self, result: AsyncResult[Any], result_ttl: float = 3600.0) -> Cancelled:
-        import time
+    async def _look(self, session: Session, result: AsyncResult[Any]) -> Look | None:
+        """What the broker knows of a job; None: it waits for room in its queue."""
+        await session.drain(held=False)
+        if result.outbox is not None and result.ticket in result.outbox.held:
+            return None
+        (look,) = await session.broker.look([result.id])
+        return look
 
+    async def _in_time(self, answer: Coroutine[Any, Any, T]) -> T:
+        """What it brings, or ConnectionLost where sending what is left and asking take too long together."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await answer
+        except TimeoutError:
+            raise ConnectionLost(
+                f'No answer from the broker at "{hide_password(self.url)}" (silence for {PATIENCE:g} s). '
+                "Is the server running, and is the URL right? `aiotask doctor` checks both."
+            ) from None
+
+    async def cancel(self, result: AsyncResult[Any]) -> Cancelled:
         from .broker import Cancelled
 
         session = self.session()
-        await session.drain()
+        of_task = f" ({result.task})" if result.task else ""
+        message = f'Job "{result.id}"{of_task} was cancelled.'
+        await self._in_time(session.drain(held=False))
+        while result.outbox is not None and result.ticket in result.outbox.held:
+            if result.outbox.withdraw(result.ticket, JobCancelled(message)):
+                return Cancelled.DONE
+            await asyncio.sleep(0.01)
+        error = ErrorInfo(f"{JobCancelled.__module__}.{JobCancelled.__qualname__}", message)
         outcome = Outcome(
-            WIRE_VERSION,
-            result.id,
-            result.task,
-            Status.CANCELLED,
-            finished_at=time.time(),
-            error=ErrorInfo("aiotask.errors.JobCancelled", f'Job "{result.id}" ({result.task}) was cancelled.'),
+            WIRE_VERSION, result.id, result.task, Status.CANCELLED, finished_at=time.time(), error=error
         )
-        done = await session.broker.cancel(result.id, self.outcomes_sealer.seal(encode_outcome(outcome)), result_ttl)
+        sealed = self.outcomes_sealer.seal(encode_outcome(outcome))
+        done = await self._in_time(session.broker.cancel(result.id, sealed, self.result_ttl))
         if done is Cancelled.UNKNOWN:
-            raise ResultExpired(f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.')
+            raise _unknown(result)
         return done
 
     def block(self, work: Coroutine[Any, Any, T]) -> T:
@@ -258,14 +299,14 @@ class Client:
         self._orphans = []
         self._sessions.clear()
         for outbox in outboxes:
-            while batch := outbox.next_batch():
+            while batch := outbox.next_batch(now=True):
+                send = (self.url, self.app, outbox.client, outbox.sequence, batch, outbox.room, outbox.drop)
                 try:
-                    push_blocking(self.url, self.app, outbox.client, outbox.sequence, batch)
+                    overflow = push_blocking(*send)
                 except AiotaskError as error:
-                    while outbox.next_batch():
-                        outbox.refuse(error)
+                    outbox.refuse_all(error)
                 else:
-                    outbox.accept()
+                    outbox.accept(overflow, final=True)
 
     def forget(self) -> None:
         """In a forked child: sockets, outboxes and sessions stay the parent's."""
@@ -310,6 +351,12 @@ async def _unseated(waiting: Awaitable[T]) -> T:
     finally:
         if seat is not None:
             await seat.come_back()
+
+
+def _unknown(result: AsyncResult[Any]) -> Exception:
+    """Why the broker knows nothing of this job."""
+    refused: Exception | None = result.outbox.error_of(result.ticket) if result.outbox is not None else None
+    return refused or ResultExpired(f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.')
 
 
 def _arrive(future: asyncio.Future[Outcome], arrival: Arrival) -> None:

@@ -14,7 +14,8 @@
     ├── ResultTimeout         (also TimeoutError) the wait ended, the job goes on
     ├── ResultExpired         neither the job nor its outcome is known any more
     └── JobError              the job ended without a value
-        ├── JobTimeout        it ran longer than its time limit
+        ├── JobTimeout        it ran longer, or used more CPU, than its limit
+        ├── JobOutOfMemory    it took more memory than its limit
         ├── JobCancelled      somebody cancelled it
         ├── JobLost           the broker accepted it and no longer has it
         ├── DependencyFailed  a job whose value it needed failed
@@ -38,6 +39,7 @@ __all__ = [
     "JobCancelled",
     "JobError",
     "JobLost",
+    "JobOutOfMemory",
     "JobTimeout",
     "QueueFull",
     "RemoteError",
@@ -100,7 +102,11 @@ class JobError(AiotaskError):
 
 
 class JobTimeout(JobError):
-    """The job ran longer than its time limit."""
+    """The job ran longer, or used more CPU, than its limit."""
+
+
+class JobOutOfMemory(JobError):
+    """The job took more memory than its limit, and its process was killed."""
 
 
 class JobCancelled(JobError):
@@ -116,7 +122,32 @@ class DependencyFailed(JobError):
 
 
 class WorkerLost(JobError):
-    """The worker processes that ran the job died every time."""
+    """The worker processes that ran the job died every time.
+
+    The attributes tell of the last one, as far as it is known: ``signal`` or ``exit_code``, ``peak_memory``
+    (bytes), ``stack`` (of the thread that died) and ``stderr`` (its last lines).
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        signal: int | None = None,
+        exit_code: int | None = None,
+        peak_memory: int | None = None,
+        stack: str = "",
+        stderr: str = "",
+    ) -> None:
+        # All of it in ``args``, so that it travels with any serializer.
+        known = (signal, exit_code, peak_memory, stack, stderr)
+        super().__init__(message, *(known if any(fact not in (None, "") for fact in known) else ()))
+        self.signal = signal
+        self.exit_code = exit_code
+        self.peak_memory = peak_memory
+        self.stack = stack
+        self.stderr = stderr
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class RemoteError(JobError):

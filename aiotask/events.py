@@ -49,6 +49,8 @@ class JobEvent(StrEnum):
     DEAD = "dead"
     REJECTED = "rejected"
     TIMEOUT = "timeout"
+    BLOCKING = "blocking"
+    LONG = "long"
 
 
 class _Style(NamedTuple):
@@ -70,6 +72,8 @@ _STYLES = {
     JobEvent.DEAD: _Style("†", logging.ERROR, "31", "dead letter"),
     JobEvent.REJECTED: _Style("!", logging.ERROR, "31", "set aside"),
     JobEvent.TIMEOUT: _Style("◔", logging.WARNING, "33", "time limit"),
+    JobEvent.BLOCKING: _Style("◑", logging.WARNING, "33"),
+    JobEvent.LONG: _Style("◕", logging.INFO, "36"),
 }
 
 
@@ -136,6 +140,22 @@ class EventLog:
         self._crowded = True
         if detail:
             self._last[kind, task] = detail
+
+    def standing(
+        self, kind: JobEvent, *, id: str, task: str, worker: str, seconds: float, what: str, place: str, stack: str
+    ) -> None:
+        """Say where a job stands that keeps others waiting, with its stack below.
+
+        Args:
+            seconds: how long it has done so.
+            what: as in ``has blocked the event loop of worker-3``.
+        """
+        style = _STYLES[kind]
+        facts: dict[str, Any] = {"event": kind.value, "id": id, "task": task, "worker": worker}
+        facts |= {"seconds": _seconds(seconds), "place": place, "stack": stack}
+        job = f"{plain(task)} {plain(id)} " if id else ""
+        line = f"{job}{what} for {in_words(seconds)} at {plain(place, DETAIL_LENGTH)}"
+        self._logger.log(style.level, "%s %s", style.glyph, line, extra={"facts": facts, "colour": style.colour})
 
     def counts(self, kind: JobEvent, task: str) -> bool:
         """Count an event for which this second has no line left; False: it has, so ``job`` is to say it.
@@ -285,7 +305,7 @@ class LineFormatter(logging.Formatter):
             # The glyph alone, and all of what somebody should look at.
             coloured = len(text) if record.levelno >= logging.WARNING else 1
             text = f"\x1b[{colour or 0}m{text[:coloured]}\x1b[0m{text[coloured:]}"
-        return head + text
+        return head + text + (f"\n{facts['stack']}" if facts.get("stack") else "")
 
 
 class JsonFormatter(logging.Formatter):

@@ -172,4 +172,6 @@ def _columns(app: str, row: HistoryRow, job: Job | None, outcome: Outcome) -> tu
         outcome.finished_at or time.time(),
         row.job,
         row.outcome,
+        outcome.cpu / 1e6 or None,
+        outcome.memory * 1024 or None,
     )

@@ -42,6 +42,8 @@ COLUMNS = (
     "finished_at",
     "job",
     "outcome",
+    "cpu",
+    "memory",
 )
 
 #: Step N brings a file from version N to N + 1. Steps are added, never changed.
@@ -72,6 +74,10 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX jobs_finished_at ON jobs (finished_at)",
         "CREATE INDEX jobs_task ON jobs (task, finished_at)",
         "CREATE INDEX jobs_status ON jobs (status, finished_at)",
+    ),
+    (
+        "ALTER TABLE jobs ADD COLUMN cpu REAL",  # seconds
+        "ALTER TABLE jobs ADD COLUMN memory INTEGER",  # bytes
     ),
 )
 

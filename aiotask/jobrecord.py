@@ -38,6 +38,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     #: The sealed bytes that travelled.
     job: bytes | None
     outcome: bytes | None
+    #: Seconds of CPU and bytes of memory at most that the last run used; None: it was too short to be measured.
+    cpu: float | None = None
+    memory: int | None = None
 
     def __repr__(self) -> str:
         return f"<JobRecord {self.id} {self.task} {self.status}>"
@@ -75,4 +78,6 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "finished_at": (float, int),
     "job": (bytes,),
     "outcome": (bytes,),
+    "cpu": (float, int),
+    "memory": (int,),
 }

@@ -31,6 +31,9 @@ __all__ = ["Arrival", "Mailbox", "quietly", "refused_job"]
 #: Seconds between looks at what is overdue, and how many ids one of them holds.
 LOOK_EVERY = 1.0
 LOOK_AT_MOST = 2_000
+#: Looks that may find a job parked: in the middle of a deploy it was claimed by a worker that does not know the
+#: task, and one that does looks for parked jobs once a second.
+PARKED_LOOKS = 2
 #: Seconds for which the broker may be out of reach before waiting ends with the error.
 PATIENCE = 30.0
 #: The same for a handle on a job that was not sent from here, where the broker has never answered.
@@ -240,9 +243,9 @@ class Mailbox:
         if look.status is not None and look.status is not Status.PARKED:
             self._misses.pop(id, None)
             return
-        # Parked or unknown: a second look decides, since the job may be on its way.
+        # Parked or unknown: a later look decides, since the job may be on its way.
         self._misses[id] = self._misses.get(id, 0) + 1
-        if self._misses[id] > 1 or look.refused:
+        if self._misses[id] > (PARKED_LOOKS if look.status is Status.PARKED else 1) or look.refused:
             self.fail([id], self._verdict(id, look))
 
     def _verdict(self, id: str, look: Look) -> AiotaskError:
@@ -308,4 +311,4 @@ def _nobody() -> None:
 
 
 def _accepted(result: AsyncResult[Any]) -> bool:
-    return result.outbox is None or bool(result.outbox.settled >= result.ticket)
+    return result.outbox is None or bool(result.outbox.is_settled(result.ticket))

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from .backoff import Backoff
 from .errors import ConfigError
@@ -20,6 +20,7 @@ __all__ = [
     "known_options",
     "meant",
     "seconds",
+    "size",
 ]
 
 #: Seconds in 100 years: longer ones are mistakes, and clocks and servers cannot count them.
@@ -49,9 +50,12 @@ class CallOptions(TypedDict, total=False):
 class TaskOptions(CallOptions, total=False):
     """How a task is registered: what its calls are sent with, and more.
 
+    acks: ``late`` (the broker keeps the job until it has ended, and it runs again if its process dies) or ``early``
+    (it runs once at most, and is ``WorkerLost`` then; without retries).
     name: instead of ``module:qualname``. aliases: further names under which jobs may arrive.
     retry_on: exceptions that are retried. backoff: seconds to wait, given the number of failed runs.
     result_ttl: seconds that an outcome is kept. ignore_result: no outcome is stored or told.
+    memory: bytes that a run may take, or a text as in "512MB". cpu: seconds of CPU that a run may use.
     """
 
     name: str
@@ -60,6 +64,9 @@ class TaskOptions(CallOptions, total=False):
     backoff: Backoff
     result_ttl: float | timedelta
     ignore_result: bool
+    acks: Literal["late", "early"]
+    memory: int | str | None
+    cpu: float | timedelta | None
 
 
 def known_options(options: Any, known: type[Any], whose: str) -> None:
@@ -89,6 +96,37 @@ def seconds(value: float | timedelta, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= CENTURY:
         raise ConfigError(f"{what}={value!r} is no duration: give seconds (0 to 100 years) or a timedelta.")
     return float(value)
+
+
+_UNITS = {"": 1, "B": 1} | {
+    f"{letter}{kind}": base**power
+    for power, letter in enumerate("KMGT", 1)
+    for kind, base in (("B", 1000), ("IB", 1024))
+}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+
+
+def size(value: int | str, what: str) -> int:
+    """A number of bytes; text may have a unit: kB, MB, GB, TB (powers of 1,000), KiB, MiB, GiB, TiB (of 1,024).
+
+    Raises:
+        ConfigError: it is no size, or none from 1 MB.
+    """
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    unit = _UNITS.get(match[2].upper()) if match else None
+    number = float(match[1]) * unit if match and unit else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 1e6 <= number <= 1e15:
+        raise ConfigError(
+            f'{what}={value!r} is no size from 1 MB: give bytes, or a number with a unit as in "512MB" or "1.5GiB".'
+        )
+    return int(number)
+
+
+def _positive(value: float | timedelta, what: str) -> float:
+    checked = seconds(value, what)
+    if not checked:
+        raise ConfigError(f"{what}={value!r} leaves no time at all. Give seconds, or None for no limit.")
+    return checked
 
 
 def check_name(name: str, what: str) -> str:
@@ -155,6 +193,12 @@ def _flag(value: Any, what: str) -> bool:
     return value
 
 
+def _one_of(value: Any, what: str, words: Sequence[str]) -> str:
+    if value not in words:
+        raise ConfigError(f"{what}={value!r}: give one of {', '.join(words)}.")
+    return str(value)
+
+
 def _exceptions(value: Any) -> tuple[type[Exception], ...]:
     kinds = tuple(value) if isinstance(value, tuple | list) else (value,)
     for kind in kinds:
@@ -177,6 +221,9 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "aliases": _names,
     "backoff": _backoff,
     "ignore_result": lambda value: _flag(value, "ignore_result"),
+    "acks": lambda value: _one_of(value, "acks", ("late", "early")),
+    "memory": lambda value: None if value is None else size(value, "memory"),
+    "cpu": lambda value: None if value is None else _positive(value, "cpu"),
 }
 
 

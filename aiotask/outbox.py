@@ -7,12 +7,14 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import islice
 
-from .broker import BATCH_BYTES, BATCH_JOBS, Broker, Push
-from .errors import BrokerError, ConnectionLost
+from .backpressure import Backpressure, WhenFull
+from .broker import BATCH_BYTES, BATCH_JOBS, Broker, Finish, Overflow, Push, Room
+from .errors import BrokerError, ConnectionLost, QueueFull
+from .hold import Hold
 
 __all__ = ["HIGH_WATER", "Outbox"]
 
@@ -20,8 +22,12 @@ __all__ = ["HIGH_WATER", "Outbox"]
 HIGH_WATER = 10_000
 #: Seconds for which a send is tried before it fails.
 PATIENCE = 4.0
+#: Refused jobs whose reason is kept for who asks later: those of whole batches as one, and single ones.
+_BATCHES, _SINGLE = 1_000, 100_000
 
 logger = logging.getLogger("aiotask.client")
+
+_Watcher = tuple[int, int, "asyncio.Future[None]"]
 
 
 class Outbox:
@@ -29,22 +35,40 @@ class Outbox:
 
     It knows no loop and no connection: whoever flushes it brings a broker. The batch under way keeps
     its sequence until it is accepted, so that it is sent again safely, by this loop, by another one,
-    or at interpreter exit.
+    or at interpreter exit. What finds its queue full and may wait is held here, and tried again.
+
+    Args:
+        refused: told about jobs that will not be sent; says whether somebody waits for them.
+        backpressure: limits of queues, if there are any.
     """
 
-    def __init__(self, client: str, refused: Callable[[list[str], Exception], bool]) -> None:
+    def __init__(
+        self, client: str, refused: Callable[[list[str], Exception], bool], backpressure: Backpressure | None = None
+    ) -> None:
         self.client = client
-        #: Told about jobs that will not be sent; says whether somebody waits for them.
         self._on_refused = refused
+        self._backpressure = backpressure
+        #: What is sent along with the batch under way: limits, and jobs that make room for it.
+        self.room: Room | None = backpressure.room if backpressure else None
+        self.drop: list[Finish] = []
         self.sequence = 0
         self.waiting: deque[Push] = deque()
         self.flying: list[Push] = []
-        #: Jobs handed over, and jobs settled (accepted or refused), since the beginning.
+        #: Tickets of the batch under way, where they are not simply the next ones.
+        self._tickets: list[int] | None = None
+        #: Jobs handed over, jobs taken into a batch, and jobs settled (accepted, refused or held), since the beginning.
         self.handed = 0
+        self._taken = 0
         self.settled = 0
-        self._refused: deque[tuple[int, int, Exception]] = deque(maxlen=1000)
+        #: Jobs that wait for room, by ticket.
+        self.held: dict[int, Push] = {}
+        self.hold = Hold()
+        self._refused: deque[tuple[int, int, Exception]] = deque(maxlen=_BATCHES)
+        self._refused_singly: dict[int, Exception] = {}
         #: Who waits for a ticket, of any loop; a heap. The number in the middle keeps futures from being compared.
-        self._watchers: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._watchers: list[_Watcher] = []
+        #: Those of them whose job waits for room.
+        self._patient: list[_Watcher] = []
         self._watched = itertools.count()
 
     def put(self, push: Push) -> int:
@@ -55,34 +79,64 @@ class Outbox:
 
     @property
     def empty(self) -> bool:
-        return not self.flying and not self.waiting
+        return not self.flying and not self.waiting and not self.held
 
-    def next_batch(self) -> list[Push]:
-        """The batch under way, or else the next one of at most BATCH_JOBS and BATCH_BYTES."""
-        if not self.flying and self.waiting:
-            size, count = 0, 0
-            for push in islice(self.waiting, BATCH_JOBS):
-                size += len(push.sealed)
-                if count and size > BATCH_BYTES:
-                    break
-                count += 1
-            self.flying = [self.waiting.popleft() for _ in range(count)]
+    @property
+    def crowded(self) -> bool:
+        """More waits here than should."""
+        return len(self.waiting) + len(self.held) > HIGH_WATER
+
+    def is_settled(self, ticket: int) -> bool:
+        """Whether this job is with the broker, or was refused."""
+        return ticket <= self.settled and ticket not in self.held
+
+    # ---- batches
+
+    def next_batch(self, *, now: bool = False) -> list[Push]:
+        """The batch under way, or else the next one of at most BATCH_JOBS and BATCH_BYTES.
+
+        Args:
+            now: those that wait for room do not wait any longer.
+        """
+        if not self.flying and self.held and (now or self.hold.is_over):
+            tickets = list(islice(self.held, BATCH_JOBS))
+            self._tickets = tickets[: _fitting(self.held.values())]
+            self.flying = [self.held[ticket] for ticket in self._tickets]
             self.sequence += 1
+        while not self.flying and self.waiting:
+            self.flying = [self.waiting.popleft() for _ in range(_fitting(self.waiting))]
+            self._taken += len(self.flying)
+            if self.held:
+                self._hold_behind_others()
+            self.sequence += bool(self.flying)
         return self.flying
+
+    def _hold_behind_others(self) -> None:
+        """What goes to a full queue stands behind those that wait for room there."""
+        full = {push.queue for push in self.held.values()}
+        numbered = list(enumerate(self.flying, self.settled + 1))
+        self.held |= {ticket: push for ticket, push in numbered if push.queue in full}
+        self._tickets = [ticket for ticket, push in numbered if push.queue not in full]
+        self.flying = [push for push in self.flying if push.queue not in full]
+        if not self.flying:
+            self._land()
 
     async def flush(self, broker: Broker) -> None:
         """Send until nothing waits. A batch that cannot be sent is refused, and said by whoever waits for it."""
         began: float | None = None
         delay = 0.05
-        while batch := self.next_batch():
+        while not self.empty:
+            batch = self.next_batch()
+            if not batch:
+                await self.hold.rest(self.held.values())
+                continue
             began = began or time.monotonic()
             try:
-                await broker.push(self.client, self.sequence, batch)
+                overflow = await broker.push(self.client, self.sequence, batch, self.room, self.drop)
             except ConnectionLost as error:
                 if time.monotonic() - began + delay > PATIENCE:
                     # Whatever else waits would fail in the same way, each after its own patience.
-                    while self.next_batch():
-                        self.refuse(error)
+                    self.refuse_all(error)
                     return
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
@@ -90,39 +144,113 @@ class Outbox:
                 self.refuse(error)
             else:
                 began, delay = None, 0.05
-                self.accept()
+                self.accept(overflow)
 
-    def accept(self) -> None:
-        """The batch under way is with the broker."""
-        self.settled += len(self.flying)
-        self.flying = []
+    def _land(self) -> list[tuple[int, Push]]:
+        """The batch under way is under way no more; its jobs with their tickets."""
+        tickets = self._tickets if self._tickets is not None else range(self.settled + 1, self._taken + 1)
+        landed = list(zip(tickets, self.flying, strict=True))
+        self.settled, self.flying, self._tickets, self.drop = self._taken, [], None, []
+        return landed
+
+    def accept(self, overflow: Overflow | None = None, *, final: bool = False) -> None:
+        """The batch under way is with the broker, but for what had no room.
+
+        Args:
+            final: nothing can wait any longer.
+        """
+        if overflow is None and self._tickets is None:
+            self.settled, self.flying, self.drop = self._taken, [], []
+            self._tell()
+            return
+        full = set(overflow.full) if overflow is not None else set()
+        landed = self._land()
+        lacking = {ticket: push for ticket, push in landed if push.id in full}
+        for ticket, _ in landed:
+            if ticket not in lacking and self.held.pop(ticket, None) is not None:
+                self.hold.reset()
+        if lacking and overflow is not None:
+            self._find_room(lacking, overflow, final=final)
         self._tell()
+
+    def _find_room(self, lacking: dict[int, Push], overflow: Overflow, *, final: bool) -> None:
+        assert self._backpressure is not None
+        when_full = self._backpressure.when_full
+        if when_full is WhenFull.REJECT or (final and not overflow.oldest):
+            self._refuse_singly({ticket: self._backpressure.refusal(push) for ticket, push in lacking.items()}, lacking)
+            return
+        self.held |= lacking
+        if overflow.oldest:
+            self._tickets, self.flying = list(lacking), list(lacking.values())
+            self.drop = self._backpressure.dropped(overflow.oldest)
+            self.sequence += 1
+        else:
+            self.hold.again()
+
+    # ---- what is not sent
 
     def refuse(self, error: Exception) -> None:
         """The batch under way will not be sent."""
+        if self._tickets is not None:
+            landed = dict(self._land())
+            self._refuse_singly(dict.fromkeys(landed, error), landed)
+            self._tell()
+            return
         first = self.settled + 1
-        self.settled += len(self.flying)
-        self._refused.append((first, self.settled, error))
-        ids = [push.id for push in self.flying]
-        self.flying = []
-        awaited = self._on_refused(ids, error)
+        self._refused.append((first, self._taken, error))
+        self._complain([push.id for _, push in self._land()], error)
+
+    def refuse_all(self, error: Exception) -> None:
+        """Nothing that is here will be sent."""
+        while self.next_batch(now=True):
+            self.refuse(error)
+
+    def _refuse_singly(self, errors: dict[int, Exception] | dict[int, QueueFull], pushes: dict[int, Push]) -> None:
+        unsaid: list[tuple[str, Exception]] = []
+        for ticket, error in errors.items():
+            self.held.pop(ticket, None)
+            self._refused_singly[ticket] = error
+            if not self._on_refused([pushes[ticket].id], error):
+                unsaid.append((pushes[ticket].id, error))
+        while len(self._refused_singly) > _SINGLE:
+            del self._refused_singly[next(iter(self._refused_singly))]
+        if unsaid and len(unsaid) == len(errors):
+            self._complain([id for id, _ in unsaid], unsaid[0][1], awaited=False)
+
+    def _complain(self, ids: list[str], error: Exception, *, awaited: bool | None = None) -> None:
+        """Say it to who waits, or else in the log."""
+        awaited = self._on_refused(ids, error) if awaited is None else awaited
         if not self._tell() and not awaited:
             count = f"{len(ids):,} job{'' if len(ids) == 1 else 's'}"
             logger.error("%s not sent (first: %s): %s", count, ids[0] if ids else "", error)
 
+    def withdraw(self, ticket: int, error: Exception) -> bool:
+        """Take back a job that waits for room: it will not be sent. False: it does not wait for that just now."""
+        if ticket not in self.held or ticket in (self._tickets or ()):
+            return False
+        push = self.held.pop(ticket)
+        self._refused_singly[ticket] = error
+        self._on_refused([push.id], error)
+        self._tell()
+        return True
+
     def error_of(self, ticket: int) -> Exception | None:
         """Why the job with this ticket was refused."""
+        if self._refused_singly and (error := self._refused_singly.get(ticket)) is not None:
+            return error
         for first, last, error in self._refused:
             if first <= ticket <= last:
                 return error
         return None
 
+    # ---- who waits
+
     async def accepted(self, ticket: int) -> None:
         """Return once this job is with the broker; raise why it is not."""
-        if ticket > self.settled:
+        if not self.is_settled(ticket):
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             heappush(self._watchers, (ticket, next(self._watched), future))
-            if ticket <= self.settled:
+            if self.is_settled(ticket):
                 # Meanwhile, by another thread, which may have looked before this future was there.
                 _release(future)
             await future
@@ -132,16 +260,38 @@ class Outbox:
 
     def _tell(self) -> bool:
         """Wake who waits for a settled ticket; whether there was anybody."""
-        here, told = asyncio._get_running_loop(), False
+        told = False
+        if self._patient:
+            patient, self._patient = self._patient, []
+            for watcher in patient:
+                heappush(self._watchers, watcher)
         while self._watchers and self._watchers[0][0] <= self.settled:
-            *_, future = heappop(self._watchers)
-            loop = future.get_loop()
-            if loop is here:
-                _release(future)
-            elif not loop.is_closed():
-                loop.call_soon_threadsafe(_release, future)
+            watcher = heappop(self._watchers)
+            if watcher[0] in self.held:
+                self._patient.append(watcher)
+                continue
+            _wake(watcher[2])
             told = True
         return told
+
+
+def _fitting(pushes: Iterable[Push]) -> int:
+    """How many of these, from the first one on, go into one batch."""
+    size = count = 0
+    for push in islice(pushes, BATCH_JOBS):
+        size += len(push.sealed)
+        if count and size > BATCH_BYTES:
+            break
+        count += 1
+    return count
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    loop = future.get_loop()
+    if loop is asyncio._get_running_loop():
+        _release(future)
+    elif not loop.is_closed():
+        loop.call_soon_threadsafe(_release, future)
 
 
 def _release(future: asyncio.Future[None]) -> None:

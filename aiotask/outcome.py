@@ -36,6 +36,9 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     #: The return value through the app's serializer.
     value: bytes | None = None
     error: ErrorInfo | None = None
+    #: What its last run used: microseconds of CPU, KiB of memory at most; 0: it was too short to be measured.
+    cpu: int = 0
+    memory: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -13,9 +13,11 @@ from .errors import (
     JobCancelled,
     JobError,
     JobLost,
+    JobOutOfMemory,
     JobTimeout,
     RemoteError,
     ResultExpired,
+    ResultTimeout,
     SerializationError,
     WorkerLost,
 )
@@ -38,7 +40,7 @@ class Home(Protocol):
     async def outcome(self, result: AsyncResult[Any], timeout: float | None) -> Outcome: ...
     async def outcomes(self, results: list[AsyncResult[Any]]) -> None: ...
     async def accepted(self, result: AsyncResult[Any]) -> None: ...
-    async def status(self, id: str) -> Status: ...
+    async def status(self, result: AsyncResult[Any]) -> Status: ...
     async def cancel(self, result: AsyncResult[Any]) -> Cancelled: ...
     def reveal(self, outcome: Outcome, function: Any) -> Any: ...
     def block(self, work: Coroutine[Any, Any, T]) -> T: ...
@@ -112,18 +114,18 @@ class AsyncResult(Generic[R_co]):
             ConfigError: a loop runs in this thread, or this is a sync task that waits without a timeout
                 (all workers could be waiting for each other).
         """
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            pass
-        else:
-            raise ConfigError("get() would block the running event loop. Write `await result` instead.")
+        _refuse_in_a_loop("get()", "await result")
         if timeout is None and current_job().id:
             raise ConfigError(
                 "get() inside a sync task could wait for a job that waits for this very worker. "
                 "Give it a timeout, or make the task `async def` and await the result."
             )
         return self._home.block(self.wait(timeout))
+
+    @property
+    def blocking(self) -> Blocking:
+        """``sent``, ``status`` and ``cancel`` for code without an event loop, as ``get`` is for ``await``."""
+        return Blocking(self)
 
     async def sent(self) -> None:
         """Return once the broker has accepted the job.
@@ -139,10 +141,13 @@ class AsyncResult(Generic[R_co]):
         Raises:
             ResultExpired: nothing is known of this id.
         """
-        return Status(self.arrived.status) if self.arrived is not None else await self._home.status(self.id)
+        return Status(self.arrived.status) if self.arrived is not None else await self._home.status(self)
 
     async def cancel(self) -> Cancelled:
         """Cancel the job and say what that did: ``cancelled``, ``asked`` (a worker has it) or ``finished``.
+
+        A worker interrupts what it runs at once; what has not ended a second later is killed with its process.
+        Whoever awaits the job gets JobCancelled, unless it ended first. Twice is fine.
 
         Raises:
             ResultExpired: nothing is known of this id.
@@ -152,6 +157,59 @@ class AsyncResult(Generic[R_co]):
     def __repr__(self) -> str:
         state = self.arrived.status if self.arrived is not None else "…"
         return f"<AsyncResult {self.id} {self.task} {state}>"
+
+
+class Blocking:
+    """What can be asked of a result, for code without an event loop: each call blocks the thread.
+
+    All of them raise ConfigError where a loop runs in this thread.
+    """
+
+    def __init__(self, result: AsyncResult[Any]) -> None:
+        self._result = result
+
+    def sent(self, timeout: float | None = None) -> None:
+        """Return once the broker has accepted the job.
+
+        Args:
+            timeout: seconds; None waits as long as it takes, which is long where the queue is full and senders wait.
+
+        Raises:
+            ResultTimeout: it has not; it goes on trying.
+            BrokerError: it did not, and the job will not run.
+        """
+        self._block("sent", self._sent(timeout))
+
+    async def _sent(self, timeout: float | None) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._result.sent()
+        except TimeoutError:
+            raise ResultTimeout(f'Job "{self._result.id}" was not accepted within {timeout:g} s.') from None
+
+    def status(self) -> Status:
+        """Where the job stands, as ``AsyncResult.status``."""
+        return self._block("status", self._result.status())
+
+    def cancel(self) -> Cancelled:
+        """Cancel the job and say what that did, as ``AsyncResult.cancel``."""
+        return self._block("cancel", self._result.cancel())
+
+    def _block(self, word: str, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            _refuse_in_a_loop(f"blocking.{word}()", f"await result.{word}()")
+        except ConfigError:
+            work.close()
+            raise
+        return self._result._home.block(work)
+
+
+def _refuse_in_a_loop(call: str, instead: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise ConfigError(f"{call} would block the running event loop. Write `{instead}` instead.")
 
 
 def reveal(outcome: Outcome, serializer: Serializer, function: Any) -> Any:
@@ -196,7 +254,7 @@ def _exception(outcome: Outcome, serializer: Serializer) -> Exception:
 #: Errors that are made where no serializer is at hand, by the name under which they travel.
 _OURS: dict[str, type[Exception]] = {
     f"{kind.__module__}.{kind.__qualname__}": kind
-    for kind in (JobCancelled, JobError, JobLost, JobTimeout, SerializationError, WorkerLost)
+    for kind in (JobCancelled, JobError, JobLost, JobOutOfMemory, JobTimeout, SerializationError, WorkerLost)
 }
 
 

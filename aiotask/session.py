@@ -9,6 +9,7 @@ import weakref
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Protocol
 
+from .backpressure import Backpressure
 from .brokers import connect
 from .errors import BrokerError
 from .mailbox import Mailbox, quietly
@@ -32,6 +33,7 @@ class Owner(Protocol):
     url: str
     app: str
     outcomes_sealer: Sealer
+    backpressure: Backpressure | None
 
     async def leave(self, session: Session) -> None:
         """The loop of this session ends."""
@@ -45,7 +47,7 @@ class Session:
         self.address = address
         self.broker: Broker = connect(owner.url, owner.app)
         self.mailbox = Mailbox(self.broker, address, owner.outcomes_sealer)
-        self.outbox = Outbox(address, self.mailbox.fail)
+        self.outbox = Outbox(address, self.mailbox.fail, owner.backpressure)
         # Weakly: a session belongs to its loop as much as to the client, and outlives it until it is closed.
         self._owner = weakref.ref(owner)
         self._flushing: asyncio.Task[None] | None = None
@@ -56,6 +58,8 @@ class Session:
         if self._flushing is None:
             self._flushing = quietly(asyncio.get_running_loop().create_task(self._flush()))
             self._flushing.add_done_callback(self._flushed)
+        else:
+            self.outbox.hold.stir()
 
     async def _flush(self) -> None:
         if self._closer is None:
@@ -68,8 +72,7 @@ class Session:
             logger.error("Sending failed: %s", error, exc_info=error)
             refused = BrokerError(f"Sending failed: {type(error).__name__}: {error}")
             refused.__cause__ = error
-            while self.outbox.next_batch():
-                self.outbox.refuse(refused)
+            self.outbox.refuse_all(refused)
         if not task.cancelled() and not self.outbox.empty:
             # Handed over between the last look into the outbox and this callback.
             self.flush_soon()
@@ -86,13 +89,15 @@ class Session:
             owner = self._owner()
             await (self.close() if owner is None else owner.leave(self))
 
-    async def drain(self) -> None:
-        """Return once everything handed over so far is accepted or refused."""
-        ticket = self.outbox.handed
-        while self.outbox.settled < ticket:
+    async def drain(self, *, held: bool = True) -> None:
+        """Return once everything handed over so far is accepted or refused; ``held=False``: or waits for room."""
+        outbox = self.outbox
+        ticket = outbox.handed
+        while outbox.settled < ticket or (held and any(each <= ticket for each in outbox.held)):
             self.flush_soon()
             assert self._flushing is not None
-            await asyncio.wait((self._flushing,))
+            # Flushing does not end while something waits for room.
+            await asyncio.wait((self._flushing,), timeout=None if outbox.room is None else 0.05)
 
     async def close(self) -> None:
         """Send what is left, within FAREWELL seconds, and hang up."""

@@ -52,6 +52,12 @@ class Definition:
     backoff: Backoff = field(default_factory=exponential)
     result_ttl: float | None = None
     ignore_result: bool = False
+    #: ``early``: it runs once at most.
+    acks: str = "late"
+    #: What a run may use: bytes, seconds of CPU.
+    memory: int | None = None
+    cpu: float | None = None
+    is_limited: bool = False
     aliases: tuple[str, ...] = ()
     id: str | None = None
     key: str | None = None
@@ -144,6 +150,7 @@ class Task(Generic[P, R_co]):
         """
         known_options(options, CallOptions, f'task "{self.name}"')
         checked = check_options(dict(options), self.name)
+        _refuse_retries(self.name, self.definition.acks, checked.get("retries", 0))
         said = self.definition.said | set(checked)
         return type(self)(replace(self.definition, **checked, said=said), self._app)
 
@@ -210,12 +217,14 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         homeless = module is None
         name = f"{module or '__main__'}:{function.__qualname__}"
     checked = check_options({key: value for key, value in options.items() if key != "name"}, name)
+    _refuse_retries(name, checked.get("acks", "late"), checked.get("retries", 0))
     return Definition(
         name=name,
         function=function,
         is_async=inspect.iscoroutinefunction(function),
         check=_checker(function),
         homeless=homeless,
+        is_limited=bool(checked.get("memory") or checked.get("cpu")),
         **checked,
     )
 
@@ -237,6 +246,14 @@ def _refuse_what_is_no_task(function: Any, options: TaskOptions) -> None:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigError(
             f'"{qualname}" is a generator; results that stream are not part of this release. Return a list.'
+        )
+
+
+def _refuse_retries(name: str, acks: str, retries: int) -> None:
+    if acks == "early" and retries:
+        raise ConfigError(
+            f'Task "{name}": acks="early" means that a job runs once at most, and retries={retries} asks for more. '
+            'Leave one of them out: with acks="late", the default, a job may be retried.'
         )
 
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from aiotask.errors import AiotaskError, ConfigError
 
 from .connection import inspectors
+from .durability import lost, row_of
+from .output import in_bytes
 
 if TYPE_CHECKING:
     from aiotask.broker import ServerFacts
@@ -102,9 +104,7 @@ def _about_server(facts: ServerFacts) -> Iterator[Check]:
         f"{apart:.2f} s apart from this machine",
         "Due times follow the server's clock: synchronise both (chrony, systemd-timesyncd)." if apart > 1 else "",
     )
-    if facts.maxmemory and facts.used_memory > 0.8 * facts.maxmemory:
-        used = facts.used_memory / facts.maxmemory
-        yield Check("memory", State.WARN, f"{used:.0%} of maxmemory is used", "When it is full, sending is refused.")
+    yield _memory(facts)
     for warning in facts.warnings:
         # Durability and eviction have a line of their own.
         if "appendonly" not in warning and "maxmemory-policy" not in warning:
@@ -133,17 +133,17 @@ def _eviction(facts: ServerFacts) -> Check:
 
 
 def _durability(facts: ServerFacts) -> Check:
-    mode = facts.durability
-    if "always" in mode:
-        return Check("durability", State.OK, f"{mode}: what was accepted survives a crash of the server")
-    if "appendonly" in mode or "everysec" in mode:
-        return Check("durability", State.OK, f"{mode}: a crash of the server may cost the last second")
-    return Check(
-        "durability",
-        State.WARN,
-        f"{mode}: a crash of the server may cost every job",
-        "CONFIG SET appendonly yes, and the same in its configuration file.",
-    )
+    row = row_of(facts)
+    return Check("durability", State.WARN if row.fix else State.OK, f"{row.name}: {lost(facts)}", row.fix)
+
+
+def _memory(facts: ServerFacts) -> Check:
+    limit = f"of {in_bytes(facts.maxmemory)}" if facts.maxmemory else "and no limit (maxmemory)"
+    text = f"{in_bytes(facts.used_memory)} used {limit}; outcomes that are kept until their TTL: {facts.expiring:,}"
+    if facts.maxmemory and facts.used_memory > 0.8 * facts.maxmemory:
+        fix = "When it is full, sending is refused. Shorten result_ttl, use ignore_result, or raise maxmemory."
+        return Check("memory", State.WARN, text, fix)
+    return Check("memory", State.OK, text)
 
 
 def _secret(connection: Connection) -> Check:
@@ -165,7 +165,7 @@ async def _about_app(connection: Connection) -> list[Check]:
         fix = "Start a worker that knows the task: aiotask jobs --status parked shows which."
         checks.append(Check(f"{name}: parked", State.WARN, f"jobs that no worker could run: {parked:,}", fix))
     if dead := sum(queue.dead for queue in queues):
-        fix = "aiotask jobs --status dead shows why."
+        fix = "aiotask dead list shows why, aiotask dead replay runs them again, aiotask dead delete removes them."
         checks.append(Check(f"{name}: dead letters", State.WARN, f"jobs that were given up: {dead:,}", fix))
     if rejected := await inspector.rejected():
         fix = "Give every sender and worker the same AIOTASK_SECRET."

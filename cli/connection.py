@@ -11,17 +11,18 @@ from aiotask.errors import ConfigError
 
 if TYPE_CHECKING:
     from aiotask import App
-    from aiotask.broker import Inspector
+    from aiotask.broker import Broker, Inspector
 
 __all__ = ["Connection", "inspectors"]
 
 
 @dataclass(frozen=True)
 class Connection:
-    """The read side of one app."""
+    """One app on its broker, and the read side of that."""
 
     app: App
     inspector: Inspector
+    broker: Broker
 
 
 @asynccontextmanager
@@ -44,9 +45,20 @@ async def inspectors(name: str | None, url: str | None, *, fallback: str = "") -
     async with AsyncExitStack() as stack:
         opened = []
         for each in found or ([fallback] if fallback else []):
-            app = App(each, url=url)
-            opened.append(Connection(app, await stack.enter_async_context(app.inspector())))
+            opened.append(await stack.enter_async_context(_open(App(each, url=url))))
         yield opened
+
+
+@asynccontextmanager
+async def _open(app: App) -> AsyncIterator[Connection]:
+    from aiotask.brokers import connect, inspect
+
+    broker = connect(app.url, app.name)
+    try:
+        await broker.open()
+        yield Connection(app, inspect(broker), broker)
+    finally:
+        await broker.close()
 
 
 def _embedded_url() -> str:

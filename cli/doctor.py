@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import AppName, Json, ResultDb, Url
+from .options import AppName, Json, ResultDb, Url, option
 from .output import console, plain, print_json
 
 if TYPE_CHECKING:
@@ -15,17 +15,42 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 
-def doctor(name: AppName = None, url: Url = None, result_db: ResultDb = None, as_json: Json = False) -> None:
+Live = Annotated[
+    bool,
+    option("--live", metavar="", help="Ask the workers here, and nothing else: does one hang? For a liveness probe."),
+]
+Ready = Annotated[
+    bool,
+    option(
+        "--ready", metavar="", help="Ask the workers here, and nothing else: do they run jobs? For a readiness probe."
+    ),
+]
+
+
+def doctor(
+    name: AppName = None,
+    url: Url = None,
+    result_db: ResultDb = None,
+    as_json: Json = False,
+    live: Live = False,
+    ready: Ready = False,
+) -> None:
     """Check the server, the workers and this machine, and say how to fix what is wrong.
 
-    Exit code 0: everything is well or a warning at most; 1: something fails. So it serves as a readiness probe.
+    Exit code 0: everything is well or a warning at most; 1: something fails. With --live or --ready it asks the workers
+    of this machine alone (those of this user, or the one at AIOTASK_HEALTH_PORT) and answers with one line.
 
     [bold]Examples[/bold]
 
       aiotask doctor
       aiotask doctor --name shop --url redis://localhost:6379
       aiotask doctor --json
+      aiotask doctor --live     [dim]# an exec probe: 0 or 1, and one line why[/dim]
     """
+    if live or ready:
+        if live and ready:
+            raise typer.BadParameter("--live and --ready are two questions. Ask one of them.")
+        raise typer.Exit(_probe("live" if live else "ready", as_json=as_json))
     import asyncio
     from dataclasses import asdict
 
@@ -38,6 +63,17 @@ def doctor(name: AppName = None, url: Url = None, result_db: ResultDb = None, as
     else:
         _show(checks)
     raise typer.Exit(1 if failed else 0)
+
+
+def _probe(question: str, *, as_json: bool = False) -> int:
+    from .probe import probe
+
+    well, line = probe(question)
+    if as_json:
+        print_json({"ok": well, "why": line})
+    else:
+        print(line)
+    return 0 if well else 1
 
 
 _MARKS = {"ok": "[green]■[/green]", "warn": "[yellow]![/yellow]", "fail": "[red]×[/red]"}  # noqa: RUF001

@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
+from .cancel import cancel
+from .dead import app as dead_app
 from .demo import demo
 from .doctor import doctor
 from .jobs import jobs
 from .queues import queues
 from .results import results
 from .server import app as server_app
+from .stack import stack
 from .version import version
 from .worker import worker
 
@@ -48,8 +51,9 @@ def _options(show_version: ShowVersion = False) -> None:
     """Options of ``aiotask`` itself."""
 
 
-for command in (worker, demo, jobs, queues, results, doctor, version):
+for command in (worker, demo, jobs, cancel, queues, results, stack, doctor, version):
     app.command()(command)
+app.add_typer(dead_app, name="dead")
 app.add_typer(server_app, name="server")
 
 

@@ -12,14 +12,18 @@ __all__ = [
     "AppDir",
     "AppName",
     "Apps",
+    "BlockedLoop",
     "Burst",
     "Concurrency",
     "Grace",
+    "HealthHost",
+    "HealthPort",
     "Json",
     "Level",
     "LogArgs",
     "LogJson",
     "LogLevel",
+    "LongJob",
     "MaxInFlight",
     "MaxJobsPerChild",
     "MaxMemoryPerChild",
@@ -36,6 +40,7 @@ __all__ = [
     "duration",
     "names",
     "option",
+    "port",
     "size",
 ]
 
@@ -73,6 +78,13 @@ def count(text: str | int) -> int:
     """A whole number from 1."""
     if not str(text).strip().isdecimal() or int(text) < 1:
         raise typer.BadParameter(f'"{text}" is no count. Write a whole number from 1.')
+    return int(text)
+
+
+def port(text: str | int) -> int:
+    """The number of a port."""
+    if not str(text).strip().isdecimal() or not 0 < int(text) < 65536:
+        raise typer.BadParameter(f'"{text}" is no port. Write a number from 1 to 65535.')
     return int(text)
 
 
@@ -237,6 +249,28 @@ Grace = Annotated[
         rich_help_panel=_LIFE,
     ),
 ]
+BlockedLoop = Annotated[
+    float,
+    option(
+        "--blocked-loop",
+        parser=duration,
+        metavar="TIME",
+        show_default="1s",
+        help="Say in the log where a job is that has blocked the event loop for so long; 0: never.",
+        rich_help_panel=_LOG,
+    ),
+]
+LongJob = Annotated[
+    float,
+    option(
+        "--long-job",
+        parser=duration,
+        metavar="TIME",
+        show_default="60s",
+        help="Say in the log where a sync job is that has run for so long; 0: never.",
+        rich_help_panel=_LOG,
+    ),
+]
 Burst = Annotated[bool, option("--burst", metavar="", help="Stop when the queues are empty.", rich_help_panel=_LIFE)]
 Reload = Annotated[
     bool,
@@ -248,6 +282,26 @@ Preload = Annotated[
         "--preload",
         metavar="",
         help="Import the app before the fork. It saves memory; fresh code then needs a restart, HUP is not enough.",
+        rich_help_panel=_LIFE,
+    ),
+]
+HealthPort = Annotated[
+    int | None,
+    option(
+        "--health-port",
+        parser=port,
+        metavar="PORT",
+        show_default="none",
+        help="Answer probes there by HTTP: GET /live, /ready, and / for all of it as JSON.",
+        rich_help_panel=_LIFE,
+    ),
+]
+HealthHost = Annotated[
+    str,
+    option(
+        "--health-host",
+        metavar="ADDRESS",
+        help="Address of that port; 0.0.0.0 where probes come from elsewhere.",
         rich_help_panel=_LIFE,
     ),
 ]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["ago", "console", "fitted", "plain", "print_json", "table"]
+__all__ = ["ago", "console", "fitted", "in_bytes", "plain", "print_json", "table"]
 
 
 def print_json(value: Any) -> None:
@@ -65,6 +65,16 @@ def plain(text: object, length: int = 120) -> str:
     if not shown.isprintable():
         shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
     return escape(shown)
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes as ``1.5 GB``."""
+    amount = float(count)
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if amount < 1024 or unit == "GB":
+            break
+        amount /= 1024
+    return f"{amount:,.0f} {unit}" if unit == "bytes" else f"{amount:,.1f} {unit}"
 
 
 def ago(at: float | None) -> str:

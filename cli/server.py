@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import typer
 
 from .options import Json
-from .output import console, plain, print_json
+from .output import console, in_bytes, plain, print_json
 
 if TYPE_CHECKING:
     from aiotask.brokers.embedded import EmbeddedServer
@@ -130,7 +130,7 @@ def _show(server: EmbeddedServer, info: dict[str, str]) -> None:
     uptime = numbers["uptime"]  # whole seconds
     shown.add_row("state", f"{state} for {in_words(uptime)}" if uptime else f"{state}, just started")
     shown.add_row("server", f"{server.kind.capitalize()} {plain(server.version)}, pid {server.pid}")
-    shown.add_row("memory", _in_bytes(numbers["memory"]))
+    shown.add_row("memory", in_bytes(numbers["memory"]))
     shown.add_row("keys", f"{numbers['keys']:,}")
     shown.add_row("clients", f"{numbers['clients']:,}")
     shown.add_row("append-only file", _append_only(numbers["aof_size"], info))
@@ -141,14 +141,5 @@ def _show(server: EmbeddedServer, info: dict[str, str]) -> None:
 
 def _append_only(size: int, info: dict[str, str]) -> str:
     if info.get("aof_last_write_status", "ok") == "ok":
-        return _in_bytes(size)
-    return f"{_in_bytes(size)}, [red]the last write failed: is the disk full?[/red]"
-
-
-def _in_bytes(count: int) -> str:
-    amount = float(count)
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if amount < 1024 or unit == "GB":
-            break
-        amount /= 1024
-    return f"{amount:,.0f} {unit}" if unit == "bytes" else f"{amount:,.1f} {unit}"
+        return in_bytes(size)
+    return f"{in_bytes(size)}, [red]the last write failed: is the disk full?[/red]"

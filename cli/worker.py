@@ -10,13 +10,17 @@ import typer
 from .options import (
     AppDir,
     Apps,
+    BlockedLoop,
     Burst,
     Concurrency,
     Grace,
+    HealthHost,
+    HealthPort,
     Level,
     LogArgs,
     LogJson,
     LogLevel,
+    LongJob,
     MaxInFlight,
     MaxJobsPerChild,
     MaxMemoryPerChild,
@@ -48,9 +52,13 @@ def worker(
     max_memory_per_child: MaxMemoryPerChild = None,
     grace: Grace = 30.0,
     burst: Burst = False,
+    health_port: HealthPort = None,
+    health_host: HealthHost = "127.0.0.1",
     reload: Reload = False,
     preload: Preload = False,
     result_db: ResultDb = None,
+    blocked_loop: BlockedLoop = 1.0,
+    long_job: LongJob = 60.0,
     log_args: LogArgs = False,
     log_json: LogJson = False,
     log_level: LogLevel = Level.INFO,
@@ -64,6 +72,7 @@ def worker(
       aiotask worker shop.tasks
       aiotask worker shop.tasks:app -c 8 -q default,mail
       aiotask worker shop.tasks --grace 2m --result-db history.db
+      aiotask worker shop.tasks --health-port 8080
       aiotask worker shop.tasks --burst     [dim]# run what is there, then end[/dim]
 
     [bold]Signals[/bold]
@@ -97,6 +106,10 @@ def worker(
         max_jobs_per_child=max_jobs_per_child,
         max_memory_per_child=max_memory_per_child,
         grace=grace,
+        blocked_loop=blocked_loop,
+        long_job=long_job,
+        health_port=health_port,
+        health_host=health_host,
         burst=burst,
         reload=reload,
         preload=preload,

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import redis
 
-from aiotask.brokers.server_binary import choose
+from aiotask.brokers.server_binary import ServerBinary, _candidates, _identify, choose
 
 from .helpers import wait_until
 
-__all__ = ["PrivateServer"]
+__all__ = ["PrivateServer", "program"]
+
+
+def program(kind: str) -> ServerBinary:
+    """The server program of this kind on this machine."""
+    for path in _candidates(None):
+        found = _identify(path)
+        if isinstance(found, ServerBinary) and found.kind == kind:
+            return found
+    raise LookupError(f'There is no server of the kind "{kind}" here.')
 
 
 class PrivateServer:
@@ -24,13 +35,18 @@ class PrivateServer:
 
     Args:
         options: further command line options, such as ``"--appendonly", "yes"``.
+        kind: ``redis`` or ``valkey``; None takes what the embedded server would.
     """
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, kind: str | None = None) -> None:
+        self.binary = choose(None, Path("/tmp")) if kind is None else program(kind)
         self.directory = Path(tempfile.mkdtemp(prefix="aiotask-", dir="/tmp"))
         self.socket = self.directory / "s"
         self.url = f"unix://{quote(str(self.socket))}"
-        self._options = options
+        #: On its command line; changes count from the next start.
+        self.options: Sequence[str] = options
+        #: Further variables of its environment, likewise.
+        self.environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._client: redis.Redis | None = None
 
@@ -40,16 +56,16 @@ class PrivateServer:
         return self._process.pid
 
     def start(self) -> None:
-        binary = choose(None, self.directory)
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(binary.path, "--port", "0", "--unixsocket", self.socket, "--dir", self.directory),
-                    *("--save", "", "--appendonly", "no", *self._options),
+                    *(self.binary.path, "--port", "0", "--unixsocket", self.socket, "--dir", self.directory),
+                    *("--save", "", "--appendonly", "no", *self.options),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, **self.environment},
             )
         wait_until(self._answers, description="the private server answers")
 
@@ -75,6 +91,13 @@ class PrivateServer:
     def stop(self) -> None:
         """End it in good order."""
         self._end(signal.SIGTERM)
+
+    def pause(self) -> None:
+        """It does nothing until ``resume``, and its connections stay open."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
     def _end(self, number: signal.Signals) -> None:
         if self._client is not None:

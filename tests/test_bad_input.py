@@ -649,6 +649,7 @@ async def test_a_body_that_cannot_be_read_fails_its_job_and_no_other(case: str, 
         assert await hostile.size.apply_async(b"12").wait(30) == 2
 
 
+@pytest.mark.trap("other Python")
 async def test_a_body_by_value_of_another_python_is_parked_and_both_versions_are_named(hostile: Stage) -> None:
     async with hostile.app:
         body = b"C" + OTHER_MINOR + pickle.dumps(((b"12",), {}))

@@ -57,7 +57,7 @@ def test_it_outlives_the_process_until_the_next_one_takes_its_place(board: Board
     in_a_fork(work)
     assert board.pid > 0 and board.incarnations == ["host.1", "host.1r2"] and len(shown(board)) == 8
     board.reset()
-    assert (board.pid, board.incarnations, shown(board), board.recent()) == (0, [], {}, {0})
+    assert (board.pid, board.incarnations, shown(board), board.recent()) == (0, [], {}, frozenset())
 
 
 def test_the_longest_id_fits(board: Board) -> None:

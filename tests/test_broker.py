@@ -11,14 +11,20 @@ import pytest
 
 from aiotask.broker import (
     BATCH_JOBS,
+    Begin,
     Broker,
     Cancelled,
     Delivery,
+    Finish,
     Inspector,
     Look,
     Meta,
     Notice,
+    Obituary,
+    Overflow,
     Push,
+    Replayed,
+    Room,
     Settled,
     Standing,
     lane_of,
@@ -136,6 +142,7 @@ async def test_an_empty_batch_is_accepted(broker: Broker, worker: Worker) -> Non
     assert ids(await worker.claim()) == []
 
 
+@pytest.mark.trap("library repeats")
 async def test_a_batch_that_is_sent_again_is_accepted_once(broker: Broker, worker: Worker) -> None:
     batch = [a_push("a"), a_push("b", delay=0.001), a_push("c", priority=0)]
     await broker.push("client", 1, batch)
@@ -329,6 +336,7 @@ async def test_returned_jobs_of_every_queue_come_before_parked_and_fresh_ones(br
     assert await drain(worker) == ["returned", "parked", "urgent"]
 
 
+@pytest.mark.trap("count per stream")
 async def test_a_claim_brings_no_more_than_its_limit(broker: Broker, worker: Worker) -> None:
     await send(broker, *(a_push(f"job-{n}", priority=n) for n in range(6)))
 
@@ -337,6 +345,7 @@ async def test_a_claim_brings_no_more_than_its_limit(broker: Broker, worker: Wor
     assert ids(await worker.claim(4)) == ["job-4", "job-5"]
 
 
+@pytest.mark.trap("large script")
 async def test_a_claim_brings_a_whole_batch_at_most(broker: Broker, worker: Worker) -> None:
     await send(broker, *(f"job-{n}" for n in range(BATCH_JOBS + 10)))
 
@@ -344,6 +353,7 @@ async def test_a_claim_brings_a_whole_batch_at_most(broker: Broker, worker: Work
     assert len((await worker.claim(10_000)).deliveries) == 10
 
 
+@pytest.mark.trap("large script")
 async def test_large_jobs_come_in_several_claims_and_none_is_left(broker: Broker, worker: Worker) -> None:
     names = [f"job-{n}" for n in range(12)]
     await send(broker, *(a_push(name, body=bytes(100_000)) for name in names))
@@ -390,6 +400,7 @@ async def test_an_incarnation_that_never_enlisted_gets_nothing(broker: Broker) -
     assert await status_of(broker, "a") is Status.PENDING
 
 
+@pytest.mark.trap("read of the dead")
 async def test_a_dead_incarnation_gets_nothing(broker: Broker, worker: Worker, other: Worker) -> None:
     await send(broker, "a")
     await broker.recover(worker.name)
@@ -504,6 +515,7 @@ async def test_wake_without_a_wait_does_nothing(broker: Broker, worker: Worker) 
     await broker.wake()
 
 
+@pytest.mark.trap("cancelled read")
 async def test_a_wait_that_was_cancelled_loses_nothing(broker: Broker, worker: Worker) -> None:
     waiting = asyncio.create_task(worker.wait(timeout=3600.0))
     await asyncio.sleep(0)
@@ -536,6 +548,19 @@ async def test_adopt_finds_every_delivery_of_this_incarnation(broker: Broker, ot
 
     assert sorted(ids(adopted)) == ["low", "mail", "parked", "risky"]
     assert {delivery.entry: delivery for delivery in adopted} == {delivery.entry: delivery for delivery in claimed}
+
+
+@pytest.mark.trap("stranded in the living")
+async def test_adopt_finds_more_than_one_call_brings(broker: Broker, worker: Worker) -> None:
+    names = [f"job-{n}" for n in range(1_100)]
+    large = [f"large-{n}" for n in range(3)]
+    await send(broker, *names)
+    await send(broker, *(a_push(name, "mail", body=bytes(200_000)) for name in large))
+    worker.queues = ["default", "mail", "empty"]
+    while (await worker.claim()).deliveries:
+        pass
+
+    assert ids(await worker.adopt()) == names + large
 
 
 async def test_adopt_forgets_what_was_settled(worker: Worker) -> None:
@@ -771,6 +796,7 @@ async def test_a_watcher_hears_of_a_job_that_took_a_long_way(broker: Broker, wor
         assert client.notices == [Notice("a", sealed_outcome("a"))]
 
 
+@pytest.mark.trap("silent loss")
 async def test_a_large_outcome_is_told_or_can_be_looked_up(broker: Broker, worker: Worker) -> None:
     large = sealed_outcome("a", value=bytes(2_000_000))
     async with listening(broker, "client") as client:
@@ -1018,6 +1044,16 @@ async def test_a_second_suspect_finds_a_second_volunteer(broker: Broker, worker:
 
     assert (await other.claim()).suspects
     assert ids(await other.claim(alone=True)) == ["second"]
+
+
+async def test_a_volunteer_that_dies_is_replaced_at_once(broker: Broker, worker: Worker, other: Worker) -> None:
+    await suspect(broker, "risky", "host.2")
+    assert (await worker.claim()).suspects
+    assert not (await other.claim()).suspects
+    await broker.recover(worker.name, reason="killed by SIGKILL")
+
+    assert (await other.claim()).suspects
+    assert ids(await other.claim(alone=True)) == ["risky"]
 
 
 async def test_suspects_of_other_queues_are_no_concern(broker: Broker, worker: Worker) -> None:
@@ -1384,14 +1420,16 @@ async def test_a_job_that_is_blamed_becomes_a_suspect(broker: Broker, worker: Wo
 
 async def test_every_death_is_counted(broker: Broker) -> None:
     await suspect(broker, "pill", "host.1")
-    for death in (2, 3):
+    known = Obituary(11, 0, 5 * 2**30, "File “shop”\n" * 300, "ü\n" * 3000)
+    for death, obituary in ((2, known), (3, None), (4, known)):
         victim = await Worker(broker, f"host.{death}").enlist()
         assert ids(await victim.claim(alone=True)) == ["pill"]
-        await broker.recover(victim.name, blame=["pill"], reason=f"death {death} ü “quoted” " + "x" * 500)
+        reason = f"death {death} ü “quoted” " + "x" * 500
+        await broker.recover(victim.name, blame=["pill"], reason=reason, obituary=obituary)
 
-    last = await Worker(broker, "host.4").enlist()
+    last = await Worker(broker, "host.5").enlist()
     [delivery] = (await last.claim(alone=True)).deliveries
-    assert delivery.meta == Meta(1, 3, "death 3 ü “quoted” " + "x" * 500)
+    assert delivery.meta == Meta(1, 4, "death 4 ü “quoted” " + "x" * 500, known)
 
 
 async def test_a_parked_job_goes_back_to_its_parked_lane(broker: Broker, worker: Worker, other: Worker) -> None:
@@ -1443,6 +1481,7 @@ async def test_what_was_held_and_never_finished_is_given_back_by_the_next_scan(
     assert await drain(other) == ["held"]
 
 
+@pytest.mark.trap("large script")
 async def test_recover_moves_a_batch_a_call(broker: Broker, worker: Worker, other: Worker) -> None:
     names = [f"job-{n:04}" for n in range(2 * BATCH_JOBS + 10)]
     await send(broker, *names)
@@ -1648,6 +1687,56 @@ async def test_dead_letters_are_listed_page_by_page_newest_first(worker: Worker,
 
     assert [letter.id for letter in await inspector.dead(limit=2)] == ["three", "two"]
     assert [letter.id for letter in await inspector.dead(limit=2, offset=2)] == ["one"]
+    assert await inspector.dead_letter("two") == (await inspector.dead())[1]
+    assert await inspector.dead_letter("four") is None
+
+
+async def test_a_dead_letter_is_replayed_once_as_a_fresh_job(
+    broker: Broker, worker: Worker, inspector: Inspector
+) -> None:
+    lost = sealed_outcome("pill", Status.FAILED)
+    await send(broker, a_push("pill", "mail", 2, body=b"J[1]", reply="client"))
+    worker.queues = ["mail", "default"]
+    [delivery] = (await worker.claim()).deliveries
+    assert await worker.requeue(delivery, queue="mail", meta=WORN) is Settled.DONE
+    await worker.finish((await worker.claim()).deliveries[0], outcome=lost, status=Status.FAILED, dead=True)
+
+    assert await broker.replay(["pill", "unknown", "pill"]) == [Replayed.DONE, Replayed.MISSING, Replayed.MISSING]
+    assert await inspector.dead() == [] and await status_of(broker, "pill") is Status.PENDING
+    # Its outcome is another one from now on, and whoever asks for it by its id waits for that.
+    [again] = (await worker.claim()).deliveries
+    assert (again.id, again.lane, again.meta) == ("pill", lane_of("mail", 2), Meta())
+    async with listening(broker, "asker") as asker:
+        assert (await broker.look(["pill"], "asker"))[0].status is Status.RUNNING
+        assert await worker.finish(again, outcome=sealed_outcome("pill")) is Settled.DONE
+        await wait_until_async(lambda: asker.heard_of("pill"), description="the asker is told")
+    assert await outcome_of(broker, "pill") == sealed_outcome("pill")
+    assert await broker.replay(["pill"]) == [Replayed.MISSING] and await drain(worker) == []
+
+
+async def test_a_dead_letter_whose_id_means_a_later_job_stays(
+    broker: Broker, worker: Worker, inspector: Inspector
+) -> None:
+    lost = sealed_outcome("a", Status.FAILED)
+    await worker.finish(await take(worker, "a"), outcome=lost, status=Status.FAILED, result_ttl=0, dead=True)
+    # The outcome is forgotten, so the id is free again.
+    delivery = await take(worker, "a")
+    assert await broker.replay(["a"]) == [Replayed.OUTDATED]
+    await worker.finish(delivery)
+    assert await broker.replay(["a"]) == [Replayed.OUTDATED] and await drain(worker) == []
+    assert [letter.id for letter in await inspector.dead()] == ["a"]
+    assert await outcome_of(broker, "a") == sealed_outcome("a")
+
+
+async def test_dead_letters_are_removed_for_good(broker: Broker, worker: Worker, inspector: Inspector) -> None:
+    for name in ("one", "two"):
+        await worker.finish(await take(worker, name), dead=True)
+
+    assert await broker.discard(["one", "unknown"]) == [True, False]
+    assert await broker.discard(["one"]) == [False]
+    assert [letter.id for letter in await inspector.dead()] == ["two"]
+    # What it ended with is its sender's, until the TTL.
+    assert await outcome_of(broker, "one") == sealed_outcome("one")
 
 
 # ---- apps
@@ -1673,3 +1762,98 @@ async def test_a_surplus_goes_behind_what_waits_with_its_priority(broker: Broker
     await worker.requeue(first, behind=5)
 
     assert await drain(worker) == ["second", "third", "first"]
+
+
+# ---- begin: once at most
+
+LOST = b"sealed: lost"
+
+
+async def test_a_job_that_has_begun_is_not_run_again_whatever_becomes_of_its_worker(
+    broker: Broker, worker: Worker, other: Worker
+) -> None:
+    await send(broker, a_push("begun", reply="client"), "waiting", "cancelled")
+    begun, waiting, cancelled = (await worker.claim()).deliveries
+    assert await broker.begin(worker.name, [Begin(begun, LOST, 60.0), Begin(cancelled, LOST, 60.0)]) == [True, True]
+    assert await broker.begin(worker.name, [Begin(begun, LOST, 60.0)]) == [True], "an answer got lost"
+    assert await broker.begin(other.name, [Begin(waiting, LOST, 60.0)]) == [False]
+    assert await status_of(broker, "begun") is Status.RUNNING
+    assert await broker.cancels(worker.name, ["begun"]) == [False]
+    await broker.cancel("cancelled", GONE, 60.0)
+
+    async with listening(broker, "client") as client:
+        await broker.recover(worker.name, blame=["begun"], reason="killed by SIGSEGV")
+        await wait_until_async(lambda: client.notices, description="who waits is told")
+
+    assert client.notices == [Notice("begun", LOST)]
+    assert await broker.look(["begun", "cancelled"]) == [Look(outcome=LOST), Look(outcome=GONE)]
+    assert await broker.begin(worker.name, [Begin(waiting, LOST, 60.0)]) == [False], "it is not this worker's any more"
+    assert await drain(other) == ["waiting"]
+
+
+async def test_a_job_that_has_begun_ends_as_any_other_or_goes_back_unstarted(broker: Broker, worker: Worker) -> None:
+    await send(broker, "done", "back", "cancelled")
+    done, back, cancelled = (await worker.claim()).deliveries
+    await broker.begin(worker.name, [Begin(each, LOST, 60.0) for each in (done, back, cancelled)])
+    await broker.cancel("cancelled", GONE, 60.0)
+
+    assert await worker.finish(done) is Settled.DONE
+    assert await worker.requeue(back) is Settled.DONE
+    assert await worker.requeue(cancelled) is Settled.DONE
+
+    assert await outcome_of(broker, "done") == sealed_outcome("done")
+    assert await outcome_of(broker, "cancelled") == GONE
+    [again] = (await worker.claim()).deliveries
+    await broker.recover(worker.name)
+    assert again.id == "back"
+    assert await status_of(broker, "back") is Status.PENDING, "what was left for it is forgotten"
+
+
+# ---- room: queues that are full
+
+
+async def test_a_full_queue_takes_no_more_and_harms_nobody_else(
+    broker: Broker, worker: Worker, another_broker: MakeBroker
+) -> None:
+    room = Room({"default": 3, "": 1})
+    await broker.push("a", 1, [a_push("urgent", priority=0), a_push("low", priority=9)], room)
+    batch = [a_push("third"), a_push("full"), a_push("mail-1", "mail"), a_push("mail-2", "mail"), a_push("fuller")]
+    batch += [a_push("later", delay=3600.0), a_push("low", custom=True)]
+
+    for _ in range(2):
+        refused = await another_broker().push("b", 1, batch, room)
+        assert refused == Overflow(["full", "mail-2", "fuller"]), "the same answer to a repeat"
+    assert await broker.push("b", 2, [a_push("no-limit")]) is None
+
+    [urgent, *_] = (await worker.claim(2)).deliveries
+    assert urgent.id == "urgent"
+    assert await broker.push("b", 3, [a_push("full"), a_push("fuller")], room) == Overflow(["fuller"])
+    await worker.requeue((await worker.claim(1)).deliveries[0])
+    assert await broker.push("b", 4, [a_push("fuller")], room) == Overflow(["fuller"]), "what went back counts too"
+    worker.queues = ["default", "mail"]
+    assert sorted(await drain(worker)) == sorted(["no-limit", "full", "low", "mail-1"])
+    assert await status_of(broker, "later") is Status.SCHEDULED
+
+
+async def test_the_oldest_of_a_full_queue_make_room(broker: Broker, worker: Worker, other: Worker) -> None:
+    await send(broker, a_push("running", priority=9))
+    await worker.claim()
+    room = Room({"default": 3}, oldest=True)
+    await broker.push("a", 1, [a_push("old", priority=9, reply="sender"), a_push("mid"), a_push("new")], room)
+    refused = await broker.push("a", 2, [a_push("x"), a_push("y")], room)
+    assert refused is not None
+    assert refused.full == ["x", "y"]
+    assert ids(refused.oldest) == ["old", "mid"]
+
+    [new] = (await broker.claim(other.name, ["default"], (), 1)).deliveries
+    assert new.id == "mid", "somebody was quicker"
+    drop = [Finish(each, GONE, Status.CANCELLED, 60.0, "sender") for each in refused.oldest]
+    async with listening(broker, "sender") as sender:
+        for _ in range(2):
+            assert await broker.push("a", 3, [a_push("x"), a_push("y")], room, drop) is None
+        await wait_until_async(lambda: sender.notices, description="the sender of the old one is told")
+
+    assert sender.notices == [Notice("old", GONE)]
+    assert await broker.look(["old"]) == [Look(outcome=GONE)]
+    assert await status_of(broker, "mid") is Status.RUNNING
+    assert await drain(worker) == ["new", "x", "y"]

@@ -24,6 +24,7 @@ from aiotask.brokers import connect
 from aiotask.job import WIRE_VERSION
 from aiotask.outcome import ErrorInfo, encode_outcome
 from aiotask.seal import Sealer
+from aiotask_cli import durability as durability_of_the_cli
 from aiotask_cli import options
 from aiotask_cli.demo_tasks import Measures, measure
 from aiotask_cli.main import app
@@ -31,7 +32,7 @@ from aiotask_cli.main import app
 from .helpers import wait_until
 from .server import PrivateServer
 
-COMMANDS = ("worker", "demo", "jobs", "queues", "results", "doctor", "version", "server")
+COMMANDS = ("worker", "demo", "jobs", "dead", "queues", "results", "doctor", "version", "server")
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +146,8 @@ def test_worker_defaults() -> None:
         "max_jobs_per_child": None,
         "max_memory_per_child": None,
         "grace": 30.0,
+        "health_port": None,
+        "health_host": "127.0.0.1",
         "burst": False,
         "reload": False,
         "preload": False,
@@ -165,6 +168,8 @@ WORKER_OPTIONS = [
     ("--max-jobs-per-child", "1000", 1000),
     ("--max-memory-per-child", "512MB", 512 * 1024**2),
     ("--grace", "2m", 120.0),
+    ("--health-port", "8080", 8080),
+    ("--health-host", "0.0.0.0", "0.0.0.0"),
     ("--burst", "1", True),
     ("--reload", "1", True),
     ("--preload", "1", True),
@@ -416,7 +421,90 @@ async def test_doctor_points_at_dead_letters(own_server: PrivateServer, shop: Sh
 
     (found,) = [check for check in report["checks"] if check["name"] == f"{shop.app.name}: dead letters"]
     assert found["state"] == "warn"
-    assert "--status dead" in found["fix"]
+    assert "aiotask dead list" in found["fix"]
+
+
+def test_dead_letters_are_found_and_shown_without_loading_them(own_server: PrivateServer, shop: Shop) -> None:
+    dead = asyncio.run(give_up(shop, 2))
+
+    def listed(*arguments: str) -> list[str]:
+        found = invoke("dead", "list", "--url", own_server.url, "--json", *arguments)
+        assert found.exit_code == 0, found.output
+        return [letter["id"] for letter in json.loads(found.output)]
+
+    assert sorted(listed()) == sorted(dead) and listed("--limit", "1", "--offset", "1") == listed()[1:]
+    for fits in (["--task", "shop:render"], ["--queue", "tiles"], ["--error", "WORKERLOST"], ["--since", "1h"]):
+        assert len(listed(*fits)) == 2, fits
+    for fits in (["--task", "shop:sell"], ["--queue", "x"], ["--error", "KeyError"], ["--since", "0s"]):
+        assert listed(*fits) == [], fits
+    assert listed("--until", "1h") == [] and len(listed("--until", "0s", "--error", "3 processes")) == 2
+    letter = json.loads(invoke("dead", "show", dead[0], "--url", own_server.url, "--json").output)
+    assert (letter["task"], letter["queue"], letter["status"]) == ("shop:render", "tiles", "FAILED")
+    assert (letter["arguments"], letter["traceback"]) == ("[[7],{}]", "File shop.py, line 7")
+    said = invoke("dead", "show", dead[0], "--url", own_server.url).output
+    assert "WorkerLost: 3 processes died" in said and "[[7],{}]" in said
+    said = invoke("dead", "list", "--url", own_server.url).output
+    assert dead[0] in said and "aiotask dead replay ID" in said
+    done = run("dead", "show", "no-such-job", "--url", own_server.url)
+    assert done.returncode == 1 and done.stderr.startswith('error: There is no dead letter "no-such-job" (any more)')
+
+
+def test_dead_letters_are_replayed_and_deleted_once(own_server: PrivateServer, shop: Shop) -> None:
+    one, two = asyncio.run(give_up(shop, 2))
+
+    def did(verb: str, *arguments: str, code: int = 0) -> dict[str, list[str]]:
+        done = invoke("dead", verb, "--url", own_server.url, "--json", *arguments)
+        assert done.exit_code == code, done.output
+        found: dict[str, list[str]] = json.loads(done.output)
+        return found
+
+    async def status(id: str) -> Status | None:
+        return await shop.app.result(id).status()
+
+    assert did("replay", one) == {"replayed": [one], "missing": [], "outdated": []}
+    assert did("replay", one) == {"replayed": [], "missing": [one], "outdated": []}
+    assert asyncio.run(status(one)) == "PENDING"
+    said = invoke("dead", "replay", one, "--url", own_server.url)
+    assert "Replayed 0 dead letters." in said.output and f"aiotask jobs {one}" in said.output
+    assert did("replay", "no-such-job", code=1)["missing"] == ["no-such-job"]
+    assert did("delete", one, two, two) == {"deleted": [two], "missing": [one]}
+    assert did("delete", two) == {"deleted": [], "missing": [two]}
+    assert asyncio.run(status(two)) == "FAILED"
+    # The one that was replayed runs, and nothing else of them is left.
+    jobs = json.loads(invoke("jobs", "--url", own_server.url, "--json", "--status", "pending").output)
+    assert [(job["id"], job["attempt"]) for job in jobs] == [(one, 1)]
+    assert json.loads(invoke("dead", "list", "--url", own_server.url, "--json").output) == []
+
+
+def test_many_dead_letters_are_not_moved_without_asking(own_server: PrivateServer, shop: Shop) -> None:
+    asyncio.run(give_up(shop, 2))
+    here = ("--url", own_server.url)
+
+    for arguments, reason in [
+        ((), "which ones is not said"),
+        (("an-id", "--all"), "ids go with neither --all nor filters"),
+        (("--all",), "this would replay 2 dead letters, and there is nobody to ask"),
+        (("--task", "shop:render"), "then add --yes."),
+    ]:
+        done = run("dead", "replay", *arguments, *here, stdin=subprocess.DEVNULL)
+        assert done.returncode == 2 and reason in done.stderr, done
+
+    def asked(answer: bytes) -> subprocess.CompletedProcess[bytes]:
+        ours, theirs = os.openpty()
+        try:
+            os.write(ours, answer)
+            command = [sys.executable, "-m", "aiotask_cli", "dead", "delete", "--all", *here]
+            return subprocess.run(command, stdin=theirs, capture_output=True, timeout=60)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
+    no = asked(b"n\n")
+    assert no.returncode == 1 and b"Delete 2 dead letters? [y/N]" in no.stderr
+    assert len(json.loads(invoke("dead", "list", *here, "--json").output)) == 2
+    assert invoke("dead", "replay", "--task", "shop:sell", *here).output == "Replayed 0 dead letters.\n"
+    assert asked(b"y\n").stdout == b"Deleted 2 dead letters.\n"
+    assert invoke("dead", "delete", "--all", "--yes", *here).output == "Deleted 0 dead letters.\n"
 
 
 def test_a_job_sealed_with_another_secret_is_listed_as_such(own_server: PrivateServer, shop: Shop) -> None:
@@ -458,14 +546,29 @@ def test_doctor_of_a_server_in_memory_warns_and_is_ready(own_server: PrivateServ
     assert found[f"{shop.app.name}: workers"]["state"] == "warn"
 
 
-def test_doctor_says_nothing_of_durability_when_the_server_writes_all_down(own_server: PrivateServer) -> None:
-    own_server.call("CONFIG", "SET", "appendonly", "yes")
-    own_server.call("CONFIG", "SET", "appendfsync", "always")
+def test_doctor_names_the_row_of_the_durability_table_that_the_server_is_in(own_server: PrivateServer) -> None:
+    own_server.call("ACL", "SETUSER", "limited", "on", ">word", "~*", "&*", "+@all", "-config")
+    limited = own_server.url.replace("unix://", "unix://limited:word@")
 
-    _, found = checks("--url", own_server.url)
+    def found(url: str, *setting: str) -> tuple[str, str]:
+        for name, value in zip(setting[::2], setting[1::2], strict=True):
+            own_server.call("CONFIG", "SET", name, value)
+        durability = checks("--url", url)[1]["durability"]
+        assert bool(durability.get("fix")) == (durability["state"] == "warn")
+        name, _, detail = durability["detail"].partition(": ")
+        assert name in durability_of_the_cli.ROWS and detail
+        return name, detail
 
-    assert found["durability"]["state"] == "ok"
-    assert "always" in found["durability"]["detail"]
+    assert found(own_server.url)[0] == "memory"
+    assert found(limited)[0] == "no appendonly"
+    name, detail = found(own_server.url, "save", "3600 1")
+    assert name == "snapshots" and "everything since the last snapshot is lost" in detail
+    for fsync in ("always", "everysec", "no"):
+        assert found(own_server.url, "appendonly", "yes", "appendfsync", fsync)[0] == f"appendonly {fsync}"
+    name, detail = found(limited)
+    assert name == "appendonly" and "unknown" in detail
+    memory = checks("--url", own_server.url)[1]["memory"]
+    assert memory["state"] == "ok" and "outcomes that are kept until their TTL: 0" in memory["detail"]
 
 
 def test_doctor_fails_a_server_that_would_evict_jobs(own_server: PrivateServer) -> None:

@@ -92,6 +92,7 @@ async def test_a_result_is_awaited_twice_by_several_tasks_and_brings_the_same_va
     assert await result == 3
 
 
+@pytest.mark.trap("raised twice")
 async def test_each_await_raises_a_fresh_copy_of_the_tasks_own_exception_with_the_remote_traceback(
     app: App, worker: None
 ) -> None:
@@ -108,6 +109,7 @@ async def test_each_await_raises_a_fresh_copy_of_the_tasks_own_exception_with_th
     assert "raise KeyError(message)" in "".join(errors[1].__notes__)
 
 
+@pytest.mark.trap("silent cancel")
 async def test_what_would_end_a_generator_or_a_task_group_never_travels_as_itself(app: App, worker: None) -> None:
     with pytest.raises(RemoteError, match="never as itself"):
         await app.tasks["stop_iteration"].apply_async()
@@ -330,6 +332,7 @@ def _pending(url: str, name: str) -> int:
     return asyncio.run(count())
 
 
+@pytest.mark.trap("last words")
 def test_a_loop_that_ends_right_after_a_send_loses_nothing(redis_url: str, app_name: str) -> None:
     app = make_app(redis_url, app_name)
 
@@ -380,6 +383,7 @@ def run_script(tmp_path: Path, url: str, name: str, body: str) -> subprocess.Com
     ],
     ids=["no loop", "asyncio.run", "closed loop", "thread", "sys.exit", "uvloop"],
 )
+@pytest.mark.trap("last words")
 def test_an_interpreter_that_exits_right_after_sends_loses_nothing(
     tmp_path: Path, redis_url: str, app_name: str, body: str
 ) -> None:
@@ -390,6 +394,7 @@ def test_an_interpreter_that_exits_right_after_sends_loses_nothing(
     assert _pending(redis_url, app_name) == 700
 
 
+@pytest.mark.trap("descriptors")
 def test_a_thousand_loops_leave_no_descriptor_and_no_warning(tmp_path: Path, redis_url: str, app_name: str) -> None:
     done = run_script(
         tmp_path,
@@ -410,6 +415,7 @@ def test_a_thousand_loops_leave_no_descriptor_and_no_warning(tmp_path: Path, red
     assert done.stdout.split() == ["0", "0"]
 
 
+@pytest.mark.trap("descriptors")
 def test_loops_that_are_closed_without_farewell_leave_no_descriptor(
     tmp_path: Path, redis_url: str, app_name: str
 ) -> None:

@@ -342,6 +342,7 @@ def test_server_of_another_directory_on_the_socket_is_neither_used_nor_stopped(h
     ],
     ids=["another-kind", "newer-version"],
 )
+@pytest.mark.trap("data of another kind")
 def test_data_that_this_server_cannot_read_is_refused(written_by: dict[str, str], fix: str, home: Path) -> None:
     with client(embedded.ensure()) as connection:
         connection.set("job", "waits")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from aiotask import exponential
-from aiotask.broker import BATCH_JOBS, Delivery, Meta
+from aiotask.broker import BATCH_JOBS, Delivery, Meta, Obituary
 from aiotask.errors import (
     JobCancelled,
     JobError,
@@ -156,8 +157,29 @@ def test_too_many_deaths_are_the_end() -> None:
     assert verdict.what is What.FAILED and isinstance(verdict.error, WorkerLost)
     assert str(verdict.error) == (
         'Job "id-1" (shop:sell) was given up: 3 processes died while they ran it, the last one by '
-        "signal 11 (SIGSEGV) in f (shop.py:1). It is kept as a dead letter."
+        "signal 11 (SIGSEGV) in f (shop.py:1). The job is kept as a dead letter: aiotask dead show id-1"
     )
+    assert verdict.error.args == (str(verdict.error),) and verdict.error.signal is None
+
+
+@pytest.mark.parametrize("serializer", ["cloudpickle", "json"])
+def test_the_last_death_is_in_the_text_and_in_attributes_that_travel(serializer: str) -> None:
+    known = Obituary(11, 0, 48_000_000, '  File "shop.py", line 1 in f', "oh\nno")
+    run = run_of(deaths=3, reason="signal 11 (SIGSEGV) in f (shop.py:1)")
+    run.delivery = msgspec.structs.replace(
+        run.delivery, meta=msgspec.structs.replace(run.delivery.meta, obituary=known)
+    )
+    made = serializer_named(serializer)
+    error = convict(run).error
+    assert error is not None
+    body = made.dump_error(error)
+    assert body is not None
+    came = made.load_error(body)
+    assert isinstance(came, WorkerLost) and str(came) == str(error)
+    assert "signal 11 (SIGSEGV) in f (shop.py:1). It held 48 MB of memory at most. The job is kept" in str(came)
+    assert 'Its last stack, innermost first:\n  File "shop.py", line 1 in f\nIts last lines of stderr:\n  oh\n  no' in str(came)
+    assert (came.signal, came.exit_code, came.peak_memory, came.stderr) == (11, None, 48_000_000, "oh\nno")
+    assert came.stack == known.stack
 
 
 def test_the_next_run_counts_one_more_and_keeps_the_deaths() -> None:

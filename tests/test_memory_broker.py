@@ -17,7 +17,9 @@ import pytest
 from aiotask.broker import Broker, Delivery, Meta, Notice, Settled, Standing
 from aiotask.brokers import connect, inspect, namespaces, push_blocking
 from aiotask.brokers.memory import MemoryBroker
-from aiotask.brokers.store import RECORDER_IDLE, VOLUNTEER_TTL, store_of
+from aiotask.brokers.rows import RECORDER_IDLE
+from aiotask.brokers.store import VOLUNTEER_TTL
+from aiotask.brokers.stores import store_of
 from aiotask.errors import BrokerError
 from aiotask.job import Status
 

@@ -172,6 +172,7 @@ def test_the_installed_package_is_imported_from_anywhere(installation: Installat
     assert version == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
+@pytest.mark.trap("top-level cli")
 def test_nothing_else_is_importable_by_it(installation: Installation, tmp_path: Path) -> None:
     # A top-level "cli", "tests" or "examples" in site-packages would shadow those of the user.
     code = (

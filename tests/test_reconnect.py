@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from aiotask import App, gather
 
 from .server import PrivateServer
 
 
+@pytest.mark.trap("stranded in the living")
 async def test_what_is_claimed_with_a_new_connection_runs_once(own_server: PrivateServer, app_name: str) -> None:
     app = App(app_name, url=own_server.url)
     runs: Counter[int] = Counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,10 +119,11 @@ async def test_the_jobs_of_a_killed_worker_run_again_at_once(stage: Stage) -> No
     for label in ("sync", "async 0", "async 1", "async 2"):
         first, second = stage.ledger.runs(label)
         assert first.end is None and second.end is not None and second.pid != pid
-    assert "ended by signal 9 (SIGKILL, likely out of memory) while it ran" in supervisor.log
+    assert f"ended by {KILLED} while it ran" in supervisor.log
     assert supervisor.stop() == 0
 
 
+@pytest.mark.trap("grandchildren")
 async def test_what_a_killed_worker_had_started_dies_with_it_before_its_job_runs_again(stage: Stage) -> None:
     supervisor = stage.start(1)
     result = stage.start_program.apply_async(0.5)
@@ -134,12 +136,15 @@ async def test_what_a_killed_worker_had_started_dies_with_it_before_its_job_runs
     assert not psutil.pid_exists(program)
     # Who ran as its process died has a death counted, and no attempt.
     meta = await meta_of(stage, result.id)
-    assert (meta.attempt, meta.deaths, meta.reason) == (1, 1, "signal 9 (SIGKILL, likely out of memory)")
+    assert (meta.attempt, meta.deaths, meta.reason) == (1, 1, KILLED)
+    assert meta.obituary is not None and meta.obituary.signal == 9 and meta.obituary.peak_memory > 10**7
     second = await result
     assert supervisor.stop() == 0
     assert not psutil.pid_exists(second)
 
 
+#: Nothing says that memory was short.
+KILLED = "signal 9 (SIGKILL: from outside, perhaps by the kernel for want of memory)"
 PILLS = [
     ("crash", "segfault", "signal 11 (SIGSEGV) in string_at ("),
     ("crash", "abort", "signal 6 (SIGABRT) in die (apps/hazards.py:"),
@@ -165,6 +170,12 @@ async def test_a_job_that_kills_is_given_up_after_three_deaths_and_no_innocent_w
     for (task, how, last), end in zip(PILLS, ends, strict=True):
         assert isinstance(end, WorkerLost), end
         assert f"was given up: 3 processes died while they ran it, the last one by {last}" in str(end)
+        assert end.stderr.endswith(f"going to die of {how}\nas C code says it"), end.stderr
+        assert "Its last lines of stderr:" in str(end) and "  as C code says it" in str(end)
+        assert (end.signal is None) is last.startswith("exit code") and end.signal in (None, 6, 11)
+        assert end.exit_code == (int(how) if end.signal is None else None)
+        assert ("in die" in end.stack) is (end.signal is not None)
+        assert 10**7 < (end.peak_memory or 0) < 10**9
         assert len(stage.ledger.runs(f"{task} {how}")) == 3
     values = await asyncio.gather(*innocents)
     assert values == [*range(20), *([1] * 10)] * len(PILLS)
@@ -173,12 +184,32 @@ async def test_a_job_that_kills_is_given_up_after_three_deaths_and_no_innocent_w
     for runs in {run.id: [r for r in stage.ledger.runs() if r.id == run.id] for run in stage.ledger.runs()}.values():
         # A killed run has no end; the one that follows it begins after the last sign of it.
         assert most_at_once([run for run in runs if run.end is not None]) <= 1
+    # What was kept of its end is in the log as well; one death may count for two of them.
+    assert supervisor.log.count("\nas C code says it\n") >= len(PILLS)
+    assert supervisor.stop() == 0
+
+
+async def test_who_waits_for_a_job_that_kills_hears_of_it_and_is_not_convicted_with_it(stage: Stage) -> None:
+    # Both are in the one process that there is, each time.
+    supervisor = stage.start(1)
+    waiting = stage.await_a_pill.apply_async("abort")
+    assert await waiting == "heard of it"
+    assert len(stage.ledger.runs("acrash abort")) == 3
+    async with stage.app.inspector() as inspector:
+        assert [letter.id for letter in await inspector.dead()] == [f"pill-{waiting.id}"]
+    # The same for one whose process dies when it has ended, and nobody was told.
+    with pytest.raises(WorkerLost, match=re.escape("signal 6 (SIGABRT) in die (apps/hazards.py:")):
+        await stage.acrash_after.apply_async("abort")
+    with pytest.raises(WorkerLost, match="the last one by exit code 0"):
+        await stage.acrash_after.apply_async("0")
+    assert len(stage.ledger.runs("acrash_after abort")) == len(stage.ledger.runs("acrash_after 0")) == 3
     assert supervisor.stop() == 0
 
 
 # ---- a loop that stands still
 
 
+@pytest.mark.trap("loop stands still")
 async def test_what_waits_behind_a_loop_that_stands_still_runs_elsewhere(stage: Stage) -> None:
     stage.start(1)
     blocked = stage.block_the_loop.apply_async(5.0)
@@ -199,6 +230,7 @@ async def test_what_waits_behind_a_loop_that_stands_still_runs_elsewhere(stage: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
+@pytest.mark.trap("out of reach")
 async def test_another_keeper_takes_over_from_one_that_is_gone_or_silent(stage: Stage, number: signal.Signals) -> None:
     supervisor = stage.start(1)
     await two_children(supervisor)
@@ -221,6 +253,7 @@ async def test_another_keeper_takes_over_from_one_that_is_gone_or_silent(stage: 
 # ---- supervisors and hosts
 
 
+@pytest.mark.trap("orphaned workers")
 async def test_without_its_supervisor_a_keeper_ends_the_workers_and_gives_back_what_they_held(stage: Stage) -> None:
     supervisor = stage.start(2)
     sync = stage.start_program.apply_async(NEVER)

@@ -60,6 +60,7 @@ async def is_blocked(server: PrivateServer, count: int = 1) -> None:
 # ---- connections that die
 
 
+@pytest.mark.trap("stranded in the living")
 async def test_a_storm_of_killed_connections_loses_and_doubles_nothing(
     own_server: PrivateServer, broker: Broker, worker: Worker
 ) -> None:
@@ -125,6 +126,7 @@ async def test_a_waiter_whose_connection_is_killed_goes_on_waiting(
     assert (await worker.wait_for_job()).id in ("a", "b")
 
 
+@pytest.mark.trap("stranded in the living")
 async def test_what_was_delivered_into_a_dead_connection_is_adopted(
     own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
 ) -> None:
@@ -140,6 +142,7 @@ async def test_what_was_delivered_into_a_dead_connection_is_adopted(
     assert [await worker.finish(delivery) for delivery in adopted] == [Settled.DONE] * 2
 
 
+@pytest.mark.trap("silent loss")
 async def test_a_listener_subscribes_again_and_says_so(
     own_server: PrivateServer, broker: Broker, worker: Worker
 ) -> None:
@@ -237,6 +240,7 @@ async def test_the_same_broker_object_works_on_when_the_server_is_back(
         await wait_until_async(lambda: client.notices, description="the client is told")
 
 
+@pytest.mark.trap("server that hangs")
 async def test_a_server_that_is_paused_is_waited_for_no_longer_than_a_call_lasts(
     own_server: PrivateServer, broker: Broker
 ) -> None:
@@ -418,6 +422,7 @@ async def test_a_batch_that_meets_a_key_of_the_wrong_type_leaves_nothing_behind(
 # ---- a server that is full
 
 
+@pytest.mark.trap("full memory")
 async def test_only_sending_meets_a_full_server(
     own_server: PrivateServer, broker: Broker, worker: Worker, other: Worker
 ) -> None:
@@ -462,6 +467,7 @@ async def is_pending(broker: Broker, id: str) -> bool:
     return (await broker.look([id]))[0].status is Status.PENDING
 
 
+@pytest.mark.trap("full memory")
 async def test_a_new_worker_drains_a_full_server(own_server: PrivateServer, broker: Broker) -> None:
     await send(broker, "a", "b", a_push("c", "mail", 9))
     own_server.call("CONFIG", "SET", "maxmemory", 1)
@@ -476,6 +482,7 @@ async def test_a_new_worker_drains_a_full_server(own_server: PrivateServer, brok
     assert await broker.read_history("recorder", 10, 0.01) == []
 
 
+@pytest.mark.trap("full memory")
 async def test_a_suspect_is_run_alone_on_a_full_server(
     own_server: PrivateServer, broker: Broker, worker: Worker, other: Worker
 ) -> None:
@@ -493,6 +500,7 @@ async def test_a_suspect_is_run_alone_on_a_full_server(
 # ---- dead incarnations that go on reading
 
 
+@pytest.mark.trap("read of the dead")
 async def test_a_read_that_was_blocked_as_its_incarnation_was_buried_is_recovered_by_the_next_scan(
     own_server: PrivateServer, broker: Broker, worker: Worker, other: Worker
 ) -> None:

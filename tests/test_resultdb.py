@@ -388,6 +388,7 @@ def test_where_the_file_is_if_nobody_says(tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.trap("slow import")
 def test_sqlite_is_loaded_at_first_use() -> None:
     code = "import aiotask, aiotask.history, sys; sys.exit('sqlite3' in sys.modules)"
     python(code)

@@ -88,6 +88,7 @@ async def test_a_limit_that_is_not_reached_changes_nothing(stage: Stage) -> None
     assert await stage.anap.options(timeout=NEVER).apply_async(0.01) == 1
 
 
+@pytest.mark.trap("limit hits the next")
 async def test_a_limit_at_the_very_end_of_a_job_never_hits_the_next_one(stage: Stage) -> None:
     """Jobs about as long as their limit, with jobs without a limit between them: those must all succeed."""
     before = await stage.pid.apply_async()
@@ -108,6 +109,7 @@ async def test_a_limit_at_the_very_end_of_a_job_never_hits_the_next_one(stage: S
 # ---- what does not react
 
 
+@pytest.mark.trap("out of reach")
 async def test_what_does_not_react_is_killed_and_its_neighbours_run_again_without_a_strike(stage: Stage) -> None:
     before = await stage.pid.apply_async()
     neighbour = stage.anap.apply_async(2.5, "neighbour")

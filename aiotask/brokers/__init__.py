@@ -11,7 +11,7 @@ from .shown import hide_password
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..broker import Broker, Inspector, Push
+    from ..broker import Broker, Finish, Inspector, Overflow, Push, Room
 
 __all__ = ["check_url", "connect", "inspect", "namespaces", "push_blocking"]
 
@@ -93,13 +93,20 @@ async def namespaces(url: str) -> list[str]:
     return await namespaces(url)
 
 
-def push_blocking(url: str, app: str, client: str, sequence: int, batch: Sequence[Push]) -> None:
+def push_blocking(
+    url: str,
+    app: str,
+    client: str,
+    sequence: int,
+    batch: Sequence[Push],
+    room: Room | None = None,
+    drop: Sequence[Finish] = (),
+) -> Overflow | None:
     """``Broker.push`` over a plain blocking socket: at interpreter exit no loop and no thread can start."""
     if _scheme(url) == "memory":
         from .memory import MemoryBroker
 
-        MemoryBroker(url, app).push_now(client, sequence, batch)
-        return
+        return MemoryBroker(url, app).push_now(client, sequence, batch, room, drop)
     from .redis.blocking import push_blocking
 
-    push_blocking(url, app, client, sequence, batch)
+    return push_blocking(url, app, client, sequence, batch, room, drop)

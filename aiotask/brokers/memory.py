@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from ..broker import (
     BATCH_JOBS,
+    Begin,
     Cancelled,
     Claim,
     Delivery,
@@ -18,9 +19,13 @@ from ..broker import (
     HistoryRow,
     Look,
     Notice,
+    Obituary,
+    Overflow,
     Push,
     Recovered,
+    Replayed,
     Requeue,
+    Room,
     Settled,
     Standing,
 )
@@ -29,7 +34,8 @@ from ..job import Status
 from .bell import Bell, Ear
 from .memory_inspector import MemoryInspector
 from .record import Ending, lanes
-from .store import Store, apps_at, store_of
+from .store import Store
+from .stores import apps_at, store_of
 
 __all__ = ["MemoryBroker"]
 
@@ -69,15 +75,19 @@ class MemoryBroker(MemoryInspector):
 
     # ---- sending
 
-    async def push(self, client: str, sequence: int, batch: Sequence[Push]) -> None:
+    async def push(
+        self, client: str, sequence: int, batch: Sequence[Push], room: Room | None = None, drop: Sequence[Finish] = ()
+    ) -> Overflow | None:
         async with self._store as store:
-            store.accept(client, sequence, batch)
+            return store.accept(client, sequence, batch, room, drop)
 
-    def push_now(self, client: str, sequence: int, batch: Sequence[Push]) -> None:
+    def push_now(
+        self, client: str, sequence: int, batch: Sequence[Push], room: Room | None = None, drop: Sequence[Finish] = ()
+    ) -> Overflow | None:
         """``push`` for code without an event loop."""
         self._store.refuse_fork()
         with self._store.lock:
-            self._store.accept(client, sequence, batch)
+            return self._store.accept(client, sequence, batch, room, drop)
 
     async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
         async with self._store as store:
@@ -98,6 +108,11 @@ class MemoryBroker(MemoryInspector):
         finally:
             with store.lock:
                 store.hang_up(address, ear)
+
+    async def tell(self, address: str, notice: Notice) -> bool:
+        async with self._store as store:
+            store.tell({address}, notice)
+            return address in store.ears
 
     async def cancel(self, id: str, outcome: bytes, result_ttl: float) -> Cancelled:
         async with self._store as store:
@@ -166,6 +181,10 @@ class MemoryBroker(MemoryInspector):
         async with self._store as store:
             return [record.delivery() for record in store.lent() if record.owner == incarnation]
 
+    async def begin(self, incarnation: str, batch: Sequence[Begin]) -> list[bool]:
+        async with self._store as store:
+            return [store.begin(incarnation, item) for item in batch]
+
     async def finish(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
     ) -> tuple[list[Settled], Standing]:
@@ -184,6 +203,8 @@ class MemoryBroker(MemoryInspector):
                 record = store.take_back(delivery)
                 if record is not None:
                     store.set_aside(record, reason)
+                elif not delivery.lane:
+                    store.rejected += 1
 
     async def parked(self, needs: Sequence[str]) -> list[str]:
         async with self._store as store:
@@ -215,7 +236,13 @@ class MemoryBroker(MemoryInspector):
             return True
 
     async def recover(
-        self, dead: str = "", *, blame: Collection[str] = (), reason: str = "", hold: Collection[str] = ()
+        self,
+        dead: str = "",
+        *,
+        blame: Collection[str] = (),
+        reason: str = "",
+        obituary: Obituary | None = None,
+        hold: Collection[str] = (),
     ) -> Recovered:
         moved = 0
         held: list[Delivery] = []
@@ -230,13 +257,21 @@ class MemoryBroker(MemoryInspector):
                 if record.id in hold:
                     held.append(record.delivery())
                     continue
-                store.give_back(record, blamed=record.id in blame, reason=reason)
+                store.give_back(record, blamed=record.id in blame, reason=reason, obituary=obituary)
                 moved += 1
         return Recovered(moved, held)
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
         async with self._store as store:
             return store.promote(limit)
+
+    async def replay(self, ids: Sequence[str]) -> list[Replayed]:
+        async with self._store as store:
+            return [store.replay(id) for id in ids]
+
+    async def discard(self, ids: Sequence[str]) -> list[bool]:
+        async with self._store as store:
+            return [store.dead.pop(id, None) is not None for id in ids]
 
     async def start_history(self) -> None:
         async with self._store as store:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import msgspec
@@ -45,6 +45,10 @@ class MemoryInspector:
                 for queue in sorted(store.queues)
             ]
 
+    async def is_waiting(self, queues: Sequence[str]) -> bool:
+        async with self._store as store:
+            return any(record.status is Status.PENDING and record.queue in queues for record in _records(store))
+
     async def workers(self) -> list[WorkerInfo]:
         async with self._store as store:
             return _workers(store)
@@ -72,6 +76,10 @@ class MemoryInspector:
         async with self._store as store:
             letters = (letter for _, letter in reversed(store.dead.values()))
             return list(islice(letters, offset, offset + limit))
+
+    async def dead_letter(self, id: str) -> DeadLetter | None:
+        async with self._store as store:
+            return store.dead[id][1] if id in store.dead else None
 
     async def rejected(self) -> int:
         async with self._store as store:

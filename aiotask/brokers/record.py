@@ -59,6 +59,12 @@ class Record:
         job = self._opened()
         return job.queue if job else ""
 
+    @property
+    def sent_lane(self) -> str:
+        """The lane in which it began, by the envelope; empty: that is not readable."""
+        job = self._opened()
+        return lane_of(job.queue, job.priority) if job else ""
+
     def _opened(self) -> Job | None:
         try:
             return decode_job(self.sealed[OVERHEAD:])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import itertools
-import os
 import threading
 import time
 from collections import defaultdict, deque
@@ -16,43 +14,48 @@ from typing import Self
 from ..broker import (
     BATCH_BYTES,
     BATCH_JOBS,
+    Begin,
     Cancelled,
     DeadLetter,
     Delivery,
+    Finish,
     Look,
     Meta,
     Notice,
+    Obituary,
+    Overflow,
     Push,
+    Replayed,
     Requeue,
+    Room,
     Standing,
     lane_of,
 )
 from ..errors import BrokerError
 from ..job import Status
-from .bell import Bell, Ear
-from .record import Ending, Lane, Record, Row
+from .bell import Bell
+from .ears import Ears
+from .record import Ending, Lane, Record
+from .rows import Rows
 
-__all__ = ["Store", "apps_at", "store_of"]
+__all__ = ["Store"]
 
 #: Seconds after its last push that a client's sequence is remembered, and after it why a job was set aside.
 CLIENT_TTL = 3600.0
 #: Seconds in which a volunteer for a suspect has to come back for it.
 VOLUNTEER_TTL = 30.0
-#: Seconds after which the rows that a recorder read and did not trim go to whoever reads next.
-RECORDER_IDLE = 60.0
 #: Older dead letters, and older messages that were set aside, make room.
 DEAD_LETTERS, ASIDE = 10_000, 1_000
-#: Older rows that nobody recorded make room.
-HISTORY_ROWS = 1_000_000
 
 
-class Store:
+class Store(Rows, Ears):
     """All state of one app, shared by its broker objects in every loop and thread of this process.
 
     Its methods expect the caller to be inside ``async with store`` or to hold ``lock``.
     """
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         self.url = url
         self.lock = threading.Lock()
         #: This process is a fork of the one that the jobs belong to.
@@ -67,8 +70,10 @@ class Store:
         self.watchers: dict[str, set[str]] = {}
         #: What a claimed job that somebody cancelled ends with, unless its own end comes first.
         self.marks: dict[str, Ending] = {}
-        #: Last sequence of each client and when it pushed (monotonic), in the order of that.
-        self.clients: dict[str, tuple[int, float]] = {}
+        #: What a job that runs once at most and has begun ends with, unless its owner finishes it or gives it back.
+        self.begun: dict[str, Ending] = {}
+        #: Last sequence of each client, when it pushed (monotonic; in the order of that), and what had no room then.
+        self.clients: dict[str, tuple[int, float, list[str]]] = {}
         #: Host and facts of each incarnation.
         self.live: dict[str, tuple[str, bytes]] = {}
         self.leases: dict[str, int] = {}
@@ -82,13 +87,8 @@ class Store:
         self.aside: deque[tuple[Record, str]] = deque(maxlen=ASIDE)
         self.rejected = 0
         self.refused: dict[str, tuple[str, float]] = {}  # why, and when that is forgotten (monotonic)
-        self.history: dict[str, Row] = {}
-        self.is_recording = False
         self.bells: dict[Bell, frozenset[str]] = {}
-        self.ears: defaultdict[str, set[Ear]] = defaultdict(set)
-        self.recorders: set[Bell] = set()
         self._expiries: list[tuple[float, str]] = []
-        self._counter = itertools.count(1)
 
     async def __aenter__(self) -> Self:
         """The state to oneself, after the loop has had its turn: a verb in a tight loop starves no neighbour."""
@@ -163,15 +163,20 @@ class Store:
 
     # ---- how a job moves
 
-    def accept(self, client: str, sequence: int, batch: Sequence[Push]) -> None:
-        """Take a batch in, unless this client has sent it before."""
+    def accept(
+        self, client: str, sequence: int, batch: Sequence[Push], room: Room | None, drop: Sequence[Finish]
+    ) -> Overflow | None:
+        """Take a batch in, unless this client has sent it before; what had no room."""
         now = time.monotonic()
         while self.clients and next(iter(self.clients.values()))[1] < now - CLIENT_TTL:
             del self.clients[next(iter(self.clients))]
-        last, _ = self.clients.pop(client, (-1, 0.0))
-        self.clients[client] = max(sequence, last), now
+        last, _, before = self.clients.pop(client, (-1, 0.0, []))
+        self.clients[client] = max(sequence, last), now, before
         if sequence <= last:
-            return
+            return Overflow(before) if before and sequence == last else None
+        for item in drop:
+            self.drop(item)
+        full: dict[str, str] = {}
         at = time.time()
         for push in batch:
             self.queues.add(push.queue)
@@ -182,12 +187,40 @@ class Store:
             due_at = at + push.delay if push.eta is None else push.eta
             if due_at > at:
                 self.hold(record, lane, due_at, is_retry=False)
+            elif room and (limit := room.of(push.queue)) is not None and self.waiting(push.queue) >= limit:
+                full[push.id] = push.queue
             else:
                 self.place(record, lane)
+        self.clients[client] = sequence, now, list(full)
+        return Overflow(list(full), self.longest(list(full.values())) if room and room.oldest else []) if full else None
+
+    def waiting(self, queue: str) -> int:
+        """How many jobs wait in a queue and are not claimed."""
+        names = [f"q:{queue}:{kind}" for kind in ("r", *range(10), "s")]
+        return sum(len(self.lanes[name].waiting) for name in names if name in self.lanes)
+
+    def longest(self, queues: list[str]) -> list[Delivery]:
+        """As many of the jobs that wait longest in each queue as it is named, suspects left aside."""
+        found = []
+        for queue in dict.fromkeys(queues):
+            lanes = [self.lanes[name] for kind in ("r", *range(10)) if (name := f"q:{queue}:{kind}") in self.lanes]
+            waiting = [record for lane in lanes for record in lane.waiting.values()]
+            oldest = heapq.nsmallest(queues.count(queue), waiting, key=lambda record: int(record.entry))
+            found += [record.delivery() for record in oldest]
+        return found
+
+    def drop(self, item: Finish) -> None:
+        """End a job that still waits, to make room."""
+        lane = self.lanes.get(item.delivery.lane)
+        record = lane.waiting.pop(item.delivery.entry, None) if lane else None
+        if record is not None:
+            self.end(record, Ending(item.outcome, item.status, item.result_ttl, item.reply))
 
     def go_on(self, record: Record, item: Requeue) -> None:
         """Let a job go on that was taken out of its lane; one that was cancelled ends here."""
         record.meta, record.queue = item.meta, item.queue
+        # Its owner gives it back, so its function has not run.
+        self.begun.pop(record.id, None)
         self.queues.add(item.queue)
         if self.end_if_marked(record):
             return
@@ -202,13 +235,13 @@ class Store:
             lane = "s" if item.delivery.alone else "r" if item.behind < 0 else item.behind
             self.place(record, f"q:{item.queue}:{lane}")
 
-    def give_back(self, record: Record, *, blamed: bool, reason: str) -> None:
+    def give_back(self, record: Record, *, blamed: bool, reason: str, obituary: Obituary | None) -> None:
         """Put the job of a dead incarnation back where it can be claimed."""
         del self.lanes[record.lane].lent[record.entry]
         if self.end_if_marked(record):
             return
         if blamed:
-            record.meta = Meta(record.meta.attempt, record.meta.deaths + 1, reason)
+            record.meta = Meta(record.meta.attempt, record.meta.deaths + 1, reason, obituary)
             self.place(record, f"q:{record.queue}:s")
         elif record.need or record.lane == f"q:{record.queue}:s":
             self.place(record, record.lane)
@@ -239,6 +272,7 @@ class Store:
             return Cancelled.UNKNOWN
         if record.owner:
             self.marks[id] = ending
+            self.tell({record.owner, record.owner.rpartition(".")[0]}, Notice(id))
             return Cancelled.ASKED
         if record.due_at is None:
             del self.lanes[record.lane].waiting[record.entry]
@@ -264,9 +298,36 @@ class Store:
             if len(self.dead) > DEAD_LETTERS:
                 del self.dead[next(iter(self.dead))]
 
+    def replay(self, id: str) -> Replayed:
+        """Run a dead letter again as if it had been sent just now."""
+        if id not in self.dead:
+            return Replayed.MISSING
+        _, letter = self.dead[id]
+        stored = self.results.get(id)
+        record = Record(id, "", letter.job, "")
+        if not record.sent_lane or id in self.index or (stored is not None and stored[0] != letter.outcome):
+            return Replayed.OUTDATED
+        del self.dead[id]
+        self.results.pop(id, None)
+        self.marks.pop(id, None)
+        record.queue = record.sent_to
+        self.queues.add(record.queue)
+        self.place(record, record.sent_lane)
+        return Replayed.DONE
+
+    def begin(self, incarnation: str, item: Begin) -> bool:
+        """Let a job start that runs once at most, if this incarnation still has it."""
+        lane = self.lanes.get(item.delivery.lane)
+        record = lane.lent.get(item.delivery.entry) if lane else None
+        if record is None or record.owner != incarnation:
+            return False
+        self.begun[record.id] = Ending(item.lost, Status.FAILED, item.result_ttl)
+        return True
+
     def end_if_marked(self, record: Record) -> bool:
-        """End a job that somebody asked to cancel with the outcome left for it. True if so."""
-        mark = self.marks.get(record.id)
+        """End a job with the outcome left for it: somebody asked to cancel it, or it had begun and runs once at most.
+        True if so."""
+        mark = self.marks.get(record.id) or self.begun.get(record.id)
         if mark is None:
             return False
         self.end(record, replace(mark, reply=record.reply))
@@ -277,6 +338,7 @@ class Store:
         if self.index.get(record.id) is record:
             del self.index[record.id]
             self.marks.pop(record.id, None)
+            self.begun.pop(record.id, None)
             self.watchers.pop(record.id, None)
 
     def set_aside(self, record: Record, reason: str) -> None:
@@ -312,17 +374,6 @@ class Store:
             self.watchers.setdefault(id, set()).add(address)
         return Look(record.status, need=record.need if record.status is Status.PARKED else "")
 
-    def tell(self, addresses: Iterable[str], notice: Notice) -> None:
-        for address in addresses:
-            for ear in [ear for ear in self.ears.get(address, ()) if not ear.tell(notice)]:
-                self.hang_up(address, ear)
-
-    def hang_up(self, address: str, ear: Ear) -> None:
-        """Stop telling a listener."""
-        self.ears[address].discard(ear)
-        if not self.ears[address]:
-            del self.ears[address]
-
     # ---- who works
 
     def standing(self, incarnation: str) -> Standing:
@@ -346,55 +397,7 @@ class Store:
             return False
         name, until = self.volunteer
         now = time.monotonic()
-        if name and until > now:
+        if name in self.live and until > now:
             return name == incarnation
         self.volunteer = incarnation, now + VOLUNTEER_TTL
         return True
-
-    # ---- what is recorded
-
-    def record(self, record: Record, outcome: bytes) -> None:
-        """Append a finished job for the recorders."""
-        entry = str(next(self._counter))
-        self.history[entry] = Row(entry, record.sealed, outcome, record.meta)
-        if len(self.history) > HISTORY_ROWS:
-            del self.history[next(iter(self.history))]
-        self.recorders = {bell for bell in self.recorders if bell.ring()}
-
-    def read(self, recorder: str, limit: int) -> list[Row]:
-        """Rows that nobody reads, or whose reader went away, oldest first."""
-        self.is_recording = True
-        now = time.monotonic()
-        free = (row for row in self.history.values() if not row.reader or row.read_at < now - RECORDER_IDLE)
-        rows = list(itertools.islice(free, limit))
-        for row in rows:
-            row.reader, row.read_at = recorder, now
-        return rows
-
-
-_stores: dict[tuple[str, str], Store] = {}
-_stores_lock = threading.Lock()
-
-
-def store_of(url: str, app: str) -> Store:
-    """The one store that this URL and app have in this process."""
-    with _stores_lock:
-        return _stores.setdefault((url, app), Store(url))
-
-
-def apps_at(url: str) -> list[str]:
-    """Names of the apps that have jobs, results or workers at this URL in this process."""
-    with _stores_lock:
-        return sorted(app for (where, app), store in _stores.items() if where == url and (store.queues or store.live))
-
-
-def _disown() -> None:
-    """In a forked child: what was copied belongs to the parent, and its locks may be held for ever."""
-    global _stores_lock
-    _stores_lock = threading.Lock()
-    for store in _stores.values():
-        store.lock = threading.Lock()
-        store.is_foreign = True
-
-
-os.register_at_fork(after_in_child=_disown)

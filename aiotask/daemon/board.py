@@ -6,11 +6,14 @@ reads which jobs were running, until when, and whether the loop was alive.
 
 from __future__ import annotations
 
+import base64
 import mmap
 import struct
 import time
 
-__all__ = ["Board", "Started"]
+from ..worker.run import Limits
+
+__all__ = ["Board", "Started", "unpack_ring"]
 
 #: Bytes of an id: 200 characters.
 _ID = 800
@@ -19,27 +22,51 @@ _NAMES_AT, _NAMES = 64, 900
 _RING_AT, _RING = 1024, 4096
 _SLOTS_AT = _RING_AT + 8 * _RING
 # Deadline of a cancel (monotonic s), hash of the id that it is for; deadline (0: none), s until a retry
-# (-1: fail), length of the id, id.
-_SLOT = struct.Struct(f"=dqddH{_ID}s")
+# (-1: fail), start, hash of the task's name, length of the id, id.
+_SLOT = struct.Struct(f"=dqdddqH{_ID}s")
 _HURRY = struct.Struct("=dq")
-_LENGTH_AT = 32
+_LENGTH_AT = 48
+# Behind each slot, for a job with limits: hash of its id, and what ``Limits`` holds.
+_LIMITS = struct.Struct("=qqddddddd")
+_STRIDE = _SLOT.size + _LIMITS.size
 _DOUBLE = struct.Struct("=d")
 _WORD = struct.Struct("=I")
 _LONG = struct.Struct("=q")
 # Head.
 _BEAT_AT, _PID_AT, _HIGH_AT, _RELIEF_AT, _NOTICED_AT, _BURIED_AT, _COUNT_AT = 0, 8, 12, 16, 20, 24, 32
+_STEP_AT, _ALONE_AT = 40, 48
+#: Beside the length of an id: the job waits for another one. More than any length.
+_AWAY = 0x8000
+_LENGTH = struct.Struct("=H")
 
 
 class Started:
-    """A job that has started and whose user code has not ended."""
+    """A job that has started and whose user code has not ended; times on the monotonic clock."""
 
-    __slots__ = ("again", "deadline", "id", "slot")
+    __slots__ = ("again", "away", "deadline", "id", "limits", "since", "slot", "task")
 
-    def __init__(self, slot: int, id: str, deadline: float, again: float) -> None:
+    def __init__(
+        self,
+        slot: int,
+        id: str,
+        deadline: float,
+        again: float,
+        since: float = 0.0,
+        task: int = 0,
+        limits: Limits | None = None,
+        away: bool = False,
+    ) -> None:
         self.slot = slot
         self.id = id
         self.deadline = deadline
         self.again = again
+        self.since = since
+        #: Hash of the task's name.
+        self.task = task
+        #: What it may use beside time.
+        self.limits = limits
+        #: It waits for the outcome of another job.
+        self.away = away
 
 
 class Board:
@@ -53,21 +80,27 @@ class Board:
     """
 
     def __init__(self, slots: int) -> None:
-        self._map = mmap.mmap(-1, _SLOTS_AT + slots * _SLOT.size)
+        self._map = mmap.mmap(-1, _SLOTS_AT + slots * _STRIDE)
+        self.steps = self._steps()
         self._high = 0
         self._count = 0
+
+    def _steps(self) -> memoryview:
+        """Number 0: the slot, counted from 1, of the async job whose code the loop ran last."""
+        return memoryview(self._map)[_STEP_AT : _STEP_AT + 8].cast("q")
 
     def reset(self) -> None:
         """For the next process in this place."""
         (high,) = _WORD.unpack_from(self._map, _HIGH_AT)
         ringed = 8 * min(_RING, _LONG.unpack_from(self._map, _COUNT_AT)[0])
-        for start, size in ((0, _RING_AT), (_RING_AT, ringed), (_SLOTS_AT, high * _SLOT.size)):
+        for start, size in ((0, _RING_AT), (_RING_AT, ringed), (_SLOTS_AT, high * _STRIDE)):
             self._map[start : start + size] = bytes(size)
         self._high = self._count = 0
 
     def detach(self) -> None:
         """In a process that a task forked: what it writes from now on concerns nobody."""
         self._map = mmap.mmap(-1, len(self._map))
+        self.steps = self._steps()
 
     # ---- the worker's side
 
@@ -86,7 +119,9 @@ class Board:
         """The loop is alive."""
         _DOUBLE.pack_into(self._map, _BEAT_AT, time.monotonic())
 
-    def start(self, slot: int, id: str, deadline: float, again: float) -> bool:
+    def start(
+        self, slot: int, id: str, deadline: float, again: float, now: float = 0.0, task: str = ""
+    ) -> bool:
         """A job starts, if it may; see ``Marks``."""
         raw = id.encode()
         if slot >= self._high:
@@ -94,7 +129,8 @@ class Board:
             _WORD.pack_into(self._map, _HIGH_AT, self._high)
         # One pack is one store for a reader of another process in all that matters: it reads after a
         # death, or far behind a deadline.
-        _SLOT.pack_into(self._map, _SLOTS_AT + slot * _SLOT.size, 0.0, 0, deadline, again, len(raw), raw)
+        at = _SLOTS_AT + slot * _STRIDE
+        _SLOT.pack_into(self._map, at, 0.0, 0, deadline, again, now, hash(task), len(raw), raw)
         count = self._count
         ring_at = _RING_AT + 8 * (count % _RING)
         _LONG.pack_into(self._map, ring_at, hash(id))
@@ -107,10 +143,26 @@ class Board:
         _LONG.pack_into(self._map, _COUNT_AT, count + 1)
         return True
 
+    def limit(self, slot: int, id: str, limits: Limits) -> None:
+        """What the job that has just started there may use."""
+        at = _SLOTS_AT + slot * _STRIDE + _SLOT.size
+        _LIMITS.pack_into(self._map, at, hash(id), *limits)
+
     def clear(self, slot: int) -> None:
         """User code of that slot has ended."""
-        at = _SLOTS_AT + slot * _SLOT.size + _LENGTH_AT
+        at = _SLOTS_AT + slot * _STRIDE + _LENGTH_AT
         self._map[at : at + 2] = b"\0\0"
+
+    def set_away(self, slot: int, away: bool) -> None:
+        """The job of that slot waits for the outcome of another one, or goes on."""
+        at = _SLOTS_AT + slot * _STRIDE + _LENGTH_AT
+        length = _LENGTH.unpack_from(self._map, at)[0] & ~_AWAY
+        if length:
+            _LENGTH.pack_into(self._map, at, length | _AWAY if away else length)
+
+    def set_alone(self, alone: bool) -> None:
+        """A suspect runs, beside jobs that wait at most; or that is over."""
+        _WORD.pack_into(self._map, _ALONE_AT, alone)
 
     def hurry(self, slot: int, id: str) -> None:
         """If this job still runs there it has to end now: it was cancelled.
@@ -118,7 +170,7 @@ class Board:
         It may have ended meanwhile, in another thread; the next one in that slot is not meant. The keeper
         writes this too, for a loop that cannot.
         """
-        at = _SLOTS_AT + slot * _SLOT.size
+        at = _SLOTS_AT + slot * _STRIDE
         if _HURRY.unpack_from(self._map, at)[1] != hash(id):
             _HURRY.pack_into(self._map, at, time.monotonic(), hash(id))
 
@@ -138,19 +190,36 @@ class Board:
         """When the loop last turned, on the monotonic clock."""
         return float(_DOUBLE.unpack_from(self._map, _BEAT_AT)[0])
 
+    @property
+    def starts(self) -> int:
+        """How many jobs this process has started."""
+        return int(_LONG.unpack_from(self._map, _COUNT_AT)[0])
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether a suspect runs with no other job beside it."""
+        return bool(_WORD.unpack_from(self._map, _ALONE_AT)[0])
+
     def started(self) -> list[Started]:
         """What is running, or was as the process died."""
         found = []
         (high,) = _WORD.unpack_from(self._map, _HIGH_AT)
         for slot in range(high):
-            at = _SLOTS_AT + slot * _SLOT.size
+            at = _SLOTS_AT + slot * _STRIDE
             if self._map[at + _LENGTH_AT] or self._map[at + _LENGTH_AT + 1]:
-                hurried, meant, deadline, again, length, raw = _SLOT.unpack_from(self._map, at)
-                id = raw[:length].decode("utf-8", "replace")
+                hurried, meant, deadline, again, since, task, length, raw = _SLOT.unpack_from(self._map, at)
+                id = raw[: length & ~_AWAY].decode("utf-8", "replace")
                 if hurried and meant == hash(id) and not 0 < deadline < hurried:
                     deadline, again = hurried, -1.0
-                found.append(Started(slot, id, deadline, again))
+                whose, *limits = _LIMITS.unpack_from(self._map, at + _SLOT.size)
+                of_it = Limits(*limits) if whose == hash(id) else None
+                found.append(Started(slot, id, deadline, again, since, task, of_it, bool(length & _AWAY)))
         return found
+
+    @property
+    def stepping(self) -> int:
+        """The slot of the async job whose code the loop runs, or ran last; -1: there was none."""
+        return int(self.steps[0]) - 1
 
     def overdue(self, now: float, tolerance: float) -> list[Started]:
         """Jobs that run although their limit passed this many seconds ago."""
@@ -178,10 +247,14 @@ class Board:
         """The worker knows what was taken from it; jobs may start again."""
         _WORD.pack_into(self._map, _NOTICED_AT, relief)
 
-    def recent(self) -> set[int]:
+    def recent(self) -> frozenset[int]:
         """Hashes of the ids of the last jobs that were started, and so of all that may not be settled yet."""
+        return unpack_ring(self.ring())
+
+    def ring(self) -> str:
+        """The same as text; see ``unpack_ring``."""
         count = min(_RING, _LONG.unpack_from(self._map, _COUNT_AT)[0] + 1)
-        return set(struct.unpack_from(f"={count}q", self._map, _RING_AT))
+        return base64.b64encode(self._map[_RING_AT : _RING_AT + 8 * count]).decode()
 
     # ---- the keeper's own page
 
@@ -193,3 +266,9 @@ class Board:
     @buried.setter
     def buried(self, count: int) -> None:
         _LONG.pack_into(self._map, _BURIED_AT, count)
+
+
+def unpack_ring(text: str) -> frozenset[int]:
+    """The hashes that a ``Board.ring`` holds, without the places that are empty."""
+    packed = base64.b64decode(text)
+    return frozenset(struct.unpack(f"={len(packed) // 8}q", packed)) - {0}

@@ -125,8 +125,9 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(option, int(value), 0, 0, 0)
 
 
-def ended_children() -> Iterator[tuple[int, Callable[[], int]]]:
-    """Every child that has ended, also those of dead children; each is reaped when asked for its status."""
+def ended_children() -> Iterator[tuple[int, Callable[[], tuple[int, int]]]]:
+    """Every child that has ended, also those of dead children; each is reaped when asked for its wait status, and
+    the bytes of memory that it held at most."""
     with contextlib.suppress(ChildProcessError):
         while sys.platform != "darwin":
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -134,15 +135,19 @@ def ended_children() -> Iterator[tuple[int, Callable[[], int]]]:
                 return
             yield ended.si_pid, partial(_reaped, ended.si_pid)
         while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
             if pid == 0:
                 return
-            yield pid, partial(int, status)
+            yield pid, partial(_facts, status, usage.ru_maxrss)
 
 
-def _reaped(pid: int) -> int:
-    """The wait status of a child that has ended."""
-    return os.waitpid(pid, 0)[1]
+def _reaped(pid: int) -> tuple[int, int]:
+    _, status, usage = os.wait4(pid, 0)
+    return _facts(status, usage.ru_maxrss)
+
+
+def _facts(status: int, peak: int) -> tuple[int, int]:
+    return status, peak if sys.platform == "darwin" else peak * 1024
 
 
 def encode_message(message: dict[str, Any]) -> bytes:

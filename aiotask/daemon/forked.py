@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .board import Board
+from .board import Board, Started
 from .child import encode_message, fork, read_messages
+from .excess import excesses
+from .lastwords import LastWords
+from .signals import Signals
 from .stacks import Stacks
 
-__all__ = ["DUMP", "Forked", "how_it_ended", "start"]
+__all__ = ["Forked", "start", "wait_for"]
 
 logger = logging.getLogger("aiotask.supervisor")
 
@@ -23,6 +27,7 @@ TOLERANCE = 1.0
 #: Seconds that writing down its stacks takes a process at least, and that it gets for it.
 DUMP = 0.05
 DUMP_PATIENCE = 0.5
+_LIMITS = {"time": "time", "cpu": "CPU time", "memory": "memory"}
 
 
 class Forked:
@@ -36,6 +41,7 @@ class Forked:
         self.number = number
         self.board = board
         self.stacks = Stacks()
+        self.words = LastWords()
         self.pid = 0
         self.since = time.monotonic()
         #: The child's ends, which the parent closes once it is forked.
@@ -56,6 +62,8 @@ class Forked:
         #: Apps whose worker is in service.
         self.up: set[str] = set()
         self.failure = ""
+        #: Where its async jobs wait, if it was asked and has answered.
+        self.awaits: dict[str, Any] | None = None
         self.draining = False
         #: It wants to be replaced.
         self.full = False
@@ -64,6 +72,8 @@ class Forked:
         #: Why the supervisor killed it; and the jobs for whose limit, since when.
         self.killed = ""
         self.overdue: dict[str, float] = {}
+        #: Where it was another limit: of what (``cpu``, ``memory``), and what is said of it.
+        self.exceeded: dict[str, tuple[str, str]] = {}
         #: When it was asked for its stacks; 0: it was not.
         self.asked_for_stacks = 0.0
         #: The child that it replaces once it is in service.
@@ -72,7 +82,7 @@ class Forked:
     @property
     def fds(self) -> tuple[int, ...]:
         """What of it a sibling must not keep open: that would hide the death of the owner."""
-        return self.commands, self.reports, self.stacks.fd
+        return self.commands, self.reports, self.stacks.fd, self.words.fd
 
     def begin(self, pid: int) -> None:
         """It has been forked (or could not be: 0)."""
@@ -131,6 +141,8 @@ class Forked:
             self.failure = message["failed"]
         elif "full" in message:
             self.full = True
+        elif "awaits" in message:
+            self.awaits = message["awaits"]
         elif "not_live" in message:
             self.not_live = True
 
@@ -148,24 +160,32 @@ class Forked:
         """They are there, or nothing more is to be expected."""
         return time.monotonic() - self.asked_for_stacks >= (DUMP if self.stacks.written else DUMP_PATIENCE)
 
+    def tell_stacks(self, request: str, found: list[dict[str, Any]]) -> None:
+        """Answer the keeper, which asked for those of all processes."""
+        self.send({"stacks": request, "processes": found})
+
     def told_stacks(self) -> str:
         self.asked_for_stacks = 0.0
         return self.stacks.take()
 
     # ---- its end
 
-    def enforce_limits(self) -> None:
-        """Kill it if a job runs past its limit: that one did not react, or it holds the GIL."""
-        overdue = [] if self.killed else self.board.overdue(time.monotonic(), TOLERANCE)
-        if not overdue:
+    def enforce_limits(self, started: Sequence[Started]) -> None:
+        """Kill it if one of these jobs runs past a limit: that one did not react, or it holds the GIL."""
+        found = {} if self.killed else excesses(self.pid, started, time.monotonic(), TOLERANCE)
+        greedy = any(each.kind == "memory" for each in found.values())
+        if not found:
             if time.monotonic() - self.asked_for_stacks > 2 * DUMP_PATIENCE:
                 self.asked_for_stacks = 0.0
-        elif not self.asked_for_stacks:
+        elif not greedy and not self.asked_for_stacks:
             # First where it hangs, which it can tell whatever it does.
             self.ask_for_stacks()
-        elif self.has_told_stacks:
-            self.overdue = {job.id: job.again for job in overdue}
-            self.kill("a job past its time limit")
+        elif greedy or self.has_told_stacks:
+            # What takes memory does not get the time to take more.
+            self.overdue = {id: each.again for id, each in found.items()}
+            self.exceeded = {id: (each.kind, each.words) for id, each in found.items() if each.kind != "time"}
+            kinds = sorted({each.kind for each in found.values()})
+            self.kill(f"a job past its {' and its '.join(_LIMITS[kind] for kind in kinds)} limit")
 
     def drain(self) -> None:
         """Ask it to end what runs and go."""
@@ -194,6 +214,7 @@ class Forked:
         self.deaf = True
         self.unsent.clear()
         self.stacks.close()
+        self.words.close()
         self.asked_for_stacks = 0.0
 
 
@@ -230,10 +251,14 @@ def start(
     return child
 
 
-def how_it_ended(code: int) -> str:
-    """How a process ended, for people."""
-    if code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else "?"
-    hint = ", likely out of memory" if -code == signal.SIGKILL else ""
-    return f"signal {-code} ({name}{hint})"
+def wait_for(children: Sequence[Forked], signals: Signals, seconds: float) -> None:
+    """Sleep until a signal comes, or one of them has something to say, or takes what it is still to be told."""
+    poll = select.poll()
+    poll.register(signals, select.POLLIN)
+    for child in children:
+        if not child.deaf:
+            poll.register(child.reports, select.POLLIN)
+        if child.unsent:
+            poll.register(child.commands, select.POLLOUT)
+    soon = any(child.asked_for_stacks for child in children)
+    poll.poll((DUMP if soon else seconds) * 1000)

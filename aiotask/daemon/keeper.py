@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..brokers import connect
+from ..broker import Obituary
+from ..brokers import connect, inspect
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..events import configure
 from ..worker.keep import Keeper
 from ..worker.recovery import Death
-from .board import Board
-from .child import Exit, read_messages
+from .board import Board, unpack_ring
+from .child import Exit, read_messages, send_message
+from .health import Branch, Health
+from .probes import Probes
 from .settings import WorkerSettings
 from .stacks import Stacks
+from .vitals import Vitals
 
 __all__ = ["Post", "run_keeper"]
 
@@ -31,6 +37,8 @@ logger = logging.getLogger("aiotask.keeper")
 STILL = 2.0
 #: Seconds for the last scans when everything ends.
 FAREWELL = 10.0
+#: Seconds that the supervisor has to say where its processes stand.
+PATIENCE = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +49,15 @@ class Post:
     board: Board
     #: The pages of all workers there may ever be.
     workers: Sequence[Board]
+    #: The supervisor's page.
+    vitals: Vitals
+    #: Where probes knock.
+    sockets: Sequence[socket.socket]
     host: str
     #: Read: messages of the supervisor; its end means that the supervisor is gone.
     messages: int
+    #: Write: messages to the supervisor.
+    reports: int
     apps: Sequence[dict[str, Any]]
     stacks: Stacks
 
@@ -61,9 +75,13 @@ class _Keeping:
 
     def __init__(self, post: Post) -> None:
         self._post = post
+        self._branches: list[Branch] = []
         self._keepers = [self._keeper(app) for app in post.apps]
         self._buffer = bytearray()
         self._end = asyncio.Event()
+        #: Questions to the supervisor that are open.
+        self._counter = itertools.count(1)
+        self._answers: dict[str, asyncio.Future[list[dict[str, Any]]]] = {}
         self._last: list[Death] = []
         #: Deaths that the supervisor has told of.
         self._heard = 0
@@ -78,21 +96,31 @@ class _Keeping:
                 reading = connect(app["address"], app["name"])
             except ConfigError as error:
                 logger.error("History is not being recorded: %s", error)
-        return Keeper(
-            connect(app["address"], app["name"]),
+        broker = connect(app["address"], app["name"])
+        keeper = Keeper(
+            broker,
+            app["name"],
             app["secrets"],
             self._post.host,
             reading=reading,
             recorder=recorder,
             revive=_revive if app["embedded"] else None,
+            queues=app["queues"],
+            needs=app["needs"],
         )
+        self._branches.append(Branch(app["name"], app["queues"], keeper.lease, inspect(broker)))
+        return keeper
 
     async def run(self) -> int:
         os.set_blocking(self._post.messages, False)
         asyncio.get_running_loop().add_reader(self._post.messages, self._read)
         running = [asyncio.create_task(keeper.run()) for keeper in self._keepers]
-        beating = asyncio.create_task(self._beat())
+        health = Health(self._post.vitals, self._post.workers, self._branches)
+        # These go on while the rest ends.
+        telling = [self._beat(), health.run(), Probes(self._post.sockets, health.report).run()]
+        watching = [asyncio.create_task(each) for each in telling]
         ending = asyncio.create_task(self._end.wait())
+        running += [asyncio.create_task(keeper.hear(self._hurry, self._stand)) for keeper in self._keepers]
         running.append(asyncio.create_task(self._look_after_loops()))
         code = Exit.DONE
         try:
@@ -107,8 +135,8 @@ class _Keeping:
             await asyncio.gather(*running, return_exceptions=True)
         if code == Exit.DONE:
             await self._leave()
-        beating.cancel()
-        ending.cancel()
+        for task in (*watching, ending):
+            task.cancel()
         for keeper in self._keepers:
             with contextlib.suppress(AiotaskError):
                 await keeper.close()
@@ -131,6 +159,27 @@ class _Keeping:
                 if board.pid and board.incarnations and time.monotonic() - board.heartbeat > STILL:
                     with contextlib.suppress(BrokerError):
                         await self._relieve(board)
+
+    async def _stand(self) -> tuple[list[dict[str, Any]], str]:
+        """Where all processes of this host stand: the supervisor asks them."""
+        key = str(next(self._counter))
+        answer = self._answers[key] = asyncio.get_running_loop().create_future()
+        send_message(self._post.reports, {"stacks": key})
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await answer, ""
+        except TimeoutError:
+            here = {"name": "keeper", "pid": os.getpid(), "threads": [], "jobs": []}
+            return [here], "Its supervisor does not answer."
+        finally:
+            del self._answers[key]
+
+    def _hurry(self, id: str) -> None:
+        """This job was cancelled: it has to end soon, whatever the loop of its worker is doing."""
+        for board in self._post.workers:
+            for job in board.started() if board.pid else ():
+                if job.id == id:
+                    board.hurry(job.slot, id)
 
     async def _relieve(self, board: Board) -> None:
         incarnation = board.incarnations[-1]
@@ -167,6 +216,10 @@ class _Keeping:
             if "leave" in message:
                 self._last = [_death(fields) for fields in message["leave"]]
                 self._end.set()
+            elif "stacks" in message:
+                answer = self._answers.get(message["stacks"])
+                if answer is not None and not answer.done():
+                    answer.set_result(message["processes"])
             else:
                 self._heard += 1
                 for keeper in self._keepers:
@@ -203,7 +256,16 @@ def _alive(pid: int) -> bool:
 
 
 def _death(fields: dict[str, Any]) -> Death:
-    return Death(fields["incarnation"], fields["reason"], tuple(fields["blame"]), fields["overdue"])
+    return Death(
+        fields["incarnation"],
+        fields["reason"],
+        tuple(fields["blame"]),
+        fields["overdue"],
+        {id: (kind, words) for id, (kind, words) in fields["exceeded"].items()},
+        unpack_ring(fields["recent"]),
+        tuple(fields["waited"]),
+        Obituary(*fields["obituary"]),
+    )
 
 
 def _revive() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -11,10 +10,13 @@ from typing import Any
 
 from .board import Board
 from .child import Exit
-from .forked import Forked, how_it_ended
+from .doors import Doors
+from .forked import Forked
 from .keeper import Post, run_keeper
 from .patience import Patience
+from .postmortem import how_it_ended
 from .settings import WorkerSettings
+from .vitals import Vitals
 
 __all__ = ["Keepers"]
 
@@ -29,6 +31,8 @@ class Keepers:
 
     Args:
         boards: the pages of all workers there may ever be.
+        vitals: the supervisor's own page.
+        doors: where the keeper answers probes.
         fork: makes a process of a number, a page and what it does; None when the system has no room for one.
     """
 
@@ -36,10 +40,14 @@ class Keepers:
         self,
         settings: WorkerSettings,
         boards: Sequence[Board],
+        vitals: Vitals,
+        doors: Doors,
         fork: Callable[[int, Board, Callable[[Forked], int]], Forked | None],
     ) -> None:
         self._settings = settings
         self._boards = boards
+        self._vitals = vitals
+        self._doors = doors
         self._fork = fork
         self._board = Board(1)
         self._patience = Patience(5.0)
@@ -59,8 +67,9 @@ class Keepers:
         board.reset()
 
         def live(keeper: Forked) -> int:
-            os.close(keeper.report_end)
-            return run_keeper(self._settings, Post(board, self._boards, host, keeper.command_end, apps, keeper.stacks))
+            ends = keeper.command_end, keeper.report_end
+            post = Post(board, self._boards, self._vitals, self._doors.sockets, host, *ends, apps, keeper.stacks)
+            return run_keeper(self._settings, post)
 
         keeper = self.now = self._fork(0, board, live)
         self._told = 0

@@ -9,7 +9,6 @@ import logging
 import os
 import platform
 import random
-import resource
 import signal
 import socket
 import sys
@@ -18,7 +17,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ..app import App
@@ -26,13 +24,17 @@ from ..brokers import connect, inspect
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..events import EventLog, configure
 from ..importer import load_apps
-from ..worker.executor import Guard, Interrupted, call_sync
+from ..worker.executor import call_sync
+from ..worker.frames import awaits
 from ..worker.run import Run
 from ..worker.seats import Seats
 from ..worker.synclane import SyncLane
+from ..worker.usage import PeakMemory, resident
 from ..worker.worker import Hooks, Worker
 from .board import Board
 from .child import Exit, read_messages, send_message, unheard
+from .guard import ALARMS, MainGuard
+from .lastwords import LastWords
 from .settings import WorkerSettings
 from .stacks import Stacks
 
@@ -47,7 +49,8 @@ SWITCH_INTERVAL = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What one worker process is given: its board, its ends of two pipes, its names, a file for its stacks."""
+    """What one worker process is given: its board, its ends of two pipes, its names, files for its stacks and for
+    its last words."""
 
     board: Board
     number: int
@@ -56,54 +59,11 @@ class Place:
     commands: int
     reports: int
     stacks: Stacks
+    words: LastWords
 
 
-class _MainGuard(Guard):
-    """Interrupts the main thread at a time limit by a kernel timer, and at a cancel by a signal.
-
-    The handler raises only while a run is being watched: between two jobs it does nothing.
-    """
-
-    def __init__(self) -> None:
-        self._run: Run | None = None
-        self._main = threading.main_thread().ident
-        signal.signal(signal.SIGALRM, self._rung)
-
-    def watch(self, run: Run) -> Guard:
-        if threading.get_ident() != self._main:
-            return _NO_GUARD
-        self._run = run
-        return self
-
-    def __enter__(self) -> None:
-        if self._run is not None and self._run.timeout is not None:
-            signal.setitimer(signal.ITIMER_REAL, self._run.timeout)
-
-    def __exit__(self, *_: object) -> None:
-        run, self._run = self._run, None
-        if run is not None and run.timeout is not None:
-            # Should it ring just now, the handler finds that nobody is watched.
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
-
-    def _rung(self, number: int, frame: FrameType | None) -> None:
-        run = self._run
-        if run is None:
-            return
-        late = run.timeout is not None and time.monotonic() - run.started_mono >= run.timeout
-        if run.cancelled or late:
-            # Once: a second one could come where nobody catches it any more.
-            self._run = None
-            raise Interrupted
-
-    def interrupt(self, run: Run) -> None:
-        """From the loop thread: raise in the main thread, if it still is on this run."""
-        if self._run is run and self._main is not None:
-            signal.pthread_kill(self._main, signal.SIGALRM)
-
-
-_NO_GUARD = Guard()
 #: Signals that a worker process handles itself.
-_OURS = {signal.SIGTERM, signal.SIGINT, signal.SIGALRM}
+_OURS = {signal.SIGTERM, signal.SIGINT, *ALARMS}
 
 
 def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] | None) -> int:
@@ -154,8 +114,8 @@ class _Process:
         self._settings = settings
         self._place = place
         self._apps = apps
-        self._lane = SyncLane()
-        self._guard = _MainGuard()
+        self._lane = SyncLane(PeakMemory())
+        self._guard = MainGuard()
         self._workers: list[Worker] = []
         # Places on the board for async jobs of all apps; the first ones are those of the threads.
         self._seats = Seats(settings.max_in_flight, settings.threads)
@@ -181,14 +141,14 @@ class _Process:
     def run(self) -> int:
         sys.setswitchinterval(SWITCH_INTERVAL)
         # The alarm of a time limit is for the main thread alone; threads inherit this.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+        signal.pthread_sigmask(signal.SIG_BLOCK, ALARMS)
         for slot in range(1, self._settings.threads):
             threading.Thread(
                 target=self._lane.serve, args=(slot, self._execute), name=f"sync-{slot}", daemon=True
             ).start()
         loop_thread = threading.Thread(target=self._loop, name="loop", daemon=True)
         loop_thread.start()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ALARMS)
         self._lane.serve(0, self._execute)
         loop_thread.join()
         return self._code
@@ -214,7 +174,8 @@ class _Process:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        for number in ALARMS:
+            signal.signal(number, signal.SIG_DFL)
         self._place.board.detach()
         for fd in (self._place.commands, self._place.reports):
             with contextlib.suppress(OSError):
@@ -274,6 +235,7 @@ class _Process:
                 dead=self._died,
                 full=lambda: self._is_full("it ran its number of jobs"),
                 interrupt=self._guard.interrupt,
+                alone=self._set_alone,
             ),
             recorded=app_facts(app, settings)["result_db"] is not None,
             facts={
@@ -321,9 +283,10 @@ class _Process:
         limit = self._settings.max_memory_per_child
         while True:
             self._place.board.beat()
+            self._guard.look()
             if self._place.board.is_relieved:
                 await self._notice_relief()
-            if limit is not None and (size := _resident()) > limit:
+            if limit is not None and (size := resident()) > limit:
                 self._is_full(f"it grew to {size / 1e6:.0f} MB")
             await asyncio.sleep(0.25)
 
@@ -353,6 +316,9 @@ class _Process:
         for message in read_messages(self._buffer, data):
             if message.get("do") == "drain":
                 self._drain()
+            elif message.get("do") == "awaits":
+                runs = [run for worker in self._workers for run in worker.suspended]
+                send_message(self._place.reports, {"awaits": awaits(runs)})
 
     def _rung(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -370,18 +336,13 @@ class _Process:
             logger.info("This process is replaced: %s.", reason)
             send_message(self._place.reports, {"full": reason})
 
+    def _set_alone(self, alone: bool) -> None:
+        """A suspect runs here, or that is over."""
+        self._place.board.set_alone(alone)
+        self._place.words.begin() if alone else self._place.words.end()
+
     def _died(self) -> None:
         """Declared dead: whatever runs here runs elsewhere too by now, so end at once."""
         send_message(self._place.reports, {"not_live": True})
         logging.shutdown()
         os._exit(Exit.NOT_LIVE)
-
-
-def _resident() -> int:
-    """Bytes of memory that this process holds."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-    except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024

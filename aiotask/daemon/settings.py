@@ -26,6 +26,12 @@ class WorkerSettings:
     max_memory_per_child: int | None = None
     #: Time that running jobs have to end at a stop.
     grace: float = 30.0
+    #: Where probes are answered; None: on a socket in the state directory alone.
+    health_port: int | None = None
+    health_host: str = "127.0.0.1"
+    #: How long a job may block the event loop, and a sync job run, before the log says where it is; 0: for ever.
+    blocked_loop: float = 1.0
+    long_job: float = 60.0
     burst: bool = False
     reload: bool = False
     preload: bool = False

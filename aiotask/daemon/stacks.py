@@ -9,10 +9,12 @@ import re
 import signal
 import tempfile
 
-__all__ = ["Stacks", "where"]
+__all__ = ["Stacks", "is_in_job", "last_stack", "where"]
 
 #: Bytes of a dump that are shown.
 _MOST = 64 * 1024
+#: Frames and characters of the stack that a dead letter keeps.
+_FRAMES, _STACK = 25, 2500
 #: Frames below every thread of ours, which say nothing.
 _BELOW = re.compile(
     r'^  File "(?:.*/daemon/(?:supervisor|child)\.py|.*/supervise\.py|.*/threading\.py|<frozen runpy>)", .*\n?',
@@ -49,6 +51,22 @@ class Stacks:
         self._file.close()
 
 
+def is_in_job(dump: str) -> bool:
+    """Whether it was a job's own code that the process died of."""
+    return dump.startswith("Fatal") and "/worker/executor.py" in _dead_thread(dump)
+
+
+def last_stack(dump: str) -> str:
+    """The stack of the thread that died, innermost frame first."""
+    frames = [line for line in _dead_thread(dump).splitlines() if _FRAME.match(line)]
+    return "\n".join(frames[:_FRAMES])[:_STACK]
+
+
+def _dead_thread(dump: str) -> str:
+    blocks = re.split(r"^(?=(?:Current )?[Tt]hread 0x)", dump, flags=re.MULTILINE)
+    return next((block for block in blocks if block.startswith("Current thread")), "")
+
+
 def where(dump: str) -> str:
     """The innermost frames of the jobs in a dump, for one line: ``search (re.py:177) < spin (shop/tasks.py:9)``."""
     blocks = re.split(r"^(?=(?:Current )?[Tt]hread 0x)", dump, flags=re.MULTILINE)
@@ -58,6 +76,9 @@ def where(dump: str) -> str:
     for block in blocks:
         frames = [match.groups() for line in block.splitlines() if (match := _FRAME.match(line))]
         ours = next((n for n, (file, _, _) in enumerate(frames) if file.endswith("/worker/executor.py")), 0)
+        if not ours and dump.startswith("Fatal"):
+            # What a job left behind, after its end.
+            ours = 2
         shown = [f"{name} ({'/'.join(file.split('/')[-2:])}:{line})" for file, line, name in frames[:ours]]
         if shown:
             found.append(" < ".join(shown[:4]))

@@ -6,13 +6,10 @@ the loop acts.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import os
-import select
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,17 +20,22 @@ from ..events import configure, in_words
 from ..worker.inloop import host_id
 from ..worker.seats import AWAY
 from .board import Board
-from .child import Exit, become_subreaper, ended_children, unheard
-from .forked import DUMP, Forked, how_it_ended, start
+from .bulletin import Bulletin
+from .child import Exit, become_subreaper, ended_children
+from .doors import Doors
+from .forked import Forked, start, wait_for
 from .greeting import Greeting
 from .keepers import Keepers
+from .oomkills import OomKills
 from .patience import Allowance, Patience
+from .postmortem import Postmortem, how_it_ended
 from .preload import import_library, preload_apps
 from .process import Place, run_worker
 from .reload import start_watching
 from .settings import WorkerSettings
-from .stacks import where
+from .signals import Signals
 from .terminal import Terminal
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from ..app import App
@@ -46,7 +48,6 @@ logger = logging.getLogger("aiotask.supervisor")
 ROUND = 0.2
 #: Seconds that the keeper has at the end.
 FAREWELL = 12.0
-_SIGNALS = ("TERM", "INT", "HUP", "TTIN", "TTOU", "USR1", "CHLD")
 
 
 def supervise(settings: WorkerSettings) -> int:
@@ -79,20 +80,23 @@ class Supervisor:
         self._emptied = 0
         self._patience = Patience(10.0)
         self._allowance = Allowance(10.0 * settings.concurrency, 1.0 * settings.concurrency)
-        self._keepers = Keepers(settings, self._boards, partial(self._fork, dies_with_parent=False))
+        self._bulletin = Bulletin(settings.grace + FAREWELL + ROUND)
+        self._doors = Doors(settings.health_host, settings.health_port)
+        self._keepers = Keepers(
+            settings, self._boards, self._bulletin.vitals, self._doors, partial(self._fork, dies_with_parent=False)
+        )
         self._rolling: deque[Forked] = deque()
-        #: Whose stacks the operator wants to see.
-        self._shown: list[Forked] = []
+        self._watchdog = Watchdog(settings.blocked_loop, settings.long_job, settings.threads)
         self._watcher = 0
-        self._bell, self._bell_end = socket.socketpair()
-        self._bell.setblocking(False)
-        self._bell_end.setblocking(False)
+        self._signals = Signals()
+        self._oom = OomKills()
 
     # ---- the loop
 
     def run(self) -> int:
         """Until stopped and drained."""
-        before = self._listen()
+        become_subreaper()
+        self._signals.listen()
         try:
             if self._settings.preload:
                 self._preloaded = preload_apps(self._settings)
@@ -110,11 +114,10 @@ class Supervisor:
                 self._reap()
                 self._roll()
                 self._end_grace()
-                for child in self._children.values():
-                    child.enforce_limits()
+                self._watchdog.look(self._children.values())
                 self._keepers.look()
-                self._show_stacks()
                 self._greeting.say(self._wanted)
+                self._tell()
             self._end()
             return self._code
         finally:
@@ -125,21 +128,8 @@ class Supervisor:
             if self._watcher:
                 os.kill(self._watcher, signal.SIGKILL)
                 os.waitpid(self._watcher, 0)
-            signal.set_wakeup_fd(-1)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _listen(self) -> dict[int, Any]:
-        become_subreaper()
-        signal.set_wakeup_fd(self._bell_end.fileno(), warn_on_full_buffer=False)
-        # The handlers do nothing: a byte with the number of the signal is in the socket by then.
-        before = {
-            int(getattr(signal, f"SIG{name}")): signal.signal(getattr(signal, f"SIG{name}"), unheard)
-            for name in _SIGNALS
-        }
-        # Whoever started this may have held a Ctrl-C back until now.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        return before
+            self._signals.restore()
+            self._doors.remove()
 
     def _finished(self) -> bool:
         if self._children:
@@ -153,21 +143,14 @@ class Supervisor:
 
     def _wait(self) -> None:
         """Sleep until something happens; then hear signals and reports."""
-        poll = select.poll()
-        poll.register(self._bell, select.POLLIN)
-        for child in self._all():
-            if not child.deaf:
-                poll.register(child.reports, select.POLLIN)
-            if child.unsent:
-                poll.register(child.commands, select.POLLOUT)
-        soon = any(child.asked_for_stacks for child in self._all())
-        poll.poll((DUMP if soon else ROUND) * 1000)
-        with contextlib.suppress(BlockingIOError):
-            for number in self._bell.recv(4096):
-                self._obey(number)
+        wait_for(self._all(), self._signals, ROUND)
+        for number in self._signals.heard():
+            self._obey(number)
         for child in self._all():
             child.flush()
+            child.words.pass_on()
             self._hear(child)
+        self._oom.look(self._children)
 
     # ---- children
 
@@ -195,7 +178,9 @@ class Supervisor:
         board.reset()
 
         def live(child: Forked) -> int:
-            place = Place(board, child.number, self._host, child.command_end, child.report_end, child.stacks)
+            self._doors.close()
+            ends = child.command_end, child.report_end
+            place = Place(board, child.number, self._host, *ends, child.stacks, child.words)
             return run_worker(self._settings, place, self._preloaded)
 
         child = self._fork(self._count + 1, board, live, dies_with_parent=True)
@@ -213,8 +198,8 @@ class Supervisor:
         """A new process, or None when the system has no room for one."""
 
         def begin(child: Forked) -> int:
-            self._bell.close()
-            self._bell_end.close()
+            self._signals.close()
+            self._bulletin.close()
             return live(child)
 
         others = [fd for other in self._all() for fd in other.fds]
@@ -224,7 +209,10 @@ class Supervisor:
         for message in child.hear():
             if "booted" in message and not self._apps:
                 self._apps = message["booted"]
+                self._watchdog.learn(self._apps)
                 self._greeting.expect(self._apps)
+            elif "stacks" in message:
+                self._watchdog.gather(self._all(), partial(child.tell_stacks, message["stacks"]))
             elif "up" in message:
                 self._greeting.learn(message)
                 self._ever_up = self._ever_up or len(child.up) == len(self._apps)
@@ -236,50 +224,36 @@ class Supervisor:
                 # While it is not reaped its number is nobody else's: what it started dies with it, before
                 # anybody runs its jobs again.
                 child.kill_group()
-            code = os.waitstatus_to_exitcode(look())
+            starved = self._oom.explain(pid) if pid in self._children else False
+            status, peak = look()
+            code = os.waitstatus_to_exitcode(status)
             if pid in self._children:
-                self._died(self._children.pop(pid), code)
+                child = self._children.pop(pid)
+                self._hear(child)
+                self._died(child, Postmortem(child, code, peak, out_of_memory=starved))
             elif child is not None:
                 self._keeper_died(code)
             elif pid == self._watcher:
                 self._watcher = 0
                 logger.error("Files are not watched any more: the watcher ended by %s.", how_it_ended(code))
 
-    def _died(self, child: Forked, code: int) -> None:
-        self._hear(child)
-        started = child.board.started()
-        dump = child.told_stacks()
-        how = child.killed or how_it_ended(code)
-        if (dump.startswith("Fatal") or child.overdue) and (place := where(dump)):
-            how += f" in {place}"
-        own_fault = not child.killed and not child.not_live and (code != 0 or bool(started))
-        for name in child.board.incarnations:
-            self._keepers.report(
-                {
-                    "incarnation": name,
-                    "reason": how,
-                    "blame": [job.id for job in started] if own_fault else [],
-                    "overdue": child.overdue,
-                }
-            )
-        self._shown = [other for other in self._shown if other is not child]
+    def _died(self, child: Forked, death: Postmortem) -> None:
+        for notice in death.notices():
+            self._keepers.report(notice)
         child.close()
         self._free.append(child.board)
         for other in self._children.values():
             if other.replaces is child:
                 other.replaces = None
         if not child.booted:
-            self._boot_failed(child, how)
-        elif own_fault or child.overdue:
-            running = f" while it ran {', '.join(job.id for job in started[:5])}" if started else ""
-            logger.warning("worker-%d (pid %d) ended by %s%s.", child.number, child.pid, how, running)
-            if dump:
-                logger.warning("The stacks of worker-%d (pid %d):\n%s", child.number, child.pid, dump)
+            self._boot_failed(child, death.reason)
+        elif death.own_fault or child.overdue:
+            death.say()
         elif not child.killed and not child.draining and self._stopping_since is None:
             self._emptied += 1
         if not child.booted:
             self._patience.lost(time.monotonic())
-        elif own_fault:
+        elif death.own_fault:
             self._allowance.spend()
 
     def _boot_failed(self, child: Forked, how: str) -> None:
@@ -309,9 +283,7 @@ class Supervisor:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stop(now=self._stopping_since is not None)
         elif number == signal.SIGUSR1:
-            self._shown = self._all()
-            for child in self._shown:
-                child.ask_for_stacks()
+            self._watchdog.show(self._all())
         elif self._stopping_since is not None:
             return
         elif number == signal.SIGHUP and self._terminal.is_gone():
@@ -321,6 +293,7 @@ class Supervisor:
             code = " (the app was preloaded, so with the same code as before)" if self._settings.preload else ""
             logger.info("Replacing the worker processes one by one%s.", code)
             self._rolling = deque(child for child in self._children.values() if not child.draining)
+            self._bulletin.reloading()
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             wanted = self._wanted + (1 if number == signal.SIGTTIN else -1)
             self._wanted = min(len(self._boards) // 2, max(1, wanted))
@@ -376,13 +349,14 @@ class Supervisor:
 
     # ---- saying
 
-    def _show_stacks(self) -> None:
-        if not all(child.has_told_stacks for child in self._shown):
-            return
-        for child in self._shown:
-            name = f"worker-{child.number}" if child.number else "the keeper"
-            logger.warning("The stacks of %s (pid %d):\n%s", name, child.pid, child.told_stacks() or "(no answer)")
-        self._shown = []
+    def _tell(self) -> None:
+        self._bulletin.turn(
+            self._children.values(),
+            self._wanted,
+            len(self._apps),
+            rolling=bool(self._rolling),
+            stopping=self._stopping_since is not None,
+        )
 
     def _end(self) -> None:
         """All workers are gone: the keeper gives back what they held, and goes."""
@@ -394,6 +368,7 @@ class Supervisor:
             self._wait()
             self._reap()
             self._keepers.look()
+            self._tell()
         if self._keepers.now is not None:
             logger.warning("The keeper could not tell the broker that this host leaves; others will notice in 10 s.")
         if self._code == Exit.DONE:

@@ -10,8 +10,10 @@ from contextvars import Context, copy_context
 from types import coroutine
 from typing import Any
 
-from .run import Run
+from . import usage
+from .run import Marks, NoMarks, Run
 from .seats import Seats
+from .usage import LONG, PeakMemory
 
 __all__ = ["AsyncLane"]
 
@@ -30,14 +32,23 @@ class AsyncLane:
         seats: how many run at a time.
         call: what performs a run; it raises nothing.
         collect: called with a run that has ended.
+        marks: where it is written down whose step the loop runs.
+        peak: measures the memory of long ones; None: it is not measured.
     """
 
     def __init__(
-        self, seats: Seats, call: Callable[[Run], Coroutine[Any, Any, None]], collect: Callable[[Run], None]
+        self,
+        seats: Seats,
+        call: Callable[[Run], Coroutine[Any, Any, None]],
+        collect: Callable[[Run], None],
+        marks: Marks | None = None,
+        peak: PeakMemory | None = None,
     ) -> None:
         self._seats = seats
         self._call = call
         self._collect = collect
+        self._marks = marks or NoMarks()
+        self._peak = peak
         self._row: deque[Run] = deque()
         self._beginner: asyncio.Task[None] | None = None
         self._began = 0.0
@@ -53,6 +64,14 @@ class AsyncLane:
         back = list(self._row)
         self._row.clear()
         return back
+
+    def pick(self, id: str) -> Run | None:
+        """Take this one back, if it is here and has not begun."""
+        for run in self._row:
+            if run.job.id == id:
+                self._row.remove(run)
+                return run
+        return None
 
     @property
     def waiting(self) -> int:
@@ -87,27 +106,35 @@ class AsyncLane:
     async def _perform(self, run: Run, me: asyncio.Task[Any]) -> bool:
         """Whether the run has used this asyncio task up."""
         call, context = self._call(run), copy_context()
+        self._marks.steps[0] = run.slot + 1
         try:
             waits_for = context.run(call.send, None)
         except StopIteration:
             used_up = me.cancelling() > 0
+            run.cpu = run.took
         except Exception as error:
             # Not the task's, that one is caught: whatever it is, the job must not be left hanging.
             run.error = run.error or error
             used_up = me.cancelling() > 0
         else:
             used_up = True
+            run.coroutine = call
             self._began = run.started_mono
             self.running[me] = run
             self._beginner = None
             self.start()
             try:
-                await _go_on(call, context, waits_for)
+                await _go_on(call, context, waits_for, run, self._marks)
             except Exception as error:
                 run.error = run.error or error
             finally:
                 del self.running[me]
+                run.coroutine = None
+        if run.took >= LONG and self._peak is not None:
+            run.memory = self._peak.since(run.started_mono)
         self._seats.give_back(run)
+        if run.limits is not None:
+            usage.settle(run)
         if me.cancelling() and run.error is None:
             run.error = asyncio.CancelledError()
         self._collect(run)
@@ -115,16 +142,31 @@ class AsyncLane:
 
 
 @coroutine
-def _go_on(call: Coroutine[Any, Any, None], context: Context, waits_for: Any) -> Generator[Any, Any, None]:
+def _go_on(
+    call: Coroutine[Any, Any, None], context: Context, waits_for: Any, run: Run, marks: Marks
+) -> Generator[Any, Any, None]:
     """The rest of a coroutine that was begun by hand and now waits for something."""
     step: Callable[[Any], Any]
-    while True:
-        try:
-            argument = yield waits_for
-            step = call.send
-        except BaseException as error:
-            step, argument = call.throw, error
-        try:
-            waits_for = context.run(step, argument)
-        except StopIteration:
-            return
+    slot, now, is_limited = run.slot + 1, time.monotonic, run.limits is not None
+    used = now() - run.started_mono
+    try:
+        while True:
+            if is_limited and usage.end_step(run, marks, used) and (me := asyncio.current_task()):
+                me.cancel()
+            try:
+                argument = yield waits_for
+                step = call.send
+            except BaseException as error:
+                step, argument = call.throw, error
+            marks.steps[0] = slot
+            began = now()
+            if is_limited:
+                usage.begin_step(run, marks, used)
+            try:
+                waits_for = context.run(step, argument)
+            except StopIteration:
+                return
+            finally:
+                used += now() - began
+    finally:
+        run.cpu = used

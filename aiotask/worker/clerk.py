@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ..broker import Delivery, Finish, Requeue
-from ..errors import BrokerError, SerializationError
+from ..errors import BrokerError, SerializationError, WorkerLost
 from ..events import EventLog, JobEvent
 from ..job import WIRE_VERSION, Job, Status, decode_job
 from ..outcome import ErrorInfo, Outcome, encode_outcome
@@ -13,6 +13,7 @@ from ..seal import Sealer
 from ..serializer import Serializer
 from .executor import Verdict, What, error_info, next_meta, text_of
 from .run import Run
+from .usage import SHORT
 
 __all__ = ["Clerk"]
 
@@ -63,8 +64,20 @@ class Clerk:
             value=run.value if error is None else None,
             error=error,
             times=(run.started_at, run.finished_at or time.time()),
+            used=_used(run) if run.took >= SHORT else (0, 0),
         )
+        # Its retries are used up: somebody expected it to succeed in the end.
+        dead = dead or (verdict.what is What.FAILED and run.delivery.meta.attempt > 1)
         return Finish(run.delivery, sealed, verdict.status, run.job.result_ttl, run.job.reply, dead)
+
+    def lost(self, run: Run) -> bytes:
+        """The outcome of a job that runs once at most, if its process dies."""
+        reason = (
+            f'Job "{run.job.id}" ({run.task.name}) was lost: the process or the host that ran it is gone, and with '
+            'acks="early" it does not run again.'
+        )
+        error = ErrorInfo(f"{WorkerLost.__module__}.{WorkerLost.__qualname__}", reason)
+        return self._seal(run.job, run.delivery, Status.FAILED, value=None, error=error, times=(time.time(), 0.0))
 
     def instead_of(self, item: Finish, error: BrokerError) -> Finish:
         """What to send where the broker will not have an outcome: that it was too large, if it was."""
@@ -94,9 +107,10 @@ class Clerk:
         value: bytes | None,
         error: ErrorInfo | None,
         times: tuple[float, float],
+        used: tuple[int, int] = (0, 0),
     ) -> bytes:
         outcome = Outcome(
-            WIRE_VERSION, job.id, job.task, status, delivery.meta.attempt, self._worker, *times, value, error
+            WIRE_VERSION, job.id, job.task, status, delivery.meta.attempt, self._worker, *times, value, error, *used
         )
         return self._outcomes_sealer.seal(encode_outcome(outcome))
 
@@ -151,3 +165,8 @@ class Clerk:
     def rejected(self, delivery: Delivery, reason: str) -> None:
         """Say that something is no job of ours."""
         self._log.job(JobEvent.REJECTED, id=delivery.id, task="?", detail=reason)
+
+
+def _used(run: Run) -> tuple[int, int]:
+    """Microseconds of CPU and KiB of memory, as an outcome says it."""
+    return round((run.cpu or 0.0) * 1e6), (run.memory or 0) // 1024

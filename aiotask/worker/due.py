@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from ..broker import BATCH_JOBS, Broker
-from ..errors import BrokerError
+from ..errors import BrokerError, ConnectionLost
+from .complaint import Complaint
 
 __all__ = ["Due"]
+
+logger = logging.getLogger("aiotask.keeper")
 
 #: Seconds between two looks at what is due: a job may be sent with a shorter delay than any other.
 TICK = 0.2
@@ -18,12 +22,15 @@ class Due:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._complain = Complaint(logger, "Putting due jobs into their queues was refused, trying again: %s")
 
     async def run(self) -> None:
         while True:
             try:
                 moved, until = await self._broker.promote()
-            except BrokerError:
+            except BrokerError as error:
+                if not isinstance(error, ConnectionLost):
+                    self._complain(error)
                 await asyncio.sleep(TICK)
                 continue
             if moved < BATCH_JOBS:

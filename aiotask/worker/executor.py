@@ -12,11 +12,12 @@ from enum import StrEnum
 from typing import Any
 
 from ..backoff import exponential
-from ..broker import Delivery, Meta
+from ..broker import Delivery, Meta, Obituary
 from ..context import entered
 from ..errors import (
     JobCancelled,
     JobError,
+    JobOutOfMemory,
     JobTimeout,
     Retry,
     SealError,
@@ -30,6 +31,7 @@ from ..outcome import ErrorInfo
 from ..seal import Sealer
 from ..serializer import OtherPython, Serializer
 from ..tasks import Registry
+from . import usage
 from .run import Marks, Run
 
 __all__ = [
@@ -115,14 +117,20 @@ def _begin(run: Run, marks: Marks) -> bool:
     deadline, again = 0.0, -1.0
     if run.timeout is not None:
         deadline = now + run.timeout
-        verdict = judge(run, JobTimeout())
-        if verdict.what is What.RETRY:
-            again = verdict.delay
-    if not marks.start(run.slot, run.job.id, deadline, again):
+        again = _again(run, JobTimeout())
+    if not marks.start(run.slot, run.job.id, deadline, again, now, run.task.name):
         return False
     run.started_at = time.time()
     run.started_mono = now
+    if run.task.is_limited:
+        usage.limit(run, marks, (_again(run, JobTimeout()), _again(run, JobOutOfMemory())))
     return True
+
+
+def _again(run: Run, error: JobError) -> float:
+    """Seconds until the next run if this one ends so; -1: then it fails."""
+    verdict = judge(run, error)
+    return verdict.delay if verdict.what is What.RETRY else -1.0
 
 
 def _end(run: Run, marks: Marks) -> None:
@@ -190,7 +198,7 @@ def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> N
     finally:
         entered.reset(token)
         _end(run, marks)
-    if run.error is None and run.timeout is not None and run.took > run.timeout:
+    if run.error is None and ((run.timeout is not None and run.took > run.timeout) or usage.over_cpu(run)):
         # Nothing could interrupt it here (a thread beside the main one), but the limit holds.
         _failed(run, _too_long(run))
 
@@ -212,18 +220,21 @@ async def call_async(run: Run, serializer: Serializer, marks: Marks, started: Ca
         _dump(run, value, serializer)
     except TimeoutError as error:
         _failed(run, _too_long(run).with_traceback(error.__traceback__) if limit and limit.expired() else error)
+    except asyncio.CancelledError as error:
+        _failed(run, _too_long(run).with_traceback(error.__traceback__) if run.exceeded else error)
     except BaseException as error:
         _failed(run, error)
     finally:
         entered.reset(token)
         _end(run, marks)
-    if run.error is None and run.timeout is not None and run.took > run.timeout:
+    if run.error is None and ((run.timeout is not None and run.took > run.timeout) or run.exceeded):
         # It blocked the loop past its limit, so nothing could cancel it.
         _failed(run, _too_long(run))
 
 
 def _too_long(run: Run) -> JobTimeout:
-    return JobTimeout(f'Job "{run.job.id}" ({run.task.name}) ran longer than its limit of {run.timeout:g} s.')
+    what = run.exceeded or f"ran longer than its limit of {run.timeout:g} s"
+    return JobTimeout(f'Job "{run.job.id}" ({run.task.name}) {what}.')
 
 
 class Guard:
@@ -279,13 +290,22 @@ def _pause(run: Run) -> float:
 
 def convict(run: Run) -> Verdict:
     """The end of a job that took too many processes with it."""
-    meta = run.delivery.meta
+    meta, known = run.delivery.meta, run.delivery.meta.obituary or Obituary()
+    parts = [
+        f'Job "{run.job.id}" ({run.task.name}) was given up: {meta.deaths} processes died while they ran it, '
+        f"the last one by {meta.reason or 'an unknown cause'}."
+    ]
+    if known.peak_memory:
+        parts.append(f"It held {known.peak_memory / 1e6:,.0f} MB of memory at most.")
+    parts.append(f"The job is kept as a dead letter: aiotask dead show {run.job.id}")
+    text = " ".join(parts)
+    for title, lines in (("Its last stack, innermost first", known.stack), ("Its last lines of stderr", known.stderr)):
+        if lines:
+            text += f"\n{title}:\n" + "\n".join(f"  {line.strip()}" for line in lines.splitlines())
+    ended = None if meta.obituary is None else known.exit_code if not known.signal else None
     return Verdict(
         What.FAILED,
-        WorkerLost(
-            f'Job "{run.job.id}" ({run.task.name}) was given up: {meta.deaths} processes died while they ran it, '
-            f"the last one by {meta.reason or 'an unknown cause'}. It is kept as a dead letter."
-        ),
+        WorkerLost(text, known.signal or None, ended, known.peak_memory or None, known.stack, known.stderr),
     )
 
 
@@ -317,4 +337,4 @@ def _sendable(text: str) -> str:
 def next_meta(run: Run) -> Meta:
     """The counters of the next run."""
     meta = run.delivery.meta
-    return Meta(meta.attempt + 1, meta.deaths, meta.reason)
+    return Meta(meta.attempt + 1, meta.deaths, meta.reason, meta.obituary)

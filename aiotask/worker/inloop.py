@@ -16,6 +16,7 @@ from ..events import EventLog
 from ..serializer import Serializer
 from ..tasks import Registry
 from .executor import Guard, call_sync
+from .inloopwatch import InLoopWatch
 from .keep import Keeper
 from .run import NoMarks
 from .synclane import SyncLane
@@ -68,6 +69,7 @@ class _KeeperThread:
     """A keeper with an event loop in a thread, so that a blocked user loop starves nothing."""
 
     def __init__(self, url: str, app: str, secrets: Sequence[str], host: str, recorder: Recorder | None) -> None:
+        self.watch = InLoopWatch()
         self._args = (url, app, secrets, host, recorder)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -82,12 +84,14 @@ class _KeeperThread:
         url, app, secrets, host, recorder = self._args
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         reading = connect(url, app) if recorder is not None else None
-        keeper = Keeper(connect(url, app), secrets, host, reading=reading, recorder=recorder)
+        keeper = Keeper(connect(url, app), app, secrets, host, reading=reading, recorder=recorder)
         self._ready.set()
-        running = asyncio.create_task(keeper.run())
+        agents = (keeper.run(), keeper.hear(lambda id: None, self.watch.stand), self.watch.run())
+        running = [asyncio.create_task(agent) for agent in agents]
         await self._stop.wait()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await keeper.leave(())
         await keeper.close()
 
@@ -136,6 +140,7 @@ async def in_loop_worker(
         recorded=writer is not None,
         facts={"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"},
     )
+    keeper.watch.worker = worker
     threads = [
         threading.Thread(
             target=lane.serve,

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 
-from ..broker import Broker
+from ..broker import Broker, Notice
 from ..errors import BrokerError
 from .due import Due
 from .lease import Lease
 from .recording import Recorder, Recording
 from .recovery import Death, Recovery
+from .requests import Requests, Stand
 
 __all__ = ["Keeper"]
 
@@ -24,22 +25,29 @@ class Keeper:
         reading: a second broker for the blocking read of the recorder; None: nothing is recorded.
         recorder: where history goes.
         revive: brings the embedded server back when it has crashed.
+        queues, needs: what the workers of this host claim.
     """
 
     def __init__(
         self,
         broker: Broker,
+        app: str,
         secrets: Sequence[str],
         host: str,
         *,
         reading: Broker | None = None,
         recorder: Recorder | None = None,
         revive: Callable[[], None] | None = None,
+        queues: Sequence[str] = (),
+        needs: Sequence[str] = (),
     ) -> None:
         self._broker = broker
+        self._app = app
+        self._secrets = secrets
+        self._host = host
         self._reading = reading
-        self.lease = Lease(broker, host, revive)
-        self.recovery = Recovery(broker, secrets, host)
+        self.recovery = Recovery(broker, secrets, host, queues, needs)
+        self.lease = Lease(broker, host, revive, self.recovery.hurry)
         self._due = Due(broker)
         self._recorder = recorder
         self._recording = Recording(reading, recorder, host) if reading is not None and recorder is not None else None
@@ -63,6 +71,34 @@ class Keeper:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def hear(self, cancelled: Callable[[str], None], stand: Stand) -> None:
+        """Until cancelled: what comes for this host.
+
+        Args:
+            cancelled: called with each of its jobs that somebody cancels.
+            stand: where its processes stand; see ``Requests``.
+        """
+        told: asyncio.Queue[str] = asyncio.Queue()
+        requests = Requests(self._broker, self._secrets, self._app, self._host, stand)
+
+        def heard(notices: list[Notice]) -> None:
+            for notice in notices:
+                if notice.outcome is None:
+                    told.put_nowait(notice.id)
+                else:
+                    requests.hear(notice)
+
+        listening = asyncio.gather(self._broker.listen(self._host, heard, lambda: None), requests.run())
+        try:
+            while True:
+                id = await told.get()
+                with contextlib.suppress(BrokerError):
+                    if (await self._broker.cancels(self._host, [id]))[0]:
+                        cancelled(id)
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
 
     async def leave(self, deaths: Sequence[Death]) -> None:
         """Give back what these workers held, record what has ended, drop the lease."""

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 
 from ..broker import Broker, Standing
-from ..errors import AiotaskError, BrokerError
+from ..errors import AiotaskError, BrokerError, ConnectionLost
+from .complaint import Complaint
 
 __all__ = ["LEASE", "Lease"]
 
@@ -28,14 +29,25 @@ class Lease:
     or stepping server clock kills nobody, nor does a pause of this process.
     """
 
-    def __init__(self, broker: Broker, host: str, revive: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        host: str,
+        revive: Callable[[], None] | None = None,
+        buried: Callable[[], None] | None = None,
+    ) -> None:
         self._broker = broker
+        #: Told when a peer was buried.
+        self._buried = buried
         #: Brings the embedded server back when it has crashed.
         self._revive = revive
         self._host = host
         self._beat = 0
         self._peers: dict[str, tuple[int, float]] = {}
         self._last_read: float | None = None
+        self._complain = Complaint(logger, "Renewing the lease of this host was refused, trying again: %s")
+        #: When the server last confirmed it, on the monotonic clock; at first: when this began.
+        self.renewed_at = time.monotonic()
         #: Set when this host was declared dead.
         self.lost = asyncio.Event()
 
@@ -48,6 +60,7 @@ class Lease:
         if standing is Standing.DEAD:
             logger.error("Host %s was declared dead by a peer; its jobs went to others.", self._host)
             self.lost.set()
+        self.renewed_at = time.monotonic()
 
     async def watch(self) -> None:
         """Look at all counters once, and bury who has stood still for too long."""
@@ -65,6 +78,8 @@ class Lease:
             if still >= LEASE and await self._broker.bury(host, beat):
                 logger.warning("Host %s gave no sign of life for %.0f s: its jobs are given back.", host, still)
                 peers.pop(host)
+                if self._buried is not None:
+                    self._buried()
         self._peers = peers
 
     async def run(self) -> None:
@@ -72,7 +87,9 @@ class Lease:
             try:
                 await self.renew()
                 await self.watch()
-            except BrokerError:
+            except BrokerError as error:
+                if not isinstance(error, ConnectionLost):
+                    self._complain(error)
                 self._last_read = None
                 if self._revive is not None:
                     with contextlib.suppress(AiotaskError):

@@ -56,6 +56,8 @@ class Membership:
             # First, so that nobody is live of whose death nobody would hear.
             self._marks.enlist(name)
             try:
+                # Is it a server that can do all that is asked of it? Later the refusals would be many and dark.
+                await self._broker.open()
                 if self._recorded:
                     # Before the first claim: the recorder may come up later than the first job ends.
                     await self._broker.start_history()
@@ -89,4 +91,5 @@ class Membership:
 async def pause(delay: float) -> float:
     """Wait about so many seconds before another attempt; the next delay."""
     await asyncio.sleep(delay * random.uniform(0.5, 1.0))
-    return min(delay * 2, 2.0)
+    # Well again, the broker is found so within a second.
+    return min(delay * 2, 0.8)

@@ -11,11 +11,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Meta, Requeue
-from ..errors import BrokerError, JobTimeout, SealError
+import msgspec
+
+from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Obituary, Requeue
+from ..errors import BrokerError, ConnectionLost, JobError, JobOutOfMemory, JobTimeout, SealError
 from ..job import WIRE_VERSION, Job, Status, decode_job
 from ..outcome import ErrorInfo, Outcome, encode_outcome
 from ..seal import Sealer
+from .complaint import Complaint
 
 __all__ = ["Death", "Recovery"]
 
@@ -36,6 +39,13 @@ class Death:
     blame: tuple[str, ...] = ()
     #: Jobs for whose time limit it was killed: seconds until the next run, -1 to fail.
     overdue: dict[str, float] = field(default_factory=dict)
+    #: Those of them for which it was another limit: ``cpu`` or ``memory``, and what is said of it.
+    exceeded: dict[str, tuple[str, str]] = field(default_factory=dict)
+    #: Hashes of the ids of the last jobs that it started, if it died by itself while none of them ran.
+    recent: frozenset[int] = frozenset()
+    #: Jobs to blame if there is no other.
+    waited: tuple[str, ...] = ()
+    obituary: Obituary | None = None
 
 
 class Recovery:
@@ -44,17 +54,25 @@ class Recovery:
     A scan and not an event: it also finds what a read brought to an incarnation after its death.
     """
 
-    def __init__(self, broker: Broker, secrets: Sequence[str], host: str) -> None:
+    def __init__(
+        self, broker: Broker, secrets: Sequence[str], host: str, queues: Sequence[str] = (), needs: Sequence[str] = ()
+    ) -> None:
         self._broker = broker
+        self._queues, self._needs = queues, needs
         self._jobs_sealer = Sealer(secrets, "job")
         self._outcomes_sealer = Sealer(secrets, "outcome")
         self._host = host
         self._deaths: deque[Death] = deque()
         self._nudge = asyncio.Event()
+        self._complain = Complaint(logger, "Giving back jobs of dead workers was refused, trying again: %s")
 
     def report(self, death: Death) -> None:
         """An incarnation has ended; the next scan comes at once."""
         self._deaths.append(death)
+        self.hurry()
+
+    def hurry(self) -> None:
+        """The next scan comes at once."""
         self._nudge.set()
 
     @property
@@ -67,7 +85,8 @@ class Recovery:
             try:
                 await self.scan()
             except BrokerError as error:
-                logger.debug("Recovery has to wait: %s", error)
+                if not isinstance(error, ConnectionLost):
+                    self._complain(error)
                 await asyncio.sleep(0.2)
                 continue
             try:
@@ -115,9 +134,14 @@ class Recovery:
     async def _bury(self, death: Death) -> None:
         held: list[Delivery] = []
         moved = 0
+        blame = [*death.blame, *await self._unsettled(death)] or death.waited
         while True:
             recovered = await self._broker.recover(
-                death.incarnation, blame=death.blame, reason=death.reason, hold=tuple(death.overdue)
+                death.incarnation,
+                blame=blame,
+                reason=death.reason,
+                obituary=death.obituary,
+                hold=tuple(death.overdue),
             )
             moved += recovered.moved
             held = recovered.held
@@ -131,6 +155,15 @@ class Recovery:
         if moved:
             logger.info("Gave back %d jobs of %s (%s).", moved, death.incarnation, death.reason or "ended")
 
+    async def _unsettled(self, death: Death) -> list[str]:
+        """Jobs that had ended in a process which then died, before anybody was told of their end: one of them may
+        have damaged it. For the others it means that they run alone once more."""
+        if not death.recent:
+            return []
+        held = await self._broker.adopt(death.incarnation, self._queues, self._needs)
+        ended = [delivery.id for delivery in held if hash(delivery.id) in death.recent]
+        return [id for id in ended if id not in death.waited]
+
     async def _end_overdue(self, death: Death, delivery: Delivery) -> None:
         """A job that had to be killed at its time limit: retried or failed, as its worker wrote down at its start."""
         try:
@@ -138,25 +171,28 @@ class Recovery:
         except SealError:
             return
         again = death.overdue[delivery.id]
+        kind, words = death.exceeded.get(delivery.id, ("time", "ran longer than its time limit"))
         if (await self._broker.cancels(death.incarnation, [delivery.id]))[0]:
             # The mark of the cancel ends it.
             await self._broker.requeue(death.incarnation, [Requeue(delivery, job.queue, delivery.meta)])
             return
         if again >= 0:
-            meta = Meta(delivery.meta.attempt + 1, delivery.meta.deaths, delivery.meta.reason)
+            meta = msgspec.structs.replace(delivery.meta, attempt=delivery.meta.attempt + 1)
             # A zero delay would let it start before everything of the old run is gone.
             delay = max(again, random.uniform(0.01, 0.05))
             await self._broker.requeue(death.incarnation, [Requeue(delivery, job.queue, meta, delay=delay)])
-            logger.warning("◔ %s %s was killed after its time limit; again in %.1f s", job.task, job.id, delay)
+            logger.warning("◔ %s %s %s and was killed; again in %.1f s", job.task, job.id, words, delay)
             return
-        await self._broker.finish(death.incarnation, [self._timed_out(job, delivery, death)])
-        logger.error("◔ %s %s was killed after its time limit", job.task, job.id)
+        if kind == "memory":
+            end = "its process was killed. Give it less to do, or the task a larger memory=…."
+        else:
+            end = f"did not react; its process was killed ({death.reason})."
+        error: type[JobError] = JobOutOfMemory if kind == "memory" else JobTimeout
+        message = f'Job "{job.id}" ({job.task}) {words} and {end}'
+        await self._broker.finish(death.incarnation, [self._ended(job, delivery, death, error, message)])
+        logger.error("◔ %s %s %s and was killed", job.task, job.id, words)
 
-    def _timed_out(self, job: Job, delivery: Delivery, death: Death) -> Finish:
-        message = (
-            f'Job "{job.id}" ({job.task}) ran longer than its time limit and did not react; '
-            f"its process was killed ({death.reason})."
-        )
+    def _ended(self, job: Job, delivery: Delivery, death: Death, error: type[JobError], message: str) -> Finish:
         outcome = Outcome(
             WIRE_VERSION,
             job.id,
@@ -165,7 +201,8 @@ class Recovery:
             delivery.meta.attempt,
             death.incarnation,
             finished_at=time.time(),
-            error=ErrorInfo(f"{JobTimeout.__module__}.{JobTimeout.__qualname__}", message),
+            error=ErrorInfo(f"{error.__module__}.{error.__qualname__}", message),
         )
         sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
-        return Finish(delivery, sealed, Status.FAILED, job.result_ttl, job.reply)
+        # As with one that its worker ended: only where retries were used up.
+        return Finish(delivery, sealed, Status.FAILED, job.result_ttl, job.reply, delivery.meta.attempt > 1)

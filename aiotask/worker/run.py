@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -11,7 +11,24 @@ from ..context import JobContext
 from ..job import Job
 from ..tasks import Definition
 
-__all__ = ["Marks", "NoMarks", "Run"]
+__all__ = ["Limits", "Marks", "NoMarks", "Run"]
+
+
+class Limits(NamedTuple):
+    """What a run may use beside time (0: as it likes); seconds until it runs again if that ends it (-1: it fails)."""
+
+    #: Native id of the thread of a sync job; 0: it runs in the loop.
+    thread: int = 0
+    #: Seconds of CPU, and what that thread had used as the run started.
+    cpu: float = 0.0
+    cpu_before: float = 0.0
+    cpu_again: float = -1.0
+    #: On the monotonic clock: when the present step of an async job will have used up the rest; 0: it waits.
+    until: float = 0.0
+    #: Bytes, and what the process held as the run started.
+    memory: float = 0.0
+    memory_before: float = 0.0
+    memory_again: float = -1.0
 
 
 class Run(msgspec.Struct, eq=False):
@@ -31,9 +48,17 @@ class Run(msgspec.Struct, eq=False):
     started_mono: float = 0.0
     finished_at: float = 0.0
     took: float = 0.0
+    #: What it used: see ``usage``. None: not measured.
+    cpu: float | None = None
+    memory: int | None = None
+    #: What it may use, as it stands on the board; and which of it was used up, in words.
+    limits: Limits | None = None
+    exceeded: str = ""
     arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
     value: bytes | None = None
     error: BaseException | None = None
+    #: Of an async run that is suspended, or was.
+    coroutine: Any = None
     #: The traceback as text, made where the error was caught.
     traceback: str = ""
     #: Its start is in the log.
@@ -41,6 +66,10 @@ class Run(msgspec.Struct, eq=False):
     #: Somebody asked to cancel it; the worker stops and gives it back.
     cancelled: bool = False
     stopped: bool = False
+    #: It runs once at most, and the broker knows that it is about to.
+    begun: bool = False
+    #: It did not react to a cancel; it has its outcome, whatever it still brings.
+    abandoned: bool = False
     #: See ``Seats``: it has one; its tasks that wait for outcomes; it needs none any more.
     seated: bool = False
     waits: int = 0
@@ -62,13 +91,24 @@ class Run(msgspec.Struct, eq=False):
 
     async def come_back(self) -> None:
         await self.owner.seats.come_back(self)
+        self.owner.back_to_seat(self)
 
     def give_up(self) -> None:
         self.owner.seats.give_up(self)
+        self.owner.back_to_seat(self)
 
     @property
     def retries(self) -> int:
+        if self.task.acks == "early":
+            return 0
         return self.task.retries if self.job.retries is None else self.job.retries
+
+
+class Steps(Protocol):
+    """One number in memory."""
+
+    def __getitem__(self, index: int, /) -> int: ...
+    def __setitem__(self, index: int, value: int, /) -> None: ...
 
 
 class Marks(Protocol):
@@ -78,13 +118,26 @@ class Marks(Protocol):
         """Under which name the broker knows this worker."""
         ...
 
-    def start(self, slot: int, id: str, deadline: float, again: float) -> bool:
+    @property
+    def steps(self) -> Steps:
+        """Number 0: the slot, counted from 1, of the async job whose code the loop ran last."""
+        ...
+
+    def start(self, slot: int, id: str, deadline: float, again: float, now: float, task: str) -> bool:
         """A job starts. ``deadline`` on the monotonic clock (0: none); ``again``: seconds until its next run if
         it is killed at the deadline (-1: it fails). False: it must not, what has not started is being taken back."""
         ...
 
+    def limit(self, slot: int, id: str, limits: Limits) -> None:
+        """What the job that has just started there may use."""
+        ...
+
     def clear(self, slot: int) -> None:
         """User code of that slot has ended."""
+        ...
+
+    def set_away(self, slot: int, away: bool) -> None:
+        """The job of that slot waits for the outcome of another one, or goes on."""
         ...
 
     def hurry(self, slot: int, id: str) -> None:
@@ -95,9 +148,14 @@ class Marks(Protocol):
 class NoMarks:
     """For a worker inside somebody's process, whose death nobody watches."""
 
+    def __init__(self) -> None:
+        self.steps: Steps = [0]
+
     def enlist(self, incarnation: str) -> None: ...
-    def start(self, slot: int, id: str, deadline: float, again: float) -> bool:
+    def start(self, slot: int, id: str, deadline: float, again: float, now: float, task: str) -> bool:
         return True
 
+    def limit(self, slot: int, id: str, limits: Limits) -> None: ...
     def clear(self, slot: int) -> None: ...
+    def set_away(self, slot: int, away: bool) -> None: ...
     def hurry(self, slot: int, id: str) -> None: ...

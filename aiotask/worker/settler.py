@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Requeue, Settled, Standing
 from ..errors import BrokerError, ConnectionLost
+from .complaint import Complaint
 from .membership import pause
 
 __all__ = ["Settler"]
@@ -39,6 +41,14 @@ class Settler:
         self._idle = asyncio.Event()
         self._idle.set()
         self.incarnation = ""
+        self._complain_of_finish = Complaint(logger, "The outcome of a job was refused, trying again: %s")
+        self._complain_of_requeue = Complaint(logger, "Giving back jobs was refused, trying again: %s")
+        #: Outcomes that were dropped and not said yet, and when that was said last (monotonic).
+        self._dropped = 0
+        self._said = 0.0
+        #: Some of what waits was under way when the connection broke.
+        self._repeat = False
+        self._delay = 0.05
 
     def finish(self, item: Finish) -> None:
         self._finishes.append(item)
@@ -74,26 +84,30 @@ class Settler:
         while self._finishes and len(batch) < BATCH_JOBS and size < BATCH_BYTES:
             batch.append(self._finishes.popleft())
             size += len(batch[-1].outcome)
-        repeat, delay = False, 0.05
         while True:
             try:
-                answers, standing = await self._broker.finish(self.incarnation, batch, repeat=repeat)
+                answers, standing = await self._broker.finish(self.incarnation, batch, repeat=self._repeat)
             except ConnectionLost:
-                repeat = True
-                delay = await pause(delay)
+                self._repeat = True
+                self._delay = await pause(self._delay)
             except BrokerError as error:
                 if len(batch) > 1:
                     # One of them is at fault: each on its own, this one first.
                     self._finishes.extendleft(reversed(batch[1:]))
                     batch = batch[:1]
-                    repeat = True
+                    self._repeat = True
                     continue
-                logger.error("The outcome of job %s was refused: %s", batch[0].delivery.id, error)
+                self._complain_of_finish(error)
                 replacement = self._refused(batch[0], error)
                 if replacement is batch[0]:
-                    delay = await pause(delay)
+                    self._delay = await pause(self._delay)
+                    if self._finishes:
+                        # The others need not wait for it.
+                        self._finishes.append(replacement)
+                        return
                 batch = [replacement]
             else:
+                self._repeat, self._delay = self._repeat and bool(self._finishes), 0.05
                 self._report([item.delivery for item in batch], answers, standing, dropped=True)
                 return
 
@@ -107,7 +121,7 @@ class Settler:
                 answers, standing = await self._broker.requeue(self.incarnation, batch, repeat=repeat)
             except BrokerError as error:
                 if not isinstance(error, ConnectionLost):
-                    logger.error("Giving back %d jobs was refused, trying again: %s", len(batch), error)
+                    self._complain_of_requeue(error)
                 repeat = True
                 delay = await pause(delay)
             else:
@@ -117,9 +131,17 @@ class Settler:
     def _report(
         self, deliveries: list[Delivery], answers: Sequence[Settled], standing: Standing, *, dropped: bool
     ) -> None:
-        for delivery, answer in zip(deliveries, answers, strict=True):
-            if answer is Settled.NOT_YOURS and dropped:
-                logger.warning(
-                    "Job %s was not this worker's any more when it ended; what it returned is dropped.", delivery.id
-                )
+        if dropped and Settled.NOT_YOURS in answers:
+            self._say_dropped([delivery.id for delivery, answer in zip(deliveries, answers, strict=True) if not answer])
         self._settled(deliveries, standing)
+
+    def _say_dropped(self, ids: list[str]) -> None:
+        """At most a line a second: after a server was emptied there are many."""
+        self._dropped += len(ids)
+        if time.monotonic() - self._said < 1.0:
+            return
+        others = f" (nor were {self._dropped - 1:,} others)" if self._dropped > 1 else ""
+        logger.warning(
+            "Job %s was not this worker's any more when it ended%s; what it returned is dropped.", ids[0], others
+        )
+        self._dropped, self._said = 0, time.monotonic()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
 from .run import Run
+from .usage import LONG, SHORT, PeakMemory
 
 __all__ = ["SyncLane"]
 
@@ -18,9 +20,13 @@ class SyncLane:
 
     Waking a thread costs some 200 us, so results cross back to the loop in batches: the first one
     rings, the following ones just join it.
+
+    Args:
+        peak: measures the memory of long ones; None: it is not measured.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, peak: PeakMemory | None = None) -> None:
+        self.peak = peak
         self._row: deque[Run] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._idle = 0
@@ -58,6 +64,15 @@ class SyncLane:
             self.put(run)
         return back[keep:]
 
+    def pick(self, owner: object, id: str) -> Run | None:
+        """Take this one back, if it is here and has not started."""
+        for run in list(self._row):
+            if run.job.id == id and run.owner is owner:
+                with contextlib.suppress(ValueError):  # a thread was quicker
+                    self._row.remove(run)
+                    return run
+        return None
+
     @property
     def waiting(self) -> int:
         return len(self._row)
@@ -93,6 +108,7 @@ class SyncLane:
         """Take runs and execute them until stopped."""
         self.threads += 1
         row, done, current = self._row, self._done, self.current
+        cpu, until = time.thread_time(), 0.0
         while not self._stopping:
             try:
                 run = row.popleft()
@@ -106,6 +122,13 @@ class SyncLane:
             current[slot] = run
             try:
                 execute(run)
+                if (end := run.started_mono + run.took) >= until:
+                    # The clock of a thread costs as much as a small job: it is read once for all of a millisecond.
+                    before, cpu, until = cpu, time.thread_time(), end + SHORT
+                    if run.took >= SHORT:
+                        run.cpu = min(cpu - before, run.took)
+                        if run.took >= LONG and self.peak is not None:
+                            run.memory = self.peak.since(run.started_mono)
             finally:
                 current.pop(slot, None)
                 done.append(run)

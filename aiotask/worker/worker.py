@@ -7,11 +7,11 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..broker import Broker, Delivery, Requeue, Standing
-from ..errors import BrokerError, ConnectionLost, JobError, SealError, UnknownTask
+from ..broker import Broker, Claim, Delivery, Requeue, Standing
+from ..errors import BrokerError, ConnectionLost, JobCancelled, JobError, SealError, UnknownTask, WorkerLost
 from ..events import EventLog
 from ..job import decode_job
 from ..seal import Sealer
@@ -19,7 +19,10 @@ from ..serializer import Serializer
 from ..tasks import Registry
 from .appetite import AHEAD, Appetite
 from .asynclane import AsyncLane
+from .cancels import Cancels
 from .clerk import Clerk
+from .complaint import Complaint
+from .early import Early
 from .executor import MAX_DEATHS, Verdict, What, call_async, convict, judge, resolve
 from .membership import Membership, pause
 from .run import Marks, Run
@@ -48,6 +51,8 @@ class Hooks:
     full: Callable[[], None] | None = None
     #: Stop this sync run now (a cancel): best effort.
     interrupt: Callable[[Run], None] | None = None
+    #: A suspect runs with no other job beside it (True), or that is over (False).
+    alone: Callable[[bool], None] | None = None
 
 
 class Worker:
@@ -109,14 +114,27 @@ class Worker:
             serializer=serializer,
             log=log,
         )
+        self._complain = Complaint(logger, "Claiming was refused, trying again: %s")
         self._settler = Settler(broker, self._settled, self._clerk.instead_of)
         self._membership = Membership(broker, marks, host=host, number=number, facts=facts or {}, recorded=recorded)
         self._held: dict[Key, Delivery] = {}
         self._forgotten: set[Key] | None = None
         self._in_lane = 0
+        #: When a claim did not block last, and when one was refused (monotonic).
+        self._heard = self._refused = 0.0
         # Several workers of one process share them, and so the limit.
         self.seats = Seats(max_in_flight) if seats is None else seats
-        self._asyncs = AsyncLane(self.seats, self._perform, self._close)
+        self._asyncs = AsyncLane(self.seats, self._perform, self._close, marks, lane.peak)
+        self._cancels = Cancels(
+            broker,
+            marks,
+            (self._asyncs, lane),
+            self,
+            take_back=self._take_back,
+            interrupt=self._hooks.interrupt,
+            give_up=self._give_up,
+        )
+        self._early = Early(broker, lost=self._clerk.lost, room=self._early_room, go=self._go, gone=self._gone)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
         self._crowded = asyncio.Event()
@@ -138,11 +156,13 @@ class Worker:
         """Work until stopped, then give back what has not started, finish what runs, and return."""
         self._loop = asyncio.get_running_loop()
         self._lane.attach(self._loop)
-        agents = [asyncio.create_task(self._settler.run()), asyncio.create_task(self._tick())]
+        work = (self._settler.run(), self._tick(), self._cancels.run(), self._early.run())
+        agents = [asyncio.create_task(agent) for agent in work]
         try:
             await self._enlist()
             self.up.set()
-            await self._claim_alone()
+            while await self._claim_alone():
+                pass
             await self._claim_for_ever()
             self._claiming = False
             await self._drain()
@@ -176,7 +196,7 @@ class Worker:
 
     async def _drain(self) -> None:
         self._give_back_unstarted()
-        while self._asyncs.running or self._in_lane:
+        while self._asyncs.running or self._in_lane or self._early.asked:
             self._changed.clear()
             await self._changed.wait()
             self._give_back_unstarted()
@@ -189,13 +209,14 @@ class Worker:
 
     async def _enlist(self) -> None:
         await self._membership.enlist(lambda: self._stopping)
-        self._settler.incarnation = self.incarnation
+        self._settler.incarnation = self._early.incarnation = self.incarnation
+        if self.incarnation:
+            self._cancels.follow(self.incarnation)
 
     # ---- claiming
 
     async def _claim_for_ever(self) -> None:
         quick, delay = True, 0.05
-        heard = 0.0
         while not self._stopping:
             # Asked first: a pause that is over a moment after there was no room would be a wait without end.
             rest = self._appetite.pause
@@ -205,11 +226,7 @@ class Worker:
                 continue
             asked, reliefs = time.monotonic(), self._reliefs
             try:
-                if quick or self._burst or asked - heard > BLOCK:
-                    heard = asked
-                    claim = await self._broker.claim(self.incarnation, self.queues, self._parked_lanes, room)
-                else:
-                    claim = await self._broker.wait(self.incarnation, self.queues, self._parked_lanes, BLOCK)
+                claim = await self._ask(quick, asked, room)
                 if self._membership.lost:
                     await self._adopt(claim.deliveries)
                     self._membership.say_found()
@@ -218,7 +235,8 @@ class Worker:
                 delay = await pause(delay)
                 continue
             except BrokerError as error:
-                logger.error("Claiming was refused, trying again: %s", error)
+                self._complain(error)
+                self._refused = asked
                 delay = await pause(delay)
                 continue
             delay = 0.05
@@ -226,21 +244,33 @@ class Worker:
                 continue
             if claim.suspects:
                 await self._make_room_for_suspect()
+                # A death leaves several of them as a rule: the next one is asked for at once.
+                quick = True
                 continue
             self.take(claim.deliveries, reliefs)
             if self._burst and not claim.deliveries:
                 if not self._held:
                     return
                 await self._wait_for_change(0.1)
+            if not claim.deliveries and asked - self._refused < BLOCK:
+                await self._wait_for_change(0.1)
             # A claim that blocked found the queue empty: stay in the blocking read, which is the quicker one then.
             quick = bool(claim.deliveries) and (quick or time.monotonic() - asked < 0.002)
+
+    async def _ask(self, quick: bool, now: float, room: int) -> Claim:
+        """What is there; where nothing is, what comes first."""
+        # After a refusal without blocking: that passes by a lane that is none any more, and a blocking read does not.
+        if quick or self._burst or now - self._heard > BLOCK or now - self._refused < BLOCK:
+            self._heard = now
+            return await self._broker.claim(self.incarnation, self.queues, self._parked_lanes, room)
+        return await self._broker.wait(self.incarnation, self.queues, self._parked_lanes, BLOCK)
 
     def _room(self) -> int:
         lane = self._lane
         return self._appetite.room(
             running=self.seats.taken,
-            ready=self._asyncs.waiting,
-            waiting=lane.waiting,
+            ready=self._asyncs.waiting + self._early.waiting(is_async=True),
+            waiting=lane.waiting + self._early.waiting(is_async=False),
             free=lane.threads - lane.busy,
             stuck=lane.stuck(AHEAD),
             full=self._asyncs.stuck(AHEAD),
@@ -282,17 +312,34 @@ class Worker:
         reliefs = self._reliefs
         try:
             claim = await self._broker.claim(self.incarnation, self.queues, (), 1, alone=True)
-        except BrokerError:
+        except BrokerError as error:
+            if isinstance(error, ConnectionLost):
+                # Perhaps it was lent all the same: the next claim that gets through adopts it.
+                self._membership.say_lost(error)
             return False
-        self.take(claim.deliveries, reliefs)
-        await self._become_idle()
-        return bool(claim.deliveries)
+        if not claim.deliveries:
+            return False
+        with self._watched():
+            self.take(claim.deliveries, reliefs)
+            await self._become_idle()
+        return True
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """What is known of a death in the block concerns a suspect alone."""
+        alone = self._hooks.alone or (lambda _: None)
+        alone(True)
+        try:
+            yield
+        finally:
+            alone(False)
 
     async def _make_room_for_suspect(self) -> None:
         self._give_back_unstarted()
         await self._become_idle()
-        if not self._stopping:
-            await self._claim_alone()
+        # A death leaves several of them as a rule, and this worker is idle now.
+        while await self._claim_alone():
+            pass
 
     async def _become_idle(self) -> None:
         """Return when nothing runs, or a stop is near; jobs that wait for others may wait for what comes next."""
@@ -310,6 +357,7 @@ class Worker:
 
     def _stir(self) -> None:
         self._changed.set()
+        self._early.stir()
 
     # ---- running
 
@@ -347,14 +395,36 @@ class Worker:
 
     def _enqueue(self, run: Run, stuck: bool) -> None:
         self._crowded.set()
-        if run.task.is_async:
-            self._asyncs.put(run)
-        elif stuck:
+        if stuck and not run.task.is_async:
             self._appetite.choke()
             self._release(run, surplus=True)
+        elif run.task.acks == "early" and not run.begun:
+            self._early.put(run)
+        elif run.task.is_async:
+            self._asyncs.put(run)
         else:
             self._in_lane += 1
             self._lane.put(run)
+
+    def _early_room(self) -> tuple[int, int]:
+        """How many async and sync jobs may begin that run once at most: what is begun should start at once."""
+        lane = self._lane
+        # One more than there are threads where jobs are so short that a round trip between two would be felt.
+        syncs = lane.threads - lane.busy + (self._appetite.keeps > 12) - lane.waiting
+        return self.seats.free - self._asyncs.waiting, syncs
+
+    def _go(self, run: Run) -> None:
+        """The broker knows that it begins."""
+        if self._stopping:
+            self._release(run)
+        else:
+            self._enqueue(run, stuck=False)
+            self._asyncs.start()
+
+    def _gone(self, run: Run) -> None:
+        """It went to somebody else while it waited to begin."""
+        self._forget(run.delivery)
+        self._stir()
 
     async def _reject(self, rejected: list[tuple[Delivery, str]]) -> None:
         delay = 0.05
@@ -377,24 +447,42 @@ class Worker:
     async def _perform(self, run: Run) -> None:
         await call_async(run, self.serializer, self._marks, self._clerk.started)
 
+    @property
+    def suspended(self) -> list[Run]:
+        """Async runs that have begun and wait for something."""
+        return list(self._asyncs.running.values())
+
     def leave_seat(self, run: Run) -> bool:
         """This run waits for the outcome of another job; others go on. False: that is in another loop."""
         if asyncio.get_running_loop() is not self._loop:
             return False
         self.seats.leave(run)
+        self._marks.set_away(run.slot, True)
         self._loop.call_soon(self._asyncs.start)
         self._stir()
         return True
 
+    def back_to_seat(self, run: Run) -> None:
+        """One of its tasks waits no more."""
+        if run.waits == 0 and not run.ended:
+            self._marks.set_away(run.slot, False)
+
     def _close(self, run: Run) -> None:
         """An attempt to run it is over."""
+        if run.abandoned:
+            self._stir()
+            return
         if run.started_at == 0.0 and (run.error is None or isinstance(run.error, asyncio.CancelledError)):
             # Cancelled before its first step, or taken back: it has not run.
             self._release(run)
             return
         if not run.said:
             self._clerk.started(run)
-        self._conclude(run, judge(run, run.error))
+        verdict = judge(run, run.error)
+        if run.begun and verdict.what is What.RELEASE:
+            reason = WorkerLost(f'Job "{run.job.id}" ({run.task.name}) was stopped, and it runs once at most.')
+            verdict = Verdict(What.FAILED, reason)
+        self._conclude(run, verdict)
 
     def collect(self, run: Run) -> None:
         """A sync run has ended; called in the loop by the lane."""
@@ -457,8 +545,25 @@ class Worker:
         back = self._lane.take_back(self)
         self._in_lane -= len(back)
         back += self._asyncs.take_back()
+        back += self._early.take_back()
         for run in back:
             self._release(run)
+
+    def _take_back(self, id: str) -> bool:
+        """Give back one job that was cancelled before it started, if it is here."""
+        run = self._asyncs.pick(id) or self._early.pick(id)
+        if run is None and (run := self._lane.pick(self, id)) is not None:
+            self._in_lane -= 1
+        if run is None:
+            return False
+        self._release(run)
+        return True
+
+    def _give_up(self, run: Run) -> None:
+        """It was cancelled and goes on, and nobody can end it here."""
+        run.took = time.monotonic() - run.started_mono
+        reason = JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled; it did not react to that.')
+        self._conclude(run, Verdict(What.CANCELLED, reason))
 
     def relieved(self) -> None:
         """The loop stood still, and meanwhile the keeper gave to others what had not started here; what a claim
@@ -500,6 +605,8 @@ class Worker:
             self._in_lane -= len(back)
             if back and stuck:
                 self._appetite.choke()
+        if stuck:
+            back += self._early.take_back(sync_only=True)
         if self._asyncs.stuck(AHEAD):
             back += self._asyncs.take_back()
         for run in back:
@@ -508,14 +615,8 @@ class Worker:
     async def _look_around(self) -> None:
         if not self.incarnation:
             return
-        running = [*self._asyncs.running.values(), *self._lane.current.values()]
-        old = [run for run in running if run.owner is self and time.monotonic() - run.started_mono > 0.5]
         try:
-            for run, marked in zip(
-                old, await self._broker.cancels(self.incarnation, [run.job.id for run in old]), strict=True
-            ):
-                if marked and not run.cancelled:
-                    self._cancel(run)
+            await self._cancels.look_at_old()
             parked = await self._broker.parked(self._needs)
             if parked != self._parked_lanes:
                 self._parked_lanes = parked
@@ -523,14 +624,3 @@ class Worker:
                     await self._broker.wake()
         except BrokerError as error:
             self._membership.say_lost(error) if isinstance(error, ConnectionLost) else None
-
-    def _cancel(self, run: Run) -> None:
-        run.cancelled = True
-        # If it does not react it is overdue now, and its process goes.
-        self._marks.hurry(run.slot, run.job.id)
-        for task, other in self._asyncs.running.items():
-            if other is run:
-                task.cancel()
-                return
-        if self._hooks.interrupt is not None:
-            self._hooks.interrupt(run)

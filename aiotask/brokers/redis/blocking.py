@@ -10,25 +10,40 @@ import redis.exceptions as wrong
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ...broker import Push
+from ...broker import Finish, Overflow, Push, Room
 from ...errors import BrokerError, ConnectionLost, QueueFull
 from ..shown import hide_password
 from .broker import script
 from .keys import prefix
-from .messages import push_arguments, server_url
+from .messages import overflow, push_arguments, server_url
 
 __all__ = ["push_blocking"]
 
+#: Seconds to wait for the server, to connect as for an answer.
+PATIENCE = 5.0
 
-def push_blocking(url: str, app: str, client: str, sequence: int, batch: Sequence[Push]) -> None:
-    """Accept a batch, as ``RedisBroker.push`` does; waits at most 5 s."""
+
+def push_blocking(
+    url: str,
+    app: str,
+    client: str,
+    sequence: int,
+    batch: Sequence[Push],
+    room: Room | None = None,
+    drop: Sequence[Finish] = (),
+) -> Overflow | None:
+    """Accept a batch, as ``RedisBroker.push`` does, in one attempt."""
     push = script("push")
-    args: list[Any] = push_arguments(client, sequence, batch)
+    args: list[Any] = push_arguments(client, sequence, batch, room, drop)
     try:
         with redis.Redis.from_url(
-            server_url(url), socket_timeout=5.0, socket_connect_timeout=5.0, retry=Retry(NoBackoff(), 0), protocol=2
+            server_url(url),
+            socket_timeout=PATIENCE,
+            socket_connect_timeout=PATIENCE,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
         ) as server:
-            server.execute_command("EVAL", push.source, 1, prefix(app), *args)
+            return overflow(server.execute_command("EVAL", push.source, 1, prefix(app), *args))
     except wrong.OutOfMemoryError as error:
         raise QueueFull(f'The server at "{hide_password(url)}" is out of memory.') from error
     except (wrong.ConnectionError, wrong.TimeoutError, OSError) as error:

@@ -11,6 +11,7 @@ from typing import Any
 from ...broker import (
     BATCH_BYTES,
     BATCH_JOBS,
+    Begin,
     Cancelled,
     Claim,
     Delivery,
@@ -18,9 +19,13 @@ from ...broker import (
     HistoryRow,
     Look,
     Notice,
+    Obituary,
+    Overflow,
     Push,
     Recovered,
+    Replayed,
     Requeue,
+    Room,
     Settled,
     Standing,
 )
@@ -35,8 +40,11 @@ from .messages import (
     deliveries,
     delivery,
     encode_meta,
+    encode_obituary,
+    frame,
     frames,
     milliseconds,
+    overflow,
     push_arguments,
     server_url,
 )
@@ -48,6 +56,9 @@ _STANDINGS = {1: Standing.LIVE, 0: Standing.DEAD, -1: Standing.FORGOTTEN}
 _SETTLED = [Settled.NOT_YOURS, Settled.DONE, Settled.BEFORE]
 #: Seconds for which a reader of pub/sub may hear nothing before it proves that the connection lives.
 _PING_EVERY = 10.0
+
+#: Dead letters in one call: the script moves what they carry.
+_LETTERS = 50
 
 script = cache(Script)
 
@@ -63,8 +74,8 @@ class RedisBroker:
         self.server = server_url(url)
         self.prefix = prefix(app)
         self.app = app
-        self.wire = Wire(self.server)
-        self._waiting = Wire(self.server)
+        self.wire = Wire(self.server, prefix=self.prefix)
+        self._waiting = Wire(self.server, prefix=self.prefix)
         self._waiting_id: int | None = None
         self._waiting_seen = 0
         self._subscriptions: set[Wire] = set()
@@ -99,8 +110,10 @@ class RedisBroker:
 
     # ---- sending
 
-    async def push(self, client: str, sequence: int, batch: Sequence[Push]) -> None:
-        await self._run("push", *push_arguments(client, sequence, batch))
+    async def push(
+        self, client: str, sequence: int, batch: Sequence[Push], room: Room | None = None, drop: Sequence[Finish] = ()
+    ) -> Overflow | None:
+        return overflow(await self._run("push", *push_arguments(client, sequence, batch, room, drop)))
 
     async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
         looks: list[Look] = []
@@ -142,18 +155,25 @@ class RedisBroker:
         read = asyncio.ensure_future(wire.read())
         read._log_destroy_pending = False  # type: ignore[attr-defined]  # it may end with its loop
         try:
-            done, _ = await asyncio.wait((read,), timeout=_PING_EVERY)
-            if not done:
-                await wire.send("PING")
-                done, _ = await asyncio.wait((read,), timeout=_PING_EVERY)
-                if not done:
+            pinged, before = False, wire.pieces
+            while not (await asyncio.wait((read,), timeout=_PING_EVERY))[0]:
+                if wire.pieces != before:
+                    # A large message on a slow line.
+                    pinged, before = False, wire.pieces
+                elif pinged:
                     raise ConnectionLost(f'The subscription at "{self.url}" went silent.')
+                else:
+                    await wire.send("PING")
+                    pinged = True
             return read.result()
         except (asyncio.CancelledError, BrokerError):
             if not read.done():
                 read.cancel()
                 await asyncio.wait((read,))
             raise
+
+    async def tell(self, address: str, notice: Notice) -> bool:
+        return bool(await self.wire.call("PUBLISH", f"{self.prefix}to:{address}", frame(notice)))
 
     async def cancel(self, id: str, outcome: bytes, result_ttl: float) -> Cancelled:
         reply = await self._run("cancel", id, outcome, milliseconds(result_ttl))
@@ -227,11 +247,23 @@ class RedisBroker:
             await self.wire.call("CLIENT", "UNBLOCK", self._waiting_id)
 
     async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
-        suspects = [f"q:{queue}:s" for queue in queues]
-        adopted = await self._waiting.run(
-            script("adopt"), self.prefix, incarnation, *suspects, *self._lanes(queues, needs)
-        )
-        return deliveries(adopted, 0)
+        left = [*(f"q:{queue}:s" for queue in queues), *self._lanes(queues, needs)]
+        adopted: list[Delivery] = []
+        after = b""
+        while left:
+            reply = await self._waiting.run(
+                script("adopt"), self.prefix, incarnation, BATCH_JOBS, BATCH_BYTES, after, *left
+            )
+            adopted += deliveries(reply, 2)
+            left, after = left[reply[0] - 1 :] if reply[0] else [], reply[1]
+        return adopted
+
+    async def begin(self, incarnation: str, batch: Sequence[Begin]) -> list[bool]:
+        args: list[Any] = [incarnation]
+        for item in batch:
+            held = item.delivery
+            args += (held.lane, held.entry, held.id, milliseconds(item.result_ttl), item.lost)
+        return [answer == 1 for answer in await self._run("begin", *args)]
 
     async def finish(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
@@ -297,14 +329,36 @@ class RedisBroker:
         return bool(await self._run("bury", host, "" if beat is None else beat))
 
     async def recover(
-        self, dead: str = "", *, blame: Collection[str] = (), reason: str = "", hold: Collection[str] = ()
+        self,
+        dead: str = "",
+        *,
+        blame: Collection[str] = (),
+        reason: str = "",
+        obituary: Obituary | None = None,
+        hold: Collection[str] = (),
     ) -> Recovered:
-        reply = await self._run("recover", dead, reason, BATCH_JOBS, len(blame), *blame, *hold)
+        known = encode_obituary(obituary)
+        reply = await self._run("recover", dead, reason, known, BATCH_JOBS, len(blame), *blame, *hold)
+        if not dead and not reply[1]:
+            await self._run("audit")
         return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
         moved, until = await self._run("promote", limit)
         return moved, float(until) if until else None
+
+    async def replay(self, ids: Sequence[str]) -> list[Replayed]:
+        replayed: list[Replayed] = []
+        for start in range(0, len(ids), _LETTERS):
+            reply = await self._run("replay", *ids[start : start + _LETTERS])
+            replayed += [Replayed(said.decode()) for said in reply]
+        return replayed
+
+    async def discard(self, ids: Sequence[str]) -> list[bool]:
+        were_there: list[bool] = []
+        for start in range(0, len(ids), BATCH_JOBS):
+            were_there += map(bool, await self._run("discard", *ids[start : start + BATCH_JOBS]))
+        return were_there
 
     async def start_history(self) -> None:
         await self._run("groups", RECORDERS, "history")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,15 +15,20 @@ from ...job import Status
 from ...outcome import decode_outcome
 from ...seal import OVERHEAD
 from .broker import RedisBroker
-from .keys import GROUP, LANES
+from .keys import GROUP, LANES, lanes
 from .messages import decode_meta, server_url
 from .wire import Wire
 
 __all__ = ["RedisInspector", "namespaces"]
 
 _SUFFIXES = ("s", *LANES)
-#: Lane kinds as the states that their unclaimed jobs are in.
 _PAGE = 500
+#: What INFO says of the files that the server writes.
+_WRITING = {
+    "aof_last_write_status": "writing its append-only file",
+    "aof_last_bgrewrite_status": "rewriting its append-only file",
+    "rdb_last_bgsave_status": "saving a snapshot",
+}
 
 
 async def namespaces(url: str) -> list[str]:
@@ -74,18 +81,39 @@ class RedisInspector:
             maxmemory=int(info.get("maxmemory", 0)),
             maxmemory_policy=policy,
             used_memory=int(info.get("used_memory", 0)),
+            expiring=sum(
+                int(found[1])
+                for name, value in info.items()
+                if name.startswith("db") and (found := re.search(r"expires=(\d+)", value))
+            ),
+            unsaved=int(seconds) - int(saved) if (saved := info.get("rdb_last_save_time", "0")) != "0" else None,
+            replicas=int(info.get("connected_slaves", 0)),
             time=int(seconds) + int(micros) / 1e6,
             warnings=warnings,
         )
 
     async def _durability(self, info: dict[str, str]) -> tuple[str, list[str]]:
+        """Which kind of server it is, and what is wrong with that."""
+        warnings = [
+            f"The server fails at {what} ({name} is {info[name]}): is its disk full?"
+            for name, what in _WRITING.items()
+            if info.get(name, "ok") != "ok"
+        ]
         if info.get("aof_enabled") == "1":
-            try:
-                config = await self._wire.call("CONFIG", "GET", "appendfsync")
-                return f"appendonly {config[1].decode()}", []
-            except (BrokerError, IndexError):
-                return "appendonly", []
-        return "memory", ["The server keeps jobs in memory only: they are lost when it stops. Set appendonly yes."]
+            return f"appendonly {await self._setting('appendfsync') or ''}".rstrip(), warnings
+        rules = await self._setting("save")
+        if rules:
+            warnings.append("The server keeps jobs in snapshots only: what came later is lost. Set appendonly yes.")
+            return "snapshots", warnings
+        warnings.append("The server keeps jobs in memory only: they are lost when it stops. Set appendonly yes.")
+        return "no appendonly" if rules is None else "memory", warnings
+
+    async def _setting(self, name: str) -> str | None:
+        """A setting of the server; None: it does not tell."""
+        try:
+            return str((await self._wire.call("CONFIG", "GET", name))[1].decode())
+        except (BrokerError, IndexError):
+            return None
 
     # ---- queues
 
@@ -115,6 +143,13 @@ class RedisInspector:
                 )
             )
         return infos
+
+    async def is_waiting(self, queues: Sequence[str]) -> bool:
+        for lane in lanes(queues):
+            held = await self._wire.call("XLEN", self._prefix + lane)
+            if held and held > await self._claimed(self._prefix + lane, set()):
+                return True
+        return False
 
     async def _claimed(self, key: str, consumers: set[bytes]) -> int:
         try:
@@ -254,18 +289,31 @@ class RedisInspector:
     async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
         page = await self._wire.call("ZREVRANGE", f"{self._prefix}dead", offset, offset + limit - 1, "WITHSCORES")
         letters = []
-        for id, score in zip(page[::2], page[1::2], strict=True):
-            packed = await self._wire.call("HGET", f"{self._prefix}dead:jobs", id)
-            if packed is not None:
-                (size,) = struct.unpack_from(">I", packed)
-                letters.append(DeadLetter(id.decode(), float(score), packed[4 : 4 + size], packed[4 + size :]))
+        for start in range(0, len(page), 100):
+            ids, scores = page[start : start + 100 : 2], page[start + 1 : start + 100 : 2]
+            kept = await self._wire.call("HMGET", f"{self._prefix}dead:jobs", *ids)
+            letters += [
+                _letter(id.decode(), score, packed)
+                for id, score, packed in zip(ids, scores, kept, strict=True)
+                if packed is not None
+            ]
         return letters
+
+    async def dead_letter(self, id: str) -> DeadLetter | None:
+        packed = await self._wire.call("HGET", f"{self._prefix}dead:jobs", id)
+        score = await self._wire.call("ZSCORE", f"{self._prefix}dead", id)
+        return _letter(id, score or b"0", packed) if packed is not None else None
 
     async def rejected(self) -> int:
         return int(await self._wire.call("HGET", f"{self._prefix}counts", "rejected") or 0)
 
     async def unrecorded(self) -> int:
         return int(await self._wire.call("XLEN", f"{self._prefix}history"))
+
+
+def _letter(id: str, at: bytes, packed: bytes) -> DeadLetter:
+    (size,) = struct.unpack_from(">I", packed)
+    return DeadLetter(id, float(at), packed[4 : 4 + size], packed[4 + size :])
 
 
 def _info(lane: str, entry: bytes, fields: list[bytes], claimed: dict[bytes, str]) -> JobInfo:

@@ -13,16 +13,21 @@ q:QUEUE:s           stream  suspects: a process died with them; run alone       
 parked:NEED         stream  jobs that need a task or a Python no worker had               as above
 queues              set     names of the queues                                          the app
 parked              set     the needs that have a lane                                   the app
-index               hash    job id -> ``LANE|ENTRY``, ``due|S`` or ``due|R``;            the job is finished
-                            exactly the unfinished jobs
+index               hash    job id -> ``LANE|ENTRY``, ``due|S``, ``due|E`` (an eta) or    the job is finished
+                            ``due|R``; exactly the unfinished jobs
 due                 zset    job id by due time (Unix seconds, server clock)              it is due
+clock               string  the latest time of the server's clock that was seen while     nothing is in
+                            something is in ``due``: whether it was set back              ``due`` any more
 held                hash    job id -> lane, meta and envelope of what is in ``due``      it is due
 r:ID                string  the sealed outcome                                           its result TTL
 refused:ID          string  why a worker set this job aside                              1 h
 watch               hash    job id -> addresses to tell, comma separated                 the job is finished
 marks               hash    job id -> sealed CANCELLED outcome: a cancel its owner,      the job is finished
                             recover and retry honour
-client:ID           string  last sequence that this client pushed                        1 h after the last
+begun               hash    job id -> sealed FAILED outcome: it runs once at most and   the job is finished
+                            has begun, so recover ends it with this                      or given back
+client:ID           string  last sequence that this client pushed, and ids of what had   1 h after the last
+                            no room in it
 live                hash    incarnation -> host and facts; field "" is the epoch         it is buried
 leases              hash    host -> counter that its keeper raises                       it is buried
 dead, dead:jobs     zset,   dead letters by time, and their envelope and outcome         10,000 newer ones
@@ -34,11 +39,14 @@ history             stream  finished jobs for the recorder (exists while one is 
 volunteer           string  the incarnation that makes itself idle for a suspect         30 s
 ==================  ======  ==========================================================  ====================
 
-Channels: ``aiotask1:{APP}:to:ADDRESS``, one per client session. A message is a row of frames:
+Channels: ``aiotask1:{APP}:to:ADDRESS``, one per client session, and for cancels one per incarnation and host.
+A message is a row of frames:
 1 byte kind (0 outcome, 1 look), 2 bytes length of the id, the id, 4 bytes length, the sealed outcome.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 __all__ = ["GROUP", "LANES", "RECORDERS", "lanes", "prefix"]
 
@@ -55,6 +63,6 @@ def prefix(app: str) -> str:
     return f"aiotask1:{{{app}}}:"
 
 
-def lanes(queues: list[str] | tuple[str, ...]) -> list[str]:
+def lanes(queues: Sequence[str]) -> list[str]:
     """All lanes of these queues: every returned lane first, then priority by priority."""
     return [f"q:{queue}:{lane}" for lane in LANES for queue in queues]

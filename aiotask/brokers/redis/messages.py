@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ...broker import Delivery, Finish, Meta, Notice, Push, lane_of
+from ...broker import Delivery, Finish, Meta, Notice, Obituary, Overflow, Push, Room, lane_of
 from ...job import Status
 
 __all__ = [
@@ -18,15 +18,18 @@ __all__ = [
     "deliveries",
     "delivery",
     "encode_meta",
+    "encode_obituary",
+    "frame",
     "frames",
     "milliseconds",
+    "overflow",
     "push_arguments",
     "server_url",
 ]
 
 _FRESH = Meta()
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
-_encode_meta = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def server_url(url: str) -> str:
@@ -34,9 +37,20 @@ def server_url(url: str) -> str:
     return url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
 
 
-def push_arguments(client: str, sequence: int, batch: Sequence[Push]) -> list[Any]:
+def push_arguments(
+    client: str, sequence: int, batch: Sequence[Push], room: Room | None = None, drop: Sequence[Finish] = ()
+) -> list[Any]:
     """ARGV of push.lua: neighbours that have everything but id and envelope in common share a head."""
-    args: list[Any] = [client, sequence]
+    args: list[Any] = [client, sequence, 0]
+    if room is not None:
+        limits = [(queue, room.of(queue)) for queue in {job.queue for job in batch}]
+        limited = [part for queue, limit in limits if limit is not None for part in (queue, limit)]
+        args[2] = len(limited) // 2
+        if limited:
+            args += (*limited, "1" if room.oldest else "", len(drop))
+            for item in drop:
+                held = item.delivery
+                args += (held.lane, held.entry, held.id, milliseconds(item.result_ttl), item.reply, item.outcome)
     head: tuple[Any, ...] = ()
     count_at = 0
     for job in batch:
@@ -78,7 +92,12 @@ def milliseconds(seconds: float) -> int:
 
 def encode_meta(meta: Meta) -> bytes:
     """Nothing for a fresh job, which is most of them."""
-    return b"" if meta == _FRESH else _encode_meta(meta)
+    return b"" if meta == _FRESH else _encode(meta)
+
+
+def encode_obituary(obituary: Obituary | None) -> bytes:
+    """As the last field of a Meta."""
+    return _encode(obituary)
 
 
 def decode_meta(packed: bytes) -> Meta:
@@ -113,6 +132,20 @@ def deliveries(flat: list[Any], start: int) -> list[Delivery]:
         delivery(flat[n].decode(), flat[n + 1], flat[n + 2], flat[n + 3], flat[n + 4])
         for n in range(start, len(flat), 5)
     ]
+
+
+def overflow(reply: Any) -> Overflow | None:
+    """What of a batch had no room, from the reply of push.lua: how many, their ids, and the oldest ones."""
+    if isinstance(reply, int):
+        return None
+    count = reply[0]
+    return Overflow([id.decode() for id in reply[1 : 1 + count]], deliveries(reply, 1 + count))
+
+
+def frame(notice: Notice) -> bytes:
+    """One notice as a message of the results channel."""
+    id, outcome = notice.id.encode(), notice.outcome
+    return struct.pack(">BH", outcome is None, len(id)) + id + struct.pack(">I", len(outcome or b"")) + (outcome or b"")
 
 
 def frames(message: bytes) -> list[Notice]:

@@ -25,6 +25,8 @@ from redis.backoff import NoBackoff
 
 from ...errors import BrokerError, ConfigError, ConnectionLost, QueueFull
 from ..shown import hide_password
+from .silence import Silence, count_pieces, pieces
+from .wrongtype import name_wrong_key
 
 __all__ = ["Backoff", "Script", "Wire", "parse"]
 
@@ -78,7 +80,7 @@ class Script:
 
 
 class Backoff:
-    """Waits between attempts to connect: 50 ms doubling to 2 s, with jitter."""
+    """Waits between attempts to connect: 50 ms doubling to 0.8 s, with jitter."""
 
     def __init__(self) -> None:
         self._delay = 0.05
@@ -88,7 +90,7 @@ class Backoff:
 
     async def sleep(self) -> None:
         await asyncio.sleep(self._delay * random.uniform(0.5, 1.0))
-        self._delay = min(self._delay * 2, 2.0)
+        self._delay = min(self._delay * 2, 0.8)
 
 
 class Wire:
@@ -96,11 +98,13 @@ class Wire:
 
     Args:
         url: address of the server.
-        timeout: seconds to connect, and to wait for a reply.
+        timeout: seconds to connect, and of silence on the way to a reply.
+        prefix: of the app's keys, so that an error can name the key at fault.
     """
 
-    def __init__(self, url: str, *, timeout: float = 4.5) -> None:
+    def __init__(self, url: str, *, timeout: float = 4.5, prefix: str = "") -> None:
         self.url = hide_password(url)
+        self._prefix = prefix
         pool = parse(url, timeout)
         self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
         self._timeout = timeout
@@ -115,11 +119,16 @@ class Wire:
     def connected(self) -> bool:
         return self._connection is not None
 
+    @property
+    def pieces(self) -> int:
+        """Changes with everything that arrives, also with a part of a message."""
+        return pieces(getattr(self._connection, "_reader", None))
+
     async def call(self, *command: Any, timeout: float | None = None) -> Any:
         """The raw reply to one command.
 
         Args:
-            timeout: seconds to wait for the reply, where the usual ones do not fit.
+            timeout: seconds of silence to bear, where the usual ones do not fit.
 
         Raises:
             ConnectionLost: no connection, or it broke; the command may or may not have run.
@@ -167,7 +176,9 @@ class Wire:
     async def _exchange(self, command: tuple[Any, ...], timeout: float) -> Any:
         try:
             return await self._ask(command, timeout)
-        except BrokerError:
+        except BrokerError as error:
+            if self._prefix and "WRONGTYPE" in str(error):
+                await self._refuse_type(command)
             largest = max((len(part) for part in command if isinstance(part, bytes)), default=0)
             if largest > _SMALL:
                 # A server hangs up on what is too large for it, often before it can be heard why.
@@ -185,14 +196,23 @@ class Wire:
                 "proto-max-bulk-len). Pass a path or an id instead of the data, or raise that limit."
             )
 
+    async def _refuse_type(self, command: tuple[Any, ...]) -> None:
+        """Raise BrokerError with the name of the key that is no longer what it was; silence if there is none."""
+        fault = ""
+        with contextlib.suppress(BrokerError):
+            fault = await name_wrong_key(lambda *parts: self._ask(parts, self._timeout), self._prefix, command)
+        if fault:
+            raise BrokerError(f'The server at "{self.url}" refused a command (WRONGTYPE). {fault}.') from None
+
     async def _ask(self, command: tuple[Any, ...], timeout: float) -> Any:
         try:
             if self._connection is None:
                 await self._connect()
-            async with asyncio.timeout(timeout):
+            connection = self._connection
+            async with Silence(timeout, connection._reader, connection._writer):
                 # One piece of bytes: redis-py would write hundreds of small ones.
-                await self._connection.send_packed_command(pack_command(command), check_health=False)
-                return await self._connection.read_response()
+                await connection.send_packed_command(pack_command(command), check_health=False)
+                return await connection.read_response()
         except wrong.NoScriptError as error:
             raise _NoScript from error
         except wrong.ResponseError as error:
@@ -227,6 +247,7 @@ class Wire:
         except BaseException:
             await _hang_up(connection)
             raise
+        count_pieces(connection._reader)
         self._connection = connection
         self.generation += 1
 
@@ -247,7 +268,7 @@ class Wire:
                 f'The server at "{self.url}" is out of memory and takes no more jobs. '
                 "Let workers drain it, or raise maxmemory."
             )
-        if isinstance(error, wrong.BusyLoadingError | wrong.ReadOnlyError) or any(
+        if isinstance(error, wrong.BusyLoadingError | wrong.ReadOnlyError) or text.startswith("BUSY ") or any(
             word in text for word in ("LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "UNBLOCKED", "MISCONF")
         ):
             return ConnectionLost(f'The server at "{self.url}" is not ready: {text}.')

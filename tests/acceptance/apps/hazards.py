@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
+import hashlib
 import itertools
 import multiprocessing
 import os
@@ -14,7 +16,7 @@ import sys
 import time
 from collections import deque
 
-from aiotask import App, current_job
+from aiotask import App, WorkerLost, current_job
 
 from ..ledger import entered
 
@@ -71,6 +73,13 @@ def hold_the_gil(first: bool = False) -> str:
 
 
 @app.task
+def compute_in_c() -> None:
+    """For minutes, in C code that leaves the GIL to others; no Python signal handler runs meanwhile."""
+    with entered("compute_in_c"):
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+
+
+@app.task
 def swallow() -> None:
     """Ends for nothing that is raised into it."""
     with entered("swallow"):
@@ -85,6 +94,14 @@ async def aswallow() -> None:
         while True:
             with contextlib.suppress(BaseException):
                 await asyncio.sleep(600)
+
+
+@app.task
+async def wait_for_child(label: str) -> int:
+    """Waits for another job, off its seat, with a shield and a limit of its own in between."""
+    with entered(label):
+        async with asyncio.timeout(600):
+            return await asyncio.shield(anap.options(queue="nobody").apply_async(600, "child").wait())
 
 
 @app.task
@@ -109,6 +126,8 @@ def insist(times: int) -> str:
 
 
 def die(how: str) -> None:
+    print("going to die of", how, file=sys.stderr)
+    os.write(2, b"as C code says it\n")
     match how:
         case "segfault":
             ctypes.string_at(0)
@@ -129,6 +148,48 @@ async def acrash(how: str) -> None:
     with entered(f"acrash {how}"):
         await asyncio.sleep(0.01)
         die(how)
+
+
+@app.task
+async def acrash_after(how: str) -> str:
+    """The process dies when this has returned, before anybody can be told."""
+    with entered(f"acrash_after {how}"):
+        asyncio.get_running_loop().call_soon(die, how)
+        return "returned"
+
+
+@app.task
+async def await_a_pill(how: str) -> str:
+    """Waits for a job that kills the process in which both run."""
+    with entered("await_a_pill"):
+        try:
+            await acrash.options(id=f"pill-{current_job().id}").apply_async(how)
+        except WorkerLost:
+            return "heard of it"
+        return "it lives"
+
+
+# ---- what runs once at most
+
+
+@app.task(acks="early")
+def early(how: str, label: str) -> str:
+    """Dies, sleeps or returns."""
+    with entered(label):
+        if how == "nap":
+            time.sleep(600)
+        elif how == "raise":
+            raise KeyError(label)
+        elif how != "return":
+            die(how)
+        return label
+
+
+@app.task(acks="early")
+async def early_nap(seconds: float, label: str) -> str:
+    with entered(label):
+        await asyncio.sleep(seconds)
+        return label
 
 
 # ---- what leaves something behind
@@ -186,6 +247,18 @@ def multiprocess(method: str) -> list[int]:
 
 
 # ---- what shows the process
+
+
+@app.task
+def environment() -> list[str]:
+    """Variables with which a process could speak for its service manager's service."""
+    return [name for name in os.environ if name.startswith(("NOTIFY_", "WATCHDOG_"))]
+
+
+@app.task
+def interpreter() -> tuple[int, float]:
+    """Objects that the garbage collector leaves alone, and how long a thread may keep the GIL."""
+    return gc.get_freeze_count(), sys.getswitchinterval()
 
 
 @app.task

@@ -1,10 +1,12 @@
 -- KEYS: prefix.  ARGV: id, sealed CANCELLED outcome, result TTL (ms).
--- Returns cancelled, asked (a worker has it: a mark is left), finished or unknown.
+-- Returns cancelled, asked (a worker has it: a mark is left, and the worker and its keeper are told), finished or unknown.
 local id, outcome, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if redis.call('EXISTS', key('r:' .. id)) == 1 then return 'finished' end
 local at = redis.call('HGET', key('index'), id)
 if not at then return 'unknown' end
 local lane, entry = string.match(at, '^(.*)|(.*)$')
+check_placing()
+check_ending()
 if lane == 'due' then
   redis.call('ZREM', key('due'), id)
   local _, meta, sealed = unpack_held(redis.call('HGET', key('held'), id) or struct.pack('>I2I2', 0, 0))
@@ -17,6 +19,10 @@ local pending = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
 if type(pending) == 'table' and not pending.err and #pending > 0 then
   redis.call('HDEL', key('marks'), id)
   redis.call('HSET', key('marks'), id, struct.pack('>I8', ttl) .. outcome)
+  local owner = pending[1][2]
+  tell(owner, id, nil)
+  tell(string.match(owner, '^(.*)%.[^.]*$') or '', id, nil)
+  wind_up()
   return 'asked'
 end
 local _, sealed, meta = read(lane, entry)

@@ -40,13 +40,16 @@ if ARGV[5] == '1' then
 end
 for n = 1, queues do
   local lane = 'q:' .. ARGV[6 + n] .. ':s'
-  local all = redis.call('XLEN', key(lane))
-  if all > 0 then
+  local all = redis.pcall('XLEN', key(lane))
+  if type(all) ~= 'table' and all > 0 then
     local pending = redis.pcall('XPENDING', key(lane), GROUP)
     local claimed = 0
     if not pending.err then claimed = pending[1] end
     if all > claimed then
       allow_writes()
+      -- One that has died meanwhile never comes back for it.
+      local chosen = redis.call('GET', key('volunteer'))
+      if chosen and redis.call('HEXISTS', key('live'), chosen) == 0 then redis.call('DEL', key('volunteer')) end
       redis.call('SET', key('volunteer'), incarnation, 'NX', 'EX', 30)
       if redis.call('GET', key('volunteer')) == incarnation then reply[2] = 1; return reply end
       break

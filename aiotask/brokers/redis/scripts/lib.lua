@@ -47,8 +47,38 @@ local function place(lane, id, sealed, meta)
   redis.call('HSET', key('index'), id, lane .. '|' .. entry)
 end
 
--- Outside the stream until it is due; kind is S (scheduled) or R (retrying).
+-- Whoever waits for so many seconds does not wait an hour longer because the server's clock was set back an hour: then
+-- due times that are no moments (etas) are set back too. ``clock`` is the latest time that was seen while some wait; it is
+-- at most half a second old, so nothing comes early.
+local function heed(at)
+  local seen = redis.pcall('GET', key('clock'))
+  seen = type(seen) == 'string' and tonumber(seen) or nil
+  if seen and at >= seen - 1 and at < seen + 0.5 then return end
+  redis.call('ZREM', key('due'), '')
+  if seen and at < seen then
+    local start, back = 0, seen - at
+    repeat
+      local page = redis.call('ZRANGE', key('due'), start, start + 499, 'WITHSCORES')
+      local ids, moved = {}, {}
+      for n = 1, #page, 2 do ids[#ids + 1] = page[n] end
+      local places = #ids > 0 and redis.call('HMGET', key('index'), unpack(ids)) or {}
+      for n = 1, #ids do
+        if places[n] ~= 'due|E' then
+          moved[#moved + 1] = tonumber(page[2 * n]) - back
+          moved[#moved + 1] = ids[n]
+        end
+      end
+      if #moved > 0 then redis.call('ZADD', key('due'), unpack(moved)) end
+      start = start + 500
+    until #ids < 500
+  end
+  redis.call('SET', key('clock'), at)
+end
+
+-- Outside the stream until it is due; kind is S (scheduled), E (scheduled for a moment) or R (retrying).
+local heeded = false
 local function hold(kind, at, lane, id, sealed, meta)
+  if not heeded then heed(now()); heeded = true end
   redis.call('ZADD', key('due'), at, id)
   redis.call('HSET', key('held'), id, struct.pack('>I2', #lane) .. lane .. struct.pack('>I2', #meta) .. meta .. sealed)
   redis.call('HSET', key('index'), id, 'due|' .. kind)
@@ -96,7 +126,7 @@ local ended, tally = {}, {}
 local function check_ending()
   redis.call('XLEN', key('history'))
   recording = redis.call('EXISTS', key('history')) == 1
-  for _, name in ipairs({ 'index', 'watch', 'marks', 'counts' }) do redis.call('HLEN', key(name)) end
+  for _, name in ipairs({ 'index', 'watch', 'marks', 'begun', 'counts' }) do redis.call('HLEN', key(name)) end
 end
 local function conclude(id, outcome, status, ttl, reply, sealed, meta)
   if ttl > 0 then redis.call('SET', key('r:' .. id), outcome, 'PX', ttl) end
@@ -115,6 +145,7 @@ local function wind_up()
   if #ended > 0 then
     redis.call('HDEL', key('index'), unpack(ended))
     redis.call('HDEL', key('marks'), unpack(ended))
+    if redis.call('EXISTS', key('begun')) == 1 then redis.call('HDEL', key('begun'), unpack(ended)) end
     if watched then redis.call('HDEL', key('watch'), unpack(ended)) end
     for status, count in pairs(tally) do redis.call('HINCRBY', key('counts'), status, count) end
   end
@@ -123,39 +154,74 @@ local function wind_up()
   end
 end
 
--- Queue and reply address inside a sealed envelope (37 bytes of seal, then a msgpack array of fewer than 16
+-- Queue, reply address and priority inside a sealed envelope (37 bytes of seal, then a msgpack array of fewer than 16
 -- fields); for the rare paths on which nobody has decoded it. cmsgpack knows no bytes: the body, field 5, is
 -- stepped over by hand.
 local function peek(sealed)
-  local ok, queue, reply = pcall(function()
+  local ok, queue, reply, priority = pcall(function()
     local job = string.sub(sealed, 38)
     local at, _, _, _, queue = cmsgpack.unpack_limit(job, 4, 1)
     local width = ({ [0xc4] = 1, [0xc5] = 2, [0xc6] = 4 })[string.byte(job, at + 1)]
     local body = struct.unpack('>I' .. width, job, at + 2)
-    local _, _, _, reply = cmsgpack.unpack_limit(job, 3, at + 1 + width + body)
-    return queue, reply
+    local _, priority, _, reply = cmsgpack.unpack_limit(job, 3, at + 1 + width + body)
+    return queue, reply, string.format('%d', priority)
   end)
-  if ok and type(queue) == 'string' and type(reply) == 'string' then return queue, reply end
-  return '', ''
+  if ok and type(queue) == 'string' and type(reply) == 'string' then return queue, reply, priority end
+  return '', '', ''
 end
 local function address_of(sealed)
   local _, reply = peek(sealed)
   return reply
 end
 
--- Somebody asked to cancel this job: it ends with the outcome that was left for it. True if so.
+-- Somebody asked to cancel this job, or it had begun and runs once at most: it ends with the outcome that was left for
+-- it. True if so.
 local function marked(id, sealed, meta)
-  local outcome = redis.call('HGET', key('marks'), id)
+  local status, outcome = 'CANCELLED', redis.call('HGET', key('marks'), id)
+  if not outcome then status, outcome = 'FAILED', redis.call('HGET', key('begun'), id) end
   if not outcome then return false end
   local ttl = struct.unpack('>I8', outcome)
-  conclude(id, string.sub(outcome, 9), 'CANCELLED', ttl, address_of(sealed), sealed, meta)
+  conclude(id, string.sub(outcome, 9), status, ttl, address_of(sealed), sealed, meta)
   return true
 end
 
--- A job that is no longer where it was (its stream was deleted by hand), or that was none.
+-- Whether a job is where the index says; somebody may have deleted that by hand.
+local function is_there(id, at)
+  local lane, entry = string.match(at, '^(.*)|(.*)$')
+  if lane == 'due' then
+    return redis.call('HEXISTS', key('held'), id) == 1 and redis.call('ZSCORE', key('due'), id) ~= false
+  end
+  return #redis.call('XRANGE', key(lane), entry, entry) > 0
+end
+
+-- Whether a job of this id waits or runs.
+local function is_unfinished(id)
+  local at = redis.call('HGET', key('index'), id)
+  return at and is_there(id, at)
+end
+
+-- What is to be written to besides by ``place`` and ``hold``, checked before the first write.
+local function check_placing()
+  redis.call('HLEN', key('index'))
+  redis.call('ZCARD', key('due'))
+  redis.call('HLEN', key('held'))
+  redis.call('SCARD', key('queues'))
+  redis.call('SCARD', key('parked'))
+end
+
+-- The lane, or the one that the job comes from where somebody has put something else in its place.
+local function sound(lane, from)
+  local length = redis.pcall('XLEN', key(lane))
+  return type(length) == 'table' and from or lane
+end
+
+-- A job that is no longer where it was (that was deleted by hand), or that was none.
 local function forget(id)
+  redis.call('ZREM', key('due'), id)
+  redis.call('HDEL', key('held'), id)
   redis.call('HDEL', key('index'), id)
   redis.call('HDEL', key('marks'), id)
+  redis.call('HDEL', key('begun'), id)
   redis.call('HDEL', key('watch'), id)
 end
 

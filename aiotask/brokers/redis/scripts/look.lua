@@ -12,14 +12,24 @@ for n = 2, #ARGV do
     local at = redis.call('HGET', key('index'), id)
     if at then
       local lane, entry = string.match(at, '^(.*)|(.*)$')
-      if lane == 'due' then status = entry == 'S' and 'SCHEDULED' or 'RETRYING'
+      if lane == 'due' then
+        status = entry == 'R' and 'RETRYING' or 'SCHEDULED'
+        if not is_there(id, at) then
+          -- Half of it was deleted by hand.
+          status = ''
+          forget(id)
+        end
       else
         local pending = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
         if type(pending) == 'table' and not pending.err and #pending > 0 then status = 'RUNNING'
         elseif string.sub(lane, 1, 7) == 'parked:' then status, extra = 'PARKED', string.sub(lane, 8)
         else
           status = 'PENDING'
-          if #redis.call('XRANGE', key(lane), entry, entry) == 0 then status = '' end
+          if #redis.call('XRANGE', key(lane), entry, entry) == 0 then
+            -- Its lane was deleted by hand.
+            status = ''
+            forget(id)
+          end
         end
       end
       if ADDRESS ~= '' and status ~= '' then

@@ -1,14 +1,21 @@
 -- KEYS: prefix.  ARGV: limit. Puts due jobs into their lanes.
 -- Returns how many, and seconds until the next one is due ('' when there is none).
+check_placing()
 local at = now()
+if redis.call('ZCARD', key('due')) > 0 then heed(at) else redis.call('DEL', key('clock')) end
 local ids = redis.call('ZRANGEBYSCORE', key('due'), '-inf', at, 'LIMIT', 0, tonumber(ARGV[1]))
 for _, id in ipairs(ids) do
-  redis.call('ZREM', key('due'), id)
   local packed = redis.call('HGET', key('held'), id)
-  if packed then
-    redis.call('HDEL', key('held'), id)
+  -- Without its envelope it is lost: that was deleted by hand.
+  if not packed then forget(id)
+  else
     local lane, meta, sealed = unpack_held(packed)
-    place(lane, id, sealed, meta)
+    lane = sound(lane, string.gsub(lane, '%w$', 'r'))
+    if type(redis.pcall('XLEN', key(lane))) ~= 'table' then
+      redis.call('ZREM', key('due'), id)
+      redis.call('HDEL', key('held'), id)
+      place(lane, id, sealed, meta)
+    end
   end
 end
 local first = redis.call('ZRANGE', key('due'), 0, 0, 'WITHSCORES')

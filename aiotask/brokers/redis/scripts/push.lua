@@ -1,34 +1,137 @@
--- KEYS: prefix.  ARGV: client, sequence, then groups of jobs that have the first four in common: lane, delay (s), eta (Unix
--- s or ''), custom ('1' or ''), how many, and per job: id, sealed.
--- Returns 1 when the batch is in, 0 when it was a repeat. Everything is checked before the first write; the
--- first write is one that a full server refuses.
-local last = redis.call('GET', key('client:' .. ARGV[1]))
-if last and tonumber(ARGV[2]) <= tonumber(last) then return 0 end
+-- KEYS: prefix.  ARGV: client, sequence, how many queues have a limit; where some have: queue, limit…, whether to name the
+-- oldest ('1' or ''), how many jobs to drop first, and per job to drop: lane, entry, id, result TTL (ms), reply, outcome. Then
+-- groups of jobs that have the first four in common: lane, delay (s), eta (Unix s or ''), custom ('1' or ''), how many, and
+-- per job: id, sealed.
+-- Returns 1 when the batch is in, 0 when it was a repeat. If some had no room: how many, their ids, and of the jobs that
+-- wait longest: lane, entry, id, sealed, meta. Everything is checked before the first write; the first write is one that a
+-- full server refuses.
+local session, sequence, limited = key('client:' .. ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local room, victims, oldest = {}, {}, false
+local first = 4
+if limited > 0 then
+  for n = 4, 2 + 2 * limited, 2 do room[ARGV[n]] = tonumber(ARGV[n + 1]) end
+  first = 4 + 2 * limited
+  oldest = ARGV[first] == '1'
+  local drops = tonumber(ARGV[first + 1])
+  first = first + 2
+  for _ = 1, drops do
+    victims[#victims + 1] = { unpack(ARGV, first, first + 5) }
+    first = first + 6
+  end
+end
+
+local KINDS = { 'r', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 's' }
+local function waiting(queue)
+  local count = 0
+  for _, kind in ipairs(KINDS) do
+    local lane = 'q:' .. queue .. ':' .. kind
+    local length = redis.call('XLEN', key(lane))
+    if length > 0 then
+      local claims = redis.pcall('XPENDING', key(lane), GROUP)
+      count = count + length - ((type(claims) == 'table' and not claims.err) and claims[1] or 0)
+    end
+  end
+  return count
+end
+
+-- The jobs of a queue that wait longest, suspects left aside: lane, entry, id, sealed, meta.
+local function longest(queue, count)
+  local found, bytes = {}, 0
+  for n = 1, #KINDS - 1 do
+    local lane, after = 'q:' .. queue .. ':' .. KINDS[n], '-'
+    local groups = redis.pcall('XINFO', 'GROUPS', key(lane))
+    if type(groups) == 'table' and not groups.err then
+      for _, group in ipairs(groups) do
+        for f = 1, #group, 2 do
+          if group[f] == 'last-delivered-id' then after = '(' .. group[f + 1] end
+        end
+      end
+    end
+    for _, entry in ipairs(redis.call('XRANGE', key(lane), after, '+', 'COUNT', count)) do
+      local ms, seq = string.match(entry[1], '^(%d+)-(%d+)$')
+      found[#found + 1] = { tonumber(ms), tonumber(seq), lane, entry }
+    end
+  end
+  table.sort(found, function(a, b)
+    if a[1] ~= b[1] then return a[1] < b[1] end
+    if a[2] ~= b[2] then return a[2] < b[2] end
+    return a[3] > b[3]
+  end)
+  local flat = {}
+  for n = 1, math.min(count, #found) do
+    local id, sealed, meta = fields_of(found[n][4])
+    for _, part in ipairs({ found[n][3], found[n][4][1], id, sealed, meta }) do flat[#flat + 1] = part end
+    bytes = bytes + #sealed
+    if bytes > 262144 then break end
+  end
+  return flat
+end
+
+-- What had no room, by queue and in its order.
+local full, lacking = {}, {}
+local function answer()
+  if #full == 0 then return 1 end
+  local reply = { #full, unpack(full) }
+  if oldest then
+    for queue, count in pairs(lacking) do
+      for _, part in ipairs(longest(queue, count)) do reply[#reply + 1] = part end
+    end
+  end
+  return reply
+end
+
+local last, refused = string.match(redis.call('GET', session) or '', '^(%d+)(.*)$')
+if last and sequence <= tonumber(last) then
+  -- A repeat is answered as it was.
+  if sequence == tonumber(last) then
+    for id in string.gmatch(refused, '%S+') do full[#full + 1] = id end
+  end
+  return #full == 0 and 0 or answer()
+end
 local lanes = {}
-local n = 3
+local n = first
 while n <= #ARGV do
   lanes[ARGV[n]] = key(ARGV[n])
   n = n + 5 + 2 * tonumber(ARGV[n + 4])
 end
 for _, stream in pairs(lanes) do redis.call('XLEN', stream) end
-redis.call('HLEN', key('index'))
-redis.call('ZCARD', key('due'))
-redis.call('SET', key('client:' .. ARGV[1]), ARGV[2], 'EX', 3600)
+for queue in pairs(room) do waiting(queue) end
+check_placing()
+if #victims > 0 then check_ending() end
+redis.call('SET', session, ARGV[2], 'EX', 3600)
 for lane in pairs(lanes) do redis.call('SADD', key('queues'), string.match(lane, '^q:(.*):%d$')) end
+for _, victim in ipairs(victims) do
+  local lane, entry, id, ttl, reply, outcome = unpack(victim)
+  local claims = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
+  local found, sealed, meta = read(lane, entry)
+  if found == id and not (type(claims) == 'table' and not claims.err and #claims > 0) then
+    redis.call('XDEL', key(lane), entry)
+    conclude(id, outcome, 'CANCELLED', tonumber(ttl), reply, sealed, meta)
+  end
+end
+-- Before the index of what is new is written: an id may come again.
+wind_up()
+for queue, limit in pairs(room) do room[queue] = limit - waiting(queue) end
 local at = now()
 local fresh, index = {}, {}
-n = 3
+n = first
 while n <= #ARGV do
   local lane, custom, count = ARGV[n], ARGV[n + 3] == '1', tonumber(ARGV[n + 4])
   local stream, due = lanes[lane], ARGV[n + 2] == '' and at + tonumber(ARGV[n + 1]) or tonumber(ARGV[n + 2])
+  local queue = limited > 0 and string.match(lane, '^q:(.*):%d$') or ''
   for job = n + 5, n + 3 + 2 * count, 2 do
     local id, sealed = ARGV[job], ARGV[job + 1]
-    local known = custom
-      and (fresh[id] or redis.call('HEXISTS', key('index'), id) == 1 or redis.call('EXISTS', key('r:' .. id)) == 1)
+    local known = custom and (fresh[id] or redis.call('EXISTS', key('r:' .. id)) == 1 or is_unfinished(id))
     if not known then
-      fresh[id] = true
-      if due > at then hold('S', due, lane, id, sealed, '')
+      if due > at then
+        fresh[id] = true
+        hold(ARGV[n + 2] == '' and 'S' or 'E', due, lane, id, sealed, '')
+      elseif room[queue] and room[queue] <= 0 then
+        full[#full + 1] = id
+        lacking[queue] = (lacking[queue] or 0) + 1
       else
+        fresh[id] = true
+        if room[queue] then room[queue] = room[queue] - 1 end
         index[#index + 1] = id
         index[#index + 1] = lane .. '|' .. redis.call('XADD', stream, '*', 'i', id, 'j', sealed)
       end
@@ -37,4 +140,5 @@ while n <= #ARGV do
   n = n + 5 + 2 * count
 end
 if #index > 0 then redis.call('HSET', key('index'), unpack(index)) end
-return 1
+if #full > 0 then redis.call('SET', session, ARGV[2] .. ' ' .. table.concat(full, ' '), 'EX', 3600) end
+return answer()

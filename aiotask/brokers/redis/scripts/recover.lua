@@ -1,12 +1,14 @@
--- KEYS: prefix.  ARGV: dead incarnation ('' scans for all that are not live), reason, limit, number of blamed ids,
--- blamed ids…, ids to hold…
+-- KEYS: prefix.  ARGV: dead incarnation ('' scans for all that are not live), reason, obituary (msgpack), limit, number
+-- of blamed ids, blamed ids…, ids to hold…
 -- Returns moved, more (1: call again), then per held delivery: lane, entry, id, sealed, meta.
-local dead, limit = ARGV[1], tonumber(ARGV[3])
+local dead, limit = ARGV[1], tonumber(ARGV[4])
 local blamed, kept = {}, {}
-local split = 4 + tonumber(ARGV[4])
-for n = 5, split do blamed[ARGV[n]] = true end
+local split = 5 + tonumber(ARGV[5])
+for n = 6, split do blamed[ARGV[n]] = true end
 for n = split + 1, #ARGV do kept[ARGV[n]] = true end
 local moved, more, held = 0, 0, {}
+check_placing()
+check_ending()
 if dead ~= '' then redis.call('HDEL', key('live'), dead) end
 
 local function strike(meta)
@@ -15,7 +17,8 @@ local function strike(meta)
     local ok, fields = pcall(cmsgpack.unpack, meta)
     if ok and type(fields) == 'table' then attempt, deaths = tonumber(fields[1]) or 1, tonumber(fields[2]) or 0 end
   end
-  return cmsgpack.pack({ attempt, deaths + 1, ARGV[2] })
+  -- An array of four, of which the last comes packed.
+  return string.char(0x94) .. cmsgpack.pack(attempt) .. cmsgpack.pack(deaths + 1) .. cmsgpack.pack(ARGV[2]) .. ARGV[3]
 end
 
 local function give_back(lane, entry, id, sealed, meta)
@@ -26,9 +29,9 @@ local function give_back(lane, entry, id, sealed, meta)
   local queue, kind = string.match(lane, '^q:(.*):(%w)$')
   if blamed[id] and not queue then queue = peek(sealed) end  -- it was parked
   if not queue or queue == '' then place(lane, id, sealed, meta)
-  elseif blamed[id] then place('q:' .. queue .. ':s', id, sealed, strike(meta))
+  elseif blamed[id] then place(sound('q:' .. queue .. ':s', lane), id, sealed, strike(meta))
   elseif kind == 's' then place(lane, id, sealed, meta)
-  else place('q:' .. queue .. ':r', id, sealed, meta) end
+  else place(sound('q:' .. queue .. ':r', lane), id, sealed, meta) end
 end
 
 local function empty_out(lane, consumer)
@@ -56,6 +59,16 @@ local function sorted(set)
   local members = redis.call('SMEMBERS', key(set))
   table.sort(members)
   return members
+end
+if redis.call('EXISTS', key('queues')) == 0 and redis.call('EXISTS', key('index')) == 1 then
+  -- Deleted by hand: those that are served, as live workers say.
+  for _, facts in ipairs(redis.call('HVALS', key('live'))) do
+    local ok, known = pcall(cmsgpack.unpack, facts)
+    for _, queue in ipairs(ok and type(known) == 'table' and type(known.queues) == 'table' and known.queues or {}) do
+      allow_writes()
+      redis.call('SADD', key('queues'), queue)
+    end
+  end
 end
 for _, queue in ipairs(sorted('queues')) do
   lanes[#lanes + 1] = 'q:' .. queue .. ':s'

@@ -1,7 +1,14 @@
 -- KEYS: prefix.  ARGV: per delivery: lane, entry, id, reason. Sets aside what is no job of ours, and tells who waits for it.
+-- Without a lane it came on a channel, and is only counted.
+check_ending()
+redis.call('XLEN', key('aside'))
 for n = 1, #ARGV, 4 do
-  local id, sealed = read(ARGV[n], ARGV[n + 1])
-  if redis.call('XACK', key(ARGV[n]), GROUP, ARGV[n + 1]) == 1 then
+  local id, sealed
+  if ARGV[n] ~= '' then id, sealed = read(ARGV[n], ARGV[n + 1]) end
+  if ARGV[n] == '' then
+    allow_writes()
+    redis.call('HINCRBY', key('counts'), 'rejected', 1)
+  elseif redis.call('XACK', key(ARGV[n]), GROUP, ARGV[n + 1]) == 1 then
     redis.call('XDEL', key(ARGV[n]), ARGV[n + 1])
     if ARGV[n + 2] ~= '' and redis.call('HGET', key('index'), ARGV[n + 2]) == ARGV[n] .. '|' .. ARGV[n + 1] then
       tell(address_of(sealed or ''), ARGV[n + 2], nil)

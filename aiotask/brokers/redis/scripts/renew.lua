@@ -2,7 +2,13 @@
 -- Returns standing (1 live, 0 declared dead, -1 the server has forgotten everybody) and the epoch.
 local epoch = redis.call('HGET', key('live'), '')
 if ARGV[3] ~= '' and redis.call('HEXISTS', key('leases'), ARGV[1]) == 0 then
-  return { epoch == ARGV[3] and 0 or -1, epoch or '' }
+  if epoch ~= ARGV[3] then return { -1, epoch or '' } end
+  -- Who buries a host removes its incarnations too: where some live, only the counter was deleted, by hand.
+  local lives = false
+  for _, name in ipairs(redis.call('HKEYS', key('live'))) do
+    if string.match(name, '^(.*)%.[^.]*$') == ARGV[1] then lives = true end
+  end
+  if not lives then return { 0, epoch } end
 end
 redis.call('HDEL', key('leases'), ARGV[1])
 redis.call('HSET', key('leases'), ARGV[1], ARGV[2])

@@ -1,0 +1,33 @@
+-- KEYS: prefix.  ARGV: ids…  Runs dead letters again, each as if it had been sent just now.
+-- Returns per id: replayed, missing, or outdated (a job of that id goes on, or ended later: the letter stays).
+-- Everything is checked before the first write, which a full server allows.
+redis.call('ZCARD', key('dead'))
+for _, name in ipairs({ 'dead:jobs', 'index', 'marks', 'watch' }) do redis.call('HLEN', key(name)) end
+local reply = {}
+for _, id in ipairs(ARGV) do
+  local packed = redis.call('HGET', key('dead:jobs'), id)
+  if not packed then
+    redis.call('ZREM', key('dead'), id)
+    reply[#reply + 1] = 'missing'
+  else
+    local size = struct.unpack('>I4', packed)
+    local sealed = string.sub(packed, 5, 4 + size)
+    local stored = redis.call('GET', key('r:' .. id))
+    local queue, _, priority = peek(sealed)
+    local lane = 'q:' .. queue .. ':' .. priority
+    local later = stored and stored ~= string.sub(packed, 5 + size)
+    local stream = redis.pcall('XLEN', key(lane))
+    if queue == '' or type(stream) == 'table' or later or is_unfinished(id) then
+      reply[#reply + 1] = 'outdated'
+    else
+      redis.call('ZREM', key('dead'), id)
+      redis.call('HDEL', key('dead:jobs'), id)
+      redis.call('HDEL', key('marks'), id)
+      redis.call('DEL', key('r:' .. id))
+      redis.call('SADD', key('queues'), queue)
+      place(lane, id, sealed, '')
+      reply[#reply + 1] = 'replayed'
+    end
+  end
+end
+return reply

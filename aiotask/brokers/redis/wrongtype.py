@@ -1,0 +1,46 @@
+"""Which key of an app is not what it should be: the server's own error does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+from .keys import LANES
+
+__all__ = ["name_wrong_key"]
+
+#: As the table in keys.py has it; what has an id in its name is left out.
+_TYPES = {
+    **dict.fromkeys(("queues", "parked"), "set"),
+    **dict.fromkeys(("index", "held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts"), "hash"),
+    **dict.fromkeys(("due", "dead"), "zset"),
+    **dict.fromkeys(("aside", "history"), "stream"),
+    "volunteer": "string",
+}
+#: Lanes that are looked at: those of the command come first.
+_MOST = 500
+
+
+async def name_wrong_key(ask: Callable[..., Awaitable[object]], prefix: str, command: Iterable[object]) -> str:
+    """A sentence about the first key of the wrong type, and what to do; empty: there is none (any more).
+
+    Args:
+        ask: sends a command and gives the reply.
+        command: the one that was refused; it names lanes, with or without the prefix.
+    """
+    wanted = dict(_TYPES)
+    words = [part.removeprefix(prefix) for part in command if isinstance(part, str)]
+    lanes = [word for word in words if word.startswith(("q:", "parked:"))]
+    if await ask("TYPE", f"{prefix}queues") == b"set":
+        queues = await ask("SMEMBERS", f"{prefix}queues")
+        names = [queue.decode() for queue in queues] if isinstance(queues, list) else []
+        lanes += [f"q:{name}:{lane}" for name in names for lane in ("s", *LANES)]
+    wanted.update(dict.fromkeys(lanes[:_MOST], "stream"))
+    for name, kind in wanted.items():
+        found = await ask("TYPE", prefix + name)
+        if isinstance(found, bytes) and found not in (b"none", kind.encode()):
+            key = prefix + name
+            return (
+                f'The key "{key}" holds a {found.decode()}, where aiotask keeps a {kind}: something else wrote there. '
+                f'Move that out of the way (RENAME "{key}" …) or remove it (DEL "{key}"); all goes on by itself then'
+            )
+    return ""

@@ -1,0 +1,82 @@
+"""Where every process of a supervisor stands, as plain data for whoever asks."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..worker.frames import frames_of, threads_in
+from .board import Started
+from .forked import DUMP_PATIENCE, Forked
+
+__all__ = ["Gathering", "name_of"]
+
+
+def name_of(child: Forked) -> str:
+    """A child for people."""
+    return f"worker-{child.number}" if child.number else "the keeper"
+
+
+class Gathering:
+    """The answers of several children, until all are there or nothing more is to be expected.
+
+    Args:
+        task_of: the name of a job's task.
+    """
+
+    def __init__(self, children: Sequence[Forked], task_of: Callable[[Started], str]) -> None:
+        self._children = list(children)
+        self._task_of = task_of
+        self._dumps: dict[Forked, str] = {}
+        self._since = time.monotonic()
+        for child in self._children:
+            child.awaits = None
+            if child.number:
+                child.send({"do": "awaits"})
+
+    def told(self, child: Forked, dump: str) -> None:
+        """The stacks of one child are there."""
+        self._dumps[child] = dump
+
+    @property
+    def is_over(self) -> bool:
+        waited = time.monotonic() - self._since
+        if waited > 2 * DUMP_PATIENCE:
+            return True
+        return all(
+            child in self._dumps and (not child.number or child.awaits is not None or waited > DUMP_PATIENCE)
+            for child in self._children
+        )
+
+    def found(self) -> list[dict[str, Any]]:
+        """One entry for each process: name, pid, threads and jobs with their frames, innermost first."""
+        here = [{"kind": "other", "frames": frames_of(sys._getframe(1))}]
+        supervisor = {"name": "supervisor", "pid": os.getpid(), "threads": here, "jobs": []}
+        return [supervisor, *(self._one(child) for child in self._children)]
+
+    def _one(self, child: Forked) -> dict[str, Any]:
+        board = child.board
+        waiting = {job["id"]: job["frames"] for job in (child.awaits or {}).get("jobs", ())}
+        now = time.monotonic()
+        jobs = [
+            {
+                "id": job.id,
+                "task": self._task_of(job),
+                "seconds": round(now - job.since, 3),
+                "blocks": bool(child.number and child.awaits is None and job.slot == board.stepping),
+                "awaits": waiting.get(job.id, []),
+            }
+            for job in board.started()
+        ]
+        return {
+            "name": name_of(child).removeprefix("the "),
+            "pid": child.pid,
+            "incarnations": board.incarnations,
+            # Only of a loop that did not answer.
+            "still": round(now - board.heartbeat, 3) if child.number and child.awaits is None else 0.0,
+            "threads": [thread._asdict() for thread in threads_in(self._dumps.get(child, ""))],
+            "jobs": jobs,
+        }

@@ -1,0 +1,109 @@
+"""What ends a sync job in the main thread of a worker process: at its limit, or when it is cancelled."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from types import FrameType
+
+from ..worker.executor import Guard, Interrupted
+from ..worker.run import Run
+from ..worker.usage import over_cpu
+
+__all__ = ["ALARMS", "MainGuard"]
+
+#: The kernel's timer rings the first; the loop thread sends the second where a task has taken the first for itself.
+ALARMS = frozenset({signal.SIGALRM, signal.SIGVTALRM})
+#: Seconds past a limit after which the second alarm rings, and between two of them.
+_LATE = 0.1
+# Without the wrapper, which makes an enum of what it finds at five times the cost.
+_handler_of = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+
+
+class MainGuard(Guard):
+    """Interrupts the main thread at a time limit by a kernel timer, and at a cancel by a signal.
+
+    The handler raises only while a run is being watched: between two jobs it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._run: Run | None = None
+        self._main = threading.main_thread().ident
+        self._handler = self._rung
+        self._set_up()
+
+    def _set_up(self) -> None:
+        for number in ALARMS:
+            signal.signal(number, self._handler)
+
+    def watch(self, run: Run) -> Guard:
+        if threading.get_ident() != self._main:
+            return _NO_GUARD
+        self._run = run
+        return self
+
+    def __enter__(self) -> None:
+        run = self._run
+        if run is None:
+            return
+        if run.cancelled:
+            # Between its start and now, when nobody was watched yet.
+            self._run = None
+            raise Interrupted
+        if run.timeout is not None:
+            signal.setitimer(signal.ITIMER_REAL, run.timeout)
+
+    def __exit__(self, *_: object) -> None:
+        run, self._run = self._run, None
+        if _handler_of(signal.SIGALRM) is not self._handler or _handler_of(signal.SIGVTALRM) is not self._handler:
+            # The task had alarms of its own: none of them is to ring in the next job.
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+            self._set_up()
+        elif run is not None and run.timeout is not None:
+            # Should it ring just now, the handler finds that nobody is watched.
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+    def _rung(self, number: int, frame: FrameType | None) -> None:
+        run = self._run
+        if run is None:
+            return
+        late = run.timeout is not None and time.monotonic() - run.started_mono >= run.timeout
+        if run.cancelled or late or over_cpu(run):
+            # Once: a second one could come where nobody catches it any more.
+            self._run = None
+            raise Interrupted
+
+    # ---- from the loop thread
+
+    def look(self) -> None:
+        """A few times a second: ring for a run that is past a limit and has not heard of it."""
+        run = self._run
+        if run is None or self._main is None or not run.started_mono:
+            return
+        took = time.monotonic() - run.started_mono
+        if (run.timeout is not None and took > run.timeout + _LATE) or (
+            run.limits is not None and 0 < run.limits.cpu <= min(took, self._cpu(run.limits.cpu_before))
+        ):
+            self._ring(signal.SIGVTALRM)
+
+    def _cpu(self, before: float) -> float:
+        """Seconds of CPU that the main thread has used since then; where the system does not say: enough to ask it."""
+        if self._main is None or not hasattr(time, "pthread_getcpuclockid"):
+            return float("inf")
+        return time.clock_gettime(time.pthread_getcpuclockid(self._main)) - before
+
+    def interrupt(self, run: Run) -> None:
+        """Raise in the main thread, if it still is on this run."""
+        if self._run is run and self._main is not None:
+            self._ring(signal.SIGVTALRM)
+
+    def _ring(self, number: int) -> None:
+        assert self._main is not None
+        with contextlib.suppress(ProcessLookupError):
+            signal.pthread_kill(self._main, number)
+
+
+_NO_GUARD = Guard()

@@ -1,0 +1,109 @@
+"""Whether the kernel has just killed for want of memory: the counter of the memory cgroup of a process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+__all__ = ["OomKills"]
+
+#: Seconds for which a kill that was counted explains a death.
+_FRESH = 3.0
+#: Seconds between two looks.
+_EVERY = 0.5
+_MANY = 1000
+_ROOT = "/sys/fs/cgroup"
+
+
+class OomKills:
+    """Counts what rises while somebody looks; where the system tells nothing, there is no evidence."""
+
+    def __init__(self) -> None:
+        self._file_of: dict[int, str] = {}
+        #: Kills so far, by file.
+        self._counts: dict[str, int] = {}
+        #: When each kill was seen that explains no death so far (monotonic).
+        self._kills: dict[str, list[float]] = {}
+        #: By what a process says of its cgroups.
+        self._known: dict[str, str] = {}
+        self._own = self._counter_of("self")
+        self._next = 0.0
+        self._look_at(self._own)
+
+    def look(self, pids: Iterable[int]) -> None:
+        """At least once a second: in which cgroup each process is, and whether a counter has risen."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _EVERY
+        self._file_of = {pid: self._counter_of(pid) or self._own for pid in pids}
+        for file in {self._own, *self._file_of.values()}:
+            self._look_at(file)
+
+    def explain(self, pid: int) -> bool:
+        """Whether the kernel killed in the cgroup of this process, which has died of SIGKILL a moment ago. Each
+        kill explains one death."""
+        file = self._file_of.pop(pid, self._own)
+        # One that has just moved into a new cgroup. Of v1, a process that ends is in the root.
+        moved = self._counter_of(pid)
+        if "memory.events" in moved and moved not in self._counts:
+            self._counts[moved] = 0
+            file = moved
+        self._look_at(file)
+        kills = self._kills.get(file, [])
+        while kills and time.monotonic() - kills[0] > _FRESH:
+            kills.pop(0)
+        if kills:
+            kills.pop(0)
+            return True
+        return False
+
+    def _look_at(self, file: str) -> None:
+        count = _count(file)
+        if count is None:
+            return
+        risen = count - self._counts.setdefault(file, count)
+        self._counts[file] = count
+        if risen > 0:
+            kills = self._kills.setdefault(file, [])
+            kills += [time.monotonic()] * min(risen, 100)
+            del kills[:-100]
+
+    def _counter_of(self, pid: int | str) -> str:
+        """The file with the counter of a process's memory cgroup; empty: there is none to be read."""
+        try:
+            with open(f"/proc/{pid}/cgroup") as file:
+                said = file.read()
+        except OSError:
+            return ""
+        if said not in self._known:
+            if len(self._known) > _MANY:
+                self._known.clear()
+            self._known[said] = _counter(said)
+        return self._known[said]
+
+
+def _counter(cgroups: str) -> str:
+    candidates = []
+    for line in cgroups.splitlines():
+        number, controllers, path = line.split(":", 2)
+        path = "" if path == "/" else path
+        if "memory" in controllers.split(","):
+            # In a container the path may be that of the host, and what is seen here begins at its own.
+            candidates += [f"{_ROOT}/memory{path}/memory.oom_control", f"{_ROOT}/memory/memory.oom_control"]
+        elif number == "0":
+            for place in (f"{_ROOT}{path}", f"{_ROOT}/unified{path}", _ROOT):
+                candidates += [f"{place}/memory.events.local", f"{place}/memory.events"]
+    return next((file for file in candidates if _count(file) is not None), "")
+
+
+def _count(file: str) -> int | None:
+    try:
+        with open(file) as opened:
+            for line in opened:
+                name, _, count = line.partition(" ")
+                if name == "oom_kill":
+                    return int(count)
+    except (OSError, ValueError):
+        pass
+    return None

@@ -1,0 +1,186 @@
+"""What a job uses: CPU time and memory, measured where that is nearly free, and held against its limits.
+
+CPU of a sync job is what its thread used; of an async one it is the time for which its own steps kept
+the event loop. Memory is what the process holds, which is all that a system can say.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import threading
+import time
+from bisect import bisect_left
+from collections import deque
+
+from ..errors import JobTimeout
+from .run import Limits, Marks, Run
+
+__all__ = [
+    "LONG",
+    "SHORT",
+    "PeakMemory",
+    "anonymous",
+    "begin_step",
+    "cpu_words",
+    "end_step",
+    "limit",
+    "memory_words",
+    "over_cpu",
+    "resident",
+    "settle",
+    "thread_cpu",
+]
+
+#: Seconds: what is shorter is not measured; for what is longer, memory is measured too.
+SHORT = 0.001
+LONG = 0.05
+_PAGE = resource.getpagesize()
+#: Seconds for which a reading of the peak is good enough.
+_FRESH = 0.01
+_READINGS = 1000
+
+
+class PeakMemory:
+    """The largest size of this process in any stretch of time, from the system's high-water mark.
+
+    The mark is read and set back now and then, so a job's peak is that of the time since the last reading
+    before it, at most some 50 ms of jobs earlier. Where it cannot be set back (macOS) it is that of the
+    process's whole life. For all threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: (until, bytes), later ones smaller: a peak hides the lower ones before it.
+        self._readings: deque[tuple[float, int]] = deque(maxlen=_READINGS)
+
+    def since(self, start: float) -> int:
+        """Bytes at most since then (monotonic clock)."""
+        with self._lock:
+            now = time.monotonic()
+            readings = self._readings
+            if not readings or now - readings[-1][0] > _FRESH:
+                peak = _read_peak()
+                while readings and readings[-1][1] <= peak:
+                    readings.pop()
+                readings.append((now, peak))
+            at = bisect_left(readings, (start, 0))
+            return readings[min(at, len(readings) - 1)][1]
+
+
+def _read_peak() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        fd = os.open("/proc/self/clear_refs", os.O_WRONLY)
+        try:
+            os.write(fd, b"5")
+        finally:
+            os.close(fd)
+    except OSError:
+        pass
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident(pid: int | str = "self") -> int:
+    """Bytes of memory that a process holds; of another one 0 where the system does not say."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE
+    except OSError:
+        if pid != "self":
+            return 0
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def anonymous(pid: int | str = "self") -> int:
+    """Bytes that a process has allocated and touched, without mapped files; 0 where the system does not say."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            numbers = file.read().split()
+    except OSError:
+        return 0
+    return (int(numbers[1]) - int(numbers[2])) * _PAGE
+
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+def thread_cpu(pid: int, thread: int) -> float:
+    """Seconds of CPU that a thread has used, to 10 ms; 0 where the system does not say."""
+    try:
+        with open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
+            numbers = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(numbers[11]) + int(numbers[12])) / _TICK
+
+
+# ---- limits
+
+
+def limit(run: Run, marks: Marks, again: tuple[float, float]) -> None:
+    """Begin to hold a run that has just started against the limits of its task.
+
+    Args:
+        again: seconds until its next run if it is ended for its CPU time, and for its memory (-1: it fails).
+    """
+    task = run.task
+    sync = not task.is_async
+    run.limits = Limits(
+        threading.get_native_id() if sync else 0,
+        task.cpu or 0.0,
+        time.thread_time() if sync and task.cpu else 0.0,
+        again[0],
+        0.0 if sync or not task.cpu else run.started_mono + task.cpu,
+        task.memory or 0,
+        anonymous() if task.memory else 0,
+        again[1],
+    )
+    marks.limit(run.slot, run.job.id, run.limits)
+
+
+def over_cpu(run: Run) -> bool:
+    """In the thread of a sync run: whether it has used more CPU than it may; then the run says so."""
+    limits = run.limits
+    if limits is None or not limits.cpu or time.thread_time() - limits.cpu_before < limits.cpu:
+        return False
+    run.exceeded = cpu_words(limits.cpu)
+    return True
+
+
+def begin_step(run: Run, marks: Marks, used: float) -> None:
+    """A step of an async run with limits begins; so many seconds were used before it."""
+    assert run.limits is not None
+    if run.limits.cpu:
+        marks.limit(run.slot, run.job.id, run.limits._replace(until=time.monotonic() + run.limits.cpu - used))
+
+
+def end_step(run: Run, marks: Marks, used: float) -> bool:
+    """It has ended. Whether the run has just used up its CPU time, which it says then."""
+    assert run.limits is not None
+    if not run.limits.cpu or run.exceeded:
+        return False
+    marks.limit(run.slot, run.job.id, run.limits._replace(until=0.0))
+    if used > run.limits.cpu:
+        run.exceeded = cpu_words(run.limits.cpu)
+    return bool(run.exceeded)
+
+
+def settle(run: Run) -> None:
+    """An async run has ended: if its last step used up its CPU time, it has failed all the same."""
+    assert run.limits is not None
+    if run.limits.cpu and run.error is None and (run.cpu or 0.0) > run.limits.cpu:
+        run.exceeded = cpu_words(run.limits.cpu)
+        run.value, run.error = None, JobTimeout(f'Job "{run.job.id}" ({run.task.name}) {run.exceeded}.')
+
+
+def cpu_words(limit: float) -> str:
+    """What is said of a job that used up its CPU time."""
+    return f"used more CPU than its limit of {limit:g} s"
+
+
+def memory_words(used: float, limit: float) -> str:
+    """What is said of a job that took too much memory."""
+    return f"took {used / 1e6:,.0f} MB of memory, more than its limit of {limit / 1e6:,.0f} MB"

@@ -1,0 +1,65 @@
+"""What a dying server costs, by its settings: the rows of the table in ``docs/guarantees.md``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiotask.events import in_words
+
+if TYPE_CHECKING:
+    from aiotask.broker import ServerFacts
+
+__all__ = ["ROWS", "Row", "lost", "row_of"]
+
+
+class Row(NamedTuple):
+    """One kind of server."""
+
+    name: str
+    #: What is gone when its process is killed; when its machine dies.
+    killed: str
+    machine: str
+    #: What to do about it; empty: nothing has to be done.
+    fix: str = ""
+
+
+_FIX = "CONFIG SET appendonly yes, and the same in its configuration file."
+_PERMIT = "Permit CONFIG GET to this user, or look into the configuration file of the server."
+
+ROWS = {
+    row.name: row
+    for row in (
+        Row("memory", "everything", "everything", _FIX),
+        Row("snapshots", "everything since the last snapshot", "everything since the last snapshot", _FIX),
+        Row(
+            "appendonly no",
+            "nothing",
+            "some 30 s of accepted jobs and outcomes, as the system writes",
+            "CONFIG SET appendfsync everysec, and the same in its configuration file.",
+        ),
+        Row("appendonly everysec", "nothing (while the disk is slow, 2 s)", "1 to 2 s of accepted jobs and outcomes"),
+        Row("appendonly always", "nothing", "nothing"),
+        # What is known where CONFIG is not permitted.
+        Row("appendonly", "at most 2 s", "unknown: 0 to 30 s, by its appendfsync", _PERMIT),
+        Row("no appendonly", "unknown: everything, or all since the last snapshot", "the same", _FIX),
+    )
+}
+
+
+def row_of(facts: ServerFacts) -> Row:
+    """The row that this server is in."""
+    return ROWS[facts.durability]
+
+
+def lost(facts: ServerFacts) -> str:
+    """The loss in words."""
+    row = row_of(facts)
+    if row.killed == row.machine:
+        text = f"{row.killed} is lost when the server or its machine dies"
+    else:
+        text = f"lost when the server is killed: {row.killed}; when its machine dies: {row.machine}"
+    if facts.unsaved is not None and row.name in ("snapshots", "no appendonly"):
+        text += f" (that, or its start, was {in_words(facts.unsaved)} ago)"
+    if facts.replicas:
+        text += f"; a replica ({facts.replicas} connected) that takes over may lack the last writes"
+    return text

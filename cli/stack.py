@@ -1,0 +1,176 @@
+"""``aiotask stack``: where every process stands now, on every host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import AppName, Json, Url
+from .output import console, plain, print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .connection import Connection
+
+__all__ = ["stack"]
+
+#: Seconds that hosts have to answer, and after which they are asked once more.
+PATIENCE, AGAIN = 3.0, 1.0
+
+Target = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[WORKER|JOB]",
+        help="Show the process of this name (worker-3, keeper, supervisor, or as in [bold]aiotask jobs[/bold]), "
+        "or the one that runs this job.",
+    ),
+]
+
+
+def stack(target: Target = None, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
+    """Show where every process stands: the stacks of supervisor, keeper and workers, and what each job waits for.
+
+    The hosts are asked through the broker; nothing is interrupted. A process that does not react, and one whose
+    event loop is blocked, is shown too. The exit code is 1 if a host does not answer.
+
+    [bold]Examples[/bold]
+
+      aiotask stack
+      aiotask stack worker-3
+      aiotask stack 00a1b2c3d4e5f6a7b-2a
+      aiotask stack --json --url redis://queue.internal
+    """
+    import asyncio
+
+    hosts = asyncio.run(_hosts(name, url))
+    silent = sorted(host for host, answer in hosts.items() if answer is None)
+    shown = {host: _chosen(answer, target) for host, answer in sorted(hosts.items()) if answer is not None}
+    if as_json:
+        print_json({"hosts": shown, "silent": silent})
+    else:
+        _show(shown, silent, target)
+    if silent or (target and not any(answer["processes"] for answer in shown.values())):
+        raise typer.Exit(1)
+
+
+# ---- asking
+
+
+async def _hosts(name: str | None, url: str | None) -> dict[str, dict[str, Any] | None]:
+    """The answer of every host, None of one that gave none. Several apps may share a host."""
+    import asyncio
+
+    from .connection import inspectors
+
+    found: dict[str, dict[str, Any] | None] = {}
+    async with inspectors(name, url) as opened:
+        for answers in await asyncio.gather(*(_ask(each) for each in opened)):
+            found |= {host: answer for host, answer in answers.items() if answer is not None or host not in found}
+    return found
+
+
+async def _ask(connection: Connection) -> dict[str, dict[str, Any] | None]:
+    """Ask every host of one app."""
+    import asyncio
+    import contextlib
+    import secrets
+
+    from aiotask.broker import Notice
+    from aiotask.brokers import connect
+    from aiotask.control import Control
+    from aiotask.errors import SealError
+
+    app = connection.app
+    broker, control = connect(app.url, app.name), Control(app.secrets, app.name)
+    id, address = secrets.token_hex(8), f"operator-{secrets.token_hex(8)}"
+    answers: dict[str, dict[str, Any] | None] = dict.fromkeys(await broker.leases())
+    complete, listening = asyncio.Event(), asyncio.Event()
+
+    def heard(notices: list[Notice]) -> None:
+        for notice in notices:
+            # Anybody on the server could send something here.
+            with contextlib.suppress(SealError):
+                answer = control.open_answer(notice.outcome or b"")
+                if answer.id == id and answer.host in answers:
+                    answers[answer.host] = {"note": answer.note, "processes": answer.processes}
+        if all(answer is not None for answer in answers.values()):
+            complete.set()
+
+    listener = asyncio.create_task(broker.listen(address, heard, listening.set))
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await listening.wait()
+                while answers and not complete.is_set():
+                    for host in [host for host, answer in answers.items() if answer is None]:
+                        await broker.tell(host, Notice(id, control.ask(id, address)))
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(complete.wait(), AGAIN)
+    finally:
+        listener.cancel()
+        await asyncio.gather(listener, return_exceptions=True)
+        await broker.close()
+    return answers
+
+
+def _chosen(answer: dict[str, Any], target: str | None) -> dict[str, Any]:
+    """The processes that are meant; all without a target."""
+    processes = [process for process in answer["processes"] if target is None or _is_meant(process, target)]
+    return {**answer, "processes": processes}
+
+
+def _is_meant(process: dict[str, Any], target: str) -> bool:
+    names = {process["name"], str(process["pid"]), *process.get("incarnations", ())}
+    return target in names or any(job["id"] == target for job in process["jobs"])
+
+
+# ---- for people
+
+
+def _show(hosts: dict[str, dict[str, Any]], silent: list[str], target: str | None) -> None:
+    terminal = console()
+    if not hosts and not silent:
+        terminal.print("No worker runs there.")
+    for host, answer in hosts.items():
+        if answer["processes"] or answer["note"]:
+            note = f"  [yellow]{plain(answer['note'])}[/yellow]" if answer["note"] else ""
+            terminal.print(f"[bold]{plain(host)}[/bold]{note}", soft_wrap=True)
+        for process in answer["processes"]:
+            _show_process(terminal, process)
+    if target and hosts and not any(answer["processes"] for answer in hosts.values()):
+        terminal.print(f'Nothing that answered is called "{plain(target)}", or runs a job of this id.', soft_wrap=True)
+    for host in silent:
+        terminal.print(f"[red]{plain(host)} did not answer within {PATIENCE:g} s.[/red]", soft_wrap=True)
+
+
+def _show_process(terminal: Console, process: dict[str, Any]) -> None:
+    from aiotask.events import in_words
+
+    still = process.get("still", 0.0)
+    late = f", [red]its event loop stands still for {in_words(still)}[/red]" if still else ""
+    count = len(process["jobs"])
+    running = f", {count} job{'s' if count != 1 else ''}" if process["name"] not in ("supervisor", "keeper") else ""
+    terminal.print(f"  [bold]{plain(process['name'])}[/bold] (pid {process['pid']}){running}{late}", soft_wrap=True)
+    for job in process["jobs"]:
+        blocks = ", [red]blocks the event loop[/red]" if job["blocks"] else ""
+        what = f"    [cyan]{plain(job['task'])} {plain(job['id'])}[/cyan] for {in_words(job['seconds'])}{blocks}"
+        terminal.print(what + (", waits" if job["awaits"] else ""), soft_wrap=True)
+        _show_frames(terminal, job["awaits"])
+    for thread in process["threads"]:
+        terminal.print(f"    [dim]{_KINDS.get(thread['kind'], 'thread')}[/dim]")
+        _show_frames(terminal, thread["frames"])
+    if not process["threads"]:
+        terminal.print("    (it did not show its stacks)")
+
+
+_KINDS = {"loop": "event loop", "sync": "thread of sync jobs"}
+
+
+def _show_frames(terminal: Console, frames: list[tuple[str, int, str]]) -> None:
+    for file, line, function in frames:
+        if file.endswith("/worker/executor.py"):
+            # What called the job is the same for all of them.
+            return
+        terminal.print(f"      {plain(file, 300)}:{line} in {plain(function)}", soft_wrap=True)

@@ -1,0 +1,108 @@
+"""The app of the trials: its tasks write the ledger and return the token of their run.
+
+Name, broker and ledger come from the environment: ``CHAOS_APP``, ``CHAOS_URL``, ``CHAOS_LEDGER``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import time
+
+from aiotask import App
+
+from .ledger import PlannedError, attempt
+
+app = App(os.environ["CHAOS_APP"], url=os.environ["CHAOS_URL"])
+
+
+@app.task
+async def noop() -> str:
+    with attempt() as token:
+        return token
+
+
+@app.task
+def sync_noop() -> str:
+    with attempt() as token:
+        return token
+
+
+@app.task
+def spin(seconds: float) -> str:
+    """So much CPU time of its thread, in Python."""
+    with attempt() as token:
+        until = time.thread_time() + seconds
+        while time.thread_time() < until:
+            sum(range(200))
+        return token
+
+
+@app.task
+async def nap(seconds: float) -> str:
+    with attempt() as token:
+        await asyncio.sleep(seconds)
+        return token
+
+
+@app.task
+def sync_nap(seconds: float) -> str:
+    with attempt() as token:
+        time.sleep(seconds)
+        return token
+
+
+@app.task
+async def echo(text: str) -> tuple[str, str]:
+    """Its run and what it was given."""
+    with attempt() as token:
+        return token, text
+
+
+@app.task
+async def blob(size: int) -> tuple[str, bytes]:
+    """Its run and so many bytes."""
+    with attempt() as token:
+        return token, b"x" * size
+
+
+@app.task
+async def fail(message: str = "planned") -> str:
+    with attempt() as token:
+        raise PlannedError(token, message)
+
+
+@app.task(retries=1000)
+async def fail_times(times: int) -> str:
+    """Fails so many times, each followed by a retry, then succeeds."""
+    from aiotask import Retry, current_job
+
+    with attempt() as token:
+        if current_job().attempt <= times:
+            raise Retry(delay=0.02)
+        return token
+
+
+@app.task
+def pill(how: str) -> str:
+    """Ends its process: ``segfault``, ``abort``, ``overflow``, ``kill``, or an exit code."""
+    with attempt():
+        if how == "segfault":
+            ctypes.string_at(0)
+        elif how == "abort":
+            os.abort()
+        elif how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif how == "overflow":
+            sys.setrecursionlimit(10**9)
+            _deeper(())
+        os._exit(int(how))
+
+
+def _deeper(nest: object) -> object:
+    for _ in range(10_000_000):
+        nest = (nest,)
+    return repr(nest)

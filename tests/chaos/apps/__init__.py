@@ -1,0 +1,1 @@
+"""Apps of single trials: tasks of their own beside those of ``tests.chaos.app``."""

@@ -1,0 +1,26 @@
+"""Tasks whose time matters: one that comes again after a while."""
+
+from __future__ import annotations
+
+from aiotask import Retry, current_job
+
+from ..app import app, nap, noop, sync_nap, sync_noop
+from ..ledger import attempt
+
+__all__ = ["again", "app", "fleeting", "nap", "noop", "sync_nap", "sync_noop"]
+
+
+@app.task(retries=1)
+async def again(seconds: float) -> str:
+    """Fails once, and runs again so many seconds later."""
+    with attempt() as token:
+        if current_job().attempt == 1:
+            raise Retry(delay=seconds)
+        return token
+
+
+@app.task(result_ttl=1.0)
+async def fleeting() -> str:
+    """Its outcome is soon gone."""
+    with attempt() as token:
+        return token

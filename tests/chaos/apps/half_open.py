@@ -1,0 +1,27 @@
+"""The usual tasks, on hosts whose keeper may reach the server under another address than its workers.
+
+``CHAOS_KEEPER_URL`` is that address: the first worker that has booted tells it the supervisor.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from aiotask import App
+from aiotask.daemon import process
+from aiotask.daemon.settings import WorkerSettings
+
+from ..app import app, nap, noop, sync_nap, sync_noop
+
+__all__ = ["app", "nap", "noop", "sync_nap", "sync_noop"]
+
+_app_facts = process.app_facts
+
+
+def _with_address(app: App, settings: WorkerSettings) -> dict[str, Any]:
+    facts = _app_facts(app, settings)
+    return {**facts, "address": os.environ.get("CHAOS_KEEPER_URL") or facts["address"]}
+
+
+process.app_facts = _with_address

@@ -1,0 +1,223 @@
+"""The judge: what was sent, what ran and what came of it, each from its own witness, compared at the end.
+
+Witnesses: the producers' logs (what was accepted, what every await brought), the ledger (what ran,
+when), the store (outcomes by id), the history stream (one entry per outcome), and the kernel (deaths,
+processes, file descriptors). Nothing here asks the engine whether it is well.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from aiotask.job import Status
+from aiotask.outcome import Outcome, decode_outcome
+
+from .producer import ANYTHING, TOKEN, Sent
+from .report import Report
+from .residue import left_behind, look_until_clean
+
+if TYPE_CHECKING:
+    from .arena import Arena
+    from .ledger import Attempt, Ledger
+
+__all__ = ["examine"]
+
+#: Runs may touch by so much and do not overlap: the clock is read before the line is written.
+_TOUCH = 0.0005
+_PAGE = 1000
+
+
+async def examine(
+    arena: Arena, *, settle: float = 30.0, stop: bool = True, keys: Sequence[str] = (), undue: bool = False
+) -> Report:
+    """Everything that is to be known of a trial, once its faults are over and its awaits have ended.
+
+    Args:
+        settle: seconds that the arena gets until nothing is unfinished and nothing is left over.
+        stop: ask every host to end (TERM) and look at what is left of it.
+        keys: regular expressions of keys (without their prefix) that may be there besides the usual ones.
+        undue: a run that follows no death is a finding too.
+    """
+    report = Report()
+    for producer in arena.producers:
+        await producer.done(timeout=settle)
+    report.residue += await look_until_clean(arena, settle, keys)
+    if stop:
+        report.residue += await left_behind(arena)
+    examination = _Examination(arena, report)
+    examination.count()
+    examination.judge_jobs()
+    examination.judge_runs(undue)
+    examination.measure_recovery()
+    return report
+
+
+class _Examination:
+    def __init__(self, arena: Arena, report: Report) -> None:
+        self.arena = arena
+        self.report = report
+        self.ledger: Ledger = arena.ledger()
+        self.sent: dict[str, Sent] = {id: sent for producer in arena.producers for id, sent in producer.sent.items()}
+        self.history = self._history()
+        self.stored = self._stored()
+
+    # ---- witnesses
+
+    def _opened(self, sealed: bytes) -> Outcome:
+        return decode_outcome(self.arena.app.client.outcomes_sealer.open(sealed))
+
+    def _history(self) -> dict[str, list[tuple[float, Outcome]]]:
+        """Every outcome that was stored, with the server's time of it (Unix seconds)."""
+        rows: dict[str, list[tuple[float, Outcome]]] = defaultdict(list)
+        start = "-"
+        key = f"{self.arena.prefix}history"
+        while page := self.arena.server.call("XRANGE", key, start, "+", "COUNT", _PAGE):
+            for entry, fields in page:
+                outcome = self._opened(fields[b"o"])
+                rows[outcome.id].append((int(entry.split(b"-")[0]) / 1000, outcome))
+            start = f"({page[-1][0].decode()}"
+        return rows
+
+    def _stored(self) -> dict[str, Outcome]:
+        """Outcomes by id."""
+        found = {}
+        ids = list(self.sent)
+        for at in range(0, len(ids), _PAGE):
+            part = ids[at : at + _PAGE]
+            for id, sealed in zip(
+                part, self.arena.server.call("MGET", *(f"{self.arena.prefix}r:{id}" for id in part)), strict=True
+            ):
+                if sealed is not None:
+                    found[id] = self._opened(sealed)
+        return found
+
+    # ---- counting
+
+    def count(self) -> None:
+        report = self.report
+        report.jobs = len(self.sent)
+        for producer in self.arena.producers:
+            report.accepted += producer.count("accepted")
+            report.refused += producer.count("refused")
+            report.ambiguous += producer.count("ambiguous")
+            report.stuck += [f"{sent.id} {sent.task} ({sent.verdict or 'on its way'})" for sent in producer.stuck]
+        report.runs = len(self.ledger.attempts)
+        report.faults.update(fault.kind for fault in self.arena.faults)
+        for sent in self.sent.values():
+            rows = self.history.get(sent.id)
+            if sent.outcome is not None and rows:
+                report.told.append(max(0.0, sent.ended_wall - rows[0][0]))
+
+    # ---- jobs
+
+    def judge_jobs(self) -> None:
+        for sent in self.sent.values():
+            self._judge_job(sent)
+        for id in self.ledger.by_job.keys() - self.sent.keys():
+            self.report.phantom.append(f"{id} ran and was never sent")
+        for id in self.history.keys() - self.sent.keys():
+            self.report.phantom.append(f"{id} has an outcome and was never sent")
+
+    def _judge_job(self, sent: Sent) -> None:
+        report = self.report
+        rows = [outcome for _, outcome in self.history.get(sent.id, ())]
+        runs = self.ledger.by_job.get(sent.id, [])
+        if sent.verdict == "refused" and (runs or rows):
+            report.phantom.append(f"{sent.id} {sent.task} was refused ({sent.error!r}) and ran all the same")
+        outcomes = {
+            _mark(outcome) for outcome in (*rows, self.stored.get(sent.id), sent.outcome) if outcome is not None
+        }
+        if len(outcomes) > 1 or len(rows) > 1:
+            report.doubled.append(f"{sent.id} {sent.task}: {len(rows)} history rows, outcomes {sorted(outcomes)}")
+        if sent.verdict != "accepted":
+            return
+        if not outcomes:
+            report.lost.append(f"{sent.id} {sent.task}: {_seen(runs)}, no outcome")
+        elif fault := self._fault_of(sent, runs, rows):
+            report.wrong.append(f"{sent.id} {sent.task}: {fault}")
+
+    def _fault_of(self, sent: Sent, runs: list[Attempt], rows: list[Outcome]) -> str:
+        """What is wrong with how an accepted job ended; empty: nothing."""
+        if sent.expect is ANYTHING or (sent.awaited and not sent.ended_at):
+            return ""
+        if isinstance(sent.expect, type):
+            if sent.awaited:
+                return "" if isinstance(sent.error, sent.expect) else f"ended with {sent.error or sent.value!r}"
+            last = rows[-1] if rows else self.stored[sent.id]
+            name = last.error.type if last.error is not None else str(last.status)
+            return "" if name.rpartition(".")[2] == sent.expect.__name__ else f"ended with {name}"
+        if sent.error is not None:
+            return f"ended with {sent.error!r}"
+        if not sent.awaited:
+            last = rows[-1] if rows else self.stored[sent.id]
+            good = any(run.outcome == "ok" for run in runs)
+            return "" if last.status is Status.SUCCESS and good else f"ended as {last.status}, {_seen(runs)}"
+        if sent.expect is TOKEN:
+            token = sent.value[0] if isinstance(sent.value, tuple) else sent.value
+            known = any(run.token == token and run.outcome == "ok" for run in runs)
+            return "" if known else f"its value {token!r} is of no run of it that ended well ({_seen(runs)})"
+        return "" if sent.value == sent.expect else f"brought {sent.value!r}, not {sent.expect!r}"
+
+    # ---- runs
+
+    def _end_of(self, run: Attempt) -> float:
+        """When a run was over; for ever if its process lives."""
+        if run.end is not None:
+            return run.end
+        died = self.arena.deaths.before(run.pid, run.start)
+        return float("inf") if died is None else died
+
+    def _explains(self, run: Attempt, next: Attempt) -> bool:
+        """Whether there had to be another run: it was to be repeated, or its process died before the end was said."""
+        died = self.arena.deaths.of(run.pid, run.start)
+        return run.end is None or run.outcome in ("Retry", "PlannedError") or (died or next.start) < next.start
+
+    def judge_runs(self, undue: bool) -> None:
+        for id, runs in self.ledger.by_job.items():
+            for one, other in pairwise(sorted(runs, key=self._end_of)):
+                late, early = max(one.start, other.start), min(self._end_of(one), self._end_of(other))
+                if late < early - _TOUCH:
+                    self.report.overlap.append(
+                        f"{id} {one.task}: pid {one.pid} and pid {other.pid} at once for {early - late:.3f} s"
+                    )
+            self.report.extra_runs += len(runs) - 1
+            if not all(self._explains(one, next) for one, next in pairwise(runs)):
+                self.report.undue_runs.append(f"{id} {runs[0].task}: {_seen(runs)}")
+        if undue:
+            count = len(self.report.undue_runs)
+            self.report.require(not count, f"{count} jobs ran again without a death: {self.report.undue_runs[:3]}")
+
+    # ---- recovery
+
+    def measure_recovery(self) -> None:
+        """From each fault to the next start of a job that ran in what it killed: of the first one, and of every one."""
+        faults = defaultdict(list)
+        for fault in self.arena.faults:
+            for pid in fault.pids:
+                faults[pid].append(fault)
+        firsts: dict[tuple[str, float], float] = {}
+        for runs in self.ledger.by_job.values():
+            for run, after in pairwise(runs):
+                died = None if run.end is not None else self.arena.deaths.of(run.pid, run.start)
+                if died is None or after.start < self._end_of(run):
+                    continue
+                causes = [fault for fault in faults.get(run.pid, ()) if fault.at <= died + _TOUCH]
+                kind, at = (causes[-1].kind, causes[-1].at) if causes else ("process", died)
+                took = max(0.0, after.start - at)
+                self.report.restarts.setdefault(kind, []).append(took)
+                firsts[kind, at] = min(took, firsts.get((kind, at), took))
+        for (kind, _), took in firsts.items():
+            self.report.recovery.setdefault(kind, []).append(took)
+
+
+def _mark(outcome: Outcome) -> tuple[Any, ...]:
+    """What tells two outcomes of one job apart."""
+    return str(outcome.status), outcome.worker, outcome.attempt, outcome.finished_at
+
+
+def _seen(runs: list[Attempt]) -> str:
+    said = [f"pid {run.pid} {run.outcome or 'no end'}" for run in runs]
+    return f"{len(runs)} runs ({', '.join(said[:6])})" if runs else "no run"

@@ -1,0 +1,105 @@
+"""When each process of the arena died: seen by the kernel's notice, or noted by who killed it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+__all__ = ["Deaths"]
+
+#: Seconds between two looks for new processes, and (where the kernel sends no notice) for gone ones.
+_LOOK = 0.05
+#: Seconds that this thread may need to hear of a death, beside a busy main thread on a busy machine.
+_NOTICE = 0.025
+
+
+class Deaths:
+    """Watches processes from a thread of its own.
+
+    Args:
+        alive: the processes there are now.
+    """
+
+    def __init__(self, alive: Callable[[], Iterable[int]]) -> None:
+        self._alive = alive
+        self._times: dict[int, list[float]] = defaultdict(list)
+        self._noticed: set[tuple[int, float]] = set()
+        self._fds: dict[int, int] = {}
+        self._watched: set[int] = set()
+        self._poll = select.poll()
+        self._end = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._watch, name="deaths", daemon=True)
+        self._thread.start()
+
+    def note(self, pid: int, at: float) -> None:
+        """It was killed at this moment (monotonic)."""
+        with self._lock:
+            self._times[pid].append(at)
+
+    def of(self, pid: int, after: float) -> float | None:
+        """When the process of this number that lived at ``after`` died; None: it lives, or nobody saw it die."""
+        with self._lock:
+            return min((at for at in self._times.get(pid, ()) if at >= after), default=None)
+
+    def before(self, pid: int, after: float) -> float | None:
+        """The same, at the earliest: a death that was only noticed may lie a little before that."""
+        died = self.of(pid, after)
+        if died is None or (pid, died) not in self._noticed:
+            return died
+        return max(after, died - _NOTICE)
+
+    @property
+    def count(self) -> int:
+        with self._lock:
+            return len(self._times)
+
+    def _watch(self) -> None:
+        looked = 0.0
+        while not self._end.is_set():
+            if time.monotonic() - looked > _LOOK:
+                looked = time.monotonic()
+                for pid in self._alive():
+                    if pid not in self._watched:
+                        self._begin(pid)
+            self._hear()
+        for fd in self._fds:
+            os.close(fd)
+
+    def _begin(self, pid: int) -> None:
+        with contextlib.suppress(OSError):
+            if hasattr(os, "pidfd_open"):
+                fd = os.pidfd_open(pid)
+                self._fds[fd] = pid
+                self._poll.register(fd, select.POLLIN)
+            self._watched.add(pid)
+
+    def _hear(self) -> None:
+        if hasattr(os, "pidfd_open"):
+            for fd, _ in self._poll.poll(_LOOK * 500):
+                pid = self._fds.pop(fd)
+                self._poll.unregister(fd)
+                os.close(fd)
+                self._gone(pid)
+            return
+        self._end.wait(_LOOK / 5)
+        for pid in list(self._watched):
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                self._gone(pid)
+
+    def _gone(self, pid: int) -> None:
+        self._watched.discard(pid)
+        now = time.monotonic()
+        self._noticed.add((pid, now))
+        self.note(pid, now)
+
+    def close(self) -> None:
+        self._end.set()
+        self._thread.join(timeout=5)

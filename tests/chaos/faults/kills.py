@@ -1,0 +1,70 @@
+"""Deaths at random: of workers, keepers, supervisors and whole hosts, each followed by what a machine would do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from random import Random
+
+from ..arena import Arena
+from ..hosts import Host
+
+__all__ = ["keepers_die", "supervisors_die", "workers_die"]
+
+#: A range of seconds.
+Span = tuple[float, float]
+
+
+async def workers_die(arena: Arena, rng: Random, every: Span, until: float) -> None:
+    """SIGKILL to a random worker of a random host, until that moment (monotonic)."""
+    while await _pause(rng, every, until):
+        hosts = [host for host in arena.living() if host.workers()]
+        if hosts:
+            rng.choice(hosts).kill_worker(rng)
+
+
+async def keepers_die(arena: Arena, rng: Random, every: Span, until: float) -> None:
+    """SIGKILL to a random keeper."""
+    while await _pause(rng, every, until):
+        hosts = [host for host in _victims(arena) if host.keeper() is not None]
+        if hosts:
+            rng.choice(hosts).kill_keeper()
+
+
+async def supervisors_die(
+    arena: Arena, rng: Random, every: Span, until: float, *, workers: int, kinds: Sequence[str], watch: float = 13.0
+) -> None:
+    """A random supervisor dies, alone or with its host (``kinds``: in turn), and another host comes into service.
+
+    Args:
+        watch: seconds for which one of the hosts left keeps supervisor and keeper after the death of a host. Whoever
+            notices that death begins to count anew when it dies itself, so there would be no limit to measure.
+    """
+    number = 0
+    while await _pause(rng, every, until):
+        victims = _victims(arena)
+        if not victims:
+            continue
+        host = rng.choice(victims)
+        if kinds[number % len(kinds)] == "host":
+            host.kill_all()
+            for witness in [other for other in arena.living() if other is not host][:1]:
+                witness.spared_until = time.monotonic() + watch
+        else:
+            host.kill_supervisor()
+        number += 1
+        await arena.start_host(workers)
+
+
+def _victims(arena: Arena) -> list[Host]:
+    return [host for host in arena.living() if time.monotonic() > host.spared_until]
+
+
+async def _pause(rng: Random, span: Span, until: float) -> bool:
+    """Some time; whether it is not over by then."""
+    seconds = rng.uniform(*span)
+    if time.monotonic() + seconds > until:
+        return False
+    await asyncio.sleep(seconds)
+    return True

@@ -1,0 +1,73 @@
+"""The judge itself: evidence that was forged is found, each kind under its own name."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from aiotask.job import WIRE_VERSION, Status
+from aiotask.outcome import Outcome, encode_outcome
+
+from .arena import Arena
+from .checker import examine
+from .hosts import Fault
+from .producer import Sent
+
+
+def forge_run(arena: Arena, token: str, id: str, pid: int, start: float, end: float | None) -> None:
+    with (arena.ledger_directory / f"{pid}-forged.log").open("a") as file:
+        file.write(f"S\t{token}\t{id}\t{pid}\t1\t{start:.6f}\t{time.time():.6f}\tforged\n")
+        if end is not None:
+            file.write(f"E\t{token}\t{end:.6f}\tok\n")
+
+
+def forge_outcome(arena: Arena, sent: Sent, worker: str) -> None:
+    outcome = Outcome(WIRE_VERSION, sent.id, sent.task, Status.SUCCESS, 1, worker, finished_at=time.time())
+    sealed = arena.app.client.outcomes_sealer.seal(encode_outcome(outcome))
+    arena.server.call("XADD", f"{arena.prefix}history", "*", "j", "", "o", sealed, "m", "")
+
+
+def said(findings: list[str]) -> list[str]:
+    """The ids that they are about."""
+    return [finding.split()[0] for finding in findings]
+
+
+async def test_every_kind_of_fault_is_found(tmp_path: Path) -> None:
+    async with Arena(tmp_path) as arena:
+        producer = arena.producer()
+        lost, doubled, cut, clean = (producer.send(arena.tasks.noop, awaited=False) for _ in range(4))
+        stuck = producer.send(arena.tasks.noop)
+        await producer.done(0.5)
+        # Nobody works here, so all of them are still in their queue: what follows is all made up.
+        at = time.monotonic()
+        forge_run(arena, "a.1", doubled.id, 1, at, at + 0.2)
+        forge_run(arena, "b.1", doubled.id, 2, at + 0.1, at + 0.3)
+        forge_outcome(arena, doubled, "one")
+        forge_outcome(arena, doubled, "two")
+        forge_run(arena, "c.1", cut.id, 3, at, None)
+        arena.deaths.note(3, at + 1.0)
+        arena.faults.append(Fault("worker", at + 1.0, (3,)))
+        forge_run(arena, "d.1", cut.id, 4, at + 1.5, at + 2.0)
+        forge_outcome(arena, cut, "three")
+        forge_run(arena, "e.1", clean.id, 5, at, at + 0.1)
+        forge_outcome(arena, clean, "four")
+        forge_run(arena, "f.1", "nobody-sent-it", 6, at, at + 0.1)
+
+        report = await examine(arena, settle=0.2, undue=True)
+
+    assert said(report.lost) == [lost.id, stuck.id]
+    assert said(report.stuck) == [stuck.id]
+    assert said(report.doubled) == said(report.overlap) == said(report.undue_runs) == [doubled.id]
+    assert said(report.phantom) == ["nobody-sent-it"]
+    assert not report.wrong
+    assert (report.runs, report.extra_runs) == (6, 2)
+    [took] = report.recovery["worker"]
+    assert abs(took - 0.5) < 0.001
+    assert "entries: 5 in q:default:5" in report.residue
+    assert "key: index (5 items)" in report.residue
+    report.require_recovery("worker", 0.4)
+    assert not report.passed and "after a dead worker jobs started again within 0.50 s" in report.why()
+
+    report.forgive("lost", "nobody works here", [lost.id])
+    assert said(report.lost) == [stuck.id]
+    assert "allowed, lost: nobody works here: 1" in report.lines()

@@ -1,0 +1,1 @@
+"""One file per trial; its name is the trial's."""

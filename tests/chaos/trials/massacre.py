@@ -1,0 +1,103 @@
+"""Nobody is safe: workers, keepers, supervisors and hosts die at random while jobs stream in."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from random import Random
+
+from aiotask.errors import WorkerLost
+from aiotask.worker.lease import LEASE
+
+from ..arena import Arena
+from ..checker import examine
+from ..faults.kills import keepers_die, supervisors_die, workers_die
+from ..producer import Producer
+from ..report import Report
+from ..trial import Tier, trial
+
+#: Jobs that are on their way at most.
+_ABOARD = 2_000
+_TICK = 0.05
+
+
+@trial(
+    1,
+    summary="SIGKILL to a random worker every 0.2-1 s, to a random keeper now and then, to a supervisor or its whole "
+    "host every 10 s, while no-ops, CPU-bound jobs and naps stream in",
+    passes=(
+        "clean",
+        "a dead worker's job starts again within 1 s (p99)",
+        "a dead supervisor's within 2 s, a dead host's within the lease + 2 s",
+    ),
+    short={
+        "jobs": 4_000,
+        "seconds": 5.0,
+        "workers": (0.2, 0.6),
+        "keepers": (1.0, 2.0),
+        "supervisors": (1.5, 2.5),
+        "kinds": ("supervisor",),
+        "patience": 30.0,
+        "slack": 5.0,
+    },
+    full={
+        "jobs": 100_000,
+        "seconds": 140.0,
+        "workers": (0.2, 1.0),
+        "keepers": (8.0, 15.0),
+        "supervisors": (9.0, 11.0),
+        "kinds": ("host", "supervisor"),
+        "patience": 60.0,
+        "slack": 1.0,
+    },
+)
+async def massacre(arena: Arena, tier: Tier, rng: Random) -> Report:
+    await asyncio.gather(arena.start_host(2), arena.start_host(2))
+    producer = arena.producer()
+    until = time.monotonic() + tier.seconds
+    await asyncio.gather(
+        _stream(arena, producer, tier, rng),
+        workers_die(arena, rng, tier.workers, until),
+        keepers_die(arena, rng, tier.keepers, until),
+        supervisors_die(arena, rng, tier.supervisors, until, workers=2, kinds=tier.kinds),
+    )
+    arena.tell("waiting for the last jobs")
+    await producer.done(tier.patience)
+    report = await examine(arena, settle=tier.patience)
+    _forgive_the_unlucky(arena, producer, report)
+    report.require_recovery("worker", 1.0 * tier.slack)
+    report.require_recovery("supervisor", 2.0 * tier.slack)
+    report.require_recovery("host", LEASE + 2.0)
+    return report
+
+
+async def _stream(arena: Arena, producer: Producer, tier: Tier, rng: Random) -> None:
+    """So many jobs, evenly: 90 % do nothing, 10 % compute for 5 ms; and naps, which kills are sure to hit."""
+    tasks = arena.tasks
+    began, count, napping = time.monotonic(), 0, 0
+    while count < tier.jobs:
+        due = min(tier.jobs, int((time.monotonic() - began) / tier.seconds * tier.jobs) + 1)
+        while count < due:
+            count += 1
+            if count % 10 == 0:
+                producer.send(tasks.spin, 0.005)
+            else:
+                producer.send(tasks.noop if rng.random() < 0.5 else tasks.sync_noop)
+        # About four naps are under way at any moment.
+        while napping < (time.monotonic() - began) * 20:
+            napping += 1
+            producer.send(tasks.nap, rng.uniform(0.1, 0.3))
+        arena.tell(f"{len(arena.faults):,} dead, {count:,} jobs", count, tier.jobs)
+        await producer.pace(_ABOARD)
+        await asyncio.sleep(_TICK)
+
+
+def _forgive_the_unlucky(arena: Arena, producer: Producer, report: Report) -> None:
+    """A job that three processes died with is a dead letter by contract, however innocent."""
+    runs = arena.ledger().by_job
+    unlucky = [
+        sent.id
+        for sent in producer.sent.values()
+        if isinstance(sent.error, WorkerLost) and sum(run.end is None for run in runs.get(sent.id, ())) >= 3
+    ]
+    report.forgive("wrong", "three processes died with it, so it was given up", unlucky)

@@ -1,0 +1,395 @@
+"""Probes and systemd: what a supervisor tells those who look after it, from what really happens."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from aiotask import App
+from aiotask.brokers import connect, inspect
+from aiotask.daemon.board import Board
+from aiotask.daemon.bulletin import Bulletin
+from aiotask.daemon.health import Branch, Health
+from aiotask.daemon.notify import Notify
+from aiotask.daemon.vitals import Vitals
+from aiotask.worker.lease import Lease
+from aiotask_cli import probe
+
+from .acceptance.stage import prepared
+from .helpers import wait_until, wait_until_async
+from .server import PrivateServer
+from .workers import ROOT, Supervisor, running_workers
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+def ask(port: int, target: str, method: str = "GET") -> tuple[int, str]:
+    """Status and body; (0, …) while nobody listens."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, target)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    except ConnectionError as error:
+        return 0, str(error)
+    finally:
+        connection.close()
+
+
+def doctor(question: str, **env: str) -> tuple[int, str]:
+    """`aiotask doctor --live` as a container's exec probe runs it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "aiotask_cli", "doctor", f"--{question}"],
+        env={name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")} | env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == "" and done.stdout.count("\n") == 1, done
+    return done.returncode, done.stdout.strip()
+
+
+# ---- from outside
+
+
+def test_probes_follow_what_happens_to_broker_keeper_and_supervisor(own_server: PrivateServer, tmp_path: Path) -> None:
+    port = free_port()
+    home = str(tmp_path / "workers" / "home")
+    with running_workers(tmp_path / "workers", own_server.url) as workers:
+        stage = prepared("hazards", workers, tmp_path / "ledger")
+        supervisor = stage.start(2, "--health-port", str(port))
+        wait_until(lambda: ask(port, "/ready") == (200, "ready\n"), description="it is ready")
+        assert ask(port, "/live?verbose=1") == (200, "live\n")
+        assert ask(port, "/ready", "HEAD") == (200, "")
+        assert ask(port, "/ready", "POST")[0] == 405
+        assert ask(port, "/metrics")[0] == 404
+        everything = json.loads(ask(port, "/")[1])
+        assert (everything["pid"], everything["wanted"], everything["in_service"]) == (supervisor.pid, 2, 2)
+        assert {worker["pid"] for worker in everything["workers"]} < {child.pid for child in supervisor.children()}
+
+        # The same without a port, by nothing but the environment; and by the port.
+        assert doctor("live", AIOTASK_HOME=home) == (0, f"live: worker pid {supervisor.pid}")
+        assert doctor("ready", AIOTASK_HEALTH_PORT=str(port)) == (0, f"ready: the worker at port {port}")
+
+        with hostile_clients(port):
+            assert ask(port, "/live")[0] == 200
+
+        # A second one on that port says so and ends.
+        second = stage.start(1, "--health-port", str(port), wait=False)
+        assert second.wait() == 2
+        assert f'The health port {port} at "127.0.0.1" cannot be listened on: Address already in use.' in second.log
+
+        # A keeper that hangs is replaced, and what was asked meanwhile is answered by the next one.
+        keeper = keeper_of(supervisor, everything)
+        keeper.suspend()
+        assert ask(port, "/live")[0] == 200
+        assert not keeper.is_running()
+
+        # No restart helps against a broker that is away.
+        os.kill(own_server.pid, signal.SIGSTOP)
+        wait_until(lambda: ask(port, "/ready")[0] == 503, description="it is not ready")
+        assert f'The broker of "{stage.app.name}" has not answered for' in ask(port, "/ready")[1]
+        code, line = doctor("ready", AIOTASK_HOME=home)
+        assert (code, line.split(":")[0]) == (1, "not ready") and "has not answered" in line
+        assert doctor("live", AIOTASK_HOME=home)[0] == 0
+        assert ask(port, "/live")[0] == 200
+        os.kill(own_server.pid, signal.SIGCONT)
+        wait_until(lambda: ask(port, "/ready")[0] == 200, description="it is ready again")
+
+        assert supervisor.stop() == 0
+        assert doctor("live", AIOTASK_HOME=home)[0] == 1
+        assert "no worker was found" in doctor("ready", AIOTASK_HOME=home)[1]
+        assert list(Path(home).glob("worker.*")) == []
+
+
+def keeper_of(supervisor: Supervisor, everything: dict[str, Any]) -> psutil.Process:
+    workers = {worker["pid"] for worker in everything["workers"]}
+    (keeper,) = [child for child in supervisor.children() if child.pid not in workers]
+    return keeper
+
+
+@contextlib.contextmanager
+def hostile_clients(port: int) -> Iterator[None]:
+    """Many that say nothing, and some that say what is no question."""
+    with contextlib.ExitStack() as stack:
+        for n in range(100):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+            with contextlib.suppress(OSError):
+                client.sendall((b"", b"G", b"x" * 10_000, b"GET //[ HTTP/1.1\r\n", b"\x16\x03\x01\r\n\r\n")[n % 5])
+        yield
+
+
+def test_a_worker_that_cannot_answer_is_found_and_is_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that hangs before it has a keeper; and one that died without a word."""
+    monkeypatch.setattr(probe, "PATIENCE", 0.1)
+    monkeypatch.delenv("AIOTASK_HEALTH_PORT", raising=False)
+    with tempfile.TemporaryDirectory(prefix="at-", dir="/tmp") as home, socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(f"{home}/worker.71.sock")
+        deaf.listen()
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.bind(f"{home}/worker.72.sock")
+        monkeypatch.setenv("AIOTASK_HOME", home)
+        said = "not live: worker pid 71 did not answer in 0.1 s (does it still start?)"
+        assert probe.probe("live") == (False, said)
+        assert [path.name for path in Path(home).iterdir()] == ["worker.71.sock"]
+
+
+# ---- the judgement
+
+
+class Bench:
+    """One real supervisor's page, one worker's board and a broker, and a clock that can be put forward."""
+
+    def __init__(self, app: App, patch: pytest.MonkeyPatch) -> None:
+        self.app = app
+        self.vitals, self.board = Vitals(), Board(4)
+        self.broker = connect(app.url, app.name)
+        self.lease = Lease(self.broker, "host")
+        branch = Branch(app.name, ["default"], self.lease, inspect(self.broker))
+        self.health = Health(self.vitals, [self.board, Board(4)], [branch])
+        self.vitals.turn(1, 1, stopping=False, complete=True)
+        self.board.settle_in(4711)
+        self.board.enlist("host.1")
+        self._ahead = 0.0
+        real = time.monotonic
+        patch.setattr(time, "monotonic", lambda: real() + self._ahead)
+
+    def pass_(self, seconds: float, *but: Callable[[], object]) -> None:
+        """So much time passes, in which nothing moves but these."""
+        self._ahead += seconds
+        for each in but:
+            each()
+
+    def turn(self) -> None:
+        self.vitals.turn(1, 1, stopping=False, complete=True)
+
+    def renew(self) -> None:
+        self.lease.renewed_at = time.monotonic()
+
+    def judged(self) -> tuple[bool, bool, str]:
+        report = self.health.report()
+        return report.live, report.ready, " ".join(report.why)
+
+
+@pytest.fixture
+def bench(app_name: str, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(App(app_name, url="memory://"), monkeypatch)
+
+
+def test_what_hangs_is_not_live(bench: Bench) -> None:
+    assert bench.judged() == (True, True, "")
+    everything = bench.turn, bench.renew, bench.board.beat
+
+    bench.pass_(6, bench.turn, bench.board.beat)
+    live, ready, why = bench.judged()
+    assert (live, ready) == (True, False) and "has not answered for 6" in why
+    bench.pass_(11, bench.renew, bench.board.beat)
+    live, ready, why = bench.judged()
+    assert (live, ready) == (False, False) and "has not turned for 11" in why
+
+    bench.pass_(0, *everything)
+    bench.pass_(11, bench.turn, bench.renew)
+    live, ready, why = bench.judged()
+    assert (live, ready) == (True, False) and "The loop of every worker process stands still" in why
+    bench.pass_(20, bench.turn, bench.renew)
+    live, _, why = bench.judged()
+    assert not live and "The loop of worker pid 4711 has stood still for 31" in why
+
+    # What has no limit of its own gets five minutes; what has one is ended by the supervisor, or that one hangs.
+    bench.pass_(0, *everything)
+    bench.board.start(0, "forever", 0.0, -1.0)
+    bench.pass_(299, bench.turn, bench.renew)
+    assert bench.judged()[0]
+    bench.pass_(2, bench.turn, bench.renew)
+    assert not bench.judged()[0] and "in forever" in bench.judged()[2]
+    bench.board.clear(0)
+    bench.board.start(0, "limited", time.monotonic() + 600, -1.0)
+    bench.pass_(605, bench.turn, bench.renew)
+    assert bench.judged()[0]
+    bench.pass_(6, bench.turn, bench.renew)
+    assert not bench.judged()[0]
+
+    # A place that nobody has is nobody's fault.
+    bench.board.settle_in(0)
+    assert bench.judged() == (True, True, "")
+    bench.vitals.turn(2, 0, stopping=False, complete=False)
+    assert bench.judged() == (True, False, "It is starting: 0 of 2 worker processes are in service.")
+    bench.vitals.turn(2, 0, stopping=False, complete=True)
+    assert bench.judged()[:2] == (True, False)
+    bench.vitals.turn(2, 2, stopping=True, complete=True)
+    assert bench.judged() == (True, False, "It is stopping.")
+
+
+async def test_a_worker_that_leaves_alone_what_waits_is_not_live(bench: Bench) -> None:
+    async def later(seconds: float) -> tuple[bool, bool, str]:
+        for _ in range(2):
+            bench.pass_(seconds / 2, bench.turn, bench.renew, bench.board.beat)
+            await bench.health.look()
+        return bench.judged()
+
+    await bench.health.look()
+    # Idle for an hour: nothing waits.
+    assert await later(3600) == (True, True, "")
+    async with bench.app:
+        bench.app.register_task(_nothing, name="nothing").apply_async()
+    assert (await later(30))[0]
+    live, ready, why = await later(80)
+    assert (live, ready) == (False, False) and "Worker pid 4711 has started nothing for" in why
+    # It has run something meanwhile.
+    bench.board.start(0, "id", 0.0, -1.0)
+    bench.board.clear(0)
+    assert (await later(2))[0]
+
+
+def _nothing() -> None: ...
+
+
+async def test_what_waits_is_seen_on_every_broker(broker_url: str, app_name: str) -> None:
+    app = App(app_name, url=broker_url)
+    nothing = app.register_task(_nothing, name="nothing", queue="mail")
+    async with app, app.inspector() as inspector:
+        assert not await inspector.is_waiting(["mail", "default"])
+        result = nothing.options(priority=9).apply_async()
+        await result.sent()
+        assert await inspector.is_waiting(["default", "mail"])
+        assert not await inspector.is_waiting(["default"])
+        # Claimed, or not due, is not waiting.
+        broker = connect(app.url, app.name)
+        await broker.enlist("host.1", "host", b"\x80")
+        assert len((await broker.claim("host.1", ["mail"], [], 1)).deliveries) == 1
+        await nothing.options(delay=600).apply_async().sent()
+        assert not await inspector.is_waiting(["mail"])
+        await broker.bury("host")
+        await broker.close()
+
+
+# ---- systemd
+
+
+class Listener:
+    """The socket that systemd would listen on."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
+        self._socket.setblocking(False)
+        self.said: list[str] = []
+
+    def hear(self) -> list[str]:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.said.append(self._socket.recv(4096).decode())
+        return self.said
+
+    def wait_for(self, word: str, times: int = 1) -> str:
+        def there() -> list[str]:
+            return [said for said in self.hear() if said.startswith(word)]
+
+        wait_until(lambda: len(there()) >= times, description=f"{word} was said {times} times")
+        return there()[-1]
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with tempfile.TemporaryDirectory(prefix="at-", dir="/tmp") as directory:
+        # Abstract where there is such a thing.
+        address = f"@aiotask-test-{os.getpid()}" if sys.platform == "linux" else f"{directory}/notify"
+        made = Listener(address)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+async def test_systemd_hears_of_start_reload_life_and_stop(redis_url: str, tmp_path: Path, listener: Listener) -> None:
+    with running_workers(tmp_path / "workers", redis_url) as workers:
+        stage = prepared("hazards", workers, tmp_path / "ledger")
+        stage.env |= {"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "1000000"}
+        with stage.active():
+            supervisor = stage.start(2)
+            listener.wait_for("READY=1")
+            assert "STATUS=2 of 2 worker processes in service" in listener.wait_for("STATUS=2 of 2")
+            listener.wait_for("WATCHDOG=1", 3)
+            # What tasks start does not speak for the service.
+            assert await stage.environment.apply_async() == []
+            old = {child.pid for child in supervisor.children()}
+            supervisor.signal(signal.SIGHUP)
+            reloading = listener.wait_for("RELOADING=1")
+            (stamp,) = [line for line in reloading.splitlines() if line.startswith("MONOTONIC_USEC=")]
+            assert 0 <= time.monotonic() - int(stamp.partition("=")[2]) / 1e6 < 60
+            listener.wait_for("READY=1", 2)
+            said = [word for word in listener.hear() if word in ("READY=1", reloading)]
+            assert said == ["READY=1", reloading, "READY=1"]
+            await wait_until_async(
+                lambda: len(old & {child.pid for child in supervisor.children()}) == 1, description="all but the keeper"
+            )
+            assert supervisor.stop() == 0
+            stopping = listener.wait_for("STOPPING=1")
+            # More than the 30 s of grace.
+            assert int(stopping.partition("EXTEND_TIMEOUT_USEC=")[2]) > 40e6
+            assert listener.hear().count("READY=1") == 2
+
+
+def test_the_watchdog_hears_nothing_when_something_hangs(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", listener.address)
+    monkeypatch.setenv("WATCHDOG_USEC", "2")
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    bulletin = Bulletin(30.0)
+    assert "NOTIFY_SOCKET" not in os.environ
+
+    def beats() -> int:
+        before = listener.hear().count("WATCHDOG=1")
+        bulletin.turn([], 1, 1, rolling=False, stopping=False)
+        return listener.hear().count("WATCHDOG=1") - before
+
+    assert beats() == 1
+    bulletin.vitals.judge(False)
+    assert beats() == 0
+    bulletin.vitals.judge(True)
+    assert beats() == 1
+    # The last keeper was well, long ago.
+    real = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: real() + 20)
+    assert beats() == 0
+    bulletin.close()
+
+
+def test_who_is_not_asked_says_nothing(listener: Listener, tmp_path: Path) -> None:
+    for environment in (
+        {"WATCHDOG_USEC": "10"},
+        {"NOTIFY_SOCKET": "vsock:2:1234", "WATCHDOG_USEC": "10"},
+        {"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "10"},
+        {"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "10", "WATCHDOG_PID": "1"},
+    ):
+        notify = Notify(environment)
+        assert environment == {}
+        notify.beat()
+        assert not select.select([listener._socket], [], [], 0)[0]
+        notify.ready()
+        notify.close()
+        notify.stopping(1.0)
+    assert listener.hear() == ["READY=1"]
