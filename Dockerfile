@@ -18,14 +18,16 @@ RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
 FROM python:${PYTHON}-slim
 COPY --from=build /opt/aiotask /opt/aiotask
 RUN useradd --create-home --uid 10001 aiotask
-# A container has no server of its own: without AIOTASK_URL the worker refuses to start and says so.
+# A container has no server of its own: without AIOTASK_URL the worker refuses to start and says so. Probes come from
+# outside, once AIOTASK_HEALTH_PORT says where to.
 ENV PATH=/opt/aiotask/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    AIOTASK_EMBEDDED=0
+    AIOTASK_EMBEDDED=0 \
+    AIOTASK_HEALTH_HOST=0.0.0.0
 WORKDIR /app
 USER aiotask
 # The supervisor is PID 1: it reaps what its workers leave behind, and TERM drains.
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=15s --timeout=10s --start-period=10s --retries=3 CMD ["aiotask", "doctor"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=10s --retries=3 CMD ["aiotask", "doctor", "--ready"]
 ENTRYPOINT ["aiotask"]
 CMD ["worker"]

@@ -264,9 +264,7 @@ class Client:
                 return Cancelled.DONE
             await asyncio.sleep(0.01)
         error = ErrorInfo(f"{JobCancelled.__module__}.{JobCancelled.__qualname__}", message)
-        outcome = Outcome(
-            WIRE_VERSION, result.id, result.task, Status.CANCELLED, finished_at=time.time(), error=error
-        )
+        outcome = Outcome(WIRE_VERSION, result.id, result.task, Status.CANCELLED, finished_at=time.time(), error=error)
         sealed = self.outcomes_sealer.seal(encode_outcome(outcome))
         done = await self._in_time(session.broker.cancel(result.id, sealed, self.result_ttl))
         if done is Cancelled.UNKNOWN:

@@ -169,7 +169,8 @@ def _columns(app: str, row: HistoryRow, job: Job | None, outcome: Outcome) -> tu
         clip(error.traceback, 16 * 4096) or None if error else None,
         job.sent_at or None if job else None,
         outcome.started_at or None,
-        outcome.finished_at or time.time(),
+        # Another process may say when it ended than when it began, and their clocks may be apart.
+        max(outcome.finished_at or time.time(), outcome.started_at),
         row.job,
         row.outcome,
         outcome.cpu / 1e6 or None,

@@ -139,7 +139,7 @@ class Outbox:
                     self.refuse_all(error)
                     return
                 await asyncio.sleep(delay)
-                delay = min(delay * 2, 1.0)
+                delay = min(delay * 2, 0.5)
             except BrokerError as error:
                 self.refuse(error)
             else:

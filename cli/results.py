@@ -82,6 +82,12 @@ Until = Annotated[
 ]
 Limit = Annotated[int, typer.Option("--limit", "-l", min=1, max=10_000, envvar="AIOTASK_LIMIT", help="Jobs on a page.")]
 Offset = Annotated[int, typer.Option("--offset", min=0, envvar="AIOTASK_OFFSET", help="Jobs to skip.")]
+Wide = Annotated[
+    bool,
+    typer.Option(
+        "--wide", "-w", metavar="", envvar="AIOTASK_WIDE", help="Show what each job used too, and its worker."
+    ),
+]
 File = Annotated[
     str | None,
     typer.Option(
@@ -105,6 +111,7 @@ def results(
     limit: Limit = 20,
     offset: Offset = 0,
     db: File = None,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Show finished jobs, the last one first, or one of them.
@@ -116,6 +123,7 @@ def results(
       aiotask results
       aiotask results --status failed --since 10m
       aiotask results --task shop.tasks:render --limit 50 --offset 50
+      aiotask results --since 1h --wide
       aiotask results 00a1b2c3d4e5f6a7b-2a
       aiotask results --json --since 2025-12-31
     """
@@ -134,7 +142,7 @@ def results(
     if as_json:
         print_json([_described(record) for record in page])
         return
-    _show_page(page, count, history.path, offset)
+    _show_page(page, count, history.path, offset, wide)
 
 
 async def _one(history: ResultDB, id: str) -> JobRecord:
@@ -169,7 +177,7 @@ def _described(record: JobRecord) -> dict[str, Any]:
 # ---- for people
 
 
-def _show_page(page: list[JobRecord], count: int, path: Path, offset: int) -> None:
+def _show_page(page: list[JobRecord], count: int, path: Path, offset: int, wide: bool) -> None:
     terminal = console()
     if not page:
         terminal.print(f"No finished job fits in {plain(path, 1000)}.", soft_wrap=True)
@@ -178,7 +186,9 @@ def _show_page(page: list[JobRecord], count: int, path: Path, offset: int) -> No
     queues = any(record.queue not in (None, "default") for record in page)
     runs = any(record.attempts not in (None, 1) for record in page)
     extra = [name for name, wanted in (("queue", queues), ("attempts", runs)) if wanted]
-    made = table("", "id", "status", "task", *extra, "ended", "took", "result", right=("attempts", "took"))
+    used = ("cpu", "memory", "worker") if wide else ()
+    right = ("attempts", "took", "cpu", "memory")
+    made = table("", "id", "status", "task", *extra, "ended", "took", *used, "result", right=right)
     for record in page:
         made.add_row(
             plain(record.id),
@@ -188,6 +198,7 @@ def _show_page(page: list[JobRecord], count: int, path: Path, offset: int) -> No
             *([plain(record.attempts or "")] if runs else []),
             ago(record.finished_at),
             _took(record),
+            *([_cpu(record), _memory(record), plain(record.worker or "")] if wide else []),
             plain(record.error or record.result or "", 80),
         )
     terminal.print(fitted(made, terminal.width))
@@ -214,6 +225,8 @@ def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:
         "started": _when(record.started_at),
         "ended": _when(record.finished_at),
         "took": _took(record),
+        "cpu": _cpu(record),
+        "memory": _memory(record),
         "needed": plain(", ".join(record.deps), 1000),
         "arguments": plain(record.arguments or "", 10_000),
         "result": plain(record.result or "", 10_000),
@@ -243,6 +256,16 @@ def _took(record: JobRecord) -> str:
     if not record.started_at or not record.finished_at:
         return ""
     return in_words(max(record.finished_at - record.started_at, 0.0))
+
+
+def _cpu(record: JobRecord) -> str:
+    from aiotask.events import in_words
+
+    return "" if record.cpu is None else in_words(max(record.cpu, 0.0))
+
+
+def _memory(record: JobRecord) -> str:
+    return "" if record.memory is None else f"{record.memory / 1e6:,.0f} MB"
 
 
 def _when(at: float | None) -> str:

@@ -87,7 +87,8 @@ async def test_senders_wait_for_room_and_hold_up_nobody(
         await behind.wait(timeout=0.3)
     assert await behind.status() is Status.PENDING
     await mail.apply_async(7).sent()
-    await wait_until_async(lambda: 'queues are full (max_pending): "default" (59)' in caplog.text, description="it is said")
+    said = 'queues are full (max_pending): "default" (59)'
+    await wait_until_async(lambda: said in caplog.text, description="it is said")
     unwanted = results.pop()
     assert await unwanted.cancel() == "cancelled"
     with pytest.raises(JobCancelled):

@@ -138,6 +138,10 @@ AT_HOME: list[tuple[dict[str, Any], str]] = [
     ({"backoff": 3}, "backoff=3: give a function"),
     ({"aliases": 3}, "aliases=3: give a tuple of names"),
     ({"ignore_result": "yes"}, "ignore_result='yes': give True or False"),
+    ({"memory": "512 potatoes"}, "memory='512 potatoes' is no size from 1 MB: give bytes, or a number with a unit"),
+    ({"memory": 512}, "memory=512 is no size from 1 MB"),
+    ({"cpu": 0}, "cpu=0 leaves no time at all. Give seconds, or None for no limit"),
+    ({"cpu": "x"}, "cpu='x' is no duration"),
 ]
 
 

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
-from aiotask.daemon.board import Board
+from aiotask.daemon.board import Board, unpack_ring
+from aiotask.daemon.excess import excesses
 from aiotask.daemon.stacks import Stacks, where
+from aiotask.worker.run import Limits
 
 #: The thread of the test's own time limit is no danger to forks that only write into a page.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -32,6 +34,21 @@ def in_a_fork(work: Callable[[], object]) -> None:
 
 def shown(board: Board) -> dict[str, tuple[float, float]]:
     return {job.id: (job.deadline, job.again) for job in board.started()}
+
+
+def test_it_shows_who_waits_for_another_job_and_whether_a_suspect_is_alone(board: Board) -> None:
+    board.start(1, "ü" * 100, 0.0, -1.0)
+    board.start(2, "runs", 0.0, -1.0)
+    board.set_away(1, True)
+    board.set_away(3, True)
+    board.set_alone(True)
+    assert [(job.id, job.away) for job in board.started()] == [("ü" * 100, True), ("runs", False)]
+    assert board.is_alone and unpack_ring(board.ring()) == {hash("ü" * 100), hash("runs")}
+    board.set_away(1, False)
+    board.clear(2)
+    board.set_away(2, True)
+    board.set_alone(False)
+    assert [(job.id, job.away) for job in board.started()] == [("ü" * 100, False)] and not board.is_alone
 
 
 def test_it_shows_what_runs_and_no_more_what_has_ended(board: Board) -> None:
@@ -78,7 +95,16 @@ def test_who_is_overdue(board: Board) -> None:
     board.start(1, "in time", now + 5, -1.0)
     board.start(2, "tolerated", now - 0.5, -1.0)
     board.start(3, "late", now - 1.5, 2.0)
-    assert [(job.id, job.again) for job in board.overdue(now, 1.0)] == [("late", 2.0)]
+    # And what has had its time to end by itself, since it used up its CPU; one that may go on; one of another job.
+    for slot, id, until in ((4, "spent", now - 1.5), (5, "resting", 0.0), (6, "busy", now + 1.0)):
+        board.start(slot, id, 0.0, -1.0, now - 10)
+        board.limit(slot, id, Limits(cpu=2.0, cpu_again=3.0, until=until))
+    board.start(4, "next", 0.0, -1.0, now - 10)
+    board.limit(7, "spent", Limits(cpu=2.0, cpu_again=3.0, until=now - 1.5))
+    board.start(7, "spent", 0.0, -1.0, now - 10)
+    found = excesses(os.getpid(), board.started(), now, 1.0)
+    assert {id: (each.again, each.kind) for id, each in found.items()} == {"late": (2.0, "time"), "spent": (3.0, "cpu")}
+    assert found["spent"].words == "used more CPU than its limit of 2 s"
 
 
 def test_a_cancel_is_a_limit_of_that_job_alone(board: Board) -> None:

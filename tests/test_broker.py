@@ -752,6 +752,17 @@ async def test_every_listener_of_an_address_is_told(broker: Broker, worker: Work
         assert one.notices == two.notices == [Notice("a", sealed_outcome("a"))]
 
 
+async def test_anybody_may_be_told_something(broker: Broker, another_broker: MakeBroker) -> None:
+    async with listening(another_broker(), "operator") as operator:
+        assert await broker.tell("operator", Notice("é" * 20, b"x" * 100_000))
+        assert await broker.tell("operator", Notice("look"))
+        assert not await broker.tell("nobody", Notice("lost", b"x"))
+
+        await wait_until_async(lambda: len(operator.notices) >= 2, description="both have come")
+
+        assert operator.notices == [Notice("é" * 20, b"x" * 100_000), Notice("look")]
+
+
 async def test_whoever_looked_at_an_unfinished_job_is_told_its_outcome(
     broker: Broker, worker: Worker, another_broker: MakeBroker
 ) -> None:
@@ -1108,6 +1119,9 @@ async def test_what_is_rejected_is_set_aside_and_counted(broker: Broker, worker:
     await broker.reject(worker.name, [(forged, "The seal does not fit.")])
 
     assert await inspector.rejected() == 1
+    # What came in no lane is counted too.
+    await broker.reject(worker.name, [(Delivery("", "", "", b"", Meta()), "A forged message.")] * 2)
+    assert await inspector.rejected() == 3
     assert await is_unknown(broker, "forged")
     assert ids(await worker.adopt()) == ["fine"]
     assert await worker.finish(forged) is Settled.NOT_YOURS

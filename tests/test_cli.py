@@ -152,6 +152,8 @@ def test_worker_defaults() -> None:
         "reload": False,
         "preload": False,
         "result_db": None,
+        "blocked_loop": 1.0,
+        "long_job": 60.0,
         "log_args": False,
         "log_json": False,
         "log_level": options.Level.INFO,

@@ -12,9 +12,30 @@ import pytest
 from aiotask import App, ConfigError, JobCancelled, JobError, JobTimeout, Retry, Status, WorkerLost
 from aiotask.worker import inloop
 
-from .acceptance.stage import staged
+from .acceptance.stage import Stage, staged
 from .helpers import wait_until_async
-from .workers import Workers
+from .workers import Supervisor, Workers
+
+
+async def started(stage: Stage, label: str) -> None:
+    await wait_until_async(lambda: stage.ledger.runs(label), description=f"{label} has started")
+
+
+async def lose_the_host(stage: Stage, supervisor: Supervisor) -> None:
+    """All of it goes, and no worker is left but the next one."""
+    held = [stage.early.apply_async("nap", "held"), stage.early_nap.apply_async(600, "aheld")]
+    waiting = [stage.early.apply_async("return", f"waiting-{n}") for n in range(5)]
+    await started(stage, "held")
+    await started(stage, "aheld")
+    family = supervisor.session()
+    supervisor.signal(signal.SIGKILL)
+    supervisor.wait()
+    psutil.wait_procs(family, timeout=30)
+    stage.start(1)
+    for result in held:
+        with pytest.raises(WorkerLost):
+            await result
+    assert await asyncio.gather(*waiting) == [f"waiting-{n}" for n in range(5)]
 
 
 async def test_a_job_runs_once_at_most_whatever_ends_it(workers: Workers, tmp_path: Path) -> None:
@@ -22,11 +43,8 @@ async def test_a_job_runs_once_at_most_whatever_ends_it(workers: Workers, tmp_pa
         supervisor = stage.start(1)
         ledger = stage.ledger
 
-        async def started(label: str) -> None:
-            await wait_until_async(lambda: ledger.runs(label), description=f"{label} has started")
-
-        fine = [stage.early.apply_async("return", f"fine-{n}") for n in range(200)]
-        fine += [stage.early_nap.apply_async(0.0, f"afine-{n}") for n in range(200)]
+        fine = [stage.early.apply_async("return", f"fine-{n}") for n in range(60)]
+        fine += [stage.early_nap.apply_async(0.0, f"afine-{n}") for n in range(60)]
         assert sorted(await asyncio.gather(*fine)) == sorted(run.label for run in ledger.runs())
         with pytest.raises(KeyError):
             await stage.early.apply_async("raise", "raises")
@@ -34,9 +52,9 @@ async def test_a_job_runs_once_at_most_whatever_ends_it(workers: Workers, tmp_pa
             await stage.early.options(timeout=0.1).apply_async("nap", "limit")
 
         # Its process dies with it; what runs beside it as usual is run again, a neighbour of its kind is not.
-        neighbour, beside = stage.early_nap.apply_async(600, "neighbour"), stage.anap.apply_async(3, "beside")
-        await started("neighbour")
-        await started("beside")
+        neighbour, beside = stage.early_nap.apply_async(600, "neighbour"), stage.anap.apply_async(1.5, "beside")
+        await started(stage, "neighbour")
+        await started(stage, "beside")
         with pytest.raises(WorkerLost, match=r'is gone, and with acks="early" it does not run again'):
             await stage.early.apply_async("segfault", "dies")
         with pytest.raises(WorkerLost):
@@ -46,26 +64,13 @@ async def test_a_job_runs_once_at_most_whatever_ends_it(workers: Workers, tmp_pa
 
         # It is cancelled as any other.
         unwanted = stage.early.apply_async("nap", "cancelled")
-        await started("cancelled")
+        await started(stage, "cancelled")
         assert await unwanted.status() is Status.RUNNING
         await unwanted.cancel()
         with pytest.raises(JobCancelled):
             await unwanted
 
-        # The whole host goes, and no worker is left but the next one.
-        held = [stage.early.apply_async("nap", "held"), stage.early_nap.apply_async(600, "aheld")]
-        waiting = [stage.early.apply_async("return", f"waiting-{n}") for n in range(5)]
-        await started("held")
-        await started("aheld")
-        family = supervisor.session()
-        supervisor.signal(signal.SIGKILL)
-        supervisor.wait()
-        psutil.wait_procs(family, timeout=30)
-        stage.start(1)
-        for result in held:
-            with pytest.raises(WorkerLost):
-                await result
-        assert await asyncio.gather(*waiting) == [f"waiting-{n}" for n in range(5)]
+        await lose_the_host(stage, supervisor)
         assert {ledger.counts()[run.id] for run in ledger.runs() if run.label != "beside"} == {1}
         async with stage.app.inspector() as inspector:
             assert await inspector.jobs() == []

@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -79,13 +78,7 @@ def test_probes_follow_what_happens_to_broker_keeper_and_supervisor(own_server: 
         stage = prepared("hazards", workers, tmp_path / "ledger")
         supervisor = stage.start(2, "--health-port", str(port))
         wait_until(lambda: ask(port, "/ready") == (200, "ready\n"), description="it is ready")
-        assert ask(port, "/live?verbose=1") == (200, "live\n")
-        assert ask(port, "/ready", "HEAD") == (200, "")
-        assert ask(port, "/ready", "POST")[0] == 405
-        assert ask(port, "/metrics")[0] == 404
-        everything = json.loads(ask(port, "/")[1])
-        assert (everything["pid"], everything["wanted"], everything["in_service"]) == (supervisor.pid, 2, 2)
-        assert {worker["pid"] for worker in everything["workers"]} < {child.pid for child in supervisor.children()}
+        keeper = check_pages(port, supervisor)
 
         # The same without a port, by nothing but the environment; and by the port.
         assert doctor("live", AIOTASK_HOME=home) == (0, f"live: worker pid {supervisor.pid}")
@@ -100,7 +93,6 @@ def test_probes_follow_what_happens_to_broker_keeper_and_supervisor(own_server: 
         assert f'The health port {port} at "127.0.0.1" cannot be listened on: Address already in use.' in second.log
 
         # A keeper that hangs is replaced, and what was asked meanwhile is answered by the next one.
-        keeper = keeper_of(supervisor, everything)
         keeper.suspend()
         assert ask(port, "/live")[0] == 200
         assert not keeper.is_running()
@@ -116,15 +108,31 @@ def test_probes_follow_what_happens_to_broker_keeper_and_supervisor(own_server: 
         os.kill(own_server.pid, signal.SIGCONT)
         wait_until(lambda: ask(port, "/ready")[0] == 200, description="it is ready again")
 
-        assert supervisor.stop() == 0
-        assert doctor("live", AIOTASK_HOME=home)[0] == 1
-        assert "no worker was found" in doctor("ready", AIOTASK_HOME=home)[1]
+        # Killed, it leaves nothing: the next one has the port, and finds no socket of a dead one.
+        supervisor.signal(signal.SIGKILL)
+        supervisor.wait()
+        wait_until(lambda: not list(Path(home).glob("worker.*")), description="the keeper has removed the socket")
+        wait_until(lambda: ask(port, "/live")[0] == 0, description="the keeper has given the port away")
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(f"{home}/worker.99.sock")
+        successor = stage.start(1, "--health-port", str(port))
+        assert [path.name for path in Path(home).glob("worker.*")] == [f"worker.{successor.pid}.sock"]
+        assert successor.stop() == 0
         assert list(Path(home).glob("worker.*")) == []
+        assert "no worker was found" in doctor("live", AIOTASK_HOME=home)[1]
 
 
-def keeper_of(supervisor: Supervisor, everything: dict[str, Any]) -> psutil.Process:
+def check_pages(port: int, supervisor: Supervisor) -> psutil.Process:
+    """What is answered by a supervisor of two processes that is ready; its keeper."""
+    assert ask(port, "/live?verbose=1") == (200, "live\n")
+    assert ask(port, "/ready", "HEAD") == (200, "")
+    assert ask(port, "/ready", "POST")[0] == 405
+    assert ask(port, "/metrics")[0] == 404
+    everything = json.loads(ask(port, "/")[1])
+    assert (everything["pid"], everything["wanted"], everything["in_service"]) == (supervisor.pid, 2, 2)
     workers = {worker["pid"] for worker in everything["workers"]}
     (keeper,) = [child for child in supervisor.children() if child.pid not in workers]
+    assert len(workers) == 2
     return keeper
 
 

@@ -24,7 +24,7 @@ import pytest
 
 import aiotask
 from aiotask import App, JobTimeout, ResultTimeout
-from aiotask.broker import BATCH_BYTES, BATCH_JOBS, Broker
+from aiotask.broker import BATCH_BYTES, BATCH_JOBS, Broker, Notice
 from aiotask.brokers import push_blocking
 from aiotask.brokers.redis import blocking
 from aiotask.brokers.redis import broker as redis_broker
@@ -39,7 +39,7 @@ from aiotask.worker.run import NoMarks
 from .acceptance.stage import Stage, staged
 from .chaos.faults.proxy import Proxy
 from .helpers import wait_until, wait_until_async
-from .seam import Worker, a_push, ids, send
+from .seam import Worker, a_push, ids, listening, send
 from .server import PrivateServer
 from .workers import Workers
 
@@ -87,7 +87,8 @@ TRAPS = {
 def marked() -> Iterator[tuple[str, str]]:
     """Trap and place of every mark in the tests."""
     for path in sorted(Path(__file__).parent.rglob("*.py")):
-        for function in ast.walk(ast.parse(path.read_text())):
+        source = path.read_text()
+        for function in ast.walk(ast.parse(source if "mark.trap(" in source else "")):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 for decorator in function.decorator_list:
                     if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.trap":
@@ -118,6 +119,40 @@ def proxy(own_server: PrivateServer) -> Iterator[Proxy]:
 
 
 # ---- the server
+
+
+@pytest.mark.trap("stranded in the living")
+async def test_a_worker_runs_what_it_was_lent_in_an_answer_that_got_lost(
+    own_server: PrivateServer, proxy: Proxy, app_name: str
+) -> None:
+    here, there = (App(app_name, url=url, secret="of both") for url in (own_server.url, proxy.url))
+
+    runs: list[str] = []
+    end = asyncio.Event()
+
+    async def note(name: str) -> str:
+        runs.append(name)
+        if name == "held":
+            await end.wait()
+        return name
+
+    sending = here.register_task(note)
+    there.register_task(note)
+    async with here, there.worker():
+        assert await sending.apply_async("before").wait(30) == "before"
+        held = sending.apply_async("held")
+        await wait_until_async(lambda: "held" in runs, description="a job runs")
+        with proxy.swallow("down"):
+            result = sending.apply_async("lost")
+            await wait_until_async(
+                lambda: own_server.call("XPENDING", f"aiotask1:{{{app_name}}}:q:default:5", "w")["pending"] == 2,
+                description="the server has lent it",
+            )
+        proxy.reset()
+        assert await result.wait(60) == "lost"
+        end.set()
+        assert await held.wait(30) == "held"
+    assert runs == ["before", "held", "lost"], "and what runs is not run again"
 
 
 @pytest.mark.trap("cancelled read")
@@ -249,6 +284,17 @@ async def test_what_a_busy_client_was_told_and_the_server_threw_away_arrives(
         )
         async with asyncio.timeout(60):
             assert [len(value) for value in await awaited] == sizes
+
+
+@pytest.mark.trap("silent loss")
+async def test_a_large_outcome_is_not_published(broker: Broker, worker: Worker) -> None:
+    await send(broker, "small", "large")
+    small, large = (await worker.claim()).deliveries
+    async with listening(broker, "client") as client:
+        await worker.finish(small, outcome=bytes(10_000), reply="client")
+        await worker.finish(large, outcome=bytes(100_000), reply="client")
+        await wait_until_async(lambda: len(client.notices) == 2, description="both are told")
+    assert client.notices == [Notice("small", bytes(10_000)), Notice("large", None)]
 
 
 class OldServer:

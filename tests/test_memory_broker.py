@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from aiotask.broker import Broker, Delivery, Meta, Notice, Settled, Standing
+from aiotask.broker import Begin, Broker, Delivery, Meta, Notice, Room, Settled, Standing
 from aiotask.brokers import connect, inspect, namespaces, push_blocking
 from aiotask.brokers.memory import MemoryBroker
 from aiotask.brokers.rows import RECORDER_IDLE
@@ -357,8 +357,14 @@ class Script:
             )
             for _ in range(pick.randrange(1, 5))
         ]
-        await self.broker.push("client", self.pushes - pick.choice([0, 0, 0, 1]), batch)
-        return None
+        room = pick.choice([None, Room({"mail": 3, "": 8}), Room({"default": 5}, oldest=True)])
+        overflow = await self.broker.push("client", self.pushes - pick.choice([0, 0, 0, 1]), batch, room)
+        # Of the same millisecond either may be the older one.
+        return overflow and (overflow.full, len(overflow.oldest))
+
+    async def _begin(self, pick: random.Random) -> object:
+        delivery = self._delivery(pick)
+        return delivery and await self.broker.begin(self._worker(pick).name, [Begin(delivery, b"lost", 3600.0)])
 
     async def _enlist(self, pick: random.Random) -> object:
         try:
@@ -437,7 +443,7 @@ class Script:
 
 
 VERBS: dict[str, int] = {
-    **{"push": 20, "claim": 24, "finish": 10, "requeue": 12, "enlist": 10, "recover": 6, "look": 4, "cancel": 8},
+    **{"push": 20, "claim": 24, "finish": 10, "requeue": 12, "enlist": 10, "recover": 6, "look": 4, "cancel": 8, "begin": 8},
     **{"cancels": 2, "adopt": 3, "reject": 1, "renew": 2, "bury": 1, "promote": 2, "read_history": 2},
 }
 

@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 import aiotask
 from aiotask import Status, errors
+from aiotask.broker import lane_of
 from aiotask.brokers import embedded
+from aiotask.brokers.redis.keys import prefix
 
 from .pages import Block, Reader, blocks
 from .test_house import commands, key_table
@@ -97,7 +100,7 @@ def test_every_fence_has_a_language_that_is_known(page: Path) -> None:
 
     assert len(fences) % 2 == 0
     assert set(fences[1::2]) <= {""}
-    assert set(fences[::2]) <= {"bash", "python", "sql", "text", "ini", "toml"}
+    assert set(fences[::2]) <= {"bash", "python", "sql", "text", "ini", "toml", "yaml"}
 
 
 def test_the_quick_start_shows_the_example_as_it_is() -> None:
@@ -216,6 +219,64 @@ def test_the_comparison_can_be_run() -> None:
 
     assert compared == {"aiotask", "Celery", "RQ", "Dramatiq", "arq", "Huey"}
     assert all(name.lower() in said for name in compared)
+
+
+def test_every_kind_of_server_has_its_row_and_costs_what_doctor_says() -> None:
+    from aiotask_cli.durability import ROWS
+
+    rows = {row[0].strip("`"): row for row in table(doc("guarantees.md"), "server")}
+
+    assert set(rows) == set(ROWS)
+    for name, row in ROWS.items():
+        for told, cell in ((row.killed, rows[name][2]), (row.machine, rows[name][3])):
+            first = re.match(r"\w+", told)
+            assert first and (cell.startswith(first[0]) or cell == "the same"), (name, told, cell)
+
+
+# ---- manifests
+
+
+def test_the_manifests_are_yaml_and_say_what_the_command_understands() -> None:
+    found = [yaml.safe_load(block.text) for block in blocks(ROOT / "docs" / "deploy.md") if block.language == "yaml"]
+    deployment, scaled = (
+        next(each for each in found if each["kind"] == kind) for kind in ("Deployment", "ScaledObject")
+    )
+    spec = deployment["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    env = {each["name"]: each["value"] for each in container["env"]}
+
+    (worker,) = [command for name, command in commands() if name == "aiotask worker"]
+    flags = {option.envvar: option for option in worker.params if option.envvar}
+    assert set(env) <= {*flags, "AIOTASK_EMBEDDED", "AIOTASK_HOME"}
+    assert container["args"][0] == "worker"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        given = worker.make_context("worker", container["args"][1:]).params
+    # The keeper has 10 s at the end, and the supervisor a little more.
+    assert spec["terminationGracePeriodSeconds"] >= given["grace"] + 12
+    assert [port["containerPort"] for port in container["ports"]] == [given["health_port"]]
+    assert given["health_host"] == "0.0.0.0"
+    assert given["concurrency"] * given["max_memory_per_child"] < 2**30
+    for probe, path in (("startupProbe", "/live"), ("readinessProbe", "/ready"), ("livenessProbe", "/live")):
+        assert container[probe]["httpGet"] == {"path": path, "port": container["ports"][0]["name"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in spec["volumes"]}
+    assert env["AIOTASK_HOME"].startswith(container["volumeMounts"][0]["mountPath"])
+
+    (trigger,) = scaled["spec"]["triggers"]
+    assert trigger["metadata"]["stream"] == f"{prefix('shop')}{lane_of('default', 5)}"
+    assert scaled["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+
+
+def test_the_unit_gives_more_time_than_the_stop_takes() -> None:
+    (unit,) = [block.text for block in blocks(ROOT / "docs" / "deploy.md") if block.language == "ini"]
+    settings = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line and line[0] not in "#[")
+    grace = re.search(r"--grace (\d+)s", settings["ExecStart"])
+
+    assert grace and int(settings["TimeoutStopSec"]) >= int(grace[1]) + 12
+    assert (settings["Type"], settings["KillMode"]) == ("notify", "mixed")
+    assert settings["ExecReload"].endswith("kill -HUP $MAINPID")
+    assert f"Environment=AIOTASK_HOME=/var/lib/{settings['StateDirectory']}\n" in unit
 
 
 # ---- links

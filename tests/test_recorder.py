@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from aiotask import App, ResultDB, Status
@@ -19,9 +20,11 @@ from aiotask.broker import HistoryRow, Meta
 from aiotask.errors import ConfigError
 from aiotask.history import Recorder
 from aiotask.historyfile import SCHEMA_VERSION
-from aiotask.outcome import ErrorInfo
+from aiotask.job import WIRE_VERSION
+from aiotask.outcome import ErrorInfo, Outcome, decode_outcome, encode_outcome
 from aiotask.plaintext import TEXT_LIMIT, plain_text
 from aiotask.resultdb import RecordingDelayed
+from aiotask.seal import Sealer
 
 from .helpers import wait_until
 from .history import SECRET, START, batch, count, finished, is_intact, pickled, python, sqlite, started
@@ -356,6 +359,31 @@ def test_a_file_that_is_no_database_is_left_alone_until_it_is_moved_away(recorde
     path.rename(path.with_name("results.db.damaged"))
     recorder.record([finished("a")])
     assert count(path) == 1
+
+
+async def test_a_file_and_outcomes_of_the_release_before_are_read_and_brought_up_to_date(
+    recorder: Recorder, path: Path
+) -> None:
+    recorder.record([finished("before")])
+    recorder.close()
+    for column in ("cpu", "memory"):
+        sqlite(path, f"ALTER TABLE jobs DROP COLUMN {column}")
+    sqlite(path, "PRAGMA user_version = 1")
+    outcome = Outcome(WIRE_VERSION, "used", "shop:spin", Status.SUCCESS, value=pickled(1), cpu=1_500_000, memory=1024)
+    old = decode_outcome(msgspec.msgpack.encode(msgspec.structs.astuple(outcome)[:-2]))
+    assert (old.value, old.cpu, old.memory) == (outcome.value, 0, 0)
+
+    sealed = Sealer([SECRET], "outcome").seal(encode_outcome(outcome))
+    recorder.record([HistoryRow("1-1", b"", sealed, Meta())])
+
+    assert sqlite(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
+    assert sqlite(path, "SELECT id, cpu, memory FROM jobs ORDER BY id") == [
+        ("before", None, None),
+        ("used", 1.5, 1024 * 1024),
+    ]
+    async with ResultDB(path) as db:
+        record = await db.fetch_record("used")
+        assert record is not None and (record.cpu, record.memory) == (1.5, 1024 * 1024)
 
 
 async def test_a_later_schema_is_refused_and_left_alone(recorder: Recorder, path: Path) -> None:

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
+import redis
 
-from aiotask.broker import Broker, Cancelled, Delivery, Look, Meta, Notice, Settled, Standing
+from aiotask.broker import Broker, Cancelled, Delivery, Look, Meta, Notice, Push, Settled, Standing
 from aiotask.brokers import connect, inspect
 from aiotask.errors import BrokerError, ConnectionLost, QueueFull
 from aiotask.job import Status
@@ -334,6 +335,7 @@ async def test_an_emptied_server_forgets_everybody_and_is_used_again(
 
     own_server.call("FLUSHALL")
 
+    assert (await worker.wait(30.0)).standing is Standing.FORGOTTEN, "heard at once, not with the next claim"
     assert (await worker.claim()).standing is Standing.FORGOTTEN
     assert await broker.renew("host", 2) is Standing.FORGOTTEN
     assert await broker.finish(worker.name, [finish(old)]) == ([Settled.NOT_YOURS], Standing.FORGOTTEN)
@@ -398,6 +400,137 @@ async def test_a_claimed_job_whose_lane_was_deleted_does_not_stop_its_neighbours
 
     assert (await broker.recover(worker.name)).moved == 1
     assert await drain(other) == ["fine"]
+
+
+async def test_the_index_follows_what_was_deleted_by_hand(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
+) -> None:
+    custom = Push("daily", "default", 5, sealed_job("daily"), custom=True)
+    await send(broker, custom, a_push("later", delay=3600.0), a_push("soon", delay=0.01), "waiting")
+
+    # The index alone: jobs that wait are found again.
+    own_server.call("DEL", key("index"))
+    await broker.recover()
+    assert [look.status for look in await broker.look(["daily", "waiting"])] == [Status.PENDING] * 2
+
+    # A lane: a custom id that stood in it is free again, though nobody has looked for it.
+    own_server.call("DEL", key("q:default:5"))
+    await broker.push("client", 1, [custom])
+    assert ids(await worker.claim()) == ["daily"]
+
+    # One half of what is due, then the other: nobody waits for that for ever.
+    await send(broker, a_push("half", delay=3600.0), a_push("rest", delay=0.01))
+    own_server.call("DEL", key("due"))
+    assert await broker.look(["half"], "client") == [Look()]
+    await send(broker, a_push("other", delay=3600.0))
+    own_server.call("DEL", key("held"))
+    assert await broker.look(["other"]) == [Look()]
+
+    await broker.recover()
+    assert set(own_server.call("HKEYS", key("index"))) == {b"daily"}
+
+
+async def test_a_host_whose_lease_was_deleted_by_hand_lives_on(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
+) -> None:
+    await broker.renew(worker.host, 1)
+    own_server.call("DEL", key("leases"))
+    assert await broker.renew(worker.host, 2) is Standing.LIVE
+
+    await broker.bury(worker.host)
+    assert await broker.renew(worker.host, 3) is Standing.DEAD
+
+
+async def test_jobs_of_the_dead_come_back_though_the_names_of_the_queues_were_deleted(
+    own_server: PrivateServer, broker: Broker, worker: Worker, other: Worker, key: Callable[[str], str]
+) -> None:
+    await take(worker, "a")
+    own_server.call("DEL", key("queues"))
+
+    assert (await broker.recover(worker.name)).moved == 1
+    assert await drain(other) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["q:default:5", "index", "queues", "held"])
+async def test_the_error_names_the_key_of_the_wrong_type_and_the_way_out(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str], name: str
+) -> None:
+    await send(broker, a_push("other", "mail"))
+    own_server.call("DEL", key(name))
+    own_server.call("SET", key(name), "not ours")
+
+    with pytest.raises(BrokerError) as caught:
+        await broker.push("client", 1, [a_push("a")])
+
+    assert f'"{key(name)}" holds a string' in str(caught.value)
+    assert f'DEL "{key(name)}"' in str(caught.value)
+    own_server.call("DEL", key(name))
+    await broker.push("client", 2, [a_push("a")])
+    assert await drain(worker) == ["a"]
+
+
+async def test_no_job_is_lost_where_the_lane_it_goes_to_is_no_stream_any_more(
+    own_server: PrivateServer, broker: Broker, worker: Worker, other: Worker, key: Callable[[str], str]
+) -> None:
+    held, released = [await take(worker, id) for id in ("held", "released")]
+    await send(broker, a_push("due", priority=7, delay=0.01))
+    for name in ("q:default:r", "q:default:s", "q:default:7"):
+        own_server.call("SET", key(name), "not ours")
+
+    assert await worker.requeue(released) is Settled.DONE
+    assert (await broker.recover(worker.name, blame=[held.id], reason="killed")).moved == 1
+    assert sorted(await drain(other)) == ["held", "released"]
+
+    own_server.call("DEL", key("q:default:r"), key("q:default:s"), key("q:default:7"))
+    await wait_until_async(lambda: is_pending(broker, "due"), description="the due job is promoted")
+    assert await drain(other) == ["due"]
+
+
+async def test_a_permission_that_is_taken_away_costs_no_job(
+    own_server: PrivateServer, broker: Broker, worker: Worker, other: Worker
+) -> None:
+    await take(worker, "held")
+    released = await take(worker, "released")
+    await send(broker, a_push("due", delay=0.01))
+    own_server.call("ACL", "SETUSER", "default", "-xadd")
+
+    async def is_refused(call: Callable[[], Awaitable[object]]) -> bool:
+        try:
+            await call()
+        except BrokerError as error:
+            return "ACL SETUSER" in str(error)
+        return False
+
+    batch = [a_push("scheduled", delay=3600.0), a_push("now")]
+    for call in (
+        broker.promote,
+        lambda: worker.requeue(released),
+        lambda: broker.recover(worker.name),
+        lambda: broker.push("client", 1, batch),
+    ):
+        await wait_until_async(lambda call=call: is_refused(call), description="it is refused")  # type: ignore[misc]
+    assert await broker.look(["scheduled", "now"]) == [Look()] * 2
+
+    own_server.call("ACL", "SETUSER", "default", "+xadd")
+    assert await worker.requeue(released) is Settled.DONE
+    assert (await broker.recover(worker.name)).moved == 1
+    await wait_until_async(lambda: is_pending(broker, "due"), description="the due job is promoted")
+    assert sorted(await drain(other)) == ["due", "held", "released"]
+
+
+async def test_a_server_busy_with_a_script_is_not_ready(own_server: PrivateServer, broker: Broker) -> None:
+    def compute() -> None:
+        with redis.Redis(unix_socket_path=str(own_server.socket)) as client, contextlib.suppress(redis.ResponseError):
+            client.eval("while true do end", 0)  # type: ignore[no-untyped-call]
+
+    own_server.call("CONFIG", "SET", "lua-time-limit", 1)
+    busy = asyncio.create_task(asyncio.to_thread(compute))
+    with pytest.raises(ConnectionLost, match="not ready: BUSY"):
+        while True:
+            await broker.look(["a"])
+    own_server.call("SCRIPT", "KILL")
+    await busy
+    assert await broker.look(["a"]) == [Look()]
 
 
 async def test_a_batch_that_meets_a_key_of_the_wrong_type_leaves_nothing_behind(
@@ -729,3 +862,37 @@ async def test_a_batch_of_retries_and_parks_of_many_jobs_is_settled_at_once(brok
         Status.PENDING,
         Status.PARKED,
     ]
+
+
+async def test_a_server_whose_clock_is_set_back_keeps_nobody_waiting_for_longer_than_was_said(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
+) -> None:
+    """As if its clock had been an hour ahead until now, while all of these were sent."""
+    seconds = int(own_server.call("TIME")[0])
+    ahead = 3600.0
+    await worker.requeue(await take(worker, "again"), delay=5.0)
+    many = [f"job-{n}" for n in range(1200)]
+    await send(broker, *(a_push(name, delay=60.0 + n) for n, name in enumerate(many)))
+    await send(broker, a_push("moment", eta=seconds + 600.0), a_push("now", delay=0.01))
+    for name, score in [("moment", seconds + 600.0), ("again", seconds + 5.0), ("now", seconds - 1.0)]:
+        own_server.call("ZADD", key("due"), score + (0.0 if name == "moment" else ahead), name)
+    for n, name in enumerate(many):
+        own_server.call("ZADD", key("due"), seconds + 60.0 + n + ahead, name)
+    own_server.call("SET", key("clock"), seconds + ahead)
+
+    await broker.promote()
+
+    assert await is_pending(broker, "now")
+    scores = own_server.call("ZRANGE", key("due"), 0, -1, "WITHSCORES")
+    due = {name.decode(): float(score) - seconds for name, score in zip(scores[::2], scores[1::2], strict=True)}
+    assert due.pop("moment") == 600.0
+    assert 5.0 <= due.pop("again") < 35.0
+    assert all(60.0 + n <= due[name] < 90.0 + n for n, name in enumerate(many))
+    assert [look.status for look in await broker.look(["moment", "again", many[0]])] == [
+        Status.SCHEDULED,
+        Status.RETRYING,
+        Status.SCHEDULED,
+    ]
+    own_server.call("DEL", key("due"), key("held"))
+    await broker.promote()
+    assert own_server.call("EXISTS", key("clock")) == 0

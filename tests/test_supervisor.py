@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import redis
 
 from aiotask import App
 
@@ -427,6 +428,29 @@ async def test_orphans_of_tasks_are_reaped(stage: Stage) -> None:
         lambda: not any(psutil.pid_exists(pid) for pid in orphans), description="all have ended and none is a zombie"
     )
     assert await stage.pid.apply_async() == worker
+    assert supervisor.stop() == 0
+
+
+async def test_a_worker_that_finds_its_host_dead_ends_the_others_too(stage: Stage) -> None:
+    """They may have no room to ask for more, and would hear of it only at the end of jobs that run elsewhere by then."""
+    supervisor = stage.start(1, "--max-in-flight", "1")
+    stage.anap.apply_async(NEVER, "async")
+    stage.nap.apply_async(NEVER, "sync")
+    full = await started(stage, "async")
+    assert await started(stage, "sync") == full
+    supervisor.signal(signal.SIGTTIN)
+    both = await live_workers(stage.app, 2)
+    with redis.Redis.from_url(stage.app.url) as server:
+        key = f"aiotask1:{{{stage.app.name}}}:live"
+        dead = [name for name in server.hgetall(key) if name]
+        server.hdel(key, *dead)
+
+    assert await started(stage, "async", 2) != full
+    assert not psutil.pid_exists(full)
+    assert not await live_workers(stage.app, 2, without=both) & both
+    assert "This host was declared dead" in supervisor.log
+    supervisor.signal(signal.SIGTERM)
+    wait_until(lambda: "Stopping" in supervisor.log, description="the first one is heard")
     assert supervisor.stop() == 0
 
 

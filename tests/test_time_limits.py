@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiotask.errors import JobCancelled, JobTimeout
+from aiotask.errors import JobCancelled, JobOutOfMemory, JobTimeout
 
 from .acceptance.stage import Stage, staged
 from .helpers import wait_until_async
@@ -178,3 +179,49 @@ async def test_running_jobs_that_do_not_react_to_a_cancel_are_killed(stage: Stag
             await result
     assert await stage.echo.apply_async(2) == 2
     assert {task: len(stage.ledger.runs(task)) - before[task] for task in tasks} == dict.fromkeys(tasks, 1)
+
+
+# ---- limits of CPU and memory
+
+
+async def test_a_job_that_uses_up_its_cpu_time_is_ended_as_at_a_time_limit(stage: Stage) -> None:
+    before = await stage.pid.apply_async()
+    for task in (stage.burn, stage.aburn):
+        with pytest.raises(JobTimeout, match=r"used more CPU than its limit of 0\.3 s"):
+            await task.apply_async(NEVER)
+    # Time that it waits is no CPU time, and what it leaves behind counts for no other job.
+    rested = stage.wait_long.apply_async()
+    assert await stage.aburn.apply_async(0.05) == 1
+    assert await rested == "rested"
+    assert await stage.burn.apply_async(0.05) == 1
+    assert await stage.pid.apply_async() == before
+
+    for task in (stage.burn_in_c, stage.burn_and_stay, stage.aburn_and_stay):
+        with pytest.raises(JobTimeout, match=r"used more CPU than its limit of 0\.3 s and did not react") as caught:
+            await task.apply_async()
+        if task is stage.burn_in_c:
+            assert "burn_in_c (apps/hazards.py:" in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory another process holds")
+async def test_a_job_that_takes_too_much_memory_is_killed_and_its_neighbours_run_again(stage: Stage) -> None:
+    assert await stage.hoard.apply_async(20) == 20_000_000
+    neighbour = stage.anap.apply_async(1.0, "beside")
+    await started(stage, "beside")
+    result = stage.hoard.options(retries=1).apply_async(200)
+    with pytest.raises(JobOutOfMemory, match=r"took \d+ MB of memory, more than its limit of 64 MB.*memory="):
+        await result
+    assert [run.attempt for run in stage.ledger.runs("hoard") if run.id == result.id] == [1, 2]
+    assert await neighbour == 1
+    assert await stage.echo.apply_async(3) == 3
+
+
+async def test_a_task_that_takes_the_alarm_for_itself_has_a_time_limit_all_the_same(stage: Stage) -> None:
+    before = await stage.pid.apply_async()
+    with pytest.raises(JobTimeout, match=r"ran longer than its limit of 0\.1 s"):
+        await stage.take_the_alarm.options(timeout=0.1).apply_async()
+    # Neither its handler nor its alarm is there for the next one.
+    assert await stage.nap.apply_async(0.8) == 1
+    with pytest.raises(JobTimeout):
+        await stage.nap.options(timeout=0.1).apply_async(NEVER)
+    assert await stage.pid.apply_async() == before

@@ -33,7 +33,7 @@ from ..errors import BrokerError
 from ..job import Status
 from .bell import Bell, Ear
 from .memory_inspector import MemoryInspector
-from .record import Ending, lanes
+from .record import Ending, Record, lanes
 from .store import Store
 from .stores import apps_at, store_of
 
@@ -267,7 +267,7 @@ class MemoryBroker(MemoryInspector):
 
     async def replay(self, ids: Sequence[str]) -> list[Replayed]:
         async with self._store as store:
-            return [store.replay(id) for id in ids]
+            return [_replay(store, id) for id in ids]
 
     async def discard(self, ids: Sequence[str]) -> list[bool]:
         async with self._store as store:
@@ -319,3 +319,20 @@ def _requeue(store: Store, item: Requeue, repeat: bool) -> Settled:
         store.go_on(record, item)
         return Settled.DONE
     return Settled.BEFORE if repeat else Settled.NOT_YOURS
+
+
+def _replay(store: Store, id: str) -> Replayed:
+    if id not in store.dead:
+        return Replayed.MISSING
+    _, letter = store.dead[id]
+    stored = store.results.get(id)
+    record = Record(id, "", letter.job, "")
+    if not record.sent_lane or id in store.index or (stored is not None and stored[0] != letter.outcome):
+        return Replayed.OUTDATED
+    del store.dead[id]
+    store.results.pop(id, None)
+    store.marks.pop(id, None)
+    record.queue = record.sent_to
+    store.queues.add(record.queue)
+    store.place(record, record.sent_lane)
+    return Replayed.DONE

@@ -28,7 +28,7 @@ _SOCKET_BYTES = 103
 _SHORT = "/tmp/aiotask-{uid}"
 _LOG_BYTES = 4 * 1024 * 1024
 #: How the files of a state directory begin; the history may be there before the server.
-_OURS = ("server.", "worker.", "results.db", "secret", ".server.", ".secret.")
+_OURS = ("server.", "worker.", "results.db", "secret", ".server.", ".worker.", ".secret.")
 _ANOTHER = "Set AIOTASK_HOME to a directory of this user, or AIOTASK_URL to a server of your own."
 
 

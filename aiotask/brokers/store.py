@@ -25,7 +25,6 @@ from ..broker import (
     Obituary,
     Overflow,
     Push,
-    Replayed,
     Requeue,
     Room,
     Standing,
@@ -297,23 +296,6 @@ class Store(Rows, Ears):
             self.dead[record.id] = record.queue, letter
             if len(self.dead) > DEAD_LETTERS:
                 del self.dead[next(iter(self.dead))]
-
-    def replay(self, id: str) -> Replayed:
-        """Run a dead letter again as if it had been sent just now."""
-        if id not in self.dead:
-            return Replayed.MISSING
-        _, letter = self.dead[id]
-        stored = self.results.get(id)
-        record = Record(id, "", letter.job, "")
-        if not record.sent_lane or id in self.index or (stored is not None and stored[0] != letter.outcome):
-            return Replayed.OUTDATED
-        del self.dead[id]
-        self.results.pop(id, None)
-        self.marks.pop(id, None)
-        record.queue = record.sent_to
-        self.queues.add(record.queue)
-        self.place(record, record.sent_lane)
-        return Replayed.DONE
 
     def begin(self, incarnation: str, item: Begin) -> bool:
         """Let a job start that runs once at most, if this incarnation still has it."""

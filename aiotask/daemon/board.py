@@ -43,7 +43,7 @@ _LENGTH = struct.Struct("=H")
 class Started:
     """A job that has started and whose user code has not ended; times on the monotonic clock."""
 
-    __slots__ = ("again", "away", "deadline", "id", "limits", "since", "slot", "task")
+    __slots__ = ("again", "away", "cancelled", "deadline", "id", "limits", "since", "slot", "task")
 
     def __init__(
         self,
@@ -55,6 +55,7 @@ class Started:
         task: int = 0,
         limits: Limits | None = None,
         away: bool = False,
+        cancelled: bool = False,
     ) -> None:
         self.slot = slot
         self.id = id
@@ -67,6 +68,8 @@ class Started:
         self.limits = limits
         #: It waits for the outcome of another job.
         self.away = away
+        #: Its deadline is that of a cancel.
+        self.cancelled = cancelled
 
 
 class Board:
@@ -119,9 +122,7 @@ class Board:
         """The loop is alive."""
         _DOUBLE.pack_into(self._map, _BEAT_AT, time.monotonic())
 
-    def start(
-        self, slot: int, id: str, deadline: float, again: float, now: float = 0.0, task: str = ""
-    ) -> bool:
+    def start(self, slot: int, id: str, deadline: float, again: float, now: float = 0.0, task: str = "") -> bool:
         """A job starts, if it may; see ``Marks``."""
         raw = id.encode()
         if slot >= self._high:
@@ -209,21 +210,17 @@ class Board:
             if self._map[at + _LENGTH_AT] or self._map[at + _LENGTH_AT + 1]:
                 hurried, meant, deadline, again, since, task, length, raw = _SLOT.unpack_from(self._map, at)
                 id = raw[: length & ~_AWAY].decode("utf-8", "replace")
-                if hurried and meant == hash(id) and not 0 < deadline < hurried:
+                if cancelled := bool(hurried) and meant == hash(id) and not 0 < deadline < hurried:
                     deadline, again = hurried, -1.0
                 whose, *limits = _LIMITS.unpack_from(self._map, at + _SLOT.size)
                 of_it = Limits(*limits) if whose == hash(id) else None
-                found.append(Started(slot, id, deadline, again, since, task, of_it, bool(length & _AWAY)))
+                found.append(Started(slot, id, deadline, again, since, task, of_it, bool(length & _AWAY), cancelled))
         return found
 
     @property
     def stepping(self) -> int:
         """The slot of the async job whose code the loop runs, or ran last; -1: there was none."""
         return int(self.steps[0]) - 1
-
-    def overdue(self, now: float, tolerance: float) -> list[Started]:
-        """Jobs that run although their limit passed this many seconds ago."""
-        return [job for job in self.started() if job.deadline and now > job.deadline + tolerance]
 
     # ---- while the loop stands still
     #

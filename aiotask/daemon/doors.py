@@ -46,6 +46,7 @@ class Doors:
             self._path = _path(directory, str(os.getpid()))
             _make_private(self._path.parent)
             self.sockets.append(_listen_on(self._path))
+            _sweep()
         except (ConfigError, OSError) as error:
             if port is None:
                 logger.warning("`aiotask doctor --live` will not find this worker, give it a --health-port: %s", error)
@@ -68,8 +69,8 @@ def _listen_at(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         made = socket.create_server((host, port), family=family)
     except OSError as error:
-        # Python's own text repeats the address, and that of an unknown host has no number.
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        # Python's own text goes on with the address.
+        reason = str(error.strerror or error).partition(" (while")[0]
         raise ConfigError(
             f'The health port {port} at "{host}" cannot be listened on: {reason}. '
             "Choose another --health-port (AIOTASK_HEALTH_PORT) or --health-host, or end who has it."
@@ -79,12 +80,14 @@ def _listen_at(host: str, port: int) -> socket.socket:
 
 
 def _listen_on(path: Path) -> socket.socket:
-    # One of another process that had our number.
-    path.unlink(missing_ok=True)
+    # Where it is found, somebody listens: whoever finds one that refuses removes it.
+    hidden = path.with_name(f".{path.name}")
+    hidden.unlink(missing_ok=True)
     made = socket.socket(socket.AF_UNIX)
     try:
-        made.bind(str(path))
+        made.bind(str(hidden))
         made.listen()
+        hidden.rename(path)
     except OSError:
         made.close()
         raise
@@ -94,7 +97,7 @@ def _listen_on(path: Path) -> socket.socket:
 
 def _path(directory: StateDirectory, number: str) -> Path:
     near = directory.path / f"worker.{number}.sock"
-    if len(os.fsencode(directory.path / "worker.4194304.sock")) <= _MOST:
+    if len(os.fsencode(directory.path / ".worker.4194304.sock")) <= _MOST:
         return near
     # Where the server's socket goes for the same reason.
     owner = directory.path.stat().st_uid if directory.path.exists() else os.geteuid()
@@ -108,6 +111,19 @@ def _make_private(folder: Path) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o077:
         raise OSError(f'"{folder}" is not a private directory of this user')
+
+
+def _sweep() -> None:
+    """Remove the sockets of those that were killed with all that was theirs."""
+    for path in doors_nearby():
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.setblocking(False)
+            try:
+                asking.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
+            except OSError:
+                pass
 
 
 def doors_nearby() -> Iterator[Path]:

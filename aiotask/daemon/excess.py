@@ -12,7 +12,7 @@ __all__ = ["Excess", "excesses"]
 
 
 class Excess(NamedTuple):
-    """Why a job has to end: seconds until its next run (-1: it fails), ``time``, ``cpu`` or ``memory``, in words."""
+    """Why a job has to end: seconds until its next run (-1: it fails); time, cancel, cpu or memory; in words."""
 
     again: float
     kind: str
@@ -26,7 +26,8 @@ def excesses(pid: int, started: Sequence[Started], now: float, tolerance: float)
     for job in started:
         limits = job.limits
         if job.deadline and now > job.deadline + tolerance:
-            found[job.id] = Excess(job.again, "time", "ran longer than its time limit")
+            kind = "cancel" if job.cancelled else "time"
+            found[job.id] = Excess(job.again, kind, "ran longer than its time limit")
         elif limits is not None and limits.cpu and _burns(pid, job, now, tolerance):
             found[job.id] = Excess(limits.cpu_again, "cpu", cpu_words(limits.cpu))
         elif limits is not None and limits.memory and limits.memory_before:
@@ -39,7 +40,7 @@ def excesses(pid: int, started: Sequence[Started], now: float, tolerance: float)
 def _burns(pid: int, job: Started, now: float, tolerance: float) -> bool:
     limits = job.limits
     assert limits is not None
-    if not limits.thread:
+    if limits.until or not limits.thread:
         return 0.0 < limits.until < now - tolerance
     if now - job.since <= limits.cpu + tolerance:
         return False

@@ -27,7 +27,12 @@ TOLERANCE = 1.0
 #: Seconds that writing down its stacks takes a process at least, and that it gets for it.
 DUMP = 0.05
 DUMP_PATIENCE = 0.5
-_LIMITS = {"time": "time", "cpu": "CPU time", "memory": "memory"}
+_LIMITS = {
+    "time": "a job past its time limit",
+    "cancel": "a cancelled job that did not react",
+    "cpu": "a job past its CPU time limit",
+    "memory": "a job past its memory limit",
+}
 
 
 class Forked:
@@ -67,7 +72,8 @@ class Forked:
         self.draining = False
         #: It wants to be replaced.
         self.full = False
-        #: The broker had declared it dead.
+        #: Of which host it is a worker; and that the broker had declared it dead.
+        self.host = ""
         self.not_live = False
         #: Why the supervisor killed it; and the jobs for whose limit, since when.
         self.killed = ""
@@ -183,9 +189,10 @@ class Forked:
         elif greedy or self.has_told_stacks:
             # What takes memory does not get the time to take more.
             self.overdue = {id: each.again for id, each in found.items()}
-            self.exceeded = {id: (each.kind, each.words) for id, each in found.items() if each.kind != "time"}
+            used_up = {id: each for id, each in found.items() if each.kind in ("cpu", "memory")}
+            self.exceeded = {id: (each.kind, each.words) for id, each in used_up.items()}
             kinds = sorted({each.kind for each in found.values()})
-            self.kill(f"a job past its {' and its '.join(_LIMITS[kind] for kind in kinds)} limit")
+            self.kill(" and ".join(_LIMITS[kind] for kind in kinds))
 
     def drain(self) -> None:
         """Ask it to end what runs and go."""

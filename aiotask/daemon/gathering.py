@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ..worker.frames import frames_of, threads_in
-from .board import Started
+from .board import Board, Started
 from .forked import DUMP_PATIENCE, Forked
 
-__all__ = ["Gathering", "name_of"]
+__all__ = ["Gathering", "name_of", "standing"]
+
+#: Seconds after which a loop that has not turned stands still.
+_STILL = 0.5
 
 
 def name_of(child: Forked) -> str:
@@ -58,25 +62,40 @@ class Gathering:
         return [supervisor, *(self._one(child) for child in self._children)]
 
     def _one(self, child: Forked) -> dict[str, Any]:
-        board = child.board
         waiting = {job["id"]: job["frames"] for job in (child.awaits or {}).get("jobs", ())}
-        now = time.monotonic()
-        jobs = [
-            {
-                "id": job.id,
-                "task": self._task_of(job),
-                "seconds": round(now - job.since, 3),
-                "blocks": bool(child.number and child.awaits is None and job.slot == board.stepping),
-                "awaits": waiting.get(job.id, []),
-            }
-            for job in board.started()
-        ]
-        return {
-            "name": name_of(child).removeprefix("the "),
-            "pid": child.pid,
-            "incarnations": board.incarnations,
-            # Only of a loop that did not answer.
-            "still": round(now - board.heartbeat, 3) if child.number and child.awaits is None else 0.0,
-            "threads": [thread._asdict() for thread in threads_in(self._dumps.get(child, ""))],
-            "jobs": jobs,
+        answered = not child.number or child.awaits is not None
+        threads = [thread._asdict() for thread in threads_in(self._dumps.get(child, ""))]
+        name = name_of(child).removeprefix("the ")
+        return standing(name, child.pid, child.board, self._task_of, threads, waiting, answered=answered)
+
+
+def standing(
+    name: str,
+    pid: int,
+    board: Board,
+    task_of: Callable[[Started], str],
+    threads: Sequence[dict[str, Any]] = (),
+    waiting: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    answered: bool = False,
+) -> dict[str, Any]:
+    """One process by its page, and by what it said of itself.
+
+    Args:
+        waiting: frames of suspended jobs by their ids.
+        answered: its loop did; else it may be blocked, by the job whose step it is on.
+    """
+    now = time.monotonic()
+    still = 0.0 if answered or now - board.heartbeat < _STILL else round(now - board.heartbeat, 3)
+    jobs = [
+        {
+            "id": job.id,
+            "task": task_of(job),
+            "seconds": round(now - job.since, 3),
+            "blocks": bool(still) and job.slot == board.stepping,
+            "awaits": waiting.get(job.id, []),
         }
+        for job in board.started()
+    ]
+    names = board.incarnations
+    return {"name": name, "pid": pid, "incarnations": names, "still": still, "threads": list(threads), "jobs": jobs}

@@ -9,7 +9,7 @@ import time
 from types import FrameType
 
 from ..worker.executor import Guard, Interrupted
-from ..worker.run import Run
+from ..worker.run import Marks, Run
 from ..worker.usage import over_cpu
 
 __all__ = ["ALARMS", "MainGuard"]
@@ -26,9 +26,13 @@ class MainGuard(Guard):
     """Interrupts the main thread at a time limit by a kernel timer, and at a cancel by a signal.
 
     The handler raises only while a run is being watched: between two jobs it does nothing.
+
+    Args:
+        marks: where it is written down that a run was asked to end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, marks: Marks) -> None:
+        self._marks = marks
         self._run: Run | None = None
         self._main = threading.main_thread().ident
         self._handler = self._rung
@@ -57,8 +61,8 @@ class MainGuard(Guard):
 
     def __exit__(self, *_: object) -> None:
         run, self._run = self._run, None
-        if _handler_of(signal.SIGALRM) is not self._handler or _handler_of(signal.SIGVTALRM) is not self._handler:
-            # The task had alarms of its own: none of them is to ring in the next job.
+        if _handler_of(signal.SIGALRM) is not self._handler:
+            # The task had an alarm of its own, which is not to ring in the next job.
             signal.setitimer(signal.ITIMER_REAL, 0.0)
             signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
             self._set_up()
@@ -71,7 +75,7 @@ class MainGuard(Guard):
         if run is None:
             return
         late = run.timeout is not None and time.monotonic() - run.started_mono >= run.timeout
-        if run.cancelled or late or over_cpu(run):
+        if run.cancelled or late or over_cpu(run, self._marks):
             # Once: a second one could come where nobody catches it any more.
             self._run = None
             raise Interrupted

@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 import signal
-import socket
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,13 @@ from ..broker import Obituary
 from ..brokers import connect, inspect
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..events import configure
+from ..worker.frames import frames_of
 from ..worker.keep import Keeper
 from ..worker.recovery import Death
 from .board import Board, unpack_ring
 from .child import Exit, read_messages, send_message
+from .doors import Doors
+from .gathering import standing
 from .health import Branch, Health
 from .probes import Probes
 from .settings import WorkerSettings
@@ -52,7 +55,7 @@ class Post:
     #: The supervisor's page.
     vitals: Vitals
     #: Where probes knock.
-    sockets: Sequence[socket.socket]
+    doors: Doors
     host: str
     #: Read: messages of the supervisor; its end means that the supervisor is gone.
     messages: int
@@ -83,6 +86,7 @@ class _Keeping:
         self._counter = itertools.count(1)
         self._answers: dict[str, asyncio.Future[list[dict[str, Any]]]] = {}
         self._last: list[Death] = []
+        self._probes: asyncio.Task[None] | None = None
         #: Deaths that the supervisor has told of.
         self._heard = 0
 
@@ -117,8 +121,10 @@ class _Keeping:
         running = [asyncio.create_task(keeper.run()) for keeper in self._keepers]
         health = Health(self._post.vitals, self._post.workers, self._branches)
         # These go on while the rest ends.
-        telling = [self._beat(), health.run(), Probes(self._post.sockets, health.report).run()]
-        watching = [asyncio.create_task(each) for each in telling]
+        probes = self._probes = asyncio.create_task(Probes(self._post.doors.sockets, health.report).run())
+        watching = [probes, asyncio.create_task(self._beat()), asyncio.create_task(health.run())]
+        for each in watching:
+            each.add_done_callback(_say_fault)
         ending = asyncio.create_task(self._end.wait())
         running += [asyncio.create_task(keeper.hear(self._hurry, self._stand)) for keeper in self._keepers]
         running.append(asyncio.create_task(self._look_after_loops()))
@@ -169,10 +175,24 @@ class _Keeping:
             async with asyncio.timeout(PATIENCE):
                 return await answer, ""
         except TimeoutError:
-            here = {"name": "keeper", "pid": os.getpid(), "threads": [], "jobs": []}
-            return [here], "Its supervisor does not answer."
+            return self._seen(), "Its supervisor does not answer; this is what its keeper sees."
         finally:
             del self._answers[key]
+
+    def _seen(self) -> list[dict[str, Any]]:
+        """What the pages say."""
+        tasks = {hash(name): name for app in self._post.apps for name in app["tasks"]}
+        here = [{"kind": "other", "frames": frames_of(sys._getframe())}]
+        return [
+            {"name": "keeper", "pid": os.getpid(), "threads": here, "jobs": []},
+            *(
+                standing(
+                    f"worker-{names[0].rpartition('.')[2]}", board.pid, board, lambda job: tasks.get(job.task, "?")
+                )
+                for board in self._post.workers
+                if board.pid and (names := board.incarnations)
+            ),
+        ]
 
     def _hurry(self, id: str) -> None:
         """This job was cancelled: it has to end soon, whatever the loop of its worker is doing."""
@@ -228,6 +248,10 @@ class _Keeping:
     def _orphaned(self) -> list[Death]:
         """The supervisor is gone: end its workers with all they started, and only then give back their jobs."""
         logger.error("The supervisor is gone; ending its workers and giving back their jobs.")
+        # The next supervisor may want the port at once.
+        self._post.doors.remove()
+        if self._probes is not None:
+            self._probes.cancel()
         groups = [board.pid for board in self._post.workers if board.pid]
         for pid in groups:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -241,6 +265,12 @@ class _Keeping:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):
                 await asyncio.gather(*(keeper.leave(self._last) for keeper in self._keepers))
+
+
+def _say_fault(task: asyncio.Task[None]) -> None:
+    """Leases and recovery go on without it, and whoever asks gets no answer."""
+    if not task.cancelled() and (error := task.exception()):
+        logger.error("The keeper does not tell any more how all is: %s", error, exc_info=error)
 
 
 def _alive(pid: int) -> bool:

@@ -68,7 +68,7 @@ class Keepers:
 
         def live(keeper: Forked) -> int:
             ends = keeper.command_end, keeper.report_end
-            post = Post(board, self._boards, self._vitals, self._doors.sockets, host, *ends, apps, keeper.stacks)
+            post = Post(board, self._boards, self._vitals, self._doors, host, *ends, apps, keeper.stacks)
             return run_keeper(self._settings, post)
 
         keeper = self.now = self._fork(0, board, live)

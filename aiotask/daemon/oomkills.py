@@ -13,6 +13,7 @@ _FRESH = 3.0
 _EVERY = 0.5
 _MANY = 1000
 _ROOT = "/sys/fs/cgroup"
+_ROOT_V1 = f"{_ROOT}/memory/memory.oom_control"
 
 
 class OomKills:
@@ -36,7 +37,7 @@ class OomKills:
         if now < self._next:
             return
         self._next = now + _EVERY
-        self._file_of = {pid: self._counter_of(pid) or self._own for pid in pids}
+        self._file_of = {pid: self._place_of(pid) for pid in pids}
         for file in {self._own, *self._file_of.values()}:
             self._look_at(file)
 
@@ -44,7 +45,7 @@ class OomKills:
         """Whether the kernel killed in the cgroup of this process, which has died of SIGKILL a moment ago. Each
         kill explains one death."""
         file = self._file_of.pop(pid, self._own)
-        # One that has just moved into a new cgroup. Of v1, a process that ends is in the root.
+        # One that has just moved into a new cgroup.
         moved = self._counter_of(pid)
         if "memory.events" in moved and moved not in self._counts:
             self._counts[moved] = 0
@@ -57,6 +58,11 @@ class OomKills:
             kills.pop(0)
             return True
         return False
+
+    def _place_of(self, pid: int) -> str:
+        file = self._counter_of(pid)
+        # Of cgroups v1, a process that ends is said to be in the root.
+        return file if file not in ("", _ROOT_V1) else self._file_of.get(pid, self._own)
 
     def _look_at(self, file: str) -> None:
         count = _count(file)
@@ -90,7 +96,7 @@ def _counter(cgroups: str) -> str:
         path = "" if path == "/" else path
         if "memory" in controllers.split(","):
             # In a container the path may be that of the host, and what is seen here begins at its own.
-            candidates += [f"{_ROOT}/memory{path}/memory.oom_control", f"{_ROOT}/memory/memory.oom_control"]
+            candidates += [f"{_ROOT}/memory{path}/memory.oom_control", _ROOT_V1]
         elif number == "0":
             for place in (f"{_ROOT}{path}", f"{_ROOT}/unified{path}", _ROOT):
                 candidates += [f"{place}/memory.events.local", f"{place}/memory.events"]

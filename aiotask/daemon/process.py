@@ -115,7 +115,7 @@ class _Process:
         self._place = place
         self._apps = apps
         self._lane = SyncLane(PeakMemory())
-        self._guard = MainGuard()
+        self._guard = MainGuard(place.board)
         self._workers: list[Worker] = []
         # Places on the board for async jobs of all apps; the first ones are those of the threads.
         self._seats = Seats(settings.max_in_flight, settings.threads)

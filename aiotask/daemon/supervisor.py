@@ -189,7 +189,7 @@ class Supervisor:
         else:
             self._free.popleft()
             self._count += 1
-            child.replaces = replaces
+            child.replaces, child.host = replaces, self._host
             self._children[child.pid] = child
 
     def _fork(
@@ -249,12 +249,14 @@ class Supervisor:
             self._boot_failed(child, death.reason)
         elif death.own_fault or child.overdue:
             death.say()
-        elif not child.killed and not child.draining and self._stopping_since is None:
+        elif not child.killed and not child.draining and not child.not_live and self._stopping_since is None:
             self._emptied += 1
         if not child.booted:
             self._patience.lost(time.monotonic())
         elif death.own_fault:
             self._allowance.spend()
+        if child.not_live and child.host == self._host:
+            self._begin_anew()
 
     def _boot_failed(self, child: Forked, how: str) -> None:
         reason = child.failure or f"it ended by {how} while it was imported"
@@ -272,10 +274,14 @@ class Supervisor:
 
     def _keeper_died(self, code: int) -> None:
         if not self._keepers.died(code):
-            logger.error("This host was declared dead; its workers start anew under another name.")
-            for child in self._children.values():
-                child.kill("the host was declared dead")
-            self._host = host_id()
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """A keeper or worker found this host dead: whatever else runs here runs elsewhere too, and ends first."""
+        logger.error("This host was declared dead; its workers start anew under another name.")
+        for child in self._all():
+            child.kill("the host was declared dead")
+        self._host = host_id()
 
     # ---- the operator
 

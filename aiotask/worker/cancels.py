@@ -30,6 +30,7 @@ class Cancels:
     """Told at once by the broker, and looked up once a second; the mark at the broker is what counts.
 
     Args:
+        held: ids of all jobs that this worker has.
         take_back: gives a job back that has not started; the mark ends it then. False: it is not here.
         interrupt: stops a sync run, best effort. None: nobody can, and nobody replaces this process either.
         give_up: called with a run of such a worker that did not end in time.
@@ -42,6 +43,7 @@ class Cancels:
         lanes: tuple[AsyncLane, SyncLane],
         owner: object,
         *,
+        held: Callable[[], Iterable[str]],
         take_back: Callable[[str], bool],
         interrupt: Callable[[Run], None] | None,
         give_up: Callable[[Run], None],
@@ -50,6 +52,7 @@ class Cancels:
         self._marks = marks
         self._asyncs, self._syncs = lanes
         self._owner = owner
+        self._held = held
         self._take_back = take_back
         self._interrupt = interrupt
         self._give_up = give_up
@@ -72,7 +75,7 @@ class Cancels:
 
     def _ready(self) -> None:
         # Whatever was said before this subscription stood has to be looked up.
-        self._told.update(run.job.id for run in self._running())
+        self._told.update(self._held())
         self._wake.set()
 
     async def run(self) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from ..broker import BATCH_JOBS, Begin, Broker
+from ..broker import Begin, Broker
 from ..errors import BrokerError, ConnectionLost
 from .membership import pause
 from .run import Run
@@ -15,6 +15,9 @@ from .run import Run
 __all__ = ["Early"]
 
 logger = logging.getLogger("aiotask.worker")
+
+#: Jobs in one question: all of them are lost if the process dies before they have started.
+AT_A_TIME = 25
 
 
 class Early:
@@ -89,7 +92,7 @@ class Early:
         rooms = dict(zip((True, False), self._room(), strict=True))
         batch: list[Run] = []
         for run in list(self._row):
-            if rooms[run.task.is_async] > 0 and len(batch) < BATCH_JOBS:
+            if rooms[run.task.is_async] > 0 and len(batch) < AT_A_TIME:
                 rooms[run.task.is_async] -= 1
                 batch.append(run)
                 self._row.remove(run)

@@ -23,7 +23,8 @@ class Limits(NamedTuple):
     cpu: float = 0.0
     cpu_before: float = 0.0
     cpu_again: float = -1.0
-    #: On the monotonic clock: when the present step of an async job will have used up the rest; 0: it waits.
+    #: On the monotonic clock: when the present step of an async job will have used up the rest, or when a job was
+    #: asked to end for that; 0: it waits.
     until: float = 0.0
     #: Bytes, and what the process held as the run started.
     memory: float = 0.0

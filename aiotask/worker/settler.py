@@ -62,6 +62,11 @@ class Settler:
         self._idle.clear()
         self._wake.set()
 
+    @property
+    def backlog(self) -> int:
+        """How many outcomes wait here."""
+        return len(self._finishes)
+
     async def settle_all(self) -> None:
         """Return once nothing waits here."""
         await self._idle.wait()

@@ -141,19 +141,25 @@ def limit(run: Run, marks: Marks, again: tuple[float, float]) -> None:
     marks.limit(run.slot, run.job.id, run.limits)
 
 
-def over_cpu(run: Run) -> bool:
-    """In the thread of a sync run: whether it has used more CPU than it may; then the run says so."""
+def over_cpu(run: Run, marks: Marks | None = None) -> bool:
+    """In the thread of a sync run: whether it has used more CPU than it may; then the run says so.
+
+    Args:
+        marks: where to write it down, if the run is now asked to end.
+    """
     limits = run.limits
     if limits is None or not limits.cpu or time.thread_time() - limits.cpu_before < limits.cpu:
         return False
     run.exceeded = cpu_words(limits.cpu)
+    if marks is not None:
+        marks.limit(run.slot, run.job.id, limits._replace(until=time.monotonic()))
     return True
 
 
 def begin_step(run: Run, marks: Marks, used: float) -> None:
     """A step of an async run with limits begins; so many seconds were used before it."""
     assert run.limits is not None
-    if run.limits.cpu:
+    if run.limits.cpu and not run.exceeded:
         marks.limit(run.slot, run.job.id, run.limits._replace(until=time.monotonic() + run.limits.cpu - used))
 
 
@@ -162,9 +168,12 @@ def end_step(run: Run, marks: Marks, used: float) -> bool:
     assert run.limits is not None
     if not run.limits.cpu or run.exceeded:
         return False
-    marks.limit(run.slot, run.job.id, run.limits._replace(until=0.0))
+    until = 0.0
     if used > run.limits.cpu:
         run.exceeded = cpu_words(run.limits.cpu)
+        # From now on it has the time of all that are asked to end.
+        until = time.monotonic()
+    marks.limit(run.slot, run.job.id, run.limits._replace(until=until))
     return bool(run.exceeded)
 
 

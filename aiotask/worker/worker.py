@@ -37,6 +37,11 @@ logger = logging.getLogger("aiotask.worker")
 #: Seconds that a blocking claim waits, and after which there is one that does not block: it alone hears of
 #: suspects, and that this worker is dead.
 BLOCK = 1.0
+#: Seconds for which suspects are run one after the other at most, and as long as that all others then: a process that
+#: dies again and again leaves more suspects than there is time for.
+TURN = 1.0
+#: Outcomes that the broker does not take, above which nothing more is claimed.
+BACKLOG = 10_000
 
 Key = tuple[str, str]
 
@@ -122,6 +127,8 @@ class Worker:
         self._in_lane = 0
         #: When a claim did not block last, and when one was refused (monotonic).
         self._heard = self._refused = 0.0
+        #: Until then it takes no suspect.
+        self._others_until = 0.0
         # Several workers of one process share them, and so the limit.
         self.seats = Seats(max_in_flight) if seats is None else seats
         self._asyncs = AsyncLane(self.seats, self._perform, self._close, marks, lane.peak)
@@ -130,6 +137,7 @@ class Worker:
             marks,
             (self._asyncs, lane),
             self,
+            held=lambda: [delivery.id for delivery in self._held.values()],
             take_back=self._take_back,
             interrupt=self._hooks.interrupt,
             give_up=self._give_up,
@@ -157,15 +165,12 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._lane.attach(self._loop)
         work = (self._settler.run(), self._tick(), self._cancels.run(), self._early.run())
-        agents = [asyncio.create_task(agent) for agent in work]
+        agents = [asyncio.create_task(agent) for agent in (self._serve(), *work)]
         try:
-            await self._enlist()
-            self.up.set()
-            while await self._claim_alone():
-                pass
-            await self._claim_for_ever()
-            self._claiming = False
-            await self._drain()
+            # Only the first one ends by itself. Without one of the others a worker would be alive and useless.
+            done, _ = await asyncio.wait(agents, return_when=asyncio.FIRST_COMPLETED)
+            for agent in done:
+                agent.result()
         finally:
             if self._waker is not None:
                 agents.append(self._waker)
@@ -173,6 +178,14 @@ class Worker:
                 agent.cancel()
             await asyncio.gather(*agents, return_exceptions=True)
             self._log.flush()
+
+    async def _serve(self) -> None:
+        await self._enlist()
+        self.up.set()
+        await self._run_suspects()
+        await self._claim_for_ever()
+        self._claiming = False
+        await self._drain()
 
     def stop(self) -> None:
         """Claim no more; ``run`` returns when what runs has ended."""
@@ -259,6 +272,12 @@ class Worker:
 
     async def _ask(self, quick: bool, now: float, room: int) -> Claim:
         """What is there; where nothing is, what comes first."""
+        if now < self._others_until and not self._burst:
+            # This one passes by suspects.
+            claim = await self._broker.wait(self.incarnation, self.queues, self._parked_lanes, 0.02)
+            if not claim.deliveries:
+                self._others_until = 0.0
+            return claim
         # After a refusal without blocking: that passes by a lane that is none any more, and a blocking read does not.
         if quick or self._burst or now - self._heard > BLOCK or now - self._refused < BLOCK:
             self._heard = now
@@ -266,6 +285,8 @@ class Worker:
         return await self._broker.wait(self.incarnation, self.queues, self._parked_lanes, BLOCK)
 
     def _room(self) -> int:
+        if self._settler.backlog >= BACKLOG:
+            return 0
         lane = self._lane
         return self._appetite.room(
             running=self.seats.taken,
@@ -337,9 +358,14 @@ class Worker:
     async def _make_room_for_suspect(self) -> None:
         self._give_back_unstarted()
         await self._become_idle()
-        # A death leaves several of them as a rule, and this worker is idle now.
-        while await self._claim_alone():
-            pass
+        await self._run_suspects()
+
+    async def _run_suspects(self) -> None:
+        """One after the other, since a death leaves several as a rule; then it is the turn of all other jobs."""
+        began = took = time.monotonic()
+        while took - began < TURN and await self._claim_alone():
+            took = time.monotonic()
+        self._others_until = took + min(took - began, TURN)
 
     async def _become_idle(self) -> None:
         """Return when nothing runs, or a stop is near; jobs that wait for others may wait for what comes next."""
@@ -370,7 +396,9 @@ class Worker:
         rejected: list[tuple[Delivery, str]] = []
         stuck = self._lane.stuck(AHEAD)
         for delivery in deliveries:
-            self._held[delivery.lane, delivery.entry] = delivery
+            if self._held.setdefault((delivery.lane, delivery.entry), delivery) is not delivery:
+                # Lent to this worker once more, after somebody destroyed the consumer group: it is in hand.
+                continue
             try:
                 run = resolve(delivery, self._registry, self._jobs_sealer, self.name)
             except SealError as error:
@@ -562,6 +590,7 @@ class Worker:
     def _give_up(self, run: Run) -> None:
         """It was cancelled and goes on, and nobody can end it here."""
         run.took = time.monotonic() - run.started_mono
+        run.finished_at = run.started_at + run.took
         reason = JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled; it did not react to that.')
         self._conclude(run, Verdict(What.CANCELLED, reason))
 

@@ -16,7 +16,7 @@ from .report import Report, headline, markdown
 from .runner import perform
 from .trial import Trial, names, registered, the_trial
 
-console = Console()
+console = Console(emoji=False)
 
 
 class Server(StrEnum):
@@ -62,13 +62,14 @@ def main(
 
 def _list() -> None:
     shown = Table("", "name", "what is done", "passes when", box=None, pad_edge=False)
+    found = []
     for name in names():
         try:
-            trial = the_trial(name)
+            found.append(the_trial(name))
         except Exception as error:
             shown.add_row("", name, f"[red]{type(error).__name__}: {error}", "")
-            continue
-        shown.add_row(str(trial.number), name, trial.summary, "; ".join(trial.passes))
+    for trial in sorted(found, key=lambda trial: trial.number):
+        shown.add_row(str(trial.number), trial.name, trial.summary, "; ".join(trial.passes))
     console.print(shown)
 
 

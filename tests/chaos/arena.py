@@ -29,6 +29,9 @@ __all__ = ["Arena"]
 #: Told what goes on: a text, and how much of how much is done.
 Tell = Callable[[str, float, float], None]
 
+#: Seconds between two looks at how late the event loop is.
+_LOOK = 0.02
+
 
 class Arena:
     """One trial's world; whatever is started in it is gone after it.
@@ -59,6 +62,8 @@ class Arena:
         self.producers: list[Producer] = []
         self.ledger_directory = directory / "ledger"
         self.began = time.monotonic()
+        #: By how many seconds the caller's event loop was late, at every look.
+        self.lags: list[float] = []
         self._tell = tell
         self._workers = Workers(directory / "workers", self.server.url)
         self._deaths: Deaths | None = None
@@ -70,12 +75,20 @@ class Arena:
         await asyncio.to_thread(self.server.start)
         self._deaths = Deaths(lambda: [pid for host in list(self.hosts) for pid in host.processes()])
         self.keep_history()
+        self._feeling = asyncio.create_task(self._feel_the_loop())
         return self
+
+    async def _feel_the_loop(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(_LOOK)
+            self.lags.append(time.monotonic() - before - _LOOK)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         self.deaths.close()
+        self._feeling.cancel()
         try:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(10):

@@ -16,7 +16,7 @@ from aiotask.job import Status
 from aiotask.outcome import Outcome, decode_outcome
 
 from .producer import ANYTHING, TOKEN, Sent
-from .report import Report
+from .report import Report, percentile
 from .residue import left_behind, look_until_clean
 
 if TYPE_CHECKING:
@@ -105,6 +105,10 @@ class _Examination:
             report.ambiguous += producer.count("ambiguous")
             report.stuck += [f"{sent.id} {sent.task} ({sent.verdict or 'on its way'})" for sent in producer.stuck]
         report.runs = len(self.ledger.attempts)
+        lags = self.arena.lags
+        report.facts["lag of the caller's loop (s)"] = (
+            f"p99 {percentile(lags, 0.99):.3f}, max {max(lags, default=0):.3f}"
+        )
         report.faults.update(fault.kind for fault in self.arena.faults)
         for sent in self.sent.values():
             rows = self.history.get(sent.id)

@@ -114,6 +114,7 @@ class Producer:
         except Exception as error:
             sent.error = error
         sent.ended_at, sent.ended_wall = time.monotonic(), time.time()
+        os.write(self._log, f"ended\t{sent.id}\t{sent.ended_at:.6f}\n".encode())
         sent.outcome = result.arrived
         sent.ended = True
 

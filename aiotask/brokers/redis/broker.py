@@ -223,15 +223,15 @@ class RedisBroker:
                 timeout=timeout + 5.0,
             )
         except ConnectionLost as error:
-            if "UNBLOCKED" in str(error):
-                return Claim([])
-            raise
+            if "UNBLOCKED" not in str(error):
+                raise
+            return await self.claim(incarnation, queues, needs, 0)
         except BrokerError as error:
             if "NOGROUP" not in str(error):
                 raise
-            # Lanes that nobody has read yet, or whose groups were destroyed.
+            # Lanes that nobody has read yet, or that were deleted, perhaps with all the server knew: ask how we stand.
             await self._waiting.run(script("groups"), self.prefix, GROUP, *order)
-            return Claim([])
+            return await self.claim(incarnation, queues, needs, 0)
         claimed = []
         for name, entries in reply or ():
             lane = name.decode()[len(self.prefix) :]

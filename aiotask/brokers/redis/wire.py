@@ -64,8 +64,10 @@ _NOT_LET_IN = (
     # What a server without a greeting says to a command with more than ten arguments.
     "unauthenticated",
 )
+#: How they say within a script that this user may not do something.
+_NOT_ALLOWED = ("The user executing the script can't", "ACL failure in script")
 #: Where in a script it happened, which says nothing to a user.
-_IN_SCRIPT = re.compile(r"\s*script: [0-9a-f]{40}, on @user_script:\d+\.?$")
+_IN_SCRIPT = re.compile(r"\s*script:(?: [0-9a-f]{40},)? on @user_script:\d+\.?$")
 #: Bytes of one argument below which no server refuses it for its size.
 _SMALL = 1_000_000
 
@@ -117,7 +119,7 @@ class Wire:
 
     @property
     def connected(self) -> bool:
-        return self._connection is not None
+        return self._connection is not None and not _is_over(self._connection)
 
     @property
     def pieces(self) -> int:
@@ -206,7 +208,9 @@ class Wire:
 
     async def _ask(self, command: tuple[Any, ...], timeout: float) -> Any:
         try:
-            if self._connection is None:
+            if not self.connected:
+                # It may have been closed while nothing was under way: so nothing is lost.
+                await self._drop()
                 await self._connect()
             connection = self._connection
             async with Silence(timeout, connection._reader, connection._writer):
@@ -258,7 +262,7 @@ class Wire:
                 f'The server at "{self.url}" refused the user or password ({text}). Put them into the URL: '
                 "redis://user:password@host:6379/0."
             )
-        if isinstance(error, wrong.NoPermissionError):
+        if isinstance(error, wrong.NoPermissionError) or any(word in text for word in _NOT_ALLOWED):
             return BrokerError(
                 f'The server at "{self.url}" does not let this user do what is needed ({text}). Its administrator can: '
                 "ACL SETUSER name ~aiotask1:* &aiotask1:* +@all -@dangerous +info +client."
@@ -268,8 +272,10 @@ class Wire:
                 f'The server at "{self.url}" is out of memory and takes no more jobs. '
                 "Let workers drain it, or raise maxmemory."
             )
-        if isinstance(error, wrong.BusyLoadingError | wrong.ReadOnlyError) or text.startswith("BUSY ") or any(
-            word in text for word in ("LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "UNBLOCKED", "MISCONF")
+        if (
+            isinstance(error, wrong.BusyLoadingError | wrong.ReadOnlyError)
+            or text.startswith("BUSY ")
+            or any(word in text for word in ("LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "UNBLOCKED", "MISCONF"))
         ):
             return ConnectionLost(f'The server at "{self.url}" is not ready: {text}.')
         if isinstance(error, wrong.InvalidResponse):
@@ -302,6 +308,12 @@ class Wire:
 
 class _NoScript(Exception):
     """The server does not have the script (any more)."""
+
+
+def _is_over(connection: Any) -> bool:
+    """Whether the other end has closed it; uvloop raises RuntimeError on such a one."""
+    reader, writer = connection._reader, connection._writer
+    return bool(writer is None or writer.transport.is_closing() or reader.at_eof() or reader.exception() is not None)
 
 
 def _let_go(connection: Any) -> None:

@@ -16,7 +16,7 @@ import sys
 import time
 from collections import deque
 
-from aiotask import App, WorkerLost, current_job
+from aiotask import App, WorkerLost, current_job, exponential
 
 from ..ledger import entered
 
@@ -77,6 +77,91 @@ def compute_in_c() -> None:
     """For minutes, in C code that leaves the GIL to others; no Python signal handler runs meanwhile."""
     with entered("compute_in_c"):
         hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+
+
+@app.task
+def take_the_alarm() -> None:
+    """For ever, with the signal of the time limit taken for something else; it leaves an alarm of its own behind."""
+    signal.signal(signal.SIGALRM, lambda number, frame: sys.exit("an alarm of a task"))
+    signal.setitimer(signal.ITIMER_REAL, 0.7)
+    with entered("take_the_alarm"), contextlib.suppress(SystemExit):
+        while True:
+            pass
+
+
+# ---- what takes too much
+
+#: Seconds of CPU that a job of some of these may use.
+CPU = 0.3
+
+
+@app.task(cpu=CPU)
+def burn(seconds: float) -> int:
+    """For so many seconds, in Python."""
+    with entered("burn") as attempt:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
+        return attempt
+
+
+@app.task(cpu=CPU)
+def burn_in_c() -> None:
+    """For ever, in C code that no signal interrupts."""
+    deque(itertools.repeat(None), maxlen=0)
+
+
+def _spin() -> None:
+    with contextlib.suppress(BaseException):
+        while True:
+            pass
+
+
+@app.task(cpu=CPU)
+def burn_and_stay() -> None:
+    """Does not end when it is interrupted, and uses no CPU from then on."""
+    _spin()
+    time.sleep(600)
+
+
+@app.task(cpu=CPU)
+async def aburn_and_stay() -> None:
+    with contextlib.suppress(BaseException):
+        while True:
+            until = time.monotonic() + 0.02
+            while time.monotonic() < until:
+                pass
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(600)
+
+
+@app.task(cpu=CPU)
+def wait_long() -> str:
+    """Longer than it may use the CPU, which it does not use."""
+    time.sleep(3 * CPU)
+    return "rested"
+
+
+@app.task(cpu=CPU)
+async def aburn(seconds: float) -> int:
+    """In small steps."""
+    with entered("aburn") as attempt:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            busy = time.monotonic() + 0.02
+            while time.monotonic() < busy:
+                pass
+            await asyncio.sleep(0.001)
+        return attempt
+
+
+@app.task(memory="64MB")
+def hoard(megabytes: int) -> int:
+    """Takes this much memory, and keeps it for a while."""
+    with entered("hoard"):
+        taken = b"x" * (megabytes * 1_000_000)
+        time.sleep(0.5 if megabytes < 64 else 600)
+        return len(taken)
 
 
 @app.task
@@ -190,6 +275,14 @@ async def early_nap(seconds: float, label: str) -> str:
     with entered(label):
         await asyncio.sleep(seconds)
         return label
+
+
+@app.task(retries=1, backoff=exponential(base=0.01))
+def fail_until_mended(label: str) -> str:
+    with entered(label):
+        if not os.path.exists(os.path.join(os.environ["TEST_LEDGER"], "mended")):
+            raise KeyError(label)
+        return "mended"
 
 
 # ---- what leaves something behind

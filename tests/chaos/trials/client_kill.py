@@ -16,6 +16,7 @@ from ..trial import Tier, trial
 
 #: Jobs that are on their way at most.
 _ABOARD = 2_000
+_AT_ONCE = 200
 _TICK = 0.02
 #: Connections beyond one per cut one: what each process opens for the first time meanwhile, and a new worker.
 _MORE, _PER_WORKER = 40, 8
@@ -67,7 +68,8 @@ async def _stream(arena: Arena, producer: Producer, tier: Tier, rng: Random) -> 
     tasks = arena.tasks
     began, count = time.monotonic(), 0
     while count < tier.jobs:
-        due = min(tier.jobs, int((time.monotonic() - began) / tier.seconds * tier.jobs) + 1)
+        # After a wait not all that is due at once: that would stand in the way of what arrives.
+        due = min(tier.jobs, int((time.monotonic() - began) / tier.seconds * tier.jobs) + 1, count + _AT_ONCE)
         while count < due:
             count += 1
             chance = rng.random()

@@ -138,7 +138,7 @@ class _Stage:
         await asyncio.sleep(self.tier.window)
         self.arena.fault(name)
         began = time.monotonic()
-        with self._fault(name):
+        with self._fault(name, seconds):
             probes = asyncio.create_task(_Probes(self.tasks, self.producer).run())
             await self._go_on(name, began + seconds)
         ended = time.monotonic()
@@ -166,22 +166,21 @@ class _Stage:
                     proxy.heal()
 
     @contextlib.contextmanager
-    def _fault(self, name: str) -> Iterator[None]:
+    def _fault(self, name: str, seconds: float) -> Iterator[None]:
         server = self.arena.server
         workers = (self.one, self.other, self.keeper)
         try:
             if name.startswith("stopped server"):
                 server.pause()
             elif name.startswith("CLIENT PAUSE"):
-                server.call("CLIENT", "PAUSE", 60_000, name.split()[-1])
+                # It ends by itself: under ALL the command that would end it waits too.
+                server.call("CLIENT", "PAUSE", round(seconds * 1000), name.split()[-1])
             for proxy, how in _switches(name, self.client, workers):
                 how(proxy)
             yield
         finally:
             if name.startswith("stopped server"):
                 server.resume()
-            elif name.startswith("CLIENT PAUSE"):
-                server.call("CLIENT", "UNPAUSE")
             for proxy in self.proxies:
                 proxy.heal()
 

@@ -10,6 +10,8 @@ from random import Random
 from typing import Any
 
 from aiotask.errors import JobLost, ResultExpired
+from aiotask.worker.recovery import TICK
+from aiotask.worker.worker import BLOCK
 
 from ..arena import Arena
 from ..checker import examine
@@ -217,14 +219,16 @@ def _judge_sends(each: _Struck, report: Report) -> None:
 
 def _forgive(each: _Struck, producer: Producer, report: Report) -> None:
     """What the server was made to forget cannot be done, and what it was doing may be done again."""
-    under_way = [
-        sent.id
-        for sent in producer.sent.values()
-        if sent.at <= each.over and (not sent.ended_at or sent.ended_at >= each.at)
-    ]
+
+    def under_way(until: float) -> list[str]:
+        every = producer.sent.values()
+        return [sent.id for sent in every if sent.at <= until and (not sent.ended_at or sent.ended_at >= each.at)]
+
     if each.blow.loses:
-        told = [id for id in under_way if isinstance(producer.sent[id].error, JobLost | ResultExpired)]
+        told = [id for id in under_way(each.over) if isinstance(producer.sent[id].error, JobLost | ResultExpired)]
         report.forgive("lost", f"{each.blow.name}: gone, and who waited was told", told)
         report.forgive("wrong", f"{each.blow.name}: told that it is gone", told)
     if each.blow.repeats:
-        report.forgive("overlap", f"{each.blow.name}: nobody knew that it was running", under_way)
+        # What was read by a blocked worker under its old name is found to belong to nobody by the next scan.
+        found = under_way(each.over + BLOCK + TICK + _SLACK)
+        report.forgive("overlap", f"{each.blow.name}: nobody knew that it was running", found)

@@ -18,6 +18,7 @@ from ..trial import Tier, trial
 
 #: Jobs that are on their way at most.
 _ABOARD = 2_000
+_AT_ONCE = 200
 _TICK = 0.05
 
 
@@ -76,7 +77,8 @@ async def _stream(arena: Arena, producer: Producer, tier: Tier, rng: Random) -> 
     tasks = arena.tasks
     began, count, napping = time.monotonic(), 0, 0
     while count < tier.jobs:
-        due = min(tier.jobs, int((time.monotonic() - began) / tier.seconds * tier.jobs) + 1)
+        # After a wait not all that is due at once: that would stand in the way of what arrives.
+        due = min(tier.jobs, int((time.monotonic() - began) / tier.seconds * tier.jobs) + 1, count + _AT_ONCE)
         while count < due:
             count += 1
             if count % 10 == 0:

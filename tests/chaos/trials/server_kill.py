@@ -53,8 +53,8 @@ class _Kill:
         "no await hangs: its job is run again, or it ends with JobLost within 10 s",
         "consuming again within 5 s, no process restarted",
     ),
-    # (policy, kills, jobs, seconds that a power cut takes, seconds over which the jobs are spread): far enough apart that
-    # most of what ``everysec`` acknowledges lies outside of every window.
+    # (policy, kills, jobs, seconds that a power cut takes, seconds over which the jobs are spread): far enough apart
+    # that most of what ``everysec`` acknowledges lies outside of every window.
     short={
         "parts": (("always", 2, 800, 0.0, 0.0), ("everysec", 1, 400, 0.0, 0.0), ("everysec", 1, 600, 0.6, 1.0)),
         "down": (0.0, 0.3),
@@ -63,8 +63,8 @@ class _Kill:
     full={
         "parts": (
             ("always", 20, 50_000, 0.0, 0.0),
-            ("everysec", 10, 25_000, 0.0, 45.0),
-            ("everysec", 10, 25_000, 1.0, 45.0),
+            ("everysec", 8, 15_000, 0.0, 32.0),
+            ("everysec", 8, 15_000, 1.0, 32.0),
         ),
         "down": (0.0, 1.5),
         "patience": 60.0,
@@ -81,6 +81,8 @@ async def server_kill(arena: Arena, tier: Tier, rng: Random) -> Report:
         for policy, count, jobs, cut, seconds in tier.parts:
             arena.server.options = (*_OPTIONS, policy)
             arena.server.call("CONFIG", "SET", "appendfsync", policy)
+            # The longer the file, the longer the server is down: it is read from its beginning.
+            arena.server.call("BGREWRITEAOF")
             part = _Part(arena, producer, tail, tier, rng)
             await part.run(policy, count, jobs, cut, seconds)
             kills += part.kills

@@ -9,6 +9,7 @@ check_placing()
 check_ending()
 if lane == 'due' then
   redis.call('ZREM', key('due'), id)
+  if redis.call('ZCARD', key('due')) == 0 then redis.call('DEL', key('clock')) end
   local _, meta, sealed = unpack_held(redis.call('HGET', key('held'), id) or struct.pack('>I2I2', 0, 0))
   redis.call('HDEL', key('held'), id)
   conclude(id, outcome, 'CANCELLED', ttl, address_of(sealed), sealed, meta)

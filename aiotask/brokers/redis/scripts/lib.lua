@@ -209,6 +209,21 @@ local function check_placing()
   redis.call('SCARD', key('parked'))
 end
 
+-- Every command that moves a job, on a key that never exists, before the first that cannot be taken back: where somebody
+-- has cut this user's permissions, the script ends here.
+local function check_commands()
+  local nothing = key('r:')
+  redis.call('HDEL', key('live'), ' ')
+  redis.call('SET', nothing, '', 'XX')
+  redis.call('XADD', nothing, 'NOMKSTREAM', '*', 'i', '')
+  redis.call('XACK', nothing, GROUP, '0-1')
+  redis.call('XDEL', nothing, '0-1')
+  redis.call('ZADD', nothing, 'XX', 0, ' ')
+  redis.call('ZREM', nothing, ' ')
+  redis.call('HSET', key('live'), ' ', '')
+  redis.call('HDEL', key('live'), ' ')
+end
+
 -- The lane, or the one that the job comes from where somebody has put something else in its place.
 local function sound(lane, from)
   local length = redis.pcall('XLEN', key(lane))

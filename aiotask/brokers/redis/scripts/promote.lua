@@ -2,8 +2,9 @@
 -- Returns how many, and seconds until the next one is due ('' when there is none).
 check_placing()
 local at = now()
-if redis.call('ZCARD', key('due')) > 0 then heed(at) else redis.call('DEL', key('clock')) end
+if redis.call('ZCARD', key('due')) > 0 then heed(at) end
 local ids = redis.call('ZRANGEBYSCORE', key('due'), '-inf', at, 'LIMIT', 0, tonumber(ARGV[1]))
+if #ids > 0 then check_commands() end
 for _, id in ipairs(ids) do
   local packed = redis.call('HGET', key('held'), id)
   -- Without its envelope it is lost: that was deleted by hand.
@@ -19,5 +20,8 @@ for _, id in ipairs(ids) do
   end
 end
 local first = redis.call('ZRANGE', key('due'), 0, 0, 'WITHSCORES')
-if #first == 0 then return { #ids, '' } end
+if #first == 0 then
+  redis.call('DEL', key('clock'))
+  return { #ids, '' }
+end
 return { #ids, tostring(tonumber(first[2]) - at) }

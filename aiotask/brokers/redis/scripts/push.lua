@@ -97,6 +97,8 @@ end
 for _, stream in pairs(lanes) do redis.call('XLEN', stream) end
 for queue in pairs(room) do waiting(queue) end
 check_placing()
+redis.call('XADD', key('r:'), 'NOMKSTREAM', '*', 'i', '')  -- may this user, is there room: of a key that never exists
+redis.call('ZADD', key('r:'), 'XX', 0, ' ')
 if #victims > 0 then check_ending() end
 redis.call('SET', session, ARGV[2], 'EX', 3600)
 for lane in pairs(lanes) do redis.call('SADD', key('queues'), string.match(lane, '^q:(.*):%d$')) end

@@ -22,6 +22,7 @@ local function strike(meta)
 end
 
 local function give_back(lane, entry, id, sealed, meta)
+  if moved == 0 then check_commands() end
   redis.call('XACK', key(lane), GROUP, entry)
   redis.call('XDEL', key(lane), entry)
   moved = moved + 1

@@ -6,6 +6,7 @@ local at = now()
 local noted = {}
 check_placing()
 check_ending()
+check_commands()
 -- Whoever recovers looks into the lanes of known queues.
 local function note(target)
   if noted[target] then return end

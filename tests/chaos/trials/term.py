@@ -1,0 +1,187 @@
+"""Asked to go: short jobs end, long ones go back, and nothing is left of the host; as PID 1 too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from random import Random
+
+from ...workers import ROOT
+from ..arena import Arena
+from ..checker import examine
+from ..hosts import Host, children_of
+from ..ledger import VARIABLE
+from ..producer import Sent
+from ..report import Report
+from ..trial import Tier, trial
+
+#: Seconds beyond the grace time in which a host is gone.
+_MARGIN = 2.0
+#: Seconds of grace that a job needs at the end to be sure of it, on a machine that does other things too.
+_CLOSE = 0.5
+
+
+@trial(
+    5,
+    summary="TERM to hosts that run sync and async jobs of 0.1-60 s, with more jobs waiting: once, twice, and as PID 1",
+    passes=(
+        "gone within grace + 2 s, at a second TERM within 2 s",
+        "what ends within the grace runs once, the rest is back in the queue before the host is gone, no overlap",
+        "no attempt is counted for what was taken back; no orphan, no zombie",
+    ),
+    short={"jobs": 24, "longest": 4.0, "grace": 1.0, "hurry": 20.0},
+    full={"jobs": 300, "longest": 60.0, "grace": 10.0, "hurry": 60.0},
+    module="tests.chaos.apps.stops",
+    limits=(60.0, 300.0),
+)
+async def term(arena: Arena, tier: Tier, rng: Random) -> Report:
+    report = Report()
+    producer = arena.producer()
+
+    def send() -> list[Sent]:
+        tasks = arena.tasks
+        return [
+            producer.send(rng.choice((tasks.rest, tasks.sync_rest)), rng.uniform(0.1, tier.longest))
+            for _ in range(tier.jobs)
+        ]
+
+    report.failures += await _as_pid_1(arena, tier, report)
+    for stops in ("once", "twice"):
+        host = await arena.start_host(2, "--grace", str(tier.grace))
+        # Parts of the grace from before the stop, so that jobs end all along it.
+        sent = send()
+        await _running(arena, at_least=3)
+        await asyncio.sleep(0.2)
+        took, left = await _stop(arena, host, tier.grace, twice=stops == "twice")
+        limit = _MARGIN if stops == "twice" else tier.grace + _MARGIN
+        report.require(took <= limit, f"asked {stops}, the host was gone after {took:.2f} s, not {limit:g} s")
+        report.facts[f"gone, asked {stops}"] = f"{took:.2f} s"
+        report.failures += left
+        if stops == "once":
+            _judge_the_graceful(arena, host, sent, tier, report)
+    # The next host, in a hurry, does what was left.
+    await arena.start_host(2, env={"CHAOS_HURRY": str(tier.hurry)})
+    await producer.done(tier.longest + 20.0)
+    found = await examine(arena)
+    counted = [run for run in arena.ledger().attempts.values() if run.number != 1]
+    found.require(not counted, f"an attempt was counted for {len(counted)} runs: {counted[:3]}")
+    found.failures += report.failures
+    found.facts |= report.facts
+    return found
+
+
+async def _running(arena: Arena, at_least: int) -> None:
+    async with asyncio.timeout(20):
+        while len(arena.ledger().running()) < at_least:
+            await asyncio.sleep(0.05)
+
+
+async def _stop(arena: Arena, host: Host, grace: float, *, twice: bool) -> tuple[float, list[str]]:
+    """Seconds until it was gone, and what it left behind."""
+    family = {pid for child in host.processes() for pid in (child, *children_of(child))}
+    arena.fault("term twice" if twice else "term")
+    began = time.monotonic()
+    host.supervisor.signal(signal.SIGTERM)
+    if twice:
+        await asyncio.sleep(0.3)
+        began = time.monotonic()
+        host.supervisor.signal(signal.SIGTERM)
+    await asyncio.to_thread(host.supervisor.wait, grace + 30.0)
+    took = time.monotonic() - began
+    host.killed = True
+    left = [f"orphan: pid {pid} outlived its supervisor" for pid in family if _exists(pid)]
+    claimed, waiting = _in_lanes(arena)
+    if claimed:
+        left.append(f"{claimed} jobs were still claimed when the host was gone ({waiting} in its lanes)")
+    return took, left
+
+
+def _exists(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+def _in_lanes(arena: Arena) -> tuple[int, int]:
+    """Jobs that are claimed, and all that are in lanes."""
+    claimed = waiting = 0
+    for key in arena.server.call("KEYS", f"{arena.prefix}q:*".replace("{", "\\{").replace("}", "\\}")):
+        waiting += arena.server.call("XLEN", key)
+        with contextlib.suppress(Exception):
+            claimed += arena.server.call("XPENDING", key, "w")[0]
+    return claimed, waiting
+
+
+def _judge_the_graceful(arena: Arena, host: Host, sent: list[Sent], tier: Tier, report: Report) -> None:
+    """What could end in the grace time has ended in its one run; what could not was cut short."""
+    stop = arena.faults[-1].at
+    runs = arena.ledger().by_job
+    ended = cut = 0
+    for job in sent:
+        mine = runs.get(job.id, [])
+        report.require(len(mine) <= 1, f"{job.id} ran {len(mine)} times before its host was gone")
+        if not mine:
+            continue
+        run = mine[0]
+        if run.end is None or run.outcome == "CancelledError":
+            cut += 1
+            lasted = (run.end or stop + tier.grace) - stop
+            report.require(lasted >= tier.grace - _CLOSE, f"{job.id} was cut short {lasted:.2f} s after the stop")
+        else:
+            ended += run.end > stop
+        report.require(run.start <= stop + _CLOSE, f"{job.id} was started {run.start - stop:.2f} s after the stop")
+    report.facts["ended in the grace, cut short, not begun"] = f"{ended}, {cut}, {sum(j.id not in runs for j in sent)}"
+    report.require(cut, "no job was longer than the grace time, so nothing was shown")
+
+
+async def _as_pid_1(arena: Arena, tier: Tier, report: Report) -> list[str]:
+    """The same as the first process of a container, where the kernel allows to make one."""
+    unshare = shutil.which("unshare")
+    probe = [unshare or "", "--pid", "--fork", "--mount-proc", "true"]
+    if unshare is None or subprocess.run(probe, capture_output=True).returncode:
+        report.facts["as PID 1"] = "not tried: no process namespace may be made here"
+        return []
+    ledger = arena.directory / "ledger-of-pid-1"
+    ledger.mkdir()
+    log = arena.directory / "pid-1.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [*(unshare, "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-m", "aiotask_cli"),
+             *("worker", arena.module, "-c", "2", "--grace", str(tier.grace), "--app-dir", str(ROOT))],
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=ROOT,
+            env={**os.environ, **arena.environment(), "AIOTASK_URL": arena.url, VARIABLE: str(ledger)},
+        )  # fmt: skip
+    try:
+        # Its runs are in a ledger of their own: process ids mean something else there.
+        sent = [arena.tasks.rest.apply_async(2 * tier.grace + 5.0) for _ in range(4)]
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(result.sent() for result in sent))
+            while sum(len(path.read_text().splitlines()) for path in ledger.iterdir()) < len(sent):
+                await asyncio.sleep(0.05)
+        arena.fault("term as PID 1")
+        began = time.monotonic()
+        for pid in children_of(process.pid):
+            os.kill(pid, signal.SIGTERM)
+        code = await asyncio.to_thread(process.wait, tier.grace + 30.0)
+        took = time.monotonic() - began
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    report.facts["gone as PID 1"] = f"{took:.2f} s"
+    wrong = [] if code == 0 else [f"as PID 1 it ended with {code}: {log.read_text()[-2000:]}"]
+    if took > tier.grace + _MARGIN:
+        wrong.append(f"as PID 1 it was gone after {took:.2f} s, not {tier.grace + _MARGIN:g} s")
+    claimed, waiting = _in_lanes(arena)
+    if claimed or waiting != len(sent):
+        wrong.append(f"of {len(sent)} jobs of PID 1 {waiting} were back, {claimed} still claimed")
+    for result in sent:
+        arena.producers[0].know(result)
+    return wrong
