@@ -351,8 +351,8 @@ class Broker(Protocol):
         """Which of these needs have jobs parked for them."""
         ...
 
-    async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bool]:
-        """Which of these running jobs somebody has asked to cancel."""
+    async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bytes | None]:
+        """The sealed outcome that whoever asked to cancel it has left for each of these running jobs."""
         ...
 
     # ---- keeping

@@ -253,12 +253,15 @@ class Client:
             ) from None
 
     async def cancel(self, result: AsyncResult[Any]) -> Cancelled:
+        return await self._in_time(self._cancel(result))
+
+    async def _cancel(self, result: AsyncResult[Any]) -> Cancelled:
         from .broker import Cancelled
 
         session = self.session()
         of_task = f" ({result.task})" if result.task else ""
         message = f'Job "{result.id}"{of_task} was cancelled.'
-        await self._in_time(session.drain(held=False))
+        await session.drain(held=False)
         while result.outbox is not None and result.ticket in result.outbox.held:
             if result.outbox.withdraw(result.ticket, JobCancelled(message)):
                 return Cancelled.DONE
@@ -266,7 +269,7 @@ class Client:
         error = ErrorInfo(f"{JobCancelled.__module__}.{JobCancelled.__qualname__}", message)
         outcome = Outcome(WIRE_VERSION, result.id, result.task, Status.CANCELLED, finished_at=time.time(), error=error)
         sealed = self.outcomes_sealer.seal(encode_outcome(outcome))
-        done = await self._in_time(session.broker.cancel(result.id, sealed, self.result_ttl))
+        done = await session.broker.cancel(result.id, sealed, self.result_ttl)
         if done is Cancelled.UNKNOWN:
             raise _unknown(result)
         return done

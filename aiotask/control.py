@@ -66,7 +66,7 @@ class Control:
     def _open(self, sealed: bytes, decode: Any) -> Any:
         try:
             message = decode(self._sealer.open(sealed))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise SealError(f"This is no control message: {error}.") from error
         if message.app != self._app or message.version != WIRE_VERSION:
             raise SealError("This control message is for another app, or of another release.")

@@ -51,6 +51,8 @@ class Recorder:
     ) -> None:
         #: Rows left out so far because they are not sealed by this app, or damaged.
         self.skipped = 0
+        #: Those of them that were not said yet, and when that was last (monotonic): a line a second at most.
+        self._unsaid, self._said = 0, 0.0
         self._file = HistoryFile(path, create=True, timeout=timeout)
         self._jobs = Sealer(secrets, "job")
         self._outcomes = Sealer(secrets, "outcome")
@@ -82,9 +84,10 @@ class Recorder:
             left_out += self._write(jobs)
         if left_out:
             self.skipped += len(left_out)
-            _log.warning(
-                "%d of %d finished jobs were not recorded, the first is %s", len(left_out), len(rows), left_out[0]
-            )
+            self._unsaid += len(left_out)
+            if time.monotonic() - self._said >= 1.0:
+                _log.warning("%d finished jobs were not recorded, one of them is %s", self._unsaid, left_out[0])
+                self._unsaid, self._said = 0, time.monotonic()
 
     def close(self) -> None:
         """Close the file."""

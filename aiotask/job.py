@@ -77,7 +77,7 @@ def decode_job(data: bytes) -> Job:
     """The job in an opened envelope; SealError when it is not one that this release reads."""
     try:
         job = _decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SealError(f"This is no job envelope: {error}.") from error
     if job.version != WIRE_VERSION:
         raise SealError(

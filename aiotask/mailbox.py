@@ -73,6 +73,8 @@ class Mailbox:
         self.epoch = 0
         self._to_look: set[str] = set()
         self._look_now = asyncio.Event()
+        #: Outcomes that were set aside and not said yet, and when that was said last (monotonic).
+        self._damaged, self._said = 0, 0.0
 
     def expect(self, result: AsyncResult[Any]) -> None:
         """Keep the outcome of this handle when it comes. Cheap: called for every job that is sent."""
@@ -153,28 +155,37 @@ class Mailbox:
                     self._to_look.add(notice.id)
                     self._look_now.set()
             elif notice.id in self._waiters or notice.id in self._handles:
-                self._open(notice.id, notice.outcome)
+                self._open(notice.id, notice.outcome, stored=False)
 
-    def _open(self, id: str, sealed: bytes) -> None:
+    def _open(self, id: str, sealed: bytes, *, stored: bool) -> None:
         try:
             outcome = decode_outcome(self._sealer.open(sealed))
             if outcome.id != id:
                 raise SealError(f'The outcome of job "{outcome.id}" came under the id "{id}".')
         except SealError as error:
-            logger.error("An outcome was set aside: %s", error)
-            # What is stored may be sound. If it is not, the look says so to who waits.
-            if id in self._waiters:
-                self._misses[id] = self._misses.get(id, 0) + 1
-                if self._misses[id] > 1:
-                    self.fail([id], error)
-                else:
-                    self._to_look.add(id)
+            self._complain(error)
+            if id not in self._waiters:
+                return
+            # Anybody can say anything: the true one may come yet. What is stored is all there will be.
+            self._misses[id] = self._misses.get(id, 0) + stored
+            if self._misses[id] > 1:
+                self.fail([id], error)
+            else:
+                self._to_look.add(id)
             return
         handle = self._handles.pop(id, _nobody)()
         if handle is not None:
             handle.arrived = outcome
         for waiter in self._forget(id):
             waiter(outcome)
+
+    def _complain(self, error: SealError) -> None:
+        """A line a second at most: whoever can reach the broker can send any number of them."""
+        self._damaged += 1
+        if time.monotonic() - self._said >= 1.0:
+            others = f" (and {self._damaged - 1:,} others)" if self._damaged > 1 else ""
+            logger.error("An outcome was set aside%s: %s", others, error)
+            self._damaged, self._said = 0, time.monotonic()
 
     # ---- looking
 
@@ -238,7 +249,7 @@ class Mailbox:
         if id not in self._waiters:
             return
         if look.outcome is not None:
-            self._open(id, look.outcome)
+            self._open(id, look.outcome, stored=True)
             return
         if look.status is not None and look.status is not Status.PARKED:
             self._misses.pop(id, None)

@@ -54,7 +54,7 @@ def decode_outcome(data: bytes) -> Outcome:
     """The outcome in opened bytes; SealError when it is not one that this release reads."""
     try:
         outcome = _decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SealError(f"This is no outcome: {error}.") from error
     if outcome.version != WIRE_VERSION:
         raise SealError(f"The outcome has version {outcome.version}, this release reads {WIRE_VERSION}. Upgrade it.")

@@ -443,8 +443,8 @@ class Script:
 
 
 VERBS: dict[str, int] = {
-    **{"push": 20, "claim": 24, "finish": 10, "requeue": 12, "enlist": 10, "recover": 6, "look": 4, "cancel": 8, "begin": 8},
-    **{"cancels": 2, "adopt": 3, "reject": 1, "renew": 2, "bury": 1, "promote": 2, "read_history": 2},
+    **{"push": 20, "claim": 24, "finish": 10, "requeue": 12, "enlist": 10, "recover": 6, "look": 4, "cancel": 8},
+    **{"begin": 8, "cancels": 2, "adopt": 3, "reject": 1, "renew": 2, "bury": 1, "promote": 2, "read_history": 2},
 }
 
 

@@ -6,10 +6,15 @@ import asyncio
 from collections import Counter
 
 import pytest
+import uvloop
 
 from aiotask import App, gather
+from aiotask.broker import Broker
+from aiotask.brokers import connect
+from aiotask.brokers.redis.wire import Wire
 
-from .helpers import wait_until_async
+from .chaos.faults.proxy import Proxy
+from .helpers import wait_until, wait_until_async
 from .server import PrivateServer
 
 
@@ -88,3 +93,43 @@ async def test_what_is_in_hand_is_not_begun_again_when_its_consumer_group_is_des
         assert await gather((first, second)) == [1, 2]
 
     assert runs == {1: 1, 2: 1}
+
+
+def test_a_connection_that_was_reset_between_two_commands_is_made_anew(own_server: PrivateServer) -> None:
+    """In workers' loops: uvloop has an error of its own for that, of which agents would die."""
+
+    async def ask(proxy: Proxy) -> None:
+        wire = Wire(proxy.url)
+        assert await wire.call("PING") == b"PONG"
+        assert proxy.reset() == 1
+        await wait_until_async(lambda: not wire.connected, description="the reset has arrived")
+        assert await wire.call("PING") == b"PONG"
+        assert wire.generation == 2
+        await wire.close()
+
+    with Proxy(own_server.url) as proxy, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(ask(proxy))
+
+
+async def test_a_worker_in_a_loop_whose_host_was_declared_dead_lives_anew(
+    own_server: PrivateServer, app_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App(app_name, url=own_server.url)
+    broker = connect(own_server.url, app_name)
+
+    @app.task
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+    async with app, app.worker():
+        [host] = await broker.leases()
+        assert await broker.bury(host)
+        # This loop is busy meanwhile, so its keeper hears of it first.
+        wait_until(lambda: "was declared dead by a peer" in caplog.text, description="the keeper has heard")
+        assert await add.apply_async(1, 2) == 3
+        await wait_until_async(lambda: beats(broker, host), description="its lease is kept")
+    await broker.close()
+
+
+async def beats(broker: Broker, host: str) -> bool:
+    return (await broker.leases()).get(host, 0) >= 2

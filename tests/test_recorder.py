@@ -137,7 +137,7 @@ def test_rows_that_are_not_ours_are_left_out_and_counted(
     recorder.record([foreign, HistoryRow("1-1", b"junk", b"junk", Meta()), other_job, good])
 
     assert recorder.skipped == 2
-    assert "2 of 4 finished jobs were not recorded" in caplog.text and "another secret" in caplog.text
+    assert "2 finished jobs were not recorded" in caplog.text and "another secret" in caplog.text
     assert sqlite(path, "SELECT id, status, queue FROM jobs ORDER BY id") == [
         ("good", "SUCCESS", "default"),
         ("kept", "SUCCESS", None),  # the outcome is true; the job beside it was another one

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -217,6 +219,22 @@ async def test_who_waits_for_a_job_that_kills_hears_of_it_and_is_not_convicted_w
     assert supervisor.stop() == 0
 
 
+async def test_a_job_that_kills_does_not_convict_its_neighbour_of_another_app(stage: Stage) -> None:
+    neighbour = importlib.import_module(f"{stage.name.rpartition('.')[0]}.neighbour")
+    try:
+        supervisor = stage.workers.start(stage.name, neighbour.__name__, env=stage.env)
+        # It runs at the first death; if it did at the others too, it would be given up.
+        beside = neighbour.anap.apply_async(1.5, "beside")
+        await started(stage, "beside")
+        with pytest.raises(WorkerLost):
+            await stage.crash.apply_async("abort")
+        assert await beside == "beside"
+        assert [run.end is None for run in stage.ledger.runs("beside")] == [True, False]
+        assert supervisor.stop() == 0
+    finally:
+        sys.modules.pop(neighbour.__name__)
+
+
 async def test_what_failed_in_its_last_retry_is_run_again_once_its_cause_is_mended(
     stage: Stage, tmp_path: Path
 ) -> None:
@@ -259,14 +277,16 @@ async def _succeeded(history: ResultDB, id: str) -> Any:
 
 @pytest.mark.trap("loop stands still")
 async def test_what_waits_behind_a_loop_that_stands_still_runs_elsewhere(stage: Stage) -> None:
-    stage.start(1)
-    blocked = stage.block_the_loop.apply_async(5.0)
+    blocked = stage.block_the_loop.apply_async(7.0)
     behind = [stage.anap.apply_async(0.01, "behind") for _ in range(30)]
+    await stage.app.flush()
+    # All that is there is claimed at once.
+    stage.start(1, wait=False)
     stuck = await started(stage, "block_the_loop")
     other = stage.start(1)
     assert await asyncio.gather(*behind) == [1] * 30
     runs = stage.ledger.runs("behind")
-    assert len(runs) == 30 and {run.pid for run in runs} != {stuck}
+    assert len(runs) == 30 and stuck not in {run.pid for run in runs}
     # It was not killed for that, and goes on in the end.
     assert other.stop() == 0
     assert await blocked == 1

@@ -91,17 +91,17 @@ async def test_a_limit_that_is_not_reached_changes_nothing(stage: Stage) -> None
 
 @pytest.mark.trap("limit hits the next")
 async def test_a_limit_at_the_very_end_of_a_job_never_hits_the_next_one(stage: Stage) -> None:
-    """Jobs about as long as their limit, with jobs without a limit between them: those must all succeed."""
+    """Jobs about as long as their limit, and between them jobs without one, which must all succeed: short ones, and
+    some that are long enough to be hit by what was left of the limit before."""
     before = await stage.pid.apply_async()
-    limit, rounds = 0.01, 250
-    lengths = [limit * (0.2 + n % 11 / 10) for n in range(rounds)]
-    limited = [stage.nap.options(timeout=limit).apply_async(length, "edge") for length in lengths]
-    beside = []
+    limit, rounds = 0.01, 200
+    limited, beside = [], []
     for n in range(rounds):
-        beside.append(stage.echo.apply_async(n))
-        beside.append(stage.echo.options(timeout=NEVER).apply_async(n))
+        limited.append(stage.nap.options(timeout=limit).apply_async(limit * (0.2 + n % 11 / 10), "edge"))
+        beside.append(stage.nap.apply_async(limit, "free") if n % 2 else stage.echo.apply_async(1))
+        beside.append(stage.echo.options(timeout=NEVER).apply_async(1))
     ends = await asyncio.gather(*limited, return_exceptions=True)
-    assert await asyncio.gather(*beside) == [n for n in range(rounds) for _ in range(2)]
+    assert await asyncio.gather(*beside) == [1] * (2 * rounds)
     # Both happened, so the edge was really met; and nothing else did.
     assert {end if isinstance(end, int) else type(end) for end in ends} == {1, JobTimeout}
     assert await stage.pid.apply_async() == before

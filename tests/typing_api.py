@@ -11,12 +11,12 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, NoReturn, ParamSpec, TypeVar, assert_type
 
-from aiotask import App, AsyncResult, AsyncTask, Signature, SyncTask, Task
+from aiotask import App, AsyncResult, AsyncTask, Signature, Status, SyncTask, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-app = App("kitchen")
+app = App("kitchen", max_pending={"heavy": 1_000}, when_full="wait")
 
 
 @dataclass
@@ -48,7 +48,7 @@ async def double(grams: int) -> int:
     return grams * 2
 
 
-@app.task(queue="heavy", priority=0, result_ttl=60.0)
+@app.task(acks="early", queue="heavy", priority=0, result_ttl=60.0)
 async def combine(left: int, right: int) -> int:
     return left + right
 
@@ -116,6 +116,8 @@ async def run_there() -> None:
     assert_type(await handle.wait(timeout=5.0), float)
     assert_type(handle.get(), float)
     assert_type(handle.get(timeout=1), float)
+    assert_type(handle.blocking.sent(timeout=1), None)
+    assert_type(handle.blocking.status(), Status)
     assert_type(await ring.apply_async(), None)
     assert_type(await find.apply_async("leek"), Dish | None)
     assert_type(await tally.apply_async(1, 2, note="fresh"), dict[str, int])
@@ -181,5 +183,7 @@ async def mistakes() -> None:
     weigh.options(retires=3)  # type: ignore[call-arg]
     weigh.options(queue=3)  # type: ignore[arg-type]
     app.task(retires=3)  # type: ignore[call-overload]
+    app.task(acks="sooner")  # type: ignore[call-overload]
+    App("kitchen", max_pending="many")  # type: ignore[arg-type]
     weigh.result(7)  # type: ignore[arg-type]
     await double.s(1)  # type: ignore[misc]

@@ -210,9 +210,9 @@ class MemoryBroker(MemoryInspector):
         async with self._store as store:
             return [need for need in needs if store.has_waiting(f"parked:{need}")]
 
-    async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bool]:
+    async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bytes | None]:
         async with self._store as store:
-            return [id in store.marks for id in ids]
+            return [mark.outcome if (mark := store.marks.get(id)) else None for id in ids]
 
     # ---- keeping
 

@@ -28,6 +28,7 @@ from ..worker.executor import call_sync
 from ..worker.frames import awaits
 from ..worker.run import Run
 from ..worker.seats import Seats
+from ..worker.solitude import Solitude
 from ..worker.synclane import SyncLane
 from ..worker.usage import PeakMemory, resident
 from ..worker.worker import Hooks, Worker
@@ -119,6 +120,7 @@ class _Process:
         self._workers: list[Worker] = []
         # Places on the board for async jobs of all apps; the first ones are those of the threads.
         self._seats = Seats(settings.max_in_flight, settings.threads)
+        self._solitude = Solitude()
         self._code = Exit.DONE
         self._full = False
         self._draining = False
@@ -229,6 +231,7 @@ class _Process:
             log=EventLog("aiotask", log_args=settings.log_args),
             max_in_flight=settings.max_in_flight,
             seats=self._seats,
+            solitude=self._solitude,
             burst=settings.burst,
             max_jobs=round(settings.max_jobs_per_child * jitter) or 1 if settings.max_jobs_per_child else None,
             hooks=Hooks(

@@ -10,7 +10,9 @@ from collections.abc import Callable, Collection, Iterable
 
 from ..broker import Broker, Notice
 from ..errors import BrokerError
+from ..seal import Sealer
 from .asynclane import AsyncLane
+from .cancelmarks import CancelMarks
 from .run import Marks, Run
 from .synclane import SyncLane
 
@@ -20,6 +22,8 @@ logger = logging.getLogger("aiotask.worker")
 
 #: Seconds that a cancelled job has to end. Then its process is replaced, or it is told that it ended.
 TOLERANCE = 1.0
+#: Cancels that wait to be looked up.
+TOLD_AT_MOST = 1_000
 #: Seconds until another look for a job that is not here yet: its claim was under way.
 _SOON = 0.1
 #: Seconds after its start from which a job is looked up once a second, in case that nobody was heard.
@@ -30,6 +34,7 @@ class Cancels:
     """Told at once by the broker, and looked up once a second; the mark at the broker is what counts.
 
     Args:
+        sealer: of outcomes.
         held: ids of all jobs that this worker has.
         take_back: gives a job back that has not started; the mark ends it then. False: it is not here.
         interrupt: stops a sync run, best effort. None: nobody can, and nobody replaces this process either.
@@ -39,6 +44,7 @@ class Cancels:
     def __init__(
         self,
         broker: Broker,
+        sealer: Sealer,
         marks: Marks,
         lanes: tuple[AsyncLane, SyncLane],
         owner: object,
@@ -49,6 +55,7 @@ class Cancels:
         give_up: Callable[[Run], None],
     ) -> None:
         self._broker = broker
+        self._left = CancelMarks(broker, sealer)
         self._marks = marks
         self._asyncs, self._syncs = lanes
         self._owner = owner
@@ -71,6 +78,9 @@ class Cancels:
 
     def _heard(self, notices: Iterable[Notice]) -> None:
         self._told.update(notice.id for notice in notices)
+        if len(self._told) > TOLD_AT_MOST:
+            # A flood. What has run for a while is looked up anyway.
+            self._told = set(self._held())
         self._wake.set()
 
     def _ready(self) -> None:
@@ -101,8 +111,7 @@ class Cancels:
         """End those of these jobs that are marked as cancelled."""
         if not ids:
             return
-        asked = list(ids)
-        marked = {id for id, is_marked in zip(asked, await self._cancelled(asked), strict=True) if is_marked}
+        marked = set(await self._left.among(self._incarnation, list(ids)))
         for run in self._running():
             if run.job.id in marked:
                 marked.discard(run.job.id)
@@ -110,9 +119,6 @@ class Cancels:
                     self._cancel(run)
         if missing := {id for id in marked if not self._take_back(id)}:
             asyncio.get_running_loop().call_later(_SOON, self._look_again, missing)
-
-    async def _cancelled(self, ids: list[str]) -> list[bool]:
-        return await self._broker.cancels(self._incarnation, ids)
 
     def _look_again(self, ids: set[str]) -> None:
         self._told |= ids

@@ -164,7 +164,7 @@ class Clerk:
 
     def rejected(self, delivery: Delivery, reason: str) -> None:
         """Say that something is no job of ours."""
-        self._log.job(JobEvent.REJECTED, id=delivery.id, task="?", detail=reason)
+        self._log.job(JobEvent.REJECTED, id=delivery.id[:100], task="?", detail=reason)
 
 
 def _used(run: Run) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import logging
 
 from ..broker import BATCH_JOBS, Broker
 from ..errors import BrokerError, ConnectionLost
-from .complaint import Complaint
+from .complaint import PATIENCE, Complaint
 
 __all__ = ["Due"]
 
@@ -22,7 +22,7 @@ class Due:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._complain = Complaint(logger, "Putting due jobs into their queues was refused, trying again: %s")
+        self._complain = Complaint(logger, "Putting due jobs into their queues was refused, trying again: %s", PATIENCE)
 
     async def run(self) -> None:
         while True:

@@ -86,7 +86,8 @@ class _KeeperThread:
         reading = connect(url, app) if recorder is not None else None
         keeper = Keeper(connect(url, app), app, secrets, host, reading=reading, recorder=recorder)
         self._ready.set()
-        agents = (keeper.run(), keeper.hear(lambda id: None, self.watch.stand), self.watch.run())
+        keeping = keeper.run_for_ever(lambda: connect(url, app))
+        agents = (keeping, keeper.hear(lambda id: None, self.watch.stand), self.watch.run())
         running = [asyncio.create_task(agent) for agent in agents]
         await self._stop.wait()
         for task in running:

@@ -16,6 +16,9 @@ from .requests import Requests, Stand
 
 __all__ = ["Keeper"]
 
+#: Cancels that wait to be looked up.
+TOLD_AT_MOST = 1_000
+
 
 class Keeper:
     """Lease, recovery, due jobs and recording of one app on one host, in an event loop of its own.
@@ -46,6 +49,7 @@ class Keeper:
         self._secrets = secrets
         self._host = host
         self._reading = reading
+        self._renewing: Broker | None = None
         self.recovery = Recovery(broker, secrets, host, queues, needs)
         self.lease = Lease(broker, host, revive, self.recovery.hurry)
         self._due = Due(broker)
@@ -55,6 +59,19 @@ class Keeper:
     def report(self, death: Death) -> None:
         """A worker of this host has ended."""
         self.recovery.report(death)
+
+    async def run_for_ever(self, another: Callable[[], Broker]) -> None:
+        """Until cancelled. A process cannot be ended for it that is the user's: declared dead, its host lives anew.
+
+        Args:
+            another: a broker that knows nothing of that death.
+        """
+        while True:
+            await self.run()
+            if self._renewing is not None:
+                await self._renewing.close()
+            self._renewing = another()
+            self.lease = self.lease.anew(self._renewing)
 
     async def run(self) -> None:
         """Until cancelled, or until this host was declared dead."""
@@ -79,22 +96,28 @@ class Keeper:
             cancelled: called with each of its jobs that somebody cancels.
             stand: where its processes stand; see ``Requests``.
         """
-        told: asyncio.Queue[str] = asyncio.Queue()
+        told: set[str] = set()
+        wake = asyncio.Event()
         requests = Requests(self._broker, self._secrets, self._app, self._host, stand)
 
         def heard(notices: list[Notice]) -> None:
             for notice in notices:
-                if notice.outcome is None:
-                    told.put_nowait(notice.id)
-                else:
+                if notice.outcome is not None:
                     requests.hear(notice)
+                # More is a flood; its worker looks up what has run for a while.
+                elif len(told) < TOLD_AT_MOST:
+                    told.add(notice.id)
+                    wake.set()
 
         listening = asyncio.gather(self._broker.listen(self._host, heard, lambda: None), requests.run())
         try:
             while True:
-                id = await told.get()
+                await wake.wait()
+                wake.clear()
+                ids = list(told)
+                told.clear()
                 with contextlib.suppress(BrokerError):
-                    if (await self._broker.cancels(self._host, [id]))[0]:
+                    for id in await self.recovery.cancelled(self._host, ids):
                         cancelled(id)
         finally:
             listening.cancel()
@@ -114,6 +137,6 @@ class Keeper:
     async def close(self) -> None:
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.close)
-        for broker in (self._broker, self._reading):
+        for broker in (self._broker, self._reading, self._renewing):
             if broker is not None:
                 await broker.close()

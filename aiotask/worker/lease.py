@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..broker import Broker, Standing
 from ..errors import AiotaskError, BrokerError, ConnectionLost
-from .complaint import Complaint
+from .complaint import PATIENCE, Complaint
 
 __all__ = ["LEASE", "Lease"]
 
@@ -45,11 +45,15 @@ class Lease:
         self._beat = 0
         self._peers: dict[str, tuple[int, float]] = {}
         self._last_read: float | None = None
-        self._complain = Complaint(logger, "Renewing the lease of this host was refused, trying again: %s")
+        self._complain = Complaint(logger, "Renewing the lease of this host was refused, trying again: %s", PATIENCE)
         #: When the server last confirmed it, on the monotonic clock; at first: when this began.
         self.renewed_at = time.monotonic()
         #: Set when this host was declared dead.
         self.lost = asyncio.Event()
+
+    def anew(self, broker: Broker) -> Lease:
+        """The same once more, after the host was declared dead."""
+        return Lease(broker, self._host, self._revive, self._buried)
 
     async def renew(self) -> None:
         """One sign of life."""

@@ -18,7 +18,8 @@ from ..errors import BrokerError, ConnectionLost, JobError, JobOutOfMemory, JobT
 from ..job import WIRE_VERSION, Job, Status, decode_job
 from ..outcome import ErrorInfo, Outcome, encode_outcome
 from ..seal import Sealer
-from .complaint import Complaint
+from .cancelmarks import CancelMarks
+from .complaint import PATIENCE, Complaint
 
 __all__ = ["Death", "Recovery"]
 
@@ -61,10 +62,11 @@ class Recovery:
         self._queues, self._needs = queues, needs
         self._jobs_sealer = Sealer(secrets, "job")
         self._outcomes_sealer = Sealer(secrets, "outcome")
+        self._marks = CancelMarks(broker, self._outcomes_sealer)
         self._host = host
         self._deaths: deque[Death] = deque()
         self._nudge = asyncio.Event()
-        self._complain = Complaint(logger, "Giving back jobs of dead workers was refused, trying again: %s")
+        self._complain = Complaint(logger, "Giving back jobs of dead workers was refused, trying again: %s", PATIENCE)
 
     def report(self, death: Death) -> None:
         """An incarnation has ended; the next scan comes at once."""
@@ -128,8 +130,7 @@ class Recovery:
 
     async def cancelled(self, incarnation: str, ids: Sequence[str]) -> list[str]:
         """Which of these running jobs somebody wants to end."""
-        marks = await self._broker.cancels(incarnation, ids)
-        return [id for id, marked in zip(ids, marks, strict=True) if marked]
+        return await self._marks.among(incarnation, ids)
 
     async def _bury(self, death: Death) -> None:
         held: list[Delivery] = []
@@ -172,7 +173,7 @@ class Recovery:
             return
         again = death.overdue[delivery.id]
         kind, words = death.exceeded.get(delivery.id, ("time", "ran longer than its time limit"))
-        if (await self._broker.cancels(death.incarnation, [delivery.id]))[0]:
+        if await self.cancelled(death.incarnation, [delivery.id]):
             # The mark of the cancel ends it.
             await self._broker.requeue(death.incarnation, [Requeue(delivery, job.queue, delivery.meta)])
             return

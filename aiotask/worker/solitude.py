@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol
 
 __all__ = ["Solitude"]
-
-
-class Member(Protocol):
-    """A worker that may have to make way."""
-
-    def give_back_unstarted(self) -> None:
-        """What it holds and has not started goes back."""
-        ...
-
-    async def become_idle(self) -> None:
-        """Return when nothing of it runs."""
-        ...
 
 
 class Solitude:
@@ -29,19 +16,19 @@ class Solitude:
     """
 
     def __init__(self) -> None:
-        self._members: list[Member] = []
-        self._owner: Member | None = None
+        self._members: dict[object, Callable[[], Awaitable[None]]] = {}
+        self._owner: object = None
         self._free = asyncio.Event()
 
-    def join(self, member: Member) -> None:
-        """From now on it makes way."""
-        self._members.append(member)
+    def join(self, member: object, make_way: Callable[[], Awaitable[None]]) -> None:
+        """``make_way`` gives back what has not started, and returns when nothing of this member runs any more."""
+        self._members[member] = make_way
 
     @property
     def is_shared(self) -> bool:
         return len(self._members) > 1
 
-    def excludes(self, member: Member) -> bool:
+    def excludes(self, member: object) -> bool:
         """Whether it may start nothing, because another one is alone."""
         return self._owner is not None and self._owner is not member
 
@@ -52,15 +39,14 @@ class Solitude:
             await self._free.wait()
 
     @asynccontextmanager
-    async def of(self, member: Member) -> AsyncIterator[None]:
+    async def of(self, member: object) -> AsyncIterator[None]:
         """In the block nothing of the others runs, except what waits for the outcome of another job."""
         await self.end()
         self._owner = member
         try:
-            for other in self._members:
+            for other, make_way in self._members.items():
                 if other is not member:
-                    other.give_back_unstarted()
-                    await other.become_idle()
+                    await make_way()
             yield
         finally:
             self._owner = None

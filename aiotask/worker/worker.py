@@ -28,6 +28,7 @@ from .membership import Membership, pause
 from .run import Marks, Run
 from .seats import Seats
 from .settler import Settler
+from .solitude import Solitude
 from .synclane import SyncLane
 
 __all__ = ["Hooks", "Worker"]
@@ -67,10 +68,6 @@ class Worker:
     jobs in the threads that serve the lane. ``run`` returns when it has been stopped and drained.
     """
 
-    #: Whether the present loss of the broker was said; the one that was said last, and when (monotonic).
-    _loud = False
-    _said = "", 0.0
-
     def __init__(
         self,
         *,
@@ -86,6 +83,7 @@ class Worker:
         log: EventLog,
         max_in_flight: int = 100,
         seats: Seats | None = None,
+        solitude: Solitude | None = None,
         burst: bool = False,
         max_jobs: int | None = None,
         hooks: Hooks | None = None,
@@ -98,12 +96,11 @@ class Worker:
         self.serializer = serializer
         self.name = f"{host}.{number}"
         self.queues = list(queues)
-        self._needs = [f"task:{name}" for name in registry.names]
-        self._needs.append(f"python:{sys.version_info[0]}.{sys.version_info[1]}")
+        python = f"python:{sys.version_info[0]}.{sys.version_info[1]}"
+        self._needs = [*(f"task:{name}" for name in registry.names), python]
         self._lane = lane
         self._marks = marks
         self._log = log
-        self._max_in_flight = max_in_flight
         self._burst = burst
         self._max_jobs = max_jobs
         self._hooks = hooks or Hooks()
@@ -131,9 +128,11 @@ class Worker:
         self._others_until = 0.0
         # Several workers of one process share them, and so the limit.
         self.seats = Seats(max_in_flight) if seats is None else seats
+        self._solitude = solitude or Solitude()
         self._asyncs = AsyncLane(self.seats, self._perform, self._close, marks, lane.peak)
         self._cancels = Cancels(
             broker,
+            Sealer(secrets, "outcome"),
             marks,
             (self._asyncs, lane),
             self,
@@ -146,8 +145,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
         self._crowded = asyncio.Event()
-        self._stopping = False
-        self._claiming = True
+        self._stopping, self._claiming = False, True
         self._waker: asyncio.Task[None] | None = None
         self.jobs = 0
         #: Parked lanes that exist for what this worker offers, looked up by the tick.
@@ -164,6 +162,7 @@ class Worker:
         """Work until stopped, then give back what has not started, finish what runs, and return."""
         self._loop = asyncio.get_running_loop()
         self._lane.attach(self._loop)
+        self._solitude.join(self, self._make_way)
         work = (self._settler.run(), self._tick(), self._cancels.run(), self._early.run())
         agents = [asyncio.create_task(agent) for agent in (self._serve(), *work)]
         try:
@@ -182,7 +181,8 @@ class Worker:
     async def _serve(self) -> None:
         await self._enlist()
         self.up.set()
-        await self._run_suspects()
+        if not self._solitude.is_shared:
+            await self._run_suspects()
         await self._claim_for_ever()
         self._claiming = False
         await self._drain()
@@ -231,6 +231,9 @@ class Worker:
     async def _claim_for_ever(self) -> None:
         quick, delay = True, 0.05
         while not self._stopping:
+            if self._solitude.excludes(self):
+                await self._solitude.end()
+                continue
             # Asked first: a pause that is over a moment after there was no room would be a wait without end.
             rest = self._appetite.pause
             room = self._room()
@@ -356,9 +359,13 @@ class Worker:
             alone(False)
 
     async def _make_room_for_suspect(self) -> None:
+        await self._make_way()
+        async with self._solitude.of(self):
+            await self._run_suspects()
+
+    async def _make_way(self) -> None:
         self._give_back_unstarted()
         await self._become_idle()
-        await self._run_suspects()
 
     async def _run_suspects(self) -> None:
         """One after the other, since a death leaves several as a rule; then it is the turn of all other jobs."""
@@ -410,7 +417,7 @@ class Worker:
                 run.owner = self
                 if delivery.meta.deaths >= MAX_DEATHS:
                     self._conclude(run, convict(run), dead=True)
-                elif self._stopping or reliefs != self._reliefs:
+                elif self._stopping or reliefs != self._reliefs or self._solitude.excludes(self):
                     self._release(run)
                 else:
                     self._appetite.served(run.task.is_async)
@@ -437,9 +444,7 @@ class Worker:
     def _early_room(self) -> tuple[int, int]:
         """How many async and sync jobs may begin that run once at most: what is begun should start at once."""
         lane = self._lane
-        # One more than there are threads where jobs are so short that a round trip between two would be felt.
-        syncs = lane.threads - lane.busy + (self._appetite.keeps > 12) - lane.waiting
-        return self.seats.free - self._asyncs.waiting, syncs
+        return self.seats.free - self._asyncs.waiting, lane.threads - lane.busy - lane.waiting
 
     def _go(self, run: Run) -> None:
         """The broker knows that it begins."""

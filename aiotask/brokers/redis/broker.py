@@ -47,6 +47,8 @@ from .messages import (
     overflow,
     push_arguments,
     server_url,
+    text,
+    whole,
 )
 from .wire import Backoff, Script, Wire
 
@@ -55,7 +57,7 @@ __all__ = ["RedisBroker", "script"]
 _STANDINGS = {1: Standing.LIVE, 0: Standing.DEAD, -1: Standing.FORGOTTEN}
 _SETTLED = [Settled.NOT_YOURS, Settled.DONE, Settled.BEFORE]
 #: Seconds for which a reader of pub/sub may hear nothing before it proves that the connection lives.
-_PING_EVERY = 10.0
+_PING_EVERY = 4.0
 
 #: Dead letters in one call: the script moves what they carry.
 _LETTERS = 50
@@ -125,7 +127,7 @@ class RedisBroker:
                 elif status == b"REFUSED":
                     looks.append(Look(refused=extra.decode("utf-8", "replace")))
                 elif status:
-                    looks.append(Look(status=Status(status.decode()), need=extra.decode()))
+                    looks.append(Look(status=Status(status.decode()), need=text(extra)))
                 else:
                     looks.append(Look())
         return looks
@@ -222,15 +224,12 @@ class RedisBroker:
                 *("STREAMS", *keys, *([">"] * len(keys))),
                 timeout=timeout + 5.0,
             )
-        except ConnectionLost as error:
-            if "UNBLOCKED" not in str(error):
-                raise
-            return await self.claim(incarnation, queues, needs, 0)
         except BrokerError as error:
-            if "NOGROUP" not in str(error):
+            if "NOGROUP" in str(error):
+                await self._waiting.run(script("groups"), self.prefix, GROUP, *order)
+            elif "UNBLOCKED" not in str(error):
                 raise
             # Lanes that nobody has read yet, or that were deleted, perhaps with all the server knew: ask how we stand.
-            await self._waiting.run(script("groups"), self.prefix, GROUP, *order)
             return await self.claim(incarnation, queues, needs, 0)
         claimed = []
         for name, entries in reply or ():
@@ -302,13 +301,14 @@ class RedisBroker:
         await self._run("reject", *args)
 
     async def parked(self, needs: Sequence[str]) -> list[str]:
-        found = {need.decode() for need in await self.wire.call("SMEMBERS", f"{self.prefix}parked")}
+        found = set(map(text, await self.wire.call("SMEMBERS", f"{self.prefix}parked")))
         return [need for need in needs if need in found]
 
-    async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bool]:
+    async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bytes | None]:
         if not ids:
             return []
-        return [mark is not None for mark in await self.wire.call("HMGET", f"{self.prefix}marks", *ids)]
+        # In front of the outcome stands its TTL.
+        return [mark and mark[8:] for mark in await self.wire.call("HMGET", f"{self.prefix}marks", *ids)]
 
     # ---- keeping
 
@@ -323,7 +323,8 @@ class RedisBroker:
 
     async def leases(self) -> dict[str, int]:
         flat = await self.wire.call("HGETALL", f"{self.prefix}leases")
-        return {host.decode(): int(beat) for host, beat in zip(flat[::2], flat[1::2], strict=True)}
+        beats = {text(host): whole(beat) for host, beat in zip(flat[::2], flat[1::2], strict=True)}
+        return {host: beat for host, beat in beats.items() if "\ufffd" not in host}
 
     async def bury(self, host: str, beat: int | None = None) -> bool:
         return bool(await self._run("bury", host, "" if beat is None else beat))

@@ -16,7 +16,7 @@ from ...outcome import decode_outcome
 from ...seal import OVERHEAD
 from .broker import RedisBroker
 from .keys import GROUP, LANES, lanes
-from .messages import decode_meta, server_url
+from .messages import decode_meta, server_url, text, whole
 from .wire import Wire
 
 __all__ = ["RedisInspector", "namespaces"]
@@ -40,7 +40,7 @@ async def namespaces(url: str) -> list[str]:
             cursor: Any = b"0"
             while True:
                 cursor, keys = await wire.call("SCAN", cursor, "MATCH", f"aiotask1:{{*}}:{suffix}", "COUNT", 1000)
-                found.update(key.decode()[len("aiotask1:{") : -len(f"}}:{suffix}")] for key in keys)
+                found.update(text(key)[len("aiotask1:{") : -len(f"}}:{suffix}")] for key in keys)
                 if cursor == b"0":
                     break
     finally:
@@ -49,7 +49,7 @@ async def namespaces(url: str) -> list[str]:
 
 
 def _pairs(flat: list[Any]) -> dict[str, Any]:
-    return {key.decode(): value for key, value in zip(flat[::2], flat[1::2], strict=True)}
+    return {text(key): value for key, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
 class RedisInspector:
@@ -118,7 +118,7 @@ class RedisInspector:
     # ---- queues
 
     async def queues(self) -> list[QueueInfo]:
-        names = sorted(name.decode() for name in await self._wire.call("SMEMBERS", f"{self._prefix}queues"))
+        names = sorted(map(text, await self._wire.call("SMEMBERS", f"{self._prefix}queues")))
         infos = []
         due = await self._due_by_queue()
         dead = await self._wire.call("ZCARD", f"{self._prefix}dead")
@@ -177,7 +177,7 @@ class RedisInspector:
         return counts
 
     async def _needs(self) -> list[str]:
-        return sorted(need.decode() for need in await self._wire.call("SMEMBERS", f"{self._prefix}parked"))
+        return sorted(map(text, await self._wire.call("SMEMBERS", f"{self._prefix}parked")))
 
     async def _parked_count(self) -> int:
         return sum([await self._wire.call("XLEN", f"{self._prefix}parked:{need}") for need in await self._needs()])
@@ -192,7 +192,7 @@ class RedisInspector:
                 continue
             try:
                 decoded = msgspec.msgpack.decode(facts)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, ValueError, RecursionError):
                 decoded = {}
             infos.append(WorkerInfo(name, name.rpartition(".")[0], decoded if isinstance(decoded, dict) else {}))
         return infos
@@ -232,7 +232,7 @@ class RedisInspector:
         return found
 
     async def _queue_names(self) -> list[QueueInfo]:
-        return [QueueInfo(name.decode()) for name in sorted(await self._wire.call("SMEMBERS", f"{self._prefix}queues"))]
+        return [QueueInfo(text(name)) for name in sorted(await self._wire.call("SMEMBERS", f"{self._prefix}queues"))]
 
     async def _claims(self, lane: str) -> dict[bytes, str]:
         """Who has claimed what in a lane, at most 10,000."""
@@ -242,7 +242,7 @@ class RedisInspector:
             if "NOGROUP" in str(error):
                 return {}
             raise
-        return {row[0]: row[1].decode() for row in rows}
+        return {row[0]: text(row[1]) for row in rows}
 
     async def _in_due(self, status: Status | None, queue: str | None, limit: int) -> list[JobInfo]:
         if status not in (None, Status.SCHEDULED, Status.RETRYING):
@@ -263,7 +263,7 @@ class RedisInspector:
                 lane, meta, sealed = _held(held)
                 state = Status.RETRYING if place == b"due|R" else Status.SCHEDULED
                 if status in (None, state) and (queue is None or _queue(lane) == queue) and len(found) < limit:
-                    found.append(JobInfo(id.decode(), state, lane, meta, due_at=float(score), sealed=sealed))
+                    found.append(JobInfo(text(id), state, lane, meta, due_at=float(score), sealed=sealed))
         return found
 
     async def job(self, id: str) -> JobInfo | None:
@@ -273,7 +273,7 @@ class RedisInspector:
         place = await self._wire.call("HGET", f"{self._prefix}index", id)
         if place is None or look.status is None:
             return None
-        lane, _, entry = place.decode().rpartition("|")
+        lane, _, entry = text(place).rpartition("|")
         if lane == "due":
             score = await self._wire.call("ZSCORE", f"{self._prefix}due", id)
             packed = await self._wire.call("HGET", f"{self._prefix}held", id)
@@ -293,7 +293,7 @@ class RedisInspector:
             ids, scores = page[start : start + 100 : 2], page[start + 1 : start + 100 : 2]
             kept = await self._wire.call("HMGET", f"{self._prefix}dead:jobs", *ids)
             letters += [
-                _letter(id.decode(), score, packed)
+                _letter(text(id), score, packed)
                 for id, score, packed in zip(ids, scores, kept, strict=True)
                 if packed is not None
             ]
@@ -305,14 +305,15 @@ class RedisInspector:
         return _letter(id, score or b"0", packed) if packed is not None else None
 
     async def rejected(self) -> int:
-        return int(await self._wire.call("HGET", f"{self._prefix}counts", "rejected") or 0)
+        return whole(await self._wire.call("HGET", f"{self._prefix}counts", "rejected") or b"0")
 
     async def unrecorded(self) -> int:
         return int(await self._wire.call("XLEN", f"{self._prefix}history"))
 
 
 def _letter(id: str, at: bytes, packed: bytes) -> DeadLetter:
-    (size,) = struct.unpack_from(">I", packed)
+    # What is shorter was written by somebody else.
+    (size,) = struct.unpack_from(">I", packed) if len(packed) > 3 else (0,)
     return DeadLetter(id, float(at), packed[4 : 4 + size], packed[4 + size :])
 
 
@@ -344,8 +345,8 @@ def _status(sealed: bytes) -> Status:
 
 def _held(packed: bytes) -> tuple[str, Meta, bytes]:
     """What a job outside the stream is kept as: target lane, meta, envelope."""
-    (size,) = struct.unpack_from(">H", packed)
-    lane = packed[2 : 2 + size].decode()
-    (meta,) = struct.unpack_from(">H", packed, 2 + size)
+    size = int.from_bytes(packed[:2])
+    lane = text(packed[2 : 2 + size])
+    meta = int.from_bytes(packed[2 + size : 4 + size])
     at = 4 + size
     return lane, decode_meta(packed[at : at + meta]), packed[at + meta :]

@@ -25,11 +25,28 @@ __all__ = [
     "overflow",
     "push_arguments",
     "server_url",
+    "text",
+    "whole",
 ]
 
 _FRESH = Meta()
+#: Above any number of runs.
+_MOST = 2**31
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
 _encode = msgspec.msgpack.Encoder().encode
+
+
+def text(name: bytes) -> str:
+    """A name that came from the server; what is no UTF-8 in it was written by somebody else, and shows as such."""
+    return name.decode("utf-8", "replace")
+
+
+def whole(number: bytes) -> int:
+    """A count that came from the server; 0 where something else was written there."""
+    try:
+        return int(number)
+    except ValueError:
+        return 0
 
 
 def server_url(url: str) -> str:
@@ -105,9 +122,11 @@ def decode_meta(packed: bytes) -> Meta:
     if not packed:
         return _FRESH
     try:
-        return _decode_meta(packed)
-    except msgspec.MsgspecError:
+        meta = _decode_meta(packed)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _FRESH
+    # They stand beside the seal: a number that no run has had is nobody's.
+    return meta if 0 < meta.attempt < _MOST and 0 <= meta.deaths < _MOST else _FRESH
 
 
 def delivery(lane: str, entry: bytes, id: bytes, sealed: bytes, meta: bytes) -> Delivery:
@@ -119,7 +138,7 @@ def claimed(flat: list[Any], start: int) -> list[Delivery]:
     """Deliveries from the reply of claim.lua: lane, how many, and per delivery entry, id, sealed, meta."""
     found: list[Delivery] = []
     while start < len(flat):
-        lane = flat[start].decode()
+        lane = text(flat[start])
         end = start + 2 + 4 * flat[start + 1]
         found += [delivery(lane, flat[n], flat[n + 1], flat[n + 2], flat[n + 3]) for n in range(start + 2, end, 4)]
         start = end
@@ -129,7 +148,7 @@ def claimed(flat: list[Any], start: int) -> list[Delivery]:
 def deliveries(flat: list[Any], start: int) -> list[Delivery]:
     """Deliveries from the flat reply of a script: lane, entry, id, sealed, meta, and again."""
     return [
-        delivery(flat[n].decode(), flat[n + 1], flat[n + 2], flat[n + 3], flat[n + 4])
+        delivery(text(flat[n]), flat[n + 1], flat[n + 2], flat[n + 3], flat[n + 4])
         for n in range(start, len(flat), 5)
     ]
 

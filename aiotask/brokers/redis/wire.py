@@ -282,7 +282,11 @@ class Wire:
             return BrokerError(f'What answers at "{self.url}" is no Redis or Valkey server. Check host and port.')
         if isinstance(error, wrong.ResponseError):
             return BrokerError(f'The server at "{self.url}" refused a command: {text}.')
-        if isinstance(error, wrong.ConnectionError | wrong.TimeoutError | OSError | TimeoutError | EOFError):
+        # uvloop's word for a connection that has just been closed.
+        is_closed = isinstance(error, RuntimeError) and "handler is closed" in text
+        if is_closed or isinstance(
+            error, wrong.ConnectionError | wrong.TimeoutError | OSError | TimeoutError | EOFError
+        ):
             silent = f"silence for {self._timeout:g} s" if isinstance(error, TimeoutError) else type(error).__name__
             return ConnectionLost(
                 f'No answer from the broker at "{self.url}" ({text or silent}). '

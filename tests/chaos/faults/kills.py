@@ -44,13 +44,14 @@ async def supervisors_die(
     number = 0
     while await _pause(rng, every, until):
         victims = _victims(arena)
-        if not victims:
+        # Somebody has to be left to notice.
+        if not victims or len(arena.living()) < 2:
             continue
         host = rng.choice(victims)
         if kinds[number % len(kinds)] == "host":
             host.kill_all()
-            for witness in [other for other in arena.living() if other is not host][:1]:
-                witness.spared_until = time.monotonic() + watch
+            witness = rng.choice([other for other in arena.living() if other is not host])
+            witness.spared_until = time.monotonic() + watch
         else:
             host.kill_supervisor()
         number += 1

@@ -165,7 +165,10 @@ class _Town:
 
     async def _come(self) -> None:
         """Return when nothing but what waits for a far moment is on its way."""
-        await self.producer.pace(sum(each.time > 600 and not each.sent.ended for each in self.timed))
+        await self.producer.pace(sum(self._is_far(each) and not each.sent.ended for each in self.timed))
+
+    def _is_far(self, timed: _Timed) -> bool:
+        return timed.time - (self.clock.reads() if timed.kind == "eta" else 0.0) > 600
 
     async def _apart(self, wait: float) -> None:
         """Hosts 1 h ahead and behind; the server is right."""
@@ -313,10 +316,11 @@ class _Town:
         """Seconds (of a real clock) between the moment it was due and its start."""
         clock, start = self.clock, runs[-1].start
         if timed.kind == "eta":
-            early = timed.time - clock.reads(start)
-            self.check(early <= _TOUCH, f"{name} ran {early:.2f} s before its moment")
             began = timed.sent.accepted_at
-            due = _when(lambda moment: clock.reads(moment) >= timed.time, began, start)
+            # It was due then, though the clock may have been set back before it started.
+            due = _when(lambda moment: clock.reads(moment) >= timed.time - _TOUCH, began, start)
+            early = timed.time - clock.reads(due)
+            self.check(early <= _TOUCH, f"{name} ran {early:.2f} s before its moment")
         else:
             asked, began = timed.sent.at, timed.sent.accepted_at
             if timed.kind == "again":

@@ -29,21 +29,18 @@ _SLACK = 0.3
 _BACK = 10.0
 #: Seconds of lag that are too much, and how often the machine may surprise us with them.
 _LAG = 0.05
-_SURPRISES = 2
+_SURPRISES = 1
 
 _SHORT: tuple[tuple[str, float], ...] = (("stopped server and dead lines", 5.2), ("replies cut", 0.4))
 _FULL: tuple[tuple[str, float], ...] = (
     ("stopped server", 45.0),
     ("CLIENT PAUSE ALL", 6.0),
     ("CLIENT PAUSE WRITE", 6.0),
-    ("client to server swallowed", 6.0),
-    ("server to client swallowed", 6.0),
-    ("client swallowed both ways", 6.0),
-    ("worker to server swallowed", 6.0),
-    ("server to worker swallowed", 6.0),
+    ("clients' words and workers' answers swallowed", 6.0),
+    ("clients' answers and workers' words swallowed", 6.0),
     ("all swallowed", 6.0),
     ("all held", 6.0),
-    ("all slow", 4.0),
+    ("all slow", 3.0),
     ("replies cut", 3.0),
     ("resets", 3.0),
 )
@@ -60,7 +57,7 @@ _FULL: tuple[tuple[str, float], ...] = (
         "a stopped server makes no host dead; a dead host ends what runs before it is back",
     ),
     short={"faults": _SHORT, "cut_off": 0.0, "rate": 150, "window": 0.5},
-    full={"faults": _FULL, "cut_off": LEASE + 5.0, "rate": 200, "window": 1.0},
+    full={"faults": _FULL, "cut_off": LEASE + 4.0, "rate": 200, "window": 1.0},
     module="tests.chaos.apps.half_open",
     limits=(60.0, 420.0),
 )
@@ -135,7 +132,7 @@ class _Stage:
         for task in (self.tasks.nap, self.tasks.sync_nap):
             self.producer.send(task, min(seconds + 1.0, 10.0))
         quiet = time.monotonic()
-        await asyncio.sleep(self.tier.window)
+        await self.stream.look()
         self.arena.fault(name)
         began = time.monotonic()
         with self._fault(name, seconds):
@@ -147,9 +144,13 @@ class _Stage:
         back = await self._back(name, ended)
         self._judge_lag(name, quiet, began, ended)
         what, slowest = max(failed.items(), key=lambda item: item[1])
-        self.facts[name] = f"{seconds:g} s; slowest {what} {slowest:.2f} s, {self._lag_text}, back after {back:.1f} s"
+        self.facts[name] = (
+            f"{seconds:g} s; a send failed within {failed['a send']:.2f} s, all within {slowest:.2f} s ({what}); "
+            f"{self._lag_text}, back after {back:.1f} s"
+        )
+        allowed = _PATIENCE + max(_SLACK, 2 * self.lag.worst(began, ended + _PATIENCE))
         for what, took in failed.items():
-            self.check(took <= _PATIENCE + _SLACK, f"{name}: {what} took {took:.2f} s to fail, not {_PATIENCE:g} s")
+            self.check(took <= allowed, f"{name}: {what} took {took:.2f} s to fail, not {_PATIENCE:g} s")
 
     async def _go_on(self, name: str, until: float) -> None:
         while (left := until - time.monotonic()) > 0:
@@ -191,7 +192,8 @@ class _Stage:
         return back
 
     def _judge_lag(self, name: str, quiet: float, began: float, ended: float) -> None:
-        during = self.lag.worst(began, ended, leave_out=_SURPRISES)
+        # In a long fault the machine has more occasions to surprise us.
+        during = self.lag.worst(began, ended, leave_out=_SURPRISES + int((ended - began) / 5.0))
         noise = max(self.lag.of_machine(began, ended), self.lag.worst(quiet, began, leave_out=_SURPRISES))
         self._lag_text = f"lag {during * 1000:.0f} ms (machine {noise * 1000:.0f} ms)"
         self.check(during < _LAG + noise, f"{name}: the client's loop lagged {during:.3f} s, the machine {noise:.3f} s")
@@ -210,7 +212,7 @@ class _Stage:
         arena, host = self.arena, self.second
         arena.tell(name)
         workers = host.workers()
-        running = await self._occupy(host, 2 * seconds)
+        running = await self._occupy(host, seconds + 5.0)
         deaths = host.supervisor.log.count("This host was declared dead")
         arena.fault(name)
         for proxy in proxies:
@@ -275,12 +277,11 @@ def _swallow(direction: Direction) -> Switch:
 def _switches(name: str, client: Proxy, workers: tuple[Proxy, ...]) -> list[tuple[Proxy, Switch]]:
     """Which proxy does what."""
     everybody = (client, *workers)
+    if name.endswith("answers swallowed"):
+        return [(client, _swallow("up")), *((proxy, _swallow("down")) for proxy in workers)]
+    if name.endswith("words swallowed"):
+        return [(client, _swallow("down")), *((proxy, _swallow("up")) for proxy in workers)]
     chosen: dict[str, tuple[tuple[Proxy, ...], Switch]] = {
-        "client to server swallowed": ((client,), _swallow("up")),
-        "server to client swallowed": ((client,), _swallow("down")),
-        "client swallowed both ways": ((client,), _swallow("both")),
-        "worker to server swallowed": (workers, _swallow("up")),
-        "server to worker swallowed": (workers, _swallow("down")),
         "all swallowed": (everybody, _swallow("both")),
         "stopped server and dead lines": (everybody, _swallow("both")),
         "all held": (everybody, lambda proxy: proxy.hold("both")),
@@ -296,6 +297,8 @@ class _Stream:
     def __init__(self, producer: Producer, tasks: Any, rate: float, window: float) -> None:
         self._producer, self._tasks, self._rate, self._window = producer, tasks, rate, window
         self.sent: list[Sent] = []
+        #: Jobs in a window that have their outcome soon, when all is well.
+        self.usual = 0.8 * rate * window
 
     async def run(self) -> None:
         began, count = time.monotonic(), 0
@@ -311,15 +314,24 @@ class _Stream:
     def since(self, began: float, ended: float) -> list[Sent]:
         return [sent for sent in self.sent if began <= sent.at <= ended and sent.verdict]
 
+    def well(self, start: float) -> int:
+        """How many of those that were sent in this window had their outcome soon."""
+        sent = [each for each in self.sent[-5000:] if start <= each.at < start + self._window]
+        return sum(bool(each.outcome) and each.ended_at - each.at < self._window for each in sent)
+
+    async def look(self) -> None:
+        """What is usual now, on this machine."""
+        start = time.monotonic()
+        await asyncio.sleep(2 * self._window)
+        self.usual = min(self.well(start), self._rate * self._window)
+
     async def flows(self, since: float, timeout: float) -> float:
-        """Seconds from that moment to the first window in which nearly all that was sent has its outcome in it or soon
-        after; infinite if there is none in time."""
-        start = since
+        """Seconds from that moment to the first window in which nearly as many as usual have their outcome soon;
+        infinite if there is none in time."""
+        start, wanted = since, 0.8 * self.usual
         while start - since < timeout:
             await asyncio.sleep(max(0.0, start + 2 * self._window - time.monotonic()))
-            sent = [each for each in self.sent[-5000:] if start <= each.at < start + self._window]
-            well = sum(bool(each.outcome) and each.ended_at - each.at < self._window for each in sent)
-            if well >= 0.9 * len(sent) and len(sent) >= 0.7 * self._rate * self._window:
+            if self.well(start) >= max(wanted, 1):
                 return start - since
             start += self._window / 4
         return float("inf")

@@ -23,8 +23,8 @@ _GONE = 2.0
 
 @trial(
     8,
-    summary="jobs that loop, swallow every exception, hold the GIL in the main thread or in the loop, block the loop, or "
-    "breed processes, each with a limit of 1 s, among naps and no-ops",
+    summary="jobs that loop, swallow every exception, hold the GIL in the main thread or in the loop, block the loop, "
+    "or breed processes, each with a limit of 1 s, among naps and no-ops",
     passes=(
         "each is gone, and its caller told, within its limit + 2 s",
         "what it started is killed, its slot is used again",

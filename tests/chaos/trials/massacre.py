@@ -39,7 +39,7 @@ _TICK = 0.05
         "supervisors": (1.5, 2.5),
         "kinds": ("supervisor",),
         "patience": 30.0,
-        "slack": 5.0,
+        "slack": 15.0,
     },
     full={
         "jobs": 100_000,

@@ -22,8 +22,8 @@ _STOP = 5.0
 
 @trial(
     6,
-    summary="jobs that segfault, abort, overflow the stack, exit or are killed, in user code or while their arguments are "
-    "read, and some that merely cannot be read, among innocent ones",
+    summary="jobs that segfault, abort, overflow the stack, exit or are killed, in user code or while their arguments "
+    "are read, and some that merely cannot be read, among innocent ones",
     passes=(
         "every pill is a dead letter after exactly 3 deaths, with its signal or exit code and where in the code",
         "no innocent is given up",

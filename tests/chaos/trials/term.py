@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from random import Random
 
 from ...workers import ROOT
@@ -25,6 +26,7 @@ from ..trial import Tier, trial
 _MARGIN = 2.0
 #: Seconds of grace that a job needs at the end to be sure of it, on a machine that does other things too.
 _CLOSE = 0.5
+_NAMESPACE = ("--pid", "--fork", "--mount-proc")
 
 
 @trial(
@@ -35,7 +37,7 @@ _CLOSE = 0.5
         "what ends within the grace runs once, the rest is back in the queue before the host is gone, no overlap",
         "no attempt is counted for what was taken back; no orphan, no zombie",
     ),
-    short={"jobs": 24, "longest": 4.0, "grace": 1.0, "hurry": 20.0},
+    short={"jobs": 14, "longest": 4.0, "grace": 1.0, "hurry": 20.0},
     full={"jobs": 300, "longest": 60.0, "grace": 10.0, "hurry": 60.0},
     module="tests.chaos.apps.stops",
     limits=(60.0, 300.0),
@@ -143,21 +145,12 @@ def _judge_the_graceful(arena: Arena, host: Host, sent: list[Sent], tier: Tier, 
 
 async def _as_pid_1(arena: Arena, tier: Tier, report: Report) -> list[str]:
     """The same as the first process of a container, where the kernel allows to make one."""
-    unshare = shutil.which("unshare")
-    probe = [unshare or "", "--pid", "--fork", "--mount-proc", "true"]
-    if unshare is None or subprocess.run(probe, capture_output=True).returncode:
+    ledger, log = arena.directory / "ledger-of-pid-1", arena.directory / "pid-1.log"
+    ledger.mkdir()
+    process = await asyncio.to_thread(_start_pid_1, arena, tier.grace, ledger, log)
+    if process is None:
         report.facts["as PID 1"] = "not tried: no process namespace may be made here"
         return []
-    ledger = arena.directory / "ledger-of-pid-1"
-    ledger.mkdir()
-    log = arena.directory / "pid-1.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [*(unshare, "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-m", "aiotask_cli"),
-             *("worker", arena.module, "-c", "2", "--grace", str(tier.grace), "--app-dir", str(ROOT))],
-            stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=ROOT,
-            env={**os.environ, **arena.environment(), "AIOTASK_URL": arena.url, VARIABLE: str(ledger)},
-        )  # fmt: skip
     try:
         # Its runs are in a ledger of their own: process ids mean something else there.
         sent = [arena.tasks.rest.apply_async(2 * tier.grace + 5.0) for _ in range(4)]
@@ -185,3 +178,20 @@ async def _as_pid_1(arena: Arena, tier: Tier, report: Report) -> list[str]:
     for result in sent:
         arena.producers[0].know(result)
     return wrong
+
+
+def _start_pid_1(arena: Arena, grace: float, ledger: Path, log: Path) -> subprocess.Popen[bytes] | None:
+    """A supervisor in a process namespace of its own; None where none may be made."""
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, *_NAMESPACE, "true"], capture_output=True).returncode:
+        return None
+    command = [sys.executable, "-m", "aiotask_cli", "worker", arena.module, "-c", "2", "--grace", str(grace)]
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [unshare, *_NAMESPACE, "--kill-child", *command, "--app-dir", str(ROOT)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            cwd=ROOT,
+            env={**os.environ, **arena.environment(), "AIOTASK_URL": arena.url, VARIABLE: str(ledger)},
+        )

@@ -21,10 +21,10 @@ allow_writes()
 local forgotten, found = 0, 0
 local some = redis.call('HRANDFIELD', key('index'), AT_MOST, 'WITHVALUES')
 for n = 1, #some, 2 do
-  local lane = string.match(some[n + 1], '^(.*)|')
+  local lane = place_of(some[n + 1])
   local kind = lane and redis.call('TYPE', key(lane)).ok
   -- What has the wrong type is somebody's to mend.
-  if lane and (kind == 'stream' or kind == 'none' or kind == 'zset') and not is_there(some[n], some[n + 1]) then
+  if not lane or (kind == 'stream' or kind == 'none' or kind == 'zset') and not is_there(some[n], some[n + 1]) then
     forget(some[n])
     forgotten = forgotten + 1
   end

@@ -1,7 +1,8 @@
 -- KEYS: prefix.  ARGV: host, beat ('' in any case). Compare and remove: the host and its incarnations are dead.
 -- Returns 1 when it was done.
 local beat = redis.call('HGET', key('leases'), ARGV[1])
-if ARGV[2] ~= '' and beat ~= ARGV[2] then return 0 end
+-- What is no number was written by somebody else.
+if ARGV[2] ~= '' and beat ~= ARGV[2] and (not beat or string.match(beat, '^%d+$')) then return 0 end
 redis.call('HDEL', key('leases'), ARGV[1])
 local live = redis.call('HGETALL', key('live'))
 for n = 1, #live, 2 do

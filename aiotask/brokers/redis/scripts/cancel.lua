@@ -1,10 +1,11 @@
 -- KEYS: prefix.  ARGV: id, sealed CANCELLED outcome, result TTL (ms).
 -- Returns cancelled, asked (a worker has it: a mark is left, and the worker and its keeper are told), finished or unknown.
 local id, outcome, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
-if redis.call('EXISTS', key('r:' .. id)) == 1 then return 'finished' end
 local at = redis.call('HGET', key('index'), id)
-if not at then return 'unknown' end
-local lane, entry = string.match(at, '^(.*)|(.*)$')
+local lane, entry
+if at then lane, entry = place_of(at) end
+if redis.call('EXISTS', key('r:' .. id)) == 1 and not (lane and is_there(id, at)) then return 'finished' end
+if not lane then return 'unknown' end
 check_placing()
 check_ending()
 if lane == 'due' then

@@ -84,10 +84,11 @@ local function hold(kind, at, lane, id, sealed, meta)
   redis.call('HSET', key('index'), id, 'due|' .. kind)
 end
 
+-- What is too short was written by somebody else; its lane is none then.
 local function unpack_held(packed)
-  local n = struct.unpack('>I2', packed)
+  local n = #packed > 1 and struct.unpack('>I2', packed) or 0
   local lane = string.sub(packed, 3, 2 + n)
-  local m = struct.unpack('>I2', packed, 3 + n)
+  local m = #packed > 3 + n and struct.unpack('>I2', packed, 3 + n) or 0
   return lane, string.sub(packed, 5 + n, 4 + n + m), string.sub(packed, 5 + n + m)
 end
 
@@ -140,6 +141,19 @@ local function conclude(id, outcome, status, ttl, reply, sealed, meta)
   end
 end
 
+-- Where something else than a number was written, counting begins anew.
+local function add_up(status, count)
+  local counted = redis.pcall('HINCRBY', key('counts'), status, count)
+  if type(counted) == 'table' then redis.call('HSET', key('counts'), status, count) end
+end
+
+-- What is no job of ours is counted, and a part of it kept for people.
+local function set_aside(id, sealed, reason)
+  add_up('rejected', 1)
+  redis.pcall('XADD', key('aside'), 'MAXLEN', '~', 1000, '*', 'i', string.sub(id, 1, 200), 'j', string.sub(sealed, 1, 65536),
+    'reason', string.sub(reason, 1, 1000))
+end
+
 -- To be called once, at the end of a script that concludes or tells.
 local function wind_up()
   if #ended > 0 then
@@ -147,7 +161,7 @@ local function wind_up()
     redis.call('HDEL', key('marks'), unpack(ended))
     if redis.call('EXISTS', key('begun')) == 1 then redis.call('HDEL', key('begun'), unpack(ended)) end
     if watched then redis.call('HDEL', key('watch'), unpack(ended)) end
-    for status, count in pairs(tally) do redis.call('HINCRBY', key('counts'), status, count) end
+    for status, count in pairs(tally) do add_up(status, count) end
   end
   for address, frames in pairs(telling) do
     if #frames > 0 then redis.call('PUBLISH', key('to:' .. address), table.concat(frames)) end
@@ -166,7 +180,7 @@ local function peek(sealed)
     local _, priority, _, reply = cmsgpack.unpack_limit(job, 3, at + 1 + width + body)
     return queue, reply, string.format('%d', priority)
   end)
-  if ok and type(queue) == 'string' and type(reply) == 'string' then return queue, reply, priority end
+  if ok and type(queue) == 'string' and type(reply) == 'string' and #priority == 1 then return queue, reply, priority end
   return '', '', ''
 end
 local function address_of(sealed)
@@ -174,20 +188,41 @@ local function address_of(sealed)
   return reply
 end
 
+-- The outcome that was left for a job in this hash, and its TTL (ms); what can be neither is removed.
+local function left_for(name, id)
+  local left = redis.call('HGET', key(name), id)
+  if not left then return nil end
+  local ttl = #left > 7 and struct.unpack('>I8', left)
+  if ttl and ttl < 1e13 then return string.sub(left, 9), ttl end
+  redis.call('HDEL', key(name), id)
+end
+
 -- Somebody asked to cancel this job, or it had begun and runs once at most: it ends with the outcome that was left for
 -- it. True if so.
 local function marked(id, sealed, meta)
-  local status, outcome = 'CANCELLED', redis.call('HGET', key('marks'), id)
-  if not outcome then status, outcome = 'FAILED', redis.call('HGET', key('begun'), id) end
+  local status, outcome, ttl = 'CANCELLED', left_for('marks', id)
+  if not outcome then
+    status = 'FAILED'
+    outcome, ttl = left_for('begun', id)
+  end
   if not outcome then return false end
-  local ttl = struct.unpack('>I8', outcome)
-  conclude(id, string.sub(outcome, 9), status, ttl, address_of(sealed), sealed, meta)
+  conclude(id, outcome, status, ttl, address_of(sealed), sealed, meta)
   return true
+end
+
+-- The lane and the entry that the index names; nil where something else was written there.
+local function place_of(at)
+  local lane, entry = string.match(at, '^(.*)|(.*)$')
+  if lane == 'due' then return lane, entry end
+  if not lane or not (string.match(lane, '^q:') or string.match(lane, '^parked:')) then return nil end
+  local ms, number = string.match(entry, '^(%d+)%-(%d+)$')
+  if ms and #ms < 20 and #number < 20 then return lane, entry end
 end
 
 -- Whether a job is where the index says; somebody may have deleted that by hand.
 local function is_there(id, at)
-  local lane, entry = string.match(at, '^(.*)|(.*)$')
+  local lane, entry = place_of(at)
+  if not lane then return false end
   if lane == 'due' then
     return redis.call('HEXISTS', key('held'), id) == 1 and redis.call('ZSCORE', key('due'), id) ~= false
   end

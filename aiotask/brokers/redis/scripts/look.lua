@@ -5,14 +5,15 @@ local reply = {}
 local ADDRESS = ARGV[1]
 for n = 2, #ARGV do
   local id = ARGV[n]
-  local outcome = redis.call('GET', key('r:' .. id))
+  local outcome, at = redis.call('GET', key('r:' .. id)), redis.call('HGET', key('index'), id)
   local status, extra = '', ''
-  if outcome then status, extra = 'DONE', outcome
+  -- What is unfinished has no outcome yet, whatever somebody has put there.
+  if outcome and not (at and is_there(id, at)) then status, extra = 'DONE', outcome
   else
-    local at = redis.call('HGET', key('index'), id)
     if at then
-      local lane, entry = string.match(at, '^(.*)|(.*)$')
-      if lane == 'due' then
+      local lane, entry = place_of(at)
+      if not lane then forget(id)
+      elseif lane == 'due' then
         status = entry == 'R' and 'RETRYING' or 'SCHEDULED'
         if not is_there(id, at) then
           -- Half of it was deleted by hand.

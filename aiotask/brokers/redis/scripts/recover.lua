@@ -66,8 +66,10 @@ if redis.call('EXISTS', key('queues')) == 0 and redis.call('EXISTS', key('index'
   for _, facts in ipairs(redis.call('HVALS', key('live'))) do
     local ok, known = pcall(cmsgpack.unpack, facts)
     for _, queue in ipairs(ok and type(known) == 'table' and type(known.queues) == 'table' and known.queues or {}) do
-      allow_writes()
-      redis.call('SADD', key('queues'), queue)
+      if type(queue) == 'string' then
+        allow_writes()
+        redis.call('SADD', key('queues'), queue)
+      end
     end
   end
 end

@@ -7,7 +7,7 @@ for n = 1, #ARGV, 4 do
   if ARGV[n] ~= '' then id, sealed = read(ARGV[n], ARGV[n + 1]) end
   if ARGV[n] == '' then
     allow_writes()
-    redis.call('HINCRBY', key('counts'), 'rejected', 1)
+    add_up('rejected', 1)
   elseif redis.call('XACK', key(ARGV[n]), GROUP, ARGV[n + 1]) == 1 then
     redis.call('XDEL', key(ARGV[n]), ARGV[n + 1])
     if ARGV[n + 2] ~= '' and redis.call('HGET', key('index'), ARGV[n + 2]) == ARGV[n] .. '|' .. ARGV[n + 1] then
@@ -16,8 +16,7 @@ for n = 1, #ARGV, 4 do
       redis.call('SET', key('refused:' .. ARGV[n + 2]), ARGV[n + 3], 'EX', 3600)
       forget(ARGV[n + 2])
     end
-    redis.call('HINCRBY', key('counts'), 'rejected', 1)
-    redis.call('XADD', key('aside'), 'MAXLEN', '~', 1000, '*', 'i', ARGV[n + 2], 'j', string.sub(sealed or '', 1, 65536), 'reason', ARGV[n + 3])
+    set_aside(ARGV[n + 2], sealed or '', ARGV[n + 3])
   end
 end
 wind_up()

@@ -6,8 +6,9 @@ for _, name in ipairs({ 'dead:jobs', 'index', 'marks', 'watch' }) do redis.call(
 local reply = {}
 for _, id in ipairs(ARGV) do
   local packed = redis.call('HGET', key('dead:jobs'), id)
-  if not packed then
+  if not packed or #packed < 4 then
     redis.call('ZREM', key('dead'), id)
+    redis.call('HDEL', key('dead:jobs'), id)
     reply[#reply + 1] = 'missing'
   else
     local size = struct.unpack('>I4', packed)
