@@ -132,7 +132,7 @@ class EventLog:
             self._said[kind][task] = count
             if self._logger.isEnabledFor(_STYLES[kind].level):
                 shown = _arguments(*arguments) if arguments is not None and self._log_args else ""
-                facts: dict[str, Any] = {"event": kind.value, "id": id, "task": task, "attempt": attempt}
+                facts: dict[str, Any] = {"event": kind.value, "id": id or "?", "task": task, "attempt": attempt}
                 facts |= {"late": _seconds(late), "took": _seconds(took)}
                 facts |= {"arguments": shown, "detail": detail, "worker": worker}
                 self._say(_STYLES[kind], {key: fact for key, fact in facts.items() if fact is not None and fact != ""})

@@ -28,8 +28,9 @@ from .seal import Sealer
 
 __all__ = ["Arrival", "Mailbox", "quietly", "refused_job"]
 
-#: Seconds between looks at what is overdue, and how many ids one of them holds.
-LOOK_EVERY = 1.0
+#: Seconds after which what is overdue is looked at, and how many ids one look holds. With the time until the next
+#: round, a quarter of it, what was published to nobody is known within a second.
+LOOK_EVERY = 0.75
 LOOK_AT_MOST = 2_000
 #: Looks that may find a job parked: in the middle of a deploy it was claimed by a worker that does not know the
 #: task, and one that does looks for parked jobs once a second.
@@ -193,7 +194,7 @@ class Mailbox:
         unreachable: float | None = None
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY):
+                async with asyncio.timeout(LOOK_EVERY / 4):
                     await self._look_now.wait()
             self._look_now.clear()
             asked = self._due()

@@ -528,7 +528,10 @@ async def test_a_forged_outcome_reaches_nobody_as_a_value(app: App, own_server: 
     app = make_app(own_server.url, app_name)
     result = app.tasks["add"].apply_async(1)
     await result.sent()
-    own_server.call("SET", f"aiotask1:{{{app_name}}}:r:{result.id}", b"cos\nsystem\n(S'touch pwned'\ntR.")
+    key = f"aiotask1:{{{app_name}}}:"
+    own_server.call("SET", f"{key}r:{result.id}", b"cos\nsystem\n(S'touch pwned'\ntR.")
+    assert await result.status() is Status.PENDING, "what waits has no outcome yet"
+    own_server.call("DEL", f"{key}q:default:5", f"{key}index")
 
     with pytest.raises(aiotask.SealError):
         await result

@@ -107,6 +107,12 @@ def test_a_negative_duration_is_never_said(stream: io.StringIO) -> None:
     assert "late +0.0 ms, took 0.0 ms" in lines(stream)[0]
 
 
+def test_what_has_no_id_is_said_too(stream: io.StringIO) -> None:
+    EventLog().job(JobEvent.REJECTED, id="", task="?", detail="This job carries no seal of aiotask.")
+
+    assert "! ? ? set aside, This job carries no seal" in lines(stream)[0]
+
+
 def test_text_of_others_stays_one_line_without_control_characters(stream: io.StringIO) -> None:
     EventLog().job(JobEvent.FAILED, id="1", task=TASK, detail="boom\n12:00:00 forged \x1b[31mline\r" + "x" * 5000)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import os
+import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
@@ -898,3 +898,60 @@ async def test_a_server_whose_clock_is_set_back_keeps_nobody_waiting_for_longer_
     own_server.call("DEL", key("due"), key("held"))
     await broker.promote()
     assert own_server.call("EXISTS", key("clock")) == 0
+
+
+# ---- strangers write
+
+
+async def test_what_strangers_write_into_keys_stops_nobody(
+    own_server: PrivateServer, broker: Broker, worker: Worker, other: Worker, key: Callable[[str], str]
+) -> None:
+    call, odd = own_server.call, b"\xff\xfe"
+    for name in ("queues", "parked"):
+        call("SADD", key(name), odd)
+    for value in (b"many", odd, b"9" * 5000):
+        call("HSET", key("leases"), value, value)
+    for name in ("live", "index", "marks", "begun", "held", "dead:jobs"):
+        call("HSET", key(name), odd, odd, "ghost", b"")
+    call("HSET", key("index"), "live", "live|1-1", "lane", "q:default:5|x")
+    call("HSET", key("counts"), "SUCCESS", "many", "CANCELLED", "1.5")
+    for name in ("due", "dead"):
+        call("ZADD", key(name), 0, odd, 0, "ghost", 0, "waiting")
+    call("SET", key("clock"), "late")
+
+    await send(broker, "waiting", "marked", "begun", a_push("due", delay=0.01))
+    call("HSET", key("marks"), "marked", b"\xff" * 60)
+    call("HSET", key("begun"), "begun", b"yes")
+    deliveries = {delivery.id: delivery for delivery in (await worker.claim()).deliveries}
+    deep = b"\x95\x01\x00\xa0\xc0" + b"\x91" * 20_000
+    for meta in (deep, b"\x93\x01\x00\xa2\xff\xfe", b"\x92\xcf" + b"\xff" * 8 + b"\x00"):
+        call("XADD", key("q:default:0"), "*", "i", odd, "j", b"", "m", meta)
+    strange = (await worker.claim()).deliveries
+    assert [delivery.meta for delivery in strange] == [Meta()] * 3
+    await broker.reject(worker.name, [(delivery, "no job") for delivery in strange])
+
+    assert (await broker.leases())["many"] == 0
+    assert await broker.bury("many", 0), "whoever never beats is buried"
+    assert await broker.parked(["task:x"]) == []
+    call("SET", key("r:waiting"), "forged")
+    looks = await broker.look(["waiting", "lane", "live", "ghost"])
+    assert looks == [Look(status=Status.RUNNING), Look(), Look(), Look()], "what runs has no outcome yet"
+    assert await broker.cancel("live", b"gone", 1.0) is Cancelled.UNKNOWN
+    assert await worker.finish(deliveries["waiting"]) is Settled.DONE
+    assert (await broker.look(["waiting"]))[0].outcome == sealed_outcome("waiting")
+    assert call("HGET", key("counts"), "SUCCESS") == b"1"
+
+    await broker.recover(worker.name)
+    assert set(await drain(other)) == {"marked", "begun"}
+
+    async def nothing_is_held() -> bool:
+        await broker.promote()
+        return bool(call("HLEN", key("held")) == 0)
+
+    await wait_until_async(nothing_is_held, description="the due job waits, and what was no job is gone")
+    assert await drain(other) == ["due"]
+    assert {str(answer) for answer in await broker.replay(["ghost", "waiting"])} == {"missing"}
+    inspector = inspect(broker)
+    assert await inspector.rejected() == 4, "one of them was due"
+    assert {queue.name for queue in await inspector.queues()} == {"default", "\ufffd\ufffd"}
+    await inspector.workers(), await inspector.jobs(), await inspector.dead()

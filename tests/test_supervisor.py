@@ -432,7 +432,7 @@ async def test_orphans_of_tasks_are_reaped(stage: Stage) -> None:
 
 
 async def test_a_worker_that_finds_its_host_dead_ends_the_others_too(stage: Stage) -> None:
-    """They may have no room to ask for more, and would hear of it only at the end of jobs that run elsewhere by then."""
+    """They may have no room to ask for more, and would hear of it only when jobs end that run elsewhere by then."""
     supervisor = stage.start(1, "--max-in-flight", "1")
     stage.anap.apply_async(NEVER, "async")
     stage.nap.apply_async(NEVER, "sync")

@@ -11,6 +11,7 @@ from typing import Any
 from ..broker import BATCH_JOBS, Broker, Delivery, Meta, Notice
 from ..control import Control
 from ..errors import BrokerError, SealError
+from .complaint import Complaint
 
 __all__ = ["Requests", "Stand"]
 
@@ -39,6 +40,7 @@ class Requests:
         self._wake = asyncio.Event()
         self._answered: deque[str] = deque(maxlen=100)
         self._forged = 0
+        self._complain = Complaint(logger, "A control message was ignored: %s")
 
     def hear(self, notice: Notice) -> None:
         """A message came for this host."""
@@ -64,8 +66,7 @@ class Requests:
         try:
             ask = self._control.open_ask(notice.outcome or b"")
         except SealError as error:
-            if not self._forged:
-                logger.warning("A control message was ignored: %s", error)
+            self._complain(error)
             self._forged += 1
             return
         if ask.id in self._answered:

@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 _FRESH = Meta()
+#: Notices in one message: a script tells of a few hundred at most.
+_FRAMES = 10_000
 #: Above any number of runs.
 _MOST = 2**31
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
@@ -148,8 +150,7 @@ def claimed(flat: list[Any], start: int) -> list[Delivery]:
 def deliveries(flat: list[Any], start: int) -> list[Delivery]:
     """Deliveries from the flat reply of a script: lane, entry, id, sealed, meta, and again."""
     return [
-        delivery(text(flat[n]), flat[n + 1], flat[n + 2], flat[n + 3], flat[n + 4])
-        for n in range(start, len(flat), 5)
+        delivery(text(flat[n]), flat[n + 1], flat[n + 2], flat[n + 3], flat[n + 4]) for n in range(start, len(flat), 5)
     ]
 
 
@@ -168,11 +169,12 @@ def frame(notice: Notice) -> bytes:
 
 
 def frames(message: bytes) -> list[Notice]:
-    """The notices in one message of the results channel; what does not parse ends the row."""
-    notices = []
+    """The notices in one message of the results channel; what does not parse ends the row, and so does what no script
+    would say at once."""
+    notices: list[Notice] = []
     at = 0
     try:
-        while at < len(message):
+        while at < len(message) and len(notices) < _FRAMES:
             kind, length = struct.unpack_from(">BH", message, at)
             at += 3
             id = message[at : at + length].decode()

@@ -36,6 +36,7 @@ class _Held:
         threading.Thread(target=self.loop.run_forever, name="own-loop", daemon=True).start()
         self.client = redis.Redis.from_url(os.environ["CHAOS_URL"], protocol=2)
         self.client.ping()
+        self.lock = threading.Lock()
         path = Path(os.environ[VARIABLE]).parent / DATABASE
         self.file = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=20.0)
         self.file.execute("PRAGMA synchronous = OFF")
@@ -57,7 +58,8 @@ class _Held:
         assert self.client.echo(token) == token.encode(), "the reply was to another command"
         found = asyncio.run_coroutine_threadsafe(self._in_own_loop(token), self.loop).result(20.0)
         assert found == token and self.beats > 0, "a thread of the app does not run"
-        self.file.execute("INSERT INTO runs VALUES (?, ?)", (token, os.getpid()))
+        with self.lock:
+            self.file.execute("INSERT INTO runs VALUES (?, ?)", (token, os.getpid()))
 
 
 def _birth() -> float | None:

@@ -116,11 +116,11 @@ class _Town:
         server.environment = self.clock.environment
         await asyncio.to_thread(server.stop)
         await asyncio.to_thread(server.start)
-        seconds, micros = server.call("TIME")
+        # Some servers look at the clock only now and then.
         self.clock.step(_HOUR)
-        shown = int(server.call("TIME")[0]) - int(seconds)
+        await self._until(lambda: int(server.call("TIME")[0]) > time.time() + _HOUR / 2, "the server sees the step")
         self.clock.step(-_HOUR)
-        self.check(shown >= _HOUR - 1, f"the server takes its time from elsewhere ({shown} s, {micros!r})")
+        await self._until(lambda: int(server.call("TIME")[0]) < time.time() + _HOUR / 2, "the server sees the step")
         arena.keep_history()
         for clock, offset in zip(self.clocks, (_HOUR, -_HOUR, 0.0), strict=True):
             clock.step(offset)

@@ -47,7 +47,7 @@ _ABOARD = 200
 async def forks(arena: Arena, tier: Tier, rng: Random) -> Report:
     refused = await _preload(arena)
     host = await arena.start_host(tier.workers, "--max-jobs-per-child", str(tier.jobs), env={"CHAOS_FORKS": "1"})
-    watch = _Watch(host)
+    watch = _Watch(host, early=[_memory(host.pid)])
     watching = asyncio.create_task(watch.run())
     producer = arena.producer()
     born = await _recycle(arena, tier, rng, producer, watch)
@@ -138,7 +138,8 @@ class _Watch:
     host: Host
     is_early: bool = True
     looks: int = 0
-    #: What two processes have in common, and which.
+    #: What two processes had in common at the last look, and which; and for good.
+    common: dict[str, set[int]] = field(default_factory=dict)
     shared: dict[str, set[int]] = field(default_factory=dict)
     #: Bytes of the supervisor after a tenth of the recycles, and at the end.
     early: list[int] = field(default_factory=list)
@@ -156,9 +157,12 @@ class _Watch:
         for pid in self.host.processes():
             for socket in _sockets(pid):
                 owners[socket].add(pid)
-        if suspects := {socket for socket, pids in owners.items() if len(pids) > 1}:
+        common = {socket: pids for socket, pids in owners.items() if len(pids) > 1}
+        # A child closes its supervisor's bell as its first act, and may be seen before it.
+        if suspects := {socket for socket, pids in common.items() if self.common.get(socket) == pids}:
             for socket in suspects & _connected():
                 self.shared[socket] = owners[socket]
+        self.common = common
         self.fds.append(self.host.count_fds())
         if self.is_early:
             self.early[:] = [_memory(self.host.pid)]

@@ -80,7 +80,7 @@ class _Trial:
         await self._read(producer)
         self._tidy_up()
         gone = processes - set(host.processes())
-        report = await examine(self.arena, keys=(r"refused:.+", "aside"), undue=True)
+        report = await examine(self.arena, settle=10.0, keys=(r"refused:.+", "aside", r"parked:task:.+"), undue=True)
         report.faults["forged"] = self.expected + self.others
         report.require(not self.canary.exists(), "something forged was loaded or run: the canary file is there")
         report.require(not gone, f"processes of the host ended: {gone}")
@@ -148,8 +148,9 @@ class _Trial:
                 if not self._is_host(name):
                     pipe.publish(name, forger.message(ids))
         elif how < 0.6:
-            # Of one that runs, and of one that nobody has sent.
-            pipe.set(self._key(f"r:{rng.choice([id, forger.id()])}"), forger.outcome(id), ex=60)
+            # Of one that runs (what has ended could only be destroyed), and of one that nobody has sent.
+            pipe.set(self._key(f"r:{id}"), forger.outcome(id), ex=60, nx=True)
+            pipe.set(self._key(f"r:{forger.id()}"), forger.outcome(id), ex=60)
         elif how < 0.8:
             for name in channels:
                 pipe.publish(name, forger.cancel(ids))
@@ -182,7 +183,7 @@ class _Trial:
             client.zadd(key("due"), {rng.choice(ids): 0.0})
             client.zadd(key("dead"), {one: rng.choice([0.0, float("inf")])})
             client.hset(key("dead:jobs"), one, other)
-            client.xadd(key("history"), rng.choice([{b"j": other, b"o": forger.outcome("x")}, {one: other}]))
+            client.xadd(key("history"), rng.choice([{b"j": other, b"o": forger.bomb}, {one: other}, {b"o": bytes(60)}]))
             client.xadd(key("aside"), {one: other})
         client.hset(key("counts"), mapping={"SUCCESS": b"many", one: other})
         client.set(key("clock"), rng.choice([b"late", b"", b"nan", b"\xff"]))
@@ -204,7 +205,7 @@ class _Trial:
         deadline, before = time.monotonic() + 60.0, -1
         while True:
             counted = int(self.client.hget(self._key("counts"), "rejected") or 0)
-            if counted >= self.expected and counted == before or time.monotonic() > deadline:
+            if (counted >= self.expected and counted == before) or time.monotonic() > deadline:
                 return counted
             before = counted
             await asyncio.sleep(0.5)
