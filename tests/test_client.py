@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,8 @@ from aiotask import (
     UnknownTask,
     current_job,
 )
+from aiotask.broker import Notice
+from aiotask.brokers.redis.messages import frame
 
 from .helpers import wait_until_async
 from .server import PrivateServer
@@ -535,6 +538,27 @@ async def test_a_forged_outcome_reaches_nobody_as_a_value(app: App, own_server: 
 
     with pytest.raises(aiotask.SealError):
         await result
+    await app.client.close()
+
+
+async def test_forged_messages_end_no_await_and_are_said_once_a_second(
+    own_server: PrivateServer, app_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app: Any = make_app(own_server.url, app_name)
+    result = app.tasks["add"].apply_async(1)
+    waiting = asyncio.create_task(result.wait())
+    channels = f"aiotask1:{{{app_name}}}:to:*"
+    await wait_until_async(lambda: own_server.call("PUBSUB", "CHANNELS", channels), description="it listens")
+    (channel,) = own_server.call("PUBSUB", "CHANNELS", channels)
+    for forged in (b"cos\nsystem\n(S'touch pwned'\ntR.", app.client.outcomes_sealer.seal(b"\x91" * 20_000)):
+        for _ in range(100):
+            own_server.call("PUBLISH", channel, frame(Notice(result.id, forged)))
+    await wait_until_async(lambda: "An outcome was set aside" in caplog.text, description="that is said")
+
+    async with app.worker():
+        assert await waiting == 3
+
+    assert caplog.text.count("An outcome was set aside") < 50
     await app.client.close()
 
 

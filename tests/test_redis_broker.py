@@ -803,6 +803,14 @@ async def test_rows_of_a_recorder_that_went_away_come_again(
     await worker.finish(await take(worker, "b"))
     rows = await broker.read_history("gone", 10, 10.0)
     assert len(rows) == 2
+    # The next keeper of the same host has its name, and goes on where it was.
+    assert [
+        (await another_broker().read_history("gone", 1, 10.0)),
+        await another_broker().read_history("gone", 10, 10.0),
+    ] == [
+        rows[:1],
+        rows,
+    ]
     later = another_broker()
     assert await later.read_history("later", 10, 0.01) == [], "they are still in good hands"
 

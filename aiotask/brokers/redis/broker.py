@@ -32,11 +32,11 @@ from ...broker import (
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
 from ..shown import hide_password
+from .historyreader import HistoryReader
 from .keys import GROUP, RECORDERS, lanes, prefix
 from .messages import (
     add_finishes,
     claimed,
-    decode_meta,
     deliveries,
     delivery,
     encode_meta,
@@ -78,6 +78,7 @@ class RedisBroker:
         self.app = app
         self.wire = Wire(self.server, prefix=self.prefix)
         self._waiting = Wire(self.server, prefix=self.prefix)
+        self._history = HistoryReader(self.wire, self._waiting, self.prefix)
         self._waiting_id: int | None = None
         self._waiting_seen = 0
         self._subscriptions: set[Wire] = set()
@@ -365,34 +366,7 @@ class RedisBroker:
         await self._run("groups", RECORDERS, "history")
 
     async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
-        key = f"{self.prefix}history"
-        try:
-            reply = await self._waiting.call(
-                *("XAUTOCLAIM", key, RECORDERS, recorder, 60_000, "0", "COUNT", limit), timeout=5.0
-            )
-            entries = [entry for entry in reply[1] if entry and entry[1]]
-            if not entries:
-                got = await self._waiting.call(
-                    *("XREADGROUP", "GROUP", RECORDERS, recorder, "COUNT", limit),
-                    *("BLOCK", max(1, round(timeout * 1000)), "STREAMS", key, ">"),
-                    timeout=timeout + 5.0,
-                )
-                entries = got[0][1] if got else []
-        except BrokerError as error:
-            if "NOGROUP" not in str(error):
-                raise
-            await self._waiting.run(script("groups"), self.prefix, RECORDERS, "history")
-            return []
-        rows = []
-        for entry, fields in entries:
-            values = dict(zip(fields[::2], fields[1::2], strict=True))
-            meta = decode_meta(values.get(b"m", b""))
-            rows.append(HistoryRow(entry.decode(), values.get(b"j", b""), values.get(b"o", b""), meta))
-        return rows
+        return await self._history.read(recorder, limit, timeout)
 
     async def trim_history(self, entries: Sequence[str]) -> None:
-        key = f"{self.prefix}history"
-        for start in range(0, len(entries), BATCH_JOBS):
-            part = entries[start : start + BATCH_JOBS]
-            await self.wire.call("XACK", key, RECORDERS, *part)
-            await self.wire.call("XDEL", key, *part)
+        await self._history.trim(entries)

@@ -142,6 +142,7 @@ class _Trial:
             with contextlib.suppress(FileNotFoundError):
                 os.rename(f"{self.path}{tail}", f"{inside}{tail}")
         self.moved = inside
+        await self._until(lambda: bool(_ids(self.path)), 20.0)
         await self._caught_up("replaced file")
 
     async def _overwritten(self) -> None:
@@ -197,9 +198,7 @@ class _Trial:
     def _rows(self) -> set[str]:
         found: set[str] = set()
         for path in (self.path, self.moved):
-            if path.exists():
-                with contextlib.suppress(sqlite3.Error), contextlib.closing(_opened(path)) as connection:
-                    found |= {id for (id,) in connection.execute("SELECT id FROM jobs")}
+            found |= _ids(path)
         return found
 
     def _check_files(self) -> None:
@@ -209,6 +208,14 @@ class _Trial:
                     said = [text for (text,) in connection.execute("PRAGMA integrity_check")]
                 if said != ["ok"]:
                     self.failures.append(f"integrity_check of {path.name}: {said[:3]}")
+
+
+def _ids(path: Path) -> set[str]:
+    """The jobs that have a row there; none while it cannot be read."""
+    if path.exists():
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(_opened(path)) as connection:
+            return {id for (id,) in connection.execute("SELECT id FROM jobs")}
+    return set()
 
 
 def _opened(path: Path) -> sqlite3.Connection:
