@@ -73,8 +73,12 @@ def doctor(question: str, **env: str) -> tuple[int, str]:
 
 def test_probes_follow_what_happens_to_broker_keeper_and_supervisor(own_server: PrivateServer, tmp_path: Path) -> None:
     port = free_port()
-    home = str(tmp_path / "workers" / "home")
-    with running_workers(tmp_path / "workers", own_server.url) as workers:
+    with (
+        # Not tmp_path: a socket path holds 104 bytes, and beyond that it is made elsewhere.
+        tempfile.TemporaryDirectory(prefix="at-", dir="/tmp") as place,
+        running_workers(Path(place), own_server.url) as workers,
+    ):
+        home = f"{place}/home"
         stage = prepared("hazards", workers, tmp_path / "ledger")
         supervisor = stage.start(2, "--health-port", str(port))
         wait_until(lambda: ask(port, "/ready") == (200, "ready\n"), description="it is ready")
