@@ -37,8 +37,8 @@ _NAMESPACE = ("--pid", "--fork", "--mount-proc")
         "what ends within the grace runs once, the rest is back in the queue before the host is gone, no overlap",
         "no attempt is counted for what was taken back; no orphan, no zombie",
     ),
-    short={"jobs": 14, "longest": 4.0, "grace": 1.0, "hurry": 20.0},
-    full={"jobs": 300, "longest": 60.0, "grace": 10.0, "hurry": 60.0},
+    short={"jobs": 14, "longest": 4.0, "grace": 1.0, "running": 3, "hurry": 20.0},
+    full={"jobs": 300, "longest": 60.0, "grace": 10.0, "running": 140, "hurry": 300.0},
     module="tests.chaos.apps.stops",
     limits=(60.0, 300.0),
 )
@@ -58,7 +58,7 @@ async def term(arena: Arena, tier: Tier, rng: Random) -> Report:
         host = await arena.start_host(2, "--grace", str(tier.grace))
         # Parts of the grace from before the stop, so that jobs end all along it.
         sent = send()
-        await _running(arena, at_least=3)
+        await _running(arena, tier.running)
         await asyncio.sleep(0.2)
         took, left = await _stop(arena, host, tier.grace, twice=stops == "twice")
         limit = _MARGIN if stops == "twice" else tier.grace + _MARGIN
@@ -79,6 +79,7 @@ async def term(arena: Arena, tier: Tier, rng: Random) -> Report:
 
 
 async def _running(arena: Arena, at_least: int) -> None:
+    """Return once so many jobs run."""
     async with asyncio.timeout(20):
         while len(arena.ledger().running()) < at_least:
             await asyncio.sleep(0.05)
