@@ -26,7 +26,7 @@ MB = 1_000_000
         "a job over its own limit ends with JobOutOfMemory, its neighbours run again without a strike",
         "replacing processes by size loses nothing",
     ),
-    short={"gluttons": 1, "limited": 1, "leaks": 20, "innocents": 200},
+    short={"gluttons": 1, "limited": 1, "leaks": 40, "innocents": 200},
     full={"gluttons": 8, "limited": 8, "leaks": 600, "innocents": 4_000},
     module="tests.chaos.apps.gluttons",
     limits=(60.0, 300.0),
@@ -70,7 +70,7 @@ async def memory(arena: Arena, tier: Tier, rng: Random) -> Report:
     runs = arena.ledger().by_job
     pids = {run.pid for job in leaks for run in runs.get(job.id, ())}
     report.facts["processes that leaks went through"] = len(pids)
-    report.require(len(pids) > tier.leaks // 12, f"leaks ran in {len(pids)} processes, so none was replaced")
+    report.require(len(pids) > 2 + tier.leaks // 40, f"leaks ran in only {len(pids)} processes")
     dead = {run.pid for job in (*gluttons, *limited) for run in runs.get(job.id, ())}
     report.facts["processes that died of a job"] = len(dead)
     strikes = [job for job in producer.sent.values() if isinstance(job.error, WorkerLost) and job not in gluttons]
