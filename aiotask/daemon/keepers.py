@@ -50,7 +50,8 @@ class Keepers:
         self._doors = doors
         self._fork = fork
         self._board = Board(1)
-        self._patience = Patience(5.0)
+        # The lease hangs on it, so not for long.
+        self._patience = Patience(1.0)
         self._deaths: deque[dict[str, Any]] = deque()
         self._told = 0
         self._leaving: Forked | None = None

@@ -35,9 +35,9 @@ _LIVELY = 0.5
         "recording catches up within 5 s after the cause is gone",
         "the queue never stops",
     ),
-    short={"kills": 6, "hold": 1.0, "rate": 200},
-    full={"kills": 200, "hold": 30.0, "rate": 400},
-    limits=(60.0, 420.0),
+    short={"kills": 6, "locked": 1.0, "hold": 1.0, "rate": 200},
+    full={"kills": 200, "locked": 30.0, "hold": 10.0, "rate": 400},
+    limits=(60.0, 600.0),
 )
 async def sqlite(arena: Arena, tier: Tier, rng: Random) -> Report:
     disk = Disk(arena.directory / "disk")
@@ -107,7 +107,7 @@ class _Trial:
     async def _locked(self) -> None:
         with contextlib.closing(sqlite3.connect(self.path, isolation_level=None, timeout=10.0)) as connection:
             connection.execute("BEGIN EXCLUSIVE")
-            await self._hold("locked file")
+            await self._hold("locked file", self.tier.locked)
             connection.execute("COMMIT")
         await self._caught_up("locked file")
 
@@ -158,11 +158,11 @@ class _Trial:
 
     # ---- what has to hold meanwhile
 
-    async def _hold(self, kind: str) -> None:
+    async def _hold(self, kind: str, seconds: float = 0.0) -> None:
         """While the fault lasts, jobs end as they are sent."""
         self.arena.fault(kind)
         sent, ended = len(self.producer.sent), self._ended()
-        await asyncio.sleep(self.tier.hold)
+        await asyncio.sleep(seconds or self.tier.hold)
         sent, ended = len(self.producer.sent) - sent, self._ended() - ended
         if ended < _LIVELY * sent:
             self.failures.append(f"{kind}: of {sent} jobs that were sent during it only {ended} ended")
