@@ -127,20 +127,26 @@ class Report:
 
     def row(self) -> list[str]:
         """The cells of its line in the table."""
-        faults = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.faults.items())) or "none"
-        counts = [str(len(getattr(self, name))) for name in ("lost", "doubled", "overlap", "phantom", "stuck")]
         return [
             f"{self.number} {self.trial}",
-            self.summary,
             f"{self.jobs:,}",
-            faults,
+            f"{sum(self.faults.values()):,}",
             f"{self.runs:,}",
-            *counts,
-            str(len(self.residue)),
+            *(str(len(getattr(self, name))) for name in FINDINGS),
+            f"{sum(map(len, self.forgiven.values())):,}",
             self.recovered() or "-",
             f"{self.seconds:.0f}",
             "pass" if self.passed else "**fail**",
         ]
+
+    def note(self) -> str:
+        """What was done, and what the contract allowed, below the table."""
+        faults = ", ".join(f"{count:,} x {kind}" for kind, count in sorted(self.faults.items()))
+        allowed = "; ".join(f"{why}: {len(found):,}" for why, found in self.forgiven.items())
+        return (
+            f"- **{self.number} {self.trial}**: {self.summary}."
+            f"{f' Faults: {faults}.' if faults else ''}{f' Allowed: {allowed}.' if allowed else ''}"
+        )
 
     def lines(self) -> list[str]:
         """Everything, for a console."""
@@ -173,8 +179,8 @@ def _spread(times: dict[str, list[float]]) -> str:
 
 
 _HEAD = [
-    *("trial", "what was done", "jobs", "faults", "runs", "lost", "doubled", "overlap", "phantom", "stuck"),
-    *("residue", "recovery p50 / p99 / max (s)", "seconds", "verdict"),
+    *("trial", "jobs", "faults", "runs", *FINDINGS, "allowed"),
+    *("recovery p50 / p99 / max (s)", "seconds", "verdict"),
 ]
 
 
@@ -193,6 +199,8 @@ def headline(reports: Sequence[Report]) -> str:
 
 
 def markdown(reports: Sequence[Report]) -> str:
-    """The table of results."""
-    rows = [_HEAD, ["---"] * len(_HEAD), *(report.row() for report in sorted(reports, key=lambda each: each.number))]
-    return headline(reports) + "\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+    """The table of results, and what each trial did."""
+    ordered = sorted(reports, key=lambda each: each.number)
+    rows = [_HEAD, ["---"] * len(_HEAD), *(report.row() for report in ordered)]
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return f"{headline(reports)}\n\n{table}\n\n" + "\n".join(report.note() for report in ordered) + "\n"
