@@ -59,8 +59,8 @@ def opened_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
         "status": outcome.status.value,
         "attempt": outcome.attempt,
         "worker": outcome.worker,
-        "started_at": outcome.started_at,
-        "finished_at": outcome.finished_at,
+        "started_at": outcome.started_at or None,
+        "finished_at": outcome.finished_at or None,
     }
     if outcome.value is not None:
         found["value"] = plain_text(outcome.value)

@@ -49,7 +49,7 @@ def fitted(made: Table, width: int) -> Table:
 
     *others, last = made.columns
     taken = sum(
-        2 + max(Text.from_markup(str(cell)).cell_len for cell in (column.header, *column.cells)) for column in others
+        3 + max(Text.from_markup(str(cell)).cell_len for cell in (column.header, *column.cells)) for column in others
     )
     last.no_wrap, last.overflow, last.max_width = True, "ellipsis", max(12, width - taken - 2)
     return made

@@ -197,7 +197,7 @@ async def test_a_job_that_uses_up_its_cpu_time_is_ended_as_at_a_time_limit(stage
     assert await stage.pid.apply_async() == before
 
     for task in (stage.burn_in_c, stage.burn_and_stay, stage.aburn_and_stay):
-        with pytest.raises(JobTimeout, match=r"used more CPU than its limit of 0\.3 s and did not react") as caught:
+        with pytest.raises(JobTimeout, match=r"used more CPU than its limit of 0\.3 s, and did not react") as caught:
             await task.apply_async()
         if task is stage.burn_in_c:
             assert "burn_in_c (apps/hazards.py:" in str(caught.value)

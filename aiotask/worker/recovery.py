@@ -182,16 +182,16 @@ class Recovery:
             # A zero delay would let it start before everything of the old run is gone.
             delay = max(again, random.uniform(0.01, 0.05))
             await self._broker.requeue(death.incarnation, [Requeue(delivery, job.queue, meta, delay=delay)])
-            logger.warning("◔ %s %s %s and was killed; again in %.1f s", job.task, job.id, words, delay)
+            logger.warning("◔ %s %s %s, and its process was killed; again in %.1f s", job.task, job.id, words, delay)
             return
         if kind == "memory":
             end = "its process was killed. Give it less to do, or the task a larger memory=…."
         else:
             end = f"did not react; its process was killed ({death.reason})."
         error: type[JobError] = JobOutOfMemory if kind == "memory" else JobTimeout
-        message = f'Job "{job.id}" ({job.task}) {words} and {end}'
+        message = f'Job "{job.id}" ({job.task}) {words}, and {end}'
         await self._broker.finish(death.incarnation, [self._ended(job, delivery, death, error, message)])
-        logger.error("◔ %s %s %s and was killed", job.task, job.id, words)
+        logger.error("◔ %s %s %s, and its process was killed", job.task, job.id, words)
 
     def _ended(self, job: Job, delivery: Delivery, death: Death, error: type[JobError], message: str) -> Finish:
         outcome = Outcome(
