@@ -35,12 +35,12 @@ _LIVELY = 0.5
         "recording catches up within 5 s after the cause is gone",
         "the queue never stops",
     ),
-    short={"kills": 6, "locked": 1.0, "hold": 1.0, "rate": 200},
-    full={"kills": 200, "locked": 30.0, "hold": 10.0, "rate": 400},
+    short={"kills": 6, "locked": 1.0, "hold": 1.0, "rate": 200, "megabytes": 8},
+    full={"kills": 200, "locked": 30.0, "hold": 10.0, "rate": 200, "megabytes": 128},
     limits=(60.0, 600.0),
 )
 async def sqlite(arena: Arena, tier: Tier, rng: Random) -> Report:
-    disk = Disk(arena.directory / "disk")
+    disk = Disk(arena.directory / "disk", tier.megabytes)
     try:
         return await _Trial(arena, tier, rng, disk).run()
     finally:
