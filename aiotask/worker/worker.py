@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..broker import Broker, Claim, Delivery, Requeue, Standing
@@ -29,6 +29,7 @@ from .run import Marks, Run
 from .seats import Seats
 from .settler import Settler
 from .solitude import Solitude
+from .suspects import Suspects
 from .synclane import SyncLane
 
 __all__ = ["Hooks", "Worker"]
@@ -38,9 +39,6 @@ logger = logging.getLogger("aiotask.worker")
 #: Seconds that a blocking claim waits, and after which there is one that does not block: it alone hears of
 #: suspects, and that this worker is dead.
 BLOCK = 1.0
-#: Seconds for which suspects are run one after the other at most, and as long as that all others then: a process that
-#: dies again and again leaves more suspects than there is time for.
-TURN = 1.0
 #: Outcomes that the broker does not take, above which nothing more is claimed.
 BACKLOG = 10_000
 
@@ -124,11 +122,21 @@ class Worker:
         self._in_lane = 0
         #: When a claim did not block last, and when one was refused (monotonic).
         self._heard = self._refused = 0.0
-        #: Until then it takes no suspect.
-        self._others_until = 0.0
         # Several workers of one process share them, and so the limit.
         self.seats = Seats(max_in_flight) if seats is None else seats
         self._solitude = solitude or Solitude()
+        self._suspects = Suspects(
+            broker,
+            self._membership,
+            self._solitude,
+            self.queues,
+            member=self,
+            perform=self._perform_alone,
+            make_way=self._make_way,
+            reliefs=lambda: self._reliefs,
+            alone=self._hooks.alone,
+            stopping=lambda: self._stopping,
+        )
         self._asyncs = AsyncLane(self.seats, self._perform, self._close, marks, lane.peak)
         self._cancels = Cancels(
             broker,
@@ -162,7 +170,6 @@ class Worker:
         """Work until stopped, then give back what has not started, finish what runs, and return."""
         self._loop = asyncio.get_running_loop()
         self._lane.attach(self._loop)
-        self._solitude.join(self, self._make_way)
         work = (self._settler.run(), self._tick(), self._cancels.run(), self._early.run())
         agents = [asyncio.create_task(agent) for agent in (self._serve(), *work)]
         try:
@@ -181,8 +188,7 @@ class Worker:
     async def _serve(self) -> None:
         await self._enlist()
         self.up.set()
-        if not self._solitude.is_shared:
-            await self._run_suspects()
+        await self._suspects.run_first()
         await self._claim_for_ever()
         self._claiming = False
         await self._drain()
@@ -259,7 +265,7 @@ class Worker:
             if not await self._stand(claim.standing):
                 continue
             if claim.suspects:
-                await self._make_room_for_suspect()
+                await self._suspects.run_alone()
                 # A death leaves several of them as a rule: the next one is asked for at once.
                 quick = True
                 continue
@@ -275,11 +281,11 @@ class Worker:
 
     async def _ask(self, quick: bool, now: float, room: int) -> Claim:
         """What is there; where nothing is, what comes first."""
-        if now < self._others_until and not self._burst:
+        if self._suspects.wait_for_others(now) and not self._burst:
             # This one passes by suspects.
             claim = await self._broker.wait(self.incarnation, self.queues, self._parked_lanes, 0.02)
             if not claim.deliveries:
-                self._others_until = 0.0
+                self._suspects.take_turn()
             return claim
         # After a refusal without blocking: that passes by a lane that is none any more, and a blocking read does not.
         if quick or self._burst or now - self._heard > BLOCK or now - self._refused < BLOCK:
@@ -329,50 +335,13 @@ class Worker:
         finally:
             self._forgotten = None
 
-    async def _claim_alone(self) -> bool:
-        """Run one suspect with nothing beside it, if there is one."""
-        if self._stopping:
-            return False
-        reliefs = self._reliefs
-        try:
-            claim = await self._broker.claim(self.incarnation, self.queues, (), 1, alone=True)
-        except BrokerError as error:
-            if isinstance(error, ConnectionLost):
-                # Perhaps it was lent all the same: the next claim that gets through adopts it.
-                self._membership.say_lost(error)
-            return False
-        if not claim.deliveries:
-            return False
-        with self._watched():
-            self.take(claim.deliveries, reliefs)
-            await self._become_idle()
-        return True
-
-    @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
-        """What is known of a death in the block concerns a suspect alone."""
-        alone = self._hooks.alone or (lambda _: None)
-        alone(True)
-        try:
-            yield
-        finally:
-            alone(False)
-
-    async def _make_room_for_suspect(self) -> None:
-        await self._make_way()
-        async with self._solitude.of(self):
-            await self._run_suspects()
+    async def _perform_alone(self, deliveries: Sequence[Delivery], reliefs: int) -> None:
+        self.take(deliveries, reliefs)
+        await self._become_idle()
 
     async def _make_way(self) -> None:
         self._give_back_unstarted()
         await self._become_idle()
-
-    async def _run_suspects(self) -> None:
-        """One after the other, since a death leaves several as a rule; then it is the turn of all other jobs."""
-        began = took = time.monotonic()
-        while took - began < TURN and await self._claim_alone():
-            took = time.monotonic()
-        self._others_until = took + min(took - began, TURN)
 
     async def _become_idle(self) -> None:
         """Return when nothing runs, or a stop is near; jobs that wait for others may wait for what comes next."""
