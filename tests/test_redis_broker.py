@@ -407,6 +407,7 @@ async def test_a_claimed_job_whose_lane_was_deleted_does_not_stop_its_neighbours
 async def test_the_index_follows_what_was_deleted_by_hand(
     own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
 ) -> None:
+    await take(worker, "running")
     custom = Push("daily", "default", 5, sealed_job("daily"), custom=True)
     await send(broker, custom, a_push("later", delay=3600.0), a_push("soon", delay=0.01), "waiting")
 
@@ -414,6 +415,15 @@ async def test_the_index_follows_what_was_deleted_by_hand(
     own_server.call("DEL", key("index"))
     await broker.recover()
     assert [look.status for look in await broker.look(["daily", "waiting"])] == [Status.PENDING] * 2
+
+    # Also while another key is spoiled, which holds up the recovery: nobody is told that those jobs are gone.
+    live = own_server.call("DUMP", key("live"))
+    own_server.call("SET", key("live"), "not ours")
+    own_server.call("DEL", key("index"))
+    with pytest.raises(BrokerError, match="live"):
+        await broker.recover()
+    assert [look.status for look in await broker.look(["daily", "waiting"])] == [Status.PENDING] * 2
+    own_server.call("RESTORE", key("live"), 0, live, "REPLACE")
 
     # A lane: a custom id that stood in it is free again, though nobody has looked for it.
     own_server.call("DEL", key("q:default:5"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -134,7 +133,7 @@ class Report:
             f"{self.runs:,}",
             *(str(len(getattr(self, name))) for name in FINDINGS),
             f"{sum(map(len, self.forgiven.values())):,}",
-            self.recovered() or "-",
+            _spread(self.recovery, _KINDS) or "-",
             f"{self.seconds:.0f}",
             "pass" if self.passed else "**fail**",
         ]
@@ -142,6 +141,8 @@ class Report:
     def note(self) -> str:
         """What was done, and what the contract allowed, below the table."""
         faults = ", ".join(f"{count:,} x {kind}" for kind, count in sorted(self.faults.items()))
+        if len(self.faults) > _KINDS and len(set(self.faults.values())) == 1:
+            faults = f"{max(self.faults.values()):,} each of {', '.join(sorted(self.faults))}"
         allowed = "; ".join(f"{why}: {len(found):,}" for why, found in self.forgiven.items())
         return (
             f"- **{self.number} {self.trial}**: {self.summary}."
@@ -170,7 +171,13 @@ class Report:
         return said
 
 
-def _spread(times: dict[str, list[float]]) -> str:
+#: Kinds of faults above which the table shows all of them together.
+_KINDS = 5
+
+
+def _spread(times: dict[str, list[float]], most: int | None = None) -> str:
+    if most is not None and len(times) > most:
+        times = {f"{len(times)} kinds": [each for found in times.values() for each in found]}
     return "; ".join(
         f"{kind} {percentile(found, 0.5):.2f} / {percentile(found, 0.99):.2f} / {max(found):.2f}"
         for kind, found in sorted(times.items())
@@ -193,7 +200,7 @@ def headline(reports: Sequence[Report]) -> str:
     tiers = ", ".join(dict.fromkeys(report.tier for report in reports))
     return (
         f"{date.today().isoformat()}, {tiers} tier, aiotask {version('aiotask')}, Python {platform.python_version()}, "
-        f"{servers}, {platform.system()} {platform.release()} ({sys.platform}), {os.cpu_count()} CPUs. "
+        f"{servers}, {platform.system()}, {os.cpu_count()} CPUs. "
         f"Seed: {seeds}."
     )
 

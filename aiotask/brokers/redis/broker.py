@@ -340,7 +340,13 @@ class RedisBroker:
         hold: Collection[str] = (),
     ) -> Recovered:
         known = encode_obituary(obituary)
-        reply = await self._run("recover", dead, reason, known, BATCH_JOBS, len(blame), *blame, *hold)
+        try:
+            reply = await self._run("recover", dead, reason, known, BATCH_JOBS, len(blame), *blame, *hold)
+        except BrokerError as error:
+            if not dead and not isinstance(error, ConnectionLost):
+                # A key that somebody spoiled keeps this from its work, but not the index from being put right.
+                await self._run("audit")
+            raise
         if not dead and not reply[1]:
             await self._run("audit")
         return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
