@@ -208,12 +208,12 @@ class App:
     def _send(
         self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], id: str | None, function: Any
     ) -> AsyncResult[Any]:
-        serializer = self.serializer
+        serializer = self._serializer or self.serializer
         try:
             body = serializer.dump_call((args, kwargs), function)
         except Exception as error:
             raise blame_argument(serializer, task.name, (args, kwargs), function, error) from error
-        client = self.client
+        client = self._client or self.client
         session = client.session()
         custom = True
         if id is None:
@@ -235,16 +235,18 @@ class App:
             task.priority,
             now,
             "" if task.ignore_result else session.address,
-            task.retries if "retries" in said else None,
-            (task.timeout or 0.0) if "timeout" in said else None,
+            task.retries if said and "retries" in said else None,
+            (task.timeout or 0.0) if said and "timeout" in said else None,
             ttl,
             now + task.delay if task.eta is None else max(now, task.eta),
         )
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
-        result: AsyncResult[Any] = AsyncResult(id, client, task=task.name, function=function)
-        result.shared = custom
-        result.ignored = task.ignore_result
+        result: AsyncResult[Any] = AsyncResult(id, client, task.name, function)
+        if custom:
+            result.shared = True
+        if task.ignore_result:
+            result.ignored = True
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
 

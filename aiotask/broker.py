@@ -20,6 +20,7 @@ from .job import Status
 __all__ = [
     "BATCH_BYTES",
     "BATCH_JOBS",
+    "BATCH_ROW",
     "Begin",
     "Broker",
     "Cancelled",
@@ -51,6 +52,8 @@ __all__ = [
 #: What one call to the broker holds at most: larger ones make bystanders wait.
 BATCH_JOBS = 250
 BATCH_BYTES = 256 * 1024
+#: Batches that go out in one row: others get their turn between them.
+BATCH_ROW = 4
 
 
 class Obituary(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -214,6 +217,8 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     need: str = ""
     #: Why a worker set it aside: it was no job of this app to it.
     refused: str = ""
+    #: Nothing is known because somebody has spoiled what the broker needs to know it.
+    doubtful: bool = False
 
 
 class Notice(msgspec.Struct, frozen=True, gc=False):
@@ -280,6 +285,14 @@ class Broker(Protocol):
 
         ``sequence`` counts the batches of one client from 1: a batch that is sent again after an
         ambiguous failure is accepted once. ``drop`` first ends these jobs, if they still wait.
+        """
+        ...
+
+    async def push_row(self, client: str, sequence: int, row: Sequence[Sequence[Push]]) -> int:
+        """Accept batches for queues without limits in one round trip: how many of them are in, from the first one on.
+
+        They count from ``sequence``, and none is in without the one before it. Raises as ``push`` does where the
+        first one is not in.
         """
         ...
 

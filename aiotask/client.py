@@ -10,13 +10,13 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .brokers.shown import hide_password
-from .context import current_job
+from .context import current_job, unseated
 from .errors import AiotaskError, BrokerError, ConnectionLost, JobCancelled, ResultExpired, ResultTimeout
 from .job import FINAL, WIRE_VERSION, Status, ids
 from .mailbox import Arrival, Mailbox, refused_job
@@ -83,7 +83,8 @@ class Client:
             session = self._sessions.get(loop)
             if session is None:
                 self._bury_dead_loops()
-                session = self._sessions[loop] = Session(self, f"{ids.client}.{next(_numbers):x}")
+                address = f"{ids.client}.{next(_numbers):x}"
+                session = self._sessions[loop] = Session(self, address, loop if portal.runs(loop) else None)
         if loop is asyncio._get_running_loop():
             self._last = (loop, session)
         return session
@@ -110,21 +111,21 @@ class Client:
 
     def submit(self, session: Session, push: Push, result: AsyncResult[Any]) -> None:
         """Hand a job over; it goes out with the others of this tick."""
-        result.outbox = session.outbox
-        if asyncio._get_running_loop() is not None:
+        outbox = result.outbox = session.outbox
+        if not session.in_portal:
             session.mailbox.expect(result)
-            result.ticket = session.outbox.put(push)
-            if session._flushing is None or session.outbox.held:
+            result.ticket = outbox.put(push)
+            if session._flushing is None or outbox.held:
                 session.flush_soon()
             return
         with self._lock:
             session.mailbox.expect(result)
-            result.ticket = session.outbox.put(push)
+            result.ticket = outbox.put(push)
         if self._orphans:
             self._adopt_orphans()
-        portal.loop().call_soon_threadsafe(session.flush_soon)
-        if session.outbox.crowded:
-            portal.submit(session.outbox.accepted(result.ticket - HIGH_WATER // 2)).exception()
+        session.flush_from_a_thread()
+        if outbox.crowded and asyncio._get_running_loop() is None:
+            portal.submit(outbox.accepted(result.ticket - HIGH_WATER // 2)).exception()
 
     def _adopt_orphans(self) -> list[Future[None]]:
         orphans, self._orphans = self._orphans, []
@@ -151,7 +152,7 @@ class Client:
         if result_outbox is self.session().outbox:
             self.session().flush_soon()
         # A job that waits for room in a queue may wait for its own worker.
-        await _unseated(result_outbox.accepted(result.ticket))
+        await unseated(result_outbox.accepted(result.ticket))
 
     # ---- waiting
 
@@ -162,11 +163,19 @@ class Client:
             ResultTimeout: not within ``timeout`` seconds.
             AiotaskError: there will be none.
         """
+        if result.ignored:
+            raise ResultExpired(
+                f'Task "{result.task}" ignores its results, so there is nothing to await. '
+                "Await `result.sent()`, or remove ignore_result=True."
+            )
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         waiter = partial(_arrive, future)
         mailbox = self._wait_for(result, waiter)
         try:
-            outcome = await _unseated(future if timeout is None else _within(timeout, future, result))
+            if timeout is None and current_job().seat is None:
+                outcome = await future
+            else:
+                outcome = await unseated(future if timeout is None else _within(timeout, future, result))
         finally:
             if not future.done() or future.cancelled():
                 mailbox.drop(result.id, waiter)
@@ -175,17 +184,18 @@ class Client:
 
     def _wait_for(self, result: AsyncResult[Any], waiter: Callable[[Arrival], None]) -> Mailbox:
         session = self.session()
-        refused = result.outbox.error_of(result.ticket) if result.outbox is not None else None
+        mailbox, outbox = session.mailbox, result.outbox
+        refused = outbox.error_of(result.ticket) if outbox is not None else None
         if refused is not None:
             waiter(refused)
-            return session.mailbox
-        foreign = result.shared or result.outbox is not session.outbox
-        if not session.outbox.empty:
+            return mailbox
+        if session._flushing is None:
+            if not session.outbox.empty or session._closer is None:
+                session.flush_soon()
+        elif session.outbox.held:
             session.flush_soon()
-        session.mailbox.add(result, waiter, foreign=foreign)
-        if session._closer is None:
-            session.flush_soon()
-        return session.mailbox
+        mailbox.add(result, waiter, foreign=result.shared or outbox is not session.outbox)
+        return mailbox
 
     async def outcomes(self, results: list[AsyncResult[Any]]) -> None:
         """Wait for many at once; returns when all are there or one ended badly."""
@@ -211,7 +221,7 @@ class Client:
         for result, waiter in waiters:
             self._wait_for(result, waiter)
         try:
-            await _unseated(future)
+            await unseated(future)
         finally:
             if left:
                 for result, waiter in waiters:
@@ -336,22 +346,6 @@ async def _within(timeout: float, future: asyncio.Future[Outcome], result: Async
             f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
             "again, or cancel() it."
         ) from None
-
-
-async def _unseated(waiting: Awaitable[T]) -> T:
-    """What it brings; a job that waits leaves its seat in the worker, perhaps to the very job that it waits for."""
-    seat = current_job().seat
-    if seat is None or not seat.leave():
-        return await waiting
-    try:
-        return await waiting
-    except asyncio.CancelledError:
-        seat.give_up()
-        seat = None
-        raise
-    finally:
-        if seat is not None:
-            await seat.come_back()
 
 
 def _unknown(result: AsyncResult[Any]) -> Exception:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Awaitable
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from .job import WIRE_VERSION, Job
 
-__all__ = ["JobContext", "Seat", "current_job", "entered"]
+__all__ = ["JobContext", "Seat", "current_job", "entered", "unseated"]
 
+T = TypeVar("T")
 _NOWHERE = Job(WIRE_VERSION, "", "", "", b"")
 
 
@@ -58,3 +61,19 @@ entered: ContextVar[JobContext] = ContextVar("aiotask_job", default=JobContext()
 def current_job() -> JobContext:
     """The context of the job that is running in this task or thread."""
     return entered.get()
+
+
+async def unseated(waiting: Awaitable[T]) -> T:
+    """What it brings; a job that waits leaves its seat in the worker, perhaps to the very job that it waits for."""
+    seat = current_job().seat
+    if seat is None or not seat.leave():
+        return await waiting
+    try:
+        return await waiting
+    except asyncio.CancelledError:
+        seat.give_up()
+        seat = None
+        raise
+    finally:
+        if seat is not None:
+            await seat.come_back()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
-import tomllib
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +42,8 @@ def find_specs(given: Sequence[str]) -> list[str]:
 
 
 def _from_project(project: Path) -> list[str]:
+    import tomllib
+
     try:
         value = tomllib.loads(project.read_text()).get("tool", {}).get("aiotask", {}).get("app", [])
     except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
@@ -115,7 +115,9 @@ def _apps_hint(module: object, wanted: str) -> str:
     apps = [name for name, value in vars(module).items() if isinstance(value, App)]
     if not apps:
         return " It holds no App at all."
-    close = difflib.get_close_matches(wanted, apps, n=1)
+    from difflib import get_close_matches
+
+    close = get_close_matches(wanted, apps, n=1)
     return f' Did you mean "{close[0]}"?' if close else f" Its apps: {', '.join(apps)}."
 
 

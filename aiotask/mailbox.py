@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice, takewhile
 from typing import Any
 from weakref import ref
 
@@ -35,6 +36,8 @@ LOOK_AT_MOST = 2_000
 #: Looks that may find a job parked: in the middle of a deploy it was claimed by a worker that does not know the
 #: task, and one that does looks for parked jobs once a second.
 PARKED_LOOKS = 2
+#: Looks that may find nothing where the broker cannot tell: some 30 s.
+DOUBTS = 40
 #: Seconds for which the broker may be out of reach before waiting ends with the error.
 PATIENCE = 30.0
 #: The same for a handle on a job that was not sent from here, where the broker has never answered.
@@ -49,6 +52,21 @@ Arrival = Outcome | Exception
 Waiter = Callable[[Arrival], None]
 
 
+class _Wait:
+    """Who waits for one job, and what the looks at it found."""
+
+    __slots__ = ("doubts", "foreign", "misses", "result", "since", "waiters")
+
+    def __init__(self, result: AsyncResult[Any], waiter: Waiter) -> None:
+        self.result = result
+        self.waiters = [waiter]
+        #: It was not sent from here, or has an id that somebody else may have.
+        self.foreign = False
+        #: When it was looked at last (monotonic), or its wait began.
+        self.since = time.monotonic()
+        self.misses = self.doubts = 0
+
+
 class Mailbox:
     """The results channel of one session: one subscription, and a look wherever that could have missed something.
 
@@ -60,11 +78,8 @@ class Mailbox:
         self._broker = broker
         self.address = address
         self._sealer = sealer
-        self._waiters: dict[str, list[Waiter]] = {}
-        self._awaited: dict[str, AsyncResult[Any]] = {}
-        self._since: dict[str, float] = {}
-        self._misses: dict[str, int] = {}
-        self._foreign: set[str] = set()
+        #: By id, in the order of the last look.
+        self._waits: dict[str, _Wait] = {}
         #: Handles, so that an outcome is kept that comes before anybody awaits it; of dead ones until a sweep.
         self._handles: dict[str, ref[AsyncResult[Any]]] = {}
         self._sweep_at = SWEEP_AT
@@ -72,7 +87,10 @@ class Mailbox:
         self._looking: asyncio.Task[None] | None = None
         #: Number of the subscription that stands; 0 before the first.
         self.epoch = 0
-        self._to_look: set[str] = set()
+        #: Ids that are marked for a look, in the order in which it comes to them, and how many of them are still to be
+        #: examined in this round.
+        self._to_look: dict[str, None] = {}
+        self._in_round = 0
         self._look_now = asyncio.Event()
         #: Outcomes that were set aside and not said yet, and when that was said last (monotonic).
         self._damaged, self._said = 0, 0.0
@@ -96,18 +114,16 @@ class Mailbox:
     def add(self, result: AsyncResult[Any], waiter: Waiter, *, foreign: bool) -> None:
         """Call ``waiter`` with the outcome, or with why there will be none."""
         id = result.id
-        waiters = self._waiters.get(id)
-        if waiters is None:
-            self._waiters[id] = [waiter]
-            self._awaited[id] = result
-            self._since[id] = time.monotonic()
+        wait = self._waits.get(id)
+        if wait is None:
+            wait = self._waits[id] = _Wait(result, waiter)
         else:
-            waiters.append(waiter)
+            wait.waiters.append(waiter)
         if foreign:
-            self._foreign.add(id)
+            wait.foreign = True
         if foreign or result.epoch != self.epoch or self.epoch == 0:
             # Whatever was told before this subscription stood has to be looked up.
-            self._to_look.add(id)
+            self._to_look[id] = None
             if self.epoch:
                 self._look_now.set()
         if self._listening is None or self._listening.done():
@@ -119,21 +135,20 @@ class Mailbox:
 
     def drop(self, id: str, waiter: Waiter) -> None:
         """Nobody waits there any more."""
-        waiters = self._waiters.get(id)
-        if waiters is None:
+        wait = self._waits.get(id)
+        if wait is None:
             return
-        if waiter in waiters:
-            waiters.remove(waiter)
-        if not waiters:
+        if waiter in wait.waiters:
+            wait.waiters.remove(waiter)
+        if not wait.waiters:
             self._forget(id)
 
     def _forget(self, id: str) -> list[Waiter]:
-        self._since.pop(id, None)
-        self._misses.pop(id, None)
-        self._awaited.pop(id, None)
-        self._foreign.discard(id)
-        self._to_look.discard(id)
-        return self._waiters.pop(id, [])
+        wait = self._waits.pop(id, None)
+        if wait is None:
+            return []
+        self._to_look.pop(id, None)
+        return wait.waiters
 
     def fail(self, ids: Iterable[str], error: Exception) -> bool:
         """There will be no outcome for these; whether anybody was waiting."""
@@ -146,17 +161,19 @@ class Mailbox:
 
     def _ready(self) -> None:
         self.epoch += 1
-        self._to_look.update(self._waiters)
+        self._to_look.update(dict.fromkeys(self._waits))
         self._look_now.set()
 
     def _heard(self, notices: list[Notice]) -> None:
+        waits, handles = self._waits, self._handles
         for notice in notices:
+            id = notice.id
             if notice.outcome is None:
-                if notice.id in self._waiters:
-                    self._to_look.add(notice.id)
+                if id in waits:
+                    self._to_look[id] = None
                     self._look_now.set()
-            elif notice.id in self._waiters or notice.id in self._handles:
-                self._open(notice.id, notice.outcome, stored=False)
+            elif id in waits or id in handles:
+                self._open(id, notice.outcome, stored=False)
 
     def _open(self, id: str, sealed: bytes, *, stored: bool) -> None:
         try:
@@ -165,14 +182,15 @@ class Mailbox:
                 raise SealError(f'The outcome of job "{outcome.id}" came under the id "{id}".')
         except SealError as error:
             self._complain(error)
-            if id not in self._waiters:
+            wait = self._waits.get(id)
+            if wait is None:
                 return
             # Anybody can say anything: the true one may come yet. What is stored is all there will be.
-            self._misses[id] = self._misses.get(id, 0) + stored
-            if self._misses[id] > 1:
+            wait.misses += stored
+            if wait.misses > 1:
                 self.fail([id], error)
             else:
-                self._to_look.add(id)
+                self._to_look[id] = None
             return
         handle = self._handles.pop(id, _nobody)()
         if handle is not None:
@@ -199,13 +217,17 @@ class Mailbox:
             self._look_now.clear()
             asked = self._due()
             if not asked:
-                unreachable = None
+                if not self._in_round:
+                    unreachable = None
+                # The next part of a long round comes at once.
+                await asyncio.sleep(0)
                 continue
             try:
                 await self._ask(asked)
                 unreachable = None
             except BrokerError as error:
-                self._to_look.update(id for id in asked if id in self._waiters)
+                self._to_look.update((id, None) for id in asked if id in self._waits)
+                self._in_round = 0
                 unreachable = unreachable or time.monotonic()
                 self.fail(self._hopeless(error, time.monotonic() - unreachable), error)
                 await asyncio.sleep(0.1)
@@ -213,33 +235,45 @@ class Mailbox:
     def _hopeless(self, error: BrokerError, since: float) -> list[str]:
         """Who need not wait longer for a broker that does not answer, or refuses, since so many seconds."""
         if since > PATIENCE:
-            return list(self._waiters)
+            return list(self._waits)
         if self.epoch == 0 and (since > FIRST_PATIENCE or not isinstance(error, ConnectionLost)):
             # It has never answered here, and those were sent elsewhere: more likely a wrong address than a restart.
-            return [id for id, result in self._awaited.items() if result.outbox is None]
+            return [id for id, wait in self._waits.items() if wait.result.outbox is None]
         return []
 
     def _due(self) -> list[str]:
-        """What was marked for a look, and the longest overdue of the rest."""
+        """What was marked for a look, and the longest overdue of the rest; a part of very many."""
         now = time.monotonic()
-        marked = [id for id in self._to_look if id in self._waiters]
-        # A job that the broker has not accepted yet would look lost.
-        asked = [id for id in marked if _accepted(self._awaited[id])]
-        self._to_look = set(marked).difference(asked)
-        for id, since in self._since.items():
-            if now - since < LOOK_EVERY or len(asked) >= LOOK_AT_MOST:
-                break
-            if _accepted(self._awaited[id]):
-                asked.append(id)
-        for id in asked:
+        waits = self._waits
+        asked: dict[str, None] = {}
+        self._in_round = self._in_round or len(self._to_look)
+        for id in list(islice(self._to_look, min(self._in_round, LOOK_AT_MOST))):
+            self._in_round -= 1
+            del self._to_look[id]
+            wait = waits.get(id)
+            # A job that the broker has not accepted yet would look lost.
+            if wait is not None and _accepted(wait.result):
+                asked[id] = None
+            elif wait is not None and (wait.foreign or not self.epoch or not _unsent(wait.result)):
+                self._to_look[id] = None
+            # Else there is nothing to look for: what becomes of it is told while this subscription stands.
+        self._in_round = min(self._in_round, len(self._to_look))
+        if self._in_round:
+            self._look_now.set()
+        late = takewhile(lambda item: now - item[1].since >= LOOK_EVERY, waits.items())
+        overdue = [id for id, _ in islice(late, max(0, LOOK_AT_MOST - len(asked)))]
+        asked.update((id, None) for id in overdue if _accepted(waits[id].result))
+        for id in (*asked, *overdue):
             # To the end of the row: insertion order is the order of the last look.
-            self._since.pop(id, None)
-            self._since[id] = now
-        return list(dict.fromkeys(asked))
+            wait = waits.pop(id)
+            wait.since = now
+            waits[id] = wait
+        return list(asked)
 
     async def _ask(self, ids: list[str]) -> None:
-        own = [id for id in ids if id not in self._foreign]
-        others = [id for id in ids if id in self._foreign]
+        foreign = {id for id in ids if id in self._waits and self._waits[id].foreign}
+        own = [id for id in ids if id not in foreign]
+        others = [id for id in ids if id in foreign]
         for group, address in ((own, ""), (others, self.address)):
             if group:
                 looks = await self._broker.look(group, address)
@@ -247,20 +281,26 @@ class Mailbox:
                     self._judge(id, look)
 
     def _judge(self, id: str, look: Look) -> None:
-        if id not in self._waiters:
+        wait = self._waits.get(id)
+        if wait is None:
             return
         if look.outcome is not None:
             self._open(id, look.outcome, stored=True)
             return
         if look.status is not None and look.status is not Status.PARKED:
-            self._misses.pop(id, None)
+            wait.misses = 0
+            return
+        if look.doubtful and wait.doubts < DOUBTS:
+            wait.doubts += 1
+            # It may be found again, a little after all is well.
+            wait.misses = -1
             return
         # Parked or unknown: a later look decides, since the job may be on its way.
-        self._misses[id] = self._misses.get(id, 0) + 1
-        if self._misses[id] > (PARKED_LOOKS if look.status is Status.PARKED else 1) or look.refused:
-            self.fail([id], self._verdict(id, look))
+        wait.misses += 1
+        if wait.misses > (PARKED_LOOKS if look.status is Status.PARKED else 1) or look.refused:
+            self.fail([id], self._verdict(id, look, foreign=wait.foreign))
 
-    def _verdict(self, id: str, look: Look) -> AiotaskError:
+    def _verdict(self, id: str, look: Look, *, foreign: bool) -> AiotaskError:
         if look.refused:
             return refused_job(id, look.refused)
         kind, _, what = look.need.partition(":")
@@ -277,7 +317,7 @@ class Mailbox:
                 f"(this process: {sys.version_info[0]}.{sys.version_info[1]}). It is parked. Run both sides on the "
                 "same minor version, or define the function in a module that both import."
             )
-        if id in self._foreign:
+        if foreign:
             return ResultExpired(f'Nothing is known of job "{id}": never sent, or older than its result TTL.')
         return JobLost(
             f'Job "{id}" was accepted, and the broker has neither it nor an outcome any more. '
@@ -297,14 +337,14 @@ class Mailbox:
         self._listening = self._looking = None
         broken = BrokerError(f"Waiting for outcomes failed: {type(error).__name__}: {error}")
         broken.__cause__ = error
-        self.fail(list(self._waiters), broken)
+        self.fail(list(self._waits), broken)
 
     def close(self) -> None:
         """Stop listening; who still waits is told."""
         for task in (self._listening, self._looking):
             if task is not None:
                 task.cancel()
-        self.fail(list(self._waiters), BrokerError("The app was closed while this result was awaited."))
+        self.fail(list(self._waits), BrokerError("The app was closed while this result was awaited."))
 
 
 def refused_job(id: str, reason: str) -> SealError:
@@ -320,6 +360,10 @@ def quietly(task: asyncio.Task[None]) -> asyncio.Task[None]:
 
 def _nobody() -> None:
     """Stands for the handle that there is none of."""
+
+
+def _unsent(result: AsyncResult[Any]) -> bool:
+    return result.outbox is not None and bool(result.outbox.is_unsent(result.ticket))
 
 
 def _accepted(result: AsyncResult[Any]) -> bool:

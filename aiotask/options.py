@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -81,7 +80,9 @@ def known_options(options: Any, known: type[Any], whose: str) -> None:
 
 def meant(given: str, known: Sequence[str]) -> str:
     """A sentence on which of the known names was meant."""
-    close = difflib.get_close_matches(given, known, n=1)
+    from difflib import get_close_matches
+
+    close = get_close_matches(given, known, n=1)
     return f'Did you mean "{close[0]}"?' if close else f"There are: {', '.join(known)}."
 
 

@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from itertools import islice
 
 from .backpressure import Backpressure, WhenFull
-from .broker import BATCH_BYTES, BATCH_JOBS, Broker, Finish, Overflow, Push, Room
+from .broker import BATCH_BYTES, BATCH_JOBS, BATCH_ROW, Broker, Finish, Overflow, Push, Room
 from .errors import BrokerError, ConnectionLost, QueueFull
 from .hold import Hold
 
@@ -54,6 +54,8 @@ class Outbox:
         self.sequence = 0
         self.waiting: deque[Push] = deque()
         self.flying: list[Push] = []
+        #: Batches that were sent along behind it, with the next sequences.
+        self._behind: deque[list[Push]] = deque()
         #: Tickets of the batch under way, where they are not simply the next ones.
         self._tickets: list[int] | None = None
         #: Jobs handed over, jobs taken into a batch, and jobs settled (accepted, refused or held), since the beginning.
@@ -79,7 +81,7 @@ class Outbox:
 
     @property
     def empty(self) -> bool:
-        return not self.flying and not self.waiting and not self.held
+        return not self.flying and not self.waiting and not self._behind and not self.held
 
     @property
     def crowded(self) -> bool:
@@ -89,6 +91,10 @@ class Outbox:
     def is_settled(self, ticket: int) -> bool:
         """Whether this job is with the broker, or was refused."""
         return ticket <= self.settled and ticket not in self.held
+
+    def is_unsent(self, ticket: int) -> bool:
+        """Whether this job has been in no attempt to send yet."""
+        return not self.held and ticket > self._taken + sum(map(len, self._behind))
 
     # ---- batches
 
@@ -103,13 +109,30 @@ class Outbox:
             self._tickets = tickets[: _fitting(self.held.values())]
             self.flying = [self.held[ticket] for ticket in self._tickets]
             self.sequence += 1
-        while not self.flying and self.waiting:
-            self.flying = [self.waiting.popleft() for _ in range(_fitting(self.waiting))]
+        while not self.flying and (self._behind or self.waiting):
+            self.flying = self._behind.popleft() if self._behind else self._take()
             self._taken += len(self.flying)
             if self.held:
                 self._hold_behind_others()
             self.sequence += bool(self.flying)
         return self.flying
+
+    def _take(self) -> list[Push]:
+        # In one piece: another thread may hand over meanwhile, and iterating would break.
+        batch = list(islice(self.waiting, BATCH_JOBS))
+        del batch[_fitting(batch) :]
+        for _ in batch:
+            self.waiting.popleft()
+        return batch
+
+    def _fill_row(self) -> None:
+        """Put what waits behind the batch under way, unless one may have to wait for room or is too large in itself."""
+        if self.room is not None or _is_huge(self.flying):
+            return
+        while self.waiting and len(self._behind) < BATCH_ROW - 1:
+            if len(self.waiting[0].sealed) > BATCH_BYTES:
+                return
+            self._behind.append(self._take())
 
     def _hold_behind_others(self) -> None:
         """What goes to a full queue stands behind those that wait for room there."""
@@ -132,7 +155,7 @@ class Outbox:
                 continue
             began = began or time.monotonic()
             try:
-                overflow = await broker.push(self.client, self.sequence, batch, self.room, self.drop)
+                overflow = await self._send(broker, batch)
             except ConnectionLost as error:
                 if time.monotonic() - began + delay > PATIENCE:
                     # Whatever else waits would fail in the same way, each after its own patience.
@@ -145,6 +168,16 @@ class Outbox:
             else:
                 began, delay = None, 0.05
                 self.accept(overflow)
+
+    async def _send(self, broker: Broker, batch: list[Push]) -> Overflow | None:
+        """Send the batch under way, and those behind it."""
+        self._fill_row()
+        if not self._behind:
+            return await broker.push(self.client, self.sequence, batch, self.room, self.drop)
+        for _ in range(1, await broker.push_row(self.client, self.sequence, [batch, *self._behind])):
+            self.accept()
+            self.next_batch()
+        return None
 
     def _land(self) -> list[tuple[int, Push]]:
         """The batch under way is under way no more; its jobs with their tickets."""
@@ -284,6 +317,10 @@ def _fitting(pushes: Iterable[Push]) -> int:
             break
         count += 1
     return count
+
+
+def _is_huge(batch: list[Push]) -> bool:
+    return len(batch) == 1 and len(batch[0].sealed) > BATCH_BYTES
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -44,6 +44,10 @@ class Portal:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
+    def runs(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether this is the loop of its thread."""
+        return loop is self._loop
+
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine there."""
         return asyncio.run_coroutine_threadsafe(work, self.loop())

@@ -16,7 +16,6 @@ from .errors import (
     JobOutOfMemory,
     JobTimeout,
     RemoteError,
-    ResultExpired,
     ResultTimeout,
     SerializationError,
     WorkerLost,
@@ -32,17 +31,20 @@ __all__ = ["AsyncResult", "Home", "gather", "reveal"]
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
+#: A member of an enum takes longer to look up than to compare.
+_SUCCESS = Status.SUCCESS
 
 
 class Home(Protocol):
     """What a handle needs from the client that made it."""
+
+    serializer: Serializer
 
     async def outcome(self, result: AsyncResult[Any], timeout: float | None) -> Outcome: ...
     async def outcomes(self, results: list[AsyncResult[Any]]) -> None: ...
     async def accepted(self, result: AsyncResult[Any]) -> None: ...
     async def status(self, result: AsyncResult[Any]) -> Status: ...
     async def cancel(self, result: AsyncResult[Any]) -> Cancelled: ...
-    def reveal(self, outcome: Outcome, function: Any) -> Any: ...
     def block(self, work: Coroutine[Any, Any, T]) -> T: ...
 
 
@@ -67,7 +69,7 @@ class AsyncResult(Generic[R_co]):
         "ticket",
     )
 
-    def __init__(self, id: str, home: Home, *, task: str = "", function: Any = None) -> None:
+    def __init__(self, id: str, home: Home, task: str = "", function: Any = None) -> None:
         self.id = id
         self.task = task
         self.function = function
@@ -84,7 +86,12 @@ class AsyncResult(Generic[R_co]):
         self.ignored = False
 
     def __await__(self) -> Generator[Any, None, R_co]:
-        return self.wait().__await__()
+        # As wait() does, without a coroutine in between.
+        outcome = self.arrived
+        if outcome is None:
+            outcome = yield from self._home.outcome(self, None).__await__()
+        value: R_co = reveal(outcome, self._home.serializer, self.function)
+        return value
 
     async def wait(self, timeout: float | None = None) -> R_co:
         """The value, as by ``await``.
@@ -98,13 +105,8 @@ class AsyncResult(Generic[R_co]):
         """
         outcome = self.arrived
         if outcome is None:
-            if self.ignored:
-                raise ResultExpired(
-                    f'Task "{self.task}" ignores its results, so there is nothing to await. '
-                    "Await `result.sent()`, or remove ignore_result=True."
-                )
             outcome = await self._home.outcome(self, timeout)
-        value: R_co = self._home.reveal(outcome, self.function)
+        value: R_co = reveal(outcome, self._home.serializer, self.function)
         return value
 
     def get(self, timeout: float | None = None) -> R_co:
@@ -214,7 +216,7 @@ def _refuse_in_a_loop(call: str, instead: str) -> None:
 
 def reveal(outcome: Outcome, serializer: Serializer, function: Any) -> Any:
     """The value in an outcome whose seal was checked, or a fresh copy of the exception, raised."""
-    if outcome.status is Status.SUCCESS:
+    if outcome.status is _SUCCESS:
         if outcome.value is None:
             raise SerializationError(f'Job "{outcome.id}" ended well, but its outcome carries no value.')
         try:
@@ -279,5 +281,5 @@ async def gather(results: Iterable[AsyncResult[T]]) -> list[T]:
     for result in results:
         if result.arrived is None:
             raise AiotaskError(f'Job "{result.id}" brought no outcome.')
-        values.append(result._home.reveal(result.arrived, result.function))
+        values.append(reveal(result.arrived, result._home.serializer, result.function))
     return values

@@ -95,9 +95,9 @@ def _main_bytes() -> bytes:
 
 
 def _unpickle(body: bytes, start: int) -> Any:
-    if _main_bytes() in body:
+    if body.find(_main_bytes()) >= 0:
         return _Unpickler(io.BytesIO(memoryview(body)[start:])).load()
-    return pickle.loads(body[start:] if len(body) < 4096 else memoryview(body)[start:])
+    return pickle.loads(memoryview(body)[start:])
 
 
 class PickleSerializer:
@@ -109,20 +109,23 @@ class PickleSerializer:
 
     name = "cloudpickle"
 
-    def _dump(self, value: Any) -> bytes:
+    def _dump(self, value: Any, function: Function = None) -> bytes:
         try:
             plain = pickle.dumps(value, 5)
         except Exception:
             plain = b"__main__"
-        if b"__main__" not in plain:
+        # Not "in", which first takes what it looks for as a number, and makes an error of that.
+        if plain.find(b"__main__") < 0:
             return b"P" + plain
         import cloudpickle
 
         return b"C" + _HERE + bytes(cloudpickle.dumps(value, 5))
 
-    def _load(self, body: bytes) -> Any:
+    def _load(self, body: bytes, function: Function = None) -> Any:
         kind = body[:1]
         if kind == b"P":
+            if len(body) < 4096 and body.find(_main_bytes()) < 0:
+                return pickle.loads(body[1:])
             return _unpickle(body, 1)
         if kind == b"C":
             if body[1:3] != _HERE:
@@ -133,18 +136,9 @@ class PickleSerializer:
             "Give App(serializer=…) the same value on both sides."
         )
 
-    def dump_call(self, call: Call, function: Function) -> bytes:
-        return self._dump(call)
-
-    def load_call(self, body: bytes, function: Function) -> Call:
-        call: Call = self._load(body)
-        return call
-
-    def dump_value(self, value: Any, function: Function) -> bytes:
-        return self._dump(value)
-
-    def load_value(self, body: bytes, function: Function) -> Any:
-        return self._load(body)
+    # The same under four names: a method between would cost as much as a small pickle.
+    dump_call = dump_value = _dump
+    load_call = load_value = _load
 
     def dump_error(self, error: BaseException) -> bytes | None:
         """None when it would not come back as what it is (many exceptions pickle, but do not unpickle)."""

@@ -43,8 +43,12 @@ class Owner(Protocol):
 class Session:
     """A broker, an outbox and a mailbox for one event loop, which also ends them."""
 
-    def __init__(self, owner: Owner, address: str) -> None:
+    def __init__(self, owner: Owner, address: str, portal: asyncio.AbstractEventLoop | None = None) -> None:
         self.address = address
+        #: The portal's loop if this is its session: handed over by other threads.
+        self._portal = portal
+        self.in_portal = portal is not None
+        self._called = False
         self.broker: Broker = connect(owner.url, owner.app)
         self.mailbox = Mailbox(self.broker, address, owner.outcomes_sealer)
         self.outbox = Outbox(address, self.mailbox.fail, owner.backpressure)
@@ -60,6 +64,18 @@ class Session:
             self._flushing.add_done_callback(self._flushed)
         else:
             self.outbox.hold.stir()
+
+    def flush_from_a_thread(self) -> None:
+        """The same for the portal's session, after something was handed over; wakes its loop where that does not look
+        by itself."""
+        if self._portal is not None and not self._called and (self._flushing is None or self.outbox.held):
+            self._called = True
+            self._portal.call_soon_threadsafe(self._flush_called)
+
+    def _flush_called(self) -> None:
+        # First: what is handed over from here on calls again.
+        self._called = False
+        self.flush_soon()
 
     async def _flush(self) -> None:
         if self._closer is None:

@@ -1,7 +1,7 @@
-"""CPU-bound jobs on two worker processes: the CPU time of the jobs over the wall time of both.
+"""CPU-bound jobs on two worker processes, beside the same work in two bare processes.
 
-On a machine that does other things too, even two bare processes do not reach all of it, so the same
-work without a queue is shown beside.
+On a machine that does other things too, even two bare processes do not reach all of it. So what counts is the ratio
+of the two, which take turns; and beside it the CPU time of the jobs over the wall time of both.
 """
 
 from __future__ import annotations
@@ -20,8 +20,13 @@ from .tasks import Tasks, spin
 __all__ = ["measure"]
 
 PROCESSES = 2
-#: CPU seconds of one job and how many there are; what is to be reached of the ideal.
-_SIZES = ((0.0175, 128, 0.95), (1.0, 4, 0.99))
+#: CPU seconds of one job, how many there are in one turn, and what is to be reached of the ideal.
+# Many short ones, since at the end one process waits for the last job of the other.
+_SIZES = ((0.0175, 256, 0.95), (1.0, 4, 0.99))
+#: Pairs of turns in one repetition, for each size.
+_PAIRS = 2
+#: Seconds of work of both, and wall seconds that they took.
+_Turn = tuple[float, float]
 
 
 def _steps_per_second() -> float:
@@ -34,41 +39,58 @@ def _spin_often(steps: int, count: int) -> float:
     return sum(spin(steps) for _ in range(count))
 
 
-def _bare(pool: ProcessPoolExecutor, steps: int, count: int) -> float:
-    """Percent of the ideal that the processes of a pool reach, each with its fixed share of the work."""
+def _bare(pool: ProcessPoolExecutor, steps: int, count: int) -> _Turn:
+    """The work in the processes of a pool, each with its fixed share."""
     began = time.perf_counter()
     halves = [pool.submit(_spin_often, steps, count // PROCESSES) for _ in range(PROCESSES)]
     spent = sum(half.result() for half in halves)
-    return 100 * spent / PROCESSES / (time.perf_counter() - began)
+    return spent, time.perf_counter() - began
 
 
-async def _queued(tasks: Tasks, steps: int, count: int) -> float:
-    """Percent of the ideal that worker processes reach."""
+async def _queued(tasks: Tasks, steps: int, count: int) -> _Turn:
+    """The work as jobs, from the first send to the last value."""
     began = time.perf_counter()
     spent = sum(await gather([tasks.spin.apply_async(steps) for _ in range(count)]))
-    return 100 * spent / PROCESSES / (time.perf_counter() - began)
+    return spent, time.perf_counter() - began
+
+
+async def _pair(
+    tasks: Tasks, pool: ProcessPoolExecutor, steps: int, count: int, *, queued_first: bool
+) -> tuple[float, float, float]:
+    """A turn of each. Percent: the wall time of the bare processes over that of the workers, and what both reach of
+    the ideal."""
+    if queued_first:
+        queued = await _queued(tasks, steps, count)
+    bare = _bare(pool, steps, count)
+    if not queued_first:
+        queued = await _queued(tasks, steps, count)
+    ideal = [100 * spent / PROCESSES / wall for spent, wall in (queued, bare)]
+    return 100 * bare[1] / queued[1], ideal[0], ideal[1]
 
 
 async def measure(plan: Plan) -> list[Figure]:
+    plan.bar.expect(plan.reps)
     tasks = Tasks(plan.server.url)
     speed = _steps_per_second()
-    queued: dict[float, list[float]] = {seconds: [] for seconds, _, _ in _SIZES}
-    bare: dict[float, list[float]] = {seconds: [] for seconds, _, _ in _SIZES}
+    found: dict[float, list[tuple[float, float, float]]] = {seconds: [] for seconds, _, _ in _SIZES}
     with (
         fleet(plan.server, PROCESSES),
         ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool,
     ):
         _bare(pool, 10_000, PROCESSES)
         async with tasks.app:
-            for _ in range(plan.reps):
+            await _queued(tasks, 10_000, 100)
+            for _ in plan.rounds():
                 for seconds, count, _ in _SIZES:
-                    steps = round(seconds * speed)
-                    queued[seconds].append(await _queued(tasks, steps, count))
-                    bare[seconds].append(_bare(pool, steps, count))
+                    for n in range(_PAIRS):
+                        pair = await _pair(tasks, pool, round(seconds * speed), count, queued_first=bool(n % 2))
+                        found[seconds].append(pair)
     figures = []
     for seconds, _, goal in _SIZES:
         name = f"{seconds:g} s jobs" if seconds >= 1 else f"{1000 * seconds:g} ms jobs"
-        marks = (100 * goal, 100 * (2 * goal - 1))
-        figures.append(Figure("CPU-bound", f"{name}, {PROCESSES} processes", "% of ideal", queued[seconds], *marks))
-        figures.append(Figure("CPU-bound", "the same in bare processes", "% of ideal", bare[seconds]))
+        ratio, queued, bare = zip(*found[seconds], strict=True)
+        what = f"{name}, {PROCESSES} workers beside {PROCESSES} bare processes"
+        figures.append(Figure("CPU-bound", what, "% of their rate", ratio, 100 * goal))
+        figures.append(Figure("CPU-bound", f"{name}, {PROCESSES} workers", "% of ideal", queued))
+        figures.append(Figure("CPU-bound", f"{name}, {PROCESSES} bare processes", "% of ideal", bare))
     return figures

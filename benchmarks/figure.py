@@ -6,23 +6,28 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Figure", "percentile"]
+__all__ = ["Failed", "Figure", "percentile"]
+
+
+class Failed(Exception):
+    """A measurement that gives no figures, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Repetitions of one measurement, with its goal and half of it (twice the time, the size, the loss)."""
+    """Repetitions of one measurement, and its goal if it has one."""
 
     work: str
     name: str
     unit: str
     values: Sequence[float]
     goal: float | None = None
-    half: float | None = None
     #: More is better (rates, efficiency), or less (times, sizes).
     more: bool = True
     #: What the server did with its file.
     fsync: str = field(default="no", kw_only=True)
+    #: One point of a series: how many jobs (or workers) there were.
+    at: int | None = field(default=None, kw_only=True)
 
     @property
     def value(self) -> float:
@@ -36,11 +41,12 @@ class Figure:
     def high(self) -> float:
         return max(self.values)
 
-    def reaches(self, mark: float | None) -> bool | None:
-        """Whether the value is at the mark or better; None where there is no mark."""
-        if mark is None:
+    @property
+    def reached(self) -> bool | None:
+        """Whether the value is at the goal or better; None where there is no goal."""
+        if self.goal is None:
             return None
-        return self.value >= mark if self.more else self.value <= mark
+        return self.value >= self.goal if self.more else self.value <= self.goal
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -9,18 +9,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from aiotask.brokers.redis.keys import prefix
-
+from .bytecode import environment
+from .figure import Failed
 from .server import Server
-from .tasks import NAME
 
-__all__ = ["Fleet", "fleet"]
+__all__ = ["Fleet", "fleet", "live_pids"]
 
 #: Seconds that workers may take to start, and to stop.
 _PATIENCE = 30.0
@@ -39,6 +38,10 @@ class Fleet:
         """Of the supervisor."""
         return self._process.pid
 
+    def signal(self, number: signal.Signals) -> None:
+        """Tell the supervisor something."""
+        self._process.send_signal(number)
+
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """The workers stand still while the block lasts, so that jobs gather."""
@@ -52,20 +55,27 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def fleet(server: Server, processes: int) -> Iterator[Fleet]:
-    """Worker processes on an empty namespace of this server."""
-    server.clear()
+def fleet(server: Server, processes: int, *options: str, clear: bool = True) -> Iterator[Fleet]:
+    """Worker processes on this server.
+
+    Args:
+        options: further ones of ``aiotask worker``.
+        clear: empty the namespace first; without that, others may be in service.
+    """
+    if clear:
+        server.clear()
+    before = live_pids(server)
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "aiotask_cli", "worker", "benchmarks.tasks", "-c", str(processes)],
+            [sys.executable, "-m", "aiotask_cli", "worker", "benchmarks.tasks", "-c", str(processes), *options],
             cwd=Path(__file__).parent.parent,
-            env={**os.environ, "AIOTASK_URL": server.url},
+            env={**environment(), "AIOTASK_URL": server.url},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
         )
         try:
-            yield Fleet(process, _pids(server, process, processes))
+            yield Fleet(process, _wait_for(server, process, processes, before))
         except BaseException:
             log.seek(0)
             sys.stderr.buffer.write(b"The workers said:\n" + log.read()[-2000:])
@@ -79,16 +89,19 @@ def fleet(server: Server, processes: int) -> Iterator[Fleet]:
                 process.wait()
 
 
-def _pids(server: Server, process: subprocess.Popen[bytes], processes: int) -> list[int]:
+def live_pids(server: Server) -> list[int]:
+    """Process ids of the workers that are in service."""
+    live: Any = server.client.hgetall(server.key("live"))
+    return [int(msgspec.msgpack.decode(facts)["pid"]) for name, facts in live.items() if name]
+
+
+def _wait_for(server: Server, process: subprocess.Popen[bytes], processes: int, others: Sequence[int]) -> list[int]:
     """Process ids of the workers, once all of them are live."""
     deadline = time.monotonic() + _PATIENCE
-    while True:
-        live: Any = server.client.hgetall(f"{prefix(NAME)}live")
-        pids = [int(msgspec.msgpack.decode(facts)["pid"]) for name, facts in live.items() if name]
-        if len(pids) == processes:
-            return pids
+    while len(pids := [pid for pid in live_pids(server) if pid not in others]) != processes:
         if process.poll() is not None:
-            raise SystemExit(f"The supervisor ended with code {process.returncode}.")
+            raise Failed(f"The supervisor ended with code {process.returncode}.")
         if time.monotonic() > deadline:
-            raise SystemExit(f"{len(pids)} of {processes} workers were up after {_PATIENCE:g} s.")
+            raise Failed(f"{len(pids)} of {processes} workers were up after {_PATIENCE:g} s.")
         time.sleep(0.02)
+    return pids

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
+from .progress import Bar
 from .server import Server
 
 __all__ = ["Plan"]
@@ -16,3 +18,16 @@ class Plan:
     server: Server
     jobs: int
     reps: int
+    #: Seconds of a long job, where short ones stand beside it.
+    long: float = 2.0
+    #: The most jobs that ``scale`` lets wait.
+    scale_max: int = 5_000_000
+    bar: Bar = field(default_factory=lambda: Bar(""))
+    #: What is to be said below the table.
+    notes: list[str] = field(default_factory=list)
+
+    def rounds(self) -> Iterator[int]:
+        """The number of each repetition, while the bar goes on."""
+        for n in range(self.reps):
+            yield n
+            self.bar.step()

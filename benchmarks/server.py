@@ -15,11 +15,12 @@ from urllib.parse import quote
 import redis
 
 from aiotask.brokers.redis.keys import prefix
-from aiotask.brokers.server_binary import choose
+from aiotask.brokers.server_binary import Writer, choose
+from aiotask.errors import ConfigError
 
 from .tasks import NAME
 
-__all__ = ["Server", "private_server"]
+__all__ = ["Server", "kinds", "private_server"]
 
 #: Seconds that a server may take to answer.
 _PATIENCE = 10.0
@@ -39,21 +40,35 @@ class Server:
         return cls(url, fsync, redis.Redis.from_url(url, protocol=2))
 
     @property
+    def is_private(self) -> bool:
+        """Started for this: its settings may be changed."""
+        return self.fsync != "?"
+
+    @property
     def kind(self) -> str:
         info = self.client.info("server")
         name = "Valkey" if "valkey_version" in info else "Redis"
         return f"{name} {info.get('valkey_version', info['redis_version'])}"
 
+    def key(self, name: str) -> str:
+        """The key of the benchmark's app, as it is called on the server."""
+        return prefix(NAME) + name
+
     def finished(self) -> int:
         """Jobs of the benchmark that have ended well since the count began."""
-        return int(self.client.hget(f"{prefix(NAME)}counts", "SUCCESS") or 0)
+        return int(self.client.hget(self.key("counts"), "SUCCESS") or 0)
 
     def forget_counts(self) -> None:
         """Count from nought again."""
-        self.client.delete(f"{prefix(NAME)}counts")
+        self.client.delete(self.key("counts"))
 
     def used_memory(self) -> int:
         return int(self.client.info("memory")["used_memory"])
+
+    def cpu(self) -> float:
+        """CPU seconds that it has used."""
+        used = self.client.info("cpu")
+        return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
     def clear(self) -> None:
         """Remove what an earlier measurement left; keys of others stay."""
@@ -62,13 +77,27 @@ class Server:
             self.client.delete(*keys[start : start + 1000])
 
 
+def kinds() -> list[str]:
+    """Kinds of server on this machine (``redis``, ``valkey``), first the one that the embedded server would run."""
+    first = choose(None, Path("/")).kind
+    found = [first]
+    for kind in ("redis", "valkey"):
+        with contextlib.suppress(ConfigError):
+            found.append(choose(Writer(kind, "0", ""), Path("/")).kind)
+    return list(dict.fromkeys(found))
+
+
 @contextlib.contextmanager
-def private_server(fsync: str) -> Iterator[Server]:
-    """A server on a unix socket, ended and deleted afterwards."""
+def private_server(fsync: str, kind: str | None = None) -> Iterator[Server]:
+    """A server on a unix socket, ended and deleted afterwards.
+
+    Args:
+        kind: ``redis`` or ``valkey``; None: what the embedded server would run.
+    """
     # Short: the path of a socket holds some 100 bytes.
     directory = Path(tempfile.mkdtemp(prefix="aiotask-bench-", dir="/tmp"))
     socket = directory / "s"
-    binary = choose(None, directory)
+    binary = choose(Writer(kind, "0", "") if kind else None, directory)
     options: list[str | Path] = ["--port", "0", "--unixsocket", socket, "--dir", directory, "--save", ""]
     options += ["--appendonly", "no"] if fsync == "no" else ["--appendonly", "yes", "--appendfsync", fsync]
     with (directory / "log").open("wb") as log:
@@ -85,7 +114,11 @@ def private_server(fsync: str) -> Iterator[Server]:
         server.client.close()
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         shutil.rmtree(directory, ignore_errors=True)
 
 

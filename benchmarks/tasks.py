@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
+from pathlib import Path
 
 from aiotask import App
 
-__all__ = ["NAME", "Tasks", "app"]
+__all__ = ["NAME", "Ran", "Tasks", "app", "marks"]
 
 NAME = "bench"
+#: Where a job ran (process id), from when to when (monotonic clock, the same for all processes).
+Ran = tuple[int, float, float]
+#: Seconds that a job takes whose process is to be killed.
+_LINGER = 30.0
 
 
 async def async_noop(n: int) -> int:
@@ -32,6 +39,48 @@ def spin(steps: int) -> float:
     return time.thread_time() - began
 
 
+async def async_nap(seconds: float) -> Ran:
+    began = time.monotonic()
+    await asyncio.sleep(seconds)
+    return os.getpid(), began, time.monotonic()
+
+
+def sync_nap(seconds: float) -> Ran:
+    began = time.monotonic()
+    time.sleep(seconds)
+    return os.getpid(), began, time.monotonic()
+
+
+def length(data: bytes) -> int:
+    return len(data)
+
+
+def produce(size: int) -> bytes:
+    return bytes(size)
+
+
+def marks(path: str) -> list[tuple[int, float]]:
+    """Every start of a job that lingers: process id and time (monotonic clock)."""
+    file = Path(path)
+    rows = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+    return [(int(row[0]), float(row[1])) for row in rows if len(row) == 2]
+
+
+def _mark(path: str) -> float:
+    """Note this start; how long the job is to take: the first run is killed, the next one ends at once."""
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()} {time.monotonic()!r}\n")
+    return _LINGER if len(marks(path)) == 1 else 0.0
+
+
+async def async_linger(path: str) -> None:
+    await asyncio.sleep(_mark(path))
+
+
+def sync_linger(path: str) -> None:
+    time.sleep(_mark(path))
+
+
 class Tasks:
     """The tasks on one app: that of a worker process, or one of the client for a certain server."""
 
@@ -41,6 +90,12 @@ class Tasks:
         self.sync_noop = self.app.register_task(sync_noop)
         self.async_bytes = self.app.register_task(async_bytes)
         self.spin = self.app.register_task(spin)
+        self.async_nap = self.app.register_task(async_nap)
+        self.sync_nap = self.app.register_task(sync_nap)
+        self.length = self.app.register_task(length)
+        self.produce = self.app.register_task(produce)
+        self.async_linger = self.app.register_task(async_linger)
+        self.sync_linger = self.app.register_task(sync_linger)
 
 
 app = Tasks().app

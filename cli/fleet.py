@@ -28,6 +28,7 @@ class Fleet:
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process = process
         self._log = log
+        self._before = _cpu_of_children()
 
     def check(self) -> None:
         """AiotaskError with the end of its log when the supervisor has ended by itself."""
@@ -42,8 +43,7 @@ class Fleet:
 
     def cpu_seconds(self) -> float:
         """CPU time of the supervisor and all that it reaped, once it has ended."""
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return used.ru_utime + used.ru_stime
+        return _cpu_of_children() - self._before
 
     def stop(self) -> None:
         """Ask, wait, and kill what does not listen: nothing of it is left."""
@@ -55,6 +55,13 @@ class Fleet:
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             process.kill()
             process.wait()
+
+
+def _cpu_of_children() -> float:
+    """Seconds of all that have ended; also those of the shell script of which this program may be the last command,
+    since a shell becomes that one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @contextlib.contextmanager

@@ -65,6 +65,26 @@ def test_where_sync_jobs_are_full_async_ones_get_a_try_and_a_wrong_one_makes_it_
     assert room(mixed) > 0, "what has room is claimed at once"
 
 
+def test_tries_in_vain_become_rare_and_frequent_again_once_one_is_not() -> None:
+    mixed = appetite()
+    rests = []
+    for _ in range(8):
+        mixed._next_bite = 0.0
+        for _ in range(room(mixed, waiting=50, free=0)):
+            mixed.served(is_async=False)
+        rests.append(mixed.pause)
+
+    assert rests[0] <= AHEAD < rests[1] < rests[2] < rests[3]
+    assert rests[-1] == pytest.approx(1.0, abs=0.1)
+
+    mixed._next_bite = 0.0
+    assert room(mixed, waiting=50, free=0) == 50
+    mixed.served(is_async=True)
+    assert mixed.pause == 0
+    mixed.served(is_async=False)
+    assert mixed.pause <= AHEAD
+
+
 def test_the_tries_grow_to_get_past_a_long_row_and_begin_small_again_once_there_is_room() -> None:
     mixed = appetite()
     tries = []

@@ -172,6 +172,17 @@ async def test_a_batch_older_than_the_last_is_a_repeat(broker: Broker, worker: W
     assert await drain(worker) == ["a", "b"]
 
 
+async def test_a_row_of_batches_is_accepted_in_its_order_and_once(broker: Broker, worker: Worker) -> None:
+    row = [[a_push("a"), a_push("b")], [a_push("c")], [a_push("d", priority=0)]]
+    await broker.push("client", 1, [])
+    assert await broker.push_row("client", 2, row) == 3
+    assert await broker.push_row("client", 2, row) == 3, "a repeat is accepted"
+    assert await broker.push_row("client", 4, [[a_push("d", priority=0)], [a_push("e")]]) == 2, "half a repeat too"
+    await broker.push("client", 5, [a_push("e")])
+
+    assert await drain(worker) == ["d", "a", "b", "c", "e"]
+
+
 async def test_each_client_counts_for_itself(broker: Broker, worker: Worker) -> None:
     await broker.push("client", 1, [a_push("a")])
     await broker.push("another", 1, [a_push("b")])

@@ -31,8 +31,9 @@ from aiotask import (
     UnknownTask,
     current_job,
 )
-from aiotask.broker import Notice
+from aiotask.broker import Notice, Push
 from aiotask.brokers.redis.messages import frame
+from aiotask.outbox import Outbox
 
 from .helpers import wait_until_async
 from .server import PrivateServer
@@ -299,6 +300,23 @@ async def test_get_without_a_timeout_inside_a_sync_task_is_refused(app: App, wor
     async with app.worker():
         with pytest.raises(ConfigError, match="timeout"):
             await nested.apply_async()
+
+
+def test_a_thread_hands_over_while_another_takes_batches() -> None:
+    outbox = Outbox("client", lambda ids, error: False)
+    push, usual = Push("a", "default", 5, b"sealed"), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread = threading.Thread(target=lambda: [outbox.put(push) for _ in range(200_000)])
+    thread.start()
+    try:
+        while thread.is_alive() or not outbox.empty:
+            outbox.next_batch()
+            outbox.accept()
+    finally:
+        sys.setswitchinterval(usual)
+        thread.join()
+
+    assert outbox.settled == outbox.handed == 200_000
 
 
 def test_many_threads_send_at_once(redis_url: str, app_name: str) -> None:

@@ -42,7 +42,7 @@ async def test_a_worker_whose_outcomes_are_refused_claims_no_more(
 ) -> None:
     monkeypatch.setattr("aiotask.worker.worker.BACKLOG", 50)
     app = App(app_name, url=own_server.url)
-    index = f"aiotask1:{{{app_name}}}:index"
+    marks = f"aiotask1:{{{app_name}}}:marks"
     runs = 0
 
     @app.task
@@ -54,8 +54,7 @@ async def test_a_worker_whose_outcomes_are_refused_claims_no_more(
     async with app:
         results = [note.apply_async(number) for number in range(3000)]
         await results[-1].sent()
-        own_server.call("RENAME", index, "elsewhere")
-        own_server.call("SET", index, "not ours")
+        own_server.call("SET", marks, "not ours")
         seen: list[int] = []
 
         async def has_paused() -> bool:
@@ -65,7 +64,7 @@ async def test_a_worker_whose_outcomes_are_refused_claims_no_more(
         async with app.worker():
             await wait_until_async(has_paused, description="it runs no more jobs")
             assert runs < 1000, "the rest waits at the broker, not here"
-            own_server.call("RENAME", "elsewhere", index)
+            own_server.call("DEL", marks)
             assert await gather(results) == list(range(3000))
     assert runs == 3000
 

@@ -38,23 +38,22 @@ def stage(workers: Workers, tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.fixture(scope="module", autouse=True)
 def gone(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Stage]:
-    """Two hosts of an app, of which one is killed as a whole with a job that it runs: the other one notices after
-    some 10 s, which are those of the other tests here."""
+    """Two hosts of an app, as if on two machines, of which one is killed as a whole with a job that it runs: the other
+    one notices after some 10 s, which are those of the other tests here."""
     directory: Path = tmp_path_factory.mktemp("hosts")
     with (
         running_workers(directory / "workers", redis_url) as workers,
         staged("hazards", workers, directory / "ledger") as stage,
     ):
+        stage.env["AIOTASK_MACHINE"] = "another one"
         dying = stage.start(1)
+        del stage.env["AIOTASK_MACHINE"]
         wait_until(lambda: has_keeper(dying), description="there is a keeper")
         with asyncio.Runner() as runner:
             runner.run(send(stage))
         wait_until(lambda: stage.ledger.runs("held"), description="it has the job")
         stage.start(1)
-        keeper = keeper_of(dying)
-        keeper.kill()
-        dying.signal(signal.SIGKILL)
-        psutil.wait_procs([keeper, *dying.session()], timeout=10)
+        kill_all(dying)
         yield stage
         with asyncio.Runner() as runner:
             runner.run(cancel(stage))
@@ -88,6 +87,17 @@ def keeper_of(supervisor: Supervisor) -> psutil.Process:
 def _is_keeper(process: psutil.Process) -> bool:
     """Workers have threads, the keeper has none."""
     return process.num_threads() == 1
+
+
+def kill_all(supervisor: Supervisor) -> None:
+    """Kill -9 of supervisor, keeper and workers, which leaves nobody to give anything back."""
+    family = supervisor.children()
+    keeper_of(supervisor).kill()
+    supervisor.signal(signal.SIGKILL)
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(family, timeout=10)
 
 
 def has_keeper(supervisor: Supervisor) -> bool:
@@ -357,4 +367,38 @@ async def test_a_host_that_is_gone_as_a_whole_is_noticed_by_another_one(gone: St
     meta = await meta_of(gone, held.id)
     assert (meta.attempt, meta.deaths) == (1, 0)
     assert len(await live(gone)) == 1
+    assert "gave no sign of life for 10 s: its jobs are given back." in gone.workers.all[-1].log
     assert await gone.app.result(held.id).cancel()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the lease decides alone")
+async def test_what_was_killed_as_a_whole_and_is_started_again_does_not_wait_for_a_lease(stage: Stage) -> None:
+    first = stage.start(1)
+    stuck = stage.start_program.apply_async(NEVER)
+    worker = await started(stage, "start_program")
+    (program,) = await wait_until_async(
+        lambda: [run.label for run in stage.ledger.runs() if isinstance(run.label, int)], description="it runs"
+    )
+    second = stage.start(1, "--queues", "second")
+    jobs = [stage.anap.options(queue="second").apply_async(NEVER, f"held {n}") for n in range(3)]
+    for n in range(3):
+        assert await started(stage, f"held {n}") != worker
+    await asyncio.gather(*(two_children(supervisor) for supervisor in (first, second)))
+    for supervisor in (first, second):
+        kill_all(supervisor)
+
+    again = stage.start(2, "--queues", "default,second")
+    for n in range(3):
+        await started(stage, f"held {n}", 2)
+    gone = rf"The processes of host \S+-{second.pid}-\w+ on this machine are gone: its jobs are given back\."
+    assert re.search(gone, again.log)
+    # What a task of the first one had started outlived it, so that job has to wait.
+    assert len(stage.ledger.runs("start_program")) == 1
+    os.kill(program, signal.SIGKILL)
+    await started(stage, "start_program", 2)
+    assert re.search(gone.replace(str(second.pid), str(first.pid)), again.log)
+    assert "no sign of life" not in again.log
+    for result in (stuck, *jobs):
+        meta = await meta_of(stage, result.id)
+        assert (meta.attempt, meta.deaths) == (1, 0)
+        assert await result.cancel()

@@ -16,6 +16,7 @@ from aiotask.broker import Broker, Cancelled, Delivery, Look, Meta, Notice, Push
 from aiotask.brokers import connect, inspect
 from aiotask.errors import BrokerError, ConnectionLost, QueueFull
 from aiotask.job import Status
+from aiotask.seal import OVERHEAD
 
 from .helpers import wait_until_async
 from .seam import WORN, Worker, a_push, drain, finish, ids, listening, requeue, sealed_job, sealed_outcome, send
@@ -115,7 +116,7 @@ async def test_a_storm_of_killed_connections_loses_and_doubles_nothing(
 async def test_a_waiter_whose_connection_is_killed_goes_on_waiting(
     own_server: PrivateServer, broker: Broker, worker: Worker
 ) -> None:
-    await worker.claim()  # makes the lanes
+    await worker.wait(0.01)  # makes the lanes
     waiting = asyncio.create_task(worker.wait(60.0))
     await is_blocked(own_server)
 
@@ -318,7 +319,7 @@ async def test_lanes_whose_groups_were_destroyed_heal(
 async def test_a_read_that_is_blocked_while_its_groups_are_destroyed_heals(
     own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
 ) -> None:
-    await worker.claim()
+    await worker.wait(0.01)
     waiting = asyncio.create_task(worker.wait_for_job())
     await is_blocked(own_server)
 
@@ -365,7 +366,7 @@ async def test_a_host_is_forgotten_and_not_dead_when_others_came_back_first_to_a
 async def test_a_read_that_is_blocked_while_the_server_is_emptied_heals(
     own_server: PrivateServer, broker: Broker, worker: Worker
 ) -> None:
-    await worker.claim()
+    await worker.wait(0.01)
     waiting = asyncio.create_task(worker.wait(60.0))
     await is_blocked(own_server)
 
@@ -411,15 +412,22 @@ async def test_the_index_follows_what_was_deleted_by_hand(
     custom = Push("daily", "default", 5, sealed_job("daily"), custom=True)
     await send(broker, custom, a_push("later", delay=3600.0), a_push("soon", delay=0.01), "waiting")
 
-    # The index alone: jobs that wait are found again.
-    own_server.call("DEL", key("index"))
-    await broker.recover()
-    assert [look.status for look in await broker.look(["daily", "waiting"])] == [Status.PENDING] * 2
+    # The index alone, the list of its buckets, and one of those: jobs that wait are found again.
+    made = [f"00aaaaaaaaaaaaaaa-{n}" for n in (1, 16, 17)]
+    await send(broker, *made)
+    buckets = [key("index:"), *(key(f"index:{id[:-1]}") for id in made)]
+    for names in ([key("index"), *buckets], [key("index")], buckets[2:]):
+        own_server.call("DEL", *names)
+        await broker.recover()
+        assert [look.status for look in await broker.look(["daily", "waiting", *made])] == [Status.PENDING] * 5
+        assert (await broker.look(["later"]))[0].status is Status.SCHEDULED
+    assert own_server.call("SCARD", key("index")) == 3
 
     # Also while another key is spoiled, which holds up the recovery: nobody is told that those jobs are gone.
     live = own_server.call("DUMP", key("live"))
     own_server.call("SET", key("live"), "not ours")
-    own_server.call("DEL", key("index"))
+    own_server.call("DEL", key("index"), *buckets)
+    assert await broker.look(["waiting", "nobody's"]) == [Look(doubtful=True)] * 2
     with pytest.raises(BrokerError, match="live"):
         await broker.recover()
     assert [look.status for look in await broker.look(["daily", "waiting"])] == [Status.PENDING] * 2
@@ -438,8 +446,14 @@ async def test_the_index_follows_what_was_deleted_by_hand(
     own_server.call("DEL", key("held"))
     assert await broker.look(["other"]) == [Look()]
 
+    # Without its time nor its place in the index, nobody would ever look at it again.
+    await send(broker, a_push("timeless", delay=3600.0))
+    own_server.call("DEL", key("due"), *own_server.call("KEYS", key("index*")))
+
     await broker.recover()
-    assert set(own_server.call("HKEYS", key("index"))) == {b"daily"}
+    assert own_server.call("SMEMBERS", key("index")) == {b""}
+    assert set(own_server.call("HKEYS", key("index:"))) == {b"daily"}
+    assert own_server.call("HLEN", key("held")) == 0
 
 
 async def test_a_host_whose_lease_was_deleted_by_hand_lives_on(
@@ -463,7 +477,7 @@ async def test_jobs_of_the_dead_come_back_though_the_names_of_the_queues_were_de
     assert await drain(other) == ["a"]
 
 
-@pytest.mark.parametrize("name", ["q:default:5", "index", "queues", "held"])
+@pytest.mark.parametrize("name", ["q:default:5", "index", "index:", "index:00aaaaaaaaaaaaaaa-", "queues", "held"])
 async def test_the_error_names_the_key_of_the_wrong_type_and_the_way_out(
     own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str], name: str
 ) -> None:
@@ -472,13 +486,15 @@ async def test_the_error_names_the_key_of_the_wrong_type_and_the_way_out(
     own_server.call("SET", key(name), "not ours")
 
     with pytest.raises(BrokerError) as caught:
-        await broker.push("client", 1, [a_push("a")])
+        later = a_push("b", delay=60.0 if name == "held" else 0.0)
+        await broker.push("client", 1, [a_push("00aaaaaaaaaaaaaaa-1"), later])
 
     assert f'"{key(name)}" holds a string' in str(caught.value)
     assert f'DEL "{key(name)}"' in str(caught.value)
     own_server.call("DEL", key(name))
     await broker.push("client", 2, [a_push("a")])
     assert await drain(worker) == ["a"]
+    assert await broker.look(["00aaaaaaaaaaaaaaa-1"]) == [Look()]
 
 
 async def test_no_job_is_lost_where_the_lane_it_goes_to_is_no_stream_any_more(
@@ -562,6 +578,29 @@ async def test_a_batch_that_meets_a_key_of_the_wrong_type_leaves_nothing_behind(
     own_server.call("DEL", key("q:default:7"))
     await broker.push("client", 1, batch)
     assert await drain(worker) == ["a", "b"]
+
+
+async def test_no_batch_of_a_row_is_in_without_the_one_before_it(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
+) -> None:
+    own_server.call("SET", key("q:default:7"), "not a stream")
+    row = [[a_push("a")], [a_push("b", priority=7)], [a_push("c")]]
+
+    assert await broker.push_row("client", 1, row) == 1, "the second one is refused, and so the third is not in"
+    assert await broker.look(["b", "c"]) == [Look()] * 2
+    with pytest.raises(BrokerError, match="WRONGTYPE"):
+        await broker.push_row("client", 2, row[1:])
+    own_server.call("SCRIPT", "FLUSH")
+    own_server.call("DEL", key("q:default:7"))
+    assert await broker.push_row("client", 2, row[1:]) >= 1
+    assert await broker.push_row("client", 2, row[1:]) == 2
+    own_server.call("CONFIG", "SET", "maxmemory", 1)
+    with pytest.raises(QueueFull):
+        await broker.push_row("client", 4, [[a_push("d")], [a_push("e")]])
+    own_server.call("CONFIG", "SET", "maxmemory", 0)
+    assert await broker.push_row("client", 4, [[a_push("d")], [a_push("e")]]) == 2
+
+    assert await drain(worker) == ["a", "c", "d", "e", "b"]
 
 
 # ---- a server that is full
@@ -650,7 +689,7 @@ async def test_a_read_that_was_blocked_as_its_incarnation_was_buried_is_recovere
     own_server: PrivateServer, broker: Broker, worker: Worker, other: Worker
 ) -> None:
     await broker.renew("host", 1)
-    await worker.claim()
+    await worker.wait(0.01)
     waiting = asyncio.create_task(worker.wait(60.0))
     await is_blocked(own_server)
 
@@ -691,8 +730,8 @@ async def test_what_strangers_put_into_a_lane_is_delivered_rejected_and_counted(
     strange = [
         ("x", "y"),
         ("i", b"\xff\xfe", "j", b"\x00" * 100),
-        ("i", "a", "j", "", "m", b"\xc1 no meta"),
-        ("i", "b", "j", sealed_job("b"), "m", b"\x93\xa1x\xa1y\xa1z"),
+        ("j", "", "m", b"\xc1 no meta"),
+        ("j", sealed_job("b"), "m", b"\x93\xa1x\xa1y\xa1z"),
     ]
     for fields in strange:
         own_server.call("XADD", lane, "*", *fields)
@@ -717,8 +756,9 @@ async def test_what_strangers_put_into_a_lane_is_delivered_rejected_and_counted(
 async def test_what_strangers_put_into_a_lane_does_not_stop_the_recovery_of_others(
     own_server: PrivateServer, broker: Broker, worker: Worker, other: Worker, key: Callable[[str], str]
 ) -> None:
+    strange = bytes(OVERHEAD) + b"\x9c\x01\xa7strange"
     for meta in (b"\xc1 no meta", b"\x93\xa1x\xa1y\xa1z", b"\xa3abc", b"\x90"):
-        own_server.call("XADD", key("q:default:5"), "*", "i", "strange", "j", b"?", "m", meta)
+        own_server.call("XADD", key("q:default:5"), "*", "j", strange, "m", meta)
     own_server.call("XADD", key("q:default:5"), "*", "x", "y")
     await send(broker, "fine", "pill")
     assert len((await worker.claim()).deliveries) == 7
@@ -929,9 +969,10 @@ async def test_what_strangers_write_into_keys_stops_nobody(
         call("SADD", key(name), odd)
     for value in (b"many", odd, b"9" * 5000):
         call("HSET", key("leases"), value, value)
-    for name in ("live", "index", "marks", "begun", "held", "dead:jobs"):
+    for name in ("live", "index:", "marks", "begun", "held", "dead:jobs"):
         call("HSET", key(name), odd, odd, "ghost", b"")
-    call("HSET", key("index"), "live", "live|1-1", "lane", "q:default:5|x")
+    call("SADD", key("index"), "", odd)
+    call("HSET", key("index:"), "live", "live|1-1", "lane", "q:default:5|x")
     call("HSET", key("counts"), "SUCCESS", "many", "CANCELLED", "1.5")
     for name in ("due", "dead"):
         call("ZADD", key(name), 0, odd, 0, "ghost", 0, "waiting")
@@ -943,7 +984,7 @@ async def test_what_strangers_write_into_keys_stops_nobody(
     deliveries = {delivery.id: delivery for delivery in (await worker.claim()).deliveries}
     deep = b"\x95\x01\x00\xa0\xc0" + b"\x91" * 20_000
     for meta in (deep, b"\x93\x01\x00\xa2\xff\xfe", b"\x92\xcf" + b"\xff" * 8 + b"\x00"):
-        call("XADD", key("q:default:0"), "*", "i", odd, "j", b"", "m", meta)
+        call("XADD", key("q:default:0"), "*", "j", odd, "m", meta)
     strange = (await worker.claim()).deliveries
     assert [delivery.meta for delivery in strange] == [Meta()] * 3
     await broker.reject(worker.name, [(delivery, "no job") for delivery in strange])

@@ -81,6 +81,12 @@ class MemoryBroker(MemoryInspector):
         async with self._store as store:
             return store.accept(client, sequence, batch, room, drop)
 
+    async def push_row(self, client: str, sequence: int, row: Sequence[Sequence[Push]]) -> int:
+        async with self._store as store:
+            for number, batch in enumerate(row, sequence):
+                store.accept(client, number, batch, None, ())
+        return len(row)
+
     def push_now(
         self, client: str, sequence: int, batch: Sequence[Push], room: Room | None = None, drop: Sequence[Finish] = ()
     ) -> Overflow | None:

@@ -80,17 +80,24 @@ class Board:
     Args:
         slots: jobs that can run at a time. Pages of slots that are never used cost nothing, so the
             ones that are used always should come first.
+        cell: where the process group is noted for those who look after the death of all; see ``Presence``.
     """
 
-    def __init__(self, slots: int) -> None:
-        self._map = mmap.mmap(-1, _SLOTS_AT + slots * _STRIDE)
-        self.steps = self._steps()
+    def __init__(self, slots: int, cell: memoryview | None = None) -> None:
+        self._cell = cell
+        self._lay_out(_SLOTS_AT + slots * _STRIDE)
         self._high = 0
         self._count = 0
 
-    def _steps(self) -> memoryview:
-        """Number 0: the slot, counted from 1, of the async job whose code the loop ran last."""
-        return memoryview(self._map)[_STEP_AT : _STEP_AT + 8].cast("q")
+    def _lay_out(self, size: int) -> None:
+        self._map = mmap.mmap(-1, size)
+        page = memoryview(self._map)
+        #: Number 0: the slot, counted from 1, of the async job whose code the loop ran last.
+        self.steps = page[_STEP_AT : _STEP_AT + 8].cast("q")
+        # What is written or read for every job, as numbers: quicker than packing.
+        self._started = page[_COUNT_AT : _COUNT_AT + 8].cast("q")
+        self._ring = page[_RING_AT : _RING_AT + 8 * _RING].cast("q")
+        self._reliefs = page[_RELIEF_AT : _RELIEF_AT + 8].cast("I")
 
     def reset(self) -> None:
         """For the next process in this place."""
@@ -102,14 +109,16 @@ class Board:
 
     def detach(self) -> None:
         """In a process that a task forked: what it writes from now on concerns nobody."""
-        self._map = mmap.mmap(-1, len(self._map))
-        self.steps = self._steps()
+        self._cell = None
+        self._lay_out(len(self._map))
 
     # ---- the worker's side
 
     def settle_in(self, pid: int) -> None:
         """This process works here; 0: nobody does, and its number may soon belong to a stranger."""
         _WORD.pack_into(self._map, _PID_AT, pid)
+        if self._cell is not None:
+            self._cell[0] = pid
         self.beat()
 
     def enlist(self, incarnation: str) -> None:
@@ -132,16 +141,14 @@ class Board:
         # death, or far behind a deadline.
         at = _SLOTS_AT + slot * _STRIDE
         _SLOT.pack_into(self._map, at, 0.0, 0, deadline, again, now, hash(task), len(raw), raw)
-        count = self._count
-        ring_at = _RING_AT + 8 * (count % _RING)
-        _LONG.pack_into(self._map, ring_at, hash(id))
+        count, ring, reliefs = self._count, self._ring, self._reliefs
+        ring[count % _RING] = hash(id)
         # First it is written down, and then looked whether it may: the keeper does it the other way round.
-        if self.is_relieved:
-            _LONG.pack_into(self._map, ring_at, 0)
+        if reliefs[0] != reliefs[1]:
+            ring[count % _RING] = 0
             self.clear(slot)
             return False
-        self._count = count + 1
-        _LONG.pack_into(self._map, _COUNT_AT, count + 1)
+        self._count = self._started[0] = count + 1
         return True
 
     def limit(self, slot: int, id: str, limits: Limits) -> None:
@@ -151,8 +158,7 @@ class Board:
 
     def clear(self, slot: int) -> None:
         """User code of that slot has ended."""
-        at = _SLOTS_AT + slot * _STRIDE + _LENGTH_AT
-        self._map[at : at + 2] = b"\0\0"
+        _LENGTH.pack_into(self._map, _SLOTS_AT + _LENGTH_AT + slot * _STRIDE, 0)
 
     def set_away(self, slot: int, away: bool) -> None:
         """The job of that slot waits for the outcome of another one, or goes on."""

@@ -11,7 +11,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any, NoReturn
 
 __all__ = [
@@ -120,9 +120,14 @@ def become_subreaper() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(option, int(value), 0, 0, 0)
+        _libc().prctl(option, int(value), 0, 0, 0)
 
 
 def ended_children() -> Iterator[tuple[int, Callable[[], tuple[int, int]]]]:

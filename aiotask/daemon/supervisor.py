@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..events import configure, in_words
 from ..worker.inloop import host_id
+from ..worker.presence import Presence, sweep
 from ..worker.seats import AWAY
 from .board import Board
 from .bulletin import Bulletin
@@ -66,7 +67,8 @@ class Supervisor:
         self._children: dict[int, Forked] = {}
         # Pages have to exist before the keeper is forked: enough for a replacement of each, and for TTIN.
         slots = settings.max_in_flight + AWAY + settings.threads
-        self._boards = [Board(slots) for _ in range(2 * settings.concurrency + 16)]
+        self._presence = Presence(self._host, cells=2 * settings.concurrency + 16)
+        self._boards = [Board(slots, cell) for cell in self._presence.cells]
         self._free = deque(self._boards)
         self._count = 0
         self._apps: list[dict[str, Any]] = []
@@ -102,6 +104,7 @@ class Supervisor:
                 self._preloaded = preload_apps(self._settings)
                 if self._preloaded is None:
                     return Exit.BOOT
+            sweep()
             import_library()
             gc.collect()
             gc.freeze()
@@ -282,6 +285,7 @@ class Supervisor:
         for child in self._all():
             child.kill("the host was declared dead")
         self._host = host_id()
+        self._presence.rename(self._host)
 
     # ---- the operator
 
@@ -377,5 +381,7 @@ class Supervisor:
             self._tell()
         if self._keepers.now is not None:
             logger.warning("The keeper could not tell the broker that this host leaves; others will notice in 10 s.")
+        else:
+            self._presence.remove()
         if self._code == Exit.DONE:
             logger.info("Stopped.")

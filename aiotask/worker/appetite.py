@@ -11,8 +11,16 @@ __all__ = ["AHEAD", "Appetite"]
 #: Seconds of work that a worker holds unstarted, and after which a job behind a long one goes back.
 AHEAD = 0.05
 _WEIGHT = 0.1
+#: Up to so many jobs are claimed ahead in two goes, and not one by one as they end: each claim takes the GIL from
+#: the job that runs.
+_FEW = 50
 #: Jobs that a claim asks for at most while it may bring those that nothing is free for.
 _BITE = 50
+#: Seconds between two such claims at most, where they bring nothing else: each job costs a claim and a way back,
+#: which is taken from what runs.
+_REST = 1.0
+#: Share of sync jobs from which on there are next to no others.
+_MOSTLY = 0.95
 
 
 class Appetite:
@@ -35,6 +43,9 @@ class Appetite:
         self._full_of_async: bool | None = None
         self._bite = 1
         self._next_bite = 0.0
+        #: How long it waits after one in vain; and whether the last one may still have been one.
+        self._rest = AHEAD
+        self._bitten = False
 
     def ate(self, is_async: bool, took: float) -> None:
         """A job took this many seconds."""
@@ -51,7 +62,13 @@ class Appetite:
                 # Larger each time, to get past a long row of what there is too much of; and after some of that
                 # not at once, since a peer could run it.
                 self._bite = min(2 * self._bite, _BITE)
-                self._next_bite = time.monotonic() + AHEAD if is_async is self._full_of_async else 0.0
+                if is_async is not self._full_of_async:
+                    self._rest, self._next_bite = AHEAD, 0.0
+                else:
+                    self._next_bite = time.monotonic() + self._rest
+                    if self._bitten:
+                        self._rest = min(2 * self._rest, _REST)
+                self._bitten = False
 
     def choke(self) -> None:
         """A sync job had to go back because every thread is on a long one: do not claim it again at once."""
@@ -86,12 +103,14 @@ class Appetite:
             free: idle threads.
             stuck, full: every thread, and every seat of an async job, has been taken for a while.
         """
-        sync_room = 0 if stuck else self._ahead(self._sync_seconds) + free - waiting
+        ahead = self._ahead(self._sync_seconds)
+        sync_room = 0 if stuck else ahead + free - waiting
+        enough = not free and waiting > 0 and ahead <= min(_FEW, 2 * waiting)
         async_room = self._max_in_flight - running - ready
         if self._async_seconds < 0.001 and not full:
             async_room += self._ahead(self._async_seconds)
         if not self._asyncs:
-            return max(0, min(sync_room, BATCH_JOBS))
+            return 0 if enough else max(0, min(sync_room, BATCH_JOBS))
         if not self._syncs:
             return max(0, min(async_room, BATCH_JOBS))
         self._full_of_async = None
@@ -100,7 +119,13 @@ class Appetite:
         if sync_room <= 0 or async_room <= 0:
             # One kind is full; the other still gets its turn, in small bites.
             self._full_of_async = async_room <= 0
-            return 0 if self.pause else min(self._bite, max(sync_room, async_room, 0))
+            if self.pause:
+                return 0
+            self._bitten = True
+            return min(self._bite, max(sync_room, async_room, 0))
+        if enough and self._sync_share > _MOSTLY:
+            # The next job of either kind is asked for when one of these has ended, or turns out to be long.
+            return 0
         share = min(max(self._sync_share, 0.001), 0.999)
         return max(1, min(int(sync_room / share), int(async_room / (1 - share)), BATCH_JOBS))
 

@@ -31,7 +31,7 @@ class AsyncLane:
     Args:
         seats: how many run at a time.
         call: what performs a run; it raises nothing.
-        collect: called with a run that has ended.
+        collect: called with runs that have ended, before the loop goes on to anything else.
         marks: where it is written down whose step the loop runs.
         peak: measures the memory of long ones; None: it is not measured.
     """
@@ -40,7 +40,7 @@ class AsyncLane:
         self,
         seats: Seats,
         call: Callable[[Run], Coroutine[Any, Any, None]],
-        collect: Callable[[Run], None],
+        collect: Callable[[list[Run]], None],
         marks: Marks | None = None,
         peak: PeakMemory | None = None,
     ) -> None:
@@ -52,6 +52,8 @@ class AsyncLane:
         self._row: deque[Run] = deque()
         self._beginner: asyncio.Task[None] | None = None
         self._began = 0.0
+        #: What has ended since the beginner had its turn.
+        self._ended: list[Run] = []
         #: What waits for something, by its asyncio task.
         self.running: dict[asyncio.Task[Any], Run] = {}
 
@@ -89,56 +91,69 @@ class AsyncLane:
     async def _begin(self) -> None:
         me = asyncio.current_task()
         assert me is not None
+        row, seats, begin, marks = self._row, self._seats, self._call, self._marks
         try:
             until = time.monotonic() + _TURN
-            while self._row and self._seats.take(self._row[0]):
-                run = self._row.popleft()
-                if await self._perform(run, me):
+            while row and seats.take(row[0]):
+                run = row.popleft()
+                call, context = begin(run), copy_context()
+                marks.steps[0] = run.slot + 1
+                try:
+                    waits_for = context.run(call.send, None)
+                except StopIteration:
+                    run.cpu = run.took
+                except Exception as error:
+                    # Not the task's, that one is caught: whatever it is, the job must not be left hanging.
+                    run.error = run.error or error
+                else:
+                    await self._suspended(run, call, context, waits_for, me)
+                    return
+                self._end(run, me)
+                if me.cancelling():
                     return
                 if run.started_mono + run.took > until:
+                    self._hand_over()
                     await asyncio.sleep(0)
                     until = time.monotonic() + _TURN
         finally:
             if self._beginner is me:
                 self._beginner = None
+            self._hand_over()
             self.start()
 
-    async def _perform(self, run: Run, me: asyncio.Task[Any]) -> bool:
-        """Whether the run has used this asyncio task up."""
-        call, context = self._call(run), copy_context()
-        self._marks.steps[0] = run.slot + 1
+    async def _suspended(
+        self, run: Run, call: Coroutine[Any, Any, None], context: Context, waits_for: Any, me: asyncio.Task[Any]
+    ) -> None:
+        """The rest of a run that waits for something: it has the asyncio task that began it for itself."""
+        run.coroutine = call
+        self._began = run.started_mono
+        self.running[me] = run
+        self._hand_over()
+        self._beginner = None
+        self.start()
         try:
-            waits_for = context.run(call.send, None)
-        except StopIteration:
-            used_up = me.cancelling() > 0
-            run.cpu = run.took
+            await _go_on(call, context, waits_for, run, self._marks)
         except Exception as error:
-            # Not the task's, that one is caught: whatever it is, the job must not be left hanging.
             run.error = run.error or error
-            used_up = me.cancelling() > 0
-        else:
-            used_up = True
-            run.coroutine = call
-            self._began = run.started_mono
-            self.running[me] = run
-            self._beginner = None
-            self.start()
-            try:
-                await _go_on(call, context, waits_for, run, self._marks)
-            except Exception as error:
-                run.error = run.error or error
-            finally:
-                del self.running[me]
-                run.coroutine = None
+        finally:
+            del self.running[me]
+            run.coroutine = None
+        self._end(run, me)
+
+    def _end(self, run: Run, me: asyncio.Task[Any]) -> None:
         if run.took >= LONG and self._peak is not None:
             run.memory = self._peak.since(run.started_mono)
         self._seats.give_back(run)
         if run.limits is not None:
             usage.settle(run)
-        if me.cancelling() and run.error is None:
+        if run.error is None and me.cancelling():
             run.error = asyncio.CancelledError()
-        self._collect(run)
-        return used_up
+        self._ended.append(run)
+
+    def _hand_over(self) -> None:
+        if self._ended:
+            ended, self._ended = self._ended, []
+            self._collect(ended)
 
 
 @coroutine

@@ -25,6 +25,8 @@ _EVENTS = {
     What.PARK: JobEvent.PARKED,
     What.RELEASE: JobEvent.RELEASED,
 }
+# An attribute of an enum class costs ten of a module.
+_STARTED = JobEvent.STARTED
 #: Below this size an outcome is not what the broker objects to.
 _LARGE = 100_000
 
@@ -56,19 +58,21 @@ class Clerk:
 
     def finish(self, run: Run, verdict: Verdict, *, dead: bool) -> Finish:
         """The outcome of a job that has ended, sealed."""
-        error = None if verdict.error is None else error_info(verdict.error, run.traceback, self._serializer)
-        sealed = self._seal(
-            run.job,
-            run.delivery,
-            verdict.status,
-            value=run.value if error is None else None,
-            error=error,
-            times=(run.started_at, run.finished_at or time.time()),
-            used=_used(run) if run.took >= SHORT else (0, 0),
+        job, delivery, status = run.job, run.delivery, verdict.status
+        attempt, value, error = delivery.meta.attempt, run.value, None
+        if verdict.error is not None:
+            value, error = None, error_info(verdict.error, run.traceback, self._serializer)
+            # Its retries are used up: somebody expected it to succeed in the end.
+            dead = dead or (verdict.what is What.FAILED and attempt > 1)
+        cpu = memory = 0
+        if run.took >= SHORT:
+            cpu, memory = _used(run)
+        began, ended, worker = run.started_at, run.finished_at or time.time(), self._worker
+        outcome = Outcome(
+            WIRE_VERSION, job.id, job.task, status, attempt, worker, began, ended, value, error, cpu, memory
         )
-        # Its retries are used up: somebody expected it to succeed in the end.
-        dead = dead or (verdict.what is What.FAILED and run.delivery.meta.attempt > 1)
-        return Finish(run.delivery, sealed, verdict.status, run.job.result_ttl, run.job.reply, dead)
+        sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
+        return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead)
 
     def lost(self, run: Run) -> bytes:
         """The outcome of a job that runs once at most, if its process dies."""
@@ -107,11 +111,9 @@ class Clerk:
         value: bytes | None,
         error: ErrorInfo | None,
         times: tuple[float, float],
-        used: tuple[int, int] = (0, 0),
     ) -> bytes:
-        outcome = Outcome(
-            WIRE_VERSION, job.id, job.task, status, delivery.meta.attempt, self._worker, *times, value, error, *used
-        )
+        attempt = delivery.meta.attempt
+        outcome = Outcome(WIRE_VERSION, job.id, job.task, status, attempt, self._worker, *times, value, error)
         return self._outcomes_sealer.seal(encode_outcome(outcome))
 
     # ---- for people
@@ -119,7 +121,7 @@ class Clerk:
     def started(self, run: Run) -> None:
         """Say that a run has started, and how late."""
         run.said = True
-        if self._log.counts(JobEvent.STARTED, run.job.task):
+        if self._log.counts(_STARTED, run.job.task, run.started_mono):
             return
         late = None
         if run.delivery.meta.attempt == 1 and run.job.due_at:
@@ -136,7 +138,7 @@ class Clerk:
     def ended(self, run: Run, verdict: Verdict, *, dead: bool) -> None:
         """Say what became of a run."""
         event = _EVENTS[verdict.what]
-        if verdict.error is None and self._log.counts(event, run.job.task):
+        if verdict.error is None and self._log.counts(event, run.job.task, run.started_mono + run.took):
             return
         detail = ""
         if verdict.error is not None:

@@ -36,6 +36,7 @@ from .run import Marks, Run
 
 __all__ = [
     "MAX_DEATHS",
+    "SUCCEEDED",
     "Interrupted",
     "Verdict",
     "What",
@@ -69,6 +70,9 @@ class What(StrEnum):
     PARK = "park"
     RELEASE = "release"
 
+    # That of an enum is a call in Python, at every look into a table.
+    __hash__ = str.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -86,7 +90,7 @@ class Verdict:
 
 
 _STATUSES = dict.fromkeys(What, Status.FAILED) | {What.SUCCESS: Status.SUCCESS, What.CANCELLED: Status.CANCELLED}
-_SUCCESS = Verdict(What.SUCCESS)
+SUCCEEDED = Verdict(What.SUCCESS)
 
 
 # ---- resolve
@@ -198,16 +202,18 @@ def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> N
     finally:
         entered.reset(token)
         _end(run, marks)
-    if run.error is None and ((run.timeout is not None and run.took > run.timeout) or usage.over_cpu(run)):
+    late = run.timeout is not None and run.took > run.timeout
+    if run.error is None and (late or (run.limits is not None and usage.over_cpu(run))):
         # Nothing could interrupt it here (a thread beside the main one), but the limit holds.
         _failed(run, _too_long(run))
 
 
 async def call_async(run: Run, serializer: Serializer, marks: Marks, started: Callable[[Run], None]) -> None:
-    """Run an async task in the current asyncio task; ``started`` is called when its arguments are known."""
+    """Run an async task in the current asyncio task and a context of its own; ``started`` is called when its arguments
+    are known."""
     if not _begin(run, marks):
         return
-    token = entered.set(run.context)
+    entered.set(run.context)
     limit: asyncio.Timeout | None = None
     try:
         args, kwargs = _load(run, serializer)
@@ -225,7 +231,6 @@ async def call_async(run: Run, serializer: Serializer, marks: Marks, started: Ca
     except BaseException as error:
         _failed(run, error)
     finally:
-        entered.reset(token)
         _end(run, marks)
     if run.error is None and ((run.timeout is not None and run.took > run.timeout) or run.exceeded):
         # It blocked the loop past its limit, so nothing could cancel it.
@@ -254,7 +259,7 @@ class Guard:
 def judge(run: Run, error: BaseException | None) -> Verdict:
     """What becomes of the job; a pure function of the run and what it raised."""
     if error is None:
-        return _SUCCESS
+        return SUCCEEDED
     if run.cancelled:
         return Verdict(What.CANCELLED, JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled.'))
     if run.stopped and isinstance(error, asyncio.CancelledError | Interrupted):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import sysconfig
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -43,10 +43,16 @@ class Thread(NamedTuple):
 _THREAD = re.compile(r"^(?=(?:Current )?[Tt]hread 0x)", re.MULTILINE)
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 _OURS = str(Path(__file__).resolve().parent.parent)
-_paths = sysconfig.get_paths()
-#: Code that is nobody's here: Python's own, installed packages, aiotask.
-_FOREIGN = (*{_paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}, _OURS, "<frozen")
 _INSTALLED = ("/site-packages/", "/dist-packages/")
+
+
+@cache
+def _foreign() -> tuple[str, ...]:
+    """Where code is that is nobody's here: Python's own, installed packages, aiotask."""
+    import sysconfig
+
+    paths = sysconfig.get_paths()
+    return (*{paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}, _OURS, "<frozen")
 
 
 def threads_in(dump: str) -> list[Thread]:
@@ -77,7 +83,7 @@ def frames_of(frame: FrameType | None) -> list[Frame]:
 def users(frames: Sequence[Frame]) -> Frame | None:
     """The innermost frame that is neither Python's own, nor of an installed package, nor aiotask's."""
     for frame in frames:
-        if not frame.file.startswith(_FOREIGN) and not any(part in frame.file for part in _INSTALLED):
+        if not frame.file.startswith(_foreign()) and not any(part in frame.file for part in _INSTALLED):
             return frame
     return None
 

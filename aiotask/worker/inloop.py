@@ -18,6 +18,7 @@ from ..tasks import Registry
 from .executor import Guard, call_sync
 from .inloopwatch import InLoopWatch
 from .keep import Keeper
+from .presence import Presence
 from .run import NoMarks
 from .synclane import SyncLane
 from .worker import Worker
@@ -119,6 +120,9 @@ async def in_loop_worker(
 ) -> AsyncIterator[InLoopWorker]:
     """Run a worker in this loop while the block lasts."""
     host = host_id()
+    presence = Presence(host)
+    # Programs that tasks execute are in it, and whatever else was started with this one.
+    presence.cells[0][0] = os.getpgrp()
     writer = recorder(result_db) if recorder is not None and result_db is not None else None
     keeper = _KeeperThread(url, name, secrets, host, writer)
     keeper.start()
@@ -166,3 +170,4 @@ async def in_loop_worker(
             lane.stop()
             await keeper.end()
             await broker.close()
+            presence.remove()

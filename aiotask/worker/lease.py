@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ..broker import Broker, Standing
 from ..errors import AiotaskError, BrokerError, ConnectionLost
 from .complaint import PATIENCE, Complaint
+from .presence import is_gone, is_near
 
 __all__ = ["LEASE", "Lease"]
 
@@ -20,13 +21,16 @@ logger = logging.getLogger("aiotask.keeper")
 LEASE = 10.0
 #: Seconds between two signs of life.
 BEAT = 1.0
+#: How often in between the processes of hosts on this machine are looked at.
+LOOKS = 4
 
 
 class Lease:
     """Raises a counter on the server; a peer whose counter stands still for LEASE seconds is buried.
 
     The seconds are this process's own, and only those between two successful reads count: a paused
-    or stepping server clock kills nobody, nor does a pause of this process.
+    or stepping server clock kills nobody, nor does a pause of this process. One whose processes were on this machine
+    is buried as soon as all of them are gone: nobody is left then who could fork one more.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class Lease:
         self._host = host
         self._beat = 0
         self._peers: dict[str, tuple[int, float]] = {}
+        #: Those of them that may be on this machine.
+        self._near: list[str] = []
         self._last_read: float | None = None
         self._complain = Complaint(logger, "Renewing the lease of this host was refused, trying again: %s", PATIENCE)
         #: When the server last confirmed it, on the monotonic clock; at first: when this began.
@@ -79,12 +85,16 @@ class Lease:
             before, still = self._peers.get(host, (beat, 0.0))
             still = still + passed if before == beat else 0.0
             peers[host] = (beat, still)
-            if still >= LEASE and await self._broker.bury(host, beat):
-                logger.warning("Host %s gave no sign of life for %.0f s: its jobs are given back.", host, still)
+            gone = is_gone(host)
+            if (gone or still >= LEASE) and await self._broker.bury(host, beat):
+                silent = f"Host {host} gave no sign of life for {still:.0f} s"
+                why = f"The processes of host {host} on this machine are gone" if gone else silent
+                logger.warning("%s: its jobs are given back.", why)
                 peers.pop(host)
                 if self._buried is not None:
                     self._buried()
         self._peers = peers
+        self._near = [host for host in peers if is_near(host)]
 
     async def run(self) -> None:
         while not self.lost.is_set():
@@ -95,10 +105,18 @@ class Lease:
                 if not isinstance(error, ConnectionLost):
                     self._complain(error)
                 self._last_read = None
+                self._near = []
                 if self._revive is not None:
                     with contextlib.suppress(AiotaskError):
                         await asyncio.to_thread(self._revive)
-            await asyncio.sleep(BEAT)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Until the next sign of life; less when somebody is to be buried."""
+        for _ in range(LOOKS):
+            await asyncio.sleep(BEAT / LOOKS)
+            if any(map(is_gone, self._near)):
+                break
 
     async def drop(self) -> None:
         """At the end: this host and its incarnations are gone."""

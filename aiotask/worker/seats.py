@@ -53,7 +53,11 @@ class Seats:
         self._places.append(run.slot)
         run.ended = True
         if run.seated:
-            self._vacate(run)
+            if self._returning:
+                self._vacate(run)
+            else:
+                run.seated = False
+                self._free += 1
 
     def leave(self, run: Run) -> None:
         """The job waits for an outcome, in one of its tasks at least."""

@@ -50,8 +50,8 @@ class Settler:
         self._repeat = False
         self._delay = 0.05
 
-    def finish(self, item: Finish) -> None:
-        self._finishes.append(item)
+    def finish(self, items: Sequence[Finish]) -> None:
+        self._finishes.extend(items)
         self._stir()
 
     def requeue(self, item: Requeue) -> None:
@@ -86,9 +86,13 @@ class Settler:
     async def _send_finishes(self) -> None:
         batch: list[Finish] = []
         size = 0
-        while self._finishes and len(batch) < BATCH_JOBS and size < BATCH_BYTES:
-            batch.append(self._finishes.popleft())
-            size += len(batch[-1].outcome)
+        waiting = self._finishes
+        for _ in range(min(len(waiting), BATCH_JOBS)):
+            item = waiting.popleft()
+            batch.append(item)
+            size += len(item.outcome)
+            if size >= BATCH_BYTES:
+                break
         while True:
             try:
                 answers, standing = await self._broker.finish(self.incarnation, batch, repeat=self._repeat)

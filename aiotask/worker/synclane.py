@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from queue import SimpleQueue
 
 from .run import Run
@@ -44,9 +46,10 @@ class SyncLane:
         """Give finished runs back to their owners in this loop."""
         self._loop = loop
 
-    def put(self, run: Run) -> None:
-        self._row.append(run)
-        if self._idle:
+    def put(self, runs: Sequence[Run]) -> None:
+        """To the end of the row. Once for many: to wake a thread costs more than a small job."""
+        self._row.extend(runs)
+        for _ in range(min(self._idle, len(runs))):
             self._wake.put(None)
 
     def take_back(self, owner: object, keep: int = 0) -> list[Run]:
@@ -60,8 +63,7 @@ class SyncLane:
                 break
             (back if run.owner is owner else others).append(run)
         back.reverse()
-        for run in (*reversed(others), *back[:keep]):
-            self.put(run)
+        self.put((*reversed(others), *back[:keep]))
         return back[keep:]
 
     def pick(self, owner: object, id: str) -> Run | None:
@@ -89,6 +91,11 @@ class SyncLane:
         limit = time.monotonic() - seconds
         return len(runs) >= max(1, self.threads) and all(0 < run.started_mono < limit for run in runs)
 
+    def until_stuck(self, seconds: float) -> float:
+        """Seconds until every thread may have been on its run for this long; below 0: they have been."""
+        youngest = max((run.started_mono for run in list(self.current.values())), default=0.0)
+        return youngest + seconds - time.monotonic() if youngest else 0.0
+
     def stop(self) -> None:
         """Let ``serve`` return after the run under way."""
         self._stopping = True
@@ -99,8 +106,8 @@ class SyncLane:
         self._rung = False
         done = self._done
         runs = [done.popleft() for _ in range(len(done))]
-        for run in runs:
-            run.owner.collect(run)
+        for owner, theirs in groupby(runs, key=attrgetter("owner")):
+            owner.collect(list(theirs))
 
     # ---- the thread's side
 

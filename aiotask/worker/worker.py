@@ -7,10 +7,11 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ..broker import Broker, Claim, Delivery, Requeue, Standing
+from ..broker import Broker, Claim, Delivery, Finish, Requeue, Standing
 from ..errors import BrokerError, ConnectionLost, JobCancelled, JobError, SealError, UnknownTask, WorkerLost
 from ..events import EventLog
 from ..job import decode_job
@@ -23,7 +24,7 @@ from .cancels import Cancels
 from .clerk import Clerk
 from .complaint import Complaint
 from .early import Early
-from .executor import MAX_DEATHS, Verdict, What, call_async, convict, judge, resolve
+from .executor import MAX_DEATHS, SUCCEEDED, Verdict, What, call_async, convict, judge, resolve
 from .membership import Membership, pause
 from .run import Marks, Run
 from .seats import Seats
@@ -39,6 +40,8 @@ logger = logging.getLogger("aiotask.worker")
 #: Seconds that a blocking claim waits, and after which there is one that does not block: it alone hears of
 #: suspects, and that this worker is dead.
 BLOCK = 1.0
+#: Seconds between two looks around while nothing waits here.
+IDLE = 0.5
 #: Outcomes that the broker does not take, above which nothing more is claimed.
 BACKLOG = 10_000
 
@@ -277,7 +280,7 @@ class Worker:
             if not claim.deliveries and asked - self._refused < BLOCK:
                 await self._wait_for_change(0.1)
             # A claim that blocked found the queue empty: stay in the blocking read, which is the quicker one then.
-            quick = bool(claim.deliveries) and (quick or time.monotonic() - asked < 0.002)
+            quick = bool(claim.deliveries) and (quick or not self._has_blocked(asked))
 
     async def _ask(self, quick: bool, now: float, room: int) -> Claim:
         """What is there; where nothing is, what comes first."""
@@ -292,6 +295,10 @@ class Worker:
             self._heard = now
             return await self._broker.claim(self.incarnation, self.queues, self._parked_lanes, room)
         return await self._broker.wait(self.incarnation, self.queues, self._parked_lanes, BLOCK)
+
+    def _has_blocked(self, asked: float) -> bool:
+        # Beside a job that holds the GIL, even an answer that was there at once is heard of late.
+        return time.monotonic() - asked > (0.01 if self._lane.busy else 0.002)
 
     def _room(self) -> int:
         if self._settler.backlog >= BACKLOG:
@@ -370,13 +377,16 @@ class Worker:
             reliefs: the count when they were asked for.
         """
         rejected: list[tuple[Delivery, str]] = []
-        stuck = self._lane.stuck(AHEAD)
+        syncs, convicted = list[Run](), list[Finish]()
+        held, registry, sealer, name = self._held, self._registry, self._jobs_sealer, self.name
+        stuck, chooses = self._lane.stuck(AHEAD), self._appetite.chooses
+        goes_back = self._stopping or reliefs != self._reliefs or self._solitude.excludes(self)
         for delivery in deliveries:
-            if self._held.setdefault((delivery.lane, delivery.entry), delivery) is not delivery:
+            if held.setdefault((delivery.lane, delivery.entry), delivery) is not delivery:
                 # Lent to this worker once more, after somebody destroyed the consumer group: it is in hand.
                 continue
             try:
-                run = resolve(delivery, self._registry, self._jobs_sealer, self.name)
+                run = resolve(delivery, registry, sealer, name)
             except SealError as error:
                 rejected.append((delivery, str(error)))
                 self._clerk.rejected(delivery, str(error))
@@ -385,30 +395,41 @@ class Worker:
             else:
                 run.owner = self
                 if delivery.meta.deaths >= MAX_DEATHS:
-                    self._conclude(run, convict(run), dead=True)
-                elif self._stopping or reliefs != self._reliefs or self._solitude.excludes(self):
+                    self._conclude(run, convict(run), convicted, dead=True)
+                elif goes_back:
                     self._release(run)
                 else:
-                    self._appetite.served(run.task.is_async)
-                    self._enqueue(run, stuck)
+                    if chooses:
+                        self._appetite.served(run.task.is_async)
+                    self._enqueue(run, stuck, syncs)
         if rejected:
             rejecting = asyncio.get_running_loop().create_task(self._reject(rejected))
             self._rejecting.add(rejecting)
             rejecting.add_done_callback(self._rejecting.discard)
-        self._asyncs.start()
+        if convicted:
+            self._finish(convicted)
+        self._start(syncs)
 
-    def _enqueue(self, run: Run, stuck: bool) -> None:
-        self._crowded.set()
-        if stuck and not run.task.is_async:
+    def _enqueue(self, run: Run, stuck: bool, syncs: list[Run]) -> None:
+        """Into its row; sync runs to ``syncs``, since they go into theirs together."""
+        task = run.task
+        if stuck and not task.is_async:
             self._appetite.choke()
             self._release(run, surplus=True)
-        elif run.task.acks == "early" and not run.begun:
+        elif task.acks == "early" and not run.begun:
             self._early.put(run)
-        elif run.task.is_async:
+        elif task.is_async:
             self._asyncs.put(run)
         else:
-            self._in_lane += 1
-            self._lane.put(run)
+            syncs.append(run)
+
+    def _start(self, syncs: list[Run]) -> None:
+        """Begin what has been enqueued."""
+        self._crowded.set()
+        if syncs:
+            self._in_lane += len(syncs)
+            self._lane.put(syncs)
+        self._asyncs.start()
 
     def _early_room(self) -> tuple[int, int]:
         """How many async and sync jobs may begin that run once at most: what is begun should start at once."""
@@ -420,12 +441,13 @@ class Worker:
         if self._stopping:
             self._release(run)
         else:
-            self._enqueue(run, stuck=False)
-            self._asyncs.start()
+            syncs: list[Run] = []
+            self._enqueue(run, False, syncs)
+            self._start(syncs)
 
     def _gone(self, run: Run) -> None:
         """It went to somebody else while it waited to begin."""
-        self._forget(run.delivery)
+        self._forget([run.delivery])
         self._stir()
 
     async def _reject(self, rejected: list[tuple[Delivery, str]]) -> None:
@@ -437,8 +459,7 @@ class Worker:
             except BrokerError as error:
                 self._membership.say_lost(error)
                 delay = await pause(delay)
-        for delivery, _ in rejected:
-            self._forget(delivery)
+        self._forget([delivery for delivery, _ in rejected])
         self._stir()
 
     def _park_unknown(self, delivery: Delivery) -> None:
@@ -446,8 +467,8 @@ class Worker:
         self._clerk.parked(job)
         self._settler.requeue(Requeue(delivery, job.queue, delivery.meta, need=f"task:{job.task}", reply=job.reply))
 
-    async def _perform(self, run: Run) -> None:
-        await call_async(run, self.serializer, self._marks, self._clerk.started)
+    def _perform(self, run: Run) -> Coroutine[Any, Any, None]:
+        return call_async(run, self.serializer, self._marks, self._clerk.started)
 
     @property
     def suspended(self) -> list[Run]:
@@ -469,56 +490,66 @@ class Worker:
         if run.waits == 0 and not run.ended:
             self._marks.set_away(run.slot, False)
 
-    def _close(self, run: Run) -> None:
-        """An attempt to run it is over."""
-        if run.abandoned:
-            self._stir()
-            return
-        if run.started_at == 0.0 and (run.error is None or isinstance(run.error, asyncio.CancelledError)):
-            # Cancelled before its first step, or taken back: it has not run.
-            self._release(run)
-            return
-        if not run.said:
-            self._clerk.started(run)
+    def _close(self, runs: list[Run]) -> None:
+        """An attempt to run each of them is over."""
+        finishes: list[Finish] = []
+        for run in runs:
+            if run.abandoned:
+                continue
+            if run.started_at == 0.0 and (run.error is None or isinstance(run.error, asyncio.CancelledError)):
+                # Cancelled before its first step, or taken back: it has not run.
+                self._release(run)
+                continue
+            self._conclude(run, SUCCEEDED if run.error is None else self._judge(run), finishes)
+        self._finish(finishes)
+
+    def _judge(self, run: Run) -> Verdict:
         verdict = judge(run, run.error)
         if run.begun and verdict.what is What.RELEASE:
             reason = WorkerLost(f'Job "{run.job.id}" ({run.task.name}) was stopped, and it runs once at most.')
-            verdict = Verdict(What.FAILED, reason)
-        self._conclude(run, verdict)
+            return Verdict(What.FAILED, reason)
+        return verdict
 
-    def collect(self, run: Run) -> None:
-        """A sync run has ended; called in the loop by the lane."""
-        self._in_lane -= 1
+    def collect(self, runs: list[Run]) -> None:
+        """Sync runs have ended; called in the loop by the lane."""
+        self._in_lane -= len(runs)
         self._appetite.swallow()
-        self._close(run)
+        self._close(runs)
 
     # ---- ending
 
-    def _conclude(self, run: Run, verdict: Verdict, *, dead: bool = False) -> None:
-        """Hand the verdict on a run to the broker."""
+    def _conclude(self, run: Run, verdict: Verdict, finishes: list[Finish], *, dead: bool = False) -> None:
+        """Word the end of a run for the broker; ``finishes`` takes what is to be handed over with ``_finish``."""
         self.jobs += 1
         self._appetite.ate(run.task.is_async, run.took)
         try:
-            self._settle(run, verdict, dead=dead)
+            self._settle(run, verdict, finishes, dead)
         except Exception as error:
             # Whatever it is in what the task raised or returned: who waits is not left waiting.
             logger.exception("The end of job %s cannot be told as it was.", run.job.id)
             run.traceback = ""
             what = type(error).__name__
             reason = JobError(f'The end of job "{run.job.id}" ({run.task.name}) cannot be told: {what}.')
-            self._settle(run, Verdict(What.FAILED, reason), dead=dead)
+            self._settle(run, Verdict(What.FAILED, reason), finishes, dead)
+
+    def _settle(self, run: Run, verdict: Verdict, finishes: list[Finish], dead: bool) -> None:
+        if run.started_at and not run.said:
+            self._clerk.started(run)
+        self._clerk.ended(run, verdict, dead=dead)
+        requeue = None if verdict is SUCCEEDED else self._clerk.requeue(run, verdict)
+        if requeue is None:
+            finishes.append(self._clerk.finish(run, verdict, dead=dead))
+        else:
+            self._settler.requeue(requeue)
+
+    def _finish(self, finishes: list[Finish]) -> None:
+        """Hand over to the broker what has ended."""
+        if finishes:
+            self._settler.finish(finishes)
         self._stir()
         if self._max_jobs is not None and self.jobs >= self._max_jobs and self._hooks.full is not None:
             self._max_jobs = None
             self._hooks.full()
-
-    def _settle(self, run: Run, verdict: Verdict, *, dead: bool) -> None:
-        self._clerk.ended(run, verdict, dead=dead)
-        requeue = self._clerk.requeue(run, verdict)
-        if requeue is None:
-            self._settler.finish(self._clerk.finish(run, verdict, dead=dead))
-        else:
-            self._settler.requeue(requeue)
 
     def _release(self, run: Run, *, surplus: bool = False) -> None:
         """It goes back as if it had not been claimed.
@@ -530,17 +561,17 @@ class Worker:
         self._settler.requeue(Requeue(run.delivery, run.job.queue, run.delivery.meta, behind=behind))
 
     def _settled(self, deliveries: list[Delivery], standing: Standing) -> None:
-        for delivery in deliveries:
-            self._forget(delivery)
+        self._forget(deliveries)
         if standing is Standing.DEAD and self._hooks.dead is not None:
             self._hooks.dead()
         self._stir()
 
-    def _forget(self, delivery: Delivery) -> None:
-        key = (delivery.lane, delivery.entry)
-        self._held.pop(key, None)
+    def _forget(self, deliveries: Sequence[Delivery]) -> None:
+        held = self._held
+        for delivery in deliveries:
+            held.pop((delivery.lane, delivery.entry), None)
         if self._forgotten is not None:
-            self._forgotten.add(key)
+            self._forgotten.update((delivery.lane, delivery.entry) for delivery in deliveries)
 
     def _give_back_unstarted(self) -> None:
         """What has not started goes back without an attempt counted."""
@@ -566,7 +597,9 @@ class Worker:
         run.took = time.monotonic() - run.started_mono
         run.finished_at = run.started_at + run.took
         reason = JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled; it did not react to that.')
-        self._conclude(run, Verdict(What.CANCELLED, reason))
+        finishes: list[Finish] = []
+        self._conclude(run, Verdict(What.CANCELLED, reason), finishes)
+        self._finish(finishes)
 
     def relieved(self) -> None:
         """The loop stood still, and meanwhile the keeper gave to others what had not started here; what a claim
@@ -587,16 +620,18 @@ class Worker:
                 if run.owner is self and not run.said and run.started_at:
                     self._clerk.started(run)
             self._give_back_surplus()
-            if time.monotonic() - last >= 1.0:
+            if time.monotonic() - last >= 0.95:
                 last = time.monotonic()
                 self._log.tick()
                 await self._look_around()
             if not self._lane.waiting and not self._asyncs.waiting:
                 self._crowded.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(0.25):
+                try:
+                    async with asyncio.timeout(IDLE):
                         await self._crowded.wait()
-            await asyncio.sleep(AHEAD / 2)
+                except TimeoutError:
+                    continue
+            await asyncio.sleep(max(AHEAD / 2, self._lane.until_stuck(AHEAD)))
 
     def _give_back_surplus(self) -> None:
         """What stands behind long jobs, or was claimed while jobs were shorter: a peer may be free for it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import itertools
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -65,6 +66,7 @@ class Arena:
         #: By how many seconds the caller's event loop was late, at every look.
         self.lags: list[float] = []
         self._tell = tell
+        self._machines = itertools.count(1)
         self._workers = Workers(directory / "workers", self.server.url)
         self._deaths: Deaths | None = None
         self._tasks: ModuleType | None = None
@@ -172,20 +174,28 @@ class Arena:
         url: str | None = None,
         wait: bool = True,
         prepare: Callable[[Supervisor], None] | None = None,
+        machine: str = "",
     ) -> Host:
         """A supervisor with so many workers, once they are in service (``wait=False``: at once).
 
         Args:
             options: further ones of ``aiotask worker``.
             url: under which its workers reach the server, as through a proxy.
+            machine: that of another host; else it is on one of its own.
         """
+        machine = machine or f"machine-{next(self._machines)}"
 
         def start() -> Supervisor:
             supervisor = self._workers.start(
                 self.module,
                 concurrency=workers,
                 options=options,
-                env={**self.environment(url), "AIOTASK_URL": url or self.url, **(env or {})},
+                env={
+                    **self.environment(url),
+                    "AIOTASK_URL": url or self.url,
+                    "AIOTASK_MACHINE": machine,
+                    **(env or {}),
+                },
                 wait=False,
             )
             if prepare is not None:
@@ -193,7 +203,7 @@ class Arena:
             return supervisor
 
         supervisor = await asyncio.to_thread(start)
-        host = Host(supervisor, workers, self.deaths, self.faults.append)
+        host = Host(supervisor, workers, self.deaths, self.faults.append, machine)
         self.hosts.append(host)
         if wait:
             await self.in_service(host)

@@ -68,11 +68,15 @@ class Host:
     Args:
         supervisor: as tests.workers starts it.
         record: is told of every fault.
+        machine: on which it is taken to be. Whoever is on the same one sees at once that all its processes are gone.
     """
 
-    def __init__(self, supervisor: Supervisor, workers: int, deaths: Deaths, record: Callable[[Fault], None]) -> None:
+    def __init__(
+        self, supervisor: Supervisor, workers: int, deaths: Deaths, record: Callable[[Fault], None], machine: str = ""
+    ) -> None:
         self.supervisor = supervisor
         self.size = workers
+        self.machine = machine
         self._deaths = deaths
         self._record = record
         #: File descriptors of the supervisor when its workers were in service.
@@ -134,11 +138,11 @@ class Host:
         self.killed = True
         return self.kill("supervisor", [self.pid], also=self.workers())
 
-    def kill_all(self) -> Fault:
+    def kill_all(self, kind: str = "host") -> Fault:
         """The whole host at once: nobody is left there to give anything back."""
         self.killed = True
         keeper = self.keeper()
-        return self.kill("host", [*([keeper] if keeper else []), self.pid, *self.workers()])
+        return self.kill(kind, [*([keeper] if keeper else []), self.pid, *self.workers()])
 
     def kill(self, kind: str, pids: list[int], number: int = signal.SIGKILL, also: list[int] | None = None) -> Fault:
         """Send a signal that ends them. ``also``: processes that end because of it."""

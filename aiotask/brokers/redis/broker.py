@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
+from itertools import takewhile
 from typing import Any
 
 from ...broker import (
@@ -50,11 +50,14 @@ from .messages import (
     text,
     whole,
 )
-from .wire import Backoff, Script, Wire
+from .script import Script
+from .wire import Backoff, Wire
 
 __all__ = ["RedisBroker", "script"]
 
 _STANDINGS = {1: Standing.LIVE, 0: Standing.DEAD, -1: Standing.FORGOTTEN}
+#: What push.lua says of a batch that is in: now, or since an earlier attempt.
+_IN = (0, 1)
 _SETTLED = [Settled.NOT_YOURS, Settled.DONE, Settled.BEFORE]
 #: Seconds for which a reader of pub/sub may hear nothing before it proves that the connection lives.
 _PING_EVERY = 4.0
@@ -118,6 +121,11 @@ class RedisBroker:
     ) -> Overflow | None:
         return overflow(await self._run("push", *push_arguments(client, sequence, batch, room, drop)))
 
+    async def push_row(self, client: str, sequence: int, row: Sequence[Sequence[Push]]) -> int:
+        calls = [push_arguments(client, sequence + n, batch, behind=n > 0) for n, batch in enumerate(row)]
+        replies = await self.wire.run_row(script("push"), self.prefix, calls)
+        return len(list(takewhile(_IN.__contains__, replies)))
+
     async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
         looks: list[Look] = []
         for start in range(0, len(ids), BATCH_JOBS):
@@ -127,6 +135,8 @@ class RedisBroker:
                     looks.append(Look(outcome=extra))
                 elif status == b"REFUSED":
                     looks.append(Look(refused=extra.decode("utf-8", "replace")))
+                elif status == b"DOUBT":
+                    looks.append(Look(doubtful=True))
                 elif status:
                     looks.append(Look(status=Status(status.decode()), need=text(extra)))
                 else:
@@ -137,43 +147,24 @@ class RedisBroker:
         wire = Wire(self.server)
         self._subscriptions.add(wire)
         backoff = Backoff()
+
+        def hear(message: Any) -> None:
+            if message[0] == b"message":
+                heard(frames(message[2]))
+
+        def subscribed() -> None:
+            backoff.reset()
+            ready()
+
         try:
             while True:
                 try:
-                    await wire.call("SUBSCRIBE", f"{self.prefix}to:{address}")
-                    backoff.reset()
-                    ready()
-                    while True:
-                        message = await self._next_message(wire)
-                        if message[0] == b"message":
-                            heard(frames(message[2]))
+                    await wire.listen(f"{self.prefix}to:{address}", hear, subscribed, _PING_EVERY)
                 except BrokerError:
                     await backoff.sleep()
         finally:
             self._subscriptions.discard(wire)
             await wire.close()
-
-    async def _next_message(self, wire: Wire) -> Any:
-        """A message, or ConnectionLost when not even a ping comes back."""
-        read = asyncio.ensure_future(wire.read())
-        read._log_destroy_pending = False  # type: ignore[attr-defined]  # it may end with its loop
-        try:
-            pinged, before = False, wire.pieces
-            while not (await asyncio.wait((read,), timeout=_PING_EVERY))[0]:
-                if wire.pieces != before:
-                    # A large message on a slow line.
-                    pinged, before = False, wire.pieces
-                elif pinged:
-                    raise ConnectionLost(f'The subscription at "{self.url}" went silent.')
-                else:
-                    await wire.send("PING")
-                    pinged = True
-            return read.result()
-        except (asyncio.CancelledError, BrokerError):
-            if not read.done():
-                read.cancel()
-                await asyncio.wait((read,))
-            raise
 
     async def tell(self, address: str, notice: Notice) -> bool:
         return bool(await self.wire.call("PUBLISH", f"{self.prefix}to:{address}", frame(notice)))
@@ -237,9 +228,7 @@ class RedisBroker:
             lane = name.decode()[len(self.prefix) :]
             for entry, fields in entries:
                 values = dict(zip(fields[::2], fields[1::2], strict=True))
-                claimed.append(
-                    delivery(lane, entry, values.get(b"i", b""), values.get(b"j", b""), values.get(b"m", b""))
-                )
+                claimed.append(delivery(lane, entry, values.get(b"j", b""), values.get(b"m", b"")))
         return Claim(claimed)
 
     async def wake(self) -> None:

@@ -10,7 +10,8 @@ from ...broker import BATCH_JOBS, HistoryRow
 from ...errors import BrokerError
 from .keys import RECORDERS
 from .messages import decode_meta
-from .wire import Script, Wire
+from .script import Script
+from .wire import Wire
 
 __all__ = ["HistoryReader"]
 

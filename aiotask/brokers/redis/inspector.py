@@ -15,8 +15,8 @@ from ...job import Status
 from ...outcome import decode_outcome
 from ...seal import OVERHEAD
 from .broker import RedisBroker
-from .keys import GROUP, LANES, lanes
-from .messages import decode_meta, server_url, text, whole
+from .keys import GROUP, LANES, in_index, lanes
+from .messages import decode_meta, id_of, server_url, text, whole
 from .wire import Wire
 
 __all__ = ["RedisInspector", "namespaces"]
@@ -256,7 +256,7 @@ class RedisInspector:
             start += _PAGE
             ids, scores = page[::2], page[1::2]
             packed = await self._wire.call("HMGET", f"{self._prefix}held", *ids)
-            places = await self._wire.call("HMGET", f"{self._prefix}index", *ids)
+            places = await self._places(ids)
             for id, score, held, place in zip(ids, scores, packed, places, strict=True):
                 if held is None:
                     continue
@@ -266,11 +266,23 @@ class RedisInspector:
                     found.append(JobInfo(text(id), state, lane, meta, due_at=float(score), sealed=sealed))
         return found
 
+    async def _places(self, ids: Sequence[bytes]) -> list[bytes | None]:
+        """What the index says of each id."""
+        buckets: dict[bytes, list[bytes]] = {}
+        for id in ids:
+            buckets.setdefault(in_index(id)[0], []).append(id)
+        places: dict[bytes, bytes | None] = {}
+        for bucket, known in buckets.items():
+            key = f"{self._prefix}index:".encode() + bucket
+            found = await self._wire.call("HMGET", key, *(in_index(id)[1] for id in known))
+            places.update(zip(known, found, strict=True))
+        return [places[id] for id in ids]
+
     async def job(self, id: str) -> JobInfo | None:
         (look,) = await self._broker.look([id])
         if look.outcome is not None:
             return JobInfo(id, _status(look.outcome), "stored outcome", outcome=look.outcome)
-        place = await self._wire.call("HGET", f"{self._prefix}index", id)
+        (place,) = await self._places([id.encode()])
         if place is None or look.status is None:
             return None
         lane, _, entry = text(place).rpartition("|")
@@ -322,7 +334,7 @@ def _info(lane: str, entry: bytes, fields: list[bytes], claimed: dict[bytes, str
     worker = claimed.get(entry, "")
     state = Status.RUNNING if worker else Status.PARKED if lane.startswith("parked:") else Status.PENDING
     return JobInfo(
-        values.get(b"i", b"").decode("utf-8", "replace"),
+        id_of(values.get(b"j", b"")),
         state,
         f"{lane}|{entry.decode()}",
         decode_meta(values.get(b"m", b"")),

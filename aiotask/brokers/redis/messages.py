@@ -10,6 +10,7 @@ import msgspec
 
 from ...broker import Delivery, Finish, Meta, Notice, Obituary, Overflow, Push, Room, lane_of
 from ...job import Status
+from ...seal import OVERHEAD
 
 __all__ = [
     "add_finishes",
@@ -21,6 +22,7 @@ __all__ = [
     "encode_obituary",
     "frame",
     "frames",
+    "id_of",
     "milliseconds",
     "overflow",
     "push_arguments",
@@ -36,6 +38,7 @@ _FRAMES = 10_000
 _MOST = 2**31
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
 _encode = msgspec.msgpack.Encoder().encode
+_read_head, _read_size = struct.Struct(">BH").unpack_from, struct.Struct(">I").unpack_from
 
 
 def text(name: bytes) -> str:
@@ -57,10 +60,20 @@ def server_url(url: str) -> str:
 
 
 def push_arguments(
-    client: str, sequence: int, batch: Sequence[Push], room: Room | None = None, drop: Sequence[Finish] = ()
+    client: str,
+    sequence: int,
+    batch: Sequence[Push],
+    room: Room | None = None,
+    drop: Sequence[Finish] = (),
+    *,
+    behind: bool = False,
 ) -> list[Any]:
-    """ARGV of push.lua: neighbours that have everything but id and envelope in common share a head."""
-    args: list[Any] = [client, sequence, 0]
+    """ARGV of push.lua: neighbours that have everything but id and envelope in common share a head.
+
+    Args:
+        behind: it is sent along with the batch before it, and only accepted if that one is.
+    """
+    args: list[Any] = [client, sequence, -1 if behind else 0]
     if room is not None:
         limits = [(queue, room.of(queue)) for queue in {job.queue for job in batch}]
         limited = [part for queue, limit in limits if limit is not None for part in (queue, limit)]
@@ -131,27 +144,39 @@ def decode_meta(packed: bytes) -> Meta:
     return meta if 0 < meta.attempt < _MOST and 0 <= meta.deaths < _MOST else _FRESH
 
 
-def delivery(lane: str, entry: bytes, id: bytes, sealed: bytes, meta: bytes) -> Delivery:
+#: Where an envelope has its id: after the seal, the head of an array and the version.
+_ID = OVERHEAD + 2
+
+
+def id_of(sealed: bytes) -> str:
+    """The id inside a sealed envelope, which nobody has checked; empty: it is none."""
+    size = sealed[_ID] - 0xA0 if len(sealed) > _ID else 0
+    if 0 <= size < 32:
+        return sealed[_ID + 1 : _ID + 1 + size].decode("utf-8", "replace")
+    if size == 0xD9 - 0xA0:
+        return sealed[_ID + 2 : _ID + 2 + sealed[_ID + 1]].decode("utf-8", "replace")
+    return ""
+
+
+def delivery(lane: str, entry: bytes, sealed: bytes, meta: bytes) -> Delivery:
     """One delivery from the fields of an entry."""
-    return Delivery(lane, entry.decode(), id.decode("utf-8", "replace"), sealed, decode_meta(meta))
+    return Delivery(lane, entry.decode(), id_of(sealed), sealed, decode_meta(meta) if meta else _FRESH)
 
 
 def claimed(flat: list[Any], start: int) -> list[Delivery]:
-    """Deliveries from the reply of claim.lua: lane, how many, and per delivery entry, id, sealed, meta."""
+    """Deliveries from the reply of claim.lua: lane, how many, and per delivery entry, sealed, meta."""
     found: list[Delivery] = []
     while start < len(flat):
         lane = text(flat[start])
-        end = start + 2 + 4 * flat[start + 1]
-        found += [delivery(lane, flat[n], flat[n + 1], flat[n + 2], flat[n + 3]) for n in range(start + 2, end, 4)]
+        end = start + 2 + 3 * flat[start + 1]
+        found += [delivery(lane, flat[n], flat[n + 1], flat[n + 2]) for n in range(start + 2, end, 3)]
         start = end
     return found
 
 
 def deliveries(flat: list[Any], start: int) -> list[Delivery]:
-    """Deliveries from the flat reply of a script: lane, entry, id, sealed, meta, and again."""
-    return [
-        delivery(text(flat[n]), flat[n + 1], flat[n + 2], flat[n + 3], flat[n + 4]) for n in range(start, len(flat), 5)
-    ]
+    """Deliveries from the flat reply of a script: lane, entry, sealed, meta, and again."""
+    return [delivery(text(flat[n]), flat[n + 1], flat[n + 2], flat[n + 3]) for n in range(start, len(flat), 4)]
 
 
 def overflow(reply: Any) -> Overflow | None:
@@ -172,17 +197,14 @@ def frames(message: bytes) -> list[Notice]:
     """The notices in one message of the results channel; what does not parse ends the row, and so does what no script
     would say at once."""
     notices: list[Notice] = []
-    at = 0
+    at, end = 0, len(message)
     try:
-        while at < len(message) and len(notices) < _FRAMES:
-            kind, length = struct.unpack_from(">BH", message, at)
-            at += 3
-            id = message[at : at + length].decode()
-            at += length
-            (size,) = struct.unpack_from(">I", message, at)
-            at += 4
-            notices.append(Notice(id, message[at : at + size] if kind == 0 else None))
-            at += size
+        while at < end and len(notices) < _FRAMES:
+            kind, length = _read_head(message, at)
+            body = at + 7 + length
+            (size,) = _read_size(message, body - 4)
+            at, id = body + size, message[at + 3 : body - 4].decode()
+            notices.append(Notice(id, message[body:at] if kind == 0 else None))
     except (struct.error, UnicodeDecodeError):
         pass
     return notices

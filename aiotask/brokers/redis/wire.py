@@ -1,20 +1,20 @@
 """One connection to the server: commands in, raw replies out, every failure under its own name.
 
 redis-py's client would retry by itself (a script that ran before the connection broke runs twice)
-and parse replies entry by entry; its connection class does neither.
+and parse replies entry by entry; so it only opens the connection, which a ``Line`` takes over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import random
 import re
 import time
-from collections.abc import Callable
-from importlib import resources
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from itertools import chain, takewhile
 from typing import Any
 
 import redis.exceptions as wrong
@@ -25,12 +25,15 @@ from redis.backoff import NoBackoff
 
 from ...errors import BrokerError, ConfigError, ConnectionLost, QueueFull
 from ..shown import hide_password
-from .silence import Silence, count_pieces, pieces
+from .line import Line
+from .script import Script
 from .wrongtype import name_wrong_key
 
-__all__ = ["Backoff", "Script", "Wire", "parse"]
+__all__ = ["Backoff", "Wire", "parse"]
 
-_LIB = "lib.lua"
+Command = tuple[Any, ...]
+#: No `CLIENT SETINFO`: redis-py would look up its version in the metadata of all that is installed, in every process.
+_UNNAMED = {"driver_info": None} if find_spec("redis.driver_info") else {"lib_name": None, "lib_version": None}
 
 
 def parse(url: str, timeout: float) -> ConnectionPool:
@@ -42,6 +45,7 @@ def parse(url: str, timeout: float) -> ConnectionPool:
         "protocol": 2,
         "decode_responses": False,
         "health_check_interval": 0,
+        **_UNNAMED,
     }
     try:
         pool = ConnectionPool.from_url(url, **ours)
@@ -70,15 +74,6 @@ _NOT_ALLOWED = ("The user executing the script can't", "ACL failure in script")
 _IN_SCRIPT = re.compile(r"\s*script:(?: [0-9a-f]{40},)? on @user_script:\d+\.?$")
 #: Bytes of one argument below which no server refuses it for its size.
 _SMALL = 1_000_000
-
-
-class Script:
-    """A Lua script with the common part in front; called by its digest, sent whole when unknown."""
-
-    def __init__(self, name: str) -> None:
-        folder = resources.files(__package__) / "scripts"
-        self.source = (folder / _LIB).read_bytes() + (folder / f"{name}.lua").read_bytes()
-        self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 
 class Backoff:
@@ -111,6 +106,7 @@ class Wire:
         self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
         self._timeout = timeout
         self._connection: Any = None
+        self._line: Line | None = None
         #: How many connections there have been.
         self.generation = 0
         self._lock = asyncio.Lock()
@@ -119,12 +115,7 @@ class Wire:
 
     @property
     def connected(self) -> bool:
-        return self._connection is not None and not _is_over(self._connection)
-
-    @property
-    def pieces(self) -> int:
-        """Changes with everything that arrives, also with a part of a message."""
-        return pieces(getattr(self._connection, "_reader", None))
+        return self._line is not None and not self._line.over
 
     async def call(self, *command: Any, timeout: float | None = None) -> Any:
         """The raw reply to one command.
@@ -157,31 +148,63 @@ class Wire:
         if self._silent is not None and self._silent[0] > asked:
             raise ConnectionLost(self._silent[1])
 
-    async def send(self, *command: Any) -> None:
-        """A command whose reply arrives among the messages of a subscription."""
-        await self._connection.send_packed_command(pack_command(command), check_health=False)
+    async def run_row(self, script: Script, prefix: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """The replies of several calls of a script that go out together, up to the first one that failed.
 
-    async def read(self) -> Any:
-        """The next message on a connection that has subscribed."""
-        try:
-            return await self._connection.read_response()
-        except GeneratorExit:
-            self.abandon()
-            raise
-        except BaseException as error:
-            await self._drop()
-            translated = self._translate(error)
-            if translated is error:
-                raise
-            raise translated from error
+        The server runs them in their order, and the later ones also where an earlier one failed.
 
-    async def _exchange(self, command: tuple[Any, ...], timeout: float) -> Any:
+        Raises:
+            BrokerError: the first one failed, as for ``run``.
+        """
+        asked = time.monotonic()
+        commands = [("EVALSHA", script.digest, 1, prefix, *args) for args in calls]
+        async with self._lock:
+            self._refuse_after_silence(asked)
+            try:
+                replies = await self._exchange(commands[0], self._timeout, commands[1:])
+                return replies if len(commands) > 1 else [replies]
+            except _NoScript:
+                return [await self._exchange(("EVAL", script.source, *commands[0][2:]), self._timeout)]
+
+    async def listen(
+        self, channel: str, hear: Callable[[Any], None], ready: Callable[[], None], ping_every: float
+    ) -> None:
+        """Subscribe, and hand over every message until the connection ends; this connection is for nothing else.
+
+        Raises:
+            ConnectionLost: it ended, or not even a ping comes back.
+        """
+        async with self._lock:
+            await self._ask(("SUBSCRIBE", channel), self._timeout, hear=hear)
+        line = self._line
+        assert line is not None
+        ready()
+        pinged, before = False, line.pieces
+        while not (await asyncio.wait((line.end,), timeout=ping_every))[0]:
+            if line.pieces != before:
+                # Also a part of a large message on a slow line.
+                pinged, before = False, line.pieces
+            elif pinged:
+                await self._drop()
+                raise ConnectionLost(f'The subscription at "{self.url}" went silent.')
+            else:
+                line.tell(pack_command(("PING",)))
+                pinged = True
+        error = line.end.exception()
+        assert error is not None
+        translated = self._translate(error)
+        if translated is error:
+            raise error
+        raise translated from error
+
+    async def _exchange(self, command: Command, timeout: float, behind: Sequence[Command] = ()) -> Any:
         try:
-            return await self._ask(command, timeout)
+            return await self._ask(command, timeout, behind)
         except BrokerError as error:
             if self._prefix and "WRONGTYPE" in str(error):
                 await self._refuse_type(command)
-            largest = max((len(part) for part in command if isinstance(part, bytes)), default=0)
+            parts = chain(command, *behind)
+            largest = max((len(part) for part in parts if isinstance(part, bytes)), default=0)
             if largest > _SMALL:
                 # A server hangs up on what is too large for it, often before it can be heard why.
                 await self._refuse_size(largest)
@@ -206,17 +229,26 @@ class Wire:
         if fault:
             raise BrokerError(f'The server at "{self.url}" refused a command (WRONGTYPE). {fault}.') from None
 
-    async def _ask(self, command: tuple[Any, ...], timeout: float) -> Any:
+    async def _ask(
+        self,
+        command: Command,
+        timeout: float,
+        behind: Sequence[Command] = (),
+        hear: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """The reply; with commands ``behind``, all replies up to the first that is an error."""
         try:
-            if not self.connected:
+            line = self._line
+            if line is None or line.over:
                 # It may have been closed while nothing was under way: so nothing is lost.
                 await self._drop()
-                await self._connect()
-            connection = self._connection
-            async with Silence(timeout, connection._reader, connection._writer):
-                # One piece of bytes: redis-py would write hundreds of small ones.
-                await connection.send_packed_command(pack_command(command), check_health=False)
-                return await connection.read_response()
+                line = await self._connect()
+                line.hear = hear
+            packed = b"".join(map(pack_command, (command, *behind))) if behind else pack_command(command)
+            replies = await line.ask(packed, 1 + len(behind), timeout)
+            if isinstance(replies[0], wrong.ResponseError):
+                raise replies[0]
+            return list(takewhile(_is_answer, replies)) if behind else replies[0]
         except wrong.NoScriptError as error:
             raise _NoScript from error
         except wrong.ResponseError as error:
@@ -239,7 +271,7 @@ class Wire:
                 self._silent = time.monotonic(), str(translated)
             raise translated from error
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> Line:
         connection = self._make()
         try:
             async with asyncio.timeout(self._timeout):
@@ -251,9 +283,9 @@ class Wire:
         except BaseException:
             await _hang_up(connection)
             raise
-        count_pieces(connection._reader)
-        self._connection = connection
+        self._connection, self._line = connection, Line(connection)
         self.generation += 1
+        return self._line
 
     def _translate(self, error: BaseException) -> BaseException:
         text = _IN_SCRIPT.sub("", str(error)).rstrip(".")
@@ -297,7 +329,7 @@ class Wire:
         return error
 
     async def _drop(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._line = self._connection, None, None
         if connection is not None:
             await _hang_up(connection)
 
@@ -306,7 +338,7 @@ class Wire:
 
     def abandon(self) -> None:
         """Let go of the socket without its loop (which has ended, or belongs to the parent of this fork)."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._line = self._connection, None, None
         _let_go(connection)
 
 
@@ -314,10 +346,8 @@ class _NoScript(Exception):
     """The server does not have the script (any more)."""
 
 
-def _is_over(connection: Any) -> bool:
-    """Whether the other end has closed it; uvloop raises RuntimeError on such a one."""
-    reader, writer = connection._reader, connection._writer
-    return bool(writer is None or writer.transport.is_closing() or reader.at_eof() or reader.exception() is not None)
+def _is_answer(reply: Any) -> bool:
+    return not isinstance(reply, wrong.ResponseError)
 
 
 def _let_go(connection: Any) -> None:

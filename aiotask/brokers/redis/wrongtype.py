@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 
-from .keys import LANES
+from .keys import LANES, in_index
 
 __all__ = ["name_wrong_key"]
 
 #: As the table in keys.py has it; what has an id in its name is left out.
 _TYPES = {
-    **dict.fromkeys(("queues", "parked"), "set"),
-    **dict.fromkeys(("index", "held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts"), "hash"),
+    **dict.fromkeys(("queues", "parked", "index"), "set"),
+    **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts"), "hash"),
     **dict.fromkeys(("due", "dead"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
     "volunteer": "string",
@@ -32,9 +32,11 @@ async def name_wrong_key(ask: Callable[..., Awaitable[object]], prefix: str, com
     lanes = [word for word in words if word.startswith(("q:", "parked:"))]
     if await ask("TYPE", f"{prefix}queues") == b"set":
         queues = await ask("SMEMBERS", f"{prefix}queues")
-        names = [queue.decode() for queue in queues] if isinstance(queues, list) else []
+        names = [queue.decode("utf-8", "replace") for queue in queues] if isinstance(queues, list) else []
         lanes += [f"q:{name}:{lane}" for name in names for lane in ("s", *LANES)]
     wanted.update(dict.fromkeys(lanes[:_MOST], "stream"))
+    buckets = {in_index(word.encode())[0].decode("utf-8", "replace") for word in words[:_MOST]}
+    wanted.update(dict.fromkeys((f"index:{bucket}" for bucket in buckets), "hash"))
     for name, kind in wanted.items():
         found = await ask("TYPE", prefix + name)
         if isinstance(found, bytes) and found not in (b"none", kind.encode()):

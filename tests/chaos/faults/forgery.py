@@ -101,8 +101,8 @@ class Forger:
         return seal + encode_job(self._job(id, task="posix:system"))
 
     def _moved(self, id: str) -> bytes:
-        """Genuine, but of another id."""
-        return self._genuine(self.id())
+        """The true seal of a call, in front of the same call under another id."""
+        return self._genuine(self.id())[:OVERHEAD] + encode_job(self._job(id))
 
     def _of_another_kind(self, id: str) -> bytes:
         return self._outcomes.seal(encode_job(self._job(id)))
@@ -134,18 +134,18 @@ class Forger:
     def entry(self, borrowed: str = "") -> Fields:
         """The fields of an entry of a lane. ``borrowed``: the id of a job that exists."""
         id = borrowed if borrowed and self._rng.random() < 0.1 else self.id()
-        fields = {b"i": id.encode(), b"j": self.envelope(id)}
+        fields = {b"j": self.envelope(id)}
         how = self._rng.random()
         if how < 0.04:
-            fields[b"i"] = b"\xff\xfe" + self._rng.randbytes(8) + b"\xc3\x28"
+            fields[b"j"] = bytes(OVERHEAD) + b"\x9c\x01\xac\xff\xfe" + self._rng.randbytes(8) + b"\xc3\x28"
         elif how < 0.06:
-            del fields[b"i"]
+            fields[b"i"] = self._rng.randbytes(8)
         elif how < 0.08:
-            del fields[b"j"]
+            fields = {b"i": id.encode()}
         elif how < 0.10:
             fields = {b"what": b"is", b"this": b"?"}
         elif how < 0.11:
-            fields[b"i"] *= 5_000
+            fields[b"j"] = self.envelope(id * 5_000)
         elif how < 0.2:
             fields[b"m"] = self.meta()
         return fields
@@ -165,7 +165,7 @@ class Forger:
 
     def large(self, size: int) -> Fields:
         """A job of so many bytes."""
-        return {b"i": self.id().encode(), b"j": self._of_another_key("x") + bytes(size)}
+        return {b"j": self._of_another_key("x") + bytes(size)}
 
     def held(self) -> tuple[str, bytes]:
         """An id, and what stands in ``held`` for it; it is no job whatever becomes of it."""

@@ -35,9 +35,11 @@ async def keepers_die(arena: Arena, rng: Random, every: Span, until: float) -> N
 async def supervisors_die(
     arena: Arena, rng: Random, every: Span, until: float, *, workers: int, kinds: Sequence[str], watch: float = 13.0
 ) -> None:
-    """A random supervisor dies, alone or with its host (``kinds``: in turn), and another host comes into service.
+    """A random supervisor dies, alone or with its host, and another host comes into service.
 
     Args:
+        kinds: in turn: ``supervisor``: it alone; ``host``: all on its machine; ``service``: all processes of its host,
+            while another one is in service on the same machine.
         watch: seconds for which one of the hosts left keeps supervisor and keeper after the death of a host. Whoever
             notices that death begins to count anew when it dies itself, so there would be no limit to measure.
     """
@@ -48,14 +50,26 @@ async def supervisors_die(
         if not victims or len(arena.living()) < 2:
             continue
         host = rng.choice(victims)
-        if kinds[number % len(kinds)] == "host":
+        kind = kinds[number % len(kinds)]
+        number += 1
+        if kind == "service":
+            await _replaced(arena, host, workers, watch)
+            continue
+        if kind == "host":
             host.kill_all()
             witness = rng.choice([other for other in arena.living() if other is not host])
             witness.spared_until = time.monotonic() + watch
         else:
             host.kill_supervisor()
-        number += 1
         await arena.start_host(workers)
+
+
+async def _replaced(arena: Arena, host: Host, workers: int, watch: float) -> None:
+    """Another host is on its machine as it dies."""
+    host.spared_until = time.monotonic() + watch
+    witness = await arena.start_host(workers, machine=host.machine)
+    witness.spared_until = time.monotonic() + watch
+    host.kill_all("service")
 
 
 def _victims(arena: Arena) -> list[Host]:

@@ -66,7 +66,8 @@ def _destroy_groups(arena: Arena) -> None:
 def _deleted() -> list[Blow]:
     def blow(name: str, **marks: bool) -> Blow:
         def strike(arena: Arena) -> None:
-            arena.server.call("DEL", arena.prefix + name)
+            parts = arena.server.call("KEYS", f"{arena.prefix}{name}:*")
+            arena.server.call("DEL", arena.prefix + name, *parts)
             if name == "history":
                 arena.keep_history()
 

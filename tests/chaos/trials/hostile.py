@@ -175,7 +175,11 @@ class _Trial:
             client.sadd(key("parked"), one)
             client.hset(key("live"), one, rng.choice([other, forger.meta(), b"\x91" * 9_000]))
             client.hset(key("leases"), one, rng.choice([other, b"17", b"-1", b"1e9", b"9" * 5_000]))
-            client.hset(key("index"), one, rng.choice([other, b"due|S", b"q:default:5|x", b"live|1-1", b"q:no:5|1-1"]))
+            bucket = rng.choice(["", "00aaaaaaaaaaaaaaa-", ids[0][:-1]])
+            client.sadd(key("index"), one, bucket)
+            client.hset(
+                key(f"index:{bucket}"), one, rng.choice([other, b"due|S", b"q:default:5|x", b"live|1-1", b"q:no:5|1-1"])
+            )
             client.hset(key("watch"), rng.choice([one, ids[0].encode()]), other)
             client.hset(key("begun"), one, other)
             client.hset(key("marks"), one, other)

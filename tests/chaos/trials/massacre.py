@@ -29,15 +29,16 @@ _TICK = 0.05
     passes=(
         "clean",
         "a dead worker's job starts again within 1 s (p99)",
-        "a dead supervisor's within 2 s, a dead host's within the lease + 2 s",
+        "a dead supervisor's within 2 s, a dead host's within the lease + 2 s, within 2 s where another one is on its "
+        "machine",
     ),
     short={
         "jobs": 4_000,
         "seconds": 5.0,
         "workers": (0.2, 0.6),
         "keepers": (1.0, 2.0),
-        "supervisors": (1.5, 2.5),
-        "kinds": ("supervisor",),
+        "supervisors": (1.0, 2.0),
+        "kinds": ("service", "supervisor"),
         "patience": 30.0,
         "slack": 15.0,
     },
@@ -47,7 +48,7 @@ _TICK = 0.05
         "workers": (0.2, 1.0),
         "keepers": (8.0, 15.0),
         "supervisors": (9.0, 11.0),
-        "kinds": ("host", "supervisor"),
+        "kinds": ("host", "supervisor", "service"),
         "patience": 60.0,
         "slack": 1.0,
     },
@@ -68,6 +69,7 @@ async def massacre(arena: Arena, tier: Tier, rng: Random) -> Report:
     _forgive_the_unlucky(arena, producer, report)
     report.require_recovery("worker", 1.0 * tier.slack)
     report.require_recovery("supervisor", 2.0 * tier.slack)
+    report.require_recovery("service", min(2.0 * tier.slack, LEASE))
     report.require_recovery("host", LEASE + 2.0)
     return report
 

@@ -1,6 +1,6 @@
 -- KEYS: prefix.  ARGV: incarnation, limit, bytes, entry after which the first lane goes on ('' from its beginning), lanes…
 -- Returns the lane to go on with (its number, 0: that was all) and the entry after which, and per delivery that this
--- incarnation holds by the server's account: lane, entry, id, sealed, meta.
+-- incarnation holds by the server's account: lane, entry, sealed, meta.
 local left, room, start = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local reply = { 0, '' }
 for n = 5, #ARGV do
@@ -14,7 +14,7 @@ for n = 5, #ARGV do
       local id, sealed, meta = read(lane, entry)
       if id then
         local at = #reply
-        reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4], reply[at + 5] = lane, entry, id, sealed, meta
+        reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] = lane, entry, sealed, meta
         left, room = left - 1, room - #sealed
       else
         redis.call('XACK', key(lane), GROUP, entry)

@@ -1,6 +1,6 @@
 -- KEYS: prefix.  The index holds exactly the unfinished jobs; where somebody has deleted keys by hand, that is put right.
--- Looks at a bounded number of jobs a call, and at none where the counts agree. Returns how many were forgotten and found.
-local AT_MOST = 100
+-- Looks at a bounded number of jobs a call, and at few where nothing is wrong. Returns how many were forgotten and found.
+local AT_MOST, BUCKETS, FEW = 100, 128, 5
 local lanes, count = {}, redis.call('ZCARD', key('due'))
 local function note(lane)
   local length = redis.pcall('XLEN', key(lane))
@@ -14,39 +14,89 @@ for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do
   for priority = 0, 9 do note('q:' .. queue .. ':' .. priority) end
 end
 for _, need in ipairs(redis.call('SMEMBERS', key('parked'))) do note('parked:' .. need) end
-local known = redis.call('HLEN', key('index'))
-if known == count then return { 0, 0 } end
-allow_writes()
-
-local forgotten, found = 0, 0
-local some = redis.call('HRANDFIELD', key('index'), AT_MOST, 'WITHVALUES')
-for n = 1, #some, 2 do
-  local lane = place_of(some[n + 1])
-  local kind = lane and redis.call('TYPE', key(lane)).ok
-  -- What has the wrong type is somebody's to mend.
-  if not lane or (kind == 'stream' or kind == 'none' or kind == 'zset') and not is_there(some[n], some[n + 1]) then
-    forget(some[n])
-    forgotten = forgotten + 1
+if redis.call('HLEN', key('held')) > redis.call('ZCARD', key('due')) then
+  -- What is held without a time never falls due.
+  allow_writes()
+  for _, id in ipairs(redis.call('HRANDFIELD', key('held'), AT_MOST)) do
+    if not redis.call('ZSCORE', key('due'), id) then
+      local at = place_in_index(id)
+      if at and place_of(at) == 'due' then forget(id) else redis.call('HDEL', key('held'), id) end
+    end
   end
 end
+local many = redis.call('SCARD', key('index'))
+if many <= BUCKETS then
+  local known = 0
+  for _, bucket in ipairs(redis.call('SMEMBERS', key('index'))) do
+    local length = redis.pcall('HLEN', key('index:' .. bucket))
+    if length == 0 then
+      -- Deleted by hand.
+      allow_writes()
+      redis.call('SREM', key('index'), bucket)
+    elseif type(length) == 'number' then known = known + length end
+  end
+  if known == count then return { 0, 0 } end
+end
+allow_writes()
 
+local forgotten, found
+local function forget_some(limit)
+  for _, bucket in ipairs(redis.call('SRANDMEMBER', key('index'), math.ceil(limit / 10))) do
+    local some = redis.pcall('HRANDFIELD', key('index:' .. bucket), 10, 'WITHVALUES')
+    for n = 1, #some, 2 do
+      local id, lane = bucket .. some[n], place_of(some[n + 1])
+      local kind = lane and redis.call('TYPE', key(lane)).ok
+      -- What has the wrong type is somebody's to mend.
+      if bucket_of(id) ~= bucket then
+        -- Nobody looks for a job there.
+        redis.call('HDEL', key('index:' .. bucket), some[n])
+        forgotten = forgotten + 1
+      elseif not lane or (kind == 'stream' or kind == 'none' or kind == 'zset') and not is_there(id, some[n + 1]) then
+        forget(id)
+        forgotten = forgotten + 1
+      end
+    end
+    if redis.call('EXISTS', key('index:' .. bucket)) == 0 then redis.call('SREM', key('index'), bucket) end
+  end
+end
+local function note_place(id, at)
+  local bucket, field = bucket_of(id)
+  local is_new = redis.pcall('HSETNX', key('index:' .. bucket), field, at) == 1
+  if redis.call('SADD', key('index'), bucket) == 1 or is_new then found = found + 1 end
+end
 local function find(lane, entries)
   for _, entry in ipairs(entries) do
-    local id = fields_of(entry)
-    if id ~= '' then found = found + redis.call('HSETNX', key('index'), id, lane .. '|' .. entry[1]) end
+    local id = id_of((fields_of(entry)))
+    if id ~= '' then note_place(id, lane .. '|' .. entry[1]) end
   end
 end
 -- From both ends, and from somewhere in the middle.
-local part = tonumber(redis.call('TIME')[2]) / 1000000
-for _, lane in ipairs(lanes) do
-  local last = redis.call('XREVRANGE', key(lane), '+', '-', 'COUNT', AT_MOST)
-  local first = redis.call('XRANGE', key(lane), '-', '+', 'COUNT', AT_MOST)
-  find(lane, first)
-  find(lane, last)
-  if redis.call('XLEN', key(lane)) > 2 * AT_MOST then
-    local low, high = tonumber(string.match(first[1][1], '^%d+')), tonumber(string.match(last[1][1], '^%d+'))
-    local middle = string.format('%.0f', low + (high - low) * part)
-    find(lane, redis.call('XRANGE', key(lane), middle, '+', 'COUNT', AT_MOST))
+local function find_some(limit)
+  local part = tonumber(redis.call('TIME')[2]) / 1000000
+  for _, range in ipairs({ 'ZRANGE', 'ZREVRANGE' }) do
+    for _, id in ipairs(redis.call(range, key('due'), 0, limit - 1)) do
+      if redis.call('HEXISTS', key('held'), id) == 1 then note_place(id, 'due|S') end
+    end
+  end
+  for _, lane in ipairs(lanes) do
+    local last = redis.call('XREVRANGE', key(lane), '+', '-', 'COUNT', limit)
+    local first = redis.call('XRANGE', key(lane), '-', '+', 'COUNT', limit)
+    find(lane, first)
+    find(lane, last)
+    if redis.call('XLEN', key(lane)) > 2 * limit then
+      local low, high = tonumber(string.match(first[1][1], '^%d+')), tonumber(string.match(last[1][1], '^%d+'))
+      local middle = string.format('%.0f', low + (high - low) * part)
+      find(lane, redis.call('XRANGE', key(lane), middle, '+', 'COUNT', limit))
+    end
+  end
+end
+-- Where counting takes too long, a few show whether something is wrong.
+for _, limit in ipairs({ FEW, AT_MOST }) do
+  if limit == AT_MOST or many > BUCKETS then
+    forgotten, found = 0, 0
+    forget_some(limit)
+    find_some(limit)
+    if forgotten + found == 0 then break end
   end
 end
 return { forgotten, found }

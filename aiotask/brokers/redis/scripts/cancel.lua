@@ -1,7 +1,7 @@
 -- KEYS: prefix.  ARGV: id, sealed CANCELLED outcome, result TTL (ms).
 -- Returns cancelled, asked (a worker has it: a mark is left, and the worker and its keeper are told), finished or unknown.
-local id, outcome, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local at = redis.call('HGET', key('index'), id)
+local id, outcome, ttl = ARGV[1], ARGV[2], ARGV[3]
+local at = place_in_index(id)
 local lane, entry
 if at then lane, entry = place_of(at) end
 if redis.call('EXISTS', key('r:' .. id)) == 1 and not (lane and is_there(id, at)) then return 'finished' end
@@ -20,7 +20,7 @@ end
 local pending = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
 if type(pending) == 'table' and not pending.err and #pending > 0 then
   redis.call('HDEL', key('marks'), id)
-  redis.call('HSET', key('marks'), id, struct.pack('>I8', ttl) .. outcome)
+  redis.call('HSET', key('marks'), id, struct.pack('>I8', tonumber(ttl)) .. outcome)
   local owner = pending[1][2]
   tell(owner, id, nil)
   tell(string.match(owner, '^(.*)%.[^.]*$') or '', id, nil)

@@ -3,7 +3,7 @@
 -- outcome.
 -- Returns standing, then per job 1 (done), 2 (done before by you) or 0 (not yours). XACK is the proof of ownership:
 -- whoever takes a job over gives it another entry.
-local reply = {}
+local reply = { 0 }
 local again = ARGV[3] == '1'
 
 -- Everything is checked before the first write; one XACK for all of a lane, since nearly always all are ours.
@@ -36,20 +36,20 @@ end
 
 n = 4
 while n <= #ARGV do
-  local lane, status, ttl, address, dead = ARGV[n], ARGV[n + 1], tonumber(ARGV[n + 2]), ARGV[n + 3], ARGV[n + 4] == '1'
-  local count = tonumber(ARGV[n + 5])
+  local lane, status, ttl, address, dead = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3], ARGV[n + 4] == '1'
+  local count, all_ours = tonumber(ARGV[n + 5]), whole[ARGV[n]]
   for job = n + 6, n + 3 + 3 * count, 3 do
     local entry, id, outcome = ARGV[job], ARGV[job + 1], ARGV[job + 2]
     local sealed, meta, _ = '', ''
     if recording or dead then _, sealed, meta = read(lane, entry) end
     -- Where some were not ours, those are that somebody else has not removed.
-    if whole[lane] or redis.call('XDEL', key(lane), entry) == 1 then
+    if all_ours or redis.call('XDEL', key(lane), entry) == 1 then
       conclude(id, outcome, status, ttl, address, sealed or '', meta or '')
       if dead then bury(id, sealed or '', outcome) end
       reply[#reply + 1] = 1
     else
       local stored = redis.call('GET', key('r:' .. id))
-      local gone = again and ttl == 0 and not stored and redis.call('HEXISTS', key('index'), id) == 0
+      local gone = again and ttl == '0' and not stored and not place_in_index(id)
       reply[#reply + 1] = (stored == outcome or gone) and 2 or 0
     end
   end
@@ -59,5 +59,5 @@ for lane, list in pairs(entries) do
   if whole[lane] then redis.call('XDEL', key(lane), unpack(list)) end
 end
 wind_up()
-table.insert(reply, 1, standing(ARGV[1], ARGV[2]))
+reply[1] = standing(ARGV[1], ARGV[2])
 return reply

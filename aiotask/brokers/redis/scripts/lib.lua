@@ -1,8 +1,10 @@
--- Put in front of every script. KEYS[1] is the key prefix of the app; all keys share its hash tag.
+-- What scripts share: in front of each stands what it uses of this. KEYS[1] is the key prefix of the app; all keys share
+-- its hash tag.
 -- Rule of every script but push: the first write is one that a full server still allows (XACK, ZREM,
 -- HDEL, PEXPIRE), which marks the script dirty, and what follows is then allowed too.
 local GROUP = 'w'
 local function key(name) return KEYS[1] .. name end
+local RESULT = key('r:')
 
 -- ARGV[1], ARGV[2]: incarnation and epoch. 1 live, 0 dead, -1 the server has forgotten everybody.
 local function standing(incarnation, epoch)
@@ -12,39 +14,85 @@ local function standing(incarnation, epoch)
 end
 
 -- A full server lets a script go on once it has written something: this removes what never exists.
-local function allow_writes() redis.call('DEL', key('nothing')) end
+local function allow_writes() redis.call('DEL', key('r:')) end
 
 local function now()
   local t = redis.call('TIME')
   return tonumber(t[1]) + tonumber(t[2]) / 1000000
 end
 
--- A stream entry as id, envelope, meta.
+-- A stream entry as envelope, meta.
 local function fields_of(entry)
   local fields = entry[2]
-  if #fields == 4 and fields[1] == 'i' and fields[3] == 'j' then return fields[2], fields[4], '' end
-  local id, sealed, meta = '', '', ''
+  if #fields == 2 and fields[1] == 'j' then return fields[2], '' end
+  local sealed, meta = '', ''
   for n = 1, #fields, 2 do
-    if fields[n] == 'i' then id = fields[n + 1]
-    elseif fields[n] == 'j' then sealed = fields[n + 1]
+    if fields[n] == 'j' then sealed = fields[n + 1]
     elseif fields[n] == 'm' then meta = fields[n + 1] end
   end
-  return id, sealed, meta
+  return sealed, meta
 end
 
--- The same of the entry with this id; nil when it is gone.
+-- The id inside a sealed envelope, which is nowhere else: 21 bytes of seal, then a msgpack array of fewer than 16 fields,
+-- the version, the id. Empty: this is no envelope.
+local function id_of(sealed)
+  local head = string.byte(sealed, 24) or 0
+  if head >= 0xa0 and head <= 0xbf then return string.sub(sealed, 25, head - 136) end
+  if head == 0xd9 then return string.sub(sealed, 26, 25 + (string.byte(sealed, 25) or 0)) end
+  return ''
+end
+
+-- The entry with this number as id, envelope, meta; nil when it is gone.
 local function read(lane, entry)
   local found = redis.call('XRANGE', key(lane), entry, entry)
   if #found == 0 then return nil end
-  return fields_of(found[1])
+  local sealed, meta = fields_of(found[1])
+  return id_of(sealed), sealed, meta
 end
 
--- Into a lane (fresh = false: the job is known already), and the index says so.
+-- Where the index has an id: the bucket, and the field in there. Sixteen ids that a client makes one after another share a
+-- bucket, which the server keeps packed; those of the user's own share one that is not.
+local function bucket_of(id)
+  if string.byte(id, 18) == 45 then return string.sub(id, 1, -2), string.sub(id, -1) end
+  return '', id
+end
+local function place_in_index(id)
+  local bucket, field = bucket_of(id)
+  return redis.call('HGET', key('index:' .. bucket), field)
+end
+-- A bucket that has the wrong type is somebody's to mend: push and look say so, the rest goes on without.
+local function write_index(id, at)
+  local bucket, field = bucket_of(id)
+  redis.pcall('HSET', key('index:' .. bucket), field, at)
+  redis.call('SADD', key('index'), bucket)
+end
+local function leave_index(ids)
+  local buckets, empty, last, fields = {}, {}, nil, nil
+  for n = 1, #ids do
+    local bucket, field = bucket_of(ids[n])
+    if bucket ~= last then
+      last, fields = bucket, buckets[bucket]
+      if not fields then
+        fields = {}
+        buckets[bucket] = fields
+      end
+    end
+    fields[#fields + 1] = field
+  end
+  for bucket, fields in pairs(buckets) do
+    local name = key('index:' .. bucket)
+    redis.pcall('HDEL', name, unpack(fields))
+    if redis.call('EXISTS', name) == 0 then empty[#empty + 1] = bucket end
+  end
+  if #empty > 0 then redis.pcall('SREM', key('index'), unpack(empty)) end
+end
+
+-- Into a lane, and the index says so.
 local function place(lane, id, sealed, meta)
   local entry
-  if meta == '' then entry = redis.call('XADD', key(lane), '*', 'i', id, 'j', sealed)
-  else entry = redis.call('XADD', key(lane), '*', 'i', id, 'j', sealed, 'm', meta) end
-  redis.call('HSET', key('index'), id, lane .. '|' .. entry)
+  if meta == '' then entry = redis.call('XADD', key(lane), '*', 'j', sealed)
+  else entry = redis.call('XADD', key(lane), '*', 'j', sealed, 'm', meta) end
+  write_index(id, lane .. '|' .. entry)
 end
 
 -- Whoever waits for so many seconds does not wait an hour longer because the server's clock was set back an hour: then
@@ -61,9 +109,9 @@ local function heed(at)
       local page = redis.call('ZRANGE', key('due'), start, start + 499, 'WITHSCORES')
       local ids, moved = {}, {}
       for n = 1, #page, 2 do ids[#ids + 1] = page[n] end
-      local places = #ids > 0 and redis.call('HMGET', key('index'), unpack(ids)) or {}
       for n = 1, #ids do
-        if places[n] ~= 'due|E' then
+        local ok, place = pcall(place_in_index, ids[n])
+        if not ok or place ~= 'due|E' then
           moved[#moved + 1] = tonumber(page[2 * n]) - back
           moved[#moved + 1] = ids[n]
         end
@@ -81,7 +129,7 @@ local function hold(kind, at, lane, id, sealed, meta)
   if not heeded then heed(now()); heeded = true end
   redis.call('ZADD', key('due'), at, id)
   redis.call('HSET', key('held'), id, struct.pack('>I2', #lane) .. lane .. struct.pack('>I2', #meta) .. meta .. sealed)
-  redis.call('HSET', key('index'), id, 'due|' .. kind)
+  write_index(id, 'due|' .. kind)
 end
 
 -- What is too short was written by somebody else; its lane is none then.
@@ -111,31 +159,33 @@ local function tell(address, id, outcome, whole)
     frames[#frames + 1] = struct.pack('>BI2', 1, #id) .. id .. struct.pack('>I4', 0)
   end
 end
-local watched = nil
 local function tell_watchers(id, outcome, whole)
-  if watched == nil then watched = redis.call('EXISTS', key('watch')) == 1 end
-  if not watched then return end
   local addresses = redis.call('HGET', key('watch'), id)
   if not addresses then return end
   for address in string.gmatch(addresses, '[^,]+') do tell(address, id, outcome, whole) end
 end
 
 -- The end of a job that is out of its lane already: outcome stored and told; ``wind_up`` removes all traces.
-local recording = nil
+local recording, watched, has_marks, has_begun = false, false, false, false
 local ended, tally = {}, {}
--- Whether every key that an ending writes to is of its type; an error here comes before the first write.
+-- Which keys there are that an ending writes to besides, and whether each is of its type; an error here comes before the
+-- first write. Of most of them there is none.
 local function check_ending()
-  redis.call('XLEN', key('history'))
-  recording = redis.call('EXISTS', key('history')) == 1
-  for _, name in ipairs({ 'index', 'watch', 'marks', 'begun', 'counts' }) do redis.call('HLEN', key(name)) end
+  local history, watch, marks, begun = key('history'), key('watch'), key('marks'), key('begun')
+  if redis.call('EXISTS', history, watch, marks, begun) > 0 then
+    recording = redis.call('XLEN', history) > 0 or redis.call('EXISTS', history) == 1
+    watched, has_marks = redis.call('HLEN', watch) > 0, redis.call('HLEN', marks) > 0
+    has_begun = redis.call('HLEN', begun) > 0
+  end
 end
+-- ``ttl`` is text, milliseconds.
 local function conclude(id, outcome, status, ttl, reply, sealed, meta)
-  if ttl > 0 then redis.call('SET', key('r:' .. id), outcome, 'PX', ttl) end
-  tell(reply, id, outcome, ttl == 0)
-  tell_watchers(id, outcome, ttl == 0)
+  local stored = ttl ~= '0'
+  if stored then redis.call('SET', RESULT .. id, outcome, 'PX', ttl) end
+  if reply ~= '' then tell(reply, id, outcome, not stored) end
+  if watched then tell_watchers(id, outcome, not stored) end
   ended[#ended + 1] = id
   tally[status] = (tally[status] or 0) + 1
-  if recording == nil then recording = redis.call('EXISTS', key('history')) == 1 end
   if recording then
     redis.call('XADD', key('history'), 'MAXLEN', '~', 1000000, '*', 'j', sealed, 'o', outcome, 'm', meta)
   end
@@ -144,7 +194,7 @@ end
 -- Where something else than a number was written, counting begins anew.
 local function add_up(status, count)
   local counted = redis.pcall('HINCRBY', key('counts'), status, count)
-  if type(counted) == 'table' then redis.call('HSET', key('counts'), status, count) end
+  if type(counted) == 'table' then redis.pcall('HSET', key('counts'), status, count) end
 end
 
 -- What is no job of ours is counted, and a part of it kept for people.
@@ -157,9 +207,9 @@ end
 -- To be called once, at the end of a script that concludes or tells.
 local function wind_up()
   if #ended > 0 then
-    redis.call('HDEL', key('index'), unpack(ended))
-    redis.call('HDEL', key('marks'), unpack(ended))
-    if redis.call('EXISTS', key('begun')) == 1 then redis.call('HDEL', key('begun'), unpack(ended)) end
+    leave_index(ended)
+    if has_marks then redis.call('HDEL', key('marks'), unpack(ended)) end
+    if has_begun then redis.call('HDEL', key('begun'), unpack(ended)) end
     if watched then redis.call('HDEL', key('watch'), unpack(ended)) end
     for status, count in pairs(tally) do add_up(status, count) end
   end
@@ -168,12 +218,11 @@ local function wind_up()
   end
 end
 
--- Queue, reply address and priority inside a sealed envelope (37 bytes of seal, then a msgpack array of fewer than 16
--- fields); for the rare paths on which nobody has decoded it. cmsgpack knows no bytes: the body, field 5, is
--- stepped over by hand.
+-- Queue, reply address and priority inside a sealed envelope (see ``id_of``); for the rare paths on which nobody has
+-- decoded it. cmsgpack knows no bytes: the body, field 5, is stepped over by hand.
 local function peek(sealed)
   local ok, queue, reply, priority = pcall(function()
-    local job = string.sub(sealed, 38)
+    local job = string.sub(sealed, 22)
     local at, _, _, _, queue = cmsgpack.unpack_limit(job, 4, 1)
     local width = ({ [0xc4] = 1, [0xc5] = 2, [0xc6] = 4 })[string.byte(job, at + 1)]
     local body = struct.unpack('>I' .. width, job, at + 2)
@@ -193,7 +242,7 @@ local function left_for(name, id)
   local left = redis.call('HGET', key(name), id)
   if not left then return nil end
   local ttl = #left > 7 and struct.unpack('>I8', left)
-  if ttl and ttl < 1e13 then return string.sub(left, 9), ttl end
+  if ttl and ttl < 1e13 then return string.sub(left, 9), string.format('%.0f', ttl) end
   redis.call('HDEL', key(name), id)
 end
 
@@ -231,13 +280,13 @@ end
 
 -- Whether a job of this id waits or runs.
 local function is_unfinished(id)
-  local at = redis.call('HGET', key('index'), id)
+  local at = place_in_index(id)
   return at and is_there(id, at)
 end
 
 -- What is to be written to besides by ``place`` and ``hold``, checked before the first write.
 local function check_placing()
-  redis.call('HLEN', key('index'))
+  redis.call('SCARD', key('index'))
   redis.call('ZCARD', key('due'))
   redis.call('HLEN', key('held'))
   redis.call('SCARD', key('queues'))
@@ -250,7 +299,7 @@ local function check_commands()
   local nothing = key('r:')
   redis.call('HDEL', key('live'), ' ')
   redis.call('SET', nothing, '', 'XX')
-  redis.call('XADD', nothing, 'NOMKSTREAM', '*', 'i', '')
+  redis.call('XADD', nothing, 'NOMKSTREAM', '*', 'j', '')
   redis.call('XACK', nothing, GROUP, '0-1')
   redis.call('XDEL', nothing, '0-1')
   redis.call('ZADD', nothing, 'XX', 0, ' ')
@@ -269,7 +318,7 @@ end
 local function forget(id)
   redis.call('ZREM', key('due'), id)
   redis.call('HDEL', key('held'), id)
-  redis.call('HDEL', key('index'), id)
+  leave_index({ id })
   redis.call('HDEL', key('marks'), id)
   redis.call('HDEL', key('begun'), id)
   redis.call('HDEL', key('watch'), id)

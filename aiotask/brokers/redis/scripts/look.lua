@@ -1,11 +1,23 @@
 -- KEYS: prefix.  ARGV: address ('' registers nobody), ids…
--- Returns per id: status ('' unknown, 'DONE' when an outcome is stored, 'REFUSED' when a worker set it aside), and the
+-- Returns per id: status ('' unknown, 'DOUBT' unknown, but the keepers cannot put the index right just now, 'DONE' when an outcome is stored, 'REFUSED' when a worker set it aside), and the
 -- sealed outcome, the need of a parked one, or the reason.
 local reply = {}
 local ADDRESS = ARGV[1]
+local spoiled
+-- Whether somebody has put something else in the place of a key without which audit.lua cannot do its work.
+local function is_spoiled()
+  if spoiled == nil then
+    spoiled = false
+    for name, kind in pairs({ queues = 'set', parked = 'set', live = 'hash', due = 'zset' }) do
+      local found = redis.call('TYPE', key(name)).ok
+      if found ~= kind and found ~= 'none' then spoiled = true end
+    end
+  end
+  return spoiled
+end
 for n = 2, #ARGV do
   local id = ARGV[n]
-  local outcome, at = redis.call('GET', key('r:' .. id)), redis.call('HGET', key('index'), id)
+  local outcome, at = redis.call('GET', key('r:' .. id)), place_in_index(id)
   local status, extra = '', ''
   -- What is unfinished has no outcome yet, whatever somebody has put there.
   if outcome and not (at and is_there(id, at)) then status, extra = 'DONE', outcome
@@ -46,6 +58,7 @@ for n = 2, #ARGV do
       if reason then status, extra = 'REFUSED', reason end
     end
   end
+  if status == '' and is_spoiled() then status = 'DOUBT' end
   reply[#reply + 1] = status
   reply[#reply + 1] = extra
 end

@@ -6,9 +6,9 @@ if redis.call('ZCARD', key('due')) > 0 then heed(at) end
 local ids = redis.call('ZRANGEBYSCORE', key('due'), '-inf', at, 'LIMIT', 0, tonumber(ARGV[1]))
 if #ids > 0 then check_commands() end
 for _, id in ipairs(ids) do
-  local packed, at_index = redis.call('HGET', key('held'), id), redis.call('HGET', key('index'), id)
+  local packed, ok, at_index = redis.call('HGET', key('held'), id), pcall(place_in_index, id)
   -- One that waits or runs elsewhere was put here by somebody else.
-  local elsewhere = at_index and string.sub(at_index, 1, 4) ~= 'due|' and is_there(id, at_index)
+  local elsewhere = ok and at_index and string.sub(at_index, 1, 4) ~= 'due|' and is_there(id, at_index)
   local lane, meta, sealed
   if packed then lane, meta, sealed = unpack_held(packed) end
   if not packed or not string.match(lane, '^q:.+:[0-9rs]$') then
@@ -20,7 +20,7 @@ for _, id in ipairs(ids) do
   elseif elsewhere then
     redis.call('ZREM', key('due'), id)
     redis.call('HDEL', key('held'), id)
-    redis.call('XADD', key(lane), '*', 'i', id, 'j', sealed, 'm', meta)
+    redis.call('XADD', key(lane), '*', 'j', sealed, 'm', meta)
   else
     lane = sound(lane, string.gsub(lane, '%w$', 'r'))
     if type(redis.pcall('XLEN', key(lane))) ~= 'table' then

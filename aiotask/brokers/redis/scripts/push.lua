@@ -1,10 +1,10 @@
--- KEYS: prefix.  ARGV: client, sequence, how many queues have a limit; where some have: queue, limit…, whether to name the
--- oldest ('1' or ''), how many jobs to drop first, and per job to drop: lane, entry, id, result TTL (ms), reply, outcome. Then
--- groups of jobs that have the first four in common: lane, delay (s), eta (Unix s or ''), custom ('1' or ''), how many, and
--- per job: id, sealed.
--- Returns 1 when the batch is in, 0 when it was a repeat. If some had no room: how many, their ids, and of the jobs that
--- wait longest: lane, entry, id, sealed, meta. Everything is checked before the first write; the first write is one that a
--- full server refuses.
+-- KEYS: prefix.  ARGV: client, sequence, how many queues have a limit (-1: none, and the batch before was sent along); where
+-- some have: queue, limit…, whether to name the oldest ('1' or ''), how many jobs to drop first, and per job to drop: lane,
+-- entry, id, result TTL (ms), reply, outcome. Then groups of jobs that have the first four in common: lane, delay (s), eta
+-- (Unix s or ''), custom ('1' or ''), how many, and per job: id, sealed.
+-- Returns 1 when the batch is in, 0 when it was a repeat, -1 when the one that was sent along before it is not in. If some had
+-- no room: how many, their ids, and of the jobs that wait longest: lane, entry, sealed, meta. Everything is checked before the
+-- first write; the first write is one that a full server refuses.
 local session, sequence, limited = key('client:' .. ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local room, victims, oldest = {}, {}, false
 local first = 4
@@ -34,7 +34,7 @@ local function waiting(queue)
   return count
 end
 
--- The jobs of a queue that wait longest, suspects left aside: lane, entry, id, sealed, meta.
+-- The jobs of a queue that wait longest, suspects left aside: lane, entry, sealed, meta.
 local function longest(queue, count)
   local found, bytes = {}, 0
   for n = 1, #KINDS - 1 do
@@ -59,8 +59,8 @@ local function longest(queue, count)
   end)
   local flat = {}
   for n = 1, math.min(count, #found) do
-    local id, sealed, meta = fields_of(found[n][4])
-    for _, part in ipairs({ found[n][3], found[n][4][1], id, sealed, meta }) do flat[#flat + 1] = part end
+    local sealed, meta = fields_of(found[n][4])
+    for _, part in ipairs({ found[n][3], found[n][4][1], sealed, meta }) do flat[#flat + 1] = part end
     bytes = bytes + #sealed
     if bytes > 262144 then break end
   end
@@ -88,38 +88,56 @@ if last and sequence <= tonumber(last) then
   end
   return #full == 0 and 0 or answer()
 end
-local lanes = {}
+if limited < 0 and not (last and sequence == tonumber(last) + 1) then return -1 end
+-- Where the index will have them, by bucket: fields and places.
+local lanes, index, buckets, fields, some_later = {}, {}, {}, {}, false
 local n = first
 while n <= #ARGV do
+  local count = tonumber(ARGV[n + 4])
   lanes[ARGV[n]] = key(ARGV[n])
-  n = n + 5 + 2 * tonumber(ARGV[n + 4])
+  if ARGV[n + 1] ~= '0' and ARGV[n + 1] ~= '0.0' or ARGV[n + 2] ~= '' then some_later = true end
+  for job = n + 5, n + 3 + 2 * count, 2 do
+    local bucket, field = bucket_of(ARGV[job])
+    buckets[job], fields[job] = bucket, field
+    if not index[bucket] then index[bucket] = {} end
+  end
+  n = n + 5 + 2 * count
 end
 for _, stream in pairs(lanes) do redis.call('XLEN', stream) end
+local new_buckets = {}
+for bucket in pairs(index) do
+  if redis.call('HLEN', key('index:' .. bucket)) == 0 then new_buckets[#new_buckets + 1] = bucket end
+end
+if some_later then
+  redis.call('ZCARD', key('due'))
+  redis.call('HLEN', key('held'))
+end
 for queue in pairs(room) do waiting(queue) end
-check_placing()
-redis.call('XADD', key('r:'), 'NOMKSTREAM', '*', 'i', '')  -- may this user, is there room: of a key that never exists
-redis.call('ZADD', key('r:'), 'XX', 0, ' ')
+redis.call('XADD', key('r:'), 'NOMKSTREAM', '*', 'j', '')  -- may this user, is there room: of a key that never exists
+if some_later then redis.call('ZADD', key('r:'), 'XX', 0, ' ') end
 if #victims > 0 then check_ending() end
-redis.call('SET', session, ARGV[2], 'EX', 3600)
 for lane in pairs(lanes) do redis.call('SADD', key('queues'), string.match(lane, '^q:(.*):%d$')) end
+if #new_buckets > 0 then redis.call('SADD', key('index'), unpack(new_buckets)) end
+redis.call('SET', session, ARGV[2], 'EX', '3600')
 for _, victim in ipairs(victims) do
   local lane, entry, id, ttl, reply, outcome = unpack(victim)
   local claims = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
   local found, sealed, meta = read(lane, entry)
   if found == id and not (type(claims) == 'table' and not claims.err and #claims > 0) then
     redis.call('XDEL', key(lane), entry)
-    conclude(id, outcome, 'CANCELLED', tonumber(ttl), reply, sealed, meta)
+    conclude(id, outcome, 'CANCELLED', ttl, reply, sealed, meta)
   end
 end
 -- Before the index of what is new is written: an id may come again.
-wind_up()
+if #victims > 0 then wind_up() end
 for queue, limit in pairs(room) do room[queue] = limit - waiting(queue) end
-local at = now()
-local fresh, index = {}, {}
+local at = some_later and now() or 0
+local fresh = {}
 n = first
 while n <= #ARGV do
   local lane, custom, count = ARGV[n], ARGV[n + 3] == '1', tonumber(ARGV[n + 4])
-  local stream, due = lanes[lane], ARGV[n + 2] == '' and at + tonumber(ARGV[n + 1]) or tonumber(ARGV[n + 2])
+  local stream = lanes[lane]
+  local due = some_later and (ARGV[n + 2] == '' and at + tonumber(ARGV[n + 1]) or tonumber(ARGV[n + 2])) or 0
   local queue = limited > 0 and string.match(lane, '^q:(.*):%d$') or ''
   for job = n + 5, n + 3 + 2 * count, 2 do
     local id, sealed = ARGV[job], ARGV[job + 1]
@@ -134,13 +152,21 @@ while n <= #ARGV do
       else
         fresh[id] = true
         if room[queue] then room[queue] = room[queue] - 1 end
-        index[#index + 1] = id
-        index[#index + 1] = lane .. '|' .. redis.call('XADD', stream, '*', 'i', id, 'j', sealed)
+        local places = index[buckets[job]]
+        local size = #places
+        places[size + 1], places[size + 2] = fields[job], lane .. '|' .. redis.call('XADD', stream, '*', 'j', sealed)
       end
     end
   end
   n = n + 5 + 2 * count
 end
-if #index > 0 then redis.call('HSET', key('index'), unpack(index)) end
+for bucket, places in pairs(index) do
+  local name = key('index:' .. bucket)
+  if #places > 0 then redis.call('HSET', name, unpack(places)) end
+  -- All that was in it may have made room, or nothing came into it.
+  if #victims > 0 or #places == 0 then
+    redis.call(redis.call('EXISTS', name) == 1 and 'SADD' or 'SREM', key('index'), bucket)
+  end
+end
 if #full > 0 then redis.call('SET', session, ARGV[2] .. ' ' .. table.concat(full, ' '), 'EX', 3600) end
 return answer()

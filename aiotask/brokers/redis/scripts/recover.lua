@@ -1,6 +1,6 @@
 -- KEYS: prefix.  ARGV: dead incarnation ('' scans for all that are not live), reason, obituary (msgpack), limit, number
 -- of blamed ids, blamed ids…, ids to hold…
--- Returns moved, more (1: call again), then per held delivery: lane, entry, id, sealed, meta.
+-- Returns moved, more (1: call again), then per held delivery: lane, entry, sealed, meta.
 local dead, limit = ARGV[1], tonumber(ARGV[4])
 local blamed, kept = {}, {}
 local split = 5 + tonumber(ARGV[5])
@@ -47,7 +47,7 @@ local function empty_out(lane, consumer)
       if not id then redis.call('XACK', key(lane), GROUP, entry)
       elseif kept[id] then
         kept_some = true
-        for _, part in ipairs({ lane, entry, id, sealed, meta }) do held[#held + 1] = part end
+        for _, part in ipairs({ lane, entry, sealed, meta }) do held[#held + 1] = part end
       else give_back(lane, entry, id, sealed, meta) end
     end
     start = '(' .. page[#page][1]

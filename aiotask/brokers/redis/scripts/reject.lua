@@ -10,7 +10,7 @@ for n = 1, #ARGV, 4 do
     add_up('rejected', 1)
   elseif redis.call('XACK', key(ARGV[n]), GROUP, ARGV[n + 1]) == 1 then
     redis.call('XDEL', key(ARGV[n]), ARGV[n + 1])
-    if ARGV[n + 2] ~= '' and redis.call('HGET', key('index'), ARGV[n + 2]) == ARGV[n] .. '|' .. ARGV[n + 1] then
+    if ARGV[n + 2] ~= '' and place_in_index(ARGV[n + 2]) == ARGV[n] .. '|' .. ARGV[n + 1] then
       tell(address_of(sealed or ''), ARGV[n + 2], nil)
       tell_watchers(ARGV[n + 2], nil)
       redis.call('SET', key('refused:' .. ARGV[n + 2]), ARGV[n + 3], 'EX', 3600)

@@ -2,7 +2,8 @@
 -- Returns per id: replayed, missing, or outdated (a job of that id goes on, or ended later: the letter stays).
 -- Everything is checked before the first write, which a full server allows.
 redis.call('ZCARD', key('dead'))
-for _, name in ipairs({ 'dead:jobs', 'index', 'marks', 'watch' }) do redis.call('HLEN', key(name)) end
+redis.call('SCARD', key('index'))
+for _, name in ipairs({ 'dead:jobs', 'marks', 'watch' }) do redis.call('HLEN', key(name)) end
 local reply = {}
 for _, id in ipairs(ARGV) do
   local packed = redis.call('HGET', key('dead:jobs'), id)

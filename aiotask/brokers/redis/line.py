@@ -1,0 +1,183 @@
+"""Traffic on a connection that redis-py has opened: commands out, replies in, with no task and no stream between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import struct
+import sys
+import termios
+from collections.abc import Callable
+from typing import Any
+
+import redis.exceptions as wrong
+from hiredis import Reader
+
+__all__ = ["Line"]
+
+#: Looks at a connection until it counts as silent.
+_LOOKS = 4
+#: Stands for the rest of a reply that has not arrived.
+_NOTHING = object()
+_CLOSED = "Connection closed by server"
+
+
+class Line(asyncio.Protocol):
+    """Takes over the transport of an open connection.
+
+    One question at a time: what arrives while nothing is asked goes to ``hear``, or ends the connection
+    where nobody listens, since it would answer the next question.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport = connection._writer.transport
+        #: redis-py's own, which has to learn how the connection ends.
+        self._former = self._transport.get_protocol()
+        self._parser = Reader(
+            protocolError=wrong.InvalidResponse, replyError=connection._parser.parse_error, notEnoughData=_NOTHING
+        )
+        #: Told of each message on a subscription.
+        self.hear: Callable[[Any], None] | None = None
+        #: Changes with everything that arrives, also with a part of a message.
+        self.pieces = 0
+        #: Done with an error once nothing more will arrive.
+        self.end: asyncio.Future[None] = self._loop.create_future()
+        self._asked: asyncio.Future[list[Any]] | None = None
+        self._replies: list[Any] = []
+        self._wanted = 0
+        #: What a server says at once to whom it does not let in.
+        self._early: asyncio.StreamReader | None = connection._reader
+        self._transport.set_protocol(self)
+
+    @property
+    def over(self) -> bool:
+        """Whether the other end has closed it; uvloop raises RuntimeError on such a one."""
+        return self.end.done() or bool(self._transport.is_closing())
+
+    # ---- asking
+
+    async def ask(self, packed: bytes, count: int, seconds: float) -> list[Any]:
+        """The replies to so many commands, of which each may be a ResponseError.
+
+        Raises:
+            TimeoutError: nothing has moved for so many seconds, in either direction. Not when all of it took longer:
+                on a slow line a large reply does, and asking again would end in the same way.
+            ConnectionError: redis-py's; the connection broke.
+        """
+        asked: asyncio.Future[list[Any]] = self._loop.create_future()
+        self._asked = asked
+        self._replies, self._wanted = [], count
+        silence = _Silence(seconds, self, self._loop)
+        self._transport.write(packed)
+        if self._early is not None:
+            self._hear_early(self._early)
+        try:
+            return await asked
+        finally:
+            silence.end()
+            self._asked = None
+
+    def _hear_early(self, reader: Any) -> None:
+        self._early = None
+        if reader._buffer:
+            self.data_received(bytes(reader._buffer))
+        if reader._eof or reader.exception() is not None:
+            self._finish(wrong.ConnectionError(_CLOSED))
+
+    def tell(self, packed: bytes) -> None:
+        """A command whose reply arrives among the messages of a subscription."""
+        self._transport.write(packed)
+
+    def give_up(self, error: Exception) -> None:
+        """Whoever asks gets this error."""
+        if self._asked is not None and not self._asked.done():
+            self._asked.set_exception(error)
+
+    def count_unsent(self) -> int:
+        """Bytes that the other end has not taken yet, as far as this system can tell."""
+        unsent = 0
+        with contextlib.suppress(Exception):
+            unsent = self._transport.get_write_buffer_size()
+            if sys.platform == "linux":
+                fd = self._transport.get_extra_info("socket").fileno()
+                unsent += struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0" * 4))[0]
+        return unsent
+
+    # ---- what the transport says
+
+    def data_received(self, data: bytes) -> None:
+        self.pieces += 1
+        parser = self._parser
+        try:
+            parser.feed(data)
+            while (reply := parser.gets()) is not _NOTHING:
+                self._take(reply)
+        except Exception as error:
+            self._finish(error)
+            self._transport.abort()
+
+    def _take(self, reply: Any) -> None:
+        asked = self._asked
+        if asked is not None and self._wanted:
+            self._replies.append(reply)
+            self._wanted -= 1
+            if isinstance(reply, wrong.ConnectionError):
+                # The server's own last word.
+                raise reply
+            if not self._wanted and not asked.done():
+                asked.set_result(self._replies)
+        elif self.hear is not None:
+            self.hear(reply)
+        else:
+            raise wrong.ConnectionError(f"a reply to nothing: {reply!r:.100}")
+
+    def eof_received(self) -> bool | None:
+        self._finish(wrong.ConnectionError(_CLOSED))
+        keep: bool | None = self._former.eof_received()
+        return keep
+
+    def connection_lost(self, error: Exception | None) -> None:
+        reason = _CLOSED if error is None else f"Error while reading: {error}"
+        self._finish(wrong.ConnectionError(reason))
+        self._former.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        self._former.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._former.resume_writing()
+
+    def _finish(self, error: Exception) -> None:
+        if not self.end.done():
+            self.end.set_exception(error)
+            # It is nobody's duty to look.
+            self.end.exception()
+        self.give_up(error)
+
+
+class _Silence:
+    """Ends a question once nothing has moved for so many seconds."""
+
+    __slots__ = ("_ends", "_line", "_loop", "_pieces", "_seconds", "_timer", "_unsent")
+
+    def __init__(self, seconds: float, line: Line, loop: asyncio.AbstractEventLoop) -> None:
+        self._seconds, self._line, self._loop = seconds, line, loop
+        # What is on its way out is first measured by the first look.
+        self._pieces, self._unsent = line.pieces, -1
+        self._ends = loop.time() + seconds
+        self._timer = loop.call_later(seconds / _LOOKS, self._look)
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        now, arrived, unsent = self._loop.time(), self._line.pieces, self._line.count_unsent()
+        if arrived != self._pieces or unsent < self._unsent:
+            self._ends = now + self._seconds
+        self._pieces, self._unsent = arrived, unsent
+        if now >= self._ends:
+            self._line.give_up(TimeoutError())
+        else:
+            self._timer = self._loop.call_at(min(self._ends, now + self._seconds / _LOOKS), self._look)

@@ -1,0 +1,41 @@
+"""The scripts that run on the server."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pkgutil import get_data
+
+__all__ = ["Script"]
+
+_COMMENT = re.compile(rb"--.*")
+_WORD = re.compile(rb"\w+")
+_DEFINED = re.compile(rb"local (?:function )?([\w, ]+)")
+
+
+class Script:
+    """A Lua script with what it uses of the common part in front; called by its digest, sent whole when unknown."""
+
+    def __init__(self, name: str) -> None:
+        code = _read(name)
+        self.source = _used(_read("lib"), code) + code
+        self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
+
+
+def _read(name: str) -> bytes:
+    data = get_data(__package__, f"scripts/{name}.lua")
+    assert data is not None
+    return data
+
+
+def _used(lib: bytes, code: bytes) -> bytes:
+    """The definitions that the code comes to: the server makes each anew for every call, in about 0.2 us."""
+    words = set(_WORD.findall(_COMMENT.sub(b"", code)))
+    used: list[bytes] = []
+    # A definition uses those above it.
+    for definition in reversed(re.split(rb"^(?=local )", _COMMENT.sub(b"", lib), flags=re.MULTILINE)):
+        names = _DEFINED.match(definition)
+        if names and not words.isdisjoint(_WORD.findall(names[1])):
+            words.update(_WORD.findall(definition))
+            used.append(definition)
+    return b"".join(reversed(used))

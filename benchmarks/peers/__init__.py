@@ -1,0 +1,1 @@
+"""aiotask beside other task queues, all on one server: ``python -m benchmarks --peers all``."""

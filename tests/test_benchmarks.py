@@ -1,0 +1,85 @@
+"""The benchmarks run, and what they compute is right; how fast it is, no test says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import report
+from benchmarks.__main__ import MEASUREMENTS
+from benchmarks.fairness import Run, beside_a_free_worker
+from benchmarks.figure import Figure
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_a_small_run_gives_its_figures_in_every_form(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
+    command = [sys.executable, "-m", "benchmarks", "--only", "send", "--jobs", "1000", "--reps", "1"]
+    files = ["--json", str(tmp_path / "figures.json"), "--markdown", str(tmp_path / "figures.md")]
+
+    ended = subprocess.run([*command, *files], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
+
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert [(row["work"], row["fsync"]) for row in found["figures"]] == 2 * [("send", "no")] + 2 * [
+        ("send", "everysec")
+    ]
+    assert all(len(row["values"]) == 1 and row["value"] > 0 for row in found["figures"])
+    assert found["command"].startswith("python -m benchmarks --only send --jobs 1000")
+    page = (tmp_path / "figures.md").read_text()
+    for text in (
+        found["date"],
+        found["server"],
+        found["machine"],
+        "| send | one client, flush at the end | everysec |",
+    ):
+        assert text in page
+    assert "one client, flush at the end" in ended.stdout
+
+
+def test_the_page_tells_of_every_measurement() -> None:
+    rows = re.findall(
+        r"^\| `([\w-]+)` \|.*\| `([\w/.]+)` \|$", (ROOT / "benchmarks" / "README.md").read_text(), re.MULTILINE
+    )
+
+    assert [name for name, _ in rows] == list(MEASUREMENTS)
+    assert [file for _, file in rows if not (ROOT / "benchmarks" / file).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("job", "waited"),
+    [
+        pytest.param(Run(1.5, 1, 2.0, 2.1), 0.0, id="all were busy"),
+        pytest.param(Run(1.5, 1, 3.5, 3.6), 1.0, id="2 was free from 2 to 3"),
+        pytest.param(Run(2.75, 1, 3.5, 3.6), 0.25, id="only when it had been sent"),
+        pytest.param(Run(-0.5, 1, 0.0, 0.0), 0.5, id="before the first run of both"),
+        pytest.param(Run(4.0, 1, 9.0, 9.1), 4.5, id="after the last run of 2"),
+    ],
+)
+def test_a_wait_counts_while_a_worker_is_free(job: Run, waited: float) -> None:
+    busy = [Run(0.0, 1, 0.25, 9.0), Run(0.0, 2, 0.0, 1.0), Run(0.0, 2, 1.0, 2.0), Run(0.0, 2, 3.0, 4.5)]
+
+    assert beside_a_free_worker([job], busy, [1, 2]) == [pytest.approx(waited)]
+
+
+def test_what_has_a_size_stands_in_a_table_of_its_own(tmp_path: Path) -> None:
+    figures = [
+        Figure("drain", "all", "jobs/s", [1.0, 3.0, 2.0], 2),
+        *(Figure("scale: waiting", "send", "µs per job", [size / 1000], at=size) for size in (1_000, 20_000)),
+    ]
+    about: dict[str, Any] = {**report.facts("Redis 7"), "command": "python -m benchmarks"}
+
+    report.write_markdown(figures, about, ["That is all."], tmp_path / "page.md")
+
+    page = (tmp_path / "page.md").read_text()
+    assert "| drain | all | off | **2.00** | 1.00 - 3.00 | ✓ ≥ 2.00 | jobs/s |" in page
+    assert "| scale: waiting | 1,000 | 20,000 |\n|---|--:|--:|\n| send, µs per job | 1.00 | 20.0 |" in page
+    assert page.endswith("- That is all.\n")
