@@ -73,7 +73,7 @@ async def memory(arena: Arena, tier: Tier, rng: Random) -> Report:
     runs = arena.ledger().by_job
     pids = {run.pid for job in leaks for run in runs.get(job.id, ())}
     report.facts["processes that leaks went through"] = len(pids)
-    report.require(len(pids) > 2 + tier.leaks // 40, f"leaks ran in only {len(pids)} processes")
+    report.require(len(pids) > 2 + tier.leaks // 100, f"leaks ran in only {len(pids)} processes")
     dead = {run.pid for job in (*gluttons, *limited) for run in runs.get(job.id, ())}
     report.facts["processes that died of a job"] = len(dead)
     strikes = [job for job in producer.sent.values() if isinstance(job.error, WorkerLost) and job not in gluttons]
