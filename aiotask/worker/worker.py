@@ -279,8 +279,9 @@ class Worker:
                 await self._wait_for_change(0.1)
             if not claim.deliveries and asked - self._refused < BLOCK:
                 await self._wait_for_change(0.1)
-            # A claim that blocked found the queue empty: stay in the blocking read, which is the quicker one then.
-            quick = bool(claim.deliveries) and (quick or not self._has_blocked(asked))
+            # A claim that blocked found the queue empty: stay in the blocking read, which is the quicker one then. One
+            # that brought several did not block; and that read takes from every lane alike, whatever its priority.
+            quick = len(claim.deliveries) > 1 or (bool(claim.deliveries) and (quick or not self._has_blocked(asked)))
 
     async def _ask(self, quick: bool, now: float, room: int) -> Claim:
         """What is there; where nothing is, what comes first."""

@@ -14,8 +14,6 @@ __all__ = ["Deaths"]
 
 #: Seconds between two looks for new processes, and (where the kernel sends no notice) for gone ones.
 _LOOK = 0.05
-#: Seconds that this thread may need to hear of a death, beside a busy main thread on a busy machine.
-_NOTICE = 0.025
 
 
 class Deaths:
@@ -28,7 +26,10 @@ class Deaths:
     def __init__(self, alive: Callable[[], Iterable[int]]) -> None:
         self._alive = alive
         self._times: dict[int, list[float]] = defaultdict(list)
-        self._noticed: set[tuple[int, float]] = set()
+        #: Of deaths that were only noticed: when the process was last known to live.
+        self._lived: dict[tuple[int, float], float] = {}
+        #: When the look before this one began: what it did not find dead was alive then.
+        self._looked_at = time.monotonic()
         self._fds: dict[int, int] = {}
         self._watched: set[int] = set()
         self._poll = select.poll()
@@ -48,11 +49,9 @@ class Deaths:
             return min((at for at in self._times.get(pid, ()) if at >= after), default=None)
 
     def before(self, pid: int, after: float) -> float | None:
-        """The same, at the earliest: a death that was only noticed may lie a little before that."""
+        """The same, at the earliest: a busy machine may notice a death late."""
         died = self.of(pid, after)
-        if died is None or (pid, died) not in self._noticed:
-            return died
-        return max(after, died - _NOTICE)
+        return None if died is None else max(after, self._lived.get((pid, died), died))
 
     @property
     def count(self) -> int:
@@ -80,6 +79,11 @@ class Deaths:
             self._watched.add(pid)
 
     def _hear(self) -> None:
+        began = time.monotonic()
+        self._hear_now()
+        self._looked_at = began
+
+    def _hear_now(self) -> None:
         if hasattr(os, "pidfd_open"):
             for fd, _ in self._poll.poll(_LOOK * 500):
                 pid = self._fds.pop(fd)
@@ -97,7 +101,7 @@ class Deaths:
     def _gone(self, pid: int) -> None:
         self._watched.discard(pid)
         now = time.monotonic()
-        self._noticed.add((pid, now))
+        self._lived[pid, now] = self._looked_at
         self.note(pid, now)
 
     def close(self) -> None:

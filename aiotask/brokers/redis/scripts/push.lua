@@ -54,8 +54,9 @@ local function longest(queue, count)
   end
   table.sort(found, function(a, b)
     if a[1] ~= b[1] then return a[1] < b[1] end
-    if a[2] ~= b[2] then return a[2] < b[2] end
-    return a[3] > b[3]
+    -- Numbers are counted lane by lane.
+    if a[3] ~= b[3] then return a[3] > b[3] end
+    return a[2] < b[2]
   end)
   local flat = {}
   for n = 1, math.min(count, #found) do
@@ -104,6 +105,7 @@ while n <= #ARGV do
   n = n + 5 + 2 * count
 end
 for _, stream in pairs(lanes) do redis.call('XLEN', stream) end
+redis.call('SCARD', key('index'))
 local new_buckets = {}
 for bucket in pairs(index) do
   if redis.call('HLEN', key('index:' .. bucket)) == 0 then new_buckets[#new_buckets + 1] = bucket end
