@@ -125,6 +125,8 @@ class Worker:
         self._in_lane = 0
         #: When a claim did not block last, and when one was refused (monotonic).
         self._heard = self._refused = 0.0
+        #: Seconds that the answer to the last claim took that did not block.
+        self._answer = 0.0
         # Several workers of one process share them, and so the limit.
         self.seats = Seats(max_in_flight) if seats is None else seats
         self._solitude = solitude or Solitude()
@@ -294,12 +296,15 @@ class Worker:
         # After a refusal without blocking: that passes by a lane that is none any more, and a blocking read does not.
         if quick or self._burst or now - self._heard > BLOCK or now - self._refused < BLOCK:
             self._heard = now
-            return await self._broker.claim(self.incarnation, self.queues, self._parked_lanes, room)
+            claim = await self._broker.claim(self.incarnation, self.queues, self._parked_lanes, room)
+            self._answer = time.monotonic() - now
+            return claim
         return await self._broker.wait(self.incarnation, self.queues, self._parked_lanes, BLOCK)
 
     def _has_blocked(self, asked: float) -> bool:
-        # Beside a job that holds the GIL, even an answer that was there at once is heard of late.
-        return time.monotonic() - asked > (0.01 if self._lane.busy else 0.002)
+        # Beside a job that holds the GIL, even an answer that was there at once is heard of late; and from a server far
+        # away none comes sooner than the one before.
+        return time.monotonic() - asked > max(0.01 if self._lane.busy else 0.002, 1.5 * self._answer)
 
     def _room(self) -> int:
         if self._settler.backlog >= BACKLOG:

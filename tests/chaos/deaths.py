@@ -51,7 +51,10 @@ class Deaths:
     def before(self, pid: int, after: float) -> float | None:
         """The same, at the earliest: a busy machine may notice a death late."""
         died = self.of(pid, after)
-        return None if died is None else max(after, self._lived.get((pid, died), died))
+        if died is None:
+            # One that lived for less than a look was not watched.
+            return None if _exists(pid) else after
+        return max(after, self._lived.get((pid, died), died))
 
     @property
     def count(self) -> int:
@@ -93,9 +96,7 @@ class Deaths:
             return
         self._end.wait(_LOOK / 5)
         for pid in list(self._watched):
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
+            if not _exists(pid):
                 self._gone(pid)
 
     def _gone(self, pid: int) -> None:
@@ -107,3 +108,11 @@ class Deaths:
     def close(self) -> None:
         self._end.set()
         self._thread.join(timeout=5)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
