@@ -147,7 +147,7 @@ class Outbox:
     async def flush(self, broker: Broker) -> None:
         """Send until nothing waits. A batch that cannot be sent is refused, and said by whoever waits for it."""
         began: float | None = None
-        delay = 0.05
+        delay, doubt = 0.05, False
         while not self.empty:
             batch = self.next_batch()
             if not batch:
@@ -161,12 +161,15 @@ class Outbox:
                     # Whatever else waits would fail in the same way, each after its own patience.
                     self.refuse_all(error)
                     return
+                doubt = True
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 0.5)
             except BrokerError as error:
-                self.refuse(error)
+                # What refuses us now may not have done so when the answer got lost.
+                self.refuse(ConnectionLost(f"{error} An earlier attempt may have got through.") if doubt else error)
+                doubt = False
             else:
-                began, delay = None, 0.05
+                began, delay, doubt = None, 0.05, False
                 self.accept(overflow)
 
     async def _send(self, broker: Broker, batch: list[Push]) -> Overflow | None:

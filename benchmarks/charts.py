@@ -63,6 +63,7 @@ def _scale(figures: Sequence[Figure]) -> Any:
                 sizes, [p.low for p in points], [p.high for p in points], color=line.get_color(), alpha=0.12
             )
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter("{x:,.0f}")
         panel.set_ylim(bottom=0)
         panel.set_xlabel(work.removeprefix("scale: "))
         panel.set_ylabel("µs per job")
@@ -90,10 +91,12 @@ def _goals(figures: Sequence[Figure]) -> Any:
     panel.set_yticks(rows, names, fontsize=7)
     panel.invert_yaxis()
     panel.set_xscale("log")
-    panel.set_xlabel("share of the goal (right of the line: reached); the black line is the range of the repetitions")
+    panel.set_xlabel("share of the goal: right of the line it is reached")
+    panel.xaxis.set_major_formatter("{x:g}")
     return chart
 
 
 def _share(figure: Figure, value: float) -> float:
     assert figure.goal is not None
-    return value / figure.goal if figure.more else figure.goal / max(value, 1e-9)
+    share = value / figure.goal if figure.more else figure.goal / max(value, 1e-9)
+    return min(share, 100.0)

@@ -50,6 +50,8 @@ def _on_the_server(arena: Arena, keys: Sequence[str]) -> list[str]:
     allowed = re.compile("|".join(f"(?:{pattern})" for pattern in (*_USUAL, *keys)))
     server, found = arena.server, []
     for name in _names(arena):
+        if name == "index" and _size(arena, name) == 1:
+            continue
         if not allowed.fullmatch(name):
             found.append(f"key: {name} ({_size(arena, name)} items)")
         elif re.fullmatch(r"q:[^:]+:[0-9rs]", name):

@@ -334,11 +334,24 @@ class RedisBroker:
         except BrokerError as error:
             if not dead and not isinstance(error, ConnectionLost):
                 # A key that somebody spoiled keeps this from its work, but not the index from being put right.
-                await self._run("audit")
+                await self._audit()
             raise
         if not dead and not reply[1]:
-            await self._run("audit")
+            await self._audit()
         return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
+
+    async def _audit(self) -> None:
+        if not (await self._run("audit"))[2]:
+            return
+        # Somebody deleted the set of the buckets: what nobody knows of would stay for ever.
+        index, cursor = f"{self.prefix}index", b"0"
+        while True:
+            cursor, names = await self.wire.call("SCAN", cursor, "MATCH", f"{index}:*", "COUNT", 1000)
+            if names:
+                await self.wire.call("SADD", index, *(name[len(index) + 1 :] for name in names))
+            if cursor == b"0":
+                break
+        await self.wire.call("SADD", index, ".")
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
         moved, until = await self._run("promote", limit)

@@ -14,7 +14,8 @@ parked:NEED         stream  jobs that need a task or a Python no worker had     
 queues              set     names of the queues                                          the app
 parked              set     the needs that have a lane                                   the app
 index               set     the buckets of the index: all of a job id but its last         its jobs are
-                            character, if it is one that we made; "" for all others       finished
+                            character, if it is one that we made; "" for all others;      finished; the
+                            and ".", without which this set was deleted by somebody       "." stays
 index:BUCKET        hash    the rest of the job id -> ``LANE|ENTRY``, ``due|S``,          the job is finished
                             ``due|E`` (an eta) or ``due|R``; exactly the unfinished jobs
 due                 zset    job id by due time (Unix seconds, server clock)              it is due

@@ -128,8 +128,11 @@ class Line(asyncio.Protocol):
                 raise reply
             if not self._wanted and not asked.done():
                 asked.set_result(self._replies)
-        elif self.hear is not None:
+        elif self.hear is not None and not isinstance(reply, wrong.ResponseError):
             self.hear(reply)
+        elif self.hear is not None:
+            # To a ping, or the server's last word before it hangs up.
+            raise reply
         else:
             raise wrong.ConnectionError(f"a reply to nothing: {reply!r:.100}")
 

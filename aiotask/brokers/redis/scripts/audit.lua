@@ -1,5 +1,6 @@
 -- KEYS: prefix.  The index holds exactly the unfinished jobs; where somebody has deleted keys by hand, that is put right.
--- Looks at a bounded number of jobs a call, and at few where nothing is wrong. Returns how many were forgotten and found.
+-- Looks at a bounded number of jobs a call, and at few where nothing is wrong. Returns how many were
+-- forgotten and found, and whether the set of the buckets was lost: the caller looks for those that there are.
 local AT_MOST, BUCKETS, FEW = 100, 128, 5
 local lanes, count = {}, redis.call('ZCARD', key('due'))
 local function note(lane)
@@ -24,18 +25,19 @@ if redis.call('HLEN', key('held')) > redis.call('ZCARD', key('due')) then
     end
   end
 end
-local many = redis.call('SCARD', key('index'))
+local many, lost = redis.call('SCARD', key('index')), 0
+if redis.call('SISMEMBER', key('index'), '.') == 0 and many + redis.call('EXISTS', key('queues')) > 0 then lost = 1 end
 if many <= BUCKETS then
   local known = 0
   for _, bucket in ipairs(redis.call('SMEMBERS', key('index'))) do
     local length = redis.pcall('HLEN', key('index:' .. bucket))
-    if length == 0 then
+    if length == 0 and bucket ~= '.' then
       -- Deleted by hand.
       allow_writes()
       redis.call('SREM', key('index'), bucket)
     elseif type(length) == 'number' then known = known + length end
   end
-  if known == count then return { 0, 0 } end
+  if known == count then return { 0, 0, lost } end
 end
 allow_writes()
 
@@ -56,7 +58,7 @@ local function forget_some(limit)
         forgotten = forgotten + 1
       end
     end
-    if redis.call('EXISTS', key('index:' .. bucket)) == 0 then redis.call('SREM', key('index'), bucket) end
+    if bucket ~= '.' and redis.call('EXISTS', key('index:' .. bucket)) == 0 then redis.call('SREM', key('index'), bucket) end
   end
 end
 local function note_place(id, at)
@@ -99,4 +101,4 @@ for _, limit in ipairs({ FEW, AT_MOST }) do
     if forgotten + found == 0 then break end
   end
 end
-return { forgotten, found }
+return { forgotten, found, lost }

@@ -105,7 +105,7 @@ while n <= #ARGV do
   n = n + 5 + 2 * count
 end
 for _, stream in pairs(lanes) do redis.call('XLEN', stream) end
-redis.call('SCARD', key('index'))
+local is_first = redis.call('SCARD', key('index')) == 0 and redis.call('EXISTS', key('queues')) == 0
 local new_buckets = {}
 for bucket in pairs(index) do
   if redis.call('HLEN', key('index:' .. bucket)) == 0 then new_buckets[#new_buckets + 1] = bucket end
@@ -120,6 +120,7 @@ if some_later then redis.call('ZADD', key('r:'), 'XX', 0, ' ') end
 if #victims > 0 then check_ending() end
 for lane in pairs(lanes) do redis.call('SADD', key('queues'), string.match(lane, '^q:(.*):%d$')) end
 if #new_buckets > 0 then redis.call('SADD', key('index'), unpack(new_buckets)) end
+if is_first then redis.call('SADD', key('index'), '.') end
 redis.call('SET', session, ARGV[2], 'EX', '3600')
 for _, victim in ipairs(victims) do
   local lane, entry, id, ttl, reply, outcome = unpack(victim)
