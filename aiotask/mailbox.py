@@ -35,7 +35,7 @@ LOOK_EVERY = 0.75
 LOOK_AT_MOST = 2_000
 #: Looks that may find a job parked: in the middle of a deploy it was claimed by a worker that does not know the
 #: task, and one that does looks for parked jobs once a second.
-PARKED_LOOKS = 2
+PARKED_LOOKS = 3
 #: Looks that may find nothing where the broker cannot tell: some 30 s.
 DOUBTS = 40
 #: Seconds for which the broker may be out of reach before waiting ends with the error.
