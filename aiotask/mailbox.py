@@ -330,6 +330,9 @@ class Mailbox:
         """Nothing arrives any more: say so to who waits, and begin anew with the next one."""
         if task.cancelled() or (error := task.exception()) is None or task not in (self._listening, self._looking):
             return
+        if not isinstance(error, Exception):
+            # A signal's handler ended the program just then.
+            return
         logger.error("Waiting for outcomes failed: %s", error, exc_info=error)
         for other in (self._listening, self._looking):
             if other is not None:

@@ -147,6 +147,9 @@ async def test_one_more_and_one_less(stage: Stage) -> None:
     supervisor.signal(signal.SIGTTOU)
     wait_until(lambda: supervisor.log.count("1 worker processes from now on.") == 2, description="it was heard")
     assert await stage.pid.apply_async() == first
+    if sys.platform == "linux":
+        score, own = (int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (first, supervisor.pid))
+        assert score > own or own == 1000, "short of memory, the kernel ends a worker before its supervisor"
 
 
 async def test_stacks_of_all_processes_whatever_they_do(stage: Stage) -> None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
-__all__ = ["OomKills"]
+__all__ = ["OomKills", "go_first"]
 
 #: Seconds for which a kill that was counted explains a death.
 _FRESH = 3.0
 #: Seconds between two looks.
 _EVERY = 0.5
 _MANY = 1000
+#: As if it held a fifth of all memory more (``oom_score_adj``).
+_FIRST = 200
 _ROOT = "/sys/fs/cgroup"
 _ROOT_V1 = f"{_ROOT}/memory/memory.oom_control"
+
+
+def go_first() -> None:
+    """Let the kernel choose this process before its supervisor and keeper when memory is short (Linux)."""
+    with contextlib.suppress(OSError, ValueError):
+        file = Path("/proc/self/oom_score_adj")
+        file.write_text(str(min(1000, int(file.read_text()) + _FIRST)))
 
 
 class OomKills:

@@ -36,6 +36,7 @@ from .board import Board
 from .child import Exit, read_messages, send_message, unheard
 from .guard import ALARMS, MainGuard
 from .lastwords import LastWords
+from .oomkills import go_first
 from .settings import WorkerSettings
 from .stacks import Stacks
 
@@ -72,6 +73,7 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
     configure(settings.log_json, settings.log_level, process=f"worker-{place.number}")
     place.board.settle_in(os.getpid())
     place.stacks.record()
+    go_first()
     try:
         apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
         facts = [app_facts(app, settings) for app in apps]
