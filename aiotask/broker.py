@@ -250,7 +250,7 @@ class Replayed(StrEnum):
 
 
 class HistoryRow(msgspec.Struct, frozen=True, gc=False):
-    """One finished job as the recorder gets it: sealed envelope, sealed outcome."""
+    """One finished job as the recorder gets it: sealed envelope, sealed outcome. Several may share an entry."""
 
     entry: str
     job: bytes
@@ -417,11 +417,13 @@ class Broker(Protocol):
         ...
 
     async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
-        """Finished jobs to record, oldest first; those of a recorder that went away come again."""
+        """Finished jobs to record, oldest first; those of a recorder that went away come again.
+
+        Rows that share an entry come together, so there may be some more or fewer than ``limit``."""
         ...
 
     async def trim_history(self, entries: Sequence[str]) -> None:
-        """These rows are safe; forget them."""
+        """The rows of these entries are safe; forget them."""
         ...
 
 

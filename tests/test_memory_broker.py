@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from aiotask.broker import Begin, Broker, Delivery, Meta, Notice, Room, Settled, Standing
+from aiotask.broker import Begin, Broker, Delivery, HistoryRow, Meta, Notice, Room, Settled, Standing
 from aiotask.brokers import connect, inspect, namespaces, push_blocking
 from aiotask.brokers.memory import MemoryBroker
 from aiotask.brokers.rows import RECORDER_IDLE
@@ -437,8 +437,10 @@ class Script:
         return moved, until is None or until > 0
 
     async def _read_history(self, pick: random.Random) -> object:
-        rows = await self.broker.read_history("recorder", 100, 0.001)
-        await self.broker.trim_history([row.entry for row in rows])
+        rows: list[HistoryRow] = []
+        while read := await self.broker.read_history("recorder", 100, 0.001):
+            rows += read
+            await self.broker.trim_history([row.entry for row in read])
         return [(row.job, row.outcome, row.meta) for row in rows]
 
 

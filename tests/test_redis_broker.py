@@ -405,6 +405,35 @@ async def test_a_claimed_job_whose_lane_was_deleted_does_not_stop_its_neighbours
     assert await drain(other) == ["fine"]
 
 
+async def test_while_the_index_cannot_be_put_right_nobody_is_told_that_a_job_is_gone(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
+) -> None:
+    custom = Push("daily", "default", 5, sealed_job("daily"), custom=True)
+    await take(worker, "running")
+    await send(broker, custom, "waiting")
+    await broker.recover()
+    buckets = [key("index:")]
+
+    # Another key is spoiled, which holds up the recovery.
+    live = own_server.call("DUMP", key("live"))
+    own_server.call("SET", key("live"), "not ours")
+    own_server.call("DEL", key("index"), *buckets)
+    assert await broker.look(["waiting", "nobody's"]) == [Look(doubtful=True)] * 2
+    with pytest.raises(BrokerError, match="live"):
+        await broker.recover()
+    assert [look.status for look in await broker.look(["daily", "waiting"])] == [Status.PENDING] * 2
+    own_server.call("RESTORE", key("live"), 0, live, "REPLACE")
+
+    # The server takes no writes.
+    own_server.call("DEL", key("index"), *buckets)
+    own_server.call("CONFIG", "SET", "min-replicas-to-write", 1)
+    assert await broker.look(["waiting", "nobody's"]) == [Look(doubtful=True)] * 2
+    own_server.call("CONFIG", "SET", "min-replicas-to-write", 0)
+    await broker.recover()
+    assert [look.status for look in await broker.look(["daily", "waiting"])] == [Status.PENDING] * 2
+    assert await broker.look(["nobody's"]) == [Look()]
+
+
 async def test_the_index_follows_what_was_deleted_by_hand(
     own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
 ) -> None:
@@ -422,16 +451,6 @@ async def test_the_index_follows_what_was_deleted_by_hand(
         assert [look.status for look in await broker.look(["daily", "waiting", *made])] == [Status.PENDING] * 5
         assert (await broker.look(["later"]))[0].status is Status.SCHEDULED
     assert own_server.call("SCARD", key("index")) == 4
-
-    # Also while another key is spoiled, which holds up the recovery: nobody is told that those jobs are gone.
-    live = own_server.call("DUMP", key("live"))
-    own_server.call("SET", key("live"), "not ours")
-    own_server.call("DEL", key("index"), *buckets)
-    assert await broker.look(["waiting", "nobody's"]) == [Look(doubtful=True)] * 2
-    with pytest.raises(BrokerError, match="live"):
-        await broker.recover()
-    assert [look.status for look in await broker.look(["daily", "waiting"])] == [Status.PENDING] * 2
-    own_server.call("RESTORE", key("live"), 0, live, "REPLACE")
 
     # A lane: a custom id that stood in it is free again, though nobody has looked for it.
     own_server.call("DEL", key("q:default:5"))
@@ -494,6 +513,7 @@ async def test_the_error_names_the_key_of_the_wrong_type_and_the_way_out(
     own_server.call("DEL", key(name))
     await broker.push("client", 2, [a_push("a")])
     assert await drain(worker) == ["a"]
+    await broker.recover()
     assert await broker.look(["00aaaaaaaaaaaaaaa-1"]) == [Look()]
 
 
@@ -854,13 +874,7 @@ async def test_rows_of_a_recorder_that_went_away_come_again(
     rows = await broker.read_history("gone", 10, 10.0)
     assert len(rows) == 2
     # The next keeper of the same host has its name, and goes on where it was.
-    assert [
-        (await another_broker().read_history("gone", 1, 10.0)),
-        await another_broker().read_history("gone", 10, 10.0),
-    ] == [
-        rows[:1],
-        rows,
-    ]
+    assert await another_broker().read_history("gone", 1, 10.0) == rows[:1]
     later = another_broker()
     assert await later.read_history("later", 10, 0.01) == [], "they are still in good hands"
 
@@ -994,7 +1008,7 @@ async def test_what_strangers_write_into_keys_stops_nobody(
     assert await broker.parked(["task:x"]) == []
     call("SET", key("r:waiting"), "forged")
     looks = await broker.look(["waiting", "lane", "live", "ghost"])
-    assert looks == [Look(status=Status.RUNNING), Look(), Look(), Look()], "what runs has no outcome yet"
+    assert [(look.status, look.outcome) for look in looks] == [(Status.RUNNING, None), *[(None, None)] * 3]
     assert await broker.cancel("live", b"gone", 1.0) is Cancelled.UNKNOWN
     assert await worker.finish(deliveries["waiting"]) is Settled.DONE
     assert (await broker.look(["waiting"]))[0].outcome == sealed_outcome("waiting")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from aiotask import App
+from aiotask.brokers import connect
 
 from .server import PrivateServer
 
@@ -63,6 +64,39 @@ async def test_what_a_job_costs_the_server_in_commands(costly_server: PrivateSer
         assert scripts <= 0.1, f"{scripts:.4f} scripts to run a job"
         # An outcome each; the rest is shared by a batch.
         assert others <= 2.5, f"{others:.3f} commands to run a job"
+
+
+async def test_what_it_costs_the_server_in_commands_to_record_a_job(
+    costly_server: PrivateServer, app_name: str
+) -> None:
+    app = App(app_name, url=costly_server.url)
+
+    @app.task(name="shop.tasks:noop")
+    async def noop(n: int) -> None: ...
+
+    recorder = connect(costly_server.url, app_name)
+    async with app:
+        await recorder.start_history()
+        for n in range(_JOBS):
+            noop.apply_async(n)
+        await app.flush()
+        commands(costly_server)
+
+        async with app.worker(burst=True) as worker:
+            await worker.finished()
+        scripts, others = commands(costly_server)
+        assert scripts <= 0.1, f"{scripts:.4f} scripts to run a job"
+        # What stands in the lane is read for a batch, and written down for many.
+        assert others <= 2.5, f"{others:.3f} commands to run a job that is to be recorded"
+
+        recorded = 0
+        while rows := await recorder.read_history("recorder", 500, 0.01):
+            recorded += len(rows)
+            await recorder.trim_history([row.entry for row in rows])
+        _, others = commands(costly_server)
+        assert recorded == _JOBS
+        assert others <= 0.1, f"{others:.3f} commands to read a row and let the server forget it"
+    await recorder.close()
 
 
 async def test_what_a_job_that_waits_costs_the_server_in_bytes(costly_server: PrivateServer, app_name: str) -> None:

@@ -63,10 +63,10 @@ class Recording:
         if self._behind:
             self._behind = False
             logger.info("History is being recorded again.")
-        await self._broker.trim_history([row.entry for row in rows])
+        await self._broker.trim_history(list(dict.fromkeys(row.entry for row in rows)))
 
     async def finish(self) -> None:
         """Record what is there now."""
         while rows := await self._broker.read_history(self._name, ROWS, 0.001):
             await asyncio.to_thread(self._recorder.record, rows)
-            await self._broker.trim_history([row.entry for row in rows])
+            await self._broker.trim_history(list(dict.fromkeys(row.entry for row in rows)))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from aiotask.brokers.redis.historyreader import rows_of
 from aiotask.job import Status
 from aiotask.outcome import Outcome, decode_outcome
 
@@ -74,10 +75,11 @@ class _Examination:
         rows: dict[str, list[tuple[float, Outcome]]] = defaultdict(list)
         start = "-"
         key = f"{self.arena.prefix}history"
-        while page := self.arena.server.call("XRANGE", key, start, "+", "COUNT", _PAGE):
+        while page := self.arena.server.call("XRANGE", key, start, "+", "COUNT", _PAGE // 10):
             for entry, fields in page:
-                outcome = self._opened(fields[b"o"])
-                rows[outcome.id].append((int(entry.split(b"-")[0]) / 1000, outcome))
+                for row in rows_of(entry.decode(), [part for pair in fields.items() for part in pair]):
+                    outcome = self._opened(row.outcome)
+                    rows[outcome.id].append((int(entry.split(b"-")[0]) / 1000, outcome))
             start = f"({page[-1][0].decode()}"
         return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import time
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def forge_run(arena: Arena, token: str, id: str, pid: int, start: float, end: fl
 def forge_outcome(arena: Arena, sent: Sent, worker: str) -> None:
     outcome = Outcome(WIRE_VERSION, sent.id, sent.task, Status.SUCCESS, 1, worker, finished_at=time.time())
     sealed = arena.app.client.outcomes_sealer.seal(encode_outcome(outcome))
-    arena.server.call("XADD", f"{arena.prefix}history", "*", "j", "", "o", sealed, "m", "")
+    row = struct.pack(">II", 0, len(sealed)) + sealed + bytes(2)
+    arena.server.call("XADD", f"{arena.prefix}history", "*", "n", 1, "r", row)
 
 
 def said(findings: list[str]) -> list[str]:

@@ -64,6 +64,8 @@ _PING_EVERY = 4.0
 
 #: Dead letters in one call: the script moves what they carry.
 _LETTERS = 50
+#: Pages of the index that are put right in one go.
+_AUDITS = 20
 
 script = cache(Script)
 
@@ -341,17 +343,25 @@ class RedisBroker:
         return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
 
     async def _audit(self) -> None:
-        if not (await self._run("audit"))[2]:
-            return
-        # Somebody deleted the set of the buckets: what nobody knows of would stay for ever.
+        for _ in range(_AUDITS):
+            _, found, is_lost = await self._run("audit")
+            if not is_lost:
+                return
+            await self._gather_buckets()
+            if not found:
+                # It is whole; until now nobody was told that a job is gone.
+                await self.wire.call("SADD", f"{self.prefix}index", ".")
+                return
+
+    async def _gather_buckets(self) -> None:
+        """Somebody deleted the set of the buckets: what nobody knows of would stay for ever."""
         index, cursor = f"{self.prefix}index", b"0"
         while True:
             cursor, names = await self.wire.call("SCAN", cursor, "MATCH", f"{index}:*", "COUNT", 1000)
             if names:
                 await self.wire.call("SADD", index, *(name[len(index) + 1 :] for name in names))
             if cursor == b"0":
-                break
-        await self.wire.call("SADD", index, ".")
+                return
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
         moved, until = await self._run("promote", limit)

@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
 from ...broker import BATCH_JOBS, HistoryRow
 from ...errors import BrokerError
 from .keys import RECORDERS
-from .messages import decode_meta
+from .messages import decode_meta, whole
 from .script import Script
 from .wire import Wire
 
-__all__ = ["HistoryReader"]
+__all__ = ["HistoryReader", "rows_of", "unrecorded"]
 
 #: Milliseconds after which what another recorder has read and not recorded is taken over.
 _ABANDONED = 60_000
 
+#: Entries that are read at least; the server puts up to 64 kB into one, or a single larger row.
+_ENTRIES = 10
+
 _script = cache(Script)
+_long, _short = struct.Struct(">I"), struct.Struct(">H")
+
+
+def rows_of(entry: str, fields: Sequence[bytes]) -> Iterator[HistoryRow]:
+    """The rows in an entry of the history (see ``lib.lua``); what somebody else wrote is one that is not sealed."""
+    values = dict(zip(fields[::2], fields[1::2], strict=True))
+    packed, at = values.get(b"r", b""), 0
+    try:
+        for _ in range(whole(values.get(b"n", b"0"))):
+            start = at + 4
+            at = start + _long.unpack_from(packed, at)[0]
+            job = packed[start:at]
+            start = at + 4
+            at = start + _long.unpack_from(packed, at)[0]
+            outcome = packed[start:at]
+            start = at + 2
+            at = start + _short.unpack_from(packed, at)[0]
+            yield HistoryRow(entry, job, outcome, decode_meta(packed[start:at]))
+    except struct.error:
+        at = 0
+    if at == 0:
+        yield HistoryRow(entry, b"", b"", decode_meta(b""))
+
+
+async def unrecorded(wire: Wire, prefix: str) -> int:
+    """Rows that wait to be recorded."""
+    entries = int(await wire.call("XLEN", f"{prefix}history"))
+    counted = await wire.call("HGET", f"{prefix}counts", "unrecorded") if entries else None
+    return max(entries, whole(counted or b"0"))
 
 
 class HistoryReader:
@@ -36,22 +69,27 @@ class HistoryReader:
         #: What this name holds has been read since the connection was made: a keeper before this one, or an
         #: answer that got lost, may have left something.
         self._is_caught_up = False
+        #: Rows of the entries that were read, and how many an entry had lately.
+        self._read: dict[str, int] = {}
+        self._rows_each = 100.0
 
     async def read(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
         """Finished jobs, those first that were read before and not recorded; waits for so many seconds."""
         try:
-            entries = await self._entries(recorder, limit, timeout)
+            entries = await self._entries(recorder, min(limit, max(_ENTRIES, round(limit / self._rows_each))), timeout)
         except BrokerError as error:
             self._is_caught_up = False
             if "NOGROUP" not in str(error):
                 raise
             await self._waiting.run(_script("groups"), self._prefix, RECORDERS, "history")
             return []
-        rows = []
-        for entry, fields in entries:
-            values = dict(zip(fields[::2], fields[1::2], strict=True))
-            meta = decode_meta(values.get(b"m", b""))
-            rows.append(HistoryRow(entry.decode(), values.get(b"j", b""), values.get(b"o", b""), meta))
+        rows: list[HistoryRow] = []
+        for name, fields in entries:
+            entry, before = name.decode(), len(rows)
+            rows += rows_of(entry, fields)
+            self._read[entry] = len(rows) - before
+        if rows:
+            self._rows_each = len(rows) / len(entries)
         return rows
 
     async def _entries(self, recorder: str, limit: int, timeout: float) -> list[Any]:
@@ -74,7 +112,7 @@ class HistoryReader:
 
     async def trim(self, entries: Sequence[str]) -> None:
         """These are recorded."""
-        for start in range(0, len(entries), BATCH_JOBS):
-            part = entries[start : start + BATCH_JOBS]
-            await self._wire.call("XACK", self._key, RECORDERS, *part)
-            await self._wire.call("XDEL", self._key, *part)
+        pairs = [(entry, self._read.pop(entry, 1)) for entry in dict.fromkeys(entries)]
+        for start in range(0, len(pairs), BATCH_JOBS):
+            arguments = [argument for pair in pairs[start : start + BATCH_JOBS] for argument in pair]
+            await self._wire.run(_script("trim"), self._prefix, RECORDERS, *arguments)

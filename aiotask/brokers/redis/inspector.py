@@ -15,6 +15,7 @@ from ...job import Status
 from ...outcome import decode_outcome
 from ...seal import OVERHEAD
 from .broker import RedisBroker
+from .historyreader import unrecorded
 from .keys import GROUP, LANES, in_index, lanes
 from .messages import decode_meta, id_of, server_url, text, whole
 from .wire import Wire
@@ -320,7 +321,7 @@ class RedisInspector:
         return whole(await self._wire.call("HGET", f"{self._prefix}counts", "rejected") or b"0")
 
     async def unrecorded(self) -> int:
-        return int(await self._wire.call("XLEN", f"{self._prefix}history"))
+        return await unrecorded(self._wire, self._prefix)
 
 
 def _letter(id: str, at: bytes, packed: bytes) -> DeadLetter:

@@ -36,9 +36,11 @@ leases              hash    host -> counter that its keeper raises              
 dead, dead:jobs     zset,   dead letters by time, and their envelope and outcome         10,000 newer ones
                     hash
 aside               stream  what was no job of ours, with the reason                     1,000 newer ones
-counts              hash    how many jobs ended in each status; ``rejected``             the app
+counts              hash    how many jobs ended in each status; ``rejected``;            the app
+                            ``unrecorded``: rows in the history
 history             stream  finished jobs for the recorder (exists while one is           recorded, or
-                            registered): j, o (sealed outcome), m                        1,000,000 newer ones
+                            registered), many in an entry: how many, and per row         1,000,000 newer ones
+                            envelope, sealed outcome, m
 volunteer           string  the incarnation that makes itself idle for a suspect         30 s
 ==================  ======  ==========================================================  ====================
 

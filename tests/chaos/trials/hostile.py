@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import struct
 import time
 from contextlib import closing
 from random import Random
@@ -190,7 +191,11 @@ class _Trial:
             client.zadd(key("due"), {rng.choice(ids): 0.0})
             client.zadd(key("dead"), {one: rng.choice([0.0, float("inf")])})
             client.hset(key("dead:jobs"), one, other)
-            client.xadd(key("history"), rng.choice([{b"j": other, b"o": forger.bomb}, {one: other}, {b"o": bytes(60)}]))
+            row = struct.pack(">II", 0, len(forger.bomb)) + forger.bomb + bytes(2)
+            client.xadd(
+                key("history"),
+                rng.choice([{b"n": 9, b"r": row}, {one: other}, {b"n": b"1e9", b"r": other}, {b"n": 1, b"r": row}]),
+            )
             client.xadd(key("aside"), {one: other})
         client.hset(key("counts"), mapping={"SUCCESS": b"many", one: other})
         client.set(key("clock"), rng.choice([b"late", b"", b"nan", b"\xff"]))

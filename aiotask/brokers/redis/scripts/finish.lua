@@ -24,6 +24,18 @@ check_ending()
 local whole = {}
 for lane, list in pairs(entries) do whole[lane] = redis.call('XACK', key(lane), GROUP, unpack(list)) == #list end
 
+-- For the history: what stands in the lane from the first of ours to the last, which are nearly always ours.
+local held = {}
+if recording then
+  for lane, list in pairs(entries) do
+    if #list > 1 then
+      for _, entry in ipairs(redis.call('XRANGE', key(lane), list[1], list[#list], 'COUNT', 2 * #list)) do
+        held[lane .. entry[1]] = entry
+      end
+    end
+  end
+end
+
 local function bury(id, sealed, outcome)
   redis.call('ZADD', key('dead'), now(), id)
   redis.call('HSET', key('dead:jobs'), id, struct.pack('>I4', #sealed) .. sealed .. outcome)
@@ -41,7 +53,9 @@ while n <= #ARGV do
   for job = n + 6, n + 3 + 3 * count, 3 do
     local entry, id, outcome = ARGV[job], ARGV[job + 1], ARGV[job + 2]
     local sealed, meta, _ = '', ''
-    if recording or dead then _, sealed, meta = read(lane, entry) end
+    local found = held[lane .. entry]
+    if found then sealed, meta = fields_of(found)
+    elseif recording or dead then _, sealed, meta = read(lane, entry) end
     -- Where some were not ours, those are that somebody else has not removed.
     if all_ours or redis.call('XDEL', key(lane), entry) == 1 then
       conclude(id, outcome, status, ttl, address, sealed or '', meta or '')

@@ -178,6 +178,38 @@ local function check_ending()
     has_begun = redis.call('HLEN', begun) > 0
   end
 end
+-- Where something else than a number was written, counting begins anew.
+local function add_up(status, count)
+  local counted = redis.pcall('HINCRBY', key('counts'), status, count)
+  if type(counted) == 'table' then
+    redis.pcall('HSET', key('counts'), status, count)
+    return count
+  end
+  return counted
+end
+
+-- Rows for the recorder travel together in one entry: how many, and per row lengths and bytes of envelope, outcome, meta.
+-- Beyond so many the oldest entries make room.
+local MOST_ROWS, MOST_BYTES = 1000000, 65536
+local rows, row_count, row_bytes = {}, 0, 0
+local function write_rows()
+  redis.call('XADD', key('history'), '*', 'n', row_count, 'r', table.concat(rows))
+  local waiting, oldest = add_up('unrecorded', row_count), nil
+  rows, row_count, row_bytes = {}, 0, 0
+  for _ = 1, 2 do
+    if waiting <= MOST_ROWS then return end
+    oldest = redis.call('XRANGE', key('history'), '-', '+', 'COUNT', 1)[1]
+    redis.call('XDEL', key('history'), oldest[1])
+    waiting = add_up('unrecorded', -(tonumber(oldest[2][2]) or 1))
+  end
+end
+local function keep_row(sealed, outcome, meta)
+  rows[#rows + 1] = struct.pack('>I4', #sealed) .. sealed
+  rows[#rows + 1] = struct.pack('>I4', #outcome) .. outcome
+  rows[#rows + 1] = struct.pack('>I2', #meta) .. meta
+  row_count, row_bytes = row_count + 1, row_bytes + #sealed + #outcome
+  if row_bytes > MOST_BYTES then write_rows() end
+end
 -- ``ttl`` is text, milliseconds.
 local function conclude(id, outcome, status, ttl, reply, sealed, meta)
   local stored = ttl ~= '0'
@@ -186,15 +218,7 @@ local function conclude(id, outcome, status, ttl, reply, sealed, meta)
   if watched then tell_watchers(id, outcome, not stored) end
   ended[#ended + 1] = id
   tally[status] = (tally[status] or 0) + 1
-  if recording then
-    redis.call('XADD', key('history'), 'MAXLEN', '~', 1000000, '*', 'j', sealed, 'o', outcome, 'm', meta)
-  end
-end
-
--- Where something else than a number was written, counting begins anew.
-local function add_up(status, count)
-  local counted = redis.pcall('HINCRBY', key('counts'), status, count)
-  if type(counted) == 'table' then redis.pcall('HSET', key('counts'), status, count) end
+  if recording then keep_row(sealed, outcome, meta) end
 end
 
 -- What is no job of ours is counted, and a part of it kept for people.
@@ -213,6 +237,7 @@ local function wind_up()
     if watched then redis.call('HDEL', key('watch'), unpack(ended)) end
     for status, count in pairs(tally) do add_up(status, count) end
   end
+  if row_count > 0 then write_rows() end
   for address, frames in pairs(telling) do
     if #frames > 0 then redis.call('PUBLISH', key('to:' .. address), table.concat(frames)) end
   end

@@ -1,13 +1,15 @@
 -- KEYS: prefix.  ARGV: address ('' registers nobody), ids…
--- Returns per id: status ('' unknown, 'DOUBT' unknown, but the keepers cannot put the index right just now, 'DONE' when an outcome is stored, 'REFUSED' when a worker set it aside), and the
--- sealed outcome, the need of a parked one, or the reason.
+-- Returns per id: status ('' unknown, 'DOUBT' unknown, but the index has not been put right yet, 'DONE' when an outcome is
+-- stored, 'REFUSED' when a worker set it aside), and the sealed outcome, the need of a parked one, or the reason.
 local reply = {}
 local ADDRESS = ARGV[1]
 local spoiled
--- Whether somebody has put something else in the place of a key without which audit.lua cannot do its work.
+-- Whether the index was deleted and not put right yet (perhaps the server takes no writes), or somebody has put something
+-- else in the place of a key without which audit.lua cannot do its work.
 local function is_spoiled()
   if spoiled == nil then
-    spoiled = false
+    local whole = redis.pcall('SISMEMBER', key('index'), '.') ~= 0
+    spoiled = not whole and redis.call('EXISTS', key('index'), key('queues')) > 0
     for name, kind in pairs({ queues = 'set', parked = 'set', live = 'hash', due = 'zset' }) do
       local found = redis.call('TYPE', key(name)).ok
       if found ~= kind and found ~= 'none' then spoiled = true end
