@@ -422,6 +422,10 @@ class Broker(Protocol):
         Rows that share an entry come together, so there may be some more or fewer than ``limit``."""
         ...
 
+    async def unrecorded(self) -> int:
+        """Finished jobs that are kept for a recorder."""
+        ...
+
     async def trim_history(self, entries: Sequence[str]) -> None:
         """The rows of these entries are safe; forget them."""
         ...

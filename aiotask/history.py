@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ _UPSERT = f"""
 class Recorder:
     """Writes finished jobs into the history; it opens no body, and runs no code of the app.
 
-    For one thread of a process; any number of processes may write the same file.
+    Any number of threads may call it, and any number of processes may write the same file.
 
     Args:
         path: the file; it and its directories are made at the first use.
@@ -54,6 +55,8 @@ class Recorder:
         #: Those of them that were not said yet, and when that was last (monotonic): a line a second at most.
         self._unsaid, self._said = 0, 0.0
         self._file = HistoryFile(path, create=True, timeout=timeout)
+        # Whoever stopped waiting for a write has not stopped it: SQLite must not be closed under it.
+        self._lock = threading.Lock()
         self._jobs = Sealer(secrets, "job")
         self._outcomes = Sealer(secrets, "outcome")
         self._app = app_name
@@ -70,7 +73,7 @@ class Recorder:
             ConfigError: it is damaged, of something else or of a later release, or this user cannot write it.
             RecordingDelayed: it cannot be used at this time.
         """
-        with self._delays():
+        with self._lock, self._delays():
             self._file.connection()
 
     def record(self, rows: Sequence[HistoryRow]) -> None:
@@ -80,8 +83,12 @@ class Recorder:
             RecordingDelayed: nothing was written; offer the rows again. It names the fix.
         """
         jobs, left_out = self._readable(rows)
-        if jobs:
-            left_out += self._write(jobs)
+        with self._lock:
+            if jobs:
+                left_out += self._write(jobs)
+            self._say(left_out)
+
+    def _say(self, left_out: list[str]) -> None:
         if left_out:
             self.skipped += len(left_out)
             self._unsaid += len(left_out)
@@ -90,8 +97,9 @@ class Recorder:
                 self._unsaid, self._said = 0, time.monotonic()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, once a write that is under way has ended."""
+        with self._lock:
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self

@@ -34,7 +34,7 @@ async def _drained(plan: Plan, tasks: Tasks, *options: str) -> tuple[float, int,
 
 
 def _unrecorded(server: Server) -> int:
-    return int(server.client.xlen(server.key("history")))
+    return int(server.client.hget(server.key("counts"), "unrecorded") or 0)
 
 
 async def _caught_up(server: Server) -> None:

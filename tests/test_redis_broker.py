@@ -886,6 +886,50 @@ async def test_rows_of_a_recorder_that_went_away_come_again(
     assert own_server.call("XLEN", key("history")) == 0
 
 
+async def test_rows_are_written_whole_however_they_come(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
+) -> None:
+    """Small envelopes come back with the outcomes, others are read where they are; so is what was partly lost."""
+    await broker.start_history()
+    large = a_push("large", body=b"x" * 100_000)
+    await send(broker, "first", "second", "third", large, "fourth", "gone", "fifth")
+    first, second, third, fourth, fifth, gone, last = (await worker.claim()).deliveries
+    assert (fourth.id, gone.id) == ("large", "gone")
+    own_server.call("XACK", key("q:default:5"), "w", gone.entry)
+    own_server.call("XDEL", key("q:default:5"), gone.entry)
+
+    for batch in ([first], [second, third], [fourth, fifth], [gone, last]):
+        await broker.finish(worker.name, [finish(delivery) for delivery in batch])
+
+    entries = own_server.call("XRANGE", key("history"), "-", "+")
+    assert [int(fields[b"n"]) for _, fields in entries] == [1, 2, 1, 1, 1]
+    assert await broker.unrecorded() == 6
+    rows = await broker.read_history("recorder", 10, 10.0)
+    rows += await broker.read_history("recorder", 10, 10.0)
+    assert [row.job for row in rows] == [
+        *(sealed_job(name) for name in ("first", "second", "third")),
+        large.sealed,
+        *(sealed_job(name) for name in ("fourth", "fifth")),
+    ]
+
+
+async def test_the_oldest_rows_make_room(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
+) -> None:
+    await broker.start_history()
+    await worker.finish(await take(worker, "oldest"))
+    await worker.finish(await take(worker, "older"))
+    own_server.call("HSET", key("counts"), "unrecorded", 1_000_000)
+
+    await worker.finish(await take(worker, "newest"))
+
+    rows = await broker.read_history("recorder", 10, 10.0)
+    assert [row.job for row in rows] == [sealed_job("older"), sealed_job("newest")]
+    assert await broker.unrecorded() == 1_000_000
+    await broker.trim_history([row.entry for row in rows])
+    assert await broker.unrecorded() == 0, "counted anew"
+
+
 async def test_a_client_is_remembered_for_an_hour(
     own_server: PrivateServer, broker: Broker, key: Callable[[str], str]
 ) -> None:

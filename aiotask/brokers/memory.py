@@ -301,6 +301,10 @@ class MemoryBroker(MemoryInspector):
             with store.lock:
                 store.recorders.discard(bell)
 
+    async def unrecorded(self) -> int:
+        async with self._store as store:
+            return len(store.history)
+
     async def trim_history(self, entries: Sequence[str]) -> None:
         async with self._store as store:
             for entry in entries:

@@ -26,7 +26,7 @@ def forge_run(arena: Arena, token: str, id: str, pid: int, start: float, end: fl
 def forge_outcome(arena: Arena, sent: Sent, worker: str) -> None:
     outcome = Outcome(WIRE_VERSION, sent.id, sent.task, Status.SUCCESS, 1, worker, finished_at=time.time())
     sealed = arena.app.client.outcomes_sealer.seal(encode_outcome(outcome))
-    row = struct.pack(">II", 0, len(sealed)) + sealed + bytes(2)
+    row = struct.pack(">IIH", 0, len(sealed), 0) + sealed
     arena.server.call("XADD", f"{arena.prefix}history", "*", "n", 1, "r", row)
 
 

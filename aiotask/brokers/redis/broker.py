@@ -32,7 +32,7 @@ from ...broker import (
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
 from ..shown import hide_password
-from .historyreader import HistoryReader
+from .historyreader import HistoryReader, unrecorded
 from .keys import GROUP, RECORDERS, lanes, prefix
 from .messages import (
     add_finishes,
@@ -45,6 +45,7 @@ from .messages import (
     frames,
     milliseconds,
     overflow,
+    pack_rows,
     push_arguments,
     server_url,
     text,
@@ -55,7 +56,9 @@ from .wire import Backoff, Wire
 
 __all__ = ["RedisBroker", "script"]
 
-_STANDINGS = {1: Standing.LIVE, 0: Standing.DEAD, -1: Standing.FORGOTTEN}
+#: What finish.lua says where finished jobs are recorded.
+_RECORDING = 2
+_STANDINGS = {1: Standing.LIVE, _RECORDING: Standing.LIVE, 0: Standing.DEAD, -1: Standing.FORGOTTEN}
 #: What push.lua says of a batch that is in: now, or since an earlier attempt.
 _IN = (0, 1)
 _SETTLED = [Settled.NOT_YOURS, Settled.DONE, Settled.BEFORE]
@@ -90,6 +93,8 @@ class RedisBroker:
         self._epochs: dict[str, bytes] = {}
         #: In which epoch a host renewed last.
         self._renewed: dict[str, bytes] = {}
+        #: By the last answer to a finish, finished jobs are recorded.
+        self._is_recorded = False
 
     @property
     def url(self) -> str:
@@ -259,9 +264,11 @@ class RedisBroker:
     async def finish(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
     ) -> tuple[list[Settled], Standing]:
-        args: list[Any] = [incarnation, self._epoch(incarnation), "1" if repeat else ""]
+        rows = pack_rows(batch) if self._is_recorded else b""
+        args: list[Any] = [incarnation, self._epoch(incarnation), "1" if repeat else "", rows]
         add_finishes(args, batch)
         reply = await self._run("finish", *args)
+        self._is_recorded = reply[0] == _RECORDING
         return [_SETTLED[code] for code in reply[1:]], _STANDINGS[reply[0]]
 
     async def requeue(
@@ -385,6 +392,9 @@ class RedisBroker:
 
     async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
         return await self._history.read(recorder, limit, timeout)
+
+    async def unrecorded(self) -> int:
+        return await unrecorded(self.wire, self.prefix)
 
     async def trim_history(self, entries: Sequence[str]) -> None:
         await self._history.trim(entries)

@@ -10,7 +10,7 @@ from typing import Any
 from ...broker import BATCH_JOBS, HistoryRow
 from ...errors import BrokerError
 from .keys import RECORDERS
-from .messages import decode_meta, whole
+from .messages import ROW, decode_meta, whole
 from .script import Script
 from .wire import Wire
 
@@ -20,10 +20,9 @@ __all__ = ["HistoryReader", "rows_of", "unrecorded"]
 _ABANDONED = 60_000
 
 #: Entries that are read at least; the server puts up to 64 kB into one, or a single larger row.
-_ENTRIES = 10
+_ENTRIES = 4
 
 _script = cache(Script)
-_long, _short = struct.Struct(">I"), struct.Struct(">H")
 
 
 def rows_of(entry: str, fields: Sequence[bytes]) -> Iterator[HistoryRow]:
@@ -32,15 +31,11 @@ def rows_of(entry: str, fields: Sequence[bytes]) -> Iterator[HistoryRow]:
     packed, at = values.get(b"r", b""), 0
     try:
         for _ in range(whole(values.get(b"n", b"0"))):
-            start = at + 4
-            at = start + _long.unpack_from(packed, at)[0]
-            job = packed[start:at]
-            start = at + 4
-            at = start + _long.unpack_from(packed, at)[0]
-            outcome = packed[start:at]
-            start = at + 2
-            at = start + _short.unpack_from(packed, at)[0]
-            yield HistoryRow(entry, job, outcome, decode_meta(packed[start:at]))
+            job, outcome, meta = ROW.unpack_from(packed, at)
+            at += ROW.size
+            first, second, third = at + job, at + job + outcome, at + job + outcome + meta
+            yield HistoryRow(entry, packed[at:first], packed[first:second], decode_meta(packed[second:third]))
+            at = third
     except struct.error:
         at = 0
     if at == 0:

@@ -13,6 +13,7 @@ from ...job import Status
 from ...seal import OVERHEAD
 
 __all__ = [
+    "ROW",
     "add_finishes",
     "claimed",
     "decode_meta",
@@ -25,6 +26,7 @@ __all__ = [
     "id_of",
     "milliseconds",
     "overflow",
+    "pack_rows",
     "push_arguments",
     "server_url",
     "text",
@@ -32,6 +34,10 @@ __all__ = [
 ]
 
 _FRESH = Meta()
+#: A row of the history begins with the lengths of envelope, outcome and meta, which follow.
+ROW = struct.Struct(">IIH")
+#: Bytes of an envelope, and of a batch, above which the server looks for the envelopes itself.
+_SMALL, _ROWS = 4096, 256 * 1024
 #: Notices in one message: a script tells of a few hundred at most.
 _FRAMES = 10_000
 #: Above any number of runs.
@@ -115,6 +121,19 @@ def add_finishes(args: list[Any], batch: Sequence[Finish]) -> None:
             count_at = len(args) - 1
         args += (held.entry, held.id, item.outcome)
         args[count_at] += 1
+
+
+def pack_rows(batch: Sequence[Finish]) -> bytes:
+    """The batch as rows of the history; empty: its envelopes are too large to be sent a second time."""
+    parts: list[bytes] = []
+    size = 0
+    for item in batch:
+        sealed, meta = item.delivery.sealed, encode_meta(item.delivery.meta)
+        size += len(sealed) + len(item.outcome)
+        if len(sealed) > _SMALL:
+            return b""
+        parts += (ROW.pack(len(sealed), len(item.outcome), len(meta)), sealed, item.outcome, meta)
+    return b"".join(parts) if size <= _ROWS else b""
 
 
 def milliseconds(seconds: float) -> int:

@@ -191,7 +191,7 @@ class _Trial:
             client.zadd(key("due"), {rng.choice(ids): 0.0})
             client.zadd(key("dead"), {one: rng.choice([0.0, float("inf")])})
             client.hset(key("dead:jobs"), one, other)
-            row = struct.pack(">II", 0, len(forger.bomb)) + forger.bomb + bytes(2)
+            row = struct.pack(">IIH", 0, len(forger.bomb), 0) + forger.bomb
             client.xadd(
                 key("history"),
                 rng.choice([{b"n": 9, b"r": row}, {one: other}, {b"n": b"1e9", b"r": other}, {b"n": 1, b"r": row}]),

@@ -1,14 +1,14 @@
--- KEYS: prefix.  ARGV: incarnation, epoch, repeat ('1' or ''), then groups of jobs that have the first six in common:
--- lane, status, result TTL (ms, 0: not stored), reply address, dead letter ('1' or ''), how many, and per job: entry, id,
--- outcome.
--- Returns standing, then per job 1 (done), 2 (done before by you) or 0 (not yours). XACK is the proof of ownership:
--- whoever takes a job over gives it another entry.
+-- KEYS: prefix.  ARGV: incarnation, epoch, repeat ('1' or ''), the jobs as rows of the history ('': look into the lanes for
+-- what is to be recorded), then groups of jobs that have the first six in common: lane, status, result TTL (ms, 0: not
+-- stored), reply address, dead letter ('1' or ''), how many, and per job: entry, id, outcome.
+-- Returns standing (2: live, and jobs are recorded), then per job 1 (done), 2 (done before by you) or 0 (not yours). XACK is
+-- the proof of ownership: whoever takes a job over gives it another entry.
 local reply = { 0 }
 local again = ARGV[3] == '1'
 
 -- Everything is checked before the first write; one XACK for all of a lane, since nearly always all are ours.
 local entries = {}
-local n = 4
+local n, jobs = 5, 0
 while n <= #ARGV do
   local lane, count = ARGV[n], tonumber(ARGV[n + 5])
   local list = entries[lane]
@@ -18,22 +18,18 @@ while n <= #ARGV do
     redis.call('XLEN', key(lane))
   end
   for job = n + 6, n + 3 + 3 * count, 3 do list[#list + 1] = ARGV[job] end
-  n = n + 6 + 3 * count
+  n, jobs = n + 6 + 3 * count, jobs + count
 end
 check_ending()
+local is_recorded, all = recording, true
 local whole = {}
-for lane, list in pairs(entries) do whole[lane] = redis.call('XACK', key(lane), GROUP, unpack(list)) == #list end
-
--- For the history: what stands in the lane from the first of ours to the last, which are nearly always ours.
-local held = {}
-if recording then
-  for lane, list in pairs(entries) do
-    if #list > 1 then
-      for _, entry in ipairs(redis.call('XRANGE', key(lane), list[1], list[#list], 'COUNT', 2 * #list)) do
-        held[lane .. entry[1]] = entry
-      end
-    end
-  end
+for lane, list in pairs(entries) do
+  whole[lane] = redis.call('XACK', key(lane), GROUP, unpack(list)) == #list
+  all = all and whole[lane]
+end
+if recording and ARGV[4] ~= '' and all then
+  write_rows(jobs, ARGV[4])
+  recording = false
 end
 
 local function bury(id, sealed, outcome)
@@ -46,16 +42,14 @@ local function bury(id, sealed, outcome)
   end
 end
 
-n = 4
+n = 5
 while n <= #ARGV do
   local lane, status, ttl, address, dead = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3], ARGV[n + 4] == '1'
-  local count, all_ours = tonumber(ARGV[n + 5]), whole[ARGV[n]]
+  local count, all_ours = tonumber(ARGV[n + 5]), whole[lane]
   for job = n + 6, n + 3 + 3 * count, 3 do
     local entry, id, outcome = ARGV[job], ARGV[job + 1], ARGV[job + 2]
     local sealed, meta, _ = '', ''
-    local found = held[lane .. entry]
-    if found then sealed, meta = fields_of(found)
-    elseif recording or dead then _, sealed, meta = read(lane, entry) end
+    if recording or dead then _, sealed, meta = read(lane, entry) end
     -- Where some were not ours, those are that somebody else has not removed.
     if all_ours or redis.call('XDEL', key(lane), entry) == 1 then
       conclude(id, outcome, status, ttl, address, sealed or '', meta or '')
@@ -74,4 +68,5 @@ for lane, list in pairs(entries) do
 end
 wind_up()
 reply[1] = standing(ARGV[1], ARGV[2])
+if is_recorded and reply[1] == 1 then reply[1] = 2 end
 return reply

@@ -188,14 +188,12 @@ local function add_up(status, count)
   return counted
 end
 
--- Rows for the recorder travel together in one entry: how many, and per row lengths and bytes of envelope, outcome, meta.
--- Beyond so many the oldest entries make room.
+-- Rows for the recorder travel together in one entry: how many, and per row the lengths of envelope, outcome and meta, and
+-- these. Beyond so many the oldest entries make room.
 local MOST_ROWS, MOST_BYTES = 1000000, 65536
-local rows, row_count, row_bytes = {}, 0, 0
-local function write_rows()
-  redis.call('XADD', key('history'), '*', 'n', row_count, 'r', table.concat(rows))
-  local waiting, oldest = add_up('unrecorded', row_count), nil
-  rows, row_count, row_bytes = {}, 0, 0
+local function write_rows(count, packed)
+  redis.call('XADD', key('history'), '*', 'n', count, 'r', packed)
+  local waiting, oldest = add_up('unrecorded', count), nil
   for _ = 1, 2 do
     if waiting <= MOST_ROWS then return end
     oldest = redis.call('XRANGE', key('history'), '-', '+', 'COUNT', 1)[1]
@@ -203,12 +201,17 @@ local function write_rows()
     waiting = add_up('unrecorded', -(tonumber(oldest[2][2]) or 1))
   end
 end
+local rows, row_count, row_bytes = {}, 0, 0
+local function write_kept()
+  write_rows(row_count, table.concat(rows))
+  rows, row_count, row_bytes = {}, 0, 0
+end
 local function keep_row(sealed, outcome, meta)
-  rows[#rows + 1] = struct.pack('>I4', #sealed) .. sealed
-  rows[#rows + 1] = struct.pack('>I4', #outcome) .. outcome
-  rows[#rows + 1] = struct.pack('>I2', #meta) .. meta
+  local n = #rows
+  rows[n + 1], rows[n + 2] = struct.pack('>I4I4I2', #sealed, #outcome, #meta), sealed
+  rows[n + 3], rows[n + 4] = outcome, meta
   row_count, row_bytes = row_count + 1, row_bytes + #sealed + #outcome
-  if row_bytes > MOST_BYTES then write_rows() end
+  if row_bytes > MOST_BYTES then write_kept() end
 end
 -- ``ttl`` is text, milliseconds.
 local function conclude(id, outcome, status, ttl, reply, sealed, meta)
@@ -237,7 +240,7 @@ local function wind_up()
     if watched then redis.call('HDEL', key('watch'), unpack(ended)) end
     for status, count in pairs(tally) do add_up(status, count) end
   end
-  if row_count > 0 then write_rows() end
+  if row_count > 0 then write_kept() end
   for address, frames in pairs(telling) do
     if #frames > 0 then redis.call('PUBLISH', key('to:' .. address), table.concat(frames)) end
   end

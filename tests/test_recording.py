@@ -1,0 +1,97 @@
+"""The agent that records: in a burst it leaves the processors to the jobs, and it catches up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from aiotask.broker import Broker, HistoryRow
+from aiotask.history import Recorder
+from aiotask.worker import recording
+from aiotask.worker.recording import Recording
+
+from .helpers import wait_until_async
+from .history import count, sqlite
+from .seam import Worker, finish, send
+
+#: What seals the jobs of the seam.
+SECRET = "test"
+
+
+class Counted:
+    """A recorder that tells how many rows it was given."""
+
+    def __init__(self, path: Path) -> None:
+        self.recorder = Recorder(path, [SECRET], "shop")
+        self.sizes: list[int] = []
+
+    def record(self, rows: Sequence[HistoryRow]) -> None:
+        self.sizes.append(len(rows))
+        self.recorder.record(rows)
+
+    def close(self) -> None:
+        self.recorder.close()
+
+
+@pytest.fixture
+async def recorder(tmp_path: Path) -> AsyncIterator[Counted]:
+    recorder = Counted(tmp_path / "history.db")
+    yield recorder
+    await asyncio.to_thread(recorder.close)
+
+
+@contextlib.asynccontextmanager
+async def recording_from(broker: Broker, recorder: Counted) -> AsyncIterator[None]:
+    await broker.start_history()
+    task = asyncio.create_task(Recording(broker, recorder, "host").run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def burst(broker: Broker, jobs: int) -> None:
+    worker = await Worker(broker, "host.1").enlist()
+    for start in range(0, jobs, 250):
+        await send(broker, *(f"00aaaaaaaaaaaaaaa-{number:05x}" for number in range(start, start + 250)))
+        claimed = (await worker.claim()).deliveries
+        await broker.finish(worker.name, [finish(delivery) for delivery in claimed])
+        # The memory broker answers at once, which leaves no time to the thread that records.
+        await asyncio.sleep(0.001)
+
+
+async def test_a_burst_is_recorded_to_the_last_job(
+    broker: Broker, another_broker: Callable[[], Broker], recorder: Counted
+) -> None:
+    async with recording_from(another_broker(), recorder):
+        await burst(broker, 10_000)
+
+        async def is_done() -> bool:
+            return await broker.unrecorded() == 0
+
+        await wait_until_async(is_done, description="all is recorded")
+    path = recorder.recorder.path
+    assert count(path) == 10_000
+    assert sqlite(path, "SELECT count(DISTINCT id) FROM jobs WHERE status = 'SUCCESS'") == [(10_000,)]
+
+
+async def test_a_burst_without_an_end_is_recorded_too(
+    broker: Broker, another_broker: Callable[[], Broker], recorder: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while, and where too much waits, recording takes what time it needs."""
+    monkeypatch.setattr(recording, "BURST", 0.1)
+    flowing = asyncio.create_task(burst(broker, 1_000_000))
+    async with recording_from(another_broker(), recorder):
+
+        async def is_recorded() -> bool:
+            return sum(recorder.sizes) >= 8_000
+
+        await wait_until_async(is_recorded, description="thousands are recorded while more end")
+        assert not flowing.done()
+        flowing.cancel()
+        await asyncio.gather(flowing, return_exceptions=True)
