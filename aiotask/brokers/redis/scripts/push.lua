@@ -118,7 +118,15 @@ for queue in pairs(room) do waiting(queue) end
 redis.call('XADD', key('r:'), 'NOMKSTREAM', '*', 'j', '')  -- may this user, is there room: of a key that never exists
 if some_later then redis.call('ZADD', key('r:'), 'XX', 0, ' ') end
 if #victims > 0 then check_ending() end
-for lane in pairs(lanes) do redis.call('SADD', key('queues'), string.match(lane, '^q:(.*):%d$')) end
+local queues, seen = {}, {}
+for lane in pairs(lanes) do
+  local queue = string.match(lane, '^q:(.*):%d$')
+  if not seen[queue] then
+    seen[queue] = true
+    queues[#queues + 1] = queue
+  end
+end
+if #queues > 0 then redis.call('SADD', key('queues'), unpack(queues)) end
 if #new_buckets > 0 then redis.call('SADD', key('index'), unpack(new_buckets)) end
 if is_first then redis.call('SADD', key('index'), '.') end
 redis.call('SET', session, ARGV[2], 'EX', '3600')
