@@ -91,6 +91,8 @@ def _is_keeper(process: psutil.Process) -> bool:
 
 def kill_all(supervisor: Supervisor) -> None:
     """Kill -9 of supervisor, keeper and workers, which leaves nobody to give anything back."""
+    # It must not replace a keeper that is gone before it, nor may a keeper act on its end.
+    supervisor.signal(signal.SIGSTOP)
     family = supervisor.children()
     keeper_of(supervisor).kill()
     supervisor.signal(signal.SIGKILL)
