@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import threading
@@ -171,7 +170,7 @@ def _columns(app: str, row: HistoryRow, job: Job | None, outcome: Outcome) -> tu
         outcome.task,
         job.queue if job else None,
         outcome.status.value,
-        json.dumps(getattr(job, "deps", ())),
+        "[]",  # deps: reserved
         outcome.attempt,
         outcome.worker or None,
         plain_text(job.body) if job else None,

@@ -148,10 +148,9 @@ def main() -> None:
     report.show(figures, about, notes)
     if arguments.json:
         report.write(figures, about, notes, arguments.json)
+    pictures = charts.draw(figures, about, arguments.plots) if arguments.plots else []
     if arguments.markdown:
-        report.write_markdown(figures, about, notes, arguments.markdown)
-    if arguments.plots:
-        charts.draw(figures, about, arguments.plots)
+        report.write_markdown(figures, about, notes, arguments.markdown, pictures)
     raise SystemExit(1 if failed else 0)
 
 

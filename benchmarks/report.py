@@ -111,9 +111,18 @@ def _table(figures: Sequence[Figure]) -> Table:
     return table
 
 
-def write_markdown(figures: Sequence[Figure], about: dict[str, Any], notes: Sequence[str], path: Path) -> None:
-    """Write everything as Markdown tables."""
-    lines = [f"- {name}: `{text}`" if name == "command" else f"- {name}: {text}" for name, text in _described(about)]
+def write_markdown(
+    figures: Sequence[Figure],
+    about: dict[str, Any],
+    notes: Sequence[str],
+    path: Path,
+    pictures: Sequence[Path] = (),
+) -> None:
+    """Write everything as Markdown tables, under the pictures that were drawn."""
+    lines = ["# aiotask, measured", ""]
+    lines += [f"- {name}: `{text}`" if name == "command" else f"- {name}: {text}" for name, text in _described(about)]
+    for picture in sorted(pictures):
+        lines += ["", f"![{picture.stem}]({Path(os.path.relpath(picture, path.parent)).as_posix()})"]
     if single := [figure for figure in figures if figure.at is None]:
         lines += ["", "| work | measured | append-only | median | min - max | goal | unit |"]
         lines += ["|---|---|---|--:|--:|--:|---|"]

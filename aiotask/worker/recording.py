@@ -20,8 +20,8 @@ ROWS = 500
 WAIT = 1.0
 #: While jobs end in a burst, the share of the time that goes into recording them, for so many seconds at most and with
 #: so many rows waiting (some 50 MB on the server); seconds between two looks whether the burst is over.
-SHARE, BURST, BACKLOG = 0.1, 5.0, 100_000
-LOOK = 0.05
+SHARE, BURST, BACKLOG = 0.05, 5.0, 100_000
+LOOK = 0.1
 
 
 class Recorder(Protocol):

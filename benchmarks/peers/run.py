@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +11,7 @@ from typing import Any
 import psutil
 from rich.progress import Progress, TaskID
 
+from ..report import facts
 from .install import Environment
 from .outcome import Failure, Outcome, Row
 from .rates import calibrate
@@ -29,10 +28,12 @@ _AFFAIRS = (Failed, OSError, ValueError, KeyError, subprocess.SubprocessError, p
 
 def about(server: Server, reps: int, quick: bool, sizes: Sizes) -> dict[str, Any]:
     """What all figures depend on."""
+    common = facts(f"{server.name}, loopback TCP, append-only off")
     return {
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "server": f"{server.name}, loopback TCP, append-only off",
+        "date": common["date"].partition(" ")[0],
+        "command": common["command"],
+        "machine": f"{common['machine']}; {common['system']}; load before the run {common['load']}",
+        "server": common["server"],
         "repetitions": reps,
         "quick": quick,
         "recovery": sizes.recovery,
