@@ -118,11 +118,11 @@ class Outbox:
         return self.flying
 
     def _take(self) -> list[Push]:
-        # In one piece: another thread may hand over meanwhile, and iterating would break.
-        batch = list(islice(self.waiting, BATCH_JOBS))
-        del batch[_fitting(batch) :]
-        for _ in batch:
-            self.waiting.popleft()
+        # Another thread may hand over between any two steps, which breaks an iteration over what waits.
+        batch = [self.waiting.popleft() for _ in range(min(len(self.waiting), BATCH_JOBS))]
+        fitting = _fitting(batch)
+        self.waiting.extendleft(reversed(batch[fitting:]))
+        del batch[fitting:]
         return batch
 
     def _fill_row(self) -> None:

@@ -930,6 +930,22 @@ async def test_the_oldest_rows_make_room(
     assert await broker.unrecorded() == 0, "counted anew"
 
 
+async def test_an_envelope_that_was_cut_off_anywhere_is_delivered(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
+) -> None:
+    """To be set aside by whoever gets it: an error here would end every worker and keeper that comes by."""
+    await send(broker, "first")
+    short, long = sealed_job("short"), sealed_job("long" * 10)
+    cuts = [sealed[:end] for sealed in (short, long) for end in range(40)]
+    for cut in cuts:
+        own_server.call("XADD", key("q:default:5"), "*", "j", cut)
+
+    claimed = (await worker.claim()).deliveries
+
+    assert [delivery.sealed for delivery in claimed[1:]] == cuts
+    assert (await broker.recover(worker.name)).moved == len(claimed)
+
+
 async def test_a_client_is_remembered_for_an_hour(
     own_server: PrivateServer, broker: Broker, key: Callable[[str], str]
 ) -> None:

@@ -55,7 +55,8 @@ def _about(outcome: Outcome) -> str:
     pythons = {row.python for row in outcome.rows}
     times = f"{about['repetitions']} repetition{'s' if about['repetitions'] > 1 else ''}"
     return (
-        f"`{about['command']}`\n\n{about['date']}. {about['machine']}. {about['server']}, "
+        f"`{about.get('command', 'python -m benchmarks --peers')}`\n\n{about['date']}. "
+        f"{about['machine']}. {about['server']}, "
         f"Python {' and '.join(sorted(pythons))}. "
         f"One interleaved run, medians (and ranges) of {times}"
         f"{', short ones' if about['quick'] else ''}; memory and import once, recovery twice at most. "

@@ -172,7 +172,7 @@ def id_of(sealed: bytes) -> str:
     size = sealed[_ID] - 0xA0 if len(sealed) > _ID else 0
     if 0 <= size < 32:
         return sealed[_ID + 1 : _ID + 1 + size].decode("utf-8", "replace")
-    if size == 0xD9 - 0xA0:
+    if size == 0xD9 - 0xA0 and len(sealed) > _ID + 1:
         return sealed[_ID + 2 : _ID + 2 + sealed[_ID + 1]].decode("utf-8", "replace")
     return ""
 

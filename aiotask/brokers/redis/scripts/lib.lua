@@ -192,7 +192,9 @@ end
 -- these. Beyond so many the oldest entries make room.
 local MOST_ROWS, MOST_BYTES = 1000000, 65536
 local function write_rows(count, packed)
-  redis.call('XADD', key('history'), '*', 'n', count, 'r', packed)
+  local written = redis.pcall('XADD', key('history'), '*', 'n', count, 'r', packed)
+  -- Where this user may not write any more, jobs end all the same.
+  if type(written) == 'table' and written.err then return end
   local waiting, oldest = add_up('unrecorded', count), nil
   for _ = 1, 2 do
     if waiting <= MOST_ROWS then return end
