@@ -350,11 +350,12 @@ class RedisBroker:
         return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
 
     async def _audit(self) -> None:
-        for _ in range(_AUDITS):
+        for page in range(_AUDITS):
             _, found, is_lost = await self._run("audit")
             if not is_lost:
                 return
-            await self._gather_buckets()
+            if not page:
+                await self._gather_buckets()
             if not found:
                 # It is whole; until now nobody was told that a job is gone.
                 await self.wire.call("SADD", f"{self.prefix}index", ".")

@@ -27,10 +27,8 @@ for lane, list in pairs(entries) do
   whole[lane] = redis.call('XACK', key(lane), GROUP, unpack(list)) == #list
   all = all and whole[lane]
 end
-if recording and ARGV[4] ~= '' and all then
-  write_rows(jobs, ARGV[4])
-  recording = false
-end
+local has_rows = recording and ARGV[4] ~= '' and all
+if has_rows then recording = false end
 
 local function bury(id, sealed, outcome)
   redis.call('ZADD', key('dead'), now(), id)
@@ -66,6 +64,7 @@ end
 for lane, list in pairs(entries) do
   if whole[lane] then redis.call('XDEL', key(lane), unpack(list)) end
 end
+if has_rows then write_rows(jobs, ARGV[4]) end
 wind_up()
 reply[1] = standing(ARGV[1], ARGV[2])
 if is_recorded and reply[1] == 1 then reply[1] = 2 end
