@@ -32,6 +32,7 @@ from ...broker import (
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
 from ..shown import hide_password
+from .audit import audit
 from .historyreader import HistoryReader, unrecorded
 from .keys import GROUP, RECORDERS, lanes, prefix
 from .messages import (
@@ -67,8 +68,6 @@ _PING_EVERY = 4.0
 
 #: Dead letters in one call: the script moves what they carry.
 _LETTERS = 50
-#: Pages of the index that are put right in one go.
-_AUDITS = 20
 
 script = cache(Script)
 
@@ -343,33 +342,11 @@ class RedisBroker:
         except BrokerError as error:
             if not dead and not isinstance(error, ConnectionLost):
                 # A key that somebody spoiled keeps this from its work, but not the index from being put right.
-                await self._audit()
+                await audit(self.wire, self.prefix)
             raise
         if not dead and not reply[1]:
-            await self._audit()
+            await audit(self.wire, self.prefix)
         return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
-
-    async def _audit(self) -> None:
-        for page in range(_AUDITS):
-            _, found, is_lost = await self._run("audit")
-            if not is_lost:
-                return
-            if not page:
-                await self._gather_buckets()
-            if not found:
-                # It is whole; until now nobody was told that a job is gone.
-                await self.wire.call("SADD", f"{self.prefix}index", ".")
-                return
-
-    async def _gather_buckets(self) -> None:
-        """Somebody deleted the set of the buckets: what nobody knows of would stay for ever."""
-        index, cursor = f"{self.prefix}index", b"0"
-        while True:
-            cursor, names = await self.wire.call("SCAN", cursor, "MATCH", f"{index}:*", "COUNT", 1000)
-            if names:
-                await self.wire.call("SADD", index, *(name[len(index) + 1 :] for name in names))
-            if cursor == b"0":
-                return
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
         moved, until = await self._run("promote", limit)
