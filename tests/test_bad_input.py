@@ -617,6 +617,8 @@ async def test_a_task_that_ends_its_process_is_given_up_and_the_next_one_runs(
                     await task.apply_async().wait(60)
             assert await stage.echo.apply_async(1).wait(30) == 1
     await wait_until_async(lambda: len(supervisor.children()) == 2, description="a worker and the keeper are there")
+    # Errors go to stderr, which is read by the supervisor first: they may stand behind what was said later.
+    await wait_until_async(lambda: supervisor.log.count(" † ") == 2, description="both dead letters are in the log")
 
 
 # ---- bodies and seals
