@@ -10,6 +10,7 @@ from contextvars import Context, copy_context
 from types import coroutine
 from typing import Any
 
+from ..broker import BATCH_JOBS
 from . import usage
 from .run import Marks, NoMarks, Run
 from .seats import Seats
@@ -17,8 +18,10 @@ from .usage import LONG, PeakMemory
 
 __all__ = ["AsyncLane"]
 
-#: Seconds for which jobs are begun before the loop gets its turn.
-_TURN = 0.001
+#: Seconds for which jobs are begun before the loop gets its turn: with many more behind them, and with few. Then
+#: callers may wait for these, who go on while the rest runs.
+_TURN, _SHORT_TURN = 0.001, 0.00025
+_FEW = BATCH_JOBS // 2
 
 
 class AsyncLane:
@@ -93,7 +96,7 @@ class AsyncLane:
         assert me is not None
         row, seats, begin, marks = self._row, self._seats, self._call, self._marks
         try:
-            until = time.monotonic() + _TURN
+            since = time.monotonic()
             while row and seats.take(row[0]):
                 run = row.popleft()
                 call, context = begin(run), copy_context()
@@ -111,10 +114,10 @@ class AsyncLane:
                 self._end(run, me)
                 if me.cancelling():
                     return
-                if run.started_mono + run.took > until:
+                if run.started_mono + run.took - since > (_TURN if len(row) > _FEW else _SHORT_TURN):
                     self._hand_over()
                     await asyncio.sleep(0)
-                    until = time.monotonic() + _TURN
+                    since = time.monotonic()
         finally:
             if self._beginner is me:
                 self._beginner = None
