@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -23,15 +24,15 @@ SECRET = "test"
 
 
 class Counted:
-    """A recorder that tells how many rows it was given."""
+    """A recorder that tells how many rows it has written."""
 
     def __init__(self, path: Path) -> None:
         self.recorder = Recorder(path, [SECRET], "shop")
         self.sizes: list[int] = []
 
     def record(self, rows: Sequence[HistoryRow]) -> None:
-        self.sizes.append(len(rows))
         self.recorder.record(rows)
+        self.sizes.append(len(rows))
 
     def close(self) -> None:
         self.recorder.close()
@@ -55,14 +56,15 @@ async def recording_from(broker: Broker, recorder: Counted) -> AsyncIterator[Non
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def burst(broker: Broker, jobs: int) -> None:
-    worker = await Worker(broker, "host.1").enlist()
-    for start in range(0, jobs, 250):
-        await send(broker, *(f"00aaaaaaaaaaaaaaa-{number:05x}" for number in range(start, start + 250)))
+async def burst(broker: Broker, jobs: int, *, size: int = 250, pause: float = 0.001, host: str = "host") -> None:
+    """That many jobs end, so many at a time with this many seconds between."""
+    worker = await Worker(broker, f"{host}.1").enlist()
+    for start in range(0, jobs, size):
+        await send(broker, *(f"00{host:a>15.15}-{number:05x}" for number in range(start, start + size)))
         claimed = (await worker.claim()).deliveries
         await broker.finish(worker.name, [finish(delivery) for delivery in claimed])
         # The memory broker answers at once, which leaves no time to the thread that records.
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(pause)
 
 
 async def test_a_burst_is_recorded_to_the_last_job(
@@ -92,6 +94,28 @@ async def test_a_burst_without_an_end_is_recorded_too(
             return sum(recorder.sizes) >= 8_000
 
         await wait_until_async(is_recorded, description="thousands are recorded while more end")
+        assert not flowing.done()
+        flowing.cancel()
+        await asyncio.gather(flowing, return_exceptions=True)
+
+
+async def test_what_gathered_while_the_file_was_locked_is_recorded_as_soon_as_it_is_free(
+    broker: Broker, another_broker: Callable[[], Broker], recorder: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time in which nothing could be written says nothing of what recording takes."""
+    monkeypatch.setattr(recording, "SHARE", 0.005)
+    monkeypatch.setattr(recording, "BURST", 1_000.0)
+    async with recording_from(another_broker(), recorder):
+        await burst(broker, 10, size=10, host="first")
+        await wait_until_async(lambda: recorder.sizes, description="there is a file")
+        with contextlib.closing(sqlite3.connect(recorder.recorder.path, isolation_level=None)) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+            await burst(broker, 3_000)
+            await asyncio.sleep(0.5)
+        flowing = asyncio.create_task(burst(broker, 1_000_000, size=1, pause=0.01, host="flow"))
+        await wait_until_async(
+            lambda: count(recorder.recorder.path) >= 3_010, description="what had gathered is recorded, and more comes"
+        )
         assert not flowing.done()
         flowing.cancel()
         await asyncio.gather(flowing, return_exceptions=True)

@@ -43,8 +43,9 @@ class Recording:
         self._recorder = recorder
         self._name = name
         self._behind = False
-        #: Since when jobs end faster than they are recorded (monotonic), and the rows that waited at the last look.
+        #: Since when jobs end faster than they are recorded; when it was looked last; and the rows that waited then.
         self._burst_since: float | None = None
+        self._looked = time.monotonic()
         self._waiting = 0
 
     async def run(self) -> None:
@@ -52,9 +53,8 @@ class Recording:
             try:
                 rows = await self._broker.read_history(self._name, ROWS, WAIT)
                 if rows:
-                    began = time.monotonic()
-                    await self._record(rows)
-                    await self._give_way(len(rows), time.monotonic() - began)
+                    took = await self._record(rows)
+                    await self._give_way(len(rows), took)
             except BrokerError:
                 await asyncio.sleep(0.5)
 
@@ -62,35 +62,32 @@ class Recording:
         """Leave the processors to the jobs of a burst: what has to be recorded can wait until it is over.
 
         Args:
-            rows: how many were recorded; ``took``: in how many seconds.
+            rows: how many were recorded; ``took``: in how many seconds of a processor.
         """
-        pace, now = rows / max(took, 1e-6), time.monotonic()
-        ended, seconds = await self._ended(rows), took
+        pace = rows / max(took, 1e-6)
+        rate = await self._look(rows)
         if self._waiting < ROWS:
             self._burst_since = None
             return
         if self._burst_since is None:
-            self._burst_since = now
-        rested = now + took * (1 / SHARE - 1)
-        while (
-            ended > SHARE * pace * seconds
-            and now < rested
-            and now < self._burst_since + BURST
-            and self._waiting < BACKLOG
-        ):
+            self._burst_since = self._looked
+        rested, enough = self._looked + took * (1 / SHARE - 1), self._burst_since + BURST
+        while rate > SHARE * pace and self._looked < min(rested, enough) and self._waiting < BACKLOG:
             await asyncio.sleep(LOOK)
-            ended, seconds, now = await self._ended(0), time.monotonic() - now, time.monotonic()
+            rate = await self._look(0)
 
-    async def _ended(self, recorded: int) -> int:
-        """Jobs that ended since the last look, of which so many were recorded."""
-        before, self._waiting = self._waiting, await self._broker.unrecorded()
-        return self._waiting - before + recorded
+    async def _look(self, recorded: int) -> float:
+        """Jobs that ended in a second, since the last look, of which so many were recorded."""
+        waited, looked = self._waiting, self._looked
+        self._waiting, self._looked = await self._broker.unrecorded(), time.monotonic()
+        return (self._waiting - waited + recorded) / max(self._looked - looked, 1e-6)
 
-    async def _record(self, rows: list[HistoryRow]) -> None:
+    async def _record(self, rows: list[HistoryRow]) -> float:
+        """In how many seconds of a processor; those in which the file could not be written do not count."""
         delay = 0.2
         while True:
             try:
-                await asyncio.to_thread(self._recorder.record, rows)
+                took = await asyncio.to_thread(self._write, rows)
                 break
             except AiotaskError as error:
                 if not self._behind:
@@ -102,6 +99,12 @@ class Recording:
             self._behind = False
             logger.info("History is being recorded again.")
         await self._broker.trim_history(list(dict.fromkeys(row.entry for row in rows)))
+        return took
+
+    def _write(self, rows: list[HistoryRow]) -> float:
+        began = time.thread_time()
+        self._recorder.record(rows)
+        return time.thread_time() - began
 
     async def finish(self) -> None:
         """Record what is there now."""
