@@ -96,7 +96,7 @@ class Keepers:
     @property
     def is_done(self) -> bool:
         """Whether the jobs of all reported deaths are back."""
-        return self.now is not None and self._board.buried >= self._told
+        return not self._deaths or (self.now is not None and self._board.buried >= self._told)
 
     def look(self) -> None:
         """End it if it is silent."""

@@ -165,9 +165,10 @@ class Supervisor:
         for child in counted[self._wanted :]:
             child.drain()
         missing = self._wanted - len(counted)
-        if self._settings.burst and self._ever_up:
-            # Who found the queues empty went for good. Who died is followed, once its jobs are back in them.
-            missing -= self._emptied
+        if self._settings.burst:
+            # Who found the queues empty went for good. Who died, perhaps before it could say that it was up, is
+            # followed once its jobs are back in them.
+            missing -= self._emptied if self._ever_up else 0
             if not self._keepers.is_done:
                 return
         for _ in range(missing):
