@@ -23,6 +23,7 @@ __all__ = [
     "LogArgs",
     "LogJson",
     "LogLevel",
+    "LogTracebacks",
     "LongJob",
     "MaxInFlight",
     "MaxJobsPerChild",
@@ -317,6 +318,15 @@ ResultDb = Annotated[
 ]
 LogArgs = Annotated[
     bool, option("--log-args", metavar="", help="Show the arguments of jobs in the log.", rich_help_panel=_LOG)
+]
+LogTracebacks = Annotated[
+    bool,
+    option(
+        "--log-tracebacks/--no-log-tracebacks",
+        metavar="",
+        help="Show the traceback of a run that failed.",
+        rich_help_panel=_LOG,
+    ),
 ]
 LogJson = Annotated[bool, option("--log-json", metavar="", help="Log one JSON object per line.", rich_help_panel=_LOG)]
 LogLevel = Annotated[

@@ -37,5 +37,6 @@ class WorkerSettings:
     preload: bool = False
     result_db: str | None = None
     log_args: bool = False
+    log_tracebacks: bool = True
     log_json: bool = False
     log_level: str = "info"
