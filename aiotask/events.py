@@ -67,6 +67,10 @@ _STYLES = {
 }
 
 
+#: Tracebacks like one that stands in the log.
+_LEFT_OUT = _Style("×", logging.WARNING, "33")  # noqa: RUF001
+
+
 class EventLog:
     """Words the events of jobs: ``per_second`` lines of each kind, the rest counted and summed up.
 
@@ -92,7 +96,7 @@ class EventLog:
         self._said: dict[str, dict[str, int]] = {kind: {} for kind in JobEvent}
         self._last: dict[tuple[str, str], str] = {}
         self._left: dict[str, int] = {}
-        self._crowded = self._is_broken = False
+        self._crowded = False
         self._open(time.monotonic())
 
     def job(
@@ -139,7 +143,7 @@ class EventLog:
                 if error is not None:
                     facts["error_type"] = error_type(type(error))
                     if traceback and self._tracebacks is not None:
-                        facts |= self._tracebacks.facts(now, id, task, type(error).__name__, traceback)
+                        facts |= self._tracebacks.facts(now, id, task, kind, type(error).__name__, traceback)
                 facts = {key: fact for key, fact in facts.items() if fact is not None and fact != ""}
                 self._log(_STYLES[kind], _sentence(_STYLES[kind], facts), facts, error)
             return
@@ -214,14 +218,14 @@ class EventLog:
 
     def _say_left_out(self, now: float | None) -> None:
         """How many tracebacks were left out, of those that nobody has failed with for a while (None: of all)."""
-        if not self._tracebacks or not self._is_enabled(logging.ERROR):
+        if not self._tracebacks or not self._is_enabled(_LEFT_OUT.level):
             return
         for each in self._tracebacks.left_out(now):
             facts: dict[str, Any] = {"event": "tracebacks", "task": each.task, "tracebacks_left_out": each.count}
             facts["traceback_of"] = each.id
             times = "1 traceback" if each.count == 1 else f"{each.count:,} tracebacks"
             line = f"{plain(each.task)} {times} of {each.error} like that of job {plain(each.id)} left out"
-            self._log(_STYLES[JobEvent.FAILED], line, facts)
+            self._log(_LEFT_OUT, line, facts)
 
     def _sum_up(self, style: _Style, kind: str, task: str, count: int, seconds: float) -> None:
         if not self._is_enabled(style.level):
@@ -248,10 +252,9 @@ class EventLog:
             job = {"job_id": facts.get("id", ""), "task": facts["task"], "attempt": facts.get("attempt", 0)}
             vars(record).update(job, queue=facts.get("queue", ""), facts=facts, colour=style.colour)
             self._logger.handle(record)
-        except Exception as fault:
-            if not self._is_broken:
-                self._is_broken = True
-                logging.getLogger("aiotask.worker").error("A log handler of this process fails: %r", fault)
+        except Exception:
+            # In a worker process it has been said; elsewhere the handlers are those of the application.
+            return
 
 
 def _seconds(measured: float | None) -> float | None:

@@ -279,7 +279,7 @@ class Supervisor:
         elif self._ever_up:
             logger.error("A new worker could not load the app, trying again: %s", reason)
         else:
-            logger.error("The app could not be loaded. %s", reason)
+            logger.error("The app could not be loaded. %s", reason, extra={"facts": {"event": "not_started"}})
             self._code = Exit.BOOT
             self._stop(now=True)
 

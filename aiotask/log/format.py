@@ -105,14 +105,17 @@ class LineFormatter(logging.Formatter):
         facts, text = _facts_of(record), _message_of(record)
         if facts.get("event") == "banner":
             return text
+        if facts.get("event") == "not_started" and not self._zone:
+            # Whoever has typed the command sees the error of any other command.
+            return f"\x1b[31merror: {text}\x1b[0m" if self._colour else f"error: {text}"
         who = facts.get("worker") or self._process
         head = f"{self._time(record)} {who} " if who else f"{self._time(record)} "
-        colour = str(getattr(record, "colour", "")) if facts else ""
+        colour = str(getattr(record, "colour", "")) if "event" in facts else ""
         if not colour and record.levelno >= logging.WARNING:
             text = f"{record.levelname.lower()}: {text}"
             colour = "31" if record.levelno >= logging.ERROR else "33"
         if not is_ours(record.name):
-            text = _origin(record) + _printable(text).replace("\n", "\n    ")
+            text = _origin(record) + _printable(text.rstrip()).replace("\n", "\n    ")
         if self._colour:
             head = f"\x1b[2m{head}\x1b[0m"
             # The glyph alone, and all of a line that needs attention.

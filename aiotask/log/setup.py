@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from ..errors import ConfigError
-from .format import JsonFormatter, LineFormatter
+from .format import JsonFormatter, LineFormatter, is_ours
 from .sink import Sink
 
 __all__ = ["adopt_root", "configure", "divert", "finish", "has_colour", "pass_on", "tend"]
@@ -22,6 +22,7 @@ _sink: Sink | None = None
 _handler: _OwnHandler | None = None
 #: One time zone for the whole life of a worker and its children: user code may set another one.
 _offset: int | None = None
+_said_broken = False
 
 
 class _OwnHandler(logging.Handler):
@@ -56,6 +57,19 @@ class _OwnHandler(logging.Handler):
 
     def flush(self) -> None:
         self._flush()
+
+
+class _OwnLogger(logging.Logger):
+    """Loggers of aiotask: a handler of the app that raises breaks neither the worker nor its job."""
+
+    def callHandlers(self, record: logging.LogRecord) -> None:
+        global _said_broken
+        try:
+            super().callHandlers(record)
+        except Exception as error:
+            if not _said_broken and _handler is not None:
+                _said_broken = True
+                _handler.handle(_record(f"A log handler of the app fails, which is said once: {error!r}"))
 
 
 def _record(text: str, **facts: Any) -> logging.LogRecord:
@@ -93,7 +107,7 @@ def configure(
         _sink = _sink or Sink(2, _dropped)
         _handler = _OwnHandler(_sink.write, _sink.flush, formatter)
     logger = logging.getLogger("aiotask")
-    logger.handlers[:] = [*(each for each in logger.handlers if not isinstance(each, _OwnHandler)), _handler]
+    logger.handlers[:] = [_handler, *(each for each in logger.handlers if not isinstance(each, _OwnHandler))]
     _set_level(logger, log_level)
     logger.propagate = False
     root = logging.getLogger()
@@ -155,9 +169,11 @@ def _put_back() -> None:
     if _handler is None:
         return
     for name, logger in list(logging.root.manager.loggerDict.items()):
-        if isinstance(logger, logging.Logger) and name.startswith("aiotask") and logger.disabled:
-            # `disable_existing_loggers`, which is the default of `dictConfig`.
+        if isinstance(logger, logging.Logger) and name.partition(".")[0] == "aiotask":
+            # `disable_existing_loggers` is the default of `dictConfig`.
             logger.disabled = False
+            if is_ours(name) and type(logger) is logging.Logger:
+                logger.__class__ = _OwnLogger
     ours = logging.getLogger("aiotask")
     # A configuration that names it may have taken the handler away: then its own handlers are meant.
     if _handler not in ours.handlers and not ours.hasHandlers():

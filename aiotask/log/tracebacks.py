@@ -28,7 +28,8 @@ class LeftOut:
 
 
 class Tracebacks:
-    """Remembers what was shown. Two tracebacks are alike if task, class of the error and lines of code are the same."""
+    """Remembers what was shown. Two tracebacks are alike if task, event, class of the error and lines of code are the
+    same."""
 
     def __init__(self) -> None:
         self._known: dict[int, LeftOut] = {}
@@ -38,18 +39,19 @@ class Tracebacks:
     def __bool__(self) -> bool:
         return bool(self._known)
 
-    def facts(self, now: float, id: str, task: str, error: str, traceback: str) -> dict[str, Any]:
+    def facts(self, now: float, id: str, task: str, event: str, error: str, traceback: str) -> dict[str, Any]:
         """The traceback, or of which job it stands in the log.
 
         Args:
             now: seconds on the monotonic clock.
             id: of the job.
+            event: what became of the run; the failure after the last retry is shown again.
             error: name of the error's class.
         """
         if now - self._since >= 1.0:
             self._since, self._room = now, PER_SECOND
         place = (line for line in traceback.splitlines() if line.startswith('  File "'))
-        key = hash((task, error, *place))
+        key = hash((task, event, error, *place))
         known = self._known.get(key)
         if known is not None and (now - known.shown < APART or self._room <= 0):
             known.count += 1
