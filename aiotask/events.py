@@ -135,7 +135,7 @@ class EventLog:
         if self._left[kind] > 0 or count <= self._own:
             self._left[kind] -= 1
             self._said[kind][task] = count
-            if self._is_enabled(_STYLES[kind].level):
+            if self._logger.isEnabledFor(_STYLES[kind].level):
                 shown = _arguments(*arguments) if arguments is not None and self._log_args else ""
                 facts: dict[str, Any] = {"event": kind.value, "id": id or "?", "task": task, "attempt": attempt}
                 facts |= {"queue": queue, "late": _seconds(late), "took": _seconds(took)}
@@ -218,7 +218,7 @@ class EventLog:
 
     def _say_left_out(self, now: float | None) -> None:
         """How many tracebacks were left out, of those that nobody has failed with for a while (None: of all)."""
-        if not self._tracebacks or not self._is_enabled(_LEFT_OUT.level):
+        if not self._tracebacks or not self._logger.isEnabledFor(_LEFT_OUT.level):
             return
         for each in self._tracebacks.left_out(now):
             facts: dict[str, Any] = {"event": "tracebacks", "task": each.task, "tracebacks_left_out": each.count}
@@ -228,7 +228,7 @@ class EventLog:
             self._log(_LEFT_OUT, line, facts)
 
     def _sum_up(self, style: _Style, kind: str, task: str, count: int, seconds: float) -> None:
-        if not self._is_enabled(style.level):
+        if not self._logger.isEnabledFor(style.level):
             return
         facts: dict[str, Any] = {"event": kind, "task": task, "count": count, "seconds": round(seconds, 3)}
         word = f" {style.word}" if style.word else ""
@@ -237,10 +237,6 @@ class EventLog:
             facts["last"] = last
             text += f", the last: {plain(last, DETAIL_LENGTH)}"
         self._log(style, text, facts)
-
-    def _is_enabled(self, level: int) -> bool:
-        """By its level alone: ``logging.disable`` in a job is not meant for the log of the worker."""
-        return level >= self._logger.getEffectiveLevel()
 
     def _log(self, style: _Style, line: str, facts: dict[str, Any], error: BaseException | None = None) -> None:
         """Hand a record to the handlers; an error of one of them is not the worker's."""

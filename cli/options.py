@@ -116,7 +116,7 @@ class Level(StrEnum):
 
 def option(*flags: str, help: str, **settings: Any) -> Any:
     """An option that its environment variable sets too: ``--app-dir`` is ``AIOTASK_APP_DIR``."""
-    settings.setdefault("envvar", "AIOTASK_" + flags[0].removeprefix("--").replace("-", "_").upper())
+    settings.setdefault("envvar", "AIOTASK_" + flags[0].partition("/")[0].removeprefix("--").replace("-", "_").upper())
     return typer.Option(*flags, help=help, **settings)
 
 

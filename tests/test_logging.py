@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aiotask import WorkerLost
+from aiotask import JobTimeout, WorkerLost
 
 from .helpers import wait_until
 from .logged import Shop, objects
@@ -93,7 +93,7 @@ async def test_retries_time_limits_and_the_last_failure_have_tracebacks(shop: Sh
     worker = shop.start("--log-json")
     with pytest.raises(ConnectionError):
         await shop.call("flaky")
-    with pytest.raises(TimeoutError):
+    with pytest.raises(JobTimeout):
         await shop.call("endless")
     await shop.call("again")
 

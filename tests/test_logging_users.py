@@ -139,7 +139,8 @@ async def test_extra_of_the_caller_never_clashes_with_the_job(shop: Shop) -> Non
     assert worker.stop() == 0
     (line,) = (line for line in objects(worker.log) if line.get("message") == "bought")
     assert (line["job_id"], line["task"], line["price"]) == (result.id, "shop:extras", 7)
-    assert line["extra"] in ({"task": "mine", "job_id": "theirs"}, "{'task': 'mine', 'job_id': 'theirs'}")
+    assert line["extra"] == {"task": "mine", "job_id": "theirs"}
+    assert line["when"] == "nan"
 
 
 @pytest.mark.parametrize("options", [(), ("--log-json",)], ids=["text", "json"])
@@ -152,7 +153,7 @@ async def test_a_line_that_cannot_be_written_as_it_is_says_so(shop: Shop, option
     assert re.search(r"'%d pictures' cannot be formatted with 1 arguments at .*shop\.py:\d+: TypeError", log)
     assert "\x1b" not in log
     assert "(900,000 more characters)" in log
-    assert log.count("■ shop:wrong") == 1
+    assert len(re.findall(r"(■|\\u25a0) shop:wrong", log)) == 1
 
 
 async def test_an_app_that_has_configured_logging_keeps_its_own_and_sees_the_job(
@@ -209,6 +210,7 @@ async def test_a_configuration_that_disables_other_loggers_leaves_those_of_the_w
         @app.task
         def configures():
             logging.config.dictConfig(CONFIG)
+            logging.disable(logging.CRITICAL)
         """,
     )
     worker = shop.start(*options)
@@ -218,7 +220,7 @@ async def test_a_configuration_that_disables_other_loggers_leaves_those_of_the_w
 
     assert worker.stop() == 0
     assert re.search(r"^\S+ worker-1 × shop:fails", worker.log, re.MULTILINE)  # noqa: RUF001
-    assert worker.log.count("ValueError: seen?\n") == 2
+    assert "ValueError: seen?\n" in worker.log
     assert worker.log.rstrip().endswith("supervisor Stopped.")
 
 

@@ -206,13 +206,15 @@ def _dumped(line: dict[str, Any]) -> str:
         return json.dumps(line, default=str, allow_nan=False)
     except Exception:
         # A value that is no JSON, contains itself or cannot even be shown.
-        return json.dumps({key: _plain(value) for key, value in line.items()})
+        return json.dumps({key: _as_json(value) for key, value in line.items()}, default=str)
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, str | int | None):
-        return value
+def _as_json(value: object) -> object:
     try:
-        return repr(value)[:MESSAGE_LENGTH]
-    except Exception as broken:
-        return f"({type(value).__qualname__}; its repr raised {type(broken).__name__})"
+        json.dumps(value, default=str, allow_nan=False)
+    except Exception:
+        try:
+            return repr(value)[:MESSAGE_LENGTH]
+        except Exception as broken:
+            return f"({type(value).__qualname__}; its repr raised {type(broken).__name__})"
+    return value if isinstance(value, str | int | float | dict | list | None) else str(value)

@@ -23,6 +23,8 @@ _handler: _OwnHandler | None = None
 #: One time zone for the whole life of a worker and its children: user code may set another one.
 _offset: int | None = None
 _said_broken = False
+#: Loggers that exist, as they were looked at last.
+_loggers = 0
 
 
 class _OwnHandler(logging.Handler):
@@ -60,7 +62,15 @@ class _OwnHandler(logging.Handler):
 
 
 class _OwnLogger(logging.Logger):
-    """Loggers of aiotask: a handler of the app that raises breaks neither the worker nor its job."""
+    """Loggers of aiotask in a worker: neither ``logging.disable`` of a job nor ``disable_existing_loggers`` of the app
+    silences them, only their level does; and a handler of the app that raises breaks neither the worker nor a job."""
+
+    def isEnabledFor(self, level: int) -> bool:
+        return level >= self.getEffectiveLevel()
+
+    def handle(self, record: logging.LogRecord) -> None:
+        if self.filter(record):
+            self.callHandlers(record)
 
     def callHandlers(self, record: logging.LogRecord) -> None:
         global _said_broken
@@ -110,6 +120,8 @@ def configure(
     logger.handlers[:] = [_handler, *(each for each in logger.handlers if not isinstance(each, _OwnHandler))]
     _set_level(logger, log_level)
     logger.propagate = False
+    if stream is None:
+        _claim_loggers()
     root = logging.getLogger()
     if any(isinstance(each, _OwnHandler) for each in root.handlers):
         # The app was preloaded before the fork.
@@ -165,27 +177,35 @@ def _thread_failed(info: threading.ExceptHookArgs) -> None:
 
 
 def _put_back() -> None:
-    """Undo what the app's logging configuration does to the loggers of aiotask without naming them."""
-    if _handler is None:
+    """Undo what a logging configuration of the app does to the loggers of aiotask without naming them."""
+    _claim_loggers()
+    ours, root = logging.getLogger("aiotask"), logging.getLogger()
+    if _handler is None or _handler in ours.handlers or ours.hasHandlers():
         return
-    for name, logger in list(logging.root.manager.loggerDict.items()):
-        if isinstance(logger, logging.Logger) and name.partition(".")[0] == "aiotask":
-            # `disable_existing_loggers` is the default of `dictConfig`.
-            logger.disabled = False
-            if is_ours(name) and type(logger) is logging.Logger:
-                logger.__class__ = _OwnLogger
-    ours = logging.getLogger("aiotask")
-    # A configuration that names it may have taken the handler away: then its own handlers are meant.
-    if _handler not in ours.handlers and not ours.hasHandlers():
+    if root.handlers and _handler not in root.handlers:
+        # The configuration names it, with no handlers: its lines are meant for those of the root logger.
+        ours.propagate = True
+    else:
         ours.addHandler(_handler)
-        ours.propagate = False
+
+
+def _claim_loggers() -> None:
+    """Make the loggers of aiotask that exist by now deaf to what is meant for those of the app."""
+    global _loggers
+    every = logging.root.manager.loggerDict
+    if len(every) == _loggers:
+        return
+    _loggers = len(every)
+    for name, logger in list(every.items()):
+        if type(logger) is logging.Logger and is_ours(name):
+            logger.__class__ = _OwnLogger
 
 
 def tend() -> None:
-    """A few times a second: write what had to wait for the reader, and put back what user code has switched off."""
+    """A few times a second: write what had to wait for the reader, and put back what user code has taken away."""
     if _sink is not None:
         _sink.flush()
-    if logging.getLogger("aiotask").disabled or logging.getLogger("aiotask.worker").disabled:
+    if _handler is not None:
         _put_back()
 
 
