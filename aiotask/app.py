@@ -260,7 +260,7 @@ class App:
             task.name,
             args,
             kwargs,
-            task.id or ids.next(),
+            task.id or (ids.next() if task.key is None else keyed_id(task.name, task.key)),
             lambda call: self.send(task, call.args, call.kwargs, call.id),
         )
 

@@ -134,8 +134,10 @@ class RedisBroker:
 
     async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
         looks: list[Look] = []
-        for start in range(0, len(ids), BATCH_JOBS):
-            reply = await self._run("look", address, *ids[start : start + BATCH_JOBS])
+        # Outcomes may be large: the script answers for as many ids as fit into its reply.
+        while len(looks) < len(ids):
+            asked = ids[len(looks) : len(looks) + BATCH_JOBS]
+            reply = await self._run("look", address, BATCH_BYTES, *asked)
             for status, extra in zip(reply[::2], reply[1::2], strict=True):
                 if status == b"DONE":
                     looks.append(Look(outcome=extra))
