@@ -97,9 +97,8 @@ class Worker:
         self._jobs_sealer = Sealer(secrets, "job")
         self.serializer = serializer
         self.name = f"{host}.{number}"
-        self.queues = list(queues)
-        #: The same in the order of the next claim.
-        self._turns = deque(queues)
+        # The queues, and the same queues in the order of the next claim.
+        self.queues, self._turns = list(queues), deque(queues)
         python = f"python:{sys.version_info[0]}.{sys.version_info[1]}"
         self._needs = [*(f"task:{name}" for name in registry.names), python]
         self._lane = lane
