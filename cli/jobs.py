@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,16 +89,44 @@ async def _page(
 
     from .connection import inspectors
 
-    found: list[dict[str, Any]] = []
+    asked = Status(status.value.upper()) if status and status is not Wanted.DEAD else None
+
+    async def read(connection: Connection, limit: int, offset: int) -> list[dict[str, Any]]:
+        if status is Wanted.DEAD:
+            return await _dead_page(connection, queue, limit, offset)
+        listed = await connection.inspector.jobs(status=asked, queue=queue, limit=limit, offset=offset)
+        return [described(connection, info) for info in listed]
+
     async with inspectors(name, url) as opened:
-        for each in opened:
-            if status is Wanted.DEAD:
-                found += await _dead_page(each, queue, limit, offset)
-                continue
-            asked = Status(status.value.upper()) if status else None
-            listed = await each.inspector.jobs(status=asked, queue=queue, limit=limit, offset=offset)
-            found += [described(each, info) for info in listed]
-    return found
+        return await _over_all(opened, read, limit, offset)
+
+
+async def _over_all(
+    opened: list[Connection],
+    read: Callable[[Connection, int, int], Awaitable[list[dict[str, Any]]]],
+    limit: int,
+    offset: int,
+) -> list[dict[str, Any]]:
+    """One page over all apps, in their order: ``limit`` and ``offset`` count the jobs of all of them."""
+    page: list[dict[str, Any]] = []
+    for each in opened:
+        found = await read(each, limit - len(page), offset)
+        page += found
+        if len(page) >= limit:
+            break
+        # This app has been read to its end. What it had before the page is not to be skipped in the next one again.
+        offset = 0 if found else offset - await _count(each, read, offset)
+    return page
+
+
+async def _count(
+    connection: Connection, read: Callable[[Connection, int, int], Awaitable[list[dict[str, Any]]]], most: int
+) -> int:
+    """How many jobs this app has, ``most`` at most."""
+    counted = 0
+    while counted < most and (found := await read(connection, min(500, most - counted), counted)):
+        counted += len(found)
+    return counted
 
 
 async def _dead_page(connection: Connection, queue: str | None, limit: int, offset: int) -> list[dict[str, Any]]:
@@ -142,8 +171,9 @@ def described(connection: Connection, info: JobInfo) -> dict[str, Any]:
         job |= {"deaths": info.meta.deaths, "last_death": info.meta.reason}
     if info.sealed is not None:
         job |= opened_job(connection, info.sealed)
-    if info.outcome is None and info.place:
-        job["place"] = info.place
+    if info.status == "PARKED":
+        # ``parked:NEED|entry``: a task that no worker knew, or a version of Python.
+        job["needs"] = info.place.removeprefix("parked:").partition("|")[0]
     for key, value in (("due_at", info.due_at), ("worker", info.worker)):
         if value:
             job[key] = value

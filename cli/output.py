@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 import time
@@ -11,12 +12,30 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["ago", "console", "fitted", "in_bytes", "plain", "print_json", "table"]
+__all__ = ["ago", "call_text", "console", "fitted", "in_bytes", "plain", "print_json", "table", "write_anything"]
+
+#: What stands for our own glyphs on a terminal that cannot show them.
+_PLAIN = str.maketrans({"■": "+", "×": "x", "⊘": "/", "…": "~", "↻": "r", "–": "-", "→": ">", "µ": "u", "•": "*"})  # noqa: RUF001
+
+
+def write_anything() -> None:
+    """Let stdout and stderr take every character: one that their encoding lacks is written as an escape."""
+    codecs.register_error("aiotask", _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="aiotask")
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end].translate(_PLAIN)
+    return lacking.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def print_json(value: Any) -> None:
     """The value as JSON on stdout; what JSON has no word for becomes text."""
-    json.dump(value, sys.stdout, indent=2, default=str, ensure_ascii=False)
+    is_utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
+    json.dump(value, sys.stdout, indent=2, default=str, ensure_ascii=not is_utf8)
     sys.stdout.write("\n")
 
 
@@ -65,6 +84,14 @@ def plain(text: object, length: int = 120) -> str:
     if not shown.isprintable():
         shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
     return escape(shown)
+
+
+def call_text(arguments: Any) -> str:
+    """The arguments of a call, as they stand in JSON, as one would write them: ``'leek', 100, per_kilo=2``."""
+    match arguments:
+        case [list(args), dict(kwargs)]:
+            return ", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())])
+    return str(arguments)
 
 
 def in_bytes(count: int) -> str:

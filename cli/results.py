@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import Json, duration
-from .output import ago, console, fitted, plain, print_json, table
+from .output import ago, call_text, console, fitted, plain, print_json, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,7 +172,16 @@ def _described(record: JobRecord) -> dict[str, Any]:
     """The columns without the sealed bytes."""
     from msgspec.structs import asdict
 
-    return {name: value for name, value in asdict(record).items() if name not in ("job", "outcome")}
+    row = {name: value for name, value in asdict(record).items() if name not in ("job", "outcome")}
+    return row | {name: _parsed(row[name]) for name in ("arguments", "result")}
+
+
+def _parsed(text: str | None) -> Any:
+    """What is in a column of JSON; the text itself where an earlier release wrote something else."""
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return text
 
 
 # ---- for people
@@ -228,7 +238,7 @@ def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:
         "cpu": _cpu(record),
         "memory": _memory(record),
         "needed": plain(", ".join(record.deps), 1000),
-        "arguments": plain(record.arguments or "", 10_000),
+        "arguments": plain(call_text(_parsed(record.arguments) or ""), 10_000),
         "result": plain(record.result or "", 10_000),
         "error": plain(record.error or "", 10_000),
         "file": plain(path, 1000),

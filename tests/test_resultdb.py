@@ -144,7 +144,7 @@ async def test_what_is_recorded_is_never_executed(recorder: Recorder, db: Result
     recorder.record([finished("a", body=hostile, result=hostile)])
 
     assert sqlite(path, "SELECT arguments, result FROM jobs") == [
-        (f"<pickled, {len(hostile)} B>", f"<pickled, {len(hostile)} B>")
+        (f'"<pickled, {len(hostile)} B>"', f'"<pickled, {len(hostile)} B>"')
     ]
     assert len(await db.fetch_all()) == 1
     assert await db.search(task=TASK)
