@@ -55,7 +55,7 @@ def plain_value(body: bytes) -> Any:
 def plain_text(body: bytes) -> str:
     """What a body carries, as JSON text, for people and programs.
 
-    What JSON has no word for (bytes, sets, dates, large integers) stands in it as a shortened string in Python's notation;
+    What JSON has no word for (bytes, sets, dates, large integers) is a shortened string in Python's notation there;
     tuples are arrays. A body that cannot be read without running code is one string such as ``"<pickled, 1.2 kB>"``.
     """
     kind = body[:1]

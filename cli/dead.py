@@ -7,14 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from .described import show_one
+from .group import Group, add
 from .letters import Done, Filter, act, one, page
 from .options import AppName, Json, Url, count, option
-from .output import ago, console, fitted, plain, print_json, table
+from .output import ago, console, page_table, plain, print_json, telling
 from .results import InQueue, OfTask, Since, Until
 
 __all__ = ["app"]
 
 app = typer.Typer(
+    cls=Group,
     help="""Jobs that were given up: look at them, run them again, or remove them.
 
     [bold]Examples[/bold]
@@ -29,7 +31,7 @@ app = typer.Typer(
 )
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job.")]
-JobIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of the jobs.")]
+JobIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of the jobs.")]
 WithError = Annotated[
     str | None, option("--error", "-e", metavar="TEXT", help="Only jobs whose error contains this, in any case.")
 ]
@@ -39,7 +41,6 @@ Everything = Annotated[bool, option("--all", metavar="", help="All that there ar
 Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do it without asking.")]
 
 
-@app.command("list")
 def list_(
     task: OfTask = None,
     queue: InQueue = None,
@@ -73,7 +74,6 @@ def list_(
     _show_page(found, limit, offset)
 
 
-@app.command()
 def show(id: JobId, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
     """Show one dead letter: its arguments, its error, and what is known of the process that died of it.
 
@@ -88,7 +88,6 @@ def show(id: JobId, name: AppName = None, url: Url = None, as_json: Json = False
     print_json(letter) if as_json else show_one(letter)
 
 
-@app.command()
 def replay(
     ids: JobIds = None,
     task: OfTask = None,
@@ -124,7 +123,6 @@ def replay(
         raise typer.Exit(1)
 
 
-@app.command()
 def delete(
     ids: JobIds = None,
     task: OfTask = None,
@@ -179,18 +177,23 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
     if not page:
         terminal.print("There are no more." if offset else "There is no dead letter that fits.")
         return
-    several = len({letter["app"] for letter in page}) > 1
-    made = table("", *(["app"] if several else []), "id", "task", "queue", "given up", "error")
-    for letter in page:
-        made.add_row(
-            *([plain(letter["app"])] if several else []),
+    rows = [
+        [
+            plain(letter["app"]),
             plain(letter["id"]),
             plain(letter.get("task", "?")),
             plain(letter.get("queue", "?")),
             ago(letter["dead_at"]),
             plain(str(letter.get("error", letter.get("sealed", ""))).partition("\n")[0], 300),
-        )
-    terminal.print(fitted(made, terminal.width))
+        ]
+        for letter in page
+    ]
+    columns = ["app", "id", "task", "queue", "given up", "error"]
+    terminal.print(page_table(*telling(columns, rows), terminal.width))
     if len(page) >= limit:
         terminal.print(f"[dim]The next page: --offset {offset + limit}[/dim]")
     terminal.print("[dim]All of one: aiotask dead show ID. Run it again: aiotask dead replay ID[/dim]")
+
+
+add(app, list_, name="list")
+add(app, show, replay, delete)

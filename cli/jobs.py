@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .described import coloured, described_letter, opened_job, opened_outcome, show_one
-from .options import AppName, Json, Url, count, option
-from .output import ago, console, fitted, plain, print_json, table
+from .options import AppName, File, Json, Url, count, option
+from .output import ago, console, page_table, plain, print_json, telling
 
 if TYPE_CHECKING:
     from aiotask.broker import JobInfo
@@ -56,11 +56,12 @@ def jobs(
     offset: Offset = 0,
     name: AppName = None,
     url: Url = None,
+    db: File = None,
     as_json: Json = False,
 ) -> None:
     """Show the unfinished jobs on the server, its dead letters, or one job.
 
-    Finished jobs are in the history: [bold]aiotask results[/bold].
+    One job is also looked for in the history file, where finished jobs are: [bold]aiotask results[/bold].
 
     [bold]Examples[/bold]
 
@@ -72,7 +73,7 @@ def jobs(
     import asyncio
 
     if id is not None:
-        found = asyncio.run(_one(id, name, url))
+        found = asyncio.run(_one(id, name, url, db))
         print_json(found) if as_json else show_one(found)
         return
     page = asyncio.run(_page(name, url, status, queue, limit, offset))
@@ -143,7 +144,7 @@ async def _dead_page(connection: Connection, queue: str | None, limit: int, offs
     return found[:limit] if queue is None else found[offset:wanted]
 
 
-async def _one(id: str, name: str | None, url: str | None) -> dict[str, Any]:
+async def _one(id: str, name: str | None, url: str | None, db: str | None) -> dict[str, Any]:
     from aiotask.errors import ResultExpired
 
     from .connection import inspectors
@@ -153,10 +154,32 @@ async def _one(id: str, name: str | None, url: str | None) -> dict[str, Any]:
             info = await each.inspector.job(id)
             if info is not None:
                 return described(each, info)
+    found, where = await _in_history(id, name, db)
+    if found is not None:
+        return found
     raise ResultExpired(
-        f'No job "{id}" is on the server: never sent, or finished longer ago than its result TTL. '
-        f"The history may have it: aiotask results {id}"
+        f'No job "{id}" is on the server: never sent, or finished longer ago than its result TTL. {where}'
     )
+
+
+async def _in_history(id: str, name: str | None, db: str | None) -> tuple[dict[str, Any] | None, str]:
+    """The job as the history has it, if there is a history; and what was looked at, in words."""
+    from aiotask.errors import AiotaskError
+    from aiotask.resultdb import ResultDB
+
+    from .results import described as row
+
+    history = ResultDB(db)
+    if not history.path.exists():
+        return None, f'No history file was found ("{history.path}"); name it with --db FILE (AIOTASK_RESULT_DB).'
+    try:
+        record = await history.fetch_record(id)
+        await history.close()
+    except AiotaskError as error:
+        return None, f"The history file could not be read: {error}"
+    if record is None or name not in (None, record.app):
+        return None, f'Nor is it in the history file "{history.path}".'
+    return {**row(record), "from": f"the history file {history.path}"}, ""
 
 
 def described(connection: Connection, info: JobInfo) -> dict[str, Any]:
@@ -190,11 +213,10 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
     if not page:
         terminal.print("There are no more." if offset else "There is none. Finished jobs: aiotask results")
         return
-    several = len({job["app"] for job in page}) > 1
-    made = table("", *(["app"] if several else []), "id", "status", "task", "queue", "attempt", "sent", "more")
-    for job in page:
-        made.add_row(
-            *([plain(job["app"])] if several else []),
+    columns = ["app", "id", "status", "task", "queue", "attempt", "sent", "more"]
+    rows = [
+        [
+            plain(job["app"]),
             plain(job["id"]),
             coloured(job["status"]),
             plain(job.get("task", "?")),
@@ -202,8 +224,10 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
             str(job.get("attempt", "")),
             ago(job.get("sent_at")),
             _more(job),
-        )
-    terminal.print(fitted(made, terminal.width))
+        ]
+        for job in page
+    ]
+    terminal.print(page_table(*telling(columns, rows), terminal.width))
     if len(page) >= limit:
         terminal.print(f"[dim]The next page: --offset {offset + limit}[/dim]")
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from .asking import confirm, progress
 from .described import described_letter
-from .output import console
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from .connection import Connection
 
 __all__ = ["Done", "Filter", "act", "one", "page"]
@@ -155,16 +149,18 @@ async def _moved(
         picked = [(each, [letter["id"] async for letter in _fitting(each, wanted)]) for each in opened]
         number = sum(len(found) for _, found in picked)
         if number and not yes:
-            _ask(verb, number)
-        with _progress(verb, number) as progress:
+            confirm(verb, f"{number:,} dead letter{'s' if number > 1 else ''}", "aiotask dead list")
+        with progress(f"{verb.capitalize()} dead letters", number) as show:
+            moved = 0
             for connection, found in picked:
-                done.missing += await _move(verb, connection, found, done, progress)
+                for start in range(0, len(found), _BATCH):
+                    done.missing += await _move(verb, connection, found[start : start + _BATCH], done)
+                    moved += len(found[start : start + _BATCH])
+                    show(moved)
     return done
 
 
-async def _move(
-    verb: str, connection: Connection, ids: list[str], done: Done, progress: Progress | None = None
-) -> list[str]:
+async def _move(verb: str, connection: Connection, ids: list[str], done: Done) -> list[str]:
     """In batches; the ids that are not there."""
     from aiotask.broker import Replayed
 
@@ -179,8 +175,6 @@ async def _move(
         lists = {Replayed.DONE: done.moved, Replayed.MISSING: missing, Replayed.OUTDATED: done.outdated}
         for id, what in zip(batch, became, strict=True):
             lists[what].append(id)
-        if progress is not None:
-            progress.advance(progress.task_ids[0], len(batch))
     return missing
 
 
@@ -190,32 +184,3 @@ async def _is_known(opened: list[Connection], id: str) -> bool:
         if look.status is not None or look.outcome is not None:
             return True
     return False
-
-
-def _ask(verb: str, number: int) -> None:
-    from aiotask.errors import ConfigError
-
-    what = f"{number:,} dead letter{'s' if number > 1 else ''}"
-    if not sys.stdin.isatty():
-        raise ConfigError(
-            f"Nothing was done: this would {verb} {what}, and there is nobody to ask. Look with aiotask dead list, "
-            "then add --yes."
-        )
-    # All of it on stderr: what is on stdout may be read by a program.
-    print(f"{verb.capitalize()} {what}? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
-        raise typer.Abort
-
-
-@contextmanager
-def _progress(verb: str, number: int) -> Iterator[Progress | None]:
-    """A bar where somebody watches, and it takes a while."""
-    terminal = console(stderr=True)
-    if number <= _PAGE or not terminal.is_terminal:
-        yield None
-        return
-    from rich.progress import Progress
-
-    with Progress(console=terminal, transient=True) as progress:
-        progress.add_task(f"{verb.capitalize()} dead letters", total=number)
-        yield progress

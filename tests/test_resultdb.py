@@ -447,7 +447,7 @@ def test_the_command_shows_one_job(recorder: Recorder, path: Path) -> None:
     for text in (
         "FAILED",
         TASK,
-        "[[7],{}]",
+        "arguments  7",
         r"ValueError: [red]no\x1b[0m",
         "  in render",
         "took       1.0 s",
