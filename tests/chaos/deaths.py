@@ -110,8 +110,8 @@ class Deaths:
         self._watched.discard(pid)
         now = time.monotonic()
         with self._lock:
-            # A kill is noted first and sent then: a run may begin in between, and the kernel's notice may come only after
-            # the next run of that job.
+            # A kill is noted first and sent then: a run may begin in between, and the kernel's notice may come only
+            # after the next run of that job.
             self._lived[pid, now] = min(self._looked_at, self._killed.get(pid, now))
             self._times[pid].append(now)
 
