@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from .address import Address
+from .blame import blame_argument
 from .broker import Push
 from .errors import ConfigError
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
@@ -18,7 +19,7 @@ from .limits import check_modules, number, queue_limits
 from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
 from .result import AsyncResult
 from .seal import Sealer
-from .serializer import Serializer, blame_argument, check_serializer, serializer_named
+from .serializer import Serializer, check_serializer, serializer_named
 from .settings import environment
 from .signature import Signature
 from .tasks import (
@@ -71,6 +72,9 @@ class App:
     Raises:
         ConfigError: an argument is wrong. The broker is first looked for when something is sent.
     """
+
+    #: What to do where one should be serialized.
+    INSTEAD = "Import it in the module of the task"
 
     def __init__(
         self,

@@ -342,16 +342,22 @@ async def _within(timeout: float, future: asyncio.Future[Outcome], result: Async
         async with asyncio.timeout(timeout):
             return await future
     except TimeoutError:
-        raise ResultTimeout(
+        error = ResultTimeout(
             f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
             "again, or cancel() it."
-        ) from None
+        )
+        error.job_id = result.id
+        raise error from None
 
 
 def _unknown(result: AsyncResult[Any]) -> Exception:
     """Why the broker knows nothing of this job."""
     refused: Exception | None = result.outbox.error_of(result.ticket) if result.outbox is not None else None
-    return refused or ResultExpired(f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.')
+    if refused is not None:
+        return refused
+    unknown = ResultExpired(f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.')
+    unknown.job_id = result.id
+    return unknown
 
 
 def _arrive(future: asyncio.Future[Outcome], arrival: Arrival) -> None:
