@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from .address import Address
+from .asyncblock import async_block
 from .blame import blame_argument
 from .broker import Push
 from .errors import ConfigError
@@ -310,7 +310,7 @@ class App:
     ) -> None:
         await self.client.close()
 
-    @contextlib.asynccontextmanager
+    @async_block
     async def inspector(self) -> AsyncIterator[Inspector]:
         """The read side of the broker."""
         from .brokers import connect, inspect
@@ -322,7 +322,7 @@ class App:
         finally:
             await broker.close()
 
-    @contextlib.asynccontextmanager
+    @async_block
     async def worker(
         self,
         *,

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .brokers.shown import hide_password
 from .context import current_job, unseated
@@ -286,12 +286,15 @@ class Client:
 
     def block(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it in the portal and wait in this thread; Ctrl-C ends the wait."""
-        future = portal.submit(work)
+        future = portal.submit(_ended(work))
         try:
-            return future.result()
+            value, error = future.result()
         except BaseException:
             future.cancel()
             raise
+        if error is not None:
+            raise error
+        return cast("T", value)
 
     # ---- the end
 
@@ -335,6 +338,15 @@ def _let_go(sessions: dict[asyncio.AbstractEventLoop, Session]) -> None:
             asyncio.run_coroutine_threadsafe(session.close(), loop)
         else:
             session.broker.abandon()
+
+
+async def _ended(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:
+    """What a coroutine returns or raises: a future of a thread asks an exception for its truth, which may run code of
+    its class, and takes a false one for none."""
+    try:
+        return await work, None
+    except Exception as error:
+        return None, error
 
 
 async def _within(timeout: float, future: asyncio.Future[Outcome], result: AsyncResult[Any]) -> Outcome:

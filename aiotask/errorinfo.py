@@ -108,7 +108,7 @@ def _linked(info: ErrorInfo, error: BaseException, serializer: Serializer, depth
     if suppressed or context is cause:
         context = None
     members = members_of(error) if isinstance(error, BaseExceptionGroup) else ()
-    if not depth or not (cause or context or suppressed or members):
+    if not depth or (cause is None and context is None and not suppressed and not members):
         return info
     below = tuple(_linked(ErrorInfo("", ""), member, serializer, depth - 1) for member in members)
     return msgspec.structs.replace(
@@ -168,8 +168,8 @@ def _made(info: ErrorInfo, serializer: Serializer) -> BaseException:
             raise
         except BaseException as fault:  # what a class does when it is read, SystemExit included, is not the outcome
             why = f"(It came as RemoteError because it cannot be read here: {type(fault).__name__}: {text_of(fault)})"
-    elif info.type in _OURS and not why:
-        # One of ours that no serializer wrote: the keeper's, or a cancel's.
+    if error is None and info.type in _OURS:
+        # One of ours that no serializer wrote: the keeper's, or a cancel's; or that another serializer wrote.
         error = _OURS[info.type](info.message)
     if error is None:
         error = _remote(info, why)
@@ -190,7 +190,7 @@ def _remote(info: ErrorInfo, why: str) -> RemoteError:
 def _link(error: BaseException, info: ErrorInfo, serializer: Serializer) -> None:
     """Give an exception, and the members of a group, the causes that they had."""
     cause, context = (None if linked is None else _made(linked, serializer) for linked in (info.cause, info.context))
-    if cause or context or info.suppressed:
+    if cause is not None or context is not None or info.suppressed:
         link(error, cause, context, info.suppressed)
     if info.members and isinstance(error, BaseExceptionGroup):
         for member, below in zip(members_of(error), info.members, strict=False):

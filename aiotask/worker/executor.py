@@ -266,10 +266,12 @@ def judge(run: Run, error: BaseException | None) -> Verdict:
     failures = run.delivery.meta.attempt
     if isinstance(error, Retry):
         if failures > run.retries:
-            cause = error.__cause__ or JobError(
-                f'Job "{run.job.id}" ({run.task.name}) asked to be run again'
-                f"{f' ({text_of(error)})' if text_of(error) else ''}, and no retry was left after {failures} runs."
-            )
+            cause: BaseException | None = error.__cause__
+            if cause is None:
+                cause = JobError(
+                    f'Job "{run.job.id}" ({run.task.name}) asked to be run again'
+                    f"{f' ({text_of(error)})' if text_of(error) else ''}, and no retry was left after {failures} runs."
+                )
             return Verdict(What.FAILED, cause)
         delay = getattr(error, "delay", None)  # a subclass may not have called __init__
         return Verdict(What.RETRY, error, _pause(run) if delay is None else delay)
