@@ -18,9 +18,9 @@ from .serializer import Serializer
 __all__ = ["blame_argument", "blame_value"]
 
 _HINTS: tuple[tuple[tuple[type, ...], str], ...] = (
-    ((CoroutineType, asyncio.Future), "await it first"),
-    ((GeneratorType, AsyncGeneratorType), "make a list of its items first"),
-    ((concurrent.futures.Future,), "take its result() first"),
+    ((CoroutineType, asyncio.Future), "Await it first."),
+    ((GeneratorType, AsyncGeneratorType), "Make a list of its items first."),
+    ((concurrent.futures.Future,), "Take its result() first."),
 )
 
 
@@ -76,12 +76,9 @@ def _reason(value: Any, error: Exception, verb: str) -> str:
 
 
 def _hint(found: Any, verb: str) -> str:
-    own = getattr(type(found), "INSTEAD", None) if type(found).__module__.startswith("aiotask.") else None
-    if own:
-        return f"{own.format(verb=verb)}."
-    for kinds, hint in _HINTS:
-        if issubclass(type(found), kinds):
-            return f"{hint.capitalize()}."
+    hint = _sure_hint(type(found))
+    if hint:
+        return hint.format(verb=verb)
     try:
         is_proxy = found.__class__ is not type(found)
     except Exception:
@@ -92,8 +89,15 @@ def _hint(found: Any, verb: str) -> str:
     return f"It stands for another object. {verb} the object behind it{way}."
 
 
+def _sure_hint(kind: type) -> str:
+    """What to do in place of serializing an object of a class that never can be."""
+    if kind.__module__.startswith("aiotask.") and hasattr(kind, "INSTEAD"):
+        return f"{kind.INSTEAD}."
+    return next((hint for kinds, hint in _HINTS if issubclass(kind, kinds)), "")
+
+
 class _Obstructed(Exception):
-    """Ends a search at an object of aiotask's own."""
+    """Ends a search at an object that never can be serialized: what it refers to would be blamed."""
 
 
 def _obstacle(value: Any) -> Any:
@@ -104,7 +108,7 @@ def _obstacle(value: Any) -> Any:
 
         def reducer_override(self, value: Any) -> Any:
             self.last = value
-            if _hint_at_once(value):
+            if _sure_hint(type(value)):
                 raise _Obstructed
             return super().reducer_override(value)
 
@@ -115,11 +119,6 @@ def _obstacle(value: Any) -> Any:
         except Exception:
             return tracer.last
     return None
-
-
-def _hint_at_once(value: Any) -> bool:
-    """Whether it is one of aiotask's own objects: what it refers to would be blamed."""
-    return type(value).__module__.startswith("aiotask.") and hasattr(type(value), "INSTEAD")
 
 
 def _an(name: str) -> str:

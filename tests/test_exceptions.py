@@ -236,3 +236,16 @@ async def test_an_exception_that_lets_nothing_be_set_leaves_the_block_of_a_worke
         async with app.inspector(), app.worker():
             await fail.apply_async()
     assert arrived(caught.value) == expected
+
+
+# ---- the soft limit
+
+
+@pytest.mark.parametrize("catches", ["raises on", "returns"])
+async def test_a_sync_task_sees_interrupted_at_its_limit_and_tidies_up(
+    catches: str, stage: Stage, tmp_path: Path
+) -> None:
+    async with stage.app:
+        with pytest.raises(JobTimeout, match=r"ran longer than its limit of 0\.1 s"):
+            await stage.tidies_up.apply_async(str(tmp_path / "seen"), catches)
+    assert (tmp_path / "seen").read_text() == "Interrupted finally"

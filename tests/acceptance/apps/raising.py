@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from aiotask import App
+from aiotask import App, Interrupted
 
 from ...raisable import MADE, SENT, UNSENT, ChangesItself, Counted, Frozen, HoldsALock, MakesItsText, OwnState, describe
 
@@ -143,3 +145,23 @@ async def returns(kind: str) -> Any:
 @app.task
 def echo(x: Any) -> Any:
     return x
+
+
+# ---- at the time limit
+
+
+@app.task(timeout=0.1)
+def tidies_up(path: str, catches: str) -> str:
+    """Writes down what it sees at its limit."""
+    seen = []
+    try:
+        time.sleep(60)
+    except Exception:
+        seen.append("Exception")
+    except Interrupted:
+        seen.append("Interrupted")
+        if catches == "raises on":
+            raise
+    finally:
+        Path(path).write_text(" ".join([*seen, "finally"]))
+    return "goes on"
