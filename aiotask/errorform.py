@@ -12,13 +12,13 @@ A class with a ``__reduce__`` of its own keeps it; ``__getstate__`` and ``__sets
 from __future__ import annotations
 
 import builtins
-import contextlib
 import copyreg
 import operator
 import re
 from collections.abc import Callable
 from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from .errors import RemoteError
 
@@ -69,27 +69,47 @@ class _Call:
 # ---- what an exception consists of
 
 
+class _Kind:
+    """What has to be known of a class of exceptions, looked up once."""
+
+    def __init__(self, kind: type[BaseException]) -> None:
+        owner: Any = kind
+        while owner is not None and not isinstance(vars(owner).get("__new__"), BuiltinFunctionType):
+            owner = owner.__base__
+        #: The base whose ``__new__`` makes the object, leaving out those that are written in Python.
+        self.owner = owner
+        self.is_kept = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ in _REDUCES and owner in _BUILTIN
+        self.has_getstate = kind.__getstate__ not in _STATES
+        self.has_setstate = kind.__setstate__ not in _STATES
+        self.says_its_args = kind.__str__ in _TEXTS
+        self.makes_itself = not isinstance(kind.__new__, BuiltinFunctionType)
+        #: Built-in attributes and slots.
+        self.fields: dict[str, Any] = {}
+        for base in kind.__mro__:
+            for name, field in vars(base).items():
+                is_field = type(field) in (MemberDescriptorType, GetSetDescriptorType)
+                if is_field and not (name.startswith("__") and name.endswith("__")) and (base, name) not in _NOT_COPIED:
+                    self.fields.setdefault(name, field)
+
+
+_kinds: WeakKeyDictionary[type[BaseException], _Kind] = WeakKeyDictionary()
+
+
+def _kind_of(error: type[BaseException]) -> _Kind:
+    kind = _kinds.get(error)
+    if kind is None:
+        kind = _kinds[error] = _Kind(error)
+    return kind
+
+
 def is_kept(kind: type[BaseException]) -> bool:
     """Whether exceptions of this class are put together here; False where the class has a way of its own."""
-    return (
-        kind not in copyreg.dispatch_table
-        and kind.__reduce_ex__ is object.__reduce_ex__
-        and kind.__reduce__ in _REDUCES
-        and _owner(kind) in _BUILTIN
-    )
-
-
-def _owner(kind: type[BaseException]) -> Any:
-    """The base whose ``__new__`` makes the object, leaving out those that are written in Python."""
-    base: Any = kind
-    while base is not None and not isinstance(vars(base).get("__new__"), BuiltinFunctionType):
-        base = base.__base__
-    return base
+    return kind not in copyreg.dispatch_table and _kind_of(kind).is_kept
 
 
 def _made(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException | None:
     try:
-        made = _owner(kind).__new__(kind, *args)
+        made = _kind_of(kind).owner.__new__(kind, *args)
     except Exception:
         return None
     return made if type(made) is kind else None
@@ -98,15 +118,11 @@ def _made(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException | N
 def _fields(error: BaseException) -> dict[str, Any]:
     """Built-in attributes and slots that are set, by name."""
     found: dict[str, Any] = {}
-    for base in type(error).__mro__:
-        for name, field in vars(base).items():
-            if type(field) not in (MemberDescriptorType, GetSetDescriptorType) or name in found:
-                continue
-            if name.startswith("__") and name.endswith("__"):
-                continue
-            if (base, name) not in _NOT_COPIED:
-                with contextlib.suppress(AttributeError):
-                    found[name] = field.__get__(error)
+    for name, field in _kind_of(type(error)).fields.items():
+        try:
+            found[name] = field.__get__(error)
+        except AttributeError:
+            continue
     return found
 
 
@@ -159,18 +175,19 @@ def _is_set(name: str, value: Any, before: dict[str, Any]) -> bool:
 
 def _parts(error: BaseException) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any], Any]:
     """Arguments of ``__new__``, fields to set after it, the ``__dict__``, and what its own ``__setstate__`` gets."""
-    kind, args = type(error), _arguments(error)
-    made = _made(kind, args)
-    if made is None:
-        args = ()
-        made = _made(kind, args)
-    before = {} if made is None else _fields(made)
-    fields = {name: value for name, value in _fields(error).items() if not _is_set(name, value, before)}
-    attributes, state = dict(_dict_of(error)), None
-    has_getstate = kind.__getstate__ not in _STATES
-    if kind.__setstate__ not in _STATES:
-        return args, fields, {}, error.__getstate__() if has_getstate else attributes or None
-    if has_getstate and isinstance(state := error.__getstate__(), dict):
+    kind, args = _kind_of(type(error)), _arguments(error)
+    fields: dict[str, Any] = {}
+    if len(kind.fields) > 1 or isinstance(error, BaseExceptionGroup):
+        made = _made(type(error), args)
+        if made is None:
+            args = ()
+            made = _made(type(error), args)
+        before = {} if made is None else _fields(made)
+        fields = {name: value for name, value in _fields(error).items() if not _is_set(name, value, before)}
+    attributes = dict(_dict_of(error))
+    if kind.has_setstate:
+        return args, fields, {}, error.__getstate__() if kind.has_getstate else attributes or None
+    if kind.has_getstate and isinstance(state := error.__getstate__(), dict):
         attributes = state
     return args, fields, attributes, None
 
@@ -187,10 +204,9 @@ def reduce_error(error: BaseException) -> Any:
         calls.append(_Call(dict.update, _Call(object.__getattribute__, error, "__dict__"), attributes))
     if state is not None:
         calls.append(_Call(operator.methodcaller("__setstate__", state), error))
-    if isinstance(kind.__new__, BuiltinFunctionType):
-        made: tuple[Any, ...] = (copyreg.__newobj__, (kind, *args))  # type: ignore[attr-defined]
-    else:
-        made = (_owner(kind).__new__, (kind, *args))
+    made: tuple[Any, ...] = (copyreg.__newobj__, (kind, *args))  # type: ignore[attr-defined]
+    if _kind_of(kind).makes_itself:
+        made = (_kind_of(kind).owner.__new__, (kind, *args))
     # The last one is called with the object and the calls, and has nothing to do.
     return (*made, calls, None, None, operator.is_) if calls else made
 
@@ -276,7 +292,7 @@ def _differs(error: BaseException, came: Any, *, by_value: bool) -> str:
     kind, other = type(error), type(came)
     if other is not kind and not (by_value and (other.__module__, other.__qualname__) == _name(kind)):
         return f"it comes back as {other.__module__}.{other.__qualname__}"
-    if is_kept(kind) and kind.__str__ in _TEXTS:
+    if is_kept(kind) and _kind_of(kind).says_its_args:
         return ""
     said, says = text_of(error), text_of(came)
     if _letters(said) != _letters(says) and said == text_of(error):

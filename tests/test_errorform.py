@@ -55,7 +55,7 @@ class Colour(enum.Enum):
         1,
         "ends in R",
         {"a": [1.5, None, b"\x93R\x94"], "b": 147},
-        {"__main__": 147},
+        {"__main__": 1},
         datetime.datetime.now(datetime.UTC),
         [uuid.uuid4(), decimal.Decimal("1.5"), pathlib.PurePath("a"), Colour.RED],
         [datetime.datetime.now(), b"\x93"],
