@@ -13,11 +13,11 @@ import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .brokers.shown import hide_password
 from .context import current_job, unseated
-from .errors import AiotaskError, BrokerError, ConnectionLost, JobCancelled, ResultExpired, ResultTimeout
+from .errors import AiotaskError, BrokerError, ConnectionLost, JobCancelled, ResultExpired, ResultTimeout, about
 from .job import FINAL, WIRE_VERSION, Status, ids
 from .mailbox import Arrival, Mailbox, refused_job
 from .outbox import HIGH_WATER, Outbox
@@ -290,15 +290,7 @@ class Client:
 
     def block(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it in the portal and wait in this thread; Ctrl-C ends the wait."""
-        future = portal.submit(_ended(work))
-        try:
-            value, error = future.result()
-        except BaseException:
-            future.cancel()
-            raise
-        if error is not None:
-            raise error
-        return cast("T", value)
+        return portal.run(work)
 
     # ---- the end
 
@@ -344,36 +336,20 @@ def _let_go(sessions: dict[asyncio.AbstractEventLoop, Session]) -> None:
             session.broker.abandon()
 
 
-async def _ended(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:
-    """What a coroutine returns or raises: a future of a thread asks an exception for its truth, which may run code of
-    its class, and takes a false one for none."""
-    try:
-        return await work, None
-    except Exception as error:
-        return None, error
-
-
 async def _within(timeout: float, future: asyncio.Future[Outcome], result: AsyncResult[Any]) -> Outcome:
     try:
         async with asyncio.timeout(timeout):
             return await future
     except TimeoutError:
-        error = ResultTimeout(
-            f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
-            "again, or cancel() it."
-        )
-        error.job_id = result.id
-        raise error from None
+        text = f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
+        raise about(ResultTimeout(f"{text}again, or cancel() it."), result.id) from None
 
 
 def _unknown(result: AsyncResult[Any]) -> Exception:
     """Why the broker knows nothing of this job."""
     refused: Exception | None = result.outbox.error_of(result.ticket) if result.outbox is not None else None
-    if refused is not None:
-        return refused
-    unknown = ResultExpired(f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.')
-    unknown.job_id = result.id
-    return unknown
+    text = f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.'
+    return about(ResultExpired(text), result.id) if refused is None else refused
 
 
 def _arrive(future: asyncio.Future[Outcome], arrival: Arrival) -> None:

@@ -29,6 +29,7 @@ time limit, or when it is cancelled.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TypeVar
 
 __all__ = [
     "AiotaskError",
@@ -52,6 +53,7 @@ __all__ = [
     "SerializationError",
     "UnknownTask",
     "WorkerLost",
+    "about",
 ]
 
 
@@ -62,6 +64,15 @@ class AiotaskError(Exception):
     """
 
     job_id: str = ""
+
+
+E = TypeVar("E", bound=AiotaskError)
+
+
+def about(error: E, job_id: str) -> E:
+    """The error with the id of the job that it is about."""
+    error.job_id = job_id
+    return error
 
 
 class ConfigError(AiotaskError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from .context import current_job
 from .errorform import text_of
 from .errorinfo import error_of
-from .errors import AiotaskError, ConfigError, ResultTimeout, SerializationError
+from .errors import AiotaskError, ConfigError, ResultTimeout, SerializationError, about
 from .job import Status
 from .outcome import Outcome
 from .serializer import Serializer
@@ -194,8 +194,7 @@ class Blocking:
                 await self._result.sent()
         except TimeoutError:
             error = ResultTimeout(f'Job "{self._result.id}" was not accepted within {timeout:g} s.')
-            error.job_id = self._result.id
-            raise error from None
+            raise about(error, self._result.id) from None
 
     def status(self) -> Status:
         """Where the job stands, as ``AsyncResult.status``."""
