@@ -53,7 +53,6 @@ __all__ = [
     "SerializationError",
     "UnknownTask",
     "WorkerLost",
-    "about",
 ]
 
 
