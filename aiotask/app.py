@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -11,6 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from .address import Address
+from .asyncblock import async_block
+from .blame import blame_argument
 from .broker import Push
 from .errors import ConfigError
 from .hints import APP_ELSEWHERE, refuse_boxed, wrong_arguments
@@ -19,7 +20,7 @@ from .limits import check_modules, number, queue_limits
 from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
 from .result import AsyncResult
 from .seal import Sealer
-from .serializer import Serializer, blame_argument, check_serializer, serializer_named
+from .serializer import Serializer, check_serializer, serializer_named
 from .settings import environment
 from .signature import Signature
 from .tasks import (
@@ -74,6 +75,9 @@ class App:
     Raises:
         ConfigError: an argument is wrong. The broker is first looked for when something is sent.
     """
+
+    #: What to do where one should be serialized.
+    INSTEAD = "Import it in the module of the task"
 
     def __init__(
         self,
@@ -317,7 +321,7 @@ class App:
     ) -> None:
         await self.client.close()
 
-    @contextlib.asynccontextmanager
+    @async_block
     async def inspector(self) -> AsyncIterator[Inspector]:
         """The read side of the broker."""
         from .brokers import connect, inspect
@@ -329,7 +333,7 @@ class App:
         finally:
             await broker.close()
 
-    @contextlib.asynccontextmanager
+    @async_block
     async def worker(
         self,
         *,

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
@@ -36,6 +36,9 @@ class Seat(Protocol):
 
 class JobContext(msgspec.Struct, frozen=True):
     """The job that runs here. Outside a job it exists too: empty id, attempt 1."""
+
+    #: What to do where one should be serialized, and its seat cannot be.
+    INSTEAD: ClassVar[str] = "{verb} current_job().id"
 
     job: Job = _NOWHERE
     #: 1 on the first run.

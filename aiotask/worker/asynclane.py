@@ -107,7 +107,7 @@ class AsyncLane:
                     run.cpu = run.took
                 except Exception as error:
                     # Not the task's, that one is caught: whatever it is, the job must not be left hanging.
-                    run.error = run.error or error
+                    run.error = error if run.error is None else run.error
                 else:
                     await self._suspended(run, call, context, waits_for, me)
                     return
@@ -137,7 +137,7 @@ class AsyncLane:
         try:
             await _go_on(call, context, waits_for, run, self._marks)
         except Exception as error:
-            run.error = run.error or error
+            run.error = error if run.error is None else run.error
         finally:
             del self.running[me]
             run.coroutine = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets as random_source
 import threading
@@ -11,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..asyncblock import async_block
 from ..brokers import connect
 from ..context import job_fields
 from ..events import EventLog
@@ -105,7 +105,7 @@ class _KeeperThread:
         await asyncio.to_thread(self._thread.join, GRACE)
 
 
-@contextlib.asynccontextmanager
+@async_block
 async def in_loop_worker(
     *,
     registry: Registry,
