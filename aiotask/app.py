@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Sel
 
 from .address import Address
 from .broker import Push
+from .context import JobContext, entered
 from .errors import ConfigError
-from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
+from .job import WIRE_VERSION, Job, call_digest, encode_job, ids, keyed_id
 from .limits import check_modules, number, queue_limits
 from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
 from .result import AsyncResult
@@ -215,15 +216,18 @@ class App:
             raise blame_argument(serializer, task.name, (args, kwargs), function, error) from error
         client = self._client or self.client
         session = client.session()
-        custom = True
+        ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
+        # The id may be known to the broker; the job may have been sent by another client.
+        custom = shared = True
         if id is None:
             if task.id is not None:
                 id = task.id
             elif task.key is not None:
                 id = keyed_id(task.name, task.key)
+            elif (parent := entered.get()).is_sending:
+                id, shared = self._child_id(parent, task, body), parent.may_repeat
             else:
-                id, custom = ids.next(), False
-        ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
+                id, custom, shared = ids.next(), False, False
         said = task.said
         now = time.time()
         job = Job(
@@ -243,12 +247,30 @@ class App:
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function)
-        if custom:
+        if shared:
             result.shared = True
         if task.ignore_result:
             result.ignored = True
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
+
+    def _child_id(self, parent: JobContext, task: Definition, body: bytes) -> str:
+        """The id under which a job sends this call: a run that repeats it finds the job again."""
+        ttl = None if task.ignore_result else task.result_ttl
+        retries = task.retries if "retries" in task.said else None
+        timeout = task.timeout if "timeout" in task.said else -1.0
+        where = (self.name, task.name, task.queue, task.priority, task.delay, task.eta)
+        return parent.child_id(call_digest(body, *where, retries, timeout, ttl, task.ignore_result))
+
+    def _new_id(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], function: Any) -> str:
+        """The id of a call that is to be sent later."""
+        if task.id is not None:
+            return task.id
+        if (parent := entered.get()).is_sending:
+            # What cannot be serialized is refused when it is sent.
+            with contextlib.suppress(Exception):
+                return self._child_id(parent, task, self.serializer.dump_call((args, kwargs), function))
+        return ids.next()
 
     def sign(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature[Any]:
         """What ``Task.s`` does."""
@@ -260,7 +282,7 @@ class App:
             task.name,
             args,
             kwargs,
-            task.id or ids.next(),
+            self._new_id(task, args, kwargs, task.function),
             lambda call: self.send(task, call.args, call.kwargs, call.id),
         )
 
@@ -270,9 +292,8 @@ class App:
         if known is not None:
             return self.sign(known, args, kwargs)
         named = Definition(check_task_name(task), _probe, False, _probe)
-        return Signature(
-            task, args, kwargs, ids.next(), lambda call: self._send(named, call.args, call.kwargs, call.id, None)
-        )
+        id = self._new_id(named, args, kwargs, None)
+        return Signature(task, args, kwargs, id, lambda call: self._send(named, call.args, call.kwargs, call.id, None))
 
     def handle(self, id: str, task: Definition | None) -> AsyncResult[Any]:
         """What ``Task.result`` does."""

@@ -12,7 +12,18 @@ import msgspec
 
 from .errors import SealError
 
-__all__ = ["FINAL", "WIRE_VERSION", "Job", "JobIds", "Status", "decode_job", "encode_job", "keyed_id"]
+__all__ = [
+    "FINAL",
+    "WIRE_VERSION",
+    "Job",
+    "JobIds",
+    "Status",
+    "call_digest",
+    "child_id",
+    "decode_job",
+    "encode_job",
+    "keyed_id",
+]
 
 #: Version of the envelope; release N reads N and N-1.
 WIRE_VERSION = 1
@@ -109,6 +120,30 @@ def keyed_id(task: str, key: str) -> str:
     import hashlib
 
     return "00key-" + hashlib.blake2s(f"{task}\0{key}".encode(), digest_size=12).hexdigest()
+
+
+def call_digest(body: bytes, *options: str | float | bool | None) -> bytes:
+    """What tells a call from others: its serialized arguments, and all that is said of it beside them."""
+    import hashlib
+
+    digest = hashlib.blake2b(body, digest_size=16)
+    digest.update(_encode(options))
+    return digest.digest()
+
+
+def child_id(parent: Job, attempt: int, series: int, call: bytes, number: int) -> str:
+    """The id of a job that another one sends, the same whenever that attempt of the parent is run.
+
+    Args:
+        series: of the parent's ``broker.Meta``.
+        call: the ``call_digest``.
+        number: how many equal calls came before it in this run.
+    """
+    import hashlib
+
+    # A parent under an id of the user's may have been sent before, and ended: the moment tells them apart.
+    family = f"{parent.id}\0{parent.sent_at!r}\0{attempt}\0{series}\0{number}\0".encode()
+    return "00child-" + hashlib.blake2b(family + call, digest_size=11).hexdigest()
 
 
 #: Ids of this process, renewed in a forked child so that no two processes share a client id.
