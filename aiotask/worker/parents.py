@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection
 
 from ..errors import AiotaskError
@@ -14,6 +15,9 @@ from .waiting import waiting
 __all__ = ["Parents"]
 
 logger = logging.getLogger("aiotask.worker")
+
+#: Seconds that the outcome of a job which has ended here may take to come to the job that waits for it.
+ON_ITS_WAY = 2.0
 
 
 class Parents:
@@ -27,6 +31,8 @@ class Parents:
 
     def __init__(self, lane: AsyncLane) -> None:
         self._lane = lane
+        #: When each job was seen last to run here (monotonic).
+        self._seen: dict[str, float] = {}
         #: What the runs that were cancelled here had under way beside their own coroutine.
         self._tasks: dict[int, list[asyncio.Task[object]]] = {}
         #: Held here, since the loop itself keeps no task alive.
@@ -38,10 +44,13 @@ class Parents:
         Args:
             running: ids of the jobs that run in this worker. Who waits for them alone gets their outcomes.
         """
+        now = time.monotonic()
+        self._seen.update(dict.fromkeys(running, now))
+        near = {id for id, seen in self._seen.items() if now - seen < ON_ITS_WAY}
         runs = {run: task for task, run in self._lane.running.items()}
         # What runs once at most would be lost.
         candidates = [run for run in runs if not (run.stopped or run.cancelled or run.begun)]
-        back = [each for each in waiting(candidates) if not each.ids.issubset(running)]
+        back = [each for each in waiting(candidates) if not each.ids <= near]
         for each in back:
             self._tasks[id(each.run)] = list(each.tasks)
             each.run.stopped = True
@@ -58,6 +67,7 @@ class Parents:
         """A run is over that was stopped here or elsewhere."""
         tasks = self._tasks.pop(id(run), [])
         if goes_back:
+            self._seen.pop(run.job.id, None)
             for task in tasks:
                 # Nothing of this run goes on beside the next one. Most were cancelled with it.
                 if not task.done() and not task.cancelling():
