@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Sel
 
 from .address import Address
 from .broker import Push
-from .context import JobContext, entered
+from .context import entered
 from .errors import ConfigError
-from .job import WIRE_VERSION, Job, call_digest, encode_job, ids, keyed_id
+from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
 from .limits import check_modules, number, queue_limits
 from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
 from .result import AsyncResult
@@ -28,6 +28,7 @@ from .tasks import (
     Registry,
     SyncTask,
     define,
+    digest,
 )
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ class App:
             elif task.key is not None:
                 id = keyed_id(task.name, task.key)
             elif (parent := entered.get()).is_sending:
-                id, shared = self._child_id(parent, task, body), parent.may_repeat
+                id, shared = parent.child_id(digest(task, self.name, body)), parent.may_repeat
             else:
                 id, custom, shared = ids.next(), False, False
         said = task.said
@@ -254,23 +255,13 @@ class App:
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
 
-    def _child_id(self, parent: JobContext, task: Definition, body: bytes) -> str:
-        """The id under which a job sends this call: a run that repeats it finds the job again."""
-        ttl = None if task.ignore_result else task.result_ttl
-        retries = task.retries if "retries" in task.said else None
-        timeout = task.timeout if "timeout" in task.said else -1.0
-        where = (self.name, task.name, task.queue, task.priority, task.delay, task.eta)
-        return parent.child_id(call_digest(body, *where, retries, timeout, ttl, task.ignore_result))
-
     def _new_id(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], function: Any) -> str:
         """The id of a call that is to be sent later."""
-        if task.id is not None:
-            return task.id
-        if (parent := entered.get()).is_sending:
+        if task.id is None and (parent := entered.get()).is_sending:
             # What cannot be serialized is refused when it is sent.
             with contextlib.suppress(Exception):
-                return self._child_id(parent, task, self.serializer.dump_call((args, kwargs), function))
-        return ids.next()
+                return parent.child_id(digest(task, self.name, self.serializer.dump_call((args, kwargs), function)))
+        return task.id or ids.next()
 
     def sign(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature[Any]:
         """What ``Task.s`` does."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeV
 
 from .backoff import Backoff, exponential
 from .errors import ConfigError
+from .job import call_digest
 from .options import CallOptions, TaskOptions, check_options, check_task_name, known_options
 from .serializer import main_name
 
@@ -25,6 +26,7 @@ __all__ = [
     "SyncTask",
     "Task",
     "define",
+    "digest",
 ]
 
 #: What sending is called elsewhere.
@@ -195,6 +197,14 @@ def _task_in(module: str, qualname: str) -> Any:
     for part in qualname.split("."):
         found = getattr(found, part)
     return found
+
+
+def digest(task: Definition, app: str, body: bytes) -> bytes:
+    """What tells this call from others that a job sends: app, task, options and serialized arguments."""
+    retries = task.retries if "retries" in task.said else None
+    timeout = task.timeout if "timeout" in task.said else -1.0
+    where = (app, task.name, task.queue, task.priority, task.delay, task.eta)
+    return call_digest(body, *where, retries, timeout, task.result_ttl, task.ignore_result)
 
 
 # ---- defining
