@@ -27,8 +27,8 @@ from .tasks import (
     Definition,
     Registry,
     SyncTask,
+    call_of,
     define,
-    digest,
 )
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class App:
             elif task.key is not None:
                 id = keyed_id(task.name, task.key)
             elif (parent := entered.get()).is_sending:
-                id, shared = parent.child_id(digest(task, self.name, body)), parent.may_repeat
+                id, shared = parent.child_id(call_of(task, self.name), body), parent.may_repeat
             else:
                 id, custom, shared = ids.next(), False, False
         said = task.said
@@ -260,7 +260,7 @@ class App:
         if task.id is None and (parent := entered.get()).is_sending:
             # What cannot be serialized is refused when it is sent.
             with contextlib.suppress(Exception):
-                return parent.child_id(digest(task, self.name, self.serializer.dump_call((args, kwargs), function)))
+                return parent.child_id(call_of(task, self.name), self.serializer.dump_call((args, kwargs), function))
         return task.id or ids.next()
 
     def sign(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature[Any]:

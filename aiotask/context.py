@@ -6,13 +6,13 @@ import asyncio
 import itertools
 import logging
 import os
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from .job import WIRE_VERSION, Job, child_id
+from .job import WIRE_VERSION, Job, child_digest, child_id, family
 
 __all__ = ["JobContext", "Seat", "current_job", "entered", "unseated"]
 
@@ -57,9 +57,9 @@ class JobContext(msgspec.Struct, frozen=True):
     #: The lane in which it came, and ``Meta.series``.
     lane: str = ""
     series: int = 0
-    #: What this run has sent: by the digest of a call, the numbers for equal ones. None: outside a job, and in a
-    #: process that the job has forked.
-    calls: dict[bytes, Iterator[int]] | None = None
+    #: What this run has sent: by the digest of a call, the numbers for equal ones; under "" how a digest begins. None:
+    #: outside a job, and in a process that the job has forked.
+    calls: dict[str, Any] | None = None
 
     @property
     def id(self) -> str:
@@ -80,16 +80,20 @@ class JobContext(msgspec.Struct, frozen=True):
         """Whether an earlier run of this attempt may have sent jobs: it came back to its queue, or was parked."""
         return not self.lane.startswith("q:") or self.lane.endswith((":r", ":s"))
 
-    def child_id(self, call: bytes) -> str:
+    def child_id(self, call: tuple[str | float | bool | None, ...], body: bytes) -> str:
         """The id of a job that this run sends; a run that repeats this one makes the same.
 
         Args:
-            call: digest of all that makes this call what it is. Equal calls are numbered in their order.
+            call: all that makes this call what it is, but for its serialized arguments: the ``body``.
         """
-        assert self.calls is not None
-        # Two steps that are one each for all threads.
-        number = next(self.calls.setdefault(call, itertools.count()))
-        return child_id(self.job, self.attempt, self.series, call, number)
+        calls = self.calls
+        assert calls is not None
+        hashing = calls.get("")
+        if hashing is None:
+            hashing = calls[""] = family(self.job, self.attempt, self.series)
+        digest = child_digest(hashing, call, body)
+        # Equal calls are numbered in their order; two steps that are one each for all threads.
+        return child_id(digest, next(calls.setdefault(digest, itertools.count())))
 
 
 entered: ContextVar[JobContext] = ContextVar("aiotask_job", default=JobContext())  # noqa: B039 - frozen

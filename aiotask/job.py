@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Callable
 from enum import StrEnum
+from hashlib import blake2b
 
 import msgspec
 
@@ -18,10 +19,11 @@ __all__ = [
     "Job",
     "JobIds",
     "Status",
-    "call_digest",
+    "child_digest",
     "child_id",
     "decode_job",
     "encode_job",
+    "family",
     "keyed_id",
 ]
 
@@ -122,28 +124,37 @@ def keyed_id(task: str, key: str) -> str:
     return "00key-" + hashlib.blake2s(f"{task}\0{key}".encode(), digest_size=12).hexdigest()
 
 
-def call_digest(body: bytes, *options: str | float | bool | None) -> bytes:
-    """What tells a call from others: its serialized arguments, and all that is said of it beside them."""
-    import hashlib
-
-    digest = hashlib.blake2b(body, digest_size=16)
-    digest.update(_encode(options))
-    return digest.digest()
-
-
-def child_id(parent: Job, attempt: int, series: int, call: bytes, number: int) -> str:
-    """The id of a job that another one sends, the same whenever that attempt of the parent is run.
+def family(parent: Job, attempt: int, series: int) -> blake2b:
+    """The beginning of the hashes that name what one attempt of a job sends.
 
     Args:
         series: of the parent's ``broker.Meta``.
-        call: the ``call_digest``.
+    """
+    # A parent under an id of the user's may have been sent before, and ended: the moment tells them apart.
+    return blake2b(f"{parent.id}\0{parent.sent_at!r}\0{attempt}\0{series}\0".encode(), digest_size=11)
+
+
+def child_digest(family: blake2b, call: tuple[str | float | bool | None, ...], body: bytes) -> str:
+    """What tells a call that a job sends from all others, but for equal ones in the same attempt of that job.
+
+    Args:
+        call: what is said of the call beside its serialized arguments, which are the ``body``.
+    """
+    digest = family.copy()
+    digest.update(_encode(call))
+    digest.update(body)
+    return digest.hexdigest()
+
+
+def child_id(digest: str, number: int) -> str:
+    """The id of a job that another one sends, the same whenever that attempt of the parent is run.
+
+    Args:
         number: how many equal calls came before it in this run.
     """
-    import hashlib
-
-    # A parent under an id of the user's may have been sent before, and ended: the moment tells them apart.
-    family = f"{parent.id}\0{parent.sent_at!r}\0{attempt}\0{series}\0{number}\0".encode()
-    return "00child-" + hashlib.blake2b(family + call, digest_size=11).hexdigest()
+    if number:
+        digest = blake2b(f"{digest} {number}".encode(), digest_size=11).hexdigest()
+    return f"00child-{digest}"
 
 
 #: Ids of this process, renewed in a forked child so that no two processes share a client id.

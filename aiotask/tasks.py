@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeV
 
 from .backoff import Backoff, exponential
 from .errors import ConfigError
-from .job import call_digest
 from .options import CallOptions, TaskOptions, check_options, check_task_name, known_options
 from .serializer import main_name
 
@@ -25,8 +24,8 @@ __all__ = [
     "Registry",
     "SyncTask",
     "Task",
+    "call_of",
     "define",
-    "digest",
 ]
 
 #: What sending is called elsewhere.
@@ -199,12 +198,13 @@ def _task_in(module: str, qualname: str) -> Any:
     return found
 
 
-def digest(task: Definition, app: str, body: bytes) -> bytes:
-    """What tells this call from others that a job sends: app, task, options and serialized arguments."""
-    retries = task.retries if "retries" in task.said else None
-    timeout = task.timeout if "timeout" in task.said else -1.0
-    where = (app, task.name, task.queue, task.priority, task.delay, task.eta)
-    return call_digest(body, *where, retries, timeout, task.result_ttl, task.ignore_result)
+def call_of(task: Definition, app: str) -> tuple[str | float | bool | None, ...]:
+    """What tells this call from others of the same arguments: app, task and options."""
+    said = task.said
+    retries = task.retries if said and "retries" in said else None
+    timeout = task.timeout if said and "timeout" in said else -1.0
+    where = app, task.name, task.queue, task.priority, task.delay, task.eta
+    return *where, retries, timeout, task.result_ttl, task.ignore_result
 
 
 # ---- defining

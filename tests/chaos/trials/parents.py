@@ -17,7 +17,7 @@ _GRACE = 25.0
 
 @trial(
     15,
-    summary="grandparents, parents and children on hosts that are stopped (TERM), lose workers, are killed and replaced",
+    summary="grandparents, parents and children on hosts that are stopped (TERM), lose workers, are killed, replaced",
     passes=(
         "each parent has as many children as it sent, under one id each, however often it ran",
         "a child runs again only where its process died",
