@@ -23,14 +23,7 @@ from .seal import Sealer
 from .serializer import Serializer, blame_argument, check_serializer, serializer_named
 from .settings import environment
 from .signature import Signature
-from .tasks import (
-    AsyncTask,
-    Definition,
-    Registry,
-    SyncTask,
-    call_of,
-    define,
-)
+from .tasks import AsyncTask, Definition, Registry, SyncTask, call_of, define
 
 if TYPE_CHECKING:
     from .broker import Inspector

@@ -263,11 +263,6 @@ class Client:
             ) from None
 
     async def cancel(self, result: AsyncResult[Any]) -> Cancelled:
-        seat = current_job().seat
-        if seat is not None and seat.keeps(result):
-            from .broker import Cancelled
-
-            return Cancelled.ASKED
         return await self._in_time(self._cancel(result))
 
     async def _cancel(self, result: AsyncResult[Any]) -> Cancelled:

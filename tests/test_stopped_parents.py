@@ -123,3 +123,9 @@ async def test_a_kill_doubles_no_child_but_those_that_ran(stage: Stage, victim: 
     assert again == sorted(["parent", *(f"child {n}" for n in range(6, 12))]), "the first half had ended"
     assert max(stage.ledger.counts().values()) == 2
     assert len(stage.ledger.counts()) == 13, "all of them under the ids that they had"
+
+
+async def test_what_a_fork_of_a_job_sends_is_not_taken_for_what_the_job_sends(stage: Stage) -> None:
+    stage.start(1)
+    own, forked = await stage.ids_here_and_in_a_fork.apply_async()
+    assert own.startswith("00child-") and not forked.startswith("00child-")

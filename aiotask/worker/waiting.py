@@ -95,7 +95,8 @@ def _awaited(awaiting: Any) -> tuple[list[FrameType], Any]:
     frames: list[FrameType] = []
     while awaiting is not None and len(frames) < 1_000:
         if type(awaiting).__name__ in _WRAPPERS:
-            (awaiting, *_) = (*gc.get_referents(awaiting), None)
+            # From Python 3.12 on, its class is among what it refers to.
+            awaiting = next((each for each in gc.get_referents(awaiting) if not isinstance(each, type)), None)
             continue
         names = next((names for names in _AWAITS if hasattr(awaiting, names[0])), None)
         frame = getattr(awaiting, names[0]) if names else None

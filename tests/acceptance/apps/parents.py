@@ -66,3 +66,16 @@ async def for_a_running_one() -> int:
     """Waits for one that runs already."""
     with entered("parent"):
         return await achild.apply_async(3)
+
+
+@app.task
+def ids_here_and_in_a_fork() -> list[str]:
+    """Of equal calls: one that this process sends, and one that a process sends which it forks."""
+    own = child.options(queue="nowhere").apply_async(1).id
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(write, child.options(queue="nowhere").apply_async(1).id.encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return [own, os.read(read, 100).decode()]
