@@ -148,6 +148,11 @@ class AsyncResult(Generic[R_co]):
         Raises:
             ResultExpired: nothing is known of this id.
         """
+        seat = current_job().seat
+        if seat is not None and seat.keeps(self):
+            from .broker import Cancelled
+
+            return Cancelled.ASKED
         return await self._home.cancel(self)
 
     async def forget(self) -> bool:

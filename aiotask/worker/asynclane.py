@@ -149,7 +149,8 @@ class AsyncLane:
         self._seats.give_back(run)
         if run.limits is not None:
             usage.settle(run)
-        if run.error is None and me.cancelling():
+        # What was stopped and ends well all the same keeps its value.
+        if run.error is None and me.cancelling() and not (run.stopped and run.value is not None):
             run.error = asyncio.CancelledError()
         self._ended.append(run)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from ..backoff import exponential
 from ..blame import blame_value
 from ..broker import Delivery, Meta, Obituary
@@ -258,7 +260,7 @@ def judge(run: Run, error: BaseException | None) -> Verdict:
         return SUCCEEDED
     if run.cancelled:
         return Verdict(What.CANCELLED, JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled.'))
-    if run.stopped and isinstance(error, asyncio.CancelledError | Interrupted):
+    if run.stopped and _comes_of_a_cancel(error):
         return Verdict(What.RELEASE)
     if isinstance(error, OtherPython):
         return Verdict(What.PARK, error, need=error.need)
@@ -280,6 +282,21 @@ def judge(run: Run, error: BaseException | None) -> Verdict:
     if failures <= run.retries and isinstance(error, run.task.retry_on) and not isinstance(error, SerializationError):
         return Verdict(What.RETRY, error, _pause(run), timed_out=timed_out)
     return Verdict(What.FAILED, error, timed_out=timed_out)
+
+
+def _comes_of_a_cancel(error: BaseException) -> bool:
+    """Whether this is what a cancel raised, or was raised while that was handled; ``Retry`` is a word of the task's."""
+    if isinstance(error, Retry):
+        return False
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, asyncio.CancelledError | Interrupted):
+            return True
+        if isinstance(error, BaseExceptionGroup) and any(map(_comes_of_a_cancel, error.exceptions)):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return False
 
 
 def _pause(run: Run) -> float:
@@ -316,4 +333,4 @@ def convict(run: Run) -> Verdict:
 def next_meta(run: Run) -> Meta:
     """The counters of the next run."""
     meta = run.delivery.meta
-    return Meta(meta.attempt + 1, meta.deaths, meta.reason, meta.obituary)
+    return msgspec.structs.replace(meta, attempt=meta.attempt + 1)
