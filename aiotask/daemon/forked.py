@@ -16,7 +16,7 @@ from .child import encode_message, fork, read_messages
 from .excess import excesses
 from .lastwords import LastWords
 from .signals import Signals
-from .stacks import Stacks
+from .stacks import Stacks, catches
 
 __all__ = ["Forked", "start", "wait_for"]
 
@@ -158,6 +158,10 @@ class Forked:
         """It writes them down, whatever it does, if it is not stopped."""
         self.stacks.take()
         self.asked_for_stacks = time.monotonic()
+        if not catches(signal.SIGUSR1, self.pid):
+            # User code has given the signal back to the system, which would end the process. The loop can tell, too.
+            self.send({"do": "stacks"})
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGUSR1)
 

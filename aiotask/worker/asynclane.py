@@ -9,10 +9,10 @@ from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
 from typing import Any
 
-from ..agent import agent
+from ..agent import agent, hide
 from ..broker import BATCH_JOBS
 from . import usage
-from .jobtask import opener
+from .jobtask import Live, opener
 from .run import Marks, NoMarks, Run
 from .seats import Seats
 from .usage import LONG, PeakMemory
@@ -48,9 +48,10 @@ class AsyncLane:
         peak: PeakMemory | None = None,
     ) -> None:
         self._seats = seats
-        self._call = call
+        self.call = call
         self._collect = collect
         self._marks = marks or NoMarks()
+        self.steps = self._marks.steps
         self._peak = peak
         self._row: deque[Run] = deque()
         self._beginner: asyncio.Task[None] | None = None
@@ -92,20 +93,21 @@ class AsyncLane:
             self._beginner = agent(self._begin())
 
     async def _begin(self) -> None:
-        row, seats, opener_ = self._row, self._seats, opener()
-        open_job, live, me = opener_.open, self._live, self._beginner
+        row, seats, me = self._row, self._seats, self._beginner
         assert me is not None
+        open_job = opener(self).open
         try:
             since = time.monotonic()
             while row and seats.take(row[0]):
                 run = row.popleft()
-                task = open_job(live(run))
+                task = open_job(run)
                 if run.coroutine is None:
                     self._end(run, task)
                 else:
                     assert task is not None
                     self._began = run.started_mono
                     self.running[task] = run
+                    hide(task)
                 if me.cancelling():
                     return
                 if run.started_mono + run.took - since > (_TURN if len(row) > _FEW else _SHORT_TURN):
@@ -117,10 +119,10 @@ class AsyncLane:
             self._hand_over()
             self.start()
 
-    async def _live(self, run: Run) -> None:
-        """The life of one run, in an asyncio task and a context of its own."""
+    async def live(self, run: Run, call: Live, waits_for: Any = None, /, *, begun: bool = False) -> None:
+        """The life of one run, in an asyncio task and a context of its own; see ``jobtask``."""
         try:
-            await _step_by_step(self._call(run), run, self._marks)
+            await _step_by_step(call, run, self._marks, waits_for, begun)
         except Exception as error:
             # Not the task's, that one is caught: whatever it is, the job must not be left hanging.
             run.error = run.error or error
@@ -152,16 +154,17 @@ class AsyncLane:
 
 
 @coroutine
-def _step_by_step(call: Coroutine[Any, Any, None], run: Run, marks: Marks) -> Generator[Any, Any, None]:
+def _step_by_step(call: Live, run: Run, marks: Marks, waits_for: Any, begun: bool) -> Generator[Any, Any, None]:
     """Run a coroutine to its end, and write down before each step whose step it is."""
     steps, slot = marks.steps, run.slot + 1
-    steps[0] = slot
-    try:
-        waits_for = call.send(None)
-    except StopIteration:
-        run.cpu = run.took
-        return
-    run.coroutine = call
+    if not begun:
+        steps[0] = slot
+        try:
+            waits_for = call.send(None)
+        except StopIteration:
+            run.cpu = run.took
+            return
+        run.coroutine = call
     step: Callable[[Any], Any]
     now, is_limited = time.monotonic, run.limits is not None
     used = now() - run.started_mono

@@ -2,63 +2,87 @@
 
 A job that ends without waiting for anything costs less than the asyncio task that would run it. So the first step of
 a job is run by the lane, and a task is made where the job can tell the difference: where it waits, or asks for
-``asyncio.current_task()``. Python 3.12 and later start tasks eagerly, which is nearly as cheap; there every job has one.
+``asyncio.current_task()``. Python 3.12 and later can start a task eagerly, at little cost: there every job
+has one from its beginning.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine, Iterator, MutableMapping
+from collections.abc import Coroutine, Generator, Iterator, MutableMapping
 from contextvars import Context, copy_context
 from typing import Any, Protocol
 
-__all__ = ["Opener", "opener"]
+from .run import Run, Steps
+
+__all__ = ["Live", "Opener", "opener"]
 
 Live = Coroutine[Any, Any, None]
 
 
-class Opener(Protocol):
-    """Runs the first step of jobs, one after the other, from within the task of the lane."""
+class Lane(Protocol):
+    """What an opener needs of the lane whose jobs it begins."""
 
-    def open(self, live: Live) -> asyncio.Task[None] | None:
+    steps: Steps
+
+    def call(self, run: Run) -> Live:
+        """What performs the run; it raises nothing."""
+        ...
+
+    def live(self, run: Run, call: Live, waits_for: Any = None, /, *, begun: bool = False) -> Live:
+        """The whole life of a run, as the coroutine of a task.
+
+        Args:
+            waits_for: what the first step has yielded, if ``begun``.
+            begun: the first step of ``call`` is over.
+        """
+        ...
+
+
+class Opener(Protocol):
+    """Runs the first step of jobs, one after the other, from within the asyncio task of the lane."""
+
+    def open(self, run: Run) -> asyncio.Task[None] | None:
         """Run the first step, in a context of its own. The task of the job; None: the job has ended and never asked
         for one."""
         ...
 
 
-def opener() -> Opener:
-    """For the running asyncio task, which is to begin jobs."""
+def opener(lane: Lane) -> Opener:
+    """For the running asyncio task, which is to begin the jobs of this lane."""
     loop, me = asyncio.get_running_loop(), asyncio.current_task()
     assert me is not None
-    return _EagerOpener(loop) if sys.version_info >= (3, 12) else _LazyOpener(loop, me)
+    return _EagerOpener(lane, loop) if sys.version_info >= (3, 12) else _LazyOpener(lane, loop, me)
 
 
 class _EagerOpener:
     """Every job is an eager task: its first step runs at once, and most jobs end with it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
+        self._call, self._live = lane.call, lane.live
         self._loop = loop
 
     if sys.version_info >= (3, 12):
 
-        def open(self, live: Live) -> asyncio.Task[None] | None:
+        def open(self, run: Run) -> asyncio.Task[None] | None:
+            live = self._live(run, self._call(run))
             return asyncio.Task(live, loop=self._loop, context=copy_context(), eager_start=True)
 
     else:
 
-        def open(self, live: Live) -> asyncio.Task[None] | None:
+        def open(self, run: Run) -> asyncio.Task[None] | None:
             raise NotImplementedError
 
 
 class _LazyOpener:
     """The task of a job is made when its first step asks for the current task, or ends with the job suspended."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, me: asyncio.Task[Any]) -> None:
+    def __init__(self, lane: Lane, loop: asyncio.AbstractEventLoop, me: asyncio.Task[Any]) -> None:
+        self._call, self._live, self._steps = lane.call, lane.live, lane.steps
         self._loop = loop
         self._me = me
-        #: The job whose first step runs now; what it does after that step; its task, if it has asked for it.
-        self._live: Live | None = None
+        #: The context of the job whose first step runs now; what it does after that step; its task, if it has one.
         self._context: Context | None = None
         self._rest: _Rest | None = None
         self._task: asyncio.Task[None] | None = None
@@ -66,28 +90,28 @@ class _LazyOpener:
         self._openers[me] = self
         me.add_done_callback(self._openers.pop)
 
-    def open(self, live: Live) -> asyncio.Task[None] | None:
-        self._live = live
-        self._context = context = copy_context()
+    def open(self, run: Run) -> asyncio.Task[None] | None:
+        call, self._context = self._call(run), copy_context()
+        self._steps[0] = run.slot + 1
         try:
-            waits_for = context.run(live.send, None)
+            waits_for = self._context.run(call.send, None)
         except StopIteration:
-            self._live = None
-            return self._close() if self._task is not None else None
-        except BaseException:
-            self._live = None
-            self._close()
-            raise
-        if self._task is None:
-            self._make()
-        self._live = None
-        assert self._rest is not None
-        self._rest.suspend(waits_for)
-        return self._close()
+            run.cpu = run.took
+        except Exception as error:
+            # Not the task's, that one is caught: whatever it is, the job must not be left hanging.
+            run.error = run.error or error
+        else:
+            run.coroutine = call
+            if self._task is None:
+                self._make()
+            assert self._rest is not None
+            self._rest.suspend(self._live(run, call, waits_for, begun=True), waits_for)
+        self._context = None
+        return self._close() if self._task is not None else None
 
     def ask(self) -> asyncio.Task[Any]:
         """The current task, when the lane's own one is: that of the job whose first step runs."""
-        if self._live is None:
+        if self._context is None:
             return self._me
         task = self._make()
         asyncio.tasks._leave_task(self._loop, self._me)
@@ -95,14 +119,13 @@ class _LazyOpener:
         return task
 
     def _make(self) -> asyncio.Task[None]:
-        assert self._live is not None
-        self._rest = _Rest(self._live)
+        self._rest = _Rest()
         self._task = asyncio.Task(self._rest, loop=self._loop, context=self._context)
         return self._task
 
     def _close(self) -> asyncio.Task[None] | None:
         """The first step is over, and the lane's task is the current one again."""
-        task, self._task, self._rest, self._context = self._task, None, None, None
+        task, self._task, self._rest = self._task, None, None
         if task is not None and asyncio.tasks._current_tasks.get(self._loop) is task:  # type: ignore[attr-defined]
             asyncio.tasks._leave_task(self._loop, task)
             asyncio.tasks._enter_task(self._loop, self._me)
@@ -112,49 +135,56 @@ class _LazyOpener:
 class _Rest(Coroutine[Any, Any, None]):
     """What is left of a job after its first step, as the coroutine of the task that was made meanwhile."""
 
-    def __init__(self, live: Live) -> None:
-        self._live = live
+    def __init__(self) -> None:
+        #: None: the job ended within its first step.
+        self._live: Live | None = None
+        #: What the first step waits for, as long as the task has not begun to wait for it.
         self._waits_for: Any = None
-        #: The first step ended with the job suspended, and the task has not begun to wait for it.
-        self._is_suspended = self._is_new = False
+        self._is_new = True
 
-    def suspend(self, waits_for: Any) -> None:
-        """The job waits for this."""
-        self._waits_for = waits_for
-        self._is_suspended = self._is_new = True
+    def suspend(self, live: Live, waits_for: Any) -> None:
+        """The first step has ended with the job suspended; ``live`` begins by waiting."""
+        self._live, self._waits_for = live, waits_for
 
     def send(self, value: Any, /) -> Any:
-        if not self._is_suspended:
+        if self._live is None:
             raise StopIteration(None)
-        if self._is_new:
-            self._is_new = False
-            if self._waits_for is not None:
-                return self._taken_over()
-        return self._live.send(value)
+        if not self._is_new:
+            return self._live.send(value)
+        return self._take_over() if self._waits_for is not None else self._resume()
 
     def throw(self, kind: Any, value: Any = None, trace: Any = None, /) -> Any:
         error = kind if value is None else value
-        if not self._is_suspended:
+        if self._live is None:
             raise error
         if self._is_new:
-            self._is_new = False
+            waits_for = self._waits_for
             # As a task does that is cancelled before it waits: what it would wait for is cancelled, and says so.
-            if isinstance(error, asyncio.CancelledError) and asyncio.isfuture(self._waits_for):
-                if self._waits_for.cancel():
-                    return self._taken_over()
+            if isinstance(error, asyncio.CancelledError) and asyncio.isfuture(waits_for) and waits_for.cancel():
+                return self._take_over()
+            self._take_over()
         return self._live.throw(error)
 
-    def _taken_over(self) -> Any:
+    def _resume(self) -> Any:
+        # The turn of the event loop that a bare yield gives is over.
+        self._take_over()
+        assert self._live is not None
+        return self._live.send(None)
+
+    def _take_over(self) -> Any:
+        assert self._live is not None
+        self._is_new, self._waits_for = False, None
+        waits_for = self._live.send(None)
         # The mark that says "awaited just now"; another task that awaits the same future may have removed it.
-        if getattr(self._waits_for, "_asyncio_future_blocking", None) is False:
-            self._waits_for._asyncio_future_blocking = True
-        waits_for, self._waits_for = self._waits_for, None
+        if getattr(waits_for, "_asyncio_future_blocking", None) is False:
+            waits_for._asyncio_future_blocking = True
         return waits_for
 
     def close(self) -> None:
-        self._live.close()
+        if self._live is not None:
+            self._live.close()
 
-    def __await__(self) -> Iterator[Any]:
+    def __await__(self) -> Generator[Any, Any, None]:
         raise TypeError("This coroutine belongs to a task.")
 
     @property
