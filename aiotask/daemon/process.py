@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from ..worker.worker import Hooks, Worker
 from .board import Board
 from .child import Exit, read_messages, send_message
 from .guard import MainGuard
+from .jobcontext import initial_context
 from .jobfork import JobFork, end_copy
 from .lastwords import LastWords
 from .oomkills import go_first
@@ -142,14 +144,14 @@ class _Process:
     def run(self) -> int:
         # The alarm of a time limit is for the main thread alone; threads inherit this.
         signal.pthread_sigmask(signal.SIG_BLOCK, ALARMS)
+        context = initial_context()
         for slot in range(1, self._settings.threads):
-            threading.Thread(
-                target=self._lane.serve, args=(slot, self._execute), name=f"sync-{slot}", daemon=True
-            ).start()
-        loop_thread = threading.Thread(target=self._loop, name="loop", daemon=True)
+            serve = partial(context.copy().run, self._lane.serve, slot, self._execute)
+            threading.Thread(target=serve, name=f"sync-{slot}", daemon=True).start()
+        loop_thread = threading.Thread(target=partial(context.copy().run, self._loop), name="loop", daemon=True)
         loop_thread.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ALARMS)
-        self._lane.serve(0, self._execute)
+        context.run(self._lane.serve, 0, self._execute)
         loop_thread.join()
         return self._code
 

@@ -82,6 +82,7 @@ class _LazyOpener:
         self._call, self._live, self._steps = lane.call, lane.live, lane.steps
         self._loop = loop
         self._me = me
+        self._call_now: Live | None = None
         #: The context of the job whose first step runs now; what it does after that step; its task, if it has one.
         self._context: Context | None = None
         self._rest: _Rest | None = None
@@ -91,7 +92,8 @@ class _LazyOpener:
         me.add_done_callback(self._openers.pop)
 
     def open(self, run: Run) -> asyncio.Task[None] | None:
-        call, self._context = self._call(run), copy_context()
+        self._call_now = call = self._call(run)
+        self._context = copy_context()
         self._steps[0] = run.slot + 1
         try:
             waits_for = self._context.run(call.send, None)
@@ -106,7 +108,7 @@ class _LazyOpener:
                 self._make()
             assert self._rest is not None
             self._rest.suspend(self._live(run, call, waits_for, begun=True), waits_for)
-        self._context = None
+        self._context = self._call_now = None
         return self._close() if self._task is not None else None
 
     def ask(self) -> asyncio.Task[Any]:
@@ -119,7 +121,8 @@ class _LazyOpener:
         return task
 
     def _make(self) -> asyncio.Task[None]:
-        self._rest = _Rest()
+        assert self._call_now is not None
+        self._rest = _Rest(self._call_now)
         self._task = asyncio.Task(self._rest, loop=self._loop, context=self._context)
         return self._task
 
@@ -135,7 +138,11 @@ class _LazyOpener:
 class _Rest(Coroutine[Any, Any, None]):
     """What is left of a job after its first step, as the coroutine of the task that was made meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: Live) -> None:
+        self.__name__ = getattr(call, "__name__", "")
+        self.__qualname__ = getattr(call, "__qualname__", "")
+        #: The coroutine whose first step was run without the task.
+        self._call = call
         #: None: the job ended within its first step.
         self._live: Live | None = None
         #: What the first step waits for, as long as the task has not begun to wait for it.
@@ -187,22 +194,27 @@ class _Rest(Coroutine[Any, Any, None]):
     def __await__(self) -> Generator[Any, Any, None]:
         raise TypeError("This coroutine belongs to a task.")
 
+    # For those who look at the coroutine of a task.
+
     @property
     def cr_frame(self) -> Any:
-        """For those who show the stack of a task."""
-        return getattr(self._live, "cr_frame", None)
+        return getattr(self._call, "cr_frame", None)
 
     @property
     def cr_await(self) -> Any:
-        return getattr(self._live, "cr_await", None)
+        return getattr(self._call, "cr_await", None)
 
     @property
     def cr_running(self) -> bool:
-        return bool(getattr(self._live, "cr_running", False))
+        return bool(getattr(self._call, "cr_running", False))
 
     @property
     def cr_code(self) -> Any:
-        return getattr(self._live, "cr_code", None)
+        return getattr(self._call, "cr_code", None)
+
+    @property
+    def cr_origin(self) -> Any:
+        return getattr(self._call, "cr_origin", None)
 
 
 class _CurrentTasks(MutableMapping[Any, Any]):
