@@ -67,6 +67,8 @@ class Forked:
         #: Apps whose worker is in service.
         self.up: set[str] = set()
         self.failure = ""
+        #: What broke its event loop.
+        self.broke = ""
         #: Where its async jobs wait, if it was asked and has answered.
         self.awaits: dict[str, Any] | None = None
         self.draining = False
@@ -145,6 +147,8 @@ class Forked:
             self.since = time.monotonic()
         elif "failed" in message:
             self.failure = message["failed"]
+        elif "broke" in message:
+            self.broke = message["broke"]
         elif "full" in message:
             self.full = True
         elif "awaits" in message:

@@ -38,11 +38,14 @@ class MainGuard(Guard):
         signals.ring = self._rung
         signals.restore()
         self._handlers = signals.handlers
+        #: No run is in the main thread, and since the last one the signals have not been put back.
+        self._is_stale = False
 
     def watch(self, run: Run) -> Guard:
         if threading.get_ident() != self._main:
             return _NO_GUARD
         self._run = run
+        self._is_stale = False
         return self
 
     def __enter__(self) -> None:
@@ -67,12 +70,13 @@ class MainGuard(Guard):
         elif run is not None and run.timeout is not None:
             # Should it ring just now, the handler finds that nobody is watched.
             signal.setitimer(signal.ITIMER_REAL, 0.0)
-        self._signals.is_stale = True
+        self._is_stale = True
 
     def _rung(self, number: int, frame: FrameType | None) -> None:
         run = self._run
         if run is None:
-            if self._signals.is_stale:
+            if self._is_stale:
+                self._is_stale = False
                 self._signals.restore()
             return
         late = run.timeout is not None and time.monotonic() - run.started_mono >= run.timeout
@@ -90,7 +94,7 @@ class MainGuard(Guard):
     def look(self) -> None:
         """A few times a second: ring for a run that is past a limit and has not heard of it."""
         run = self._run
-        if run is None and self._signals.is_stale and self._main is not None:
+        if self._is_stale and self._main is not None:
             # A handler can be set in the main thread alone, which waits for a job.
             self._ring(signal.SIGVTALRM)
         if run is None or self._main is None or not run.started_mono:

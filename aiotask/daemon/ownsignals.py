@@ -42,8 +42,6 @@ class OwnSignals:
         self._heard: Handler = self._term
         #: The handler of the alarms.
         self.ring: Handler = self._term
-        #: A run in the main thread has ended since the last time that all was put back.
-        self.is_stale = False
 
     @property
     def handlers(self) -> tuple[Handler, Handler]:
@@ -52,7 +50,6 @@ class OwnSignals:
 
     def restore(self) -> None:
         """Put everything back; in the main thread, between two jobs."""
-        self.is_stale = False
         signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._heard)
         signal.siginterrupt(signal.SIGTERM, False)

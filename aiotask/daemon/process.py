@@ -25,7 +25,7 @@ from ..brokers import connect, inspect
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..events import EventLog, configure
 from ..importer import load_apps
-from ..worker.executor import call_sync
+from ..worker.executor import call_sync, text_of
 from ..worker.frames import awaits
 from ..worker.patched import refuse_patched_threads
 from ..worker.run import Run
@@ -167,10 +167,13 @@ class _Process:
         self._fork.loop_thread = threading.get_ident()
         try:
             run_loop(self._main(), self._left)
-        except BaseException:
+        except BaseException as error:
             # At once: tasks that would be cancelled now would seem to have ended by themselves. And without fail: the
             # streams of this process are in the hands of user code, too.
             try:
+                send_message(
+                    self._place.reports, {"broke": f"{type(error).__name__}: {text_of(error)[:200].rstrip('.')}"}
+                )
                 logger.exception("The event loop of this worker broke; the process ends.")
             finally:
                 os._exit(70)

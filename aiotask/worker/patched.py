@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import sys
-import threading
 from types import BuiltinFunctionType
 
 from ..errors import ConfigError
@@ -31,8 +30,7 @@ def refuse_patched_threads() -> None:
         return
     patcher = next((name for name in _PATCHERS if name in sys.modules), "")
     call = {"gevent": "monkey.patch_all(thread=False)", "eventlet": "eventlet.monkey_patch(thread=False)"}.get(patcher)
-    replaced = _thread.start_new_thread if _thread.start_new_thread is not _START else threading.Thread.start
-    who = patcher or getattr(replaced, "__module__", "a library")
+    who = patcher or getattr(_thread.start_new_thread, "__module__", "a library")
     advice = f"Call `{call}`, or patch nothing in the modules" if call else "Patch nothing in the modules"
     raise ConfigError(
         f"{who} has replaced the threads of Python (monkey patching): a worker cannot run, since its event loop and "
