@@ -119,23 +119,34 @@ class AsyncLane:
             self._hand_over()
             self.start()
 
-    async def live(self, run: Run, call: Live, waits_for: Any = None, /, *, begun: bool = False) -> None:
-        """The life of one run, in an asyncio task and a context of its own; see ``jobtask``."""
+    async def live(self, run: Run, call: Live) -> None:
+        """The whole life of one run, in an asyncio task and a context of its own; see ``jobtask``."""
+        self.steps[0] = run.slot + 1
         try:
-            await _step_by_step(call, run, self._marks, waits_for, begun)
+            waits_for = call.send(None)
+        except StopIteration:
+            run.cpu = run.took
         except Exception as error:
             # Not the task's, that one is caught: whatever it is, the job must not be left hanging.
             run.error = run.error or error
+        else:
+            run.coroutine = call
+            await self.rest(run, call, waits_for)
+
+    async def rest(self, run: Run, call: Live, waits_for: Any) -> None:
+        """The life of one run after its first step, which ended with the run suspended."""
+        try:
+            await _go_on(call, waits_for, run, self._marks)
+        except Exception as error:
+            run.error = run.error or error
         finally:
-            if run.coroutine is not None:
-                # It was suspended, so the lane's own task has gone on without it.
-                run.coroutine = None
-                me = asyncio.current_task()
-                assert me is not None
-                del self.running[me]
-                self._end(run, me)
-                self._hand_over()
-                self.start()
+            run.coroutine = None
+            me = asyncio.current_task()
+            assert me is not None
+            del self.running[me]
+            self._end(run, me)
+            self._hand_over()
+            self.start()
 
     def _end(self, run: Run, task: asyncio.Task[Any] | None) -> None:
         if run.took >= LONG and self._peak is not None:
@@ -154,17 +165,9 @@ class AsyncLane:
 
 
 @coroutine
-def _step_by_step(call: Live, run: Run, marks: Marks, waits_for: Any, begun: bool) -> Generator[Any, Any, None]:
-    """Run a coroutine to its end, and write down before each step whose step it is."""
+def _go_on(call: Live, waits_for: Any, run: Run, marks: Marks) -> Generator[Any, Any, None]:
+    """Run the rest of a coroutine that was begun by hand, and write down before each step whose step it is."""
     steps, slot = marks.steps, run.slot + 1
-    if not begun:
-        steps[0] = slot
-        try:
-            waits_for = call.send(None)
-        except StopIteration:
-            run.cpu = run.took
-            return
-        run.coroutine = call
     step: Callable[[Any], Any]
     now, is_limited = time.monotonic, run.limits is not None
     used = now() - run.started_mono

@@ -30,13 +30,12 @@ class Lane(Protocol):
         """What performs the run; it raises nothing."""
         ...
 
-    def live(self, run: Run, call: Live, waits_for: Any = None, /, *, begun: bool = False) -> Live:
-        """The whole life of a run, as the coroutine of a task.
+    def live(self, run: Run, call: Live, /) -> Live:
+        """The whole life of a run, as the coroutine of a task."""
+        ...
 
-        Args:
-            waits_for: what the first step has yielded, if ``begun``.
-            begun: the first step of ``call`` is over.
-        """
+    def rest(self, run: Run, call: Live, waits_for: Any, /) -> Live:
+        """The life of a run whose first step is over, and has yielded ``waits_for``."""
         ...
 
 
@@ -62,12 +61,13 @@ class _EagerOpener:
     def __init__(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
         self._call, self._live = lane.call, lane.live
         self._loop = loop
+        self._make = asyncio.Task
 
     if sys.version_info >= (3, 12):
 
         def open(self, run: Run) -> asyncio.Task[None] | None:
             live = self._live(run, self._call(run))
-            return asyncio.Task(live, loop=self._loop, context=copy_context(), eager_start=True)
+            return self._make(live, loop=self._loop, context=copy_context(), eager_start=True)
 
     else:
 
@@ -79,7 +79,7 @@ class _LazyOpener:
     """The task of a job is made when its first step asks for the current task, or ends with the job suspended."""
 
     def __init__(self, lane: Lane, loop: asyncio.AbstractEventLoop, me: asyncio.Task[Any]) -> None:
-        self._call, self._live, self._steps = lane.call, lane.live, lane.steps
+        self._call, self._after, self._steps = lane.call, lane.rest, lane.steps
         self._loop = loop
         self._me = me
         self._call_now: Live | None = None
@@ -107,8 +107,8 @@ class _LazyOpener:
             if self._task is None:
                 self._make()
             assert self._rest is not None
-            self._rest.suspend(self._live(run, call, waits_for, begun=True), waits_for)
-        self._context = self._call_now = None
+            self._rest.suspend(self._after(run, call, waits_for), waits_for)
+        self._context = None
         return self._close() if self._task is not None else None
 
     def ask(self) -> asyncio.Task[Any]:
