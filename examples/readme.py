@@ -1,4 +1,4 @@
-"""The quick start of the README: a picture of the Mandelbrot set, one job per row of it."""
+"""The quick start of the README: a picture of the Mandelbrot set, with one job per row."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Jobs from a Django site in one file.
+"""Send jobs from a Django site, here in one file.
 
 Run it::
 
@@ -6,13 +6,12 @@ Run it::
     python -m examples.web_django runserver --noreload      # in another
     curl 'localhost:8000/now?text=to+be+or+not+to+be'
 
-Under ASGI (``uvicorn examples.web_django:site``) nothing changes.
+The same code runs under ASGI: ``uvicorn examples.web_django:site``.
 """
 
 import os
 import sys
 
-from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.http import HttpRequest, JsonResponse
@@ -30,7 +29,7 @@ settings.configure(
 
 
 async def now(request: HttpRequest) -> JsonResponse:
-    """An async view awaits."""
+    """An async view awaits the result."""
     try:
         words = await top_words.apply_async(request.GET["text"]).wait(timeout=10)
     except ResultTimeout:
@@ -39,14 +38,14 @@ async def now(request: HttpRequest) -> JsonResponse:
 
 
 def send(request: HttpRequest) -> JsonResponse:
-    """A sync view sends, and answers with the id once the broker has the job."""
+    """A sync view sends the job, and responds with its id once the broker has accepted it."""
     result = top_words.apply_async(request.GET["text"])
-    async_to_sync(result.sent)()
+    result.blocking.sent()
     return JsonResponse({"id": result.id}, status=202)
 
 
 def wait(request: HttpRequest, id: str) -> JsonResponse:
-    """A sync view waits with ``get``."""
+    """A sync view waits for the value with ``get``."""
     try:
         return JsonResponse({"words": top_words.result(id).get(timeout=10)})
     except ResultExpired:
@@ -54,7 +53,7 @@ def wait(request: HttpRequest, id: str) -> JsonResponse:
 
 
 async def look(request: HttpRequest, id: str) -> JsonResponse:
-    """Where the job stands."""
+    """Respond with the status of the job."""
     try:
         status = await top_words.result(id).status()
     except ResultExpired:
