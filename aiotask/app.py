@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
 from .address import Address
 from .broker import Push
@@ -26,7 +26,9 @@ from .tasks import (
     Definition,
     Registry,
     SyncTask,
+    apps_here,
     define,
+    task_of,
 )
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ class App:
         self._jobs_sealer: Sealer | None = None
         self._serializer: Serializer | None = None
         self._workers_here = 0
+        apps_here.add(self)
 
     # ---- where things are
 
@@ -186,7 +189,7 @@ class App:
     def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
         definition = define(function, options)
         self.registry.add(definition)
-        return (AsyncTask if definition.is_async else SyncTask)(definition, self)
+        return cast("SyncTask[Any, Any] | AsyncTask[Any, Any]", task_of(definition, self))
 
     # ---- sending
 
@@ -200,7 +203,7 @@ class App:
             raise _wrong_arguments(task, args, kwargs, error) from None
         if task.homeless and not self._workers_here:
             raise ConfigError(
-                f'Task "{task.name}" was defined in an interactive session, where no worker process can find it. '
+                f'Task "{task.name}" {task.homeless} '
                 "Put it into a module, or run a worker right here: `async with app.worker(): …`."
             )
         return self._send(task, args, kwargs, id, task.function)

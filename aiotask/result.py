@@ -228,10 +228,10 @@ def reveal(outcome: Outcome, serializer: Serializer, function: Any) -> Any:
                 f'The value of job "{outcome.id}" ({outcome.task}) cannot be read here: '
                 f"{type(error).__name__}: {error}. Is the module that defines its class importable?"
             ) from error
-    raise _exception(outcome, serializer)
+    raise _exception(outcome, serializer, function)
 
 
-def _exception(outcome: Outcome, serializer: Serializer) -> Exception:
+def _exception(outcome: Outcome, serializer: Serializer, function: Any) -> Exception:
     info = outcome.error
     if info is None:
         return (JobCancelled if outcome.status is Status.CANCELLED else JobError)(
@@ -240,7 +240,7 @@ def _exception(outcome: Outcome, serializer: Serializer) -> Exception:
     error: Any = None
     if info.body is not None:
         try:
-            error = serializer.load_error(info.body)
+            error = serializer.load_error(info.body, function)
         except Exception:
             error = None
     if not isinstance(error, Exception) and info.type in _OURS:
