@@ -15,9 +15,11 @@ from .broker import Push
 from .errors import ConfigError
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
 from .limits import check_modules, number, queue_limits
+from .modules import import_included
 from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
 from .result import AsyncResult
 from .seal import Sealer
+from .sending import Sending, SendingByName
 from .serializer import Serializer, blame_argument, check_serializer, serializer_named
 from .settings import environment
 from .signature import Signature
@@ -264,7 +266,7 @@ class App:
             args,
             kwargs,
             task.id or (ids.next() if task.key is None else keyed_id(task.name, task.key)),
-            lambda call: self.send(task, call.args, call.kwargs, call.id),
+            Sending(task, self),
         )
 
     def s(self, task: str, /, *args: Any, **kwargs: Any) -> Signature[Any]:
@@ -272,10 +274,11 @@ class App:
         known = self.registry.get(task)
         if known is not None:
             return self.sign(known, args, kwargs)
-        named = Definition(check_task_name(task), _probe, False, _probe)
-        return Signature(
-            task, args, kwargs, ids.next(), lambda call: self._send(named, call.args, call.kwargs, call.id, None)
-        )
+        return Signature(task, args, kwargs, ids.next(), SendingByName(check_task_name(task), self))
+
+    def send_by_name(self, call: Signature[Any]) -> AsyncResult[Any]:
+        """What sending a call by name does."""
+        return self._send(Definition(call.task, _probe, False, _probe), call.args, call.kwargs, call.id, None)
 
     def handle(self, id: str, task: Definition | None) -> AsyncResult[Any]:
         """What ``Task.result`` does."""
@@ -333,6 +336,8 @@ class App:
     ) -> AsyncIterator[InLoopWorker]:
         """A worker in the running loop, with its own keeper thread: for tests, notebooks and ``memory://``.
 
+        First it imports what the app includes.
+
         Args:
             concurrency: sync tasks that run at a time, each in a thread. Nothing can interrupt a thread, so a
                 sync job's time limit is judged when it returns.
@@ -340,10 +345,14 @@ class App:
             max_in_flight: async tasks that run at a time.
             result_db: history file; default: none.
             burst: run until the queues are empty, then stop; await ``worker.finished()``.
+
+        Raises:
+            ImportFailed: a module that the app includes cannot be imported.
         """
         from .history import Recorder
         from .worker.inloop import in_loop_worker
 
+        import_included(self.include)
         url, secrets = self.address.locate()
         self._workers_here += 1
         try:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -44,6 +44,10 @@ class JobContext(msgspec.Struct, frozen=True):
     worker: str = ""
     #: What limits how many async jobs run at a time.
     seat: Seat | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The seat belongs to the worker. What travels, or is kept beyond the run, is what the job was.
+        return JobContext, (self.job, self.attempt, self.worker)
 
     @property
     def id(self) -> str:

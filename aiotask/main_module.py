@@ -23,6 +23,7 @@ __all__ = [
     "Home",
     "Script",
     "home_of",
+    "importable_name",
     "main_name",
     "name_of_main",
     "reference_to",
