@@ -13,23 +13,26 @@ __all__ = ["checker", "gives_coroutines", "parameter_names", "what_runs"]
 
 def gives_coroutines(function: Callable[..., Any]) -> bool:
     """Whether calls give coroutines: a function, an object with such a ``__call__``, a partial, what is marked so."""
-    called = what_runs(function)
+    inner = _below_partials(function)
     # asyncio's own mark, which is no more in Python 3.14.
     mark = getattr(asyncio.coroutines, "_is_coroutine", None)
     return (
-        inspect.iscoroutinefunction(function)
-        or inspect.iscoroutinefunction(called)
-        or (mark is not None and getattr(function, "_is_coroutine", None) is mark)
+        inspect.iscoroutinefunction(inner)
+        or inspect.iscoroutinefunction(what_runs(inner))
+        or (mark is not None and getattr(inner, "_is_coroutine", None) is mark)
     )
 
 
 def what_runs(function: Any) -> Any:
     """What runs when this is called: below partials, and the ``__call__`` of an object."""
+    inner = _below_partials(function)
+    return inner if inspect.isroutine(inner) or isinstance(inner, type) else type(inner).__call__
+
+
+def _below_partials(function: Any) -> Any:
     while isinstance(function, functools.partial):
         function = function.func
-    if inspect.isroutine(function) or isinstance(function, type):
-        return function
-    return type(function).__call__
+    return function
 
 
 def parameter_names(function: Callable[..., Any]) -> list[str]:

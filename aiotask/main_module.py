@@ -26,6 +26,7 @@ __all__ = [
     "importable_name",
     "main_name",
     "name_of_main",
+    "names_a_script",
     "reference_to",
     "script_named",
     "scripts",
@@ -159,8 +160,8 @@ def home_of(function: Callable[..., Any]) -> Home:
         namespace, code = _main_namespace(), None
     home = name_of_main(_facts(namespace, code))
     if home.name is not None and namespace is not _main_namespace():
-        _learned[home.name] = _script(home.name, namespace)
-        _forget()
+        _learned[home.name] = Script(home.name, namespace)
+    _look_again()
     return home
 
 
@@ -181,7 +182,6 @@ class Script(NamedTuple):
 
     name: str
     namespace: dict[str, Any]
-    encoded: bytes
 
     def find(self, qualname: str) -> Any:
         """What the script itself defines under this name, else None."""
@@ -192,32 +192,39 @@ class Script(NamedTuple):
         return found if getattr(found, "__module__", None) in MAINS else None
 
 
-def _script(name: str, namespace: dict[str, Any]) -> Script:
-    return Script(name, namespace, name.encode())
-
-
 #: Scripts that a tool runs in a namespace which is not that of ``sys.modules["__main__"]``, by name.
 _learned: dict[str, Script] = {}
-#: What ``scripts`` found last, and for which main module and file.
-_known: tuple[tuple[Script, ...], Any, Any] = ((), None, None)
-
-
-def _forget() -> None:
-    global _known
-    _known = ((), None, None)
+#: What ``scripts`` found last, for which main module, and the names in bytes.
+_known: tuple[Script, ...] = ()
+_known_for: Any = None
+_encoded: tuple[bytes, ...] = ()
 
 
 def scripts() -> tuple[Script, ...]:
     """The scripts that run here and that a worker can import; mostly one, none at a prompt."""
-    global _known
-    found, module, file = _known
-    main = sys.modules.get("__main__")
-    if main is not module or vars(main).get("__file__") is not file:
-        name = main_name()
-        own = () if name is None else (_script(name, _main_namespace()),)
-        found = own + tuple(script for script in _learned.values() if script.name != name)
-        _known = (found, main, vars(main).get("__file__"))
-    return found
+    if sys.modules.get("__main__") is not _known_for:
+        _look_again()
+    return _known
+
+
+def _look_again() -> None:
+    global _known, _known_for, _encoded
+    name = main_name()
+    own = () if name is None else (Script(name, _main_namespace()),)
+    _known = own + tuple(script for script in _learned.values() if script.name != name)
+    _encoded = tuple(script.name.encode() for script in _known)
+    # Last: other threads go by it.
+    _known_for = sys.modules["__main__"]
+
+
+def names_a_script(body: bytes) -> bool:
+    """Whether a body may refer to a script that runs here; asked for every job."""
+    if sys.modules.get("__main__") is not _known_for:
+        _look_again()
+    for name in _encoded:  # noqa: SIM110 - a generator costs more than all of the rest
+        if body.find(name) >= 0:
+            return True
+    return False
 
 
 def script_named(name: str, function: Callable[..., Any] | None) -> Script | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from .main_module import MAINS, Script, reference_to, script_named, scripts
 
-__all__ = ["dump_by_reference", "dump_by_value", "load", "load_renamed", "names_a_script"]
+__all__ = ["dump_by_reference", "dump_by_value", "load", "load_renamed"]
 
 Function = Callable[..., Any] | None
 
@@ -165,14 +165,6 @@ class _Members:
     def __getattr__(self, name: str) -> Any:
         found = self._script.find(name)
         return getattr(importlib.import_module(self._script.name), name) if found is None else found
-
-
-def names_a_script(body: bytes) -> bool:
-    """Whether a short body may refer to a script that runs here; looked at for every job."""
-    for script in scripts():  # noqa: SIM110 - a generator costs more than all of the rest
-        if body.find(script.encoded) >= 0:
-            return True
-    return False
 
 
 def load(body: memoryview, function: Function) -> Any:

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from .errors import ConfigError, SerializationError
-from .script_pickle import dump_by_reference, dump_by_value, load, load_renamed, names_a_script
+from .main_module import names_a_script
+from .script_pickle import dump_by_reference, dump_by_value, load, load_renamed
 
 __all__ = ["OtherPython", "Serializer", "check_serializer", "serializer_named"]
 

@@ -144,6 +144,8 @@ class Task(Generic[P, R_co]):
     def __init__(self, definition: Definition, app: Sender) -> None:
         self.definition = definition
         self._app = app
+        # Of a partial and of an object, which have no name of their own.
+        self.__name__ = self.__qualname__ = definition.name.rpartition(":")[2]
         functools.update_wrapper(cast("Callable[..., Any]", self), definition.function, updated=())
 
     @property
