@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .app import App, default_app
+from .callables import what_runs
 from .errors import ConfigError, ImportFailed
 from .main_module import importable_name
 from .modules import import_module
@@ -120,12 +122,13 @@ def _load(spec: str, folder: str) -> list[App]:
         return [found]
     apps = {id(value): value for value in vars(module).values() if isinstance(value, App)}
     # The decorator may have come without its app: from a function, or as an attribute of a module.
-    apps |= {id(app): app for app in list(apps_here) if isinstance(app, App) and _has_tasks_of(app, name)}
+    apps |= {id(app): app for app in list(apps_here) if isinstance(app, App) and _has_tasks_of(app, module)}
     return list(apps.values()) or [default_app]
 
 
-def _has_tasks_of(app: App, module: str) -> bool:
-    return any(getattr(task.function, "__module__", None) == module for task in app.registry)
+def _has_tasks_of(app: App, module: ModuleType) -> bool:
+    inner = (inspect.unwrap(what_runs(task.function)) for task in app.registry)
+    return any(getattr(function, "__globals__", None) is vars(module) for function in inner)
 
 
 def _file_instead(spec: str, path: str) -> str:

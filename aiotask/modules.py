@@ -60,8 +60,8 @@ def import_module(name: str, folder: str) -> ModuleType:
 
 
 def _no_name(name: str, folder: str) -> str:
-    path = os.path.join(folder, name.replace(".", os.sep) + ".py") if name else ""
-    if not os.path.isfile(path):
+    path = os.path.join(folder, *name.split(".")) + ".py"
+    if not all(name.split(".")) or not os.path.isfile(path):
         return f'"{name}" is no module name. Use `package.module` or `package.module:app`.'
     parts = [importable_name(part) for part in name.split(".")]
     return (
