@@ -53,7 +53,10 @@ def _reference(thing: Any, known: bool) -> Any:
         if thing.__module__ not in MAINS:
             return NotImplemented
         name = None
-    elif kind.__module__ in MAINS and kind not in copyreg.dispatch_table:
+    elif kind in copyreg.dispatch_table:
+        return NotImplemented
+    elif kind.__module__ in MAINS or getattr(thing, "__module__", None) in MAINS:
+        # Some say their name in place of how they are made: singletons, and what the typing module makes.
         name = thing.__reduce_ex__(5)
         if not isinstance(name, str):
             return name

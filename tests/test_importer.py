@@ -70,7 +70,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (["proj.app", "proj.tasks.far"], ["proj.tasks.far:run"]),
         (["proj.full"], ["proj.tasks.full:run"]),
     ],
-    ids=" ".join,
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
 def test_several_modules_feed_one_app(folder: Path, specs: list[str], tasks: list[str]) -> None:
     (app,) = load_apps(specs, str(folder))

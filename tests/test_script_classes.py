@@ -54,6 +54,12 @@ MISSING = Missing()
 class NotFound(Exception):
     pass
 
+T = typing.TypeVar("T")
+UserId = typing.NewType("UserId", int)
+
+class Box(typing.Generic[T]):
+    pass
+
 def double(x):
     return 2 * x
 
@@ -94,6 +100,12 @@ def look(kind, value):
             return type(value) is Pair and type(value.left) is Point and value.right is Color.BLUE
         case "singleton":
             return value is MISSING
+        case "type variable":
+            return value is T
+        case "new type":
+            return value is UserId
+        case "generic":
+            return value == Box[Color] and value.__origin__ is Box
         case "copyreg":
             return type(value) is Hooked
         case "function":
@@ -128,6 +140,9 @@ VALUES = {
     "slots": Slotted(1),
     "named tuple": Pair(Point(1), Color.BLUE),
     "singleton": MISSING,
+    "type variable": T,
+    "new type": UserId,
+    "generic": Box[Color],
     "copyreg": Hooked(1),
     "function": double,
     "partial": functools.partial(double, 2),
@@ -146,6 +161,8 @@ if __name__ == "__main__":
 
     VALUES["by value"] = OnlyHere(1)
     found = {kind: look.apply_async(kind, value).get(timeout=60) for kind, value in VALUES.items()}
+    text = echo.apply_async(["__main__", Color.RED]).get(timeout=60)
+    found["text"] = text[0] == "__main__" and text[1] is Color.RED
     found["echo"] = echo.apply_async(Point(3)).get(timeout=60) == Point(3)
     found["echo enum"] = echo.apply_async([Color.BLUE]).get(timeout=60)[0] is Color.BLUE
     found["echo of what is only here"] = type(echo.apply_async(OnlyHere(2)).get(timeout=60)) is OnlyHere
@@ -175,7 +192,7 @@ def test_a_task_of_the_script_gets_its_own_classes_enums_and_functions(
 
     found = program.run(*start)
 
-    assert len(found) == 20
+    assert len(found) == 24
     assert [kind for kind, same in found.items() if not same] == []
 
 
