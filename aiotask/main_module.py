@@ -24,6 +24,7 @@ __all__ = [
     "Script",
     "home_of",
     "importable_name",
+    "is_imported",
     "main_name",
     "name_of_main",
     "names_a_script",
@@ -233,13 +234,18 @@ def script_named(name: str, function: Callable[..., Any] | None) -> Script | Non
     A module of the script may have imported it by its name, so that all of its classes are here twice. Then a function
     of ``__main__`` gets those of ``__main__``, and any other function those of the module.
     """
-    module = getattr(function, "__module__", None)
-    if module not in MAINS and (module == name or name in sys.modules):
-        return None
     for script in scripts():
         if script.name == name:
-            return script
+            module = getattr(function, "__module__", None)
+            return script if module in MAINS or (module != name and not is_imported(script)) else None
     return None
+
+
+def is_imported(script: Script) -> bool:
+    """Whether something here has imported the script by its name, so that there is a second copy of it."""
+    copy = sys.modules.get(script.name)
+    files = getattr(copy, "__file__", None), script.namespace.get("__file__")
+    return copy is not None and len({_real(file) for file in files if isinstance(file, str)}) == 1
 
 
 def reference_to(thing: Any, qualname: str | None = None) -> tuple[str, str] | None:

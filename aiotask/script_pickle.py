@@ -16,7 +16,7 @@ from operator import attrgetter
 from types import FunctionType
 from typing import Any
 
-from .main_module import MAINS, Script, reference_to, script_named, scripts
+from .main_module import MAINS, Script, is_imported, reference_to, script_named, scripts
 
 __all__ = ["dump_by_reference", "dump_by_value", "load", "load_renamed"]
 
@@ -127,7 +127,7 @@ def _script_is_there(function: Function) -> bool:
     """
     if getattr(function, "__module__", None) in MAINS:
         return True
-    return any(script.name in sys.modules for script in scripts())
+    return any(map(is_imported, scripts()))
 
 
 class _Unpickler(pickle.Unpickler):
@@ -148,10 +148,16 @@ class _Unpickler(pickle.Unpickler):
             return self._module
         if (module, name) == ("aiotask.tasks", "_task_in"):
             return lambda holder, qualname: attrgetter(qualname)(self._module(holder))
+        if (module, name) == ("aiotask.tasks", "_task_named"):
+            return self._task_named
         module = self._renamed.get(module, module)
         script = script_named(module, self._function)
         found = script.find(name) if script is not None else None
         return super().find_class(module, name) if found is None else found
+
+    def _task_named(self, app: str, name: str, module: str, options: Any) -> Any:
+        look_up = super().find_class("aiotask.tasks", "_task_named")
+        return look_up(app, name, module, options, script_named(module, self._function) is not None)
 
     def _module(self, name: str) -> Any:
         name = self._renamed.get(name, name)

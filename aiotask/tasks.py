@@ -17,7 +17,7 @@ from weakref import WeakSet
 from .backoff import Backoff, exponential
 from .callables import checker, gives_coroutines, parameter_names, what_runs
 from .errors import ConfigError, SerializationError
-from .main_module import home_of
+from .main_module import MAINS, home_of
 from .options import CallOptions, TaskOptions, check_options, check_task_name, known_options
 from .reloads import Run, current_run, is_reload, why_refused
 
@@ -268,8 +268,11 @@ def _task_in(module: str, qualname: str) -> Any:
     return found
 
 
-def _task_named(app: str, name: str, module: str, options: CallOptions) -> Task[..., Any]:
+def _task_named(app: str, name: str, module: str, options: CallOptions, of_main: bool = False) -> Task[..., Any]:
     """The task that an app of this process knows by this name, with these options of its calls.
+
+    Args:
+        of_main: where the main script was also imported by its name, so that there are two: that of ``__main__``.
 
     Raises:
         SerializationError: no app of this process knows it, even once the module with its function is imported.
@@ -278,14 +281,18 @@ def _task_named(app: str, name: str, module: str, options: CallOptions) -> Task[
         if imported:
             with contextlib.suppress(ImportError, ValueError):
                 importlib.import_module(module)
-        for sender in list(apps_here):
-            known = sender.registry.get(name) if sender.name == app else None
-            if known is not None:
-                task = task_of(known, sender)
-                return task.options(**options) if options else task
+        known = [(its, sender) for sender in list(apps_here) if (its := _known_to(sender, app, name)) is not None]
+        if known:
+            found = min(known, key=lambda each: (getattr(each[0].function, "__module__", None) in MAINS) != of_main)
+            task = task_of(*found)
+            return task.options(**options) if options else task
     raise SerializationError(
         f'The task "{name}" of app "{app}" is not known here. Import the module that registers it.'
     )
+
+
+def _known_to(sender: Sender, app: str, name: str) -> Definition | None:
+    return sender.registry.get(name) if sender.name == app else None
 
 
 def task_of(definition: Definition, app: Sender) -> Task[..., Any]:

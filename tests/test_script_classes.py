@@ -220,6 +220,30 @@ def test_a_spawned_child_means_the_classes_of_its_script(workers: Workers, tmp_p
     assert program.run("shop.py") == [True, True]
 
 
+WRITES = """
+if __name__ == "__main__":
+    body = app.serializer.dump_call(([Point(1), Color.RED, double, Point.Origin, echo], {}), echo.func)
+    print(json.dumps(body.hex()))
+"""
+READS = """
+import json, pickle, sys
+body = bytes.fromhex(sys.argv[1])
+assert body[:1] == b"P"
+(point, color, double, origin, echo), _ = pickle.loads(body[1:])
+import shop
+print(json.dumps([type(point) is shop.Point, color is shop.Color.RED, double is shop.double,
+                  origin is shop.Point.Origin, echo is shop.echo]))
+"""
+
+
+def test_what_a_script_writes_is_plain_pickle_that_any_release_and_any_python_reads(
+    workers: Workers, tmp_path: Path
+) -> None:
+    program = Program(tmp_path, workers, {"shop.py": HEAD + DEFINITIONS + LOOK + WRITES, "reads.py": READS})
+
+    assert program.run("reads.py", program.run("shop.py")) == [True] * 5
+
+
 NAMED = """
 @app.task(name="look")
 def look(point):
@@ -288,6 +312,9 @@ if __name__ == "__main__":
     except NotFound:
         found["own error"] = True
     found["own value"] = type(echo.apply_async(Point(1)).get(timeout=60)) is Point
+    VALUES = {"options": look.options(queue="fast"), "shop": views.shop.look.options(queue="fast")}
+    found["own task"] = echo.apply_async(VALUES["options"]).get(timeout=60).func is look.func
+    found["task"] = views.shop.echo.apply_async(VALUES["shop"]).get(timeout=60).func is views.shop.look.func
     found["own look"] = look.apply_async("enum", Color.RED).get(timeout=60)
     print(json.dumps(found))
 """
@@ -301,7 +328,7 @@ def test_a_module_that_imports_the_script_by_its_name_gets_the_classes_that_it_i
 
     found = program.run("shop.py")
 
-    assert len(found) == 7
+    assert len(found) == 9
     assert [what for what, right in found.items() if right is not True] == []
 
 

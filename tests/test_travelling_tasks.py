@@ -57,6 +57,7 @@ def _copies(thing: Any) -> list[Any]:
         {"queue": "fast", "retries": 4},
         {"timeout": None, "priority": 0},
         {"delay": timedelta(seconds=2), "key": "k"},
+        {"result_ttl": 5.0, "ignore_result": True},
         {"eta": datetime(2100, 1, 1, tzinfo=UTC), "id": "one"},
     ],
     ids=str,
