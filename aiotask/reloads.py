@@ -88,7 +88,8 @@ def _equal(one: Any, other: Any, depth: int = 0) -> bool:
         return False
     deeper = functools.partial(_equal, depth=depth + 1)
     if isinstance(one, FunctionType):
-        return one.__code__ == other.__code__ and all(map(deeper, _made_of(one), _made_of(other)))
+        same = one.__code__ == other.__code__ and one.__globals__ is other.__globals__
+        return same and all(map(deeper, _made_of(one), _made_of(other)))
     if isinstance(one, functools.partial):
         return all(map(deeper, (one.func, one.args, one.keywords), (other.func, other.args, other.keywords)))
     if isinstance(one, tuple | list):
@@ -149,7 +150,7 @@ def _why_one_name(known: Function, new: Function) -> str:
     maker = maker.rpartition(".")[2]
     here, there = _place(new), _place(known)
     wrapped = [next(filter(callable, _cells(each)), None) for each in (known, new) if isinstance(each, FunctionType)]
-    if maker and len(wrapped) == 2 and all(wrapped) and _identity_or_none(wrapped[0]) != _identity_or_none(wrapped[1]):
+    if maker and len(wrapped) == 2 and all(wrapped) and wrapped[0] is not wrapped[1]:
         return (
             f"would stand for two functions: the decorator `{maker}` calls whatever it decorates `{inner}`. "
             f"Put @functools.wraps(function) above `def {inner}` in it ({here}), "
@@ -165,13 +166,6 @@ def _why_one_name(known: Function, new: Function) -> str:
         f"would stand for two functions: it is defined at {there} and again at {here}. "
         "Rename one of them, or give it another name: @app.task(name='…')."
     )
-
-
-def _identity_or_none(function: Any) -> Any:
-    try:
-        return _identity(function)
-    except Exception:
-        return None
 
 
 def _place(function: Any) -> str:

@@ -92,6 +92,20 @@ TWO: dict[str, tuple[str, str]] = {
         "for n in (2, 3):\n    exec(f'def f(x): return {n}')\n    app.task(f)\n",
         "would stand for two functions",
     ),
+    "code made of text in namespaces": (
+        "for n in (2, 3):\n    space = {'n': n, '__name__': 'shop'}\n    exec('def f(x): return n', space)\n"
+        "    app.task(space['f'])\n",
+        "would stand for two functions",
+    ),
+    "files that say one module": (
+        "for n in (2, 3):\n    space = {'__name__': 'plugins'}\n"
+        "    exec(compile(f'def f(x): return {n}', f'/srv/plugin_{n}.py', 'exec'), space)\n    app.task(space['f'])\n",
+        "/srv/plugin_2.py:1 and again at /srv/plugin_3.py:1",
+    ),
+    "a decorator without wraps over lambdas": (
+        LOGGED + "app.task(logged(lambda x: 2))\napp.task(logged(lambda x: 3))\n",
+        "the decorator `logged` calls whatever it decorates `wrapper`",
+    ),
     "lambdas": ("app.task(lambda x: 2)\napp.task(lambda x: 3)\n", "would stand for two functions"),
     "lambdas with one name": (
         "app.register_task(lambda x: 2, name='f')\napp.register_task(lambda x: 3, name='f')\n",
