@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
 from .address import Address
 from .asyncblock import async_block
@@ -19,13 +19,15 @@ from .errors import ConfigError
 from .hints import APP_ELSEWHERE, refuse_boxed, wrong_arguments
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
 from .limits import check_modules, number, queue_limits
+from .modules import import_included
 from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
 from .result import AsyncResult
 from .seal import Sealer
+from .sending import Sending, SendingByName
 from .serializer import Serializer, check_serializer, serializer_named
 from .settings import environment
 from .signature import Signature
-from .tasks import AsyncTask, Definition, Registry, SyncTask, call_of, define
+from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, call_of, define, task_of
 
 if TYPE_CHECKING:
     from .broker import Inspector
@@ -102,6 +104,7 @@ class App:
         self._jobs_sealer: Sealer | None = None
         self._serializer: Serializer | None = None
         self._workers_here = 0
+        apps_here.add(self)
 
     # ---- where things are
 
@@ -195,7 +198,7 @@ class App:
     def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
         definition = define(function, options)
         self.registry.add(definition)
-        return (AsyncTask if definition.is_async else SyncTask)(definition, self)
+        return cast("SyncTask[Any, Any] | AsyncTask[Any, Any]", task_of(definition, self))
 
     # ---- sending
 
@@ -211,7 +214,7 @@ class App:
             refuse_boxed(task.name, task.function, args[0])
         if task.homeless and not self._workers_here:
             raise ConfigError(
-                f'Task "{task.name}" was defined in an interactive session, where no worker process can find it. '
+                f'Task "{task.name}" {task.homeless} '
                 "Put it into a module, or run a worker right here: `async with app.worker(): …`."
             )
         return self._send(task, args, kwargs, id, task.function)
@@ -285,7 +288,7 @@ class App:
             args,
             kwargs,
             self._new_id(task, args, kwargs, task.function),
-            lambda call: self.send(task, call.args, call.kwargs, call.id),
+            Sending(task, self),
         )
 
     def s(self, task: str, /, *args: Any, **kwargs: Any) -> Signature[Any]:
@@ -294,8 +297,11 @@ class App:
         if known is not None:
             return self.sign(known, args, kwargs)
         named = Definition(check_task_name(task), _probe, False, _probe)
-        id = self._new_id(named, args, kwargs, None)
-        return Signature(task, args, kwargs, id, lambda call: self._send(named, call.args, call.kwargs, call.id, None))
+        return Signature(task, args, kwargs, self._new_id(named, args, kwargs, None), SendingByName(task, self))
+
+    def send_by_name(self, call: Signature[Any]) -> AsyncResult[Any]:
+        """What sending a call by name does."""
+        return self._send(Definition(call.task, _probe, False, _probe), call.args, call.kwargs, call.id, None)
 
     def handle(self, id: str, task: Definition | None) -> AsyncResult[Any]:
         """What ``Task.result`` does."""
@@ -353,6 +359,8 @@ class App:
     ) -> AsyncIterator[InLoopWorker]:
         """A worker in the running loop, with its own keeper thread: for tests, notebooks and ``memory://``.
 
+        First it imports what the app includes.
+
         Args:
             concurrency: sync tasks that run at a time, each in a thread. Nothing can interrupt a thread, so a
                 sync job's time limit is judged when it returns.
@@ -360,10 +368,14 @@ class App:
             max_in_flight: async tasks that run at a time.
             result_db: history file; default: none.
             burst: run until the queues are empty, then stop; await ``worker.finished()``.
+
+        Raises:
+            ImportFailed: a module that the app includes cannot be imported.
         """
         from .history import Recorder
         from .worker.inloop import in_loop_worker
 
+        import_included(self.include)
         url, secrets = self.address.locate()
         self._workers_here += 1
         try:

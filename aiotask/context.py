@@ -64,6 +64,10 @@ class JobContext(msgspec.Struct, frozen=True):
     #: outside a job, and in a process that the job has forked.
     calls: dict[str, Any] | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The seat belongs to the worker. What travels, or is kept beyond the run, is what the job was.
+        return JobContext, (self.job, self.attempt, self.worker)
+
     @property
     def id(self) -> str:
         return self.job.id

@@ -24,6 +24,7 @@ from .errors import (
     UnknownTask,
 )
 from .job import Status
+from .nearmiss import near_misses, tasks_of_workers
 from .outcome import Outcome, decode_outcome
 from .result import AsyncResult
 from .seal import Sealer
@@ -95,6 +96,8 @@ class Mailbox:
         self._look_now = asyncio.Event()
         #: Outcomes that were set aside and not said yet, and when that was said last (monotonic).
         self._damaged, self._said = 0, 0.0
+        #: Tasks of live workers, as of the last look that found a task which none of them knows.
+        self._known_tasks: frozenset[str] = frozenset()
 
     def expect(self, result: AsyncResult[Any]) -> None:
         """Keep the outcome of this handle when it comes. Cheap: called for every job that is sent."""
@@ -280,8 +283,17 @@ class Mailbox:
         for group, address in ((own, ""), (others, self.address)):
             if group:
                 looks = await self._broker.look(group, address)
+                if any(
+                    look.need.startswith("task:") and self._misses(id) for id, look in zip(group, looks, strict=True)
+                ):
+                    self._known_tasks = await tasks_of_workers(self._broker)
                 for id, look in zip(group, looks, strict=True):
                     self._judge(id, look)
+
+    def _misses(self, id: str) -> bool:
+        """Whether the next look that finds this job parked is the last one."""
+        wait = self._waits.get(id)
+        return wait is not None and wait.misses >= PARKED_LOOKS
 
     def _judge(self, id: str, look: Look) -> None:
         wait = self._waits.get(id)
@@ -309,7 +321,8 @@ class Mailbox:
         kind, _, what = look.need.partition(":")
         if kind == "task":
             return UnknownTask(
-                f'No worker that runs knows the task "{what}". The job "{id}" is parked and runs as soon as one does. '
+                f'No worker that runs knows the task "{what}".{near_misses(what, self._known_tasks)} '
+                f'The job "{id}" is parked and runs as soon as one does. '
                 "Did you start a worker with the module that defines it?"
             )
         if kind == "python":

@@ -245,7 +245,7 @@ def reveal(outcome: Outcome, serializer: Serializer, function: Any) -> Any:
                 f"{type(error).__name__}: {text_of(error).rstrip('.')}. "
                 "Is the module that defines its class importable?"
             ) from error
-    raise error_of(outcome, serializer)
+    raise error_of(outcome, serializer, function)
 
 
 async def gather(results: Iterable[AsyncResult[T]]) -> list[T]:

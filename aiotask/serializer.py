@@ -6,10 +6,7 @@ bytes: the Python major and minor that wrote it), ``J`` JSON.
 
 from __future__ import annotations
 
-import functools
 import inspect
-import io
-import os
 import pickle
 import sys
 from collections.abc import Callable
@@ -18,14 +15,18 @@ from weakref import WeakKeyDictionary
 
 from .errorform import attributes_of, below, is_kept, said, stand_in, text_of, unlike
 from .errors import ConfigError, SerializationError
-from .pickler import Pickler, by_value, may_hold_errors, pickled
+from .main_module import names_a_script
+from .pickler import Pickler, may_hold_errors, pickled
+from .script_pickle import dump_by_reference, dump_by_value, load, load_renamed
 
-__all__ = ["OtherPython", "Serializer", "check_serializer", "main_name", "serializer_named"]
+__all__ = ["OtherPython", "Serializer", "check_serializer", "serializer_named"]
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 Function = Callable[..., Any] | None
 
 _HERE = bytes(sys.version_info[:2])
+#: What both names of a main script (``__main__``, ``__mp_main__``) end with.
+_MAIN = b"_main__"
 
 
 class OtherPython(SerializationError):
@@ -57,64 +58,16 @@ class Serializer(Protocol):
             SerializationError: it would not; the message says why. None says so without a reason.
         """
 
-    def load_error(self, body: bytes) -> Any: ...
-
-
-@functools.cache
-def main_name() -> str | None:
-    """The name by which another process imports what runs here as ``__main__``; None where no process can."""
-    main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
-    if spec is not None:
-        return str(spec.name).removesuffix(".__main__")
-    path: str | None = getattr(main, "__file__", None)
-    if path is None or not os.path.exists(path):
-        return None
-    file = os.path.realpath(path)
-    # A worker starts with its current directory on the path, a script with its own folder.
-    for folder in (*sys.path[1:], os.getcwd(), os.path.dirname(file)):
-        root = os.path.realpath(folder or os.getcwd())
-        if file.startswith(root + os.sep) and not root.endswith(("site-packages", "dist-packages")):
-            dotted = os.path.splitext(os.path.relpath(file, root))[0].replace(os.sep, ".")
-            if all(part.isidentifier() for part in dotted.split(".")):
-                return dotted
-    return os.path.splitext(os.path.basename(file))[0]
-
-
-class _Unpickler(pickle.Unpickler):
-    """Knows the script that runs here by the name under which its workers import it.
-
-    Else the script would be imported a second time, and the classes of that copy are others.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == main_name():
-            found: Any = sys.modules["__main__"]
-            for part in name.split("."):
-                found = getattr(found, part, None)
-            if getattr(found, "__module__", None) == "__main__":
-                return found
-        return super().find_class(module, name)
-
-
-@functools.cache
-def _main_bytes() -> bytes:
-    return (main_name() or "__main__").encode()
-
-
-def _unpickle(body: bytes, start: int) -> Any:
-    if body.find(_main_bytes()) >= 0:
-        return _Unpickler(io.BytesIO(memoryview(body)[start:])).load()
-    return pickle.loads(memoryview(body)[start:])
+    def load_error(self, body: bytes, function: Function = None) -> Any: ...
 
 
 class PickleSerializer:
-    """Plain pickle where that is faithful; cloudpickle for lambdas, closures and what ``__main__`` defines.
+    """Plain pickle where that is faithful; cloudpickle for lambdas, closures and what no worker can import.
 
-    Pickle stores a class or function of ``__main__`` by reference, and the worker's ``__main__`` is
-    another one; the name stands in the bytes then, so looking for it there is a sure and cheap test.
-    So is one for exceptions, which pickle rebuilds by ``__init__``: only bytes that look up a class
-    and call it can hold one.
+    Pickle stores a class or function of ``__main__`` as a reference to that name, and the worker's ``__main__`` is
+    another program. The name stands in the bytes then, so looking for it there is a sure and cheap test. Such a value
+    is written once more, with references to the name under which workers import the script. So is one that may hold
+    exceptions, which pickle rebuilds by ``__init__``: only bytes that look up a class and call it can hold one.
     """
 
     name = "cloudpickle"
@@ -123,12 +76,13 @@ class PickleSerializer:
         try:
             plain = pickle.dumps(value, 5)
         except Exception:
-            plain = b"\x93__main__"
+            plain = b"\x93" + _MAIN
         # Not "in", which first takes what it looks for as a number, and makes an error of that.
         if plain.find(b"\x93") < 0:
             return b"P" + plain
-        if plain.find(b"__main__") >= 0:
-            return b"C" + _HERE + pickled(value, by_value())
+        if plain.find(_MAIN) >= 0:
+            referring = dump_by_reference(value, function)
+            return b"C" + _HERE + dump_by_value(value, function) if referring is None else b"P" + referring
         if plain.find(b"R\x94") >= 0 and may_hold_errors(plain, value):
             plain = pickled(value)
         return b"P" + plain
@@ -136,13 +90,16 @@ class PickleSerializer:
     def _load(self, body: bytes, function: Function = None) -> Any:
         kind = body[:1]
         if kind == b"P":
-            if len(body) < 4096 and body.find(_main_bytes()) < 0:
+            if len(body) >= 4096 or names_a_script(body):
+                return load(memoryview(body)[1:], function)
+            try:
                 return pickle.loads(body[1:])
-            return _unpickle(body, 1)
+            except ModuleNotFoundError as error:
+                return load_renamed(memoryview(body)[1:], function, error)
         if kind == b"C":
             if body[1:3] != _HERE:
                 raise OtherPython((body[1], body[2]))
-            return _unpickle(body, 3)
+            return load(memoryview(body)[3:], function)
         raise SerializationError(
             f"The body is of format {body[:1]!r}, this side reads pickle. "
             "Give App(serializer=…) the same value on both sides."
@@ -172,10 +129,12 @@ class PickleSerializer:
             try:
                 plain = pickled(error, Pickler, instead)
             except Exception:
-                plain = b"__main__"
+                plain = _MAIN
             body = b"P" + plain
-            if plain.find(b"__main__") >= 0:
-                body = b"C" + _HERE + pickled(error, by_value(), instead)
+            if plain.find(_MAIN) >= 0:
+                referring = dump_by_reference(error, None, instead)
+                by_value = b"C" + _HERE + dump_by_value(error, None, instead) if referring is None else b""
+                body = by_value or b"P" + (referring or b"")
         except BaseException as fault:  # even a SystemExit that comes out of a __reduce__ is no reason to end here
             return b"", f"{self._blamed(error)}{type(fault).__name__}: {text_of(fault).rstrip('.')}"
         try:
@@ -193,8 +152,8 @@ class PickleSerializer:
                     return f'its attribute "{name}" ({type(value).__qualname__}) cannot be serialized: '
         return "it cannot be pickled: "
 
-    def load_error(self, body: bytes) -> Any:
-        return self._load(body)
+    def load_error(self, body: bytes, function: Function = None) -> Any:
+        return self._load(body, function)
 
 
 class JsonSerializer:
@@ -259,7 +218,7 @@ class JsonSerializer:
         except Exception:
             return None
 
-    def load_error(self, body: bytes) -> Any:
+    def load_error(self, body: bytes, function: Function = None) -> Any:
         module, name, args = self._read(body)
         found = _exception_class(module, name)
         if found is None:

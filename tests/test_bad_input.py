@@ -174,7 +174,7 @@ NO_TASKS: dict[str, tuple[Any, str]] = {
     "method": (Shop.method, '"Shop.method" is a method, and a worker would have no object'),
     "bound method": (Shop().method, '"Shop.method" is a method'),
     "class method": (Shop.__dict__["of_the_class"], '"Shop.of_the_class" is a method'),
-    "static method": (Shop.__dict__["static"], '"Shop.static" is a method'),
+    "static method": (Shop.__dict__["static"], '"Shop.static" is defined inside a class, and a task is a'),
     "class": (Shop, '"Shop" is a class; a task is a function'),
     "generator": (generate, '"generate" is a generator; results that stream'),
     "text": ("mail", "'mail' is not callable. Write @app.task"),
