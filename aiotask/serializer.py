@@ -11,12 +11,12 @@ import inspect
 import io
 import os
 import pickle
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from .errors import ConfigError, SerializationError
-from .json_serializer import JsonSerializer, said
 
 __all__ = ["OtherPython", "Serializer", "check_serializer", "main_name", "serializer_named"]
 
@@ -43,6 +43,7 @@ class Serializer(Protocol):
 
     name: str
 
+    def prepare(self, task: str, function: Callable[..., Any], *, last_chance: bool = False) -> None: ...
     def dump_call(self, call: Call, function: Function) -> bytes: ...
     def load_call(self, body: bytes, function: Function) -> Call: ...
     def dump_value(self, value: Any, function: Function) -> bytes: ...
@@ -108,6 +109,9 @@ class PickleSerializer:
 
     name = "cloudpickle"
 
+    def prepare(self, task: str, function: Callable[..., Any], *, last_chance: bool = False) -> None:
+        """Pickle needs to know nothing of a function beforehand."""
+
     def _dump(self, value: Any, function: Function = None) -> bytes:
         try:
             plain = pickle.dumps(value, 5)
@@ -172,14 +176,28 @@ def serializer_named(name: str) -> Serializer:
         ConfigError: there is none, or what it needs is not installed.
     """
     if name not in _named:
-        _named[name] = JsonSerializer() if check_serializer(name) == "json" else PickleSerializer()
+        _named[name] = _json() if check_serializer(name) == "json" else PickleSerializer()
     return _named[name]
+
+
+def _json() -> Serializer:
+    try:
+        # Not at the top: pydantic takes longer to import than all the rest.
+        from .pydantic_json import JsonSerializer
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("pydantic", "pydantic_core"):
+            raise
+        raise ConfigError("serializer=\"json\" needs pydantic 2.11 or newer: pip install 'aiotask[json]'.") from error
+    return JsonSerializer()
 
 
 def blame_argument(
     serializer: Serializer, task: str, call: Call, function: Function, error: Exception
 ) -> SerializationError:
     """The error for a call that does not travel, naming the argument that is at fault."""
+    if serializer.name == "json" and isinstance(error, SerializationError):
+        # It names the argument already, and the place in it.
+        return SerializationError(f'Task "{task}": {error}')
     args, kwargs = call
     names = list(inspect.signature(function).parameters) if function is not None else []
     named = [(names[n] if n < len(names) else f"#{n + 1}", value) for n, value in enumerate(args)]
@@ -190,11 +208,26 @@ def blame_argument(
         except Exception as reason:
             return SerializationError(
                 f'Task "{task}": argument "{name}" ({type(value).__qualname__}) cannot be serialized with '
-                f"{serializer.name}: {said(reason)}. Pass plain data, or what is needed to make it there "
+                f"{serializer.name}: {_said(reason)}. Pass plain data, or what is needed to make it there "
                 "(a path, an id)."
             )
     if isinstance(error, SerializationError):
         return SerializationError(f'Task "{task}": {error}')
     return SerializationError(
-        f'Task "{task}": its arguments cannot be serialized with {serializer.name}: {said(error)}.'
+        f'Task "{task}": its arguments cannot be serialized with {serializer.name}: {_said(error)}.'
     )
+
+
+def _said(error: Exception) -> str:
+    """What an error says, without its full stop; of pydantic's pages the one line that matters."""
+    try:
+        text = str(error).rstrip(".")
+    except Exception:
+        return type(error).__name__
+    details = getattr(error, "errors", None)
+    if callable(details):
+        found = details()[0]
+        where = ".".join(map(str, found["loc"]))
+        return f"{where + ': ' if where else ''}{found['msg']}"
+    expected = re.search(r"Expected (.+?) - serialized", text)
+    return f"{expected[1]} expected" if expected else text

@@ -1,0 +1,142 @@
+"""What pydantic is told about a type beyond what its annotation says, so that JSON brings back what it was given.
+
+pydantic keeps a type as a tree of nodes (its core schema). Two kinds of node are written anew here: bytes, which JSON
+has no form for, and lazy iterables, which would arrive as an iterator that can be read once.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from threading import Lock
+from typing import Any
+
+__all__ = ["BYTES_MARK", "bytes_from_text", "bytes_to_text", "rewritten", "validator_and_serializer"]
+
+#: What begins the text of bytes that are no UTF-8: a data URL. Other bytes are written as their text, which is also
+#: what the release before wrote and reads.
+BYTES_MARK = "data:;base64,"
+
+#: Where a node has a node, or several, below it.
+_BELOW = frozenset({
+    "arguments_schema", "choices", "computed_fields", "definitions", "extras_keys_schema", "extras_schema", "fields",
+    "items_schema", "json_schema", "keys_schema", "lax_schema", "python_schema", "return_schema", "schema",
+    "serialization", "steps", "strict_schema", "values_schema", "var_args_schema", "var_kwargs_schema",
+})  # fmt: skip
+_MODELS = frozenset({"model", "dataclass"})
+_building = Lock()
+
+
+def bytes_to_text(value: Any) -> Any:
+    """Bytes as the text that stands for them in JSON; anything else as it is."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return BYTES_MARK + base64.b64encode(value).decode()
+    return BYTES_MARK + base64.b64encode(value).decode() if text.startswith(BYTES_MARK) else text
+
+
+def bytes_from_text(value: Any) -> Any:
+    """The bytes that this text stands for; anything else as it is.
+
+    Raises:
+        ValueError: what follows the mark is no base64.
+    """
+    if isinstance(value, str):
+        if value.startswith(BYTES_MARK):
+            return base64.b64decode(value[len(BYTES_MARK) :], validate=True)
+        return value.encode()
+    return value
+
+
+def rewritten(schema: Any, config: Any = None) -> Any:
+    """The same schema with bytes and lazy iterables written anew; the very same object where it has none."""
+    return _rewritten(schema, _has_own_bytes(config or {}))
+
+
+def _rewritten(node: Any, own_bytes: bool) -> Any:
+    if isinstance(node, list | tuple):
+        parts = [_rewritten(part, own_bytes) for part in node]
+        return node if all(a is b for a, b in zip(parts, node, strict=True)) else type(node)(parts)
+    if not isinstance(node, dict):
+        return node
+    kind = node.get("type")
+    if isinstance(node.get("config"), dict):
+        own_bytes = _has_own_bytes(node["config"])
+    changed: dict[str, Any] = {}
+    for key, below in node.items():
+        if key not in _BELOW:
+            continue
+        if key in ("fields", "choices") and isinstance(below, dict):
+            # Nodes by name: the fields of a model, the choices of a tagged union.
+            new: Any = {name: _rewritten(part, own_bytes) for name, part in below.items()}
+            new = below if all(new[name] is below[name] for name in below) else new
+        else:
+            new = _rewritten(below, own_bytes)
+        if new is not below:
+            changed[key] = new
+    if changed:
+        node = {**node, **changed}
+    if kind == "bytes" and not own_bytes:
+        return _bytes_node(node)
+    if kind == "generator":
+        kept = ("items_schema", "min_length", "max_length", "ref", "metadata")
+        return {"type": "list", **{key: node[key] for key in kept if key in node}}
+    return node
+
+
+def _has_own_bytes(config: dict[str, Any]) -> bool:
+    """Whether a class says itself how its bytes are written, and reads them in the same way."""
+    written, read = config.get("ser_json_bytes", "utf8"), config.get("val_json_bytes", "utf8")
+    return bool(written == read != "utf8")
+
+
+def _bytes_node(node: dict[str, Any]) -> dict[str, Any]:
+    inner = {key: value for key, value in node.items() if key not in ("ref", "serialization")}
+    outer = {
+        "type": "json-or-python",
+        "json_schema": {
+            "type": "function-before",
+            "function": {"type": "no-info", "function": bytes_from_text},
+            "schema": inner,
+        },
+        "python_schema": inner,
+        "serialization": node.get("serialization")
+        or {"type": "function-plain", "function": bytes_to_text, "when_used": "json"},
+    }
+    return {**outer, "ref": node["ref"]} if "ref" in node else outer
+
+
+def nodes(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every node of a schema."""
+    if isinstance(schema, list | tuple):
+        for part in schema:
+            yield from nodes(part)
+    elif isinstance(schema, dict):
+        if isinstance(schema.get("type"), str):
+            yield schema
+        for key, below in schema.items():
+            if key in ("fields", "choices") and isinstance(below, dict):
+                yield from nodes(list(below.values()))
+            elif key in _BELOW:
+                yield from nodes(below)
+
+
+def validator_and_serializer(core: Any, schema: Any, config: Any) -> tuple[Any, Any]:
+    """What validates and serializes by this schema.
+
+    pydantic takes the finished parts of a class where a schema contains one, without looking at the schema of that
+    class. So the classes count as unfinished while this is built.
+    """
+    classes = {node["cls"] for node in nodes(schema) if node["type"] in _MODELS}
+    finished = [each for each in classes if each.__dict__.get("__pydantic_complete__") is True]
+    with _building:
+        try:
+            for each in finished:
+                each.__pydantic_complete__ = False
+            return core.SchemaValidator(schema, config), core.SchemaSerializer(schema, config)
+        finally:
+            for each in finished:
+                each.__pydantic_complete__ = True
