@@ -12,7 +12,7 @@ import pydantic
 import pydantic_core
 
 from .sameness import Comparison, Difference, attribute, field_names, kind_of, same_plain
-from .schema import nodes, rewritten, validator_and_serializer
+from .schema import is_open, nodes, rewritten, validator_and_serializer
 
 __all__ = ["Adapter", "Misfit", "NotDefinedYet", "reason_of", "to_json", "where_of"]
 
@@ -20,8 +20,6 @@ _SCALARS: dict[str, type] = {"bool": bool, "float": float, "int": int, "str": st
 #: Nodes whose values are plain data, so that most of them can be compared in C.
 _PLAIN = frozenset(_SCALARS) | {"any", "default", "dict", "list", "literal", "none", "nullable", "tuple", "typed-dict"}
 _PLAIN |= {"typed-dict-field", "union"}
-#: Containers are made of anything when this is not said.
-_INNER = {"dict": "values_schema", "list": "items_schema", "set": "items_schema", "frozenset": "items_schema"}
 _EMPTY_FACTORIES = (list, dict, set, frozenset, tuple)
 
 
@@ -70,15 +68,15 @@ class Adapter:
         schema = rewritten(core)
         self._validator: Any = adapter.validator
         self._serializer: Any = adapter.serializer
-        if schema is not core:
-            self._validator, self._serializer = validator_and_serializer(pydantic_core, schema, None)
-        kinds = [node["type"] for node in nodes(schema)]
-        is_open = any(node["type"] == "any" or _INNER.get(node["type"], "type") not in node for node in nodes(schema))
         #: Whether it leaves open what some part of a value is.
-        self.is_open = is_open
+        self.is_open = is_open(core)
+        if schema is not core or self.is_open:
+            self._validator, self._serializer = validator_and_serializer(pydantic_core, schema)
+        kinds = [node["type"] for node in nodes(schema)]
         self._is_plain = _PLAIN.issuperset(kinds)
         self._has_models = "model" in kinds
         self._sparse_first = True
+        self._is_any = schema["type"] == "any"
         bare = set(schema) <= {"type", "metadata"}
         #: Values of exactly this type need no check.
         self.exact: type | None = _SCALARS.get(schema["type"]) if bare else None
@@ -113,6 +111,8 @@ class Adapter:
 
     def _tree(self, value: Any, *, exclude_unset: bool = False) -> Any:
         """The value as plain data."""
+        if self._is_any:
+            return value
         try:
             return self._dump(value, exclude_unset=exclude_unset)
         except Exception as error:
@@ -154,7 +154,8 @@ class Adapter:
     def _writes(self, back: Any, tree: Any) -> bool:
         """Whether what was read is written in the same way again: all that can be known of objects without ``==``."""
         try:
-            return bool(same_plain(self._dump(back), tree) or same_plain(self._dump(back, exclude_unset=True), tree))
+            text = to_json(tree)
+            return text in (to_json(self._dump(back)), to_json(self._dump(back, exclude_unset=True)))
         except Exception:
             return False
 

@@ -14,12 +14,11 @@ import pydantic_core
 from ..errors import SerializationError
 from .adapter import Adapter, Misfit, reason_of, to_json
 from .function import Call, JsonFunction
-from .sameness import attribute, kind_of, same_plain
+from .sameness import MISSING, attribute, kind_of, same_plain
 
 __all__ = ["check_arrival", "write_named"]
 
 _PLAIN = frozenset({type(None), bool, int, float, str})
-_MISSING = object()
 
 
 def write_named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
@@ -116,7 +115,7 @@ def check_arrival(function: JsonFunction, call: Call, marks: list[list[Any]]) ->
         if kind == wanted or (base and kind == base[0] and function.is_declared(root)):
             continue
         name = function.parameter(root)
-        came = "was not found where it arrived" if found is _MISSING else f'arrived as "{kind_of(found)}"'
+        came = "was not found where it arrived" if found is MISSING else f'arrived as "{kind_of(found)}"'
         raise SerializationError(
             f'argument "{name}{_shown(path)}" of {function.name}() was sent by name as "{wanted}" and {came}: '
             f"annotate it with {wanted}, or send plain JSON data."
@@ -125,11 +124,11 @@ def check_arrival(function: JsonFunction, call: Call, marks: list[list[Any]]) ->
 
 def _below(value: Any, step: Any) -> Any:
     if isinstance(value, list | tuple):
-        return value[step] if isinstance(step, int) and step < len(value) else _MISSING
+        return value[step] if isinstance(step, int) and step < len(value) else MISSING
     if isinstance(value, dict):
-        return value.get(step, _MISSING)
-    found = attribute(value, step) if isinstance(step, str) else _MISSING
-    if found is _MISSING or step not in _fields(value):
+        return value.get(step, MISSING)
+    found = attribute(value, step) if isinstance(step, str) else MISSING
+    if found is MISSING or step not in _fields(value):
         for name, field in _fields(value).items():
             if step in (getattr(field, "alias", None), getattr(field, "validation_alias", None)):
                 return attribute(value, name)

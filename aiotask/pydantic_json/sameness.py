@@ -11,24 +11,31 @@ import functools
 import marshal
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
-__all__ = ["Comparison", "Difference", "attribute", "field_names", "kind_of", "same_plain"]
+__all__ = ["MISSING", "Comparison", "Difference", "attribute", "field_names", "kind_of", "same_plain"]
 
 _EXACT = frozenset({bool, bytes, int, str, type(None)})
 _NUMBERS = frozenset({bool, int})
-_MISSING = object()
+#: Immutable, of a class that cannot be changed, and equal only to what is the same.
+_SIMPLE = _EXACT | {float, date, timedelta, Decimal, UUID}
+#: Stands for what is not there.
+MISSING = object()
 
 
-def same_plain(one: Any, other: Any) -> bool:
-    """Whether two values are built from the same plain data, of exactly Python's own types.
+def same_plain(sent: Any, back: Any) -> bool:
+    """Whether a value is plain data of exactly Python's own types, and equal to what was read back from JSON.
 
-    ``marshal`` writes those types alone, each in its own way (version 0: without references), and runs in C. False
-    means "not plain, or not the same": a Comparison finds out which.
+    ``marshal`` writes those types alone, in C; ``==`` of those types runs in C, too. False means "not plain, not the
+    same, or with a NaN in it": a Comparison finds out which.
     """
     try:
-        return marshal.dumps(one, 0) == marshal.dumps(other, 0)
-    except ValueError:  # something else than plain data, or nested too deeply
+        marshal.dumps(sent, 0)
+        return bool(sent == back)
+    except Exception:  # something else than plain data, or nested too deeply
         return False
 
 
@@ -80,7 +87,7 @@ class Comparison:
         if kind is not type(back):
             if self._is_equal_plain(sent, back):
                 return True
-            name = "None" if back is None else "nothing" if back is _MISSING else f'"{kind_of(back)}"'
+            name = "None" if back is None else "nothing" if back is MISSING else f'"{kind_of(back)}"'
             return self._differ(path, sent, f"would arrive as {name}{_shown(sent, back)}", is_typed=True)
         if kind in _EXACT:
             return bool(sent == back) or self._other(path, sent, back)
@@ -163,28 +170,30 @@ class Comparison:
             self._open.discard(pair)
 
     def _same_fields(self, sent: Any, back: Any, path: Any, names: tuple[str, ...]) -> bool:
+        is_model = _is_model(type(sent))  # type: ignore[arg-type]  # a class can be hashed
+        one_of, other_of = (sent.__dict__, back.__dict__) if is_model else (_Attributes(sent), _Attributes(back))
         for name in names:
-            one, other = attribute(sent, name), attribute(back, name)
-            if one is other:
+            one, other = one_of.get(name, MISSING), other_of.get(name, MISSING)
+            if one is other or (type(one) in _SIMPLE and type(one) is type(other) and one == other):
                 continue
-            if one is _MISSING or other is _MISSING:
-                return self._differ(path, sent, f'would arrive with{"out" if other is _MISSING else ""} "{name}"')
+            if one is MISSING or other is MISSING:
+                return self._differ(path, sent, f'would arrive with{"out" if other is MISSING else ""} "{name}"')
             if not self._same(one, other, (path, name, True)):
                 return False
-        if _is_model(type(sent)):
+        if is_model:
             return self._same_model_state(sent, back, path)
         return self._same_rest(sent, back, path, names)
 
     def _same_model_state(self, sent: Any, back: Any, path: Any) -> bool:
-        extra, private = attribute(sent, "__pydantic_extra__"), attribute(sent, "__pydantic_private__")
-        if extra and not self._same(extra, attribute(back, "__pydantic_extra__"), path):
+        extra, private = sent.__pydantic_extra__, sent.__pydantic_private__
+        if extra and not self._same(extra, back.__pydantic_extra__, path):
             return False
         if private:
-            there = attribute(back, "__pydantic_private__") or {}
+            there = back.__pydantic_private__ or {}
             for name, value in private.items():
-                if not Comparison(lenient=self._lenient).same(value, there.get(name, _MISSING)):
+                if not Comparison(lenient=self._lenient).same(value, there.get(name, MISSING)):
                     return self._differ(path, sent, f'would arrive without its private attribute "{name}"')
-        one, other = attribute(sent, "__pydantic_fields_set__"), attribute(back, "__pydantic_fields_set__")
+        one, other = sent.__pydantic_fields_set__, back.__pydantic_fields_set__
         if one == other or (self._grown and one < other):
             return True
         names = ", ".join(sorted(one ^ other))
@@ -211,7 +220,7 @@ class Comparison:
             return True
         try:
             equal = bool(sent == back) and getattr(sent, "fold", 0) == getattr(back, "fold", 0)
-            both_nan = not equal and sent != sent and back != back and isinstance(sent, _number_kinds())
+            both_nan = not equal and sent != sent and back != back and isinstance(sent, (float, complex, Decimal))
         except Exception:  # an array, a signalling NaN, any __eq__ that raises
             self.undecided = True
             return True
@@ -228,7 +237,21 @@ class Comparison:
         return self._differ(path, sent, f"would arrive with another value{_shown(sent, back)}")
 
 
-def _is_model(kind: type) -> bool:
+class _Attributes:
+    """The attributes of an object with or without a ``__dict__``, without its ``__getattr__``."""
+
+    def __init__(self, held: Any) -> None:
+        self._held = held
+
+    def get(self, name: str, default: Any) -> Any:
+        try:
+            return object.__getattribute__(self._held, name)
+        except AttributeError:
+            return default
+
+
+@functools.lru_cache(maxsize=2048)
+def _is_model(kind: Any) -> bool:
     return hasattr(kind, "__pydantic_fields_set__") and hasattr(kind, "__pydantic_fields__")
 
 
@@ -241,17 +264,8 @@ def field_names(kind: Any) -> tuple[str, ...] | None:
 
 
 def attribute(value: Any, name: str) -> Any:
-    try:
-        return object.__getattribute__(value, name)
-    except AttributeError:
-        return _MISSING
-
-
-@functools.cache
-def _number_kinds() -> tuple[type, ...]:
-    from decimal import Decimal
-
-    return (float, complex, Decimal)
+    """The attribute of this name; MISSING where there is none."""
+    return _Attributes(value).get(name, MISSING)
 
 
 def _path(chain: Any) -> str:

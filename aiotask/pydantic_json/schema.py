@@ -11,7 +11,15 @@ from collections.abc import Iterator
 from threading import Lock
 from typing import Any
 
-__all__ = ["BYTES_MARK", "bytes_from_text", "bytes_to_text", "rewritten", "validator_and_serializer"]
+__all__ = [
+    "BYTES_MARK",
+    "bytes_from_text",
+    "bytes_to_text",
+    "is_open",
+    "nodes",
+    "rewritten",
+    "validator_and_serializer",
+]
 
 #: What begins the text of bytes that are no UTF-8: a data URL. Other bytes are written as their text, which is also
 #: what the release before wrote and reads.
@@ -24,6 +32,10 @@ _BELOW = frozenset({
     "serialization", "steps", "strict_schema", "values_schema", "var_args_schema", "var_kwargs_schema",
 })  # fmt: skip
 _MODELS = frozenset({"model", "dataclass"})
+#: Containers are made of anything when this is not said.
+_INNER = {"dict": "values_schema", "list": "items_schema", "set": "items_schema", "frozenset": "items_schema"}
+#: Without it, NaN becomes None where no annotation says that it is a float.
+CONFIG = {"ser_json_inf_nan": "constants"}
 _building = Lock()
 
 
@@ -51,14 +63,24 @@ def bytes_from_text(value: Any) -> Any:
     return value
 
 
-def rewritten(schema: Any, config: Any = None) -> Any:
+def rewritten(schema: Any) -> Any:
     """The same schema with bytes and lazy iterables written anew; the very same object where it has none."""
-    return _rewritten(schema, _has_own_bytes(config or {}))
+    return _rewritten(schema, False, is_open(schema))
 
 
-def _rewritten(node: Any, own_bytes: bool) -> Any:
+def is_open(schema: Any) -> bool:
+    """Whether it leaves open what some part of a value is."""
+    return any(
+        node["type"] == "any"
+        or _INNER.get(node["type"], "type") not in node
+        or (node.get("config") or {}).get("extra_fields_behavior") == "allow"
+        for node in nodes(schema)
+    )
+
+
+def _rewritten(node: Any, own_bytes: bool, opened: bool) -> Any:
     if isinstance(node, list | tuple):
-        parts = [_rewritten(part, own_bytes) for part in node]
+        parts = [_rewritten(part, own_bytes, opened) for part in node]
         return node if all(a is b for a, b in zip(parts, node, strict=True)) else type(node)(parts)
     if not isinstance(node, dict):
         return node
@@ -66,15 +88,17 @@ def _rewritten(node: Any, own_bytes: bool) -> Any:
     if isinstance(node.get("config"), dict):
         own_bytes = _has_own_bytes(node["config"])
     changed: dict[str, Any] = {}
+    if opened and isinstance(node.get("config"), dict) and "ser_json_inf_nan" not in node["config"]:
+        changed["config"] = {**node["config"], **CONFIG}
     for key, below in node.items():
         if key not in _BELOW:
             continue
         if key in ("fields", "choices") and isinstance(below, dict):
             # Nodes by name: the fields of a model, the choices of a tagged union.
-            new: Any = {name: _rewritten(part, own_bytes) for name, part in below.items()}
+            new: Any = {name: _rewritten(part, own_bytes, opened) for name, part in below.items()}
             new = below if all(new[name] is below[name] for name in below) else new
         else:
-            new = _rewritten(below, own_bytes)
+            new = _rewritten(below, own_bytes, opened)
         if new is not below:
             changed[key] = new
     if changed:
@@ -124,7 +148,7 @@ def nodes(schema: Any) -> Iterator[dict[str, Any]]:
                 yield from nodes(below)
 
 
-def validator_and_serializer(core: Any, schema: Any, config: Any) -> tuple[Any, Any]:
+def validator_and_serializer(core: Any, schema: Any) -> tuple[Any, Any]:
     """What validates and serializes by this schema.
 
     pydantic takes the finished parts of a class where a schema contains one, without looking at the schema of that
@@ -136,7 +160,7 @@ def validator_and_serializer(core: Any, schema: Any, config: Any) -> tuple[Any, 
         try:
             for each in finished:
                 each.__pydantic_complete__ = False
-            return core.SchemaValidator(schema, config), core.SchemaSerializer(schema, config)
+            return core.SchemaValidator(schema), core.SchemaSerializer(schema, CONFIG)
         finally:
             for each in finished:
                 each.__pydantic_complete__ = True
