@@ -195,7 +195,7 @@ def blame_argument(
     serializer: Serializer, task: str, call: Call, function: Function, error: Exception
 ) -> SerializationError:
     """The error for a call that does not travel, naming the argument that is at fault."""
-    if serializer.name == "json" and isinstance(error, SerializationError):
+    if serializer.name == "json" and isinstance(error, SerializationError | ConfigError):
         # It names the argument already, and the place in it.
         return SerializationError(f'Task "{task}": {error}')
     args, kwargs = call

@@ -98,13 +98,13 @@ def _beside(error: BaseException) -> dict[str, Any]:
 
 def _is_plain(value: Any) -> bool:
     try:
-        return same_plain(pydantic_core.from_json(to_json(value)), value)
+        return same_plain(value, pydantic_core.from_json(to_json(value)))
     except Exception:
         return False
 
 
 def _is_same(error: BaseException, back: BaseException) -> bool:
-    return type(back) is type(error) and same_plain(back.args, error.args) and str(back) == str(error)
+    return type(back) is type(error) and same_plain(error.args, back.args) and str(back) == str(error)
 
 
 def _exception_class(module: str, name: str) -> type[BaseException] | None:

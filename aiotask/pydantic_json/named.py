@@ -30,7 +30,7 @@ def write_named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     call = [list(args), kwargs]
     try:
         text = to_json(call)
-        if same_plain(pydantic_core.from_json(text), call):
+        if same_plain(call, pydantic_core.from_json(text)):
             return text
     except Exception:  # the arguments are looked at one by one, to name the one at fault
         pass
