@@ -190,6 +190,15 @@ class App:
         self.registry.add(definition)
         return (AsyncTask if definition.is_async else SyncTask)(definition, self)
 
+    def check_annotations(self) -> None:
+        """Look at the annotations of every task once more; a worker does so when its modules are imported.
+
+        Raises:
+            ConfigError: ``serializer="json"`` cannot use those of a task.
+        """
+        for task in self.registry:
+            self.serializer.prepare(task.name, task.function, last_chance=True)
+
     # ---- sending
 
     def send(
@@ -343,6 +352,7 @@ class App:
         from .history import Recorder
         from .worker.inloop import in_loop_worker
 
+        self.check_annotations()
         url, secrets = self.address.locate()
         self._workers_here += 1
         try:

@@ -162,7 +162,7 @@ def test_it_arrives_as_it_was(case: str) -> None:
         else:
             assert type(arrived) is type(value)
             assert arrived == value
-            assert repr(arrived).replace("TzInfo(0)", "datetime.timezone.utc") == repr(value)
+            assert re.sub(r"TzInfo\(\w+\)", "datetime.timezone.utc", repr(arrived)) == repr(value)
 
 
 def test_nan_arrives_as_nan() -> None:

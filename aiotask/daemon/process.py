@@ -76,6 +76,8 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
     go_first()
     try:
         apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
+        for app in apps:
+            app.check_annotations()
         facts = [app_facts(app, settings) for app in apps]
     except Exception as error:
         text = str(error) if isinstance(error, AiotaskError) else f"{type(error).__name__}: {error}"
