@@ -145,7 +145,10 @@ ARRIVES: dict[str, tuple[Any, Any]] = {
     "bytes with a config of their own": (OwnBytes, OwnBytes(data=b"\xff")),
     "base64 bytes": (Base64Bytes, b"\xff\xfe"),
     "bytes as keys": (dict[bytes, int], {b"\xff": 1}),
-    "bytes or text: bytes": (bytes | int, b"\xff"),
+    "bytes or a number": (bytes | int, b"\xff"),
+    "bytes or text: bytes": (bytes | str, b"abcd"),
+    "bytes or text: text": (bytes | str, "abcd"),
+    "text or bytes: bytes": (list[str | bytes | None], [b"\xff", "abcd", b"abcd", None]),
 }
 _grown = Order()
 _grown.lines.append(Line(article="salt", price=Decimal("0.5")))

@@ -10,8 +10,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+import numpy
 import pytest
 from pydantic import (
+    PositiveInt,
     SecretStr,
 )
 
@@ -98,6 +100,9 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     "a dataclass under no annotation": (..., Point(1.0), r'\(Point\).*"dict"'),
     "bytes under no annotation": (..., b"a", r'\(bytes\).*"str"'),
     "an enum member under no annotation": (..., Color.RED, r'\(Color\).*"str"'),
+    "a number of numpy under no annotation": (..., numpy.float64(1.5), r'\(float64\).*"float"'),
+    "an array": (..., numpy.array([1.0]), "cannot be serialized with json"),
+    "a number that the annotation does not allow": (PositiveInt, -1, "does not fit the annotation.*greater than 0"),
     "an OrderedDict under no annotation": (..., collections.OrderedDict(a=1), r'\(OrderedDict\).*"dict"'),
     "int keys under no annotation": (..., {1: "a"}, r"the key 1 as text"),
     "int or text keys": (dict[str | int, str], {1: "a"}, r"the key 1 as text"),

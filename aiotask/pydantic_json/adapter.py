@@ -130,10 +130,8 @@ class Adapter:
         try:
             back = self.decode(text)
         except Exception as error:
-            path, reason = where_of(error), reason_of(error)
-            raise Misfit(
-                path, f"{_NOT_SERIALIZED}: it could not be read where it arrives: {reason}. {_TWO_FORMS}"
-            ) from error
+            what = f"what is written does not fit the annotation where it is read: {reason_of(error)}"
+            raise Misfit(where_of(error), f"{_NOT_SERIALIZED}: {what}") from error
         if self._is_plain and same_plain(value, back):
             return text
         comparison = Comparison(lenient=not self.is_open, grown=grown)

@@ -27,15 +27,14 @@ MISSING = object()
 
 
 def same_plain(sent: Any, back: Any) -> bool:
-    """Whether a value is plain data of exactly Python's own types, and equal to what was read back from JSON.
+    """Whether two values are made of the same plain data, of exactly Python's own types.
 
-    ``marshal`` writes those types alone, in C; ``==`` of those types runs in C, too. False means "not plain, not the
-    same, or with a NaN in it": a Comparison finds out which.
+    ``marshal`` writes those types alone, each in its own way (version 0: without references), and runs in C. False
+    means "not plain, or not the same": a Comparison finds out which.
     """
     try:
-        marshal.dumps(sent, 0)
-        return bool(sent == back)
-    except Exception:  # something else than plain data, or nested too deeply
+        return marshal.dumps(sent, 0) == marshal.dumps(back, 0)
+    except ValueError:  # something else than plain data, or nested too deeply
         return False
 
 
@@ -204,7 +203,10 @@ class Comparison:
         for name, value in (getattr(sent, "__dict__", None) or {}).items():
             if name in names or isinstance(getattr(type(sent), name, None), functools.cached_property):
                 continue
-            if not self._same(value, attribute(back, name), (path, name, True)):
+            there = attribute(back, name)
+            if there is MISSING:
+                return self._differ(path, sent, f'would arrive without its attribute "{name}"')
+            if not self._same(value, there, (path, name, True)):
                 return False
         return True
 

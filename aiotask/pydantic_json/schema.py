@@ -84,31 +84,32 @@ def _rewritten(node: Any, own_bytes: bool, opened: bool) -> Any:
         return node if all(a is b for a, b in zip(parts, node, strict=True)) else type(node)(parts)
     if not isinstance(node, dict):
         return node
-    kind = node.get("type")
-    if isinstance(node.get("config"), dict):
-        own_bytes = _has_own_bytes(node["config"])
-    changed: dict[str, Any] = {}
-    if opened and isinstance(node.get("config"), dict) and "ser_json_inf_nan" not in node["config"]:
-        changed["config"] = {**node["config"], **CONFIG}
-    for key, below in node.items():
-        if key not in _BELOW:
-            continue
-        if key in ("fields", "choices") and isinstance(below, dict):
-            # Nodes by name: the fields of a model, the choices of a tagged union.
-            new: Any = {name: _rewritten(part, own_bytes, opened) for name, part in below.items()}
-            new = below if all(new[name] is below[name] for name in below) else new
-        else:
-            new = _rewritten(below, own_bytes, opened)
-        if new is not below:
-            changed[key] = new
-    if changed:
+    config = node.get("config")
+    if isinstance(config, dict):
+        own_bytes = _has_own_bytes(config)
+    changed = {key: _rewritten_below(node, key, own_bytes, opened) for key in node if key in _BELOW}
+    if opened and isinstance(config, dict) and "ser_json_inf_nan" not in config:
+        changed["config"] = {**config, **CONFIG}
+    if any(new is not node[key] for key, new in changed.items()):
         node = {**node, **changed}
-    if kind == "bytes" and not own_bytes:
+    if node.get("type") == "bytes" and not own_bytes:
         return _bytes_node(node)
-    if kind == "generator":
-        kept = ("items_schema", "min_length", "max_length", "ref", "metadata")
-        return {"type": "list", **{key: node[key] for key in kept if key in node}}
-    return node
+    return _list_node(node) if node.get("type") == "generator" else node
+
+
+def _rewritten_below(node: dict[str, Any], key: str, own_bytes: bool, opened: bool) -> Any:
+    below = node[key]
+    if key in ("fields", "choices") and isinstance(below, dict):
+        # Nodes by name: the fields of a model, the choices of a tagged union.
+        named = {name: _rewritten(part, own_bytes, opened) for name, part in below.items()}
+        return below if all(named[name] is below[name] for name in below) else named
+    new = _rewritten(below, own_bytes, opened)
+    return _told_apart(below, new) if key == "choices" and node["type"] == "union" and not own_bytes else new
+
+
+def _list_node(node: dict[str, Any]) -> dict[str, Any]:
+    kept = ("items_schema", "min_length", "max_length", "ref", "metadata")
+    return {"type": "list", **{key: node[key] for key in kept if key in node}}
 
 
 def _has_own_bytes(config: dict[str, Any]) -> bool:
@@ -117,18 +118,43 @@ def _has_own_bytes(config: dict[str, Any]) -> bool:
     return bool(written == read != "utf8")
 
 
-def _bytes_node(node: dict[str, Any]) -> dict[str, Any]:
+def _told_apart(choices: Any, rewritten_choices: Any) -> Any:
+    """The choices of a union; where text is one, bytes are never written as their text, and text is no bytes."""
+    kinds = [(choice[0] if isinstance(choice, tuple) else choice).get("type") for choice in choices]
+    if "str" not in kinds or "bytes" not in kinds:
+        return rewritten_choices
+    told = []
+    for kind, choice, new in zip(kinds, choices, rewritten_choices, strict=True):
+        if kind == "bytes":
+            node = choice[0] if isinstance(choice, tuple) else choice
+            marked = _bytes_node(node, _bytes_from_mark, _bytes_to_mark)
+            new = (marked, *choice[1:]) if isinstance(choice, tuple) else marked
+        told.append(new)
+    return told
+
+
+def _bytes_to_mark(value: Any) -> Any:
+    return BYTES_MARK + base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _bytes_from_mark(value: Any) -> Any:
+    if isinstance(value, str) and not value.startswith(BYTES_MARK):
+        raise ValueError("this is text, not bytes")
+    return bytes_from_text(value)
+
+
+def _bytes_node(node: dict[str, Any], read: Any = None, write: Any = None) -> dict[str, Any]:
     inner = {key: value for key, value in node.items() if key not in ("ref", "serialization")}
     outer = {
         "type": "json-or-python",
         "json_schema": {
             "type": "function-before",
-            "function": {"type": "no-info", "function": bytes_from_text},
+            "function": {"type": "no-info", "function": read or bytes_from_text},
             "schema": inner,
         },
         "python_schema": inner,
         "serialization": node.get("serialization")
-        or {"type": "function-plain", "function": bytes_to_text, "when_used": "json"},
+        or {"type": "function-plain", "function": write or bytes_to_text, "when_used": "json"},
     }
     return {**outer, "ref": node["ref"]} if "ref" in node else outer
 
