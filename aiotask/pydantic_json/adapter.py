@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import typing
 from collections import deque
@@ -14,7 +15,7 @@ import pydantic_core
 from .sameness import Comparison, Difference, attribute, field_names, kind_of, same_plain
 from .schema import is_open, nodes, rewritten, validator_and_serializer
 
-__all__ = ["Adapter", "Misfit", "NotDefinedYet", "reason_of", "to_json", "where_of"]
+__all__ = ["Adapter", "Misfit", "NotDefinedYet", "adapter_of", "reason_of", "to_json", "where_of"]
 
 _SCALARS: dict[str, type] = {"bool": bool, "float": float, "int": int, "str": str}
 #: Nodes whose values are plain data, so that most of them can be compared in C.
@@ -204,6 +205,15 @@ _TWO_FORMS = (
 _UNTYPED = "JSON has no such type, and no annotation names it here: annotate it, or pass plain JSON data"
 _OTHER_TYPE = "Annotate it with the type that is passed, or pass the type that is annotated"
 _SECRET = "A secret is written as asterisks: pass what get_secret_value() returns, or write a serializer for the field"
+
+
+@functools.lru_cache(maxsize=1024)
+def adapter_of(annotation: Any) -> Adapter:
+    """The adapter of a class or of ``Any``; made once, for many tasks may take it.
+
+    Not for other annotations: ``int | str`` equals ``str | int``, and is read in another order.
+    """
+    return Adapter(annotation)
 
 
 def _pruned(value: Any, tree: Any) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, SerializationError
-from .adapter import Adapter, Misfit, NotDefinedYet, reason_of, to_json, where_of
+from .adapter import Adapter, Misfit, NotDefinedYet, adapter_of, reason_of, to_json, where_of
 
 __all__ = ["JsonFunction", "Unresolved", "imported_for_types_only"]
 
@@ -44,7 +44,7 @@ class JsonFunction:
         if not inspect.isroutine(function) and not isinstance(function, functools.partial):
             self.name = type(function).__qualname__
         hints = self._hints(annotated)
-        self._any = Adapter(Any)
+        self._any = adapter_of(Any)
         self._adapters: dict[str, Adapter] = {}
         self._whole: set[str] = set()
         self._value = self._any
@@ -76,7 +76,7 @@ class JsonFunction:
 
     def _adapter(self, name: str, hint: Any) -> Adapter:
         try:
-            return Adapter(hint)
+            return adapter_of(hint) if type(hint) is type or hasattr(hint, "__pydantic_fields__") else Adapter(hint)
         except NotDefinedYet as error:
             raise Unresolved(self.name, error.name) from error
         except Exception as error:

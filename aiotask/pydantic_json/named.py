@@ -6,13 +6,12 @@ the call says so: the worker then makes sure that its annotations brought an obj
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import pydantic_core
 
 from ..errors import SerializationError
-from .adapter import Adapter, Misfit, reason_of, to_json
+from .adapter import Misfit, adapter_of, reason_of, to_json
 from .function import Call, JsonFunction
 from .sameness import MISSING, attribute, kind_of, same_plain
 
@@ -75,7 +74,7 @@ class _Writer:
                 return plain(value)
         self.marks.append([path, kind.__name__])
         try:
-            return pydantic_core.from_json(_adapter_of(kind).encode(value, sparse=True))
+            return pydantic_core.from_json(adapter_of(kind).encode(value, sparse=True))
         except Misfit as misfit:
             raise Misfit(_shown(path) + misfit.path, misfit.what) from misfit
         except Exception as error:
@@ -85,11 +84,6 @@ class _Writer:
 
 #: What is a text or a number first of all; a parameter that is annotated so takes it.
 _BASES: tuple[tuple[type, Any], ...] = ((str, str.__str__), (int, int.__int__), (float, float.__float__))
-
-
-@functools.lru_cache(maxsize=256)
-def _adapter_of(kind: type) -> Adapter:
-    return Adapter(kind)
 
 
 def _shown(path: list[Any]) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pydantic
 import pydantic_core
 
 from ..errors import ConfigError, SerializationError
@@ -38,6 +39,11 @@ class JsonSerializer:
     name = "json"
 
     def __init__(self) -> None:
+        if tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 11):
+            raise ConfigError(
+                f'serializer="json" needs pydantic 2.11 or newer, and {pydantic.VERSION} is installed: '
+                "pip install 'aiotask[json]'."
+            )
         # By identity: a callable object need not be hashable.
         self._known: dict[int, tuple[Any, JsonFunction]] = {}
 
