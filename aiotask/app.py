@@ -19,7 +19,7 @@ from .limits import check_modules, number, queue_limits
 from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
 from .result import AsyncResult
 from .seal import Sealer
-from .serializer import Serializer, blame_argument, check_serializer, serializer_named
+from .serializer import Serializer, blame_argument, check_annotations, check_serializer, serializer_named
 from .settings import environment
 from .signature import Signature
 from .tasks import (
@@ -199,15 +199,6 @@ class App:
         self.registry.add(definition)
         return (AsyncTask if definition.is_async else SyncTask)(definition, self)
 
-    def check_annotations(self) -> None:
-        """Look at the annotations of every task once more; a worker does so when its modules are imported.
-
-        Raises:
-            ConfigError: ``serializer="json"`` cannot use those of a task.
-        """
-        for task in self.registry:
-            self.serializer.prepare(task.name, task.function, last_chance=True)
-
     # ---- sending
 
     def send(
@@ -363,7 +354,7 @@ class App:
         from .history import Recorder
         from .worker.inloop import in_loop_worker
 
-        self.check_annotations()
+        check_annotations(self.serializer, self.registry)
         url, secrets = self.address.locate()
         self._workers_here += 1
         try:

@@ -13,12 +13,12 @@ import os
 import pickle
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from .errors import ConfigError, SerializationError
 
-__all__ = ["OtherPython", "Serializer", "check_serializer", "main_name", "serializer_named"]
+__all__ = ["OtherPython", "Serializer", "check_annotations", "check_serializer", "main_name", "serializer_named"]
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 Function = Callable[..., Any] | None
@@ -189,6 +189,16 @@ def _json() -> Serializer:
             raise
         raise ConfigError("serializer=\"json\" needs pydantic 2.11 or newer: pip install 'aiotask[json]'.") from error
     return JsonSerializer()
+
+
+def check_annotations(serializer: Serializer, tasks: Iterable[Any]) -> None:
+    """Look at the annotations of these task definitions once more, now that their modules are imported.
+
+    Raises:
+        ConfigError: the serializer cannot use those of a task.
+    """
+    for task in tasks:
+        serializer.prepare(task.name, task.function, last_chance=True)
 
 
 def blame_argument(

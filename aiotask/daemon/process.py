@@ -24,6 +24,7 @@ from ..brokers import connect, inspect
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..events import EventLog, configure
 from ..importer import load_apps
+from ..serializer import check_annotations
 from ..worker.executor import call_sync
 from ..worker.frames import awaits
 from ..worker.run import Run
@@ -77,7 +78,7 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
     try:
         apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
         for app in apps:
-            app.check_annotations()
+            check_annotations(app.serializer, app.registry)
         facts = [app_facts(app, settings) for app in apps]
     except Exception as error:
         text = str(error) if isinstance(error, AiotaskError) else f"{type(error).__name__}: {error}"
