@@ -194,6 +194,8 @@ class Adapter:
         Raises:
             pydantic.ValidationError: it does not fit the annotation.
         """
+        if self._is_any:
+            return pydantic_core.from_json(text)
         return self._validator.validate_json(text, by_alias=True, by_name=True)
 
 
