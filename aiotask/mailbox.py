@@ -152,6 +152,9 @@ class Mailbox:
 
     def fail(self, ids: Iterable[str], error: Exception) -> bool:
         """There will be no outcome for these; whether anybody was waiting."""
+        ids = list(ids)
+        if len(ids) == 1 and isinstance(error, AiotaskError) and not error.job_id:
+            error.job_id = ids[0]
         waiters = [waiter for id in ids for waiter in self._forget(id)]
         for waiter in waiters:
             waiter(error)

@@ -107,7 +107,7 @@ class AsyncLane:
                     run.cpu = run.took
                 except Exception as error:
                     # Not the task's, that one is caught: whatever it is, the job must not be left hanging.
-                    run.error = run.error or error
+                    run.error = error if run.error is None else run.error
                 else:
                     await self._suspended(run, call, context, waits_for, me)
                     return
@@ -137,7 +137,7 @@ class AsyncLane:
         try:
             await _go_on(call, context, waits_for, run, self._marks)
         except Exception as error:
-            run.error = run.error or error
+            run.error = error if run.error is None else run.error
         finally:
             del self.running[me]
             run.coroutine = None
@@ -149,7 +149,8 @@ class AsyncLane:
         self._seats.give_back(run)
         if run.limits is not None:
             usage.settle(run)
-        if run.error is None and me.cancelling():
+        # What was stopped and ends well all the same keeps its value.
+        if run.error is None and me.cancelling() and not (run.stopped and run.value is not None):
             run.error = asyncio.CancelledError()
         self._ended.append(run)
 

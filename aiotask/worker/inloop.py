@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets as random_source
 import threading
@@ -11,11 +10,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..asyncblock import async_block
 from ..brokers import connect
 from ..context import job_fields
 from ..events import EventLog
 from ..log.records import add_job_fields
-from ..serializer import Serializer
+from ..serializer import Serializer, check_annotations
 from ..tasks import Registry
 from .executor import Guard, call_sync
 from .inloopwatch import InLoopWatch
@@ -105,7 +105,7 @@ class _KeeperThread:
         await asyncio.to_thread(self._thread.join, GRACE)
 
 
-@contextlib.asynccontextmanager
+@async_block
 async def in_loop_worker(
     *,
     registry: Registry,
@@ -121,6 +121,7 @@ async def in_loop_worker(
     burst: bool,
 ) -> AsyncIterator[InLoopWorker]:
     """Run a worker in this loop while the block lasts."""
+    check_annotations(serializer, registry)
     add_job_fields(job_fields)
     host = host_id()
     presence = Presence(host)

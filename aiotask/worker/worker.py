@@ -27,6 +27,7 @@ from .complaint import Complaint
 from .early import Early
 from .executor import MAX_DEATHS, SUCCEEDED, Verdict, What, call_async, convict, judge, resolve
 from .membership import Membership, pause
+from .parents import Parents
 from .run import Marks, Run
 from .seats import Seats
 from .settler import Settler
@@ -145,6 +146,7 @@ class Worker:
             stopping=lambda: self._stopping,
         )
         self._asyncs = AsyncLane(self.seats, self._perform, self._close, marks, lane.peak)
+        self._parents = Parents(self._asyncs)
         self._cancels = Cancels(
             broker,
             Sealer(secrets, "outcome"),
@@ -158,8 +160,7 @@ class Worker:
         )
         self._early = Early(broker, lost=self._clerk.lost, room=self._early_room, go=self._go, gone=self._gone)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._changed = asyncio.Event()
-        self._crowded = asyncio.Event()
+        self._changed, self._crowded = asyncio.Event(), asyncio.Event()
         self._stopping, self._claiming = False, True
         self._waker: asyncio.Task[None] | None = None
         self.jobs = 0
@@ -223,8 +224,9 @@ class Worker:
     async def _drain(self) -> None:
         self._give_back_unstarted()
         while self._asyncs.running or self._in_lane or self._early.asked:
-            self._changed.clear()
-            await self._changed.wait()
+            self._parents.give_back({run.job.id for run in self._running()})
+            # A job may come to wait for others in a step of its own, of which nobody hears.
+            await self._wait_for_change(0.1)
             self._give_back_unstarted()
         await self._settler.settle_all()
 
@@ -482,6 +484,10 @@ class Worker:
     def _perform(self, run: Run) -> Coroutine[Any, Any, None]:
         return call_async(run, self.serializer, self._marks, self._clerk.started)
 
+    def _running(self) -> list[Run]:
+        syncs = [run for run in list(self._lane.current.values()) if run.owner is self]
+        return [*self._asyncs.running.values(), *syncs]
+
     @property
     def suspended(self) -> list[Run]:
         """Async runs that have begun and wait for something."""
@@ -548,6 +554,8 @@ class Worker:
         if run.started_at and not run.said:
             self._clerk.started(run)
         self._clerk.ended(run, verdict, dead=dead)
+        if run.stopped:
+            self._parents.ended(run, goes_back=verdict.what is What.RELEASE)
         requeue = None if verdict is SUCCEEDED else self._clerk.requeue(run, verdict)
         if requeue is None:
             finishes.append(self._clerk.finish(run, verdict, dead=dead))
