@@ -11,6 +11,7 @@ from itertools import islice, takewhile
 from typing import Any
 from weakref import ref
 
+from .agent import agent
 from .broker import Broker, Look, Notice
 from .errors import (
     AiotaskError,
@@ -127,9 +128,8 @@ class Mailbox:
             if self.epoch:
                 self._look_now.set()
         if self._listening is None or self._listening.done():
-            loop = asyncio.get_running_loop()
-            self._listening = quietly(loop.create_task(self._broker.listen(self.address, self._heard, self._ready)))
-            self._looking = quietly(loop.create_task(self._look()))
+            self._listening = quietly(agent(self._broker.listen(self.address, self._heard, self._ready)))
+            self._looking = quietly(agent(self._look()))
             self._listening.add_done_callback(self._broke)
             self._looking.add_done_callback(self._broke)
 

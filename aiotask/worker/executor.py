@@ -7,6 +7,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -185,12 +186,9 @@ def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> N
     """Run a sync task in this thread, from reading its body to writing its value."""
     if not _begin(run, marks):
         return
-    token = entered.set(run.context)
     try:
-        with guard.watch(run):
-            args, kwargs = _load(run, serializer)
-            value = run.task.function(*args, **kwargs)
-        _dump(run, value, serializer)
+        # In a context of its own, as an async job has it: what a task sets in a context variable ends with the job.
+        copy_context().run(_perform_sync, run, serializer, guard)
     except Interrupted as error:
         reason = JobCancelled(f'Job "{run.job.id}" was cancelled while it ran.') if run.cancelled else _too_long(run)
         reason.__cause__ = None
@@ -198,12 +196,19 @@ def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> N
     except BaseException as error:
         _failed(run, error)
     finally:
-        entered.reset(token)
         _end(run, marks)
     late = run.timeout is not None and run.took > run.timeout
     if run.error is None and (late or (run.limits is not None and usage.over_cpu(run))):
         # Nothing could interrupt it here (a thread beside the main one), but the limit holds.
         _failed(run, _too_long(run))
+
+
+def _perform_sync(run: Run, serializer: Serializer, guard: Guard) -> None:
+    entered.set(run.context)
+    with guard.watch(run):
+        args, kwargs = _load(run, serializer)
+        value = run.task.function(*args, **kwargs)
+    _dump(run, value, serializer)
 
 
 async def call_async(run: Run, serializer: Serializer, marks: Marks, started: Callable[[Run], None]) -> None:

@@ -11,7 +11,7 @@ from ..context import JobContext
 from ..job import Job
 from ..tasks import Definition
 
-__all__ = ["Limits", "Marks", "NoMarks", "Run"]
+__all__ = ["Limits", "Marks", "NoMarks", "Run", "Steps"]
 
 
 class Limits(NamedTuple):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..agent import agent
 from ..broker import Broker, Claim, Delivery, Finish, Requeue, Standing
 from ..errors import BrokerError, ConnectionLost, JobCancelled, JobError, SealError, UnknownTask, WorkerLost
 from ..events import EventLog
@@ -179,17 +180,17 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._lane.attach(self._loop)
         work = (self._settler.run(), self._tick(), self._cancels.run(), self._early.run())
-        agents = [asyncio.create_task(agent) for agent in (self._serve(), *work)]
+        agents = [agent(each) for each in (self._serve(), *work)]
         try:
             # Only the first one ends by itself. Without one of the others a worker would be alive and useless.
             done, _ = await asyncio.wait(agents, return_when=asyncio.FIRST_COMPLETED)
-            for agent in done:
-                agent.result()
+            for ended in done:
+                ended.result()
         finally:
             if self._waker is not None:
                 agents.append(self._waker)
-            for agent in agents:
-                agent.cancel()
+            for each in agents:
+                each.cancel()
             await asyncio.gather(*agents, return_exceptions=True)
             self._log.flush()
 
@@ -206,7 +207,7 @@ class Worker:
         if not self._stopping:
             self._stopping = True
             self._stir()
-            self._waker = asyncio.get_running_loop().create_task(self._wake())
+            self._waker = agent(self._wake())
 
     async def _wake(self) -> None:
         """End the claim that blocks; repeated, since one that is just about to block does not hear the first call."""
@@ -417,7 +418,7 @@ class Worker:
                         self._appetite.served(run.task.is_async)
                     self._enqueue(run, stuck, syncs)
         if rejected:
-            rejecting = asyncio.get_running_loop().create_task(self._reject(rejected))
+            rejecting = agent(self._reject(rejected))
             self._rejecting.add(rejecting)
             rejecting.add_done_callback(self._rejecting.discard)
         if convicted:
