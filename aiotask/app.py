@@ -197,6 +197,8 @@ class App:
 
     def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
         definition = define(function, options)
+        if self._serializer_name == "json":
+            self.serializer.prepare(definition.name, function)
         self.registry.add(definition)
         return cast("SyncTask[Any, Any] | AsyncTask[Any, Any]", task_of(definition, self))
 

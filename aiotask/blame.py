@@ -11,7 +11,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from .errorform import said
-from .errors import SerializationError
+from .errors import ConfigError, SerializationError
 from .pickler import by_value
 from .serializer import Serializer
 
@@ -36,6 +36,14 @@ def blame_argument(
     names = _parameters(function)
     named = [(names[n] if n < len(names) else f"#{n + 1}", value) for n, value in enumerate(args)]
     named += list(kwargs.items())
+    if serializer.name == "json" and isinstance(error, SerializationError | ConfigError):
+        # It names the argument already, and the place in it.
+        for _, value in named:
+            found = _obstacle(value)
+            if hint := _sure_hint(type(found)):
+                held = "" if found is value else f" (it holds {_an(type(found).__qualname__)})"
+                return SerializationError(f'Task "{task}": {str(error).rstrip(".")}{held}. {hint.format(verb="Pass")}')
+        return SerializationError(f'Task "{task}": {error}')
     for name, value in named:
         try:
             serializer.dump_value(value, None)

@@ -726,10 +726,13 @@ async def test_an_outcome_sealed_with_another_secret_ends_the_wait(redis_url: st
 
 JSON_CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "wrong type": (lambda h: h.add.apply_async("x"), 'argument "a" of add() (str) does not fit its annotation: `int`'),
-    "no plain data": (lambda h: h.anything.apply_async(object()), 'argument "value" (object) cannot be serialized'),
+    "no plain data": (
+        lambda h: h.anything.apply_async(object()),
+        'argument "value" of anything() (object) cannot be serialized',
+    ),
     "half a pair": (
         lambda h: h.anything.apply_async("\ud800"),
-        'argument "value" (str) cannot be serialized with json',
+        'argument "value" of anything() (str) cannot be serialized with json',
     ),
 }
 

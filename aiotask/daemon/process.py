@@ -28,6 +28,7 @@ from ..events import EventLog
 from ..importer import load_apps
 from ..log.records import add_job_fields
 from ..log.setup import adopt_root, configure, divert, tend
+from ..serializer import check_annotations
 from ..worker.executor import call_sync, text_of
 from ..worker.frames import awaits
 from ..worker.patched import refuse_patched_threads
@@ -82,6 +83,8 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
     go_first()
     try:
         apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
+        for app in apps:
+            check_annotations(app.serializer, app.registry)
         facts = [app_facts(app, settings) for app in apps]
         refuse_patched_threads()
     except Exception as error:

@@ -16,7 +16,7 @@ from ..brokers import connect
 from ..context import job_fields
 from ..events import EventLog
 from ..log.records import add_job_fields
-from ..serializer import Serializer
+from ..serializer import Serializer, check_annotations
 from ..tasks import Registry
 from .executor import Guard, call_sync
 from .inloopwatch import InLoopWatch
@@ -123,6 +123,7 @@ async def in_loop_worker(
     burst: bool,
 ) -> AsyncIterator[InLoopWorker]:
     """Run a worker in this loop while the block lasts."""
+    check_annotations(serializer, registry)
     add_job_fields(job_fields)
     refuse_patched_threads()
     host = host_id()
