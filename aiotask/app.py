@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Never, Self, cast
 
 from .address import Address
 from .asyncblock import async_block
@@ -20,7 +20,8 @@ from .hints import APP_ELSEWHERE, refuse_boxed, wrong_arguments
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
 from .limits import check_modules, number, queue_limits
 from .modules import import_included
-from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
+from .options import check_name, check_task_name, meant, seconds
+from .registering import Registering
 from .result import AsyncResult
 from .seal import Sealer
 from .sending import Sending, SendingByName
@@ -38,22 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["App", "default_app", "register_task", "task"]
 
 _OPTIONS = ("name", "url", "secret", "serializer", "result_ttl", "include", "max_pending", "when_full")
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
-class _Register(Protocol):
-    @overload
-    def __call__(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
-    @overload
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, fn: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
-
-
-class App:
+class App(Registering):
     """A registry of tasks with one broker.
 
     Args:
@@ -153,47 +141,6 @@ class App:
     def result_db_path(self) -> Path | None:
         """The history file of this app's workers: ``$AIOTASK_RESULT_DB``, else beside the embedded server's data."""
         return self.address.result_db_path()
-
-    # ---- registering
-
-    @overload
-    def task(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
-    @overload
-    def task(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
-    @overload
-    def task(self, fn: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
-    @overload
-    def task(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
-    @overload
-    def task(self, /, **options: Unpack[TaskOptions]) -> _Register: ...
-    def task(self, fn: Any = None, /, **options: Any) -> Any:
-        """Register a function as a task; with or without parentheses, see TaskOptions.
-
-        Raises:
-            ConfigError: an unknown option ("did you mean"), a taken name, or something that cannot be a task.
-        """
-        if fn is None:
-            known_options(options, TaskOptions, f'a task of app "{self.name}"')
-            return lambda function: self._register(function, options)
-        return self._register(fn, options)
-
-    @overload
-    def register_task(self, fn: Callable[P, NoReturn], /, **options: Unpack[TaskOptions]) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
-    @overload
-    def register_task(  # type: ignore[overload-overlap]
-        self, fn: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[TaskOptions]
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def register_task(  # type: ignore[overload-overlap]
-        self, fn: Callable[P, Awaitable[R]], /, **options: Unpack[TaskOptions]
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def register_task(self, fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> SyncTask[P, R]: ...
-    @overload
-    def register_task(self, /, **options: Unpack[TaskOptions]) -> _Register: ...
-    def register_task(self, fn: Any = None, /, **options: Any) -> Any:
-        """The same as ``task``, in the form of a call: ``app.register_task(function, name=…)``."""
-        return self.task(**options) if fn is None else self._register(fn, options)
 
     def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
         definition = define(function, options)

@@ -78,6 +78,9 @@ def _reason(value: Any, error: Exception, verb: str) -> str:
     """Why a value cannot be serialized and what to do, as the end of a sentence and another one."""
     found = _obstacle(value)
     hint = "" if found is None else _hint(found, verb)
+    if found is None and (in_json := _of_ours(type(value), "INSTEAD_IN_JSON")):
+        # Pickle could write it.
+        return f". {in_json}.".format(verb=verb)
     if not hint:
         return f": {said(error)}. {verb} plain data, or what is needed to make it there (a path, an id)."
     return f". {hint}" if found is value else f": it holds {_an(type(found).__qualname__)}. {hint}"
@@ -99,9 +102,15 @@ def _hint(found: Any, verb: str) -> str:
 
 def _sure_hint(kind: type) -> str:
     """What to do in place of serializing an object of a class that never can be."""
-    if kind.__module__.startswith("aiotask.") and hasattr(kind, "INSTEAD"):
-        return f"{kind.INSTEAD}."
+    if instead := _of_ours(kind, "INSTEAD"):
+        return f"{instead}."
     return next((hint for kinds, hint in _HINTS if issubclass(kind, kinds)), "")
+
+
+def _of_ours(kind: type, name: str) -> str:
+    """What a class of aiotask's own says under this name; empty for others."""
+    said = getattr(kind, name, "") if kind.__module__.startswith("aiotask.") else ""
+    return str(said)
 
 
 class _Obstructed(Exception):

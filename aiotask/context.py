@@ -47,8 +47,8 @@ class Seat(Protocol):
 class JobContext(msgspec.Struct, frozen=True):
     """The job that runs here. Outside a job it exists too: empty id, attempt 1."""
 
-    #: What to do where one should be serialized, and its seat cannot be.
-    INSTEAD: ClassVar[str] = "{verb} current_job().id"
+    #: What to do where one should be written as JSON.
+    INSTEAD_IN_JSON: ClassVar[str] = "{verb} current_job().id"
 
     job: Job = _NOWHERE
     #: 1 on the first run.

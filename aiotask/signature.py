@@ -19,8 +19,8 @@ class Signature(Generic[R_co]):
     Sending it twice is the same job.
     """
 
-    #: What to do where one should be serialized.
-    INSTEAD = "{verb} its arguments, or send it with apply_async() first"
+    #: What to do where one should be written as JSON.
+    INSTEAD_IN_JSON = "{verb} its arguments, or send it with apply_async() first"
 
     __slots__ = ("_send", "args", "id", "kwargs", "task")
 
