@@ -24,7 +24,7 @@ class Address:
     def __init__(self, url: str | None, secret: str | None) -> None:
         self._url = None if url is None or url == "" else check_url(url)
         self._secret = secret
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._found: tuple[str, tuple[str, ...]] | None = None
 
     @property

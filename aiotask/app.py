@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Sel
 from .address import Address
 from .broker import Push
 from .errors import ConfigError
+from .exits import uncollected
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
 from .limits import check_modules, number, queue_limits
 from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
@@ -36,6 +38,11 @@ if TYPE_CHECKING:
     from .worker.inloop import InLoopWorker
 
 __all__ = ["App", "default_app", "register_task", "task"]
+
+logger = logging.getLogger("aiotask.client")
+
+#: Bytes of a sealed job above which a warning is logged.
+LARGE = 1_000_000
 
 _OPTIONS = ("name", "url", "secret", "serializer", "result_ttl", "include", "max_pending", "when_full")
 P = ParamSpec("P")
@@ -94,11 +101,14 @@ class App:
         self._serializer_name = check_serializer(serializer or environment("SERIALIZER") or "cloudpickle")
         self.result_ttl = seconds(number(result_ttl, "RESULT_TTL", 3600.0), "result_ttl")
         self._limits = queue_limits(max_pending, when_full)
-        self._lock = threading.Lock()
+        # Re-entrant: a signal handler or a finalizer may send while this thread is making the client.
+        self._lock = threading.RLock()
         self._client: Client | None = None
         self._jobs_sealer: Sealer | None = None
         self._serializer: Serializer | None = None
         self._workers_here = 0
+        #: Tasks of which a large call was logged.
+        self._large: set[str] = set()
 
     # ---- where things are
 
@@ -131,17 +141,20 @@ class App:
     def client(self) -> Client:
         """The sending side; made at first use."""
         if self._client is None:
-            from .backpressure import Backpressure
-            from .client import Client
+            with uncollected():
+                from .backpressure import Backpressure
+                from .client import Client
 
             url, secrets = self.address.locate()
-            with self._lock:
+            with self._lock, uncollected():
                 if self._client is None:
-                    self._jobs_sealer = Sealer(secrets, "job")
+                    sealer = Sealer(secrets, "job")
                     limits = self._limits and Backpressure(*self._limits, secrets)
-                    self._client = Client(
+                    client = Client(
                         self.name, url, secrets, self.serializer, result_ttl=self.result_ttl, backpressure=limits
                     )
+                    if self._client is None:
+                        self._jobs_sealer, self._client = sealer, client
         return self._client
 
     def result_db_path(self) -> Path | None:
@@ -245,10 +258,23 @@ class App:
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function)
         if custom:
             result.shared = True
+        result._queue = task.queue
         if task.ignore_result:
             result.ignored = True
+        if len(sealed) > LARGE:
+            self._say_large(task, len(sealed))
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
+
+    def _say_large(self, task: Definition, size: int) -> None:
+        if task.name not in self._large:
+            self._large.add(task.name)
+            logger.warning(
+                'A call of task "%s" takes %.1f MB. Large jobs hold up the server and every client of it, and it keeps '
+                "each until the job has ended: send a path, a key or an id of the data instead.",
+                task.name,
+                size / 1e6,
+            )
 
     def sign(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature[Any]:
         """What ``Task.s`` does."""

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import itertools
 import logging
-import os
-import threading
-import time
+import sys
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .brokers.shown import hide_password
+from .brokers import load_blocking, push_blocking
 from .context import current_job, unseated
-from .errors import AiotaskError, BrokerError, ConnectionLost, JobCancelled, ResultExpired, ResultTimeout
-from .job import FINAL, WIRE_VERSION, Status, ids
-from .mailbox import Arrival, Mailbox, refused_job
+from .errors import BrokerError, ConfigError, ResultExpired, ResultTimeout
+from .exits import exits
+from .inquiry import Inquiry
+from .job import FINAL, Status, ids
+from .loading import refuse_to_wait, warn_of_send
+from .mailbox import Arrival, Mailbox
 from .outbox import HIGH_WATER, Outbox
-from .outcome import ErrorInfo, Outcome, decode_outcome, encode_outcome
-from .portal import portal
+from .outcome import Outcome
+from .portal import portal, run_here, running_loop
+from .rescue import TICK, Rescue, drained
 from .result import AsyncResult, reveal
 from .seal import Sealer
 from .session import FAREWELL, Session
 
 if TYPE_CHECKING:
     from .backpressure import Backpressure
-    from .broker import Cancelled, Look, Push
+    from .broker import Cancelled, Overflow, Push
     from .serializer import Serializer
 
 __all__ = ["Client"]
@@ -38,8 +38,10 @@ T = TypeVar("T")
 
 logger = logging.getLogger("aiotask.client")
 
-#: Seconds for an answer about one job, with the sending of what is left before.
-PATIENCE = 4.8
+#: Seconds for which a thread that sends faster than the broker accepts is held up at each send, at most.
+HELD_UP = 5.0
+#: A wait that is shorter than this (seconds) ends with one look of its own.
+SHORT = 2.0
 
 
 class Client:
@@ -61,12 +63,20 @@ class Client:
         self.url = url
         self.serializer = serializer
         self.outcomes_sealer = Sealer(secrets, "outcome")
-        self._sessions: dict[asyncio.AbstractEventLoop, Session] = {}
+        #: By loop; None: the one of the program's end. Changed without a lock, by steps that cannot be interrupted: a
+        #: signal handler or a finalizer may send at any moment.
+        self._sessions: dict[asyncio.AbstractEventLoop | None, Session] = {}
         #: Outboxes of loops that ended without closing them.
         self._orphans: list[Outbox] = []
-        self._lock = threading.Lock()
+        #: Every outbox that there is, of sessions that have ended too.
+        self._outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
+        self._rescue = Rescue(self._loop_of, lambda: self.session().broker)
+        self._inquiry = Inquiry(self.session, self._hand_on, url, self.outcomes_sealer, result_ttl)
         self._last: tuple[asyncio.AbstractEventLoop | None, Session | None] = (None, None)
         _clients.add(self)
+        exits.watch_multiprocessing()
+        # Now: when the program ends nothing can be imported any more.
+        load_blocking(url)
         # Sessions belong to their loops as much as to this client: they outlive it until they are closed there.
         weakref.finalize(self, _let_go, self._sessions).atexit = False
 
@@ -78,31 +88,49 @@ class Client:
         last, session = self._last
         if loop is last and session is not None:
             return session
-        loop = loop or portal.loop()
-        with self._lock:
-            session = self._sessions.get(loop)
-            if session is None:
-                self._bury_dead_loops()
-                address = f"{ids.client}.{next(_numbers):x}"
-                session = self._sessions[loop] = Session(self, address, loop if portal.runs(loop) else None)
-        if loop is asyncio._get_running_loop():
+        warn_of_send()
+        if loop is None:
+            loop = self._portals_loop()
+        session = self._sessions.get(loop)
+        if session is None:
+            self._bury_dead_loops()
+            address = f"{ids.client}.{next(_numbers):x}"
+            made = Session(self, address, loop, in_portal=loop is None or portal.runs(loop))
+            # Another thread, or a send in the middle of this one, may have been faster.
+            session = self._sessions.setdefault(loop, made)
+            self._outboxes.add(session.outbox)
+        if loop is not None and loop is asyncio._get_running_loop():
             self._last = (loop, session)
         return session
 
+    @staticmethod
+    def _portals_loop() -> asyncio.AbstractEventLoop | None:
+        """None: the program ends, and jobs go out without a loop."""
+        if not exits.ended:
+            try:
+                return portal.loop()
+            except RuntimeError:
+                # No thread can start any more.
+                exits.ended = True
+        return None
+
     def _bury_dead_loops(self) -> None:
-        for loop in [loop for loop in self._sessions if loop.is_closed()]:
-            session = self._sessions.pop(loop)
-            session.broker.abandon()
-            if not session.outbox.empty:
-                self._orphans.append(session.outbox)
+        for loop in list(self._sessions):
+            if loop is not None and loop.is_closed() and (session := self._sessions.pop(loop, None)) is not None:
+                session.broker.abandon()
+                if not session.outbox.empty:
+                    self._orphans.append(session.outbox)
         self._last = (None, None)
+
+    def _loop_of(self, outbox: Outbox) -> asyncio.AbstractEventLoop | None:
+        return next((loop for loop, session in self._sessions.copy().items() if session.outbox is outbox), None)
 
     async def leave(self, session: Session) -> None:
         """The running loop ends, or the app is closed in it."""
-        with self._lock:
-            for loop in [loop for loop, other in self._sessions.items() if other is session]:
-                del self._sessions[loop]
-            self._last = (None, None)
+        for loop, other in self._sessions.copy().items():
+            if other is session:
+                self._sessions.pop(loop, None)
+        self._last = (None, None)
         await session.close()
         if not session.outbox.empty:
             self._orphans.append(session.outbox)
@@ -118,41 +146,76 @@ class Client:
             if session._flushing is None or outbox.held:
                 session.flush_soon()
             return
-        with self._lock:
-            session.mailbox.expect(result)
-            result.ticket = outbox.put(push)
+        session.mailbox.expect(result)
+        result.ticket = outbox.put(push)
+        if exits.ended:
+            self._send_now(outbox)
+            return
         if self._orphans:
             self._adopt_orphans()
-        session.flush_from_a_thread()
-        if outbox.crowded and asyncio._get_running_loop() is None:
-            portal.submit(outbox.accepted(result.ticket - HIGH_WATER // 2)).exception()
+        try:
+            session.flush_from_a_thread()
+        except RuntimeError:
+            # The portal has ended just now.
+            self._send_now(outbox)
+            return
+        if outbox.crowded and running_loop() is None:
+            portal.submit(_held_up(outbox, result.ticket - HIGH_WATER // 2)).exception()
 
-    def _adopt_orphans(self) -> list[Future[None]]:
+    def _adopt_orphans(self) -> list[Outbox]:
         orphans, self._orphans = self._orphans, []
-        return [portal.submit(self._send_orphan(outbox)) for outbox in orphans]
-
-    async def _send_orphan(self, outbox: Outbox) -> None:
-        await outbox.flush(self.session().broker)
+        for outbox in orphans:
+            self._rescue.start(outbox)
+        return orphans
 
     async def flush(self) -> None:
         """Everything handed over so far, in any loop, is accepted or refused."""
-        await self.session().drain()
-        for sending in self._adopt_orphans():
-            await asyncio.wrap_future(sending)
-        for loop, other in list(self._sessions.items()):
-            if loop is not asyncio.get_running_loop() and not other.outbox.empty and loop.is_running():
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(other.drain(), loop))
+        session = self.session()
+        await session.drain()
+        self._bury_dead_loops()
+        others = [other.outbox for other in self._sessions.copy().values() if other is not session]
+        for outbox in [*self._adopt_orphans(), *self._rescue.outboxes, *others]:
+            await self._emptied(outbox)
+
+    async def _emptied(self, outbox: Outbox) -> None:
+        self._rescue.start(outbox)
+        await drained(outbox)
+
+    async def _hand_on(self, result: AsyncResult[Any]) -> None:
+        """Return once a job that was handed over in another loop is with the broker, or waits for room."""
+        if result.outbox is None:
+            # It may be of a loop that stands still.
+            self._bury_dead_loops()
+            standing = [
+                other.outbox
+                for loop, other in self._sessions.copy().items()
+                if loop is not None and not loop.is_running() and not portal.runs(loop)
+            ]
+            for outbox in [*self._adopt_orphans(), *standing]:
+                await self._emptied(outbox)
+            return
+        outbox = result.outbox
+        if outbox is not self.session().outbox and not outbox.is_settled(result.ticket):
+            self._rescue.start(outbox)
+            while not outbox.is_settled(result.ticket) and result.ticket not in outbox.held:  # noqa: ASYNC110 - any loop
+                await asyncio.sleep(TICK)
 
     async def accepted(self, result: AsyncResult[Any]) -> None:
+        refuse_to_wait("sent()")
         if result.outbox is None:
             return
-        result_outbox: Outbox = result.outbox
-        if result_outbox.is_settled(result.ticket):
-            return await result_outbox.accepted(result.ticket)
-        if result_outbox is self.session().outbox:
-            self.session().flush_soon()
+        outbox: Outbox = result.outbox
+        if outbox.is_parents(result.ticket):
+            return await self._inquiry.sent_by_parent(result)
+        if outbox.is_settled(result.ticket):
+            return await outbox.accepted(result.ticket)
+        session = self.session()
+        if outbox is session.outbox:
+            session.flush_soon()
+        else:
+            self._rescue.start(outbox)
         # A job that waits for room in a queue may wait for its own worker.
-        await unseated(result_outbox.accepted(result.ticket))
+        await unseated(outbox.accepted(result.ticket))
 
     # ---- waiting
 
@@ -168,14 +231,15 @@ class Client:
                 f'Task "{result.task}" ignores its results, so there is nothing to await. '
                 "Await `result.sent()`, or remove ignore_result=True."
             )
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        refuse_to_wait("await, get() or wait()")
+        future: asyncio.Future[Outcome] = _asyncio_loop().create_future()
         waiter = partial(_arrive, future)
         mailbox = self._wait_for(result, waiter)
         try:
             if timeout is None and current_job().seat is None:
                 outcome = await future
             else:
-                outcome = await unseated(future if timeout is None else _within(timeout, future, result))
+                outcome = await unseated(future if timeout is None else self._within(timeout, future, result))
         finally:
             if not future.done() or future.cancelled():
                 mailbox.drop(result.id, waiter)
@@ -189,29 +253,67 @@ class Client:
         if refused is not None:
             waiter(refused)
             return mailbox
+        if outbox is not session.outbox:
+            self._wait_for_foreign(result)
         if session._flushing is None:
             if not session.outbox.empty or session._closer is None:
                 session.flush_soon()
         elif session.outbox.held:
             session.flush_soon()
         mailbox.add(result, waiter, foreign=result.shared or outbox is not session.outbox)
+        if not session.absence.is_watching:
+            session.absence.watch()
         return mailbox
 
-    async def outcomes(self, results: list[AsyncResult[Any]]) -> None:
-        """Wait for many at once; returns when all are there or one ended badly."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def _wait_for_foreign(self, result: AsyncResult[Any]) -> None:
+        """See to it that a job goes out that another loop was to send."""
+        if result.outbox is None:
+            self._bury_dead_loops()
+            for loop, other in self._sessions.copy().items():
+                if loop is not None and not loop.is_running():
+                    self._rescue.start(other.outbox)
+        elif not result.outbox.is_settled(result.ticket):
+            self._rescue.start(result.outbox)
+        if self._orphans:
+            self._adopt_orphans()
+
+    async def _within(self, timeout: float, future: asyncio.Future[Outcome], result: AsyncResult[Any]) -> Outcome:
+        try:
+            async with asyncio.timeout(timeout):
+                return await future
+        except TimeoutError:
+            # So short a wait may be over before the stored outcome was looked up.
+            outcome = await self._inquiry.outcome(result) if timeout < SHORT else None
+        if outcome is None:
+            raise ResultTimeout(
+                f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
+                "again, or cancel() it."
+            )
+        return outcome
+
+    async def outcomes(self, results: list[AsyncResult[Any]], errors: dict[str, Exception] | None = None) -> None:
+        """Wait for many at once; returns when all are there, or raises as soon as one ended badly.
+
+        Args:
+            errors: go on to the end, and put in here, by id, why a job brought no outcome.
+        """
+        refuse_to_wait("gather()")
+        future: asyncio.Future[None] = _asyncio_loop().create_future()
         left = len(results)
 
         def arrive(result: AsyncResult[Any], arrival: Arrival) -> None:
             nonlocal left
             left -= 1
             if isinstance(arrival, Exception):
-                if not future.done():
+                if errors is not None:
+                    errors[result.id] = arrival
+                elif not future.done():
                     future.set_exception(arrival)
-                return
-            result.arrived = arrival
+                    return
+            else:
+                result.arrived = arrival
             if not future.done():
-                if arrival.status is not Status.SUCCESS:
+                if errors is None and not isinstance(arrival, Exception) and arrival.status is not Status.SUCCESS:
                     future.set_exception(_error_of(self, result))
                 elif left == 0:
                     future.set_result(None)
@@ -231,61 +333,22 @@ class Client:
         return reveal(outcome, self.serializer, function)
 
     async def status(self, result: AsyncResult[Any]) -> Status:
-        session, id = self.session(), result.id
-        look = await self._in_time(self._look(session, result))
-        if look is None:
-            return Status.PENDING
-        if look.outcome is not None:
-            return decode_outcome(self.outcomes_sealer.open(look.outcome)).status
-        if look.refused:
-            raise refused_job(id, look.refused)
-        if look.status is None:
-            raise _unknown(result)
-        return look.status
-
-    async def _look(self, session: Session, result: AsyncResult[Any]) -> Look | None:
-        """What the broker knows of a job; None: it waits for room in its queue."""
-        await session.drain(held=False)
-        if result.outbox is not None and result.ticket in result.outbox.held:
-            return None
-        (look,) = await session.broker.look([result.id])
-        return look
-
-    async def _in_time(self, answer: Coroutine[Any, Any, T]) -> T:
-        """What it brings, or ConnectionLost where sending what is left and asking take too long together."""
-        try:
-            async with asyncio.timeout(PATIENCE):
-                return await answer
-        except TimeoutError:
-            raise ConnectionLost(
-                f'No answer from the broker at "{hide_password(self.url)}" (silence for {PATIENCE:g} s). '
-                "Is the server running, and is the URL right? `aiotask doctor` checks both."
-            ) from None
+        refuse_to_wait("status()")
+        return await self._inquiry.status(result)
 
     async def cancel(self, result: AsyncResult[Any]) -> Cancelled:
-        return await self._in_time(self._cancel(result))
-
-    async def _cancel(self, result: AsyncResult[Any]) -> Cancelled:
-        from .broker import Cancelled
-
-        session = self.session()
-        of_task = f" ({result.task})" if result.task else ""
-        message = f'Job "{result.id}"{of_task} was cancelled.'
-        await session.drain(held=False)
-        while result.outbox is not None and result.ticket in result.outbox.held:
-            if result.outbox.withdraw(result.ticket, JobCancelled(message)):
-                return Cancelled.DONE
-            await asyncio.sleep(0.01)
-        error = ErrorInfo(f"{JobCancelled.__module__}.{JobCancelled.__qualname__}", message)
-        outcome = Outcome(WIRE_VERSION, result.id, result.task, Status.CANCELLED, finished_at=time.time(), error=error)
-        sealed = self.outcomes_sealer.seal(encode_outcome(outcome))
-        done = await session.broker.cancel(result.id, sealed, self.result_ttl)
-        if done is Cancelled.UNKNOWN:
-            raise _unknown(result)
-        return done
+        refuse_to_wait("cancel()")
+        return await self._inquiry.cancel(result)
 
     def block(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it in the portal and wait in this thread; Ctrl-C ends the wait."""
+        try:
+            refuse_to_wait("get() or result.blocking")
+        except ConfigError:
+            work.close()
+            raise
+        if self._portals_loop() is None:
+            return run_here(work)
         future = portal.submit(work)
         try:
             return future.result()
@@ -301,57 +364,57 @@ class Client:
 
     def last_words(self) -> None:
         """At interpreter exit: send what is left with a blocking connection (no thread can start any more)."""
-        from .brokers import push_blocking
-
-        outboxes = self._orphans + [session.outbox for session in self._sessions.values()]
-        for loop, session in self._sessions.items():
-            if not loop.is_running():
+        outboxes = [*self._orphans, *self._rescue.outboxes, *(each.outbox for each in self._sessions.copy().values())]
+        for loop, session in self._sessions.copy().items():
+            if loop is None or not loop.is_running():
                 session.broker.abandon()
         self._orphans = []
         self._sessions.clear()
+        self._last = (None, None)
         for outbox in outboxes:
-            while batch := outbox.next_batch(now=True):
-                send = (self.url, self.app, outbox.client, outbox.sequence, batch, outbox.room, outbox.drop)
-                try:
-                    overflow = push_blocking(*send)
-                except AiotaskError as error:
-                    outbox.refuse_all(error)
-                else:
-                    outbox.accept(overflow, final=True)
+            self._send_now(outbox)
+
+    def _send_now(self, outbox: Outbox) -> None:
+        outbox.flush_blocking(self._push_blocking)
+
+    def _push_blocking(self, outbox: Outbox, batch: list[Push]) -> Overflow | None:
+        return push_blocking(self.url, self.app, outbox.client, outbox.sequence, batch, outbox.room, outbox.drop)
 
     def forget(self) -> None:
         """In a forked child: sockets, outboxes and sessions stay the parent's."""
-        self._lock = threading.Lock()
         for session in self._sessions.values():
             session.broker.abandon()
+        for outbox in list(self._outboxes):
+            outbox.is_copy = True
         self._sessions.clear()
+        self._rescue.outboxes.clear()
         self._orphans, self._last = [], (None, None)
 
 
-def _let_go(sessions: dict[asyncio.AbstractEventLoop, Session]) -> None:
+def _let_go(sessions: dict[asyncio.AbstractEventLoop | None, Session]) -> None:
     """Their client is gone: close them in the loops that still run."""
     for loop, session in sessions.items():
-        if loop.is_running():
+        if loop is not None and loop.is_running():
             asyncio.run_coroutine_threadsafe(session.close(), loop)
         else:
             session.broker.abandon()
 
 
-async def _within(timeout: float, future: asyncio.Future[Outcome], result: AsyncResult[Any]) -> Outcome:
-    try:
-        async with asyncio.timeout(timeout):
-            return await future
-    except TimeoutError:
-        raise ResultTimeout(
-            f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
-            "again, or cancel() it."
-        ) from None
+async def _held_up(outbox: Outbox, ticket: int) -> None:
+    # Not for ever: the thread may hold what the portal needs to go on, such as the lock of a logging handler.
+    await asyncio.wait_for(outbox.accepted(ticket), HELD_UP)
 
 
-def _unknown(result: AsyncResult[Any]) -> Exception:
-    """Why the broker knows nothing of this job."""
-    refused: Exception | None = result.outbox.error_of(result.ticket) if result.outbox is not None else None
-    return refused or ResultExpired(f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.')
+def _asyncio_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        other = next((name for name in ("trio", "curio") if name in sys.modules), "")
+        instead = f"`await {other}.to_thread.run_sync(result.get)`" if other == "trio" else "`result.get()` in a thread"
+        raise ConfigError(
+            f"A result is awaited in asyncio, and no event loop of asyncio runs here. {other and f'In {other}: '}"
+            f"{'use ' if not other else ''}{instead}."
+        )
+    return loop
 
 
 def _arrive(future: asyncio.Future[Outcome], arrival: Arrival) -> None:
@@ -389,5 +452,4 @@ def _after_fork() -> None:
         client.forget()
 
 
-atexit.register(_at_exit)
-os.register_at_fork(after_in_child=_after_fork)
+exits.set(_at_exit, _after_fork)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .app import App, default_app
 from .errors import AiotaskError, ConfigError, ImportFailed
+from .loading import importing
 from .settings import environment
 
 __all__ = ["find_specs", "load_apps"]
@@ -70,12 +71,13 @@ def load_apps(specs: Sequence[str], app_dir: str = "") -> list[App]:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     apps: dict[int, App] = {}
-    for spec in specs:
-        for app in _load(spec, folder):
-            apps[id(app)] = app
-    for app in list(apps.values()):
-        for module in app.include:
-            _import(module, folder)
+    with importing():
+        for spec in specs:
+            for app in _load(spec, folder):
+                apps[id(app)] = app
+        for app in list(apps.values()):
+            for module in app.include:
+                _import(module, folder)
     for app in apps.values():
         if not len(app.registry):
             raise ImportFailed(

@@ -27,7 +27,7 @@ from .outcome import Outcome, decode_outcome
 from .result import AsyncResult
 from .seal import Sealer
 
-__all__ = ["Arrival", "Mailbox", "quietly", "refused_job"]
+__all__ = ["Arrival", "Mailbox", "is_parents", "lost_in_fork", "quietly", "refused_job"]
 
 #: Seconds after which what is overdue is looked at, and how many ids one look holds. With the time until the next
 #: round, a quarter of it, what was published to nobody is known within a second.
@@ -36,6 +36,8 @@ LOOK_AT_MOST = 2_000
 #: Looks that may find a job parked: in the middle of a deploy it was claimed by a worker that does not know the
 #: task, and one that does looks for parked jobs once a second.
 PARKED_LOOKS = 3
+#: Looks that may find nothing of a job that the parent of this forked process has to send.
+FORK_LOOKS = 5
 #: Looks that may find nothing where the broker cannot tell: some 30 s.
 DOUBTS = 40
 #: Seconds for which the broker may be out of reach before waiting ends with the error.
@@ -55,7 +57,7 @@ Waiter = Callable[[Arrival], None]
 class _Wait:
     """Who waits for one job, and what the looks at it found."""
 
-    __slots__ = ("doubts", "foreign", "misses", "result", "since", "waiters")
+    __slots__ = ("began", "doubts", "foreign", "misses", "result", "since", "waiters")
 
     def __init__(self, result: AsyncResult[Any], waiter: Waiter) -> None:
         self.result = result
@@ -63,7 +65,7 @@ class _Wait:
         #: It was not sent from here, or has an id that somebody else may have.
         self.foreign = False
         #: When it was looked at last (monotonic), or its wait began.
-        self.since = time.monotonic()
+        self.since = self.began = time.monotonic()
         self.misses = self.doubts = 0
 
 
@@ -104,8 +106,9 @@ class Mailbox:
 
     def _sweep(self) -> None:
         """Forget dead handles. A callback for each (as WeakValueDictionary has) would cost more than all of expect."""
-        for id, handle in list(self._handles.items()):
-            if handle() is None:
+        # A copy is made without a line of Python: no finalizer that sends can change the size of what is copied.
+        for id, handle in self._handles.copy().items():
+            if handle() is None and self._handles.get(id) is handle:
                 self._handles.pop(id, None)
         self._sweep_at = max(SWEEP_AT, 2 * len(self._handles))
 
@@ -149,6 +152,14 @@ class Mailbox:
             return []
         self._to_look.pop(id, None)
         return wait.waiters
+
+    def waiting_since(self, moment: float) -> list[AsyncResult[Any]]:
+        """The jobs that callers have awaited since that moment (monotonic) or before."""
+        return [wait.result for wait in self._waits.values() if wait.began <= moment]
+
+    def awaits(self, ids: Iterable[str]) -> bool:
+        """Whether a caller waits for one of these."""
+        return any(id in self._waits for id in ids)
 
     def fail(self, ids: Iterable[str], error: Exception) -> bool:
         """There will be no outcome for these; whether anybody was waiting."""
@@ -238,7 +249,7 @@ class Mailbox:
             return list(self._waits)
         if self.epoch == 0 and (since > FIRST_PATIENCE or not isinstance(error, ConnectionLost)):
             # It has never answered here, and those were sent elsewhere: more likely a wrong address than a restart.
-            return [id for id, wait in self._waits.items() if wait.result.outbox is None]
+            return [id for id, wait in self._waits.items() if not _from_here(wait.result)]
         return []
 
     def _due(self) -> list[str]:
@@ -297,10 +308,12 @@ class Mailbox:
             return
         # Parked or unknown: a later look decides, since the job may be on its way.
         wait.misses += 1
-        if wait.misses > (PARKED_LOOKS if look.status is Status.PARKED else 1) or look.refused:
-            self.fail([id], self._verdict(id, look, foreign=wait.foreign))
+        patience = PARKED_LOOKS if look.status is Status.PARKED else FORK_LOOKS if is_parents(wait.result) else 1
+        if wait.misses > patience or look.refused:
+            self.fail([id], self._verdict(wait, look))
 
-    def _verdict(self, id: str, look: Look, *, foreign: bool) -> AiotaskError:
+    def _verdict(self, wait: _Wait, look: Look) -> AiotaskError:
+        id = wait.result.id
         if look.refused:
             return refused_job(id, look.refused)
         kind, _, what = look.need.partition(":")
@@ -317,7 +330,9 @@ class Mailbox:
                 f"(this process: {sys.version_info[0]}.{sys.version_info[1]}). It is parked. Run both sides on the "
                 "same minor version, or define the function in a module that both import."
             )
-        if foreign:
+        if is_parents(wait.result):
+            return JobLost(lost_in_fork(id))
+        if wait.foreign:
             return ResultExpired(f'Nothing is known of job "{id}": never sent, or older than its result TTL.')
         return JobLost(
             f'Job "{id}" was accepted, and the broker has neither it nor an outcome any more. '
@@ -367,6 +382,25 @@ def _nobody() -> None:
 
 def _unsent(result: AsyncResult[Any]) -> bool:
     return result.outbox is not None and bool(result.outbox.is_unsent(result.ticket))
+
+
+def _from_here(result: AsyncResult[Any]) -> bool:
+    """Whether this process has sent it."""
+    return result.outbox is not None and not result.outbox.is_copy
+
+
+def is_parents(result: AsyncResult[Any]) -> bool:
+    """Whether the parent of this forked process still had to send it at the fork."""
+    return result.outbox is not None and bool(result.outbox.is_parents(result.ticket))
+
+
+def lost_in_fork(id: str) -> str:
+    """What to say of such a job when the broker does not know it."""
+    return (
+        f'Job "{id}" was handed over before this process was forked, and the broker does not know it: the parent '
+        "process has to send it and has not done so, or its result TTL is over. Await it in the parent, or send it "
+        "in the child."
+    )
 
 
 def _accepted(result: AsyncResult[Any]) -> bool:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..broker import Broker, Finish, Inspector, Overflow, Push, Room
 
-__all__ = ["check_url", "connect", "inspect", "namespaces", "push_blocking"]
+__all__ = ["check_url", "connect", "inspect", "load_blocking", "namespaces", "push_blocking"]
 
 _REDIS = ("redis", "rediss", "unix", "valkey", "valkeys")
 _SCHEMES = (*_REDIS, "memory")
@@ -93,6 +93,14 @@ async def namespaces(url: str) -> list[str]:
     from .redis.inspector import namespaces
 
     return await namespaces(url)
+
+
+def load_blocking(url: str) -> None:
+    """Load what ``push_blocking`` needs."""
+    if _scheme(url) != "memory":
+        from .redis.blocking import load
+
+        load()
 
 
 def push_blocking(

@@ -24,6 +24,7 @@ from ..brokers import connect, inspect
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..events import EventLog, configure
 from ..importer import load_apps
+from ..loading import said_when_slow
 from ..worker.executor import call_sync
 from ..worker.frames import awaits
 from ..worker.run import Run
@@ -75,7 +76,8 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
     place.stacks.record()
     go_first()
     try:
-        apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
+        with said_when_slow(", ".join(settings.apps)):
+            apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
         facts = [app_facts(app, settings) for app in apps]
     except Exception as error:
         text = str(error) if isinstance(error, AiotaskError) else f"{type(error).__name__}: {error}"

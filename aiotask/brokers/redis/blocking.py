@@ -17,10 +17,15 @@ from .broker import script
 from .keys import prefix
 from .messages import overflow, push_arguments, server_url
 
-__all__ = ["push_blocking"]
+__all__ = ["load", "push_blocking"]
 
 #: Seconds to wait for the server, to connect as for an answer.
 PATIENCE = 5.0
+
+
+def load() -> None:
+    """Read the script: its file cannot be opened any more when the interpreter ends."""
+    script("push")
 
 
 def push_blocking(
