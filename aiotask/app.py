@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
@@ -38,11 +37,6 @@ if TYPE_CHECKING:
     from .worker.inloop import InLoopWorker
 
 __all__ = ["App", "default_app", "register_task", "task"]
-
-logger = logging.getLogger("aiotask.client")
-
-#: Bytes of a sealed job above which a warning is logged.
-LARGE = 1_000_000
 
 _OPTIONS = ("name", "url", "secret", "serializer", "result_ttl", "include", "max_pending", "when_full")
 P = ParamSpec("P")
@@ -107,8 +101,6 @@ class App:
         self._jobs_sealer: Sealer | None = None
         self._serializer: Serializer | None = None
         self._workers_here = 0
-        #: Tasks of which a large call was logged.
-        self._large: set[str] = set()
 
     # ---- where things are
 
@@ -261,20 +253,8 @@ class App:
         result._queue = task.queue
         if task.ignore_result:
             result.ignored = True
-        if len(sealed) > LARGE:
-            self._say_large(task, len(sealed))
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
-
-    def _say_large(self, task: Definition, size: int) -> None:
-        if task.name not in self._large:
-            self._large.add(task.name)
-            logger.warning(
-                'A call of task "%s" takes %.1f MB. Large jobs hold up the server and every client of it, and it keeps '
-                "each until the job has ended: send a path, a key or an id of the data instead.",
-                task.name,
-                size / 1e6,
-            )
 
     def sign(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature[Any]:
         """What ``Task.s`` does."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .brokers.shown import hide_password
 from .errors import ConnectionLost, JobCancelled, JobLost, ResultExpired
 from .job import WIRE_VERSION, Status
-from .mailbox import is_parents, lost_in_fork, refused_job
+from .nooutcome import is_parents, lost_in_fork, refused_job
 from .outcome import ErrorInfo, Outcome, decode_outcome, encode_outcome
 from .result import AsyncResult
-from .seal import Sealer
-from .session import Session
+from .sessions import Sessions
 
 if TYPE_CHECKING:
     from .broker import Cancelled, Look
@@ -30,29 +29,11 @@ _FORK_LOOKS, _FORK_PAUSE = 8, 0.5
 
 
 class Inquiry:
-    """Questions about single jobs.
+    """Questions about single jobs, asked in the running loop."""
 
-    Args:
-        session: the one of the running loop.
-        hand_on: see to it that a job goes out that was handed over in another loop; returns once it has.
-        url: the broker's address.
-        sealer: seals and opens outcomes.
-        result_ttl: seconds that the outcome of a cancelled job is kept.
-    """
-
-    def __init__(
-        self,
-        session: Callable[[], Session],
-        hand_on: Callable[[AsyncResult[Any]], Coroutine[Any, Any, None]],
-        url: str,
-        sealer: Sealer,
-        result_ttl: float,
-    ) -> None:
-        self._session = session
-        self._hand_on = hand_on
-        self._url = url
-        self._sealer = sealer
-        self._result_ttl = result_ttl
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._sealer = sessions.outcomes_sealer
 
     async def outcome(self, result: AsyncResult[Any]) -> Outcome | None:
         """The stored outcome, by one look; None: there is none yet."""
@@ -87,9 +68,9 @@ class Inquiry:
 
     async def _look(self, result: AsyncResult[Any]) -> Look | None:
         """What the broker knows of a job; None: it waits for room in its queue."""
-        session = self._session()
+        session = self._sessions.session()
         await session.drain(held=False)
-        await self._hand_on(result)
+        await self._sessions.hand_on(result)
         if _is_held(result):
             return None
         (look,) = await session.broker.look([result.id])
@@ -98,11 +79,11 @@ class Inquiry:
     async def _cancel(self, result: AsyncResult[Any]) -> Cancelled:
         from .broker import Cancelled
 
-        session = self._session()
+        session = self._sessions.session()
         of_task = f" ({result.task})" if result.task else ""
         message = f'Job "{result.id}"{of_task} was cancelled.'
         await session.drain(held=False)
-        await self._hand_on(result)
+        await self._sessions.hand_on(result)
         while _is_held(result):
             if result.outbox.withdraw(result.ticket, JobCancelled(message)):
                 return Cancelled.DONE
@@ -110,7 +91,7 @@ class Inquiry:
         error = ErrorInfo(f"{JobCancelled.__module__}.{JobCancelled.__qualname__}", message)
         outcome = Outcome(WIRE_VERSION, result.id, result.task, Status.CANCELLED, finished_at=time.time(), error=error)
         sealed = self._sealer.seal(encode_outcome(outcome))
-        done = await session.broker.cancel(result.id, sealed, self._result_ttl)
+        done = await session.broker.cancel(result.id, sealed, self._sessions.result_ttl)
         if done is Cancelled.UNKNOWN:
             raise _unknown(result)
         return done
@@ -122,7 +103,7 @@ class Inquiry:
                 return await answer
         except TimeoutError:
             raise ConnectionLost(
-                f'No answer from the broker at "{hide_password(self._url)}" (silence for {PATIENCE:g} s). '
+                f'No answer from the broker at "{hide_password(self._sessions.url)}" (silence for {PATIENCE:g} s). '
                 "Is the server running, and is the URL right? `aiotask doctor` checks both."
             ) from None
 

@@ -13,21 +13,17 @@ from weakref import ref
 
 from .broker import Broker, Look, Notice
 from .errors import (
-    AiotaskError,
     BrokerError,
     ConnectionLost,
-    JobLost,
-    ResultExpired,
     SealError,
-    SerializationError,
-    UnknownTask,
 )
 from .job import Status
+from .nooutcome import is_parents, why_there_is_none
 from .outcome import Outcome, decode_outcome
 from .result import AsyncResult
 from .seal import Sealer
 
-__all__ = ["Arrival", "Mailbox", "is_parents", "lost_in_fork", "quietly", "refused_job"]
+__all__ = ["Arrival", "Mailbox", "quietly"]
 
 #: Seconds after which what is overdue is looked at, and how many ids one look holds. With the time until the next
 #: round, a quarter of it, what was published to nobody is known within a second.
@@ -310,34 +306,7 @@ class Mailbox:
         wait.misses += 1
         patience = PARKED_LOOKS if look.status is Status.PARKED else FORK_LOOKS if is_parents(wait.result) else 1
         if wait.misses > patience or look.refused:
-            self.fail([id], self._verdict(wait, look))
-
-    def _verdict(self, wait: _Wait, look: Look) -> AiotaskError:
-        id = wait.result.id
-        if look.refused:
-            return refused_job(id, look.refused)
-        kind, _, what = look.need.partition(":")
-        if kind == "task":
-            return UnknownTask(
-                f'No worker that runs knows the task "{what}". The job "{id}" is parked and runs as soon as one does. '
-                "Did you start a worker with the module that defines it?"
-            )
-        if kind == "python":
-            import sys
-
-            return SerializationError(
-                f'Job "{id}" carries code by value that Python {what} wrote, and no worker runs {what} '
-                f"(this process: {sys.version_info[0]}.{sys.version_info[1]}). It is parked. Run both sides on the "
-                "same minor version, or define the function in a module that both import."
-            )
-        if is_parents(wait.result):
-            return JobLost(lost_in_fork(id))
-        if wait.foreign:
-            return ResultExpired(f'Nothing is known of job "{id}": never sent, or older than its result TTL.')
-        return JobLost(
-            f'Job "{id}" was accepted, and the broker has neither it nor an outcome any more. '
-            "Was the server emptied, or did the result TTL pass?"
-        )
+            self.fail([id], why_there_is_none(wait.result, look, foreign=wait.foreign))
 
     # ---- ending
 
@@ -365,11 +334,6 @@ class Mailbox:
         self.fail(list(self._waits), BrokerError("The app was closed while this result was awaited."))
 
 
-def refused_job(id: str, reason: str) -> SealError:
-    """The error for a job that a worker set aside."""
-    return SealError(f'Job "{id}" did not run: the worker that got it set it aside. {reason}')
-
-
 def quietly(task: asyncio.Task[None]) -> asyncio.Task[None]:
     """A task that ends with its loop: if the user closes the loop over it, that is nothing to complain of."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio does for its own
@@ -387,20 +351,6 @@ def _unsent(result: AsyncResult[Any]) -> bool:
 def _from_here(result: AsyncResult[Any]) -> bool:
     """Whether this process has sent it."""
     return result.outbox is not None and not result.outbox.is_copy
-
-
-def is_parents(result: AsyncResult[Any]) -> bool:
-    """Whether the parent of this forked process still had to send it at the fork."""
-    return result.outbox is not None and bool(result.outbox.is_parents(result.ticket))
-
-
-def lost_in_fork(id: str) -> str:
-    """What to say of such a job when the broker does not know it."""
-    return (
-        f'Job "{id}" was handed over before this process was forked, and the broker does not know it: the parent '
-        "process has to send it and has not done so, or its result TTL is over. Await it in the parent, or send it "
-        "in the child."
-    )
 
 
 def _accepted(result: AsyncResult[Any]) -> bool:

@@ -98,7 +98,6 @@ class Outbox:
 
     @property
     def crowded(self) -> bool:
-        """More waits here than should."""
         return len(self.waiting) + len(self.held) > HIGH_WATER
 
     def is_settled(self, ticket: int) -> bool:
@@ -151,19 +150,17 @@ class Outbox:
 
     def _fly(self, batch: list[tuple[int, Push]]) -> None:
         """Make these the batch under way."""
-        first = self._taken + 1
-        if not _are_next(batch, first):
-            batch.sort()
-            self._tickets = [ticket for ticket, _ in batch]
-            self._taken = max(self._taken, self._tickets[-1])
-            self._missing.update(range(first, self._taken + 1))
-        else:
-            self._taken += len(batch)
         self.flying = [push for _, push in batch]
+        if _are_next(batch, self._taken + 1):
+            self._taken += len(batch)
+            return
+        before, self._tickets = self._taken, [ticket for ticket, _ in batch]
+        self._taken = max(before, *self._tickets)
+        self._missing.update(range(before + 1, self._taken + 1))
 
     def _fill_row(self) -> None:
         """Put what waits behind the batch under way, unless one may have to wait for room or is too large in itself."""
-        if self.room is not None or _is_huge(self.flying):
+        if self.room is not None or len(self.flying[0].sealed) > BATCH_BYTES:
             return
         while self.waiting and len(self._behind) < BATCH_ROW - 1:
             if len(self.waiting[0][1].sealed) > BATCH_BYTES:
@@ -203,13 +200,14 @@ class Outbox:
             try:
                 overflow, accepted = await self._send(broker, batch)
             except ConnectionLost as error:
+                if self._sender is not me:
+                    return
                 if time.monotonic() - began + delay > PATIENCE:
                     # Whatever else waits would fail in the same way, each after its own patience.
                     self._step(me, partial(self.refuse_all, error))
                     return
-                doubt = True
                 await asyncio.sleep(delay)
-                delay = min(delay * 2, 0.5)
+                doubt, delay = True, min(delay * 2, 0.5)
             except BrokerError as error:
                 # What refuses us now may not have done so when the answer got lost.
                 error = ConnectionLost(f"{error} An earlier attempt may have got through.") if doubt else error
@@ -242,7 +240,7 @@ class Outbox:
         return me
 
     def _step(self, sender: object, step: Callable[[], None]) -> None:
-        """Do it if this is still the sender. Another one sends the batch under way again, with its sequence."""
+        """Do it if this is still the sender; another one sends the batch under way again, with its sequence."""
         with self._steps:
             if self._sender is sender:
                 step()
@@ -390,10 +388,6 @@ def _fitting(pushes: Iterable[Push]) -> int:
 def _are_next(batch: list[tuple[int, Push]], first: int) -> bool:
     """Whether these have the tickets from ``first`` on, in their order."""
     return [ticket for ticket, _ in batch] == list(range(first, first + len(batch)))
-
-
-def _is_huge(batch: list[Push]) -> bool:
-    return len(batch) == 1 and len(batch[0].sealed) > BATCH_BYTES
 
 
 def _fresh(error: Exception) -> Exception:
