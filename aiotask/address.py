@@ -41,7 +41,8 @@ class Address:
         """URL and secrets; starts the embedded server where no URL is given, and says so once.
 
         Raises:
-            ConfigError: the URL can be reached from other machines and there is no secret.
+            ConfigError: the URL can be reached from other machines and there is no secret, or there is no URL and this
+                is a test run.
             BrokerError: the embedded server does not come up.
         """
         with self._lock:
@@ -57,6 +58,7 @@ class Address:
     def _embedded(self) -> tuple[str, tuple[str, ...]]:
         from .brokers import embedded
 
+        embedded.refuse_in_tests()
         server = embedded.ensure()
         if server.started:
             logging.getLogger("aiotask").warning("%s", embedded.announce(server))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Sel
 from .address import Address
 from .broker import Push
 from .errors import ConfigError
-from .exits import uncollected
+from .exits import apart
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
 from .limits import check_modules, number, queue_limits
 from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
@@ -95,7 +95,7 @@ class App:
         self._serializer_name = check_serializer(serializer or environment("SERIALIZER") or "cloudpickle")
         self.result_ttl = seconds(number(result_ttl, "RESULT_TTL", 3600.0), "result_ttl")
         self._limits = queue_limits(max_pending, when_full)
-        # Re-entrant: a signal handler or a finalizer may send while this thread is making the client.
+        # Re-entrant: a finalizer may send while this thread is making the client.
         self._lock = threading.RLock()
         self._client: Client | None = None
         self._jobs_sealer: Sealer | None = None
@@ -126,28 +126,34 @@ class App:
     @property
     def serializer(self) -> Serializer:
         if self._serializer is None:
-            self._serializer = serializer_named(self._serializer_name)
+            apart(self._load_serializer)
+            assert self._serializer is not None
         return self._serializer
+
+    def _load_serializer(self) -> None:
+        self._serializer = serializer_named(self._serializer_name)
 
     @property
     def client(self) -> Client:
         """The sending side; made at first use."""
         if self._client is None:
-            with uncollected():
-                from .backpressure import Backpressure
-                from .client import Client
-
-            url, secrets = self.address.locate()
-            with self._lock, uncollected():
-                if self._client is None:
-                    sealer = Sealer(secrets, "job")
-                    limits = self._limits and Backpressure(*self._limits, secrets)
-                    client = Client(
-                        self.name, url, secrets, self.serializer, result_ttl=self.result_ttl, backpressure=limits
-                    )
-                    if self._client is None:
-                        self._jobs_sealer, self._client = sealer, client
+            apart(self._make_client)
+            assert self._client is not None
         return self._client
+
+    def _make_client(self) -> None:
+        from .backpressure import Backpressure
+        from .client import Client
+
+        url, secrets = self.address.locate()
+        with self._lock:
+            if self._client is None:
+                self._jobs_sealer = Sealer(secrets, "job")
+                limits = self._limits and Backpressure(*self._limits, secrets)
+                client = Client(
+                    self.name, url, secrets, self.serializer, result_ttl=self.result_ttl, backpressure=limits
+                )
+                self._client = self._client or client
 
     def result_db_path(self) -> Path | None:
         """The history file of this app's workers: ``$AIOTASK_RESULT_DB``, else beside the embedded server's data."""

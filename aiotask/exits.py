@@ -9,14 +9,19 @@ import atexit
 
 # redis and asyncio's resolver need it at their first use, and it refuses to be imported once the main thread has ended.
 import concurrent.futures.thread  # noqa: F401
-import contextlib
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Exits", "exits", "uncollected"]
+from .errors import AiotaskError
+
+__all__ = ["Exits", "apart", "exits"]
+
+#: Seconds for what the first send needs: imports, and the start of the embedded server.
+_PATIENCE = 60.0
 
 
 class Exits:
@@ -62,13 +67,44 @@ class Exits:
         sys.modules["multiprocessing.util"].Finalize(None, self.end, exitpriority=-1_000)
 
 
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """No garbage is collected while the block lasts: a finalizer that sends would meet half-loaded modules."""
+def apart(work: Callable[[], None]) -> None:
+    """Import and make what the first send needs, where no other send can come between.
+
+    A signal handler that sends would find half-loaded modules if the main thread were loading them; so the main thread
+    leaves that to another one, and the handler, which interrupts the wait, waits for it too. A finalizer could come
+    in any thread, so no garbage is collected meanwhile.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return _uncollected(work)
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            _uncollected(work)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="aiotask-first-send", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        # The program ends.
+        return _uncollected(work)
+    thread.join(_PATIENCE)
+    if errors:
+        raise errors[0]
+    if thread.is_alive():
+        raise AiotaskError(
+            f"Preparing the first send has taken {_PATIENCE:g} s. If it is done in a signal handler, send once before."
+        )
+    return None
+
+
+def _uncollected(work: Callable[[], None]) -> None:
     was = gc.isenabled()
     gc.disable()
     try:
-        yield
+        work()
     finally:
         if was:
             gc.enable()
@@ -79,5 +115,6 @@ def _nothing() -> None:
 
 
 exits = Exits()
+exits.watch_multiprocessing()
 atexit.register(exits.end)
 os.register_at_fork(after_in_child=exits.forked)

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .brokers import load_blocking, push_blocking
+from .brokers import push_blocking
 from .exits import exits
 from .job import ids
 from .loading import warn_of_send
@@ -68,8 +68,7 @@ class Sessions:
         self._last: tuple[asyncio.AbstractEventLoop | None, Session | None] = (None, None)
         _all.add(self)
         exits.watch_multiprocessing()
-        # Now: when the program ends nothing can be imported any more.
-        load_blocking(url)
+        self._push = push_blocking(url)
         # Sessions belong to their loops as much as to this client: they outlive it until they are closed there.
         weakref.finalize(self, _let_go, self._sessions).atexit = False
 
@@ -87,13 +86,17 @@ class Sessions:
         session = self._sessions.get(loop)
         if session is None:
             self._bury_dead_loops()
-            address = f"{ids.client}.{next(_numbers):x}"
-            made = Session(self, address, loop, in_portal=loop is None or portal.runs(loop))
-            # Another thread, or a send in the middle of this one, may have been faster.
-            session = self._sessions.setdefault(loop, made)
-            self._outboxes.add(session.outbox)
+            session = self._make_session(loop)
         if loop is not None and loop is asyncio._get_running_loop():
             self._last = (loop, session)
+        return session
+
+    def _make_session(self, loop: asyncio.AbstractEventLoop | None) -> Session:
+        address = f"{ids.client}.{next(_numbers):x}"
+        made = Session(self, address, loop, in_portal=loop is None or portal.runs(loop))
+        # Another thread, or a send in the middle of this one, may have been faster.
+        session = self._sessions.setdefault(loop, made)
+        self._outboxes.add(session.outbox)
         return session
 
     @staticmethod
@@ -255,12 +258,14 @@ class Sessions:
         self._last = (None, None)
         for outbox in outboxes:
             self._send_now(outbox)
+        # For finalizers of globals, when no module can be imported any more.
+        self._make_session(None)
 
     def _send_now(self, outbox: Outbox) -> None:
         outbox.flush_blocking(self._push_blocking)
 
     def _push_blocking(self, outbox: Outbox, batch: list[Push]) -> Overflow | None:
-        return push_blocking(self.url, self.app, outbox.client, outbox.sequence, batch, outbox.room, outbox.drop)
+        return self._push(self.url, self.app, outbox.client, outbox.sequence, batch, outbox.room, outbox.drop)
 
     def forget(self) -> None:
         """In a forked child: sockets, outboxes and sessions stay the parent's."""

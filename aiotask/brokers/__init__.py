@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..broker import Broker, Finish, Inspector, Overflow, Push, Room
 
-__all__ = ["check_url", "connect", "inspect", "load_blocking", "namespaces", "push_blocking"]
+__all__ = ["check_url", "connect", "inspect", "namespaces", "push_blocking"]
 
 _REDIS = ("redis", "rediss", "unix", "valkey", "valkeys")
 _SCHEMES = (*_REDIS, "memory")
@@ -95,28 +95,28 @@ async def namespaces(url: str) -> list[str]:
     return await namespaces(url)
 
 
-def load_blocking(url: str) -> None:
-    """Load what ``push_blocking`` needs."""
-    if _scheme(url) != "memory":
-        from .redis.blocking import load
-
-        load()
-
-
-def push_blocking(
-    url: str,
-    app: str,
-    client: str,
-    sequence: int,
-    batch: Sequence[Push],
-    room: Room | None = None,
-    drop: Sequence[Finish] = (),
-) -> Overflow | None:
+class PushBlocking(Protocol):
     """``Broker.push`` over a plain blocking socket: at interpreter exit no loop and no thread can start."""
+
+    def __call__(
+        self,
+        url: str,
+        app: str,
+        client: str,
+        sequence: int,
+        batch: Sequence[Push],
+        room: Room | None = None,
+        drop: Sequence[Finish] = (),
+    ) -> Overflow | None: ...
+
+
+def push_blocking(url: str) -> PushBlocking:
+    """How to push to this URL without a loop. Ask early: at the end nothing can be imported, and no file be opened."""
     if _scheme(url) == "memory":
-        from .memory import MemoryBroker
+        from .memory import push_now
 
-        return MemoryBroker(url, app).push_now(client, sequence, batch, room, drop)
-    from .redis.blocking import push_blocking
+        return push_now
+    from .redis import blocking
 
-    return push_blocking(url, app, client, sequence, batch, room, drop)
+    blocking.load(url)
+    return blocking.push_blocking
