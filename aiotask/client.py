@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +16,7 @@ from .loading import refuse_to_wait
 from .mailbox import Arrival, Mailbox
 from .outbox import Outbox
 from .outcome import Outcome
-from .portal import portal, run_here
+from .portal import asyncio_loop, portal, run_here
 from .result import AsyncResult, reveal
 from .sessions import Sessions
 
@@ -44,6 +43,7 @@ class Client(Sessions):
 
     async def accepted(self, result: AsyncResult[Any]) -> None:
         refuse_to_wait("sent()")
+        asyncio_loop()
         if result.outbox is None:
             return
         outbox: Outbox = result.outbox
@@ -72,7 +72,7 @@ class Client(Sessions):
                 "Await `result.sent()`, or remove ignore_result=True."
             )
         refuse_to_wait("await, get() or wait()")
-        future: asyncio.Future[Outcome] = _asyncio_loop().create_future()
+        future: asyncio.Future[Outcome] = asyncio_loop().create_future()
         waiter = partial(_arrive, future)
         mailbox = self._wait_for(result, waiter)
         try:
@@ -132,7 +132,7 @@ class Client(Sessions):
             errors: go on to the end, and put in here, by id, why a job brought no outcome.
         """
         refuse_to_wait("gather()")
-        future: asyncio.Future[None] = _asyncio_loop().create_future()
+        future: asyncio.Future[None] = asyncio_loop().create_future()
         left = len(results)
 
         def arrive(result: AsyncResult[Any], arrival: Arrival) -> None:
@@ -168,10 +168,12 @@ class Client(Sessions):
 
     async def status(self, result: AsyncResult[Any]) -> Status:
         refuse_to_wait("status()")
+        asyncio_loop()
         return await self._inquiry.status(result)
 
     async def cancel(self, result: AsyncResult[Any]) -> Cancelled:
         refuse_to_wait("cancel()")
+        asyncio_loop()
         return await self._inquiry.cancel(result)
 
     def block(self, work: Coroutine[Any, Any, T]) -> T:
@@ -189,18 +191,6 @@ class Client(Sessions):
         except BaseException:
             future.cancel()
             raise
-
-
-def _asyncio_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio._get_running_loop()
-    if loop is None:
-        other = next((name for name in ("trio", "curio") if name in sys.modules), "")
-        instead = f"`await {other}.to_thread.run_sync(result.get)`" if other == "trio" else "`result.get()` in a thread"
-        raise ConfigError(
-            f"A result is awaited in asyncio, and no event loop of asyncio runs here. {other and f'In {other}: '}"
-            f"{'use ' if not other else ''}{instead}."
-        )
-    return loop
 
 
 def _arrive(future: asyncio.Future[Outcome], arrival: Arrival) -> None:

@@ -94,7 +94,7 @@ class Outbox:
 
     @property
     def empty(self) -> bool:
-        return not self.flying and not self.waiting and not self._behind and not self.held
+        return self.is_copy or (not self.flying and not self.waiting and not self._behind and not self.held)
 
     @property
     def crowded(self) -> bool:
@@ -222,7 +222,7 @@ class Outbox:
         me = self.take_over()
         while True:
             with self._steps:
-                batch = self.next_batch(now=True) if self._sender is me else []
+                batch = self.next_batch(now=True) if self._sender is me and not self.empty else []
             if not batch:
                 return
             try:

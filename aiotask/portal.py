@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["Portal", "portal", "run_here", "running_loop"]
+from .errors import ConfigError
+
+__all__ = ["Portal", "asyncio_loop", "portal", "run_here", "running_loop"]
 
 T = TypeVar("T")
 
@@ -96,6 +99,22 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop in which the caller runs, if it runs in one."""
     loop = asyncio._get_running_loop()
     return None if portal.runs(loop) and portal.is_elsewhere else loop
+
+
+def asyncio_loop() -> asyncio.AbstractEventLoop:
+    """The event loop in which the calling coroutine runs.
+
+    Raises:
+        ConfigError: another library than asyncio runs it.
+    """
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        how = " In trio: `await trio.to_thread.run_sync(result.get)`." if "trio" in sys.modules else ""
+        raise ConfigError(
+            "Results are awaited in asyncio, and no event loop of asyncio runs this coroutine. Use what blocks "
+            f"instead, result.get() or result.blocking, in a thread.{how}"
+        )
+    return loop
 
 
 def run_here(work: Coroutine[Any, Any, T]) -> T:

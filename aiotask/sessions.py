@@ -14,7 +14,7 @@ from .exits import exits
 from .job import ids
 from .loading import warn_of_send
 from .outbox import HIGH_WATER, Outbox
-from .portal import portal, running_loop
+from .portal import asyncio_loop, portal, running_loop
 from .rescue import ASK_EVERY, TICK, answers, drained
 from .result import AsyncResult
 from .seal import Sealer
@@ -178,6 +178,7 @@ class Sessions:
 
     async def flush(self) -> None:
         """Everything handed over so far, in any loop, is accepted or refused."""
+        asyncio_loop()
         session = self.session()
         await session.drain()
         self._bury_dead_loops()

@@ -109,10 +109,11 @@ SENDS = {
 }
 
 
-@pytest.mark.parametrize("sends", SENDS)
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-@pytest.mark.parametrize("first", ["child", "parent"])
+@pytest.mark.parametrize(
+    ("first", "sends"), [("child", "no loop"), ("parent", "no loop"), ("child", "thread"), ("parent", "loop left open")]
+)
 def test_a_child_of_multiprocessing_sends_what_is_left_when_it_ends(
     tmp_path: Path, redis_url: str, app_name: str, first: str, method: str, pool: str, sends: str
 ) -> None:
