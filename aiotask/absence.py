@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Absence"]
 
 #: Seconds of waiting after which the live workers are looked at, and between two such looks.
-LOOK_AFTER, LOOK_AGAIN = 2.0, 30.0
+LOOK_AFTER, LOOK_AGAIN = 2.0, 10.0
 #: Seconds without a worker after which waiting on the memory broker fails: no other process can start one.
 MEMORY_PATIENCE = 5.0
 #: Seconds between two looks at the memory broker.
@@ -64,31 +64,42 @@ class Absence:
             logger.error("Looking for live workers failed: %s", error, exc_info=error)
 
     async def _watch(self) -> None:
+        tick = _TICK if self._in_memory else LOOK_AFTER
         absent_since: float | None = None
+        looked = 0.0
         await asyncio.sleep(LOOK_AFTER)
-        while waiting := self._mailbox.waiting_since(time.monotonic() - LOOK_AFTER):
-            try:
-                workers = await inspect(self._broker).workers()
-            except BrokerError:
-                workers = None  # waiting itself finds out, and says so
-            if workers is not None and self._in_memory and not workers:
-                absent_since = absent_since or time.monotonic()
-                if time.monotonic() - absent_since > MEMORY_PATIENCE - LOOK_AFTER:
-                    self._mailbox.fail([result.id for result in waiting], self._nobody_can())
-            else:
-                absent_since = None
-                if workers is not None:
+        while self._mailbox.is_awaited:
+            now = time.monotonic()
+            waiting = self._mailbox.waiting_since(now - LOOK_AFTER)
+            if waiting and (self._in_memory or now - looked > LOOK_AGAIN):
+                looked = now
+                workers = await self._live()
+                if not self._in_memory or workers is None or workers:
+                    absent_since = None
                     self._tell(workers, waiting)
-            await asyncio.sleep(_TICK if self._in_memory else LOOK_AGAIN)
+                else:
+                    absent_since = absent_since or now
+                    if now - absent_since > MEMORY_PATIENCE - LOOK_AFTER:
+                        self._mailbox.fail([result.id for result in waiting], self._none_can_come())
+            await asyncio.sleep(tick)
 
-    def _nobody_can(self) -> ConfigError:
+    async def _live(self) -> list[WorkerInfo] | None:
+        """The live workers; None: the broker does not say, which the callers find out by themselves."""
+        try:
+            return await inspect(self._broker).workers()
+        except BrokerError:
+            return None
+
+    def _none_can_come(self) -> ConfigError:
         return ConfigError(
             f'No worker of app "{self._app}" runs in this process, and no other process sees the jobs of '
             f'"{self._broker.url}". Run one around the code that waits: `async with app.worker(): …`. The job is '
             "still queued."
         )
 
-    def _tell(self, workers: list[WorkerInfo], waiting: Iterable[AsyncResult[Any]]) -> None:
+    def _tell(self, workers: list[WorkerInfo] | None, waiting: Iterable[AsyncResult[Any]]) -> None:
+        if workers is None:
+            return
         result = next(iter(waiting))
         if not workers:
             self._say_once(

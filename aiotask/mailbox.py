@@ -149,6 +149,11 @@ class Mailbox:
         self._to_look.pop(id, None)
         return wait.waiters
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a caller waits for a job."""
+        return bool(self._waits)
+
     def waiting_since(self, moment: float) -> list[AsyncResult[Any]]:
         """The jobs that callers have awaited since that moment (monotonic) or before."""
         return [wait.result for wait in self._waits.values() if wait.began <= moment]

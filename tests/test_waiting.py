@@ -59,7 +59,7 @@ async def test_what_is_no_duration_is_refused_everywhere(app: App, timeout: Any)
     ]
 
     for call in calls:
-        with pytest.raises(ConfigError, match="timeout=.* is no duration"):
+        with pytest.raises(ConfigError, match=r"timeout=.* is no duration"):
             await asyncio.to_thread(call)
     await app.client.close()
 
@@ -278,7 +278,8 @@ async def test_a_large_call_is_warned_of_once_per_task(app: App, caplog: pytest.
 @pytest.mark.parametrize("body", ["task()", "def test_it(): task()"], ids=["collection", "test"])
 def test_a_test_run_starts_no_embedded_server_unless_it_is_told_to(tmp_path: Path, body: str) -> None:
     (tmp_path / "test_shop.py").write_text(
-        f"from aiotask import App\napp = App('shop')\n@app.task\ndef add(): ...\ndef task(): add.apply_async()\n{body}\n"
+        "from aiotask import App\napp = App('shop')\n@app.task\ndef add(): ...\n"
+        f"def task(): add.apply_async()\n{body}\n"
     )
     env = {"PATH": "/usr/bin:/bin", "AIOTASK_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
 

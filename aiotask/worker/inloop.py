@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..broker import Broker
 from ..brokers import connect
+from ..errors import BrokerError
 from ..events import EventLog
 from ..serializer import Serializer
 from ..tasks import Registry
@@ -103,6 +105,14 @@ class _KeeperThread:
         await asyncio.to_thread(self._thread.join, GRACE)
 
 
+async def _run(worker: Worker, broker: Broker) -> None:
+    await worker.run()
+    # A burst ends before its block does: callers that look for live workers must not find it.
+    if worker.incarnation:
+        with contextlib.suppress(BrokerError):
+            await broker.recover(worker.incarnation)
+
+
 @contextlib.asynccontextmanager
 async def in_loop_worker(
     *,
@@ -157,7 +167,7 @@ async def in_loop_worker(
     ]
     for thread in threads:
         thread.start()
-    here = InLoopWorker(worker, asyncio.create_task(worker.run()))
+    here = InLoopWorker(worker, asyncio.create_task(_run(worker, broker)))
     try:
         up = asyncio.create_task(worker.up.wait())
         await asyncio.wait((up, here._task), return_when=asyncio.FIRST_COMPLETED)
