@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
@@ -14,6 +14,7 @@ from .address import Address
 from .broker import Push
 from .errors import ConfigError
 from .exits import apart
+from .hints import APP_ELSEWHERE, refuse_boxed, wrong_arguments
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
 from .limits import check_modules, number, queue_limits
 from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
@@ -48,6 +49,8 @@ class _Register(Protocol):
     def __call__(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     @overload
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, fn: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
 
@@ -126,12 +129,8 @@ class App:
     @property
     def serializer(self) -> Serializer:
         if self._serializer is None:
-            apart(self._load_serializer)
-            assert self._serializer is not None
+            self._serializer = apart(lambda: serializer_named(self._serializer_name))
         return self._serializer
-
-    def _load_serializer(self) -> None:
-        self._serializer = serializer_named(self._serializer_name)
 
     @property
     def client(self) -> Client:
@@ -150,10 +149,8 @@ class App:
             if self._client is None:
                 self._jobs_sealer = Sealer(secrets, "job")
                 limits = self._limits and Backpressure(*self._limits, secrets)
-                client = Client(
-                    self.name, url, secrets, self.serializer, result_ttl=self.result_ttl, backpressure=limits
-                )
-                self._client = self._client or client
+                made = Client(self.name, url, secrets, self.serializer, result_ttl=self.result_ttl, backpressure=limits)
+                self._client = self._client or made
 
     def result_db_path(self) -> Path | None:
         """The history file of this app's workers: ``$AIOTASK_RESULT_DB``, else beside the embedded server's data."""
@@ -165,6 +162,8 @@ class App:
     def task(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     @overload
     def task(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, fn: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def task(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
     @overload
@@ -185,6 +184,10 @@ class App:
     @overload
     def register_task(  # type: ignore[overload-overlap]
         self, fn: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[TaskOptions]
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def register_task(  # type: ignore[overload-overlap]
+        self, fn: Callable[P, Awaitable[R]], /, **options: Unpack[TaskOptions]
     ) -> AsyncTask[P, R]: ...
     @overload
     def register_task(self, fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> SyncTask[P, R]: ...
@@ -208,7 +211,9 @@ class App:
         try:
             task.check(*args, **kwargs)
         except TypeError as error:
-            raise _wrong_arguments(task, args, kwargs, error) from None
+            raise wrong_arguments(task.name, args, kwargs, error) from None
+        if len(args) == 1 and type(args[0]) is tuple and not kwargs:
+            refuse_boxed(task.name, task.function, args[0])
         if task.homeless and not self._workers_here:
             raise ConfigError(
                 f'Task "{task.name}" was defined in an interactive session, where no worker process can find it. '
@@ -267,7 +272,7 @@ class App:
         try:
             task.check(*args, **kwargs)
         except TypeError as error:
-            raise _wrong_arguments(task, args, kwargs, error) from None
+            raise wrong_arguments(task.name, args, kwargs, error) from None
         return Signature(
             task.name,
             args,
@@ -373,24 +378,17 @@ class App:
         finally:
             self._workers_here -= 1
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(f'An App has no attribute "{name}". {APP_ELSEWHERE.get(name, "")}'.rstrip())
+
     def __repr__(self) -> str:
         return f"<App {self.name}: {len(self.registry)} tasks>"
 
 
 def _probe(*args: Any, **kwargs: Any) -> None:
     """Stands where the function is not known."""
-
-
-def _wrong_arguments(task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], error: TypeError) -> TypeError:
-    celery = {"args", "kwargs"} & set(kwargs) or {"countdown", "eta", "queue", "retries", "priority"} & set(kwargs)
-    boxed = len(args) in (1, 2) and isinstance(args[0], tuple | list)
-    hint = ""
-    if celery or boxed:
-        hint = (
-            " Arguments are passed as to the function itself: task.apply_async(1, 2, key=3); "
-            "what else belongs to the call goes into options: task.options(queue=…, delay=…).apply_async(…)."
-        )
-    return TypeError(f'Task "{task.name}": {error}.{hint}')
 
 
 #: The one app at module level; ``aiotask.task`` registers here. Configured by the environment.

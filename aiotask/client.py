@@ -176,6 +176,11 @@ class Client(Sessions):
         asyncio_loop()
         return await self._inquiry.cancel(result)
 
+    async def forget_outcome(self, result: AsyncResult[Any]) -> bool:
+        refuse_to_wait("forget()")
+        asyncio_loop()
+        return await self._inquiry.forget(result)
+
     def block(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it in the portal and wait in this thread; Ctrl-C ends the wait."""
         try:

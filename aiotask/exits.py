@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import atexit
 
-# redis and asyncio's resolver need it at their first use, and it refuses to be imported once the main thread has ended.
-import concurrent.futures.thread  # noqa: F401
+import concurrent.futures.thread  # noqa: F401 - needed later, and refuses to load once the main thread has ended
 import gc
 import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import AiotaskError
 
 __all__ = ["Exits", "apart", "exits"]
+
+T = TypeVar("T")
 
 #: Seconds for what the first send needs: imports, and the start of the embedded server.
 _PATIENCE = 60.0
@@ -67,7 +68,7 @@ class Exits:
         sys.modules["multiprocessing.util"].Finalize(None, self.end, exitpriority=-1_000)
 
 
-def apart(work: Callable[[], None]) -> None:
+def apart(work: Callable[[], T]) -> T:
     """Import and make what the first send needs, where no other send can come between.
 
     A signal handler that sends would find half-loaded modules if the main thread were loading them; so the main thread
@@ -76,11 +77,12 @@ def apart(work: Callable[[], None]) -> None:
     """
     if threading.current_thread() is not threading.main_thread():
         return _uncollected(work)
+    done: list[T] = []
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            _uncollected(work)
+            done.append(_uncollected(work))
         except BaseException as error:
             errors.append(error)
 
@@ -93,18 +95,18 @@ def apart(work: Callable[[], None]) -> None:
     thread.join(_PATIENCE)
     if errors:
         raise errors[0]
-    if thread.is_alive():
+    if not done:
         raise AiotaskError(
             f"Preparing the first send has taken {_PATIENCE:g} s. If it is done in a signal handler, send once before."
         )
-    return None
+    return done[0]
 
 
-def _uncollected(work: Callable[[], None]) -> None:
+def _uncollected(work: Callable[[], T]) -> T:
     was = gc.isenabled()
     gc.disable()
     try:
-        work()
+        return work()
     finally:
         if was:
             gc.enable()

@@ -57,6 +57,11 @@ class Inquiry:
     async def cancel(self, result: AsyncResult[Any]) -> Cancelled:
         return await self._in_time(self._cancel(result))
 
+    async def forget(self, result: AsyncResult[Any]) -> bool:
+        """Remove the stored outcome; whether there was one."""
+        (was_there,) = await self._in_time(self._sessions.session().broker.forget([result.id]))
+        return was_there
+
     async def sent_by_parent(self, result: AsyncResult[Any]) -> None:
         """Return once the broker knows a job that the parent of this forked process has to send."""
         for _ in range(_FORK_LOOKS):

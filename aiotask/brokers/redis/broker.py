@@ -367,6 +367,10 @@ class RedisBroker:
             were_there += map(bool, await self._run("discard", *ids[start : start + BATCH_JOBS]))
         return were_there
 
+    async def forget(self, ids: Sequence[str]) -> list[bool]:
+        # An unfinished job has no outcome.
+        return [bool(await self.wire.call("DEL", f"{self.prefix}r:{id}")) for id in ids]
+
     async def start_history(self) -> None:
         await self._run("groups", RECORDERS, "history")
 
