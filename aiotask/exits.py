@@ -6,7 +6,6 @@ Imported with aiotask itself, so that its exit handler runs after those that are
 from __future__ import annotations
 
 import atexit
-
 import concurrent.futures.thread  # noqa: F401 - needed later, and refuses to load once the main thread has ended
 import gc
 import os
