@@ -143,9 +143,11 @@ class Outbox:
     def _take(self) -> list[tuple[int, Push]]:
         # Another thread may hand over between any two steps, which breaks an iteration over what waits.
         batch = [self.waiting.popleft() for _ in range(min(len(self.waiting), BATCH_JOBS))]
-        fitting = _fitting(push for _, push in batch)
-        self.waiting.extendleft(reversed(batch[fitting:]))
-        del batch[fitting:]
+        batch.sort()
+        fitting = _fitting([push for _, push in batch])
+        if fitting < len(batch):
+            self.waiting.extendleft(reversed(batch[fitting:]))
+            del batch[fitting:]
         return batch
 
     def _fly(self, batch: list[tuple[int, Push]]) -> None:
@@ -155,7 +157,7 @@ class Outbox:
             self._taken += len(batch)
             return
         before, self._tickets = self._taken, [ticket for ticket, _ in batch]
-        self._taken = max(before, *self._tickets)
+        self._taken = max(before, self._tickets[-1])
         self._missing.update(range(before + 1, self._taken + 1))
 
     def _fill_row(self) -> None:
@@ -386,8 +388,8 @@ def _fitting(pushes: Iterable[Push]) -> int:
 
 
 def _are_next(batch: list[tuple[int, Push]], first: int) -> bool:
-    """Whether these have the tickets from ``first`` on, in their order."""
-    return [ticket for ticket, _ in batch] == list(range(first, first + len(batch)))
+    """Whether these, in the order of their tickets, have those from ``first`` on."""
+    return batch[0][0] == first and batch[-1][0] == first + len(batch) - 1
 
 
 def _fresh(error: Exception) -> Exception:
