@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .context import current_job, unseated
+<<<<<<< HEAD
 from .errors import BrokerError, ConfigError, ResultExpired, ResultTimeout
 from .inquiry import Inquiry
 from .job import FINAL, Status
@@ -17,6 +18,14 @@ from .mailbox import Arrival, Mailbox
 from .outbox import Outbox
 from .outcome import Outcome
 from .portal import asyncio_loop, portal, run_here
+=======
+from .errors import AiotaskError, BrokerError, ConnectionLost, JobCancelled, ResultExpired, ResultTimeout, about
+from .job import FINAL, WIRE_VERSION, Status, ids
+from .mailbox import Arrival, Mailbox, refused_job
+from .outbox import HIGH_WATER, Outbox
+from .outcome import ErrorInfo, Outcome, decode_outcome, encode_outcome
+from .portal import portal
+>>>>>>> main
 from .result import AsyncResult, reveal
 from .sessions import Sessions
 
@@ -183,6 +192,7 @@ class Client(Sessions):
 
     def block(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it in the portal and wait in this thread; Ctrl-C ends the wait."""
+<<<<<<< HEAD
         try:
             refuse_to_wait("get() or result.blocking")
         except ConfigError:
@@ -197,6 +207,69 @@ class Client(Sessions):
             future.cancel()
             raise
 
+=======
+        return portal.run(work)
+
+    # ---- the end
+
+    async def close(self) -> None:
+        """Send what is left in the running loop and hang up there."""
+        await self.leave(self.session())
+
+    def last_words(self) -> None:
+        """At interpreter exit: send what is left with a blocking connection (no thread can start any more)."""
+        from .brokers import push_blocking
+
+        outboxes = self._orphans + [session.outbox for session in self._sessions.values()]
+        for loop, session in self._sessions.items():
+            if not loop.is_running():
+                session.broker.abandon()
+        self._orphans = []
+        self._sessions.clear()
+        for outbox in outboxes:
+            while batch := outbox.next_batch(now=True):
+                send = (self.url, self.app, outbox.client, outbox.sequence, batch, outbox.room, outbox.drop)
+                try:
+                    overflow = push_blocking(*send)
+                except AiotaskError as error:
+                    outbox.refuse_all(error)
+                else:
+                    outbox.accept(overflow, final=True)
+
+    def forget(self) -> None:
+        """In a forked child: sockets, outboxes and sessions stay the parent's."""
+        self._lock = threading.Lock()
+        for session in self._sessions.values():
+            session.broker.abandon()
+        self._sessions.clear()
+        self._orphans, self._last = [], (None, None)
+
+
+def _let_go(sessions: dict[asyncio.AbstractEventLoop, Session]) -> None:
+    """Their client is gone: close them in the loops that still run."""
+    for loop, session in sessions.items():
+        if loop.is_running():
+            asyncio.run_coroutine_threadsafe(session.close(), loop)
+        else:
+            session.broker.abandon()
+
+
+async def _within(timeout: float, future: asyncio.Future[Outcome], result: AsyncResult[Any]) -> Outcome:
+    try:
+        async with asyncio.timeout(timeout):
+            return await future
+    except TimeoutError:
+        text = f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
+        raise about(ResultTimeout(f"{text}again, or cancel() it."), result.id) from None
+
+
+def _unknown(result: AsyncResult[Any]) -> Exception:
+    """Why the broker knows nothing of this job."""
+    refused: Exception | None = result.outbox.error_of(result.ticket) if result.outbox is not None else None
+    text = f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.'
+    return about(ResultExpired(text), result.id) if refused is None else refused
+
+>>>>>>> main
 
 def _arrive(future: asyncio.Future[Outcome], arrival: Arrival) -> None:
     if future.done():

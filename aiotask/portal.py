@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .errors import ConfigError
 
@@ -82,6 +82,18 @@ class Portal:
         """Start a coroutine there."""
         return asyncio.run_coroutine_threadsafe(work, self.loop())
 
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine there and wait in this thread; Ctrl-C ends the wait."""
+        future = self.submit(_ended(work))
+        try:
+            value, error = future.result()
+        except BaseException:
+            future.cancel()
+            raise
+        if error is not None:
+            raise error
+        return cast("T", value)
+
     def stop(self, timeout: float) -> None:
         """End the loop, with its asynchronous generators closed; waits at most ``timeout`` seconds."""
         loop, thread = self._loop, self._thread
@@ -95,6 +107,7 @@ class Portal:
         self.__init__()  # type: ignore[misc]
 
 
+<<<<<<< HEAD
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop in which the caller runs, if it runs in one."""
     loop = asyncio._get_running_loop()
@@ -137,6 +150,15 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
         loop.getaddrinfo = getaddrinfo  # type: ignore[method-assign]
     return loop
+=======
+async def _ended(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:
+    """What a coroutine returns or raises: a future of a thread asks an exception for its truth, which may run code of
+    its class, and takes a false one for none."""
+    try:
+        return await work, None
+    except Exception as error:
+        return None, error
+>>>>>>> main
 
 
 portal = Portal()

@@ -10,6 +10,7 @@ from importlib import import_module
 from ..app import App
 from ..errors import AiotaskError
 from ..importer import load_apps
+from ..worker.patched import refuse_patched_threads
 from .settings import WorkerSettings
 
 __all__ = ["import_library", "preload_apps"]
@@ -28,13 +29,15 @@ def preload_apps(settings: WorkerSettings) -> list[App] | None:
     """For ``--preload``; None when that is not possible, which is said."""
     try:
         apps = load_apps(settings.apps, settings.app_dir)
+        refuse_patched_threads()
     except AiotaskError as error:
-        logger.error("The app could not be loaded. %s", error)
+        logger.error("The app could not be loaded. %s", error, extra={"facts": {"event": "not_started"}})
         return None
     if threading.active_count() > 1:
         logger.error(
             "The app started a thread while it was imported, and threads do not survive a fork. "
-            "Leave --preload out, or start it later."
+            "Leave --preload out, or start it later.",
+            extra={"facts": {"event": "not_started"}},
         )
         return None
     return apps

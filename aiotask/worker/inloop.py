@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets as random_source
 import threading
@@ -11,15 +10,24 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+<<<<<<< HEAD
 from ..broker import Broker
 from ..brokers import connect
 from ..errors import BrokerError
+=======
+from ..agent import agent
+from ..asyncblock import async_block
+from ..brokers import connect
+from ..context import job_fields
+>>>>>>> main
 from ..events import EventLog
+from ..log.records import add_job_fields
 from ..serializer import Serializer
 from ..tasks import Registry
 from .executor import Guard, call_sync
 from .inloopwatch import InLoopWatch
 from .keep import Keeper
+from .patched import refuse_patched_threads
 from .presence import Presence
 from .run import NoMarks
 from .synclane import SyncLane
@@ -91,7 +99,7 @@ class _KeeperThread:
         self._ready.set()
         keeping = keeper.run_for_ever(lambda: connect(url, app))
         agents = (keeping, keeper.hear(lambda id: None, self.watch.stand), self.watch.run())
-        running = [asyncio.create_task(agent) for agent in agents]
+        running = [agent(each) for each in agents]
         await self._stop.wait()
         for task in running:
             task.cancel()
@@ -105,6 +113,7 @@ class _KeeperThread:
         await asyncio.to_thread(self._thread.join, GRACE)
 
 
+<<<<<<< HEAD
 async def _run(worker: Worker, broker: Broker) -> None:
     await worker.run()
     # A burst ends before its block does: callers that look for live workers must not find it.
@@ -114,6 +123,9 @@ async def _run(worker: Worker, broker: Broker) -> None:
 
 
 @contextlib.asynccontextmanager
+=======
+@async_block
+>>>>>>> main
 async def in_loop_worker(
     *,
     registry: Registry,
@@ -129,6 +141,8 @@ async def in_loop_worker(
     burst: bool,
 ) -> AsyncIterator[InLoopWorker]:
     """Run a worker in this loop while the block lasts."""
+    add_job_fields(job_fields)
+    refuse_patched_threads()
     host = host_id()
     presence = Presence(host)
     # Programs that tasks execute are in it, and whatever else was started with this one.
@@ -167,9 +181,13 @@ async def in_loop_worker(
     ]
     for thread in threads:
         thread.start()
+<<<<<<< HEAD
     here = InLoopWorker(worker, asyncio.create_task(_run(worker, broker)))
+=======
+    here = InLoopWorker(worker, agent(worker.run()))
+>>>>>>> main
     try:
-        up = asyncio.create_task(worker.up.wait())
+        up = agent(worker.up.wait())
         await asyncio.wait((up, here._task), return_when=asyncio.FIRST_COMPLETED)
         up.cancel()
         yield here
