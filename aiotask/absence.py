@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from .agent import agent
 from .brokers import inspect
 from .errors import BrokerError, ConfigError
 from .mailbox import Mailbox, quietly
@@ -55,7 +56,7 @@ class Absence:
     def watch(self) -> None:
         """Begin to look, in the session's loop; it ends when no caller waits any more."""
         if self._task is None:
-            self._task = quietly(asyncio.get_running_loop().create_task(self._watch()))
+            self._task = quietly(agent(self._watch()))
             self._task.add_done_callback(self._over)
 
     def _over(self, task: asyncio.Task[None]) -> None:

@@ -98,8 +98,7 @@ class App:
         self._serializer_name = check_serializer(serializer or environment("SERIALIZER") or "cloudpickle")
         self.result_ttl = seconds(number(result_ttl, "RESULT_TTL", 3600.0), "result_ttl")
         self._limits = queue_limits(max_pending, when_full)
-        # Re-entrant: a finalizer may send while this thread is making the client.
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # re-entrant: a finalizer may send while this thread makes the client
         self._client: Client | None = None
         self._jobs_sealer: Sealer | None = None
         self._serializer: Serializer | None = None
@@ -135,22 +134,17 @@ class App:
     @property
     def client(self) -> Client:
         """The sending side; made at first use."""
-        if self._client is None:
-            apart(self._make_client)
-            assert self._client is not None
-        return self._client
+        return self._client or apart(self._make_client)
 
-    def _make_client(self) -> None:
-        from .backpressure import Backpressure
-        from .client import Client
+    def _make_client(self) -> Client:
+        from .client import client_at
 
-        url, secrets = self.address.locate()
         with self._lock:
             if self._client is None:
-                self._jobs_sealer = Sealer(secrets, "job")
-                limits = self._limits and Backpressure(*self._limits, secrets)
-                made = Client(self.name, url, secrets, self.serializer, result_ttl=self.result_ttl, backpressure=limits)
+                self._jobs_sealer = Sealer(self.secrets, "job")
+                made = client_at(self.address.locate(), self.name, self.serializer, self.result_ttl, self._limits)
                 self._client = self._client or made
+            return self._client
 
     def result_db_path(self) -> Path | None:
         """The history file of this app's workers: ``$AIOTASK_RESULT_DB``, else beside the embedded server's data."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .backpressure import Backpressure, WhenFull
 from .context import current_job, unseated
-<<<<<<< HEAD
-from .errors import BrokerError, ConfigError, ResultExpired, ResultTimeout
+from .errors import BrokerError, ConfigError, ResultExpired, ResultTimeout, about
 from .inquiry import Inquiry
 from .job import FINAL, Status
 from .loading import refuse_to_wait
@@ -18,21 +18,14 @@ from .mailbox import Arrival, Mailbox
 from .outbox import Outbox
 from .outcome import Outcome
 from .portal import asyncio_loop, portal, run_here
-=======
-from .errors import AiotaskError, BrokerError, ConnectionLost, JobCancelled, ResultExpired, ResultTimeout, about
-from .job import FINAL, WIRE_VERSION, Status, ids
-from .mailbox import Arrival, Mailbox, refused_job
-from .outbox import HIGH_WATER, Outbox
-from .outcome import ErrorInfo, Outcome, decode_outcome, encode_outcome
-from .portal import portal
->>>>>>> main
 from .result import AsyncResult, reveal
 from .sessions import Sessions
 
 if TYPE_CHECKING:
     from .broker import Cancelled
+    from .serializer import Serializer
 
-__all__ = ["Client"]
+__all__ = ["Client", "client_at"]
 
 T = TypeVar("T")
 
@@ -121,10 +114,8 @@ class Client(Sessions):
         except TimeoutError:
             outcome = await self._last_look(result) if timeout < SHORT else None
         if outcome is None:
-            raise ResultTimeout(
-                f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
-                "again, or cancel() it."
-            )
+            text = f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
+            raise about(ResultTimeout(f"{text}again, or cancel() it."), result.id)
         return outcome
 
     async def _last_look(self, result: AsyncResult[Any]) -> Outcome | None:
@@ -192,84 +183,13 @@ class Client(Sessions):
 
     def block(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it in the portal and wait in this thread; Ctrl-C ends the wait."""
-<<<<<<< HEAD
         try:
             refuse_to_wait("get() or result.blocking")
         except ConfigError:
             work.close()
             raise
-        if self._portals_loop() is None:
-            return run_here(work)
-        future = portal.submit(work)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        return run_here(work) if self._portals_loop() is None else portal.run(work)
 
-=======
-        return portal.run(work)
-
-    # ---- the end
-
-    async def close(self) -> None:
-        """Send what is left in the running loop and hang up there."""
-        await self.leave(self.session())
-
-    def last_words(self) -> None:
-        """At interpreter exit: send what is left with a blocking connection (no thread can start any more)."""
-        from .brokers import push_blocking
-
-        outboxes = self._orphans + [session.outbox for session in self._sessions.values()]
-        for loop, session in self._sessions.items():
-            if not loop.is_running():
-                session.broker.abandon()
-        self._orphans = []
-        self._sessions.clear()
-        for outbox in outboxes:
-            while batch := outbox.next_batch(now=True):
-                send = (self.url, self.app, outbox.client, outbox.sequence, batch, outbox.room, outbox.drop)
-                try:
-                    overflow = push_blocking(*send)
-                except AiotaskError as error:
-                    outbox.refuse_all(error)
-                else:
-                    outbox.accept(overflow, final=True)
-
-    def forget(self) -> None:
-        """In a forked child: sockets, outboxes and sessions stay the parent's."""
-        self._lock = threading.Lock()
-        for session in self._sessions.values():
-            session.broker.abandon()
-        self._sessions.clear()
-        self._orphans, self._last = [], (None, None)
-
-
-def _let_go(sessions: dict[asyncio.AbstractEventLoop, Session]) -> None:
-    """Their client is gone: close them in the loops that still run."""
-    for loop, session in sessions.items():
-        if loop.is_running():
-            asyncio.run_coroutine_threadsafe(session.close(), loop)
-        else:
-            session.broker.abandon()
-
-
-async def _within(timeout: float, future: asyncio.Future[Outcome], result: AsyncResult[Any]) -> Outcome:
-    try:
-        async with asyncio.timeout(timeout):
-            return await future
-    except TimeoutError:
-        text = f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
-        raise about(ResultTimeout(f"{text}again, or cancel() it."), result.id) from None
-
-
-def _unknown(result: AsyncResult[Any]) -> Exception:
-    """Why the broker knows nothing of this job."""
-    refused: Exception | None = result.outbox.error_of(result.ticket) if result.outbox is not None else None
-    text = f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.'
-    return about(ResultExpired(text), result.id) if refused is None else refused
-
->>>>>>> main
 
 def _arrive(future: asyncio.Future[Outcome], arrival: Arrival) -> None:
     if future.done():
@@ -287,3 +207,24 @@ def _error_of(client: Client, result: AsyncResult[Any]) -> Exception:
     except Exception as error:
         return error
     return BrokerError(f'Job "{result.id}" ended as {result.arrived.status} without an error.')
+
+
+def client_at(
+    place: tuple[str, tuple[str, ...]],
+    app: str,
+    serializer: Serializer,
+    result_ttl: float,
+    limits: tuple[Mapping[str, int], WhenFull] | None,
+) -> Client:
+    """The client of an app.
+
+    Args:
+        place: the broker's URL, and the secrets.
+        app: name of the app.
+        serializer: what reads and writes values.
+        result_ttl: seconds that outcomes are kept.
+        limits: of queues, as ``limits.queue_limits`` gives them.
+    """
+    url, secrets = place
+    backpressure = Backpressure(*limits, secrets) if limits else None
+    return Client(app, url, secrets, serializer, result_ttl=result_ttl, backpressure=backpressure)

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .brokers.shown import hide_password
-from .errors import ConnectionLost, JobCancelled, JobLost, ResultExpired
+from .errors import ConnectionLost, JobCancelled, JobLost, ResultExpired, about
 from .job import WIRE_VERSION, Status
 from .nooutcome import is_parents, lost_in_fork, refused_job
 from .outcome import ErrorInfo, Outcome, decode_outcome, encode_outcome
@@ -121,6 +121,7 @@ def _is_held(result: AsyncResult[Any]) -> bool:
 def _unknown(result: AsyncResult[Any]) -> Exception:
     """Why the broker knows nothing of this job."""
     if is_parents(result):
-        return ResultExpired(lost_in_fork(result.id))
+        return about(ResultExpired(lost_in_fork(result.id)), result.id)
     refused: Exception | None = result.outbox.error_of(result.ticket) if result.outbox is not None else None
-    return refused or ResultExpired(f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.')
+    text = f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.'
+    return about(ResultExpired(text), result.id) if refused is None else refused

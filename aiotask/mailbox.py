@@ -14,6 +14,7 @@ from weakref import ref
 from .agent import agent
 from .broker import Broker, Look, Notice
 from .errors import (
+    AiotaskError,
     BrokerError,
     ConnectionLost,
     SealError,

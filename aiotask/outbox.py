@@ -14,12 +14,8 @@ from itertools import islice
 
 from .backpressure import Backpressure, WhenFull
 from .broker import BATCH_BYTES, BATCH_JOBS, BATCH_ROW, Broker, Finish, Overflow, Push, Room
-<<<<<<< HEAD
-from .errors import AiotaskError, BrokerError, ConnectionLost, QueueFull
-=======
 from .errorform import copy_error
-from .errors import BrokerError, ConnectionLost, QueueFull
->>>>>>> main
+from .errors import AiotaskError, BrokerError, ConnectionLost, QueueFull
 from .hold import Hold
 from .refusals import Refusals
 from .watchers import Watchers
@@ -392,31 +388,6 @@ def _fitting(pushes: Iterable[Push]) -> int:
     return count
 
 
-<<<<<<< HEAD
 def _are_next(batch: list[tuple[int, Push]], first: int) -> bool:
     """Whether these, in the order of their tickets, have those from ``first`` on."""
     return batch[0][0] == first and batch[-1][0] == first + len(batch) - 1
-
-
-def _fresh(error: Exception) -> Exception:
-    """A copy, since one exception object raised twice grows its traceback."""
-    copy = type(error)(*error.args)
-    copy.__cause__ = error.__cause__
-    return copy
-=======
-def _is_huge(batch: list[Push]) -> bool:
-    return len(batch) == 1 and len(batch[0].sealed) > BATCH_BYTES
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    loop = future.get_loop()
-    if loop is asyncio._get_running_loop():
-        _release(future)
-    elif not loop.is_closed():
-        loop.call_soon_threadsafe(_release, future)
-
-
-def _release(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
->>>>>>> main

@@ -107,7 +107,6 @@ class Portal:
         self.__init__()  # type: ignore[misc]
 
 
-<<<<<<< HEAD
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop in which the caller runs, if it runs in one."""
     loop = asyncio._get_running_loop()
@@ -150,7 +149,8 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
         loop.getaddrinfo = getaddrinfo  # type: ignore[method-assign]
     return loop
-=======
+
+
 async def _ended(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:
     """What a coroutine returns or raises: a future of a thread asks an exception for its truth, which may run code of
     its class, and takes a false one for none."""
@@ -158,7 +158,6 @@ async def _ended(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | No
         return await work, None
     except Exception as error:
         return None, error
->>>>>>> main
 
 
 portal = Portal()

@@ -4,33 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator, Iterable
-<<<<<<< HEAD
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
 
 from .context import current_job
 from .durations import seconds
-from .errors import (
-    AiotaskError,
-    ConfigError,
-    JobCancelled,
-    JobError,
-    JobLost,
-    JobOutOfMemory,
-    JobTimeout,
-    RemoteError,
-    ResultTimeout,
-    SerializationError,
-    WorkerLost,
-)
-=======
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
-
-from .context import current_job
 from .errorform import text_of
 from .errorinfo import error_of
 from .errors import AiotaskError, ConfigError, ResultTimeout, SerializationError, about
->>>>>>> main
 from .job import Status
 from .outcome import Outcome
 from .portal import running_loop
@@ -337,7 +318,7 @@ async def gather(
 
 def _value(result: AsyncResult[T], errors: dict[str, Exception]) -> T:
     if result.arrived is None:
-        raise errors.get(result.id) or AiotaskError(f'Job "{result.id}" brought no outcome.')
+        raise errors.get(result.id, AiotaskError(f'Job "{result.id}" brought no outcome.'))
     value: T = reveal(result.arrived, result._home.serializer, result.function)
     return value
 

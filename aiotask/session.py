@@ -9,11 +9,8 @@ import weakref
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Protocol
 
-<<<<<<< HEAD
 from .absence import Absence
-=======
 from .agent import agent
->>>>>>> main
 from .backpressure import Backpressure
 from .brokers import connect
 from .errors import BrokerError

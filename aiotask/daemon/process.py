@@ -26,14 +26,10 @@ from ..context import job_fields
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..events import EventLog
 from ..importer import load_apps
-<<<<<<< HEAD
 from ..loading import said_when_slow
-from ..worker.executor import call_sync
-=======
 from ..log.records import add_job_fields
 from ..log.setup import adopt_root, configure, divert, tend
 from ..worker.executor import call_sync, text_of
->>>>>>> main
 from ..worker.frames import awaits
 from ..worker.patched import refuse_patched_threads
 from ..worker.run import Run

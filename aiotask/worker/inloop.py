@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets as random_source
 import threading
@@ -10,16 +11,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-<<<<<<< HEAD
-from ..broker import Broker
-from ..brokers import connect
-from ..errors import BrokerError
-=======
 from ..agent import agent
 from ..asyncblock import async_block
+from ..broker import Broker
 from ..brokers import connect
 from ..context import job_fields
->>>>>>> main
+from ..errors import BrokerError
 from ..events import EventLog
 from ..log.records import add_job_fields
 from ..serializer import Serializer
@@ -113,7 +110,6 @@ class _KeeperThread:
         await asyncio.to_thread(self._thread.join, GRACE)
 
 
-<<<<<<< HEAD
 async def _run(worker: Worker, broker: Broker) -> None:
     await worker.run()
     # A burst ends before its block does: callers that look for live workers must not find it.
@@ -122,10 +118,7 @@ async def _run(worker: Worker, broker: Broker) -> None:
             await broker.recover(worker.incarnation)
 
 
-@contextlib.asynccontextmanager
-=======
 @async_block
->>>>>>> main
 async def in_loop_worker(
     *,
     registry: Registry,
@@ -181,11 +174,7 @@ async def in_loop_worker(
     ]
     for thread in threads:
         thread.start()
-<<<<<<< HEAD
-    here = InLoopWorker(worker, asyncio.create_task(_run(worker, broker)))
-=======
-    here = InLoopWorker(worker, agent(worker.run()))
->>>>>>> main
+    here = InLoopWorker(worker, agent(_run(worker, broker)))
     try:
         up = agent(worker.up.wait())
         await asyncio.wait((up, here._task), return_when=asyncio.FIRST_COMPLETED)
