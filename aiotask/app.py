@@ -256,11 +256,7 @@ class App:
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function)
-        if shared:
-            result.shared = True
-        result._queue = task.queue
-        if task.ignore_result:
-            result.ignored = True
+        result._queue, result.shared, result.ignored = task.queue, shared, task.ignore_result
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
 
