@@ -16,6 +16,7 @@ from .blame import blame_argument
 from .broker import Push
 from .context import entered
 from .errors import ConfigError
+from .exits import apart
 from .hints import APP_ELSEWHERE, refuse_boxed, wrong_arguments
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
 from .limits import check_modules, number, queue_limits
@@ -87,7 +88,7 @@ class App(Registering):
         self._serializer_name = check_serializer(serializer or environment("SERIALIZER") or "cloudpickle")
         self.result_ttl = seconds(number(result_ttl, "RESULT_TTL", 3600.0), "result_ttl")
         self._limits = queue_limits(max_pending, when_full)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entrant: a finalizer may send while this thread makes the client
         self._client: Client | None = None
         self._jobs_sealer: Sealer | None = None
         self._serializer: Serializer | None = None
@@ -118,25 +119,23 @@ class App(Registering):
     @property
     def serializer(self) -> Serializer:
         if self._serializer is None:
-            self._serializer = serializer_named(self._serializer_name)
+            self._serializer = apart(lambda: serializer_named(self._serializer_name))
         return self._serializer
 
     @property
     def client(self) -> Client:
         """The sending side; made at first use."""
-        if self._client is None:
-            from .backpressure import Backpressure
-            from .client import Client
+        return self._client or apart(self._make_client)
 
-            url, secrets = self.address.locate()
-            with self._lock:
-                if self._client is None:
-                    self._jobs_sealer = Sealer(secrets, "job")
-                    limits = self._limits and Backpressure(*self._limits, secrets)
-                    self._client = Client(
-                        self.name, url, secrets, self.serializer, result_ttl=self.result_ttl, backpressure=limits
-                    )
-        return self._client
+    def _make_client(self) -> Client:
+        from .client import client_at
+
+        with self._lock:
+            if self._client is None:
+                self._jobs_sealer = Sealer(self.secrets, "job")
+                made = client_at(self.address.locate(), self.name, self.serializer, self.result_ttl, self._limits)
+                self._client = self._client or made
+            return self._client
 
     def result_db_path(self) -> Path | None:
         """The history file of this app's workers: ``$AIOTASK_RESULT_DB``, else beside the embedded server's data."""
@@ -209,10 +208,7 @@ class App(Registering):
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function)
-        if shared:
-            result.shared = True
-        if task.ignore_result:
-            result.ignored = True
+        result._queue, result.shared, result.ignored = task.queue, shared, task.ignore_result
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
 

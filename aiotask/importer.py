@@ -12,6 +12,7 @@ from types import ModuleType
 from .app import App, default_app
 from .callables import what_runs
 from .errors import ConfigError, ImportFailed
+from .loading import importing
 from .main_module import importable_name
 from .modules import import_module
 from .settings import environment
@@ -75,13 +76,14 @@ def load_apps(specs: Sequence[str], app_dir: str = "") -> list[App]:
         sys.path.insert(0, folder)
     apps: dict[int, App] = {}
     named_by: dict[int, list[str]] = {}
-    for spec in specs:
-        for app in _load(spec, folder):
-            apps[id(app)] = app
-            named_by.setdefault(id(app), []).append(spec)
-    for app in list(apps.values()):
-        for module in app.include:
-            import_module(module, folder)
+    with importing():
+        for spec in specs:
+            for app in _load(spec, folder):
+                apps[id(app)] = app
+                named_by.setdefault(id(app), []).append(spec)
+        for app in list(apps.values()):
+            for module in app.include:
+                import_module(module, folder)
     # Not before all modules are imported: one may define the tasks of another one's app.
     for key, app in apps.items():
         if not len(app.registry):

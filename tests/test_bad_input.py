@@ -884,7 +884,7 @@ async def test_a_server_that_is_killed_and_comes_back_costs_no_job(tmp_path: Pat
 
 async def test_an_embedded_server_that_is_killed_comes_back_by_itself(tmp_path: Path) -> None:
     home = tmp_path / "h"
-    env = {"AIOTASK_HOME": str(home), "AIOTASK_URL": ""}
+    env = {"AIOTASK_HOME": str(home), "AIOTASK_URL": "", "AIOTASK_EMBEDDED": "1"}
     with running_workers(tmp_path, "") as workers, pytest.MonkeyPatch.context() as patch:
         stage = prepared("hostile", workers, tmp_path / "ledger", "")
         stage.env.update(env)

@@ -26,6 +26,7 @@ from ..context import job_fields
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..events import EventLog
 from ..importer import load_apps
+from ..loading import said_when_slow
 from ..log.records import add_job_fields
 from ..log.setup import adopt_root, configure, divert, tend
 from ..serializer import check_annotations
@@ -82,7 +83,8 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
     place.stacks.record()
     go_first()
     try:
-        apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
+        with said_when_slow(", ".join(settings.apps)):
+            apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
         for app in apps:
             check_annotations(app.serializer, app.registry)
         facts = [app_facts(app, settings) for app in apps]
