@@ -32,6 +32,7 @@ __all__ = [
     "Queues",
     "Reload",
     "ResultDb",
+    "StoppedProcess",
     "Threads",
     "Url",
     "WorkerUrl",
@@ -269,6 +270,18 @@ LongJob = Annotated[
         show_default="60s",
         help="Say in the log where a sync job is that has run for so long; 0: never.",
         rich_help_panel=_LOG,
+    ),
+]
+StoppedProcess = Annotated[
+    float,
+    option(
+        "--stopped-process",
+        parser=duration,
+        metavar="TIME",
+        show_default="30s",
+        help="Kill a worker process that is stopped for so long by a signal, a debugger or the freezer, and run its "
+        "jobs again; 0: never.",
+        rich_help_panel=_LIFE,
     ),
 ]
 Burst = Annotated[bool, option("--burst", metavar="", help="Stop when the queues are empty.", rich_help_panel=_LIFE)]

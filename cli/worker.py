@@ -29,6 +29,7 @@ from .options import (
     Queues,
     Reload,
     ResultDb,
+    StoppedProcess,
     Threads,
     WorkerUrl,
     cpu_count,
@@ -59,6 +60,7 @@ def worker(
     result_db: ResultDb = None,
     blocked_loop: BlockedLoop = 1.0,
     long_job: LongJob = 60.0,
+    stopped_process: StoppedProcess = 30.0,
     log_args: LogArgs = False,
     log_json: LogJson = False,
     log_level: LogLevel = Level.INFO,
@@ -78,6 +80,7 @@ def worker(
     [bold]Signals[/bold]
 
       TERM, INT    drain and stop; a second one stops now
+      QUIT         stop now
       HUP          replace the processes one by one with fresh code
       TTIN, TTOU   one process more, one less
       USR1         print the stack of every process
@@ -108,6 +111,7 @@ def worker(
         grace=grace,
         blocked_loop=blocked_loop,
         long_job=long_job,
+        stopped_process=stopped_process,
         health_port=health_port,
         health_host=health_host,
         burst=burst,

@@ -16,6 +16,7 @@ from .child import encode_message, fork, read_messages
 from .excess import excesses
 from .lastwords import LastWords
 from .signals import Signals
+from .state import catches
 from .stacks import Stacks
 
 __all__ = ["Forked", "start", "wait_for"]
@@ -84,6 +85,11 @@ class Forked:
         self.asked_for_stacks = 0.0
         #: The child that it replaces once it is in service.
         self.replaces: Forked | None = None
+
+    @property
+    def title(self) -> str:
+        """A worker for people."""
+        return f"worker-{self.number} (pid {self.pid})"
 
     @property
     def fds(self) -> tuple[int, ...]:
@@ -158,8 +164,10 @@ class Forked:
         """It writes them down, whatever it does, if it is not stopped."""
         self.stacks.take()
         self.asked_for_stacks = time.monotonic()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGUSR1)
+        # User code may have given the signal back its default, which would end the process.
+        if catches(self.pid, signal.SIGUSR1):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGUSR1)
 
     @property
     def has_told_stacks(self) -> bool:

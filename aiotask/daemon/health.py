@@ -13,12 +13,15 @@ from ..errors import BrokerError
 from ..events import in_words
 from ..worker.lease import Lease
 from .board import Board
+from .state import stop_of
 from .vitals import Vitals
 
 __all__ = ["Branch", "Health", "Report"]
 
 #: Seconds between two looks.
 LOOK = 1.0
+#: Seconds without a sign of life after which it is looked whether a process is stopped.
+STOPPED = 3.0
 #: Seconds of a supervisor without a turn after which it hangs.
 SILENT = 10.0
 #: Seconds without an answer of the broker after which nothing is ready.
@@ -158,6 +161,8 @@ class Health:
 
     def _about_supervisor(self, now: float) -> list[str]:
         silent = now - self._vitals.turned
+        if silent > STOPPED and (stopped := stop_of(self._vitals.pid)):
+            return [f"The supervisor (pid {self._vitals.pid}) is {stopped}."]
         if silent <= SILENT:
             return []
         return [f"The supervisor (pid {self._vitals.pid}) has not turned for {in_words(silent)}."]
@@ -168,7 +173,9 @@ class Health:
             if not board.pid or not board.incarnations:
                 continue
             still = now - board.heartbeat
-            if still > STILL and (jobs := _hung(board, now, still)) is not None:
+            if still > STOPPED and (stopped := stop_of(board.pid)):
+                found.append(f"Worker pid {board.pid} is {stopped}.")
+            elif still > STILL and (jobs := _hung(board, now, still)) is not None:
                 found.append(f"The loop of worker pid {board.pid} has stood still for {in_words(still)}{jobs}.")
             idleness = self._idleness.get(place)
             if idleness is not None and idleness.deaf_since and now - idleness.deaf_since > self._deaf:

@@ -30,6 +30,7 @@ from .health import Branch, Health
 from .probes import Probes
 from .settings import WorkerSettings
 from .stacks import Stacks
+from .stops import ONCE, resume
 from .vitals import Vitals
 
 __all__ = ["Post", "run_keeper"]
@@ -128,6 +129,7 @@ class _Keeping:
         ending = asyncio.create_task(self._end.wait())
         running += [asyncio.create_task(keeper.hear(self._hurry, self._stand)) for keeper in self._keepers]
         running.append(asyncio.create_task(self._look_after_loops()))
+        running.append(asyncio.create_task(self._look_after_supervisor()))
         code = Exit.DONE
         try:
             done, _ = await asyncio.wait((*running, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -153,6 +155,18 @@ class _Keeping:
             self._post.board.beat()
             self._post.board.buried = self._heard - max(keeper.recovery.open for keeper in self._keepers)
             await asyncio.sleep(0.2)
+
+    async def _look_after_supervisor(self) -> None:
+        """If it is stopped, no process is replaced, no limit is enforced and no signal is obeyed."""
+        resumed = -ONCE
+        while True:
+            await asyncio.sleep(STILL / 2)
+            now, vitals = time.monotonic(), self._post.vitals
+            if now - vitals.turned > STILL and now - resumed > ONCE and resume(vitals.pid):
+                resumed = now
+                logger.warning(
+                    "The supervisor (pid %d) was stopped by a signal; it was told to continue (CONT).", vitals.pid
+                )
 
     async def _look_after_loops(self) -> None:
         """Whose loop stands still cannot give back what waits behind it, nor hear of a cancel."""

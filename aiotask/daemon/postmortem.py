@@ -7,6 +7,7 @@ import signal
 from typing import Any
 
 from ..broker import Obituary
+from .blame import End, Signalled, blame, is_from_outside
 from .forked import Forked
 from .stacks import is_in_job, last_stack, where
 
@@ -14,20 +15,19 @@ __all__ = ["Postmortem", "how_it_ended"]
 
 logger = logging.getLogger("aiotask.supervisor")
 
-#: Signals that no job brings upon its process, unless it sends them.
-_FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGQUIT}
-
-
 class Postmortem:
     """Made before the number, the page and the files of the process go to another one.
 
     Args:
         code: its exit code; negative: the signal.
         peak_memory: bytes that it held at most; 0: not known.
+        signalled: counts the ends by signals from outside.
         out_of_memory: the kernel killed in its memory cgroup just then.
     """
 
-    def __init__(self, child: Forked, code: int, peak_memory: int = 0, *, out_of_memory: bool = False) -> None:
+    def __init__(
+        self, child: Forked, code: int, peak_memory: int, signalled: Signalled, *, out_of_memory: bool = False
+    ) -> None:
         self._child = child
         self._dump = child.told_stacks()
         self._started = child.board.started()
@@ -46,15 +46,17 @@ class Postmortem:
         )
         #: It died by itself, or by what it ran.
         self.own_fault = not is_killed and (code != 0 or bool(self._started))
-        alone = child.board.is_alone
-        ran = [job.id for job in self._started if not (alone and job.away)] if self.own_fault else []
-        #: Who only waits for another job's outcome beside a suspect is to blame if nobody else is.
-        waited = [job.id for job in self._started if alone and job.away] if self.own_fault else []
-        # It need not have been what ran: what had ended may have left something behind. Of that the keeper finds
-        # what nobody was told of; after a clean end there is none.
-        in_doubt = not is_killed and not child.draining and code not in _FROM_OUTSIDE
-        certain = is_in_job(self._dump) or (alone and ran)
-        self._blame = {"blame": ran, "waited": waited, "recent": child.board.ring() if in_doubt and not certain else ""}
+        #: A signal ended it that an operator sent, or another program.
+        self.from_outside = not is_killed and is_from_outside(code)
+        end = End(code, is_killed, child.draining, child.board.is_alone, is_in_job(self._dump))
+        found = blame(
+            end, self._started, signalled.count([job.id for job in self._started]) if self.from_outside else {}
+        )
+        self._blame = {
+            "blame": list(found.ran),
+            "waited": list(found.waited),
+            "recent": child.board.ring() if found.recent else "",
+        }
 
     def notices(self) -> list[dict[str, Any]]:
         """What the keeper has to know, per name under which the process worked."""

@@ -33,11 +33,12 @@ from ..worker.synclane import SyncLane
 from ..worker.usage import PeakMemory, resident
 from ..worker.worker import Hooks, Worker
 from .board import Board
-from .child import Exit, read_messages, send_message, unheard
+from .child import Exit, read_messages, send_message
 from .guard import ALARMS, MainGuard
 from .lastwords import LastWords
 from .oomkills import go_first
 from .settings import WorkerSettings
+from .signals import unheard
 from .stacks import Stacks
 
 __all__ = ["Place", "app_facts", "run_worker"]
@@ -175,6 +176,8 @@ class _Process:
         self._is_copy = True
         faulthandler.enable(2)
         faulthandler.unregister(signal.SIGUSR1)
+        # The default would end it when an operator asks all processes for their stacks.
+        signal.signal(signal.SIGUSR1, unheard)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -20,6 +20,7 @@ from ..events import configure, in_words
 from ..worker.inloop import host_id
 from ..worker.presence import Presence, sweep
 from ..worker.seats import AWAY
+from .blame import Signalled
 from .board import Board
 from .bulletin import Bulletin
 from .child import Exit, become_subreaper, ended_children
@@ -35,6 +36,7 @@ from .process import Place, run_worker
 from .reload import start_watching
 from .settings import WorkerSettings
 from .signals import Signals
+from .stops import Stops
 from .terminal import Terminal
 from .watchdog import Watchdog
 
@@ -89,8 +91,10 @@ class Supervisor:
         )
         self._rolling: deque[Forked] = deque()
         self._watchdog = Watchdog(settings.blocked_loop, settings.long_job, settings.threads)
+        self._stops = Stops(settings.stopped_process)
         self._watcher = 0
         self._signals = Signals()
+        self._signalled = Signalled()
         self._oom = OomKills()
 
     # ---- the loop
@@ -118,6 +122,7 @@ class Supervisor:
                 self._roll()
                 self._end_grace()
                 self._watchdog.look(self._children.values())
+                self._stops.look(self._children.values())
                 self._keepers.look()
                 self._greeting.say(self._wanted)
                 self._tell()
@@ -234,7 +239,7 @@ class Supervisor:
             if pid in self._children:
                 child = self._children.pop(pid)
                 self._hear(child)
-                self._died(child, Postmortem(child, code, peak, out_of_memory=starved))
+                self._died(child, Postmortem(child, code, peak, self._signalled, out_of_memory=starved))
             elif child is not None:
                 self._keeper_died(code)
             elif pid == self._watcher:
@@ -293,6 +298,10 @@ class Supervisor:
     def _obey(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stop(now=self._stopping_since is not None)
+        elif number == signal.SIGQUIT:
+            self._stop(now=True)
+        elif number == signal.SIGTSTP:
+            logger.info("Ctrl-Z (TSTP) does not stop the worker: its jobs would go on without a supervisor.")
         elif number == signal.SIGUSR1:
             self._watchdog.show(self._all())
         elif self._stopping_since is not None:

@@ -1,0 +1,53 @@
+"""What the system says of another process: whether it is stopped, and which signals it catches."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+__all__ = ["catches", "stop_of"]
+
+_CGROUPS = Path("/sys/fs/cgroup")
+#: States of a process in /proc/PID/stat that user code cannot leave by itself.
+_STOPPED = {"T": "stopped by a signal", "t": "held by a debugger"}
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for this signal; True where the system does not say."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    except (OSError, ValueError, IndexError):
+        pass
+    return True
+
+
+def stop_of(pid: int) -> str:
+    """What keeps a process from running, for people: a signal, a debugger or the freezer of its control group.
+
+    Empty if nothing does, or where the system does not say.
+    """
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+    return _STOPPED.get(state) or ("frozen" if _is_frozen(pid) else "")
+
+
+def _is_frozen(pid: int) -> bool:
+    """Whether the freezer holds the control group of a process, in version 1 or 2 of control groups."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            if not controllers:
+                files = [root / group.lstrip("/") / "cgroup.events" for root in (_CGROUPS, _CGROUPS / "unified")]
+            elif "freezer" in controllers.split(","):
+                files = [_CGROUPS / "freezer" / group.lstrip("/") / "freezer.state"]
+            else:
+                continue
+            for file in files:
+                with contextlib.suppress(OSError):
+                    if any(line in ("frozen 1", "FROZEN", "FREEZING") for line in file.read_text().splitlines()):
+                        return True
+    return False
