@@ -21,7 +21,7 @@ __all__ = ["Branch", "Health", "Report"]
 #: Seconds between two looks.
 LOOK = 1.0
 #: Seconds without a sign of life after which it is looked whether a process is stopped.
-STOPPED = 3.0
+STOPPED = 5.0
 #: Seconds of a supervisor without a turn after which it hangs.
 SILENT = 10.0
 #: Seconds without an answer of the broker after which nothing is ready.

@@ -30,7 +30,7 @@ from .health import Branch, Health
 from .probes import Probes
 from .settings import WorkerSettings
 from .stacks import Stacks
-from .stops import ONCE, resume
+from .stops import ONCE, SILENCE, resume
 from .vitals import Vitals
 
 __all__ = ["Post", "run_keeper"]
@@ -162,7 +162,7 @@ class _Keeping:
         while True:
             await asyncio.sleep(STILL / 2)
             now, vitals = time.monotonic(), self._post.vitals
-            if now - vitals.turned > STILL and now - resumed > ONCE and resume(vitals.pid):
+            if now - vitals.turned > SILENCE and now - resumed > ONCE and resume(vitals.pid):
                 resumed = now
                 logger.warning(
                     "The supervisor (pid %d) was stopped by a signal; it was told to continue (CONT).", vitals.pid

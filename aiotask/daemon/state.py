@@ -32,22 +32,31 @@ def stop_of(pid: int) -> str:
         state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return ""
-    return _STOPPED.get(state) or ("frozen" if _is_frozen(pid) else "")
+    if state in _STOPPED:
+        return _STOPPED[state]
+    with contextlib.suppress(OSError):
+        if holds_freezer(Path(f"/proc/{pid}/cgroup").read_text(), _CGROUPS):
+            return "frozen"
+    return ""
 
 
-def _is_frozen(pid: int) -> bool:
-    """Whether the freezer holds the control group of a process, in version 1 or 2 of control groups."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-            _, controllers, group = line.split(":", 2)
-            if not controllers:
-                files = [root / group.lstrip("/") / "cgroup.events" for root in (_CGROUPS, _CGROUPS / "unified")]
-            elif "freezer" in controllers.split(","):
-                files = [_CGROUPS / "freezer" / group.lstrip("/") / "freezer.state"]
-            else:
-                continue
-            for file in files:
-                with contextlib.suppress(OSError):
-                    if any(line in ("frozen 1", "FROZEN", "FREEZING") for line in file.read_text().splitlines()):
-                        return True
+def holds_freezer(groups: str, root: Path) -> bool:
+    """Whether the freezer holds one of these control groups, in version 1 or 2 of control groups.
+
+    Args:
+        groups: as in /proc/PID/cgroup.
+        root: where control groups are mounted.
+    """
+    for line in groups.splitlines():
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            files = [base / group.lstrip("/") / "cgroup.events" for base in (root, root / "unified")]
+        elif "freezer" in controllers.split(","):
+            files = [root / "freezer" / group.lstrip("/") / "freezer.state"]
+        else:
+            continue
+        for file in files:
+            with contextlib.suppress(OSError):
+                if any(said in ("frozen 1", "FROZEN", "FREEZING") for said in file.read_text().splitlines()):
+                    return True
     return False

@@ -18,7 +18,7 @@ __all__ = ["Stops", "resume"]
 logger = logging.getLogger("aiotask.supervisor")
 
 #: Seconds without a heartbeat after which it is looked whether a process is stopped.
-SILENCE = 1.0
+SILENCE = 3.0
 #: Seconds for which a stopped process is left alone that has been asked to end.
 LEAVING = 2.0
 #: Seconds within which a process is told once to continue: whoever stops it again means it.
