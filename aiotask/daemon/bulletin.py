@@ -42,10 +42,10 @@ class Bulletin:
         """The loop has turned once more.
 
         Args:
-            apps: how many of them each process serves; 0: that is not known yet.
+            apps: how many of them are served; 0: that is not known yet.
             rolling: some processes are still to be replaced.
         """
-        serving = [child for child in children if apps and len(child.up) == apps and not child.draining]
+        serving = [child for child in children if apps and child.is_up and not child.draining]
         complete = self._complete or 0 < wanted <= len(serving)
         if complete and not self._complete and not stopping:
             self._notify.ready()

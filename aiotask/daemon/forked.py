@@ -64,8 +64,10 @@ class Forked:
         self.unsent = bytearray()
         #: It reads and is read no more.
         self.deaf = False
+        #: A worker has loaded its apps, a keeper has begun to keep.
         self.booted = False
-        #: Apps whose worker is in service.
+        #: Facts of the apps that it has loaded, and names of those whose worker is in service.
+        self.apps: list[dict[str, Any]] = []
         self.up: set[str] = set()
         self.failure = ""
         #: Where its async jobs wait, if it was asked and has answered.
@@ -85,6 +87,11 @@ class Forked:
         self.asked_for_stacks = 0.0
         #: The child that it replaces once it is in service.
         self.replaces: Forked | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """All its apps are in service."""
+        return bool(self.apps) and self.up >= {app["name"] for app in self.apps}
 
     @property
     def title(self) -> str:
@@ -145,6 +152,9 @@ class Forked:
 
     def _learn(self, message: dict[str, Any]) -> None:
         if "booted" in message:
+            self.booted = True
+            self.apps = message["booted"]
+        elif "keeping" in message:
             self.booted = True
         elif "up" in message:
             self.up.add(message["up"])

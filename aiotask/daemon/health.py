@@ -26,6 +26,8 @@ STOPPED = 5.0
 SILENT = 10.0
 #: Seconds without an answer of the broker after which nothing is ready.
 UNREACHABLE = 5.0
+#: Seconds for which a broker may refuse a lease.
+REFUSED = 5.0
 #: Seconds for which a worker's loop may stand still and count as in service; with no job in hand; with one
 #: that has no time limit; and beyond the limit of one that has.
 STILL, HUNG, HUNG_IN_A_JOB, BEYOND = 10.0, 30.0, 300.0, 10.0
@@ -141,7 +143,7 @@ class Health:
         now = time.monotonic()
         wanted, in_service = self._vitals.processes
         brokers = {branch.app: now - branch.lease.renewed_at for branch in self._branches}
-        grave = [*self._about_supervisor(now), *self._about_workers(now)]
+        grave = [*self._about_supervisor(now), *self._about_workers(now), *self._about_leases(now)]
         slight = [*self._about_service(now, wanted, in_service), *_about_brokers(brokers)]
         return Report(
             live=not grave,
@@ -182,6 +184,15 @@ class Health:
                 idle = in_words(now - idleness.since)
                 found.append(f"Worker pid {board.pid} has started nothing for {idle} although jobs wait.")
         return found
+
+    def _about_leases(self, now: float) -> list[str]:
+        """A broker that is away comes back; one that answers and refuses, say a password, does so for good."""
+        return [
+            f'The broker of "{branch.app}" has refused this host\'s lease for {in_words(refused)}: '
+            f"{branch.lease.refusal.rstrip('.')}."
+            for branch in self._branches
+            if branch.lease.refused_since and (refused := now - branch.lease.refused_since) > REFUSED
+        ]
 
     def _about_service(self, now: float, wanted: int, in_service: int) -> list[str]:
         if self._vitals.stopping:

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..events import configure, in_words
 from ..worker.inloop import host_id
@@ -34,6 +34,7 @@ from .postmortem import Postmortem, how_it_ended
 from .preload import import_library, preload_apps
 from .process import Place, run_worker
 from .reload import start_watching
+from .served import Served
 from .settings import WorkerSettings
 from .signals import Signals
 from .stops import Stops
@@ -73,7 +74,7 @@ class Supervisor:
         self._boards = [Board(slots, cell) for cell in self._presence.cells]
         self._free = deque(self._boards)
         self._count = 0
-        self._apps: list[dict[str, Any]] = []
+        self._served = Served()
         self._preloaded: Sequence[App] | None = None
         self._greeting = Greeting()
         self._stopping_since: float | None = None
@@ -116,9 +117,10 @@ class Supervisor:
                 self._watcher = start_watching(self._settings.app_dir)
             while not self._finished():
                 self._fill()
-                self._keepers.fill(self._apps, self._host)
+                self._keepers.fill(self._served.apps, self._host)
                 self._wait()
                 self._reap()
+                self._learn()
                 self._roll()
                 self._end_grace()
                 self._watchdog.look(self._children.values())
@@ -147,7 +149,7 @@ class Supervisor:
         return self._settings.burst and self._emptied >= self._wanted
 
     def _all(self) -> list[Forked]:
-        return [*self._children.values(), *([self._keepers.now] if self._keepers.now else [])]
+        return [*self._children.values(), *self._keepers.all]
 
     def _wait(self) -> None:
         """Sleep until something happens; then hear signals and reports."""
@@ -216,15 +218,22 @@ class Supervisor:
 
     def _hear(self, child: Forked) -> None:
         for message in child.hear():
-            if "booted" in message and not self._apps:
-                self._apps = message["booted"]
-                self._watchdog.learn(self._apps)
-                self._greeting.expect(self._apps)
-            elif "stacks" in message:
+            if "stacks" in message:
                 self._watchdog.gather(self._all(), partial(child.tell_stacks, message["stacks"]))
             elif "up" in message:
                 self._greeting.learn(message)
-                self._ever_up = self._ever_up or len(child.up) == len(self._apps)
+                self._ever_up = self._ever_up or child.is_up
+
+    def _learn(self) -> None:
+        """What is served may change with every code that is loaded."""
+        before = self._served.apps
+        if self._stopping_since is not None or not self._served.look(self._children.values()):
+            return
+        self._watchdog.learn(self._served.apps)
+        if not before:
+            self._greeting.expect(self._served.apps)
+        elif changes := self._served.changes(before):
+            logger.info("The code in service has changed: %s.", changes)
 
     def _reap(self) -> None:
         for pid, look in ended_children():
@@ -241,7 +250,8 @@ class Supervisor:
                 self._hear(child)
                 self._died(child, Postmortem(child, code, peak, self._signalled, out_of_memory=starved))
             elif child is not None:
-                self._keeper_died(code)
+                if not self._keepers.died(child, code):
+                    self._begin_anew()
             elif pid == self._watcher:
                 self._watcher = 0
                 logger.error("Files are not watched any more: the watcher ended by %s.", how_it_ended(code))
@@ -280,10 +290,6 @@ class Supervisor:
             logger.error("The app could not be loaded. %s", reason)
             self._code = Exit.BOOT
             self._stop(now=True)
-
-    def _keeper_died(self, code: int) -> None:
-        if not self._keepers.died(code):
-            self._begin_anew()
 
     def _begin_anew(self) -> None:
         """A keeper or worker found this host dead: whatever else runs here runs elsewhere too, and ends first."""
@@ -351,7 +357,7 @@ class Supervisor:
             return
         newcomers = [child for child in self._children.values() if child.replaces is not None]
         for child in newcomers:
-            if child.up and len(child.up) == len(self._apps):
+            if child.is_up:
                 assert child.replaces is not None
                 child.replaces.drain()
                 child.replaces = None
@@ -373,7 +379,7 @@ class Supervisor:
         self._bulletin.turn(
             self._children.values(),
             self._wanted,
-            len(self._apps),
+            len(self._served.apps),
             rolling=bool(self._rolling),
             stopping=self._stopping_since is not None,
         )
@@ -382,14 +388,14 @@ class Supervisor:
         """All workers are gone: the keeper gives back what they held, and goes."""
         self._stopping_since = self._stopping_since or time.monotonic()
         deadline = time.monotonic() + FAREWELL
-        while self._apps and not self._keepers.left and time.monotonic() < deadline:
-            self._keepers.fill(self._apps, self._host)
+        while self._served.apps and not self._keepers.left and time.monotonic() < deadline:
+            self._keepers.fill(self._served.apps, self._host)
             self._keepers.leave()
             self._wait()
             self._reap()
             self._keepers.look()
             self._tell()
-        if self._keepers.now is not None:
+        if self._keepers.is_there:
             logger.warning("The keeper could not tell the broker that this host leaves; others will notice in 10 s.")
         else:
             self._presence.remove()
