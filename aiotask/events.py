@@ -24,6 +24,7 @@ __all__ = [
     "JsonFormatter",
     "LineFormatter",
     "configure",
+    "counted",
     "in_words",
     "plain",
 ]
@@ -258,6 +259,12 @@ def in_words(seconds: float) -> str:
             rest = whole % size // below
             return f"{whole // size} {unit}" + (f" {rest} {lesser}" if rest else "")
     return f"{whole} s"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things for people: ``1 job``, ``2,000 jobs``, ``3 old processes``."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def plain(text: str, length: int = 300) -> str:

@@ -960,7 +960,9 @@ def test_ctrl_c_just_as_the_supervisor_begins(workers: Workers) -> None:
     supervisor = workers.start(
         "tests.acceptance.apps.calls", env={"TEST_APP": "never", "TEST_LEDGER": "/dev/null"}, wait=False
     )
-    wait_until(lambda: "aiotask_cli.supervise" in _command(supervisor.pid), description="it is the supervisor now")
+    # By its program, or by the title that it gives itself.
+    became = re.compile(r"aiotask_cli\.supervise|aiotask worker .*\[supervisor\]")
+    wait_until(lambda: became.search(_command(supervisor.pid)), description="it is the supervisor now")
 
     _press(supervisor)
 

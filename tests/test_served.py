@@ -6,21 +6,19 @@ import asyncio
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from signal import Signals
 from typing import Any
 
-import psutil
 import pytest
 import redis
-from aiotask_cli.probe import probe
 
 from aiotask import App
 from aiotask.daemon.board import Board
 from aiotask.daemon.forked import Forked
 from aiotask.daemon.served import Served
+from aiotask_cli.probe import probe
 
 from .helpers import wait_until, wait_until_async
 from .server import PrivateServer

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from aiotask_cli.probe import probe
 
 from aiotask.daemon.state import catches, holds_freezer, stop_of
+from aiotask_cli.probe import probe
 
 from .acceptance.stage import Stage, staged
 from .helpers import wait_until, wait_until_async
-from .workers import ROOT, Supervisor, Workers
+from .workers import ROOT, Workers
 
 
 @pytest.fixture

@@ -36,6 +36,8 @@ class Exit:
     """Exit codes of children, as the supervisor reads them."""
 
     DONE = 0
+    #: A setting is wrong.
+    MISUSED = 2
     #: The app could not be loaded.
     BOOT = 3
     #: The broker had declared this host or worker dead.

@@ -16,8 +16,8 @@ from .child import encode_message, fork, read_messages
 from .excess import excesses
 from .lastwords import LastWords
 from .signals import Signals
-from .state import catches
 from .stacks import Stacks
+from .state import catches
 
 __all__ = ["Forked", "start", "wait_for"]
 
@@ -69,12 +69,20 @@ class Forked:
         #: Facts of the apps that it has loaded, and names of those whose worker is in service.
         self.apps: list[dict[str, Any]] = []
         self.up: set[str] = set()
+        #: Why it could not load its apps; and that it is a setting that is wrong.
         self.failure = ""
+        self.misused = False
         #: Where its async jobs wait, if it was asked and has answered.
         self.awaits: dict[str, Any] | None = None
         self.draining = False
-        #: It wants to be replaced.
+        #: It wants to be replaced; for its size, if that is not 0 (bytes), and its size before its first job.
         self.full = False
+        self.size = self.size_at_first = 0
+        #: Since when it has nothing left to do (monotonic; 0: it has), and what jobs left behind there.
+        self.done_since = 0.0
+        self.left: list[str] = []
+        #: What broke in it, if it could say.
+        self.broke = ""
         #: Of which host it is a worker; and that the broker had declared it dead.
         self.host = ""
         self.not_live = False
@@ -92,6 +100,11 @@ class Forked:
     def is_up(self) -> bool:
         """All its apps are in service."""
         return bool(self.apps) and self.up >= {app["name"] for app in self.apps}
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether it ended, or was ended, because it had nothing left to do."""
+        return bool(self.done_since) or not (self.killed or self.not_live)
 
     @property
     def title(self) -> str:
@@ -161,8 +174,15 @@ class Forked:
             self.since = time.monotonic()
         elif "failed" in message:
             self.failure = message["failed"]
+            self.misused = message["misused"]
         elif "full" in message:
             self.full = True
+            self.size, self.size_at_first = message.get("size", 0), message.get("at_first", 0)
+        elif "done" in message:
+            self.done_since = time.monotonic()
+            self.left = message["done"]
+        elif "broke" in message:
+            self.broke = message["broke"]
         elif "awaits" in message:
             self.awaits = message["awaits"]
         elif "not_live" in message:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..broker import Inspector
 from ..errors import BrokerError
-from ..events import in_words
+from ..events import counted, in_words
 from ..worker.lease import Lease
 from .board import Board
 from .state import stop_of
@@ -199,9 +199,9 @@ class Health:
             return ["It is stopping."]
         boards = [board for board in self._boards if board.pid and board.incarnations]
         if not self._vitals.complete:
-            return [f"It is starting: {in_service} of {wanted} worker processes are in service."]
+            return [f"It is starting: {in_service} of {counted(wanted, 'worker process')} are in service."]
         if not in_service:
-            return [f"None of {wanted} worker processes is in service."]
+            return [f"None of {counted(wanted, 'worker process')} is in service."]
         if boards and all(now - board.heartbeat > STILL for board in boards):
             return ["The loop of every worker process stands still."]
         return []

@@ -116,9 +116,7 @@ class Keepers:
 
         def live(keeper: Forked) -> int:
             ends = keeper.command_end, keeper.report_end
-            post = Post(
-                term.board, self._boards, self._vitals, self._doors, host, *ends, term.apps, keeper.stacks
-            )
+            post = Post(term.board, self._boards, self._vitals, self._doors, host, *ends, term.apps, keeper.stacks)
             return run_keeper(self._settings, post)
 
         term.process = self._fork(0, term.board, live)

@@ -15,6 +15,7 @@ __all__ = ["Postmortem", "how_it_ended"]
 
 logger = logging.getLogger("aiotask.supervisor")
 
+
 class Postmortem:
     """Made before the number, the page and the files of the process go to another one.
 
@@ -34,6 +35,8 @@ class Postmortem:
         is_killed = bool(child.killed) or child.not_live
         #: How it ended, for people.
         self.reason = child.killed or how_it_ended(code, out_of_memory=out_of_memory)
+        if child.broke and not child.killed:
+            self.reason += f", {child.broke}"
         if (self._dump.startswith("Fatal") or child.overdue) and (place := where(self._dump)):
             self.reason += f" in {place}"
         self._peak_memory = peak_memory

@@ -8,11 +8,12 @@ import threading
 from importlib import import_module
 
 from ..app import App
-from ..errors import AiotaskError
+from ..errors import AiotaskError, ConfigError
 from ..importer import load_apps
+from ..worker.usage import resident
 from .settings import WorkerSettings
 
-__all__ = ["import_library", "preload_apps"]
+__all__ = ["check_memory_limit", "import_library", "preload_apps"]
 
 logger = logging.getLogger("aiotask.supervisor")
 
@@ -22,6 +23,19 @@ def import_library() -> None:
     import_module("aiotask.brokers.redis.inspector")
     if sys.platform != "win32":
         import_module("uvloop")
+
+
+def check_memory_limit(limit: int | None) -> None:
+    """Refuse a limit that no worker process could keep, since it is a fork of this one.
+
+    Raises:
+        ConfigError: ``limit`` (bytes) is less than this process holds.
+    """
+    if limit is not None and limit <= (held := resident()):
+        raise ConfigError(
+            f"--max-memory-per-child {limit:,} (bytes) is less than a worker process holds before it loads an app "
+            f"({held / 1e6:.0f} MB). Leave room for the app and its jobs, as in --max-memory-per-child 512MB."
+        )
 
 
 def preload_apps(settings: WorkerSettings) -> list[App] | None:

@@ -22,7 +22,7 @@ from typing import Any
 from ..app import App
 from ..brokers import connect, inspect
 from ..errors import AiotaskError, BrokerError, ConfigError
-from ..events import EventLog, configure
+from ..events import EventLog, configure, plain
 from ..importer import load_apps
 from ..worker.executor import call_sync
 from ..worker.frames import awaits
@@ -36,10 +36,12 @@ from .board import Board
 from .child import Exit, read_messages, send_message
 from .guard import ALARMS, MainGuard
 from .lastwords import LastWords
+from .leftovers import find_leftovers
 from .oomkills import go_first
 from .settings import WorkerSettings
 from .signals import unheard
 from .stacks import Stacks
+from .title import set_title
 
 __all__ = ["Place", "app_facts", "run_worker"]
 
@@ -80,10 +82,15 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
         facts = [app_facts(app, settings) for app in apps]
     except Exception as error:
         text = str(error) if isinstance(error, AiotaskError) else f"{type(error).__name__}: {error}"
-        send_message(place.reports, {"failed": text})
-        return Exit.BOOT
+        misused = isinstance(error, ConfigError)
+        send_message(place.reports, {"failed": text, "misused": misused})
+        return Exit.MISUSED if misused else Exit.BOOT
     send_message(place.reports, {"booted": facts})
-    return _Process(settings, place, apps).run()
+    try:
+        return _Process(settings, place, apps).run()
+    except BaseException as error:
+        send_message(place.reports, {"broke": f"its main thread broke: {_in_a_line(error)}"})
+        raise
 
 
 def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
@@ -176,6 +183,7 @@ class _Process:
         self._is_copy = True
         faulthandler.enable(2)
         faulthandler.unregister(signal.SIGUSR1)
+        set_title(f"aiotask: process of a job in worker-{self._place.number}")
         # The default would end it when an operator asks all processes for their stacks.
         signal.signal(signal.SIGUSR1, unheard)
         signal.set_wakeup_fd(-1)
@@ -197,8 +205,9 @@ class _Process:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:
                 runner.run(self._main())
-            except BaseException:
+            except BaseException as error:
                 logger.exception("The event loop of this worker broke; the process ends.")
+                send_message(self._place.reports, {"broke": f"its event loop broke: {_in_a_line(error)}"})
                 # At once: tasks that the runner would cancel now would seem to have ended by themselves.
                 os._exit(70)
             finally:
@@ -218,6 +227,8 @@ class _Process:
             for app in self._apps:
                 if app._client is not None:
                     await app.client.close()
+        # Whatever ends from here on concerns no job.
+        send_message(self._place.reports, {"done": find_leftovers()})
 
     async def _work(self, app: App) -> None:
         settings, place = self._settings, self._place
@@ -288,14 +299,18 @@ class _Process:
 
     async def _watch(self) -> None:
         """The heartbeat, and the size of this process."""
-        limit = self._settings.max_memory_per_child
+        limit, at_first = self._settings.max_memory_per_child, resident()
+        if limit is not None and at_first > limit:
+            # A replacement would be as large as this process.
+            send_message(self._place.reports, {"oversize": at_first})
+            limit = None
         while True:
             self._place.board.beat()
             self._guard.look()
             if self._place.board.is_relieved:
                 await self._notice_relief()
             if limit is not None and (size := resident()) > limit:
-                self._is_full(f"it grew to {size / 1e6:.0f} MB")
+                self._is_full(f"it grew to {size / 1e6:.0f} MB", size=size, at_first=at_first)
             await asyncio.sleep(0.25)
 
     async def _notice_relief(self) -> None:
@@ -338,11 +353,11 @@ class _Process:
         for worker in self._workers:
             worker.stop()
 
-    def _is_full(self, reason: str) -> None:
+    def _is_full(self, reason: str, **sizes: int) -> None:
         if not self._full:
             self._full = True
             logger.info("This process is replaced: %s.", reason)
-            send_message(self._place.reports, {"full": reason})
+            send_message(self._place.reports, {"full": reason, **sizes})
 
     def _set_alone(self, alone: bool) -> None:
         """A suspect runs here, or that is over."""
@@ -354,3 +369,8 @@ class _Process:
         send_message(self._place.reports, {"not_live": True})
         logging.shutdown()
         os._exit(Exit.NOT_LIVE)
+
+
+def _in_a_line(error: BaseException) -> str:
+    text = plain(str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -12,7 +12,8 @@ __all__ = ["HARMLESS", "Signals", "ignore_harmless", "unheard"]
 #: Signals that the supervisor acts on.
 _HEARD = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "TSTP", "USR1", "CHLD")
 #: Signals that tell of a fault of the process itself or of what it uses up, and those that do nothing by default.
-_LEFT_ALONE = ("ILL", "TRAP", "ABRT", "EMT", "BUS", "FPE", "SEGV", "SYS", "XCPU", "XFSZ", "PIPE", "KILL", "STOP") + (
+_LEFT_ALONE = (
+    *("ILL", "TRAP", "ABRT", "EMT", "BUS", "FPE", "SEGV", "SYS", "XCPU", "XFSZ", "PIPE", "KILL", "STOP"),
     *("CHLD", "CONT", "WINCH", "URG", "INFO"),
 )
 

@@ -47,9 +47,8 @@ class Stops:
             why = self._why(child, now) if child in children else ""
             if why:
                 self._stopped(child, why, now)
-            elif since := self._since.pop(child, None):
-                if child in children and not child.killed:
-                    logger.warning("%s runs again after %s.", child.title, in_words(now - since))
+            elif (since := self._since.pop(child, None)) and child in children and not child.killed:
+                logger.warning("%s runs again after %s.", child.title, in_words(now - since))
 
     def _why(self, child: Forked, now: float) -> str:
         return stop_of(child.pid) if not child.killed and now - child.board.heartbeat > SILENCE else ""

@@ -11,15 +11,13 @@ import logging
 import os
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..events import configure, in_words
+from ..events import configure, counted, in_words
 from ..worker.inloop import host_id
-from ..worker.presence import Presence, sweep
-from ..worker.seats import AWAY
+from ..worker.presence import sweep
 from .blame import Signalled
 from .board import Board
 from .bulletin import Bulletin
@@ -28,17 +26,21 @@ from .doors import Doors
 from .forked import Forked, start, wait_for
 from .greeting import Greeting
 from .keepers import Keepers
+from .leftovers import HURRY, PATIENCE, Leftovers
 from .oomkills import OomKills
 from .patience import Allowance, Patience
+from .places import Places
 from .postmortem import Postmortem, how_it_ended
-from .preload import import_library, preload_apps
+from .preload import check_memory_limit, import_library, preload_apps
 from .process import Place, run_worker
 from .reload import start_watching
+from .replacements import Replacements
 from .served import Served
 from .settings import WorkerSettings
 from .signals import Signals
 from .stops import Stops
 from .terminal import Terminal
+from .title import set_title
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -55,8 +57,13 @@ FAREWELL = 12.0
 
 
 def supervise(settings: WorkerSettings) -> int:
-    """Run workers until told to stop; the exit code (0: drained, 3: the app could not be loaded)."""
+    """Run workers until told to stop; the exit code (0: drained, 2: wrong settings, 3: the app could not be loaded).
+
+    Raises:
+        ConfigError: settings are wrong.
+    """
     configure(settings.log_json, settings.log_level, process="supervisor")
+    set_title(f"aiotask worker {' '.join(settings.apps)} [supervisor]")
     return Supervisor(settings).run()
 
 
@@ -68,11 +75,7 @@ class Supervisor:
         self._wanted = settings.concurrency
         self._host = host_id()
         self._children: dict[int, Forked] = {}
-        # Pages have to exist before the keeper is forked: enough for a replacement of each, and for TTIN.
-        slots = settings.max_in_flight + AWAY + settings.threads
-        self._presence = Presence(self._host, cells=2 * settings.concurrency + 16)
-        self._boards = [Board(slots, cell) for cell in self._presence.cells]
-        self._free = deque(self._boards)
+        self._places = Places(settings, self._host)
         self._count = 0
         self._served = Served()
         self._preloaded: Sequence[App] | None = None
@@ -88,11 +91,16 @@ class Supervisor:
         self._bulletin = Bulletin(settings.grace + FAREWELL + ROUND)
         self._doors = Doors(settings.health_host, settings.health_port)
         self._keepers = Keepers(
-            settings, self._boards, self._bulletin.vitals, self._doors, partial(self._fork, dies_with_parent=False)
+            settings,
+            self._places.boards,
+            self._bulletin.vitals,
+            self._doors,
+            partial(self._fork, dies_with_parent=False),
         )
-        self._rolling: deque[Forked] = deque()
+        self._replacements = Replacements(settings, self._spawn)
         self._watchdog = Watchdog(settings.blocked_loop, settings.long_job, settings.threads)
         self._stops = Stops(settings.stopped_process)
+        self._leftovers = Leftovers()
         self._watcher = 0
         self._signals = Signals()
         self._signalled = Signalled()
@@ -111,6 +119,7 @@ class Supervisor:
                     return Exit.BOOT
             sweep()
             import_library()
+            check_memory_limit(self._settings.max_memory_per_child)
             gc.collect()
             gc.freeze()
             if self._settings.reload:
@@ -119,12 +128,14 @@ class Supervisor:
                 self._fill()
                 self._keepers.fill(self._served.apps, self._host)
                 self._wait()
-                self._reap()
                 self._learn()
-                self._roll()
+                self._reap()
+                if self._stopping_since is None:
+                    self._replacements.look(list(self._children.values()), may_start=self._patience.is_over)
                 self._end_grace()
                 self._watchdog.look(self._children.values())
                 self._stops.look(self._children.values())
+                self._leftovers.look(self._children.values(), patience=PATIENCE if self._places.are_free else HURRY)
                 self._keepers.look()
                 self._greeting.say(self._wanted)
                 self._tell()
@@ -183,9 +194,9 @@ class Supervisor:
                 self._spawn()
 
     def _spawn(self, replaces: Forked | None = None) -> None:
-        if not self._free:
+        board = self._places.find(self._children.values())
+        if board is None:
             return
-        board = self._free[0]
         board.reset()
 
         def live(child: Forked) -> int:
@@ -198,7 +209,7 @@ class Supervisor:
         if child is None:
             self._patience.lost(time.monotonic())
         else:
-            self._free.popleft()
+            self._places.take(board)
             self._count += 1
             child.replaces, child.host = replaces, self._host
             self._children[child.pid] = child
@@ -209,6 +220,8 @@ class Supervisor:
         """A new process, or None when the system has no room for one."""
 
         def begin(child: Forked) -> int:
+            part = f"worker-{number}" if number else "keeper"
+            set_title(f"aiotask: {part} of {' '.join(self._settings.apps)}")
             self._signals.close()
             self._bulletin.close()
             return live(child)
@@ -220,6 +233,8 @@ class Supervisor:
         for message in child.hear():
             if "stacks" in message:
                 self._watchdog.gather(self._all(), partial(child.tell_stacks, message["stacks"]))
+            elif "oversize" in message:
+                self._replacements.oversize(child, message["oversize"])
             elif "up" in message:
                 self._greeting.learn(message)
                 self._ever_up = self._ever_up or child.is_up
@@ -227,7 +242,7 @@ class Supervisor:
     def _learn(self) -> None:
         """What is served may change with every code that is loaded."""
         before = self._served.apps
-        if self._stopping_since is not None or not self._served.look(self._children.values()):
+        if (self._stopping_since is not None and before) or not self._served.look(self._children.values()):
             return
         self._watchdog.learn(self._served.apps)
         if not before:
@@ -246,8 +261,10 @@ class Supervisor:
             status, peak = look()
             code = os.waitstatus_to_exitcode(status)
             if pid in self._children:
-                child = self._children.pop(pid)
+                child = self._children[pid]
                 self._hear(child)
+                self._learn()
+                del self._children[pid]
                 self._died(child, Postmortem(child, code, peak, self._signalled, out_of_memory=starved))
             elif child is not None:
                 if not self._keepers.died(child, code):
@@ -260,7 +277,7 @@ class Supervisor:
         for notice in death.notices():
             self._keepers.report(notice)
         child.close()
-        self._free.append(child.board)
+        self._places.give_back(child.board)
         for other in self._children.values():
             if other.replaces is child:
                 other.replaces = None
@@ -268,7 +285,7 @@ class Supervisor:
             self._boot_failed(child, death.reason)
         elif death.own_fault or child.overdue:
             death.say()
-        elif not child.killed and not child.draining and not child.not_live and self._stopping_since is None:
+        elif child.has_gone and not child.draining and self._stopping_since is None:
             self._emptied += 1
         if not child.booted:
             self._patience.lost(time.monotonic())
@@ -282,13 +299,15 @@ class Supervisor:
         if self._stopping_since is not None:
             return
         if child.replaces is not None:
-            logger.error("The new code does not load, so the old processes stay. %s", reason)
-            self._rolling.clear()
+            what = "The new settings are wrong" if child.misused else "The new code does not load"
+            logger.error("%s, so the old processes stay. %s", what, reason)
+            self._replacements.give_up()
         elif self._ever_up:
-            logger.error("A new worker could not load the app, trying again: %s", reason)
+            what = "has wrong settings" if child.misused else "could not load the app"
+            logger.error("A new worker %s, trying again: %s", what, reason)
         else:
-            logger.error("The app could not be loaded. %s", reason)
-            self._code = Exit.BOOT
+            logger.error("%s%s", "" if child.misused else "The app could not be loaded. ", reason)
+            self._code = Exit.MISUSED if child.misused else Exit.BOOT
             self._stop(now=True)
 
     def _begin_anew(self) -> None:
@@ -297,7 +316,7 @@ class Supervisor:
         for child in self._all():
             child.kill("the host was declared dead")
         self._host = host_id()
-        self._presence.rename(self._host)
+        self._places.rename(self._host)
 
     # ---- the operator
 
@@ -318,12 +337,12 @@ class Supervisor:
         elif number == signal.SIGHUP:
             code = " (the app was preloaded, so with the same code as before)" if self._settings.preload else ""
             logger.info("Replacing the worker processes one by one%s.", code)
-            self._rolling = deque(child for child in self._children.values() if not child.draining)
+            self._replacements.begin(self._children.values())
             self._bulletin.reloading()
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             wanted = self._wanted + (1 if number == signal.SIGTTIN else -1)
-            self._wanted = min(len(self._boards) // 2, max(1, wanted))
-            logger.info("%d worker processes from now on.", self._wanted)
+            self._wanted = min(self._places.most, max(1, wanted))
+            logger.info("%s from now on.", counted(self._wanted, "worker process"))
 
     def _stop(self, *, now: bool) -> None:
         if self._stopping_since is None:
@@ -348,30 +367,9 @@ class Supervisor:
             return
         for child in [child for child in self._children.values() if not child.killed]:
             jobs = len(child.board.started())
-            logger.warning("worker-%d did not end within %s; %d jobs go back.", child.number, in_words(grace), jobs)
+            back = f"{counted(jobs, 'job')} {'goes' if jobs == 1 else 'go'} back" if jobs else "no job was running"
+            logger.warning("worker-%d did not end within %s; %s.", child.number, in_words(grace), back)
             child.kill("the end of the grace time")
-
-    def _roll(self) -> None:
-        """Replacements: each new process in service before the old one is asked to go."""
-        if self._stopping_since is not None:
-            return
-        newcomers = [child for child in self._children.values() if child.replaces is not None]
-        for child in newcomers:
-            if child.is_up:
-                assert child.replaces is not None
-                child.replaces.drain()
-                child.replaces = None
-        if not self._patience.is_over:
-            return
-        replaced = [child.replaces for child in newcomers]
-        for child in list(self._children.values()):
-            if child.full and not child.draining and child not in replaced:
-                self._spawn(replaces=child)
-        while self._rolling and not newcomers and self._free:
-            old = self._rolling.popleft()
-            if self._children.get(old.pid) is old and not old.draining:
-                self._spawn(replaces=old)
-                return
 
     # ---- saying
 
@@ -380,7 +378,7 @@ class Supervisor:
             self._children.values(),
             self._wanted,
             len(self._served.apps),
-            rolling=bool(self._rolling),
+            rolling=self._replacements.are_due,
             stopping=self._stopping_since is not None,
         )
 
@@ -398,6 +396,6 @@ class Supervisor:
         if self._keepers.is_there:
             logger.warning("The keeper could not tell the broker that this host leaves; others will notice in 10 s.")
         else:
-            self._presence.remove()
+            self._places.remove()
         if self._code == Exit.DONE:
             logger.info("Stopped.")

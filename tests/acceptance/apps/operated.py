@@ -111,6 +111,10 @@ async def _stubborn() -> None:
             pass
 
 
+def _block() -> None:
+    time.sleep(600)
+
+
 async def _slow_cleanup() -> None:
     try:
         await asyncio.sleep(600)
@@ -130,7 +134,7 @@ async def leave_in_the_loop(kind: str) -> int:
             left = asyncio.create_task(_slow_cleanup())
         case _:
             left = asyncio.create_task(asyncio.sleep(0))
-            asyncio.get_running_loop().call_later(0.3, time.sleep, 600)
+            asyncio.get_running_loop().call_later(0.3, _block)
     _kept.add(left)
     await asyncio.sleep(0.01)
     return os.getpid()
@@ -152,4 +156,11 @@ def leave_in_the_process(kind: str) -> int:
             _kept.add(processes)
         case "atexit":
             atexit.register(time.sleep, 600)
+    return os.getpid()
+
+
+@app.task
+def grow(size: int) -> int:
+    """Keeps so many bytes for good."""
+    _kept.add(bytes([1]) * size)
     return os.getpid()
