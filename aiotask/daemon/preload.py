@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from importlib import import_module
 
 from ..app import App
+from ..brokers.redis.script import load_scripts
 from ..errors import AiotaskError, ConfigError
 from ..importer import load_apps
 from ..worker.usage import resident
@@ -18,11 +18,23 @@ __all__ = ["check_memory_limit", "import_library", "preload_apps"]
 logger = logging.getLogger("aiotask.supervisor")
 
 
+#: What supervisor, keeper and workers import when they first need it.
+_LATER = (
+    *("aiotask.brokers.redis.audit", "aiotask.brokers.redis.blocking", "aiotask.brokers.redis.historyreader"),
+    *("aiotask.brokers.redis.inspector", "aiotask.brokers.embedded", "aiotask.history", "aiotask.resultdb"),
+    *("cloudpickle", "concurrent.futures.thread", "difflib", "encodings.idna", "sqlite3", "sysconfig", "traceback"),
+    "uvloop",
+)
+
+
 def import_library() -> None:
-    """What every worker needs and the front door does not load."""
-    import_module("aiotask.brokers.redis.inspector")
-    if sys.platform != "win32":
-        import_module("uvloop")
+    """All code and all scripts of the library that a worker comes to need, and the front door does not load.
+
+    Whatever were read later could be that of another release, installed over this one, or be gone.
+    """
+    for name in _LATER:
+        import_module(name)
+    load_scripts()
 
 
 def check_memory_limit(limit: int | None) -> None:

@@ -34,6 +34,7 @@ from ..worker.usage import PeakMemory, resident
 from ..worker.worker import Hooks, Worker
 from .board import Board
 from .child import Exit, read_messages, send_message
+from .folders import enter_folder
 from .guard import ALARMS, MainGuard
 from .lastwords import LastWords
 from .leftovers import find_leftovers
@@ -78,6 +79,7 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
     place.stacks.record()
     go_first()
     try:
+        enter_folder(settings)
         apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
         facts = [app_facts(app, settings) for app in apps]
     except Exception as error:

@@ -41,3 +41,5 @@ class WorkerSettings:
     log_args: bool = False
     log_json: bool = False
     log_level: str = "info"
+    #: Where the supervisor was started; empty: not known, or the app is not there.
+    start_dir: str = ""

@@ -23,6 +23,7 @@ from .board import Board
 from .bulletin import Bulletin
 from .child import Exit, become_subreaper, ended_children
 from .doors import Doors
+from .folders import find_folders
 from .forked import Forked, start, wait_for
 from .greeting import Greeting
 from .keepers import Keepers
@@ -64,7 +65,7 @@ def supervise(settings: WorkerSettings) -> int:
     """
     configure(settings.log_json, settings.log_level, process="supervisor")
     set_title(f"aiotask worker {' '.join(settings.apps)} [supervisor]")
-    return Supervisor(settings).run()
+    return Supervisor(find_folders(settings)).run()
 
 
 class Supervisor:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import cache
 from pkgutil import get_data
 
-__all__ = ["Script"]
+__all__ = ["NAMES", "Script", "load_scripts"]
+
+#: All of them, and the common part.
+NAMES = (
+    *("adopt", "audit", "begin", "bury", "cancel", "claim", "discard", "enlist", "finish", "groups", "lib", "look"),
+    *("promote", "push", "recover", "reject", "renew", "replay", "requeue", "trim"),
+)
 
 _COMMENT = re.compile(rb"--.*")
 _WORD = re.compile(rb"\w+")
@@ -17,15 +24,17 @@ class Script:
     """A Lua script with what it uses of the common part in front; called by its digest, sent whole when unknown."""
 
     def __init__(self, name: str) -> None:
-        code = _read(name)
-        self.source = _used(_read("lib"), code) + code
+        texts = load_scripts()
+        code = texts[name]
+        self.source = _used(texts["lib"], code) + code
         self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 
-def _read(name: str) -> bytes:
-    data = get_data(__package__, f"scripts/{name}.lua")
-    assert data is not None
-    return data
+@cache
+def load_scripts() -> dict[str, bytes]:
+    """The text of every script, read once: a process that is running when another release is installed over this one
+    goes on with the scripts that its own code knows."""
+    return {name: get_data(__package__, f"scripts/{name}.lua") or b"" for name in NAMES}
 
 
 def _used(lib: bytes, code: bytes) -> bytes:
