@@ -37,7 +37,6 @@ __all__ = [
     "Url",
     "WorkerUrl",
     "count",
-    "cpu_count",
     "duration",
     "names",
     "option",
@@ -93,15 +92,6 @@ def names(given: list[str] | None) -> tuple[str, ...]:
     """What was given once, repeatedly, or separated by commas, without repeats."""
     split = (name.strip() for text in given or () for name in text.split(","))
     return tuple(dict.fromkeys(name for name in split if name))
-
-
-def cpu_count() -> int:
-    """CPUs that this process may use."""
-    import os
-
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Level(StrEnum):

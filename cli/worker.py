@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from .cpus import cpu_count
 from .options import (
     AppDir,
     Apps,
@@ -32,7 +33,6 @@ from .options import (
     StoppedProcess,
     Threads,
     WorkerUrl,
-    cpu_count,
     names,
 )
 

@@ -23,11 +23,17 @@ def stage(workers: Workers, tmp_path: Path) -> Iterator[Stage]:
 
 #: What a job left behind, and how that is named.
 LEFT = {
-    ("leave_in_the_loop", "to_thread"): r"the thread asyncio_0 in leave|the thread asyncio_0 in run \(concurrent|to_thread",
+    (
+        "leave_in_the_loop",
+        "to_thread",
+    ): r"the task to_thread \(asyncio/threads\.py:\d+\), the thread asyncio_0 in ",
     ("leave_in_the_loop", "stubborn"): r"the task _stubborn \(apps/operated\.py:\d+\)",
     ("leave_in_the_loop", "cleanup"): r"the task _slow_cleanup \(apps/operated\.py:\d+\)",
     ("leave_in_the_process", "processes"): r"the process (?:Fork|Spawn|ForkServer)?Process-\d+ \(pid \d+\)",
-    ("leave_in_the_process", "atexit"): r"Perhaps a function given to atexit does not return\.\n.* The stacks of worker-1",
+    (
+        "leave_in_the_process",
+        "atexit",
+    ): r"Perhaps a function given to atexit does not return\.\n.* The stacks of ",
 }
 
 

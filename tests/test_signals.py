@@ -117,6 +117,11 @@ async def test_a_process_that_a_job_forked_survives_what_all_workers_survive(sta
 BLOCKED = {signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGALRM, signal.SIGVTALRM}
 
 
+def launched(command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
+    nowhere = subprocess.DEVNULL
+    return subprocess.Popen(command, env=env, cwd=ROOT, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+
+
 async def test_signals_that_the_launcher_had_blocked_are_heard(stage: Stage, tmp_path: Path) -> None:
     launcher = tmp_path / "launcher.py"
     launcher.write_text(
@@ -125,12 +130,7 @@ async def test_signals_that_the_launcher_had_blocked_are_heard(stage: Stage, tmp
         "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n"
     )
     env = {**os.environ, **stage.env, "AIOTASK_URL": stage.url, "AIOTASK_HOME": str(tmp_path / "home")}
-    log = tmp_path / "log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, str(launcher), "-m", "aiotask_cli", "worker", stage.name, "-c", "1"],
-            env=env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-        )  # fmt: skip
+    process = launched([sys.executable, str(launcher), "-m", "aiotask_cli", "worker", stage.name, "-c", "1"], env)
     try:
         assert await stage.blocked_signals.apply_async() == ([], [])
         with psutil.Process(process.pid).oneshot():

@@ -17,7 +17,8 @@ _MOST = 64 * 1024
 _FRAMES, _STACK = 25, 2500
 #: Frames below every thread of ours, which say nothing.
 _BELOW = re.compile(
-    r'^  File "(?:.*/daemon/(?:supervisor|replacements|child)\.py|.*/supervise\.py|.*/threading\.py|<frozen runpy>)", .*\n?',
+    r'^  File "(?:.*/daemon/(?:supervisor|replacements|child)\.py|.*/supervise\.py|.*/threading\.py|<frozen runpy>)"'
+    r", .*\n?",
     re.MULTILINE,
 )
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import contextlib
 import os
 import signal
 import subprocess
@@ -105,10 +106,8 @@ def ask_the_terminal(how: str) -> str:
 
 async def _stubborn() -> None:
     while True:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(600)
-        except asyncio.CancelledError:
-            pass
 
 
 def _block() -> None:
