@@ -11,7 +11,7 @@ from .blame import End, Signalled, blame, is_from_outside
 from .forked import Forked
 from .stacks import is_in_job, last_stack, where
 
-__all__ = ["Postmortem", "how_it_ended"]
+__all__ = ["Postmortem", "how_it_ended", "say_it_did_not_load"]
 
 logger = logging.getLogger("aiotask.supervisor")
 
@@ -83,6 +83,22 @@ class Postmortem:
         logger.warning("worker-%d (pid %d) ended by %s%s.%s", child.number, child.pid, self.reason, running, peak)
         if self._dump:
             logger.warning("The stacks of worker-%d (pid %d):\n%s", child.number, child.pid, self._dump)
+
+
+def say_it_did_not_load(child: Forked, reason: str, *, ever_up: bool) -> None:
+    """In the log of the supervisor: a process could not load its apps, or found that their settings are wrong.
+
+    Args:
+        ever_up: another process has been in service before.
+    """
+    if child.replaces is not None:
+        what = "The new settings are wrong" if child.misused else "The new code does not load"
+        logger.error("%s, so the old processes stay. %s", what, reason)
+    elif ever_up:
+        what = "has wrong settings" if child.misused else "could not load the app"
+        logger.error("A new worker %s, trying again: %s", what, reason)
+    else:
+        logger.error("%s%s", "" if child.misused else "The app could not be loaded. ", reason)
 
 
 def how_it_ended(code: int, *, out_of_memory: bool = False) -> str:

@@ -31,7 +31,7 @@ from .leftovers import HURRY, PATIENCE, Leftovers
 from .oomkills import OomKills
 from .patience import Allowance, Patience
 from .places import Places
-from .postmortem import Postmortem, how_it_ended
+from .postmortem import Postmortem, how_it_ended, say_it_did_not_load
 from .preload import check_memory_limit, import_library, preload_apps
 from .process import Place, run_worker
 from .reload import start_watching
@@ -299,15 +299,10 @@ class Supervisor:
         reason = child.failure or f"it ended by {how} while it was imported"
         if self._stopping_since is not None:
             return
+        say_it_did_not_load(child, reason, ever_up=self._ever_up)
         if child.replaces is not None:
-            what = "The new settings are wrong" if child.misused else "The new code does not load"
-            logger.error("%s, so the old processes stay. %s", what, reason)
             self._replacements.give_up()
-        elif self._ever_up:
-            what = "has wrong settings" if child.misused else "could not load the app"
-            logger.error("A new worker %s, trying again: %s", what, reason)
-        else:
-            logger.error("%s%s", "" if child.misused else "The app could not be loaded. ", reason)
+        elif not self._ever_up:
             self._code = Exit.MISUSED if child.misused else Exit.BOOT
             self._stop(now=True)
 
