@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Sel
 from .address import Address
 from .broker import Push
 from .errors import ConfigError
+from .hints import APP_ELSEWHERE, refuse_boxed, wrong_arguments
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
 from .limits import check_modules, number, queue_limits
 from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
@@ -47,6 +48,8 @@ class _Register(Protocol):
     def __call__(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     @overload
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, fn: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
 
@@ -155,6 +158,8 @@ class App:
     @overload
     def task(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
     @overload
+    def task(self, fn: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
     def task(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
     @overload
     def task(self, /, **options: Unpack[TaskOptions]) -> _Register: ...
@@ -174,6 +179,10 @@ class App:
     @overload
     def register_task(  # type: ignore[overload-overlap]
         self, fn: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[TaskOptions]
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def register_task(  # type: ignore[overload-overlap]
+        self, fn: Callable[P, Awaitable[R]], /, **options: Unpack[TaskOptions]
     ) -> AsyncTask[P, R]: ...
     @overload
     def register_task(self, fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> SyncTask[P, R]: ...
@@ -197,7 +206,9 @@ class App:
         try:
             task.check(*args, **kwargs)
         except TypeError as error:
-            raise _wrong_arguments(task, args, kwargs, error) from None
+            raise wrong_arguments(task.name, args, kwargs, error) from None
+        if len(args) == 1 and type(args[0]) is tuple and not kwargs:
+            refuse_boxed(task.name, task.function, args[0])
         if task.homeless and not self._workers_here:
             raise ConfigError(
                 f'Task "{task.name}" was defined in an interactive session, where no worker process can find it. '
@@ -255,12 +266,12 @@ class App:
         try:
             task.check(*args, **kwargs)
         except TypeError as error:
-            raise _wrong_arguments(task, args, kwargs, error) from None
+            raise wrong_arguments(task.name, args, kwargs, error) from None
         return Signature(
             task.name,
             args,
             kwargs,
-            task.id or ids.next(),
+            task.id or (ids.next() if task.key is None else keyed_id(task.name, task.key)),
             lambda call: self.send(task, call.args, call.kwargs, call.id),
         )
 
@@ -361,24 +372,17 @@ class App:
         finally:
             self._workers_here -= 1
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(f'An App has no attribute "{name}". {APP_ELSEWHERE.get(name, "")}'.rstrip())
+
     def __repr__(self) -> str:
         return f"<App {self.name}: {len(self.registry)} tasks>"
 
 
 def _probe(*args: Any, **kwargs: Any) -> None:
     """Stands where the function is not known."""
-
-
-def _wrong_arguments(task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], error: TypeError) -> TypeError:
-    celery = {"args", "kwargs"} & set(kwargs) or {"countdown", "eta", "queue", "retries", "priority"} & set(kwargs)
-    boxed = len(args) in (1, 2) and isinstance(args[0], tuple | list)
-    hint = ""
-    if celery or boxed:
-        hint = (
-            " Arguments are passed as to the function itself: task.apply_async(1, 2, key=3); "
-            "what else belongs to the call goes into options: task.options(queue=…, delay=…).apply_async(…)."
-        )
-    return TypeError(f'Task "{task.name}": {error}.{hint}')
 
 
 #: The one app at module level; ``aiotask.task`` registers here. Configured by the environment.

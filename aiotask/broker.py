@@ -412,6 +412,13 @@ class Broker(Protocol):
         """Remove dead letters for good. Which of them were there."""
         ...
 
+    async def forget(self, ids: Sequence[str]) -> list[bool]:
+        """Remove the stored outcomes of finished jobs; of each id whether there was one.
+
+        From then on the id is unknown: a call with it is a new job.
+        """
+        ...
+
     async def start_history(self) -> None:
         """Keep finished jobs for a recorder from now on, also while none is there to read them."""
         ...

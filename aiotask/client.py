@@ -284,6 +284,10 @@ class Client:
             raise _unknown(result)
         return done
 
+    async def forget_outcome(self, result: AsyncResult[Any]) -> bool:
+        (was_there,) = await self._in_time(self.session().broker.forget([result.id]))
+        return was_there
+
     def block(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it in the portal and wait in this thread; Ctrl-C ends the wait."""
         future = portal.submit(work)

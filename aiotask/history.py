@@ -7,14 +7,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from .broker import HistoryRow
 from .errors import ConfigError, SealError
-from .historyfile import COLUMNS, HistoryFile, RecordingDelayed, explain, file_errors
+from .historyfile import COLUMNS, MAX_AGE, MAX_BYTES, HistoryFile, RecordingDelayed, explain, file_errors
 from .job import Job, decode_job
 from .outcome import Outcome, decode_outcome
 from .plaintext import clip, plain_text
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     import sqlite3
 
 __all__ = ["Recorder"]
+
+#: Seconds between two looks whether the file has outgrown its bounds; rows that one transaction removes then, so that
+#: other writers hardly wait for it, and transactions of one look.
+_LOOK_EVERY, _REMOVED, _TRANSACTIONS = 10.0, 1_000, 50
+#: Of the bytes that may be there, the share that a look leaves: the next one is not due at once.
+_LEFT = 0.95
 
 _log = logging.getLogger(__name__)
 
@@ -44,10 +50,19 @@ class Recorder:
         secrets: the app's secrets, the current one first.
         app_name: the app whose jobs these are.
         timeout: seconds to wait for the lock of another process.
+        max_age: seconds after its end that a job is kept; 0: for ever.
+        max_bytes: of the file; beyond it the oldest jobs, of any app, make room; 0: no bound.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], secrets: Sequence[str], app_name: str, *, timeout: float = 5.0
+        self,
+        path: str | os.PathLike[str],
+        secrets: Sequence[str],
+        app_name: str,
+        *,
+        timeout: float = 5.0,
+        max_age: float = MAX_AGE,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         #: Rows left out so far because they are not sealed by this app, or damaged.
         self.skipped = 0
@@ -59,6 +74,9 @@ class Recorder:
         self._jobs = Sealer(secrets, "job")
         self._outcomes = Sealer(secrets, "outcome")
         self._app = app_name
+        self._max_age, self._max_bytes = max_age, max_bytes
+        #: When the bounds were looked at last (monotonic).
+        self._looked = -_LOOK_EVERY
 
     @property
     def path(self) -> Path:
@@ -85,7 +103,37 @@ class Recorder:
         with self._lock:
             if jobs:
                 left_out += self._write(jobs)
+                self._keep_bounds()
             self._say(left_out)
+
+    def _keep_bounds(self) -> None:
+        """Remove what is older than the history may be, and the oldest rows of a file that is larger.
+
+        SQLite reuses the room of removed rows, so the file stops growing; it does not shrink.
+        """
+        if time.monotonic() - self._looked < _LOOK_EVERY:
+            return
+        self._looked = time.monotonic()
+        if self._max_age:
+            self._remove("WHERE finished_at < ?", time.time() - self._max_age)
+        if self._max_bytes and self._size() > self._max_bytes:
+            self._remove("ORDER BY finished_at", enough=lambda: self._size() <= _LEFT * self._max_bytes)
+
+    def _size(self) -> int:
+        """Bytes of the file that hold rows."""
+        connection = self._file.connection()
+        pages, free, bytes_each = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * bytes_each)
+
+    def _remove(self, which: str, *values: float, enough: Callable[[], bool] = lambda: False) -> None:
+        sql = f"DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs {which} LIMIT {_REMOVED})"
+        for _ in range(_TRANSACTIONS):
+            with self._delays(), self._file.transaction() as connection:
+                removed = connection.execute(sql, values).rowcount
+            if removed < _REMOVED or enough():
+                return
 
     def _say(self, left_out: list[str]) -> None:
         if left_out:

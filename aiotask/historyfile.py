@@ -21,8 +21,19 @@ from .errors import AiotaskError, ConfigError
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["COLUMNS", "SCHEMA_VERSION", "HistoryFile", "RecordingDelayed", "explain", "file_errors"]
+__all__ = [
+    "COLUMNS",
+    "MAX_AGE",
+    "MAX_BYTES",
+    "SCHEMA_VERSION",
+    "HistoryFile",
+    "RecordingDelayed",
+    "explain",
+    "file_errors",
+]
 
+#: What a file keeps unless other bounds are set: seconds after the end of a job, and bytes.
+MAX_AGE, MAX_BYTES = 30 * 86_400.0, 1024**3
 #: Columns of ``jobs`` in the order in which they are written and read.
 COLUMNS = (
     "id",

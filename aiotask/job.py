@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import secrets
 from collections.abc import Callable
 from enum import StrEnum
@@ -105,10 +106,20 @@ class JobIds:
 
 
 def keyed_id(task: str, key: str) -> str:
-    """The id of the one job that a task has under an idempotency key."""
+    """The id of the one job that a task has under an idempotency key.
+
+    The digest alone tells jobs apart; behind it stands as much of the key as people need to recognize the job in a list
+    or a log.
+    """
     import hashlib
 
-    return "00key-" + hashlib.blake2s(f"{task}\0{key}".encode(), digest_size=12).hexdigest()
+    digest = hashlib.blake2s(f"{task}\0{key}".encode(), digest_size=12).hexdigest()
+    shown = _UNSHOWN.sub("_", key)
+    return f"00key-{digest}-{shown if len(shown) <= 60 else '..' + shown[-58:]}"
+
+
+#: What an id shows of a key: characters that need no quotes in a shell and no escape in a URL.
+_UNSHOWN = re.compile(r"[^A-Za-z0-9._\-]")
 
 
 #: Ids of this process, renewed in a forked child so that no two processes share a client id.

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 
 from .backoff import Backoff
 from .errors import ConfigError
+from .hints import OPTIONS_ELSEWHERE
 
 __all__ = [
     "CallOptions",
@@ -24,6 +25,8 @@ __all__ = [
 
 #: Seconds in 100 years: longer ones are mistakes, and clocks and servers cannot count them.
 CENTURY = 100 * 366 * 86400.0
+#: Unix seconds (in 1973) below which a moment is a duration by mistake.
+_LONG_AGO = 1e8
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 
 
@@ -34,6 +37,7 @@ class CallOptions(TypedDict, total=False):
     retries: further runs after a failed one. timeout: seconds a run may take, None for no limit.
     priority: 0 is first, 9 last. key: calls of this task with the same key are the same job while its
     outcome is kept. id: the job's id; a job that is known by it already is the same job.
+    result_ttl: seconds that the outcome is kept. ignore_result: no outcome is stored or told.
     """
 
     queue: str
@@ -44,6 +48,8 @@ class CallOptions(TypedDict, total=False):
     priority: int
     key: str
     id: str
+    result_ttl: float | timedelta
+    ignore_result: bool
 
 
 class TaskOptions(CallOptions, total=False):
@@ -53,7 +59,6 @@ class TaskOptions(CallOptions, total=False):
     (it runs once at most, and is ``WorkerLost`` then; without retries).
     name: instead of ``module:qualname``. aliases: further names under which jobs may arrive.
     retry_on: exceptions that are retried. backoff: seconds to wait, given the number of failed runs.
-    result_ttl: seconds that an outcome is kept. ignore_result: no outcome is stored or told.
     memory: bytes that a run may take, or a text as in "512MB". cpu: seconds of CPU that a run may use.
     """
 
@@ -61,8 +66,6 @@ class TaskOptions(CallOptions, total=False):
     aliases: tuple[str, ...]
     retry_on: tuple[type[Exception], ...]
     backoff: Backoff
-    result_ttl: float | timedelta
-    ignore_result: bool
     acks: Literal["late", "early"]
     memory: int | str | None
     cpu: float | timedelta | None
@@ -74,8 +77,16 @@ def known_options(options: Any, known: type[Any], whose: str) -> None:
     if known is not CallOptions:
         names = sorted({*names, *CallOptions.__annotations__})
     for option in options:
-        if option not in names:
-            raise ConfigError(f'Unknown option "{option}" for {whose}. {meant(option, names)}')
+        if option in names:
+            continue
+        if option in TaskOptions.__annotations__:
+            raise ConfigError(
+                f'"{option}" is an option of a task and not of a single call ({whose}): write @app.task({option}=…), '
+                f'or register the function a second time: app.register_task(function, name="…", {option}=…).'
+            )
+        raise ConfigError(
+            f'Unknown option "{option}" for {whose}. {OPTIONS_ELSEWHERE.get(option) or meant(option, names)}'
+        )
 
 
 def meant(given: str, known: Sequence[str]) -> str:
@@ -154,6 +165,10 @@ def _moment(value: Any) -> float:
         return value.timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 2 * CENTURY:
         raise ConfigError(f"eta={value!r} is no moment: give an aware datetime or Unix seconds.")
+    if abs(value) < _LONG_AGO:
+        raise ConfigError(
+            f"eta={value!r} is a moment of the year 1970: for a time from now give delay={value!r} (seconds)."
+        )
     return float(value)
 
 
@@ -213,7 +228,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "delay": lambda value: seconds(value, "delay"),
     "eta": _moment,
     "retries": lambda value: _whole(value, "retries", 0, 1_000_000),
-    "timeout": lambda value: None if value is None else seconds(value, "timeout"),
+    "timeout": lambda value: None if value is None else _positive(value, "timeout"),
     "priority": lambda value: _whole(value, "priority", 0, 9),
     "key": lambda value: _identifier(value, "key"),
     "id": lambda value: _identifier(value, "id"),
@@ -232,9 +247,15 @@ def check_options(options: dict[str, Any], name: str) -> dict[str, Any]:
     """The options with their values checked and in float seconds, for the task of this name.
 
     Raises:
-        ConfigError: a value is out of range.
+        ConfigError: a value is out of range, or retries are asked for and no exception is to be retried.
     """
     try:
-        return {key: _CHECKS[key](value) if key in _CHECKS else value for key, value in options.items()}
+        checked = {key: _CHECKS[key](value) if key in _CHECKS else value for key, value in options.items()}
+        if checked.get("retries") and checked.get("retry_on") == ():
+            raise ConfigError(
+                f"retries={checked['retries']} and retry_on=() contradict each other: no exception would be retried. "
+                "Name some, as in retry_on=(ConnectionError,), or leave retries out."
+            )
+        return checked
     except ConfigError as error:
         raise ConfigError(f'Task "{name}": {error}') from None

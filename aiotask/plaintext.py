@@ -23,7 +23,7 @@ __all__ = ["TEXT_LIMIT", "clip", "plain_text", "plain_value"]
 TEXT_LIMIT = 4096
 #: Bytes of a pickle that is looked into, so that a row costs little whatever it carries.
 _BODY_LIMIT = 32 * 1024
-#: Bytes of JSON that are shown as they are.
+#: Bytes of a JSON body that is looked into.
 _JSON_LIMIT = 64 * 1024
 #: Integers that every reader of JSON keeps exactly.
 _EXACT = 2**53
@@ -53,22 +53,55 @@ def plain_value(body: bytes) -> Any:
 
 
 def plain_text(body: bytes) -> str:
-    """A body for people: JSON where it is that, else a short repr, else a note such as ``<pickled, 1.2 kB>``."""
+    """What a body carries, as JSON text, for people and programs.
+
+    What JSON has no word for (bytes, sets, dates, large integers) is a shortened string in Python's notation there;
+    tuples are arrays. A body that cannot be read without running code is one string such as ``"<pickled, 1.2 kB>"``.
+    """
     kind = body[:1]
-    if kind == b"J":
-        too_long = len(body) > _JSON_LIMIT
-        return f"<JSON, {_size(body)}>" if too_long else body[1:].decode("utf-8", "backslashreplace")
     if kind == b"C":
-        return f"<pickled by value by Python {'.'.join(map(str, body[1:3]))}, {_size(body)}>"
-    if kind != b"P":
-        return f"<unknown format {kind!r}, {_size(body)}>"
-    if len(body) > _BODY_LIMIT:
-        return f"<pickled, {_size(body)}>"
-    try:
-        value = plain_value(body)
-        return _as_json(value) or clip(_short.repr(value))
-    except (SerializationError, ValueError, RecursionError, MemoryError):
-        return f"<pickled, {_size(body)}>"
+        return _string(f"<pickled by value by Python {'.'.join(map(str, body[1:3]))}, {_size(body)}>")
+    if kind not in (b"P", b"J"):
+        return _string(f"<unknown format {kind!r}, {_size(body)}>")
+    name, limit = ("JSON", _JSON_LIMIT) if kind == b"J" else ("pickled", _BODY_LIMIT)
+    if len(body) <= limit:
+        try:
+            value = plain_value(body)
+            return _as_json(value, limit) or _as_short_json(value)
+        except (SerializationError, ValueError, RecursionError, MemoryError):
+            pass
+    return _string(f"<{name}, {_size(body)}>")
+
+
+def _as_short_json(value: Any) -> str:
+    """As much of the value as fits, as JSON of ``TEXT_LIMIT`` characters at most."""
+    text = _as_json(_shown(value), TEXT_LIMIT)
+    room = TEXT_LIMIT
+    while not text or len(text) > TEXT_LIMIT:
+        # Quotes and backslashes take two characters each in JSON.
+        room //= 2
+        text = _string(clip(_short.repr(value), room))
+    return text
+
+
+def _string(text: str) -> str:
+    return msgspec.json.encode(text.encode("utf-8", "backslashreplace").decode()).decode()
+
+
+def _shown(value: Any, level: int = 5) -> Any:
+    """The value in the words that JSON has, as far as eight items and five levels go."""
+    kind = type(value)
+    if kind is str:
+        return clip(value.encode("utf-8", "backslashreplace").decode(), _short.maxstring)
+    if _is_json(value, _short.maxother) and kind not in (list, tuple, dict):
+        return value
+    if level and kind in (list, tuple):
+        return [*(_shown(item, level - 1) for item in value[:8]), *(["…"] if len(value) > 8 else [])]
+    if level and kind is dict:
+        items = list(value.items())
+        shown = {key if type(key) is str else _short.repr(key): _shown(item, level - 1) for key, item in items[:8]}
+        return shown | ({"…": "…"} if len(items) > 8 else {})
+    return _short.repr(value)
 
 
 def clip(text: str, limit: int = TEXT_LIMIT) -> str:
@@ -83,12 +116,11 @@ class _PlainUnpickler(pickle.Unpickler):
         raise SerializationError(f'This pickle needs "{module}.{name}", so it is no plain data.')
 
 
-def _is_json(value: Any) -> bool:
-    """JSON says exactly this (a tuple counts as an array), in bounded time and space.
+def _is_json(value: Any, room: int) -> bool:
+    """Whether JSON says exactly this (a tuple counts as an array) in about ``room`` characters, in bounded time.
 
     A pickle of a few bytes can share one list many times over, which as text would fill a disk.
     """
-    room = _BODY_LIMIT
     nodes = [value]
     for node in nodes:
         kind = type(node)
@@ -114,9 +146,9 @@ def _is_json(value: Any) -> bool:
     return True
 
 
-def _as_json(value: Any) -> str:
-    """The value as JSON; empty when JSON cannot say it."""
-    if not _is_json(value):
+def _as_json(value: Any, room: int) -> str:
+    """The value as JSON; empty when JSON cannot say it in about ``room`` characters."""
+    if not _is_json(value, room):
         return ""
     try:
         return msgspec.json.encode(value).decode()

@@ -45,6 +45,7 @@ class Home(Protocol):
     async def accepted(self, result: AsyncResult[Any]) -> None: ...
     async def status(self, result: AsyncResult[Any]) -> Status: ...
     async def cancel(self, result: AsyncResult[Any]) -> Cancelled: ...
+    async def forget_outcome(self, result: AsyncResult[Any]) -> bool: ...
     def block(self, work: Coroutine[Any, Any, T]) -> T: ...
 
 
@@ -126,7 +127,7 @@ class AsyncResult(Generic[R_co]):
 
     @property
     def blocking(self) -> Blocking:
-        """``sent``, ``status`` and ``cancel`` for code without an event loop, as ``get`` is for ``await``."""
+        """The methods for code without an event loop, as ``get`` is for ``await``."""
         return Blocking(self)
 
     async def sent(self) -> None:
@@ -155,6 +156,16 @@ class AsyncResult(Generic[R_co]):
             ResultExpired: nothing is known of this id.
         """
         return await self._home.cancel(self)
+
+    async def forget(self) -> bool:
+        """Remove the job's stored outcome, so that its id or key may be used for a new run, as of a job that failed.
+
+        A job that has not finished stays as it is. This handle keeps the outcome if it has it.
+
+        Returns:
+            Whether there was an outcome.
+        """
+        return await self._home.forget_outcome(self)
 
     def __repr__(self) -> str:
         state = self.arrived.status if self.arrived is not None else "…"
@@ -196,6 +207,10 @@ class Blocking:
     def cancel(self) -> Cancelled:
         """Cancel the job and say what that did, as ``AsyncResult.cancel``."""
         return self._block("cancel", self._result.cancel())
+
+    def forget(self) -> bool:
+        """Remove the job's stored outcome, as ``AsyncResult.forget``."""
+        return self._block("forget", self._result.forget())
 
     def _block(self, word: str, work: Coroutine[Any, Any, T]) -> T:
         try:

@@ -188,11 +188,12 @@ class ResultDB:
         sql = f"SELECT count(*) FROM jobs{where}"
         return int(await self._call(lambda: self._file.connection().execute(sql, values).fetchone()[0]))
 
-    async def prune(self, older_than: Moment) -> int:
-        """Delete the jobs that ended longer ago than this, and say how many.
+    async def prune(self, older_than: Moment, *, progress: Callable[[int], object] | None = None) -> int:
+        """Delete the jobs that ended longer ago than this, and return how many.
 
         Args:
             older_than: an age in seconds or as a timedelta, or an aware datetime.
+            progress: called with the number of jobs that are deleted so far.
         """
         age = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
         if not isinstance(age, datetime) and not age >= 0:
@@ -208,7 +209,13 @@ class ResultDB:
         pruned = 0
         while deleted := await self._call(delete):
             pruned += deleted
+            if progress is not None:
+                progress(pruned)
         return pruned
+
+    async def compact(self) -> None:
+        """Give the room of deleted jobs back to the disk; the file is written anew, and recorders wait meanwhile."""
+        await self._call(lambda: self._file.connection().execute("VACUUM"))
 
     # ---- how
 

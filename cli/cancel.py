@@ -17,7 +17,7 @@ __all__ = ["cancel"]
 #: Seconds in which a running job has ended: what does not react is killed after one.
 PATIENCE = 5.0
 
-JobIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Jobs to cancel.")]
+JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="Jobs to cancel.")]
 
 
 def cancel(ids: JobIds, name: AppName = None, url: Url = None, as_json: Json = False) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from aiotask.errors import AiotaskError, ConfigError
 
-from .connection import inspectors
+from .connection import inspectors, is_idle
 from .durability import lost, row_of
 from .output import in_bytes
 
 if TYPE_CHECKING:
-    from aiotask.broker import ServerFacts
+    from aiotask.broker import QueueInfo, ServerFacts, WorkerInfo
 
     from .connection import Connection
 
@@ -55,6 +56,18 @@ async def check_all(name: str | None, url: str | None, result_db: str | None) ->
     return [*await _server_checks(name, url), *_state_directory(), *_result_db(result_db, embedded=not url)]
 
 
+def _orphans() -> list[Check]:
+    """Workers of this machine that live although the server that they work for is gone."""
+    from .probe import nearby
+
+    pids = nearby()
+    if not pids:
+        return []
+    found = ", ".join(pids)
+    fix = "Start the server again (aiotask server start): they go on by themselves."
+    return [Check("workers", State.WARN, f"workers run on this machine, but their server does not: pid {found}", fix)]
+
+
 # ---- the server
 
 
@@ -66,11 +79,18 @@ async def _server_checks(name: str | None, url: str | None) -> list[Check]:
             checks = [await _reachable(first)]
             facts = await first.inspector.facts()
             checks += [*_about_server(facts), _secret(first)]
+            idle = []
             for each in opened:
-                checks += await _about_app(each)
+                if name is None and len(opened) > 1 and await is_idle(each):
+                    idle.append(each.app.name)
+                else:
+                    checks += await _about_app(each)
+            if idle:
+                shown = ", ".join(idle[:5]) + (", …" if len(idle) > 5 else "")
+                checks.append(Check("idle apps", State.OK, f"without workers and jobs: {shown}"))
             return checks
     except ConfigError as error:
-        return [Check("settings", State.FAIL, str(error))]
+        return [Check("settings", State.FAIL, str(error)), *_orphans()]
     except TimeoutError:
         return [Check("server", State.FAIL, f"It did not answer in {PATIENCE:.0f} s.", "Is it overloaded or stopped?")]
     except AiotaskError as error:
@@ -159,7 +179,9 @@ def _secret(connection: Connection) -> Check:
 async def _about_app(connection: Connection) -> list[Check]:
     inspector, name = connection.inspector, connection.app.name
     queues = await inspector.queues()
-    checks = [_workers(name, len(await inspector.workers()), sum(queue.pending for queue in queues))]
+    workers = await inspector.workers()
+    checks = [_workers(name, len(workers), sum(queue.pending for queue in queues))]
+    checks += _unconsumed(name, queues, workers)
     checks.append(_backlog(name, await inspector.unrecorded()))
     if parked := sum(queue.parked for queue in queues):
         fix = "Start a worker that knows the task: aiotask jobs --status parked shows which."
@@ -182,6 +204,24 @@ def _workers(name: str, live: int, pending: int) -> Check:
     return Check(f"{name}: workers", State.OK, "none is live, and no job waits")
 
 
+def _unconsumed(name: str, queues: Sequence[QueueInfo], workers: Sequence[WorkerInfo]) -> Iterator[Check]:
+    """Queues with jobs that none of the live workers takes: a typing error as a rule."""
+    consumed: set[object] = set()
+    for worker in workers:
+        listed = worker.facts.get("queues")
+        if not isinstance(listed, list):
+            return  # A worker of another release does not say what it consumes.
+        consumed.update(listed)
+    for queue in queues if workers else ():
+        if queue.name not in consumed and (waiting := queue.pending + queue.scheduled):
+            yield Check(
+                f"{name}: queue",
+                State.WARN,
+                f'no live worker consumes "{queue.name}"; jobs in it: {waiting:,}',
+                f"Is the name right? Else start a worker for it: aiotask worker your.module --queues {queue.name}",
+            )
+
+
 def _backlog(name: str, waiting: int) -> Check:
     if waiting < BACKLOG:
         return Check(f"{name}: history", State.OK, f"finished jobs that wait to be recorded: {waiting:,}")
@@ -199,9 +239,12 @@ def _backlog(name: str, waiting: int) -> Check:
 def _state_directory() -> list[Check]:
     from aiotask.brokers.embedded import state_directory
 
-    directory = Path(state_directory())
     try:
+        directory = Path(state_directory())
         found = directory.stat()
+    except ConfigError as error:
+        # A user without a home directory who works with a server of their own needs no state directory.
+        return [Check("state directory", State.OK, f"none: {error}")]
     except FileNotFoundError:
         return []
     if found.st_uid != os.geteuid():
@@ -221,8 +264,10 @@ def _result_db(path: str | None, *, embedded: bool) -> list[Check]:
 
     from aiotask.brokers.embedded import state_directory
 
-    if path is None and embedded and (usual := state_directory() / "results.db").exists():
-        path = str(usual)
+    if path is None and embedded:
+        with contextlib.suppress(ConfigError):
+            usual = state_directory() / "results.db"
+            path = str(usual) if usual.exists() else None
     if path is None:
         return []
     if not Path(path).exists():

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aiotask import App
     from aiotask.broker import Broker, Inspector
 
-__all__ = ["Connection", "inspectors"]
+__all__ = ["Connection", "inspectors", "is_idle", "without_idle"]
 
 
 @dataclass(frozen=True)
@@ -71,3 +71,19 @@ def _embedded_url() -> str:
             "or start the embedded server: aiotask server start."
         )
     return server.url
+
+
+async def is_idle(connection: Connection) -> bool:
+    """Whether this app has neither a live worker, nor jobs, nor dead letters: only its name is on the server."""
+    if await connection.inspector.workers():
+        return False
+    queues = await connection.inspector.queues()
+    return not any(each.pending + each.running + each.scheduled + each.parked + each.dead for each in queues)
+
+
+async def without_idle(opened: list[Connection]) -> tuple[list[Connection], list[str]]:
+    """The apps worth showing, and the names of the others; one app alone is shown whatever it holds."""
+    if len(opened) < 2:
+        return opened, []
+    idle = [each for each in opened if await is_idle(each)]
+    return [each for each in opened if each not in idle], [each.app.name for each in idle]

@@ -76,16 +76,12 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) 
 
 
 def _history() -> Path:
-    """The file that the demo's workers record into: where the history is anyway, else in the state directory."""
+    """A file of the demo's own, in the state directory: its jobs are not to stand among those of the user."""
     from aiotask.brokers.state_directory import StateDirectory
 
-    from .demo_tasks import app
-
-    if (path := app.result_db_path()) is not None:
-        return path
     home = StateDirectory.locate()
     home.prepare()
-    return home.path / "results.db"
+    return home.path / "demo.db"
 
 
 def _progress(terminal: Console) -> Progress:

@@ -14,6 +14,7 @@ from rich.progress import TaskID
 from aiotask.errors import AiotaskError
 
 from .demo_tasks import Measures, app, measure
+from .fleet import end_if_interrupted
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -87,7 +88,8 @@ async def _until_live(inspector: Inspector, concurrency: int, workers: Fleet) ->
 async def _watch(workers: Fleet) -> None:
     while True:
         workers.check()
-        await asyncio.sleep(0.5)
+        end_if_interrupted()
+        await asyncio.sleep(0.1)
 
 
 async def _measure_all(files: list[str], run: Run, progress: Progress, bar: TaskID) -> None:

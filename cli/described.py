@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from .output import ago, console, plain
+from .output import ago, call_text, console, plain
 
 if TYPE_CHECKING:
     from aiotask.broker import DeadLetter
@@ -39,7 +40,7 @@ def opened_job(connection: Connection, sealed: bytes) -> dict[str, Any]:
         "retries": job.retries,
         "timeout": job.timeout,
         "result_ttl": job.result_ttl,
-        "arguments": plain_text(job.body),
+        "arguments": json.loads(plain_text(job.body)),
     }
 
 
@@ -63,7 +64,7 @@ def opened_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
         "finished_at": outcome.finished_at or None,
     }
     if outcome.value is not None:
-        found["value"] = plain_text(outcome.value)
+        found["value"] = json.loads(plain_text(outcome.value))
     if outcome.error is not None:
         found["error"] = f"{outcome.error.type}: {outcome.error.message}"
         found["traceback"] = outcome.error.traceback
@@ -95,6 +96,8 @@ def show_one(job: dict[str, Any]) -> None:
             shown = in_words(value)
         elif key == "status":
             shown = coloured(value)
+        elif key == "arguments":
+            shown = plain(call_text(value), 500)
         else:
             shown = plain(value, 500) if len(lines := str(value).splitlines()) < 2 else _indented(lines)
         terminal.print(f"{key.removesuffix('_at'):<12} {shown}", soft_wrap=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 from aiotask.errors import AiotaskError, ConfigError, ImportFailed
+
+from .output import say_error
 
 __all__ = ["FAILED", "MISUSED", "report"]
 
@@ -15,8 +14,5 @@ MISUSED, FAILED = 2, 1
 
 def report(error: AiotaskError) -> int:
     """Say it in red on stderr; the exit code."""
-    text = f"error: {error}"
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
-        text = f"\x1b[31m{text}\x1b[0m"
-    print(text, file=sys.stderr)
+    say_error(str(error))
     return MISUSED if isinstance(error, (ConfigError, ImportFailed)) else FAILED

@@ -15,7 +15,7 @@ from types import FrameType
 
 from aiotask.errors import AiotaskError
 
-__all__ = ["Fleet", "fleet"]
+__all__ = ["Fleet", "end_if_interrupted", "fleet"]
 
 #: Seconds that the workers get to end their jobs, and the supervisor to end them.
 GRACE, PATIENCE = 2.0, 10.0
@@ -92,11 +92,26 @@ def fleet(arguments: list[str]) -> Iterator[Fleet]:
 @contextlib.contextmanager
 def _ending_on_signals() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            _interrupted.append(number)
+            raise KeyboardInterrupt
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    _interrupted.clear()
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     try:
         yield
+        end_if_interrupted()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+#: Ctrl-C has been pressed. An exception that a signal handler raises is lost where Python calls it inside a finalizer.
+_interrupted: list[int] = []
+
+
+def end_if_interrupted() -> None:
+    """Raise the KeyboardInterrupt of a Ctrl-C that was lost."""
+    if _interrupted:
+        raise KeyboardInterrupt

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .described import coloured, described_letter, opened_job, opened_outcome, show_one
-from .options import AppName, Json, Url, count, option
-from .output import ago, console, fitted, plain, print_json, table
+from .options import AppName, File, Json, Url, count, option
+from .output import ago, console, page_table, plain, print_json, telling
 
 if TYPE_CHECKING:
     from aiotask.broker import JobInfo
@@ -55,11 +56,12 @@ def jobs(
     offset: Offset = 0,
     name: AppName = None,
     url: Url = None,
+    db: File = None,
     as_json: Json = False,
 ) -> None:
     """Show the unfinished jobs on the server, its dead letters, or one job.
 
-    Finished jobs are in the history: [bold]aiotask results[/bold].
+    One job is also looked for in the history file, where finished jobs are: [bold]aiotask results[/bold].
 
     [bold]Examples[/bold]
 
@@ -71,7 +73,7 @@ def jobs(
     import asyncio
 
     if id is not None:
-        found = asyncio.run(_one(id, name, url))
+        found = asyncio.run(_one(id, name, url, db))
         print_json(found) if as_json else show_one(found)
         return
     page = asyncio.run(_page(name, url, status, queue, limit, offset))
@@ -88,16 +90,44 @@ async def _page(
 
     from .connection import inspectors
 
-    found: list[dict[str, Any]] = []
+    asked = Status(status.value.upper()) if status and status is not Wanted.DEAD else None
+
+    async def read(connection: Connection, limit: int, offset: int) -> list[dict[str, Any]]:
+        if status is Wanted.DEAD:
+            return await _dead_page(connection, queue, limit, offset)
+        listed = await connection.inspector.jobs(status=asked, queue=queue, limit=limit, offset=offset)
+        return [described(connection, info) for info in listed]
+
     async with inspectors(name, url) as opened:
-        for each in opened:
-            if status is Wanted.DEAD:
-                found += await _dead_page(each, queue, limit, offset)
-                continue
-            asked = Status(status.value.upper()) if status else None
-            listed = await each.inspector.jobs(status=asked, queue=queue, limit=limit, offset=offset)
-            found += [described(each, info) for info in listed]
-    return found
+        return await _over_all(opened, read, limit, offset)
+
+
+async def _over_all(
+    opened: list[Connection],
+    read: Callable[[Connection, int, int], Awaitable[list[dict[str, Any]]]],
+    limit: int,
+    offset: int,
+) -> list[dict[str, Any]]:
+    """One page over all apps, in their order: ``limit`` and ``offset`` count the jobs of all of them."""
+    page: list[dict[str, Any]] = []
+    for each in opened:
+        found = await read(each, limit - len(page), offset)
+        page += found
+        if len(page) >= limit:
+            break
+        # This app has been read to its end. What it had before the page is not to be skipped in the next one again.
+        offset = 0 if found else offset - await _count(each, read, offset)
+    return page
+
+
+async def _count(
+    connection: Connection, read: Callable[[Connection, int, int], Awaitable[list[dict[str, Any]]]], most: int
+) -> int:
+    """How many jobs this app has, ``most`` at most."""
+    counted = 0
+    while counted < most and (found := await read(connection, min(500, most - counted), counted)):
+        counted += len(found)
+    return counted
 
 
 async def _dead_page(connection: Connection, queue: str | None, limit: int, offset: int) -> list[dict[str, Any]]:
@@ -114,7 +144,7 @@ async def _dead_page(connection: Connection, queue: str | None, limit: int, offs
     return found[:limit] if queue is None else found[offset:wanted]
 
 
-async def _one(id: str, name: str | None, url: str | None) -> dict[str, Any]:
+async def _one(id: str, name: str | None, url: str | None, db: str | None) -> dict[str, Any]:
     from aiotask.errors import ResultExpired
 
     from .connection import inspectors
@@ -124,10 +154,32 @@ async def _one(id: str, name: str | None, url: str | None) -> dict[str, Any]:
             info = await each.inspector.job(id)
             if info is not None:
                 return described(each, info)
+    found, where = await _in_history(id, name, db)
+    if found is not None:
+        return found
     raise ResultExpired(
-        f'No job "{id}" is on the server: never sent, or finished longer ago than its result TTL. '
-        f"The history may have it: aiotask results {id}"
+        f'No job "{id}" is on the server: never sent, or finished longer ago than its result TTL. {where}'
     )
+
+
+async def _in_history(id: str, name: str | None, db: str | None) -> tuple[dict[str, Any] | None, str]:
+    """The job as the history has it, if there is a history; and what was looked at, in words."""
+    from aiotask.errors import AiotaskError
+    from aiotask.resultdb import ResultDB
+
+    from .results import described as row
+
+    history = ResultDB(db)
+    if not history.path.exists():
+        return None, f'No history file was found ("{history.path}"); name it with --db FILE (AIOTASK_RESULT_DB).'
+    try:
+        record = await history.fetch_record(id)
+        await history.close()
+    except AiotaskError as error:
+        return None, f"The history file could not be read: {error}"
+    if record is None or name not in (None, record.app):
+        return None, f'Nor is it in the history file "{history.path}".'
+    return {**row(record), "from": f"the history file {history.path}"}, ""
 
 
 def described(connection: Connection, info: JobInfo) -> dict[str, Any]:
@@ -142,8 +194,9 @@ def described(connection: Connection, info: JobInfo) -> dict[str, Any]:
         job |= {"deaths": info.meta.deaths, "last_death": info.meta.reason}
     if info.sealed is not None:
         job |= opened_job(connection, info.sealed)
-    if info.outcome is None and info.place:
-        job["place"] = info.place
+    if info.status == "PARKED":
+        # ``parked:NEED|entry``: a task that no worker knew, or a version of Python.
+        job["needs"] = info.place.removeprefix("parked:").partition("|")[0]
     for key, value in (("due_at", info.due_at), ("worker", info.worker)):
         if value:
             job[key] = value
@@ -160,11 +213,10 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
     if not page:
         terminal.print("There are no more." if offset else "There is none. Finished jobs: aiotask results")
         return
-    several = len({job["app"] for job in page}) > 1
-    made = table("", *(["app"] if several else []), "id", "status", "task", "queue", "attempt", "sent", "more")
-    for job in page:
-        made.add_row(
-            *([plain(job["app"])] if several else []),
+    columns = ["app", "id", "status", "task", "queue", "attempt", "sent", "more"]
+    rows = [
+        [
+            plain(job["app"]),
             plain(job["id"]),
             coloured(job["status"]),
             plain(job.get("task", "?")),
@@ -172,8 +224,10 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
             str(job.get("attempt", "")),
             ago(job.get("sent_at")),
             _more(job),
-        )
-    terminal.print(fitted(made, terminal.width))
+        ]
+        for job in page
+    ]
+    terminal.print(page_table(*telling(columns, rows), terminal.width))
     if len(page) >= limit:
         terminal.print(f"[dim]The next page: --offset {offset + limit}[/dim]")
 

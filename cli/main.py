@@ -12,12 +12,14 @@ from .cancel import cancel
 from .dead import app as dead_app
 from .demo import demo
 from .doctor import doctor
+from .group import ByDefault, Group, add
 from .jobs import jobs
+from .prune import prune
 from .queues import queues
 from .results import results
 from .server import app as server_app
 from .stack import stack
-from .version import version
+from .version import version, version_of
 from .worker import worker
 
 __all__ = ["app", "main"]
@@ -27,6 +29,7 @@ app = typer.Typer(
     help="Run Python functions in other processes and get the value back.",
     epilog="Start with [bold]aiotask demo[/bold], then [bold]aiotask worker your.module[/bold]. "
     "Every flag has an environment variable, shown in the help of its command.",
+    cls=Group,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -36,13 +39,15 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        version()
+        print(f"aiotask {version_of('aiotask')}")
         raise typer.Exit
 
 
 ShowVersion = Annotated[
     bool,
-    typer.Option("--version", metavar="", is_eager=True, callback=_print_version, help="Print the versions and exit."),
+    typer.Option(
+        "--version", "-V", metavar="", is_eager=True, callback=_print_version, help="Print the version and exit."
+    ),
 ]
 
 
@@ -51,16 +56,22 @@ def _options(show_version: ShowVersion = False) -> None:
     """Options of ``aiotask`` itself."""
 
 
-for command in (worker, demo, jobs, cancel, queues, results, stack, doctor, version):
-    app.command()(command)
+add(app, worker, demo, jobs, cancel, queues)
+results_app = typer.Typer(cls=ByDefault, rich_markup_mode="rich", help="Show finished jobs, or remove old ones.")
+add(results_app, results, name="list")
+add(results_app, prune)
+app.add_typer(results_app, name="results")
+add(app, stack, doctor, version)
 app.add_typer(dead_app, name="dead")
 app.add_typer(server_app, name="server")
 
 
 def main() -> None:
     """Run the command line; an error of aiotask ends it with one line and no traceback."""
-    if sys.argv[1:] in (["version"], ["--version"]) and not {"AIOTASK_JSON", "AIOTASK_SERVER"} & os.environ.keys():
-        # Nothing to parse: some versions of typer load pydantic for that.
+    # Nothing to parse: some versions of typer load pydantic for that.
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        return print(f"aiotask {version_of('aiotask')}")
+    if sys.argv[1:] == ["version"] and not {"AIOTASK_JSON", "AIOTASK_SERVER"} & os.environ.keys():
         return version()
     try:
         app(prog_name="aiotask")

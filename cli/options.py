@@ -15,6 +15,7 @@ __all__ = [
     "BlockedLoop",
     "Burst",
     "Concurrency",
+    "File",
     "Grace",
     "HealthHost",
     "HealthPort",
@@ -32,6 +33,8 @@ __all__ = [
     "Queues",
     "Reload",
     "ResultDb",
+    "ResultDbAge",
+    "ResultDbSize",
     "StoppedProcess",
     "Threads",
     "Url",
@@ -42,6 +45,7 @@ __all__ = [
     "option",
     "port",
     "size",
+    "size_or_none",
 ]
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -72,6 +76,11 @@ def size(text: str | int) -> int:
     if match is None or not float(match[1]):
         raise typer.BadParameter(f'"{text}" is no size. Write bytes or a number with a unit: 1048576, 512MB, 2GB.')
     return int(float(match[1]) * _BYTES[match[2]])
+
+
+def size_or_none(text: str | int) -> int:
+    """Bytes in a text, or 0 for no bound."""
+    return 0 if str(text).strip() == "0" else size(text)
 
 
 def count(text: str | int) -> int:
@@ -125,6 +134,17 @@ AppName = Annotated[
     str | None,
     option(
         "--name", "-n", metavar="NAME", show_default="every app found there", help="Name of the app, as in App(name)."
+    ),
+]
+File = Annotated[
+    str | None,
+    option(
+        "--db",
+        "--result-db",
+        metavar="FILE",
+        envvar="AIOTASK_RESULT_DB",
+        show_default="results.db beside the embedded server's data",
+        help="SQLite file that the worker records into.",
     ),
 ]
 Json = Annotated[bool, option("--json", metavar="", help="Print JSON for other programs.")]
@@ -315,6 +335,28 @@ ResultDb = Annotated[
         metavar="FILE",
         show_default="beside the embedded server's data; none with a URL",
         help="SQLite file that keeps every finished job.",
+        rich_help_panel=_LOG,
+    ),
+]
+ResultDbAge = Annotated[
+    float,
+    option(
+        "--result-db-age",
+        parser=duration,
+        metavar="TIME",
+        show_default="30d",
+        help="How long that file keeps a finished job; 0: for ever.",
+        rich_help_panel=_LOG,
+    ),
+]
+ResultDbSize = Annotated[
+    int,
+    option(
+        "--result-db-size",
+        parser=size_or_none,
+        metavar="SIZE",
+        show_default="1GB",
+        help="How large that file may grow, until the oldest jobs make room; 0: no bound.",
         rich_help_panel=_LOG,
     ),
 ]

@@ -2,22 +2,66 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["ago", "console", "fitted", "in_bytes", "plain", "print_json", "table"]
+__all__ = [
+    "ago",
+    "call_text",
+    "console",
+    "in_bytes",
+    "page_table",
+    "plain",
+    "print_json",
+    "table",
+    "telling",
+    "write_anything",
+]
+
+#: Columns that a narrow terminal goes without, the first one first.
+_LEAST = ("attempts", "attempt", "app", "queue", "took", "sent", "given up", "ended")
+#: Characters that the last column, and the name of a task, get at least.
+_LAST_COLUMN, _TASK_COLUMN = 8, 11
+#: What stands for our own glyphs on a terminal that cannot show them.
+_PLAIN = str.maketrans({"■": "+", "×": "x", "⊘": "/", "…": "~", "↻": "r", "–": "-", "→": ">", "µ": "u", "•": "*"})  # noqa: RUF001
+
+
+def write_anything() -> None:
+    """Let stdout and stderr take every character: one that their encoding lacks is written as an escape."""
+    codecs.register_error("aiotask", _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="aiotask")
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end].translate(_PLAIN)
+    return lacking.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def print_json(value: Any) -> None:
     """The value as JSON on stdout; what JSON has no word for becomes text."""
-    json.dump(value, sys.stdout, indent=2, default=str, ensure_ascii=False)
+    is_utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
+    json.dump(value, sys.stdout, indent=2, default=str, ensure_ascii=not is_utf8)
     sys.stdout.write("\n")
+
+
+def say_error(message: str) -> None:
+    """One error, in red on stderr."""
+    text = f"error: {message}"
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        text = f"\x1b[31m{text}\x1b[0m"
+    print(text, file=sys.stderr)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -43,16 +87,59 @@ def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
     return made
 
 
-def fitted(made: Table, width: int) -> Table:
-    """The table with its last column in one line each: it gets the room that the others leave, and ends in … there."""
+def page_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, right: tuple[str, ...] = ()
+) -> Table:
+    """A table of one line a row, as wide as the terminal at most.
+
+    The last column gets the room that the others leave, and ends in … there. Where that is too little, names of tasks
+    are cut in front (``…tiles:render``) first; then the columns of ``_LEAST`` go, in that order.
+    """
+    from rich.markup import escape
     from rich.text import Text
 
+    def width_of(name: str) -> int:
+        at = columns.index(name)
+        return 3 + max(Text.from_markup(cell).cell_len for cell in (name, *(row[at] for row in rows)))
+
+    kept = list(columns)
+    room = width - 2 - _LAST_COLUMN - sum(width_of(name) for name in kept[:-1])
+    shortest = room
+    if "task" in kept:
+        shortest += width_of("task") - min(width_of("task"), 3 + _TASK_COLUMN)
+    for name in _LEAST:
+        if shortest < 0 and name in kept:
+            room, shortest = room + width_of(name), shortest + width_of(name)
+            kept.remove(name)
+    cut = max(_TASK_COLUMN, width_of("task") - 3 + room) if "task" in kept and room < 0 else None
+    made = table("", *kept, right=right)
+    for row in rows:
+        cells = dict(zip(columns, row, strict=True))
+        if cut is not None:
+            task = Text.from_markup(cells["task"]).plain
+            cells["task"] = escape(task if len(task) <= cut else "…" + task[-(cut - 1) :])
+        made.add_row(*(cells[name] for name in kept))
     *others, last = made.columns
-    taken = sum(
-        3 + max(Text.from_markup(str(cell)).cell_len for cell in (column.header, *column.cells)) for column in others
-    )
-    last.no_wrap, last.overflow, last.max_width = True, "ellipsis", max(12, width - taken - 2)
+    taken = sum(3 + max(Text.from_markup(str(cell)).cell_len for cell in (one.header, *one.cells)) for one in others)
+    last.no_wrap, last.overflow, last.max_width = True, "ellipsis", max(_LAST_COLUMN, width - taken - 2)
+    for one in others:
+        one.no_wrap = True
     return made
+
+
+def telling(columns: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """The columns and rows without those that say the same everywhere, or what goes without saying."""
+    usual = {"queue": {"default"}, "attempt": {"1", ""}, "attempts": {"1", ""}}
+    dull = [
+        at
+        for at, name in enumerate(columns)
+        if (found := {row[at] for row in rows}) <= usual.get(name, set()) or (name == "app" and len(found) < 2)
+    ]
+
+    def rest(row: list[str]) -> list[str]:
+        return [cell for at, cell in enumerate(row) if at not in dull]
+
+    return rest(columns), [rest(row) for row in rows]
 
 
 def plain(text: object, length: int = 120) -> str:
@@ -65,6 +152,14 @@ def plain(text: object, length: int = 120) -> str:
     if not shown.isprintable():
         shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
     return escape(shown)
+
+
+def call_text(arguments: Any) -> str:
+    """The arguments of a call, as they stand in JSON, as one would write them: ``'leek', 100, per_kilo=2``."""
+    match arguments:
+        case [list(args), dict(kwargs)]:
+            return ", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())])
+    return str(arguments)
 
 
 def in_bytes(count: int) -> str:

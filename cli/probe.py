@@ -13,7 +13,7 @@ from aiotask.brokers.state_directory import state_directory
 from aiotask.daemon.doors import doors_nearby
 from aiotask.errors import ConfigError
 
-__all__ = ["probe"]
+__all__ = ["nearby", "probe"]
 
 #: Seconds that a worker has for its answer.
 PATIENCE = 3.0
@@ -36,6 +36,11 @@ def probe(question: str, app: str | None = None) -> tuple[bool, str]:
         return False, f"not {question}: {which} was found, {_where()}"
     well = all(fine for fine, _ in found)
     return well, f"{'' if well else 'not '}{question}: " + "; ".join(text for fine, text in found if fine is well)
+
+
+def nearby() -> list[str]:
+    """Process ids of the supervisors of this user that answer."""
+    return [_pid(door) for door in doors_nearby() if _ask(door, "live") is not None]
 
 
 def _addresses() -> Iterator[tuple[str, int] | Path]:

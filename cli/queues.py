@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from .options import AppName, Json, Url
+from .options import AppName, Json, Url, option
 from .output import ago, console, plain, print_json, table
 
 if TYPE_CHECKING:
@@ -15,8 +15,13 @@ __all__ = ["queues"]
 COUNTS = ("pending", "running", "scheduled", "parked", "dead", "consumers")
 
 
-def queues(name: AppName = None, url: Url = None, as_json: Json = False) -> None:
+Everything = Annotated[bool, option("--all", "-a", metavar="", help="Show apps without workers and jobs, too.")]
+
+
+def queues(name: AppName = None, everything: Everything = False, url: Url = None, as_json: Json = False) -> None:
     """Show how many jobs each queue holds, and which workers are live.
+
+    Apps that have neither workers nor jobs are left out, unless --all or --name asks for them.
 
     [bold]Examples[/bold]
 
@@ -26,20 +31,24 @@ def queues(name: AppName = None, url: Url = None, as_json: Json = False) -> None
     """
     import asyncio
 
-    apps = asyncio.run(_gather(name, url))
+    apps, idle = asyncio.run(_gather(name, url, everything))
     if as_json:
         print_json([_as_json(app) for app in apps])
         return
-    if not apps:
+    if not apps and not idle:
         console().print("No app has left anything on this server yet. Send a job, or start: aiotask worker your.module")
     for app in apps:
         _show(app)
+    if idle:
+        shown = f"Without workers and jobs: {plain(', '.join(idle), 500)}. Show them: aiotask queues --all"
+        console().print(f"[dim]{shown}[/dim]", soft_wrap=True)
 
 
-async def _gather(name: str | None, url: str | None) -> list[dict[str, Any]]:
-    from .connection import inspectors
+async def _gather(name: str | None, url: str | None, everything: bool) -> tuple[list[dict[str, Any]], list[str]]:
+    from .connection import inspectors, without_idle
 
     async with inspectors(name, url) as opened:
+        shown, idle = (opened, []) if everything or name else await without_idle(opened)
         return [
             {
                 "app": each.app.name,
@@ -48,8 +57,8 @@ async def _gather(name: str | None, url: str | None) -> list[dict[str, Any]]:
                 "workers": await each.inspector.workers(),
                 "rejected": await each.inspector.rejected(),
             }
-            for each in opened
-        ]
+            for each in shown
+        ], idle
 
 
 def _as_json(app: dict[str, Any]) -> dict[str, Any]:

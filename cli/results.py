@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import json
 import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Json, duration
-from .output import ago, console, fitted, plain, print_json, table
+from .options import File, Json, duration
+from .output import ago, call_text, console, page_table, plain, print_json, telling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from aiotask.job import Status
     from aiotask.resultdb import JobRecord, ResultDB
 
-__all__ = ["results"]
+__all__ = ["described", "results"]
 
 #: A bare number from here on is a Unix time (2001 and later), below it an age.
 _UNIX = 1e9
@@ -51,7 +52,7 @@ def moment(text: str | float) -> float:
         ) from None
 
 
-JobId = Annotated[str | None, typer.Argument(metavar="[ID]", help="Show this job alone, with all that is known of it.")]
+JobId = Annotated[str | None, typer.Argument(metavar="ID", help="Show this job alone, with all that is known of it.")]
 OfTask = Annotated[
     str | None, typer.Option("--task", "-t", metavar="NAME", envvar="AIOTASK_TASK", help="Only jobs of this task.")
 ]
@@ -86,17 +87,6 @@ Wide = Annotated[
     bool,
     typer.Option(
         "--wide", "-w", metavar="", envvar="AIOTASK_WIDE", help="Show what each job used too, and its worker."
-    ),
-]
-File = Annotated[
-    str | None,
-    typer.Option(
-        "--db",
-        "--result-db",
-        metavar="FILE",
-        envvar="AIOTASK_RESULT_DB",
-        show_default="results.db beside the embedded server's data",
-        help="SQLite file that the worker records into.",
     ),
 ]
 
@@ -140,7 +130,7 @@ def results(
     wanted = {"task": task, "status": ended, "queue": queue, "since": since, "until": until}
     page, count = asyncio.run(_page(history, wanted, limit, offset))
     if as_json:
-        print_json([_described(record) for record in page])
+        print_json([described(record) for record in page])
         return
     _show_page(page, count, history.path, offset, wide)
 
@@ -167,11 +157,20 @@ async def _page(history: ResultDB, wanted: dict[str, Any], limit: int, offset: i
         await history.close()
 
 
-def _described(record: JobRecord) -> dict[str, Any]:
+def described(record: JobRecord) -> dict[str, Any]:
     """The columns without the sealed bytes."""
     from msgspec.structs import asdict
 
-    return {name: value for name, value in asdict(record).items() if name not in ("job", "outcome")}
+    row = {name: value for name, value in asdict(record).items() if name not in ("job", "outcome")}
+    return row | {name: _parsed(row[name]) for name in ("arguments", "result")}
+
+
+def _parsed(text: str | None) -> Any:
+    """What is in a column of JSON; the text itself where an earlier release wrote something else."""
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return text
 
 
 # ---- for people
@@ -182,26 +181,25 @@ def _show_page(page: list[JobRecord], count: int, path: Path, offset: int, wide:
     if not page:
         terminal.print(f"No finished job fits in {plain(path, 1000)}.", soft_wrap=True)
         return
-    # What is the same for nearly all jobs has a column only where it is not.
-    queues = any(record.queue not in (None, "default") for record in page)
-    runs = any(record.attempts not in (None, 1) for record in page)
-    extra = [name for name, wanted in (("queue", queues), ("attempts", runs)) if wanted]
     used = ("cpu", "memory", "worker") if wide else ()
-    right = ("attempts", "took", "cpu", "memory")
-    made = table("", "id", "status", "task", *extra, "ended", "took", *used, "result", right=right)
-    for record in page:
-        made.add_row(
+    columns = ["app", "id", "status", "task", "queue", "attempts", "ended", "took", *used, "result"]
+    rows = [
+        [
+            plain(record.app),
             plain(record.id),
             _coloured(record.status),
             plain(record.task or "?"),
-            *([plain(record.queue or "?")] if queues else []),
-            *([plain(record.attempts or "")] if runs else []),
+            plain(record.queue or "?"),
+            plain(record.attempts or ""),
             ago(record.finished_at),
             _took(record),
             *([_cpu(record), _memory(record), plain(record.worker or "")] if wide else []),
             plain(record.error or record.result or "", 80),
-        )
-    terminal.print(fitted(made, terminal.width))
+        ]
+        for record in page
+    ]
+    right = ("attempts", "took", "cpu", "memory")
+    terminal.print(page_table(*telling(columns, rows), terminal.width, right=right))
     end = offset + len(page)
     terminal.print(f"[dim]{offset + 1}-{end} of {count} in {plain(path, 1000)}[/dim]", soft_wrap=True)
     if end < count:
@@ -210,7 +208,7 @@ def _show_page(page: list[JobRecord], count: int, path: Path, offset: int, wide:
 
 def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:
     if as_json:
-        print_json(_described(record))
+        print_json(described(record))
         return
     terminal = console()
     shown = {
@@ -228,7 +226,7 @@ def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:
         "cpu": _cpu(record),
         "memory": _memory(record),
         "needed": plain(", ".join(record.deps), 1000),
-        "arguments": plain(record.arguments or "", 10_000),
+        "arguments": plain(call_text(_parsed(record.arguments) or ""), 10_000),
         "result": plain(record.result or "", 10_000),
         "error": plain(record.error or "", 10_000),
         "file": plain(path, 1000),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote
 
 import typer
 
-from .options import Json
+from .asking import confirm
+from .group import Group, add
+from .options import Json, option
 from .output import console, in_bytes, plain, print_json
 
 if TYPE_CHECKING:
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do it without asking.")]
+
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="The embedded server: a private Valkey or Redis that runs when AIOTASK_URL is not set.",
@@ -24,7 +29,6 @@ app = typer.Typer(
 )
 
 
-@app.command()
 def start(as_json: Json = False) -> None:
     """Start the embedded server, or find the one that runs. It goes on when this command has ended.
 
@@ -45,9 +49,10 @@ def start(as_json: Json = False) -> None:
         console().print(f"It runs already: {_named(server)}.")
 
 
-@app.command()
-def stop() -> None:
+def stop(yes: Yes = False) -> None:
     """Stop the embedded server. Its jobs are on disk and are there again when it is next started.
+
+    With workers that still run it asks first: they wait for the server until it is started again.
 
     [bold]Examples[/bold]
 
@@ -56,13 +61,16 @@ def stop() -> None:
     """
     from aiotask.brokers import embedded
 
+    from .probe import nearby
+
+    if not yes and embedded.status() is not None and (pids := nearby()):
+        confirm("stop", f"the server although workers run (pid {', '.join(pids)})", "aiotask queues")
     if embedded.stop():
         console().print("Stopped. The jobs it held stay on disk for its next start.")
     else:
         console().print(f'There is no embedded server to stop in "{plain(embedded.state_directory(), 1000)}".')
 
 
-@app.command()
 def status(as_json: Json = False) -> None:
     """Show whether the embedded server runs, and what it holds. Exits with 1 if it does not run.
 
@@ -126,7 +134,7 @@ def _show(server: EmbeddedServer, info: dict[str, str]) -> None:
     shown = Table(box=None, show_header=False, pad_edge=False)
     shown.add_column(style="bold")
     shown.add_column(overflow="fold")
-    state = "[yellow]loading its data[/yellow]" if info.get("loading") == "1" else "[green]runs[/green]"
+    state = "[yellow]loading its data[/yellow]" if info.get("loading") == "1" else "[green]running[/green]"
     uptime = numbers["uptime"]  # whole seconds
     shown.add_row("state", f"{state} for {in_words(uptime)}" if uptime else f"{state}, just started")
     shown.add_row("server", f"{server.kind.capitalize()} {plain(server.version)}, pid {server.pid}")
@@ -143,3 +151,6 @@ def _append_only(size: int, info: dict[str, str]) -> str:
     if info.get("aof_last_write_status", "ok") == "ok":
         return in_bytes(size)
     return f"{in_bytes(size)}, [red]the last write failed: is the disk full?[/red]"
+
+
+add(app, start, stop, status)

@@ -22,7 +22,7 @@ PATIENCE, AGAIN = 3.0, 1.0
 Target = Annotated[
     str | None,
     typer.Argument(
-        metavar="[WORKER|JOB]",
+        metavar="WORKER|JOB",
         help="Show the process of this name (worker-3, keeper, supervisor, or as in [bold]aiotask jobs[/bold]), "
         "or the one that runs this job.",
     ),

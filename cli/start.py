@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 
+from .output import write_anything
+
 __all__ = ["main"]
 
 
@@ -30,6 +32,7 @@ def main() -> None:
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if heard:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    write_anything()
     if sys.argv[1:3] in (["doctor", "--live"], ["doctor", "--ready"]) and "AIOTASK_JSON" not in os.environ:
         # Asked every few seconds: what parses command lines would take several times as long.
         question, rest = sys.argv[2].removeprefix("--"), sys.argv[3:]

@@ -8,7 +8,7 @@ from typing import Annotated
 from .options import Json, Url, option
 from .output import print_json
 
-__all__ = ["version"]
+__all__ = ["version", "version_of"]
 
 Server = Annotated[bool, option("--server", metavar="", help="Ask the server for its version too.")]
 
@@ -23,9 +23,9 @@ def version(server: Server = False, url: Url = None, as_json: Json = False) -> N
       aiotask version --json
     """
     versions = {
-        "aiotask": _version_of("aiotask"),
+        "aiotask": version_of("aiotask"),
         "Python": platform.python_version(),
-        "redis-py": _version_of("redis"),
+        "redis-py": version_of("redis"),
     }
     if server:
         versions["server"] = _server_version(url)
@@ -36,7 +36,8 @@ def version(server: Server = False, url: Url = None, as_json: Json = False) -> N
         print(f"{name} {value}")
 
 
-def _version_of(distribution: str) -> str:
+def version_of(distribution: str) -> str:
+    """The version of an installed distribution."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 

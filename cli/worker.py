@@ -30,6 +30,8 @@ from .options import (
     Queues,
     Reload,
     ResultDb,
+    ResultDbAge,
+    ResultDbSize,
     StoppedProcess,
     Threads,
     WorkerUrl,
@@ -40,6 +42,8 @@ __all__ = ["worker"]
 
 #: Worker processes of one supervisor.
 MOST = 1000
+#: Those of aiotask.historyfile, which is not imported for the help of a command: 30 days, 1 GB.
+MAX_AGE, MAX_BYTES = 30 * 86_400.0, 1024**3
 
 
 def worker(
@@ -58,6 +62,8 @@ def worker(
     reload: Reload = False,
     preload: Preload = False,
     result_db: ResultDb = None,
+    result_db_age: ResultDbAge = MAX_AGE,
+    result_db_size: ResultDbSize = MAX_BYTES,
     blocked_loop: BlockedLoop = 1.0,
     long_job: LongJob = 60.0,
     stopped_process: StoppedProcess = 30.0,
@@ -118,6 +124,8 @@ def worker(
         reload=reload,
         preload=preload,
         result_db=result_db,
+        result_db_age=result_db_age,
+        result_db_size=result_db_size,
         log_args=log_args,
         log_json=log_json,
         log_level=log_level.value,

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from aiotask import App, Outcome, Status
 from aiotask.broker import Finish
 from aiotask.brokers import connect
+from aiotask.historyfile import MAX_AGE, MAX_BYTES
 from aiotask.job import WIRE_VERSION
 from aiotask.outcome import ErrorInfo, encode_outcome
 from aiotask.seal import Sealer
@@ -152,6 +153,8 @@ def test_worker_defaults() -> None:
         "reload": False,
         "preload": False,
         "result_db": None,
+        "result_db_age": MAX_AGE,
+        "result_db_size": MAX_BYTES,
         "blocked_loop": 1.0,
         "long_job": 60.0,
         "log_args": False,
@@ -176,6 +179,8 @@ WORKER_OPTIONS = [
     ("--reload", "1", True),
     ("--preload", "1", True),
     ("--result-db", "history.db", "history.db"),
+    ("--result-db-age", "7d", 604_800.0),
+    ("--result-db-size", "0", 0),
     ("--log-args", "1", True),
     ("--log-json", "1", True),
     ("--log-level", "WARNING", options.Level.WARNING),
@@ -442,9 +447,9 @@ def test_dead_letters_are_found_and_shown_without_loading_them(own_server: Priva
     assert listed("--until", "1h") == [] and len(listed("--until", "0s", "--error", "3 processes")) == 2
     letter = json.loads(invoke("dead", "show", dead[0], "--url", own_server.url, "--json").output)
     assert (letter["task"], letter["queue"], letter["status"]) == ("shop:render", "tiles", "FAILED")
-    assert (letter["arguments"], letter["traceback"]) == ("[[7],{}]", "File shop.py, line 7")
+    assert (letter["arguments"], letter["traceback"]) == ([[7], {}], "File shop.py, line 7")
     said = invoke("dead", "show", dead[0], "--url", own_server.url).output
-    assert "WorkerLost: 3 processes died" in said and "[[7],{}]" in said
+    assert "WorkerLost: 3 processes died" in said and "arguments    7" in said
     said = invoke("dead", "list", "--url", own_server.url).output
     assert dead[0] in said and "aiotask dead replay ID" in said
     done = run("dead", "show", "no-such-job", "--url", own_server.url)
@@ -485,7 +490,7 @@ def test_many_dead_letters_are_not_moved_without_asking(own_server: PrivateServe
     for arguments, reason in [
         ((), "which ones is not said"),
         (("an-id", "--all"), "ids go with neither --all nor filters"),
-        (("--all",), "this would replay 2 dead letters, and there is nobody to ask"),
+        (("--all",), "this would replay 2 dead letters, and there is no terminal to ask on"),
         (("--task", "shop:render"), "then add --yes."),
     ]:
         done = run("dead", "replay", *arguments, *here, stdin=subprocess.DEVNULL)
@@ -522,7 +527,7 @@ def test_an_unknown_job_says_where_else_to_look(own_server: PrivateServer, shop:
 
     assert done.returncode == 1
     assert done.stderr.startswith('error: No job "no-such-job"')
-    assert "aiotask results no-such-job" in done.stderr
+    assert "No history file was found" in done.stderr and "--db FILE" in done.stderr
 
 
 # ---- doctor
@@ -646,6 +651,7 @@ import sys
 from aiotask import App, Outcome, Status
 from aiotask.broker import Finish
 from aiotask.brokers import connect
+from aiotask.historyfile import MAX_AGE, MAX_BYTES
 from aiotask.job import WIRE_VERSION
 from aiotask.outcome import ErrorInfo, encode_outcome
 from aiotask.seal import Sealer

@@ -22,6 +22,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from .pythons import pythons
+
 ROOT = Path(__file__).resolve().parent.parent
 NOT_SOURCE = shutil.ignore_patterns(
     ".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", "*.pyc", ".*_cache", ".coverage*", "node_modules"
@@ -193,30 +195,6 @@ def test_the_command_runs_from_anywhere(installation: Installation, tmp_path: Pa
 
 
 # ---- every Python that is here
-
-
-def pythons() -> dict[str, str]:
-    """Interpreters that aiotask supports, by version: this one, those on PATH, and its neighbours on disk.
-
-    ``AIOTASK_TEST_PYTHONS`` names others (paths, separated as in PATH), and then only those.
-    """
-    named = os.environ.get("AIOTASK_TEST_PYTHONS")
-    if named is not None:
-        candidates = [path for path in named.split(os.pathsep) if path]
-    else:
-        on_path = [shutil.which(f"python3.{minor}") for minor in range(11, 20)]
-        neighbours = Path(sys.base_prefix).parent.glob("*3.1[1-9]*/bin/python3")
-        candidates = [sys.executable, *filter(None, on_path), *map(str, sorted(neighbours))]
-    found: dict[str, str] = {}
-    code = "import ensurepip, sys; print('%d.%d' % sys.version_info[:2] if sys.version_info >= (3, 11) else '')"
-    for path in candidates:
-        try:
-            told = subprocess.run([path, "-c", code], capture_output=True, text=True, timeout=20, check=True)
-        except (OSError, subprocess.SubprocessError):
-            continue  # a launcher without an interpreter behind it, or one that cannot make environments
-        if version := told.stdout.strip():
-            found.setdefault(version, path)
-    return found
 
 
 SHOP = """

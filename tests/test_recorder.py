@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import stat
@@ -57,25 +58,30 @@ async def db(path: Path) -> AsyncIterator[ResultDB]:
         ("é", '"é"'),
         ((1, [2.5, True]), "[1,[2.5,true]]"),
         ({"a": {"b": None}}, '{"a":{"b":null}}'),
-        (b"raw", "b'raw'"),
-        ({1: 2}, "{1: 2}"),
-        ({1}, "{1}"),
-        (float("inf"), "inf"),
-        (2**70, str(2**70)),
-        (["\ud800"], r"['\ud800']"),
-        (Decimal("1.5"), "<pickled, 45 B>"),
-        (10**5000, "<pickled, 2.1 kB>"),
-        (["x" * 200_000], "<pickled, 200.0 kB>"),
+        (b"raw", "\"b'raw'\""),
+        ({1: 2}, '{"1":2}'),
+        ({1}, '"{1}"'),
+        (float("inf"), '"inf"'),
+        (2**70, f'"{2**70}"'),
+        (["\ud800"], r'["\\ud800"]'),
+        ((b"raw", 128, {"a": 0.5}), """["b'raw'",128,{"a":0.5}]"""),
+        ({n: b"" for n in range(9)}, "{" + "".join(f'"{n}":"b\'\'",' for n in range(8)) + '"…":"…"}'),
+        (Decimal("1.5"), '"<pickled, 45 B>"'),
+        (10**5000, '"<pickled, 2.1 kB>"'),
+        (["x" * 200_000], '"<pickled, 200.0 kB>"'),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_value_is_json_or_a_short_repr_or_a_note(value: Any, text: str, recorder: Recorder, path: Path) -> None:
+def test_a_value_is_always_json_with_text_for_what_json_has_no_word_for(
+    value: Any, text: str, recorder: Recorder, path: Path
+) -> None:
     recorder.record([finished("a", value)])
 
     assert sqlite(path, "SELECT result FROM jobs") == [(text,)]
+    json.loads(text)
 
 
-def test_other_formats_are_verbatim_or_a_note(recorder: Recorder, path: Path) -> None:
+def test_other_formats_are_json_too(recorder: Recorder, path: Path) -> None:
     recorder.record(
         [
             finished("a", body=b'J[[1], {"b": NaN}]', result=b"C" + bytes((3, 12)) + b"cloud"),
@@ -86,10 +92,10 @@ def test_other_formats_are_verbatim_or_a_note(recorder: Recorder, path: Path) ->
     )
 
     assert sqlite(path, "SELECT arguments, result FROM jobs ORDER BY id") == [
-        ('[[1], {"b": NaN}]', "<pickled by value by Python 3.12, 8 B>"),
-        (r"\xff", "<unknown format b'?', 2 B>"),
-        ("<unknown format b'', 0 B>", "<pickled, 2 B>"),
-        ("<JSON, 100.0 kB>", "null"),
+        ('[[1],{"b":"nan"}]', '"<pickled by value by Python 3.12, 8 B>"'),
+        ('"<JSON, 2 B>"', "\"<unknown format b'?', 2 B>\""),
+        ("\"<unknown format b'', 0 B>\"", '"<pickled, 2 B>"'),
+        ('"<JSON, 100.0 kB>"', "null"),
     ]
 
 
@@ -101,7 +107,8 @@ def test_a_small_pickle_that_unfolds_without_end_stays_small() -> None:
     circle.append(circle)
 
     for value in (shared, circle, ["x" * 20_000] * 5000, {"k": ["x" * 20_000] * 5000}):
-        assert len(plain_text(pickled(value))) <= TEXT_LIMIT
+        text = plain_text(pickled(value))
+        assert len(text) <= TEXT_LIMIT and json.loads(text)
 
 
 def test_a_long_error_is_cut(recorder: Recorder, path: Path) -> None:

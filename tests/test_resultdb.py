@@ -144,7 +144,7 @@ async def test_what_is_recorded_is_never_executed(recorder: Recorder, db: Result
     recorder.record([finished("a", body=hostile, result=hostile)])
 
     assert sqlite(path, "SELECT arguments, result FROM jobs") == [
-        (f"<pickled, {len(hostile)} B>", f"<pickled, {len(hostile)} B>")
+        (f'"<pickled, {len(hostile)} B>"', f'"<pickled, {len(hostile)} B>"')
     ]
     assert len(await db.fetch_all()) == 1
     assert await db.search(task=TASK)
@@ -447,7 +447,7 @@ def test_the_command_shows_one_job(recorder: Recorder, path: Path) -> None:
     for text in (
         "FAILED",
         TASK,
-        "[[7],{}]",
+        "arguments  7",
         r"ValueError: [red]no\x1b[0m",
         "  in render",
         "took       1.0 s",

@@ -7,7 +7,7 @@ ignore that nothing needs (``tests/test_types.py``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NoReturn, ParamSpec, TypeVar, assert_type
 
@@ -77,6 +77,23 @@ def refuse(reason: str) -> NoReturn:
     raise ValueError(reason)
 
 
+def hurried(fn: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    """A decorator that hides that the function is a coroutine function."""
+    return fn
+
+
+@app.task
+@hurried
+async def fry(name: str) -> Dish:
+    return Dish(name, 1)
+
+
+@app.task(retries=1)
+@hurried
+async def boil(name: str) -> Dish:
+    return Dish(name, 1)
+
+
 def plain(grams: int) -> str:
     return str(grams)
 
@@ -119,6 +136,10 @@ async def run_there() -> None:
     assert_type(handle.blocking.sent(timeout=1), None)
     assert_type(handle.blocking.status(), Status)
     assert_type(await ring.apply_async(), None)
+    assert_type(await fry.apply_async("leek"), Dish)
+    assert_type(await boil.options(result_ttl=5, ignore_result=False).apply_async("leek"), Dish)
+    assert_type(await handle.forget(), bool)
+    assert_type(handle.blocking.forget(), bool)
     assert_type(await find.apply_async("leek"), Dish | None)
     assert_type(await tally.apply_async(1, 2, note="fresh"), dict[str, int])
     assert_type(await anything.apply_async("raw"), Any)

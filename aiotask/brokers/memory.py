@@ -279,6 +279,10 @@ class MemoryBroker(MemoryInspector):
         async with self._store as store:
             return [store.dead.pop(id, None) is not None for id in ids]
 
+    async def forget(self, ids: Sequence[str]) -> list[bool]:
+        async with self._store as store:
+            return [id not in store.index and store.results.pop(id, None) is not None for id in ids]
+
     async def start_history(self) -> None:
         async with self._store as store:
             store.is_recording = True

@@ -102,7 +102,13 @@ class _Keeping:
             from ..history import Recorder
 
             try:
-                recorder = Recorder(Path(app["result_db"]), app["secrets"], app["name"])
+                recorder = Recorder(
+                    Path(app["result_db"]),
+                    app["secrets"],
+                    app["name"],
+                    max_age=app["result_db_age"],
+                    max_bytes=app["result_db_size"],
+                )
                 reading = connect(app["address"], app["name"])
             except ConfigError as error:
                 logger.error("History is not being recorded: %s", error)

@@ -117,6 +117,8 @@ def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
             f"python:{sys.version_info[0]}.{sys.version_info[1]}",
         ],
         "result_db": str(path) if path is not None else None,
+        "result_db_age": settings.result_db_age,
+        "result_db_size": settings.result_db_size,
     }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..historyfile import MAX_AGE, MAX_BYTES
+
 __all__ = ["WorkerSettings"]
 
 
@@ -38,6 +40,9 @@ class WorkerSettings:
     reload: bool = False
     preload: bool = False
     result_db: str | None = None
+    #: How long a finished job is kept in that file, and how large the file may grow; 0: no bound.
+    result_db_age: float = MAX_AGE
+    result_db_size: int = MAX_BYTES
     log_args: bool = False
     log_json: bool = False
     log_level: str = "info"

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,8 @@ class Worker:
         self._jobs_sealer = Sealer(secrets, "job")
         self.serializer = serializer
         self.name = f"{host}.{number}"
-        self.queues = list(queues)
+        # The queues, and the same queues in the order of the next claim.
+        self.queues, self._turns = list(queues), deque(queues)
         python = f"python:{sys.version_info[0]}.{sys.version_info[1]}"
         self._needs = [*(f"task:{name}" for name in registry.names), python]
         self._lane = lane
@@ -286,20 +288,24 @@ class Worker:
             quick = len(claim.deliveries) > 1 or (bool(claim.deliveries) and (quick or not self._has_blocked(asked)))
 
     async def _ask(self, quick: bool, now: float, room: int) -> Claim:
-        """What is there; where nothing is, what comes first."""
+        """What the queues hold; where they are empty, what comes first."""
+        # A claim takes as much as fits from the first queue that has jobs of the best priority: each queue is the first
+        # one in turn, so that a long one starves no other.
+        self._turns.rotate(-1)
+        queues = list(self._turns)
         if self._suspects.wait_for_others(now) and not self._burst:
             # This one passes by suspects.
-            claim = await self._broker.wait(self.incarnation, self.queues, self._parked_lanes, 0.02)
+            claim = await self._broker.wait(self.incarnation, queues, self._parked_lanes, 0.02)
             if not claim.deliveries:
                 self._suspects.take_turn()
             return claim
         # After a refusal without blocking: that passes by a lane that is none any more, and a blocking read does not.
         if quick or self._burst or now - self._heard > BLOCK or now - self._refused < BLOCK:
             self._heard = now
-            claim = await self._broker.claim(self.incarnation, self.queues, self._parked_lanes, room)
+            claim = await self._broker.claim(self.incarnation, queues, self._parked_lanes, room)
             self._answer = time.monotonic() - now
             return claim
-        return await self._broker.wait(self.incarnation, self.queues, self._parked_lanes, BLOCK)
+        return await self._broker.wait(self.incarnation, queues, self._parked_lanes, BLOCK)
 
     def _has_blocked(self, asked: float) -> bool:
         # Beside a job that holds the GIL, even an answer that was there at once is heard of late; and from a server far

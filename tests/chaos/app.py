@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import sys
 import time
@@ -102,8 +103,13 @@ def pill(how: str) -> str:
 
 
 def _overflow() -> None:
-    """Through C at every step: there no version of Python counts how deep it is."""
+    """Overflow the C stack of the main thread.
+
+    From 3.12 on, Python counts calls through C, too, and raises RecursionError long before 8 MB are full. So the kernel
+    is told to let the stack grow no further than a few frames from here: it looks at the limit at each growth.
+    """
     sys.setrecursionlimit(10**9)
+    resource.setrlimit(resource.RLIMIT_STACK, (64 * 1024, resource.getrlimit(resource.RLIMIT_STACK)[1]))
 
     def deeper() -> None:
         back()

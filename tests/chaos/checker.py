@@ -178,7 +178,9 @@ class _Examination:
 
     def _explains(self, run: Attempt, next: Attempt) -> bool:
         """Whether there had to be another run: it was to be repeated, or its process died before the end was said."""
-        died = self.arena.deaths.of(run.pid, run.start)
+        # Where a death was noticed late, what counts is the earliest moment at which it may have been.
+        known = self.arena.deaths.of(run.pid, run.start) is not None
+        died = self.arena.deaths.before(run.pid, run.start) if known else None
         return run.end is None or run.outcome in ("Retry", "PlannedError") or (died or next.start) < next.start
 
     def judge_runs(self, undue: bool) -> None:

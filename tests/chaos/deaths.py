@@ -26,8 +26,10 @@ class Deaths:
     def __init__(self, alive: Callable[[], Iterable[int]]) -> None:
         self._alive = alive
         self._times: dict[int, list[float]] = defaultdict(list)
-        #: Of deaths that were only noticed: when the process was last known to live.
+        #: Of deaths that were noticed: when the process was last known to live.
         self._lived: dict[tuple[int, float], float] = {}
+        #: When a process was last sent a signal that ends it.
+        self._killed: dict[int, float] = {}
         #: When the look before this one began: what it did not find dead was alive then.
         self._looked_at = time.monotonic()
         self._fds: dict[int, int] = {}
@@ -39,8 +41,9 @@ class Deaths:
         self._thread.start()
 
     def note(self, pid: int, at: float) -> None:
-        """It was killed at this moment (monotonic)."""
+        """Say, just before a process is killed, that it is killed at this moment (monotonic)."""
         with self._lock:
+            self._killed[pid] = at
             self._times[pid].append(at)
 
     def of(self, pid: int, after: float) -> float | None:
@@ -73,6 +76,10 @@ class Deaths:
         for fd in self._fds:
             os.close(fd)
 
+    def watch(self, pid: int) -> None:
+        """Notice the death of this process, too, although it is none of a host."""
+        self._begin(pid)
+
     def _begin(self, pid: int) -> None:
         with contextlib.suppress(OSError):
             if hasattr(os, "pidfd_open"):
@@ -102,8 +109,11 @@ class Deaths:
     def _gone(self, pid: int) -> None:
         self._watched.discard(pid)
         now = time.monotonic()
-        self._lived[pid, now] = self._looked_at
-        self.note(pid, now)
+        with self._lock:
+            # A kill is noted first and sent then: a run may begin in between, and the kernel's notice may come only
+            # after the next run of that job.
+            self._lived[pid, now] = min(self._looked_at, self._killed.get(pid, now))
+            self._times[pid].append(now)
 
     def close(self) -> None:
         self._end.set()

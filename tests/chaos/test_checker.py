@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 from aiotask.job import WIRE_VERSION, Status
 from aiotask.outcome import Outcome, encode_outcome
 
+from ..helpers import wait_until_async
 from .arena import Arena
 from .checker import examine
 from .hosts import Fault
@@ -77,3 +81,36 @@ async def test_every_kind_of_fault_is_found(tmp_path: Path) -> None:
     report.forgive("lost", "nobody works here", [lost.id])
     assert said(report.lost) == [stuck.id]
     assert "allowed, lost: nobody works here: 1" in report.lines()
+
+
+def sleeper() -> subprocess.Popen[bytes]:
+    """A process that ends when it is told something."""
+    return subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+
+
+async def test_a_run_that_began_between_the_note_of_a_kill_and_the_kill_was_ended_by_it(tmp_path: Path) -> None:
+    async with Arena(tmp_path) as arena:
+        producer = arena.producer()
+        job, other = (producer.send(arena.tasks.noop, awaited=False) for _ in range(2))
+        await producer.done(0.5)
+        victim, bystander = sleeper(), sleeper()
+        arena.deaths.watch(victim.pid)
+        at = time.monotonic()
+        arena.deaths.note(victim.pid, at)
+        # It begins a job, is killed, and another process has the job before the kernel's notice is read.
+        forge_run(arena, "a.1", job.id, victim.pid, at + 0.001, at + 0.002)
+        forge_run(arena, "b.1", job.id, os.getpid(), at + 0.004, at + 0.005)
+        forge_run(arena, "c.1", other.id, bystander.pid, at + 0.001, at + 0.002)
+        forge_run(arena, "d.1", other.id, os.getpid(), at + 0.004, at + 0.005)
+        forge_outcome(arena, job, "one")
+        forge_outcome(arena, other, "two")
+        victim.kill()
+        victim.communicate()
+        await wait_until_async(
+            lambda: arena.deaths.of(victim.pid, at + 0.001) is not None, description="the death is noticed"
+        )
+
+        report = await examine(arena, settle=0.2, undue=True)
+        bystander.communicate(b"\n")
+
+    assert said(report.undue_runs) == [other.id]

@@ -134,8 +134,10 @@ class RedisBroker:
 
     async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
         looks: list[Look] = []
-        for start in range(0, len(ids), BATCH_JOBS):
-            reply = await self._run("look", address, *ids[start : start + BATCH_JOBS])
+        # Outcomes may be large: the script answers for as many ids as fit into its reply.
+        while len(looks) < len(ids):
+            asked = ids[len(looks) : len(looks) + BATCH_JOBS]
+            reply = await self._run("look", address, BATCH_BYTES, *asked)
             for status, extra in zip(reply[::2], reply[1::2], strict=True):
                 if status == b"DONE":
                     looks.append(Look(outcome=extra))
@@ -364,6 +366,10 @@ class RedisBroker:
         for start in range(0, len(ids), BATCH_JOBS):
             were_there += map(bool, await self._run("discard", *ids[start : start + BATCH_JOBS]))
         return were_there
+
+    async def forget(self, ids: Sequence[str]) -> list[bool]:
+        # An unfinished job has no outcome.
+        return [bool(await self.wire.call("DEL", f"{self.prefix}r:{id}")) for id in ids]
 
     async def start_history(self) -> None:
         await self._run("groups", RECORDERS, "history")

@@ -14,7 +14,7 @@ from ...errors import BrokerError, SealError
 from ...job import Status
 from ...outcome import decode_outcome
 from ...seal import OVERHEAD
-from .broker import RedisBroker
+from .broker import RedisBroker, script
 from .historyreader import unrecorded
 from .keys import GROUP, LANES, in_index, lanes
 from .messages import decode_meta, id_of, server_url, text, whole
@@ -280,24 +280,19 @@ class RedisInspector:
         return [places[id] for id in ids]
 
     async def job(self, id: str) -> JobInfo | None:
-        (look,) = await self._broker.look([id])
-        if look.outcome is not None:
-            return JobInfo(id, _status(look.outcome), "stored outcome", outcome=look.outcome)
-        (place,) = await self._places([id.encode()])
-        if place is None or look.status is None:
+        # One script: between two questions the job could move, and would be in neither place.
+        reply = await self._wire.run(script("job"), self._prefix, id)
+        if not reply:
             return None
-        lane, _, entry = text(place).rpartition("|")
-        if lane == "due":
-            score = await self._wire.call("ZSCORE", f"{self._prefix}due", id)
-            packed = await self._wire.call("HGET", f"{self._prefix}held", id)
-            if packed is None:
-                return None
-            target, meta, sealed = _held(packed)
-            return JobInfo(id, look.status, target, meta, due_at=float(score) if score else None, sealed=sealed)
-        entries = await self._wire.call("XRANGE", self._prefix + lane, entry, entry)
-        if not entries:
-            return None
-        return _info(lane, entries[0][0], entries[0][1], await self._claims(lane))
+        if reply[0] == b"DONE":
+            return JobInfo(id, _status(reply[1]), "stored outcome", outcome=reply[1])
+        if reply[0] == b"DUE":
+            target, meta, sealed = _held(reply[3])
+            state = Status.RETRYING if reply[1] == b"due|R" else Status.SCHEDULED
+            return JobInfo(id, state, target, meta, due_at=float(reply[2]) if reply[2] else None, sealed=sealed)
+        _, lane, entry, consumer, sealed, meta = reply
+        claimed = {entry: text(consumer)} if consumer else {}
+        return _info(text(lane), entry, [b"j", sealed, b"m", meta], claimed)
 
     async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
         page = await self._wire.call("ZREVRANGE", f"{self._prefix}dead", offset, offset + limit - 1, "WITHSCORES")

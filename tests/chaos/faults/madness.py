@@ -37,6 +37,8 @@ class Blow:
     loses: bool = False
     #: The server has forgotten who runs what, so that may run once more meanwhile.
     repeats: bool = False
+    #: Only a send of a delayed job uses what is spoiled.
+    delayed: bool = False
     #: What was sent before is finished while it stands.
     drains: bool = False
     #: Words that the error of a send has to contain.
@@ -117,7 +119,7 @@ def _wrong_types() -> list[Blow]:
         blow("q:default:7", drains=True),
         blow("q:default:5", loses=True, **said),
         blow("index", **said),
-        blow("due", loses=True, **said),
+        blow("due", loses=True, delayed=True, **said),
         blow("queues", **said),
         blow("live", repeats=True),
         blow("leases"),

@@ -241,24 +241,37 @@ class _Town:
     async def lose_hosts(self) -> None:
         """A host dies as the clocks step; its jobs go to others after the lease."""
         for seconds in (-_HOUR, _HOUR):
-            naps = [self.producer.send(self.arena.tasks.nap, 4.0) for _ in range(9)]
-            await self._until(lambda naps=naps: self._run_on(self.hosts[-1], naps), "a job runs on the host")
+            await self._occupy(self.hosts[-1])
             self.hosts.pop().kill_all()
             for clock in (self.clock, *self.clocks):
                 self._step(clock, seconds)
             await self.producer.pace(0)
 
+    async def _occupy(self, host: Host) -> None:
+        """Send long jobs, one at a time, until one runs on this host.
+
+        The server gives a new job to the consumer that has waited longest, so each host has its turn; jobs that are
+        sent together may all go to one host.
+        """
+        naps: list[Sent] = []
+
+        def is_busy() -> bool:
+            naps.append(self.producer.send(self.arena.tasks.nap, 4.0))
+            return self._run_on(host, naps)
+
+        await self._until(is_busy, "a job runs on the host", every=0.1)
+
     def _run_on(self, host: Host, sent: list[Sent]) -> bool:
         pids, ids = set(host.workers()), {each.id for each in sent}
         return any(run.pid in pids and run.id in ids for run in self.arena.ledger().running("nap"))
 
-    async def _until(self, condition: Callable[[], bool], what: str) -> None:
+    async def _until(self, condition: Callable[[], bool], what: str, every: float = 0.02) -> None:
         deadline = time.monotonic() + 10.0
         while not condition():
             if time.monotonic() > deadline:
                 self.failures.append(f"waited in vain until {what}")
                 return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(every)
 
     async def let_results_expire(self) -> None:
         """A result is there until its TTL is over by the server's clock."""

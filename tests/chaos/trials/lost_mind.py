@@ -142,9 +142,10 @@ class _Scene:
         await asyncio.to_thread(blow.strike, arena)
         struck = _Struck(blow, arena.fault(blow.name).at, before=before)
         if blow.heal is not None:
+            task = tasks.noop.options(delay=0.05) if blow.delayed else tasks.noop
             until = time.monotonic() + hold
             while time.monotonic() < until:
-                struck.meanwhile.append(producer.send(tasks.noop))
+                struck.meanwhile.append(producer.send(task))
                 await asyncio.sleep(0.1)
             await asyncio.to_thread(blow.heal, arena)
         struck.healed = time.monotonic()

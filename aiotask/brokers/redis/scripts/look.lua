@@ -1,8 +1,9 @@
--- KEYS: prefix.  ARGV: address ('' registers nobody), ids…
--- Returns per id: status ('' unknown, 'DOUBT' unknown, but the index has not been put right yet, 'DONE' when an outcome is
+-- KEYS: prefix.  ARGV: address ('' registers none), how many bytes of outcomes to return at most, ids…
+-- The first ids are answered, one at least: once their outcomes take so many bytes, the script leaves the others to the next
+-- call, since it keeps all other clients waiting. Returns per id: status ('' unknown, 'DOUBT' unknown, but the index has not been put right yet, 'DONE' when an outcome is
 -- stored, 'REFUSED' when a worker set it aside), and the sealed outcome, the need of a parked one, or the reason.
 local reply = {}
-local ADDRESS = ARGV[1]
+local ADDRESS, room = ARGV[1], tonumber(ARGV[2])
 local spoiled
 -- Whether the index was deleted and not put right yet (perhaps the server takes no writes), or somebody has put something
 -- else in the place of a key without which audit.lua cannot do its work.
@@ -17,7 +18,7 @@ local function is_spoiled()
   end
   return spoiled
 end
-for n = 2, #ARGV do
+for n = 3, #ARGV do
   local id = ARGV[n]
   local outcome, at = redis.call('GET', key('r:' .. id)), place_in_index(id)
   local status, extra = '', ''
@@ -63,5 +64,7 @@ for n = 2, #ARGV do
   if status == '' and is_spoiled() then status = 'DOUBT' end
   reply[#reply + 1] = status
   reply[#reply + 1] = extra
+  room = room - #extra
+  if room <= 0 then break end
 end
 return reply

@@ -1,0 +1,100 @@
+"""What users of other task queues write, and what it is called here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["APP_ELSEWHERE", "OPTIONS_ELSEWHERE", "refuse_boxed", "wrong_arguments"]
+
+#: Options of other task queues, and what is said here instead.
+OPTIONS_ELSEWHERE = {
+    "countdown": "For a call that starts later: delay=… (seconds or a timedelta).",
+    "bind": "A task takes no self: current_job() has the id, the attempt and the job.",
+    "base": "There are no task classes: a task is a function.",
+    "max_retries": "It is called retries=….",
+    "default_retry_delay": "It is called backoff=…: a function from the number of failed runs to seconds.",
+    "autoretry_for": "It is called retry_on=(…,), beside retries=….",
+    "dont_autoretry_for": "Name the exceptions that are retried: retry_on=(…,).",
+    "retry_backoff": "It is called backoff=exponential(base=…).",
+    "retry_backoff_max": "It is called backoff=exponential(limit=…).",
+    "retry_jitter": "It is called backoff=exponential(jitter=…).",
+    "retry_kwargs": "Say retries=… and backoff=….",
+    "time_limit": "It is called timeout=….",
+    "soft_time_limit": "It is called timeout=…: the task is interrupted then, and killed a second later.",
+    "acks_late": 'That is how it is: acks="late". The other way is acks="early".',
+    "reject_on_worker_lost": "That is how it is: a job whose worker dies runs again.",
+    "expires": "Jobs do not expire in this release: compare current_job().job.sent_at in the task.",
+    "rate_limit": "There are no rate limits in this release: give the tasks a queue of their own, with few workers.",
+    "task_id": "It is called id=….",
+    "job_id": "It is called id=….",
+    "routing_key": "It is called queue=….",
+    "exchange": "It is called queue=….",
+    "link": "Send the next job from the task, or await the result and send it then.",
+    "link_error": "Await the result and handle its exception.",
+    "serializer": 'The serializer belongs to the app: App(…, serializer="json").',
+    "track_started": "The status of a job says RUNNING without it.",
+    "result_expires": "It is called result_ttl=….",
+    "result_ex": "It is called result_ttl=….",
+    "queue_name": "It is called queue=….",
+    "actor_name": "It is called name=….",
+    "max_age": "Jobs do not expire in this release: compare current_job().job.sent_at in the task.",
+    "unique": "Calls with the same key=… are one job.",
+    "on_success": "Send the next job from the task, or await the result and send it then.",
+    "on_failure": "Await the result and handle its exception.",
+}
+
+
+#: What apps of other task queues have, and what takes its place here.
+APP_ELSEWHERE = {
+    "send_task": 'To send a call by the name of its task: app.s("module:function", …).apply_async().',
+    "signature": 'A call as a value: task.s(…), or app.s("module:function", …) by name.',
+    "conf": "Settings are arguments of App(…) and environment variables: docs/settings.md.",
+    "config_from_object": "Settings are arguments of App(…) and environment variables: docs/settings.md.",
+    "autodiscover_tasks": 'Name the modules: App(…, include=["shop.tasks", …]).',
+    "start": "Workers are started by the command: aiotask worker your.module.",
+    "worker_main": "Workers are started by the command: aiotask worker your.module.",
+    "AsyncResult": "A handle on a job: app.result(id).",
+    "control": "A job is cancelled by app.result(id).cancel(); aiotask --help has the rest.",
+    "actor": "A task is made by @app.task.",
+    "enqueue": 'To send a call: task.apply_async(…), or app.s("module:function", …).apply_async() by name.',
+    "add_task": "To register a function: app.register_task(function).",
+}
+
+
+def wrong_arguments(task: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: TypeError) -> TypeError:
+    """The error of a call that does not fit its function; with a hint where it is one for another task queue."""
+    celery = {"args", "kwargs"} & set(kwargs) or {"countdown", "eta", "queue", "retries", "priority"} & set(kwargs)
+    boxed = len(args) in (1, 2) and isinstance(args[0], tuple | list)
+    hint = ""
+    if celery or boxed:
+        hint = (
+            " Arguments are passed as to the function itself: task.apply_async(1, 2, key=3); "
+            "what else belongs to the call goes into options: task.options(queue=…, delay=…).apply_async(…)."
+        )
+    return TypeError(f'Task "{task}": {error}.{hint}')
+
+
+#: Annotations that no tuple fits; as text, too, which they are under ``from __future__ import annotations``.
+_NO_TUPLES = (int, float, complex, str, bytes, bool, "int", "float", "complex", "str", "bytes", "bool")
+
+
+def refuse_boxed(task: str, function: Callable[..., Any], given: tuple[Any, ...]) -> None:
+    """Refuse a tuple as the one argument of a task that wants a number or a text: a call as other task queues have it.
+
+    Raises:
+        TypeError: it is one.
+    """
+
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return
+    if parameters and parameters[0].annotation in _NO_TUPLES:
+        shown = ", ".join("…" for _ in given) or ""
+        raise TypeError(
+            f'Task "{task}": the argument "{parameters[0].name}" is a tuple and not '
+            f"{getattr(parameters[0].annotation, '__name__', parameters[0].annotation)}. Arguments are passed as to "
+            f"the function itself: task.apply_async({shown}), without the tuple around them."
+        )

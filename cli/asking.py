@@ -1,0 +1,54 @@
+"""Asking before something is changed for good, and showing how far a long change has come."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+
+from .output import console
+
+__all__ = ["confirm", "progress"]
+
+#: Below this number of things a change is over before a bar could be read.
+_SHORT = 200
+
+
+def confirm(verb: str, what: str, look: str) -> None:
+    """Ask on the terminal whether to do this.
+
+    Args:
+        verb, what: ``delete``, ``3 dead letters``.
+        look: the command that shows what is meant.
+
+    Raises:
+        ConfigError: there is no terminal to ask on.
+        typer.Abort: the answer was no.
+    """
+    from aiotask.errors import ConfigError
+
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            f"Nothing was done: this would {verb} {what}, and there is no terminal to ask on. Look with {look}, "
+            "then add --yes."
+        )
+    # All of it on stderr: what is on stdout may be read by a program.
+    print(f"{verb.capitalize()} {what}? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
+        raise typer.Abort
+
+
+@contextmanager
+def progress(title: str, number: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, if that is a terminal and ``number`` is large; the function takes how many are done so far."""
+    terminal = console(stderr=True)
+    if number <= _SHORT or not terminal.is_terminal:
+        yield lambda done: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=terminal, transient=True) as bar:
+        task = bar.add_task(title, total=number)
+        yield lambda done: bar.update(task, completed=done)

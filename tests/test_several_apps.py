@@ -1,0 +1,121 @@
+"""Commands on a server that several apps share."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import chain
+from typing import Any
+
+import pytest
+
+from aiotask import App
+
+from .seam import Worker, finish, send
+from .server import PrivateServer
+from .workers import Workers
+
+
+def command(server: PrivateServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "aiotask_cli", *arguments, "--url", server.url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def parsed(server: PrivateServer, *arguments: str) -> Any:
+    return json.loads(command(server, *arguments, "--json").stdout)
+
+
+async def sends(server: PrivateServer, name: str, count: int, queue: str = "default") -> None:
+    app = App(name, url=server.url)
+    async with app:
+        for number in range(count):
+            app.s("test:task", number).apply_async()
+            assert queue == "default"
+
+
+@pytest.fixture
+async def three_apps(own_server: PrivateServer) -> PrivateServer:
+    """Apps with 3, 0 and 4 unfinished jobs; the second one left its name only."""
+    await sends(own_server, "one", 3)
+    await sends(own_server, "three", 4)
+    from aiotask.brokers import connect
+
+    broker = connect(own_server.url, "two")
+    worker = await Worker(broker, "host.1").enlist()
+    await send(broker, "done")
+    [delivery] = (await worker.claim()).deliveries
+    await broker.finish("host.1", [finish(delivery)])
+    await broker.bury("host")
+    await broker.close()
+    return own_server
+
+
+async def test_a_page_counts_the_jobs_of_all_apps(three_apps: PrivateServer) -> None:
+    every = [job["id"] for job in parsed(three_apps, "jobs")]
+    assert len(every) == len(set(every)) == 7
+
+    for limit in (1, 2, 3, 5, 7, 20):
+        pages = [
+            [job["id"] for job in parsed(three_apps, "jobs", "--limit", str(limit), "--offset", str(offset))]
+            for offset in range(0, 7, limit)
+        ]
+        assert list(chain(*pages)) == every, f"pages of {limit}"
+        assert all(len(page) == limit for page in pages[:-1])
+    assert parsed(three_apps, "jobs", "--offset", "7") == []
+
+
+async def test_an_app_that_left_only_its_name_is_not_shown(three_apps: PrivateServer) -> None:
+    assert [app["app"] for app in parsed(three_apps, "queues")] == ["one", "three"]
+    assert [app["app"] for app in parsed(three_apps, "queues", "--all")] == ["one", "three", "two"]
+    assert [app["app"] for app in parsed(three_apps, "queues", "--name", "two")] == ["two"]
+
+    people = command(three_apps, "queues").stdout
+    assert "Without workers and jobs: two" in people and "--all" in people
+    checks = {check["name"]: check for check in parsed(three_apps, "doctor")["checks"]}
+    assert "two" in checks["idle apps"]["detail"] and "two: workers" not in checks and "one: workers" in checks
+
+
+async def test_all_dead_letters_of_several_apps_are_not_moved_without_a_name(own_server: PrivateServer) -> None:
+    from aiotask.brokers import connect
+
+    for name in ("one", "two"):
+        broker = connect(own_server.url, name)
+        worker = await Worker(broker, "host.1").enlist()
+        await send(broker, "letter")
+        [delivery] = (await worker.claim()).deliveries
+        await broker.finish("host.1", [finish(delivery, dead=True)])
+        await broker.close()
+
+    for verb in ("replay", "delete"):
+        refused = command(own_server, "dead", verb, "--all", "--yes")
+        assert refused.returncode == 2
+        assert "one, two" in refused.stderr and f"aiotask dead {verb} --all --name NAME" in refused.stderr
+    assert len(parsed(own_server, "dead", "list")) == 2
+
+    assert command(own_server, "dead", "delete", "--all", "--yes", "--name", "one").returncode == 0
+    assert [letter["app"] for letter in parsed(own_server, "dead", "list")] == ["two"]
+
+
+async def test_doctor_names_a_queue_that_no_live_worker_consumes(
+    workers: Workers, own_server: PrivateServer, app_name: str
+) -> None:
+    workers.url = own_server.url
+    workers.start("tests.acceptance.apps.calls", env={"TEST_APP": app_name})
+    app = App(app_name, url=own_server.url)
+
+    @app.task(name="tests.acceptance.apps.calls:add")
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    async with app:
+        add.options(queue="mial").apply_async(1, 2)
+
+    [check] = [check for check in parsed(own_server, "doctor")["checks"] if check["name"] == f"{app_name}: queue"]
+    assert check["state"] == "warn" and '"mial"; jobs in it: 1' in check["detail"]
+    assert "--queues mial" in check["fix"]
