@@ -40,7 +40,7 @@ def probe(question: str, app: str | None = None) -> tuple[bool, str]:
 
 def nearby() -> list[str]:
     """Process ids of the supervisors of this user that answer."""
-    return [_pid(door) for door in doors_nearby() if _ask(door, "live") is not None]
+    return [_pid(door) for door in doors_nearby() if _ask(door, "live", None) is not None]
 
 
 def _addresses() -> Iterator[tuple[str, int] | Path]:

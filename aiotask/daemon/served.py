@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -9,10 +10,13 @@ from .forked import Forked
 
 __all__ = ["Served", "app_key"]
 
+#: User and password, hidden or not, of a URL.
+_USER = re.compile(r"//[^/@]*@")
+
 
 def app_key(app: dict[str, Any]) -> tuple[str, str]:
     """What makes an app the same one in another version of the code: its name and its broker, whatever the password."""
-    return app["name"], app["url"]
+    return app["name"], _USER.sub("//", app["url"])
 
 
 class Served:
