@@ -33,7 +33,7 @@ LEFT = {
     (
         "leave_in_the_process",
         "atexit",
-    ): r"Perhaps a function given to atexit does not return\.\n.* The stacks of ",
+    ): r"or a function given to atexit that does not return\.\n.* The stacks of ",
 }
 
 

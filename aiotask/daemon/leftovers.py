@@ -102,7 +102,8 @@ class Leftovers:
         if child.left:
             left = f" Jobs left behind: {', '.join(child.left)}."
         else:
-            left = " Perhaps a function given to atexit does not return." if child.done_since else ""
+            what = "an async generator that does not close, or a function given to atexit that does not return"
+            left = f" It may be {what}." if child.done_since else ""
         logger.warning("%s has %s: it is ended.%s", child.title, why, left)
         if not child.left and (stacks := child.told_stacks()):
             logger.warning("The stacks of %s:\n%s", child.title, stacks)
