@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from aiotask import App
-from aiotask.brokers.redis.script import NAMES
 
 from .helpers import wait_until, wait_until_async
 from .workers import ROOT, Supervisor, Workers
@@ -56,12 +55,6 @@ def start(workers: Workers, installed: Path, name: str) -> Supervisor:
     env = {"PYTHONPATH": str(installed), "TEST_APP": name}
     history = str(installed.parent / "history.db")
     return workers.start("installed_app", env=env, app_dir=app_dir, options=("--result-db", history, "--grace", "5"))
-
-
-def test_the_scripts_that_are_read_are_those_that_are_there() -> None:
-    assert sorted(f"{name}.lua" for name in NAMES) == sorted(
-        path.name for path in (ROOT / "aiotask/brokers/redis/scripts").glob("*.lua")
-    )
 
 
 async def test_scripts_of_another_release_are_not_run(

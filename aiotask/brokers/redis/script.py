@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from functools import cache
 from pkgutil import get_data
 
-__all__ = ["NAMES", "Script", "load_scripts"]
-
-#: All of them, and the common part.
-NAMES = (
-    *("adopt", "audit", "begin", "bury", "cancel", "claim", "discard", "enlist", "finish", "groups", "lib", "look"),
-    *("promote", "push", "recover", "reject", "renew", "replay", "requeue", "trim"),
-)
+__all__ = ["Script", "load_scripts"]
 
 _COMMENT = re.compile(rb"--.*")
 _WORD = re.compile(rb"\w+")
@@ -34,7 +29,15 @@ class Script:
 def load_scripts() -> dict[str, bytes]:
     """The text of every script, read once: a process that is running when another release is installed over this one
     goes on with the scripts that its own code knows."""
-    return {name: get_data(__package__, f"scripts/{name}.lua") or b"" for name in NAMES}
+    try:
+        names = os.listdir(os.path.join(os.path.dirname(__file__), "scripts"))
+    except OSError:
+        # Inside an archive.
+        from importlib.resources import files
+
+        names = [each.name for each in (files(__package__) / "scripts").iterdir()]
+    lua = [name for name in names if name.endswith(".lua")]
+    return {name.removesuffix(".lua"): get_data(__package__, f"scripts/{name}") or b"" for name in lua}
 
 
 def _used(lib: bytes, code: bytes) -> bytes:
