@@ -159,6 +159,7 @@ def test_worker_defaults() -> None:
         "long_job": 60.0,
         "stopped_process": 30.0,
         "log_args": False,
+        "log_tracebacks": True,
         "log_json": False,
         "log_level": options.Level.INFO,
         "app_dir": ".",

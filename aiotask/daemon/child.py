@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import fcntl
 import json
+import logging
 import os
 import random
 import signal
@@ -16,6 +17,8 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any, NoReturn
 
+from ..events import plain
+from ..log.setup import finish
 from .signals import ignore_harmless
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "encode_message",
     "ended_children",
     "fork",
+    "in_a_line",
     "read_messages",
     "send_message",
 ]
@@ -94,12 +98,13 @@ def _live(work: Callable[[], int], parent: int, dies_with_parent: bool) -> NoRet
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
-        import traceback
-
-        traceback.print_exc()
+        # Not to stderr, which user code may have closed, and whose reader may have stopped reading.
+        with contextlib.suppress(BaseException):
+            logging.getLogger("aiotask.worker").critical("This process ends by an error.", exc_info=True)
     finally:
         with contextlib.suppress(BaseException):
             atexit._run_exitfuncs()
+            finish()
         with contextlib.suppress(BaseException):
             sys.stdout.flush()
             sys.stderr.flush()
@@ -166,6 +171,12 @@ def _reaped(pid: int) -> tuple[int, int]:
 
 def _facts(status: int, peak: int) -> tuple[int, int]:
     return status, peak if sys.platform == "darwin" else peak * 1024
+
+
+def in_a_line(error: BaseException) -> str:
+    """What was raised, for people."""
+    text = plain(str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def encode_message(message: dict[str, Any]) -> bytes:

@@ -85,12 +85,14 @@ class Postmortem:
             logger.warning("The stacks of worker-%d (pid %d):\n%s", child.number, child.pid, self._dump)
 
 
-def say_it_did_not_load(child: Forked, reason: str, *, ever_up: bool) -> None:
+def say_it_did_not_load(child: Forked, how: str, *, ever_up: bool) -> None:
     """In the log of the supervisor: a process could not load its apps, or found that their settings are wrong.
 
     Args:
+        how: it ended.
         ever_up: another process has been in service before.
     """
+    reason = child.failure or f"it ended by {how} while it was imported"
     if child.replaces is not None:
         what = "The new settings are wrong" if child.misused else "The new code does not load"
         logger.error("%s, so the old processes stay. %s", what, reason)
@@ -98,7 +100,8 @@ def say_it_did_not_load(child: Forked, reason: str, *, ever_up: bool) -> None:
         what = "has wrong settings" if child.misused else "could not load the app"
         logger.error("A new worker %s, trying again: %s", what, reason)
     else:
-        logger.error("%s%s", "" if child.misused else "The app could not be loaded. ", reason)
+        what = "" if child.misused else "The app could not be loaded. "
+        logger.error("%s%s", what, reason, extra={"facts": {"event": "not_started"}})
 
 
 def how_it_ended(code: int, *, out_of_memory: bool = False) -> str:

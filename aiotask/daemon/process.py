@@ -21,9 +21,12 @@ from typing import Any
 
 from ..app import App
 from ..brokers import connect, inspect
+from ..context import job_fields
 from ..errors import AiotaskError, BrokerError, ConfigError
-from ..events import EventLog, configure, plain
+from ..events import EventLog
 from ..importer import load_apps
+from ..log.records import add_job_fields
+from ..log.setup import adopt_root, configure, divert, tend
 from ..worker.executor import call_sync
 from ..worker.frames import awaits
 from ..worker.run import Run
@@ -33,7 +36,7 @@ from ..worker.synclane import SyncLane
 from ..worker.usage import PeakMemory, resident
 from ..worker.worker import Hooks, Worker
 from .board import Board
-from .child import Exit, read_messages, send_message
+from .child import Exit, in_a_line, read_messages, send_message
 from .folders import enter_folder
 from .guard import ALARMS, MainGuard
 from .lastwords import LastWords
@@ -74,7 +77,8 @@ _OURS = {signal.SIGTERM, signal.SIGINT, *ALARMS}
 
 def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] | None) -> int:
     """The life of a worker process; the exit code."""
-    configure(settings.log_json, settings.log_level, process=f"worker-{place.number}")
+    name = f"worker-{place.number}"
+    configure(settings.log_json, settings.log_level, process=name)
     place.board.settle_in(os.getpid())
     place.stacks.record()
     go_first()
@@ -87,11 +91,13 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
         misused = isinstance(error, ConfigError)
         send_message(place.reports, {"failed": text, "misused": misused})
         return Exit.MISUSED if misused else Exit.BOOT
+    adopt_root(settings.log_level)
+    add_job_fields(job_fields, name)
     send_message(place.reports, {"booted": facts})
     try:
         return _Process(settings, place, apps).run()
     except BaseException as error:
-        send_message(place.reports, {"broke": f"its main thread broke: {_in_a_line(error)}"})
+        send_message(place.reports, {"broke": f"its main thread broke: {in_a_line(error)}"})
         raise
 
 
@@ -120,6 +126,12 @@ def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
         "result_db_age": settings.result_db_age,
         "result_db_size": settings.result_db_size,
     }
+
+
+def _say_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio says of an error that nothing awaits; a handler of user code that fails must not break the loop."""
+    with contextlib.suppress(Exception):
+        loop.default_exception_handler(context)
 
 
 class _Process:
@@ -207,13 +219,16 @@ class _Process:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.get_loop().set_exception_handler(_say_fault)
             try:
                 runner.run(self._main())
             except BaseException as error:
-                logger.exception("The event loop of this worker broke; the process ends.")
-                send_message(self._place.reports, {"broke": f"its event loop broke: {_in_a_line(error)}"})
-                # At once: tasks that the runner would cancel now would seem to have ended by themselves.
-                os._exit(70)
+                try:
+                    logger.exception("The event loop of this worker broke; the process ends.")
+                    send_message(self._place.reports, {"broke": f"its event loop broke: {in_a_line(error)}"})
+                finally:
+                    # At once: tasks that the runner would cancel now would seem to have ended by themselves.
+                    os._exit(70)
             finally:
                 self._lane.stop()
 
@@ -248,7 +263,7 @@ class _Process:
             queues=list(settings.queues) or app.registry.queues,
             lane=self._lane,
             marks=place.board,
-            log=EventLog("aiotask", log_args=settings.log_args),
+            log=EventLog("aiotask", log_args=settings.log_args, log_tracebacks=settings.log_tracebacks),
             max_in_flight=settings.max_in_flight,
             seats=self._seats,
             solitude=self._solitude,
@@ -311,6 +326,7 @@ class _Process:
         while True:
             self._place.board.beat()
             self._guard.look()
+            tend()
             if self._place.board.is_relieved:
                 await self._notice_relief()
             if limit is not None and (size := resident()) > limit:
@@ -366,15 +382,15 @@ class _Process:
     def _set_alone(self, alone: bool) -> None:
         """A suspect runs here, or that is over."""
         self._place.board.set_alone(alone)
-        self._place.words.begin() if alone else self._place.words.end()
+        if alone:
+            divert(self._place.words.fd)
+            self._place.words.begin()
+        else:
+            self._place.words.end()
+            divert(-1)
 
     def _died(self) -> None:
         """Declared dead: whatever runs here runs elsewhere too by now, so end at once."""
         send_message(self._place.reports, {"not_live": True})
         logging.shutdown()
         os._exit(Exit.NOT_LIVE)
-
-
-def _in_a_line(error: BaseException) -> str:
-    text = plain(str(error))
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..events import configure, counted, in_words
+from ..events import counted, in_words
+from ..log.setup import configure, finish, tend
+from ..log.streams import open_streams
 from ..worker.inloop import host_id
 from ..worker.presence import sweep
 from .blame import Signalled
@@ -63,9 +65,13 @@ def supervise(settings: WorkerSettings) -> int:
     Raises:
         ConfigError: settings are wrong.
     """
+    open_streams()
     configure(settings.log_json, settings.log_level, process="supervisor")
     set_title(f"aiotask worker {' '.join(settings.apps)} [supervisor]")
-    return Supervisor(find_folders(settings)).run()
+    try:
+        return Supervisor(find_folders(settings)).run()
+    finally:
+        finish()
 
 
 class Supervisor:
@@ -85,8 +91,7 @@ class Supervisor:
         self._terminal = Terminal()
         self._code = Exit.DONE
         self._ever_up = False
-        #: Workers of a burst that found their queues empty and went.
-        self._emptied = 0
+        self._emptied = 0  # Workers of a burst that found their queues empty and went.
         self._patience = Patience(10.0)
         self._allowance = Allowance(10.0 * settings.concurrency, 1.0 * settings.concurrency)
         self._bulletin = Bulletin(settings.grace + FAREWELL + ROUND)
@@ -143,7 +148,6 @@ class Supervisor:
             self._end()
             return self._code
         finally:
-            # Nobody is left behind, not even for a moment.
             for child in self._all():
                 child.kill("the supervisor ended")
                 os.waitpid(child.pid, 0)
@@ -172,6 +176,7 @@ class Supervisor:
             child.flush()
             child.words.pass_on()
             self._hear(child)
+        tend()
         self._oom.look(self._children)
 
     # ---- children
@@ -221,8 +226,7 @@ class Supervisor:
         """A new process, or None when the system has no room for one."""
 
         def begin(child: Forked) -> int:
-            part = f"worker-{number}" if number else "keeper"
-            set_title(f"aiotask: {part} of {' '.join(self._settings.apps)}")
+            set_title(f"aiotask: {f'worker-{number}' if number else 'keeper'} of {' '.join(self._settings.apps)}")
             self._signals.close()
             self._bulletin.close()
             return live(child)
@@ -296,10 +300,9 @@ class Supervisor:
             self._begin_anew()
 
     def _boot_failed(self, child: Forked, how: str) -> None:
-        reason = child.failure or f"it ended by {how} while it was imported"
         if self._stopping_since is not None:
             return
-        say_it_did_not_load(child, reason, ever_up=self._ever_up)
+        say_it_did_not_load(child, how, ever_up=self._ever_up)
         if child.replaces is not None:
             self._replacements.give_up()
         elif not self._ever_up:
