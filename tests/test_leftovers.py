@@ -26,7 +26,7 @@ LEFT = {
     (
         "leave_in_the_loop",
         "to_thread",
-    ): r"the task to_thread \(asyncio/threads\.py:\d+\), the thread asyncio_0 in ",
+    ): r"the task to_thread \(asyncio/threads\.py:\d+\)",
     ("leave_in_the_loop", "stubborn"): r"the task _stubborn \(apps/operated\.py:\d+\)",
     ("leave_in_the_loop", "cleanup"): r"the task _slow_cleanup \(apps/operated\.py:\d+\)",
     ("leave_in_the_process", "processes"): r"the process (?:Fork|Spawn|ForkServer)?Process-\d+ \(pid \d+\)",
