@@ -8,27 +8,26 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
 from .address import Address
+from .asyncblock import async_block
+from .blame import blame_argument
 from .broker import Push
+from .context import entered
 from .errors import ConfigError
 from .hints import APP_ELSEWHERE, refuse_boxed, wrong_arguments
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
 from .limits import check_modules, number, queue_limits
+from .modules import import_included
 from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
 from .result import AsyncResult
 from .seal import Sealer
-from .serializer import Serializer, blame_argument, check_serializer, serializer_named
+from .sending import Sending, SendingByName
+from .serializer import Serializer, check_serializer, serializer_named
 from .settings import environment
 from .signature import Signature
-from .tasks import (
-    AsyncTask,
-    Definition,
-    Registry,
-    SyncTask,
-    define,
-)
+from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, call_of, define, task_of
 
 if TYPE_CHECKING:
     from .broker import Inspector
@@ -75,6 +74,9 @@ class App:
         ConfigError: an argument is wrong. The broker is first looked for when something is sent.
     """
 
+    #: What to do where one should be serialized.
+    INSTEAD = "Import it in the module of the task"
+
     def __init__(
         self,
         name: str = "default",
@@ -102,6 +104,7 @@ class App:
         self._jobs_sealer: Sealer | None = None
         self._serializer: Serializer | None = None
         self._workers_here = 0
+        apps_here.add(self)
 
     # ---- where things are
 
@@ -194,8 +197,10 @@ class App:
 
     def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
         definition = define(function, options)
+        if self._serializer_name == "json":
+            self.serializer.prepare(definition.name, function)
         self.registry.add(definition)
-        return (AsyncTask if definition.is_async else SyncTask)(definition, self)
+        return cast("SyncTask[Any, Any] | AsyncTask[Any, Any]", task_of(definition, self))
 
     # ---- sending
 
@@ -211,7 +216,7 @@ class App:
             refuse_boxed(task.name, task.function, args[0])
         if task.homeless and not self._workers_here:
             raise ConfigError(
-                f'Task "{task.name}" was defined in an interactive session, where no worker process can find it. '
+                f'Task "{task.name}" {task.homeless} '
                 "Put it into a module, or run a worker right here: `async with app.worker(): …`."
             )
         return self._send(task, args, kwargs, id, task.function)
@@ -226,15 +231,18 @@ class App:
             raise blame_argument(serializer, task.name, (args, kwargs), function, error) from error
         client = self._client or self.client
         session = client.session()
-        custom = True
+        ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
+        # The id may be known to the broker; the job may have been sent by another client.
+        custom = shared = True
         if id is None:
             if task.id is not None:
                 id = task.id
             elif task.key is not None:
                 id = keyed_id(task.name, task.key)
+            elif (parent := entered.get()).is_sending:
+                id, shared = parent.child_id(call_of(task, self.name), body), parent.may_repeat
             else:
-                id, custom = ids.next(), False
-        ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
+                id, custom, shared = ids.next(), False, False
         said = task.said
         now = time.time()
         job = Job(
@@ -254,12 +262,22 @@ class App:
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function)
-        if custom:
+        if shared:
             result.shared = True
         if task.ignore_result:
             result.ignored = True
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
+
+    def _new_id(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], function: Any) -> str:
+        """The id of a call that is to be sent later."""
+        if task.key is not None and task.id is None:
+            return keyed_id(task.name, task.key)
+        if task.id is None and (parent := entered.get()).is_sending:
+            # What cannot be serialized is refused when it is sent.
+            with contextlib.suppress(Exception):
+                return parent.child_id(call_of(task, self.name), self.serializer.dump_call((args, kwargs), function))
+        return task.id or ids.next()
 
     def sign(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature[Any]:
         """What ``Task.s`` does."""
@@ -271,8 +289,8 @@ class App:
             task.name,
             args,
             kwargs,
-            task.id or (ids.next() if task.key is None else keyed_id(task.name, task.key)),
-            lambda call: self.send(task, call.args, call.kwargs, call.id),
+            self._new_id(task, args, kwargs, task.function),
+            Sending(task, self),
         )
 
     def s(self, task: str, /, *args: Any, **kwargs: Any) -> Signature[Any]:
@@ -281,9 +299,11 @@ class App:
         if known is not None:
             return self.sign(known, args, kwargs)
         named = Definition(check_task_name(task), _probe, False, _probe)
-        return Signature(
-            task, args, kwargs, ids.next(), lambda call: self._send(named, call.args, call.kwargs, call.id, None)
-        )
+        return Signature(task, args, kwargs, self._new_id(named, args, kwargs, None), SendingByName(task, self))
+
+    def send_by_name(self, call: Signature[Any]) -> AsyncResult[Any]:
+        """What sending a call by name does."""
+        return self._send(Definition(call.task, _probe, False, _probe), call.args, call.kwargs, call.id, None)
 
     def handle(self, id: str, task: Definition | None) -> AsyncResult[Any]:
         """What ``Task.result`` does."""
@@ -317,7 +337,7 @@ class App:
     ) -> None:
         await self.client.close()
 
-    @contextlib.asynccontextmanager
+    @async_block
     async def inspector(self) -> AsyncIterator[Inspector]:
         """The read side of the broker."""
         from .brokers import connect, inspect
@@ -329,7 +349,7 @@ class App:
         finally:
             await broker.close()
 
-    @contextlib.asynccontextmanager
+    @async_block
     async def worker(
         self,
         *,
@@ -341,6 +361,8 @@ class App:
     ) -> AsyncIterator[InLoopWorker]:
         """A worker in the running loop, with its own keeper thread: for tests, notebooks and ``memory://``.
 
+        First it imports what the app includes.
+
         Args:
             concurrency: sync tasks that run at a time, each in a thread. Nothing can interrupt a thread, so a
                 sync job's time limit is judged when it returns.
@@ -348,10 +370,14 @@ class App:
             max_in_flight: async tasks that run at a time.
             result_db: history file; default: none.
             burst: run until the queues are empty, then stop; await ``worker.finished()``.
+
+        Raises:
+            ImportFailed: a module that the app includes cannot be imported.
         """
         from .history import Recorder
         from .worker.inloop import in_loop_worker
 
+        import_included(self.include)
         url, secrets = self.address.locate()
         self._workers_here += 1
         try:

@@ -11,6 +11,7 @@ from itertools import islice, takewhile
 from typing import Any
 from weakref import ref
 
+from .agent import agent
 from .broker import Broker, Look, Notice
 from .errors import (
     AiotaskError,
@@ -23,6 +24,7 @@ from .errors import (
     UnknownTask,
 )
 from .job import Status
+from .nearmiss import near_misses, tasks_of_workers
 from .outcome import Outcome, decode_outcome
 from .result import AsyncResult
 from .seal import Sealer
@@ -94,6 +96,8 @@ class Mailbox:
         self._look_now = asyncio.Event()
         #: Outcomes that were set aside and not said yet, and when that was said last (monotonic).
         self._damaged, self._said = 0, 0.0
+        #: Tasks of live workers, as of the last look that found a task which none of them knows.
+        self._known_tasks: frozenset[str] = frozenset()
 
     def expect(self, result: AsyncResult[Any]) -> None:
         """Keep the outcome of this handle when it comes. Cheap: called for every job that is sent."""
@@ -127,9 +131,8 @@ class Mailbox:
             if self.epoch:
                 self._look_now.set()
         if self._listening is None or self._listening.done():
-            loop = asyncio.get_running_loop()
-            self._listening = quietly(loop.create_task(self._broker.listen(self.address, self._heard, self._ready)))
-            self._looking = quietly(loop.create_task(self._look()))
+            self._listening = quietly(agent(self._broker.listen(self.address, self._heard, self._ready)))
+            self._looking = quietly(agent(self._look()))
             self._listening.add_done_callback(self._broke)
             self._looking.add_done_callback(self._broke)
 
@@ -152,6 +155,9 @@ class Mailbox:
 
     def fail(self, ids: Iterable[str], error: Exception) -> bool:
         """There will be no outcome for these; whether anybody was waiting."""
+        ids = list(ids)
+        if len(ids) == 1 and isinstance(error, AiotaskError) and not error.job_id:
+            error.job_id = ids[0]
         waiters = [waiter for id in ids for waiter in self._forget(id)]
         for waiter in waiters:
             waiter(error)
@@ -277,8 +283,17 @@ class Mailbox:
         for group, address in ((own, ""), (others, self.address)):
             if group:
                 looks = await self._broker.look(group, address)
+                if any(
+                    look.need.startswith("task:") and self._misses(id) for id, look in zip(group, looks, strict=True)
+                ):
+                    self._known_tasks = await tasks_of_workers(self._broker)
                 for id, look in zip(group, looks, strict=True):
                     self._judge(id, look)
+
+    def _misses(self, id: str) -> bool:
+        """Whether the next look that finds this job parked is the last one."""
+        wait = self._waits.get(id)
+        return wait is not None and wait.misses >= PARKED_LOOKS
 
     def _judge(self, id: str, look: Look) -> None:
         wait = self._waits.get(id)
@@ -306,7 +321,8 @@ class Mailbox:
         kind, _, what = look.need.partition(":")
         if kind == "task":
             return UnknownTask(
-                f'No worker that runs knows the task "{what}". The job "{id}" is parked and runs as soon as one does. '
+                f'No worker that runs knows the task "{what}".{near_misses(what, self._known_tasks)} '
+                f'The job "{id}" is parked and runs as soon as one does. '
                 "Did you start a worker with the module that defines it?"
             )
         if kind == "python":

@@ -174,7 +174,7 @@ NO_TASKS: dict[str, tuple[Any, str]] = {
     "method": (Shop.method, '"Shop.method" is a method, and a worker would have no object'),
     "bound method": (Shop().method, '"Shop.method" is a method'),
     "class method": (Shop.__dict__["of_the_class"], '"Shop.of_the_class" is a method'),
-    "static method": (Shop.__dict__["static"], '"Shop.static" is a method'),
+    "static method": (Shop.__dict__["static"], '"Shop.static" is defined inside a class, and a task is a'),
     "class": (Shop, '"Shop" is a class; a task is a function'),
     "generator": (generate, '"generate" is a generator; results that stream'),
     "text": ("mail", "'mail' is not callable. Write @app.task"),
@@ -726,10 +726,13 @@ async def test_an_outcome_sealed_with_another_secret_ends_the_wait(redis_url: st
 
 JSON_CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "wrong type": (lambda h: h.add.apply_async("x"), 'argument "a" of add() (str) does not fit its annotation: `int`'),
-    "no plain data": (lambda h: h.anything.apply_async(object()), 'argument "value" (object) cannot be serialized'),
+    "no plain data": (
+        lambda h: h.anything.apply_async(object()),
+        'argument "value" of anything() (object) cannot be serialized',
+    ),
     "half a pair": (
         lambda h: h.anything.apply_async("\ud800"),
-        'argument "value" (str) cannot be serialized with json',
+        'argument "value" of anything() (str) cannot be serialized with json',
     ),
 }
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aiotask.daemon.state import catches, holds_freezer, stop_of
+from aiotask.daemon.stacks import catches
+from aiotask.daemon.state import holds_freezer, stop_of
 from aiotask_cli.probe import probe
 
 from .acceptance.stage import Stage, staged
@@ -179,8 +180,8 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_what_the_system_says_of_a_process(sleeper: subprocess.Popen[bytes]) -> None:
     assert stop_of(sleeper.pid) == ""
-    wait_until(lambda: catches(sleeper.pid, signal.SIGINT), description="Python catches SIGINT")
-    assert not catches(sleeper.pid, signal.SIGUSR1)
+    wait_until(lambda: catches(signal.SIGINT, sleeper.pid), description="Python catches SIGINT")
+    assert not catches(signal.SIGUSR1, sleeper.pid)
     sleeper.send_signal(signal.SIGSTOP)
     wait_until(lambda: stop_of(sleeper.pid) == "stopped by a signal", description="it is stopped")
     assert stop_of(4_999_999) == ""

@@ -16,8 +16,7 @@ from .child import encode_message, fork, read_messages
 from .excess import excesses
 from .lastwords import LastWords
 from .signals import Signals
-from .stacks import Stacks
-from .state import catches
+from .stacks import Stacks, catches
 
 __all__ = ["Forked", "start", "wait_for"]
 
@@ -72,6 +71,8 @@ class Forked:
         #: Why it could not load its apps; and that it is a setting that is wrong.
         self.failure = ""
         self.misused = False
+        #: What broke its event loop.
+        self.broke = ""
         #: Where its async jobs wait, if it was asked and has answered.
         self.awaits: dict[str, Any] | None = None
         self.draining = False
@@ -81,8 +82,6 @@ class Forked:
         #: Since when it has nothing left to do (monotonic; 0: it has), and what jobs left behind there.
         self.done_since = 0.0
         self.left: list[str] = []
-        #: What broke in it, if it could say.
-        self.broke = ""
         #: Of which host it is a worker; and that the broker had declared it dead.
         self.host = ""
         self.not_live = False
@@ -194,10 +193,12 @@ class Forked:
         """It writes them down, whatever it does, if it is not stopped."""
         self.stacks.take()
         self.asked_for_stacks = time.monotonic()
-        # User code may have given the signal back its default, which would end the process.
-        if catches(self.pid, signal.SIGUSR1):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGUSR1)
+        if not catches(signal.SIGUSR1, self.pid):
+            # User code has given the signal back to the system, which would end the process. The loop can tell, too.
+            self.send({"do": "stacks"})
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGUSR1)
 
     @property
     def has_told_stacks(self) -> bool:

@@ -36,7 +36,7 @@ class Postmortem:
         #: How it ended, for people.
         self.reason = child.killed or how_it_ended(code, out_of_memory=out_of_memory)
         if child.broke and not child.killed:
-            self.reason += f", {child.broke}"
+            self.reason += f", since its event loop broke: {child.broke}"
         if (self._dump.startswith("Fatal") or child.overdue) and (place := where(self._dump)):
             self.reason += f" in {place}"
         self._peak_memory = peak_memory

@@ -10,6 +10,7 @@ from ..app import App
 from ..brokers.redis.script import load_scripts
 from ..errors import AiotaskError, ConfigError
 from ..importer import load_apps
+from ..worker.patched import refuse_patched_threads
 from ..worker.usage import resident
 from .settings import WorkerSettings
 
@@ -54,6 +55,7 @@ def preload_apps(settings: WorkerSettings) -> list[App] | None:
     """For ``--preload``; None when that is not possible, which is said."""
     try:
         apps = load_apps(settings.apps, settings.app_dir)
+        refuse_patched_threads()
     except AiotaskError as error:
         logger.error("The app could not be loaded. %s", error, extra={"facts": {"event": "not_started"}})
         return None

@@ -1,26 +1,15 @@
-"""What the system says of another process: whether it is stopped, and which signals it catches."""
+"""What the system says of another process: whether it is stopped, and by what."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
 
-__all__ = ["catches", "stop_of"]
+__all__ = ["holds_freezer", "stop_of"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
 #: States of a process in /proc/PID/stat that user code cannot leave by itself.
 _STOPPED = {"T": "stopped by a signal", "t": "held by a debugger"}
-
-
-def catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler for this signal; True where the system does not say."""
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("SigCgt:"):
-                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
-    except (OSError, ValueError, IndexError):
-        pass
-    return True
 
 
 def stop_of(pid: int) -> str:
