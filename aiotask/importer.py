@@ -32,7 +32,11 @@ def find_specs(given: Sequence[str]) -> list[str]:
     named = [part.strip() for part in (environment("APP") or "").split(",") if part.strip()]
     if named:
         return named
-    for folder in (Path.cwd(), *Path.cwd().parents):
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError("The current directory is gone. Change to one that is there.") from None
+    for folder in (here, *here.parents):
         project = folder / "pyproject.toml"
         if project.is_file():
             found = _from_project(project)
