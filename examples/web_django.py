@@ -1,4 +1,4 @@
-"""Send jobs from a Django site, here in one file.
+"""Jobs from a Django site in one file.
 
 Run it::
 
@@ -6,12 +6,13 @@ Run it::
     python -m examples.web_django runserver --noreload      # in another
     curl 'localhost:8000/now?text=to+be+or+not+to+be'
 
-The same code runs under ASGI: ``uvicorn examples.web_django:site``.
+Under ASGI (``uvicorn examples.web_django:site``) nothing changes.
 """
 
 import os
 import sys
 
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.http import HttpRequest, JsonResponse
@@ -29,7 +30,7 @@ settings.configure(
 
 
 async def now(request: HttpRequest) -> JsonResponse:
-    """An async view awaits the result."""
+    """An async view awaits."""
     try:
         words = await top_words.apply_async(request.GET["text"]).wait(timeout=10)
     except ResultTimeout:
@@ -38,14 +39,14 @@ async def now(request: HttpRequest) -> JsonResponse:
 
 
 def send(request: HttpRequest) -> JsonResponse:
-    """A sync view sends the job, and responds with its id once the broker has accepted it."""
+    """A sync view sends, and answers with the id once the broker has the job."""
     result = top_words.apply_async(request.GET["text"])
-    result.blocking.sent()
+    async_to_sync(result.sent)()
     return JsonResponse({"id": result.id}, status=202)
 
 
 def wait(request: HttpRequest, id: str) -> JsonResponse:
-    """A sync view waits for the value with ``get``."""
+    """A sync view waits with ``get``."""
     try:
         return JsonResponse({"words": top_words.result(id).get(timeout=10)})
     except ResultExpired:
@@ -53,7 +54,7 @@ def wait(request: HttpRequest, id: str) -> JsonResponse:
 
 
 async def look(request: HttpRequest, id: str) -> JsonResponse:
-    """Respond with the status of the job."""
+    """Where the job stands."""
     try:
         status = await top_words.result(id).status()
     except ResultExpired:
