@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from .job import WIRE_VERSION, Job
 
-__all__ = ["JobContext", "Seat", "current_job", "entered", "unseated"]
+__all__ = ["JobContext", "Seat", "current_job", "entered", "job_fields", "unseated"]
 
 T = TypeVar("T")
 _NOWHERE = Job(WIRE_VERSION, "", "", "", b"")
@@ -61,6 +61,15 @@ entered: ContextVar[JobContext] = ContextVar("aiotask_job", default=JobContext()
 def current_job() -> JobContext:
     """The context of the job that is running in this task or thread."""
     return entered.get()
+
+
+def job_fields() -> dict[str, Any] | None:
+    """What log records say of the job that runs here; None outside a job."""
+    here = entered.get()
+    job = here.job
+    if not job.id:
+        return None
+    return {"job_id": job.id, "task": job.task, "attempt": here.attempt, "queue": job.queue, "worker": here.worker}
 
 
 async def unseated(waiting: Awaitable[T]) -> T:

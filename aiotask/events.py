@@ -1,36 +1,23 @@
-"""How things are said: one line per event of a job, a summary where lines would flood.
+"""How events of jobs are logged: one line per event, a summary where lines would flood.
 
-Everything goes through the standard ``logging`` under the name ``aiotask``. Each record carries its
-facts in the attribute ``facts``, so a handler of your own can use them without parsing text.
+Everything goes through the standard ``logging`` under the name ``aiotask``. Each record carries its facts in the
+attribute ``facts`` and the error of a failed run in ``exc_info``, so other handlers can use them without parsing text.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import reprlib
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
-from .errors import ConfigError
+from .log.format import error_type
+from .log.tracebacks import Tracebacks
 
-__all__ = [
-    "EventLog",
-    "JobEvent",
-    "JsonFormatter",
-    "LineFormatter",
-    "configure",
-    "in_words",
-    "plain",
-]
+__all__ = ["EventLog", "JobEvent", "in_words", "plain"]
 
-LEVELS = ("debug", "info", "warning", "error", "critical")
-#: Loggers of tasks begin so, and the rest is the task.
-TASK_LOGGERS = "aiotask.task."
 #: Characters of arguments and of an error that fit into a line.
 ARGUMENTS_LENGTH = 200
 DETAIL_LENGTH = 500
@@ -80,6 +67,10 @@ _STYLES = {
 }
 
 
+#: Tracebacks like one that stands in the log.
+_LEFT_OUT = _Style("×", logging.WARNING, "33")  # noqa: RUF001
+
+
 class EventLog:
     """Words the events of jobs: ``per_second`` lines of each kind, the rest counted and summed up.
 
@@ -89,12 +80,16 @@ class EventLog:
     Args:
         name: of the logger.
         log_args: show arguments of jobs (bounded); otherwise they never reach the log.
+        log_tracebacks: show the traceback of a run that failed.
         per_second: lines of one kind of event in one second.
     """
 
-    def __init__(self, name: str = "aiotask", *, log_args: bool = False, per_second: int = 100) -> None:
+    def __init__(
+        self, name: str = "aiotask", *, log_args: bool = False, log_tracebacks: bool = True, per_second: int = 100
+    ) -> None:
         self._logger = logging.getLogger(name)
         self._log_args = log_args
+        self._tracebacks = Tracebacks() if log_tracebacks else None
         self._per_second = per_second
         self._own = max(1, per_second // 20)
         self._counts: dict[str, dict[str, int]] = {kind: {} for kind in JobEvent}
@@ -116,14 +111,21 @@ class EventLog:
         arguments: tuple[Sequence[object], Mapping[str, object]] | None = None,
         detail: str = "",
         worker: str = "",
+        queue: str = "",
+        error: BaseException | None = None,
+        traceback: str = "",
+        stack: str = "",
     ) -> None:
-        """Say what happened to one job.
+        """Log what happened to one job.
 
         Args:
             late: seconds between the time it was due (or sent) and its start.
             took: seconds that it ran.
             arguments: positional and keyword arguments; ignored without ``log_args``.
             detail: the error, the reason.
+            error: what the run raised.
+            traceback: its traceback as text; the same one is shown once in a while.
+            stack: lines that stand below the line.
         """
         now = time.monotonic()
         if now >= self._until:
@@ -136,9 +138,14 @@ class EventLog:
             if self._logger.isEnabledFor(_STYLES[kind].level):
                 shown = _arguments(*arguments) if arguments is not None and self._log_args else ""
                 facts: dict[str, Any] = {"event": kind.value, "id": id or "?", "task": task, "attempt": attempt}
-                facts |= {"late": _seconds(late), "took": _seconds(took)}
-                facts |= {"arguments": shown, "detail": detail, "worker": worker}
-                self._say(_STYLES[kind], {key: fact for key, fact in facts.items() if fact is not None and fact != ""})
+                facts |= {"queue": queue, "late": _seconds(late), "took": _seconds(took)}
+                facts |= {"arguments": shown, "detail": detail, "worker": worker, "stack": stack}
+                if error is not None:
+                    facts["error_type"] = error_type(type(error))
+                    if traceback and self._tracebacks is not None:
+                        facts |= self._tracebacks.facts(now, id, task, kind, type(error).__name__, traceback)
+                facts = {key: fact for key, fact in facts.items() if fact is not None and fact != ""}
+                self._log(_STYLES[kind], _sentence(_STYLES[kind], facts), facts, error)
             return
         self._crowded = True
         if detail:
@@ -158,7 +165,7 @@ class EventLog:
         facts |= {"seconds": _seconds(seconds), "place": place, "stack": stack}
         job = f"{plain(task)} {plain(id)} " if id else ""
         line = f"{job}{what} for {in_words(seconds)} at {plain(place, DETAIL_LENGTH)}"
-        self._logger.log(style.level, "%s %s", style.glyph, line, extra={"facts": facts, "colour": style.colour})
+        self._log(style, line, facts)
 
     def counts(self, kind: JobEvent, task: str, now: float) -> bool:
         """Count an event for which this second has no line left; False: it has, so ``job`` is to say it.
@@ -188,6 +195,7 @@ class EventLog:
         """Say every pending summary, now."""
         if self._crowded:
             self._close(time.monotonic())
+        self._say_left_out(None)
 
     def _open(self, now: float) -> None:
         self._since = now
@@ -206,6 +214,18 @@ class EventLog:
         self._last.clear()
         self._crowded = False
         self._open(now)
+        self._say_left_out(now)
+
+    def _say_left_out(self, now: float | None) -> None:
+        """How many tracebacks were left out, of those that nobody has failed with for a while (None: of all)."""
+        if not self._tracebacks or not self._logger.isEnabledFor(_LEFT_OUT.level):
+            return
+        for each in self._tracebacks.left_out(now):
+            facts: dict[str, Any] = {"event": "tracebacks", "task": each.task, "tracebacks_left_out": each.count}
+            facts["traceback_of"] = each.id
+            times = "1 traceback" if each.count == 1 else f"{each.count:,} tracebacks"
+            line = f"{plain(each.task)} {times} of {each.error} like that of job {plain(each.id)} left out"
+            self._log(_LEFT_OUT, line, facts)
 
     def _sum_up(self, style: _Style, kind: str, task: str, count: int, seconds: float) -> None:
         if not self._logger.isEnabledFor(style.level):
@@ -216,11 +236,21 @@ class EventLog:
         if last := self._last.get((kind, task)):
             facts["last"] = last
             text += f", the last: {plain(last, DETAIL_LENGTH)}"
-        self._logger.log(style.level, "%s %s", style.glyph, text, extra={"facts": facts, "colour": style.colour})
+        self._log(style, text, facts)
 
-    def _say(self, style: _Style, facts: dict[str, Any]) -> None:
-        extra = {"facts": facts, "colour": style.colour}
-        self._logger.log(style.level, "%s %s", style.glyph, _sentence(style, facts), extra=extra)
+    def _log(self, style: _Style, line: str, facts: dict[str, Any], error: BaseException | None = None) -> None:
+        """Hand a record to the handlers; an error of one of them is not the worker's."""
+        info = None if error is None else (type(error), error, error.__traceback__)
+        try:
+            record = self._logger.makeRecord(
+                self._logger.name, style.level, __file__, 0, "%s %s", (style.glyph, line), info
+            )
+            job = {"job_id": facts.get("id", ""), "task": facts["task"], "attempt": facts.get("attempt", 0)}
+            vars(record).update(job, queue=facts.get("queue", ""), facts=facts, colour=style.colour)
+            self._logger.handle(record)
+        except Exception:
+            # In a worker process it has been said; elsewhere the handlers are those of the application.
+            return
 
 
 def _seconds(measured: float | None) -> float | None:
@@ -241,6 +271,10 @@ def _sentence(style: _Style, facts: Mapping[str, Any]) -> str:
         parts.append(facts["arguments"])
     if "detail" in facts:
         parts.append(plain(facts["detail"], DETAIL_LENGTH))
+    if "traceback_of" in facts:
+        parts.append(f"traceback as of job {plain(facts['traceback_of'])}")
+    if "tracebacks_left_out" in facts:
+        parts.append(f"{facts['tracebacks_left_out']:,} tracebacks like it left out")
     return f"{plain(facts['task'])} {plain(facts['id'])} {', '.join(parts)}".rstrip()
 
 
@@ -279,99 +313,3 @@ def _arguments(positional: Sequence[object], keyword: Mapping[str, object]) -> s
     shown = [_repr.repr(value) for value in positional[:100]]
     shown += [f"{name}={_repr.repr(value)}" for name, value in list(keyword.items())[:100]]
     return f"({plain(', '.join(shown), ARGUMENTS_LENGTH)})"
-
-
-class LineFormatter(logging.Formatter):
-    """``HH:MM:SS.mmm worker-2 ■ task id …``, with colour where asked for.
-
-    Args:
-        colour: use ANSI colours.
-        process: name of this process, where the event itself names no worker.
-    """
-
-    def __init__(self, *, colour: bool = False, process: str = "") -> None:
-        super().__init__()
-        self._colour = colour
-        self._process = process
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
-        facts: Mapping[str, Any] = getattr(record, "facts", {})
-        if facts.get("event") == "banner":
-            return text
-        who = facts.get("worker") or self._process
-        stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
-        head = f"{stamp}.{int(record.msecs):03d} " + (f"{who} " if who else "")
-        colour = getattr(record, "colour", "")
-        if not colour and record.levelno >= logging.WARNING:
-            text = f"{record.levelname.lower()}: {text}"
-            colour = "31" if record.levelno >= logging.ERROR else "33"
-        if record.name.startswith(TASK_LOGGERS):
-            text = f"{record.name.removeprefix(TASK_LOGGERS)}: {text}"
-        if self._colour:
-            head = f"\x1b[2m{head}\x1b[0m"
-            # The glyph alone, and all of what somebody should look at.
-            coloured = len(text) if record.levelno >= logging.WARNING else 1
-            text = f"\x1b[{colour or 0}m{text[:coloured]}\x1b[0m{text[coloured:]}"
-        return head + text + (f"\n{facts['stack']}" if facts.get("stack") else "")
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object per line: ``time`` (Unix seconds), ``level``, ``message`` and all facts of the event."""
-
-    def __init__(self, *, process: str = "") -> None:
-        super().__init__()
-        self._process = process
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {"time": round(record.created, 6), "level": record.levelname.lower()}
-        if self._process:
-            line["worker"] = self._process
-        line["pid"] = record.process
-        line.update(getattr(record, "facts", {}))
-        if line.get("event") != "banner":
-            line["message"] = record.getMessage()
-        if record.exc_info and record.exc_info[0] is not None:
-            line["traceback"] = self.formatException(record.exc_info)
-        if record.stack_info:
-            line["stack"] = record.stack_info
-        return json.dumps(line, default=str)
-
-
-def configure(
-    log_json: bool = False, log_level: str = "info", stream: TextIO | None = None, *, process: str = ""
-) -> None:
-    """Send everything that aiotask says to a stream (stderr). Call it again after a fork to name the process.
-
-    Args:
-        log_json: one JSON object per line in place of lines for people.
-        log_level: debug, info, warning, error or critical.
-        process: name of this process, as in ``worker-2``.
-
-    Raises:
-        ConfigError: there is no such level.
-    """
-    if log_level.lower() not in LEVELS:
-        raise ConfigError(f'There is no log level "{log_level}". Take one of {", ".join(LEVELS)}.')
-    target = stream if stream is not None else sys.stderr
-    handler = _OwnHandler(target)
-    handler.setFormatter(
-        JsonFormatter(process=process) if log_json else LineFormatter(colour=has_colour(target), process=process)
-    )
-    logger = logging.getLogger("aiotask")
-    logger.handlers[:] = [*(each for each in logger.handlers if not isinstance(each, _OwnHandler)), handler]
-    if logger.level != logging.getLevelNamesMapping()[log_level.upper()]:
-        # Not in vain: it goes through every logger there is, whose memory is shared with other processes.
-        logger.setLevel(log_level.upper())
-    logger.propagate = False
-
-
-class _OwnHandler(logging.StreamHandler[TextIO]):
-    """The handler that ``configure`` installs, and replaces when it is called again."""
-
-
-def has_colour(stream: TextIO) -> bool:
-    """Whether colour is welcome there: a terminal, and NO_COLOR is not set."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return False
-    return stream.isatty()

@@ -24,6 +24,7 @@ __all__ = [
     "LogArgs",
     "LogJson",
     "LogLevel",
+    "LogTracebacks",
     "LongJob",
     "MaxInFlight",
     "MaxJobsPerChild",
@@ -124,7 +125,7 @@ class Level(StrEnum):
 
 def option(*flags: str, help: str, **settings: Any) -> Any:
     """An option that its environment variable sets too: ``--app-dir`` is ``AIOTASK_APP_DIR``."""
-    settings.setdefault("envvar", "AIOTASK_" + flags[0].removeprefix("--").replace("-", "_").upper())
+    settings.setdefault("envvar", "AIOTASK_" + flags[0].partition("/")[0].removeprefix("--").replace("-", "_").upper())
     return typer.Option(*flags, help=help, **settings)
 
 
@@ -359,6 +360,15 @@ ResultDbSize = Annotated[
 ]
 LogArgs = Annotated[
     bool, option("--log-args", metavar="", help="Show the arguments of jobs in the log.", rich_help_panel=_LOG)
+]
+LogTracebacks = Annotated[
+    bool,
+    option(
+        "--log-tracebacks/--no-log-tracebacks",
+        metavar="",
+        help="Show the traceback of a run that failed.",
+        rich_help_panel=_LOG,
+    ),
 ]
 LogJson = Annotated[bool, option("--log-json", metavar="", help="Log one JSON object per line.", rich_help_panel=_LOG)]
 LogLevel = Annotated[

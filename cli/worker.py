@@ -20,6 +20,7 @@ from .options import (
     LogArgs,
     LogJson,
     LogLevel,
+    LogTracebacks,
     LongJob,
     MaxInFlight,
     MaxJobsPerChild,
@@ -66,6 +67,7 @@ def worker(
     blocked_loop: BlockedLoop = 1.0,
     long_job: LongJob = 60.0,
     log_args: LogArgs = False,
+    log_tracebacks: LogTracebacks = True,
     log_json: LogJson = False,
     log_level: LogLevel = Level.INFO,
     app_dir: AppDir = ".",
@@ -123,6 +125,7 @@ def worker(
         result_db_age=result_db_age,
         result_db_size=result_db_size,
         log_args=log_args,
+        log_tracebacks=log_tracebacks,
         log_json=log_json,
         log_level=log_level.value,
     )

@@ -158,6 +158,7 @@ def test_worker_defaults() -> None:
         "blocked_loop": 1.0,
         "long_job": 60.0,
         "log_args": False,
+        "log_tracebacks": True,
         "log_json": False,
         "log_level": options.Level.INFO,
         "app_dir": ".",

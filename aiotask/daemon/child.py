@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import random
 import signal
@@ -13,6 +14,8 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any, NoReturn
+
+from ..log.setup import finish
 
 __all__ = [
     "Exit",
@@ -92,12 +95,13 @@ def _live(work: Callable[[], int], parent: int, dies_with_parent: bool) -> NoRet
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
-        import traceback
-
-        traceback.print_exc()
+        # Not to stderr, which user code may have closed, and whose reader may have stopped reading.
+        with contextlib.suppress(BaseException):
+            logging.getLogger("aiotask.worker").critical("This process ends by an error.", exc_info=True)
     finally:
         with contextlib.suppress(BaseException):
             atexit._run_exitfuncs()
+            finish()
         with contextlib.suppress(BaseException):
             sys.stdout.flush()
             sys.stderr.flush()

@@ -18,7 +18,7 @@ from typing import Any
 from ..broker import Obituary
 from ..brokers import connect, inspect
 from ..errors import AiotaskError, BrokerError, ConfigError
-from ..events import configure
+from ..log.setup import configure, tend
 from ..worker.frames import frames_of
 from ..worker.keep import Keeper
 from ..worker.recovery import Death
@@ -157,6 +157,7 @@ class _Keeping:
     async def _beat(self) -> None:
         while True:
             self._post.board.beat()
+            tend()
             self._post.board.buried = self._heard - max(keeper.recovery.open for keeper in self._keepers)
             await asyncio.sleep(0.2)
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import select
 import sys
 import tempfile
+
+from ..log.setup import pass_on
 
 __all__ = ["LastWords"]
 
@@ -42,7 +43,11 @@ class LastWords:
         """From now on stderr is heard."""
         if self._before < 0:
             _flush()
-            self._before = os.dup(2)
+            try:
+                self._before = os.dup(2)
+            except OSError:
+                # A job has closed it.
+                self._before = os.open(os.devnull, os.O_WRONLY)
             os.dup2(self.fd, 2)
 
     def end(self) -> None:
@@ -58,15 +63,8 @@ class LastWords:
     def pass_on(self) -> None:
         """Write to this process's own stderr what has come, as far as that does not wait."""
         size = os.fstat(self.fd).st_size
-        while self._passed < size and _takes_more():
-            data = os.pread(self.fd, _PIECE, self._passed)
-            try:
-                self._passed += os.write(2, data)
-            except BlockingIOError:
-                return
-            except OSError:
-                # Nobody reads it.
-                self._passed += len(data)
+        while self._passed < size and (written := pass_on(os.pread(self.fd, _PIECE, self._passed))):
+            self._passed += written
         if size > _MUCH and self._passed >= size:
             self._dropped = self._end_of_it()
             os.ftruncate(self.fd, 0)
@@ -89,9 +87,3 @@ class LastWords:
 def _flush() -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.flush()
-
-
-def _takes_more() -> bool:
-    poll = select.poll()
-    poll.register(2, select.POLLOUT)
-    return bool(poll.poll(0))

@@ -29,12 +29,13 @@ def preload_apps(settings: WorkerSettings) -> list[App] | None:
     try:
         apps = load_apps(settings.apps, settings.app_dir)
     except AiotaskError as error:
-        logger.error("The app could not be loaded. %s", error)
+        logger.error("The app could not be loaded. %s", error, extra={"facts": {"event": "not_started"}})
         return None
     if threading.active_count() > 1:
         logger.error(
             "The app started a thread while it was imported, and threads do not survive a fork. "
-            "Leave --preload out, or start it later."
+            "Leave --preload out, or start it later.",
+            extra={"facts": {"event": "not_started"}},
         )
         return None
     return apps

@@ -21,9 +21,12 @@ from typing import Any
 
 from ..app import App
 from ..brokers import connect, inspect
+from ..context import job_fields
 from ..errors import AiotaskError, BrokerError, ConfigError
-from ..events import EventLog, configure
+from ..events import EventLog
 from ..importer import load_apps
+from ..log.records import add_job_fields
+from ..log.setup import adopt_root, configure, divert, tend
 from ..worker.executor import call_sync
 from ..worker.frames import awaits
 from ..worker.run import Run
@@ -70,7 +73,8 @@ _OURS = {signal.SIGTERM, signal.SIGINT, *ALARMS}
 
 def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] | None) -> int:
     """The life of a worker process; the exit code."""
-    configure(settings.log_json, settings.log_level, process=f"worker-{place.number}")
+    name = f"worker-{place.number}"
+    configure(settings.log_json, settings.log_level, process=name)
     place.board.settle_in(os.getpid())
     place.stacks.record()
     go_first()
@@ -81,6 +85,8 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
         text = str(error) if isinstance(error, AiotaskError) else f"{type(error).__name__}: {error}"
         send_message(place.reports, {"failed": text})
         return Exit.BOOT
+    adopt_root(settings.log_level)
+    add_job_fields(job_fields, name)
     send_message(place.reports, {"booted": facts})
     return _Process(settings, place, apps).run()
 
@@ -110,6 +116,12 @@ def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
         "result_db_age": settings.result_db_age,
         "result_db_size": settings.result_db_size,
     }
+
+
+def _say_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio says of an error that nothing awaits; a handler of user code that fails must not break the loop."""
+    with contextlib.suppress(Exception):
+        loop.default_exception_handler(context)
 
 
 class _Process:
@@ -194,12 +206,15 @@ class _Process:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.get_loop().set_exception_handler(_say_fault)
             try:
                 runner.run(self._main())
             except BaseException:
-                logger.exception("The event loop of this worker broke; the process ends.")
-                # At once: tasks that the runner would cancel now would seem to have ended by themselves.
-                os._exit(70)
+                try:
+                    logger.exception("The event loop of this worker broke; the process ends.")
+                finally:
+                    # At once: tasks that the runner would cancel now would seem to have ended by themselves.
+                    os._exit(70)
             finally:
                 self._lane.stop()
 
@@ -232,7 +247,7 @@ class _Process:
             queues=list(settings.queues) or app.registry.queues,
             lane=self._lane,
             marks=place.board,
-            log=EventLog("aiotask", log_args=settings.log_args),
+            log=EventLog("aiotask", log_args=settings.log_args, log_tracebacks=settings.log_tracebacks),
             max_in_flight=settings.max_in_flight,
             seats=self._seats,
             solitude=self._solitude,
@@ -291,6 +306,7 @@ class _Process:
         while True:
             self._place.board.beat()
             self._guard.look()
+            tend()
             if self._place.board.is_relieved:
                 await self._notice_relief()
             if limit is not None and (size := resident()) > limit:
@@ -346,7 +362,12 @@ class _Process:
     def _set_alone(self, alone: bool) -> None:
         """A suspect runs here, or that is over."""
         self._place.board.set_alone(alone)
-        self._place.words.begin() if alone else self._place.words.end()
+        if alone:
+            divert(self._place.words.fd)
+            self._place.words.begin()
+        else:
+            self._place.words.end()
+            divert(-1)
 
     def _died(self) -> None:
         """Declared dead: whatever runs here runs elsewhere too by now, so end at once."""

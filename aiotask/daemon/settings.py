@@ -42,5 +42,6 @@ class WorkerSettings:
     result_db_age: float = MAX_AGE
     result_db_size: int = MAX_BYTES
     log_args: bool = False
+    log_tracebacks: bool = True
     log_json: bool = False
     log_level: str = "info"

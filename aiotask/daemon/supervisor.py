@@ -16,7 +16,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..events import configure, in_words
+from ..events import in_words
+from ..log.setup import configure, finish, tend
+from ..log.streams import open_streams
 from ..worker.inloop import host_id
 from ..worker.presence import Presence, sweep
 from ..worker.seats import AWAY
@@ -53,8 +55,12 @@ FAREWELL = 12.0
 
 def supervise(settings: WorkerSettings) -> int:
     """Run workers until told to stop; the exit code (0: drained, 3: the app could not be loaded)."""
+    open_streams()
     configure(settings.log_json, settings.log_level, process="supervisor")
-    return Supervisor(settings).run()
+    try:
+        return Supervisor(settings).run()
+    finally:
+        finish()
 
 
 class Supervisor:
@@ -153,6 +159,7 @@ class Supervisor:
             child.flush()
             child.words.pass_on()
             self._hear(child)
+        tend()
         self._oom.look(self._children)
 
     # ---- children
@@ -272,7 +279,7 @@ class Supervisor:
         elif self._ever_up:
             logger.error("A new worker could not load the app, trying again: %s", reason)
         else:
-            logger.error("The app could not be loaded. %s", reason)
+            logger.error("The app could not be loaded. %s", reason, extra={"facts": {"event": "not_started"}})
             self._code = Exit.BOOT
             self._stop(now=True)
 

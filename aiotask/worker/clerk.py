@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ..broker import Delivery, Finish, Requeue
-from ..errors import BrokerError, SerializationError, WorkerLost
+from ..errors import BrokerError, Retry, SerializationError, WorkerLost
 from ..events import EventLog, JobEvent
 from ..job import WIRE_VERSION, Job, Status, decode_job
 from ..outcome import ErrorInfo, Outcome, encode_outcome
@@ -25,6 +25,8 @@ _EVENTS = {
     What.PARK: JobEvent.PARKED,
     What.RELEASE: JobEvent.RELEASED,
 }
+#: Ends of a run that have an error and a traceback.
+_FAILURES = frozenset({What.FAILED, What.RETRY})
 # An attribute of an enum class costs ten of a module.
 _STARTED = JobEvent.STARTED
 #: Below this size an outcome is not what the broker objects to.
@@ -133,6 +135,7 @@ class Clerk:
             attempt=run.delivery.meta.attempt,
             late=late,
             arguments=run.arguments,
+            queue=run.job.queue,
         )
 
     def ended(self, run: Run, verdict: Verdict, *, dead: bool) -> None:
@@ -140,13 +143,16 @@ class Clerk:
         event = _EVENTS[verdict.what]
         if verdict.error is None and self._log.counts(event, run.job.task, run.started_mono + run.took):
             return
-        detail = ""
+        detail = stack = ""
         if verdict.error is not None:
             if dead:
                 event = JobEvent.DEAD
             elif verdict.timed_out and verdict.what is What.FAILED:
                 event = JobEvent.TIMEOUT
             detail = f"{type(verdict.error).__name__}: {text_of(verdict.error)}"
+            if isinstance(verdict.error, WorkerLost):
+                # Its last stack, and its last lines on stderr.
+                detail, _, stack = detail.partition("\n")
             if verdict.what is What.RETRY:
                 left = run.retries - run.delivery.meta.attempt + 1
                 detail += f" (again in {verdict.delay:.1f} s, {left} left)"
@@ -157,16 +163,28 @@ class Clerk:
             attempt=run.delivery.meta.attempt,
             took=run.took,
             detail=detail,
+            queue=run.job.queue,
+            error=verdict.error if verdict.what in _FAILURES else None,
+            traceback=run.traceback if _is_of_interest(verdict) else "",
+            stack=stack,
         )
 
     def parked(self, job: Job) -> None:
         """Say that this worker does not know a task."""
         detail = "no such task here; waiting for a worker that has it"
-        self._log.job(JobEvent.PARKED, id=job.id, task=job.task, detail=detail)
+        self._log.job(JobEvent.PARKED, id=job.id, task=job.task, queue=job.queue, detail=detail)
 
     def rejected(self, delivery: Delivery, reason: str) -> None:
         """Say that something is no job of ours."""
         self._log.job(JobEvent.REJECTED, id=delivery.id[:100], task="?", detail=reason)
+
+
+def _is_of_interest(verdict: Verdict) -> bool:
+    """Whether the log shows the traceback: that of a retry which the task asked for says nothing without a cause."""
+    error = verdict.error
+    if isinstance(error, Retry):
+        return error.__cause__ is not None or error.__context__ is not None
+    return verdict.what in _FAILURES
 
 
 def _used(run: Run) -> tuple[int, int]:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..brokers import connect
+from ..context import job_fields
 from ..events import EventLog
+from ..log.records import add_job_fields
 from ..serializer import Serializer
 from ..tasks import Registry
 from .executor import Guard, call_sync
@@ -119,6 +121,7 @@ async def in_loop_worker(
     burst: bool,
 ) -> AsyncIterator[InLoopWorker]:
     """Run a worker in this loop while the block lasts."""
+    add_job_fields(job_fields)
     host = host_id()
     presence = Presence(host)
     # Programs that tasks execute are in it, and whatever else was started with this one.

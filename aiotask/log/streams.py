@@ -1,0 +1,75 @@
+"""``sys.stdout`` and ``sys.stderr`` of worker processes: what a job prints is seen at once and breaks no job."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import stat
+import sys
+from typing import Any, TextIO
+
+__all__ = ["open_streams"]
+
+#: Seconds that a reader which has stopped reading holds up a job that prints, once until it reads again.
+PATIENCE = 1.0
+
+
+class _Outlet(io.FileIO):
+    """A pipe, socket or terminal. What nobody reads is dropped: a closed pipe is no fault of the job that prints, and a
+    job must not wait for a reader that has stopped."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd, "w", closefd=False)
+        self._stopped = False
+
+    def write(self, data: Any, /) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while rest and self._takes_more():
+            try:
+                # What `poll` promises room for. None: others were quicker.
+                rest = rest[super().write(rest[: select.PIPE_BUF]) or 0 :]
+            except (BrokenPipeError, ConnectionResetError):
+                break
+        return size
+
+    def _takes_more(self) -> bool:
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLOUT)
+        if poll.poll(0) or (not self._stopped and poll.poll(PATIENCE * 1000)):
+            self._stopped = False
+            return True
+        self._stopped = True
+        return False
+
+
+def open_streams() -> None:
+    """Write line by line, even if stdout is no terminal, and drop what nobody reads."""
+    sys.stdout, sys.stderr = _opened(sys.stdout, 1), _opened(sys.stderr, 2)
+
+
+def _opened(stream: TextIO, fd: int) -> TextIO:
+    if not isinstance(stream, io.TextIOWrapper) or isinstance(_raw(stream), _Outlet):
+        return stream
+    with contextlib.suppress(OSError, ValueError):
+        stream.flush()
+    with contextlib.suppress(OSError, ValueError):
+        if stream.fileno() == fd and not stat.S_ISREG(os.fstat(fd).st_mode):
+            return _over(_Outlet(fd), stream)
+        stream.reconfigure(line_buffering=True)
+    return stream
+
+
+def _raw(stream: io.TextIOWrapper) -> object:
+    return getattr(stream.buffer, "raw", stream.buffer)
+
+
+def _over(raw: _Outlet, stream: io.TextIOWrapper) -> TextIO:
+    raw.name = stream.name
+    # Python without buffers (-u) has none between the text and the file.
+    buffer: Any = raw if stream.write_through else io.BufferedWriter(raw)
+    return io.TextIOWrapper(
+        buffer, stream.encoding, stream.errors, line_buffering=True, write_through=stream.write_through
+    )
