@@ -12,6 +12,7 @@ from .errors import (
     ConnectionLost,
     DependencyFailed,
     ImportFailed,
+    Interrupted,
     JobCancelled,
     JobError,
     JobLost,
@@ -49,6 +50,7 @@ __all__ = [
     "Signature",
     "gather",
     # inside a task
+    "Interrupted",
     "JobContext",
     "Retry",
     "current_job",

@@ -11,7 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from .address import Address
+from .asyncblock import async_block
+from .blame import blame_argument
 from .broker import Push
+from .context import entered
 from .errors import ConfigError
 from .hints import APP_ELSEWHERE, refuse_boxed, wrong_arguments
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
@@ -19,16 +22,10 @@ from .limits import check_modules, number, queue_limits
 from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
 from .result import AsyncResult
 from .seal import Sealer
-from .serializer import Serializer, blame_argument, check_serializer, serializer_named
+from .serializer import Serializer, check_serializer, serializer_named
 from .settings import environment
 from .signature import Signature
-from .tasks import (
-    AsyncTask,
-    Definition,
-    Registry,
-    SyncTask,
-    define,
-)
+from .tasks import AsyncTask, Definition, Registry, SyncTask, call_of, define
 
 if TYPE_CHECKING:
     from .broker import Inspector
@@ -74,6 +71,9 @@ class App:
     Raises:
         ConfigError: an argument is wrong. The broker is first looked for when something is sent.
     """
+
+    #: What to do where one should be serialized.
+    INSTEAD = "Import it in the module of the task"
 
     def __init__(
         self,
@@ -226,15 +226,18 @@ class App:
             raise blame_argument(serializer, task.name, (args, kwargs), function, error) from error
         client = self._client or self.client
         session = client.session()
-        custom = True
+        ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
+        # The id may be known to the broker; the job may have been sent by another client.
+        custom = shared = True
         if id is None:
             if task.id is not None:
                 id = task.id
             elif task.key is not None:
                 id = keyed_id(task.name, task.key)
+            elif (parent := entered.get()).is_sending:
+                id, shared = parent.child_id(call_of(task, self.name), body), parent.may_repeat
             else:
-                id, custom = ids.next(), False
-        ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
+                id, custom, shared = ids.next(), False, False
         said = task.said
         now = time.time()
         job = Job(
@@ -254,12 +257,22 @@ class App:
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function)
-        if custom:
+        if shared:
             result.shared = True
         if task.ignore_result:
             result.ignored = True
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
+
+    def _new_id(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], function: Any) -> str:
+        """The id of a call that is to be sent later."""
+        if task.key is not None and task.id is None:
+            return keyed_id(task.name, task.key)
+        if task.id is None and (parent := entered.get()).is_sending:
+            # What cannot be serialized is refused when it is sent.
+            with contextlib.suppress(Exception):
+                return parent.child_id(call_of(task, self.name), self.serializer.dump_call((args, kwargs), function))
+        return task.id or ids.next()
 
     def sign(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature[Any]:
         """What ``Task.s`` does."""
@@ -271,7 +284,7 @@ class App:
             task.name,
             args,
             kwargs,
-            task.id or (ids.next() if task.key is None else keyed_id(task.name, task.key)),
+            self._new_id(task, args, kwargs, task.function),
             lambda call: self.send(task, call.args, call.kwargs, call.id),
         )
 
@@ -281,9 +294,8 @@ class App:
         if known is not None:
             return self.sign(known, args, kwargs)
         named = Definition(check_task_name(task), _probe, False, _probe)
-        return Signature(
-            task, args, kwargs, ids.next(), lambda call: self._send(named, call.args, call.kwargs, call.id, None)
-        )
+        id = self._new_id(named, args, kwargs, None)
+        return Signature(task, args, kwargs, id, lambda call: self._send(named, call.args, call.kwargs, call.id, None))
 
     def handle(self, id: str, task: Definition | None) -> AsyncResult[Any]:
         """What ``Task.result`` does."""
@@ -317,7 +329,7 @@ class App:
     ) -> None:
         await self.client.close()
 
-    @contextlib.asynccontextmanager
+    @async_block
     async def inspector(self) -> AsyncIterator[Inspector]:
         """The read side of the broker."""
         from .brokers import connect, inspect
@@ -329,7 +341,7 @@ class App:
         finally:
             await broker.close()
 
-    @contextlib.asynccontextmanager
+    @async_block
     async def worker(
         self,
         *,

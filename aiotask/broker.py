@@ -80,6 +80,8 @@ class Meta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     #: How the last of them died, and all that is known of it.
     reason: str = ""
     obituary: Obituary | None = None
+    #: Milliseconds of the Unix time at which its dead letter was replayed, 0: it was not. Its children are others then.
+    series: int = 0
 
 
 class Push(msgspec.Struct, frozen=True, gc=False):

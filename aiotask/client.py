@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .brokers.shown import hide_password
 from .context import current_job, unseated
-from .errors import AiotaskError, BrokerError, ConnectionLost, JobCancelled, ResultExpired, ResultTimeout
+from .errors import AiotaskError, BrokerError, ConnectionLost, JobCancelled, ResultExpired, ResultTimeout, about
 from .job import FINAL, WIRE_VERSION, Status, ids
 from .mailbox import Arrival, Mailbox, refused_job
 from .outbox import HIGH_WATER, Outbox
@@ -290,12 +290,7 @@ class Client:
 
     def block(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it in the portal and wait in this thread; Ctrl-C ends the wait."""
-        future = portal.submit(work)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        return portal.run(work)
 
     # ---- the end
 
@@ -346,16 +341,15 @@ async def _within(timeout: float, future: asyncio.Future[Outcome], result: Async
         async with asyncio.timeout(timeout):
             return await future
     except TimeoutError:
-        raise ResultTimeout(
-            f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
-            "again, or cancel() it."
-        ) from None
+        text = f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
+        raise about(ResultTimeout(f"{text}again, or cancel() it."), result.id) from None
 
 
 def _unknown(result: AsyncResult[Any]) -> Exception:
     """Why the broker knows nothing of this job."""
     refused: Exception | None = result.outbox.error_of(result.ticket) if result.outbox is not None else None
-    return refused or ResultExpired(f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.')
+    text = f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.'
+    return about(ResultExpired(text), result.id) if refused is None else refused
 
 
 def _arrive(future: asyncio.Future[Outcome], arrival: Arrival) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import os
 from collections.abc import Awaitable
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
-from .job import WIRE_VERSION, Job
+from .job import WIRE_VERSION, Job, child_digest, child_id, family
 
 __all__ = ["JobContext", "Seat", "current_job", "entered", "job_fields", "unseated"]
 
@@ -20,6 +22,9 @@ _NOWHERE = Job(WIRE_VERSION, "", "", "", b"")
 
 class Seat(Protocol):
     """An async job's place among those that run at a time; it is left to others while the job waits for one of them."""
+
+    #: The run is over.
+    ended: bool
 
     def leave(self) -> bool:
         """The job begins to wait. False: here it has no seat to leave."""
@@ -33,9 +38,17 @@ class Seat(Protocol):
         """The job is cancelled while it waits."""
         ...
 
+    def keeps(self, result: object) -> bool:
+        """Whether the cancel of this result is put off: the job goes back to its queue, and its next run takes over
+        what it has sent. It is cancelled then only if this run ends after all."""
+        ...
+
 
 class JobContext(msgspec.Struct, frozen=True):
     """The job that runs here. Outside a job it exists too: empty id, attempt 1."""
+
+    #: What to do where one should be serialized, and its seat cannot be.
+    INSTEAD: ClassVar[str] = "{verb} current_job().id"
 
     job: Job = _NOWHERE
     #: 1 on the first run.
@@ -44,6 +57,12 @@ class JobContext(msgspec.Struct, frozen=True):
     worker: str = ""
     #: What limits how many async jobs run at a time.
     seat: Seat | None = None
+    #: The lane in which it came, and ``Meta.series``.
+    lane: str = ""
+    series: int = 0
+    #: What this run has sent: by the digest of a call, the numbers for equal ones; under "" how a digest begins. None:
+    #: outside a job, and in a process that the job has forked.
+    calls: dict[str, Any] | None = None
 
     @property
     def id(self) -> str:
@@ -54,8 +73,43 @@ class JobContext(msgspec.Struct, frozen=True):
         """A logger named after the task."""
         return logging.getLogger(f"aiotask.task.{self.job.task.replace(':', '.')}" if self.job.task else "aiotask.task")
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether what is sent here is a child of this run: it has not ended, and this is its own process."""
+        return self.calls is not None and (self.seat is None or not self.seat.ended)
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether an earlier run of this attempt may have sent jobs: it came back to its queue, or was parked."""
+        return not self.lane.startswith("q:") or self.lane.endswith((":r", ":s"))
+
+    def child_id(self, call: tuple[str | float | bool | None, ...], body: bytes) -> str:
+        """The id of a job that this run sends; a run that repeats this one makes the same.
+
+        Args:
+            call: all that makes this call what it is, but for its serialized arguments: the ``body``.
+        """
+        calls = self.calls
+        assert calls is not None
+        hashing = calls.get("")
+        if hashing is None:
+            hashing = calls[""] = family(self.job, self.attempt, self.series)
+        digest = child_digest(hashing, call, body)
+        # Equal calls are numbered in their order; two steps that are one each for all threads.
+        return child_id(digest, next(calls.setdefault(digest, itertools.count())))
+
 
 entered: ContextVar[JobContext] = ContextVar("aiotask_job", default=JobContext())  # noqa: B039 - frozen
+
+
+def _forget_calls() -> None:
+    """In a process that a job forks: its calls are others than those that the job sends under the same numbers."""
+    context = entered.get()
+    if context.calls is not None:
+        entered.set(msgspec.structs.replace(context, calls=None))
+
+
+os.register_at_fork(after_in_child=_forget_calls)
 
 
 def current_job() -> JobContext:

@@ -22,12 +22,14 @@
         ├── WorkerLost        the processes that ran it died, again and again
         └── RemoteError       it raised something that does not travel as itself
 
-``Retry`` stands outside: it is not an error but what a task raises to be run again.
+Two stand outside: ``Retry`` is what a task raises to be run again, and ``Interrupted`` is what a sync task sees at its
+time limit, or when it is cancelled.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TypeVar
 
 __all__ = [
     "AiotaskError",
@@ -36,6 +38,7 @@ __all__ = [
     "ConnectionLost",
     "DependencyFailed",
     "ImportFailed",
+    "Interrupted",
     "JobCancelled",
     "JobError",
     "JobLost",
@@ -54,7 +57,21 @@ __all__ = [
 
 
 class AiotaskError(Exception):
-    """The root of the tree; ``except AiotaskError`` catches whatever aiotask itself reports."""
+    """The root of the tree; ``except AiotaskError`` catches whatever aiotask itself reports.
+
+    ``job_id`` is the id of the job that the error is about; empty where it is about none.
+    """
+
+    job_id: str = ""
+
+
+E = TypeVar("E", bound=AiotaskError)
+
+
+def about(error: E, job_id: str) -> E:
+    """The error with the id of the job that it is about."""
+    error.job_id = job_id
+    return error
 
 
 class ConfigError(AiotaskError):
@@ -151,9 +168,10 @@ class WorkerLost(JobError):
 
 
 class RemoteError(JobError):
-    """The task raised something that does not travel as itself.
+    """The task raised something that does not travel as itself, or let out an error about another job.
 
-    ``type`` is the qualified name of the original class.
+    ``type`` is the qualified name of the original class. An error about another job is the ``__cause__``, and
+    ``job_id`` is that job's id.
     """
 
     def __init__(self, message: str = "", *, type: str = "") -> None:
@@ -161,7 +179,7 @@ class RemoteError(JobError):
         self.type = type
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_remote_error, (str(self), self.type))
+        return (_remote_error, (str(self), self.type), dict(vars(self)))
 
 
 def _remote_error(message: str, type: str) -> RemoteError:
@@ -183,3 +201,11 @@ class Retry(Exception):
         if delay is not None and (not isinstance(delay, int | float) or not 0 <= delay < 1e10):
             raise ConfigError(f"Retry(delay={delay!r}): give seconds (0 or more) or a timedelta.")
         self.delay = delay
+
+
+class Interrupted(BaseException):
+    """Raised into a sync task at its time limit, or when it is cancelled; ``finally`` and ``with`` blocks run.
+
+    It is no Exception, so ``except Exception`` of the task does not catch it. What a task returns after catching it is
+    dropped: the job fails with JobTimeout or ends as CANCELLED. An async task sees ``asyncio.CancelledError`` instead.
+    """

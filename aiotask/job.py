@@ -8,12 +8,25 @@ import re
 import secrets
 from collections.abc import Callable
 from enum import StrEnum
+from hashlib import blake2b
 
 import msgspec
 
 from .errors import SealError
 
-__all__ = ["FINAL", "WIRE_VERSION", "Job", "JobIds", "Status", "decode_job", "encode_job", "keyed_id"]
+__all__ = [
+    "FINAL",
+    "WIRE_VERSION",
+    "Job",
+    "JobIds",
+    "Status",
+    "child_digest",
+    "child_id",
+    "decode_job",
+    "encode_job",
+    "family",
+    "keyed_id",
+]
 
 #: Version of the envelope; release N reads N and N-1.
 WIRE_VERSION = 1
@@ -120,6 +133,39 @@ def keyed_id(task: str, key: str) -> str:
 
 #: What an id shows of a key: characters that need no quotes in a shell and no escape in a URL.
 _UNSHOWN = re.compile(r"[^A-Za-z0-9._\-]")
+
+
+def family(parent: Job, attempt: int, series: int) -> blake2b:
+    """The beginning of the hashes that name what one attempt of a job sends.
+
+    Args:
+        series: of the parent's ``broker.Meta``.
+    """
+    # A parent under an id of the user's may have been sent before, and ended: the moment tells them apart.
+    return blake2b(f"{parent.id}\0{parent.sent_at!r}\0{attempt}\0{series}\0".encode(), digest_size=11)
+
+
+def child_digest(family: blake2b, call: tuple[str | float | bool | None, ...], body: bytes) -> str:
+    """What tells a call that a job sends from all others, but for equal ones in the same attempt of that job.
+
+    Args:
+        call: what is said of the call beside its serialized arguments, which are the ``body``.
+    """
+    digest = family.copy()
+    digest.update(_encode(call))
+    digest.update(body)
+    return digest.hexdigest()
+
+
+def child_id(digest: str, number: int) -> str:
+    """The id of a job that another one sends, the same whenever that attempt of the parent is run.
+
+    Args:
+        number: how many equal calls came before it in this run.
+    """
+    if number:
+        digest = blake2b(f"{digest} {number}".encode(), digest_size=11).hexdigest()
+    return f"00child-{digest}"
 
 
 #: Ids of this process, renewed in a forked child so that no two processes share a client id.

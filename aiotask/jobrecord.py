@@ -17,12 +17,12 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One finished job as it stands in the file. Times are Unix seconds.
 
     ``arguments`` and ``result`` are text for people: JSON where it can say the value, else a short repr
-    or a note. A column that cannot be read is None, and ``error`` says so.
+    or a note. A column that cannot be read is None (``id``, ``app`` and ``task``: empty), and ``error`` says so.
     """
 
     id: str
     app: str
-    task: str | None
+    task: str
     queue: str | None
     status: Status | None
     deps: tuple[str, ...]
@@ -64,7 +64,8 @@ def read_record(row: tuple[Any, ...]) -> JobRecord:
         notes.append(f"column deps holds {deps[:80]!r}")
         columns["deps"] = ()
     columns["status"] = Status.__members__.get(status)
-    columns["id"], columns["app"] = columns["id"] or "", columns["app"] or ""
+    for name in ("id", "app", "task"):
+        columns[name] = columns[name] or ""
     if notes:
         note = f"This row is damaged: {'; '.join(notes)}."
         columns["error"] = f"{columns['error']}\n{note}" if columns["error"] else note

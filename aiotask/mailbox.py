@@ -11,6 +11,7 @@ from itertools import islice, takewhile
 from typing import Any
 from weakref import ref
 
+from .agent import agent
 from .broker import Broker, Look, Notice
 from .errors import (
     AiotaskError,
@@ -127,9 +128,8 @@ class Mailbox:
             if self.epoch:
                 self._look_now.set()
         if self._listening is None or self._listening.done():
-            loop = asyncio.get_running_loop()
-            self._listening = quietly(loop.create_task(self._broker.listen(self.address, self._heard, self._ready)))
-            self._looking = quietly(loop.create_task(self._look()))
+            self._listening = quietly(agent(self._broker.listen(self.address, self._heard, self._ready)))
+            self._looking = quietly(agent(self._look()))
             self._listening.add_done_callback(self._broke)
             self._looking.add_done_callback(self._broke)
 
@@ -152,6 +152,9 @@ class Mailbox:
 
     def fail(self, ids: Iterable[str], error: Exception) -> bool:
         """There will be no outcome for these; whether anybody was waiting."""
+        ids = list(ids)
+        if len(ids) == 1 and isinstance(error, AiotaskError) and not error.job_id:
+            error.job_id = ids[0]
         waiters = [waiter for id in ids for waiter in self._forget(id)]
         for waiter in waiters:
             waiter(error)

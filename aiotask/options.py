@@ -36,7 +36,7 @@ class CallOptions(TypedDict, total=False):
     queue: name of the queue. delay: seconds from now. eta: aware datetime or Unix seconds.
     retries: further runs after a failed one. timeout: seconds a run may take, None for no limit.
     priority: 0 is first, 9 last. key: calls of this task with the same key are the same job while its
-    outcome is kept. id: the job's id; a job that is known by it already is the same job.
+    outcome is kept; None for no key. id: the job's id; a job that is known by it already is the same job.
     result_ttl: seconds that the outcome is kept. ignore_result: no outcome is stored or told.
     """
 
@@ -46,7 +46,7 @@ class CallOptions(TypedDict, total=False):
     retries: int
     timeout: float | timedelta | None
     priority: int
-    key: str
+    key: str | None
     id: str
     result_ttl: float | timedelta
     ignore_result: bool
@@ -230,7 +230,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "retries": lambda value: _whole(value, "retries", 0, 1_000_000),
     "timeout": lambda value: None if value is None else _positive(value, "timeout"),
     "priority": lambda value: _whole(value, "priority", 0, 9),
-    "key": lambda value: _identifier(value, "key"),
+    "key": lambda value: None if value is None else _identifier(value, "key"),
     "id": lambda value: _identifier(value, "id"),
     "retry_on": _exceptions,
     "result_ttl": lambda value: seconds(value, "result_ttl"),

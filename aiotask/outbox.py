@@ -13,6 +13,7 @@ from itertools import islice
 
 from .backpressure import Backpressure, WhenFull
 from .broker import BATCH_BYTES, BATCH_JOBS, BATCH_ROW, Broker, Finish, Overflow, Push, Room
+from .errorform import copy_error
 from .errors import BrokerError, ConnectionLost, QueueFull
 from .hold import Hold
 
@@ -292,7 +293,7 @@ class Outbox:
             await future
         error = self.error_of(ticket)
         if error is not None:
-            raise _fresh(error)
+            raise copy_error(error)
 
     def _tell(self) -> bool:
         """Wake who waits for a settled ticket; whether there was anybody."""
@@ -337,10 +338,3 @@ def _wake(future: asyncio.Future[None]) -> None:
 def _release(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _fresh(error: Exception) -> Exception:
-    """A copy, since one exception object raised twice grows its traceback."""
-    copy = type(error)(*error.args)
-    copy.__cause__ = error.__cause__
-    return copy

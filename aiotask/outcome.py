@@ -20,6 +20,16 @@ class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
     traceback: str = ""
     #: The exception through the app's serializer; None when it does not travel as itself.
     body: bytes | None = None
+    #: Why it does not travel as itself, for the caller to read.
+    why: str = ""
+    #: ``__cause__``, ``__context__`` and ``__suppress_context__``. An older release reads over these and what follows.
+    cause: ErrorInfo | None = None
+    context: ErrorInfo | None = None
+    suppressed: bool = False
+    #: Of a group: the causes of each of its exceptions; type, message and body are empty there.
+    members: tuple[ErrorInfo, ...] = ()
+    #: The id of the job that one of aiotask's errors is about, where it is about one.
+    about: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):

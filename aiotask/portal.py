@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 __all__ = ["Portal", "portal"]
 
@@ -52,6 +52,18 @@ class Portal:
         """Start a coroutine there."""
         return asyncio.run_coroutine_threadsafe(work, self.loop())
 
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine there and wait in this thread; Ctrl-C ends the wait."""
+        future = self.submit(_ended(work))
+        try:
+            value, error = future.result()
+        except BaseException:
+            future.cancel()
+            raise
+        if error is not None:
+            raise error
+        return cast("T", value)
+
     def stop(self, timeout: float) -> None:
         """End the loop, with its asynchronous generators closed; waits at most ``timeout`` seconds."""
         loop, thread = self._loop, self._thread
@@ -63,6 +75,15 @@ class Portal:
     def forget(self) -> None:
         """In a forked child: the thread stayed in the parent."""
         self.__init__()  # type: ignore[misc]
+
+
+async def _ended(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:
+    """What a coroutine returns or raises: a future of a thread asks an exception for its truth, which may run code of
+    its class, and takes a false one for none."""
+    try:
+        return await work, None
+    except Exception as error:
+        return None, error
 
 
 portal = Portal()

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from .context import current_job
-from .errors import (
-    AiotaskError,
-    ConfigError,
-    JobCancelled,
-    JobError,
-    JobLost,
-    JobOutOfMemory,
-    JobTimeout,
-    RemoteError,
-    ResultTimeout,
-    SerializationError,
-    WorkerLost,
-)
+from .errorform import text_of
+from .errorinfo import error_of
+from .errors import AiotaskError, ConfigError, ResultTimeout, SerializationError, about
 from .job import Status
 from .outcome import Outcome
 from .serializer import Serializer
@@ -55,6 +45,9 @@ class AsyncResult(Generic[R_co]):
     It may be awaited again, by other tasks and in other threads; cancelling an await never cancels
     the job. The job's remote traceback is a note on the exception.
     """
+
+    #: What to do where one should be serialized.
+    INSTEAD = "{verb} result.id, or await it first"
 
     __slots__ = (
         "__weakref__",
@@ -155,6 +148,11 @@ class AsyncResult(Generic[R_co]):
         Raises:
             ResultExpired: nothing is known of this id.
         """
+        seat = current_job().seat
+        if seat is not None and seat.keeps(self):
+            from .broker import Cancelled
+
+            return Cancelled.ASKED
         return await self._home.cancel(self)
 
     async def forget(self) -> bool:
@@ -178,6 +176,8 @@ class Blocking:
     All of them raise ConfigError where a loop runs in this thread.
     """
 
+    INSTEAD = AsyncResult.INSTEAD
+
     def __init__(self, result: AsyncResult[Any]) -> None:
         self._result = result
 
@@ -198,7 +198,8 @@ class Blocking:
             async with asyncio.timeout(timeout):
                 await self._result.sent()
         except TimeoutError:
-            raise ResultTimeout(f'Job "{self._result.id}" was not accepted within {timeout:g} s.') from None
+            error = ResultTimeout(f'Job "{self._result.id}" was not accepted within {timeout:g} s.')
+            raise about(error, self._result.id) from None
 
     def status(self) -> Status:
         """Where the job stands, as ``AsyncResult.status``."""
@@ -241,38 +242,10 @@ def reveal(outcome: Outcome, serializer: Serializer, function: Any) -> Any:
         except Exception as error:
             raise SerializationError(
                 f'The value of job "{outcome.id}" ({outcome.task}) cannot be read here: '
-                f"{type(error).__name__}: {error}. Is the module that defines its class importable?"
+                f"{type(error).__name__}: {text_of(error).rstrip('.')}. "
+                "Is the module that defines its class importable?"
             ) from error
-    raise _exception(outcome, serializer)
-
-
-def _exception(outcome: Outcome, serializer: Serializer) -> Exception:
-    info = outcome.error
-    if info is None:
-        return (JobCancelled if outcome.status is Status.CANCELLED else JobError)(
-            f'Job "{outcome.id}" ({outcome.task}) ended as {outcome.status}.'
-        )
-    error: Any = None
-    if info.body is not None:
-        try:
-            error = serializer.load_error(info.body)
-        except Exception:
-            error = None
-    if not isinstance(error, Exception) and info.type in _OURS:
-        # One of ours that no serializer wrote: the keeper's, or a cancel's.
-        error = _OURS[info.type](info.message)
-    if not isinstance(error, Exception):
-        error = RemoteError(f"{info.type}: {info.message}", type=info.type)
-    if info.traceback:
-        error.add_note(f"\nRemote traceback (job {outcome.id}, {outcome.task}, on {outcome.worker}):\n{info.traceback}")
-    return cast("Exception", error)
-
-
-#: Errors that are made where no serializer is at hand, by the name under which they travel.
-_OURS: dict[str, type[Exception]] = {
-    f"{kind.__module__}.{kind.__qualname__}": kind
-    for kind in (JobCancelled, JobError, JobLost, JobOutOfMemory, JobTimeout, SerializationError, WorkerLost)
-}
+    raise error_of(outcome, serializer)
 
 
 async def gather(results: Iterable[AsyncResult[T]]) -> list[T]:

@@ -71,6 +71,9 @@ class ResultDB:
             value = await db.fetch_result(job_id)
     """
 
+    #: What to do where one should be serialized.
+    INSTEAD = "Open it where it is needed"
+
     def __init__(self, path: str | os.PathLike[str] | None = None, *, app: ResultApp | None = None) -> None:
         self._app = app
         self._file = HistoryFile(_default_path(app) if path is None else path, create=False)

@@ -11,13 +11,14 @@ import inspect
 import io
 import os
 import pickle
-import re
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+from .errorform import attributes_of, below, is_kept, said, stand_in, text_of, unlike
 from .errors import ConfigError, SerializationError
+from .pickler import Pickler, by_value, may_hold_errors, pickled
 
 __all__ = ["OtherPython", "Serializer", "check_serializer", "main_name", "serializer_named"]
 
@@ -48,7 +49,14 @@ class Serializer(Protocol):
     def load_call(self, body: bytes, function: Function) -> Call: ...
     def dump_value(self, value: Any, function: Function) -> bytes: ...
     def load_value(self, body: bytes, function: Function) -> Any: ...
-    def dump_error(self, error: BaseException) -> bytes | None: ...
+
+    def dump_error(self, error: BaseException) -> bytes | None:
+        """An exception that will come back as what it is.
+
+        Raises:
+            SerializationError: it would not; the message says why. None says so without a reason.
+        """
+
     def load_error(self, body: bytes) -> Any: ...
 
 
@@ -105,6 +113,8 @@ class PickleSerializer:
 
     Pickle stores a class or function of ``__main__`` by reference, and the worker's ``__main__`` is
     another one; the name stands in the bytes then, so looking for it there is a sure and cheap test.
+    So is one for exceptions, which pickle rebuilds by ``__init__``: only bytes that look up a class
+    and call it can hold one.
     """
 
     name = "cloudpickle"
@@ -113,13 +123,15 @@ class PickleSerializer:
         try:
             plain = pickle.dumps(value, 5)
         except Exception:
-            plain = b"__main__"
+            plain = b"\x93__main__"
         # Not "in", which first takes what it looks for as a number, and makes an error of that.
-        if plain.find(b"__main__") < 0:
+        if plain.find(b"\x93") < 0:
             return b"P" + plain
-        import cloudpickle
-
-        return b"C" + _HERE + bytes(cloudpickle.dumps(value, 5))
+        if plain.find(b"__main__") >= 0:
+            return b"C" + _HERE + pickled(value, by_value())
+        if plain.find(b"R\x94") >= 0 and may_hold_errors(plain, value):
+            plain = pickled(value)
+        return b"P" + plain
 
     def _load(self, body: bytes, function: Function = None) -> Any:
         kind = body[:1]
@@ -141,12 +153,45 @@ class PickleSerializer:
     load_call = load_value = _load
 
     def dump_error(self, error: BaseException) -> bytes | None:
-        """None when it would not come back as what it is (many exceptions pickle, but do not unpickle)."""
+        instead: dict[int, BaseException] = {}
+        body, why = self._tried(error, instead)
+        if why and isinstance(error, BaseExceptionGroup):
+            # Members of members come after them.
+            for member in reversed(below(error)):
+                fault = self._tried(member, instead)[1]
+                if fault:
+                    instead[id(member)] = stand_in(member, fault)
+            body, why = self._tried(error, instead)
+        if why:
+            raise SerializationError(why)
+        return body
+
+    def _tried(self, error: BaseException, instead: dict[int, BaseException]) -> tuple[bytes, str]:
+        """An exception as bytes, and why they may not be sent: what is read from them is not what was written."""
         try:
-            body = self._dump(error)
-            return body if type(self._load(body)) is type(error) or body[:1] == b"C" else None
-        except BaseException:  # even a SystemExit that comes out of somebody's __reduce__ is no reason to end here
-            return None
+            try:
+                plain = pickled(error, Pickler, instead)
+            except Exception:
+                plain = b"__main__"
+            body = b"P" + plain
+            if plain.find(b"__main__") >= 0:
+                body = b"C" + _HERE + pickled(error, by_value(), instead)
+        except BaseException as fault:  # even a SystemExit that comes out of a __reduce__ is no reason to end here
+            return b"", f"{self._blamed(error)}{type(fault).__name__}: {text_of(fault).rstrip('.')}"
+        try:
+            return body, unlike(error, self._load(body), instead, by_value=body[:1] == b"C")
+        except BaseException as fault:
+            return b"", f"it cannot be made again from its pickle: {type(fault).__name__}: {text_of(fault).rstrip('.')}"
+
+    def _blamed(self, error: BaseException) -> str:
+        """The attribute for which an exception cannot be pickled."""
+        if is_kept(type(error)):
+            for name, value in attributes_of(error).items():
+                try:
+                    self._dump(value)
+                except BaseException:
+                    return f'its attribute "{name}" ({type(value).__qualname__}) cannot be serialized: '
+        return "it cannot be pickled: "
 
     def load_error(self, body: bytes) -> Any:
         return self._load(body)
@@ -284,7 +329,7 @@ class _Adapters:
 
     def _misfit(self, name: str, value: Any, error: Exception) -> SerializationError:
         what = f"the value of {self._name}()" if name == "return" else f'argument "{name}" of {self._name}()'
-        return SerializationError(f"{what} ({type(value).__qualname__}) does not fit its annotation: {_said(error)}.")
+        return SerializationError(f"{what} ({type(value).__qualname__}) does not fit its annotation: {said(error)}.")
 
 
 _named: dict[str, Serializer] = {}
@@ -310,42 +355,3 @@ def serializer_named(name: str) -> Serializer:
     if name not in _named:
         _named[name] = JsonSerializer() if check_serializer(name) == "json" else PickleSerializer()
     return _named[name]
-
-
-def blame_argument(
-    serializer: Serializer, task: str, call: Call, function: Function, error: Exception
-) -> SerializationError:
-    """The error for a call that does not travel, naming the argument that is at fault."""
-    args, kwargs = call
-    names = list(inspect.signature(function).parameters) if function is not None else []
-    named = [(names[n] if n < len(names) else f"#{n + 1}", value) for n, value in enumerate(args)]
-    named += list(kwargs.items())
-    for name, value in named:
-        try:
-            serializer.dump_value(value, None)
-        except Exception as reason:
-            return SerializationError(
-                f'Task "{task}": argument "{name}" ({type(value).__qualname__}) cannot be serialized with '
-                f"{serializer.name}: {_said(reason)}. Pass plain data, or what is needed to make it there "
-                "(a path, an id)."
-            )
-    if isinstance(error, SerializationError):
-        return SerializationError(f'Task "{task}": {error}')
-    return SerializationError(
-        f'Task "{task}": its arguments cannot be serialized with {serializer.name}: {_said(error)}.'
-    )
-
-
-def _said(error: Exception) -> str:
-    """What an error says, without its full stop; of pydantic's pages the one line that matters."""
-    try:
-        text = str(error).rstrip(".")
-    except Exception:
-        return type(error).__name__
-    details = getattr(error, "errors", None)
-    if callable(details):
-        found = details()[0]
-        where = ".".join(map(str, found["loc"]))
-        return f"{where + ': ' if where else ''}{found['msg']}"
-    expected = re.search(r"Expected (.+?) - serialized", text)
-    return f"{expected[1]} expected" if expected else text

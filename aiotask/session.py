@@ -9,6 +9,7 @@ import weakref
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Protocol
 
+from .agent import agent
 from .backpressure import Backpressure
 from .brokers import connect
 from .errors import BrokerError
@@ -60,7 +61,7 @@ class Session:
     def flush_soon(self) -> None:
         """Send what was handed over in this tick of the loop; call it in the session's loop."""
         if self._flushing is None:
-            self._flushing = quietly(asyncio.get_running_loop().create_task(self._flush()))
+            self._flushing = quietly(agent(self._flush()))
             self._flushing.add_done_callback(self._flushed)
         else:
             self.outbox.hold.stir()

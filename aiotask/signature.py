@@ -16,6 +16,9 @@ R_co = TypeVar("R_co", covariant=True)
 class Signature(Generic[R_co]):
     """A call with its arguments and its id, to be sent later. Sending it twice is the same job."""
 
+    #: What to do where one should be serialized.
+    INSTEAD = "{verb} its arguments, or send it with apply_async() first"
+
     __slots__ = ("_send", "args", "id", "kwargs", "task")
 
     def __init__(

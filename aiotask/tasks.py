@@ -24,6 +24,7 @@ __all__ = [
     "Registry",
     "SyncTask",
     "Task",
+    "call_of",
     "define",
 ]
 
@@ -195,6 +196,15 @@ def _task_in(module: str, qualname: str) -> Any:
     for part in qualname.split("."):
         found = getattr(found, part)
     return found
+
+
+def call_of(task: Definition, app: str) -> tuple[str | float | bool | None, ...]:
+    """What tells this call from others of the same arguments: app, task and options."""
+    said = task.said
+    retries = task.retries if said and "retries" in said else None
+    timeout = task.timeout if said and "timeout" in said else -1.0
+    where = app, task.name, task.queue, task.priority, task.delay, task.eta
+    return *where, retries, timeout, task.result_ttl, task.ignore_result
 
 
 # ---- defining

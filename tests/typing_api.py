@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NoReturn, ParamSpec, TypeVar, assert_type
 
-from aiotask import App, AsyncResult, AsyncTask, Signature, Status, SyncTask, Task
+from aiotask import App, AsyncResult, AsyncTask, Interrupted, ResultDB, Signature, Status, SyncTask, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -146,6 +146,8 @@ async def run_there() -> None:
     assert_type(refuse.apply_async("no"), AsyncResult[Any])
     options = roast.options(queue="oven", delay=2, retries=1, timeout=None, priority=9, key="leek", id="leek-1")
     assert_type(await options.apply_async("leek", minutes=2.5), Dish)
+    key: str | None = None
+    assert_type(await roast.options(key=key).apply_async("leek"), Dish)
 
 
 async def with_asyncio() -> None:
@@ -176,6 +178,19 @@ async def signatures() -> None:
     assert_type(total.cast, int)
     assert_type(total.apply_async(), AsyncResult[int])
     assert_type(await total.apply_async(), int)
+
+
+# ---- history, and what a task sees at its limit
+
+
+async def history() -> None:
+    async with ResultDB("results.db") as db:
+        for record in await db.fetch_all():
+            assert_type(record.task, str)
+    try:
+        ring()
+    except Interrupted as interrupted:
+        assert_type(interrupted, Interrupted)
 
 
 # ---- generic helpers keep the types

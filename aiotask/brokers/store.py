@@ -240,7 +240,8 @@ class Store(Rows, Ears):
         if self.end_if_marked(record):
             return
         if blamed:
-            record.meta = Meta(record.meta.attempt, record.meta.deaths + 1, reason, obituary)
+            meta = record.meta
+            record.meta = Meta(meta.attempt, meta.deaths + 1, reason, obituary, meta.series)
             self.place(record, f"q:{record.queue}:s")
         elif record.need or record.lane == f"q:{record.queue}:s":
             self.place(record, record.lane)

@@ -16,7 +16,7 @@ from .child import encode_message, fork, read_messages
 from .excess import excesses
 from .lastwords import LastWords
 from .signals import Signals
-from .stacks import Stacks
+from .stacks import Stacks, catches
 
 __all__ = ["Forked", "start", "wait_for"]
 
@@ -67,6 +67,8 @@ class Forked:
         #: Apps whose worker is in service.
         self.up: set[str] = set()
         self.failure = ""
+        #: What broke its event loop.
+        self.broke = ""
         #: Where its async jobs wait, if it was asked and has answered.
         self.awaits: dict[str, Any] | None = None
         self.draining = False
@@ -145,6 +147,8 @@ class Forked:
             self.since = time.monotonic()
         elif "failed" in message:
             self.failure = message["failed"]
+        elif "broke" in message:
+            self.broke = message["broke"]
         elif "full" in message:
             self.full = True
         elif "awaits" in message:
@@ -158,6 +162,10 @@ class Forked:
         """It writes them down, whatever it does, if it is not stopped."""
         self.stacks.take()
         self.asked_for_stacks = time.monotonic()
+        if not catches(signal.SIGUSR1, self.pid):
+            # User code has given the signal back to the system, which would end the process. The loop can tell, too.
+            self.send({"do": "stacks"})
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGUSR1)
 

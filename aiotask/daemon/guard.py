@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
-import sys
 import threading
 import time
 from types import FrameType
@@ -12,15 +12,12 @@ from types import FrameType
 from ..worker.executor import Guard, Interrupted
 from ..worker.run import Marks, Run
 from ..worker.usage import over_cpu
+from .ownsignals import OwnSignals, handler_of
 
-__all__ = ["ALARMS", "MainGuard"]
+__all__ = ["MainGuard"]
 
-#: The kernel's timer rings the first; the loop thread sends the second where a task has taken the first for itself.
-ALARMS = frozenset({signal.SIGALRM, signal.SIGVTALRM})
 #: Seconds past a limit after which the second alarm rings, and between two of them.
 _LATE = 0.1
-# Without the wrapper, which tries to make an enum of what it finds: at forty times the cost, a tenth of a small job.
-_handler_of = getattr(sys.modules.get("_signal"), "getsignal", signal.getsignal)
 
 
 class MainGuard(Guard):
@@ -30,23 +27,25 @@ class MainGuard(Guard):
 
     Args:
         marks: where it is written down that a run was asked to end.
+        signals: the handlers of this process, which are put back after each run that has changed them.
     """
 
-    def __init__(self, marks: Marks) -> None:
+    def __init__(self, marks: Marks, signals: OwnSignals) -> None:
         self._marks = marks
         self._run: Run | None = None
         self._main = threading.main_thread().ident
-        self._handler = self._rung
-        self._set_up()
-
-    def _set_up(self) -> None:
-        for number in ALARMS:
-            signal.signal(number, self._handler)
+        self._signals = signals
+        signals.ring = self._rung
+        signals.restore()
+        self._handlers = signals.handlers
+        #: No run is in the main thread, and since the last one the signals have not been put back.
+        self._is_stale = False
 
     def watch(self, run: Run) -> Guard:
         if threading.get_ident() != self._main:
             return _NO_GUARD
         self._run = run
+        self._is_stale = False
         return self
 
     def __enter__(self) -> None:
@@ -62,30 +61,42 @@ class MainGuard(Guard):
 
     def __exit__(self, *_: object) -> None:
         run, self._run = self._run, None
-        if _handler_of(signal.SIGALRM) is not self._handler:
-            # The task had an alarm of its own, which is not to ring in the next job.
+        heard, rung = self._handlers
+        if handler_of(signal.SIGALRM) is not rung or handler_of(signal.SIGTERM) is not heard:
+            # The task had signals of its own; an alarm is not to ring in the next job.
             signal.setitimer(signal.ITIMER_REAL, 0.0)
             signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
-            self._set_up()
+            self._signals.restore()
         elif run is not None and run.timeout is not None:
             # Should it ring just now, the handler finds that nobody is watched.
             signal.setitimer(signal.ITIMER_REAL, 0.0)
+        self._is_stale = True
 
     def _rung(self, number: int, frame: FrameType | None) -> None:
         run = self._run
         if run is None:
+            if self._is_stale:
+                self._is_stale = False
+                self._signals.restore()
             return
         late = run.timeout is not None and time.monotonic() - run.started_mono >= run.timeout
         if run.cancelled or late or over_cpu(run, self._marks):
             # Once: a second one could come where nobody catches it any more.
             self._run = None
-            raise Interrupted
+            if (loop := asyncio._get_running_loop()) is not None and type(loop).__module__.startswith("uvloop"):
+                # uvloop lets nothing out that a signal handler raises, but what its callbacks raise for that purpose.
+                loop.call_soon_threadsafe(_interrupt)
+            else:
+                raise Interrupted
 
     # ---- from the loop thread
 
     def look(self) -> None:
         """A few times a second: ring for a run that is past a limit and has not heard of it."""
         run = self._run
+        if self._is_stale and self._main is not None:
+            # A handler can be set in the main thread alone, which waits for a job.
+            self._ring(signal.SIGVTALRM)
         if run is None or self._main is None or not run.started_mono:
             return
         took = time.monotonic() - run.started_mono
@@ -109,6 +120,14 @@ class MainGuard(Guard):
         assert self._main is not None
         with contextlib.suppress(ProcessLookupError):
             signal.pthread_kill(self._main, number)
+
+
+class _LoopInterrupted(Interrupted, SystemExit):
+    """The one kind of error that leaves an event loop from within a callback."""
+
+
+def _interrupt() -> None:
+    raise _LoopInterrupted
 
 
 _NO_GUARD = Guard()

@@ -34,6 +34,8 @@ class Postmortem:
         is_killed = bool(child.killed) or child.not_live
         #: How it ended, for people.
         self.reason = child.killed or how_it_ended(code, out_of_memory=out_of_memory)
+        if child.broke and not child.killed:
+            self.reason += f", since its event loop broke: {child.broke}"
         if (self._dump.startswith("Fatal") or child.overdue) and (place := where(self._dump)):
             self.reason += f" in {place}"
         self._peak_memory = peak_memory

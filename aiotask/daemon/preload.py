@@ -10,6 +10,7 @@ from importlib import import_module
 from ..app import App
 from ..errors import AiotaskError
 from ..importer import load_apps
+from ..worker.patched import refuse_patched_threads
 from .settings import WorkerSettings
 
 __all__ = ["import_library", "preload_apps"]
@@ -28,6 +29,7 @@ def preload_apps(settings: WorkerSettings) -> list[App] | None:
     """For ``--preload``; None when that is not possible, which is said."""
     try:
         apps = load_apps(settings.apps, settings.app_dir)
+        refuse_patched_threads()
     except AiotaskError as error:
         logger.error("The app could not be loaded. %s", error, extra={"facts": {"event": "not_started"}})
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import faulthandler
 import logging
 import os
 import platform
@@ -16,9 +15,11 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..agent import agent
 from ..app import App
 from ..brokers import connect, inspect
 from ..context import job_fields
@@ -27,8 +28,9 @@ from ..events import EventLog
 from ..importer import load_apps
 from ..log.records import add_job_fields
 from ..log.setup import adopt_root, configure, divert, tend
-from ..worker.executor import call_sync
+from ..worker.executor import call_sync, text_of
 from ..worker.frames import awaits
+from ..worker.patched import refuse_patched_threads
 from ..worker.run import Run
 from ..worker.seats import Seats
 from ..worker.solitude import Solitude
@@ -36,20 +38,20 @@ from ..worker.synclane import SyncLane
 from ..worker.usage import PeakMemory, resident
 from ..worker.worker import Hooks, Worker
 from .board import Board
-from .child import Exit, read_messages, send_message, unheard
-from .guard import ALARMS, MainGuard
+from .child import Exit, read_messages, send_message
+from .guard import MainGuard
+from .jobcontext import initial_context
+from .jobfork import JobFork, end_copy
 from .lastwords import LastWords
 from .oomkills import go_first
+from .ownsignals import ALARMS, OwnSignals
 from .settings import WorkerSettings
 from .stacks import Stacks
+from .workerloop import run_loop
 
 __all__ = ["Place", "app_facts", "run_worker"]
 
 logger = logging.getLogger("aiotask.worker")
-
-#: How long a thread may hold the GIL while another one wants it. The default of 5 ms makes the loop's
-#: answers late beside a busy main thread; much less slows the main thread down.
-SWITCH_INTERVAL = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,15 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
     try:
         apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
         facts = [app_facts(app, settings) for app in apps]
+        refuse_patched_threads()
     except Exception as error:
         text = str(error) if isinstance(error, AiotaskError) else f"{type(error).__name__}: {error}"
         send_message(place.reports, {"failed": text})
         return Exit.BOOT
     adopt_root(settings.log_level)
     add_job_fields(job_fields, name)
+    # The app may have asked for the signals, and the stacks, itself.
+    place.stacks.record()
     send_message(place.reports, {"booted": facts})
     return _Process(settings, place, apps).run()
 
@@ -132,7 +137,6 @@ class _Process:
         self._place = place
         self._apps = apps
         self._lane = SyncLane(PeakMemory())
-        self._guard = MainGuard(place.board)
         self._workers: list[Worker] = []
         # Places on the board for async jobs of all apps; the first ones are those of the threads.
         self._seats = Seats(settings.max_in_flight, settings.threads)
@@ -146,84 +150,66 @@ class _Process:
         self._bell, bell = socket.socketpair()
         self._bell.setblocking(False)
         bell.setblocking(False)
-        self._bell_end = bell
-        signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, unheard)
-        signal.siginterrupt(signal.SIGTERM, False)
-        self._is_copy = False
-        self._masks: dict[int, set[int]] = {}
-        os.register_at_fork(
-            before=self._hold_signals, after_in_parent=self._release_signals, after_in_child=self._become_copy
-        )
+        self._signals = OwnSignals(bell, place.stacks)
+        self._guard = MainGuard(place.board, self._signals)
+        self._fork = JobFork(place.board, _OURS, (place.commands, place.reports))
+        self._fork.register()
 
     def run(self) -> int:
-        sys.setswitchinterval(SWITCH_INTERVAL)
         # The alarm of a time limit is for the main thread alone; threads inherit this.
         signal.pthread_sigmask(signal.SIG_BLOCK, ALARMS)
+        context = initial_context()
         for slot in range(1, self._settings.threads):
-            threading.Thread(
-                target=self._lane.serve, args=(slot, self._execute), name=f"sync-{slot}", daemon=True
-            ).start()
-        loop_thread = threading.Thread(target=self._loop, name="loop", daemon=True)
+            serve = partial(context.copy().run, self._lane.serve, slot, self._execute)
+            threading.Thread(target=serve, name=f"sync-{slot}", daemon=True).start()
+        loop_thread = threading.Thread(target=partial(context.copy().run, self._loop), name="loop", daemon=True)
         loop_thread.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ALARMS)
-        self._lane.serve(0, self._execute)
+        context.run(self._lane.serve, 0, self._execute)
         loop_thread.join()
         return self._code
 
     def _execute(self, run: Run) -> None:
         call_sync(run, run.owner.serializer, self._place.board, self._guard)
-        if self._is_copy:
+        if self._fork.is_copy:
             # The task has forked and this is the child, which has no business in the lane.
-            os._exit(0)
-
-    def _hold_signals(self) -> None:
-        # One that reached the child before it has become its own would be lost, or taken for the worker's.
-        self._masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
-
-    def _release_signals(self) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(threading.get_ident()))
-
-    def _become_copy(self) -> None:
-        """In a process that a task forks: signals mean what they mean anywhere, and the board is not its own."""
-        self._is_copy = True
-        faulthandler.enable(2)
-        faulthandler.unregister(signal.SIGUSR1)
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        for number in ALARMS:
-            signal.signal(number, signal.SIG_DFL)
-        self._place.board.detach()
-        for fd in (self._place.commands, self._place.reports):
-            with contextlib.suppress(OSError):
-                os.close(fd)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)
+            end_copy(run)
 
     # ---- the loop thread
 
     def _loop(self) -> None:
-        import uvloop
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.get_loop().set_exception_handler(_say_fault)
+        self._fork.loop_thread = threading.get_ident()
+        try:
+            run_loop(self._main(), self._left)
+        except BaseException as error:
+            # At once: tasks that would be cancelled now would seem to have ended by themselves. And without fail: the
+            # streams of this process are in the hands of user code, too.
             try:
-                runner.run(self._main())
-            except BaseException:
-                try:
-                    logger.exception("The event loop of this worker broke; the process ends.")
-                finally:
-                    # At once: tasks that the runner would cancel now would seem to have ended by themselves.
-                    os._exit(70)
+                send_message(
+                    self._place.reports, {"broke": f"{type(error).__name__}: {text_of(error)[:200].rstrip('.')}"}
+                )
+                logger.exception("The event loop of this worker broke; the process ends.")
             finally:
-                self._lane.stop()
+                os._exit(70)
+        finally:
+            self._lane.stop()
+
+    def _left(self, error: BaseException) -> None:
+        with contextlib.suppress(Exception):
+            logger.error(
+                "A task or callback in the event loop raised %r, which is meant to end a process. The worker goes on, "
+                "and a job that awaits the task gets the error.",
+                error,
+                exc_info=error,
+            )
 
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_say_fault)
         loop.add_reader(self._place.commands, self._commanded)
         loop.add_reader(self._bell.fileno(), self._rung)
-        running = [asyncio.create_task(self._work(app)) for app in self._apps]
-        watching = asyncio.create_task(self._watch())
+        running = [agent(self._work(app)) for app in self._apps]
+        watching = agent(self._watch())
         try:
             await asyncio.gather(*running)
         finally:
@@ -273,7 +259,7 @@ class _Process:
         self._workers.append(worker)
         if self._draining:
             worker.stop()
-        telling = asyncio.create_task(self._tell_when_up(app, worker))
+        telling = agent(self._tell_when_up(app, worker))
         try:
             await worker.run()
         finally:
@@ -307,6 +293,7 @@ class _Process:
             self._place.board.beat()
             self._guard.look()
             tend()
+            self._signals.look()
             if self._place.board.is_relieved:
                 await self._notice_relief()
             if limit is not None and (size := resident()) > limit:
@@ -342,6 +329,8 @@ class _Process:
             elif message.get("do") == "awaits":
                 runs = [run for worker in self._workers for run in worker.suspended]
                 send_message(self._place.reports, {"awaits": awaits(runs)})
+            elif message.get("do") == "stacks":
+                self._place.stacks.write()
 
     def _rung(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -9,7 +9,7 @@ import re
 import signal
 import tempfile
 
-__all__ = ["Stacks", "is_in_job", "last_stack", "where"]
+__all__ = ["Stacks", "catches", "is_in_job", "last_stack", "where"]
 
 #: Bytes of a dump that are shown.
 _MOST = 64 * 1024
@@ -33,9 +33,22 @@ class Stacks:
         fcntl.fcntl(self.fd, fcntl.F_SETFL, fcntl.fcntl(self.fd, fcntl.F_GETFL) | os.O_APPEND)
 
     def record(self) -> None:
-        """In the child: from now on SIGUSR1 and deadly signals write here."""
+        """In the child: from now on SIGUSR1 and deadly signals write here, whatever user code has made of them."""
         faulthandler.enable(self.fd)
         faulthandler.register(signal.SIGUSR1, self.fd, all_threads=True, chain=False)
+        if not self._is_heard():
+            # faulthandler does not look whether its handler still is the one in place: it is put there anew.
+            faulthandler.unregister(signal.SIGUSR1)
+            faulthandler.register(signal.SIGUSR1, self.fd, all_threads=True, chain=False)
+
+    @staticmethod
+    def _is_heard() -> bool:
+        """Whether the handler of SIGUSR1 is that of faulthandler, of which the signal module knows nothing."""
+        return signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, None) and catches(signal.SIGUSR1)
+
+    def write(self) -> None:
+        """In the child: what SIGUSR1 does."""
+        faulthandler.dump_traceback(self.fd, all_threads=True)
 
     @property
     def written(self) -> bool:
@@ -49,6 +62,16 @@ class Stacks:
 
     def close(self) -> None:
         self._file.close()
+
+
+def catches(number: signal.Signals, pid: int | str = "self") -> bool:
+    """Whether a process has a handler for this signal; True where the system does not say."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            caught = next(line for line in file if line.startswith(b"SigCgt:"))
+    except (OSError, StopIteration):
+        return True
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def is_in_job(dump: str) -> bool:

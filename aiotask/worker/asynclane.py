@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context, copy_context
 from types import coroutine
 from typing import Any
 
+from ..agent import agent, hide
 from ..broker import BATCH_JOBS
 from . import usage
+from .jobtask import Live, opener
 from .run import Marks, NoMarks, Run
 from .seats import Seats
 from .usage import LONG, PeakMemory
@@ -27,9 +28,8 @@ _FEW = BATCH_JOBS // 2
 class AsyncLane:
     """A row of runs, and those of them that have begun.
 
-    Most jobs end without ever waiting for anything, and an asyncio task costs more than all else that is
-    done for them. So one task begins job after job, each in a context of its own; a job that waits keeps
-    the task for the rest of its life, and another one begins the next.
+    One asyncio task of the lane begins job after job. Each job has a context and an asyncio task of its own, see
+    ``jobtask``; most jobs end within their first step, before the event loop has come round.
 
     Args:
         seats: how many run at a time.
@@ -48,9 +48,10 @@ class AsyncLane:
         peak: PeakMemory | None = None,
     ) -> None:
         self._seats = seats
-        self._call = call
+        self.call = call
         self._collect = collect
         self._marks = marks or NoMarks()
+        self.steps = self._marks.steps
         self._peak = peak
         self._row: deque[Run] = deque()
         self._beginner: asyncio.Task[None] | None = None
@@ -89,29 +90,24 @@ class AsyncLane:
     def start(self) -> None:
         """Begin what is ready, as far as there are seats."""
         if self._row and self._beginner is None:
-            self._beginner = asyncio.get_running_loop().create_task(self._begin())
+            self._beginner = agent(self._begin())
 
     async def _begin(self) -> None:
-        me = asyncio.current_task()
+        row, seats, me = self._row, self._seats, self._beginner
         assert me is not None
-        row, seats, begin, marks = self._row, self._seats, self._call, self._marks
+        open_job = opener(self).open
         try:
             since = time.monotonic()
             while row and seats.take(row[0]):
                 run = row.popleft()
-                call, context = begin(run), copy_context()
-                marks.steps[0] = run.slot + 1
-                try:
-                    waits_for = context.run(call.send, None)
-                except StopIteration:
-                    run.cpu = run.took
-                except Exception as error:
-                    # Not the task's, that one is caught: whatever it is, the job must not be left hanging.
-                    run.error = run.error or error
+                task = open_job(run)
+                if run.coroutine is None:
+                    self._end(run, task)
                 else:
-                    await self._suspended(run, call, context, waits_for, me)
-                    return
-                self._end(run, me)
+                    assert task is not None
+                    self._began = run.started_mono
+                    self.running[task] = run
+                    hide(task)
                 if me.cancelling():
                     return
                 if run.started_mono + run.took - since > (_TURN if len(row) > _FEW else _SHORT_TURN):
@@ -119,37 +115,48 @@ class AsyncLane:
                     await asyncio.sleep(0)
                     since = time.monotonic()
         finally:
-            if self._beginner is me:
-                self._beginner = None
+            self._beginner = None
             self._hand_over()
             self.start()
 
-    async def _suspended(
-        self, run: Run, call: Coroutine[Any, Any, None], context: Context, waits_for: Any, me: asyncio.Task[Any]
-    ) -> None:
-        """The rest of a run that waits for something: it has the asyncio task that began it for itself."""
-        run.coroutine = call
-        self._began = run.started_mono
-        self.running[me] = run
-        self._hand_over()
-        self._beginner = None
-        self.start()
+    async def live(self, run: Run, call: Live) -> None:
+        """The whole life of one run, in an asyncio task and a context of its own; see ``jobtask``."""
+        self.steps[0] = run.slot + 1
         try:
-            await _go_on(call, context, waits_for, run, self._marks)
+            waits_for = call.send(None)
+        except StopIteration:
+            run.cpu = run.took
         except Exception as error:
-            run.error = run.error or error
-        finally:
-            del self.running[me]
-            run.coroutine = None
-        self._end(run, me)
+            # Not the task's, that one is caught: whatever it is, the job must not be left hanging.
+            run.error = error if run.error is None else run.error
+        else:
+            run.coroutine = call
+            await self.rest(run, call, waits_for)
 
-    def _end(self, run: Run, me: asyncio.Task[Any]) -> None:
+    async def rest(self, run: Run, call: Live, waits_for: Any) -> None:
+        """The life of one run after its first step, which ended with the run suspended."""
+        try:
+            await _go_on(call, waits_for, run, self._marks)
+        except Exception as error:
+            run.error = error if run.error is None else run.error
+        finally:
+            run.coroutine = None
+            me = asyncio.current_task()
+            assert me is not None
+            del self.running[me]
+            self._end(run, me)
+            self._hand_over()
+            self.start()
+
+    def _end(self, run: Run, task: asyncio.Task[Any] | None) -> None:
         if run.took >= LONG and self._peak is not None:
             run.memory = self._peak.since(run.started_mono)
         self._seats.give_back(run)
         if run.limits is not None:
             usage.settle(run)
-        if run.error is None and me.cancelling():
+        # What was stopped and ends well all the same keeps its value.
+        kept = run.stopped and run.value is not None
+        if task is not None and run.error is None and task.cancelling() and not kept:
             run.error = asyncio.CancelledError()
         self._ended.append(run)
 
@@ -160,12 +167,11 @@ class AsyncLane:
 
 
 @coroutine
-def _go_on(
-    call: Coroutine[Any, Any, None], context: Context, waits_for: Any, run: Run, marks: Marks
-) -> Generator[Any, Any, None]:
-    """The rest of a coroutine that was begun by hand and now waits for something."""
+def _go_on(call: Live, waits_for: Any, run: Run, marks: Marks) -> Generator[Any, Any, None]:
+    """Run the rest of a coroutine that was begun by hand, and write down before each step whose step it is."""
+    steps, slot = marks.steps, run.slot + 1
     step: Callable[[Any], Any]
-    slot, now, is_limited = run.slot + 1, time.monotonic, run.limits is not None
+    now, is_limited = time.monotonic, run.limits is not None
     used = now() - run.started_mono
     try:
         while True:
@@ -176,12 +182,12 @@ def _go_on(
                 step = call.send
             except BaseException as error:
                 step, argument = call.throw, error
-            marks.steps[0] = slot
+            steps[0] = slot
             began = now()
             if is_limited:
                 usage.begin_step(run, marks, used)
             try:
-                waits_for = context.run(step, argument)
+                waits_for = step(argument)
             except StopIteration:
                 return
             finally:

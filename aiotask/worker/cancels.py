@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable
 
+from ..agent import agent
 from ..broker import Broker, Notice
 from ..errors import BrokerError
 from ..seal import Sealer
@@ -74,7 +75,7 @@ class Cancels:
         if self._listening is not None:
             self._listening.cancel()
         listening = self._broker.listen(incarnation, self._heard, self._ready)
-        self._listening = asyncio.get_running_loop().create_task(listening)
+        self._listening = agent(listening)
 
     def _heard(self, notices: Iterable[Notice]) -> None:
         self._told.update(notice.id for notice in notices)

@@ -63,7 +63,7 @@ class Clerk:
         job, delivery, status = run.job, run.delivery, verdict.status
         attempt, value, error = delivery.meta.attempt, run.value, None
         if verdict.error is not None:
-            value, error = None, error_info(verdict.error, run.traceback, self._serializer)
+            value, error = None, error_info(verdict.error, run.traceback, self._serializer, job.id)
             # Its retries are used up: somebody expected it to succeed in the end.
             dead = dead or (verdict.what is What.FAILED and attempt > 1)
         cpu = memory = 0

@@ -7,14 +7,21 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from ..backoff import exponential
+from ..blame import blame_value
 from ..broker import Delivery, Meta, Obituary
 from ..context import entered
+from ..errorform import text_of
+from ..errorinfo import error_info, is_of_another_job
 from ..errors import (
+    Interrupted,
     JobCancelled,
     JobError,
     JobOutOfMemory,
@@ -27,7 +34,6 @@ from ..errors import (
 )
 from ..job import Status, decode_job
 from ..options import seconds
-from ..outcome import ErrorInfo
 from ..seal import Sealer
 from ..serializer import OtherPython, Serializer
 from ..tasks import Registry
@@ -54,10 +60,6 @@ logger = logging.getLogger("aiotask.worker")
 MAX_DEATHS = 3
 #: Characters of a traceback that travel.
 TRACE_LIMIT = 100_000
-
-
-class Interrupted(BaseException):
-    """Raised into a sync task at its time limit or cancel; no ``except Exception`` of the task catches it."""
 
 
 class What(StrEnum):
@@ -152,7 +154,7 @@ def _failed(run: Run, error: BaseException) -> None:
         while trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("aiotask."):
             trace = trace.tb_next
         lines = traceback.format_exception(type(error), error, trace or error.__traceback__, limit=-50)
-        run.traceback = _sendable("".join(lines))[:TRACE_LIMIT]
+        run.traceback = "".join(lines).encode("utf-8", "backslashreplace").decode()[:TRACE_LIMIT]
     except Exception as broken:
         run.traceback = f"(it cannot be shown: {type(broken).__name__})"
 
@@ -177,22 +179,16 @@ def _dump(run: Run, value: object, serializer: Serializer) -> None:
     try:
         run.value = serializer.dump_value(value, run.task.function)
     except Exception as error:
-        raise SerializationError(
-            f'Task "{run.task.name}" returned a {type(value).__qualname__} that cannot be serialized with '
-            f"{serializer.name}: {text_of(error).rstrip('.')}. Return plain data, or what is needed to make it there."
-        ) from error
+        raise blame_value(serializer, run.task.name, value, error) from error
 
 
 def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> None:
     """Run a sync task in this thread, from reading its body to writing its value."""
     if not _begin(run, marks):
         return
-    token = entered.set(run.context)
     try:
-        with guard.watch(run):
-            args, kwargs = _load(run, serializer)
-            value = run.task.function(*args, **kwargs)
-        _dump(run, value, serializer)
+        # In a context of its own, as an async job has it: what a task sets in a context variable ends with the job.
+        copy_context().run(_perform_sync, run, serializer, guard)
     except Interrupted as error:
         reason = JobCancelled(f'Job "{run.job.id}" was cancelled while it ran.') if run.cancelled else _too_long(run)
         reason.__cause__ = None
@@ -200,12 +196,19 @@ def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> N
     except BaseException as error:
         _failed(run, error)
     finally:
-        entered.reset(token)
         _end(run, marks)
     late = run.timeout is not None and run.took > run.timeout
     if run.error is None and (late or (run.limits is not None and usage.over_cpu(run))):
         # Nothing could interrupt it here (a thread beside the main one), but the limit holds.
         _failed(run, _too_long(run))
+
+
+def _perform_sync(run: Run, serializer: Serializer, guard: Guard) -> None:
+    entered.set(run.context)
+    with guard.watch(run):
+        args, kwargs = _load(run, serializer)
+        value = run.task.function(*args, **kwargs)
+    _dump(run, value, serializer)
 
 
 async def call_async(run: Run, serializer: Serializer, marks: Marks, started: Callable[[Run], None]) -> None:
@@ -262,25 +265,43 @@ def judge(run: Run, error: BaseException | None) -> Verdict:
         return SUCCEEDED
     if run.cancelled:
         return Verdict(What.CANCELLED, JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled.'))
-    if run.stopped and isinstance(error, asyncio.CancelledError | Interrupted):
+    if run.stopped and _comes_of_a_cancel(error):
         return Verdict(What.RELEASE)
     if isinstance(error, OtherPython):
         return Verdict(What.PARK, error, need=error.need)
-    timed_out = isinstance(error, JobTimeout)
+    timed_out = isinstance(error, JobTimeout) and not is_of_another_job(error, run.job.id)
     failures = run.delivery.meta.attempt
     if isinstance(error, Retry):
         if failures > run.retries:
-            cause = error.__cause__ or JobError(
-                f'Job "{run.job.id}" ({run.task.name}) asked to be run again'
-                f"{f' ({error})' if str(error) else ''}, and no retry was left after {failures} runs."
-            )
+            cause: BaseException | None = error.__cause__
+            if cause is None:
+                cause = JobError(
+                    f'Job "{run.job.id}" ({run.task.name}) asked to be run again'
+                    f"{f' ({text_of(error)})' if text_of(error) else ''}, and no retry was left after {failures} runs."
+                )
             return Verdict(What.FAILED, cause)
-        return Verdict(What.RETRY, error, _pause(run) if error.delay is None else error.delay)
+        delay = getattr(error, "delay", None)  # a subclass may not have called __init__
+        return Verdict(What.RETRY, error, _pause(run) if delay is None else delay)
     if isinstance(error, asyncio.CancelledError):
         error = JobCancelled(f'Job "{run.job.id}" ({run.task.name}) cancelled itself: it raised CancelledError.')
     if failures <= run.retries and isinstance(error, run.task.retry_on) and not isinstance(error, SerializationError):
         return Verdict(What.RETRY, error, _pause(run), timed_out=timed_out)
     return Verdict(What.FAILED, error, timed_out=timed_out)
+
+
+def _comes_of_a_cancel(error: BaseException) -> bool:
+    """Whether this is what a cancel raised, or was raised while that was handled; ``Retry`` is a word of the task's."""
+    if isinstance(error, Retry):
+        return False
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, asyncio.CancelledError | Interrupted):
+            return True
+        if isinstance(error, BaseExceptionGroup) and any(map(_comes_of_a_cancel, error.exceptions)):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return False
 
 
 def _pause(run: Run) -> float:
@@ -314,32 +335,7 @@ def convict(run: Run) -> Verdict:
     )
 
 
-def error_info(error: BaseException, trace: str, serializer: Serializer) -> ErrorInfo:
-    """An error as it travels. Only Exceptions travel as themselves, and those that would end a generator do not."""
-    kind = type(error)
-    travels = isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration)
-    return ErrorInfo(
-        _sendable(f"{kind.__module__}.{kind.__qualname__}"),
-        text_of(error),
-        trace,
-        serializer.dump_error(error) if travels else None,
-    )
-
-
-def text_of(error: BaseException) -> str:
-    """What an error says, in characters that can be sent and written anywhere."""
-    try:
-        return _sendable(str(error)[:10_000])
-    except Exception as broken:
-        return f"(its __str__ raised {type(broken).__name__})"
-
-
-def _sendable(text: str) -> str:
-    """Half a surrogate pair, as in the name of a file that is not UTF-8, is no character: it becomes its escape."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def next_meta(run: Run) -> Meta:
     """The counters of the next run."""
     meta = run.delivery.meta
-    return Meta(meta.attempt + 1, meta.deaths, meta.reason, meta.obituary)
+    return msgspec.structs.replace(meta, attempt=meta.attempt + 1)

@@ -35,7 +35,7 @@ class Thread(NamedTuple):
     def job_frames(self) -> list[Frame] | None:
         """Those of the job that it runs; None: it runs none."""
         for n, frame in enumerate(self.frames):
-            if frame.file.endswith("/worker/executor.py") and frame.function in ("call_sync", "call_async"):
+            if frame.file.endswith("/worker/executor.py") and frame.function in _CALLS:
                 return self.frames[:n]
         return None
 
@@ -43,6 +43,8 @@ class Thread(NamedTuple):
 _THREAD = re.compile(r"^(?=(?:Current )?[Tt]hread 0x)", re.MULTILINE)
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 _OURS = str(Path(__file__).resolve().parent.parent)
+#: Functions of the executor that call a task.
+_CALLS = ("_perform_sync", "call_sync", "call_async")
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets as random_source
 import threading
@@ -11,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..agent import agent
+from ..asyncblock import async_block
 from ..brokers import connect
 from ..context import job_fields
 from ..events import EventLog
@@ -20,6 +21,7 @@ from ..tasks import Registry
 from .executor import Guard, call_sync
 from .inloopwatch import InLoopWatch
 from .keep import Keeper
+from .patched import refuse_patched_threads
 from .presence import Presence
 from .run import NoMarks
 from .synclane import SyncLane
@@ -91,7 +93,7 @@ class _KeeperThread:
         self._ready.set()
         keeping = keeper.run_for_ever(lambda: connect(url, app))
         agents = (keeping, keeper.hear(lambda id: None, self.watch.stand), self.watch.run())
-        running = [asyncio.create_task(agent) for agent in agents]
+        running = [agent(each) for each in agents]
         await self._stop.wait()
         for task in running:
             task.cancel()
@@ -105,7 +107,7 @@ class _KeeperThread:
         await asyncio.to_thread(self._thread.join, GRACE)
 
 
-@contextlib.asynccontextmanager
+@async_block
 async def in_loop_worker(
     *,
     registry: Registry,
@@ -122,6 +124,7 @@ async def in_loop_worker(
 ) -> AsyncIterator[InLoopWorker]:
     """Run a worker in this loop while the block lasts."""
     add_job_fields(job_fields)
+    refuse_patched_threads()
     host = host_id()
     presence = Presence(host)
     # Programs that tasks execute are in it, and whatever else was started with this one.
@@ -160,9 +163,9 @@ async def in_loop_worker(
     ]
     for thread in threads:
         thread.start()
-    here = InLoopWorker(worker, asyncio.create_task(worker.run()))
+    here = InLoopWorker(worker, agent(worker.run()))
     try:
-        up = asyncio.create_task(worker.up.wait())
+        up = agent(worker.up.wait())
         await asyncio.wait((up, here._task), return_when=asyncio.FIRST_COMPLETED)
         up.cancel()
         yield here

@@ -11,7 +11,7 @@ from ..context import JobContext
 from ..job import Job
 from ..tasks import Definition
 
-__all__ = ["Limits", "Marks", "NoMarks", "Run"]
+__all__ = ["Limits", "Marks", "NoMarks", "Run", "Steps"]
 
 
 class Limits(NamedTuple):
@@ -75,6 +75,8 @@ class Run(msgspec.Struct, eq=False):
     seated: bool = False
     waits: int = 0
     ended: bool = False
+    #: Results that it has asked to cancel since it was stopped.
+    kept: list[Any] | None = None
 
     def __post_init__(self) -> None:
         limit = self.task.timeout if self.job.timeout is None else self.job.timeout
@@ -83,7 +85,9 @@ class Run(msgspec.Struct, eq=False):
     @property
     def context(self) -> JobContext:
         """What the task can ask about itself."""
-        return JobContext(self.job, self.delivery.meta.attempt, self.worker, self if self.task.is_async else None)
+        delivery = self.delivery
+        meta, seat = delivery.meta, self if self.task.is_async else None
+        return JobContext(self.job, meta.attempt, self.worker, seat, delivery.lane, meta.series, {})
 
     # ---- as the seat that the client sees
 
@@ -97,6 +101,12 @@ class Run(msgspec.Struct, eq=False):
     def give_up(self) -> None:
         self.owner.seats.give_up(self)
         self.owner.back_to_seat(self)
+
+    def keeps(self, result: Any) -> bool:
+        if not self.stopped or self.cancelled or self.ended:
+            return False
+        self.kept = [*(self.kept or ()), result]
+        return True
 
     @property
     def retries(self) -> int:

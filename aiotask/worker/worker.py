@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..agent import agent
 from ..broker import Broker, Claim, Delivery, Finish, Requeue, Standing
 from ..errors import BrokerError, ConnectionLost, JobCancelled, JobError, SealError, UnknownTask, WorkerLost
 from ..events import EventLog
@@ -27,6 +28,7 @@ from .complaint import Complaint
 from .early import Early
 from .executor import MAX_DEATHS, SUCCEEDED, Verdict, What, call_async, convict, judge, resolve
 from .membership import Membership, pause
+from .parents import Parents
 from .run import Marks, Run
 from .seats import Seats
 from .settler import Settler
@@ -145,6 +147,7 @@ class Worker:
             stopping=lambda: self._stopping,
         )
         self._asyncs = AsyncLane(self.seats, self._perform, self._close, marks, lane.peak)
+        self._parents = Parents(self._asyncs)
         self._cancels = Cancels(
             broker,
             Sealer(secrets, "outcome"),
@@ -158,8 +161,7 @@ class Worker:
         )
         self._early = Early(broker, lost=self._clerk.lost, room=self._early_room, go=self._go, gone=self._gone)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._changed = asyncio.Event()
-        self._crowded = asyncio.Event()
+        self._changed, self._crowded = asyncio.Event(), asyncio.Event()
         self._stopping, self._claiming = False, True
         self._waker: asyncio.Task[None] | None = None
         self.jobs = 0
@@ -178,17 +180,17 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._lane.attach(self._loop)
         work = (self._settler.run(), self._tick(), self._cancels.run(), self._early.run())
-        agents = [asyncio.create_task(agent) for agent in (self._serve(), *work)]
+        agents = [agent(each) for each in (self._serve(), *work)]
         try:
             # Only the first one ends by itself. Without one of the others a worker would be alive and useless.
             done, _ = await asyncio.wait(agents, return_when=asyncio.FIRST_COMPLETED)
-            for agent in done:
-                agent.result()
+            for ended in done:
+                ended.result()
         finally:
             if self._waker is not None:
                 agents.append(self._waker)
-            for agent in agents:
-                agent.cancel()
+            for each in agents:
+                each.cancel()
             await asyncio.gather(*agents, return_exceptions=True)
             self._log.flush()
 
@@ -205,7 +207,7 @@ class Worker:
         if not self._stopping:
             self._stopping = True
             self._stir()
-            self._waker = asyncio.get_running_loop().create_task(self._wake())
+            self._waker = agent(self._wake())
 
     async def _wake(self) -> None:
         """End the claim that blocks; repeated, since one that is just about to block does not hear the first call."""
@@ -223,8 +225,9 @@ class Worker:
     async def _drain(self) -> None:
         self._give_back_unstarted()
         while self._asyncs.running or self._in_lane or self._early.asked:
-            self._changed.clear()
-            await self._changed.wait()
+            self._parents.give_back({run.job.id for run in self._running()})
+            # A job may come to wait for others in a step of its own, of which nobody hears.
+            await self._wait_for_change(0.1)
             self._give_back_unstarted()
         await self._settler.settle_all()
 
@@ -415,7 +418,7 @@ class Worker:
                         self._appetite.served(run.task.is_async)
                     self._enqueue(run, stuck, syncs)
         if rejected:
-            rejecting = asyncio.get_running_loop().create_task(self._reject(rejected))
+            rejecting = agent(self._reject(rejected))
             self._rejecting.add(rejecting)
             rejecting.add_done_callback(self._rejecting.discard)
         if convicted:
@@ -481,6 +484,10 @@ class Worker:
 
     def _perform(self, run: Run) -> Coroutine[Any, Any, None]:
         return call_async(run, self.serializer, self._marks, self._clerk.started)
+
+    def _running(self) -> list[Run]:
+        syncs = [run for run in list(self._lane.current.values()) if run.owner is self]
+        return [*self._asyncs.running.values(), *syncs]
 
     @property
     def suspended(self) -> list[Run]:
@@ -548,6 +555,8 @@ class Worker:
         if run.started_at and not run.said:
             self._clerk.started(run)
         self._clerk.ended(run, verdict, dead=dead)
+        if run.stopped:
+            self._parents.ended(run, goes_back=verdict.what is What.RELEASE)
         requeue = None if verdict is SUCCEEDED else self._clerk.requeue(run, verdict)
         if requeue is None:
             finishes.append(self._clerk.finish(run, verdict, dead=dead))

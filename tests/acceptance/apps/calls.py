@@ -34,10 +34,13 @@ def _out_of_stock(article: str, left: int) -> OutOfStock:
 
 
 class Stubborn(Exception):
-    """Pickles, but does not unpickle: its constructor wants more than it stores."""
+    """Pickles, but does not unpickle: its constructor wants more than it gives to it."""
 
     def __init__(self, one: str, two: str) -> None:
         super().__init__(f"{one} and {two}")
+
+    def __reduce__(self) -> Any:
+        return Stubborn, (str(self),)
 
 
 class OneWay:

@@ -33,6 +33,9 @@ class TwoArguments(Exception):
     def __init__(self, one: int, two: int) -> None:
         super().__init__(f"{one} and {two}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TwoArguments, (str(self),)
+
 
 class HoldsALock(Exception):
     def __init__(self, text: str) -> None:

@@ -91,7 +91,7 @@ if last and sequence <= tonumber(last) then
 end
 if limited < 0 and not (last and sequence == tonumber(last) + 1) then return -1 end
 -- Where the index will have them, by bucket: fields and places.
-local lanes, index, buckets, fields, some_later = {}, {}, {}, {}, false
+local lanes, index, buckets, fields, chosen, some_later = {}, {}, {}, {}, {}, false
 local n = first
 while n <= #ARGV do
   local count = tonumber(ARGV[n + 4])
@@ -100,6 +100,7 @@ while n <= #ARGV do
   for job = n + 5, n + 3 + 2 * count, 2 do
     local bucket, field = bucket_of(ARGV[job])
     buckets[job], fields[job] = bucket, field
+    if ARGV[n + 3] == '1' then chosen[#chosen + 1] = job end
     if not index[bucket] then index[bucket] = {} end
   end
   n = n + 5 + 2 * count
@@ -142,6 +143,25 @@ end
 -- Before the index of what is new is written: an id may come again.
 if #victims > 0 then wind_up() end
 for queue, limit in pairs(room) do room[queue] = limit - waiting(queue) end
+-- Which of the ids that the sender chose may be known: a command or two for all of them.
+local stored, indexed = false, {}
+if #chosen > 0 then
+  local results, members = {}, {}
+  for n, job in ipairs(chosen) do
+    local bucket = buckets[job]
+    results[n] = key('r:' .. ARGV[job])
+    if not members[bucket] then members[bucket] = {} end
+    table.insert(members[bucket], job)
+  end
+  stored = redis.call('EXISTS', unpack(results)) > 0
+  for bucket, jobs in pairs(members) do
+    local names = {}
+    for n, job in ipairs(jobs) do names[n] = fields[job] end
+    for n, place in ipairs(redis.call('HMGET', key('index:' .. bucket), unpack(names))) do
+      if place then indexed[ARGV[jobs[n]]] = true end
+    end
+  end
+end
 local at = some_later and now() or 0
 local fresh = {}
 n = first
@@ -152,7 +172,8 @@ while n <= #ARGV do
   local queue = limited > 0 and string.match(lane, '^q:(.*):%d$') or ''
   for job = n + 5, n + 3 + 2 * count, 2 do
     local id, sealed = ARGV[job], ARGV[job + 1]
-    local known = custom and (fresh[id] or redis.call('EXISTS', key('r:' .. id)) == 1 or is_unfinished(id))
+    local known = custom and (fresh[id] or (stored and redis.call('EXISTS', key('r:' .. id)) == 1)
+      or (indexed[id] and is_unfinished(id)))
     if not known then
       if due > at then
         fresh[id] = true

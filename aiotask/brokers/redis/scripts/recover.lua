@@ -12,13 +12,16 @@ check_ending()
 if dead ~= '' then redis.call('HDEL', key('live'), dead) end
 
 local function strike(meta)
-  local attempt, deaths = 1, 0
+  local attempt, deaths, series = 1, 0, 0
   if meta ~= '' then
     local ok, fields = pcall(cmsgpack.unpack, meta)
-    if ok and type(fields) == 'table' then attempt, deaths = tonumber(fields[1]) or 1, tonumber(fields[2]) or 0 end
+    if ok and type(fields) == 'table' then
+      attempt, deaths, series = tonumber(fields[1]) or 1, tonumber(fields[2]) or 0, tonumber(fields[5]) or 0
+    end
   end
-  -- An array of four, of which the last comes packed.
-  return string.char(0x94) .. cmsgpack.pack(attempt) .. cmsgpack.pack(deaths + 1) .. cmsgpack.pack(ARGV[2]) .. ARGV[3]
+  -- An array of five, of which the fourth comes packed.
+  return string.char(0x95) .. cmsgpack.pack(attempt) .. cmsgpack.pack(deaths + 1) .. cmsgpack.pack(ARGV[2]) .. ARGV[3]
+    .. cmsgpack.pack(series)
 end
 
 local function give_back(lane, entry, id, sealed, meta)

@@ -1,0 +1,87 @@
+"""Jobs that wait for other jobs while their worker drains: they go back to the queue at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection
+
+from ..errors import AiotaskError
+from .asynclane import AsyncLane
+from .run import Run
+from .waiting import waiting
+
+__all__ = ["Parents"]
+
+logger = logging.getLogger("aiotask.worker")
+
+#: Seconds that the outcome of a job which has ended here may take to come to the job that waits for it.
+ON_ITS_WAY = 2.0
+
+
+class Parents:
+    """Cancels each run that does nothing but wait for jobs which nobody here is about to end.
+
+    Its next run takes over what it has sent (see ``JobContext.child_id``), so no work is done twice but its own.
+
+    Args:
+        lane: the async jobs of one worker.
+    """
+
+    def __init__(self, lane: AsyncLane) -> None:
+        self._lane = lane
+        #: When each job was seen last to run here (monotonic).
+        self._seen: dict[str, float] = {}
+        #: What the runs that were cancelled here had under way beside their own coroutine.
+        self._tasks: dict[int, list[asyncio.Task[object]]] = {}
+        #: Held here, since the loop itself keeps no task alive.
+        self._cancelling: set[asyncio.Task[None]] = set()
+
+    def give_back(self, running: Collection[str]) -> None:
+        """Cancel those that wait; call it again until nothing runs any more.
+
+        Args:
+            running: ids of the jobs that run in this worker. Who waits for them alone gets their outcomes.
+        """
+        now = time.monotonic()
+        self._seen.update(dict.fromkeys(running, now))
+        near = {id for id, seen in self._seen.items() if now - seen < ON_ITS_WAY}
+        runs = {run: task for task, run in self._lane.running.items()}
+        # What runs once at most would be lost.
+        candidates = [run for run in runs if not (run.stopped or run.cancelled or run.begun)]
+        back = [each for each in waiting(candidates) if not each.ids <= near]
+        for each in back:
+            self._tasks[id(each.run)] = list(each.tasks)
+            each.run.stopped = True
+            runs[each.run].cancel()
+        if back:
+            one = len(back) == 1
+            logger.info(
+                "%s back: %s for other jobs, which the next run takes over.",
+                "1 job goes" if one else f"{len(back)} jobs go",
+                "it only waits" if one else "they only wait",
+            )
+
+    def ended(self, run: Run, *, goes_back: bool) -> None:
+        """A run is over that was stopped here or elsewhere."""
+        tasks = self._tasks.pop(id(run), [])
+        if goes_back:
+            self._seen.pop(run.job.id, None)
+            for task in tasks:
+                # Nothing of this run goes on beside the next one. Most were cancelled with it.
+                if not task.done() and not task.cancelling():
+                    task.cancel()
+        elif run.kept:
+            cancelling = asyncio.get_running_loop().create_task(_cancel(run))
+            self._cancelling.add(cancelling)
+            cancelling.add_done_callback(self._cancelling.discard)
+
+
+async def _cancel(run: Run) -> None:
+    """Cancel what the run asked for while it was to go back: it ended after all."""
+    for result in run.kept or ():
+        try:
+            await result.cancel()
+        except AiotaskError as error:
+            logger.warning('Job "%s" could not cancel job "%s": %s', run.job.id, result.id, error)
