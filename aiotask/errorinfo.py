@@ -137,14 +137,18 @@ def _link_info(error: BaseException | None, serializer: Serializer, depth: int) 
 # ---- at the caller
 
 
-def error_of(outcome: Outcome, serializer: Serializer) -> Exception:
-    """A fresh copy of the exception in an outcome that carries no value; no code of its class runs unguarded."""
+def error_of(outcome: Outcome, serializer: Serializer, function: Any = None) -> Exception:
+    """A fresh copy of the exception in an outcome that carries no value; no code of its class runs unguarded.
+
+    Args:
+        function: the task's function, where it is known: it decides whose classes a script's errors get.
+    """
     info = outcome.error
     if info is None:
         kind = JobCancelled if outcome.status is Status.CANCELLED else JobError
         error: Any = kind(f'Job "{outcome.id}" ({outcome.task}) ended as {outcome.status}.')
     else:
-        error = _made(info, serializer)
+        error = _made(info, serializer, function)
         if not isinstance(error, Exception):
             error = _remote(info, "")
         if info.traceback:
@@ -156,12 +160,12 @@ def error_of(outcome: Outcome, serializer: Serializer) -> Exception:
     return made
 
 
-def _made(info: ErrorInfo, serializer: Serializer) -> BaseException:
+def _made(info: ErrorInfo, serializer: Serializer, function: Any) -> BaseException:
     error: Any = None
     why = info.why
     if info.body is not None:
         try:
-            error = serializer.load_error(info.body)
+            error = serializer.load_error(info.body, function)
             if not issubclass(type(error), BaseException):
                 error = None
         except KeyboardInterrupt:
@@ -178,7 +182,7 @@ def _made(info: ErrorInfo, serializer: Serializer) -> BaseException:
         error.type = (info.cause or info).type
     if info.about and isinstance(error, AiotaskError):
         vars(error)["job_id"] = info.about
-    _link(error, info, serializer)
+    _link(error, info, serializer, function)
     return error  # type: ignore[no-any-return]
 
 
@@ -187,11 +191,13 @@ def _remote(info: ErrorInfo, why: str) -> RemoteError:
     return RemoteError(f"{text}\n{why}" if why else text, type=info.type)
 
 
-def _link(error: BaseException, info: ErrorInfo, serializer: Serializer) -> None:
+def _link(error: BaseException, info: ErrorInfo, serializer: Serializer, function: Any) -> None:
     """Give an exception, and the members of a group, the causes that they had."""
-    cause, context = (None if linked is None else _made(linked, serializer) for linked in (info.cause, info.context))
+    cause, context = (
+        None if linked is None else _made(linked, serializer, function) for linked in (info.cause, info.context)
+    )
     if cause is not None or context is not None or info.suppressed:
         link(error, cause, context, info.suppressed)
     if info.members and isinstance(error, BaseExceptionGroup):
         for member, below in zip(members_of(error), info.members, strict=False):
-            _link(member, below, serializer)
+            _link(member, below, serializer, function)

@@ -95,6 +95,7 @@ class Reader:
         self._env = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
         self._env |= {
             "AIOTASK_HOME": str(home),
+            "AIOTASK_EMBEDDED": "1",
             # Every file of the standard library would be a benchmark.
             "AIOTASK_DEMO_LIMIT": "40",
             "NO_COLOR": "1",

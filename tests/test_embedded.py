@@ -51,7 +51,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def home(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "home"
     monkeypatch.setenv("AIOTASK_HOME", str(path))
-    monkeypatch.delenv("AIOTASK_EMBEDDED", raising=False)
+    monkeypatch.setenv("AIOTASK_EMBEDDED", "1")
     monkeypatch.delenv("AIOTASK_URL", raising=False)
     yield path
     embedded.stop(path)

@@ -208,7 +208,6 @@ async def test_the_own_wait_and_the_own_limit_name_the_job(stage: Stage) -> None
         ("handle", "returned an AsyncResult that cannot be serialized with cloudpickle. Return result.id, or await"),
         ("list", "returned a list that cannot be serialized with cloudpickle: it holds an AsyncResult. Return result"),
         ("closure", "returned a function that cannot be serialized with cloudpickle: it holds an AsyncResult. Return"),
-        ("signature", "returned a Signature that cannot be serialized with cloudpickle. Return its arguments, or"),
         ("app", "returned a tuple that cannot be serialized with cloudpickle: it holds an App. Import it in the"),
         ("generator", "returned a generator that cannot be serialized with cloudpickle. Make a list of its items"),
     ],

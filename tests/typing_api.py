@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NoReturn, ParamSpec, TypeVar, assert_type
 
+import aiotask
 from aiotask import App, AsyncResult, AsyncTask, Interrupted, ResultDB, Signature, Status, SyncTask, Task
 
 P = ParamSpec("P")
@@ -166,6 +168,18 @@ async def handles_on_known_ids() -> None:
     assert_type(weigh.result("some-id"), AsyncResult[float])
     assert_type(await roast.result("some-id").wait(5.0), Dish)
     assert_type(app.result("some-id"), AsyncResult[Any])
+
+
+async def gathered(return_exceptions: bool) -> None:
+    handles = [double.apply_async(n) for n in range(3)]
+    assert_type(await aiotask.gather(handles), list[int])
+    assert_type(await aiotask.gather(handles, return_exceptions=False), list[int])
+    assert_type(await aiotask.gather(handles, return_exceptions=True), list[int | Exception])
+    assert_type(await aiotask.gather(handles, return_exceptions=return_exceptions), list[int | Exception])
+    await aiotask.gather(handles[0], handles[1])  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    assert_type(await double.apply_async(1).wait(timedelta(seconds=5)), int)
+    assert_type(double.apply_async(1).get(timeout=timedelta(seconds=5)), int)
+    double.apply_async(1).blocking.sent(timeout=timedelta(seconds=5))
 
 
 # ---- calls that are not sent yet
