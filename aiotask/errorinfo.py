@@ -46,16 +46,17 @@ _WAITS = (ResultExpired, ResultTimeout, UnknownTask)
 
 
 def error_info(error: BaseException, trace: str, serializer: Serializer, job: str = "") -> ErrorInfo:
-    """An error as it travels.
+    """An error as it is sent.
 
-    Only Exceptions travel as themselves, and those that would end a generator do not. An error about another job than
-    this one, which the task has let out, travels as RemoteError: the caller would take it for the end of its own.
+    Only Exceptions are sent as themselves, and those that would end a generator are not. An error about a wait that the
+    task has let out is sent as RemoteError: the caller would take it for the end of its own wait. What became of another
+    job (WorkerLost, JobTimeout, …) is sent as itself; its ``job_id`` says whose end it was.
 
     Args:
         trace: the remote traceback.
         job: the id of the job that ends with the error.
     """
-    if is_of_another_job(error, job):
+    if type(error) in _WAITS:
         other = error
         error = RemoteError(f"The task raised {type(other).__name__}: {text_of(other)}", type=_name_of(other))
         error.job_id = _job_of(other)

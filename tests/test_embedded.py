@@ -544,7 +544,7 @@ def test_commands_start_show_and_stop_it(home: Path) -> None:
         connection.set("job", "waits")
 
     shown = run("status")
-    for part in (f"pid {server.pid}", server.version, "memory", "append-only file", str(server.directory), "runs"):
+    for part in (f"pid {server.pid}", server.version, "memory", "append-only file", str(server.directory), "running"):
         assert part in shown
     status = json.loads(run("status", "--json"))
     assert (status["pid"], status["url"], status["keys"]) == (server.pid, server.url, 1)

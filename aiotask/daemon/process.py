@@ -84,17 +84,20 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
     place.board.settle_in(os.getpid())
     place.stacks.record()
     go_first()
+    is_loaded = False
     try:
         enter_folder(settings)
         with said_when_slow(", ".join(settings.apps)):
             apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
         for app in apps:
             check_annotations(app.serializer, app.registry)
-        facts = [app_facts(app, settings) for app in apps]
         refuse_patched_threads()
+        is_loaded = True
+        facts = [app_facts(app, settings) for app in apps]
     except Exception as error:
         text = str(error) if isinstance(error, AiotaskError) else f"{type(error).__name__}: {error}"
-        misused = isinstance(error, ConfigError)
+        # Until then it is the code of the app that is wrong.
+        misused = is_loaded and isinstance(error, ConfigError)
         send_message(place.reports, {"failed": text, "misused": misused})
         return Exit.MISUSED if misused else Exit.BOOT
     adopt_root(settings.log_level)

@@ -18,7 +18,7 @@ from ..shown import hide_password
 from .broker import script
 from .keys import prefix
 from .messages import overflow, push_arguments, server_url
-from .wire import UNNAMED
+from .wire import UNNAMED, parse
 
 __all__ = ["load", "push_blocking"]
 
@@ -32,7 +32,12 @@ _spare: defaultdict[str, list[Any]] = defaultdict(list)
 
 def load(url: str) -> None:
     """Read the script, and make a connection object: at the end of the interpreter no file can be opened, and redis-py
-    cannot import what it needs for one."""
+    cannot import what it needs for one.
+
+    Raises:
+        ConfigError: the URL has options that redis-py does not know, or values that it does not take.
+    """
+    parse(url, PATIENCE)
     script("push")
     "localhost".encode("idna")
     if not _spare[url]:
@@ -45,6 +50,7 @@ def _make(url: str) -> Any:
         "socket_connect_timeout": PATIENCE,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
+        "decode_responses": False,
         "parser_class": _RESP2Parser,
         **UNNAMED,
     }
