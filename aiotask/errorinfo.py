@@ -48,9 +48,9 @@ _WAITS = (ResultExpired, ResultTimeout, UnknownTask)
 def error_info(error: BaseException, trace: str, serializer: Serializer, job: str = "") -> ErrorInfo:
     """An error as it is sent.
 
-    Only Exceptions are sent as themselves, and those that would end a generator are not. An error about a wait that the
-    task has let out is sent as RemoteError: the caller would take it for the end of its own wait. What became of another
-    job (WorkerLost, JobTimeout, …) is sent as itself; its ``job_id`` says whose end it was.
+    Only Exceptions are sent as themselves, and those that would end a generator are not. An error about a wait that
+    the task has let out is sent as RemoteError: the caller would take it for the end of its own wait. What became of
+    another job (WorkerLost, JobTimeout, …) is sent as itself; its ``job_id`` says whose end it was.
 
     Args:
         trace: the remote traceback.

@@ -81,7 +81,7 @@ def test_a_script_without_a_loop_counts_the_words_of_files(fleet: Workers, tmp_p
 
 
 def test_models_travel_as_json(fleet: Workers) -> None:
-    assert script("examples.orders_json") == "Ada owes 4.25 until 2026-02-13\n"
+    assert script("examples.orders_json") == "Ada owes 4.25, due on 2026-02-13\n"
 
 
 # ---- sites
