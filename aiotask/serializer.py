@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from .errorform import attributes_of, below, is_kept, said, stand_in, text_of, unlike
+from .errorform import attributes_of, below, is_a, is_kept, said, stand_in, text_of, unlike
 from .errors import ConfigError, SerializationError
 from .pickler import Pickler, by_value, may_hold_errors, pickled
 
@@ -155,7 +155,7 @@ class PickleSerializer:
     def dump_error(self, error: BaseException) -> bytes | None:
         instead: dict[int, BaseException] = {}
         body, why = self._tried(error, instead)
-        if why and isinstance(error, BaseExceptionGroup):
+        if why and is_a(error, BaseExceptionGroup):
             # Members of members come after them.
             for member in reversed(below(error)):
                 fault = self._tried(member, instead)[1]
