@@ -28,6 +28,7 @@ from ..events import EventLog
 from ..importer import load_apps
 from ..log.records import add_job_fields
 from ..log.setup import adopt_root, configure, divert, tend
+from ..log.streams import fill_standard
 from ..worker.executor import call_sync, text_of
 from ..worker.frames import awaits
 from ..worker.patched import refuse_patched_threads
@@ -293,6 +294,7 @@ class _Process:
             self._place.board.beat()
             self._guard.look()
             tend()
+            fill_standard()
             self._signals.look()
             if self._place.board.is_relieved:
                 await self._notice_relief()
