@@ -24,7 +24,7 @@ class Address:
     def __init__(self, url: str | None, secret: str | None) -> None:
         self._url = None if url is None or url == "" else check_url(url)
         self._secret = secret
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._found: tuple[str, tuple[str, ...]] | None = None
 
     @property
@@ -41,7 +41,8 @@ class Address:
         """URL and secrets; starts the embedded server where no URL is given, and says so once.
 
         Raises:
-            ConfigError: the URL can be reached from other machines and there is no secret.
+            ConfigError: the URL can be reached from other machines and there is no secret, or there is no URL and this
+                is a test run.
             BrokerError: the embedded server does not come up.
         """
         with self._lock:
@@ -57,6 +58,7 @@ class Address:
     def _embedded(self) -> tuple[str, tuple[str, ...]]:
         from .brokers import embedded
 
+        embedded.refuse_in_tests()
         server = embedded.ensure()
         if server.started:
             logging.getLogger("aiotask").warning("%s", embedded.announce(server))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Never, Self, cast
 
 from .address import Address
 from .asyncblock import async_block
@@ -16,16 +16,20 @@ from .blame import blame_argument
 from .broker import Push
 from .context import entered
 from .errors import ConfigError
+from .exits import apart
 from .hints import APP_ELSEWHERE, refuse_boxed, wrong_arguments
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
 from .limits import check_modules, number, queue_limits
-from .options import TaskOptions, check_name, check_task_name, known_options, meant, seconds
+from .modules import import_included
+from .options import check_name, check_task_name, meant, seconds
+from .registering import Registering
 from .result import AsyncResult
 from .seal import Sealer
+from .sending import Sending, SendingByName
 from .serializer import Serializer, check_serializer, serializer_named
 from .settings import environment
 from .signature import Signature
-from .tasks import AsyncTask, Definition, Registry, SyncTask, call_of, define
+from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, call_of, define, task_of
 
 if TYPE_CHECKING:
     from .broker import Inspector
@@ -36,22 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["App", "default_app", "register_task", "task"]
 
 _OPTIONS = ("name", "url", "secret", "serializer", "result_ttl", "include", "max_pending", "when_full")
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
-class _Register(Protocol):
-    @overload
-    def __call__(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
-    @overload
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, fn: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
-
-
-class App:
+class App(Registering):
     """A registry of tasks with one broker.
 
     Args:
@@ -97,11 +88,12 @@ class App:
         self._serializer_name = check_serializer(serializer or environment("SERIALIZER") or "cloudpickle")
         self.result_ttl = seconds(number(result_ttl, "RESULT_TTL", 3600.0), "result_ttl")
         self._limits = queue_limits(max_pending, when_full)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entrant: a finalizer may send while this thread makes the client
         self._client: Client | None = None
         self._jobs_sealer: Sealer | None = None
         self._serializer: Serializer | None = None
         self._workers_here = 0
+        apps_here.add(self)
 
     # ---- where things are
 
@@ -127,75 +119,34 @@ class App:
     @property
     def serializer(self) -> Serializer:
         if self._serializer is None:
-            self._serializer = serializer_named(self._serializer_name)
+            self._serializer = apart(lambda: serializer_named(self._serializer_name))
         return self._serializer
 
     @property
     def client(self) -> Client:
         """The sending side; made at first use."""
-        if self._client is None:
-            from .backpressure import Backpressure
-            from .client import Client
+        return self._client or apart(self._make_client)
 
-            url, secrets = self.address.locate()
-            with self._lock:
-                if self._client is None:
-                    self._jobs_sealer = Sealer(secrets, "job")
-                    limits = self._limits and Backpressure(*self._limits, secrets)
-                    self._client = Client(
-                        self.name, url, secrets, self.serializer, result_ttl=self.result_ttl, backpressure=limits
-                    )
-        return self._client
+    def _make_client(self) -> Client:
+        from .client import client_at
+
+        with self._lock:
+            if self._client is None:
+                self._jobs_sealer = Sealer(self.secrets, "job")
+                made = client_at(self.address.locate(), self.name, self.serializer, self.result_ttl, self._limits)
+                self._client = self._client or made
+            return self._client
 
     def result_db_path(self) -> Path | None:
         """The history file of this app's workers: ``$AIOTASK_RESULT_DB``, else beside the embedded server's data."""
         return self.address.result_db_path()
 
-    # ---- registering
-
-    @overload
-    def task(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
-    @overload
-    def task(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
-    @overload
-    def task(self, fn: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
-    @overload
-    def task(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
-    @overload
-    def task(self, /, **options: Unpack[TaskOptions]) -> _Register: ...
-    def task(self, fn: Any = None, /, **options: Any) -> Any:
-        """Register a function as a task; with or without parentheses, see TaskOptions.
-
-        Raises:
-            ConfigError: an unknown option ("did you mean"), a taken name, or something that cannot be a task.
-        """
-        if fn is None:
-            known_options(options, TaskOptions, f'a task of app "{self.name}"')
-            return lambda function: self._register(function, options)
-        return self._register(fn, options)
-
-    @overload
-    def register_task(self, fn: Callable[P, NoReturn], /, **options: Unpack[TaskOptions]) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
-    @overload
-    def register_task(  # type: ignore[overload-overlap]
-        self, fn: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[TaskOptions]
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def register_task(  # type: ignore[overload-overlap]
-        self, fn: Callable[P, Awaitable[R]], /, **options: Unpack[TaskOptions]
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def register_task(self, fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> SyncTask[P, R]: ...
-    @overload
-    def register_task(self, /, **options: Unpack[TaskOptions]) -> _Register: ...
-    def register_task(self, fn: Any = None, /, **options: Any) -> Any:
-        """The same as ``task``, in the form of a call: ``app.register_task(function, name=…)``."""
-        return self.task(**options) if fn is None else self._register(fn, options)
-
     def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
         definition = define(function, options)
+        if self._serializer_name == "json":
+            self.serializer.prepare(definition.name, function)
         self.registry.add(definition)
-        return (AsyncTask if definition.is_async else SyncTask)(definition, self)
+        return cast("SyncTask[Any, Any] | AsyncTask[Any, Any]", task_of(definition, self))
 
     # ---- sending
 
@@ -211,7 +162,7 @@ class App:
             refuse_boxed(task.name, task.function, args[0])
         if task.homeless and not self._workers_here:
             raise ConfigError(
-                f'Task "{task.name}" was defined in an interactive session, where no worker process can find it. '
+                f'Task "{task.name}" {task.homeless} '
                 "Put it into a module, or run a worker right here: `async with app.worker(): …`."
             )
         return self._send(task, args, kwargs, id, task.function)
@@ -257,10 +208,7 @@ class App:
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function)
-        if shared:
-            result.shared = True
-        if task.ignore_result:
-            result.ignored = True
+        result._queue, result.shared, result.ignored = task.queue, shared, task.ignore_result
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
 
@@ -285,7 +233,7 @@ class App:
             args,
             kwargs,
             self._new_id(task, args, kwargs, task.function),
-            lambda call: self.send(task, call.args, call.kwargs, call.id),
+            Sending(task, self),
         )
 
     def s(self, task: str, /, *args: Any, **kwargs: Any) -> Signature[Any]:
@@ -294,8 +242,11 @@ class App:
         if known is not None:
             return self.sign(known, args, kwargs)
         named = Definition(check_task_name(task), _probe, False, _probe)
-        id = self._new_id(named, args, kwargs, None)
-        return Signature(task, args, kwargs, id, lambda call: self._send(named, call.args, call.kwargs, call.id, None))
+        return Signature(task, args, kwargs, self._new_id(named, args, kwargs, None), SendingByName(task, self))
+
+    def send_by_name(self, call: Signature[Any]) -> AsyncResult[Any]:
+        """What sending a call by name does."""
+        return self._send(Definition(call.task, _probe, False, _probe), call.args, call.kwargs, call.id, None)
 
     def handle(self, id: str, task: Definition | None) -> AsyncResult[Any]:
         """What ``Task.result`` does."""
@@ -353,6 +304,8 @@ class App:
     ) -> AsyncIterator[InLoopWorker]:
         """A worker in the running loop, with its own keeper thread: for tests, notebooks and ``memory://``.
 
+        First it imports what the app includes.
+
         Args:
             concurrency: sync tasks that run at a time, each in a thread. Nothing can interrupt a thread, so a
                 sync job's time limit is judged when it returns.
@@ -360,10 +313,14 @@ class App:
             max_in_flight: async tasks that run at a time.
             result_db: history file; default: none.
             burst: run until the queues are empty, then stop; await ``worker.finished()``.
+
+        Raises:
+            ImportFailed: a module that the app includes cannot be imported.
         """
         from .history import Recorder
         from .worker.inloop import in_loop_worker
 
+        import_included(self.include)
         url, secrets = self.address.locate()
         self._workers_here += 1
         try:

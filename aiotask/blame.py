@@ -11,7 +11,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from .errorform import said
-from .errors import SerializationError
+from .errors import ConfigError, SerializationError
 from .pickler import by_value
 from .serializer import Serializer
 
@@ -36,6 +36,16 @@ def blame_argument(
     names = _parameters(function)
     named = [(names[n] if n < len(names) else f"#{n + 1}", value) for n, value in enumerate(args)]
     named += list(kwargs.items())
+    if serializer.name == "json" and isinstance(error, SerializationError | ConfigError):
+        # It names the argument already, and the place in it.
+        for _, value in named:
+            found = _obstacle(value)
+            in_json = _of_ours(type(value), "INSTEAD_IN_JSON")
+            if hint := _sure_hint(type(found)) or (f"{in_json}." if in_json else ""):
+                found = value if in_json else found
+                held = "" if found is value else f" (it holds {_an(type(found).__qualname__)})"
+                return SerializationError(f'Task "{task}": {str(error).rstrip(".")}{held}. {hint.format(verb="Pass")}')
+        return SerializationError(f'Task "{task}": {error}')
     for name, value in named:
         try:
             serializer.dump_value(value, None)
@@ -70,6 +80,9 @@ def _reason(value: Any, error: Exception, verb: str) -> str:
     """Why a value cannot be serialized and what to do, as the end of a sentence and another one."""
     found = _obstacle(value)
     hint = "" if found is None else _hint(found, verb)
+    if found is None and (in_json := _of_ours(type(value), "INSTEAD_IN_JSON")):
+        # Pickle could write it.
+        return f". {in_json}.".format(verb=verb)
     if not hint:
         return f": {said(error)}. {verb} plain data, or what is needed to make it there (a path, an id)."
     return f". {hint}" if found is value else f": it holds {_an(type(found).__qualname__)}. {hint}"
@@ -91,9 +104,15 @@ def _hint(found: Any, verb: str) -> str:
 
 def _sure_hint(kind: type) -> str:
     """What to do in place of serializing an object of a class that never can be."""
-    if kind.__module__.startswith("aiotask.") and hasattr(kind, "INSTEAD"):
-        return f"{kind.INSTEAD}."
+    if instead := _of_ours(kind, "INSTEAD"):
+        return f"{instead}."
     return next((hint for kinds, hint in _HINTS if issubclass(kind, kinds)), "")
+
+
+def _of_ours(kind: type, name: str) -> str:
+    """What a class of aiotask's own says under this name; empty for others."""
+    said = getattr(kind, name, "") if kind.__module__.startswith("aiotask.") else ""
+    return str(said)
 
 
 class _Obstructed(Exception):

@@ -47,8 +47,8 @@ class Seat(Protocol):
 class JobContext(msgspec.Struct, frozen=True):
     """The job that runs here. Outside a job it exists too: empty id, attempt 1."""
 
-    #: What to do where one should be serialized, and its seat cannot be.
-    INSTEAD: ClassVar[str] = "{verb} current_job().id"
+    #: What to do where one should be written as JSON.
+    INSTEAD_IN_JSON: ClassVar[str] = "{verb} current_job().id"
 
     job: Job = _NOWHERE
     #: 1 on the first run.
@@ -63,6 +63,10 @@ class JobContext(msgspec.Struct, frozen=True):
     #: What this run has sent: by the digest of a call, the numbers for equal ones; under "" how a digest begins. None:
     #: outside a job, and in a process that the job has forked.
     calls: dict[str, Any] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The seat belongs to the worker. What travels, or is kept beyond the run, is what the job was.
+        return JobContext, (self.job, self.attempt, self.worker)
 
     @property
     def id(self) -> str:

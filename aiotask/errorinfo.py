@@ -50,16 +50,17 @@ _WAITS = (ResultExpired, ResultTimeout, UnknownTask)
 
 
 def error_info(error: BaseException, trace: str, serializer: Serializer, job: str = "") -> ErrorInfo:
-    """An error as it travels.
+    """An error as it is sent.
 
-    Only Exceptions travel as themselves, and those that would end a generator do not. An error about another job than
-    this one, which the task has let out, travels as RemoteError: the caller would take it for the end of its own.
+    Only Exceptions are sent as themselves, and those that would end a generator are not. An error about a wait that
+    the task has let out is sent as RemoteError: the caller would take it for the end of its own wait. What became of
+    another job (WorkerLost, JobTimeout, …) is sent as itself; its ``job_id`` says whose end it was.
 
     Args:
         trace: the remote traceback.
         job: the id of the job that ends with the error.
     """
-    if is_of_another_job(error, job):
+    if any(type(error) is each for each in _WAITS):
         other = error
         error = RemoteError(f"The task raised {type(other).__name__}: {text_of(other)}", type=_name_of(other))
         error.job_id = _job_of(other)
@@ -162,14 +163,18 @@ def _has_links(info: ErrorInfo) -> bool:
 # ---- at the caller
 
 
-def error_of(outcome: Outcome, serializer: Serializer) -> Exception:
-    """A fresh copy of the exception in an outcome that carries no value; no code of its class runs unguarded."""
+def error_of(outcome: Outcome, serializer: Serializer, function: Any = None) -> Exception:
+    """A fresh copy of the exception in an outcome that carries no value; no code of its class runs unguarded.
+
+    Args:
+        function: the task's function, where it is known: it decides whose classes a script's errors get.
+    """
     info = outcome.error
     if info is None:
         kind = JobCancelled if outcome.status is Status.CANCELLED else JobError
         error: Any = kind(f'Job "{outcome.id}" ({outcome.task}) ended as {outcome.status}.')
     else:
-        error = _made(info, serializer)
+        error = _made(info, serializer, function)
         if not is_a(error, Exception):
             error = _remote(info, "")
         if info.traceback:
@@ -181,12 +186,12 @@ def error_of(outcome: Outcome, serializer: Serializer) -> Exception:
     return made
 
 
-def _made(info: ErrorInfo, serializer: Serializer) -> BaseException:
+def _made(info: ErrorInfo, serializer: Serializer, function: Any) -> BaseException:
     error: Any = None
     why = info.why
     if info.body is not None:
         try:
-            error = serializer.load_error(info.body)
+            error = serializer.load_error(info.body, function)
             if not issubclass(type(error), BaseException):
                 error = None
         except KeyboardInterrupt:
@@ -203,7 +208,7 @@ def _made(info: ErrorInfo, serializer: Serializer) -> BaseException:
         error.type = (info.cause or info).type
     if info.about and is_a(error, AiotaskError):
         vars(error)["job_id"] = info.about
-    _link(error, info, serializer)
+    _link(error, info, serializer, function)
     return error  # type: ignore[no-any-return]
 
 
@@ -212,11 +217,13 @@ def _remote(info: ErrorInfo, why: str) -> RemoteError:
     return RemoteError(f"{text}\n{why}" if why else text, type=info.type)
 
 
-def _link(error: BaseException, info: ErrorInfo, serializer: Serializer) -> None:
+def _link(error: BaseException, info: ErrorInfo, serializer: Serializer, function: Any) -> None:
     """Give an exception, and the members of a group, the causes that they had."""
-    cause, context = (None if linked is None else _made(linked, serializer) for linked in (info.cause, info.context))
+    cause, context = (
+        None if linked is None else _made(linked, serializer, function) for linked in (info.cause, info.context)
+    )
     if cause is not None or context is not None or info.suppressed:
         link(error, cause, context, info.suppressed)
     if info.members and is_a(error, BaseExceptionGroup):
         for member, below in zip(members_of(error), info.members, strict=False):
-            _link(member, below, serializer)
+            _link(member, below, serializer, function)

@@ -168,10 +168,10 @@ class WorkerLost(JobError):
 
 
 class RemoteError(JobError):
-    """The task raised something that does not travel as itself, or let out an error about another job.
+    """The task raised something that cannot be sent as itself, or let out an error about its wait for another job.
 
-    ``type`` is the qualified name of the original class. An error about another job is the ``__cause__``, and
-    ``job_id`` is that job's id.
+    ``type`` is the qualified name of the original class. An error about a wait is the ``__cause__``, and ``job_id`` is
+    the id of the job that the task waited for.
     """
 
     def __init__(self, message: str = "", *, type: str = "") -> None:

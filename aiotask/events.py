@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from .log.format import error_type
 from .log.tracebacks import Tracebacks
 
-__all__ = ["EventLog", "JobEvent", "in_words", "plain"]
+__all__ = ["EventLog", "JobEvent", "counted", "in_words", "plain"]
 
 #: Characters of arguments and of an error that fit into a line.
 ARGUMENTS_LENGTH = 200
@@ -292,6 +292,12 @@ def in_words(seconds: float) -> str:
             rest = whole % size // below
             return f"{whole // size} {unit}" + (f" {rest} {lesser}" if rest else "")
     return f"{whole} s"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things for people: ``1 job``, ``2,000 jobs``, ``3 old processes``."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def plain(text: str, length: int = 300) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from .broker import Push
+from .watchers import wake
 
 __all__ = ["Hold"]
 
@@ -58,6 +59,6 @@ class Hold:
                 await self._resting
 
     def stir(self) -> None:
-        """There is something else to send; call it in the loop that rests."""
+        """There is something else to send."""
         if self._resting is not None and not self._resting.done():
-            self._resting.set_result(None)
+            wake(self._resting)

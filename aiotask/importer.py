@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
+import inspect
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from .app import App, default_app
-from .errors import AiotaskError, ConfigError, ImportFailed
+from .callables import what_runs
+from .errors import ConfigError, ImportFailed
+from .loading import importing
+from .main_module import importable_name
+from .modules import import_module
 from .settings import environment
+from .tasks import apps_here
 
 __all__ = ["find_specs", "load_apps"]
 
@@ -27,7 +32,11 @@ def find_specs(given: Sequence[str]) -> list[str]:
     named = [part.strip() for part in (environment("APP") or "").split(",") if part.strip()]
     if named:
         return named
-    for folder in (Path.cwd(), *Path.cwd().parents):
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError("The current directory is gone. Change to one that is there.") from None
+    for folder in (here, *here.parents):
         project = folder / "pyproject.toml"
         if project.is_file():
             found = _from_project(project)
@@ -70,27 +79,43 @@ def load_apps(specs: Sequence[str], app_dir: str = "") -> list[App]:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     apps: dict[int, App] = {}
-    for spec in specs:
-        for app in _load(spec, folder):
-            apps[id(app)] = app
-    for app in list(apps.values()):
-        for module in app.include:
-            _import(module, folder)
-    for app in apps.values():
+    named_by: dict[int, list[str]] = {}
+    with importing():
+        for spec in specs:
+            for app in _load(spec, folder):
+                apps[id(app)] = app
+                named_by.setdefault(id(app), []).append(spec)
+        for app in list(apps.values()):
+            for module in app.include:
+                import_module(module, folder)
+    # Not before all modules are imported: one may define the tasks of another one's app.
+    for key, app in apps.items():
         if not len(app.registry):
-            raise ImportFailed(
-                f'App "{app.name}" ({", ".join(specs)}) has no tasks. Name the module that defines them, '
-                "or list it in App(include=[…])."
-            )
+            raise ImportFailed(_no_tasks(app, named_by[key], specs))
     return list(apps.values())
+
+
+def _no_tasks(app: App, named_by: Sequence[str], specs: Sequence[str]) -> str:
+    name = named_by[0].partition(":")[0]
+    if app is default_app:
+        return (
+            f'Module "{name}" defines no tasks. Put `@aiotask.task` or `@app.task` above a function there, '
+            "or name the module that does."
+        )
+    included = f", and what its include= names ({', '.join(app.include)}) defines none either" if app.include else ""
+    return (
+        f'Module "{name}" defines no tasks. It holds the app "{app.name}"{included}. Name the modules with its tasks, '
+        f"too, as in `aiotask worker {' '.join(specs)} shop.tasks`, or list them in the app: "
+        'App(include=["shop.tasks"]).'
+    )
 
 
 def _load(spec: str, folder: str) -> list[App]:
     name, _, attribute = spec.partition(":")
     if name.endswith(".py") or "/" in name:
-        dotted = name.removesuffix(".py").strip("./").replace("/", ".")
-        raise ImportFailed(f'"{spec}" is a file; name the module instead: `{dotted}`.')
-    module = _import(name, folder)
+        raise ImportFailed(_file_instead(spec, name))
+    module = import_module(name, folder)
+    _refuse_the_library(name, module, folder)
     if attribute:
         found: object = module
         for part in attribute.split("."):
@@ -102,13 +127,42 @@ def _load(spec: str, folder: str) -> list[App]:
             raise ImportFailed(f'"{spec}" is of type {kind}, not an App.{_apps_hint(module, attribute)}')
         return [found]
     apps = {id(value): value for value in vars(module).values() if isinstance(value, App)}
-    defined = list(apps.values()) or [default_app]
-    if all(not len(app.registry) and not app.include for app in defined):
+    # The decorator may have come without its app: from a function, or as an attribute of a module.
+    apps |= {id(app): app for app in list(apps_here) if isinstance(app, App) and _has_tasks_of(app, module)}
+    return list(apps.values()) or [default_app]
+
+
+def _has_tasks_of(app: App, module: ModuleType) -> bool:
+    inner = (inspect.unwrap(what_runs(task.function)) for task in app.registry)
+    return any(getattr(function, "__globals__", None) is vars(module) for function in inner)
+
+
+def _file_instead(spec: str, path: str) -> str:
+    dotted = path.removesuffix(".py").strip("./").replace("/", ".")
+    if all(part.isidentifier() for part in dotted.split(".")):
+        return f'"{spec}" is a file; name the module instead: `{dotted}`.'
+    usable = ".".join(importable_name(part) for part in dotted.split("."))
+    return (
+        f'"{spec}" is a file that cannot be imported: "{dotted}" is no name in Python. '
+        f"Rename it so that the module can be named `{usable}`."
+    )
+
+
+def _refuse_the_library(name: str, module: ModuleType, folder: str) -> None:
+    """A file of the user's may have the name of a module that is loaded already, or that comes first on the path."""
+    file = os.path.join(folder, *name.split("."))
+    found = getattr(module, "__file__", None)
+    own = next((path for path in (f"{file}.py", os.path.join(file, "__init__.py")) if os.path.isfile(path)), None)
+    if own is not None and found is not None and os.path.realpath(own) == os.path.realpath(found):
+        own = None
+    if name.partition(".")[0] == "aiotask":
+        rename = f'Rename your file "{own}"' if own is not None else "Name the module with your tasks"
+        raise ImportFailed(f'"{name}" is the library itself ("{found}"), not an app. {rename}.')
+    if own is not None and found is not None:
         raise ImportFailed(
-            f'Module "{name}" defines no tasks. Put `@aiotask.task` or `@app.task` above a function there, '
-            "or name the module that does."
+            f'"{name}" is the module "{found}" here, and not your file "{own}". Rename your file: '
+            "another module has its name."
         )
-    return defined
 
 
 def _apps_hint(module: object, wanted: str) -> str:
@@ -119,40 +173,3 @@ def _apps_hint(module: object, wanted: str) -> str:
 
     close = get_close_matches(wanted, apps, n=1)
     return f' Did you mean "{close[0]}"?' if close else f" Its apps: {', '.join(apps)}."
-
-
-def _import(name: str, folder: str) -> object:
-    if not name or not all(part.isidentifier() for part in name.split(".")):
-        raise ImportFailed(f'"{name}" is no module name. Use `package.module` or `package.module:app`.')
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        missing = error.name or name
-        if name == missing or name.startswith(f"{missing}."):
-            raise ImportFailed(
-                f'There is no module "{missing}" (looked in "{folder}" first). '
-                "Is the name right, and is this the directory to start from (--app-dir)?"
-            ) from None
-        raise ImportFailed(
-            f'Module "{name}" needs "{missing}", which is not installed here.\n{_trace(error)}'
-        ) from error
-    except AiotaskError as error:
-        raise ImportFailed(f'Module "{name}" could not be loaded: {error}\n{_trace(error)}') from error
-    except (Exception, SystemExit) as error:
-        raise ImportFailed(
-            f'Module "{name}" raised {type(error).__name__} while it was imported: {error}\n{_trace(error)}'
-        ) from error
-
-
-def _trace(error: BaseException) -> str:
-    """The user's part of a traceback: without importlib's frames and ours."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<frozen importlib") and os.sep + "importlib" + os.sep not in frame.filename
-    ][1:]
-    lines = traceback.format_list(frames)
-    if isinstance(error, SyntaxError):
-        # Where it is, with the line itself; the last line is the message, which is said already.
-        lines += traceback.format_exception_only(error)[:-1]
-    return "".join(lines).rstrip()

@@ -17,18 +17,16 @@ from .errors import (
     AiotaskError,
     BrokerError,
     ConnectionLost,
-    JobLost,
-    ResultExpired,
     SealError,
-    SerializationError,
-    UnknownTask,
 )
 from .job import Status
+from .nearmiss import tasks_of_workers
+from .nooutcome import is_parents, why_there_is_none
 from .outcome import Outcome, decode_outcome
 from .result import AsyncResult
 from .seal import Sealer
 
-__all__ = ["Arrival", "Mailbox", "quietly", "refused_job"]
+__all__ = ["Arrival", "Mailbox", "quietly"]
 
 #: Seconds after which what is overdue is looked at, and how many ids one look holds. With the time until the next
 #: round, a quarter of it, what was published to nobody is known within a second.
@@ -37,6 +35,8 @@ LOOK_AT_MOST = 2_000
 #: Looks that may find a job parked: in the middle of a deploy it was claimed by a worker that does not know the
 #: task, and one that does looks for parked jobs once a second.
 PARKED_LOOKS = 3
+#: Looks that may find nothing of a job that the parent of this forked process has to send.
+FORK_LOOKS = 5
 #: Looks that may find nothing where the broker cannot tell: some 30 s.
 DOUBTS = 40
 #: Seconds for which the broker may be out of reach before waiting ends with the error.
@@ -56,7 +56,7 @@ Waiter = Callable[[Arrival], None]
 class _Wait:
     """Who waits for one job, and what the looks at it found."""
 
-    __slots__ = ("doubts", "foreign", "misses", "result", "since", "waiters")
+    __slots__ = ("began", "doubts", "foreign", "misses", "result", "since", "waiters")
 
     def __init__(self, result: AsyncResult[Any], waiter: Waiter) -> None:
         self.result = result
@@ -64,7 +64,7 @@ class _Wait:
         #: It was not sent from here, or has an id that somebody else may have.
         self.foreign = False
         #: When it was looked at last (monotonic), or its wait began.
-        self.since = time.monotonic()
+        self.since = self.began = time.monotonic()
         self.misses = self.doubts = 0
 
 
@@ -95,6 +95,8 @@ class Mailbox:
         self._look_now = asyncio.Event()
         #: Outcomes that were set aside and not said yet, and when that was said last (monotonic).
         self._damaged, self._said = 0, 0.0
+        #: Tasks of live workers, as of the last look that found a task which none of them knows.
+        self._known_tasks: frozenset[str] = frozenset()
 
     def expect(self, result: AsyncResult[Any]) -> None:
         """Keep the outcome of this handle when it comes. Cheap: called for every job that is sent."""
@@ -105,8 +107,9 @@ class Mailbox:
 
     def _sweep(self) -> None:
         """Forget dead handles. A callback for each (as WeakValueDictionary has) would cost more than all of expect."""
-        for id, handle in list(self._handles.items()):
-            if handle() is None:
+        # A copy is made without a line of Python: no finalizer that sends can change the size of what is copied.
+        for id, handle in self._handles.copy().items():
+            if handle() is None and self._handles.get(id) is handle:
                 self._handles.pop(id, None)
         self._sweep_at = max(SWEEP_AT, 2 * len(self._handles))
 
@@ -149,6 +152,19 @@ class Mailbox:
             return []
         self._to_look.pop(id, None)
         return wait.waiters
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a caller waits for a job."""
+        return bool(self._waits)
+
+    def waiting_since(self, moment: float) -> list[AsyncResult[Any]]:
+        """The jobs that callers have awaited since that moment (monotonic) or before."""
+        return [wait.result for wait in self._waits.values() if wait.began <= moment]
+
+    def awaits(self, ids: Iterable[str]) -> bool:
+        """Whether a caller waits for one of these."""
+        return any(id in self._waits for id in ids)
 
     def fail(self, ids: Iterable[str], error: Exception) -> bool:
         """There will be no outcome for these; whether anybody was waiting."""
@@ -241,7 +257,7 @@ class Mailbox:
             return list(self._waits)
         if self.epoch == 0 and (since > FIRST_PATIENCE or not isinstance(error, ConnectionLost)):
             # It has never answered here, and those were sent elsewhere: more likely a wrong address than a restart.
-            return [id for id, wait in self._waits.items() if wait.result.outbox is None]
+            return [id for id, wait in self._waits.items() if not _from_here(wait.result)]
         return []
 
     def _due(self) -> list[str]:
@@ -280,8 +296,17 @@ class Mailbox:
         for group, address in ((own, ""), (others, self.address)):
             if group:
                 looks = await self._broker.look(group, address)
+                if any(
+                    look.need.startswith("task:") and self._misses(id) for id, look in zip(group, looks, strict=True)
+                ):
+                    self._known_tasks = await tasks_of_workers(self._broker)
                 for id, look in zip(group, looks, strict=True):
                     self._judge(id, look)
+
+    def _misses(self, id: str) -> bool:
+        """Whether the next look that finds this job parked is the last one."""
+        wait = self._waits.get(id)
+        return wait is not None and wait.misses >= PARKED_LOOKS
 
     def _judge(self, id: str, look: Look) -> None:
         wait = self._waits.get(id)
@@ -300,32 +325,10 @@ class Mailbox:
             return
         # Parked or unknown: a later look decides, since the job may be on its way.
         wait.misses += 1
-        if wait.misses > (PARKED_LOOKS if look.status is Status.PARKED else 1) or look.refused:
-            self.fail([id], self._verdict(id, look, foreign=wait.foreign))
-
-    def _verdict(self, id: str, look: Look, *, foreign: bool) -> AiotaskError:
-        if look.refused:
-            return refused_job(id, look.refused)
-        kind, _, what = look.need.partition(":")
-        if kind == "task":
-            return UnknownTask(
-                f'No worker that runs knows the task "{what}". The job "{id}" is parked and runs as soon as one does. '
-                "Did you start a worker with the module that defines it?"
-            )
-        if kind == "python":
-            import sys
-
-            return SerializationError(
-                f'Job "{id}" carries code by value that Python {what} wrote, and no worker runs {what} '
-                f"(this process: {sys.version_info[0]}.{sys.version_info[1]}). It is parked. Run both sides on the "
-                "same minor version, or define the function in a module that both import."
-            )
-        if foreign:
-            return ResultExpired(f'Nothing is known of job "{id}": never sent, or older than its result TTL.')
-        return JobLost(
-            f'Job "{id}" was accepted, and the broker has neither it nor an outcome any more. '
-            "Was the server emptied, or did the result TTL pass?"
-        )
+        patience = PARKED_LOOKS if look.status is Status.PARKED else FORK_LOOKS if is_parents(wait.result) else 1
+        if wait.misses > patience or look.refused:
+            why = why_there_is_none(wait.result, look, foreign=wait.foreign, known_tasks=self._known_tasks)
+            self.fail([id], why)
 
     # ---- ending
 
@@ -353,11 +356,6 @@ class Mailbox:
         self.fail(list(self._waits), BrokerError("The app was closed while this result was awaited."))
 
 
-def refused_job(id: str, reason: str) -> SealError:
-    """The error for a job that a worker set aside."""
-    return SealError(f'Job "{id}" did not run: the worker that got it set it aside. {reason}')
-
-
 def quietly(task: asyncio.Task[None]) -> asyncio.Task[None]:
     """A task that ends with its loop: if the user closes the loop over it, that is nothing to complain of."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio does for its own
@@ -370,6 +368,11 @@ def _nobody() -> None:
 
 def _unsent(result: AsyncResult[Any]) -> bool:
     return result.outbox is not None and bool(result.outbox.is_unsent(result.ticket))
+
+
+def _from_here(result: AsyncResult[Any]) -> bool:
+    """Whether this process has sent it."""
+    return result.outbox is not None and not result.outbox.is_copy
 
 
 def _accepted(result: AsyncResult[Any]) -> bool:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
 from .backoff import Backoff
+from .durations import CENTURY, seconds
 from .errors import ConfigError
 from .hints import OPTIONS_ELSEWHERE
 
@@ -23,8 +24,6 @@ __all__ = [
     "size",
 ]
 
-#: Seconds in 100 years: longer ones are mistakes, and clocks and servers cannot count them.
-CENTURY = 100 * 366 * 86400.0
 #: Unix seconds (in 1973) below which a moment is a duration by mistake.
 _LONG_AGO = 1e8
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
@@ -95,19 +94,6 @@ def meant(given: str, known: Sequence[str]) -> str:
 
     close = get_close_matches(given, known, n=1)
     return f'Did you mean "{close[0]}"?' if close else f"There are: {', '.join(known)}."
-
-
-def seconds(value: float | timedelta, what: str) -> float:
-    """A duration in float seconds.
-
-    Raises:
-        ConfigError: it is negative or no duration.
-    """
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= CENTURY:
-        raise ConfigError(f"{what}={value!r} is no duration: give seconds (0 to 100 years) or a timedelta.")
-    return float(value)
 
 
 _UNITS = {"": 1, "B": 1} | {

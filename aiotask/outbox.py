@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from heapq import heappop, heappush
+from functools import partial
 from itertools import islice
 
 from .backpressure import Backpressure, WhenFull
 from .broker import BATCH_BYTES, BATCH_JOBS, BATCH_ROW, Broker, Finish, Overflow, Push, Room
 from .errorform import copy_error
-from .errors import BrokerError, ConnectionLost, QueueFull
+from .errors import AiotaskError, BrokerError, ConnectionLost, QueueFull
 from .hold import Hold
+from .refusals import Refusals
+from .watchers import Watchers
 
 __all__ = ["HIGH_WATER", "Outbox"]
 
@@ -23,20 +26,20 @@ __all__ = ["HIGH_WATER", "Outbox"]
 HIGH_WATER = 10_000
 #: Seconds for which a send is tried before it fails.
 PATIENCE = 4.0
-#: Refused jobs whose reason is kept for who asks later: those of whole batches as one, and single ones.
-_BATCHES, _SINGLE = 1_000, 100_000
 
 logger = logging.getLogger("aiotask.client")
-
-_Watcher = tuple[int, int, "asyncio.Future[None]"]
 
 
 class Outbox:
     """What one client session has handed over and the broker has not accepted yet.
 
-    It knows no loop and no connection: whoever flushes it brings a broker. The batch under way keeps
+    It knows no loop and no connection: the session that flushes it brings a broker. The batch under way keeps
     its sequence until it is accepted, so that it is sent again safely, by this loop, by another one,
     or at interpreter exit. What finds its queue full and may wait is held here, and tried again.
+
+    ``put`` takes no lock, since a signal handler or a finalizer may send in the middle of another send of the same
+    thread. The rest is done by one sender at a time: the latest ``flush`` takes over from an earlier one, which
+    returns at its next step.
 
     Args:
         refused: told about jobs that will not be sent; says whether somebody waits for them.
@@ -53,45 +56,61 @@ class Outbox:
         self.room: Room | None = backpressure.room if backpressure else None
         self.drop: list[Finish] = []
         self.sequence = 0
-        self.waiting: deque[Push] = deque()
+        #: Each with its ticket.
+        self.waiting: deque[tuple[int, Push]] = deque()
         self.flying: list[Push] = []
+        #: It was copied into a forked child: the parent sends what is here.
+        self.is_copy = False
+        self._steps = threading.RLock()
+        self._sender: object = None
         #: Batches that were sent along behind it, with the next sequences.
         self._behind: deque[list[Push]] = deque()
         #: Tickets of the batch under way, where they are not simply the next ones.
         self._tickets: list[int] | None = None
-        #: Jobs handed over, jobs taken into a batch, and jobs settled (accepted, refused or held), since the beginning.
-        self.handed = 0
+        self._numbers = itertools.count(1)
+        #: The highest tickets that were taken into a batch, and that are settled (accepted, refused or held).
         self._taken = 0
         self.settled = 0
+        #: Lower tickets that are not settled: a send that was interrupted by another one between its two steps.
+        self._missing: set[int] = set()
+        #: Jobs taken into a batch, and jobs settled, since the beginning.
+        self._taken_count = 0
+        self.settled_count = 0
         #: Jobs that wait for room, by ticket.
         self.held: dict[int, Push] = {}
         self.hold = Hold()
-        self._refused: deque[tuple[int, int, Exception]] = deque(maxlen=_BATCHES)
-        self._refused_singly: dict[int, Exception] = {}
-        #: Who waits for a ticket, of any loop; a heap. The number in the middle keeps futures from being compared.
-        self._watchers: list[_Watcher] = []
-        #: Those of them whose job waits for room.
-        self._patient: list[_Watcher] = []
-        self._watched = itertools.count()
+        self._refusals = Refusals()
+        self._watchers = Watchers(self.is_settled)
 
     def put(self, push: Push) -> int:
-        """Hand a job over; its ticket, the number it has here."""
-        self.waiting.append(push)
-        self.handed += 1
-        return self.handed
+        """Hand a job over; its ticket, the number it has here. Any thread, signal handler or finalizer may call it."""
+        ticket = next(self._numbers)
+        self.waiting.append((ticket, push))
+        return ticket
+
+    @property
+    def handed(self) -> int:
+        """How many jobs were handed over since the beginning."""
+        return self._taken_count + sum(map(len, self._behind)) + len(self.waiting)
 
     @property
     def empty(self) -> bool:
-        return not self.flying and not self.waiting and not self._behind and not self.held
+        return self.is_copy or (not self.flying and not self.waiting and not self._behind and not self.held)
 
     @property
     def crowded(self) -> bool:
-        """More waits here than should."""
         return len(self.waiting) + len(self.held) > HIGH_WATER
 
     def is_settled(self, ticket: int) -> bool:
-        """Whether this job is with the broker, or was refused."""
-        return ticket <= self.settled and ticket not in self.held
+        """Whether this job is with the broker, or was refused; in a forked child it is the parent that knows."""
+        return self.is_copy or self._was_settled(ticket)
+
+    def _was_settled(self, ticket: int) -> bool:
+        return ticket <= self.settled and ticket not in self.held and ticket not in self._missing
+
+    def is_parents(self, ticket: int) -> bool:
+        """Whether this process is a forked child, and its parent still had to send this job."""
+        return self.is_copy and not self._was_settled(ticket)
 
     def is_unsent(self, ticket: int) -> bool:
         """Whether this job has been in no attempt to send yet."""
@@ -111,34 +130,54 @@ class Outbox:
             self.flying = [self.held[ticket] for ticket in self._tickets]
             self.sequence += 1
         while not self.flying and (self._behind or self.waiting):
-            self.flying = self._behind.popleft() if self._behind else self._take()
-            self._taken += len(self.flying)
+            if self._behind:
+                self.flying = self._behind.popleft()
+                self._taken += len(self.flying)
+            else:
+                self._fly(self._take())
+            self._taken_count += len(self.flying)
             if self.held:
                 self._hold_behind_others()
             self.sequence += bool(self.flying)
         return self.flying
 
-    def _take(self) -> list[Push]:
+    def _take(self) -> list[tuple[int, Push]]:
         # Another thread may hand over between any two steps, which breaks an iteration over what waits.
         batch = [self.waiting.popleft() for _ in range(min(len(self.waiting), BATCH_JOBS))]
-        fitting = _fitting(batch)
-        self.waiting.extendleft(reversed(batch[fitting:]))
-        del batch[fitting:]
+        batch.sort()
+        fitting = _fitting([push for _, push in batch])
+        if fitting < len(batch):
+            self.waiting.extendleft(reversed(batch[fitting:]))
+            del batch[fitting:]
         return batch
+
+    def _fly(self, batch: list[tuple[int, Push]]) -> None:
+        """Make these the batch under way."""
+        self.flying = [push for _, push in batch]
+        if _are_next(batch, self._taken + 1):
+            self._taken += len(batch)
+            return
+        before, self._tickets = self._taken, [ticket for ticket, _ in batch]
+        self._taken = max(before, self._tickets[-1])
+        self._missing.update(range(before + 1, self._taken + 1))
 
     def _fill_row(self) -> None:
         """Put what waits behind the batch under way, unless one may have to wait for room or is too large in itself."""
-        if self.room is not None or _is_huge(self.flying):
+        if self.room is not None or len(self.flying[0].sealed) > BATCH_BYTES:
             return
         while self.waiting and len(self._behind) < BATCH_ROW - 1:
-            if len(self.waiting[0].sealed) > BATCH_BYTES:
+            if len(self.waiting[0][1].sealed) > BATCH_BYTES:
                 return
-            self._behind.append(self._take())
+            batch = self._take()
+            if not _are_next(batch, self._taken + sum(map(len, self._behind)) + 1):
+                self.waiting.extendleft(reversed(batch))
+                return
+            self._behind.append([push for _, push in batch])
 
     def _hold_behind_others(self) -> None:
         """What goes to a full queue stands behind those that wait for room there."""
         full = {push.queue for push in self.held.values()}
-        numbered = list(enumerate(self.flying, self.settled + 1))
+        numbered = self._numbered()
         self.held |= {ticket: push for ticket, push in numbered if push.queue in full}
         self._tickets = [ticket for ticket, push in numbered if push.queue not in full]
         self.flying = [push for push in self.flying if push.queue not in full]
@@ -146,49 +185,97 @@ class Outbox:
             self._land()
 
     async def flush(self, broker: Broker) -> None:
-        """Send until nothing waits. A batch that cannot be sent is refused, and said by whoever waits for it."""
+        """Send until nothing waits. A batch that cannot be sent is refused; the callers that await it get the error."""
+        me = self.take_over()
         began: float | None = None
         delay, doubt = 0.05, False
         while not self.empty:
-            batch = self.next_batch()
+            with self._steps:
+                if self._sender is not me:
+                    return
+                batch = self.next_batch()
+                if batch:
+                    self._fill_row()
             if not batch:
                 await self.hold.rest(self.held.values())
                 continue
             began = began or time.monotonic()
             try:
-                overflow = await self._send(broker, batch)
+                overflow, accepted = await self._send(broker, batch)
             except ConnectionLost as error:
+                if self._sender is not me:
+                    return
                 if time.monotonic() - began + delay > PATIENCE:
                     # Whatever else waits would fail in the same way, each after its own patience.
-                    self.refuse_all(error)
+                    self._step(me, partial(self.refuse_all, error))
                     return
-                doubt = True
                 await asyncio.sleep(delay)
-                delay = min(delay * 2, 0.5)
+                doubt, delay = True, min(delay * 2, 0.5)
             except BrokerError as error:
                 # What refuses us now may not have done so when the answer got lost.
-                self.refuse(ConnectionLost(f"{error} An earlier attempt may have got through.") if doubt else error)
+                error = ConnectionLost(f"{error} An earlier attempt may have got through.") if doubt else error
+                self._step(me, partial(self.refuse, error))
                 doubt = False
             else:
                 began, delay, doubt = None, 0.05, False
-                self.accept(overflow)
+                self._step(me, partial(self._accept_row, overflow, accepted))
 
-    async def _send(self, broker: Broker, batch: list[Push]) -> Overflow | None:
-        """Send the batch under way, and those behind it."""
-        self._fill_row()
+    def flush_blocking(self, push: Callable[[Outbox, list[Push]], Overflow | None]) -> None:
+        """The same for code without an event loop, in one attempt; what cannot be sent is refused."""
+        me = self.take_over()
+        while True:
+            with self._steps:
+                batch = self.next_batch(now=True) if self._sender is me and not self.empty else []
+            if not batch:
+                return
+            try:
+                overflow = push(self, batch)
+            except AiotaskError as error:
+                self._step(me, partial(self.refuse_all, error))
+            else:
+                self._step(me, partial(self.accept, overflow, final=True))
+
+    def take_over(self) -> object:
+        """Become the one sender, in place of one that may stand still in another loop; the mark of this turn."""
+        me = object()
+        with self._steps:
+            self._sender = me
+        return me
+
+    def _step(self, sender: object, step: Callable[[], None]) -> None:
+        """Do it if this is still the sender; another one sends the batch under way again, with its sequence."""
+        with self._steps:
+            if self._sender is sender:
+                step()
+
+    async def _send(self, broker: Broker, batch: list[Push]) -> tuple[Overflow | None, int]:
+        """Send the batch under way, and those behind it; what had no room, and how many are accepted."""
         if not self._behind:
-            return await broker.push(self.client, self.sequence, batch, self.room, self.drop)
-        for _ in range(1, await broker.push_row(self.client, self.sequence, [batch, *self._behind])):
+            return await broker.push(self.client, self.sequence, batch, self.room, self.drop), 1
+        return None, await broker.push_row(self.client, self.sequence, [batch, *self._behind])
+
+    def _accept_row(self, overflow: Overflow | None, accepted: int) -> None:
+        for _ in range(1, accepted):
             self.accept()
             self.next_batch()
-        return None
+        self.accept(overflow)
+
+    def _numbered(self) -> list[tuple[int, Push]]:
+        """The batch under way with its tickets."""
+        tickets = self._tickets if self._tickets is not None else range(self.settled + 1, self._taken + 1)
+        return list(zip(tickets, self.flying, strict=True))
 
     def _land(self) -> list[tuple[int, Push]]:
         """The batch under way is under way no more; its jobs with their tickets."""
-        tickets = self._tickets if self._tickets is not None else range(self.settled + 1, self._taken + 1)
-        landed = list(zip(tickets, self.flying, strict=True))
-        self.settled, self.flying, self._tickets, self.drop = self._taken, [], None, []
+        landed = self._numbered()
+        if self._missing:
+            self._missing.difference_update(ticket for ticket, _ in landed)
+        self._landed()
         return landed
+
+    def _landed(self) -> None:
+        self.settled, self.settled_count = self._taken, self._taken_count
+        self.flying, self._tickets, self.drop = [], None, []
 
     def accept(self, overflow: Overflow | None = None, *, final: bool = False) -> None:
         """The batch under way is with the broker, but for what had no room.
@@ -197,7 +284,7 @@ class Outbox:
             final: nothing can wait any longer.
         """
         if overflow is None and self._tickets is None:
-            self.settled, self.flying, self.drop = self._taken, [], []
+            self._landed()
             self._tell()
             return
         full = set(overflow.full) if overflow is not None else set()
@@ -233,24 +320,22 @@ class Outbox:
             self._refuse_singly(dict.fromkeys(landed, error), landed)
             self._tell()
             return
-        first = self.settled + 1
-        self._refused.append((first, self._taken, error))
+        self._refusals.add_batch(self.settled + 1, self._taken, error)
         self._complain([push.id for _, push in self._land()], error)
 
     def refuse_all(self, error: Exception) -> None:
         """Nothing that is here will be sent."""
-        while self.next_batch(now=True):
-            self.refuse(error)
+        with self._steps:
+            while self.next_batch(now=True):
+                self.refuse(error)
 
     def _refuse_singly(self, errors: dict[int, Exception] | dict[int, QueueFull], pushes: dict[int, Push]) -> None:
         unsaid: list[tuple[str, Exception]] = []
+        self._refusals.add(errors.items())
         for ticket, error in errors.items():
             self.held.pop(ticket, None)
-            self._refused_singly[ticket] = error
             if not self._on_refused([pushes[ticket].id], error):
                 unsaid.append((pushes[ticket].id, error))
-        while len(self._refused_singly) > _SINGLE:
-            del self._refused_singly[next(iter(self._refused_singly))]
         if unsaid and len(unsaid) == len(errors):
             self._complain([id for id, _ in unsaid], unsaid[0][1], awaited=False)
 
@@ -263,53 +348,33 @@ class Outbox:
 
     def withdraw(self, ticket: int, error: Exception) -> bool:
         """Take back a job that waits for room: it will not be sent. False: it does not wait for that just now."""
-        if ticket not in self.held or ticket in (self._tickets or ()):
-            return False
-        push = self.held.pop(ticket)
-        self._refused_singly[ticket] = error
-        self._on_refused([push.id], error)
-        self._tell()
-        return True
+        with self._steps:
+            if self.is_copy or ticket not in self.held or ticket in (self._tickets or ()):
+                return False
+            push = self.held.pop(ticket)
+            self._missing.discard(ticket)
+            self._refusals.add([(ticket, error)])
+            self._on_refused([push.id], error)
+            self._tell()
+            return True
 
     def error_of(self, ticket: int) -> Exception | None:
         """Why the job with this ticket was refused."""
-        if self._refused_singly and (error := self._refused_singly.get(ticket)) is not None:
-            return error
-        for first, last, error in self._refused:
-            if first <= ticket <= last:
-                return error
-        return None
+        return self._refusals.of(ticket)
 
     # ---- who waits
 
     async def accepted(self, ticket: int) -> None:
         """Return once this job is with the broker; raise why it is not."""
         if not self.is_settled(ticket):
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            heappush(self._watchers, (ticket, next(self._watched), future))
-            if self.is_settled(ticket):
-                # Meanwhile, by another thread, which may have looked before this future was there.
-                _release(future)
-            await future
+            await self._watchers.settled(ticket)
         error = self.error_of(ticket)
         if error is not None:
             raise copy_error(error)
 
     def _tell(self) -> bool:
-        """Wake who waits for a settled ticket; whether there was anybody."""
-        told = False
-        if self._patient:
-            patient, self._patient = self._patient, []
-            for watcher in patient:
-                heappush(self._watchers, watcher)
-        while self._watchers and self._watchers[0][0] <= self.settled:
-            watcher = heappop(self._watchers)
-            if watcher[0] in self.held:
-                self._patient.append(watcher)
-                continue
-            _wake(watcher[2])
-            told = True
-        return told
+        """Wake the callers that wait for a settled ticket; whether there was one."""
+        return self._watchers.tell(self.settled)
 
 
 def _fitting(pushes: Iterable[Push]) -> int:
@@ -323,18 +388,6 @@ def _fitting(pushes: Iterable[Push]) -> int:
     return count
 
 
-def _is_huge(batch: list[Push]) -> bool:
-    return len(batch) == 1 and len(batch[0].sealed) > BATCH_BYTES
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    loop = future.get_loop()
-    if loop is asyncio._get_running_loop():
-        _release(future)
-    elif not loop.is_closed():
-        loop.call_soon_threadsafe(_release, future)
-
-
-def _release(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+def _are_next(batch: list[tuple[int, Push]], first: int) -> bool:
+    """Whether these, in the order of their tickets, have those from ``first`` on."""
+    return batch[0][0] == first and batch[-1][0] == first + len(batch) - 1

@@ -7,11 +7,15 @@ import io
 import pickle
 import re
 import sys
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from .errorform import reduce_error
 
-__all__ = ["Pickler", "by_value", "may_hold_errors", "pickled"]
+__all__ = ["Pickler", "by_value", "copy_by_value", "may_hold_errors", "pickled"]
+
+Refer = Callable[[Any], Any]
 
 
 class Pickler(pickle.Pickler):
@@ -19,31 +23,44 @@ class Pickler(pickle.Pickler):
 
     Args:
         instead: other exceptions for some of those in the value, by the ids of these.
+        refer: how other objects are written, as by ``reducer_override``; None: as pickle does it.
     """
 
-    def __init__(self, file: Any, instead: dict[int, BaseException]) -> None:
+    def __init__(self, file: Any, instead: dict[int, BaseException], refer: Refer | None = None) -> None:
         super().__init__(file, 5)
         self._instead = instead
+        self._refer = refer
 
     def reducer_override(self, value: Any) -> Any:
-        return _reduced(value, self._instead)
+        reduced = _reduced(value, self._instead)
+        return self._refer(value) if reduced is NotImplemented and self._refer is not None else reduced
 
 
 @functools.cache
 def by_value() -> type[Any]:
-    """cloudpickle's pickler with the same way for exceptions."""
+    """cloudpickle's pickler with the same ways for exceptions and for other objects."""
     import cloudpickle
 
     class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
-        def __init__(self, file: Any, instead: dict[int, BaseException]) -> None:
+        def __init__(self, file: Any, instead: dict[int, BaseException], refer: Refer | None = None) -> None:
             super().__init__(file, 5)
             self._instead = instead
+            self._refer = refer
 
         def reducer_override(self, value: Any) -> Any:
             reduced = _reduced(value, self._instead)
+            if reduced is NotImplemented and self._refer is not None:
+                reduced = self._refer(value)
             return super().reducer_override(value) if reduced is NotImplemented else reduced
 
     return ByValue
+
+
+def copy_by_value(module: ModuleType) -> None:
+    """From now on write what this module defines by value, as what ``__main__`` defines."""
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(module)
 
 
 def _reduced(value: Any, instead: dict[int, BaseException]) -> Any:
@@ -53,9 +70,15 @@ def _reduced(value: Any, instead: dict[int, BaseException]) -> Any:
     return reduce_error(value) if other is None else other.__reduce_ex__(5)
 
 
-def pickled(value: Any, pickler: type[Any] = Pickler, instead: dict[int, BaseException] | None = None) -> bytes:
+def pickled(
+    value: Any,
+    pickler: type[Any] = Pickler,
+    instead: dict[int, BaseException] | None = None,
+    refer: Refer | None = None,
+) -> bytes:
+    """The bytes that one of these picklers writes."""
     with io.BytesIO() as file:
-        pickler(file, instead or {}).dump(value)
+        pickler(file, instead or {}, refer).dump(value)
         return file.getvalue()
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import sys
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar, cast
 
-__all__ = ["Portal", "portal"]
+from .errors import ConfigError
+
+__all__ = ["Portal", "asyncio_loop", "portal", "run_here", "running_loop"]
 
 T = TypeVar("T")
 
@@ -18,24 +22,44 @@ class Portal:
     """A background thread with an event loop, started at first use; a forked child starts its own."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Re-entrant: a signal handler or a finalizer may send while this thread is starting the portal.
+        self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._ident = 0
 
     def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, which may be just starting.
+
+        Raises:
+            RuntimeError: no thread can start any more, since the program ends.
+        """
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            return loop
         with self._lock:
+            loop = _new_loop()
             if self._loop is None or self._loop.is_closed():
-                started = threading.Event()
-                self._thread = threading.Thread(target=self._serve, args=(started,), name="aiotask-portal", daemon=True)
-                self._thread.start()
-                started.wait()
+                self._start(loop)
+            else:
+                loop.close()
             assert self._loop is not None
             return self._loop
 
-    def _serve(self, started: threading.Event) -> None:
-        loop = asyncio.new_event_loop()
-        self._loop = loop
-        loop.call_soon(started.set)
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        thread = threading.Thread(target=self._serve, args=(loop,), name="aiotask-portal", daemon=True)
+        try:
+            # In this order: a send that interrupts this one hands over to a loop that is about to run.
+            self._loop, self._thread = loop, thread
+            thread.start()
+        except BaseException:
+            if not thread.is_alive():
+                self._loop = self._thread = None
+                loop.close()
+            raise
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ident = threading.get_ident()
         try:
             loop.run_forever()
         finally:
@@ -44,9 +68,15 @@ class Portal:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
-    def runs(self, loop: asyncio.AbstractEventLoop) -> bool:
+    def runs(self, loop: asyncio.AbstractEventLoop | None) -> bool:
         """Whether this is the loop of its thread."""
-        return loop is self._loop
+        return loop is not None and loop is self._loop
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """The caller is not in the portal's thread. With gevent's or eventlet's patches the portal is a greenlet of
+        the caller's thread, and asyncio takes its loop for the caller's."""
+        return threading.get_ident() != self._ident
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine there."""
@@ -75,6 +105,50 @@ class Portal:
     def forget(self) -> None:
         """In a forked child: the thread stayed in the parent."""
         self.__init__()  # type: ignore[misc]
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop in which the caller runs, if it runs in one."""
+    loop = asyncio._get_running_loop()
+    return None if portal.runs(loop) and portal.is_elsewhere else loop
+
+
+def asyncio_loop() -> asyncio.AbstractEventLoop:
+    """The event loop in which the calling coroutine runs.
+
+    Raises:
+        ConfigError: another library than asyncio runs it.
+    """
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        how = " In trio: `await trio.to_thread.run_sync(result.get)`." if "trio" in sys.modules else ""
+        raise ConfigError(
+            "Results are awaited in asyncio, and no event loop of asyncio runs this coroutine. Use what blocks "
+            f"instead, result.get() or result.blocking, in a thread.{how}"
+        )
+    return loop
+
+
+def run_here(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in this thread, which has no event loop: for the end of a program, when no thread can start."""
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        return runner.run(work)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    if isinstance(loop, asyncio.BaseEventLoop):
+        resolve = loop.getaddrinfo
+
+        async def getaddrinfo(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await resolve(*args, **kwargs)
+            except RuntimeError:
+                # asyncio resolves names in threads of a pool, which takes no work once the main thread has ended.
+                return socket.getaddrinfo(*args, **kwargs)
+
+        loop.getaddrinfo = getaddrinfo  # type: ignore[method-assign]
+    return loop
 
 
 async def _ended(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
 
 from .context import current_job
+from .durations import seconds
 from .errorform import text_of
 from .errorinfo import error_of
 from .errors import AiotaskError, ConfigError, ResultTimeout, SerializationError, about
 from .job import Status
 from .outcome import Outcome
+from .portal import running_loop
 from .serializer import Serializer
 
 if TYPE_CHECKING:
@@ -21,6 +24,9 @@ __all__ = ["AsyncResult", "Home", "gather", "reveal"]
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
+#: What waiting is called elsewhere, and what asyncio asks of a future.
+_OTHERS_SAY = ("collect", "join", "result", "value", "wait_result")
+_FUTURES_HAVE = ("add_done_callback", "cancelled", "done", "exception", "remove_done_callback")
 #: A member of an enum takes longer to look up than to compare.
 _SUCCESS = Status.SUCCESS
 
@@ -31,7 +37,7 @@ class Home(Protocol):
     serializer: Serializer
 
     async def outcome(self, result: AsyncResult[Any], timeout: float | None) -> Outcome: ...
-    async def outcomes(self, results: list[AsyncResult[Any]]) -> None: ...
+    async def outcomes(self, results: list[AsyncResult[Any]], errors: dict[str, Exception] | None = None) -> None: ...
     async def accepted(self, result: AsyncResult[Any]) -> None: ...
     async def status(self, result: AsyncResult[Any]) -> Status: ...
     async def cancel(self, result: AsyncResult[Any]) -> Cancelled: ...
@@ -52,6 +58,7 @@ class AsyncResult(Generic[R_co]):
     __slots__ = (
         "__weakref__",
         "_home",
+        "_queue",
         "arrived",
         "epoch",
         "function",
@@ -68,6 +75,8 @@ class AsyncResult(Generic[R_co]):
         self.task = task
         self.function = function
         self._home = home
+        #: Where it was sent to; empty where that is not known here.
+        self._queue = ""
         #: The outcome, once it is here.
         self.arrived: Outcome | None = None
         #: Which subscription stood when the job was sent.
@@ -87,28 +96,32 @@ class AsyncResult(Generic[R_co]):
         value: R_co = reveal(outcome, self._home.serializer, self.function)
         return value
 
-    async def wait(self, timeout: float | None = None) -> R_co:
+    async def wait(self, timeout: float | timedelta | None = None) -> R_co:
         """The value, as by ``await``.
 
         Args:
-            timeout: seconds; None waits as long as it takes.
+            timeout: seconds or a timedelta; None waits as long as it takes, 0 looks once.
 
         Raises:
-            ResultTimeout: it is not there yet; the job goes on.
+            ConfigError: ``timeout`` is no duration.
+            ResultTimeout: the value is not there yet; the job goes on.
             Exception: whatever the task raised, or one of aiotask's JobErrors.
         """
         outcome = self.arrived
         if outcome is None:
-            outcome = await self._home.outcome(self, timeout)
+            outcome = await self._home.outcome(self, _seconds(timeout))
         value: R_co = reveal(outcome, self._home.serializer, self.function)
         return value
 
-    def get(self, timeout: float | None = None) -> R_co:
+    def get(self, timeout: float | timedelta | None = None) -> R_co:
         """The value, for code without an event loop; blocks the thread.
 
+        Args:
+            timeout: as for ``wait``.
+
         Raises:
-            ConfigError: a loop runs in this thread, or this is a sync task that waits without a timeout
-                (all workers could be waiting for each other).
+            ConfigError: ``timeout`` is no duration, a loop runs in this thread, or this is a sync task that waits
+                without a timeout (all workers could be waiting for each other).
         """
         _refuse_in_a_loop("get()", "await result")
         if timeout is None and current_job().id:
@@ -116,7 +129,7 @@ class AsyncResult(Generic[R_co]):
                 "get() inside a sync task could wait for a job that waits for this very worker. "
                 "Give it a timeout, or make the task `async def` and await the result."
             )
-        return self._home.block(self.wait(timeout))
+        return self._home.block(self.wait(_seconds(timeout)))
 
     @property
     def blocking(self) -> Blocking:
@@ -165,6 +178,16 @@ class AsyncResult(Generic[R_co]):
         """
         return await self._home.forget_outcome(self)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            hint = " To wait for it: await it, or result.get()." if name in _OTHERS_SAY else ""
+            if name in _FUTURES_HAVE:
+                hint = (
+                    " asyncio.wait() and other functions that take futures need a task: asyncio.ensure_future(result)."
+                )
+            raise AttributeError(f'"AsyncResult" has no attribute "{name}".{hint}')
+
     def __repr__(self) -> str:
         state = self.arrived.status if self.arrived is not None else "…"
         return f"<AsyncResult {self.id} {self.task} {state}>"
@@ -181,17 +204,19 @@ class Blocking:
     def __init__(self, result: AsyncResult[Any]) -> None:
         self._result = result
 
-    def sent(self, timeout: float | None = None) -> None:
+    def sent(self, timeout: float | timedelta | None = None) -> None:
         """Return once the broker has accepted the job.
 
         Args:
-            timeout: seconds; None waits as long as it takes, which is long where the queue is full and senders wait.
+            timeout: seconds or a timedelta; None waits as long as it takes, which is long where the queue is full and
+                senders wait.
 
         Raises:
-            ResultTimeout: it has not; it goes on trying.
+            ConfigError: ``timeout`` is no duration.
+            ResultTimeout: the broker has not accepted it yet; sending goes on.
             BrokerError: it did not, and the job will not run.
         """
-        self._block("sent", self._sent(timeout))
+        self._block("sent", self._sent(_seconds(timeout)))
 
     async def _sent(self, timeout: float | None) -> None:
         try:
@@ -223,9 +248,7 @@ class Blocking:
 
 
 def _refuse_in_a_loop(call: str, instead: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if running_loop() is None:
         return
     raise ConfigError(f"{call} would block the running event loop. Write `{instead}` instead.")
 
@@ -245,29 +268,60 @@ def reveal(outcome: Outcome, serializer: Serializer, function: Any) -> Any:
                 f"{type(error).__name__}: {text_of(error).rstrip('.')}. "
                 "Is the module that defines its class importable?"
             ) from error
-    raise error_of(outcome, serializer)
+    raise error_of(outcome, serializer, function)
 
 
-async def gather(results: Iterable[AsyncResult[T]]) -> list[T]:
-    """The values of many results in their order; the first error ends it, the jobs go on.
+@overload
+async def gather(results: Iterable[AsyncResult[T]], *, return_exceptions: Literal[False] = False) -> list[T]: ...
+@overload
+async def gather(results: Iterable[AsyncResult[T]], *, return_exceptions: bool) -> list[T | Exception]: ...
+async def gather(
+    results: Iterable[AsyncResult[T]], *others: AsyncResult[T], return_exceptions: bool = False
+) -> list[T] | list[T | Exception]:
+    """The values of many results in their order, like ``asyncio.gather`` without a task per result.
 
-    Like ``asyncio.gather`` without a task per handle.
+    Args:
+        results: any number of them, of one app or several.
+        return_exceptions: wait for all of them, and put the errors in the places of the values.
+
+    Raises:
+        Exception: the first error, unless errors are returned; the other jobs go on.
     """
+    if others or isinstance(results, AsyncResult):
+        raise TypeError(
+            "aiotask.gather() takes one list of results: `await aiotask.gather([first, second])`. "
+            "asyncio.gather(first, second) takes them one by one."
+        )
     results = list(results)
+    errors: dict[str, Exception] | None = {} if return_exceptions else None
     by_home: dict[Home, list[AsyncResult[Any]]] = {}
     for result in results:
         if result.arrived is None:
             by_home.setdefault(result._home, []).append(result)
     if len(by_home) == 1:
         for home, missing in by_home.items():
-            await home.outcomes(missing)
+            await home.outcomes(missing, errors)
     elif by_home:
         async with asyncio.TaskGroup() as group:
             for home, missing in by_home.items():
-                group.create_task(home.outcomes(missing))
-    values = []
+                group.create_task(home.outcomes(missing, errors))
+    if errors is None:
+        return [_value(result, {}) for result in results]
+    values: list[T | Exception] = []
     for result in results:
-        if result.arrived is None:
-            raise AiotaskError(f'Job "{result.id}" brought no outcome.')
-        values.append(reveal(result.arrived, result._home.serializer, result.function))
+        try:
+            values.append(_value(result, errors))
+        except Exception as error:
+            values.append(error)
     return values
+
+
+def _value(result: AsyncResult[T], errors: dict[str, Exception]) -> T:
+    if result.arrived is None:
+        raise errors.get(result.id, AiotaskError(f'Job "{result.id}" brought no outcome.'))
+    value: T = reveal(result.arrived, result._home.serializer, result.function)
+    return value
+
+
+def _seconds(timeout: float | timedelta | None) -> float | None:
+    return None if timeout is None else seconds(timeout, "timeout")

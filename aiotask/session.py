@@ -9,6 +9,7 @@ import weakref
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Protocol
 
+from .absence import Absence
 from .agent import agent
 from .backpressure import Backpressure
 from .brokers import connect
@@ -44,15 +45,19 @@ class Owner(Protocol):
 class Session:
     """A broker, an outbox and a mailbox for one event loop, which also ends them."""
 
-    def __init__(self, owner: Owner, address: str, portal: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(
+        self, owner: Owner, address: str, loop: asyncio.AbstractEventLoop | None, *, in_portal: bool = False
+    ) -> None:
         self.address = address
-        #: The portal's loop if this is its session: handed over by other threads.
-        self._portal = portal
-        self.in_portal = portal is not None
+        #: None: the program ends, and jobs go out without a loop.
+        self._loop = loop
+        #: Other threads hand over here.
+        self.in_portal = in_portal
         self._called = False
         self.broker: Broker = connect(owner.url, owner.app)
         self.mailbox = Mailbox(self.broker, address, owner.outcomes_sealer)
-        self.outbox = Outbox(address, self.mailbox.fail, owner.backpressure)
+        self.absence = Absence(owner.app, self.broker, self.mailbox)
+        self.outbox = Outbox(address, self._refused, owner.backpressure)
         # Weakly: a session belongs to its loop as much as to the client, and outlives it until it is closed.
         self._owner = weakref.ref(owner)
         self._flushing: asyncio.Task[None] | None = None
@@ -69,14 +74,23 @@ class Session:
     def flush_from_a_thread(self) -> None:
         """The same for the portal's session, after something was handed over; wakes its loop where that does not look
         by itself."""
-        if self._portal is not None and not self._called and (self._flushing is None or self.outbox.held):
+        if self._loop is not None and not self._called and (self._flushing is None or self.outbox.held):
             self._called = True
-            self._portal.call_soon_threadsafe(self._flush_called)
+            self._loop.call_soon_threadsafe(self._flush_called)
 
     def _flush_called(self) -> None:
         # First: what is handed over from here on calls again.
         self._called = False
         self.flush_soon()
+
+    def _refused(self, ids: list[str], error: Exception) -> bool:
+        """Tell the callers that wait here; whether there is one. The sender may be another loop, or none."""
+        if self._loop is None or self._loop is asyncio._get_running_loop():
+            return self.mailbox.fail(ids, error)
+        awaited = self.mailbox.awaits(ids)
+        if awaited and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.mailbox.fail, ids, error)
+        return awaited
 
     async def _flush(self) -> None:
         if self._closer is None:
@@ -109,12 +123,18 @@ class Session:
     async def drain(self, *, held: bool = True) -> None:
         """Return once everything handed over so far is accepted or refused; ``held=False``: or waits for room."""
         outbox = self.outbox
-        ticket = outbox.handed
-        while outbox.settled < ticket or (held and any(each <= ticket for each in outbox.held)):
-            self.flush_soon()
-            assert self._flushing is not None
-            # Flushing does not end while something waits for room.
-            await asyncio.wait((self._flushing,), timeout=None if outbox.room is None else 0.05)
+        goal = outbox.handed
+        while outbox.settled_count < goal:
+            await self._flush_more()
+        waiting = set(outbox.held) if held else set()
+        while not waiting.isdisjoint(outbox.held):
+            await self._flush_more()
+
+    async def _flush_more(self) -> None:
+        self.flush_soon()
+        assert self._flushing is not None
+        # Flushing does not end while something waits for room.
+        await asyncio.wait((self._flushing,), timeout=None if self.outbox.room is None else 0.05)
 
     async def close(self) -> None:
         """Send what is left, within FAREWELL seconds, and hang up."""

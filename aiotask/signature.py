@@ -14,10 +14,13 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Signature(Generic[R_co]):
-    """A call with its arguments and its id, to be sent later. Sending it twice is the same job."""
+    """A call with its arguments and its id, to be sent later, also by a task that gets it as an argument.
 
-    #: What to do where one should be serialized.
-    INSTEAD = "{verb} its arguments, or send it with apply_async() first"
+    Sending it twice is the same job.
+    """
+
+    #: What to do where one should be written as JSON.
+    INSTEAD_IN_JSON = "{verb} its arguments, or send it with apply_async() first"
 
     __slots__ = ("_send", "args", "id", "kwargs", "task")
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Coroutine, Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast
+from weakref import WeakSet
 
 from .backoff import Backoff, exponential
-from .errors import ConfigError
+from .callables import checker, gives_coroutines, parameter_names, what_runs
+from .errors import ConfigError, SerializationError
+from .main_module import MAINS, home_of
 from .options import CallOptions, TaskOptions, check_options, check_task_name, known_options
-from .serializer import main_name
+from .reloads import Run, current_run, is_reload, why_refused
 
 if TYPE_CHECKING:
     from .result import AsyncResult
@@ -64,8 +71,8 @@ class Definition:
     key: str | None = None
     #: What was said at the call itself and therefore travels with the job.
     said: frozenset[str] = frozenset()
-    #: It was defined in an interactive session, where no worker process finds it.
-    homeless: bool = False
+    #: Why no worker process finds it, as the end of a sentence; empty: one does.
+    homeless: str = ""
 
 
 class Registry:
@@ -73,6 +80,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._tasks: dict[str, Definition] = {}
+        #: What was being executed when each name was registered.
+        self._runs: dict[str, Run] = {}
 
     def add(self, task: Definition) -> None:
         """Register a task; the same function again replaces it (a reload).
@@ -80,15 +89,14 @@ class Registry:
         Raises:
             ConfigError: another function has the name.
         """
+        now = current_run()
         for name in (task.name, *task.aliases):
             known = self._tasks.get(name)
-            if known is not None and not _same_function(known.function, task.function):
-                raise ConfigError(
-                    f'The name "{name}" is taken by {_where(known.function)}; '
-                    f"{_where(task.function)} cannot have it too. Give one of them another name: @app.task(name='…')."
-                )
+            if known is not None and not is_reload(known.function, task.function, self._runs[name], now):
+                raise ConfigError(why_refused(name, known.function, task.function))
         for name in (task.name, *task.aliases):
             self._tasks[name] = task
+            self._runs[name] = now
 
     def get(self, name: str) -> Definition | None:
         return self._tasks.get(name)
@@ -113,22 +121,42 @@ class Registry:
 class Sender(Protocol):
     """What a task needs from its app."""
 
-    def send(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncResult[Any]: ...
+    name: str
+    registry: Registry
+
+    def send(
+        self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], id: str | None = None
+    ) -> AsyncResult[Any]: ...
+    def send_by_name(self, call: Signature[Any]) -> AsyncResult[Any]: ...
     def sign(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature[Any]: ...
     def handle(self, id: str, task: Definition) -> AsyncResult[Any]: ...
 
 
+#: Every app of this process that still exists. A task that arrives as an argument is looked up there.
+apps_here: WeakSet[Sender] = WeakSet()
+
+
 class Task(Generic[P, R_co]):
-    """A registered function. ``task(...)`` runs it here, ``task.apply_async(...)`` sends it."""
+    """A registered function. ``task(...)`` runs it here, ``task.apply_async(...)`` sends it.
+
+    ``func``, also called ``__wrapped__``, is the function itself.
+    """
 
     def __init__(self, definition: Definition, app: Sender) -> None:
         self.definition = definition
         self._app = app
+        # Of a partial and of an object, which have no name of their own.
+        self.__name__ = self.__qualname__ = definition.name.rpartition(":")[2]
         functools.update_wrapper(cast("Callable[..., Any]", self), definition.function, updated=())
 
     @property
     def name(self) -> str:
         return self.definition.name
+
+    @property
+    def func(self) -> Callable[..., Any]:
+        """The function that was registered, with its decorators; it runs here, like the task."""
+        return self.definition.function
 
     def apply_async(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R_co]:
         """Send the call; returns at once, with the arguments encoded as they are now.
@@ -159,18 +187,33 @@ class Task(Generic[P, R_co]):
         """A handle on a job of this task, sent from anywhere."""
         return self._app.handle(id, self.definition)
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         # By reference, under the name by which a worker imports the module too.
-        function = self.definition.function
-        return _task_in, (_module_name(function) or function.__module__, function.__qualname__)
+        function, said = self.definition.function, self.definition.said
+        module = home_of(function).name or function.__module__
+        name = getattr(function, "__qualname__", "")
+        if not said and _is_found(self.definition, function.__module__, name):
+            return _task_in, (module, name)
+        options = {option: getattr(self.definition, option) for option in sorted(said)}
+        return _task_named, (self._app.name, self.name, module, options)
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            hint = " To send the call: .apply_async(…), and later: .options(delay=…).apply_async(…)."
-            raise AttributeError(
-                f'"{type(self).__name__}" has no attribute "{name}".{hint if name in _OTHERS_SAY else ""}'
-            )
+            kind = type(self).__name__
+            if name in _OTHERS_SAY:
+                hint = " To send the call: .apply_async(…), and later: .options(delay=…).apply_async(…)."
+            elif not name.startswith("__") and hasattr(self.definition.function, name):
+                hint = f" The function has it: .func.{name}"
+            else:
+                hint = ""
+            raise AttributeError(f'"{kind}" has no attribute "{name}".{hint}', name=name, obj=self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -184,10 +227,38 @@ class SyncTask(Task[P, R_co]):
 
 
 class AsyncTask(Task[P, R_co]):
-    """A task that is a coroutine function."""
+    """A task that is a coroutine function, also for ``inspect`` and ``asyncio`` and all that asks them."""
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
-        return cast("Coroutine[Any, Any, R_co]", self.definition.function(*args, **kwargs))
+    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        return cast("R_co", await self.definition.function(*args, **kwargs))
+
+    if not TYPE_CHECKING:
+        # ``asyncio.iscoroutinefunction`` asks for this one, ``inspect.iscoroutinefunction`` from Python 3.12 on for
+        # the next one, and before that for the code of a function or of what looks like one.
+        _is_coroutine = getattr(asyncio.coroutines, "_is_coroutine", True)
+        _is_coroutine_mark = getattr(inspect, "_is_coroutine_mark", True)
+
+        @property
+        def __code__(self) -> CodeType:
+            code = getattr(self.definition.function, "__code__", None)
+            is_async = isinstance(code, CodeType) and code.co_flags & inspect.CO_COROUTINE
+            return code if is_async else type(self).__call__.__code__
+
+        @property
+        def __defaults__(self) -> tuple[Any, ...] | None:
+            return getattr(self.definition.function, "__defaults__", None)
+
+        @property
+        def __kwdefaults__(self) -> dict[str, Any] | None:
+            return getattr(self.definition.function, "__kwdefaults__", None)
+
+
+def _is_found(definition: Definition, module: str | None, qualname: str) -> bool:
+    """Whether a module that is loaded here holds this very task under this name."""
+    found: Any = sys.modules.get(module or "")
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return isinstance(found, Task) and found.definition is definition
 
 
 def _task_in(module: str, qualname: str) -> Any:
@@ -207,6 +278,38 @@ def call_of(task: Definition, app: str) -> tuple[str | float | bool | None, ...]
     return *where, retries, timeout, task.result_ttl, task.ignore_result
 
 
+def _task_named(app: str, name: str, module: str, options: CallOptions, of_main: bool = False) -> Task[..., Any]:
+    """The task that an app of this process knows by this name, with these options of its calls.
+
+    Args:
+        of_main: where the main script was also imported by its name, so that there are two: that of ``__main__``.
+
+    Raises:
+        SerializationError: no app of this process knows it, even once the module with its function is imported.
+    """
+    for imported in (False, True):
+        if imported:
+            with contextlib.suppress(ImportError, ValueError):
+                importlib.import_module(module)
+        known = [(its, sender) for sender in list(apps_here) if (its := _known_to(sender, app, name)) is not None]
+        if known:
+            found = min(known, key=lambda each: (getattr(each[0].function, "__module__", None) in MAINS) != of_main)
+            task = task_of(*found)
+            return task.options(**options) if options else task
+    raise SerializationError(
+        f'The task "{name}" of app "{app}" is not known here. Import the module that registers it.'
+    )
+
+
+def _known_to(sender: Sender, app: str, name: str) -> Definition | None:
+    return sender.registry.get(name) if sender.name == app else None
+
+
+def task_of(definition: Definition, app: Sender) -> Task[..., Any]:
+    """The task of this definition."""
+    return (AsyncTask if definition.is_async else SyncTask)(definition, app)
+
+
 # ---- defining
 
 
@@ -219,20 +322,20 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
     known_options(options, TaskOptions, f'task "{getattr(function, "__qualname__", function)}"')
     _refuse_what_is_no_task(function, options)
     name = options.get("name")
-    homeless = False
+    homeless = ""
     if name is not None:
         check_task_name(name)
     else:
-        module = _module_name(function)
-        homeless = module is None
-        name = f"{module or '__main__'}:{function.__qualname__}"
+        home = home_of(function)
+        homeless = home.why_not
+        name = f"{home.name or '__main__'}:{function.__qualname__}"
     checked = check_options({key: value for key, value in options.items() if key != "name"}, name)
     _refuse_retries(name, checked.get("acks", "late"), checked.get("retries", 0))
     return Definition(
         name=name,
         function=function,
-        is_async=inspect.iscoroutinefunction(function),
-        check=_checker(function),
+        is_async=gives_coroutines(function),
+        check=checker(function),
         homeless=homeless,
         is_limited=bool(checked.get("memory") or checked.get("cpu")),
         **checked,
@@ -242,7 +345,9 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
 def _refuse_what_is_no_task(function: Any, options: TaskOptions) -> None:
     if isinstance(function, Task):
         raise ConfigError(f'"{function.name}" is a task already.')
-    if isinstance(function, staticmethod | classmethod) or inspect.ismethod(function):
+    if isinstance(function, staticmethod):
+        raise ConfigError(_NO_STATIC_METHODS.format(getattr(function, "__qualname__", function)))
+    if isinstance(function, classmethod) or inspect.ismethod(function):
         raise ConfigError(_NO_METHODS.format(getattr(function, "__qualname__", function)))
     if not callable(function):
         raise ConfigError(f"{function!r} is not callable. Write @app.task or @app.task(option=…) above a function.")
@@ -252,8 +357,10 @@ def _refuse_what_is_no_task(function: Any, options: TaskOptions) -> None:
     if qualname is None and "name" not in options:
         raise ConfigError(f'{function!r} has no name of its own. Give it one: app.register_task(fn, name="…").')
     if qualname is not None and "." in qualname and not qualname.rpartition(".")[0].endswith("<locals>"):
-        raise ConfigError(_NO_METHODS.format(qualname))
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        first = next(iter(parameter_names(function)), "")
+        raise ConfigError((_NO_METHODS if first in ("self", "cls") else _NO_STATIC_METHODS).format(qualname))
+    called = what_runs(function)
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
         raise ConfigError(
             f'"{qualname}" is a generator; results that stream are not part of this release. Return a list.'
         )
@@ -271,47 +378,7 @@ _NO_METHODS = (
     '"{}" is a method, and a worker would have no object to call it on. '
     "Make it a function that takes what it needs, or an id to load it by."
 )
-
-
-def _same_function(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
-    if one is other:
-        return True
-    if getattr(one, "__qualname__", "<lambda>") == "<lambda>":
-        return False
-    return (one.__module__, one.__qualname__) == (other.__module__, getattr(other, "__qualname__", ""))
-
-
-def _where(function: Callable[..., Any]) -> str:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
-
-
-def _module_name(function: Callable[..., Any]) -> str | None:
-    """The module's name as another process imports it; None where no process can."""
-    return main_name() if function.__module__ == "__main__" else str(function.__module__)
-
-
-def _checker(function: Callable[..., Any]) -> Callable[..., None]:
-    """A function that takes the same arguments and does nothing: Python itself checks a call, in 100 ns."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return lambda *args, **kwargs: None
-    parts: list[str] = []
-    last = None
-    for parameter in parameters:
-        kind = parameter.kind
-        if last is parameter.POSITIONAL_ONLY and kind is not last:
-            parts.append("/")
-        if kind is parameter.KEYWORD_ONLY and last not in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL):
-            parts.append("*")
-        star = "*" if kind is parameter.VAR_POSITIONAL else "**" if kind is parameter.VAR_KEYWORD else ""
-        parts.append(f"{star}{parameter.name}{'' if parameter.default is parameter.empty else '=None'}")
-        last = kind
-    if last is inspect.Parameter.POSITIONAL_ONLY:
-        parts.append("/")
-    name = getattr(function, "__name__", "task")
-    name = name if name.isidentifier() else "task"
-    space: dict[str, Any] = {}
-    exec(f"def {name}({', '.join(parts)}): pass", space)
-    return cast("Callable[..., None]", space[name])
+_NO_STATIC_METHODS = (
+    '"{}" is defined inside a class, and a task is a function of a module: workers find it by module and name. '
+    "Move it out of the class; a static method may call it."
+)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import Concurrency, Url, count, cpu_count, option
+from .cpus import cpu_count
+from .options import Concurrency, Url, count, option
 from .output import console, plain, table
 
 if TYPE_CHECKING:

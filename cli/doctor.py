@@ -38,7 +38,8 @@ def doctor(
     """Check the server, the workers and this machine, and say how to fix what is wrong.
 
     Exit code 0: everything is well or a warning at most; 1: something fails. With --live or --ready it asks the workers
-    of this machine alone (those of this user, or the one at AIOTASK_HEALTH_PORT) and answers with one line.
+    of this machine alone (those of this user, or the one at AIOTASK_HEALTH_PORT) and answers with one line; with
+    --name, those that serve this app.
 
     [bold]Examples[/bold]
 
@@ -46,11 +47,12 @@ def doctor(
       aiotask doctor --name shop --url redis://localhost:6379
       aiotask doctor --json
       aiotask doctor --live     [dim]# an exec probe: 0 or 1, and one line why[/dim]
+      aiotask doctor --ready --name shop
     """
     if live or ready:
         if live and ready:
             raise typer.BadParameter("--live and --ready are two questions. Ask one of them.")
-        raise typer.Exit(_probe("live" if live else "ready", as_json=as_json))
+        raise typer.Exit(_probe("live" if live else "ready", name, as_json=as_json))
     import asyncio
     from dataclasses import asdict
 
@@ -65,10 +67,10 @@ def doctor(
     raise typer.Exit(1 if failed else 0)
 
 
-def _probe(question: str, *, as_json: bool = False) -> int:
+def _probe(question: str, app: str | None, *, as_json: bool = False) -> int:
     from .probe import probe
 
-    well, line = probe(question)
+    well, line = probe(question, app)
     if as_json:
         print_json({"ok": well, "why": line})
     else:

@@ -36,11 +36,11 @@ __all__ = [
     "ResultDb",
     "ResultDbAge",
     "ResultDbSize",
+    "StoppedProcess",
     "Threads",
     "Url",
     "WorkerUrl",
     "count",
-    "cpu_count",
     "duration",
     "names",
     "option",
@@ -102,15 +102,6 @@ def names(given: list[str] | None) -> tuple[str, ...]:
     """What was given once, repeatedly, or separated by commas, without repeats."""
     split = (name.strip() for text in given or () for name in text.split(","))
     return tuple(dict.fromkeys(name for name in split if name))
-
-
-def cpu_count() -> int:
-    """CPUs that this process may use."""
-    import os
-
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Level(StrEnum):
@@ -290,6 +281,18 @@ LongJob = Annotated[
         show_default="60s",
         help="Say in the log where a sync job is that has run for so long; 0: never.",
         rich_help_panel=_LOG,
+    ),
+]
+StoppedProcess = Annotated[
+    float,
+    option(
+        "--stopped-process",
+        parser=duration,
+        metavar="TIME",
+        show_default="30s",
+        help="Kill a worker process that is stopped for so long by a signal, a debugger or the freezer, and run its "
+        "jobs again; 0: never.",
+        rich_help_panel=_LIFE,
     ),
 ]
 Burst = Annotated[bool, option("--burst", metavar="", help="Stop when the queues are empty.", rich_help_panel=_LIFE)]

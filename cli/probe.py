@@ -21,22 +21,26 @@ PATIENCE = 3.0
 MOST = 65536
 
 
-def probe(question: str) -> tuple[bool, str]:
+def probe(question: str, app: str | None = None) -> tuple[bool, str]:
     """Ask every worker that is found whether it is ``live`` or ``ready``; whether all are, and one line on it.
 
     With ``AIOTASK_HEALTH_PORT`` it is the worker at that port, otherwise those of this user's state directory.
+
+    Args:
+        app: ask those alone that serve the app of this name. One that hangs before it can say what it serves counts.
     """
-    answers = [_ask(address, question) for address in _addresses()]
+    answers = [_ask(address, question, app) for address in _addresses()]
     found = [answer for answer in answers if answer is not None]
     if not found:
-        return False, f"not {question}: no worker was found, {_where()}"
+        which = "no worker" if app is None else f'no worker of app "{app}"'
+        return False, f"not {question}: {which} was found, {_where()}"
     well = all(fine for fine, _ in found)
     return well, f"{'' if well else 'not '}{question}: " + "; ".join(text for fine, text in found if fine is well)
 
 
 def nearby() -> list[str]:
     """Process ids of the supervisors of this user that answer."""
-    return [_pid(door) for door in doors_nearby() if _ask(door, "live") is not None]
+    return [_pid(door) for door in doors_nearby() if _ask(door, "live", None) is not None]
 
 
 def _addresses() -> Iterator[tuple[str, int] | Path]:
@@ -56,10 +60,12 @@ def _where() -> str:
     return f'by a socket in "{state_directory()}" (AIOTASK_HOME), nor is AIOTASK_HEALTH_PORT set'
 
 
-def _ask(address: tuple[str, int] | Path, question: str) -> tuple[bool, str] | None:
-    """Whether it is, and what it says; None: there is nobody."""
+def _ask(address: tuple[str, int] | Path, question: str, app: str | None) -> tuple[bool, str] | None:
+    """Whether it is, and what it says; None: there is no worker, or it serves other apps."""
     name = f"the worker at port {address[1]}" if isinstance(address, tuple) else f"worker pid {_pid(address)}"
     try:
+        if app is not None and not _serves(address, app):
+            return None
         status, body = _get(address, f"/{question}")
     except (ConnectionRefusedError, FileNotFoundError):
         if isinstance(address, Path):
@@ -72,6 +78,14 @@ def _ask(address: tuple[str, int] | Path, question: str) -> tuple[bool, str] | N
     except (OSError, ValueError) as error:
         return False, f"{name} could not be asked: {error}"
     return status == 200, name if status == 200 else f"{name}: {body}"
+
+
+def _serves(address: tuple[str, int] | Path, app: str) -> bool:
+    import json
+
+    status, body = _get(address, "/")
+    brokers = json.loads(body).get("brokers", {}) if status == 200 else {}
+    return app in brokers
 
 
 def _pid(path: Path) -> str:

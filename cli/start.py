@@ -11,7 +11,7 @@ from .output import write_anything
 __all__ = ["main"]
 
 
-def _probe(question: str) -> None:
+def _probe(question: str, app: str | None) -> None:
     """Answer with one line and the exit code."""
     from aiotask.errors import AiotaskError
 
@@ -19,7 +19,7 @@ def _probe(question: str) -> None:
     from .probe import probe
 
     try:
-        well, line = probe(question)
+        well, line = probe(question, app)
     except AiotaskError as error:
         sys.exit(report(error))
     print(line)
@@ -33,9 +33,13 @@ def main() -> None:
     if heard:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     write_anything()
-    if sys.argv[1:] in (["doctor", "--live"], ["doctor", "--ready"]) and "AIOTASK_JSON" not in os.environ:
+    if sys.argv[1:3] in (["doctor", "--live"], ["doctor", "--ready"]) and "AIOTASK_JSON" not in os.environ:
         # Asked every few seconds: what parses command lines would take several times as long.
-        return _probe(sys.argv[2].removeprefix("--"))
+        question, rest = sys.argv[2].removeprefix("--"), sys.argv[3:]
+        if not rest:
+            return _probe(question, os.environ.get("AIOTASK_NAME") or None)
+        if len(rest) == 2 and rest[0] in ("--name", "-n"):
+            return _probe(question, rest[1])
     from .main import main as run
 
     if heard:

@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from .cpus import cpu_count
 from .options import (
     AppDir,
     Apps,
@@ -32,9 +33,9 @@ from .options import (
     ResultDb,
     ResultDbAge,
     ResultDbSize,
+    StoppedProcess,
     Threads,
     WorkerUrl,
-    cpu_count,
     names,
 )
 
@@ -66,6 +67,7 @@ def worker(
     result_db_size: ResultDbSize = MAX_BYTES,
     blocked_loop: BlockedLoop = 1.0,
     long_job: LongJob = 60.0,
+    stopped_process: StoppedProcess = 30.0,
     log_args: LogArgs = False,
     log_tracebacks: LogTracebacks = True,
     log_json: LogJson = False,
@@ -86,6 +88,7 @@ def worker(
     [bold]Signals[/bold]
 
       TERM, INT    drain and stop; a second one stops now
+      QUIT         stop now
       HUP          replace the processes one by one with fresh code
       TTIN, TTOU   one process more, one less
       USR1         print the stack of every process
@@ -116,6 +119,7 @@ def worker(
         grace=grace,
         blocked_loop=blocked_loop,
         long_job=long_job,
+        stopped_process=stopped_process,
         health_port=health_port,
         health_host=health_host,
         burst=burst,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +19,9 @@ from .server import PrivateServer
 from .workers import worker_logs as worker_logs
 from .workers import workers as workers
 
+# A test run starts no embedded server unless it says so. These tests do, each in a directory of its own.
+os.environ["AIOTASK_EMBEDDED"] = "1"
+
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[EmbeddedServer]:
@@ -25,10 +29,7 @@ def server() -> Iterator[EmbeddedServer]:
     # Not tmp_path: a socket path holds 104 bytes.
     directory = Path(tempfile.mkdtemp(prefix="aiotask-", dir="/tmp"))
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.delenv("AIOTASK_EMBEDDED", raising=False)
-            server = ensure(directory)
-        yield server
+        yield ensure(directory)
     finally:
         stop(directory)
         shutil.rmtree(directory, ignore_errors=True)

@@ -157,6 +157,7 @@ def test_worker_defaults() -> None:
         "result_db_size": MAX_BYTES,
         "blocked_loop": 1.0,
         "long_job": 60.0,
+        "stopped_process": 30.0,
         "log_args": False,
         "log_tracebacks": True,
         "log_json": False,

@@ -51,7 +51,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def home(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "home"
     monkeypatch.setenv("AIOTASK_HOME", str(path))
-    monkeypatch.delenv("AIOTASK_EMBEDDED", raising=False)
+    monkeypatch.setenv("AIOTASK_EMBEDDED", "1")
     monkeypatch.delenv("AIOTASK_URL", raising=False)
     yield path
     embedded.stop(path)
@@ -544,7 +544,7 @@ def test_commands_start_show_and_stop_it(home: Path) -> None:
         connection.set("job", "waits")
 
     shown = run("status")
-    for part in (f"pid {server.pid}", server.version, "memory", "append-only file", str(server.directory), "runs"):
+    for part in (f"pid {server.pid}", server.version, "memory", "append-only file", str(server.directory), "running"):
         assert part in shown
     status = json.loads(run("status", "--json"))
     assert (status["pid"], status["url"], status["keys"]) == (server.pid, server.url, 1)

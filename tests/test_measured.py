@@ -346,7 +346,7 @@ async def test_nothing_is_tried_twice_behind_the_back_of_the_caller(
             await wire.call("INCR", "runs")
         assert proxy.accepted == 2, "nor a connection"
         with pytest.raises(ConnectionLost):
-            push_blocking(proxy.url, app_name, "client", 1, [a_push("a")])
+            push_blocking(proxy.url)(proxy.url, app_name, "client", 1, [a_push("a")])
         assert proxy.accepted == 3
     await wire.close()
 
@@ -364,7 +364,7 @@ async def test_no_call_outlasts_a_server_that_hangs(
                 with pytest.raises(ConnectionLost, match="No answer"):
                     await silent.call("PING")
             with pytest.raises(ConnectionLost, match="No answer"):
-                await asyncio.to_thread(push_blocking, proxy.url, app_name, "client", 1, [a_push("a")])
+                await asyncio.to_thread(push_blocking(proxy.url), proxy.url, app_name, "client", 1, [a_push("a")])
     assert await wire.call("PING") == b"PONG"
     await wire.close()
 

@@ -67,8 +67,8 @@ def test_a_batch_can_be_pushed_without_a_loop(app_name: str) -> None:
     async def worker() -> list[str]:
         return await drain(await Worker(connect("memory://", app_name), "host.1").enlist())
 
-    push_blocking("memory://", app_name, "client", 1, [a_push("a")])
-    push_blocking("memory://", app_name, "client", 1, [a_push("a")])
+    push_blocking("memory://")("memory://", app_name, "client", 1, [a_push("a")])
+    push_blocking("memory://")("memory://", app_name, "client", 1, [a_push("a")])
 
     assert asyncio.run(worker()) == ["a"]
 
@@ -211,7 +211,7 @@ def _in_child(app_name: str, answers: Any) -> None:
         return "accepted"
 
     try:
-        push_blocking("memory://", app_name, "client", 1, [a_push("b")])
+        push_blocking("memory://")("memory://", app_name, "client", 1, [a_push("b")])
         blocking = "accepted"
     except BrokerError as error:
         blocking = str(error)

@@ -32,7 +32,9 @@ NOT_SOURCE = shutil.ignore_patterns(
 
 def clean_environment() -> dict[str, str]:
     """The environment without any setting of this test run."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("AIOTASK_", "PYTHON", "COV_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIOTASK_", "PYTHON", "COV_"))}
+    # Under pytest the embedded server has to be asked for.
+    return kept | {"AIOTASK_EMBEDDED": "1"}
 
 
 def run(*command: str | Path, cwd: Path, timeout: float = 100, environment: Mapping[str, str] | None = None) -> str:

@@ -146,7 +146,7 @@ async def test_one_more_and_one_less(stage: Stage) -> None:
     supervisor.signal(signal.SIGTTOU)
     assert await live_workers(stage.app, 1) == {first}
     supervisor.signal(signal.SIGTTOU)
-    wait_until(lambda: supervisor.log.count("1 worker processes from now on.") == 2, description="it was heard")
+    wait_until(lambda: supervisor.log.count("1 worker process from now on.") == 2, description="it was heard")
     assert await stage.pid.apply_async() == first
     if sys.platform == "linux":
         score, own = (int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (first, supervisor.pid))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError
@@ -95,20 +95,28 @@ async def namespaces(url: str) -> list[str]:
     return await namespaces(url)
 
 
-def push_blocking(
-    url: str,
-    app: str,
-    client: str,
-    sequence: int,
-    batch: Sequence[Push],
-    room: Room | None = None,
-    drop: Sequence[Finish] = (),
-) -> Overflow | None:
+class PushBlocking(Protocol):
     """``Broker.push`` over a plain blocking socket: at interpreter exit no loop and no thread can start."""
+
+    def __call__(
+        self,
+        url: str,
+        app: str,
+        client: str,
+        sequence: int,
+        batch: Sequence[Push],
+        room: Room | None = None,
+        drop: Sequence[Finish] = (),
+    ) -> Overflow | None: ...
+
+
+def push_blocking(url: str) -> PushBlocking:
+    """How to push to this URL without a loop. Ask early: at the end nothing can be imported, and no file be opened."""
     if _scheme(url) == "memory":
-        from .memory import MemoryBroker
+        from .memory import push_now
 
-        return MemoryBroker(url, app).push_now(client, sequence, batch, room, drop)
-    from .redis.blocking import push_blocking
+        return push_now
+    from .redis import blocking
 
-    return push_blocking(url, app, client, sequence, batch, room, drop)
+    blocking.load(url)
+    return blocking.push_blocking

@@ -35,7 +35,7 @@ from .server_binary import ServerBinary, choose, product
 from .server_probe import PATIENCE, Probe, State, ask, foreign, parse_info, probe
 from .state_directory import TICK, StateDirectory, private, state_directory
 
-__all__ = ["EmbeddedServer", "announce", "ensure", "facts", "state_directory", "status", "stop"]
+__all__ = ["EmbeddedServer", "announce", "ensure", "facts", "refuse_in_tests", "state_directory", "status", "stop"]
 
 #: Seconds that lock and socket may disagree: a server that is just coming up or going down.
 _BETWEEN = 1.0
@@ -67,6 +67,24 @@ def announce(server: EmbeddedServer) -> str:
     )
 
 
+def refuse_in_tests() -> None:
+    """Raise ConfigError in a test run that has not asked for the embedded server.
+
+    It would be the developer's: it goes on running, and the jobs of the tests stay there for the developer's workers.
+    """
+    test = os.environ.get("PYTEST_CURRENT_TEST") or os.environ.get("PYTEST_VERSION")
+    if test and _switch() not in ("1", "true", "yes", "on"):
+        raise ConfigError(
+            "AIOTASK_URL is not set, and a test run does not start the embedded server by accident: its jobs would "
+            "stay there for the next worker. Set AIOTASK_URL=memory:// and run `async with app.worker(): …` in the "
+            "test, or set AIOTASK_URL to a server for tests, or AIOTASK_EMBEDDED=1 to use the embedded server."
+        )
+
+
+def _switch() -> str:
+    return os.environ.get("AIOTASK_EMBEDDED", "").strip().lower()
+
+
 def ensure(directory: Path | None = None) -> EmbeddedServer:
     """Finds the embedded server, or starts it and waits until its data is loaded. Blocks.
 
@@ -78,7 +96,7 @@ def ensure(directory: Path | None = None) -> EmbeddedServer:
             none that can read the data.
         BrokerError: it does not come up or does not answer; with the last lines of its log.
     """
-    if os.environ.get("AIOTASK_EMBEDDED", "").strip().lower() in ("0", "false", "no", "off"):
+    if _switch() in ("0", "false", "no", "off"):
         raise ConfigError(
             "AIOTASK_URL is not set, and AIOTASK_EMBEDDED=0 forbids the embedded server. "
             "Set AIOTASK_URL to a Redis or Valkey, such as redis://localhost:6379."

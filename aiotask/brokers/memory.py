@@ -39,7 +39,7 @@ from .record import Ending, Record, lanes
 from .store import Store
 from .stores import apps_at, store_of
 
-__all__ = ["MemoryBroker"]
+__all__ = ["MemoryBroker", "push_now"]
 
 
 class MemoryBroker(MemoryInspector):
@@ -88,14 +88,6 @@ class MemoryBroker(MemoryInspector):
             for number, batch in enumerate(row, sequence):
                 store.accept(client, number, batch, None, ())
         return len(row)
-
-    def push_now(
-        self, client: str, sequence: int, batch: Sequence[Push], room: Room | None = None, drop: Sequence[Finish] = ()
-    ) -> Overflow | None:
-        """``push`` for code without an event loop."""
-        self._store.refuse_fork()
-        with self._store.lock:
-            return self._store.accept(client, sequence, batch, room, drop)
 
     async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
         async with self._store as store:
@@ -315,6 +307,22 @@ class MemoryBroker(MemoryInspector):
         async with self._store as store:
             for entry in entries:
                 store.history.pop(entry, None)
+
+
+def push_now(
+    url: str,
+    app: str,
+    client: str,
+    sequence: int,
+    batch: Sequence[Push],
+    room: Room | None = None,
+    drop: Sequence[Finish] = (),
+) -> Overflow | None:
+    """``push`` for code without an event loop."""
+    store = store_of(url, app)
+    store.refuse_fork()
+    with store.lock:
+        return store.accept(client, sequence, batch, room, drop)
 
 
 def _finish(store: Store, item: Finish, repeat: bool) -> Settled:

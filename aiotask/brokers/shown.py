@@ -16,4 +16,5 @@ def hide_password(url: str) -> str:
     user, colon, _ = login.partition(":")
     if colon and not login.startswith("/"):
         url = f"{scheme}{separator}{user}:***{at}{rest}"
-    return _IN_QUERY.sub(r"\1***", url)
+    # A function: for a template `re` imports a module, which it cannot at the end of the interpreter.
+    return _IN_QUERY.sub(lambda found: f"{found[1]}***", url)

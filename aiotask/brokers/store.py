@@ -56,7 +56,8 @@ class Store(Rows, Ears):
     def __init__(self, url: str) -> None:
         super().__init__()
         self.url = url
-        self.lock = threading.Lock()
+        # Re-entrant: a finalizer may send while this thread holds it.
+        self.lock = threading.RLock()
         #: This process is a fork of the one that the jobs belong to.
         self.is_foreign = False
         self.queues: set[str] = set()

@@ -10,27 +10,26 @@ from .store import Store
 __all__ = ["apps_at", "store_of"]
 
 _stores: dict[tuple[str, str], Store] = {}
-_stores_lock = threading.Lock()
 
 
 def store_of(url: str, app: str) -> Store:
     """The one store that this URL and app have in this process."""
-    with _stores_lock:
-        return _stores.setdefault((url, app), Store(url))
+    store = _stores.get((url, app))
+    # Without a lock, since a finalizer may send in the middle of it.
+    return store if store is not None else _stores.setdefault((url, app), Store(url))
 
 
 def apps_at(url: str) -> list[str]:
     """Names of the apps that have jobs, results or workers at this URL in this process."""
-    with _stores_lock:
-        return sorted(app for (where, app), store in _stores.items() if where == url and (store.queues or store.live))
+    return sorted(
+        app for (where, app), store in _stores.copy().items() if where == url and (store.queues or store.live)
+    )
 
 
 def _disown() -> None:
     """In a forked child: what was copied belongs to the parent, and its locks may be held for ever."""
-    global _stores_lock
-    _stores_lock = threading.Lock()
     for store in _stores.values():
-        store.lock = threading.Lock()
+        store.lock = threading.RLock()
         store.is_foreign = True
 
 

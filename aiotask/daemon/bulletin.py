@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import time
 from collections.abc import Collection
 
+from ..events import counted
 from .forked import Forked
 from .notify import Notify
 from .vitals import Vitals
 
 __all__ = ["Bulletin"]
+
+logger = logging.getLogger("aiotask.supervisor")
 
 #: Seconds for which a keeper's verdict holds: as long as the next keeper may be on its way.
 VERDICT = 15.0
@@ -42,13 +47,15 @@ class Bulletin:
         """The loop has turned once more.
 
         Args:
-            apps: how many of them each process serves; 0: that is not known yet.
+            apps: how many of them are served; 0: that is not known yet.
             rolling: some processes are still to be replaced.
         """
-        serving = [child for child in children if apps and len(child.up) == apps and not child.draining]
+        serving = [child for child in children if apps and child.is_up and not child.draining]
         complete = self._complete or 0 < wanted <= len(serving)
         if complete and not self._complete and not stopping:
             self._notify.ready()
+            how = " Ctrl-C to stop." if _on_a_terminal() else ""
+            logger.info("Ready: %s in service.%s", counted(len(serving), "process"), how)
         self._complete = complete
         if self._reloading and not rolling and not any(child.replaces for child in children):
             self._reloading = False
@@ -63,9 +70,9 @@ class Bulletin:
 
     def _status(self, children: int, serving: int, wanted: int) -> str:
         if self._stopping:
-            return f"Stopping: {children} worker processes have not ended yet."
+            return f"Stopping: {counted(children, 'worker process')} not ended yet."
         what = "Replacing the worker processes; " if self._reloading else ""
-        return f"{what}{serving} of {wanted} worker processes in service"
+        return f"{what}{serving} of {counted(wanted, 'worker process')} in service"
 
     def _is_alive(self) -> bool:
         """Whether more than this loop turns: the keeper says so of itself and of the workers."""
@@ -78,3 +85,11 @@ class Bulletin:
     def close(self) -> None:
         """In a child, which does not speak for the supervisor."""
         self._notify.close()
+
+
+def _on_a_terminal() -> bool:
+    """Whether somebody reads this who can press Ctrl-C."""
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):
+        return False

@@ -5,17 +5,21 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import json
 import logging
 import os
 import random
 import signal
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any, NoReturn
 
+from ..events import plain
 from ..log.setup import finish
+from .signals import ignore_harmless
 
 __all__ = [
     "Exit",
@@ -23,9 +27,9 @@ __all__ = [
     "encode_message",
     "ended_children",
     "fork",
+    "in_a_line",
     "read_messages",
     "send_message",
-    "unheard",
 ]
 
 _PR_SET_PDEATHSIG = 1
@@ -36,6 +40,8 @@ class Exit:
     """Exit codes of children, as the supervisor reads them."""
 
     DONE = 0
+    #: A setting is wrong.
+    MISUSED = 2
     #: The app could not be loaded.
     BOOT = 3
     #: The broker had declared this host or worker dead.
@@ -72,16 +78,13 @@ def _live(work: Callable[[], int], parent: int, dies_with_parent: bool) -> NoRet
     code = 70
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.SIGCHLD):
+        ignore_harmless()
+        for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        # Not SIG_IGN: programs that a task starts would inherit that.
-        signal.signal(signal.SIGINT, unheard)
         # Its own group: what it starts dies with it, and the terminal's Ctrl-C reaches the supervisor alone.
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
-        # To the terminal that makes it a background job, which would be stopped for reading from it, and on
-        # some terminals for writing.
-        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        _leave_terminal()
         _read_nothing()
         if dies_with_parent:
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -108,8 +111,19 @@ def _live(work: Callable[[], int], parent: int, dies_with_parent: bool) -> NoRet
         os._exit(code)
 
 
-def unheard(number: int, frame: object) -> None:
-    """A signal handler that does nothing; what a process executes gets the default one."""
+def _leave_terminal() -> None:
+    """Have no controlling terminal, nor let what this process starts have one.
+
+    To the terminal this is a background job: a job that reads from it, or a program such as `ssh` that asks for a
+    password, would be stopped, with all other jobs of the process. Without a terminal it gets an error instead.
+    """
+    # Not a session of its own: its leader would get a new terminal by merely opening one.
+    with contextlib.suppress(OSError):
+        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+        try:
+            fcntl.ioctl(fd, termios.TIOCNOTTY)
+        finally:
+            os.close(fd)
 
 
 def _read_nothing() -> None:
@@ -157,6 +171,12 @@ def _reaped(pid: int) -> tuple[int, int]:
 
 def _facts(status: int, peak: int) -> tuple[int, int]:
     return status, peak if sys.platform == "darwin" else peak * 1024
+
+
+def in_a_line(error: BaseException) -> str:
+    """What was raised, for people."""
+    text = plain(str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def encode_message(message: dict[str, Any]) -> bytes:

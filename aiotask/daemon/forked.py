@@ -63,17 +63,25 @@ class Forked:
         self.unsent = bytearray()
         #: It reads and is read no more.
         self.deaf = False
+        #: A worker has loaded its apps, a keeper has begun to keep.
         self.booted = False
-        #: Apps whose worker is in service.
+        #: Facts of the apps that it has loaded, and names of those whose worker is in service.
+        self.apps: list[dict[str, Any]] = []
         self.up: set[str] = set()
+        #: Why it could not load its apps; and that it is a setting that is wrong.
         self.failure = ""
+        self.misused = False
         #: What broke its event loop.
         self.broke = ""
         #: Where its async jobs wait, if it was asked and has answered.
         self.awaits: dict[str, Any] | None = None
         self.draining = False
-        #: It wants to be replaced.
+        #: It wants to be replaced; for its size, if that is not 0 (bytes), and its size before its first job.
         self.full = False
+        self.size = self.size_at_first = 0
+        #: Since when it has nothing left to do (monotonic; 0: it has), and what jobs left behind there.
+        self.done_since = 0.0
+        self.left: list[str] = []
         #: Of which host it is a worker; and that the broker had declared it dead.
         self.host = ""
         self.not_live = False
@@ -86,6 +94,21 @@ class Forked:
         self.asked_for_stacks = 0.0
         #: The child that it replaces once it is in service.
         self.replaces: Forked | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """All its apps are in service."""
+        return bool(self.apps) and self.up >= {app["name"] for app in self.apps}
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether it ended, or was ended, because it had nothing left to do."""
+        return bool(self.done_since) or not (self.killed or self.not_live)
+
+    @property
+    def title(self) -> str:
+        """A worker for people."""
+        return f"worker-{self.number} (pid {self.pid})"
 
     @property
     def fds(self) -> tuple[int, ...]:
@@ -142,15 +165,23 @@ class Forked:
     def _learn(self, message: dict[str, Any]) -> None:
         if "booted" in message:
             self.booted = True
+            self.apps = message["booted"]
+        elif "keeping" in message:
+            self.booted = True
         elif "up" in message:
             self.up.add(message["up"])
             self.since = time.monotonic()
         elif "failed" in message:
             self.failure = message["failed"]
-        elif "broke" in message:
-            self.broke = message["broke"]
+            self.misused = message["misused"]
         elif "full" in message:
             self.full = True
+            self.size, self.size_at_first = message.get("size", 0), message.get("at_first", 0)
+        elif "done" in message:
+            self.done_since = time.monotonic()
+            self.left = message["done"]
+        elif "broke" in message:
+            self.broke = message["broke"]
         elif "awaits" in message:
             self.awaits = message["awaits"]
         elif "not_live" in message:

@@ -10,19 +10,24 @@ from dataclasses import dataclass
 
 from ..broker import Inspector
 from ..errors import BrokerError
-from ..events import in_words
+from ..events import counted, in_words
 from ..worker.lease import Lease
 from .board import Board
+from .state import stop_of
 from .vitals import Vitals
 
 __all__ = ["Branch", "Health", "Report"]
 
 #: Seconds between two looks.
 LOOK = 1.0
+#: Seconds without a sign of life after which it is looked whether a process is stopped.
+STOPPED = 5.0
 #: Seconds of a supervisor without a turn after which it hangs.
 SILENT = 10.0
 #: Seconds without an answer of the broker after which nothing is ready.
 UNREACHABLE = 5.0
+#: Seconds for which a broker may refuse a lease.
+REFUSED = 5.0
 #: Seconds for which a worker's loop may stand still and count as in service; with no job in hand; with one
 #: that has no time limit; and beyond the limit of one that has.
 STILL, HUNG, HUNG_IN_A_JOB, BEYOND = 10.0, 30.0, 300.0, 10.0
@@ -138,7 +143,7 @@ class Health:
         now = time.monotonic()
         wanted, in_service = self._vitals.processes
         brokers = {branch.app: now - branch.lease.renewed_at for branch in self._branches}
-        grave = [*self._about_supervisor(now), *self._about_workers(now)]
+        grave = [*self._about_supervisor(now), *self._about_workers(now), *self._about_leases(now)]
         slight = [*self._about_service(now, wanted, in_service), *_about_brokers(brokers)]
         return Report(
             live=not grave,
@@ -158,6 +163,8 @@ class Health:
 
     def _about_supervisor(self, now: float) -> list[str]:
         silent = now - self._vitals.turned
+        if silent > STOPPED and (stopped := stop_of(self._vitals.pid)):
+            return [f"The supervisor (pid {self._vitals.pid}) is {stopped}."]
         if silent <= SILENT:
             return []
         return [f"The supervisor (pid {self._vitals.pid}) has not turned for {in_words(silent)}."]
@@ -168,7 +175,9 @@ class Health:
             if not board.pid or not board.incarnations:
                 continue
             still = now - board.heartbeat
-            if still > STILL and (jobs := _hung(board, now, still)) is not None:
+            if still > STOPPED and (stopped := stop_of(board.pid)):
+                found.append(f"Worker pid {board.pid} is {stopped}.")
+            elif still > STILL and (jobs := _hung(board, now, still)) is not None:
                 found.append(f"The loop of worker pid {board.pid} has stood still for {in_words(still)}{jobs}.")
             idleness = self._idleness.get(place)
             if idleness is not None and idleness.deaf_since and now - idleness.deaf_since > self._deaf:
@@ -176,14 +185,23 @@ class Health:
                 found.append(f"Worker pid {board.pid} has started nothing for {idle} although jobs wait.")
         return found
 
+    def _about_leases(self, now: float) -> list[str]:
+        """A broker that is away comes back; one that answers and refuses, say a password, does so for good."""
+        return [
+            f'The broker of "{branch.app}" has refused this host\'s lease for {in_words(refused)}: '
+            f"{branch.lease.refusal.rstrip('.')}."
+            for branch in self._branches
+            if branch.lease.refused_since and (refused := now - branch.lease.refused_since) > REFUSED
+        ]
+
     def _about_service(self, now: float, wanted: int, in_service: int) -> list[str]:
         if self._vitals.stopping:
             return ["It is stopping."]
         boards = [board for board in self._boards if board.pid and board.incarnations]
         if not self._vitals.complete:
-            return [f"It is starting: {in_service} of {wanted} worker processes are in service."]
+            return [f"It is starting: {in_service} of {counted(wanted, 'worker process')} are in service."]
         if not in_service:
-            return [f"None of {wanted} worker processes is in service."]
+            return [f"None of {counted(wanted, 'worker process')} is in service."]
         if boards and all(now - board.heartbeat > STILL for board in boards):
             return ["The loop of every worker process stands still."]
         return []

@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 from ..worker.executor import call_async
 from ..worker.run import Run
 from .board import Board
+from .signals import unheard
+from .title import set_title
 
 __all__ = ["JobFork", "end_copy"]
 
@@ -60,6 +62,9 @@ class JobFork:
         signal.set_wakeup_fd(-1)
         for number in self._signals:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        # The default would end it when an operator asks all processes by name for their stacks.
+        signal.signal(signal.SIGUSR1, unheard)
+        set_title("aiotask: process of a job")
         self._board.detach()
         for fd in self._pipes:
             with contextlib.suppress(OSError):

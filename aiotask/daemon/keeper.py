@@ -28,8 +28,10 @@ from .doors import Doors
 from .gathering import standing
 from .health import Branch, Health
 from .probes import Probes
+from .served import app_key
 from .settings import WorkerSettings
 from .stacks import Stacks
+from .stops import ONCE, SILENCE, resume
 from .vitals import Vitals
 
 __all__ = ["Post", "run_keeper"]
@@ -86,6 +88,10 @@ class _Keeping:
         self._counter = itertools.count(1)
         self._answers: dict[str, asyncio.Future[list[dict[str, Any]]]] = {}
         self._last: list[Death] = []
+        #: It has a successor: apps that are no longer served, and whether this host is to be forgotten there.
+        self._lost: dict[tuple[str, str], bool] | None = None
+        #: No other keeper of this host is at work.
+        self._alone = asyncio.Event()
         self._probes: asyncio.Task[None] | None = None
         #: Deaths that the supervisor has told of.
         self._heard = 0
@@ -128,12 +134,15 @@ class _Keeping:
         health = Health(self._post.vitals, self._post.workers, self._branches)
         # These go on while the rest ends.
         probes = self._probes = asyncio.create_task(Probes(self._post.doors.sockets, health.report).run())
-        watching = [probes, asyncio.create_task(self._beat()), asyncio.create_task(health.run())]
+        health_running = asyncio.create_task(health.run())
+        watching = [probes, asyncio.create_task(self._beat()), health_running]
         for each in watching:
             each.add_done_callback(_say_fault)
         ending = asyncio.create_task(self._end.wait())
         running += [asyncio.create_task(keeper.hear(self._hurry, self._stand)) for keeper in self._keepers]
         running.append(asyncio.create_task(self._look_after_loops()))
+        running.append(asyncio.create_task(self._look_after_supervisor()))
+        send_message(self._post.reports, {"keeping": True})
         code = Exit.DONE
         try:
             done, _ = await asyncio.wait((*running, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -145,6 +154,11 @@ class _Keeping:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+        if self._lost is not None:
+            # Its successor answers from now on.
+            probes.cancel()
+            watching.remove(health_running)
+            health_running.cancel()
         if code == Exit.DONE:
             await self._leave()
         for task in (*watching, ending):
@@ -161,8 +175,21 @@ class _Keeping:
             self._post.board.buried = self._heard - max(keeper.recovery.open for keeper in self._keepers)
             await asyncio.sleep(0.2)
 
+    async def _look_after_supervisor(self) -> None:
+        """If it is stopped, no process is replaced, no limit is enforced and no signal is obeyed."""
+        resumed = -ONCE
+        while True:
+            await asyncio.sleep(STILL / 2)
+            now, vitals = time.monotonic(), self._post.vitals
+            if now - vitals.turned > SILENCE and now - resumed > ONCE and resume(vitals.pid):
+                resumed = now
+                logger.warning(
+                    "The supervisor (pid %d) was stopped by a signal; it was told to continue (CONT).", vitals.pid
+                )
+
     async def _look_after_loops(self) -> None:
         """Whose loop stands still cannot give back what waits behind it, nor hear of a cancel."""
+        await self._alone.wait()
         for board in self._post.workers:
             # One that a keeper left halfway.
             board.relief += board.relief % 2
@@ -243,6 +270,12 @@ class _Keeping:
             if "leave" in message:
                 self._last = [_death(fields) for fields in message["leave"]]
                 self._end.set()
+            elif "retire" in message:
+                self._lost = {(app, url): forget for app, url, forget in message["retire"]}
+                self._last = [_death(fields) for fields in message["deaths"]]
+                self._end.set()
+            elif "alone" in message:
+                self._alone.set()
             elif "stacks" in message:
                 answer = self._answers.get(message["stacks"])
                 if answer is not None and not answer.done():
@@ -269,9 +302,15 @@ class _Keeping:
         return [Death(name, "the end of its supervisor") for board in self._post.workers for name in board.incarnations]
 
     async def _leave(self) -> None:
+        """Give back what is left: of all apps, or of those that the successor does not know."""
+        leaving = []
+        for app, keeper in zip(self._post.apps, self._keepers, strict=True):
+            if self._lost is None or app_key(app) in self._lost:
+                forget = self._lost is None or self._lost[app_key(app)]
+                leaving.append(keeper.leave(self._last, forget=forget))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):
-                await asyncio.gather(*(keeper.leave(self._last) for keeper in self._keepers))
+                await asyncio.gather(*leaving)
 
 
 def _say_fault(task: asyncio.Task[None]) -> None:

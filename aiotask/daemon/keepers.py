@@ -1,4 +1,4 @@
-"""The supervisor's care for its keeper: there is always one, and each hears of every death."""
+"""The supervisor's care for its keeper: there is always one, it knows what is served, and it hears of every death."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from .board import Board
 from .child import Exit
 from .doors import Doors
 from .forked import Forked
-from .keeper import Post, run_keeper
+from .keeper import FAREWELL, Post, run_keeper
 from .patience import Patience
 from .postmortem import how_it_ended
+from .served import app_key
 from .settings import WorkerSettings
 from .vitals import Vitals
 
@@ -26,8 +27,31 @@ logger = logging.getLogger("aiotask.supervisor")
 SILENCE = 2.0
 
 
+class _Term:
+    """One keeper process with its page, and what it was told."""
+
+    def __init__(self, apps: Sequence[dict[str, Any]]) -> None:
+        self.apps = list(apps)
+        self.board = Board(1)
+        self.process: Forked | None = None
+        #: Deaths that it was told of.
+        self.told = 0
+        #: It is the only one, so that it may take jobs back from a loop that stands still.
+        self.alone = False
+        #: When it was asked to go (monotonic); 0: it was not.
+        self.leaving_since = 0.0
+
+    def tell(self, message: dict[str, Any]) -> None:
+        if self.process is not None:
+            self.process.send(message)
+
+    def tell_death(self, death: dict[str, Any]) -> None:
+        self.told += 1
+        self.tell({"death": death})
+
+
 class Keepers:
-    """One keeper after the other.
+    """One keeper after the other. Where what is served has changed, the next one begins before the last one goes.
 
     Args:
         boards: the pages of all workers there may ever be.
@@ -49,36 +73,112 @@ class Keepers:
         self._vitals = vitals
         self._doors = doors
         self._fork = fork
-        self._board = Board(1)
         # The lease hangs on it, so not for long.
         self._patience = Patience(1.0)
         self._deaths: deque[dict[str, Any]] = deque()
-        self._told = 0
-        self._leaving: Forked | None = None
-        self._leaving_since = 0.0
-        self.now: Forked | None = None
+        self._now: _Term | None = None
+        self._next: _Term | None = None
+        self._retiring: list[_Term] = []
         #: The last one has given back what there was, and gone.
         self.left = False
 
+    @property
+    def _terms(self) -> list[_Term]:
+        return [term for term in (self._now, self._next, *self._retiring) if term is not None]
+
+    @property
+    def all(self) -> list[Forked]:
+        """The processes that live: one, or two while one follows the other."""
+        return [term.process for term in self._terms if term.process is not None]
+
+    @property
+    def is_there(self) -> bool:
+        return self._now is not None
+
+    # ---- their lives
+
     def fill(self, apps: Sequence[dict[str, Any]], host: str) -> None:
-        """A keeper, if there is none and it is time."""
-        if self.now is not None or not apps or not self._patience.is_over:
+        """A keeper for these apps, if there is none and it is time."""
+        if self._next is not None and self._next.process is not None and self._next.process.booted:
+            self._succeed()
+        if self._now is not None and not self._now.alone and len(self._terms) == 1:
+            self._now.alone = True
+            self._now.tell({"alone": True})
+        if not apps or self._next is not None or not self._patience.is_over:
             return
-        board = self._board
-        board.reset()
+        if self._now is None:
+            self._now = self._start(apps, host)
+        elif self._now.apps != list(apps) and not self._now.leaving_since:
+            self._next = self._start(apps, host)
+
+    def _start(self, apps: Sequence[dict[str, Any]], host: str) -> _Term | None:
+        term = _Term(apps)
 
         def live(keeper: Forked) -> int:
             ends = keeper.command_end, keeper.report_end
-            post = Post(board, self._boards, self._vitals, self._doors, host, *ends, apps, keeper.stacks)
+            post = Post(term.board, self._boards, self._vitals, self._doors, host, *ends, term.apps, keeper.stacks)
             return run_keeper(self._settings, post)
 
-        keeper = self.now = self._fork(0, board, live)
-        self._told = 0
-        if keeper is None:
+        term.process = self._fork(0, term.board, live)
+        if term.process is None:
             self._patience.lost(time.monotonic())
-            return
+            return None
         for death in self._deaths:
-            self._tell(keeper, death)
+            term.tell_death(death)
+        return term
+
+    def _succeed(self) -> None:
+        """The next keeper is at work: the last one ends what is no longer served, and goes."""
+        last, self._now, self._next = self._now, self._next, None
+        assert self._now is not None
+        if last is not None:
+            names = {app["name"] for app in self._now.apps}
+            kept = {app_key(app) for app in self._now.apps}
+            lost = [[*app_key(app), app["name"] not in names] for app in last.apps if app_key(app) not in kept]
+            last.tell({"retire": lost, "deaths": list(self._deaths) if lost else []})
+            last.leaving_since = time.monotonic()
+            self._retiring.append(last)
+
+    def look(self) -> None:
+        """End those that are silent, or take too long to go."""
+        now = time.monotonic()
+        for term in self._terms:
+            process = term.process
+            if process is None or process.killed:
+                continue
+            if now - term.board.heartbeat > SILENCE:
+                process.kill(f"silence of more than {SILENCE:g} s")
+            elif term in self._retiring and now - term.leaving_since > FAREWELL + SILENCE:
+                process.kill("not having ended after it was replaced")
+
+    def died(self, keeper: Forked, code: int) -> bool:
+        """One has ended. Whether the host lives: a peer may have declared it dead."""
+        term = next(term for term in self._terms if term.process is keeper)
+        dump = keeper.told_stacks()
+        keeper.close()
+        term.process = None
+        is_retired = term in self._retiring
+        if is_retired:
+            self._retiring.remove(term)
+        elif term is self._next:
+            self._next = None
+        else:
+            self._now = None
+        if not is_retired:
+            self._patience.lost(keeper.since)
+        if code == Exit.DONE and term.leaving_since:
+            self.left = self.left or not is_retired
+        elif code == Exit.NOT_LIVE:
+            return is_retired
+        else:
+            how = keeper.killed or how_it_ended(code)
+            follows = "" if is_retired else "; a new one takes over"
+            logger.warning("The keeper (pid %d) ended by %s%s.", keeper.pid, how, follows)
+            if dump:
+                logger.warning("The stacks of the keeper (pid %d):\n%s", keeper.pid, dump)
+        return True
+
+    # ---- deaths of workers
 
     def report(self, death: dict[str, Any]) -> None:
         """A worker has ended."""
@@ -86,49 +186,27 @@ class Keepers:
         self._deaths.append(death)
         while len(self._deaths) > 4 * len(self._boards):
             self._deaths.popleft()
-        if self.now is not None:
-            self._tell(self.now, death)
-
-    def _tell(self, keeper: Forked, death: dict[str, Any]) -> None:
-        self._told += 1
-        keeper.send({"death": death})
+        for term in (self._now, self._next):
+            if term is not None:
+                term.tell_death(death)
 
     @property
     def is_done(self) -> bool:
         """Whether the jobs of all reported deaths are back."""
-        return not self._deaths or (self.now is not None and self._board.buried >= self._told)
+        return not self._deaths or (self._now is not None and self._now.board.buried >= self._now.told)
 
-    def look(self) -> None:
-        """End it if it is silent."""
-        if self.now is not None and not self.now.killed and time.monotonic() - self._board.heartbeat > SILENCE:
-            self.now.kill(f"silence of more than {SILENCE:g} s")
-
-    def died(self, code: int) -> bool:
-        """It has ended. Whether the host lives: a peer may have declared it dead."""
-        assert self.now is not None
-        keeper, self.now = self.now, None
-        dump = keeper.told_stacks()
-        keeper.close()
-        self._patience.lost(keeper.since)
-        if code == Exit.DONE and keeper is self._leaving:
-            self.left = True
-        elif code == Exit.NOT_LIVE:
-            return False
-        else:
-            how = keeper.killed or how_it_ended(code)
-            logger.warning("The keeper (pid %d) ended by %s; a new one takes over.", keeper.pid, how)
-            if dump:
-                logger.warning("The stacks of the keeper (pid %d):\n%s", keeper.pid, dump)
-        return True
+    # ---- the end of all
 
     def leave(self) -> None:
-        """Ask it to give back what is left and go."""
-        if self.now is not None and self._leaving is not self.now:
-            self._leaving = self.now
-            self._leaving_since = time.monotonic()
-            self.now.send({"leave": list(self._deaths)})
+        """Ask the keeper to give back what is left and go."""
+        if self._next is not None and self._next.process is not None and not self._next.process.killed:
+            self._next.process.kill("the end of the supervisor")
+        if self._now is not None and not self._now.leaving_since:
+            self._now.leaving_since = time.monotonic()
+            self._now.tell({"leave": list(self._deaths)})
 
     def hurry(self) -> None:
         """Somebody has asked again for the end of all: nobody waits long for a broker that does not answer."""
-        if self._leaving is not None and time.monotonic() - self._leaving_since > SILENCE:
+        term = self._now
+        if term is not None and term.leaving_since and time.monotonic() - term.leaving_since > SILENCE:
             self.left = True

@@ -8,12 +8,11 @@ Whoever runs no suspect has the stderr that it was started with.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sys
-import tempfile
 
 from ..log.setup import pass_on
+from .memory_file import memory_file
 
 __all__ = ["LastWords"]
 
@@ -30,9 +29,8 @@ class LastWords:
     """Made before the fork; the child writes, the parent reads."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (it lives as long as the process)
+        self._file = memory_file("stderr")
         self.fd = self._file.fileno()
-        fcntl.fcntl(self.fd, fcntl.F_SETFL, fcntl.fcntl(self.fd, fcntl.F_GETFL) | os.O_APPEND)
         self._before = -1
         self._passed = 0
         self._dropped = b""

@@ -6,7 +6,7 @@ import time
 
 __all__ = ["Allowance", "Patience"]
 
-#: Seconds of life within which a death is an early one.
+#: Seconds of life within which a death is an early one, where nothing else is said.
 PROBATION = 1.0
 
 
@@ -15,17 +15,19 @@ class Patience:
 
     Args:
         limit: the longest delay in seconds.
+        probation: seconds of life within which a death is an early one.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, probation: float = PROBATION) -> None:
         self._limit = limit
+        self._probation = probation
         self._delay = 0.0
         self._until = 0.0
 
     def lost(self, since: float) -> None:
         """One that lived since then has died."""
         now = time.monotonic()
-        self._delay = min(max(self._delay * 2, 0.1), self._limit) if now - since < PROBATION else 0.0
+        self._delay = min(max(self._delay * 2, 0.1), self._limit) if now - since < self._probation else 0.0
         self._until = now + self._delay
 
     @property

@@ -7,15 +7,13 @@ import signal
 from typing import Any
 
 from ..broker import Obituary
+from .blame import End, Signalled, blame, is_from_outside
 from .forked import Forked
 from .stacks import is_in_job, last_stack, where
 
-__all__ = ["Postmortem", "how_it_ended"]
+__all__ = ["Postmortem", "how_it_ended", "say_it_did_not_load"]
 
 logger = logging.getLogger("aiotask.supervisor")
-
-#: Signals that no job brings upon its process, unless it sends them.
-_FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGQUIT}
 
 
 class Postmortem:
@@ -24,10 +22,13 @@ class Postmortem:
     Args:
         code: its exit code; negative: the signal.
         peak_memory: bytes that it held at most; 0: not known.
+        signalled: counts the ends by signals from outside.
         out_of_memory: the kernel killed in its memory cgroup just then.
     """
 
-    def __init__(self, child: Forked, code: int, peak_memory: int = 0, *, out_of_memory: bool = False) -> None:
+    def __init__(
+        self, child: Forked, code: int, peak_memory: int, signalled: Signalled, *, out_of_memory: bool = False
+    ) -> None:
         self._child = child
         self._dump = child.told_stacks()
         self._started = child.board.started()
@@ -48,15 +49,17 @@ class Postmortem:
         )
         #: It died by itself, or by what it ran.
         self.own_fault = not is_killed and (code != 0 or bool(self._started))
-        alone = child.board.is_alone
-        ran = [job.id for job in self._started if not (alone and job.away)] if self.own_fault else []
-        #: Who only waits for another job's outcome beside a suspect is to blame if nobody else is.
-        waited = [job.id for job in self._started if alone and job.away] if self.own_fault else []
-        # It need not have been what ran: what had ended may have left something behind. Of that the keeper finds
-        # what nobody was told of; after a clean end there is none.
-        in_doubt = not is_killed and not child.draining and code not in _FROM_OUTSIDE
-        certain = is_in_job(self._dump) or (alone and ran)
-        self._blame = {"blame": ran, "waited": waited, "recent": child.board.ring() if in_doubt and not certain else ""}
+        #: A signal ended it that an operator sent, or another program.
+        self.from_outside = not is_killed and is_from_outside(code)
+        end = End(code, is_killed, child.draining, child.board.is_alone, is_in_job(self._dump))
+        found = blame(
+            end, self._started, signalled.count([job.id for job in self._started]) if self.from_outside else {}
+        )
+        self._blame = {
+            "blame": list(found.ran),
+            "waited": list(found.waited),
+            "recent": child.board.ring() if found.recent else "",
+        }
 
     def notices(self) -> list[dict[str, Any]]:
         """What the keeper has to know, per name under which the process worked."""
@@ -80,6 +83,25 @@ class Postmortem:
         logger.warning("worker-%d (pid %d) ended by %s%s.%s", child.number, child.pid, self.reason, running, peak)
         if self._dump:
             logger.warning("The stacks of worker-%d (pid %d):\n%s", child.number, child.pid, self._dump)
+
+
+def say_it_did_not_load(child: Forked, how: str, *, ever_up: bool) -> None:
+    """In the log of the supervisor: a process could not load its apps, or found that their settings are wrong.
+
+    Args:
+        how: it ended.
+        ever_up: another process has been in service before.
+    """
+    reason = child.failure or f"it ended by {how} while it was imported"
+    if child.replaces is not None:
+        what = "The new settings are wrong" if child.misused else "The new code does not load"
+        logger.error("%s, so the old processes stay. %s", what, reason)
+    elif ever_up:
+        what = "has wrong settings" if child.misused else "could not load the app"
+        logger.error("A new worker %s, trying again: %s", what, reason)
+    else:
+        what = "" if child.misused else "The app could not be loaded. "
+        logger.error("%s%s", what, reason, extra={"facts": {"event": "not_started"}})
 
 
 def how_it_ended(code: int, *, out_of_memory: bool = False) -> str:

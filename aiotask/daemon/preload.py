@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from importlib import import_module
 
 from ..app import App
-from ..errors import AiotaskError
+from ..brokers.redis.script import load_scripts
+from ..errors import AiotaskError, ConfigError
 from ..importer import load_apps
 from ..worker.patched import refuse_patched_threads
+from ..worker.usage import resident
 from .settings import WorkerSettings
 
-__all__ = ["import_library", "preload_apps"]
+__all__ = ["check_memory_limit", "import_library", "preload_apps"]
 
 logger = logging.getLogger("aiotask.supervisor")
 
 
+#: What supervisor, keeper and workers import when they first need it.
+_LATER = (
+    *("aiotask.brokers.redis.audit", "aiotask.brokers.redis.blocking", "aiotask.brokers.redis.historyreader"),
+    *("aiotask.brokers.redis.inspector", "aiotask.brokers.embedded", "aiotask.history", "aiotask.resultdb"),
+    *("cloudpickle", "concurrent.futures.thread", "difflib", "encodings.idna", "sqlite3", "sysconfig", "traceback"),
+    "uvloop",
+)
+
+
 def import_library() -> None:
-    """What every worker needs and the front door does not load."""
-    import_module("aiotask.brokers.redis.inspector")
-    if sys.platform != "win32":
-        import_module("uvloop")
+    """All code and all scripts of the library that a worker comes to need, and the front door does not load.
+
+    Whatever were read later could be that of another release, installed over this one, or be gone.
+    """
+    for name in _LATER:
+        import_module(name)
+    load_scripts()
+
+
+def check_memory_limit(limit: int | None) -> None:
+    """Refuse a limit that no worker process could keep, since it is a fork of this one.
+
+    Raises:
+        ConfigError: ``limit`` (bytes) is less than this process holds.
+    """
+    if limit is not None and limit <= (held := resident()):
+        raise ConfigError(
+            f"--max-memory-per-child {limit:,} (bytes) is less than a worker process holds before it loads an app "
+            f"({held / 1e6:.0f} MB). Leave room for the app and its jobs, as in --max-memory-per-child 512MB."
+        )
 
 
 def preload_apps(settings: WorkerSettings) -> list[App] | None:

@@ -26,9 +26,11 @@ from ..context import job_fields
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..events import EventLog
 from ..importer import load_apps
+from ..loading import said_when_slow
 from ..log.records import add_job_fields
 from ..log.setup import adopt_root, configure, divert, tend
 from ..log.streams import fill_standard
+from ..serializer import check_annotations
 from ..worker.executor import call_sync, text_of
 from ..worker.frames import awaits
 from ..worker.patched import refuse_patched_threads
@@ -39,11 +41,13 @@ from ..worker.synclane import SyncLane
 from ..worker.usage import PeakMemory, resident
 from ..worker.worker import Hooks, Worker
 from .board import Board
-from .child import Exit, read_messages, send_message
+from .child import Exit, in_a_line, read_messages, send_message
+from .folders import enter_folder
 from .guard import MainGuard
 from .jobcontext import initial_context
 from .jobfork import JobFork, end_copy
 from .lastwords import LastWords
+from .leftovers import find_leftovers
 from .oomkills import go_first
 from .ownsignals import ALARMS, OwnSignals
 from .settings import WorkerSettings
@@ -81,20 +85,32 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
     place.board.settle_in(os.getpid())
     place.stacks.record()
     go_first()
+    is_loaded = False
     try:
-        apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
-        facts = [app_facts(app, settings) for app in apps]
+        enter_folder(settings)
+        with said_when_slow(", ".join(settings.apps)):
+            apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
+        for app in apps:
+            check_annotations(app.serializer, app.registry)
         refuse_patched_threads()
+        is_loaded = True
+        facts = [app_facts(app, settings) for app in apps]
     except Exception as error:
         text = str(error) if isinstance(error, AiotaskError) else f"{type(error).__name__}: {error}"
-        send_message(place.reports, {"failed": text})
-        return Exit.BOOT
+        # Until then it is the code of the app that is wrong.
+        misused = is_loaded and isinstance(error, ConfigError)
+        send_message(place.reports, {"failed": text, "misused": misused})
+        return Exit.MISUSED if misused else Exit.BOOT
     adopt_root(settings.log_level)
     add_job_fields(job_fields, name)
     # The app may have asked for the signals, and the stacks, itself.
     place.stacks.record()
     send_message(place.reports, {"booted": facts})
-    return _Process(settings, place, apps).run()
+    try:
+        return _Process(settings, place, apps).run()
+    except BaseException as error:
+        send_message(place.reports, {"broke": in_a_line(error)})
+        raise
 
 
 def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
@@ -219,6 +235,8 @@ class _Process:
             for app in self._apps:
                 if app._client is not None:
                     await app.client.close()
+        # Whatever ends from here on concerns no job.
+        send_message(self._place.reports, {"done": find_leftovers()})
 
     async def _work(self, app: App) -> None:
         settings, place = self._settings, self._place
@@ -289,7 +307,11 @@ class _Process:
 
     async def _watch(self) -> None:
         """The heartbeat, and the size of this process."""
-        limit = self._settings.max_memory_per_child
+        limit, at_first = self._settings.max_memory_per_child, resident()
+        if limit is not None and at_first > limit:
+            # A replacement would be as large as this process.
+            send_message(self._place.reports, {"oversize": at_first})
+            limit = None
         while True:
             self._place.board.beat()
             self._guard.look()
@@ -299,7 +321,7 @@ class _Process:
             if self._place.board.is_relieved:
                 await self._notice_relief()
             if limit is not None and (size := resident()) > limit:
-                self._is_full(f"it grew to {size / 1e6:.0f} MB")
+                self._is_full(f"it grew to {size / 1e6:.0f} MB", size=size, at_first=at_first)
             await asyncio.sleep(0.25)
 
     async def _notice_relief(self) -> None:
@@ -344,11 +366,11 @@ class _Process:
         for worker in self._workers:
             worker.stop()
 
-    def _is_full(self, reason: str) -> None:
+    def _is_full(self, reason: str, **sizes: int) -> None:
         if not self._full:
             self._full = True
             logger.info("This process is replaced: %s.", reason)
-            send_message(self._place.reports, {"full": reason})
+            send_message(self._place.reports, {"full": reason, **sizes})
 
     def _set_alone(self, alone: bool) -> None:
         """A suspect runs here, or that is over."""

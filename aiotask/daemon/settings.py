@@ -34,6 +34,8 @@ class WorkerSettings:
     #: How long a job may block the event loop, and a sync job run, before the log says where it is; 0: for ever.
     blocked_loop: float = 1.0
     long_job: float = 60.0
+    #: How long a process may be stopped, by a signal, a debugger or the freezer, before it is killed; 0: for ever.
+    stopped_process: float = 30.0
     burst: bool = False
     reload: bool = False
     preload: bool = False
@@ -45,3 +47,5 @@ class WorkerSettings:
     log_tracebacks: bool = True
     log_json: bool = False
     log_level: str = "info"
+    #: Where the supervisor was started; empty: not known, or the app is not there.
+    start_dir: str = ""

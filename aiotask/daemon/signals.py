@@ -7,11 +7,40 @@ import signal
 import socket
 from typing import Any
 
-from .child import unheard
+__all__ = ["HARMLESS", "Signals", "ignore_harmless", "unheard"]
 
-__all__ = ["Signals"]
+#: Signals that the supervisor acts on.
+_HEARD = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "TSTP", "USR1", "CHLD")
+#: Signals that tell of a fault of the process itself or of what it uses up, and those that do nothing by default.
+_LEFT_ALONE = (
+    *("ILL", "TRAP", "ABRT", "EMT", "BUS", "FPE", "SEGV", "SYS", "XCPU", "XFSZ", "PIPE", "KILL", "STOP"),
+    *("CHLD", "CONT", "WINCH", "URG", "INFO"),
+)
 
-_HEARD = ("TERM", "INT", "HUP", "TTIN", "TTOU", "USR1", "CHLD")
+
+def _numbers(*names: str) -> frozenset[int]:
+    return frozenset(int(getattr(signal, f"SIG{name}")) for name in names if hasattr(signal, f"SIG{name}"))
+
+
+#: Signals that come from outside and by default end or stop a process. None of them is to do that to a process of
+#: ours by chance: an operator who signals by name, as with `pkill`, reaches all processes and means the supervisor.
+HARMLESS = frozenset(map(int, signal.valid_signals())) - _numbers(*_LEFT_ALONE)
+
+
+def unheard(number: int, frame: object) -> None:
+    """A signal handler that does nothing; a program that the process executes gets the default one."""
+
+
+def ignore_harmless() -> None:
+    """In a process that does not act on them: what comes from outside neither ends nor stops it.
+
+    Not SIG_IGN: programs that a task starts would inherit that.
+    """
+    for number in HARMLESS:
+        # Real-time signals that the C library keeps for itself cannot be had.
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, unheard)
+            signal.siginterrupt(number, False)
 
 
 class Signals:
@@ -21,31 +50,35 @@ class Signals:
         self._bell, self._bell_end = socket.socketpair()
         self._bell.setblocking(False)
         self._bell_end.setblocking(False)
+        self._heard = _numbers(*_HEARD)
         self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
         """From now on; the handlers do nothing, since the byte is there by then."""
         signal.set_wakeup_fd(self._bell_end.fileno(), warn_on_full_buffer=False)
-        for name in _HEARD:
-            number = getattr(signal, f"SIG{name}")
-            self._before[int(number)] = signal.signal(number, unheard)
-        # Whoever started this may have held a Ctrl-C back until now.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for number in self._heard | HARMLESS:
+            with contextlib.suppress(OSError, ValueError):
+                self._before[number] = signal.signal(number, unheard)
+        # Whatever started this process may have blocked some of them, and every process forked from it, with all
+        # that its tasks execute, would inherit that.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def fileno(self) -> int:
         return self._bell.fileno()
 
-    def heard(self) -> bytes:
-        """Their numbers, each told once."""
+    def heard(self) -> list[int]:
+        """The numbers of those to act on, each told once."""
         with contextlib.suppress(BlockingIOError):
-            return self._bell.recv(4096)
-        return b""
+            return [number for number in self._bell.recv(4096) if number in self._heard]
+        return []
 
     def restore(self) -> None:
-        """As it was before."""
+        """Give every signal the handler that it had before."""
         signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # None: a handler that Python did not set.
+            if handler is not None:
+                signal.signal(number, handler)
 
     def close(self) -> None:
         """In a child, which hears its own."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import faulthandler
-import fcntl
 import os
 import re
 import signal
-import tempfile
+
+from .memory_file import memory_file
 
 __all__ = ["Stacks", "catches", "is_in_job", "last_stack", "where"]
 
@@ -17,7 +17,8 @@ _MOST = 64 * 1024
 _FRAMES, _STACK = 25, 2500
 #: Frames below every thread of ours, which say nothing.
 _BELOW = re.compile(
-    r'^  File "(?:.*/daemon/(?:supervisor|child)\.py|.*/supervise\.py|.*/threading\.py|<frozen runpy>)", .*\n?',
+    r'^  File "(?:.*/daemon/(?:supervisor|replacements|child)\.py|.*/supervise\.py|.*/threading\.py|<frozen runpy>)"'
+    r", .*\n?",
     re.MULTILINE,
 )
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
@@ -27,10 +28,8 @@ class Stacks:
     """Made before the fork, written by ``faulthandler`` in the child whoever holds the GIL, read by the parent."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (it lives as long as the process)
+        self._file = memory_file("stacks")
         self.fd = self._file.fileno()
-        # Two processes share one position in it.
-        fcntl.fcntl(self.fd, fcntl.F_SETFL, fcntl.fcntl(self.fd, fcntl.F_GETFL) | os.O_APPEND)
 
     def record(self) -> None:
         """In the child: from now on SIGUSR1 and deadly signals write here, whatever user code has made of them."""

@@ -11,33 +11,39 @@ import logging
 import os
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..events import in_words
+from ..events import counted, in_words
 from ..log.setup import configure, finish, tend
 from ..log.streams import open_streams
 from ..worker.inloop import host_id
-from ..worker.presence import Presence, sweep
-from ..worker.seats import AWAY
+from ..worker.presence import sweep
+from .blame import Signalled
 from .board import Board
 from .bulletin import Bulletin
 from .child import Exit, become_subreaper, ended_children
 from .doors import Doors
+from .folders import find_folders
 from .forked import Forked, start, wait_for
 from .greeting import Greeting
 from .keepers import Keepers
+from .leftovers import HURRY, PATIENCE, Leftovers
 from .oomkills import OomKills
 from .patience import Allowance, Patience
-from .postmortem import Postmortem, how_it_ended
-from .preload import import_library, preload_apps
+from .places import Places
+from .postmortem import Postmortem, how_it_ended, say_it_did_not_load
+from .preload import check_memory_limit, import_library, preload_apps
 from .process import Place, run_worker
 from .reload import start_watching
+from .replacements import Replacements
+from .served import Served
 from .settings import WorkerSettings
 from .signals import Signals
+from .stops import Stops
 from .terminal import Terminal
+from .title import set_title
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -54,11 +60,16 @@ FAREWELL = 12.0
 
 
 def supervise(settings: WorkerSettings) -> int:
-    """Run workers until told to stop; the exit code (0: drained, 3: the app could not be loaded)."""
+    """Run workers until told to stop; the exit code (0: drained, 2: wrong settings, 3: the app could not be loaded).
+
+    Raises:
+        ConfigError: settings are wrong.
+    """
     open_streams()
     configure(settings.log_json, settings.log_level, process="supervisor")
+    set_title(f"aiotask worker {' '.join(settings.apps)} [supervisor]")
     try:
-        return Supervisor(settings).run()
+        return Supervisor(find_folders(settings)).run()
     finally:
         finish()
 
@@ -71,32 +82,34 @@ class Supervisor:
         self._wanted = settings.concurrency
         self._host = host_id()
         self._children: dict[int, Forked] = {}
-        # Pages have to exist before the keeper is forked: enough for a replacement of each, and for TTIN.
-        slots = settings.max_in_flight + AWAY + settings.threads
-        self._presence = Presence(self._host, cells=2 * settings.concurrency + 16)
-        self._boards = [Board(slots, cell) for cell in self._presence.cells]
-        self._free = deque(self._boards)
+        self._places = Places(settings, self._host)
         self._count = 0
-        self._apps: list[dict[str, Any]] = []
+        self._served = Served()
         self._preloaded: Sequence[App] | None = None
         self._greeting = Greeting()
         self._stopping_since: float | None = None
         self._terminal = Terminal()
         self._code = Exit.DONE
         self._ever_up = False
-        #: Workers of a burst that found their queues empty and went.
-        self._emptied = 0
+        self._emptied = 0  # Workers of a burst that found their queues empty and went.
         self._patience = Patience(10.0)
         self._allowance = Allowance(10.0 * settings.concurrency, 1.0 * settings.concurrency)
         self._bulletin = Bulletin(settings.grace + FAREWELL + ROUND)
         self._doors = Doors(settings.health_host, settings.health_port)
         self._keepers = Keepers(
-            settings, self._boards, self._bulletin.vitals, self._doors, partial(self._fork, dies_with_parent=False)
+            settings,
+            self._places.boards,
+            self._bulletin.vitals,
+            self._doors,
+            partial(self._fork, dies_with_parent=False),
         )
-        self._rolling: deque[Forked] = deque()
+        self._replacements = Replacements(settings, self._spawn)
         self._watchdog = Watchdog(settings.blocked_loop, settings.long_job, settings.threads)
+        self._stops = Stops(settings.stopped_process)
+        self._leftovers = Leftovers()
         self._watcher = 0
         self._signals = Signals()
+        self._signalled = Signalled()
         self._oom = OomKills()
 
     # ---- the loop
@@ -112,25 +125,29 @@ class Supervisor:
                     return Exit.BOOT
             sweep()
             import_library()
+            check_memory_limit(self._settings.max_memory_per_child)
             gc.collect()
             gc.freeze()
             if self._settings.reload:
                 self._watcher = start_watching(self._settings.app_dir)
             while not self._finished():
                 self._fill()
-                self._keepers.fill(self._apps, self._host)
+                self._keepers.fill(self._served.apps, self._host)
                 self._wait()
+                self._learn()
                 self._reap()
-                self._roll()
+                if self._stopping_since is None:
+                    self._replacements.look(list(self._children.values()), may_start=self._patience.is_over)
                 self._end_grace()
                 self._watchdog.look(self._children.values())
+                self._stops.look(self._children.values())
+                self._leftovers.look(self._children.values(), patience=PATIENCE if self._places.are_free else HURRY)
                 self._keepers.look()
                 self._greeting.say(self._wanted)
                 self._tell()
             self._end()
             return self._code
         finally:
-            # Nobody is left behind, not even for a moment.
             for child in self._all():
                 child.kill("the supervisor ended")
                 os.waitpid(child.pid, 0)
@@ -148,7 +165,7 @@ class Supervisor:
         return self._settings.burst and self._emptied >= self._wanted
 
     def _all(self) -> list[Forked]:
-        return [*self._children.values(), *([self._keepers.now] if self._keepers.now else [])]
+        return [*self._children.values(), *self._keepers.all]
 
     def _wait(self) -> None:
         """Sleep until something happens; then hear signals and reports."""
@@ -183,9 +200,9 @@ class Supervisor:
                 self._spawn()
 
     def _spawn(self, replaces: Forked | None = None) -> None:
-        if not self._free:
+        board = self._places.find(self._children.values())
+        if board is None:
             return
-        board = self._free[0]
         board.reset()
 
         def live(child: Forked) -> int:
@@ -198,7 +215,7 @@ class Supervisor:
         if child is None:
             self._patience.lost(time.monotonic())
         else:
-            self._free.popleft()
+            self._places.take(board)
             self._count += 1
             child.replaces, child.host = replaces, self._host
             self._children[child.pid] = child
@@ -209,6 +226,7 @@ class Supervisor:
         """A new process, or None when the system has no room for one."""
 
         def begin(child: Forked) -> int:
+            set_title(f"aiotask: {f'worker-{number}' if number else 'keeper'} of {' '.join(self._settings.apps)}")
             self._signals.close()
             self._bulletin.close()
             return live(child)
@@ -218,15 +236,24 @@ class Supervisor:
 
     def _hear(self, child: Forked) -> None:
         for message in child.hear():
-            if "booted" in message and not self._apps:
-                self._apps = message["booted"]
-                self._watchdog.learn(self._apps)
-                self._greeting.expect(self._apps)
-            elif "stacks" in message:
+            if "stacks" in message:
                 self._watchdog.gather(self._all(), partial(child.tell_stacks, message["stacks"]))
+            elif "oversize" in message:
+                self._replacements.oversize(child, message["oversize"])
             elif "up" in message:
                 self._greeting.learn(message)
-                self._ever_up = self._ever_up or len(child.up) == len(self._apps)
+                self._ever_up = self._ever_up or child.is_up
+
+    def _learn(self) -> None:
+        """What is served may change with every code that is loaded."""
+        before = self._served.apps
+        if (self._stopping_since is not None and before) or not self._served.look(self._children.values()):
+            return
+        self._watchdog.learn(self._served.apps)
+        if not before:
+            self._greeting.expect(self._served.apps)
+        elif changes := self._served.changes(before):
+            logger.info("The code in service has changed: %s.", changes)
 
     def _reap(self) -> None:
         for pid, look in ended_children():
@@ -239,11 +266,14 @@ class Supervisor:
             status, peak = look()
             code = os.waitstatus_to_exitcode(status)
             if pid in self._children:
-                child = self._children.pop(pid)
+                child = self._children[pid]
                 self._hear(child)
-                self._died(child, Postmortem(child, code, peak, out_of_memory=starved))
+                self._learn()
+                del self._children[pid]
+                self._died(child, Postmortem(child, code, peak, self._signalled, out_of_memory=starved))
             elif child is not None:
-                self._keeper_died(code)
+                if not self._keepers.died(child, code):
+                    self._begin_anew()
             elif pid == self._watcher:
                 self._watcher = 0
                 logger.error("Files are not watched any more: the watcher ended by %s.", how_it_ended(code))
@@ -252,7 +282,7 @@ class Supervisor:
         for notice in death.notices():
             self._keepers.report(notice)
         child.close()
-        self._free.append(child.board)
+        self._places.give_back(child.board)
         for other in self._children.values():
             if other.replaces is child:
                 other.replaces = None
@@ -260,7 +290,7 @@ class Supervisor:
             self._boot_failed(child, death.reason)
         elif death.own_fault or child.overdue:
             death.say()
-        elif not child.killed and not child.draining and not child.not_live and self._stopping_since is None:
+        elif child.has_gone and not child.draining and self._stopping_since is None:
             self._emptied += 1
         if not child.booted:
             self._patience.lost(time.monotonic())
@@ -270,22 +300,14 @@ class Supervisor:
             self._begin_anew()
 
     def _boot_failed(self, child: Forked, how: str) -> None:
-        reason = child.failure or f"it ended by {how} while it was imported"
         if self._stopping_since is not None:
             return
+        say_it_did_not_load(child, how, ever_up=self._ever_up)
         if child.replaces is not None:
-            logger.error("The new code does not load, so the old processes stay. %s", reason)
-            self._rolling.clear()
-        elif self._ever_up:
-            logger.error("A new worker could not load the app, trying again: %s", reason)
-        else:
-            logger.error("The app could not be loaded. %s", reason, extra={"facts": {"event": "not_started"}})
-            self._code = Exit.BOOT
+            self._replacements.give_up()
+        elif not self._ever_up:
+            self._code = Exit.MISUSED if child.misused else Exit.BOOT
             self._stop(now=True)
-
-    def _keeper_died(self, code: int) -> None:
-        if not self._keepers.died(code):
-            self._begin_anew()
 
     def _begin_anew(self) -> None:
         """A keeper or worker found this host dead: whatever else runs here runs elsewhere too, and ends first."""
@@ -293,13 +315,17 @@ class Supervisor:
         for child in self._all():
             child.kill("the host was declared dead")
         self._host = host_id()
-        self._presence.rename(self._host)
+        self._places.rename(self._host)
 
     # ---- the operator
 
     def _obey(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stop(now=self._stopping_since is not None)
+        elif number == signal.SIGQUIT:
+            self._stop(now=True)
+        elif number == signal.SIGTSTP:
+            logger.info("Ctrl-Z (TSTP) does not stop the worker: its jobs would go on without a supervisor.")
         elif number == signal.SIGUSR1:
             self._watchdog.show(self._all())
         elif self._stopping_since is not None:
@@ -310,12 +336,12 @@ class Supervisor:
         elif number == signal.SIGHUP:
             code = " (the app was preloaded, so with the same code as before)" if self._settings.preload else ""
             logger.info("Replacing the worker processes one by one%s.", code)
-            self._rolling = deque(child for child in self._children.values() if not child.draining)
+            self._replacements.begin(self._children.values())
             self._bulletin.reloading()
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             wanted = self._wanted + (1 if number == signal.SIGTTIN else -1)
-            self._wanted = min(len(self._boards) // 2, max(1, wanted))
-            logger.info("%d worker processes from now on.", self._wanted)
+            self._wanted = min(self._places.most, max(1, wanted))
+            logger.info("%s from now on.", counted(self._wanted, "worker process"))
 
     def _stop(self, *, now: bool) -> None:
         if self._stopping_since is None:
@@ -340,30 +366,9 @@ class Supervisor:
             return
         for child in [child for child in self._children.values() if not child.killed]:
             jobs = len(child.board.started())
-            logger.warning("worker-%d did not end within %s; %d jobs go back.", child.number, in_words(grace), jobs)
+            back = f"{counted(jobs, 'job')} {'goes' if jobs == 1 else 'go'} back" if jobs else "no job was running"
+            logger.warning("worker-%d did not end within %s; %s.", child.number, in_words(grace), back)
             child.kill("the end of the grace time")
-
-    def _roll(self) -> None:
-        """Replacements: each new process in service before the old one is asked to go."""
-        if self._stopping_since is not None:
-            return
-        newcomers = [child for child in self._children.values() if child.replaces is not None]
-        for child in newcomers:
-            if child.up and len(child.up) == len(self._apps):
-                assert child.replaces is not None
-                child.replaces.drain()
-                child.replaces = None
-        if not self._patience.is_over:
-            return
-        replaced = [child.replaces for child in newcomers]
-        for child in list(self._children.values()):
-            if child.full and not child.draining and child not in replaced:
-                self._spawn(replaces=child)
-        while self._rolling and not newcomers and self._free:
-            old = self._rolling.popleft()
-            if self._children.get(old.pid) is old and not old.draining:
-                self._spawn(replaces=old)
-                return
 
     # ---- saying
 
@@ -371,8 +376,8 @@ class Supervisor:
         self._bulletin.turn(
             self._children.values(),
             self._wanted,
-            len(self._apps),
-            rolling=bool(self._rolling),
+            len(self._served.apps),
+            rolling=self._replacements.are_due,
             stopping=self._stopping_since is not None,
         )
 
@@ -380,16 +385,16 @@ class Supervisor:
         """All workers are gone: the keeper gives back what they held, and goes."""
         self._stopping_since = self._stopping_since or time.monotonic()
         deadline = time.monotonic() + FAREWELL
-        while self._apps and not self._keepers.left and time.monotonic() < deadline:
-            self._keepers.fill(self._apps, self._host)
+        while self._served.apps and not self._keepers.left and time.monotonic() < deadline:
+            self._keepers.fill(self._served.apps, self._host)
             self._keepers.leave()
             self._wait()
             self._reap()
             self._keepers.look()
             self._tell()
-        if self._keepers.now is not None:
+        if self._keepers.is_there:
             logger.warning("The keeper could not tell the broker that this host leaves; others will notice in 10 s.")
         else:
-            self._presence.remove()
+            self._places.remove()
         if self._code == Exit.DONE:
             logger.info("Stopped.")

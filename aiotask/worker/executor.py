@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
 import traceback
@@ -179,7 +180,27 @@ def _dump(run: Run, value: object, serializer: Serializer) -> None:
     try:
         run.value = serializer.dump_value(value, run.task.function)
     except Exception as error:
+        if inspect.isawaitable(value) and not hasattr(type(value), "INSTEAD"):
+            raise _not_awaited(run, value) from None
         raise blame_value(serializer, run.task.name, value, error) from error
+
+
+def _not_awaited(run: Run, value: Any) -> SerializationError:
+    """The error for a task that returned something to await; a coroutine is closed."""
+    name, function = run.task.name, run.task.function
+    if not inspect.iscoroutine(value):
+        hint = "await it in the task, and return what it brings."
+        return SerializationError(f'Task "{name}" returned an awaitable ({type(value).__qualname__}): {hint}')
+    value.close()
+    if run.task.is_async or not inspect.iscoroutinefunction(inspect.unwrap(function)):
+        hint = "await it, or make the task `async def`."
+    else:
+        wrapper = getattr(getattr(function, "__code__", None), "co_qualname", type(function).__qualname__)
+        hint = (
+            f"its function is `async def`, but what a decorator made of it ({wrapper}) is not. "
+            "Make that wrapper `async def`, too, and await the function in it."
+        )
+    return SerializationError(f'Task "{name}" returned a coroutine: {hint}')
 
 
 def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets as random_source
 import threading
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..agent import agent
 from ..asyncblock import async_block
+from ..broker import Broker
 from ..brokers import connect
 from ..context import job_fields
+from ..errors import BrokerError
 from ..events import EventLog
 from ..log.records import add_job_fields
-from ..serializer import Serializer
+from ..serializer import Serializer, check_annotations
 from ..tasks import Registry
 from .executor import Guard, call_sync
 from .inloopwatch import InLoopWatch
@@ -107,6 +110,14 @@ class _KeeperThread:
         await asyncio.to_thread(self._thread.join, GRACE)
 
 
+async def _run(worker: Worker, broker: Broker) -> None:
+    await worker.run()
+    # A burst ends before its block does: callers that look for live workers must not find it.
+    if worker.incarnation:
+        with contextlib.suppress(BrokerError):
+            await broker.recover(worker.incarnation)
+
+
 @async_block
 async def in_loop_worker(
     *,
@@ -123,6 +134,7 @@ async def in_loop_worker(
     burst: bool,
 ) -> AsyncIterator[InLoopWorker]:
     """Run a worker in this loop while the block lasts."""
+    check_annotations(serializer, registry)
     add_job_fields(job_fields)
     refuse_patched_threads()
     host = host_id()
@@ -163,7 +175,7 @@ async def in_loop_worker(
     ]
     for thread in threads:
         thread.start()
-    here = InLoopWorker(worker, agent(worker.run()))
+    here = InLoopWorker(worker, agent(_run(worker, broker)))
     try:
         up = agent(worker.up.wait())
         await asyncio.wait((up, here._task), return_when=asyncio.FIRST_COMPLETED)

@@ -123,16 +123,21 @@ class Keeper:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
 
-    async def leave(self, deaths: Sequence[Death]) -> None:
-        """Give back what these workers held, record what has ended, drop the lease."""
+    async def leave(self, deaths: Sequence[Death], *, forget: bool = True) -> None:
+        """Give back what these workers held, record what has ended, drop the lease.
+
+        Args:
+            forget: drop it. Not where another keeper may keep it, at the same broker under another address.
+        """
         with contextlib.suppress(BrokerError):
             for death in deaths:
                 self.recovery.report(death)
             await self.recovery.scan()
             if self._recording is not None:
                 await self._recording.finish()
-            await self.lease.drop()
-            await self.recovery.scan()
+            if forget:
+                await self.lease.drop()
+                await self.recovery.scan()
 
     async def close(self) -> None:
         if self._recorder is not None:

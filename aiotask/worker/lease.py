@@ -54,6 +54,9 @@ class Lease:
         self._complain = Complaint(logger, "Renewing the lease of this host was refused, trying again: %s", PATIENCE)
         #: When the server last confirmed it, on the monotonic clock; at first: when this began.
         self.renewed_at = time.monotonic()
+        #: Since when it refuses to, though it answers (monotonic clock; 0: it does not), and why.
+        self.refused_since = 0.0
+        self.refusal = ""
         #: Set when this host was declared dead.
         self.lost = asyncio.Event()
 
@@ -71,6 +74,7 @@ class Lease:
             logger.error("Host %s was declared dead by a peer; its jobs went to others.", self._host)
             self.lost.set()
         self.renewed_at = time.monotonic()
+        self.refused_since = 0.0
 
     async def watch(self) -> None:
         """Look at all counters once, and bury who has stood still for too long."""
@@ -104,6 +108,8 @@ class Lease:
             except BrokerError as error:
                 if not isinstance(error, ConnectionLost):
                     self._complain(error)
+                    self.refused_since = self.refused_since or time.monotonic()
+                    self.refusal = str(error)
                 self._last_read = None
                 self._near = []
                 if self._revive is not None:

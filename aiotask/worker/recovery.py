@@ -15,6 +15,7 @@ import msgspec
 
 from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Obituary, Requeue
 from ..errors import BrokerError, ConnectionLost, JobError, JobOutOfMemory, JobTimeout, SealError
+from ..events import counted
 from ..job import WIRE_VERSION, Job, Status, decode_job
 from ..outcome import ErrorInfo, Outcome, encode_outcome
 from ..seal import Sealer
@@ -110,7 +111,7 @@ class Recovery:
             if not recovered.more:
                 break
         if moved:
-            logger.info("Gave back %d jobs that dead workers held.", moved)
+            logger.info("Gave back %s that dead workers held.", counted(moved, "job"))
 
     async def relieve(
         self, incarnation: str, queues: Sequence[str], needs: Sequence[str], has_started: Callable[[str], bool]
@@ -126,7 +127,8 @@ class Recovery:
         for start in range(0, len(back), BATCH_JOBS):
             await self._broker.requeue(incarnation, back[start : start + BATCH_JOBS])
         if back:
-            logger.warning("The event loop of %s stands still; gave back %d jobs unstarted.", incarnation, len(back))
+            unstarted = counted(len(back), "unstarted job")
+            logger.warning("The event loop of %s stands still; gave back %s.", incarnation, unstarted)
 
     async def cancelled(self, incarnation: str, ids: Sequence[str]) -> list[str]:
         """Which of these running jobs somebody wants to end."""
@@ -154,7 +156,7 @@ class Recovery:
             # Only now the consumer is empty and can go.
             await self._broker.recover(death.incarnation)
         if moved:
-            logger.info("Gave back %d jobs of %s (%s).", moved, death.incarnation, death.reason or "ended")
+            logger.info("Gave back %s of %s (%s).", counted(moved, "job"), death.incarnation, death.reason or "ended")
 
     async def _unsettled(self, death: Death) -> list[str]:
         """Jobs that had ended in a process which then died, before anybody was told of their end: one of them may

@@ -250,7 +250,7 @@ async def test_b8_json_by_name_needs_no_models_here_and_is_checked_there(shop: S
     }
     assert await shop.task_of("largest", "json").result(result.id) == order(shop)
     bad = stranger.s(f"{shop.name}:charge", {"id": "no uuid", "at": "never", "articles": []}).apply_async()
-    with pytest.raises(SerializationError, match=r'argument "order" of charge\(\).*id: Input should be a valid UUID'):
+    with pytest.raises(SerializationError, match=r'argument "order\.id" of charge\(\).*: Input should be a valid UUID'):
         await bad.wait(60)
 
 

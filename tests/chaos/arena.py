@@ -147,7 +147,13 @@ class Arena:
 
     def environment(self, url: str | None = None) -> dict[str, str]:
         """What the app's module reads."""
-        return {"CHAOS_APP": self.name, "CHAOS_URL": url or self.url, VARIABLE: str(self.ledger_directory)}
+        return {
+            # Jobs that fail as planned have no place in a log that is searched for faults of the worker.
+            "AIOTASK_LOG_TRACEBACKS": "0",
+            "CHAOS_APP": self.name,
+            "CHAOS_URL": url or self.url,
+            VARIABLE: str(self.ledger_directory),
+        }
 
     def ledger(self) -> Ledger:
         """As it is now."""

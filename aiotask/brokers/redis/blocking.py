@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import redis
 import redis.exceptions as wrong
+from redis._parsers import _RESP2Parser  # the usual one imports hiredis when it connects
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -16,11 +18,44 @@ from ..shown import hide_password
 from .broker import script
 from .keys import prefix
 from .messages import overflow, push_arguments, server_url
+from .wire import UNNAMED, parse
 
-__all__ = ["push_blocking"]
+__all__ = ["load", "push_blocking"]
 
 #: Seconds to wait for the server, to connect as for an answer.
 PATIENCE = 5.0
+
+
+#: Connections that are made and not connected, by URL.
+_spare: defaultdict[str, list[Any]] = defaultdict(list)
+
+
+def load(url: str) -> None:
+    """Read the script, and make a connection object: at the end of the interpreter no file can be opened, and redis-py
+    cannot import what it needs for one.
+
+    Raises:
+        ConfigError: the URL has options that redis-py does not know, or values that it does not take.
+    """
+    parse(url, PATIENCE)
+    script("push")
+    "localhost".encode("idna")
+    if not _spare[url]:
+        _spare[url].append(_make(url))
+
+
+def _make(url: str) -> Any:
+    options = {
+        "socket_timeout": PATIENCE,
+        "socket_connect_timeout": PATIENCE,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        "decode_responses": False,
+        "parser_class": _RESP2Parser,
+        **UNNAMED,
+    }
+    pool = redis.ConnectionPool.from_url(server_url(url), **options)
+    return pool.connection_class(**{**pool.connection_kwargs, **options})
 
 
 def push_blocking(
@@ -36,17 +71,20 @@ def push_blocking(
     push = script("push")
     args: list[Any] = push_arguments(client, sequence, batch, room, drop)
     try:
-        with redis.Redis.from_url(
-            server_url(url),
-            socket_timeout=PATIENCE,
-            socket_connect_timeout=PATIENCE,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        ) as server:
-            return overflow(server.execute_command("EVAL", push.source, 1, prefix(app), *args))
+        # A signal handler may push in the middle of this push: it takes another connection.
+        connection = _spare[url].pop()
+    except IndexError:
+        connection = _make(url)
+    try:
+        connection.connect()
+        connection.send_command("EVAL", push.source, 1, prefix(app), *args)
+        return overflow(connection.read_response())
     except wrong.OutOfMemoryError as error:
         raise QueueFull(f'The server at "{hide_password(url)}" is out of memory.') from error
     except (wrong.ConnectionError, wrong.TimeoutError, OSError) as error:
         raise ConnectionLost(f'No answer from the broker at "{hide_password(url)}": {error}.') from error
     except wrong.RedisError as error:
         raise BrokerError(f'The server at "{hide_password(url)}" refused the jobs: {error}') from error
+    finally:
+        connection.disconnect()
+        _spare[url].append(connection)

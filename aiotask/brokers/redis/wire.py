@@ -29,11 +29,11 @@ from .line import Line
 from .script import Script
 from .wrongtype import name_wrong_key
 
-__all__ = ["Backoff", "Wire", "parse"]
+__all__ = ["UNNAMED", "Backoff", "Wire", "parse"]
 
 Command = tuple[Any, ...]
 #: No `CLIENT SETINFO`: redis-py would look up its version in the metadata of all that is installed, in every process.
-_UNNAMED = {"driver_info": None} if find_spec("redis.driver_info") else {"lib_name": None, "lib_version": None}
+UNNAMED = {"driver_info": None} if find_spec("redis.driver_info") else {"lib_name": None, "lib_version": None}
 
 
 def parse(url: str, timeout: float) -> ConnectionPool:
@@ -45,7 +45,7 @@ def parse(url: str, timeout: float) -> ConnectionPool:
         "protocol": 2,
         "decode_responses": False,
         "health_check_interval": 0,
-        **_UNNAMED,
+        **UNNAMED,
     }
     try:
         pool = ConnectionPool.from_url(url, **ours)

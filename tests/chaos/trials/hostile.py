@@ -29,7 +29,7 @@ _ABOARD = 300
 _GOOD_AT_ONCE = 50
 #: Lines of a log that are not those of single jobs: at all, and per second.
 _LINES, _LINES_A_SECOND = 40, 6
-_OF_A_JOB = re.compile(r"^[\d:.]+ worker-\d+ [^\w\s] ")
+_OF_A_JOB = re.compile(r"^[\dT:.+-]+ worker-\d+ [^\w\s] ")
 
 _HOLD = "redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])"
 

@@ -30,7 +30,7 @@ _LINES, _LINES_A_SECOND = 12, 4
 #: Seconds for the loops of a busy machine, on top of what is promised.
 _SLACK = 0.3
 #: What a line about the start or the end of a job begins with.
-_OF_A_JOB = re.compile(r"^[\d:.]+ worker-\d+ [^\w\s] ")
+_OF_A_JOB = re.compile(r"^[\dT:.+-]+ worker-\d+ [^\w\s] ")
 #: Of these the short tier takes one each.
 _KINDS = ("DEL", "SET", "ACL")
 

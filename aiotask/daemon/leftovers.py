@@ -1,0 +1,110 @@
+"""What jobs leave behind in a worker process: tasks, threads and processes that keep it from ending."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+from types import FrameType
+
+from ..events import in_words
+from .forked import Forked
+
+__all__ = ["HURRY", "PATIENCE", "Leftovers", "find_leftovers"]
+
+logger = logging.getLogger("aiotask.supervisor")
+
+#: Seconds that a process has to end once its last job has ended and everybody has been told.
+PATIENCE = 2.0
+#: The same while no place is left for another process.
+HURRY = 0.2
+#: Seconds without a heartbeat after which a process without jobs, which was asked to end, does not hear of that.
+BLOCKED = 5.0
+#: Seconds before its end in which it writes down its stacks.
+_WRITING = 0.5
+#: What is named of each kind.
+_MOST = 5
+
+
+# ---- in the worker process
+
+
+def find_leftovers() -> list[str]:
+    """What is still there that is not the worker's, for people; called by the last task of its loop."""
+    current = asyncio.current_task()
+    tasks = Counter(_of_task(task) for task in asyncio.all_tasks() if task is not current)
+    found = [f"the task {name}" if n == 1 else f"{n} tasks {name}" for name, n in tasks.most_common(_MOST)]
+    frames = sys._current_frames()
+    # The worker's own ones are daemons, but for these two.
+    threads = set(threading.enumerate()) - {threading.main_thread(), threading.current_thread()}
+    for thread in [each for each in threads if not each.daemon and each.ident in frames][:_MOST]:
+        frame = frames[thread.ident]  # type: ignore[index]  # one that runs has a number
+        if not _is_idle(frame):
+            found.append(f"the thread {thread.name} in {_place(frame)}")
+    if (module := sys.modules.get("multiprocessing")) is not None:
+        children = [each for each in module.active_children() if not each.daemon]
+        found += [f"the process {child.name} (pid {child.pid})" for child in children[:_MOST]]
+    return found
+
+
+def _of_task(task: asyncio.Task[object]) -> str:
+    name = getattr(task.get_coro(), "__qualname__", task.get_name())
+    stack = task.get_stack(limit=1)
+    return f"{name} ({_file(stack[0])})" if stack else str(name)
+
+
+def _is_idle(frame: FrameType) -> bool:
+    """Whether a thread of a pool waits for work."""
+    return frame.f_code.co_filename.endswith("concurrent/futures/thread.py") and frame.f_code.co_name == "_worker"
+
+
+def _place(frame: FrameType) -> str:
+    return f"{frame.f_code.co_name} ({_file(frame)})"
+
+
+def _file(frame: FrameType) -> str:
+    return f"{'/'.join(Path(frame.f_code.co_filename).parts[-2:])}:{frame.f_lineno}"
+
+
+# ---- in the supervisor
+
+
+class Leftovers:
+    """Ends processes that have no job left and do not end: nothing of theirs can be lost."""
+
+    def look(self, children: Collection[Forked], *, patience: float = PATIENCE) -> None:
+        """Look at all workers once.
+
+        Args:
+            patience: seconds that a process has to end once it has nothing left to do.
+        """
+        now = time.monotonic()
+        for child in children:
+            if child.killed:
+                continue
+            if child.done_since:
+                self._look_at_done(child, now - child.done_since, patience)
+            elif child.draining and child.is_up and now - child.board.heartbeat > BLOCKED and not child.board.started():
+                self._end(child, "no job left, and code that jobs left behind blocks its event loop")
+
+    def _look_at_done(self, child: Forked, waited: float, patience: float) -> None:
+        if waited > patience:
+            self._end(child, f"no job left and did not end within {in_words(patience)}")
+        elif waited > patience - _WRITING and not child.asked_for_stacks:
+            child.ask_for_stacks()
+
+    def _end(self, child: Forked, why: str) -> None:
+        if child.left:
+            left = f" Jobs left behind: {', '.join(child.left)}."
+        else:
+            what = "an async generator that does not close, or a function given to atexit that does not return"
+            left = f" It may be {what}." if child.done_since else ""
+        logger.warning("%s has %s: it is ended.%s", child.title, why, left)
+        if not child.left and (stacks := child.told_stacks()):
+            logger.warning("The stacks of %s:\n%s", child.title, stacks)
+        child.kill("having no job left")

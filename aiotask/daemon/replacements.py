@@ -1,0 +1,112 @@
+"""Replacements of worker processes: each new one in service before the old one is asked to go."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+
+from ..events import in_words
+from .forked import Forked
+from .patience import Patience
+from .settings import WorkerSettings
+
+__all__ = ["Replacements"]
+
+logger = logging.getLogger("aiotask.supervisor")
+
+#: Seconds of service within which a process that has grown past its limit did so early, and the longest delay after.
+EARLY, LONGEST = 10.0, 300.0
+#: Seconds between two warnings about such processes.
+_AGAIN = 300.0
+
+
+class Replacements:
+    """Those that an operator asks for, and those of processes that have run or grown enough.
+
+    Args:
+        spawn: starts a process that is to replace one, if there is a place for it.
+    """
+
+    def __init__(self, settings: WorkerSettings, spawn: Callable[[Forked], None]) -> None:
+        self._limit = settings.max_memory_per_child or 0
+        self._spawn = spawn
+        self._rolling: deque[Forked] = deque()
+        # One that has grown at once has a successor that will: without a delay nothing else would be done.
+        self._growth = Patience(LONGEST, EARLY)
+        self._warned = -_AGAIN
+
+    # ---- an operator's
+
+    def begin(self, children: Collection[Forked]) -> None:
+        """Replace all of them, one by one."""
+        self._rolling = deque(child for child in children if not child.draining)
+        self._warned = -_AGAIN
+
+    def give_up(self) -> None:
+        """The rest of them stays."""
+        self._rolling.clear()
+
+    @property
+    def are_due(self) -> bool:
+        """Whether some of them have not begun."""
+        return bool(self._rolling)
+
+    # ---- all of them
+
+    def look(self, children: Collection[Forked], *, may_start: bool) -> None:
+        """Go on with them.
+
+        Args:
+            may_start: processes do not die early just now.
+        """
+        newcomers = [child for child in children if child.replaces is not None]
+        for child in newcomers:
+            if child.is_up:
+                assert child.replaces is not None
+                child.replaces.drain()
+                child.replaces = None
+        if not may_start:
+            return
+        replaced = [child.replaces for child in newcomers]
+        for child in children:
+            if child.full and not child.draining and child not in replaced:
+                self._replace_full(child)
+        while self._rolling and not newcomers:
+            old = self._rolling[0]
+            if old in children and not old.draining:
+                # It stays the first one until it is asked to go: there may be no place for its successor yet.
+                self._spawn(old)
+                return
+            self._rolling.popleft()
+
+    def _replace_full(self, child: Forked) -> None:
+        if child.size and not self._growth.is_over:
+            return
+        self._spawn(child)
+        if child.size:
+            served = time.monotonic() - child.since
+            self._growth.lost(child.since)
+            if served < EARLY:
+                self._warn(
+                    f"{child.title} was in service for {in_words(served)} when it had grown past "
+                    f"--max-memory-per-child ({_size(self._limit)}): the app alone takes {_size(child.size_at_first)}. "
+                    "Raise the limit; until then processes are replaced more and more rarely."
+                )
+
+    def oversize(self, child: Forked, size: int) -> None:
+        """It was past its limit before its first job, as every other one will be."""
+        self._warn(
+            f"The app alone takes {_size(size)}, which is more than --max-memory-per-child ({_size(self._limit)}): "
+            f"{child.title} is kept in service whatever its size. Raise the limit."
+        )
+
+    def _warn(self, text: str) -> None:
+        if time.monotonic() - self._warned >= _AGAIN:
+            self._warned = time.monotonic()
+            logger.warning("%s", text)
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e6:,.0f} MB"

@@ -1,0 +1,90 @@
+"""Worker processes that are stopped: alive, so that nothing is recovered, and yet no job of them goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterable
+
+from ..events import in_words
+from .forked import Forked
+from .state import stop_of
+
+__all__ = ["Stops", "resume"]
+
+logger = logging.getLogger("aiotask.supervisor")
+
+#: Seconds without a heartbeat after which it is looked whether a process is stopped.
+SILENCE = 3.0
+#: Seconds for which a stopped process is left alone that has been asked to end.
+LEAVING = 2.0
+#: Seconds within which a process is told once to continue: whoever stops it again means it.
+ONCE = 60.0
+
+
+class Stops:
+    """Notices processes that are stopped, and has them continue or end.
+
+    Args:
+        limit: seconds that a process may be stopped before it is killed and its jobs run again; 0: for ever.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._since: dict[Forked, float] = {}
+        self._resumed: dict[Forked, float] = {}
+
+    def look(self, children: Iterable[Forked]) -> None:
+        """Look at all workers once."""
+        now = time.monotonic()
+        children = set(children)
+        for gone in self._resumed.keys() - children:
+            del self._resumed[gone]
+        for child in children | self._since.keys():
+            why = self._why(child, now) if child in children else ""
+            if why:
+                self._stopped(child, why, now)
+            elif (since := self._since.pop(child, None)) and child in children and not child.killed:
+                logger.warning("%s runs again after %s.", child.title, in_words(now - since))
+
+    def _why(self, child: Forked, now: float) -> str:
+        return stop_of(child.pid) if not child.killed and now - child.board.heartbeat > SILENCE else ""
+
+    def _stopped(self, child: Forked, why: str, now: float) -> None:
+        jobs = len(child.board.started())
+        since = self._since.get(child)
+        if since is None:
+            since = self._since[child] = now
+            told = now - self._resumed.get(child, -ONCE) >= ONCE and resume(child.pid)
+            if told:
+                self._resumed[child] = now
+            logger.warning("%s is %s%s.", child.title, why, self._what_next(jobs, told=told))
+        limit = min(self._limit or LEAVING, LEAVING) if child.draining else self._limit
+        if limit and now - since > limit:
+            logger.error(
+                "%s has been %s for %s: it is killed, and %s again.",
+                child.title,
+                why,
+                in_words(now - since),
+                "its job runs" if jobs == 1 else "its jobs run",
+            )
+            child.kill(f"being {why} for {in_words(now - since)}")
+
+    def _what_next(self, jobs: int, *, told: bool) -> str:
+        waiting = f", and so {'is its job' if jobs == 1 else f'are its {jobs} jobs'}" if jobs else ""
+        if told:
+            return f"{waiting}; it is told once to continue (CONT)"
+        return f"{waiting}; it is killed after {in_words(self._limit)}" if self._limit else waiting
+
+
+def resume(pid: int) -> bool:
+    """Tell a process to continue if a signal has stopped it; whether that was so."""
+    if stop_of(pid) != "stopped by a signal":
+        return False
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGCONT)
+        return True
+    return False

@@ -1,0 +1,93 @@
+"""How functions become tasks of an app, with their types: ``@app.task`` and ``app.register_task``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
+
+from .options import TaskOptions, known_options
+from .tasks import AsyncTask, SyncTask
+
+__all__ = ["Registering"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+if TYPE_CHECKING:
+
+    class _Anything(list["_Anything"]):
+        """Fits a parameter and a result that are type variables, alone or in a list or another sequence, and no others.
+
+        mypy would take the function of a generic task for one that returns ``NoReturn``, the type that every type
+        variable may stand for, and each argument for an error.
+        """
+
+
+class _Register(Protocol):
+    @overload
+    def __call__(self, fn: Callable[Concatenate[_Anything, P], _Anything], /) -> SyncTask[Concatenate[Any, P], Any]: ...
+    @overload
+    def __call__(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, fn: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+
+class Registering(ABC):
+    """The registering half of an app."""
+
+    name: str
+
+    @abstractmethod
+    def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
+        """The task of a function with these options, known to the app from now on."""
+
+    @overload
+    def task(self, fn: Callable[Concatenate[_Anything, P], _Anything], /) -> SyncTask[Concatenate[Any, P], Any]: ...
+    @overload
+    def task(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    @overload
+    def task(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, fn: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(self, /, **options: Unpack[TaskOptions]) -> _Register: ...
+    def task(self, fn: Any = None, /, **options: Any) -> Any:
+        """Register a function as a task; with or without parentheses, see TaskOptions.
+
+        Raises:
+            ConfigError: an unknown option ("did you mean"), a taken name, or something that cannot be a task.
+        """
+        if fn is None:
+            known_options(options, TaskOptions, f'a task of app "{self.name}"')
+            return lambda function: self._register(function, options)
+        return self._register(fn, options)
+
+    @overload
+    def register_task(
+        self, fn: Callable[Concatenate[_Anything, P], _Anything], /, **options: Unpack[TaskOptions]
+    ) -> SyncTask[Concatenate[Any, P], Any]: ...
+    @overload
+    def register_task(self, fn: Callable[P, NoReturn], /, **options: Unpack[TaskOptions]) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    @overload
+    def register_task(  # type: ignore[overload-overlap]
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[TaskOptions]
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def register_task(  # type: ignore[overload-overlap]
+        self, fn: Callable[P, Awaitable[R]], /, **options: Unpack[TaskOptions]
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def register_task(self, fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> SyncTask[P, R]: ...
+    @overload
+    def register_task(self, /, **options: Unpack[TaskOptions]) -> _Register: ...
+    def register_task(self, fn: Any = None, /, **options: Any) -> Any:
+        """The same as ``task``, in the form of a call: ``app.register_task(function, name=…)``."""
+        return self.task(**options) if fn is None else self._register(fn, options)
