@@ -52,19 +52,25 @@ def start(as_json: Json = False) -> None:
 def stop(yes: Yes = False) -> None:
     """Stop the embedded server. Its jobs are on disk and are there again when it is next started.
 
-    With workers that still run it asks first: they wait for the server until it is started again.
+    If workers of this server are live, the command says so, and on a terminal it asks first: they wait until the server
+    is started again.
 
     [bold]Examples[/bold]
 
       aiotask server stop
       AIOTASK_HOME=/srv/shop/state aiotask server stop
     """
+    import sys
+
     from aiotask.brokers import embedded
 
-    from .probe import nearby
-
-    if not yes and embedded.status() is not None and (pids := nearby()):
-        confirm("stop", f"the server although workers run (pid {', '.join(pids)})", "aiotask queues")
+    server = embedded.status()
+    workers = _workers(server.url) if server is not None else 0
+    if workers:
+        what = f"{workers} worker{'' if workers == 1 else 's'}"
+        if not yes and sys.stdin.isatty():
+            confirm("stop", f"the server, although {what} would have to wait for it", "aiotask queues")
+        print(f"warning: {what} will wait until the server is started again.", file=sys.stderr)
     if embedded.stop():
         console().print("Stopped. The jobs it held stay on disk for its next start.")
     else:
@@ -95,6 +101,24 @@ def status(as_json: Json = False) -> None:
         print_json(_as_json(server) | _numbers(info))
     else:
         _show(server, info)
+
+
+def _workers(url: str) -> int:
+    """How many workers are live on the server at this address."""
+    import asyncio
+
+    from aiotask.errors import AiotaskError
+
+    from .connection import inspectors
+
+    async def count() -> int:
+        async with inspectors(None, url) as opened:
+            return sum([len(await each.inspector.workers()) for each in opened])
+
+    try:
+        return asyncio.run(count())
+    except AiotaskError:  # It does not answer, and is to be stopped all the same.
+        return 0
 
 
 def _as_json(server: EmbeddedServer) -> dict[str, Any]:
