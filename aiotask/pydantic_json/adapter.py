@@ -13,7 +13,7 @@ import pydantic
 import pydantic_core
 
 from .sameness import Comparison, Difference, attribute, field_names, kind_of, same_plain
-from .schema import is_open, nodes, rewritten, validator_and_serializer
+from .schema import is_open, named_classes, nodes, rewritten, validator_and_serializer
 
 __all__ = ["Adapter", "Misfit", "NotDefinedYet", "adapter_of", "reason_of", "to_json", "where_of"]
 
@@ -76,6 +76,7 @@ class Adapter:
         kinds = [node["type"] for node in nodes(schema)]
         self._is_plain = _PLAIN.issuperset(kinds)
         self._has_models = "model" in kinds
+        self._named = named_classes(schema)
         self._sparse_first = True
         self._is_any = schema["type"] == "any"
         bare = set(schema) <= {"type", "metadata"}
@@ -135,7 +136,7 @@ class Adapter:
             raise Misfit(where_of(error), f"{_NOT_SERIALIZED}: {what}") from error
         if self._is_plain and same_plain(value, back):
             return text
-        comparison = Comparison(lenient=not self.is_open, grown=grown)
+        comparison = Comparison(lenient=not self.is_open, grown=grown, named=self._named)
         try:
             same = comparison.same(value, back)
         except Exception:  # code of the user's class, or nesting that is too deep
@@ -178,7 +179,7 @@ class Adapter:
         path = ""
         try:
             back = self.decode(to_json(self._dump(value, warnings=False)))
-            comparison = Comparison(lenient=not self.is_open, grown=True)
+            comparison = Comparison(lenient=not self.is_open, grown=True, named=self._named)
             if not comparison.same(value, back) and comparison.difference:
                 path, kind = comparison.difference.path, comparison.difference.kind
         except Exception as broken:

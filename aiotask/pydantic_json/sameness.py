@@ -13,6 +13,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -62,15 +63,18 @@ class Comparison:
         lenient: what equals the plain text, number or bool that comes back (an int for a float, a member of a StrEnum
             for a str) counts as the same.
         grown: fields of a model that were not set may count as set.
+        named: classes that the annotation names (enums, mostly). Their members are never taken for plain text or
+            numbers, which a union may name beside them.
 
     Attributes:
         difference: the first difference; None while none was found.
         undecided: the classes of some objects do not say whether they are equal.
     """
 
-    def __init__(self, *, lenient: bool = False, grown: bool = False) -> None:
+    def __init__(self, *, lenient: bool = False, grown: bool = False, named: frozenset[type] = frozenset()) -> None:
         self._lenient = lenient
         self._grown = grown
+        self._named = named
         self._open: set[tuple[int, int]] = set()
         self.difference: Difference | None = None
         self.undecided = False
@@ -105,7 +109,7 @@ class Comparison:
 
     def _is_equal_plain(self, sent: Any, back: Any) -> bool:
         """Whether it was declared as plain text or a number, and is equal to what comes back."""
-        if not self._lenient:
+        if not self._lenient or type(sent) in self._named or _has_state(sent):
             return False
         wanted = type(back)
         if wanted is float and type(sent) in _NUMBERS:
@@ -153,9 +157,12 @@ class Comparison:
         for each in sent:
             # What has no equal on the other side may be a NaN, which differs from itself.
             others = [found[each]] if each in found else rest
-            if not any(Comparison(lenient=self._lenient, grown=self._grown).same(each, other) for other in others):
+            if not any(self._afresh().same(each, other) for other in others):
                 return self._differ(path, sent, f'would arrive with another item in place of a "{kind_of(each)}"')
         return True
+
+    def _afresh(self) -> Comparison:
+        return Comparison(lenient=self._lenient, grown=self._grown, named=self._named)
 
     def _once(self, sent: Any, back: Any, path: Any, names: tuple[str, ...]) -> bool:
         """Compare two models or dataclasses; a pair that is being compared further up is not compared again."""
@@ -190,7 +197,7 @@ class Comparison:
         if private:
             there = back.__pydantic_private__ or {}
             for name, value in private.items():
-                if not Comparison(lenient=self._lenient).same(value, there.get(name, MISSING)):
+                if not Comparison(lenient=self._lenient, named=self._named).same(value, there.get(name, MISSING)):
                     return self._differ(path, sent, f'would arrive without its private attribute "{name}"')
         one, other = sent.__pydantic_fields_set__, back.__pydantic_fields_set__
         if one == other or (self._grown and one < other):
@@ -268,6 +275,11 @@ def field_names(kind: Any) -> tuple[str, ...] | None:
 def attribute(value: Any, name: str) -> Any:
     """The attribute of this name; MISSING where there is none."""
     return _Attributes(value).get(name, MISSING)
+
+
+def _has_state(value: Any) -> bool:
+    """Whether text or a number of a class of the user's holds attributes of its own; a member of an enum does not."""
+    return not isinstance(value, Enum) and bool(getattr(value, "__dict__", None))
 
 
 def _path(chain: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from enum import Enum
 from threading import Lock
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "bytes_from_text",
     "bytes_to_text",
     "is_open",
+    "named_classes",
     "nodes",
     "rewritten",
     "validator_and_serializer",
@@ -172,6 +174,17 @@ def nodes(schema: Any) -> Iterator[dict[str, Any]]:
                 yield from nodes(list(below.values()))
             elif key in _BELOW:
                 yield from nodes(below)
+
+
+def named_classes(schema: Any) -> frozenset[type]:
+    """The classes that a schema names: models, enums, and the enums of the members in a Literal."""
+    classes = set()
+    for node in nodes(schema):
+        if isinstance(node.get("cls"), type):
+            classes.add(node["cls"])
+        if node["type"] == "literal":
+            classes.update(type(each) for each in node["expected"] if isinstance(each, Enum))
+    return frozenset(classes)
 
 
 def validator_and_serializer(core: Any, schema: Any) -> tuple[Any, Any]:
