@@ -30,10 +30,17 @@ def current_run() -> Run:
     """The innermost module that is being executed by this thread."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if frame.f_code.co_name == "<module>":
+        if _is_module(frame):
             return Run(frame.f_code, frame.f_globals)
         frame = frame.f_back
     return Run()
+
+
+def _is_module(frame: FrameType) -> bool:
+    """Whether this is a module's own code; IPython 8 names that of a cell "<cell line: 3>"."""
+    if frame.f_code.co_name == "<module>":
+        return True
+    return not frame.f_code.co_flags & inspect.CO_OPTIMIZED and frame.f_locals is frame.f_globals
 
 
 def is_reload(known: Function, new: Function, before: Run, now: Run) -> bool:
@@ -101,9 +108,16 @@ def _equal(one: Any, other: Any, depth: int = 0) -> bool:
             getattr(one, "__dict__", None), getattr(other, "__dict__", None)
         )
     try:
-        return bool(one == other)
+        # An __eq__ of the user's may leave out a part that the functions differ in.
+        return bool(one == other) and _equal_inside(one, other, depth)
     except Exception:
         return False
+
+
+def _equal_inside(one: Any, other: Any, depth: int) -> bool:
+    """Whether the attributes of two values that say that they are equal are so, too."""
+    held = getattr(one, "__dict__", None)
+    return not isinstance(held, dict) or _equal(held, getattr(other, "__dict__", None), depth + 1)
 
 
 def _made_of(function: FunctionType) -> tuple[Any, ...]:

@@ -356,7 +356,8 @@ def _refuse_what_is_no_task(function: Any, options: TaskOptions) -> None:
     qualname = getattr(function, "__qualname__", None)
     if qualname is None and "name" not in options:
         raise ConfigError(f'{function!r} has no name of its own. Give it one: app.register_task(fn, name="…").')
-    if qualname is not None and "." in qualname and not qualname.rpartition(".")[0].endswith("<locals>"):
+    # "<locals>" or "<listcomp>" comes before the name of what is made inside of a function or a comprehension.
+    if qualname is not None and "." in qualname and not qualname.rpartition(".")[0].endswith(">"):
         first = next(iter(parameter_names(function)), "")
         raise ConfigError((_NO_METHODS if first in ("self", "cls") else _NO_STATIC_METHODS).format(qualname))
     called = what_runs(function)
