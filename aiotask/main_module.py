@@ -287,7 +287,9 @@ def _bindings(body: list[Any]) -> Iterator[str]:
                 if only_here is not False:
                     yield from _bindings(node.orelse)
             case _:
-                for block in ("body", "handlers", "orelse", "finalbody"):
+                if isinstance(name := getattr(node, "name", None), ast.Name):  # of a `type` statement
+                    yield name.id
+                for block in ("body", "cases", "handlers", "orelse", "finalbody"):
                     yield from _bindings(getattr(node, block, []))
 
 

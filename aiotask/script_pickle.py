@@ -11,7 +11,7 @@ import io
 import pickle
 import sys
 from collections.abc import Callable, Mapping
-from operator import attrgetter
+from operator import attrgetter, getitem
 from types import FunctionType
 from typing import Any
 
@@ -35,6 +35,8 @@ def _reference(thing: Any, known: bool) -> Any:
     """
     kind = type(thing)
     if issubclass(kind, type | FunctionType):
+        if "__pydantic_generic_metadata__" in thing.__dict__ and (made := _parametrized(thing)) is not None:
+            return made
         if thing.__module__ not in MAINS:
             return NotImplemented
         name = None
@@ -51,6 +53,19 @@ def _reference(thing: Any, known: bool) -> Any:
     if found is None:
         raise _NotThere(thing)
     return attrgetter(found[1]), (_Reduced(importlib.import_module, found[0]),)
+
+
+def _parametrized(model: Any) -> Any:
+    """How to write ``Page[int]`` of a generic model of pydantic: made of ``Page`` again, for no module has it by name.
+
+    None for another model, and where that would make another class.
+    """
+    made_of = model.__dict__["__pydantic_generic_metadata__"]
+    try:
+        origin, args = made_of["origin"], made_of["args"]
+        return (getitem, (origin, args)) if origin is not None and origin[args] is model else None
+    except Exception:
+        return None
 
 
 class _Reduced:
