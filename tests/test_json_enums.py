@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from aiotask import SerializationError
 
-from .json_types import Color, Level, arrives, comes_back
+from .json_types import Color, Level, arrives, comes_back, serializer, task_of
 
 
 class Paint(BaseModel):
@@ -85,3 +85,26 @@ def test_what_is_told_apart_arrives(case: str) -> None:
 def test_members_and_text_subclasses_still_arrive_as_the_declared_text() -> None:
     assert type(arrives(str, Color.RED)) is str
     assert type(arrives(str, Shouted("a"))) is str
+
+
+BY_NAME: dict[str, tuple[Any, Any]] = {
+    "a member or text": (Color | str, Color.RED),
+    "a member or a number": (Level | int, Level.LOW),
+    "in a list": (list[Color | str], ["blue", Color.RED]),
+    "in a model": (Paint, {"color": Color.RED}),
+}
+
+
+@pytest.mark.parametrize("case", BY_NAME)
+def test_a_call_by_name_says_that_a_member_arrived_as_plain_text_or_a_number(case: str) -> None:
+    annotation, value = BY_NAME[case]
+    body = serializer.dump_call(((value,), {}), None)
+
+    with pytest.raises(SerializationError, match=r'sent by name as "(Color|Level)" and arrived as "(str|int)"'):
+        serializer.load_call(body, task_of(annotation))
+
+
+def test_a_call_by_name_refuses_text_with_attributes_where_it_is_sent() -> None:
+    with pytest.raises(SerializationError, match=r"\(Marked\).*without its attributes"):
+        serializer.dump_call((([Marked("a", "b")],), {}), None)
+    assert serializer.load_call(serializer.dump_call(((Shouted("a"),), {}), None), task_of(str)) == (("a",), {})

@@ -76,7 +76,8 @@ class Adapter:
         kinds = [node["type"] for node in nodes(schema)]
         self._is_plain = _PLAIN.issuperset(kinds)
         self._has_models = "model" in kinds
-        self._named = named_classes(schema)
+        #: Classes that it names.
+        self.named = named_classes(schema)
         self._sparse_first = True
         self._is_any = schema["type"] == "any"
         bare = set(schema) <= {"type", "metadata"}
@@ -136,7 +137,7 @@ class Adapter:
             raise Misfit(where_of(error), f"{_NOT_SERIALIZED}: {what}") from error
         if self._is_plain and same_plain(value, back):
             return text
-        comparison = Comparison(lenient=not self.is_open, grown=grown, named=self._named)
+        comparison = Comparison(lenient=not self.is_open, grown=grown, named=self.named)
         try:
             same = comparison.same(value, back)
         except Exception:  # code of the user's class, or nesting that is too deep
@@ -179,7 +180,7 @@ class Adapter:
         path = ""
         try:
             back = self.decode(to_json(self._dump(value, warnings=False)))
-            comparison = Comparison(lenient=not self.is_open, grown=True, named=self._named)
+            comparison = Comparison(lenient=not self.is_open, grown=True, named=self.named)
             if not comparison.same(value, back) and comparison.difference:
                 path, kind = comparison.difference.path, comparison.difference.kind
         except Exception as broken:

@@ -191,9 +191,10 @@ class JsonFunction:
                 return shape.positional[root]
         return f"#{root + 1}"
 
-    def is_declared(self, root: int | str) -> bool:
-        """Whether an annotation says all of what this argument is made of."""
-        return not self._adapters.get(self.parameter(root), self._any).is_open
+    def is_declared_plain(self, root: int | str, wanted: str) -> bool:
+        """Whether an annotation says all of what this argument is made of, and names no class of this name."""
+        adapter = self._adapters.get(self.parameter(root), self._any)
+        return not adapter.is_open and all(kind.__name__ != wanted for kind in adapter.named)
 
     def _encode(self, parameter: str, said: str, value: Any) -> bytes:
         try:

@@ -13,7 +13,7 @@ import pydantic_core
 from ..errors import SerializationError
 from .adapter import Misfit, adapter_of, reason_of, to_json
 from .function import Call, JsonFunction
-from .sameness import MISSING, attribute, kind_of, same_plain
+from .sameness import MISSING, attribute, has_state, kind_of, same_plain
 
 __all__ = ["check_arrival", "write_named"]
 
@@ -70,6 +70,11 @@ class _Writer:
             return {key: self._tree(each, [*path, key]) for key, each in value.items()}
         for base, plain in _BASES:
             if isinstance(value, base):
+                if has_state(value):
+                    what = (
+                        f'cannot be serialized with json: it would arrive as "{base.__name__}", without its attributes'
+                    )
+                    raise Misfit(_shown(path), f"({kind.__qualname__}) {what}")
                 self.marks.append([path, kind.__name__, base.__name__])
                 return plain(value)
         self.marks.append([path, kind.__name__])
@@ -106,7 +111,7 @@ def check_arrival(function: JsonFunction, call: Call, marks: list[list[Any]]) ->
         for step in steps:
             found = _below(found, step)
         kind = type(found).__name__
-        if kind == wanted or (base and kind == base[0] and function.is_declared(root)):
+        if kind == wanted or (base and kind == base[0] and function.is_declared_plain(root, wanted)):
             continue
         name = function.parameter(root)
         came = "was not found where it arrived" if found is MISSING else f'arrived as "{kind_of(found)}"'

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-__all__ = ["MISSING", "Comparison", "Difference", "attribute", "field_names", "kind_of", "same_plain"]
+__all__ = ["MISSING", "Comparison", "Difference", "attribute", "field_names", "has_state", "kind_of", "same_plain"]
 
 _EXACT = frozenset({bool, bytes, int, str, type(None)})
 _NUMBERS = frozenset({bool, int})
@@ -109,7 +109,7 @@ class Comparison:
 
     def _is_equal_plain(self, sent: Any, back: Any) -> bool:
         """Whether it was declared as plain text or a number, and is equal to what comes back."""
-        if not self._lenient or type(sent) in self._named or _has_state(sent):
+        if not self._lenient or type(sent) in self._named or has_state(sent):
             return False
         wanted = type(back)
         if wanted is float and type(sent) in _NUMBERS:
@@ -277,7 +277,7 @@ def attribute(value: Any, name: str) -> Any:
     return _Attributes(value).get(name, MISSING)
 
 
-def _has_state(value: Any) -> bool:
+def has_state(value: Any) -> bool:
     """Whether text or a number of a class of the user's holds attributes of its own; a member of an enum does not."""
     return not isinstance(value, Enum) and bool(getattr(value, "__dict__", None))
 
