@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do it without asking.")]
+Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do not ask for confirmation.")]
 
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="The embedded server: a private Valkey or Redis that runs when AIOTASK_URL is not set.",
-    epilog="It lives in AIOTASK_HOME (default: ~/.local/state/aiotask). AIOTASK_EMBEDDED=0 forbids it.",
+    help="Start, stop or inspect the embedded server: a private Valkey or Redis, used when AIOTASK_URL is not set.",
+    epilog="Its data is in AIOTASK_HOME (default: ~/.local/state/aiotask). AIOTASK_EMBEDDED=0 forbids it.",
 )
 
 
 def start(as_json: Json = False) -> None:
-    """Start the embedded server, or find the one that runs. It goes on when this command has ended.
+    """Start the embedded server unless it is running. It keeps running after this command has ended.
 
     [bold]Examples[/bold]
 
@@ -46,13 +46,13 @@ def start(as_json: Json = False) -> None:
     elif server.started:
         console().print(plain(announce(server), 2000))
     else:
-        console().print(f"It runs already: {_named(server)}.")
+        console().print(f"It is already running: {_named(server)}.")
 
 
 def stop(yes: Yes = False) -> None:
-    """Stop the embedded server. Its jobs are on disk and are there again when it is next started.
+    """Stop the embedded server. Its jobs are kept on disk for the next start.
 
-    With workers that still run it asks first: they wait for the server until it is started again.
+    If workers are running, it asks for confirmation first: they wait until the server is started again.
 
     [bold]Examples[/bold]
 
@@ -64,15 +64,15 @@ def stop(yes: Yes = False) -> None:
     from .probe import nearby
 
     if not yes and embedded.status() is not None and (pids := nearby()):
-        confirm("stop", f"the server although workers run (pid {', '.join(pids)})", "aiotask queues")
+        confirm("stop", f"the server while workers are running (pid {', '.join(pids)})", "aiotask queues")
     if embedded.stop():
-        console().print("Stopped. The jobs it held stay on disk for its next start.")
+        console().print("Stopped. Its jobs are on disk and will be there at the next start.")
     else:
-        console().print(f'There is no embedded server to stop in "{plain(embedded.state_directory(), 1000)}".')
+        console().print(f'No embedded server is running in "{plain(embedded.state_directory(), 1000)}".')
 
 
 def status(as_json: Json = False) -> None:
-    """Show whether the embedded server runs, and what it holds. Exits with 1 if it does not run.
+    """Show whether the embedded server is running, and what it holds. The exit code is 1 if it is not running.
 
     [bold]Examples[/bold]
 
@@ -88,7 +88,7 @@ def status(as_json: Json = False) -> None:
             print_json({"running": False, "directory": str(embedded.state_directory())})
         else:
             directory = plain(embedded.state_directory(), 1000)
-            console().print(f'The embedded server of "{directory}" does not run. Start it: aiotask server start')
+            console().print(f'The embedded server of "{directory}" is not running. Start it: aiotask server start')
         raise typer.Exit(1)
     info = embedded.facts(server)
     if as_json:

@@ -136,4 +136,4 @@ def test_the_command_says_what_it_did_to_each_job(redis_url: str, app_name: str)
     assert ended.id in second and second.endswith("had ended before: SUCCESS")
     assert "no-such-job unknown: never sent" in third
     again = CliRunner().invoke(command_line, [arguments[0], waiting.id, *arguments[4:]])
-    assert again.exit_code == 0 and "had been cancelled before" in again.output
+    assert again.exit_code == 0 and "had already been cancelled" in again.output

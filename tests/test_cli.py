@@ -490,8 +490,8 @@ def test_many_dead_letters_are_not_moved_without_asking(own_server: PrivateServe
     here = ("--url", own_server.url)
 
     for arguments, reason in [
-        ((), "which ones is not said"),
-        (("an-id", "--all"), "ids go with neither --all nor filters"),
+        ((), "no jobs were named"),
+        (("an-id", "--all"), "IDs cannot be combined with --all or filters"),
         (("--all",), "this would replay 2 dead letters, and there is no terminal to ask on"),
         (("--task", "shop:render"), "then add --yes."),
     ]:
@@ -577,7 +577,7 @@ def test_doctor_names_the_row_of_the_durability_table_that_the_server_is_in(own_
     name, detail = found(limited)
     assert name == "appendonly" and "unknown" in detail
     memory = checks("--url", own_server.url)[1]["memory"]
-    assert memory["state"] == "ok" and "outcomes that are kept until their TTL: 0" in memory["detail"]
+    assert memory["state"] == "ok" and "outcomes kept until their TTL: 0" in memory["detail"]
 
 
 def test_doctor_fails_a_server_that_would_evict_jobs(own_server: PrivateServer) -> None:

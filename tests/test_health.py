@@ -161,7 +161,7 @@ def test_a_worker_that_cannot_answer_is_found_and_is_not_live(monkeypatch: pytes
         with socket.socket(socket.AF_UNIX) as gone:
             gone.bind(f"{home}/worker.72.sock")
         monkeypatch.setenv("AIOTASK_HOME", home)
-        said = "not live: worker pid 71 did not answer in 0.1 s (does it still start?)"
+        said = "not live: worker pid 71 did not answer in 0.1 s (is it still starting?)"
         assert probe.probe("live") == (False, said)
         assert [path.name for path in Path(home).iterdir()] == ["worker.71.sock"]
 
