@@ -163,7 +163,7 @@ class App(Registering):
         if task.homeless and not self._workers_here:
             raise ConfigError(
                 f'Task "{task.name}" {task.homeless} '
-                "Put it into a module, or run a worker right here: `async with app.worker(): …`."
+                "Move it into a module, or run a worker in this process: `async with app.worker(): …`."
             )
         return self._send(task, args, kwargs, id, task.function)
 
@@ -251,7 +251,7 @@ class App(Registering):
     def handle(self, id: str, task: Definition | None) -> AsyncResult[Any]:
         """What ``Task.result`` does."""
         if not isinstance(id, str) or not id:
-            raise ConfigError(f"{id!r} is no job id. Give the text that `result.id` says.")
+            raise ConfigError(f"{id!r} is not a job ID. Give the text of `result.id`.")
         return AsyncResult(
             id, self.client, task=task.name if task else "", function=task.function if task is not None else None
         )

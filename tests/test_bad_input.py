@@ -265,7 +265,7 @@ URLS = {
     "redis://localhost:abc": "its port is no number",
     "redis://localhost:99999": "its port is no number",
     "redis://localhost:6379/shop": "the number of a database",
-    "redis://[::1": "its host is not readable",
+    "redis://[::1": "its host cannot be parsed",
     "redis://user:hunter2#x@localhost": "write %23 for #",
     "redis://user:hunter2/x@localhost": "write %23 for #, %2F for /",
     "unix://": "a socket has an absolute path",

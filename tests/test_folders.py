@@ -114,4 +114,4 @@ def test_a_worker_that_is_started_in_a_folder_that_is_gone(tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 2
-    assert f'The current directory "{gone}" is gone. Start the worker in one that is there.' in done.stderr
+    assert f'The current directory "{gone}" is gone. Start the worker in a directory that exists.' in done.stderr

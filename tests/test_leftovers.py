@@ -45,7 +45,7 @@ async def test_a_stop_does_not_wait_for_what_jobs_left_behind(stage: Stage, how:
     family = psutil.Process(pid).children(recursive=True)
     # Well below the grace time.
     assert supervisor.stop(timeout=60) == 0
-    said = f"worker-1 (pid {pid}) has no job left and did not end within 2.0 s: it is ended."
+    said = f"worker-1 (pid {pid}) has no job left, but did not end within 2.0 s: it is ended."
     assert said in supervisor.log
     assert re.search(LEFT[how], supervisor.log)
     assert "ended by" not in supervisor.log and supervisor.session() == []
@@ -57,7 +57,7 @@ async def test_a_stop_does_not_wait_for_code_that_blocks_the_loop_outside_of_job
     await stage.leave_in_the_loop.apply_async("block")
     wait_until(lambda: "Code outside the jobs has blocked" in supervisor.log, description="it blocks")
     assert supervisor.stop(timeout=60) == 0
-    assert "has no job left, and code that jobs left behind blocks its event loop: it is ended." in supervisor.log
+    assert "has no job left, but code that jobs left behind blocks its event loop: it is ended." in supervisor.log
 
 
 async def test_a_stop_waits_for_jobs_whatever_others_left_behind(stage: Stage) -> None:
@@ -155,7 +155,7 @@ def test_a_limit_that_no_process_keeps_is_refused(stage: Stage) -> None:
     supervisor = stage.start(1, "--max-memory-per-child", "10", wait=False)
     assert supervisor.wait() == 2
     assert re.search(
-        r"error: --max-memory-per-child 10 \(bytes\) is less than a worker process holds before it loads an app "
+        r"error: --max-memory-per-child 10 \(bytes\) is less than a worker process takes before it loads an app "
         r"\(\d+ MB\)\.",
         supervisor.log,
     )

@@ -356,7 +356,7 @@ async def test_without_its_supervisor_a_keeper_ends_the_workers_and_gives_back_w
         assert (meta.attempt, meta.deaths) == (1, 0)
         assert await result.status() == "PENDING"
     assert await live(stage) == []
-    assert "The supervisor is gone; ending its workers and giving back their jobs." in supervisor.log
+    assert "The supervisor is gone; ending its workers and requeueing their jobs." in supervisor.log
     assert await sync.cancel() and await coroutine.cancel()
 
 

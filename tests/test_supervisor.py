@@ -500,7 +500,7 @@ def test_a_worker_whose_terminal_is_closed_drains_and_stops(tmp_path: Path, redi
         os.close(ours)
 
         assert process.wait(30) == 0, log.read_text()
-        assert "The terminal is gone." in log.read_text()
+        assert "The terminal was closed." in log.read_text()
     finally:
         process.kill()
         process.wait()

@@ -102,8 +102,8 @@ def _end_in_loop(run: Run | None, frame: FrameType) -> NoReturn:
     name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
     if name not in _RETURNS and run is not None:
         print(
-            f'A process that the job "{run.job.id}" ({run.task.name}) has forked ends here: it awaits something, and '
-            "the event loop is that of its parent.",
+            f'A process that job "{run.job.id}" ({run.task.name}) has forked ends here: it awaits something, but '
+            "the event loop belongs to its parent process.",
             file=sys.stderr,
         )
     _exit(0 if name in _RETURNS else 1)

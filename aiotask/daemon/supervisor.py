@@ -253,7 +253,7 @@ class Supervisor:
         if not before:
             self._greeting.expect(self._served.apps)
         elif changes := self._served.changes(before):
-            logger.info("The code in service has changed: %s.", changes)
+            logger.info("The running code has changed: %s.", changes)
 
     def _reap(self) -> None:
         for pid, look in ended_children():
@@ -276,7 +276,7 @@ class Supervisor:
                     self._begin_anew()
             elif pid == self._watcher:
                 self._watcher = 0
-                logger.error("Files are not watched any more: the watcher ended by %s.", how_it_ended(code))
+                logger.error("Files are no longer watched: the watcher ended with %s.", how_it_ended(code))
 
     def _died(self, child: Forked, death: Postmortem) -> None:
         for notice in death.notices():
@@ -311,7 +311,7 @@ class Supervisor:
 
     def _begin_anew(self) -> None:
         """A keeper or worker found this host dead: whatever else runs here runs elsewhere too, and ends first."""
-        logger.error("This host was declared dead; its workers start anew under another name.")
+        logger.error("This host was declared dead; its workers are started again under a new name.")
         for child in self._all():
             child.kill("the host was declared dead")
         self._host = host_id()
@@ -331,10 +331,10 @@ class Supervisor:
         elif self._stopping_since is not None:
             return
         elif number == signal.SIGHUP and self._terminal.is_gone():
-            logger.info("The terminal is gone.")
+            logger.info("The terminal was closed.")
             self._stop(now=False)
         elif number == signal.SIGHUP:
-            code = " (the app was preloaded, so with the same code as before)" if self._settings.preload else ""
+            code = " (with the same code, since the app was preloaded)" if self._settings.preload else ""
             logger.info("Replacing the worker processes one by one%s.", code)
             self._replacements.begin(self._children.values())
             self._bulletin.reloading()
@@ -393,7 +393,9 @@ class Supervisor:
             self._keepers.look()
             self._tell()
         if self._keepers.is_there:
-            logger.warning("The keeper could not tell the broker that this host leaves; others will notice in 10 s.")
+            logger.warning(
+                "The keeper could not tell the broker that this host is leaving; other hosts will notice in 10 s."
+            )
         else:
             self._places.remove()
         if self._code == Exit.DONE:
