@@ -129,7 +129,7 @@ class Client(Sessions):
         """Wait for many at once; returns when all are there, or raises as soon as one ended badly.
 
         Args:
-            errors: go on to the end, and put in here, by id, why a job brought no outcome.
+            errors: go on to the end, and put in here, by id, why a job has no outcome.
         """
         refuse_to_wait("gather()")
         future: asyncio.Future[None] = asyncio_loop().create_future()

@@ -94,10 +94,10 @@ def decode_job(data: bytes) -> Job:
     try:
         job = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise SealError(f"This is no job envelope: {error}.") from error
+        raise SealError(f"This is not a job envelope: {error}.") from error
     if job.version != WIRE_VERSION:
         raise SealError(
-            f"The job has envelope version {job.version}, this release reads {WIRE_VERSION}. Upgrade the worker."
+            f"The job has envelope version {job.version}, but this release reads {WIRE_VERSION}. Upgrade the worker."
         )
     return job
 

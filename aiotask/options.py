@@ -80,7 +80,7 @@ def known_options(options: Any, known: type[Any], whose: str) -> None:
             continue
         if option in TaskOptions.__annotations__:
             raise ConfigError(
-                f'"{option}" is an option of a task and not of a single call ({whose}): write @app.task({option}=…), '
+                f'"{option}" is an option of a task, not of a single call ({whose}): write @app.task({option}=…), '
                 f'or register the function a second time: app.register_task(function, name="…", {option}=…).'
             )
         raise ConfigError(
@@ -93,7 +93,7 @@ def meant(given: str, known: Sequence[str]) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(given, known, n=1)
-    return f'Did you mean "{close[0]}"?' if close else f"There are: {', '.join(known)}."
+    return f'Did you mean "{close[0]}"?' if close else f"Options: {', '.join(known)}."
 
 
 _UNITS = {"": 1, "B": 1} | {
@@ -115,7 +115,8 @@ def size(value: int | str, what: str) -> int:
     number = float(match[1]) * unit if match and unit else value
     if isinstance(number, bool) or not isinstance(number, int | float) or not 1e6 <= number <= 1e15:
         raise ConfigError(
-            f'{what}={value!r} is no size from 1 MB: give bytes, or a number with a unit as in "512MB" or "1.5GiB".'
+            f'{what}={value!r} is not a size of at least 1 MB: give bytes, or a number with a unit as in "512MB" or '
+            '"1.5GiB".'
         )
     return int(number)
 
@@ -123,7 +124,7 @@ def size(value: int | str, what: str) -> int:
 def _positive(value: float | timedelta, what: str) -> float:
     checked = seconds(value, what)
     if not checked:
-        raise ConfigError(f"{what}={value!r} leaves no time at all. Give seconds, or None for no limit.")
+        raise ConfigError(f"{what}={value!r} leaves the job no time. Give seconds, or None for no limit.")
     return checked
 
 
@@ -150,7 +151,7 @@ def _moment(value: Any) -> float:
             raise ConfigError(f"eta={value!r} has no time zone. Use datetime.now(timezone.utc) + …, or delay=….")
         return value.timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 2 * CENTURY:
-        raise ConfigError(f"eta={value!r} is no moment: give an aware datetime or Unix seconds.")
+        raise ConfigError(f"eta={value!r} is not a moment: give an aware datetime or Unix seconds.")
     if abs(value) < _LONG_AGO:
         raise ConfigError(
             f"eta={value!r} is a moment of the year 1970: for a time from now give delay={value!r} (seconds)."
@@ -160,7 +161,7 @@ def _moment(value: Any) -> float:
 
 def _identifier(value: Any, what: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable() or set(value) & set("|, "):
-        raise ConfigError(f"{what}={value!r}: give a text of 1 to 200 characters without spaces, commas and bars.")
+        raise ConfigError(f"{what}={value!r}: give text of 1 to 200 characters without spaces, commas and bars (|).")
     return value
 
 

@@ -65,7 +65,9 @@ def decode_outcome(data: bytes) -> Outcome:
     try:
         outcome = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise SealError(f"This is no outcome: {error}.") from error
+        raise SealError(f"This is not an outcome: {error}.") from error
     if outcome.version != WIRE_VERSION:
-        raise SealError(f"The outcome has version {outcome.version}, this release reads {WIRE_VERSION}. Upgrade it.")
+        raise SealError(
+            f"The outcome has version {outcome.version}, but this release reads {WIRE_VERSION}. Upgrade this process."
+        )
     return outcome

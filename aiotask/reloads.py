@@ -135,7 +135,7 @@ def why_refused(name: str, known: Function, new: Function) -> str:
         file = here.rpartition(":")[0]
         return (
             f'The name "{name}" is taken: the file "{file}" was imported twice, as "{modules[0]}" and as '
-            f'"{modules[1]}", and each of the two registers the task. Import it by one name everywhere.'
+            f'"{modules[1]}", and each import registers the task. Import it by the same name everywhere.'
         )
     return (
         f'The name "{name}" is taken by {there}; {here} cannot have it too. '

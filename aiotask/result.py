@@ -223,7 +223,7 @@ class Blocking:
             async with asyncio.timeout(timeout):
                 await self._result.sent()
         except TimeoutError:
-            error = ResultTimeout(f'Job "{self._result.id}" was not accepted within {timeout:g} s.')
+            error = ResultTimeout(f'Job "{self._result.id}" was not accepted by the broker within {timeout:g} s.')
             raise about(error, self._result.id) from None
 
     def status(self) -> Status:
@@ -257,7 +257,7 @@ def reveal(outcome: Outcome, serializer: Serializer, function: Any) -> Any:
     """The value in an outcome whose seal was checked, or a fresh copy of the exception, raised."""
     if outcome.status is _SUCCESS:
         if outcome.value is None:
-            raise SerializationError(f'Job "{outcome.id}" ended well, but its outcome carries no value.')
+            raise SerializationError(f'Job "{outcome.id}" succeeded, but its outcome carries no value.')
         try:
             return serializer.load_value(outcome.value, function)
         except SerializationError:
@@ -266,7 +266,7 @@ def reveal(outcome: Outcome, serializer: Serializer, function: Any) -> Any:
             raise SerializationError(
                 f'The value of job "{outcome.id}" ({outcome.task}) cannot be read here: '
                 f"{type(error).__name__}: {text_of(error).rstrip('.')}. "
-                "Is the module that defines its class importable?"
+                "Check that the module that defines its class can be imported."
             ) from error
     raise error_of(outcome, serializer, function)
 
@@ -318,7 +318,7 @@ async def gather(
 
 def _value(result: AsyncResult[T], errors: dict[str, Exception]) -> T:
     if result.arrived is None:
-        raise errors.get(result.id, AiotaskError(f'Job "{result.id}" brought no outcome.'))
+        raise errors.get(result.id, AiotaskError(f'Job "{result.id}" has no outcome.'))
     value: T = reveal(result.arrived, result._home.serializer, result.function)
     return value
 

@@ -124,7 +124,7 @@ class ResultDB:
         if outcome is None:
             raise ResultExpired(
                 f'The result database "{self.path}" has no job "{id}": it has not ended, was not recorded, or was '
-                "pruned. If it was sent a short time ago, await app.result(id)."
+                "pruned. If it was sent recently, await app.result(id)."
             )
         return _plain_end(outcome) if self._app is None else self._app.decode_outcome(outcome)
 
@@ -200,7 +200,9 @@ class ResultDB:
         """
         age = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
         if not isinstance(age, datetime) and not age >= 0:
-            raise ConfigError(f'older_than="{older_than}" is no age. Give seconds (>= 0), a timedelta or a datetime.')
+            raise ConfigError(
+                f'older_than="{older_than}" is not an age. Give seconds (>= 0), a timedelta or a datetime.'
+            )
         end = _unix(age, "older_than") if isinstance(age, datetime) else time.time() - age
         where, values = self._where(["finished_at < ?"], [end])
         sql = f"DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs{where} LIMIT {_PRUNE_ROWS})"
@@ -267,7 +269,8 @@ class ResultDB:
         outcome = decode_outcome(Sealer(secrets, "outcome").open(sealed) if secrets else sealed[OVERHEAD:])
         if outcome.id != id:
             raise SealError(
-                f'The row of job "{id}" holds the outcome of job "{outcome.id}": somebody changed the file.'
+                f'The row of job "{id}" holds the outcome of job "{outcome.id}": the file was changed by another '
+                "program."
             )
         return outcome
 
@@ -305,7 +308,7 @@ def _filter(
     until: Moment | None,
 ) -> tuple[list[str], list[Any]]:
     if status is not None and status not in Status.__members__:
-        raise ConfigError(f'"{status}" is no status. There are: {", ".join(Status)}.')
+        raise ConfigError(f'"{status}" is not a status. Use one of: {", ".join(Status)}.')
     given = {
         "task = ?": task,
         "status = ?": None if status is None else str(status),
@@ -332,7 +335,7 @@ def _plain_end(outcome: Outcome) -> Any:
     if outcome.status is not Status.SUCCESS:
         raise _plain_error(outcome)
     if outcome.value is None:
-        raise SerializationError(f'Job "{outcome.id}" ended well, but its outcome carries no value.')
+        raise SerializationError(f'Job "{outcome.id}" succeeded, but its outcome carries no value.')
     try:
         return plain_value(outcome.value)
     except SerializationError as error:

@@ -103,7 +103,7 @@ class PickleSerializer:
                 raise OtherPython((body[1], body[2]))
             return load(memoryview(body)[3:], function)
         raise SerializationError(
-            f"The body is of format {body[:1]!r}, this side reads pickle. "
+            f"The body is of format {body[:1]!r}, but this app reads pickle. "
             "Give App(serializer=…) the same value on both sides."
         )
 
@@ -168,7 +168,7 @@ def check_serializer(name: object) -> str:
         ConfigError: there is none.
     """
     if not isinstance(name, str) or name not in ("cloudpickle", "json"):
-        raise ConfigError(f'serializer={name!r}: there is no such serializer. Use "cloudpickle" or "json".')
+        raise ConfigError(f'serializer={name!r} is not a serializer. Use "cloudpickle" or "json".')
     return name
 
 

@@ -46,7 +46,7 @@ class Signature(Generic[R_co]):
             ConfigError: graphs are not part of this release.
         """
         raise ConfigError(
-            f"Calls that depend on calls (`{self.task}…cast`) are not part of this release. "
+            f"Calls that depend on calls (`{self.task}…cast`) are not supported in this release. "
             "Await the first result and pass its value on."
         )
 

@@ -297,7 +297,7 @@ def _task_named(app: str, name: str, module: str, options: CallOptions, of_main:
             task = task_of(*found)
             return task.options(**options) if options else task
     raise SerializationError(
-        f'The task "{name}" of app "{app}" is not known here. Import the module that registers it.'
+        f'The task "{name}" of app "{app}" is not registered in this process. Import the module that registers it.'
     )
 
 
@@ -355,28 +355,28 @@ def _refuse_what_is_no_task(function: Any, options: TaskOptions) -> None:
         raise ConfigError(f'"{function.__qualname__}" is a class; a task is a function. Wrap the call in one.')
     qualname = getattr(function, "__qualname__", None)
     if qualname is None and "name" not in options:
-        raise ConfigError(f'{function!r} has no name of its own. Give it one: app.register_task(fn, name="…").')
+        raise ConfigError(f'{function!r} has no name. Give it one: app.register_task(fn, name="…").')
     if qualname is not None and "." in qualname and not qualname.rpartition(".")[0].endswith("<locals>"):
         first = next(iter(parameter_names(function)), "")
         raise ConfigError((_NO_METHODS if first in ("self", "cls") else _NO_STATIC_METHODS).format(qualname))
     called = what_runs(function)
     if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
         raise ConfigError(
-            f'"{qualname}" is a generator; results that stream are not part of this release. Return a list.'
+            f'"{qualname}" is a generator; streamed results are not supported in this release. Return a list.'
         )
 
 
 def _refuse_retries(name: str, acks: str, retries: int) -> None:
     if acks == "early" and retries:
         raise ConfigError(
-            f'Task "{name}": acks="early" means that a job runs once at most, and retries={retries} asks for more. '
+            f'Task "{name}": acks="early" means that a job runs once at most, but retries={retries} asks for more. '
             'Leave one of them out: with acks="late", the default, a job may be retried.'
         )
 
 
 _NO_METHODS = (
     '"{}" is a method, and a worker would have no object to call it on. '
-    "Make it a function that takes what it needs, or an id to load it by."
+    "Make it a function that takes the data as arguments, or an ID by which it loads the object."
 )
 _NO_STATIC_METHODS = (
     '"{}" is defined inside a class, and a task is a function of a module: workers find it by module and name. '

@@ -94,7 +94,7 @@ APPS: dict[str, tuple[Callable[[], Any], str]] = {
     "result_ttl": (lambda: App("x", result_ttl="1h"), "result_ttl='1h' is no duration: give seconds"),  # type: ignore[arg-type]
     "serializer": (lambda: App("x", serializer="xml"), "serializer='xml': there is no such serializer. Use"),
     "url": (lambda: App("x", url=3), "url=3 is no text. Use redis://"),  # type: ignore[arg-type]
-    "secret": (lambda: App("x", url=NOWHERE, secret=b"key").secrets, "secret has to be a text, not of type bytes"),  # type: ignore[arg-type]
+    "secret": (lambda: App("x", url=NOWHERE, secret=b"key").secrets, "secret must be text, not of type bytes"),  # type: ignore[arg-type]
     "blank secret": (lambda: App("x", url=NOWHERE, secret=" , ").secrets, "nothing but blanks and commas"),
     "include": (lambda: App("x", include=(3,)), "include=(3,): give the names of modules"),  # type: ignore[arg-type]
     "job id": (lambda: _app().result(""), "'' is no job id. Give the text that"),
@@ -139,9 +139,12 @@ AT_HOME: list[tuple[dict[str, Any], str]] = [
     ({"backoff": 3}, "backoff=3: give a function"),
     ({"aliases": 3}, "aliases=3: give a tuple of names"),
     ({"ignore_result": "yes"}, "ignore_result='yes': give True or False"),
-    ({"memory": "512 potatoes"}, "memory='512 potatoes' is no size from 1 MB: give bytes, or a number with a unit"),
+    (
+        {"memory": "512 potatoes"},
+        "memory='512 potatoes' is not a size of at least 1 MB: give bytes, or a number with a unit",
+    ),
     ({"memory": 512}, "memory=512 is no size from 1 MB"),
-    ({"cpu": 0}, "cpu=0 leaves no time at all. Give seconds, or None for no limit"),
+    ({"cpu": 0}, "cpu=0 leaves the job no time. Give seconds, or None for no limit"),
     ({"cpu": "x"}, "cpu='x' is no duration"),
 ]
 
@@ -430,7 +433,7 @@ ATTEMPTS = {
     ),
     "db directory": Attempt(["worker", "good", "--result-db", "."], "is a directory. Name a file in it:", 2),
     "db no database": Attempt(
-        ["worker", "good", "--result-db", "junk.db"], "is damaged, or no SQLite database. Move", 2
+        ["worker", "good", "--result-db", "junk.db"], "is damaged, or not a SQLite database. Move", 2
     ),
     "db no directory": Attempt(["worker", "good", "--result-db", "good.py/x.db"], "cannot be opened or written", 2),
     "network worker": Attempt(["worker", "good"], SECRET_NEEDED, 2, {"AIOTASK_URL": AFAR}),
@@ -786,7 +789,7 @@ async def test_a_worker_waits_for_its_server_says_so_once_and_works(
         with stage.active():
             async with stage.app:
                 assert await stage.echo.apply_async("there").wait(30) == "there"
-        wait_until(lambda: "The broker is back; consuming again." in supervisor.log, description="it says so")
+        wait_until(lambda: "The broker is back; consuming jobs again." in supervisor.log, description="it says so")
         # Once for each of the two apps.
         assert supervisor.log.count("Trying again until it is well") == 2
         assert supervisor.log.count("No answer from the broker") == 2

@@ -114,7 +114,7 @@ async def test_a_job_that_kills_processes_leaves_its_stack_and_its_last_log_line
     assert "the last words" in caught.value.stderr
     assert worker.stop() == 0
     below = worker.log.partition("† shop:crashes")[2].splitlines()[1:]
-    assert below[0] == "Its last stack, innermost first:"
+    assert below[0] == "Its last stack, innermost frame first:"
     assert "in crashes" in below[1]
     # As a suspect it has stderr for itself, and what it logs stands in the log all the same.
     assert worker.log.count("· shop:crashes") >= 3

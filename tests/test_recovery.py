@@ -369,7 +369,7 @@ async def test_a_host_that_is_gone_as_a_whole_is_noticed_by_another_one(gone: St
     meta = await meta_of(gone, held.id)
     assert (meta.attempt, meta.deaths) == (1, 0)
     assert len(await live(gone)) == 1
-    assert "gave no sign of life for 10 s: its jobs are given back." in gone.workers.all[-1].log
+    assert "has shown no sign of life for 10 s: its jobs are given back." in gone.workers.all[-1].log
     assert await gone.app.result(held.id).cancel()
 
 

@@ -348,7 +348,7 @@ class Supervisor:
             self._stopping_since = time.monotonic()
             if self._children and self._code == Exit.DONE:
                 logger.info(
-                    "Stopping: no more jobs are claimed, running ones have %s. Again to stop now.",
+                    "Stopping: no more jobs are claimed; running jobs have %s to end. Signal again to stop at once.",
                     in_words(self._settings.grace),
                 )
         else:
@@ -356,7 +356,7 @@ class Supervisor:
         for child in self._children.values():
             # One that still imports its app has no job that could end.
             if now or not child.booted:
-                child.kill("a stop that could not wait")
+                child.kill("an immediate stop")
             else:
                 child.drain()
 
@@ -366,9 +366,9 @@ class Supervisor:
             return
         for child in [child for child in self._children.values() if not child.killed]:
             jobs = len(child.board.started())
-            back = f"{counted(jobs, 'job')} {'goes' if jobs == 1 else 'go'} back" if jobs else "no job was running"
+            back = f"{counted(jobs, 'job')} {'is' if jobs == 1 else 'are'} requeued" if jobs else "no job was running"
             logger.warning("worker-%d did not end within %s; %s.", child.number, in_words(grace), back)
-            child.kill("the end of the grace time")
+            child.kill("the end of the grace period")
 
     # ---- saying
 

@@ -78,14 +78,14 @@ class Membership:
         self._loud = str(error) != self._said[0] or time.monotonic() - self._said[1] > _SAID_ONCE
         if self._loud:
             self._said = str(error), time.monotonic()
-            logger.warning("%s Trying again until it is well.", error)
+            logger.warning("%s Trying again until the broker answers.", error)
 
     def say_found(self) -> None:
         """The broker answers again."""
         if self.lost:
             self.lost = False
             if self._loud:
-                logger.info("The broker is back; consuming again.")
+                logger.info("The broker is back; consuming jobs again.")
 
 
 async def pause(delay: float) -> float:

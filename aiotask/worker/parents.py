@@ -58,8 +58,8 @@ class Parents:
         if back:
             one = len(back) == 1
             logger.info(
-                "%s back: %s for other jobs, which the next run takes over.",
-                "1 job goes" if one else f"{len(back)} jobs go",
+                "%s requeued: %s for other jobs, which the next run adopts.",
+                "1 job is" if one else f"{len(back)} jobs are",
                 "it only waits" if one else "they only wait",
             )
 

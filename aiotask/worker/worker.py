@@ -121,7 +121,7 @@ class Worker:
             serializer=serializer,
             log=log,
         )
-        self._complain = Complaint(logger, "Claiming was refused, trying again: %s")
+        self._complain = Complaint(logger, "The broker refused to hand out jobs; trying again: %s")
         self._settler = Settler(broker, self._settled, self._clerk.instead_of)
         self._membership = Membership(broker, marks, host=host, number=number, facts=facts or {}, recorded=recorded)
         self._held: dict[Key, Delivery] = {}
@@ -333,13 +333,13 @@ class Worker:
         if standing is Standing.LIVE:
             return True
         if standing is Standing.DEAD:
-            logger.error("This worker (%s) was declared dead and its jobs went to others.", self.incarnation)
+            logger.error("This worker (%s) was declared dead, and its jobs were requeued.", self.incarnation)
             if self._hooks.dead is not None:
                 self._hooks.dead()
             self.abort()
             self._held.clear()
         else:
-            logger.warning("The broker has forgotten its workers (was it emptied?); registering anew.")
+            logger.warning("The broker has no record of its workers (was it emptied?); registering again.")
         await self._enlist()
         return False
 
@@ -525,7 +525,9 @@ class Worker:
     def _judge(self, run: Run) -> Verdict:
         verdict = judge(run, run.error)
         if run.begun and verdict.what is What.RELEASE:
-            reason = WorkerLost(f'Job "{run.job.id}" ({run.task.name}) was stopped, and it runs once at most.')
+            reason = WorkerLost(
+                f'Job "{run.job.id}" ({run.task.name}) was stopped, and with acks="early" it does not run again.'
+            )
             return Verdict(What.FAILED, reason)
         return verdict
 
@@ -545,10 +547,10 @@ class Worker:
             self._settle(run, verdict, finishes, dead)
         except Exception as error:
             # Whatever it is in what the task raised or returned: who waits is not left waiting.
-            logger.exception("The end of job %s cannot be told as it was.", run.job.id)
+            logger.exception("The end of job %s could not be reported as it was.", run.job.id)
             run.traceback = ""
             what = type(error).__name__
-            reason = JobError(f'The end of job "{run.job.id}" ({run.task.name}) cannot be told: {what}.')
+            reason = JobError(f'The end of job "{run.job.id}" ({run.task.name}) could not be reported: {what}.')
             self._settle(run, Verdict(What.FAILED, reason), finishes, dead)
 
     def _settle(self, run: Run, verdict: Verdict, finishes: list[Finish], dead: bool) -> None:
@@ -617,7 +619,9 @@ class Worker:
         """It was cancelled and goes on, and nobody can end it here."""
         run.took = time.monotonic() - run.started_mono
         run.finished_at = run.started_at + run.took
-        reason = JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled; it did not react to that.')
+        reason = JobCancelled(
+            f'Job "{run.job.id}" ({run.task.name}) was cancelled, but it did not react to the cancel.'
+        )
         finishes: list[Finish] = []
         self._conclude(run, Verdict(What.CANCELLED, reason), finishes)
         self._finish(finishes)
