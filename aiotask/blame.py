@@ -19,8 +19,8 @@ __all__ = ["blame_argument", "blame_value"]
 
 _HINTS: tuple[tuple[tuple[type, ...], str], ...] = (
     ((CoroutineType, asyncio.Future), "Await it first."),
-    ((GeneratorType, AsyncGeneratorType), "Make a list of its items first."),
-    ((concurrent.futures.Future,), "Take its result() first."),
+    ((GeneratorType, AsyncGeneratorType), "Convert it to a list first."),
+    ((concurrent.futures.Future,), "Call its result() first."),
 )
 
 

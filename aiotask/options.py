@@ -141,7 +141,7 @@ def check_name(name: str, what: str) -> str:
 
 def _whole(value: Any, what: str, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"{what}={value!r} is out of range: a whole number from {low} to {high}.")
+        raise ConfigError(f"{what}={value!r} is out of range: give a whole number from {low} to {high}.")
     return value
 
 
@@ -172,7 +172,7 @@ def check_task_name(name: Any) -> str:
         ConfigError: it is none.
     """
     if not isinstance(name, str) or not 0 < len(name) <= 300 or not name.isprintable():
-        raise ConfigError(f"name={name!r} cannot name a task: give a printable text of 1 to 300 characters.")
+        raise ConfigError(f"name={name!r} cannot name a task: give printable text of 1 to 300 characters.")
     return name
 
 
@@ -185,7 +185,9 @@ def _names(value: Any) -> tuple[str, ...]:
 
 def _backoff(value: Any) -> Backoff:
     if not callable(value):
-        raise ConfigError(f"backoff={value!r}: give a function from the number of failed runs to seconds.")
+        raise ConfigError(
+            f"backoff={value!r}: give a function that takes the number of failed runs and returns seconds."
+        )
     backoff: Backoff = value
     return backoff
 

@@ -142,7 +142,7 @@ class PickleSerializer:
         try:
             return body, unlike(error, self._load(body), instead, by_value=body[:1] == b"C")
         except BaseException as fault:
-            return b"", f"it cannot be made again from its pickle: {type(fault).__name__}: {text_of(fault).rstrip('.')}"
+            return b"", f"it cannot be recreated from its pickle: {type(fault).__name__}: {text_of(fault).rstrip('.')}"
 
     def _blamed(self, error: BaseException) -> str:
         """The attribute for which an exception cannot be pickled."""

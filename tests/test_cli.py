@@ -303,7 +303,7 @@ def test_an_address_of_another_kind_is_refused() -> None:
     done = run("queues", "--url", "amqp://localhost")
 
     assert done.returncode == 2
-    assert '"amqp://localhost" is no broker URL' in done.stderr
+    assert '"amqp://localhost" is not a broker URL' in done.stderr
 
 
 # ---- what is on a server

@@ -97,7 +97,7 @@ async def test_a_folder_that_is_gone_is_named_and_the_old_processes_stay(
     supervisor.signal(signal.SIGHUP)
     said = f'The directory "{old}", from which this worker loads its app, is gone'
     wait_until(lambda: said in supervisor.log, description="that is said")
-    assert "so the old processes stay." in supervisor.log and "FileNotFoundError" not in supervisor.log
+    assert "so the old processes keep running." in supervisor.log and "FileNotFoundError" not in supervisor.log
     assert await app.s("released:version").apply_async() == (1, 1)
     away.rename(old)
     (old / "version.txt").write_text("5")

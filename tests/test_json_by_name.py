@@ -124,7 +124,7 @@ REFUSED_AT_THE_SENDER: dict[str, tuple[Any, str]] = {
         {"a": [object()]},
         r"argument \"#1\['a'\]\[0\]\" \(object\) cannot be serialized with json",
     ),
-    "int keys": ({1: "a"}, "has the key 1: in a call by name, the keys of JSON are text"),
+    "int keys": ({1: "a"}, "has the key 1: in a call by name, keys must be text"),
     "an OrderedDict of dates": (collections.OrderedDict(a=AT), r'"#1\[\'a\'\]" \(datetime\)'),
     "a tuple of dates": ((AT,), r'"#1\[0\]" \(datetime\) cannot be serialized with json'),
     "half a pair": ("\ud800", r'"#1" \(str\) cannot be serialized with json'),

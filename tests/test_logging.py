@@ -151,7 +151,7 @@ async def test_a_burst_of_one_failure_writes_its_traceback_once_and_counts_the_r
     assert log.count("KeyError: 'the root cause'") == 1
     (shown,) = set(re.findall(r"traceback as of job (\S+)$", log, re.MULTILINE))
     assert log.index(f"× shop:fails {shown}") < log.index("the root cause")  # noqa: RUF001
-    assert f"59 tracebacks of ValueError like that of job {shown} left out" in log
+    assert f"59 tracebacks of ValueError like that of job {shown} were left out" in log
 
 
 async def test_handlers_of_the_app_get_the_error_itself(workers: Workers, tmp_path: Path, app_name: str) -> None:

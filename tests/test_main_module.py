@@ -83,7 +83,7 @@ STARTS: dict[str, tuple[Facts, str | None, str]] = {
     "python my-script.py": (
         SCRIPT._replace(file="/srv/shop/my-script.py"),
         None,
-        '"my-script.py", which no worker process can import: "my-script" is no name in Python. '
+        '"my-script.py", which no worker process can import: "my-script" is not a valid module name in Python. '
         'Rename the file, for example to "my_script.py"',
     ),
     "python 2fast.py": (
@@ -91,7 +91,7 @@ STARTS: dict[str, tuple[Facts, str | None, str]] = {
         None,
         'Rename the file, for example to "_2fast.py"',
     ),
-    "a file that is gone": (SCRIPT._replace(exists=False), None, '"/srv/shop/bin/run.py", which is no file that'),
+    "a file that is gone": (SCRIPT._replace(exists=False), None, '"/srv/shop/bin/run.py", which is not a file that'),
 }
 
 

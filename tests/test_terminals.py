@@ -126,7 +126,7 @@ class TestPages:
         (["revoke", "1"], "aiotask cancel"),
         (["jobs", "--limit", "x"], '"x" is no count'),
         (["worker", "--log-level", "loud"], "'loud' is not one of"),
-        (["worker", "--preload", "--reload"], "--reload needs fresh imports"),
+        (["worker", "--preload", "--reload"], "--reload and --preload cannot be combined"),
         (["dead", "replay"], "Nothing was done"),
         (["dead", "show"], "Missing argument"),
         (["results", "--db", "/nowhere/x.db"], "There is no result database"),

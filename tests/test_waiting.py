@@ -257,7 +257,7 @@ async def test_a_caller_is_told_of_a_queue_that_no_live_worker_consumes(
     with caplog.at_level(logging.WARNING, "aiotask.client"):
         await wait_until_async(lambda: caplog.records, description="it is said")
 
-    assert f'No live worker of app "{app.name}" consumes the queue "mial"' in caplog.text
+    assert f'No live worker of app "{app.name}" consumes queue "mial"' in caplog.text
     waiting.cancel()
 
 
