@@ -30,13 +30,18 @@ _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 
 
 class CallOptions(TypedDict, total=False):
-    """How one call is sent.
+    """The options of a single call.
 
-    queue: name of the queue. delay: seconds from now. eta: aware datetime or Unix seconds.
-    retries: further runs after a failed one. timeout: seconds a run may take, None for no limit.
-    priority: 0 is first, 9 last. key: calls of this task with the same key are the same job while its
-    outcome is kept; None for no key. id: the job's id; a job that is known by it already is the same job.
-    result_ttl: seconds that the outcome is kept. ignore_result: no outcome is stored or told.
+    queue: name of the queue.
+    delay: time until the job starts, in seconds or as a timedelta.
+    eta: time at which the job starts, as an aware datetime or in Unix seconds.
+    retries: number of further runs after a failed one.
+    timeout: time that a run may take, in seconds or as a timedelta; None: no limit.
+    priority: 0 (first) to 9 (last).
+    key: calls of this task with the same key are one job while its outcome is kept; None: no key.
+    id: the id of the job; if the broker already has a job with this id, the call is that job.
+    result_ttl: time that the outcome is kept, in seconds or as a timedelta.
+    ignore_result: True: the outcome is neither stored nor sent to the caller.
     """
 
     queue: str
@@ -52,13 +57,16 @@ class CallOptions(TypedDict, total=False):
 
 
 class TaskOptions(CallOptions, total=False):
-    """How a task is registered: what its calls are sent with, and more.
+    """The options of a task: the defaults for its calls (CallOptions), and these.
 
-    acks: ``late`` (the broker keeps the job until it has ended, and it runs again if its process dies) or ``early``
-    (it runs once at most, and is ``WorkerLost`` then; without retries).
-    name: instead of ``module:qualname``. aliases: further names under which jobs may arrive.
-    retry_on: exceptions that are retried. backoff: seconds to wait, given the number of failed runs.
-    memory: bytes that a run may take, or a text as in "512MB". cpu: seconds of CPU that a run may use.
+    name: the name of the task. Default: ``module:qualname``.
+    aliases: further names under which jobs of the task may arrive.
+    retry_on: exception classes after which a job is retried.
+    backoff: a function that takes the number of failed runs and returns the seconds to wait before the next run.
+    acks: ``late``: the broker keeps the job until it has ended, and it runs again if its process dies. ``early``: the
+        job runs once at most, fails with WorkerLost if its process dies, and cannot have retries.
+    memory: memory that a run may take, in bytes or as text, for example "512MB"; None: no limit.
+    cpu: CPU time that a run may use, in seconds or as a timedelta; None: no limit.
     """
 
     name: str

@@ -138,7 +138,7 @@ def why_refused(name: str, known: Function, new: Function) -> str:
             f'"{modules[1]}", and each import registers the task. Import it by the same name everywhere.'
         )
     return (
-        f'The name "{name}" is taken by {there}; {here} cannot have it, too. '
+        f'The name "{name}" is taken by {there}; {here} cannot have it too. '
         "Give one of them another name: @app.task(name='…')."
     )
 

@@ -110,7 +110,7 @@ def act(
     name: str | None,
     url: str | None,
 ) -> Done:
-    """Do it to these ids, or to what fits once somebody has agreed."""
+    """Do it to the jobs with these ids, or, once the user has confirmed it, to those that match the filter."""
     import asyncio
 
     from aiotask.errors import ConfigError

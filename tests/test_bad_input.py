@@ -119,13 +119,13 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"retries": -1}, "retries=-1 is out of range"),
     ({"retries": 1.5}, "retries=1.5 is out of range"),
     ({"delay": -1}, "delay=-1 is not a duration: give seconds (0 to 100 years) or a timedelta"),
-    ({"delay": timedelta(days=-1)}, "is no duration"),
-    ({"delay": 1e300}, "delay=1e+300 is no duration"),
-    ({"timeout": "x"}, "timeout='x' is no duration"),
-    ({"timeout": float("nan")}, "timeout=nan is no duration"),
+    ({"delay": timedelta(days=-1)}, "is not a duration"),
+    ({"delay": 1e300}, "delay=1e+300 is not a duration"),
+    ({"timeout": "x"}, "timeout='x' is not a duration"),
+    ({"timeout": float("nan")}, "timeout=nan is not a duration"),
     ({"eta": datetime(2030, 1, 1)}, "has no time zone. Use datetime.now(timezone.utc)"),
     ({"eta": "tomorrow"}, "eta='tomorrow' is not a moment: give an aware datetime or Unix seconds"),
-    ({"eta": float("inf")}, "eta=inf is no moment"),
+    ({"eta": float("inf")}, "eta=inf is not a moment"),
     ({"queue": "a b"}, "'a b' cannot name a queue: use 1 to 100 of the characters"),
     ({"id": "a b"}, "id='a b': give text of 1 to 200 characters without spaces"),
     ({"id": "half\ud800"}, "id='half\\ud800': give text of"),
@@ -145,7 +145,7 @@ AT_HOME: list[tuple[dict[str, Any], str]] = [
     ),
     ({"memory": 512}, "memory=512 is not a size of at least 1 MB"),
     ({"cpu": 0}, "cpu=0 leaves the job no time. Give seconds, or None for no limit"),
-    ({"cpu": "x"}, "cpu='x' is no duration"),
+    ({"cpu": "x"}, "cpu='x' is not a duration"),
 ]
 
 
@@ -268,8 +268,8 @@ URLS = {
     "http://user:hunter2@localhost:80": "it does not begin with one of redis://",
     "localhost:6379": "it does not begin with one of redis://",
     "redis+sentinel://localhost": "it does not begin with",
-    "redis://localhost:abc": "its port is no number",
-    "redis://localhost:99999": "its port is no number",
+    "redis://localhost:abc": "its port is not a number",
+    "redis://localhost:99999": "its port is not a number",
     "redis://localhost:6379/shop": "a database number",
     "redis://[::1": "its host cannot be parsed",
     "redis://user:hunter2#x@localhost": "write %23 for #",
@@ -431,11 +431,11 @@ ATTEMPTS = {
     "no such app": Attempt(["worker", "good:ap"], 'Module "good" has no "ap". Did you mean "app"?', 3),
     "not an app": Attempt(["worker", "good:other"], '"good:other" is of type int, not an App. Its apps: app.', 3),
     "memory": Attempt(["worker", "good"], "keeps its jobs in memory", 2, {"AIOTASK_URL": "memory://"}),
-    "result ttl": Attempt(["worker", "good"], 'AIOTASK_RESULT_TTL="x" is no number', 2, {"AIOTASK_RESULT_TTL": "x"}),
-    "serializer": Attempt(["queues"], "serializer='xml': there is no such", 2, {"AIOTASK_SERIALIZER": "xml"}),
+    "result ttl": Attempt(["worker", "good"], 'AIOTASK_RESULT_TTL="x" is not a number', 2, {"AIOTASK_RESULT_TTL": "x"}),
+    "serializer": Attempt(["queues"], "serializer='xml' is not a serializer", 2, {"AIOTASK_SERIALIZER": "xml"}),
     "app name": Attempt(["queues"], "cannot name an app (AIOTASK_NAME)", 2, {"AIOTASK_NAME": "a b"}),
     "scheme": Attempt(
-        ["worker", "good"], '"http://u:***@localhost" is no broker', 2, {"AIOTASK_URL": "http://u:p@localhost"}
+        ["worker", "good"], '"http://u:***@localhost" is not a broker', 2, {"AIOTASK_URL": "http://u:p@localhost"}
     ),
     "db directory": Attempt(["worker", "good", "--result-db", "."], "is a directory. Name a file in it:", 2),
     "db no database": Attempt(
@@ -490,9 +490,9 @@ def test_a_command_that_cannot_work_says_why_and_ends(
     [
         ("CONCURRENCY", "abc", '"abc" is not a count. Write a whole number from 1.'),
         ("CONCURRENCY", "1000000", "at most 1,000"),
-        ("THREADS", "0", '"0" is no count'),
-        ("MAX_IN_FLIGHT", "-1", '"-1" is no count'),
-        ("MAX_JOBS_PER_CHILD", "x", '"x" is no count'),
+        ("THREADS", "0", '"0" is not a count'),
+        ("MAX_IN_FLIGHT", "-1", '"-1" is not a count'),
+        ("MAX_JOBS_PER_CHILD", "x", '"x" is not a count'),
         ("MAX_MEMORY_PER_CHILD", "x", '"x" is not a size. Write bytes or a number with a unit'),
         ("GRACE", "ten", '"ten" is not a duration. Write seconds or a number with a unit'),
         ("GRACE", "-1", "must be 0 or more"),
@@ -622,7 +622,7 @@ async def test_a_task_that_ends_its_process_is_given_up_and_the_next_one_runs(
             with pytest.raises(ValueError, match="closed file"):
                 await stage.close_stdout.apply_async().wait(30)
             assert await stage.echo.apply_async(1).wait(30) == 1
-            with pytest.raises(RuntimeError, match=r"cannot call stop\(\) of the event loop in which it runs"):
+            with pytest.raises(RuntimeError, match=r"cannot call stop\(\) on the event loop in which it runs"):
                 await stage.stop_the_loop.apply_async().wait(30)
             with pytest.raises(WorkerLost, match="3 processes died while they ran it, the last one by exit code 7"):
                 await stage.die.apply_async(7).wait(60)

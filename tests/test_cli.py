@@ -248,9 +248,9 @@ def test_names_come_repeated_or_with_commas() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["worker", "x", "--grace", "10x"], '"10x" is no duration'),
-        (["worker", "x", "--concurrency", "0"], '"0" is no count'),
-        (["worker", "x", "--max-memory-per-child", "lots"], '"lots" is no size'),
+        (["worker", "x", "--grace", "10x"], '"10x" is not a duration'),
+        (["worker", "x", "--concurrency", "0"], '"0" is not a count'),
+        (["worker", "x", "--max-memory-per-child", "lots"], '"lots" is not a size'),
         (["worker", "x", "--log-level", "loud"], "loud"),
         (["worker", "x", "--reload", "--preload"], "Leave one of them out"),
         (["jobs", "--status", "gone"], "pending"),
@@ -492,7 +492,7 @@ def test_many_dead_letters_are_not_moved_without_asking(own_server: PrivateServe
     for arguments, reason in [
         ((), "no jobs were named"),
         (("an-id", "--all"), "IDs cannot be combined with --all or filters"),
-        (("--all",), "this would replay 2 dead letters, and there is no terminal to ask on"),
+        (("--all",), "this would replay 2 dead letters, and there is no terminal to ask for confirmation"),
         (("--task", "shop:render"), "then add --yes."),
     ]:
         done = run("dead", "replay", *arguments, *here, stdin=subprocess.DEVNULL)

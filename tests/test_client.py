@@ -224,7 +224,7 @@ async def test_a_task_by_name_and_a_signature_are_sent_like_a_task(app: App, wor
     with pytest.raises(UnknownTask, match="nowhere"):
         await result
     assert await result.status() is Status.PARKED
-    with pytest.raises(ConfigError, match="not part of this release"):
+    with pytest.raises(ConfigError, match="not supported in this release"):
         _ = add.s(1).cast
 
 

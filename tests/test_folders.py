@@ -89,7 +89,7 @@ async def test_a_folder_that_is_gone_is_named_and_the_old_processes_stay(
     releases: Releases, app_name: str, redis_url: str
 ) -> None:
     app = App(app_name, url=redis_url)
-    # A name that is not that of the current directory is nobody's wish.
+    # A PWD that is not the name of the current directory was not set by the user.
     supervisor = releases.start(pwd=str(releases.directory))
     await version_is(app, (1, 1))
     old = releases.directory / "releases" / "1"

@@ -114,7 +114,7 @@ def test_a_file_name_that_is_suggested_can_be_imported(stem: str) -> None:
 # ---- real programs
 
 
-#: A program that sends a job of its own, and says what it was called and what came back.
+#: A program that sends a job of its own, and prints the name of its task and the value that came back.
 PROGRAM = """
 import os
 from aiotask import App

@@ -70,7 +70,7 @@ async def cancel(stage: Stage) -> None:
 
 
 async def started(stage: Stage, label: Any, times: int = 1) -> int:
-    """The pid of the last of so many runs."""
+    """The pid of the latest run, once the job has started this number of times."""
     runs = await wait_until_async(
         lambda: (runs := stage.ledger.runs(label))[times - 1 :] and runs,
         description=f"{label} has started {times} times",

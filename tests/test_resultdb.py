@@ -469,7 +469,7 @@ def test_the_command_says_what_to_do_when_there_is_nothing(recorder: Recorder, p
     assert code == 2 and "There is no result database" in said and "--result-db" in said
     assert not (tmp_path / "none.db").exists()
     code, said = command("--db", path, "--since", "yesterday")
-    assert code == 2 and '"yesterday" is no moment' in said
+    assert code == 2 and '"yesterday" is not a moment' in said
     code, said = command("--db", path, "--since", "10m")
     assert code == 0 and "No finished job in" in said
     code, said = command(AIOTASK_URL="redis://127.0.0.1:1")

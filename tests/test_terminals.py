@@ -124,7 +124,7 @@ class TestPages:
         (["frobnicate"], "No such command"),
         (["ps"], "aiotask queues"),
         (["revoke", "1"], "aiotask cancel"),
-        (["jobs", "--limit", "x"], '"x" is no count'),
+        (["jobs", "--limit", "x"], '"x" is not a count'),
         (["worker", "--log-level", "loud"], "'loud' is not one of"),
         (["worker", "--preload", "--reload"], "--reload and --preload cannot be combined"),
         (["dead", "replay"], "Nothing was done"),

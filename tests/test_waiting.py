@@ -59,7 +59,7 @@ async def test_what_is_no_duration_is_refused_everywhere(app: App, timeout: Any)
     ]
 
     for call in calls:
-        with pytest.raises(ConfigError, match=r"timeout=.* is no duration"):
+        with pytest.raises(ConfigError, match=r"timeout=.* is not a duration"):
             await asyncio.to_thread(call)
     await app.client.close()
 

@@ -88,7 +88,7 @@ class Bulletin:
 
 
 def _on_a_terminal() -> bool:
-    """Whether somebody reads this who can press Ctrl-C."""
+    """Whether stderr is a terminal, so that its reader can press Ctrl-C."""
     try:
         return sys.stderr.isatty()
     except (AttributeError, ValueError):

@@ -28,7 +28,7 @@ class JobFork:
     """Registered once in a worker process, for all forks that user code does in it.
 
     Args:
-        board: of the worker process; what the copy writes concerns nobody.
+        board: of the worker process; no process reads what the copy writes.
         signals: those that the worker handles itself; in the copy they mean what they mean anywhere.
         pipes: file descriptors that the copy closes.
     """

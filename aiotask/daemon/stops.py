@@ -21,7 +21,7 @@ logger = logging.getLogger("aiotask.supervisor")
 SILENCE = 3.0
 #: Seconds for which a stopped process is left alone that has been asked to end.
 LEAVING = 2.0
-#: Seconds within which a process is told once to continue: whoever stops it again means it.
+#: Seconds within which the supervisor sends CONT once to a stopped process: a second stop is taken as intended.
 ONCE = 60.0
 
 

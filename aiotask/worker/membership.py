@@ -85,7 +85,7 @@ class Membership:
         if self.lost:
             self.lost = False
             if self._loud:
-                logger.info("The broker is back; consuming jobs again.")
+                logger.info("The broker is back; consuming again.")
 
 
 async def pause(delay: float) -> float:

@@ -21,7 +21,7 @@ ON_ITS_WAY = 2.0
 
 
 class Parents:
-    """Cancels each run that does nothing but wait for jobs which nobody here is about to end.
+    """Cancels each run that does nothing but wait for jobs that this worker is not running.
 
     Its next run takes over what it has sent (see ``JobContext.child_id``), so no work is done twice but its own.
 

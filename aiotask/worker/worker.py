@@ -226,7 +226,7 @@ class Worker:
         self._give_back_unstarted()
         while self._asyncs.running or self._in_lane or self._early.asked:
             self._parents.give_back({run.job.id for run in self._running()})
-            # A job may come to wait for others in a step of its own, of which nobody hears.
+            # A job may come to wait for others in a step of its own, without an event that says so.
             await self._wait_for_change(0.1)
             self._give_back_unstarted()
         await self._settler.settle_all()
