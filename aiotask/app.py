@@ -324,7 +324,7 @@ class App(Registering):
             queues: names of the queues to consume. Default: every queue that a task names, and ``default``.
             max_in_flight: number of async jobs that run at a time.
             result_db: path of the history file. Default: finished jobs are not recorded.
-            burst: stop when the queues are empty; ``await worker.finished()`` waits for that.
+            burst: run until the queues are empty, then stop; ``await worker.finished()`` waits for that.
 
         Raises:
             ConfigError: a queue name is not valid.

@@ -89,7 +89,7 @@ def _app() -> App:
 
 APPS: dict[str, tuple[Callable[[], Any], str]] = {
     "unknown option": (lambda: App("x", serialiser="json"), 'no option "serialiser". Did you mean "serializer"?'),  # type: ignore[arg-type]
-    "far off option": (lambda: App("x", retires=3), 'no option "retires". There are: name, url'),  # type: ignore[arg-type]
+    "far off option": (lambda: App("x", retires=3), 'no option "retires". Options: name, url'),  # type: ignore[arg-type]
     "name": (lambda: App("a b"), "'a b' cannot name an app: use"),
     "result_ttl": (lambda: App("x", result_ttl="1h"), "result_ttl='1h' is not a duration: give seconds"),  # type: ignore[arg-type]
     "serializer": (lambda: App("x", serializer="xml"), "serializer='xml' is not a serializer. Use"),
@@ -684,7 +684,7 @@ async def test_a_body_by_value_of_another_python_is_parked_and_both_versions_are
 async def test_a_task_that_no_worker_knows_is_parked_and_said(hostile: Stage) -> None:
     async with hostile.app:
         result = hostile.app.s("shop.tasks:nowhere", 1).apply_async()
-        with pytest.raises(UnknownTask, match=r'No worker that runs knows the task "shop.tasks:nowhere"'):
+        with pytest.raises(UnknownTask, match=r'No running worker knows the task "shop.tasks:nowhere"'):
             await result.wait(30)
         assert await result.status() == "PARKED"
         await result.cancel()
@@ -795,7 +795,7 @@ async def test_a_worker_waits_for_its_server_says_so_once_and_works(
         with stage.active():
             async with stage.app:
                 assert await stage.echo.apply_async("there").wait(30) == "there"
-        wait_until(lambda: "The broker is back; consuming jobs again." in supervisor.log, description="it says so")
+        wait_until(lambda: "The broker is back; consuming again." in supervisor.log, description="it says so")
         # Once for each of the two apps.
         assert supervisor.log.count("Trying again until the broker answers") == 2
         assert supervisor.log.count("No answer from the broker") == 2
@@ -933,7 +933,7 @@ async def test_large_arguments_and_results_travel_and_too_large_ones_are_refused
         assert len(await zeros.apply_async(20_000_000).wait(60)) == 20_000_000
 
         own_server.call("CONFIG", "SET", "proto-max-bulk-len", 1024 * 1024)
-        limit = r"bytes are more than the server at .+ takes in one piece \(1,048,576: proto-max-bulk-len\)"
+        limit = r"bytes are more than the server at .+ takes in one value \(1,048,576: proto-max-bulk-len\)"
         for _ in range(2):
             with pytest.raises(BrokerError, match=limit):
                 await size.apply_async(bytes(2_000_000)).wait(60)

@@ -225,7 +225,7 @@ def test_what_hangs_is_not_live(bench: Bench) -> None:
     assert (live, ready) == (True, False) and "The event loops of all worker processes are blocked" in why
     bench.pass_(20, bench.turn, bench.renew)
     live, _, why = bench.judged()
-    assert not live and "The loop of worker pid 4711 has stood still for 31" in why
+    assert not live and "The event loop of worker pid 4711 has not run for 31" in why
 
     # What has no limit of its own gets five minutes; what has one is ended by the supervisor, or that one hangs.
     bench.pass_(0, *everything)

@@ -233,8 +233,7 @@ def test_the_name_that_workers_know_is_said_where_it_differs_little(workers: Wor
     other_module, other_function, far_off = program.run("prog.py", folder="src")
 
     assert (
-        'UnknownTask: No worker that runs knows the task "prog:add". Workers know "src.prog:add". The job'
-        in other_module
+        'UnknownTask: No running worker knows the task "prog:add". Workers know "src.prog:add". The job' in other_module
     )
     assert 'Workers know "src.prog:add".' in other_function
     assert "Workers know" not in far_off

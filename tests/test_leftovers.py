@@ -143,7 +143,7 @@ async def test_a_limit_below_the_size_of_the_app_keeps_it_in_service(workers: Wo
 async def test_processes_that_grow_at_once_are_replaced_more_and_more_rarely(stage: Stage) -> None:
     supervisor = stage.start(1, "--max-memory-per-child", "120MB")
     pids = []
-    while supervisor.log.count("This process is replaced") < 4:
+    while supervisor.log.count("This process is being replaced") < 4:
         pids.append(await stage.grow.apply_async(100_000_000) if len(pids) % 50 == 0 else await stage.pid.apply_async())
     count = len(set(pids))
     pids = [await stage.grow.apply_async(20_000_000) for _ in range(20)]

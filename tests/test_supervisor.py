@@ -305,7 +305,7 @@ async def test_a_process_that_grows_is_replaced_and_loses_nothing(stage: Stage) 
         return bool(await stage.pid.apply_async() != small)
 
     await wait_until_async(other, description="another process serves")
-    assert re.search(r"This process is replaced: it grew to 2\d\d MB\.", supervisor.log)
+    assert re.search(r"This process is being replaced: it grew to 2\d\d MB\.", supervisor.log)
 
 
 # ---- code that does not load

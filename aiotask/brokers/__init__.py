@@ -52,7 +52,7 @@ def _fault(url: str) -> str:
             "" if parts.path.strip("/") and not parts.hostname else "the path of a socket is absolute, as in unix:///so"
         )
     if parts.scheme in _REDIS and (port == 0 or (parts.path.strip("/") and not parts.path.strip("/").isdecimal())):
-        return "after the host come a port above 0 and a database number"
+        return "the host must be followed by a port above 0 and a database number"
     return ""
 
 

@@ -307,7 +307,7 @@ def _explained(home: StateDirectory) -> Iterator[None]:
     except OSError as error:
         where = error.filename or home.path
         raise BrokerError(
-            f'The embedded server needs "{where}", which failed: {error.strerror}{_space_left(home)}. '
+            f'The embedded server needs "{where}", but could not use it: {error.strerror}{_space_left(home)}. '
             "Free some space, give this user permission to write there, or set AIOTASK_HOME to another directory."
         ) from error
 
