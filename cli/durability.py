@@ -34,7 +34,7 @@ ROWS = {
         Row(
             "appendonly no",
             "nothing",
-            "about 30 s of accepted jobs and outcomes (the system decides when to write)",
+            "some 30 s of accepted jobs and outcomes, as the system writes",
             "Run CONFIG SET appendfsync everysec, and set it in the configuration file of the server, too.",
         ),
         Row("appendonly everysec", "nothing (while the disk is slow, 2 s)", "1 to 2 s of accepted jobs and outcomes"),
