@@ -1,39 +1,39 @@
-# The same checks as .ci/run, in an environment that is already there: make check PYTHON=python3.12
+# The same checks as .ci/run, in an existing environment: make check PYTHON=python3.12
 PYTHON ?= .venv/bin/python
 BIN = $(dir $(PYTHON))
 
 .PHONY: help check format style types floors test coverage pyright dist clean
 
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-check: style types floors test ## everything a change has to pass
+check: style types floors test ## all checks that a change has to pass
 
-format: ## write the code as the formatter wants it
+format: ## format the code
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
 
-style: ## formatting and lint
+style: ## check formatting and lint rules
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 
-types: ## mypy, strict
+types: ## check the types with mypy --strict
 	$(PYTHON) -m mypy
 
-floors: ## who may import whom
+floors: ## check that files import only from the layers below
 	$(BIN)lint-imports --no-logo
 
-test: ## the tests, on a private server that they start
+test: ## run the tests, which start private servers
 	$(PYTHON) -m pytest -n 3
 
-coverage: ## the tests, with the lines they miss
+coverage: ## run the tests and list the lines that they do not cover
 	$(PYTHON) -m pytest --cov --cov-report=term-missing
 
-pyright: ## the second type checker (needs Node.js, or fetches it)
+pyright: ## check the types with pyright (needs Node.js, or downloads it)
 	$(PYTHON) -m pyright
 
-dist: ## wheel and source distribution in dist/
+dist: ## build the wheel and the source distribution in dist/
 	$(PYTHON) -m build
 
-clean: ## what the commands above leave behind
+clean: ## remove the files that the commands above create
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.*

@@ -17,7 +17,7 @@ import operator
 import re
 from collections.abc import Callable
 from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 from weakref import WeakKeyDictionary
 
 from .errors import RemoteError
@@ -27,6 +27,7 @@ __all__ = [
     "attributes_of",
     "below",
     "copy_error",
+    "is_a",
     "is_kept",
     "link",
     "links_of",
@@ -38,6 +39,8 @@ __all__ = [
     "text_of",
     "unlike",
 ]
+
+T = TypeVar("T")
 
 _BASE = vars(BaseException)
 _BUILTIN = frozenset(
@@ -102,9 +105,17 @@ def _kind_of(error: type[BaseException]) -> _Kind:
     return kind
 
 
+def is_a(error: object, kinds: type[T] | tuple[type[T], ...]) -> TypeGuard[T]:
+    """As ``isinstance``, without asking the object: its ``__class__`` may lie, and its ``__getattribute__`` raise."""
+    return issubclass(type(error), kinds)
+
+
 def is_kept(kind: type[BaseException]) -> bool:
     """Whether exceptions of this class are put together here; False where the class has a way of its own."""
-    return kind not in copyreg.dispatch_table and _kind_of(kind).is_kept
+    try:
+        return kind not in copyreg.dispatch_table and _kind_of(kind).is_kept
+    except Exception:  # its metaclass lets it not be hashed, or compared
+        return False
 
 
 def _made(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException | None:
@@ -139,20 +150,20 @@ def attributes_of(error: BaseException) -> dict[str, Any]:
 def _arguments(error: BaseException) -> tuple[Any, ...]:
     """What ``__new__`` of the built-in base gets."""
     args: tuple[Any, ...] = _BASE["args"].__get__(error)
-    if isinstance(error, BaseExceptionGroup):
+    if is_a(error, BaseExceptionGroup):
         message = vars(BaseExceptionGroup)["message"].__get__(error)
         members = members_of(error)
         if len(args) == 2 and args[0] is message and _same_items(args[1], members):
             return args
         return message, list(members)
-    if isinstance(error, OSError):
+    if is_a(error, OSError):
         reduced: tuple[Any, ...] = OSError.__reduce__(error)[1]  # type: ignore[assignment]
         return reduced
     return args
 
 
-def members_of(group: BaseExceptionGroup[Any]) -> tuple[BaseException, ...]:
-    """The exceptions of a group, read without code of its class."""
+def members_of(group: BaseException) -> tuple[BaseException, ...]:
+    """The exceptions of a group, read without code of its class; TypeError: it is no group."""
     members: tuple[BaseException, ...] = vars(BaseExceptionGroup)["exceptions"].__get__(group)
     return members
 
@@ -177,7 +188,7 @@ def _parts(error: BaseException) -> tuple[tuple[Any, ...], dict[str, Any], dict[
     """Arguments of ``__new__``, fields to set after it, the ``__dict__``, and what its own ``__setstate__`` gets."""
     kind, args = _kind_of(type(error)), _arguments(error)
     fields: dict[str, Any] = {}
-    if len(kind.fields) > 1 or isinstance(error, BaseExceptionGroup):
+    if len(kind.fields) > 1 or is_a(error, BaseExceptionGroup):
         made = _made(type(error), args)
         if made is None:
             args = ()
@@ -267,8 +278,11 @@ def add_note(error: BaseException, note: str) -> None:
 def text_of(error: BaseException) -> str:
     """What an error says, in at most 10,000 characters that can be sent and written anywhere."""
     try:
-        text = str(error)[:10_000]
-    except Exception as broken:
+        # The exact type: __str__ may return an object of a subclass, whose methods are the user's.
+        text = str.__str__(str(error))[:10_000]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # a SystemExit, too: it says nothing of the process
         return f"(its __str__ raised {type(broken).__name__})"
     # Half a surrogate pair, as in the name of a file that is not UTF-8, is no character: it becomes its escape.
     return text.encode("utf-8", "backslashreplace").decode()
@@ -290,9 +304,12 @@ def said(error: BaseException) -> str:
 def _differs(error: BaseException, came: Any, *, by_value: bool) -> str:
     """As ``unlike``, of one exception."""
     kind, other = type(error), type(came)
-    if other is not kind and not (by_value and (other.__module__, other.__qualname__) == _name(kind)):
+    # Of a class that is made while the program runs, its __reduce__ may choose a base that can be imported: who catches
+    # that one catches both. A built-in base says less than RemoteError.
+    is_base = other is kind or (other in kind.__mro__ and other not in _BUILTIN)
+    if not is_base and not (by_value and (other.__module__, other.__qualname__) == _name(kind)):
         return f"it comes back as {other.__module__}.{other.__qualname__}"
-    if is_kept(kind) and _kind_of(kind).says_its_args:
+    if other is kind and is_kept(kind) and _kind_of(kind).says_its_args:
         return ""
     said, says = text_of(error), text_of(came)
     if _letters(said) != _letters(says) and said == text_of(error):
@@ -316,14 +333,17 @@ def _short(text: str) -> str:
 # ---- what comes in place of others
 
 
-def below(group: BaseExceptionGroup[Any]) -> list[BaseException]:
-    """The members of a group and of the groups in it, each before its own members."""
-    found: list[BaseException] = []
-    for member in members_of(group):
-        found.append(member)
-        if isinstance(member, BaseExceptionGroup):
-            found += below(member)
-    return found
+def below(group: BaseException) -> list[BaseException]:
+    """The members of a group and of the groups in it, each before its own members, and each once."""
+    found: dict[int, BaseException] = {}
+    groups = [group]
+    for each in groups:
+        for member in members_of(each):
+            if id(member) not in found:
+                found[id(member)] = member
+                if is_a(member, BaseExceptionGroup):
+                    groups.append(member)
+    return list(found.values())
 
 
 def unlike(error: BaseException, came: Any, instead: dict[int, BaseException], *, by_value: bool) -> str:
@@ -333,13 +353,18 @@ def unlike(error: BaseException, came: Any, instead: dict[int, BaseException], *
         instead: other exceptions for some of the members, by the ids of these.
         by_value: a class may have been serialized with it, and is another object then.
     """
-    if id(error) in instead:
-        return ""
-    why = _differs(error, came, by_value=by_value)
-    if not why and isinstance(error, BaseExceptionGroup):
-        pairs = zip(members_of(error), members_of(came), strict=True)
-        why = next(filter(None, (unlike(one, other, instead, by_value=by_value) for one, other in pairs)), "")
-    return why
+    pairs: list[tuple[BaseException, Any]] = [(error, came)]
+    seen: set[tuple[int, int]] = set()
+    for one, other in pairs:
+        if id(one) in instead or (id(one), id(other)) in seen:
+            continue
+        seen.add((id(one), id(other)))
+        why = _differs(one, other, by_value=by_value)
+        if why:
+            return why
+        if is_a(one, BaseExceptionGroup):
+            pairs += zip(members_of(one), members_of(other), strict=True)
+    return ""
 
 
 def stand_in(error: BaseException, why: str) -> RemoteError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from .options import TaskOptions, known_options
 from .tasks import AsyncTask, SyncTask
@@ -15,7 +15,19 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+if TYPE_CHECKING:
+
+    class _Anything(list["_Anything"]):
+        """Fits a parameter and a result that are type variables, alone or in a list or another sequence, and no others.
+
+        mypy would take the function of a generic task for one that returns ``NoReturn``, the type that every type
+        variable may stand for, and each argument for an error.
+        """
+
+
 class _Register(Protocol):
+    @overload
+    def __call__(self, fn: Callable[Concatenate[_Anything, P], _Anything], /) -> SyncTask[Concatenate[Any, P], Any]: ...
     @overload
     def __call__(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     @overload
@@ -35,6 +47,8 @@ class Registering(ABC):
     def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
         """The task of a function with these options, known to the app from now on."""
 
+    @overload
+    def task(self, fn: Callable[Concatenate[_Anything, P], _Anything], /) -> SyncTask[Concatenate[Any, P], Any]: ...
     @overload
     def task(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     @overload
@@ -57,6 +71,10 @@ class Registering(ABC):
             return lambda function: self._register(function, options)
         return self._register(fn, options)
 
+    @overload
+    def register_task(
+        self, fn: Callable[Concatenate[_Anything, P], _Anything], /, **options: Unpack[TaskOptions]
+    ) -> SyncTask[Concatenate[Any, P], Any]: ...
     @overload
     def register_task(self, fn: Callable[P, NoReturn], /, **options: Unpack[TaskOptions]) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     @overload

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from .errorform import attributes_of, below, is_kept, stand_in, text_of, unlike
+from .errorform import attributes_of, below, is_a, is_kept, stand_in, text_of, unlike
 from .errors import ConfigError, SerializationError
 from .main_module import names_a_script
 from .pickler import Pickler, may_hold_errors, pickled
@@ -114,7 +114,7 @@ class PickleSerializer:
     def dump_error(self, error: BaseException) -> bytes | None:
         instead: dict[int, BaseException] = {}
         body, why = self._tried(error, instead)
-        if why and isinstance(error, BaseExceptionGroup):
+        if why and is_a(error, BaseExceptionGroup):
             # Members of members come after them.
             for member in reversed(below(error)):
                 fault = self._tried(member, instead)[1]

@@ -66,7 +66,7 @@ def opened_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
     if outcome.value is not None:
         found["value"] = json.loads(plain_text(outcome.value))
     if outcome.error is not None:
-        found["error"] = f"{outcome.error.type}: {outcome.error.message}"
+        found["error"] = f"{outcome.error.type.removeprefix('builtins.')}: {outcome.error.message}"
         found["traceback"] = outcome.error.traceback
     return found
 

@@ -181,7 +181,11 @@ async def _in_history(id: str, name: str | None, db: str | None) -> tuple[dict[s
         return None, f"The history file could not be read: {error}"
     if record is None or name not in (None, record.app):
         return None, f'It is not in the history file "{history.path}" either.'
-    return {**row(record), "from": f"the history file {history.path}"}, ""
+    found = row(record)
+    # The names that a job on the server has.
+    for name, here in (("attempts", "attempt"), ("result", "value")):
+        found[here] = found.pop(name)
+    return {**found, "from": f"the history file {history.path}"}, ""
 
 
 def described(connection: Connection, info: JobInfo) -> dict[str, Any]:

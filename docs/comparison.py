@@ -1,10 +1,10 @@
-"""What happens in other task queues, at their defaults: measured, not quoted.
+"""Measure how task queues behave with their default settings.
 
-Run it once per queue, in an environment where that one is installed, with redis-server on the PATH::
+Run it once per queue, in an environment where that queue is installed, with redis-server on the PATH::
 
     pip install 'celery[redis]' && python docs/comparison.py celery
 
-It starts a private Redis and one worker, does four things to them, and prints what it saw as one row.
+It starts a private Redis and one worker, runs four experiments, and prints the results as one row.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-#: Seconds that a job gets to run again.
+#: Seconds that a killed job gets to run again.
 PATIENCE = 600.0
 
 COMMON = """
@@ -117,7 +117,7 @@ def send(name, *args, wait=False):
 
 @dataclass(frozen=True)
 class Peer:
-    """One queue: its app, how its worker starts, and one line of Python for each thing that is sent."""
+    """One queue: its app, the command of its worker, and one line of Python for each kind of call that is sent."""
 
     app: str
     worker: tuple[str, ...]
@@ -200,7 +200,7 @@ else:
 
 
 class Scene:
-    """A directory with the app of one peer, a private Redis, and its worker."""
+    """A directory with the app of one queue, a private Redis, and the worker of that queue."""
 
     def __init__(self, peer: Peer, place: Path, port: int) -> None:
         self.peer, self.place = peer, place
@@ -223,14 +223,14 @@ class Scene:
             )
 
     def stop(self) -> None:
-        """SIGKILL to all of it: what is stopped here has nothing to do any more."""
+        """Send SIGKILL to the whole process group; the experiment needs nothing from it any more."""
         if self.worker is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.worker.pid, signal.SIGKILL)
             self.worker.wait()
 
     def send(self, line: str, path: Path) -> str:
-        """What one line of Python says in a process of its own."""
+        """Run one line of Python in a process of its own, and return the last line that it prints."""
         sent = subprocess.run(
             [sys.executable, "-c", SEND.format(line=line), str(path)],
             cwd=self.place,
@@ -269,7 +269,7 @@ def own_exception(scene: Scene) -> str:
 
 
 def killed(scene: Scene, patience: float) -> str:
-    """The process that runs a job is killed; a worker that ends by that is started again at once."""
+    """Kill the process that runs a job; if the worker command ends because of it, start it again at once."""
     path = scene.place / "killed.txt"
     scene.send(scene.peer.work, path)
     if not until(lambda: lines(path), 60):
@@ -288,19 +288,19 @@ def killed(scene: Scene, patience: float) -> str:
 
 
 def deployed_later(scene: Scene) -> str:
-    """A job arrives before the worker that knows its task."""
+    """Send a job before any worker knows its task."""
     path = scene.place / "later.txt"
     scene.stop()
     scene.start()
     time.sleep(5)
     said = scene.send(scene.peer.later, path)
-    # The worker gets it, and its time to do what it does with it.
+    # Give the worker time to receive the job and to handle it in its way.
     time.sleep(5)
     scene.stop()
     scene.start(LATER="1")
     if until(lambda: lines(path), 60):
-        return "runs then"
-    # One that is sent now shows that the new worker does know the task.
+        return "runs once such a worker starts"
+    # A job that is sent now shows whether the new worker does know the task.
     control = scene.place / "control.txt"
     scene.send(scene.peer.later, control)
     return "does not run" if until(lambda: lines(control), 60) else f"the measurement failed ({said})"
@@ -321,8 +321,8 @@ def private_redis(place: Path, port: int) -> Iterator[None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("peer", choices=PEERS)
-    parser.add_argument("--port", type=int, default=16399, help="of the private Redis")
-    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds that a killed job gets")
+    parser.add_argument("--port", type=int, default=16399, help="port of the private Redis")
+    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds that a killed job gets to run again")
     arguments = parser.parse_args()
     peer = PEERS[arguments.peer]
     with tempfile.TemporaryDirectory(prefix="shop-") as directory:

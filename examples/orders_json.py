@@ -1,4 +1,4 @@
-"""Arguments and results as validated JSON: nothing is pickled, and reading a message never runs code.
+"""Send arguments and results as validated JSON: nothing is pickled, and reading a message never runs code.
 
 Run it::
 
@@ -37,7 +37,7 @@ class Invoice(BaseModel):
 
 @app.task
 def invoice(order: Order, days: int = 14) -> Invoice:
-    """``order`` is an Order here, and what comes back is an Invoice there."""
+    """The task receives ``order`` as an Order, and the caller receives an Invoice."""
     total = sum((line.count * line.price for line in order.lines), Decimal())
     return Invoice(customer=order.customer, total=total, due=order.placed + timedelta(days))
 
@@ -52,7 +52,7 @@ async def main() -> None:
         placed=date(2026, 1, 30),
     )
     bill = await invoice.apply_async(order)
-    print(f"{bill.customer} owes {bill.total} until {bill.due}")
+    print(f"{bill.customer} owes {bill.total}, due on {bill.due}")
 
 
 if __name__ == "__main__":

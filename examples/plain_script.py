@@ -1,4 +1,4 @@
-"""Jobs from a script that has no event loop.
+"""Send jobs from a script that has no event loop.
 
 Run it::
 
@@ -13,7 +13,7 @@ from examples.words import top_words
 
 
 def main() -> None:
-    # All are sent before the first one is waited for.
+    # Send all jobs before waiting for the first one.
     results = {path: top_words.apply_async(Path(path).read_text()) for path in sys.argv[1:]}
     for path, result in results.items():
         print(path, *(f"{word}={count}" for word, count in result.get(timeout=30)))

@@ -1,32 +1,92 @@
-"""Jobs from a Django site in one file.
+"""Jobs from a Django site in one file, with a database.
 
 Run it::
 
-    aiotask worker examples.words                           # in one terminal
+    python -m examples.web_django init                      # once: makes shop.sqlite3
+    aiotask worker examples.web_django                      # in one terminal
     python -m examples.web_django runserver --noreload      # in another
     curl 'localhost:8000/now?text=to+be+or+not+to+be'
+    curl 'localhost:8000/send?text=to+be+or+not+to+be'
 
 Under ASGI (``uvicorn examples.web_django:site``) nothing changes.
 """
 
+import functools
 import os
 import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
-from asgiref.sync import async_to_sync
+import django
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.db import close_old_connections, connection, models, transaction
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 
 from aiotask import ResultExpired, ResultTimeout
-from examples.words import top_words
+from examples.words import app, top_words
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# In a project with a settings module: os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings").
 settings.configure(
     ROOT_URLCONF=__name__,
     SECRET_KEY=os.environ.get("DJANGO_SECRET_KEY", "for development only"),
     ALLOWED_HOSTS=["localhost", "127.0.0.1"],
     DEBUG=False,
+    TIME_ZONE="UTC",
+    INSTALLED_APPS=["examples"],
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    DATABASES={
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": os.environ.get("DJANGO_DATABASE", "shop.sqlite3"),
+        }
+    },
 )
+# The worker imports this module too, and its tasks use models.
+django.setup()
+
+
+class Text(models.Model):
+    content = models.TextField()
+    words = models.JSONField(null=True)
+
+    class Meta:
+        app_label = "examples"
+
+
+# ---- tasks
+
+
+def fresh_connections(function: Callable[P, R]) -> Callable[P, R]:
+    """Close connections that are too old or broken before and after a task, as Django does for a request."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        close_old_connections()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            close_old_connections()
+
+    return wrapper
+
+
+@app.task(retries=2)
+@fresh_connections
+def count_words(id: int) -> list[tuple[str, int]]:
+    """Gets the key of a row, not the row: it reads what is in the database now."""
+    text = Text.objects.get(pk=id)
+    words = top_words(text.content)
+    text.words = words
+    text.save(update_fields=["words"])
+    return words
+
+
+# ---- views
 
 
 async def now(request: HttpRequest) -> JsonResponse:
@@ -39,16 +99,18 @@ async def now(request: HttpRequest) -> JsonResponse:
 
 
 def send(request: HttpRequest) -> JsonResponse:
-    """A sync view sends, and answers with the id once the broker has the job."""
-    result = top_words.apply_async(request.GET["text"])
-    async_to_sync(result.sent)()
-    return JsonResponse({"id": result.id}, status=202)
+    """A sync view sends after the commit: a worker could be faster than the transaction otherwise."""
+    with transaction.atomic():
+        text = Text.objects.create(content=request.GET["text"])
+        call = count_words.s(text.pk)
+        transaction.on_commit(lambda: call.apply_async().blocking.sent())
+    return JsonResponse({"id": call.id, "text": text.pk}, status=202)
 
 
 def wait(request: HttpRequest, id: str) -> JsonResponse:
     """A sync view waits with ``get``."""
     try:
-        return JsonResponse({"words": top_words.result(id).get(timeout=10)})
+        return JsonResponse({"words": count_words.result(id).get(timeout=10)})
     except ResultExpired:
         return JsonResponse({"error": "there is no such job"}, status=404)
 
@@ -56,10 +118,15 @@ def wait(request: HttpRequest, id: str) -> JsonResponse:
 async def look(request: HttpRequest, id: str) -> JsonResponse:
     """Where the job stands."""
     try:
-        status = await top_words.result(id).status()
+        status = await count_words.result(id).status()
     except ResultExpired:
         return JsonResponse({"error": "there is no such job"}, status=404)
     return JsonResponse({"status": status})
+
+
+def stored(request: HttpRequest, id: int) -> JsonResponse:
+    """What the task has written into the database."""
+    return JsonResponse({"words": Text.objects.get(pk=id).words})
 
 
 urlpatterns = [
@@ -67,10 +134,21 @@ urlpatterns = [
     path("send", send),
     path("wait/<id>", wait),
     path("status/<id>", look),
+    path("texts/<int:id>", stored),
 ]
 site = get_asgi_application()
+
+
+def init() -> None:
+    """Make the table. A site of more than one file has migrations for that."""
+    with connection.schema_editor() as editor:
+        editor.create_model(Text)
+
 
 if __name__ == "__main__":
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    if sys.argv[1:] == ["init"]:
+        init()
+    else:
+        execute_from_command_line(sys.argv)

@@ -1,4 +1,4 @@
-"""Jobs from a Starlette site; FastAPI is the same.
+"""Send jobs from a Starlette site; it works the same way in FastAPI.
 
 Run it::
 
@@ -20,7 +20,7 @@ from examples.words import app, top_words
 
 
 async def now(request: Request) -> JSONResponse:
-    """Send and wait: the handler is free for others meanwhile."""
+    """Send a job and wait for its value; the event loop serves other requests in the meantime."""
     try:
         words = await top_words.apply_async(request.query_params["text"]).wait(timeout=10)
     except ResultTimeout:
@@ -29,14 +29,14 @@ async def now(request: Request) -> JSONResponse:
 
 
 async def send(request: Request) -> JSONResponse:
-    """Send and answer with the id, once the broker has the job."""
+    """Send a job, and respond with its id once the broker has accepted it."""
     result = top_words.apply_async((await request.body()).decode())
     await result.sent()
     return JSONResponse({"id": result.id}, status_code=202)
 
 
 async def look(request: Request) -> JSONResponse:
-    """Where the job stands, and what it returned. Any process may ask."""
+    """Respond with the status of the job and its value; any process can look a job up by its id."""
     result = top_words.result(request.path_params["id"])
     try:
         status = await result.status()
@@ -50,7 +50,7 @@ async def look(request: Request) -> JSONResponse:
 
 @asynccontextmanager
 async def lifespan(site: Starlette) -> AsyncIterator[None]:
-    async with app:  # connects at the start, sends what is left at the end
+    async with app:  # connects at the start, and sends the remaining jobs at the end
         yield
 
 

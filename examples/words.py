@@ -1,4 +1,4 @@
-"""The app of the next examples: counts words.
+"""Count words: the app that the other examples use.
 
 Run its jobs::
 
@@ -15,5 +15,5 @@ app = App("words")
 
 @app.task(retries=2, timeout=30)
 def top_words(text: str, count: int = 3) -> list[tuple[str, int]]:
-    """The most frequent words, each with how often it occurs."""
+    """Return the most frequent words, each with its number of occurrences."""
     return Counter(re.findall(r"\w+", text.lower())).most_common(count)

@@ -122,7 +122,9 @@ class Reader:
         (self.place / name).parent.mkdir(parents=True, exist_ok=True)
         (self.place / name).write_text(as_script(block.text), encoding="utf-8")
         if not run_later:
-            self._check(block, self._run(block, "python", name))
+            # A module of a package finds its neighbours from here.
+            how = ("-m", name.removesuffix(".py").replace("/", ".")) if "/" in name else (name,)
+            self._check(block, self._run(block, "python", *how))
 
     def _start(self, block: Block) -> None:
         log = self.place / f"worker-{block.line}.log"

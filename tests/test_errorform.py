@@ -167,7 +167,7 @@ def test_a_ring_of_causes_ends() -> None:
     ("error", "job", "is_remote"),
     [
         (ResultTimeout("not yet"), "", True),
-        (JobTimeout("late"), "id-2", True),
+        (JobTimeout("late"), "id-2", False),
         (JobTimeout("late"), "id-1", False),
         (JobTimeout("late"), "", False),
     ],

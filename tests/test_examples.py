@@ -30,15 +30,15 @@ def _logs(worker_logs: None) -> None:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Workers]:
     """Workers for every example, and this process on the same server."""
-    with (
-        running_workers(tmp_path_factory.mktemp("examples"), redis_url) as workers,
-        pytest.MonkeyPatch.context() as patch,
-    ):
+    folder = tmp_path_factory.mktemp("examples")
+    with running_workers(folder, redis_url) as workers, pytest.MonkeyPatch.context() as patch:
         for variable in [name for name in os.environ if name.startswith("AIOTASK_")]:
             patch.delenv(variable)
         patch.setenv("AIOTASK_URL", redis_url)
+        patch.setenv("DJANGO_DATABASE", str(folder / "shop.sqlite3"))
         patch.syspath_prepend(str(ROOT))
-        workers.start("examples.readme", "examples.words", "examples.orders_json", concurrency=2)
+        modules = ("examples.readme", "examples.words", "examples.orders_json", "examples.web_django")
+        workers.start(*modules, concurrency=2)
         yield workers
 
 
@@ -81,7 +81,7 @@ def test_a_script_without_a_loop_counts_the_words_of_files(fleet: Workers, tmp_p
 
 
 def test_models_travel_as_json(fleet: Workers) -> None:
-    assert script("examples.orders_json") == "Ada owes 4.25 until 2026-02-13\n"
+    assert script("examples.orders_json") == "Ada owes 4.25, due on 2026-02-13\n"
 
 
 # ---- sites
@@ -94,6 +94,7 @@ def starlette_site(fleet: Workers) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def django_site(fleet: Workers) -> ModuleType:
+    script("examples.web_django", "init")
     return importlib.import_module("examples.web_django")
 
 
@@ -146,8 +147,10 @@ def test_a13_a_django_site_under_wsgi_has_a_new_loop_for_every_request(django_si
 
     for _ in range(5):
         assert browser.get("/now", {"text": TEXT}).json() == {"words": WORDS}
-    id = browser.get("/send", {"text": TEXT}).json()["id"]
+    sent = browser.get("/send", {"text": TEXT}).json()
+    id = sent["id"]
     assert browser.get(f"/wait/{id}").json() == {"words": WORDS}
+    assert browser.get(f"/texts/{sent['text']}").json() == {"words": WORDS}
     wait_until(lambda: browser.get(f"/status/{id}").json() == {"status": "SUCCESS"}, description="it has ended")
     assert browser.get("/wait/never-sent").status_code == 404
 

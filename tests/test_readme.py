@@ -68,7 +68,8 @@ def test_every_block_of_a_page_does_what_the_page_says(page: Path, tmp_path: Pat
             if block.language == "sql":
                 check_sql(block, place / "history.db")
             else:
-                reader.follow(block, run_later=bool(block.file) and is_run_by(shell, block.file))
+                later = is_run_by(shell, block.file) or is_part_of_others(block, todo)
+                reader.follow(block, run_later=bool(block.file) and later)
     finally:
         reader.close()
 
@@ -78,6 +79,12 @@ def is_run_by(shell: str, file: str) -> bool:
     module = file.removesuffix(".py").replace("/", ".")
     ways = (f"python {file}", f"python -m {module}", f"aiotask worker {module}")
     return any(re.search(rf"{re.escape(way)}(?![\w.])", shell) for way in ways)
+
+
+def is_part_of_others(block: Block, others: list[Block]) -> bool:
+    """Whether it is a module of a package that another block of the page names."""
+    module = block.file.removesuffix(".py").replace("/", ".")
+    return "/" in block.file and any(module in other.text for other in others if other is not block)
 
 
 def check_sql(block: Block, file: Path) -> None:

@@ -18,9 +18,14 @@ from .server import PrivateServer
 
 
 @contextlib.asynccontextmanager
-async def tls_in_front_of(socket: Path, authority: trustme.CA) -> AsyncIterator[int]:
+async def tls_in_front_of(
+    socket: Path, authority: trustme.CA, *, asks_for_a_certificate: bool = False
+) -> AsyncIterator[int]:
     """A port on loopback that speaks TLS and passes the bytes on; every connection is closed at the end."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if asks_for_a_certificate:
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
     authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
     writers: list[asyncio.StreamWriter] = []
 

@@ -7,7 +7,7 @@ ignore that nothing needs (``tests/test_types.py``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn, ParamSpec, TypeVar, assert_type
@@ -17,6 +17,7 @@ from aiotask import App, AsyncResult, AsyncTask, Interrupted, ResultDB, Signatur
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 app = App("kitchen", max_pending={"heavy": 1_000}, when_full="wait")
 
@@ -72,6 +73,21 @@ def tally(*grams: int, **notes: str) -> dict[str, int]:
 @app.task
 def anything(raw: str) -> Any:
     return raw
+
+
+@app.task
+def first(names: list[T], default: int = 0) -> T:
+    return names[default]
+
+
+@app.task
+def same(thing: T) -> T:
+    return thing
+
+
+@app.task
+async def first_async(names: Sequence[T]) -> T:
+    return names[0]
 
 
 @app.task
@@ -146,6 +162,11 @@ async def run_there() -> None:
     assert_type(await tally.apply_async(1, 2, note="fresh"), dict[str, int])
     assert_type(await anything.apply_async("raw"), Any)
     assert_type(refuse.apply_async("no"), AsyncResult[Any])
+    await first.apply_async([1, 2])
+    await first.apply_async(["leek"], default=1)
+    await first.options(queue="x").apply_async(["leek"], 1)
+    await same.apply_async(Dish("leek", 1))
+    await first_async.apply_async([1, 2])
     options = roast.options(queue="oven", delay=2, retries=1, timeout=None, priority=9, key="leek", id="leek-1")
     assert_type(await options.apply_async("leek", minutes=2.5), Dish)
     key: str | None = None
@@ -176,7 +197,7 @@ async def gathered(return_exceptions: bool) -> None:
     assert_type(await aiotask.gather(handles, return_exceptions=False), list[int])
     assert_type(await aiotask.gather(handles, return_exceptions=True), list[int | Exception])
     assert_type(await aiotask.gather(handles, return_exceptions=return_exceptions), list[int | Exception])
-    await aiotask.gather(handles[0], handles[1])  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    await aiotask.gather(handles[0], handles[1])  # type: ignore[call-overload]
     assert_type(await double.apply_async(1).wait(timedelta(seconds=5)), int)
     assert_type(double.apply_async(1).get(timeout=timedelta(seconds=5)), int)
     double.apply_async(1).blocking.sent(timeout=timedelta(seconds=5))
@@ -235,5 +256,6 @@ async def mistakes() -> None:
     app.task(retires=3)  # type: ignore[call-overload]
     app.task(acks="sooner")  # type: ignore[call-overload]
     App("kitchen", max_pending="many")  # type: ignore[arg-type]
+    refuse.apply_async()  # type: ignore[call-arg]
     weigh.result(7)  # type: ignore[arg-type]
     await double.s(1)  # type: ignore[misc]

@@ -29,6 +29,7 @@ from ..importer import load_apps
 from ..loading import said_when_slow
 from ..log.records import add_job_fields
 from ..log.setup import adopt_root, configure, divert, tend
+from ..log.streams import fill_standard
 from ..serializer import check_annotations
 from ..worker.executor import call_sync, text_of
 from ..worker.frames import awaits
@@ -316,6 +317,7 @@ class _Process:
             self._place.board.beat()
             self._guard.look()
             tend()
+            fill_standard()
             self._signals.look()
             if self._place.board.is_relieved:
                 await self._notice_relief()

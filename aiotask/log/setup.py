@@ -46,7 +46,7 @@ class _OwnHandler(logging.Handler):
             if not (passed := self.filter(record)):
                 return False
             self.emit(passed if isinstance(passed, logging.LogRecord) else record)
-        except Exception:
+        except (Exception, SystemExit):
             self.handleError(record)
         return True
 
@@ -76,7 +76,7 @@ class _OwnLogger(logging.Logger):
         global _said_broken
         try:
             super().callHandlers(record)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if not _said_broken and _handler is not None:
                 _said_broken = True
                 _handler.handle(_record(f"A log handler of the app fails (this is logged only once): {error!r}"))

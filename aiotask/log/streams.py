@@ -10,7 +10,7 @@ import stat
 import sys
 from typing import Any, TextIO
 
-__all__ = ["open_streams"]
+__all__ = ["fill_standard", "open_streams"]
 
 #: Seconds that a reader which has stopped reading holds up a job that prints, once until it reads again.
 PATIENCE = 1.0
@@ -73,3 +73,20 @@ def _over(raw: _Outlet, stream: io.TextIOWrapper) -> TextIO:
     return io.TextIOWrapper(
         buffer, stream.encoding, stream.errors, line_buffering=True, write_through=stream.write_through
     )
+
+
+def fill_standard() -> None:
+    """Open ``/dev/null`` for each of stdin, stdout and stderr whose file descriptor a job has closed.
+
+    The next file or connection would get the number, and whatever writes to stderr would write into it. Programs that
+    are started with pipes of such numbers never end, either: uvloop mixes them up.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            with contextlib.suppress(OSError):
+                null = os.open(os.devnull, os.O_RDONLY if fd == 0 else os.O_WRONLY)
+                if null != fd:
+                    # Another thread has taken the number meanwhile, or a lower one was free.
+                    os.close(null)

@@ -19,7 +19,7 @@ from ..backoff import exponential
 from ..blame import blame_value
 from ..broker import Delivery, Meta, Obituary
 from ..context import entered
-from ..errorform import text_of
+from ..errorform import is_a, members_of, text_of
 from ..errorinfo import error_info, is_of_another_job
 from ..errors import (
     Interrupted,
@@ -289,11 +289,11 @@ def judge(run: Run, error: BaseException | None) -> Verdict:
         return Verdict(What.CANCELLED, JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled.'))
     if run.stopped and _comes_of_a_cancel(error):
         return Verdict(What.RELEASE)
-    if isinstance(error, OtherPython):
+    if is_a(error, OtherPython):
         return Verdict(What.PARK, error, need=error.need)
-    timed_out = isinstance(error, JobTimeout) and not is_of_another_job(error, run.job.id)
+    timed_out = is_a(error, JobTimeout) and not is_of_another_job(error, run.job.id)
     failures = run.delivery.meta.attempt
-    if isinstance(error, Retry):
+    if is_a(error, Retry):
         if failures > run.retries:
             cause: BaseException | None = error.__cause__
             if cause is None:
@@ -304,22 +304,22 @@ def judge(run: Run, error: BaseException | None) -> Verdict:
             return Verdict(What.FAILED, cause)
         delay = getattr(error, "delay", None)  # a subclass may not have called __init__
         return Verdict(What.RETRY, error, _pause(run) if delay is None else delay)
-    if isinstance(error, asyncio.CancelledError):
+    if is_a(error, asyncio.CancelledError):
         error = JobCancelled(f'Job "{run.job.id}" ({run.task.name}) cancelled itself: it raised CancelledError.')
-    if failures <= run.retries and isinstance(error, run.task.retry_on) and not isinstance(error, SerializationError):
+    if failures <= run.retries and is_a(error, run.task.retry_on) and not is_a(error, SerializationError):
         return Verdict(What.RETRY, error, _pause(run), timed_out=timed_out)
     return Verdict(What.FAILED, error, timed_out=timed_out)
 
 
 def _comes_of_a_cancel(error: BaseException) -> bool:
     """Whether this is what a cancel raised, or was raised while that was handled; ``Retry`` is a word of the task's."""
-    if isinstance(error, Retry):
+    if is_a(error, Retry):
         return False
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, asyncio.CancelledError | Interrupted):
+        if is_a(error, (asyncio.CancelledError, Interrupted)):
             return True
-        if isinstance(error, BaseExceptionGroup) and any(map(_comes_of_a_cancel, error.exceptions)):
+        if is_a(error, BaseExceptionGroup) and any(map(_comes_of_a_cancel, members_of(error))):
             return True
         seen.add(id(error))
         error = error.__cause__ or error.__context__  # type: ignore[assignment]

@@ -48,33 +48,6 @@ class Opener(Protocol):
         ...
 
 
-def opener(lane: Lane) -> Opener:
-    """For the running asyncio task, which is to begin the jobs of this lane."""
-    loop, me = asyncio.get_running_loop(), asyncio.current_task()
-    assert me is not None
-    return _EagerOpener(lane, loop) if sys.version_info >= (3, 12) else _LazyOpener(lane, loop, me)
-
-
-class _EagerOpener:
-    """Every job is an eager task: its first step runs at once, and most jobs end with it."""
-
-    def __init__(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
-        self._call, self._live = lane.call, lane.live
-        self._loop = loop
-        self._make = asyncio.Task
-
-    if sys.version_info >= (3, 12):
-
-        def open(self, run: Run) -> asyncio.Task[None] | None:
-            live = self._live(run, self._call(run))
-            return self._make(live, loop=self._loop, context=copy_context(), eager_start=True)
-
-    else:
-
-        def open(self, run: Run) -> asyncio.Task[None] | None:
-            raise NotImplementedError
-
-
 class _LazyOpener:
     """The task of a job is made when its first step asks for the current task, or ends with the job suspended."""
 
@@ -252,3 +225,27 @@ def _install() -> _CurrentTasks:
         tasks._current_tasks = _CurrentTasks(tasks._current_tasks)
     found: _CurrentTasks = tasks._current_tasks
     return found
+
+
+if sys.version_info >= (3, 12):
+
+    class _EagerOpener:
+        """Every job is an eager task: its first step runs at once, and most jobs end with it."""
+
+        def __init__(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
+            self._call, self._live = lane.call, lane.live
+            self._loop = loop
+            self._make = asyncio.Task
+
+        def open(self, run: Run) -> asyncio.Task[None] | None:
+            live = self._live(run, self._call(run))
+            return self._make(live, loop=self._loop, context=copy_context(), eager_start=True)
+
+
+def opener(lane: Lane) -> Opener:
+    """For the running asyncio task, which is to begin the jobs of this lane."""
+    loop, me = asyncio.get_running_loop(), asyncio.current_task()
+    assert me is not None
+    if sys.version_info >= (3, 12):
+        return _EagerOpener(lane, loop)
+    return _LazyOpener(lane, loop, me)

@@ -523,7 +523,10 @@ class Worker:
         self._finish(finishes)
 
     def _judge(self, run: Run) -> Verdict:
-        verdict = judge(run, run.error)
+        try:
+            verdict = judge(run, run.error)
+        except BaseException as error:
+            return Verdict(What.FAILED, self._untold(run, error))
         if run.begun and verdict.what is What.RELEASE:
             reason = WorkerLost(
                 f'Job "{run.job.id}" ({run.task.name}) was stopped, and with acks="early" it does not run again.'
@@ -545,13 +548,17 @@ class Worker:
         self._appetite.ate(run.task.is_async, run.took)
         try:
             self._settle(run, verdict, finishes, dead)
-        except Exception as error:
-            # Whatever it is in what the task raised or returned: who waits is not left waiting.
-            logger.exception("The end of job %s could not be reported as it was.", run.job.id)
-            run.traceback = ""
-            what = type(error).__name__
-            reason = JobError(f'The end of job "{run.job.id}" ({run.task.name}) could not be reported: {what}.')
-            self._settle(run, Verdict(What.FAILED, reason), finishes, dead)
+        except BaseException as error:
+            self._settle(run, Verdict(What.FAILED, self._untold(run, error)), finishes, dead)
+
+    def _untold(self, run: Run, error: BaseException) -> JobError:
+        """What a job ends with where what it raised or returned cannot be looked at: its caller does not wait."""
+        logger.error("The end of job %s could not be reported as it was.", run.job.id, exc_info=error)
+        run.traceback = ""
+        return JobError(
+            f'The end of job "{run.job.id}" ({run.task.name}) could not be reported, since inspecting its value or error '
+            f"raised {type(error).__name__}. See the log of its worker."
+        )
 
     def _settle(self, run: Run, verdict: Verdict, finishes: list[Finish], dead: bool) -> None:
         if run.started_at and not run.said:
