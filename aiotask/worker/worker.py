@@ -556,8 +556,8 @@ class Worker:
         logger.error("The end of job %s could not be reported as it was.", run.job.id, exc_info=error)
         run.traceback = ""
         return JobError(
-            f'The end of job "{run.job.id}" ({run.task.name}) could not be reported, since inspecting its value or error '
-            f"raised {type(error).__name__}. See the log of its worker."
+            f'The end of job "{run.job.id}" ({run.task.name}) could not be reported, since inspecting its value '
+            f\"or error raised {type(error).__name__}. See the log of its worker.\"
         )
 
     def _settle(self, run: Run, verdict: Verdict, finishes: list[Finish], dead: bool) -> None:
