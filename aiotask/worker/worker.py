@@ -557,7 +557,7 @@ class Worker:
         run.traceback = ""
         return JobError(
             f'The end of job "{run.job.id}" ({run.task.name}) could not be reported, since inspecting its value '
-            f\"or error raised {type(error).__name__}. See the log of its worker.\"
+            f"or error raised {type(error).__name__}. See the log of its worker."
         )
 
     def _settle(self, run: Run, verdict: Verdict, finishes: list[Finish], dead: bool) -> None:
