@@ -193,7 +193,7 @@ async def _about_app(connection: Connection) -> list[Check]:
             "See why with aiotask dead list; run them again with aiotask dead replay, or remove them with "
             "aiotask dead delete."
         )
-        checks.append(Check(f"{name}: dead letters", State.WARN, f"jobs that failed for good: {dead:,}", fix))
+        checks.append(Check(f"{name}: dead letters", State.WARN, f"jobs that were given up: {dead:,}", fix))
     if rejected := await inspector.rejected():
         fix = "Give every sender and worker the same AIOTASK_SECRET."
         checks.append(Check(f"{name}: set aside", State.WARN, f"messages without a valid seal: {rejected:,}", fix))

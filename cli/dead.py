@@ -17,7 +17,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     cls=Group,
-    help="""Show, run again or remove jobs that failed for good (dead letters).
+    help="""Show, run again or remove dead letters: jobs that were given up.
 
     [bold]Examples[/bold]
 
@@ -54,7 +54,7 @@ def list_(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """List the jobs that failed for good, the latest first.
+    """List the dead letters, the latest first.
 
     A dead letter is a job that killed three processes, or that failed in its last retry. The latest 10,000 are kept,
     with their arguments.

@@ -167,7 +167,7 @@ MoreApps = Annotated[
         metavar="APP",
         envvar=None,
         show_default="[tool.aiotask] app in pyproject.toml",
-        help="The same as an option; can be repeated. [dim]\\[env var: AIOTASK_APP, separated by commas][/dim]",
+        help="Module with the app, like APP; can be repeated. [dim]\\[env var: AIOTASK_APP, separated by commas][/dim]",
         rich_help_panel=_WHAT,
     ),
 ]
