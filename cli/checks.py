@@ -145,7 +145,7 @@ def _version(facts: ServerFacts) -> Check:
 def _eviction(facts: ServerFacts) -> Check:
     policy = facts.maxmemory_policy
     if policy == "noeviction":
-        return Check("eviction", State.OK, "noeviction: a full server rejects new jobs and drops none")
+        return Check("eviction", State.OK, "noeviction: a full server refuses new jobs and drops none")
     return Check(
         "eviction",
         State.FAIL if facts.maxmemory else State.WARN,
@@ -186,8 +186,8 @@ async def _about_app(connection: Connection) -> list[Check]:
     checks += _unconsumed(name, queues, workers)
     checks.append(_backlog(name, await inspector.unrecorded()))
     if parked := sum(queue.parked for queue in queues):
-        fix = "Start a worker that has the task: aiotask jobs --status parked lists these jobs."
-        checks.append(Check(f"{name}: parked", State.WARN, f"jobs whose task no worker has: {parked:,}", fix))
+        fix = "Start a worker that knows the task: aiotask jobs --status parked shows which."
+        checks.append(Check(f"{name}: parked", State.WARN, f"jobs that no worker could run: {parked:,}", fix))
     if dead := sum(queue.dead for queue in queues):
         fix = (
             "See why with aiotask dead list; run them again with aiotask dead replay, or remove them with "
@@ -205,8 +205,8 @@ def _workers(name: str, live: int, pending: int) -> Check:
         return Check(f"{name}: workers", State.OK, f"{live:,} live")
     if pending:
         fix = "Start one: aiotask worker your.module"
-        return Check(f"{name}: workers", State.WARN, f"no worker is live, and jobs are waiting: {pending:,}", fix)
-    return Check(f"{name}: workers", State.OK, "no worker is live, and no job is waiting")
+        return Check(f"{name}: workers", State.WARN, f"none is live, and jobs wait: {pending:,}", fix)
+    return Check(f"{name}: workers", State.OK, "none is live, and no job waits")
 
 
 def _unconsumed(name: str, queues: Sequence[QueueInfo], workers: Sequence[WorkerInfo]) -> Iterator[Check]:
@@ -222,7 +222,7 @@ def _unconsumed(name: str, queues: Sequence[QueueInfo], workers: Sequence[Worker
             yield Check(
                 f"{name}: queue",
                 State.WARN,
-                f'no live worker consumes queue "{queue.name}"; jobs in it: {waiting:,}',
+                f'no live worker consumes "{queue.name}"; jobs in it: {waiting:,}',
                 f"Check the name, or start a worker for the queue: aiotask worker your.module --queues {queue.name}",
             )
 

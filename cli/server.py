@@ -46,27 +46,33 @@ def start(as_json: Json = False) -> None:
     elif server.started:
         console().print(plain(announce(server), 2000))
     else:
-        console().print(f"It is already running: {_named(server)}.")
+        console().print(f"It runs already: {_named(server)}.")
 
 
 def stop(yes: Yes = False) -> None:
     """Stop the embedded server. Its jobs are kept on disk for the next start.
 
-    If workers are running, it asks for confirmation first: they wait until the server is started again.
+    If workers of this server are live, the command warns that they will wait until the server is started again, and on
+    a terminal asks for confirmation first.
 
     [bold]Examples[/bold]
 
       aiotask server stop
       AIOTASK_HOME=/srv/shop/state aiotask server stop
     """
+    import sys
+
     from aiotask.brokers import embedded
 
-    from .probe import nearby
-
-    if not yes and embedded.status() is not None and (pids := nearby()):
-        confirm("stop", f"the server while workers are running (pid {', '.join(pids)})", "aiotask queues")
+    server = embedded.status()
+    workers = _workers(server.url) if server is not None else 0
+    if workers:
+        what = f"{workers} worker{'' if workers == 1 else 's'}"
+        if not yes and sys.stdin.isatty():
+            confirm("stop", f"the server, although {what} would have to wait for it", "aiotask queues")
+        print(f"warning: {what} will wait until the server is started again.", file=sys.stderr)
     if embedded.stop():
-        console().print("Stopped. Its jobs are on disk and will be there at the next start.")
+        console().print("Stopped. The jobs it held stay on disk for its next start.")
     else:
         console().print(f'No embedded server is running in "{plain(embedded.state_directory(), 1000)}".')
 
@@ -95,6 +101,24 @@ def status(as_json: Json = False) -> None:
         print_json(_as_json(server) | _numbers(info))
     else:
         _show(server, info)
+
+
+def _workers(url: str) -> int:
+    """How many workers are live on the server at this address."""
+    import asyncio
+
+    from aiotask.errors import AiotaskError
+
+    from .connection import inspectors
+
+    async def count() -> int:
+        async with inspectors(None, url) as opened:
+            return sum([len(await each.inspector.workers()) for each in opened])
+
+    try:
+        return asyncio.run(count())
+    except AiotaskError:  # It does not answer, and is to be stopped all the same.
+        return 0
 
 
 def _as_json(server: EmbeddedServer) -> dict[str, Any]:

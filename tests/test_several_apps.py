@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,3 +123,31 @@ async def test_doctor_names_a_queue_that_no_live_worker_consumes(
     [check] = [check for check in parsed(own_server, "doctor")["checks"] if check["name"] == f"{app_name}: queue"]
     assert check["state"] == "warn" and '"mial"; jobs in it: 1' in check["detail"]
     assert "--queues mial" in check["fix"]
+
+
+async def test_a_stop_of_the_embedded_server_names_the_workers_that_will_wait(
+    workers: Workers, tmp_path: Path, app_name: str
+) -> None:
+    home = Path(tempfile.mkdtemp(prefix="at-", dir="/tmp"))
+    env = {**os.environ, "AIOTASK_HOME": str(home), "AIOTASK_EMBEDDED": "1"}
+    env.pop("AIOTASK_URL", None)
+    run = [sys.executable, "-m", "aiotask_cli", "server"]
+
+    def server(verb: str, *flags: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*run, verb, *flags], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+    try:
+        url = json.loads(server("start", "--json").stdout)["url"]
+        workers.url = url
+        supervisor = workers.start("tests.acceptance.apps.calls", env={"TEST_APP": app_name})
+
+        stopped = server("stop")
+
+        assert stopped.returncode == 0 and "Stopped." in stopped.stdout
+        assert "1 worker will wait until the server is started again" in stopped.stderr
+        server("start")
+        assert supervisor.stop() == 0
+        assert server("stop").stderr == ""
+    finally:
+        server("stop")
+        shutil.rmtree(home, ignore_errors=True)
