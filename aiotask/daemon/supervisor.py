@@ -393,9 +393,7 @@ class Supervisor:
             self._keepers.look()
             self._tell()
         if self._keepers.is_there:
-            logger.warning(
-                "The keeper could not tell the broker that this host is leaving; other hosts will notice in 10 s."
-            )
+            logger.warning("The keeper could not tell the broker that this host leaves; other hosts notice in 10 s.")
         else:
             self._places.remove()
         if self._code == Exit.DONE:
