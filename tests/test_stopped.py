@@ -50,10 +50,10 @@ async def test_a_stopped_process_is_told_once_to_continue(stage: Stage) -> None:
     pid = await runs_in(stage, "nap")
     os.kill(pid, signal.SIGSTOP)
     assert await job == 1
-    assert f"worker-1 (pid {pid}) is stopped by a signal, and so is its job; it is told once to continue" in (
+    assert f"worker-1 (pid {pid}) is stopped by a signal, and so is its job; the supervisor has sent it CONT, once" in (
         supervisor.log
     )
-    wait_until(lambda: f"worker-1 (pid {pid}) runs again" in supervisor.log, description="that is said")
+    wait_until(lambda: f"worker-1 (pid {pid}) is running again" in supervisor.log, description="that is said")
 
 
 async def test_jobs_of_a_process_that_stays_stopped_run_again(
@@ -65,7 +65,7 @@ async def test_jobs_of_a_process_that_stays_stopped_run_again(
     pid = await runs_in(stage, "nap")
     await runs_in(stage, "anap")
     os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: "it is told once to continue" in supervisor.log, description="it is noticed")
+    wait_until(lambda: "the supervisor has sent it CONT, once" in supervisor.log, description="it is noticed")
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: not live(workers, monkeypatch)[0], description="it is not live")
     assert f"Worker pid {pid} is stopped by a signal." in live(workers, monkeypatch)[1]
@@ -87,7 +87,7 @@ async def test_a_stop_does_not_wait_for_a_stopped_process(stage: Stage) -> None:
     stage.nap.apply_async(600.0)
     pid = await runs_in(stage, "nap")
     os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: "it is told once to continue" in supervisor.log, description="it is noticed")
+    wait_until(lambda: "the supervisor has sent it CONT, once" in supervisor.log, description="it is noticed")
     os.kill(pid, signal.SIGSTOP)
     assert supervisor.stop() == 0
     async with stage.app.inspector() as inspector:
