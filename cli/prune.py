@@ -26,7 +26,7 @@ OlderThan = Annotated[
 ]
 Compact = Annotated[
     bool,
-    option("--compact", metavar="", help="Also return the freed space to the disk; recording waits meanwhile."),
+    option("--compact", metavar="", help="Also return the freed space to the disk; recording waits until this is done."),
 ]
 Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do not ask for confirmation.")]
 
