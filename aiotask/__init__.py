@@ -1,4 +1,4 @@
-"""Run Python functions in other processes and get the value back."""
+"""Run Python functions in worker processes and get their values back."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Absence:
     def _over(self, task: asyncio.Task[None]) -> None:
         self._task = None
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("Looking for live workers failed: %s", error, exc_info=error)
+            logger.error("Could not look for live workers: %s", error, exc_info=error)
 
     async def _watch(self) -> None:
         tick = _TICK if self._in_memory else LOOK_AFTER
@@ -117,8 +117,8 @@ class Absence:
             if result._queue and result._queue not in consumed:
                 self._say_once(
                     (self._broker.url, self._app, result._queue),
-                    f'No live worker of app "{self._app}" consumes the queue "{result._queue}", so job "{result.id}" '
-                    f"({result.task}) waits. Is that queue's name right? Start a worker for it: "
+                    f'No live worker of app "{self._app}" consumes queue "{result._queue}", so job "{result.id}" '
+                    f"({result.task}) waits. Check the name of the queue, or start a worker for it: "
                     f"{_command(result)} --queues {result._queue}",
                 )
 

@@ -43,24 +43,27 @@ _OPTIONS = ("name", "url", "secret", "serializer", "result_ttl", "include", "max
 
 
 class App(Registering):
-    """A registry of tasks with one broker.
+    """A registry of tasks, and the broker that their jobs go through.
+
+    Creating an app connects to nothing: the broker is first contacted when a job is sent.
 
     Args:
-        name: key namespace on the server; 1 to 100 of ``A-Z a-z 0-9 _ . -``.
-        url: broker, as ``redis://user:password@host:6379/0``, ``rediss://…``, ``unix:///path``, ``memory://``;
-            else ``$AIOTASK_URL``, else the embedded server.
-        secret: what jobs and outcomes are sealed with, else ``$AIOTASK_SECRET``;
-            to rotate it: ``old,new`` everywhere, then ``new,old``, then ``new``.
-        serializer: ``cloudpickle`` or ``json``; else ``$AIOTASK_SERIALIZER``.
-        result_ttl: seconds that outcomes are kept; else ``$AIOTASK_RESULT_TTL``, else an hour.
-        include: modules that a worker imports besides the one that holds the app.
-        max_pending: jobs that may wait in a queue: a number for each, or one by queue (``""``: the others), as in
-            ``{"mail": 10_000}``; else ``$AIOTASK_MAX_PENDING`` (``10000`` or ``mail=10000,=500``), else no limit.
-        when_full: what a sender does then: ``reject`` (QueueFull), ``wait`` (until there is room) or ``drop_oldest``;
-            else ``$AIOTASK_WHEN_FULL``, else ``reject``.
+        name: the app's namespace for keys on the server; 1 to 100 of the characters ``A-Z a-z 0-9 _ . -``.
+        url: address of the broker: ``redis://user:password@host:6379/0``, ``rediss://…``, ``unix:///path`` or
+            ``memory://``. Default: ``$AIOTASK_URL``, else the embedded server.
+        secret: the key with which jobs and outcomes are sealed. Default: ``$AIOTASK_SECRET``.
+            To rotate it: ``old,new`` everywhere, then ``new,old``, then ``new``.
+        serializer: ``cloudpickle`` or ``json``. Default: ``$AIOTASK_SERIALIZER``, else ``cloudpickle``.
+        result_ttl: seconds that the broker keeps an outcome. Default: ``$AIOTASK_RESULT_TTL``, else 3600.
+        include: names of modules that a worker imports besides the one that holds the app.
+        max_pending: how many jobs may wait in a queue: one number for every queue, or one for each (``""``: all
+            others), as in ``{"mail": 10_000}``. Default: ``$AIOTASK_MAX_PENDING`` (``10000`` or
+            ``mail=10000,=500``), else no limit.
+        when_full: what sending to a full queue does: ``reject`` (the job fails with QueueFull), ``wait`` (until there
+            is room) or ``drop_oldest``. Default: ``$AIOTASK_WHEN_FULL``, else ``reject``.
 
     Raises:
-        ConfigError: an argument is wrong. The broker is first looked for when something is sent.
+        ConfigError: an argument is wrong.
     """
 
     #: What to do where one should be serialized.
@@ -99,12 +102,12 @@ class App(Registering):
 
     @property
     def url(self) -> str:
-        """The broker's address, with its password."""
+        """The address of the broker, including its password."""
         return self.address.locate()[0]
 
     @property
     def broker_url(self) -> str:
-        """The broker's address as it may be shown."""
+        """The address of the broker with its password masked, for logs and messages."""
         return self.address.shown
 
     @property
@@ -163,7 +166,7 @@ class App(Registering):
         if task.homeless and not self._workers_here:
             raise ConfigError(
                 f'Task "{task.name}" {task.homeless} '
-                "Put it into a module, or run a worker right here: `async with app.worker(): …`."
+                "Move it into a module, or run a worker in this process: `async with app.worker(): …`."
             )
         return self._send(task, args, kwargs, id, task.function)
 
@@ -237,7 +240,11 @@ class App(Registering):
         )
 
     def s(self, task: str, /, *args: Any, **kwargs: Any) -> Signature[Any]:
-        """A call by the task's name: the sender need not import it, and the worker checks the arguments."""
+        """Create a call by the name of the task, which this process need not import. The worker checks the arguments.
+
+        Raises:
+            ConfigError: the name is not printable text of 1 to 300 characters.
+        """
         known = self.registry.get(task)
         if known is not None:
             return self.sign(known, args, kwargs)
@@ -251,13 +258,17 @@ class App(Registering):
     def handle(self, id: str, task: Definition | None) -> AsyncResult[Any]:
         """What ``Task.result`` does."""
         if not isinstance(id, str) or not id:
-            raise ConfigError(f"{id!r} is no job id. Give the text that `result.id` says.")
+            raise ConfigError(f"{id!r} is not a job ID. Give the text of `result.id`.")
         return AsyncResult(
             id, self.client, task=task.name if task else "", function=task.function if task is not None else None
         )
 
     def result(self, id: str) -> AsyncResult[Any]:
-        """A handle on any job of this app, from any process."""
+        """A handle on the job with this id, whichever process sent it.
+
+        Raises:
+            ConfigError: the id is empty or not text.
+        """
         return self.handle(id, None)
 
     def decode_outcome(self, outcome: Outcome) -> Any:
@@ -268,7 +279,8 @@ class App(Registering):
     # ---- life
 
     async def flush(self) -> None:
-        """Return once everything handed over so far is with the broker (or was refused, and said so)."""
+        """Wait until every job sent so far has been accepted or refused by the broker; refusals are logged or raised
+        where the job is awaited."""
         await self.client.flush()
 
     async def __aenter__(self) -> Self:
@@ -282,7 +294,7 @@ class App(Registering):
 
     @async_block
     async def inspector(self) -> AsyncIterator[Inspector]:
-        """The read side of the broker."""
+        """An ``async with`` block with an Inspector, which reads queues, jobs and workers without changing them."""
         from .brokers import connect, inspect
 
         broker = connect(self.url, self.name)
@@ -302,20 +314,21 @@ class App(Registering):
         result_db: str | Path | None = None,
         burst: bool = False,
     ) -> AsyncIterator[InLoopWorker]:
-        """A worker in the running loop, with its own keeper thread: for tests, notebooks and ``memory://``.
+        """An ``async with`` block that runs a worker in the current event loop: for tests, notebooks and ``memory://``.
 
-        First it imports what the app includes.
+        The worker first imports the modules of ``include``; a thread of its own keeps its lease alive.
 
         Args:
-            concurrency: sync tasks that run at a time, each in a thread. Nothing can interrupt a thread, so a
-                sync job's time limit is judged when it returns.
-            queues: what it consumes; default: every queue that a task names, and ``default``.
-            max_in_flight: async tasks that run at a time.
-            result_db: history file; default: none.
-            burst: run until the queues are empty, then stop; await ``worker.finished()``.
+            concurrency: number of sync jobs that run at a time, each in a thread. A thread cannot be interrupted, so
+                the time limit of a sync job is checked when its function returns.
+            queues: names of the queues to consume. Default: every queue that a task names, and ``default``.
+            max_in_flight: number of async jobs that run at a time.
+            result_db: path of the history file. Default: finished jobs are not recorded.
+            burst: run until the queues are empty, then stop; ``await worker.finished()`` waits for that.
 
         Raises:
-            ImportFailed: a module that the app includes cannot be imported.
+            ConfigError: a queue name is not valid.
+            ImportFailed: a module of ``include`` cannot be imported.
         """
         from .history import Recorder
         from .worker.inloop import in_loop_worker

@@ -14,15 +14,15 @@ Backoff = Callable[[int], float]
 
 @dataclass(frozen=True, slots=True)
 class exponential:
-    """Exponential backoff with full jitter: a random part of ``base * 2 ** (failures - 1)``, at most ``limit``.
+    """Exponential backoff with full jitter: a random part of ``base * 2 ** (failures - 1)`` seconds, at most ``limit``.
 
-    Full jitter is what spreads a crowd of retries best (M. Brooker, "Exponential Backoff And Jitter",
+    Full jitter spreads many simultaneous retries best (M. Brooker, "Exponential Backoff And Jitter",
     AWS Architecture Blog, 2015).
 
     Args:
-        base: seconds before the first retry.
-        limit: seconds that no wait exceeds.
-        jitter: False waits the full time, which makes runs predictable.
+        base: seconds to wait at most before the first retry.
+        limit: seconds to wait at most before any retry.
+        jitter: False: always wait the full time, which makes runs predictable.
     """
 
     base: float = 1.0

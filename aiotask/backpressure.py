@@ -40,7 +40,8 @@ class Backpressure:
         """Why this job was not taken."""
         limit = self.room.of(push.queue) or 0
         return QueueFull(
-            f'Queue "{push.queue}" is full: {limit:,} jobs wait there (max_pending), so job "{push.id}" was not sent. '
+            f'Queue "{push.queue}" is full: {limit:,} jobs are waiting in it (max_pending), so job "{push.id}" was '
+            "not sent. "
             'Send it later, start more workers, or let senders wait: App(when_full="wait").'
         )
 
@@ -58,7 +59,8 @@ class Backpressure:
             task, queue, ttl, reply = job.task, job.queue, job.result_ttl, job.reply
         message = (
             f'Job "{delivery.id}" ({task}) was dropped before it started: queue "{queue}" was full '
-            f'({self.room.of(queue) or 0:,} jobs, max_pending), and with when_full="drop_oldest" newer ones go first.'
+            f'({self.room.of(queue) or 0:,} jobs, max_pending), and with when_full="drop_oldest" the oldest waiting '
+            "jobs are dropped."
         )
         outcome = Outcome(
             WIRE_VERSION,

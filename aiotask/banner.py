@@ -41,7 +41,7 @@ def banner(facts: Facts) -> str:
     lines = [f"aiotask {facts['version']}, Python {facts['python']}, {workers}"]
     for app in facts["apps"]:
         lines += _app_lines(app)
-    lines.append(_row("history", facts["result_db"] or "not recorded (record it with --result-db FILE)"))
+    lines.append(_row("history", facts["result_db"] or "not recorded (to record it: --result-db FILE)"))
     return "\n".join(lines)
 
 
@@ -53,7 +53,7 @@ def _app_lines(app: AppFacts) -> list[str]:
         _row("app", app["name"]),
         _row("broker", f"{app['server']} at {app['url']}{durability}"),
         _row("queues", ", ".join(app["queues"])),
-        _row("tasks", f"{len(tasks):,}: {shown}" if tasks else "none (is the module with the tasks imported?)"),
+        _row("tasks", f"{len(tasks):,}: {shown}" if tasks else "none (has the module with the tasks been imported?)"),
     ]
     if app["pending"]:
         rows.append(_row("waiting", f"{app['pending']:,} job{'' if app['pending'] == 1 else 's'} from before"))

@@ -19,8 +19,8 @@ __all__ = ["blame_argument", "blame_value"]
 
 _HINTS: tuple[tuple[tuple[type, ...], str], ...] = (
     ((CoroutineType, asyncio.Future), "Await it first."),
-    ((GeneratorType, AsyncGeneratorType), "Make a list of its items first."),
-    ((concurrent.futures.Future,), "Take its result() first."),
+    ((GeneratorType, AsyncGeneratorType), "Convert it to a list first."),
+    ((concurrent.futures.Future,), "Call its result() first."),
 )
 
 
@@ -84,7 +84,7 @@ def _reason(value: Any, error: Exception, verb: str) -> str:
         # Pickle could write it.
         return f". {in_json}.".format(verb=verb)
     if not hint:
-        return f": {said(error)}. {verb} plain data, or what is needed to make it there (a path, an id)."
+        return f": {said(error)}. {verb} plain data, or what the receiver needs to create it (a path, an ID)."
     return f". {hint}" if found is value else f": it holds {_an(type(found).__qualname__)}. {hint}"
 
 
@@ -99,7 +99,7 @@ def _hint(found: Any, verb: str) -> str:
     if not is_proxy:
         return ""
     way = ": proxy._get_current_object()" if hasattr(type(found), "_get_current_object") else ""
-    return f"It stands for another object. {verb} the object behind it{way}."
+    return f"It is a proxy for another object. {verb} the object behind it{way}."
 
 
 def _sure_hint(kind: type) -> str:

@@ -67,7 +67,7 @@ def _same_arguments(function: Callable[..., Any], *, follow_wrapped: bool = True
         parameters = inspect.signature(function, follow_wrapped=follow_wrapped).parameters.values()
     except (TypeError, ValueError):
         if not follow_wrapped:
-            # Written in C, as functools.lru_cache is: it passes on what it was given.
+            # Written in C, as functools.lru_cache is: it passes its arguments on.
             return _same_arguments(function)
         return lambda *args, **kwargs: None
     parts: list[str] = []

@@ -70,7 +70,7 @@ class Client(Sessions):
         """
         if result.ignored:
             raise ResultExpired(
-                f'Task "{result.task}" ignores its results, so there is nothing to await. '
+                f'Task "{result.task}" has ignore_result=True, so there is nothing to await. '
                 "Await `result.sent()`, or remove ignore_result=True."
             )
         refuse_to_wait("await, get() or wait()")
@@ -114,7 +114,7 @@ class Client(Sessions):
         except TimeoutError:
             outcome = await self._last_look(result) if timeout < SHORT else None
         if outcome is None:
-            text = f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. It goes on: await it '
+            text = f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. The job goes on: await it '
             raise about(ResultTimeout(f"{text}again, or cancel() it."), result.id)
         return outcome
 
@@ -129,7 +129,7 @@ class Client(Sessions):
         """Wait for many at once; returns when all are there, or raises as soon as one ended badly.
 
         Args:
-            errors: go on to the end, and put in here, by id, why a job brought no outcome.
+            errors: go on to the end, and put in here, by id, why a job has no outcome.
         """
         refuse_to_wait("gather()")
         future: asyncio.Future[None] = asyncio_loop().create_future()

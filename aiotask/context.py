@@ -45,7 +45,7 @@ class Seat(Protocol):
 
 
 class JobContext(msgspec.Struct, frozen=True):
-    """The job that runs here. Outside a job it exists too: empty id, attempt 1."""
+    """The job that is running in this task or thread. Outside a job its ``id`` is empty and its ``attempt`` 1."""
 
     #: What to do where one should be written as JSON.
     INSTEAD_IN_JSON: ClassVar[str] = "{verb} current_job().id"
@@ -74,7 +74,7 @@ class JobContext(msgspec.Struct, frozen=True):
 
     @property
     def logger(self) -> logging.Logger:
-        """A logger named after the task."""
+        """The logger ``aiotask.task.MODULE.FUNCTION`` of the task that is running."""
         return logging.getLogger(f"aiotask.task.{self.job.task.replace(':', '.')}" if self.job.task else "aiotask.task")
 
     @property
@@ -117,7 +117,7 @@ os.register_at_fork(after_in_child=_forget_calls)
 
 
 def current_job() -> JobContext:
-    """The context of the job that is running in this task or thread."""
+    """The JobContext of the job that is running in this task or thread; outside a job, one with an empty ``id``."""
     return entered.get()
 
 

@@ -67,9 +67,9 @@ class Control:
         try:
             message = decode(self._sealer.open(sealed))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise SealError(f"This is no control message: {error}.") from error
+            raise SealError(f"This is not a control message: {error}.") from error
         if message.app != self._app or message.version != WIRE_VERSION:
-            raise SealError("This control message is for another app, or of another release.")
+            raise SealError("This control message is for another app, or from another release.")
         return message
 
 

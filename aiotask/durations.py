@@ -21,5 +21,5 @@ def seconds(value: float | timedelta, what: str) -> float:
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= CENTURY:
-        raise ConfigError(f"{what}={value!r} is no duration: give seconds (0 to 100 years) or a timedelta.")
+        raise ConfigError(f"{what}={value!r} is not a duration: give seconds (0 to 100 years) or a timedelta.")
     return float(value)

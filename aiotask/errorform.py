@@ -377,5 +377,5 @@ def reason_of(why: str) -> str:
     """The sentences that tell the caller why an exception came as RemoteError, and how to mend it."""
     return (
         f"(It came as RemoteError because {why}. To send it as itself, give its class a __reduce__ that returns a "
-        "function and arguments that can be serialized and make it again.)"
+        "function and serializable arguments that recreate it.)"
     )

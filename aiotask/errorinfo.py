@@ -66,7 +66,7 @@ def error_info(error: BaseException, trace: str, serializer: Serializer, job: st
         error.job_id = _job_of(other)
         link(error, other, None, True)
     if not is_a(error, Exception):
-        why = "it is no Exception, and would end more than the call that awaits the job"
+        why = "it is not an Exception, and would end more than the call that awaits the job"
         return _Links(serializer).add(_untravelled(error, trace, why), error, _DEPTH)
     if is_a(error, (StopIteration, StopAsyncIteration)):
         why = "it would end the generator or the loop that awaits the job"

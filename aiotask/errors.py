@@ -1,29 +1,29 @@
-"""Every error aiotask raises, in one tree.
+"""The errors that aiotask raises, in one tree.
 
 ::
 
     AiotaskError
-    ├── ConfigError           a setting, an option or a URL is wrong; nothing was started
+    ├── ConfigError           a setting, an option, a URL or a name is wrong
     ├── ImportFailed          the module with the app could not be imported
-    ├── UnknownTask           no worker that runs knows the task (the job is parked, not lost)
-    ├── SerializationError    a value cannot travel, or what travelled cannot be read here
+    ├── UnknownTask           no running worker knows the task (the job is parked, not lost)
+    ├── SerializationError    a value cannot be serialized or deserialized
     ├── SealError             a message was forged, damaged, or sealed with another secret
-    ├── BrokerError           the broker refused or did not answer
-    │   ├── ConnectionLost    no connection, or it broke
+    ├── BrokerError           the broker refused a request or did not answer
+    │   ├── ConnectionLost    the broker cannot be reached
     │   └── QueueFull         the broker has no room for more jobs
-    ├── ResultTimeout         (also TimeoutError) the wait ended, the job goes on
-    ├── ResultExpired         neither the job nor its outcome is known any more
+    ├── ResultTimeout         (also a TimeoutError) the caller's time limit is over; the job goes on
+    ├── ResultExpired         the broker knows neither the job nor its outcome
     └── JobError              the job ended without a value
-        ├── JobTimeout        it ran longer, or used more CPU, than its limit
-        ├── JobOutOfMemory    it took more memory than its limit
-        ├── JobCancelled      somebody cancelled it
-        ├── JobLost           the broker accepted it and no longer has it
+        ├── JobTimeout        the job ran longer, or used more CPU, than its limit
+        ├── JobOutOfMemory    the job took more memory than its limit
+        ├── JobCancelled      the job was cancelled
+        ├── JobLost           the broker accepted the job and no longer has it
         ├── DependencyFailed  a job whose value it needed failed
-        ├── WorkerLost        the processes that ran it died, again and again
-        └── RemoteError       it raised something that does not travel as itself
+        ├── WorkerLost        the processes that ran the job died
+        └── RemoteError       the task raised an exception that cannot be sent as itself
 
-Two stand outside: ``Retry`` is what a task raises to be run again, and ``Interrupted`` is what a sync task sees at its
-time limit, or when it is cancelled.
+Two classes are outside of this tree: a task raises ``Retry`` to be run again, and ``Interrupted`` is raised into a sync
+task at its time limit, or when it is cancelled.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ __all__ = [
 
 
 class AiotaskError(Exception):
-    """The root of the tree; ``except AiotaskError`` catches whatever aiotask itself reports.
+    """The base class of every error that aiotask itself reports.
 
-    ``job_id`` is the id of the job that the error is about; empty where it is about none.
+    ``job_id`` is the id of the job that the error is about, or empty.
     """
 
     job_id: str = ""
@@ -75,27 +75,27 @@ def about(error: E, job_id: str) -> E:
 
 
 class ConfigError(AiotaskError):
-    """A setting, an option, a URL or a name is wrong."""
+    """A setting, an option, a URL or a name is wrong, or a call is not possible where it was made."""
 
 
 class ImportFailed(AiotaskError):
-    """The module that holds the app could not be imported, or holds no app."""
+    """The module with the app could not be imported, or defines no app or task."""
 
 
 class UnknownTask(AiotaskError):
-    """No worker that runs knows the task. The job waits, parked, for one that does."""
+    """No running worker knows the task. The job is parked until such a worker starts."""
 
 
 class SerializationError(AiotaskError):
-    """A value cannot be serialized, or a body cannot be read by this process."""
+    """An argument, a return value or an exception cannot be serialized, or cannot be deserialized in this process."""
 
 
 class SealError(AiotaskError):
-    """A message does not carry a valid seal of this app."""
+    """A job, an outcome or a message has no valid seal: it was forged, damaged, or sealed with another secret."""
 
 
 class BrokerError(AiotaskError):
-    """The broker refused a request or did not answer it."""
+    """The broker refused a request, or did not answer it."""
 
 
 class ConnectionLost(BrokerError):
@@ -103,46 +103,46 @@ class ConnectionLost(BrokerError):
 
 
 class QueueFull(BrokerError):
-    """The broker has no room for more jobs."""
+    """The job was not sent: its queue is full (``max_pending``), or the server is out of memory."""
 
 
 class ResultTimeout(AiotaskError, TimeoutError):
-    """The time given for waiting is over; the job itself goes on."""
+    """The time limit of a wait is over. The job goes on, and can be awaited again."""
 
 
 class ResultExpired(AiotaskError):
-    """Neither the job nor its outcome is known: never sent, or older than its result TTL."""
+    """The broker knows neither the job nor its outcome: it was never sent, or is older than its result TTL."""
 
 
 class JobError(AiotaskError):
-    """The job ended without a value."""
+    """The job ended without a value; the base class of the errors below."""
 
 
 class JobTimeout(JobError):
-    """The job ran longer, or used more CPU, than its limit."""
+    """The job ran longer than its ``timeout``, or used more CPU time than its ``cpu`` limit."""
 
 
 class JobOutOfMemory(JobError):
-    """The job took more memory than its limit, and its process was killed."""
+    """The job took more memory than its ``memory`` limit, and its process was killed."""
 
 
 class JobCancelled(JobError):
-    """The job was cancelled. (CancelledError would end the caller's own task, so it never travels.)"""
+    """The job was cancelled. (The caller never gets a CancelledError, which would cancel the caller's own task.)"""
 
 
 class JobLost(JobError):
-    """The broker accepted the job and has neither it nor an outcome any more."""
+    """The broker accepted the job, but no longer has it or its outcome, for example because the server was emptied."""
 
 
 class DependencyFailed(JobError):
-    """A job whose value this one needed has failed."""
+    """A job whose value this one needed has failed. Reserved: not raised in this release."""
 
 
 class WorkerLost(JobError):
-    """The worker processes that ran the job died every time.
+    """The worker processes that ran the job died: three of them, or one with ``acks="early"``.
 
-    The attributes tell of the last one, as far as it is known: ``signal`` or ``exit_code``, ``peak_memory``
-    (bytes), ``stack`` (of the thread that died) and ``stderr`` (its last lines).
+    The attributes describe the last process, as far as is known: ``signal`` (its number) or ``exit_code``,
+    ``peak_memory`` (bytes), ``stack`` (of the thread that died) and ``stderr`` (its last lines).
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class WorkerLost(JobError):
         stack: str = "",
         stderr: str = "",
     ) -> None:
-        # All of it in ``args``, so that it travels with any serializer.
+        # Everything is in ``args``, so that any serializer can write it.
         known = (signal, exit_code, peak_memory, stack, stderr)
         super().__init__(message, *(known if any(fact not in (None, "") for fact in known) else ()))
         self.signal = signal
@@ -168,10 +168,10 @@ class WorkerLost(JobError):
 
 
 class RemoteError(JobError):
-    """The task raised something that cannot be sent as itself, or let out an error about its wait for another job.
+    """The task raised an exception that cannot be sent as itself, or one about its wait for another job.
 
-    ``type`` is the qualified name of the original class. An error about a wait is the ``__cause__``, and ``job_id`` is
-    the id of the job that the task waited for.
+    ``type`` is the qualified name of the original class. For an error about a wait, that error is the ``__cause__``,
+    and ``job_id`` is the id of the job that the task waited for.
     """
 
     def __init__(self, message: str = "", *, type: str = "") -> None:
@@ -187,11 +187,14 @@ def _remote_error(message: str, type: str) -> RemoteError:
 
 
 class Retry(Exception):
-    """Raise it inside a task to be run again; it spends one of the job's retries.
+    """Raised by a task to be run again; this uses one of the retries of the job.
 
     Args:
-        delay: seconds until the next run, or a timedelta; None takes the task's backoff.
-        reason: said in the log and in the error if no retry is left.
+        reason: text for the log, and for the error if no retry is left.
+        delay: time until the next run, in seconds or as a timedelta; None: the backoff of the task.
+
+    Raises:
+        ConfigError: ``delay`` is negative, or not a duration.
     """
 
     def __init__(self, reason: str = "", *, delay: float | timedelta | None = None) -> None:
@@ -206,6 +209,7 @@ class Retry(Exception):
 class Interrupted(BaseException):
     """Raised into a sync task at its time limit, or when it is cancelled; ``finally`` and ``with`` blocks run.
 
-    It is no Exception, so ``except Exception`` of the task does not catch it. What a task returns after catching it is
-    dropped: the job fails with JobTimeout or ends as CANCELLED. An async task sees ``asyncio.CancelledError`` instead.
+    It is a BaseException, so ``except Exception`` in the task does not catch it. If the task catches it and returns,
+    the value is discarded: the job fails with JobTimeout, or ends as CANCELLED. An async task gets
+    ``asyncio.CancelledError`` instead.
     """

@@ -57,7 +57,7 @@ _STYLES = {
     JobEvent.RETRYING: _Style("↻", logging.WARNING, "33", "retry"),
     JobEvent.FAILED: _Style("×", logging.ERROR, "31"),  # noqa: RUF001 (the glyph of a failure)
     JobEvent.CANCELLED: _Style("⊘", logging.INFO, "35", "cancelled"),
-    JobEvent.RELEASED: _Style("←", logging.INFO, "36", "given back"),
+    JobEvent.RELEASED: _Style("←", logging.INFO, "36", "requeued"),
     JobEvent.PARKED: _Style("□", logging.WARNING, "33", "parked"),
     JobEvent.DEAD: _Style("†", logging.ERROR, "31", "dead letter"),
     JobEvent.REJECTED: _Style("!", logging.ERROR, "31", "set aside"),
@@ -217,14 +217,14 @@ class EventLog:
         self._say_left_out(now)
 
     def _say_left_out(self, now: float | None) -> None:
-        """How many tracebacks were left out, of those that nobody has failed with for a while (None: of all)."""
+        """Log how many tracebacks were left out, for each that no run has failed with for a while (None: for all)."""
         if not self._tracebacks or not self._logger.isEnabledFor(_LEFT_OUT.level):
             return
         for each in self._tracebacks.left_out(now):
             facts: dict[str, Any] = {"event": "tracebacks", "task": each.task, "tracebacks_left_out": each.count}
             facts["traceback_of"] = each.id
-            times = "1 traceback" if each.count == 1 else f"{each.count:,} tracebacks"
-            line = f"{plain(each.task)} {times} of {each.error} like that of job {plain(each.id)} left out"
+            times, were = ("1 traceback", "was") if each.count == 1 else (f"{each.count:,} tracebacks", "were")
+            line = f"{plain(each.task)} {times} of {each.error} like that of job {plain(each.id)} {were} left out"
             self._log(_LEFT_OUT, line, facts)
 
     def _sum_up(self, style: _Style, kind: str, task: str, count: int, seconds: float) -> None:
@@ -274,7 +274,8 @@ def _sentence(style: _Style, facts: Mapping[str, Any]) -> str:
     if "traceback_of" in facts:
         parts.append(f"traceback as of job {plain(facts['traceback_of'])}")
     if "tracebacks_left_out" in facts:
-        parts.append(f"{facts['tracebacks_left_out']:,} tracebacks like it left out")
+        left_out = facts["tracebacks_left_out"]
+        parts.append(f"{counted(left_out, 'traceback')} like it {'was' if left_out == 1 else 'were'} left out")
     return f"{plain(facts['task'])} {plain(facts['id'])} {', '.join(parts)}".rstrip()
 
 

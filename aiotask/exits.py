@@ -96,7 +96,8 @@ def apart(work: Callable[[], T]) -> T:
         raise errors[0]
     if not done:
         raise AiotaskError(
-            f"Preparing the first send has taken {_PATIENCE:g} s. If it is done in a signal handler, send once before."
+            f"Preparing the first send has taken {_PATIENCE:g} s. If this is in a signal handler, send a job before "
+            "the signal arrives."
         )
     return done[0]
 

@@ -10,7 +10,7 @@ __all__ = ["APP_ELSEWHERE", "OPTIONS_ELSEWHERE", "refuse_boxed", "wrong_argument
 
 #: Options of other task queues, and what is said here instead.
 OPTIONS_ELSEWHERE = {
-    "countdown": "For a call that starts later: delay=… (seconds or a timedelta).",
+    "countdown": "To start a call later: delay=… (seconds or a timedelta).",
     "bind": "A task takes no self: current_job() has the id, the attempt and the job.",
     "base": "There are no task classes: a task is a function.",
     "max_retries": "It is called retries=….",
@@ -20,13 +20,13 @@ OPTIONS_ELSEWHERE = {
     "retry_backoff": "It is called backoff=exponential(base=…).",
     "retry_backoff_max": "It is called backoff=exponential(limit=…).",
     "retry_jitter": "It is called backoff=exponential(jitter=…).",
-    "retry_kwargs": "Say retries=… and backoff=….",
+    "retry_kwargs": "Use retries=… and backoff=….",
     "time_limit": "It is called timeout=….",
-    "soft_time_limit": "It is called timeout=…: the task is interrupted then, and killed a second later.",
-    "acks_late": 'That is how it is: acks="late". The other way is acks="early".',
-    "reject_on_worker_lost": "That is how it is: a job whose worker dies runs again.",
+    "soft_time_limit": "It is called timeout=…: the task is interrupted at that limit, and killed a second later.",
+    "acks_late": 'This is the default, acks="late". The opposite is acks="early".',
+    "reject_on_worker_lost": "This is the default: a job whose worker dies runs again.",
     "expires": "Jobs do not expire in this release: compare current_job().job.sent_at in the task.",
-    "rate_limit": "There are no rate limits in this release: give the tasks a queue of their own, with few workers.",
+    "rate_limit": "There are no rate limits in this release: give these tasks a queue of their own, with few workers.",
     "task_id": "It is called id=….",
     "job_id": "It is called id=….",
     "routing_key": "It is called queue=….",
@@ -34,7 +34,7 @@ OPTIONS_ELSEWHERE = {
     "link": "Send the next job from the task, or await the result and send it then.",
     "link_error": "Await the result and handle its exception.",
     "serializer": 'The serializer belongs to the app: App(…, serializer="json").',
-    "track_started": "The status of a job says RUNNING without it.",
+    "track_started": "No option is needed: the status of a running job is RUNNING.",
     "result_expires": "It is called result_ttl=….",
     "result_ex": "It is called result_ttl=….",
     "queue_name": "It is called queue=….",
@@ -50,14 +50,14 @@ OPTIONS_ELSEWHERE = {
 APP_ELSEWHERE = {
     "send_task": 'To send a call by the name of its task: app.s("module:function", …).apply_async().',
     "signature": 'A call as a value: task.s(…), or app.s("module:function", …) by name.',
-    "conf": "Settings are arguments of App(…) and environment variables: docs/settings.md.",
-    "config_from_object": "Settings are arguments of App(…) and environment variables: docs/settings.md.",
+    "conf": "Settings are arguments of App(…) or environment variables: see docs/settings.md.",
+    "config_from_object": "Settings are arguments of App(…) or environment variables: see docs/settings.md.",
     "autodiscover_tasks": 'Name the modules: App(…, include=["shop.tasks", …]).',
-    "start": "Workers are started by the command: aiotask worker your.module.",
-    "worker_main": "Workers are started by the command: aiotask worker your.module.",
-    "AsyncResult": "A handle on a job: app.result(id).",
-    "control": "A job is cancelled by app.result(id).cancel(); aiotask --help has the rest.",
-    "actor": "A task is made by @app.task.",
+    "start": "To start a worker: aiotask worker your.module.",
+    "worker_main": "To start a worker: aiotask worker your.module.",
+    "AsyncResult": "For a handle on a job: app.result(id).",
+    "control": "To cancel a job: app.result(id).cancel(). For everything else: aiotask --help.",
+    "actor": "To make a task: @app.task.",
     "enqueue": 'To send a call: task.apply_async(…), or app.s("module:function", …).apply_async() by name.',
     "add_task": "To register a function: app.register_task(function).",
 }
@@ -70,8 +70,8 @@ def wrong_arguments(task: str, args: tuple[Any, ...], kwargs: dict[str, Any], er
     hint = ""
     if celery or boxed:
         hint = (
-            " Arguments are passed as to the function itself: task.apply_async(1, 2, key=3); "
-            "what else belongs to the call goes into options: task.options(queue=…, delay=…).apply_async(…)."
+            " Pass arguments as you would to the function itself: task.apply_async(1, 2, key=3); "
+            "everything else about the call goes into options: task.options(queue=…, delay=…).apply_async(…)."
         )
     return TypeError(f'Task "{task}": {error}.{hint}')
 
@@ -94,7 +94,7 @@ def refuse_boxed(task: str, function: Callable[..., Any], given: tuple[Any, ...]
     if parameters and parameters[0].annotation in _NO_TUPLES:
         shown = ", ".join("…" for _ in given) or ""
         raise TypeError(
-            f'Task "{task}": the argument "{parameters[0].name}" is a tuple and not '
-            f"{getattr(parameters[0].annotation, '__name__', parameters[0].annotation)}. Arguments are passed as to "
-            f"the function itself: task.apply_async({shown}), without the tuple around them."
+            f'Task "{task}": the argument "{parameters[0].name}" is a tuple, not '
+            f"{getattr(parameters[0].annotation, '__name__', parameters[0].annotation)}. Pass arguments as you would "
+            f"to the function itself: task.apply_async({shown}), without the tuple around them."
         )

@@ -140,7 +140,7 @@ class Recorder:
             self.skipped += len(left_out)
             self._unsaid += len(left_out)
             if time.monotonic() - self._said >= 1.0:
-                _log.warning("%d finished jobs were not recorded, one of them is %s", self._unsaid, left_out[0])
+                _log.warning("%d finished jobs were not recorded, among them %s", self._unsaid, left_out[0])
                 self._unsaid, self._said = 0, time.monotonic()
 
     def close(self) -> None:
@@ -184,7 +184,7 @@ class Recorder:
                     return left_out
         except ConfigError as error:
             raise RecordingDelayed(str(error)) from error
-        raise RecordingDelayed(f'The result database "{self.path}" was replaced, again and again, during the write.')
+        raise RecordingDelayed(f'The result database "{self.path}" was replaced repeatedly during the write.')
 
     @contextlib.contextmanager
     def _delays(self) -> Iterator[None]:

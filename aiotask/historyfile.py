@@ -174,7 +174,7 @@ class HistoryFile:
         elif not self.path.exists():
             raise ConfigError(
                 f'There is no result database at "{self.path}". Start a worker that records into it '
-                f'(aiotask worker … --result-db "{self.path}"), or make an empty one with ResultDB(…).setup().'
+                f'(aiotask worker … --result-db "{self.path}"), or create an empty one with ResultDB(…).setup().'
             )
         with _directory_lock(self.path.parent, self.timeout) if self.create else contextlib.nullcontext():
             if self.create:
@@ -230,11 +230,12 @@ class HistoryFile:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables and application != _APPLICATION_ID:
             raise ConfigError(
-                f'"{self.path}" is a SQLite database of something else. Give the result database a file of its own.'
+                f'"{self.path}" is the SQLite database of another program. Give the result database a file of its own.'
             )
         if version > SCHEMA_VERSION:
             raise ConfigError(
-                f'The result database "{self.path}" has schema version {version}, this release knows {SCHEMA_VERSION}. '
+                f'The result database "{self.path}" has schema version {version}, but this release knows '
+                f"{SCHEMA_VERSION}. "
                 "Upgrade aiotask here, or record into another file."
             )
         return int(version)
@@ -274,15 +275,15 @@ def explain(error: Exception, path: Path) -> AiotaskError:
     return RecordingDelayed(f'The result database "{path}" cannot be used: {error}')
 
 
-_LOCKED = (RecordingDelayed, 'is locked by another process; fuser "{path}" says which one.')
+_LOCKED = (RecordingDelayed, 'is locked by another process. To see which: fuser "{path}".')
 _UNWRITABLE = (
     ConfigError,
     "cannot be opened or written: give this user write permission on the file and its directory, or name another file.",
 )
 _DAMAGED = (
     ConfigError,
-    'is damaged, or no SQLite database. Move it away (mv "{path}" "{path}.damaged", its -wal and -shm too): '
-    'a worker makes a new one; sqlite3 "{path}.damaged" .recover prints what can be saved.',
+    'is damaged, or not a SQLite database. Move it away (mv "{path}" "{path}.damaged", its -wal and -shm too): '
+    'a worker then creates a new one; sqlite3 "{path}.damaged" .recover prints what can be saved.',
 )
 #: By the beginning of SQLite's (or Python's) name for the error.
 _CAUSES: dict[str, tuple[type[AiotaskError], str]] = {
@@ -315,7 +316,7 @@ def file_errors() -> tuple[type[Exception], ...]:
 def _checked(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     if not text or text == ":memory:":
-        raise ConfigError(f'"{text}" is no path of a result database. Name a file, for example "results.db".')
+        raise ConfigError(f'"{text}" is not the path of a result database. Name a file, for example "results.db".')
     checked = Path(text).expanduser().absolute()
     if checked.is_dir():
         raise ConfigError(f'The result database "{checked}" is a directory. Name a file in it: "{checked}/results.db".')

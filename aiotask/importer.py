@@ -35,7 +35,7 @@ def find_specs(given: Sequence[str]) -> list[str]:
     try:
         here = Path.cwd()
     except FileNotFoundError:
-        raise ConfigError("The current directory is gone. Change to one that is there.") from None
+        raise ConfigError("The current directory does not exist any more. Change to one that exists.") from None
     for folder in (here, *here.parents):
         project = folder / "pyproject.toml"
         if project.is_file():
@@ -59,7 +59,7 @@ def _from_project(project: Path) -> list[str]:
         raise ConfigError(f'"{project}" cannot be read: {error}.') from None
     specs = [value] if isinstance(value, str) else value
     if not isinstance(specs, list) or not all(isinstance(spec, str) for spec in specs):
-        raise ConfigError(f'[tool.aiotask] app in "{project}" has to be a text or a list of texts.')
+        raise ConfigError(f'[tool.aiotask] app in "{project}" must be text or a list of texts.')
     return specs
 
 
@@ -143,7 +143,7 @@ def _file_instead(spec: str, path: str) -> str:
         return f'"{spec}" is a file; name the module instead: `{dotted}`.'
     usable = ".".join(importable_name(part) for part in dotted.split("."))
     return (
-        f'"{spec}" is a file that cannot be imported: "{dotted}" is no name in Python. '
+        f'"{spec}" is a file that cannot be imported: "{dotted}" is not a valid module name in Python. '
         f"Rename it so that the module can be named `{usable}`."
     )
 
@@ -168,7 +168,7 @@ def _refuse_the_library(name: str, module: ModuleType, folder: str) -> None:
 def _apps_hint(module: object, wanted: str) -> str:
     apps = [name for name, value in vars(module).items() if isinstance(value, App)]
     if not apps:
-        return " It holds no App at all."
+        return " The module holds no App."
     from difflib import get_close_matches
 
     close = get_close_matches(wanted, apps, n=1)

@@ -123,5 +123,5 @@ def _unknown(result: AsyncResult[Any]) -> Exception:
     if is_parents(result):
         return about(ResultExpired(lost_in_fork(result.id)), result.id)
     refused: Exception | None = result.outbox.error_of(result.ticket) if result.outbox is not None else None
-    text = f'Nothing is known of job "{result.id}": never sent, or older than its result TTL.'
+    text = f'Job "{result.id}" is not known: it was never sent, or it is older than its result TTL.'
     return about(ResultExpired(text), result.id) if refused is None else refused

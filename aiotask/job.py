@@ -33,7 +33,7 @@ WIRE_VERSION = 1
 
 
 class Status(StrEnum):
-    """Where a job stands; the same words in Redis, SQLite, CLI and logs."""
+    """The status of a job; Redis, SQLite, the commands and the logs use the same words."""
 
     PENDING = "PENDING"
     SCHEDULED = "SCHEDULED"
@@ -52,10 +52,10 @@ FINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELLED, Status.EXPIR
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One sent call. Envelope fields are plain data; only ``body`` went through the app's serializer.
+    """A job as it was sent. All fields are plain data, except ``body``, which the app has serialized.
 
-    Counters that change while the job lives (attempt, deaths, due time) travel beside it, see
-    ``broker.Meta``: everything here is under the seal. The broker on Redis reads version to queue, priority and reply
+    Counters that change while the job lives (attempt, deaths, due time) are stored next to it, see ``broker.Meta``;
+    the seal covers everything here. The broker on Redis reads version to queue, priority and reply
     at their places.
     """
 
@@ -94,10 +94,10 @@ def decode_job(data: bytes) -> Job:
     try:
         job = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise SealError(f"This is no job envelope: {error}.") from error
+        raise SealError(f"This is not a job envelope: {error}.") from error
     if job.version != WIRE_VERSION:
         raise SealError(
-            f"The job has envelope version {job.version}, this release reads {WIRE_VERSION}. Upgrade the worker."
+            f"The job has envelope version {job.version}, but this release reads {WIRE_VERSION}. Upgrade the worker."
         )
     return job
 

@@ -14,10 +14,10 @@ __all__ = ["JobRecord", "read_record"]
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One finished job as it stands in the file. Times are Unix seconds.
+    """A finished job as it is recorded in the history file. Times are Unix seconds.
 
-    ``arguments`` and ``result`` are text for people: JSON where it can say the value, else a short repr
-    or a note. A column that cannot be read is None (``id``, ``app`` and ``task``: empty), and ``error`` says so.
+    ``arguments`` and ``result`` are text for people: JSON if the value has a JSON form, else a short repr or a note.
+    A column that cannot be read is None (``id``, ``app`` and ``task``: empty), and ``error`` names it.
     """
 
     id: str

@@ -21,7 +21,7 @@ def check_modules(include: object) -> tuple[str, ...]:
     given = [include] if isinstance(include, str) else list(include) if isinstance(include, Iterable) else [include]
     modules = tuple(name for name in given if isinstance(name, str))
     if len(modules) != len(given):
-        raise ConfigError(f'include={include!r}: give the names of modules, as in ("shop.mail", "shop.render").')
+        raise ConfigError(f'include={include!r}: give a list of module names, as in ("shop.mail", "shop.render").')
     return modules
 
 
@@ -39,7 +39,7 @@ def number(given: float | None, name: str, default: float) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(f'AIOTASK_{name}="{text}" is no number of seconds. Write one, as in 3600.') from None
+        raise ConfigError(f'AIOTASK_{name}="{text}" is not a number of seconds. Write one, as in 3600.') from None
 
 
 def queue_limits(
@@ -63,7 +63,8 @@ def queue_limits(
             check_name(queue, "a queue (max_pending)")
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise ConfigError(
-                f"max_pending={given!r} (AIOTASK_MAX_PENDING): give a whole number from 1, or one for each queue, "
+                f"max_pending={given!r} (AIOTASK_MAX_PENDING): give a whole number of at least 1, or one for each "
+                "queue, "
                 'as in {"mail": 10_000}.'
             )
     return limits, WhenFull(policy)

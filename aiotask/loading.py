@@ -44,7 +44,7 @@ def refuse_to_wait(call: str) -> None:
     """Raise ConfigError where a worker imports the module that waits: the worker itself would have to run the job."""
     if _State.thread and _State.thread == threading.get_ident():
         raise ConfigError(
-            f"{_place(sys._getframe(1))}: the module waits for a job ({call}) while a worker imports it, and no job "
+            f"{_place(sys._getframe(1))}: the module waits for a job ({call}) while a worker imports it, but no job "
             'runs before the import has ended. Put this code under `if __name__ == "__main__":`, or into a function.'
         )
 
@@ -73,7 +73,7 @@ def said_when_slow(names: str) -> Iterator[None]:
             taken, pause = taken + pause, min(2 * pause, 60.0)
             frame = sys._current_frames().get(thread)
             if frame is not None:
-                logger.warning("Importing %s has taken %.0f s so far. It stands at %s.", names, taken, _stack(frame))
+                logger.warning("Importing %s has taken %.0f s so far. It is at %s.", names, taken, _stack(frame))
 
     threading.Thread(target=watch, name="aiotask-import", daemon=True).start()
     try:

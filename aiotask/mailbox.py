@@ -198,7 +198,7 @@ class Mailbox:
         try:
             outcome = decode_outcome(self._sealer.open(sealed))
             if outcome.id != id:
-                raise SealError(f'The outcome of job "{outcome.id}" came under the id "{id}".')
+                raise SealError(f'The outcome of job "{outcome.id}" arrived under the ID "{id}".')
         except SealError as error:
             self._complain(error)
             wait = self._waits.get(id)

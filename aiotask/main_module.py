@@ -86,7 +86,7 @@ def name_of_main(facts: Facts) -> Home:
     folder, base = os.path.split(facts.file)
     stem = os.path.splitext(base)[0]
     if not facts.exists and stem != "__main__":
-        return Home(None, f'was defined in "{facts.file}", which is no file that a worker process can import.')
+        return Home(None, f'was defined in "{facts.file}", which is not a file that a worker process can import.')
     if not facts.exists or (stem == "__main__" and not facts.in_package):
         return Home(
             None,
@@ -104,7 +104,7 @@ def name_of_main(facts: Facts) -> Home:
         return Home(stem)
     return Home(
         None,
-        f'was defined in "{base}", which no worker process can import: "{stem}" is no name in Python. '
+        f'was defined in "{base}", which no worker process can import: "{stem}" is not a valid module name in Python. '
         f'Rename the file, for example to "{importable_name(stem)}.py".',
     )
 

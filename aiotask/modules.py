@@ -62,10 +62,10 @@ def import_module(name: str, folder: str) -> ModuleType:
 def _no_name(name: str, folder: str) -> str:
     path = os.path.join(folder, *name.split(".")) + ".py"
     if not all(name.split(".")) or not os.path.isfile(path):
-        return f'"{name}" is no module name. Use `package.module` or `package.module:app`.'
+        return f'"{name}" is not a module name. Use `package.module` or `package.module:app`.'
     parts = [importable_name(part) for part in name.split(".")]
     return (
-        f'The file "{path}" cannot be imported: "{name}" is no name in Python. '
+        f'The file "{path}" cannot be imported: "{name}" is not a valid module name in Python. '
         f"Rename it, for example to {parts[-1]}.py, and name the module: `{'.'.join(parts)}`."
     )
 
@@ -77,7 +77,7 @@ def _meant(name: str, missing: str) -> str:
     if holder is not None and hasattr(holder, attribute):
         rest = f"{attribute}{name[len(missing) :]}"
         return f"Did you mean `{parent}:{rest}`, which is an attribute of that module?"
-    return "Is the name right, and is this the directory to start from (--app-dir)?"
+    return "Check the name, and the directory to start from (--app-dir)."
 
 
 def _trace(error: BaseException) -> str:

@@ -31,29 +31,29 @@ def why_there_is_none(
     kind, _, what = look.need.partition(":")
     if kind == "task":
         return UnknownTask(
-            f'No worker that runs knows the task "{what}".{near_misses(what, known_tasks)} '
-            f'The job "{id}" is parked and runs as soon as one does. '
+            f'No running worker knows the task "{what}".{near_misses(what, known_tasks)} '
+            f'The job "{id}" is parked and runs as soon as a worker knows the task. '
             "Did you start a worker with the module that defines it?"
         )
     if kind == "python":
         return SerializationError(
-            f'Job "{id}" carries code by value that Python {what} wrote, and no worker runs {what} '
+            f'Job "{id}" carries code by value that Python {what} wrote, and no worker runs that version '
             f"(this process: {sys.version_info[0]}.{sys.version_info[1]}). It is parked. Run both sides on the "
             "same minor version, or define the function in a module that both import."
         )
     if is_parents(result):
         return JobLost(lost_in_fork(id))
     if foreign:
-        return ResultExpired(f'Nothing is known of job "{id}": never sent, or older than its result TTL.')
+        return ResultExpired(f'Job "{id}" is not known: it was never sent, or it is older than its result TTL.')
     return JobLost(
-        f'Job "{id}" was accepted, and the broker has neither it nor an outcome any more. '
-        "Was the server emptied, or did the result TTL pass?"
+        f'Job "{id}" was accepted, but the broker no longer has the job or its outcome. '
+        "Was the server emptied, or is the result TTL over?"
     )
 
 
 def refused_job(id: str, reason: str) -> SealError:
     """The error for a job that a worker set aside."""
-    return SealError(f'Job "{id}" did not run: the worker that got it set it aside. {reason}')
+    return SealError(f'Job "{id}" did not run: the worker that received it set it aside. {reason}')
 
 
 def is_parents(result: AsyncResult[Any]) -> bool:
@@ -64,7 +64,7 @@ def is_parents(result: AsyncResult[Any]) -> bool:
 def lost_in_fork(id: str) -> str:
     """What to say of such a job when the broker does not know it."""
     return (
-        f'Job "{id}" was handed over before this process was forked, and the broker does not know it: the parent '
-        "process has to send it and has not done so, or its result TTL is over. Await it in the parent, or send it "
+        f'Job "{id}" was handed over before this process was forked, and the broker does not know it: either the '
+        "parent process has not sent it yet, or its result TTL is over. Await it in the parent, or send it "
         "in the child."
     )

@@ -30,13 +30,18 @@ _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 
 
 class CallOptions(TypedDict, total=False):
-    """How one call is sent.
+    """The options of a single call.
 
-    queue: name of the queue. delay: seconds from now. eta: aware datetime or Unix seconds.
-    retries: further runs after a failed one. timeout: seconds a run may take, None for no limit.
-    priority: 0 is first, 9 last. key: calls of this task with the same key are the same job while its
-    outcome is kept; None for no key. id: the job's id; a job that is known by it already is the same job.
-    result_ttl: seconds that the outcome is kept. ignore_result: no outcome is stored or told.
+    queue: name of the queue.
+    delay: time until the job starts, in seconds or as a timedelta.
+    eta: time at which the job starts, as an aware datetime or in Unix seconds.
+    retries: number of further runs after a failed one.
+    timeout: time that a run may take, in seconds or as a timedelta; None: no limit.
+    priority: 0 (first) to 9 (last).
+    key: calls of this task with the same key are one job while its outcome is kept; None: no key.
+    id: the id of the job; if the broker already has a job with this id, the call is that job.
+    result_ttl: time that the outcome is kept, in seconds or as a timedelta.
+    ignore_result: True: the outcome is neither stored nor sent to the caller.
     """
 
     queue: str
@@ -52,13 +57,16 @@ class CallOptions(TypedDict, total=False):
 
 
 class TaskOptions(CallOptions, total=False):
-    """How a task is registered: what its calls are sent with, and more.
+    """The options of a task: the defaults for its calls (CallOptions), and these.
 
-    acks: ``late`` (the broker keeps the job until it has ended, and it runs again if its process dies) or ``early``
-    (it runs once at most, and is ``WorkerLost`` then; without retries).
-    name: instead of ``module:qualname``. aliases: further names under which jobs may arrive.
-    retry_on: exceptions that are retried. backoff: seconds to wait, given the number of failed runs.
-    memory: bytes that a run may take, or a text as in "512MB". cpu: seconds of CPU that a run may use.
+    name: the name of the task. Default: ``module:qualname``.
+    aliases: further names under which jobs of the task may arrive.
+    retry_on: exception classes after which a job is retried.
+    backoff: a function that takes the number of failed runs and returns the seconds to wait before the next run.
+    acks: ``late``: the broker keeps the job until it has ended, and it runs again if its process dies. ``early``: the
+        job runs once at most, fails with WorkerLost if its process dies, and cannot have retries.
+    memory: memory that a run may take, in bytes or as text, for example "512MB"; None: no limit.
+    cpu: CPU time that a run may use, in seconds or as a timedelta; None: no limit.
     """
 
     name: str
@@ -80,7 +88,7 @@ def known_options(options: Any, known: type[Any], whose: str) -> None:
             continue
         if option in TaskOptions.__annotations__:
             raise ConfigError(
-                f'"{option}" is an option of a task and not of a single call ({whose}): write @app.task({option}=…), '
+                f'"{option}" is an option of a task, not of a single call ({whose}): write @app.task({option}=…), '
                 f'or register the function a second time: app.register_task(function, name="…", {option}=…).'
             )
         raise ConfigError(
@@ -93,7 +101,7 @@ def meant(given: str, known: Sequence[str]) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(given, known, n=1)
-    return f'Did you mean "{close[0]}"?' if close else f"There are: {', '.join(known)}."
+    return f'Did you mean "{close[0]}"?' if close else f"Options: {', '.join(known)}."
 
 
 _UNITS = {"": 1, "B": 1} | {
@@ -115,7 +123,8 @@ def size(value: int | str, what: str) -> int:
     number = float(match[1]) * unit if match and unit else value
     if isinstance(number, bool) or not isinstance(number, int | float) or not 1e6 <= number <= 1e15:
         raise ConfigError(
-            f'{what}={value!r} is no size from 1 MB: give bytes, or a number with a unit as in "512MB" or "1.5GiB".'
+            f'{what}={value!r} is not a size of at least 1 MB: give bytes, or a number with a unit as in "512MB" or '
+            '"1.5GiB".'
         )
     return int(number)
 
@@ -123,7 +132,7 @@ def size(value: int | str, what: str) -> int:
 def _positive(value: float | timedelta, what: str) -> float:
     checked = seconds(value, what)
     if not checked:
-        raise ConfigError(f"{what}={value!r} leaves no time at all. Give seconds, or None for no limit.")
+        raise ConfigError(f"{what}={value!r} leaves the job no time. Give seconds, or None for no limit.")
     return checked
 
 
@@ -140,7 +149,7 @@ def check_name(name: str, what: str) -> str:
 
 def _whole(value: Any, what: str, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"{what}={value!r} is out of range: a whole number from {low} to {high}.")
+        raise ConfigError(f"{what}={value!r} is out of range: give a whole number from {low} to {high}.")
     return value
 
 
@@ -150,7 +159,7 @@ def _moment(value: Any) -> float:
             raise ConfigError(f"eta={value!r} has no time zone. Use datetime.now(timezone.utc) + …, or delay=….")
         return value.timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 2 * CENTURY:
-        raise ConfigError(f"eta={value!r} is no moment: give an aware datetime or Unix seconds.")
+        raise ConfigError(f"eta={value!r} is not a moment: give an aware datetime or Unix seconds.")
     if abs(value) < _LONG_AGO:
         raise ConfigError(
             f"eta={value!r} is a moment of the year 1970: for a time from now give delay={value!r} (seconds)."
@@ -160,7 +169,7 @@ def _moment(value: Any) -> float:
 
 def _identifier(value: Any, what: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable() or set(value) & set("|, "):
-        raise ConfigError(f"{what}={value!r}: give a text of 1 to 200 characters without spaces, commas and bars.")
+        raise ConfigError(f"{what}={value!r}: give text of 1 to 200 characters without spaces, commas and bars (|).")
     return value
 
 
@@ -171,7 +180,7 @@ def check_task_name(name: Any) -> str:
         ConfigError: it is none.
     """
     if not isinstance(name, str) or not 0 < len(name) <= 300 or not name.isprintable():
-        raise ConfigError(f"name={name!r} cannot name a task: give a printable text of 1 to 300 characters.")
+        raise ConfigError(f"name={name!r} cannot name a task: give printable text of 1 to 300 characters.")
     return name
 
 
@@ -184,7 +193,9 @@ def _names(value: Any) -> tuple[str, ...]:
 
 def _backoff(value: Any) -> Backoff:
     if not callable(value):
-        raise ConfigError(f"backoff={value!r}: give a function from the number of failed runs to seconds.")
+        raise ConfigError(
+            f"backoff={value!r}: give a function that takes the number of failed runs and returns seconds."
+        )
     backoff: Backoff = value
     return backoff
 

@@ -213,7 +213,7 @@ class Outbox:
                 doubt, delay = True, min(delay * 2, 0.5)
             except BrokerError as error:
                 # What refuses us now may not have done so when the answer got lost.
-                error = ConnectionLost(f"{error} An earlier attempt may have got through.") if doubt else error
+                error = ConnectionLost(f"{error} An earlier attempt may have succeeded.") if doubt else error
                 self._step(me, partial(self.refuse, error))
                 doubt = False
             else:

@@ -11,7 +11,7 @@ __all__ = ["ErrorInfo", "Outcome", "decode_outcome", "encode_outcome"]
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An exception that travels: readable without loading anything, and as itself where it can."""
+    """A serialized exception: readable as text without loading anything, and recreated as itself if possible."""
 
     #: Qualified name of the class, as in ``builtins.ValueError``.
     type: str
@@ -33,7 +33,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The end of one job: a value or an error, with times (Unix seconds), attempt and worker."""
+    """How a job ended: with a value or an error. Times are Unix seconds; ``attempt`` counts from 1."""
 
     version: int
     id: str
@@ -65,7 +65,9 @@ def decode_outcome(data: bytes) -> Outcome:
     try:
         outcome = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise SealError(f"This is no outcome: {error}.") from error
+        raise SealError(f"This is not an outcome: {error}.") from error
     if outcome.version != WIRE_VERSION:
-        raise SealError(f"The outcome has version {outcome.version}, this release reads {WIRE_VERSION}. Upgrade it.")
+        raise SealError(
+            f"The outcome has version {outcome.version}, but this release reads {WIRE_VERSION}. Upgrade this process."
+        )
     return outcome

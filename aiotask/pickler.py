@@ -85,7 +85,7 @@ def pickled(
 #: A class or function that a pickle looks up: its name, and the opcode; and the opcode after a name that is not there.
 _LOOKED_UP = re.compile(rb"\x8c.([\w.<>]+)\x94\x93", re.DOTALL)
 _REMEMBERED = re.compile(rb"(?:h.|j....)\x93", re.DOTALL)
-#: Names that are no exceptions', as of so many loaded modules.
+#: Names that are no exceptions', valid for this number of loaded modules.
 _harmless: set[bytes] = set()
 _modules = 0
 

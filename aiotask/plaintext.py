@@ -39,9 +39,9 @@ def plain_value(body: bytes) -> Any:
         try:
             return json.loads(body[1:])
         except ValueError as error:
-            raise SerializationError(f"This body is not the JSON it says it is: {error}.") from error
+            raise SerializationError(f"This body is marked as JSON but is not valid JSON: {error}.") from error
     if body[:1] != b"P":
-        raise SerializationError(f"A body of format {body[:1]!r} is no plain data.")
+        raise SerializationError(f"A body of format {body[:1]!r} is not plain data.")
     stream = io.BytesIO(body)
     stream.seek(1)
     try:
@@ -113,7 +113,7 @@ class _PlainUnpickler(pickle.Unpickler):
     """Knows no name: whatever a pickle wants to import or call is refused."""
 
     def find_class(self, module: str, name: str, /) -> NoReturn:
-        raise SerializationError(f'This pickle needs "{module}.{name}", so it is no plain data.')
+        raise SerializationError(f'This pickle needs "{module}.{name}", so it is not plain data.')
 
 
 def _is_json(value: Any, room: int) -> bool:

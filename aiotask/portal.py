@@ -123,8 +123,8 @@ def asyncio_loop() -> asyncio.AbstractEventLoop:
     if loop is None:
         how = " In trio: `await trio.to_thread.run_sync(result.get)`." if "trio" in sys.modules else ""
         raise ConfigError(
-            "Results are awaited in asyncio, and no event loop of asyncio runs this coroutine. Use what blocks "
-            f"instead, result.get() or result.blocking, in a thread.{how}"
+            "Results are awaited in asyncio, and no event loop of asyncio runs this coroutine. Use "
+            f"result.get() or result.blocking in a thread instead.{how}"
         )
     return loop
 

@@ -60,10 +60,11 @@ class Registering(ABC):
     @overload
     def task(self, /, **options: Unpack[TaskOptions]) -> _Register: ...
     def task(self, fn: Any = None, /, **options: Any) -> Any:
-        """Register a function as a task; with or without parentheses, see TaskOptions.
+        """Decorator that registers a function as a task: ``@app.task`` or ``@app.task(retries=3)`` (see TaskOptions).
 
         Raises:
-            ConfigError: an unknown option ("did you mean"), a taken name, or something that cannot be a task.
+            ConfigError: an option does not exist or is out of range, the name of the task is taken, or the decorated
+                object cannot be a task.
         """
         if fn is None:
             known_options(options, TaskOptions, f'a task of app "{self.name}"')
@@ -89,5 +90,9 @@ class Registering(ABC):
     @overload
     def register_task(self, /, **options: Unpack[TaskOptions]) -> _Register: ...
     def register_task(self, fn: Any = None, /, **options: Any) -> Any:
-        """The same as ``task``, in the form of a call: ``app.register_task(function, name=…)``."""
+        """Register a function as a task with a call instead of a decorator: ``app.register_task(function, name=…)``.
+
+        Raises:
+            ConfigError: as ``task``.
+        """
         return self.task(**options) if fn is None else self._register(fn, options)

@@ -149,7 +149,7 @@ def why_refused(name: str, known: Function, new: Function) -> str:
         file = here.rpartition(":")[0]
         return (
             f'The name "{name}" is taken: the file "{file}" was imported twice, as "{modules[0]}" and as '
-            f'"{modules[1]}", and each of the two registers the task. Import it by one name everywhere.'
+            f'"{modules[1]}", and each import registers the task. Import it by the same name everywhere.'
         )
     return (
         f'The name "{name}" is taken by {there}; {here} cannot have it too. '
@@ -171,7 +171,7 @@ def _why_one_name(known: Function, new: Function) -> str:
             "or give each task a name of its own: @app.task(name='…')."
         )
     if here == there:
-        by = f"`{maker}` made it more than once" if maker else "a loop, for one, defined it more than once"
+        by = f"`{maker}` made it more than once" if maker else "it was defined more than once, for example in a loop"
         return (
             f"would stand for two functions: {by}, at {here}, with different contents. "
             "Give each task a name of its own: @app.task(name='…')."

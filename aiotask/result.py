@@ -46,10 +46,10 @@ class Home(Protocol):
 
 
 class AsyncResult(Generic[R_co]):
-    """Await it for the job's value, or for the task's own exception.
+    """A handle on one job. Awaiting it returns the value of the task, or raises the exception that the task raised.
 
-    It may be awaited again, by other tasks and in other threads; cancelling an await never cancels
-    the job. The job's remote traceback is a note on the exception.
+    It can be awaited repeatedly, by several tasks and threads. Cancelling an await never cancels the job. The remote
+    traceback is attached to the exception as a note.
     """
 
     #: What to do where one should be serialized.
@@ -97,15 +97,17 @@ class AsyncResult(Generic[R_co]):
         return value
 
     async def wait(self, timeout: float | timedelta | None = None) -> R_co:
-        """The value, as by ``await``.
+        """Wait for the job and return its value, as ``await result`` does, but with a time limit.
 
         Args:
-            timeout: seconds or a timedelta; None waits as long as it takes, 0 looks once.
+            timeout: seconds or a timedelta. None waits without a limit, 0 checks once.
 
         Raises:
-            ConfigError: ``timeout`` is no duration.
-            ResultTimeout: the value is not there yet; the job goes on.
-            Exception: whatever the task raised, or one of aiotask's JobErrors.
+            ConfigError: ``timeout`` is not a duration.
+            ResultTimeout: the job has no outcome yet after ``timeout``; the job goes on.
+            BrokerError: the job could not be sent, or the broker does not answer.
+            JobError: the job ended without a value, for example JobTimeout, JobCancelled or WorkerLost.
+            Exception: the exception that the task raised.
         """
         outcome = self.arrived
         if outcome is None:
@@ -114,14 +116,15 @@ class AsyncResult(Generic[R_co]):
         return value
 
     def get(self, timeout: float | timedelta | None = None) -> R_co:
-        """The value, for code without an event loop; blocks the thread.
+        """Block this thread until the job has ended, and return its value: for code without an event loop.
 
         Args:
-            timeout: as for ``wait``.
+            timeout: seconds or a timedelta. None waits without a limit, 0 checks once.
 
         Raises:
-            ConfigError: ``timeout`` is no duration, a loop runs in this thread, or this is a sync task that waits
+            ConfigError: ``timeout`` is not a duration, an event loop runs in this thread, or a sync task calls this
                 without a timeout (all workers could be waiting for each other).
+            Exception: whatever ``wait`` raises, ResultTimeout among them.
         """
         _refuse_in_a_loop("get()", "await result")
         if timeout is None and current_job().id:
@@ -133,33 +136,37 @@ class AsyncResult(Generic[R_co]):
 
     @property
     def blocking(self) -> Blocking:
-        """The methods for code without an event loop, as ``get`` is for ``await``."""
+        """Blocking versions of ``sent``, ``status``, ``cancel`` and ``forget``, for code without an event loop."""
         return Blocking(self)
 
     async def sent(self) -> None:
-        """Return once the broker has accepted the job.
+        """Wait until the broker has accepted the job.
 
         Raises:
-            BrokerError: it did not, and the job will not run.
+            BrokerError: the broker did not accept the job, which will not run (QueueFull: its queue is full).
         """
         await self._home.accepted(self)
 
     async def status(self) -> Status:
-        """Where the job stands.
+        """The current status of the job.
 
         Raises:
-            ResultExpired: nothing is known of this id.
+            ResultExpired: the broker knows neither the job nor its outcome.
         """
         return Status(self.arrived.status) if self.arrived is not None else await self._home.status(self)
 
     async def cancel(self) -> Cancelled:
-        """Cancel the job and say what that did: ``cancelled``, ``asked`` (a worker has it) or ``finished``.
+        """Cancel the job, queued or running. Cancelling a job twice does no harm.
 
-        A worker interrupts what it runs at once; what has not ended a second later is killed with its process.
-        Whoever awaits the job gets JobCancelled, unless it ended first. Twice is fine.
+        A worker interrupts a running job at once, and kills it with its process if it has not ended a second later.
+        Callers that await the job get JobCancelled, unless the job ended first.
+
+        Returns:
+            ``cancelled`` (the job has not run, or is ended), ``asked`` (a worker runs it, and has been asked to end
+            it) or ``finished`` (it had already ended).
 
         Raises:
-            ResultExpired: nothing is known of this id.
+            ResultExpired: the broker knows neither the job nor its outcome.
         """
         seat = current_job().seat
         if seat is not None and seat.keeps(self):
@@ -169,12 +176,12 @@ class AsyncResult(Generic[R_co]):
         return await self._home.cancel(self)
 
     async def forget(self) -> bool:
-        """Remove the job's stored outcome, so that its id or key may be used for a new run, as of a job that failed.
+        """Remove the job's outcome from the broker, so that its id or key can be used again, as after a failure.
 
-        A job that has not finished stays as it is. This handle keeps the outcome if it has it.
+        A job that has not finished is left alone. If this handle already has the outcome, it keeps it.
 
         Returns:
-            Whether there was an outcome.
+            Whether the broker had an outcome to remove.
         """
         return await self._home.forget_outcome(self)
 
@@ -194,9 +201,9 @@ class AsyncResult(Generic[R_co]):
 
 
 class Blocking:
-    """What can be asked of a result, for code without an event loop: each call blocks the thread.
+    """The methods of AsyncResult for code without an event loop. Each call blocks this thread.
 
-    All of them raise ConfigError where a loop runs in this thread.
+    Every method raises ConfigError if an event loop runs in this thread.
     """
 
     INSTEAD = AsyncResult.INSTEAD
@@ -205,16 +212,16 @@ class Blocking:
         self._result = result
 
     def sent(self, timeout: float | timedelta | None = None) -> None:
-        """Return once the broker has accepted the job.
+        """Block this thread until the broker has accepted the job.
 
         Args:
-            timeout: seconds or a timedelta; None waits as long as it takes, which is long where the queue is full and
-                senders wait.
+            timeout: seconds or a timedelta. None waits without a limit, which can be long if the queue is full and
+                the app has ``when_full="wait"``.
 
         Raises:
-            ConfigError: ``timeout`` is no duration.
-            ResultTimeout: the broker has not accepted it yet; sending goes on.
-            BrokerError: it did not, and the job will not run.
+            ConfigError: ``timeout`` is not a duration, or an event loop runs in this thread.
+            ResultTimeout: the broker has not accepted the job after ``timeout``; sending goes on.
+            BrokerError: the broker did not accept the job, which will not run.
         """
         self._block("sent", self._sent(_seconds(timeout)))
 
@@ -223,19 +230,19 @@ class Blocking:
             async with asyncio.timeout(timeout):
                 await self._result.sent()
         except TimeoutError:
-            error = ResultTimeout(f'Job "{self._result.id}" was not accepted within {timeout:g} s.')
+            error = ResultTimeout(f'Job "{self._result.id}" was not accepted by the broker within {timeout:g} s.')
             raise about(error, self._result.id) from None
 
     def status(self) -> Status:
-        """Where the job stands, as ``AsyncResult.status``."""
+        """The current status of the job, as ``AsyncResult.status`` returns it."""
         return self._block("status", self._result.status())
 
     def cancel(self) -> Cancelled:
-        """Cancel the job and say what that did, as ``AsyncResult.cancel``."""
+        """Cancel the job, as ``AsyncResult.cancel`` does, and return what that did."""
         return self._block("cancel", self._result.cancel())
 
     def forget(self) -> bool:
-        """Remove the job's stored outcome, as ``AsyncResult.forget``."""
+        """Remove the job's outcome from the broker, as ``AsyncResult.forget`` does; return whether there was one."""
         return self._block("forget", self._result.forget())
 
     def _block(self, word: str, work: Coroutine[Any, Any, T]) -> T:
@@ -257,7 +264,7 @@ def reveal(outcome: Outcome, serializer: Serializer, function: Any) -> Any:
     """The value in an outcome whose seal was checked, or a fresh copy of the exception, raised."""
     if outcome.status is _SUCCESS:
         if outcome.value is None:
-            raise SerializationError(f'Job "{outcome.id}" ended well, but its outcome carries no value.')
+            raise SerializationError(f'Job "{outcome.id}" succeeded, but its outcome carries no value.')
         try:
             return serializer.load_value(outcome.value, function)
         except SerializationError:
@@ -266,7 +273,7 @@ def reveal(outcome: Outcome, serializer: Serializer, function: Any) -> Any:
             raise SerializationError(
                 f'The value of job "{outcome.id}" ({outcome.task}) cannot be read here: '
                 f"{type(error).__name__}: {text_of(error).rstrip('.')}. "
-                "Is the module that defines its class importable?"
+                "Check that the module that defines its class can be imported."
             ) from error
     raise error_of(outcome, serializer, function)
 
@@ -278,14 +285,14 @@ async def gather(results: Iterable[AsyncResult[T]], *, return_exceptions: bool) 
 async def gather(
     results: Iterable[AsyncResult[T]], *others: AsyncResult[T], return_exceptions: bool = False
 ) -> list[T] | list[T | Exception]:
-    """The values of many results in their order, like ``asyncio.gather`` without a task per result.
+    """Wait for many results and return their values in order, like ``asyncio.gather`` without a task per result.
 
     Args:
-        results: any number of them, of one app or several.
-        return_exceptions: wait for all of them, and put the errors in the places of the values.
+        results: results of one app or of several.
+        return_exceptions: wait for all results, and return an error in the place of a value that is missing.
 
     Raises:
-        Exception: the first error, unless errors are returned; the other jobs go on.
+        Exception: the first error, unless ``return_exceptions`` is set; the other jobs go on.
     """
     if others or isinstance(results, AsyncResult):
         raise TypeError(
@@ -318,7 +325,7 @@ async def gather(
 
 def _value(result: AsyncResult[T], errors: dict[str, Exception]) -> T:
     if result.arrived is None:
-        raise errors.get(result.id, AiotaskError(f'Job "{result.id}" brought no outcome.'))
+        raise errors.get(result.id, AiotaskError(f'Job "{result.id}" has no outcome.'))
     value: T = reveal(result.arrived, result._home.serializer, result.function)
     return value
 

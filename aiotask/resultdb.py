@@ -56,15 +56,18 @@ class ResultApp(Protocol):
 
 
 class ResultDB:
-    """The SQLite file in which workers keep every finished job.
+    """The history file: the SQLite database in which workers record every finished job.
 
-    Nothing is unpickled unless ``fetch_result`` asks for it, and then only what carries the app's seal.
-    All work on the file happens in one thread of its own, so the event loop never waits for a disk.
+    Values are unpickled only by ``fetch_result``, and only if they carry the app's seal. The file is read and written
+    in a thread of its own, so the event loop never waits for the disk.
 
     Args:
-        path: the file; None takes $AIOTASK_RESULT_DB, or the one beside the embedded server.
-        app: the app whose jobs are meant. Without it the jobs of every app are, and only results
-            that are plain data (numbers, text, bytes, containers, JSON) can be read.
+        path: path of the file. None: ``$AIOTASK_RESULT_DB``, else the file next to the embedded server's data.
+        app: read only the jobs of this app. None: read the jobs of every app; ``fetch_result`` then returns only
+            plain data (numbers, text, bytes, containers, JSON).
+
+    Raises:
+        ConfigError: no file is named, or the path cannot be that of a file.
 
     Example:
         async with ResultDB("results.db", app=app) as db:
@@ -82,11 +85,15 @@ class ResultDB:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The path of the file."""
         return self._file.path
 
     async def setup(self) -> None:
-        """Make the file if it is missing, and bring its schema up to date."""
+        """Create the file if it is missing, and bring its schema up to date.
+
+        Raises:
+            ConfigError: the file belongs to another program or a later release, or cannot be written.
+        """
 
         def prepare() -> None:
             with contextlib.closing(HistoryFile(self.path, create=True)) as file:
@@ -95,7 +102,7 @@ class ResultDB:
         await self._call(prepare)
 
     async def close(self) -> None:
-        """Close the file and end the thread. A later call opens it again."""
+        """Close the file and end its thread. A later call of any method opens the file again."""
         if self._thread is not None:
             await self._call(self._file.close)
             self._thread.shutdown(wait=False)
@@ -113,28 +120,29 @@ class ResultDB:
     # ---- one job
 
     async def fetch_result(self, id: str) -> Any:
-        """The value that the job returned; raises what ``await result`` would.
+        """The value that the job returned. If the job failed, this raises its error, as ``await result`` does.
 
         Raises:
-            ResultExpired: the file has no such job.
-            SealError: its outcome was forged or damaged, or sealed with another secret.
-            ConfigError: the value is more than plain data, so ``app=`` is needed to read it.
+            ResultExpired: the file has no job with this id.
+            SealError: the outcome was forged, damaged, or sealed with another secret.
+            ConfigError: the value is more than plain data, so ``ResultDB(…, app=app)`` is needed to read it.
+            JobError: the job ended without a value. Without ``app`` this stands for the task's own exception, too.
         """
         outcome = await self._call(lambda: self._outcome(id))
         if outcome is None:
             raise ResultExpired(
                 f'The result database "{self.path}" has no job "{id}": it has not ended, was not recorded, or was '
-                "pruned. If it was sent a short time ago, await app.result(id)."
+                "pruned. If it was sent recently, await app.result(id)."
             )
         return _plain_end(outcome) if self._app is None else self._app.decode_outcome(outcome)
 
     async def fetch_record(self, id: str) -> JobRecord | None:
-        """Everything that the file knows of one job; None if it has no such job."""
+        """Everything that is recorded about one job; None if the file has no job with this id."""
         rows = await self._select(_SELECT, ["id = ?"], [id], limit=1)
         return read_record(rows[0]) if rows else None
 
     async def fetch_status(self, id: str) -> Status | None:
-        """Where the job stands: as recorded, else as the app's broker knows it (with ``app=``), else None."""
+        """The status of the job: as recorded, else (with ``app``) as the broker knows it, else None."""
         record = await self.fetch_record(id)
         if record is not None and record.status is not None:
             return record.status
@@ -146,13 +154,13 @@ class ResultDB:
             return None
 
     async def exists(self, id: str) -> bool:
-        """Whether the job is recorded."""
+        """Whether the file has a job with this id."""
         return bool(await self._select("SELECT 1 FROM jobs", ["id = ?"], [id], limit=1))
 
     # ---- many jobs, newest first
 
     async def fetch_all(self, limit: int | None = None, offset: int = 0) -> list[JobRecord]:
-        """All recorded jobs, the last that ended first."""
+        """All recorded jobs, those that ended last first."""
         return [read_record(row) for row in await self._select(_SELECT, [], [], limit=limit, offset=offset)]
 
     async def search(
@@ -166,12 +174,18 @@ class ResultDB:
         limit: int | None = 50,
         offset: int = 0,
     ) -> list[JobRecord]:
-        """Recorded jobs that fit everything that is given, the last that ended first.
+        """Recorded jobs that match all of the conditions, those that ended last first.
 
         Args:
-            since, until: when they ended (since <= end < until): Unix seconds, an aware datetime, or a
-                timedelta: so long ago.
-            limit, offset: a page of them; limit None: all.
+            task, queue: the name of the task, of the queue.
+            status: the status with which the job ended.
+            since, until: the time at which the job ended (since <= end < until): Unix seconds, an aware datetime, or
+                a timedelta before now.
+            limit: number of jobs to return at most; None: all.
+            offset: number of jobs to skip.
+
+        Raises:
+            ConfigError: an argument is not valid, for example a datetime without a time zone.
         """
         conditions, values = _filter(task, status, queue, since, until)
         return [read_record(row) for row in await self._select(_SELECT, conditions, values, limit=limit, offset=offset)]
@@ -185,22 +199,27 @@ class ResultDB:
         since: Moment | None = None,
         until: Moment | None = None,
     ) -> int:
-        """How many jobs ``search`` would find."""
+        """The number of recorded jobs that match all of the conditions of ``search``."""
         conditions, values = _filter(task, status, queue, since, until)
         where, values = self._where(conditions, values)
         sql = f"SELECT count(*) FROM jobs{where}"
         return int(await self._call(lambda: self._file.connection().execute(sql, values).fetchone()[0]))
 
     async def prune(self, older_than: Moment, *, progress: Callable[[int], object] | None = None) -> int:
-        """Delete the jobs that ended longer ago than this, and return how many.
+        """Delete the jobs that ended longer ago than this, and return their number.
 
         Args:
-            older_than: an age in seconds or as a timedelta, or an aware datetime.
-            progress: called with the number of jobs that are deleted so far.
+            older_than: an age (seconds or a timedelta), or the time before which they ended (an aware datetime).
+            progress: a function that is called with the number of jobs deleted so far.
+
+        Raises:
+            ConfigError: ``older_than`` is negative, or a datetime without a time zone.
         """
         age = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
         if not isinstance(age, datetime) and not age >= 0:
-            raise ConfigError(f'older_than="{older_than}" is no age. Give seconds (>= 0), a timedelta or a datetime.')
+            raise ConfigError(
+                f'older_than="{older_than}" is not an age. Give seconds (>= 0), a timedelta or a datetime.'
+            )
         end = _unix(age, "older_than") if isinstance(age, datetime) else time.time() - age
         where, values = self._where(["finished_at < ?"], [end])
         sql = f"DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs{where} LIMIT {_PRUNE_ROWS})"
@@ -217,7 +236,7 @@ class ResultDB:
         return pruned
 
     async def compact(self) -> None:
-        """Give the room of deleted jobs back to the disk; the file is written anew, and recorders wait meanwhile."""
+        """Return the space of deleted jobs to the disk. The file is rewritten; recording waits meanwhile."""
         await self._call(lambda: self._file.connection().execute("VACUUM"))
 
     # ---- how
@@ -267,7 +286,8 @@ class ResultDB:
         outcome = decode_outcome(Sealer(secrets, "outcome").open(sealed) if secrets else sealed[OVERHEAD:])
         if outcome.id != id:
             raise SealError(
-                f'The row of job "{id}" holds the outcome of job "{outcome.id}": somebody changed the file.'
+                f'The row of job "{id}" holds the outcome of job "{outcome.id}": the file was changed by another '
+                "program."
             )
         return outcome
 
@@ -305,7 +325,7 @@ def _filter(
     until: Moment | None,
 ) -> tuple[list[str], list[Any]]:
     if status is not None and status not in Status.__members__:
-        raise ConfigError(f'"{status}" is no status. There are: {", ".join(Status)}.')
+        raise ConfigError(f'"{status}" is not a status. Use one of: {", ".join(Status)}.')
     given = {
         "task = ?": task,
         "status = ?": None if status is None else str(status),
@@ -332,7 +352,7 @@ def _plain_end(outcome: Outcome) -> Any:
     if outcome.status is not Status.SUCCESS:
         raise _plain_error(outcome)
     if outcome.value is None:
-        raise SerializationError(f'Job "{outcome.id}" ended well, but its outcome carries no value.')
+        raise SerializationError(f'Job "{outcome.id}" succeeded, but its outcome carries no value.')
     try:
         return plain_value(outcome.value)
     except SerializationError as error:

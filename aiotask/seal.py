@@ -88,4 +88,4 @@ class Sealer:
                 f"This {self._kind} was sealed with another secret. "
                 "Give both sides the same AIOTASK_SECRET (to rotate it: old,new everywhere, then new,old, then new)."
             )
-        return f"The seal of this {self._kind} does not fit its content: damaged or forged."
+        return f"The seal of this {self._kind} does not match its content: it was damaged or forged."

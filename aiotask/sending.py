@@ -52,7 +52,7 @@ def _sending_by_name(task: str, app: str) -> Sending | SendingByName:
     """
     senders = [sender for sender in list(apps_here) if sender.name == app]
     if not senders:
-        raise SerializationError(f'There is no app "{app}" here. Import the module that defines it.')
+        raise SerializationError(f'There is no app "{app}" in this process. Import the module that defines it.')
     for sender in senders:
         known = sender.registry.get(task)
         if known is not None:

@@ -103,7 +103,7 @@ class PickleSerializer:
                 raise OtherPython((body[1], body[2]))
             return load(memoryview(body)[3:], function)
         raise SerializationError(
-            f"The body is of format {body[:1]!r}, this side reads pickle. "
+            f"The body is of format {body[:1]!r}, but this app reads pickle. "
             "Give App(serializer=…) the same value on both sides."
         )
 
@@ -142,7 +142,7 @@ class PickleSerializer:
         try:
             return body, unlike(error, self._load(body), instead, by_value=body[:1] == b"C")
         except BaseException as fault:
-            return b"", f"it cannot be made again from its pickle: {type(fault).__name__}: {text_of(fault).rstrip('.')}"
+            return b"", f"it cannot be recreated from its pickle: {type(fault).__name__}: {text_of(fault).rstrip('.')}"
 
     def _blamed(self, error: BaseException) -> str:
         """The attribute for which an exception cannot be pickled."""
@@ -168,7 +168,7 @@ def check_serializer(name: object) -> str:
         ConfigError: there is none.
     """
     if not isinstance(name, str) or name not in ("cloudpickle", "json"):
-        raise ConfigError(f'serializer={name!r}: there is no such serializer. Use "cloudpickle" or "json".')
+        raise ConfigError(f'serializer={name!r} is not a serializer. Use "cloudpickle" or "json".')
     return name
 
 

@@ -164,8 +164,8 @@ class Sessions:
         if task not in self._large:
             self._large.add(task)
             logger.warning(
-                'A call of task "%s" takes %.1f MB. Large jobs hold up the server and all that use it, and it keeps '
-                "each in memory until the job has ended: send a path, a key or an id of the data instead.",
+                'A call of task "%s" takes %.1f MB. Large jobs slow down the server for all its clients, and it keeps '
+                "each in memory until the job has ended: send a path, a key or an ID of the data instead.",
                 task,
                 size / 1e6,
             )

@@ -40,10 +40,10 @@ def secrets_for(url: str, shown: str, secret: str | None) -> tuple[str, ...]:
     given = secret or environment("SECRET")
     if given:
         if not isinstance(given, str):
-            raise ConfigError(f"secret has to be a text, not of type {type(given).__qualname__}.")
+            raise ConfigError(f"secret must be text, not of type {type(given).__qualname__}.")
         secrets = tuple(part.strip() for part in given.split(",") if part.strip())
         if not secrets:
-            raise ConfigError("The secret (AIOTASK_SECRET, or App(secret=…)) holds nothing but blanks and commas.")
+            raise ConfigError("The secret (AIOTASK_SECRET, or App(secret=…)) holds only blanks and commas.")
         return secrets
     if not is_private(url):
         raise ConfigError(

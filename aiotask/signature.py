@@ -14,9 +14,9 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Signature(Generic[R_co]):
-    """A call with its arguments and its id, to be sent later, also by a task that gets it as an argument.
+    """A call with its arguments and its job id, to be sent later, for example by a task that takes it as an argument.
 
-    Sending it twice is the same job.
+    The id is fixed when the call is created, so sending the call twice creates one job.
     """
 
     #: What to do where one should be written as JSON.
@@ -40,18 +40,22 @@ class Signature(Generic[R_co]):
 
     @property
     def cast(self) -> R_co:
-        """The future value, for use as another call's argument.
+        """The future value of the call, as an argument of another call. Reserved for a later release.
 
         Raises:
-            ConfigError: graphs are not part of this release.
+            ConfigError: always; calls that depend on calls are not supported in this release.
         """
         raise ConfigError(
-            f"Calls that depend on calls (`{self.task}…cast`) are not part of this release. "
+            f"Calls that depend on calls (`{self.task}…cast`) are not supported in this release. "
             "Await the first result and pass its value on."
         )
 
     def apply_async(self) -> AsyncResult[R_co]:
-        """Send the call."""
+        """Send the call, and return a handle on its job.
+
+        Raises:
+            SerializationError: an argument cannot be serialized; nothing was sent.
+        """
         return self._send(self)
 
     def __repr__(self) -> str:

@@ -137,9 +137,10 @@ apps_here: WeakSet[Sender] = WeakSet()
 
 
 class Task(Generic[P, R_co]):
-    """A registered function. ``task(...)`` runs it here, ``task.apply_async(...)`` sends it.
+    """A function that is registered with an app.
 
-    ``func``, also called ``__wrapped__``, is the function itself.
+    ``task(...)`` calls the function in this process, ``task.apply_async(...)`` sends the call to a worker. ``func``,
+    also available as ``__wrapped__``, is the function itself.
     """
 
     def __init__(self, definition: Definition, app: Sender) -> None:
@@ -155,27 +156,30 @@ class Task(Generic[P, R_co]):
 
     @property
     def func(self) -> Callable[..., Any]:
-        """The function that was registered, with its decorators; it runs here, like the task."""
+        """The registered function, including its other decorators. Calling it runs it in this process."""
         return self.definition.function
 
     def apply_async(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R_co]:
-        """Send the call; returns at once, with the arguments encoded as they are now.
+        """Serialize the arguments as they are now, hand the job over for sending, and return at once.
+
+        Await the result for the return value, or ``result.sent()`` to know that the broker has accepted the job.
 
         Raises:
-            TypeError: the arguments do not fit the function; nothing was sent.
-            SerializationError: an argument cannot travel; nothing was sent.
+            TypeError: the arguments do not match the signature of the function; nothing was sent.
+            SerializationError: an argument cannot be serialized; nothing was sent.
+            ConfigError: a setting of the app is wrong; nothing was sent.
         """
         return self._app.send(self.definition, args, kwargs)
 
     def s(self, /, *args: P.args, **kwargs: P.kwargs) -> Signature[R_co]:
-        """The call as a value, to be sent later."""
+        """Create a call that can be stored, passed on, and sent later with ``apply_async()``."""
         return self._app.sign(self.definition, args, kwargs)
 
     def options(self, /, **options: Unpack[CallOptions]) -> Self:
-        """A copy of this task whose calls are sent with these options.
+        """A copy of this task whose calls are sent with these options (see CallOptions).
 
         Raises:
-            ConfigError: there is no such option, or its value is out of range.
+            ConfigError: an option does not exist, or its value is out of range.
         """
         known_options(options, CallOptions, f'task "{self.name}"')
         checked = check_options(dict(options), self.name)
@@ -184,7 +188,11 @@ class Task(Generic[P, R_co]):
         return type(self)(replace(self.definition, **checked, said=said), self._app)
 
     def result(self, id: str, /) -> AsyncResult[R_co]:
-        """A handle on a job of this task, sent from anywhere."""
+        """A handle on the job of this task with this id, whichever process sent it.
+
+        Raises:
+            ConfigError: the id is empty or not text.
+        """
         return self._app.handle(id, self.definition)
 
     def __copy__(self) -> Self:
@@ -220,14 +228,14 @@ class Task(Generic[P, R_co]):
 
 
 class SyncTask(Task[P, R_co]):
-    """A task that is a plain function."""
+    """A task whose function is a plain function: calling the task returns the value of the function."""
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return cast("R_co", self.definition.function(*args, **kwargs))
 
 
 class AsyncTask(Task[P, R_co]):
-    """A task that is a coroutine function, also for ``inspect`` and ``asyncio`` and all that asks them."""
+    """A task whose function is ``async def``; ``inspect`` and ``asyncio`` also see it as a coroutine function."""
 
     async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return cast("R_co", await self.definition.function(*args, **kwargs))
@@ -297,7 +305,7 @@ def _task_named(app: str, name: str, module: str, options: CallOptions, of_main:
             task = task_of(*found)
             return task.options(**options) if options else task
     raise SerializationError(
-        f'The task "{name}" of app "{app}" is not known here. Import the module that registers it.'
+        f'The task "{name}" of app "{app}" is not registered in this process. Import the module that registers it.'
     )
 
 
@@ -355,7 +363,7 @@ def _refuse_what_is_no_task(function: Any, options: TaskOptions) -> None:
         raise ConfigError(f'"{function.__qualname__}" is a class; a task is a function. Wrap the call in one.')
     qualname = getattr(function, "__qualname__", None)
     if qualname is None and "name" not in options:
-        raise ConfigError(f'{function!r} has no name of its own. Give it one: app.register_task(fn, name="…").')
+        raise ConfigError(f'{function!r} has no name. Give it one: app.register_task(fn, name="…").')
     # "<locals>" or "<listcomp>" comes before the name of what is made inside of a function or a comprehension.
     if qualname is not None and "." in qualname and not qualname.rpartition(".")[0].endswith(">"):
         first = next(iter(parameter_names(function)), "")
@@ -363,21 +371,21 @@ def _refuse_what_is_no_task(function: Any, options: TaskOptions) -> None:
     called = what_runs(function)
     if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
         raise ConfigError(
-            f'"{qualname}" is a generator; results that stream are not part of this release. Return a list.'
+            f'"{qualname}" is a generator; streamed results are not supported in this release. Return a list.'
         )
 
 
 def _refuse_retries(name: str, acks: str, retries: int) -> None:
     if acks == "early" and retries:
         raise ConfigError(
-            f'Task "{name}": acks="early" means that a job runs once at most, and retries={retries} asks for more. '
+            f'Task "{name}": acks="early" means that a job runs once at most, but retries={retries} asks for more. '
             'Leave one of them out: with acks="late", the default, a job may be retried.'
         )
 
 
 _NO_METHODS = (
     '"{}" is a method, and a worker would have no object to call it on. '
-    "Make it a function that takes what it needs, or an id to load it by."
+    "Make it a function that takes the data as arguments, or an ID by which it loads the object."
 )
 _NO_STATIC_METHODS = (
     '"{}" is defined inside a class, and a task is a function of a module: workers find it by module and name. '

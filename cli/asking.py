@@ -31,8 +31,8 @@ def confirm(verb: str, what: str, look: str) -> None:
 
     if not sys.stdin.isatty():
         raise ConfigError(
-            f"Nothing was done: this would {verb} {what}, and there is no terminal to ask on. Look with {look}, "
-            "then add --yes."
+            f"Nothing was done: this would {verb} {what}, and there is no terminal to ask for confirmation. "
+            f"Check with {look}, then add --yes."
         )
     # All of it on stderr: what is on stdout may be read by a program.
     print(f"{verb.capitalize()} {what}? [y/N] ", end="", file=sys.stderr, flush=True)

@@ -17,14 +17,14 @@ __all__ = ["cancel"]
 #: Seconds in which a running job has ended: what does not react is killed after one.
 PATIENCE = 5.0
 
-JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="Jobs to cancel.")]
+JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="IDs of the jobs to cancel.")]
 
 
 def cancel(ids: JobIds, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """Cancel jobs: those that wait are gone at once, running ones are interrupted, and killed if they do not react.
+    """Cancel jobs: queued jobs end at once; running jobs are interrupted, and killed if they do not react.
 
-    Who awaits one gets JobCancelled. Cancelling twice is fine. The exit code is 1 if a job had ended otherwise or is
-    unknown.
+    The callers that await a job get JobCancelled. Repeating the command does no harm. The exit code is 1 if a job
+    had already ended in another way, or is unknown.
 
     [bold]Examples[/bold]
 
@@ -82,7 +82,7 @@ async def _cancel(opened: list[Connection], id: str) -> dict[str, Any]:
         if did is Cancelled.DONE:
             return {**found, "did": did.value, "status": "CANCELLED", "said": f"cancelled; it was {info.status}"}
         return {**found, "did": did.value, **await _end_of(each, result, asked=did is Cancelled.ASKED)}
-    said = "unknown: never sent, or finished longer ago than its result TTL"
+    said = "unknown: it was never sent, or it finished longer ago than its result TTL"
     return {"id": id, "app": "", "task": "", "did": Cancelled.UNKNOWN.value, "status": "UNKNOWN", "said": said}
 
 
@@ -93,9 +93,11 @@ async def _end_of(connection: Connection, result: Any, *, asked: bool) -> dict[s
     try:
         outcome = await connection.app.client.outcome(result, PATIENCE)
     except AiotaskError:
-        return {"status": "RUNNING", "said": "its worker was told, and it has not ended yet"}
+        return {"status": "RUNNING", "said": "its worker was asked to end it, and it has not ended yet"}
     if outcome.status == "CANCELLED":
-        said = "cancelled; it was RUNNING" if asked else "had been cancelled before"
+        said = "cancelled; it was RUNNING" if asked else "had already been cancelled"
     else:
-        said = f"ended first: {outcome.status}" if asked else f"had ended before: {outcome.status}"
+        said = (
+            f"ended before the cancel reached it: {outcome.status}" if asked else f"had already ended: {outcome.status}"
+        )
     return {"status": outcome.status.value, "said": said}

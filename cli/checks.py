@@ -64,7 +64,7 @@ def _orphans() -> list[Check]:
     if not pids:
         return []
     found = ", ".join(pids)
-    fix = "Start the server again (aiotask server start): they go on by themselves."
+    fix = "Start the server again (aiotask server start): the workers then reconnect by themselves."
     return [Check("workers", State.WARN, f"workers run on this machine, but their server does not: pid {found}", fix)]
 
 
@@ -109,7 +109,7 @@ async def _reachable(connection: Connection) -> Check:
         "server",
         State.WARN if slow else State.OK,
         f"{connection.app.broker_url} answers in {trip:.1f} ms",
-        "Jobs wait for such a round trip: bring worker and server closer together." if slow else "",
+        "Every job waits for such round trips: bring the workers and the server closer together." if slow else "",
     )
 
 
@@ -121,8 +121,10 @@ def _about_server(facts: ServerFacts) -> Iterator[Check]:
     yield Check(
         "clock",
         State.WARN if apart > 1 else State.OK,
-        f"{apart:.2f} s apart from this machine",
-        "Due times follow the server's clock: synchronise both (chrony, systemd-timesyncd)." if apart > 1 else "",
+        f"{apart:.2f} s away from the clock of this machine",
+        "Due times follow the server's clock: synchronize both clocks (chrony, systemd-timesyncd)."
+        if apart > 1
+        else "",
     )
     yield _memory(facts)
     for warning in facts.warnings:
@@ -147,8 +149,8 @@ def _eviction(facts: ServerFacts) -> Check:
     return Check(
         "eviction",
         State.FAIL if facts.maxmemory else State.WARN,
-        f"maxmemory-policy is {policy}: a full server would throw jobs away",
-        "CONFIG SET maxmemory-policy noeviction, and the same in its configuration file.",
+        f"maxmemory-policy is {policy}: a full server would evict jobs",
+        "Run CONFIG SET maxmemory-policy noeviction, and set it in the configuration file of the server, too.",
     )
 
 
@@ -159,9 +161,9 @@ def _durability(facts: ServerFacts) -> Check:
 
 def _memory(facts: ServerFacts) -> Check:
     limit = f"of {in_bytes(facts.maxmemory)}" if facts.maxmemory else "and no limit (maxmemory)"
-    text = f"{in_bytes(facts.used_memory)} used {limit}; outcomes that are kept until their TTL: {facts.expiring:,}"
+    text = f"{in_bytes(facts.used_memory)} used {limit}; outcomes kept until their TTL: {facts.expiring:,}"
     if facts.maxmemory and facts.used_memory > 0.8 * facts.maxmemory:
-        fix = "When it is full, sending is refused. Shorten result_ttl, use ignore_result, or raise maxmemory."
+        fix = "When the server is full, it rejects new jobs. Shorten result_ttl, use ignore_result, or raise maxmemory."
         return Check("memory", State.WARN, text, fix)
     return Check("memory", State.OK, text)
 
@@ -170,7 +172,7 @@ def _secret(connection: Connection) -> Check:
     """The app itself refuses a server that is not loopback without a secret; this says how it stands."""
     if any(connection.app.secrets):
         return Check("secret", State.OK, "messages are sealed with a secret")
-    return Check("secret", State.OK, "none, and none is needed: the server is on this machine")
+    return Check("secret", State.OK, "none, and none is needed: the server runs on this machine")
 
 
 # ---- one app
@@ -187,7 +189,10 @@ async def _about_app(connection: Connection) -> list[Check]:
         fix = "Start a worker that knows the task: aiotask jobs --status parked shows which."
         checks.append(Check(f"{name}: parked", State.WARN, f"jobs that no worker could run: {parked:,}", fix))
     if dead := sum(queue.dead for queue in queues):
-        fix = "aiotask dead list shows why, aiotask dead replay runs them again, aiotask dead delete removes them."
+        fix = (
+            "See why with aiotask dead list; run them again with aiotask dead replay, or remove them with "
+            "aiotask dead delete."
+        )
         checks.append(Check(f"{name}: dead letters", State.WARN, f"jobs that were given up: {dead:,}", fix))
     if rejected := await inspector.rejected():
         fix = "Give every sender and worker the same AIOTASK_SECRET."
@@ -218,18 +223,18 @@ def _unconsumed(name: str, queues: Sequence[QueueInfo], workers: Sequence[Worker
                 f"{name}: queue",
                 State.WARN,
                 f'no live worker consumes "{queue.name}"; jobs in it: {waiting:,}',
-                f"Is the name right? Else start a worker for it: aiotask worker your.module --queues {queue.name}",
+                f"Check the name, or start a worker for the queue: aiotask worker your.module --queues {queue.name}",
             )
 
 
 def _backlog(name: str, waiting: int) -> Check:
     if waiting < BACKLOG:
-        return Check(f"{name}: history", State.OK, f"finished jobs that wait to be recorded: {waiting:,}")
+        return Check(f"{name}: history", State.OK, f"finished jobs not yet recorded: {waiting:,}")
     return Check(
         f"{name}: history",
         State.WARN if waiting < 0.9 * BACKLOG_CAP else State.FAIL,
-        f"finished jobs that wait to be recorded: {waiting:,}; beyond {BACKLOG_CAP:,} the oldest are dropped",
-        "Run a worker with --result-db, and look in its log for why it does not record.",
+        f"finished jobs not yet recorded: {waiting:,}; beyond {BACKLOG_CAP:,} the oldest are dropped",
+        "Run a worker with --result-db; if one runs, its log says why it does not record.",
     )
 
 
@@ -248,13 +253,13 @@ def _state_directory() -> list[Check]:
     except FileNotFoundError:
         return []
     if found.st_uid != os.geteuid():
-        fix = "Set AIOTASK_HOME to a directory of your own."
+        fix = "Set AIOTASK_HOME to a directory that belongs to you."
         return [Check("state directory", State.FAIL, f"{directory} belongs to user {found.st_uid}", fix)]
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
         fix = f"chmod 700 {directory}"
-        return [Check("state directory", State.FAIL, f"{directory} is open to others ({mode:o})", fix)]
-    return [Check("state directory", State.OK, f"{directory} is yours alone")]
+        return [Check("state directory", State.FAIL, f"{directory} is open to other users (mode {mode:o})", fix)]
+    return [Check("state directory", State.OK, f"{directory} is private to this user")]
 
 
 def _result_db(path: str | None, *, embedded: bool) -> list[Check]:
@@ -271,8 +276,8 @@ def _result_db(path: str | None, *, embedded: bool) -> list[Check]:
     if path is None:
         return []
     if not Path(path).exists():
-        fix = "The first worker with --result-db makes it."
-        return [Check("result db", State.WARN, f"{path} is not there yet", fix)]
+        fix = "The first worker with --result-db creates it."
+        return [Check("result db", State.WARN, f"{path} does not exist yet", fix)]
     try:
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)
         try:
@@ -280,6 +285,6 @@ def _result_db(path: str | None, *, embedded: bool) -> list[Check]:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        fix = "Check its permissions; a damaged file can be set aside, the queue does not need it."
+        fix = "Check its permissions. A damaged file can be moved away: the queue does not need it."
         return [Check("result db", State.FAIL, f"{path} cannot be read: {error}", fix)]
     return [Check("result db", State.OK, f"{path} is readable ({tables} tables and indexes)")]

@@ -67,7 +67,7 @@ def _embedded_url() -> str:
     server = embedded.status()
     if server is None:
         raise ConfigError(
-            "No server is named, and the embedded one does not run. Give --url or set AIOTASK_URL, "
+            "No server is named, and the embedded server is not running. Give --url or set AIOTASK_URL, "
             "or start the embedded server: aiotask server start."
         )
     return server.url

@@ -17,7 +17,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     cls=Group,
-    help="""Jobs that were given up: look at them, run them again, or remove them.
+    help="""Show, run again or remove dead letters: jobs that were given up.
 
     [bold]Examples[/bold]
 
@@ -30,15 +30,16 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job.")]
-JobIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of the jobs.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="ID of the job.")]
+JobIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="IDs of the jobs.")]
 WithError = Annotated[
-    str | None, option("--error", "-e", metavar="TEXT", help="Only jobs whose error contains this, in any case.")
+    str | None,
+    option("--error", "-e", metavar="TEXT", help="Only jobs whose error contains this text (case is ignored)."),
 ]
-Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Jobs on a page.")]
-Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Jobs to skip.")]
-Everything = Annotated[bool, option("--all", metavar="", help="All that there are.")]
-Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do it without asking.")]
+Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of jobs per page.")]
+Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Number of jobs to skip.")]
+Everything = Annotated[bool, option("--all", metavar="", help="Every dead letter.")]
+Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do not ask for confirmation.")]
 
 
 def list_(
@@ -53,10 +54,10 @@ def list_(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """List the jobs that were given up, the last one first.
+    """List the dead letters, the latest first.
 
-    A dead letter is a job that took three processes with it, or that failed in its last retry. The newest 10,000 are
-    kept, with their arguments.
+    A dead letter is a job that killed three processes, or that failed in its last retry. The latest 10,000 are kept,
+    with their arguments.
 
     [bold]Examples[/bold]
 
@@ -75,7 +76,7 @@ def list_(
 
 
 def show(id: JobId, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """Show one dead letter: its arguments, its error, and what is known of the process that died of it.
+    """Show one dead letter: its arguments, its error, and what is known about the process that it killed.
 
     [bold]Examples[/bold]
 
@@ -101,10 +102,10 @@ def replay(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Run dead letters again: these, those that fit, or all.
+    """Run dead letters again: by ID, by filter, or all.
 
-    Each becomes a job of the same id, as if it had been sent just now: its retries and deaths are counted anew, and
-    its new outcome takes the place of the old one. Repeating the command does no harm: a job is replayed once.
+    Each becomes a job with the same ID, as if it had just been sent: its retries and deaths are counted from zero, and
+    its new outcome replaces the old one. Repeating the command does no harm: a dead letter is replayed once.
 
     [bold]Examples[/bold]
 
@@ -136,9 +137,10 @@ def delete(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Remove dead letters for good: these, those that fit, or all.
+    """Remove dead letters for good: by ID, by filter, or all.
 
-    The outcome of such a job stays until its result TTL is over, and in the history. What is gone already is no error.
+    The outcome of the job is kept until its result TTL is over, and in the history. An ID without a dead letter
+    is not an error.
 
     [bold]Examples[/bold]
 
@@ -163,10 +165,10 @@ def _say(done_word: str, done: Done, is_named: bool) -> None:
     terminal.print(f"{done_word} {number:,} dead letter{'' if number == 1 else 's'}.")
     for id in done.missing if is_named else ():
         known = "" if id in done.unknown else f" Its job is known: aiotask jobs {plain(id)}"
-        terminal.print(f"[yellow]{plain(id)} is not there (any more).[/yellow]{known}", soft_wrap=True)
+        terminal.print(f"[yellow]{plain(id)} does not exist (any more).[/yellow]{known}", soft_wrap=True)
     for id in done.outdated:
         terminal.print(
-            f"[yellow]{plain(id)} was left: a job of this id goes on, or ended later.[/yellow] "
+            f"[yellow]{plain(id)} was skipped: a newer job with this id is unfinished, or ended later.[/yellow] "
             f"See aiotask jobs {plain(id)}",
             soft_wrap=True,
         )
@@ -175,7 +177,7 @@ def _say(done_word: str, done: Done, is_named: bool) -> None:
 def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
     terminal = console()
     if not page:
-        terminal.print("There are no more." if offset else "There is no dead letter that fits.")
+        terminal.print("There are no more dead letters." if offset else "No dead letter matches.")
         return
     rows = [
         [
@@ -191,8 +193,8 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
     columns = ["app", "id", "task", "queue", "given up", "error"]
     terminal.print(page_table(*telling(columns, rows), terminal.width))
     if len(page) >= limit:
-        terminal.print(f"[dim]The next page: --offset {offset + limit}[/dim]")
-    terminal.print("[dim]All of one: aiotask dead show ID. Run it again: aiotask dead replay ID[/dim]")
+        terminal.print(f"[dim]Next page: --offset {offset + limit}[/dim]")
+    terminal.print("[dim]Details of one: aiotask dead show ID. Run it again: aiotask dead replay ID[/dim]")
 
 
 add(app, list_, name="list")

@@ -33,7 +33,7 @@ Files = Annotated[
         metavar="N",
         envvar="AIOTASK_DEMO_LIMIT",
         show_default="all",
-        help="Files to measure.",
+        help="Number of files to measure.",
     ),
 ]
 
@@ -43,7 +43,7 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) 
 
     One job per file parses it and counts lines, functions, classes, branches and nesting.
 
-    Afterwards this process does the same alone: every number has to agree, and the times are compared.
+    Then this process does the same alone: all numbers must agree, and the times are compared.
 
     [bold]Examples[/bold]
 
@@ -134,7 +134,8 @@ def _print_times(terminal: Console, spread: Run, alone: Run, load: float) -> Non
         terminal.print(f"{alone.seconds / spread.seconds:.2f} times as fast, with {cpu_count()} CPUs here.")
     if load > _BUSY * cpu_count():
         terminal.print(
-            f"[yellow]Other programs were at work (load {load:.1f} before the start): the times say little.[/yellow]"
+            f"[yellow]Other programs were using the CPU (load {load:.1f} before the start), so the times are not "
+            "reliable.[/yellow]"
         )
 
 
@@ -147,6 +148,6 @@ def _print_check(terminal: Console, spread: Run, alone: Run) -> bool:
     if wrong:
         terminal.print(f"[red]{len(wrong):,} of {len(alone.measures):,} files do not agree.[/red]")
         return False
-    also = f" {unparsed} files that do not parse are reported the same way." if unparsed else ""
+    also = f" {unparsed} files cannot be parsed, and both runs report the same error." if unparsed else ""
     terminal.print(f"[green]All {len(alone.measures):,} files agree with the direct run.[/green]{also}")
     return True

@@ -17,12 +17,18 @@ __all__ = ["doctor"]
 
 Live = Annotated[
     bool,
-    option("--live", metavar="", help="Ask the workers here, and nothing else: does one hang? For a liveness probe."),
+    option(
+        "--live",
+        metavar="",
+        help="Ask only the workers on this machine whether any of them hangs, as a liveness probe does.",
+    ),
 ]
 Ready = Annotated[
     bool,
     option(
-        "--ready", metavar="", help="Ask the workers here, and nothing else: do they run jobs? For a readiness probe."
+        "--ready",
+        metavar="",
+        help="Ask only the workers on this machine whether they run jobs, as a readiness probe does.",
     ),
 ]
 
@@ -37,21 +43,21 @@ def doctor(
 ) -> None:
     """Check the server, the workers and this machine, and say how to fix what is wrong.
 
-    Exit code 0: everything is well or a warning at most; 1: something fails. With --live or --ready it asks the workers
-    of this machine alone (those of this user, or the one at AIOTASK_HEALTH_PORT) and answers with one line; with
-    --name, those that serve this app.
+    The exit code is 0 if no check fails (warnings are allowed), else 1. With --live or --ready only the workers of this
+    machine are asked (those of this user, or the one at AIOTASK_HEALTH_PORT), and the answer is one line; with --name,
+    only those that serve this app.
 
     [bold]Examples[/bold]
 
       aiotask doctor
       aiotask doctor --name shop --url redis://localhost:6379
       aiotask doctor --json
-      aiotask doctor --live     [dim]# an exec probe: 0 or 1, and one line why[/dim]
+      aiotask doctor --live     [dim]# for an exec probe: exits with 0 or 1, and prints one line[/dim]
       aiotask doctor --ready --name shop
     """
     if live or ready:
         if live and ready:
-            raise typer.BadParameter("--live and --ready are two questions. Ask one of them.")
+            raise typer.BadParameter("--live and --ready cannot be combined. Give one of them.")
         raise typer.Exit(_probe("live" if live else "ready", name, as_json=as_json))
     import asyncio
     from dataclasses import asdict

@@ -23,8 +23,8 @@ class Row(NamedTuple):
     fix: str = ""
 
 
-_FIX = "CONFIG SET appendonly yes, and the same in its configuration file."
-_PERMIT = "Permit CONFIG GET to this user, or look into the configuration file of the server."
+_FIX = "Run CONFIG SET appendonly yes, and set it in the configuration file of the server, too."
+_PERMIT = "Allow this user to run CONFIG GET, or look it up in the configuration file of the server."
 
 ROWS = {
     row.name: row
@@ -35,12 +35,12 @@ ROWS = {
             "appendonly no",
             "nothing",
             "some 30 s of accepted jobs and outcomes, as the system writes",
-            "CONFIG SET appendfsync everysec, and the same in its configuration file.",
+            "Run CONFIG SET appendfsync everysec, and set it in the configuration file of the server, too.",
         ),
         Row("appendonly everysec", "nothing (while the disk is slow, 2 s)", "1 to 2 s of accepted jobs and outcomes"),
         Row("appendonly always", "nothing", "nothing"),
         # What is known where CONFIG is not permitted.
-        Row("appendonly", "at most 2 s", "unknown: 0 to 30 s, by its appendfsync", _PERMIT),
+        Row("appendonly", "at most 2 s", "unknown: 0 to 30 s, depending on appendfsync", _PERMIT),
         Row("no appendonly", "unknown: everything, or all since the last snapshot", "the same", _FIX),
     )
 }

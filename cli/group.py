@@ -72,7 +72,7 @@ class Group(_Quiet, TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0] if args else ""
         if name in _ELSEWHERE and self.get_command(ctx, name) is None and ctx.parent is None:
-            ctx.fail(f'There is no command "{name}". Its place here is: aiotask {_ELSEWHERE[name]}')
+            ctx.fail(f'There is no command "{name}". Use: aiotask {_ELSEWHERE[name]}')
         return super().resolve_command(ctx, args)
 
 

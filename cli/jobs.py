@@ -32,7 +32,9 @@ class Wanted(StrEnum):
     DEAD = "dead"
 
 
-JobId = Annotated[str | None, typer.Argument(metavar="ID", help="Show this job alone, with all that is known of it.")]
+JobId = Annotated[
+    str | None, typer.Argument(metavar="ID", help="Show only this job, with everything that is known about it.")
+]
 InStatus = Annotated[
     Wanted | None,
     option(
@@ -40,12 +42,12 @@ InStatus = Annotated[
         "-s",
         metavar="STATUS",
         case_sensitive=False,
-        help=f"Only jobs that stand there: {', '.join(Wanted)}.",
+        help=f"Only jobs with this status: {', '.join(Wanted)}.",
     ),
 ]
 InQueue = Annotated[str | None, option("--queue", "-q", metavar="NAME", help="Only jobs of this queue.")]
-Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Jobs on a page.")]
-Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Jobs to skip.")]
+Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of jobs per page.")]
+Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Number of jobs to skip.")]
 
 
 def jobs(
@@ -61,7 +63,7 @@ def jobs(
 ) -> None:
     """Show the unfinished jobs on the server, its dead letters, or one job.
 
-    One job is also looked for in the history file, where finished jobs are: [bold]aiotask results[/bold].
+    With an ID, the history file is searched too. To list finished jobs: [bold]aiotask results[/bold].
 
     [bold]Examples[/bold]
 
@@ -158,7 +160,7 @@ async def _one(id: str, name: str | None, url: str | None, db: str | None) -> di
     if found is not None:
         return found
     raise ResultExpired(
-        f'No job "{id}" is on the server: never sent, or finished longer ago than its result TTL. {where}'
+        f'No job "{id}" is on the server: it was never sent, or it finished longer ago than its result TTL. {where}'
     )
 
 
@@ -178,7 +180,7 @@ async def _in_history(id: str, name: str | None, db: str | None) -> tuple[dict[s
     except AiotaskError as error:
         return None, f"The history file could not be read: {error}"
     if record is None or name not in (None, record.app):
-        return None, f'Nor is it in the history file "{history.path}".'
+        return None, f'It is not in the history file "{history.path}" either.'
     found = row(record)
     # The names that a job on the server has.
     for name, here in (("attempts", "attempt"), ("result", "value")):
@@ -215,7 +217,9 @@ def described(connection: Connection, info: JobInfo) -> dict[str, Any]:
 def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
     terminal = console()
     if not page:
-        terminal.print("There are no more." if offset else "There is none. Finished jobs: aiotask results")
+        terminal.print(
+            "There are no more jobs." if offset else "No unfinished job matches. For finished jobs: aiotask results"
+        )
         return
     columns = ["app", "id", "status", "task", "queue", "attempt", "sent", "more"]
     rows = [
@@ -233,7 +237,7 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
     ]
     terminal.print(page_table(*telling(columns, rows), terminal.width))
     if len(page) >= limit:
-        terminal.print(f"[dim]The next page: --offset {offset + limit}[/dim]")
+        terminal.print(f"[dim]Next page: --offset {offset + limit}[/dim]")
 
 
 def _more(job: dict[str, Any]) -> str:

@@ -93,8 +93,8 @@ async def one(id: str, name: str | None, url: str | None) -> dict[str, Any]:
             if letter is not None:
                 return described_letter(each, letter)
     raise ResultExpired(
-        f'There is no dead letter "{id}" (any more): it was replayed or deleted, or never given up. '
-        f"All that is known of the job: aiotask jobs {id}"
+        f'There is no dead letter "{id}" (any more): it was replayed or deleted, or the job never became one. '
+        f"See what is known about the job: aiotask jobs {id}"
     )
 
 
@@ -110,17 +110,17 @@ def act(
     name: str | None,
     url: str | None,
 ) -> Done:
-    """Do it to these ids, or to what fits once somebody has agreed."""
+    """Do it to the jobs with these ids, or, once the user has confirmed it, to those that match the filter."""
     import asyncio
 
     from aiotask.errors import ConfigError
 
     given = bool(ids) + everything + (not wanted.is_open and not everything)
     if given != 1:
-        which = "ids go with neither --all nor filters" if given else "which ones is not said"
+        which = "IDs cannot be combined with --all or filters" if given else "no jobs were named"
         raise ConfigError(
-            f"Nothing was done: {which}. Name ids (aiotask dead {verb} ID), or filter (--task, --queue, --error, "
-            "--since, --until), or say --all."
+            f"Nothing was done: {which}. Give IDs (aiotask dead {verb} ID), filters (--task, --queue, --error, "
+            "--since, --until), or --all."
         )
     return asyncio.run(_moved(verb, list(dict.fromkeys(ids)), wanted, everything, yes, name, url))
 
@@ -144,7 +144,7 @@ async def _moved(
         if everything and name is None and len(opened) > 1:
             raise ConfigError(
                 f"Nothing was done: several apps are on this server ({', '.join(each.app.name for each in opened)}), "
-                f"and --all would {verb} the dead letters of each. Say whose: aiotask dead {verb} --all --name NAME"
+                f"and --all would {verb} the dead letters of each. Name one app: aiotask dead {verb} --all --name NAME"
             )
         picked = [(each, [letter["id"] async for letter in _fitting(each, wanted)]) for each in opened]
         number = sum(len(found) for _, found in picked)

@@ -26,7 +26,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="aiotask",
-    help="Run Python functions in other processes and get the value back.",
+    help="Run Python functions in worker processes and get their values back.",
     epilog="Start with [bold]aiotask demo[/bold], then [bold]aiotask worker your.module[/bold]. "
     "Every flag has an environment variable, shown in the help of its command.",
     cls=Group,

@@ -63,11 +63,11 @@ def duration(text: str | float) -> float:
         parts = _DURATION.findall(text)
         if not parts or _DURATION.sub("", text).strip():
             raise typer.BadParameter(
-                f'"{text}" is no duration. Write seconds or a number with a unit: 90, 30s, 10m, 1h30m, 2d.'
+                f'"{text}" is not a duration. Write seconds or a number with a unit: 90, 30s, 10m, 1h30m, 2d.'
             ) from None
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if not 0 <= seconds < float("inf"):
-        raise typer.BadParameter(f'"{text}" is no duration: it has to be 0 or more, and finite.')
+        raise typer.BadParameter(f'"{text}" is not a duration: it must be 0 or more, and finite.')
     return seconds
 
 
@@ -75,7 +75,7 @@ def size(text: str | int) -> int:
     """Bytes in a text like ``1048576``, ``512MB`` or ``1.5G`` (1 KB is 1,024 bytes)."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", str(text).strip().upper())
     if match is None or not float(match[1]):
-        raise typer.BadParameter(f'"{text}" is no size. Write bytes or a number with a unit: 1048576, 512MB, 2GB.')
+        raise typer.BadParameter(f'"{text}" is not a size. Write bytes or a number with a unit: 1048576, 512MB, 2GB.')
     return int(float(match[1]) * _BYTES[match[2]])
 
 
@@ -87,14 +87,14 @@ def size_or_none(text: str | int) -> int:
 def count(text: str | int) -> int:
     """A whole number from 1."""
     if not str(text).strip().isdecimal() or int(text) < 1:
-        raise typer.BadParameter(f'"{text}" is no count. Write a whole number from 1.')
+        raise typer.BadParameter(f'"{text}" is not a count. Write a whole number from 1.')
     return int(text)
 
 
 def port(text: str | int) -> int:
     """The number of a port."""
     if not str(text).strip().isdecimal() or not 0 < int(text) < 65536:
-        raise typer.BadParameter(f'"{text}" is no port. Write a number from 1 to 65535.')
+        raise typer.BadParameter(f'"{text}" is not a port. Write a number from 1 to 65535.')
     return int(text)
 
 
@@ -128,7 +128,7 @@ Url = Annotated[
         "--url",
         metavar="URL",
         show_default="the embedded server",
-        help="Redis or Valkey: redis://HOST:PORT/DB, rediss://…, unix://PATH.",
+        help="Redis or Valkey server: redis://HOST:PORT/DB, rediss://…, unix://PATH.",
     ),
 ]
 AppName = Annotated[
@@ -144,15 +144,15 @@ File = Annotated[
         "--result-db",
         metavar="FILE",
         envvar="AIOTASK_RESULT_DB",
-        show_default="results.db beside the embedded server's data",
-        help="SQLite file that the worker records into.",
+        show_default="results.db next to the embedded server's data",
+        help="SQLite file into which the worker records finished jobs.",
     ),
 ]
-Json = Annotated[bool, option("--json", metavar="", help="Print JSON for other programs.")]
+Json = Annotated[bool, option("--json", metavar="", help="Print JSON.")]
 
 # ---- the worker
 
-_WHAT, _HOW_MUCH, _LIFE, _LOG = "What to run", "How much at a time", "Life of a process", "What is kept and said"
+_WHAT, _HOW_MUCH, _LIFE, _LOG = "What to run", "Concurrency", "Lifetime of processes", "History and logging"
 
 Apps = Annotated[
     list[str] | None,
@@ -167,13 +167,13 @@ MoreApps = Annotated[
         metavar="APP",
         envvar=None,
         show_default="[tool.aiotask] app in pyproject.toml",
-        help="The same as an option, repeatable. [dim]\\[env var: AIOTASK_APP, separated by commas][/dim]",
+        help="Module with the app, like APP; can be repeated. [dim]\\[env var: AIOTASK_APP, separated by commas][/dim]",
         rich_help_panel=_WHAT,
     ),
 ]
 AppDir = Annotated[
     str,
-    option("--app-dir", metavar="DIR", help="Directory that modules are imported from first.", rich_help_panel=_WHAT),
+    option("--app-dir", metavar="DIR", help="Directory that is searched first for modules.", rich_help_panel=_WHAT),
 ]
 Queues = Annotated[
     list[str] | None,
@@ -181,7 +181,7 @@ Queues = Annotated[
         "--queues",
         "-q",
         metavar="NAMES",
-        show_default="all that its tasks name, and default",
+        show_default="all queues that its tasks name, and default",
         help="Queues to consume, separated by commas.",
         rich_help_panel=_WHAT,
     ),
@@ -192,7 +192,7 @@ WorkerUrl = Annotated[
         "--url",
         metavar="URL",
         show_default="the embedded server",
-        help="Redis or Valkey, for apps that name none themselves.",
+        help="Redis or Valkey server, for apps that do not name one themselves.",
         rich_help_panel=_WHAT,
     ),
 ]
@@ -204,7 +204,7 @@ Concurrency = Annotated[
         parser=count,
         metavar="N",
         show_default="number of CPUs",
-        help="Worker processes.",
+        help="Number of worker processes.",
         rich_help_panel=_HOW_MUCH,
     ),
 ]
@@ -214,7 +214,7 @@ MaxInFlight = Annotated[
         "--max-in-flight",
         parser=count,
         metavar="N",
-        help="Async jobs that one process runs at a time.",
+        help="Number of async jobs that one process runs at a time.",
         rich_help_panel=_HOW_MUCH,
     ),
 ]
@@ -224,7 +224,7 @@ Threads = Annotated[
         "--threads",
         parser=count,
         metavar="N",
-        help="Sync jobs that one process runs at a time; more than 1 for blocking I/O.",
+        help="Number of sync jobs that one process runs at a time; use more than 1 for blocking I/O.",
         rich_help_panel=_HOW_MUCH,
     ),
 ]
@@ -235,7 +235,7 @@ MaxJobsPerChild = Annotated[
         parser=count,
         metavar="N",
         show_default="no limit",
-        help="Replace a process after so many jobs.",
+        help="Replace a process after this number of jobs.",
         rich_help_panel=_LIFE,
     ),
 ]
@@ -246,7 +246,7 @@ MaxMemoryPerChild = Annotated[
         parser=size,
         metavar="SIZE",
         show_default="no limit",
-        help="Replace a process that holds more memory, as in 512MB.",
+        help="Replace a process that holds more memory than this, as in 512MB.",
         rich_help_panel=_LIFE,
     ),
 ]
@@ -257,7 +257,7 @@ Grace = Annotated[
         parser=duration,
         metavar="TIME",
         show_default="30s",
-        help="On TERM: time that running jobs get to end. Then they are killed and go back to their queue.",
+        help="After TERM: time that running jobs get to end. Then they are killed and requeued.",
         rich_help_panel=_LIFE,
     ),
 ]
@@ -268,7 +268,7 @@ BlockedLoop = Annotated[
         parser=duration,
         metavar="TIME",
         show_default="1s",
-        help="Say in the log where a job is that has blocked the event loop for so long; 0: never.",
+        help="Log where a job stands that has blocked the event loop for this long; 0: never.",
         rich_help_panel=_LOG,
     ),
 ]
@@ -279,7 +279,7 @@ LongJob = Annotated[
         parser=duration,
         metavar="TIME",
         show_default="60s",
-        help="Say in the log where a sync job is that has run for so long; 0: never.",
+        help="Log where a sync job stands that has run for this long; 0: never.",
         rich_help_panel=_LOG,
     ),
 ]
@@ -295,10 +295,14 @@ StoppedProcess = Annotated[
         rich_help_panel=_LIFE,
     ),
 ]
-Burst = Annotated[bool, option("--burst", metavar="", help="Stop when the queues are empty.", rich_help_panel=_LIFE)]
+Burst = Annotated[
+    bool, option("--burst", metavar="", help="Run the jobs in the queues, then stop.", rich_help_panel=_LIFE)
+]
 Reload = Annotated[
     bool,
-    option("--reload", metavar="", help="Restart when a source file changes; for development.", rich_help_panel=_LIFE),
+    option(
+        "--reload", metavar="", help="Restart when a source file changes, during development.", rich_help_panel=_LIFE
+    ),
 ]
 Preload = Annotated[
     bool,
@@ -316,7 +320,7 @@ HealthPort = Annotated[
         parser=port,
         metavar="PORT",
         show_default="none",
-        help="Answer probes there by HTTP: GET /live, /ready, and / for all of it as JSON.",
+        help="Port that answers HTTP probes: GET /live, GET /ready, and GET / for everything as JSON.",
         rich_help_panel=_LIFE,
     ),
 ]
@@ -325,7 +329,7 @@ HealthHost = Annotated[
     option(
         "--health-host",
         metavar="ADDRESS",
-        help="Address of that port; 0.0.0.0 where probes come from elsewhere.",
+        help="Address to listen on; use 0.0.0.0 if the probes come from another machine.",
         rich_help_panel=_LIFE,
     ),
 ]
@@ -334,8 +338,8 @@ ResultDb = Annotated[
     option(
         "--result-db",
         metavar="FILE",
-        show_default="beside the embedded server's data; none with a URL",
-        help="SQLite file that keeps every finished job.",
+        show_default="next to the embedded server's data; none with a URL",
+        help="SQLite file in which every finished job is recorded.",
         rich_help_panel=_LOG,
     ),
 ]
@@ -357,19 +361,17 @@ ResultDbSize = Annotated[
         parser=size_or_none,
         metavar="SIZE",
         show_default="1GB",
-        help="How large that file may grow, until the oldest jobs make room; 0: no bound.",
+        help="How large that file may grow before the oldest jobs are removed; 0: no limit.",
         rich_help_panel=_LOG,
     ),
 ]
-LogArgs = Annotated[
-    bool, option("--log-args", metavar="", help="Show the arguments of jobs in the log.", rich_help_panel=_LOG)
-]
+LogArgs = Annotated[bool, option("--log-args", metavar="", help="Log the arguments of jobs.", rich_help_panel=_LOG)]
 LogTracebacks = Annotated[
     bool,
     option(
         "--log-tracebacks/--no-log-tracebacks",
         metavar="",
-        help="Show the traceback of a run that failed.",
+        help="Log the traceback of a failed run.",
         rich_help_panel=_LOG,
     ),
 ]
@@ -380,7 +382,7 @@ LogLevel = Annotated[
         "--log-level",
         metavar="LEVEL",
         case_sensitive=False,
-        help="Least level to say: debug, info, warning, error, critical.",
+        help="Lowest level to log: debug, info, warning, error, critical.",
         rich_help_panel=_LOG,
     ),
 ]

@@ -33,7 +33,7 @@ def probe(question: str, app: str | None = None) -> tuple[bool, str]:
     found = [answer for answer in answers if answer is not None]
     if not found:
         which = "no worker" if app is None else f'no worker of app "{app}"'
-        return False, f"not {question}: {which} was found, {_where()}"
+        return False, f"not {question}: {which} was found: {_where()}"
     well = all(fine for fine, _ in found)
     return well, f"{'' if well else 'not '}{question}: " + "; ".join(text for fine, text in found if fine is well)
 
@@ -47,7 +47,7 @@ def _addresses() -> Iterator[tuple[str, int] | Path]:
     port = os.environ.get("AIOTASK_HEALTH_PORT", "")
     if port:
         if not port.isdecimal() or not 0 < int(port) < 65536:
-            raise ConfigError(f'AIOTASK_HEALTH_PORT="{port}" is no port: give a number from 1 to 65535.')
+            raise ConfigError(f'AIOTASK_HEALTH_PORT="{port}" is not a port: give a number from 1 to 65535.')
         host = os.environ.get("AIOTASK_HEALTH_HOST", "")
         yield {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), int(port)
     else:
@@ -56,8 +56,8 @@ def _addresses() -> Iterator[tuple[str, int] | Path]:
 
 def _where() -> str:
     if port := os.environ.get("AIOTASK_HEALTH_PORT"):
-        return f"nothing answers at port {port} (AIOTASK_HEALTH_PORT)"
-    return f'by a socket in "{state_directory()}" (AIOTASK_HOME), nor is AIOTASK_HEALTH_PORT set'
+        return f"nothing answered at port {port} (AIOTASK_HEALTH_PORT)"
+    return f'none has a socket in "{state_directory()}" (AIOTASK_HOME), and AIOTASK_HEALTH_PORT is not set'
 
 
 def _ask(address: tuple[str, int] | Path, question: str, app: str | None) -> tuple[bool, str] | None:
@@ -74,7 +74,7 @@ def _ask(address: tuple[str, int] | Path, question: str, app: str | None) -> tup
                 address.unlink()
         return None
     except TimeoutError:
-        return False, f"{name} did not answer in {PATIENCE:g} s (does it still start?)"
+        return False, f"{name} did not answer in {PATIENCE:g} s (is it still starting?)"
     except (OSError, ValueError) as error:
         return False, f"{name} could not be asked: {error}"
     return status == 200, name if status == 200 else f"{name}: {body}"
@@ -110,5 +110,5 @@ def _get(address: tuple[str, int] | Path, target: str) -> tuple[int, str]:
     head, _, body = answer.partition(b"\r\n\r\n")
     words = head.split(b" ", 2)
     if len(words) < 3 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
-        raise ValueError("what answers there is no worker")
+        raise ValueError("what answers there is not a worker")
     return int(words[1]), body.decode("utf-8", "replace").strip()

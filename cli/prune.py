@@ -26,9 +26,9 @@ OlderThan = Annotated[
 ]
 Compact = Annotated[
     bool,
-    option("--compact", metavar="", help="Give the freed room back to the disk, too; recording waits for that."),
+    option("--compact", metavar="", help="Also return the freed space to the disk; recording waits until this is done."),
 ]
-Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do it without asking.")]
+Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do not ask for confirmation.")]
 
 
 def prune(
@@ -38,10 +38,10 @@ def prune(
     db: File = None,
     as_json: Json = False,
 ) -> None:
-    """Remove old jobs from the history file, those of every app.
+    """Remove old jobs of every app from the history file.
 
-    Workers do this by themselves, by the bounds --result-db-age (30 days) and --result-db-size (1 GB). Outcomes on the
-    server are not touched: they end with their result TTL.
+    Workers do this by themselves, within --result-db-age (30 days) and --result-db-size (1 GB). Outcomes on the server
+    are not touched: each is removed when its result TTL is over.
 
     [bold]Examples[/bold]
 
@@ -60,8 +60,8 @@ def prune(
     if as_json:
         print_json({"removed": removed, "file": str(history.path), "bytes_before": before, "bytes_after": after})
         return
-    size = f"the file has {in_bytes(after)}" + (f", {in_bytes(before)} before" if after != before else "")
-    hint = "" if compact or not removed else " (the room is used again; --compact gives it back to the disk)"
+    size = f"the file now takes {in_bytes(after)}" + (f", {in_bytes(before)} before" if after != before else "")
+    hint = "" if compact or not removed else " (the space will be reused; --compact returns it to the disk)"
     console().print(
         f"Removed {removed:,} job{'' if removed == 1 else 's'} from {plain(history.path, 1000)}; {size}{hint}.",
         soft_wrap=True,

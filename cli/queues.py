@@ -21,7 +21,7 @@ Everything = Annotated[bool, option("--all", "-a", metavar="", help="Show apps w
 def queues(name: AppName = None, everything: Everything = False, url: Url = None, as_json: Json = False) -> None:
     """Show how many jobs each queue holds, and which workers are live.
 
-    Apps that have neither workers nor jobs are left out, unless --all or --name asks for them.
+    Apps without workers and jobs are left out unless --all or --name is given.
 
     [bold]Examples[/bold]
 
@@ -36,11 +36,11 @@ def queues(name: AppName = None, everything: Everything = False, url: Url = None
         print_json([_as_json(app) for app in apps])
         return
     if not apps and not idle:
-        console().print("No app has left anything on this server yet. Send a job, or start: aiotask worker your.module")
+        console().print("No app has used this server yet. Send a job, or start a worker: aiotask worker your.module")
     for app in apps:
         _show(app)
     if idle:
-        shown = f"Without workers and jobs: {plain(', '.join(idle), 500)}. Show them: aiotask queues --all"
+        shown = f"Apps without workers and jobs: {plain(', '.join(idle), 500)}. Show them: aiotask queues --all"
         console().print(f"[dim]{shown}[/dim]", soft_wrap=True)
 
 

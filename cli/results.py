@@ -47,19 +47,21 @@ def moment(text: str | float) -> float:
         return datetime.datetime.fromisoformat(text).astimezone().timestamp()
     except (ValueError, OverflowError, OSError):
         raise typer.BadParameter(
-            f'"{text}" is no moment. Write how long ago it was (10m, 2h, 7d), a date or time (2025-12-31, '
+            f'"{text}" is not a moment. Write how long ago it was (10m, 2h, 7d), a date or time (2025-12-31, '
             "2025-12-31T23:00), or Unix seconds."
         ) from None
 
 
-JobId = Annotated[str | None, typer.Argument(metavar="ID", help="Show this job alone, with all that is known of it.")]
+JobId = Annotated[
+    str | None, typer.Argument(metavar="ID", help="Show only this job, with everything that is known about it.")
+]
 OfTask = Annotated[
     str | None, typer.Option("--task", "-t", metavar="NAME", envvar="AIOTASK_TASK", help="Only jobs of this task.")
 ]
 WithStatus = Annotated[
     Ended | None,
     typer.Option(
-        "--status", "-s", envvar="AIOTASK_RESULT_STATUS", case_sensitive=False, help="Only jobs that ended so."
+        "--status", "-s", envvar="AIOTASK_RESULT_STATUS", case_sensitive=False, help="Only jobs with this status."
     ),
 ]
 InQueue = Annotated[
@@ -72,21 +74,31 @@ Since = Annotated[
         parser=moment,
         metavar="MOMENT",
         envvar="AIOTASK_SINCE",
-        help="Only jobs that ended since then: 10m (ago), 2025-12-31, 2025-12-31T23:00 or Unix seconds.",
+        help="Only jobs that ended at or after this time: 10m (ago), 2025-12-31, 2025-12-31T23:00 or Unix seconds.",
     ),
 ]
 Until = Annotated[
     float | None,
     typer.Option(
-        "--until", parser=moment, metavar="MOMENT", envvar="AIOTASK_UNTIL", help="Only jobs that ended before."
+        "--until",
+        parser=moment,
+        metavar="MOMENT",
+        envvar="AIOTASK_UNTIL",
+        help="Only jobs that ended before this time, in the same formats.",
     ),
 ]
-Limit = Annotated[int, typer.Option("--limit", "-l", min=1, max=10_000, envvar="AIOTASK_LIMIT", help="Jobs on a page.")]
-Offset = Annotated[int, typer.Option("--offset", min=0, envvar="AIOTASK_OFFSET", help="Jobs to skip.")]
+Limit = Annotated[
+    int, typer.Option("--limit", "-l", min=1, max=10_000, envvar="AIOTASK_LIMIT", help="Number of jobs per page.")
+]
+Offset = Annotated[int, typer.Option("--offset", min=0, envvar="AIOTASK_OFFSET", help="Number of jobs to skip.")]
 Wide = Annotated[
     bool,
     typer.Option(
-        "--wide", "-w", metavar="", envvar="AIOTASK_WIDE", help="Show what each job used too, and its worker."
+        "--wide",
+        "-w",
+        metavar="",
+        envvar="AIOTASK_WIDE",
+        help="Show also the CPU time and memory that each job used, and its worker.",
     ),
 ]
 
@@ -104,9 +116,9 @@ def results(
     wide: Wide = False,
     as_json: Json = False,
 ) -> None:
-    """Show finished jobs, the last one first, or one of them.
+    """Show finished jobs, the latest first, or one of them.
 
-    They are read from the file of [bold]aiotask worker --result-db FILE[/bold]; nothing in it is loaded or run.
+    They are read from the history file (aiotask worker --result-db FILE). Nothing in it is unpickled or run.
 
     [bold]Examples[/bold]
 
@@ -144,7 +156,7 @@ async def _one(history: ResultDB, id: str) -> JobRecord:
         await history.close()
     if record is None:
         raise ResultExpired(
-            f'No finished job "{id}" is in "{history.path}". It may not have ended, or not be recorded yet: '
+            f'No finished job "{id}" is in "{history.path}". It may not have ended, or may not be recorded yet: '
             f"aiotask jobs {id}"
         )
     return record
@@ -179,7 +191,7 @@ def _parsed(text: str | None) -> Any:
 def _show_page(page: list[JobRecord], count: int, path: Path, offset: int, wide: bool) -> None:
     terminal = console()
     if not page:
-        terminal.print(f"No finished job fits in {plain(path, 1000)}.", soft_wrap=True)
+        terminal.print(f"No finished job in {plain(path, 1000)} matches.", soft_wrap=True)
         return
     used = ("cpu", "memory", "worker") if wide else ()
     columns = ["app", "id", "status", "task", "queue", "attempts", "ended", "took", *used, "result"]
@@ -203,7 +215,7 @@ def _show_page(page: list[JobRecord], count: int, path: Path, offset: int, wide:
     end = offset + len(page)
     terminal.print(f"[dim]{offset + 1}-{end} of {count} in {plain(path, 1000)}[/dim]", soft_wrap=True)
     if end < count:
-        terminal.print(f"[dim]The next page: --offset {end}[/dim]")
+        terminal.print(f"[dim]Next page: --offset {end}[/dim]")
 
 
 def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:

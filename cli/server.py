@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do it without asking.")]
+Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do not ask for confirmation.")]
 
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="The embedded server: a private Valkey or Redis that runs when AIOTASK_URL is not set.",
-    epilog="It lives in AIOTASK_HOME (default: ~/.local/state/aiotask). AIOTASK_EMBEDDED=0 forbids it.",
+    help="Start, stop or inspect the embedded server: a private Valkey or Redis, used when AIOTASK_URL is not set.",
+    epilog="Its data is in AIOTASK_HOME (default: ~/.local/state/aiotask). AIOTASK_EMBEDDED=0 forbids it.",
 )
 
 
 def start(as_json: Json = False) -> None:
-    """Start the embedded server, or find the one that runs. It goes on when this command has ended.
+    """Start the embedded server unless it is running. It keeps running after this command has ended.
 
     [bold]Examples[/bold]
 
@@ -50,10 +50,10 @@ def start(as_json: Json = False) -> None:
 
 
 def stop(yes: Yes = False) -> None:
-    """Stop the embedded server. Its jobs are on disk and are there again when it is next started.
+    """Stop the embedded server. Its jobs are kept on disk for the next start.
 
-    If workers of this server are live, the command says so, and on a terminal it asks first: they wait until the server
-    is started again.
+    If workers of this server are live, the command warns that they will wait until the server is started again, and on
+    a terminal asks for confirmation first.
 
     [bold]Examples[/bold]
 
@@ -74,11 +74,11 @@ def stop(yes: Yes = False) -> None:
     if embedded.stop():
         console().print("Stopped. The jobs it held stay on disk for its next start.")
     else:
-        console().print(f'There is no embedded server to stop in "{plain(embedded.state_directory(), 1000)}".')
+        console().print(f'No embedded server is running in "{plain(embedded.state_directory(), 1000)}".')
 
 
 def status(as_json: Json = False) -> None:
-    """Show whether the embedded server runs, and what it holds. Exits with 1 if it does not run.
+    """Show whether the embedded server is running, and what it holds. The exit code is 1 if it is not running.
 
     [bold]Examples[/bold]
 
@@ -94,7 +94,7 @@ def status(as_json: Json = False) -> None:
             print_json({"running": False, "directory": str(embedded.state_directory())})
         else:
             directory = plain(embedded.state_directory(), 1000)
-            console().print(f'The embedded server of "{directory}" does not run. Start it: aiotask server start')
+            console().print(f'The embedded server of "{directory}" is not running. Start it: aiotask server start')
         raise typer.Exit(1)
     info = embedded.facts(server)
     if as_json:

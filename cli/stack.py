@@ -23,17 +23,17 @@ Target = Annotated[
     str | None,
     typer.Argument(
         metavar="WORKER|JOB",
-        help="Show the process of this name (worker-3, keeper, supervisor, or as in [bold]aiotask jobs[/bold]), "
+        help="Show only the process of this name (worker-3, keeper, supervisor, or as in [bold]aiotask jobs[/bold]), "
         "or the one that runs this job.",
     ),
 ]
 
 
 def stack(target: Target = None, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """Show where every process stands: the stacks of supervisor, keeper and workers, and what each job waits for.
+    """Show the current stack of the supervisor, the keeper and every worker process, and what each job waits for.
 
-    The hosts are asked through the broker; nothing is interrupted. A process that does not react, and one whose
-    event loop is blocked, is shown too. The exit code is 1 if a host does not answer.
+    The hosts are asked through the broker; no job is interrupted. A process that does not react or whose event loop is
+    blocked is shown, too. The exit code is 1 if a host does not answer.
 
     [bold]Examples[/bold]
 
@@ -132,7 +132,7 @@ def _is_meant(process: dict[str, Any], target: str) -> bool:
 def _show(hosts: dict[str, dict[str, Any]], silent: list[str], target: str | None) -> None:
     terminal = console()
     if not hosts and not silent:
-        terminal.print("No worker runs there.")
+        terminal.print("No worker is running.")
     for host, answer in hosts.items():
         if answer["processes"] or answer["note"]:
             note = f"  [yellow]{plain(answer['note'])}[/yellow]" if answer["note"] else ""
@@ -140,7 +140,9 @@ def _show(hosts: dict[str, dict[str, Any]], silent: list[str], target: str | Non
         for process in answer["processes"]:
             _show_process(terminal, process)
     if target and hosts and not any(answer["processes"] for answer in hosts.values()):
-        terminal.print(f'Nothing that answered is called "{plain(target)}", or runs a job of this id.', soft_wrap=True)
+        terminal.print(
+            f'No process that answered is called "{plain(target)}" or runs a job with this ID.', soft_wrap=True
+        )
     for host in silent:
         terminal.print(f"[red]{plain(host)} did not answer within {PATIENCE:g} s.[/red]", soft_wrap=True)
 
@@ -149,7 +151,7 @@ def _show_process(terminal: Console, process: dict[str, Any]) -> None:
     from aiotask.events import in_words
 
     still = process.get("still", 0.0)
-    late = f", [red]its event loop stands still for {in_words(still)}[/red]" if still else ""
+    late = f", [red]its event loop has not run for {in_words(still)}[/red]" if still else ""
     count = len(process["jobs"])
     running = f", {count} job{'s' if count != 1 else ''}" if process["name"] not in ("supervisor", "keeper") else ""
     terminal.print(f"  [bold]{plain(process['name'])}[/bold] (pid {process['pid']}){running}{late}", soft_wrap=True)
@@ -162,7 +164,7 @@ def _show_process(terminal: Console, process: dict[str, Any]) -> None:
         terminal.print(f"    [dim]{_KINDS.get(thread['kind'], 'thread')}[/dim]")
         _show_frames(terminal, thread["frames"])
     if not process["threads"]:
-        terminal.print("    (it did not show its stacks)")
+        terminal.print("    (the process did not show its stacks)")
 
 
 _KINDS = {"loop": "event loop", "sync": "thread of sync jobs"}

@@ -14,7 +14,7 @@ Server = Annotated[bool, option("--server", metavar="", help="Ask the server for
 
 
 def version(server: Server = False, url: Url = None, as_json: Json = False) -> None:
-    """Print the versions of aiotask and what it stands on.
+    """Print the versions of aiotask and of its dependencies.
 
     [bold]Examples[/bold]
 

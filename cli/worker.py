@@ -83,20 +83,25 @@ def worker(
       aiotask worker shop.tasks:app -c 8 -q default,mail
       aiotask worker shop.tasks --grace 2m --result-db history.db
       aiotask worker shop.tasks --health-port 8080
-      aiotask worker shop.tasks --burst     [dim]# run what is there, then end[/dim]
+      aiotask worker shop.tasks --burst     [dim]# run the jobs in the queues, then stop[/dim]
 
     [bold]Signals[/bold]
 
-      TERM, INT    drain and stop; a second one stops now
-      QUIT         stop now
-      HUP          replace the processes one by one with fresh code
-      TTIN, TTOU   one process more, one less
-      USR1         print the stack of every process
+      TERM, INT    finish running jobs and stop; a second one stops at once
+      QUIT         stop at once
+      HUP          replace the processes one by one, with the new code
+      TTIN, TTOU   add a process, remove one
+      USR1         log the stack of every process
     """
     if reload and preload:
-        raise typer.BadParameter("--reload needs fresh imports and --preload prevents them. Leave one of them out.")
+        raise typer.BadParameter(
+            "--reload and --preload cannot be combined: with --preload, changed files are not imported again. "
+            "Leave one of them out."
+        )
     if concurrency and concurrency > MOST:
-        raise typer.BadParameter(f"--concurrency {concurrency:,} is more than one host runs: at most {MOST:,}.")
+        raise typer.BadParameter(
+            f"--concurrency {concurrency:,} is more than one worker service can run. Give at most {MOST:,}."
+        )
     from aiotask.daemon.settings import WorkerSettings
     from aiotask.importer import find_specs
     from aiotask.options import check_name

@@ -42,7 +42,7 @@ class Stage:
         return self.app.task(name="shop:parent", **options)(parent)
 
     async def interrupted(self, parent: Any, children: int, **options: Any) -> aiotask.AsyncResult[Any]:
-        """A job that was given back once it waited for so many children, none of which has run."""
+        """A job that was given back once it waited for this number of children, none of which has run."""
         result: aiotask.AsyncResult[Any] = parent.apply_async()
         async with self.app.worker(queues=["default"], **options):
             await self.wait_for_children(children)

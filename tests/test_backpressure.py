@@ -62,7 +62,7 @@ async def test_what_finds_its_queue_full_is_refused_and_nothing_else(
     await app.flush()
     accepted = await asyncio.gather(*(result.sent() for result in results), return_exceptions=True)
     assert [type(error) for error in accepted if error is not None] == [QueueFull, QueueFull]
-    with pytest.raises(QueueFull, match=r'Queue "default" is full: 3 jobs wait there \(max_pending\)'):
+    with pytest.raises(QueueFull, match=r'Queue "default" is full: 3 jobs are waiting in it \(max_pending\)'):
         await results[8]
     with pytest.raises(QueueFull):
         await results[8].status()
@@ -157,7 +157,7 @@ def test_the_same_words_without_a_loop(redis_url: str, app_name: str) -> None:
     double = app.tasks["double"]  # type: ignore[attr-defined]
     first, second = double.apply_async(1), double.apply_async(2)
     first.blocking.sent()
-    with pytest.raises(ResultTimeout, match="was not accepted within"):
+    with pytest.raises(ResultTimeout, match="was not accepted by the broker within"):
         second.blocking.sent(timeout=0.1)
     assert first.blocking.status() is Status.PENDING
     assert first.blocking.cancel() == "cancelled"

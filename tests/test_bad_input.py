@@ -89,15 +89,15 @@ def _app() -> App:
 
 APPS: dict[str, tuple[Callable[[], Any], str]] = {
     "unknown option": (lambda: App("x", serialiser="json"), 'no option "serialiser". Did you mean "serializer"?'),  # type: ignore[arg-type]
-    "far off option": (lambda: App("x", retires=3), 'no option "retires". There are: name, url'),  # type: ignore[arg-type]
+    "far off option": (lambda: App("x", retires=3), 'no option "retires". Options: name, url'),  # type: ignore[arg-type]
     "name": (lambda: App("a b"), "'a b' cannot name an app: use"),
-    "result_ttl": (lambda: App("x", result_ttl="1h"), "result_ttl='1h' is no duration: give seconds"),  # type: ignore[arg-type]
-    "serializer": (lambda: App("x", serializer="xml"), "serializer='xml': there is no such serializer. Use"),
-    "url": (lambda: App("x", url=3), "url=3 is no text. Use redis://"),  # type: ignore[arg-type]
-    "secret": (lambda: App("x", url=NOWHERE, secret=b"key").secrets, "secret has to be a text, not of type bytes"),  # type: ignore[arg-type]
-    "blank secret": (lambda: App("x", url=NOWHERE, secret=" , ").secrets, "nothing but blanks and commas"),
-    "include": (lambda: App("x", include=(3,)), "include=(3,): give the names of modules"),  # type: ignore[arg-type]
-    "job id": (lambda: _app().result(""), "'' is no job id. Give the text that"),
+    "result_ttl": (lambda: App("x", result_ttl="1h"), "result_ttl='1h' is not a duration: give seconds"),  # type: ignore[arg-type]
+    "serializer": (lambda: App("x", serializer="xml"), "serializer='xml' is not a serializer. Use"),
+    "url": (lambda: App("x", url=3), "url=3 is not text. Use redis://"),  # type: ignore[arg-type]
+    "secret": (lambda: App("x", url=NOWHERE, secret=b"key").secrets, "secret must be text, not of type bytes"),  # type: ignore[arg-type]
+    "blank secret": (lambda: App("x", url=NOWHERE, secret=" , ").secrets, "only blanks and commas"),
+    "include": (lambda: App("x", include=(3,)), "include=(3,): give a list of module names"),  # type: ignore[arg-type]
+    "job id": (lambda: _app().result(""), "'' is not a job ID. Give the text of `result.id`."),
 }
 
 
@@ -114,35 +114,38 @@ def test_one_module_to_include_may_be_named_without_a_tuple() -> None:
 
 OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"retires": 3}, 'Did you mean "retries"?'),
-    ({"priority": 12}, f'Task "{__name__}:add": priority=12 is out of range: a whole number from 0 to 9.'),
+    ({"priority": 12}, f'Task "{__name__}:add": priority=12 is out of range: give a whole number from 0 to 9.'),
     ({"priority": "high"}, "priority='high' is out of range"),
     ({"retries": -1}, "retries=-1 is out of range"),
     ({"retries": 1.5}, "retries=1.5 is out of range"),
-    ({"delay": -1}, "delay=-1 is no duration: give seconds (0 to 100 years) or a timedelta"),
-    ({"delay": timedelta(days=-1)}, "is no duration"),
-    ({"delay": 1e300}, "delay=1e+300 is no duration"),
-    ({"timeout": "x"}, "timeout='x' is no duration"),
-    ({"timeout": float("nan")}, "timeout=nan is no duration"),
+    ({"delay": -1}, "delay=-1 is not a duration: give seconds (0 to 100 years) or a timedelta"),
+    ({"delay": timedelta(days=-1)}, "is not a duration"),
+    ({"delay": 1e300}, "delay=1e+300 is not a duration"),
+    ({"timeout": "x"}, "timeout='x' is not a duration"),
+    ({"timeout": float("nan")}, "timeout=nan is not a duration"),
     ({"eta": datetime(2030, 1, 1)}, "has no time zone. Use datetime.now(timezone.utc)"),
-    ({"eta": "tomorrow"}, "eta='tomorrow' is no moment: give an aware datetime or Unix seconds"),
-    ({"eta": float("inf")}, "eta=inf is no moment"),
+    ({"eta": "tomorrow"}, "eta='tomorrow' is not a moment: give an aware datetime or Unix seconds"),
+    ({"eta": float("inf")}, "eta=inf is not a moment"),
     ({"queue": "a b"}, "'a b' cannot name a queue: use 1 to 100 of the characters"),
-    ({"id": "a b"}, "id='a b': give a text of 1 to 200 characters without spaces"),
-    ({"id": "half\ud800"}, "id='half\\ud800': give a text"),
-    ({"key": 3}, "key=3: give a text"),
+    ({"id": "a b"}, "id='a b': give text of 1 to 200 characters without spaces"),
+    ({"id": "half\ud800"}, "id='half\\ud800': give text of"),
+    ({"key": 3}, "key=3: give text of"),
 ]
 AT_HOME: list[tuple[dict[str, Any], str]] = [
-    ({"name": ""}, "name='' cannot name a task: give a printable text"),
+    ({"name": ""}, "name='' cannot name a task: give printable text"),
     ({"name": "a\nb"}, "name='a\\nb' cannot name a task"),
     ({"retry_on": "ValueError"}, "retry_on='ValueError': give exception classes"),
     ({"retry_on": KeyboardInterrupt}, "give exception classes"),
     ({"backoff": 3}, "backoff=3: give a function"),
     ({"aliases": 3}, "aliases=3: give a tuple of names"),
     ({"ignore_result": "yes"}, "ignore_result='yes': give True or False"),
-    ({"memory": "512 potatoes"}, "memory='512 potatoes' is no size from 1 MB: give bytes, or a number with a unit"),
-    ({"memory": 512}, "memory=512 is no size from 1 MB"),
-    ({"cpu": 0}, "cpu=0 leaves no time at all. Give seconds, or None for no limit"),
-    ({"cpu": "x"}, "cpu='x' is no duration"),
+    (
+        {"memory": "512 potatoes"},
+        "memory='512 potatoes' is not a size of at least 1 MB: give bytes, or a number with a unit",
+    ),
+    ({"memory": 512}, "memory=512 is not a size of at least 1 MB"),
+    ({"cpu": 0}, "cpu=0 leaves the job no time. Give seconds, or None for no limit"),
+    ({"cpu": "x"}, "cpu='x' is not a duration"),
 ]
 
 
@@ -176,9 +179,9 @@ NO_TASKS: dict[str, tuple[Any, str]] = {
     "class method": (Shop.__dict__["of_the_class"], '"Shop.of_the_class" is a method'),
     "static method": (Shop.__dict__["static"], '"Shop.static" is defined inside a class, and a task is a'),
     "class": (Shop, '"Shop" is a class; a task is a function'),
-    "generator": (generate, '"generate" is a generator; results that stream'),
+    "generator": (generate, '"generate" is a generator; streamed results'),
     "text": ("mail", "'mail' is not callable. Write @app.task"),
-    "partial": (functools.partial(add, 1), "has no name of its own. Give it one"),
+    "partial": (functools.partial(add, 1), "has no name. Give it one"),
 }
 
 
@@ -202,7 +205,10 @@ CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "too few": (lambda task: task.apply_async(), "missing 1 required positional argument: 'a'"),
     "too many": (lambda task: task.apply_async(1, 2, 3), "takes from 1 to 2 positional arguments but 3 were given"),
     "unknown": (lambda task: task.apply_async(1, c=3), "unexpected keyword argument 'c'"),
-    "celery": (lambda task: task.apply_async(args=[1], kwargs={}), "Arguments are passed as to the function itself"),
+    "celery": (
+        lambda task: task.apply_async(args=[1], kwargs={}),
+        "Pass arguments as you would to the function itself",
+    ),
     "celery option": (lambda task: task.apply_async(1, countdown=3), "goes into options: task.options("),
     "signature": (lambda task: task.s(1, 2, 3), "takes from 1 to 2 positional arguments"),
 }
@@ -222,7 +228,7 @@ def test_arguments_in_a_tuple_get_the_hint_where_they_do_not_fit() -> None:
     def both(a: int, b: int) -> int:
         return a + b
 
-    with pytest.raises(TypeError, match="Arguments are passed as to the function itself"):
+    with pytest.raises(TypeError, match="Pass arguments as you would to the function itself"):
         _app().task(both).apply_async((1, 2))
 
 
@@ -262,14 +268,14 @@ URLS = {
     "http://user:hunter2@localhost:80": "it does not begin with one of redis://",
     "localhost:6379": "it does not begin with one of redis://",
     "redis+sentinel://localhost": "it does not begin with",
-    "redis://localhost:abc": "its port is no number",
-    "redis://localhost:99999": "its port is no number",
-    "redis://localhost:6379/shop": "the number of a database",
-    "redis://[::1": "its host is not readable",
+    "redis://localhost:abc": "its port is not a number",
+    "redis://localhost:99999": "its port is not a number",
+    "redis://localhost:6379/shop": "a database number",
+    "redis://[::1": "its host cannot be parsed",
     "redis://user:hunter2#x@localhost": "write %23 for #",
     "redis://user:hunter2/x@localhost": "write %23 for #, %2F for /",
-    "unix://": "a socket has an absolute path",
-    "unix://relative/path": "a socket has an absolute path",
+    "unix://": "the path of a socket is absolute",
+    "unix://relative/path": "the path of a socket is absolute",
     "redis://localhost?no_such_option=1&password=hunter2": 'there is no option "no_such_option"',
     "redis://localhost?socket_timeout=abc": "Invalid value for 'socket_timeout'",
 }
@@ -336,7 +342,10 @@ async def test_every_wait_for_what_is_no_server_ends_with_the_address_and_withou
     with ExitStack() as stack:
         urls = [
             ("redis://user:hunter2@127.0.0.1:1", "No answer from the broker"),
-            (stack.enter_context(a_tcp_server(speaks_http)), "is no Redis or Valkey server. Check host and port"),
+            (
+                stack.enter_context(a_tcp_server(speaks_http)),
+                "is not a Redis or Valkey server. Check the host and the port",
+            ),
             (stack.enter_context(a_tcp_server(says_nothing)), "No answer from the broker"),
             (stack.enter_context(a_tcp_server(hangs_up)), "No answer from the broker"),
         ]
@@ -422,15 +431,15 @@ ATTEMPTS = {
     "no such app": Attempt(["worker", "good:ap"], 'Module "good" has no "ap". Did you mean "app"?', 3),
     "not an app": Attempt(["worker", "good:other"], '"good:other" is of type int, not an App. Its apps: app.', 3),
     "memory": Attempt(["worker", "good"], "keeps its jobs in memory", 2, {"AIOTASK_URL": "memory://"}),
-    "result ttl": Attempt(["worker", "good"], 'AIOTASK_RESULT_TTL="x" is no number', 2, {"AIOTASK_RESULT_TTL": "x"}),
-    "serializer": Attempt(["queues"], "serializer='xml': there is no such", 2, {"AIOTASK_SERIALIZER": "xml"}),
+    "result ttl": Attempt(["worker", "good"], 'AIOTASK_RESULT_TTL="x" is not a number', 2, {"AIOTASK_RESULT_TTL": "x"}),
+    "serializer": Attempt(["queues"], "serializer='xml' is not a serializer", 2, {"AIOTASK_SERIALIZER": "xml"}),
     "app name": Attempt(["queues"], "cannot name an app (AIOTASK_NAME)", 2, {"AIOTASK_NAME": "a b"}),
     "scheme": Attempt(
-        ["worker", "good"], '"http://u:***@localhost" is no broker', 2, {"AIOTASK_URL": "http://u:p@localhost"}
+        ["worker", "good"], '"http://u:***@localhost" is not a broker', 2, {"AIOTASK_URL": "http://u:p@localhost"}
     ),
     "db directory": Attempt(["worker", "good", "--result-db", "."], "is a directory. Name a file in it:", 2),
     "db no database": Attempt(
-        ["worker", "good", "--result-db", "junk.db"], "is damaged, or no SQLite database. Move", 2
+        ["worker", "good", "--result-db", "junk.db"], "is damaged, or not a SQLite database. Move", 2
     ),
     "db no directory": Attempt(["worker", "good", "--result-db", "good.py/x.db"], "cannot be opened or written", 2),
     "network worker": Attempt(["worker", "good"], SECRET_NEEDED, 2, {"AIOTASK_URL": AFAR}),
@@ -479,14 +488,14 @@ def test_a_command_that_cannot_work_says_why_and_ends(
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("CONCURRENCY", "abc", '"abc" is no count. Write a whole number from 1.'),
+        ("CONCURRENCY", "abc", '"abc" is not a count. Write a whole number from 1.'),
         ("CONCURRENCY", "1000000", "at most 1,000"),
-        ("THREADS", "0", '"0" is no count'),
-        ("MAX_IN_FLIGHT", "-1", '"-1" is no count'),
-        ("MAX_JOBS_PER_CHILD", "x", '"x" is no count'),
-        ("MAX_MEMORY_PER_CHILD", "x", '"x" is no size. Write bytes or a number with a unit'),
-        ("GRACE", "ten", '"ten" is no duration. Write seconds or a number with a unit'),
-        ("GRACE", "-1", "has to be 0 or more"),
+        ("THREADS", "0", '"0" is not a count'),
+        ("MAX_IN_FLIGHT", "-1", '"-1" is not a count'),
+        ("MAX_JOBS_PER_CHILD", "x", '"x" is not a count'),
+        ("MAX_MEMORY_PER_CHILD", "x", '"x" is not a size. Write bytes or a number with a unit'),
+        ("GRACE", "ten", '"ten" is not a duration. Write seconds or a number with a unit'),
+        ("GRACE", "-1", "must be 0 or more"),
         ("LOG_LEVEL", "loud", "'loud' is not one of"),
         ("BURST", "maybe", "boolean"),
     ],
@@ -613,7 +622,7 @@ async def test_a_task_that_ends_its_process_is_given_up_and_the_next_one_runs(
             with pytest.raises(ValueError, match="closed file"):
                 await stage.close_stdout.apply_async().wait(30)
             assert await stage.echo.apply_async(1).wait(30) == 1
-            with pytest.raises(RuntimeError, match=r"cannot call stop\(\) of the event loop in which it runs"):
+            with pytest.raises(RuntimeError, match=r"cannot call stop\(\) on the event loop in which it runs"):
                 await stage.stop_the_loop.apply_async().wait(30)
             with pytest.raises(WorkerLost, match="3 processes died while they ran it, the last one by exit code 7"):
                 await stage.die.apply_async(7).wait(60)
@@ -640,11 +649,11 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "a class that is gone": (b"P\x80\x04\x8c\x05posix\x8c\x07Missing\x93)R.", "AttributeError: Can't get attribute"),
     "a module that is gone": (
         b"P\x80\x04\x8c\x07nowhere\x8c\x01X\x93)R.",
-        "No module named 'nowhere'. Does this worker",
+        "No module named 'nowhere'. Check that this worker",
     ),
     "garbage": (b"Pgarbage", "cannot be read here: UnpicklingError"),
-    "nothing": (b"", "The body is of format b'', this side reads pickle"),
-    "JSON": (b"J[[1],{}]", "The body is of format b'J', this side reads pickle. Give App(serializer=…) the same"),
+    "nothing": (b"", "The body is of format b'', but this app reads pickle"),
+    "JSON": (b"J[[1],{}]", "The body is of format b'J', but this app reads pickle. Give App(serializer=…) the same"),
     "no call": (b"P" + pickle.dumps(3), "cannot be read here: TypeError"),
     "half a call": (b"P" + pickle.dumps((1, 2)), "holds no arguments"),
     "cut off": (b"C", "cannot be read here: IndexError"),
@@ -675,7 +684,7 @@ async def test_a_body_by_value_of_another_python_is_parked_and_both_versions_are
 async def test_a_task_that_no_worker_knows_is_parked_and_said(hostile: Stage) -> None:
     async with hostile.app:
         result = hostile.app.s("shop.tasks:nowhere", 1).apply_async()
-        with pytest.raises(UnknownTask, match=r'No worker that runs knows the task "shop.tasks:nowhere"'):
+        with pytest.raises(UnknownTask, match=r'No running worker knows the task "shop.tasks:nowhere"'):
             await result.wait(30)
         assert await result.status() == "PARKED"
         await result.cancel()
@@ -753,7 +762,7 @@ async def test_what_json_does_not_carry_to_the_worker_or_back_is_said(hostile: S
         for call, message in (
             (by_name.s(hostile.add.name, "x"), "does not fit its annotation: Input should be a valid integer"),
             (hostile.wrong_return.s(1), r"wrong_return\(\) \(str\) does not fit its annotation: `int` expected"),
-            (pickles.s(hostile.add.name, 1), "of format b'P', this side reads JSON only. Give App"),
+            (pickles.s(hostile.add.name, 1), "of format b'P', but this app reads only JSON. Give App"),
         ):
             with pytest.raises(SerializationError, match=message):
                 await call.apply_async().wait(30)
@@ -788,7 +797,7 @@ async def test_a_worker_waits_for_its_server_says_so_once_and_works(
                 assert await stage.echo.apply_async("there").wait(30) == "there"
         wait_until(lambda: "The broker is back; consuming again." in supervisor.log, description="it says so")
         # Once for each of the two apps.
-        assert supervisor.log.count("Trying again until it is well") == 2
+        assert supervisor.log.count("Trying again until the broker answers") == 2
         assert supervisor.log.count("No answer from the broker") == 2
 
 
@@ -812,13 +821,13 @@ async def test_a_password_that_is_missing_or_wrong_is_said_and_a_worker_waits_fo
     locked_server: PrivateServer, tmp_path: Path
 ) -> None:
     socket_path = locked_server.url.removeprefix("unix://")
-    refused = "refused the user or password"
+    refused = "rejected the user or password"
     for login, message in (
         ("", refused),
         (":hunter2@", refused),
         ("bob:hunter2@", refused),
         ("nobody:hunter2@", refused),
-        ("eve:eves@", "does not let this user do what is needed.+ACL SETUSER"),
+        ("eve:eves@", "does not permit this user a command or key that aiotask needs.+ACL SETUSER"),
     ):
         app = App("locked", url=f"unix://{login}{socket_path}")
         with pytest.raises(BrokerError, match=message) as raised:
@@ -853,7 +862,7 @@ async def test_an_emptied_server_costs_what_it_held_and_the_worker_goes_on(
                 await wait_until_async(lambda: _is(running, "RUNNING"), description="a worker has it")
                 own_server.call("FLUSHALL")
                 for wait in waiting:
-                    with pytest.raises(JobLost, match="the broker has neither it nor an outcome any more"):
+                    with pytest.raises(JobLost, match="the broker no longer has the job or its outcome"):
                         await wait
                 assert await asyncio.gather(*(stage.echo.apply_async(n).wait(30) for n in range(20))) == [*range(20)]
         for supervisor in supervisors:
@@ -924,7 +933,7 @@ async def test_large_arguments_and_results_travel_and_too_large_ones_are_refused
         assert len(await zeros.apply_async(20_000_000).wait(60)) == 20_000_000
 
         own_server.call("CONFIG", "SET", "proto-max-bulk-len", 1024 * 1024)
-        limit = r"bytes are more than the server at .+ takes in one piece \(1,048,576: proto-max-bulk-len\)"
+        limit = r"bytes are more than the server at .+ takes in one value \(1,048,576: proto-max-bulk-len\)"
         for _ in range(2):
             with pytest.raises(BrokerError, match=limit):
                 await size.apply_async(bytes(2_000_000)).wait(60)

@@ -76,12 +76,12 @@ THINGS: dict[str, tuple[Callable[[], Any], str, str]] = {
     "handle": (lambda: handle, "AsyncResult", "Pass result.id, or await it first."),
     "blocking": (lambda: handle.blocking, "Blocking", "Pass result.id, or await it first."),
     "app": (lambda: app, "App", "Import it in the module of the task."),
-    "generator": (items, "generator", "Make a list of its items first."),
-    "future": (Future, "Future", "Take its result() first."),
+    "generator": (items, "generator", "Convert it to a list first."),
+    "future": (Future, "Future", "Call its result() first."),
     "proxy": (
         lambda: Proxy(User()),
         "Proxy",
-        "It stands for another object. Pass the object behind it: proxy._get_current_object().",
+        "It is a proxy for another object. Pass the object behind it: proxy._get_current_object().",
     ),
 }
 

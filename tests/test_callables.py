@@ -203,7 +203,11 @@ wrapped = forgets.register_task(passes_on(double), name="wrapped")
         (forgot, (), "returned a coroutine: await it, or make the task `async def`."),
         (forgot_in_a_function, (), "returned a coroutine: await it, or make the task `async def`."),
         (forgot_an_object, (), r"returned an awaitable \(Later\): await it in the task"),
-        (wrapped, (1,), r"what a decorator made of it \(passes_on.<locals>.wrapper\) is not. Make that wrapper `async"),
+        (
+            wrapped,
+            (1,),
+            r"the wrapper that a decorator made of it \(passes_on.<locals>.wrapper\) is not. Make that wrapper `async",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("error")

@@ -108,7 +108,7 @@ async def test_where_nothing_can_be_killed_who_waits_is_told(
         assert await quick.apply_async() == 1
         go_on.set()
     assert sorted(runs) == ["async", "sync", "told"]
-    assert caplog.text.count("What it returns is dropped") == 2
+    assert caplog.text.count("Its return value will be discarded") == 2
     assert [await result.status() for result in results] == [Status.CANCELLED] * 2
     await app.client.close()
 
@@ -133,7 +133,7 @@ def test_the_command_says_what_it_did_to_each_job(redis_url: str, app_name: str)
     assert said.exit_code == 1
     first, second, third = said.output.splitlines()
     assert waiting.id in first and first.endswith("seven cancelled; it was SCHEDULED")
-    assert ended.id in second and second.endswith("had ended before: SUCCESS")
-    assert "no-such-job unknown: never sent" in third
+    assert ended.id in second and second.endswith("had already ended: SUCCESS")
+    assert "no-such-job unknown: it was never sent" in third
     again = CliRunner().invoke(command_line, [arguments[0], waiting.id, *arguments[4:]])
-    assert again.exit_code == 0 and "had been cancelled before" in again.output
+    assert again.exit_code == 0 and "had already been cancelled" in again.output

@@ -248,9 +248,9 @@ def test_names_come_repeated_or_with_commas() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["worker", "x", "--grace", "10x"], '"10x" is no duration'),
-        (["worker", "x", "--concurrency", "0"], '"0" is no count'),
-        (["worker", "x", "--max-memory-per-child", "lots"], '"lots" is no size'),
+        (["worker", "x", "--grace", "10x"], '"10x" is not a duration'),
+        (["worker", "x", "--concurrency", "0"], '"0" is not a count'),
+        (["worker", "x", "--max-memory-per-child", "lots"], '"lots" is not a size'),
         (["worker", "x", "--log-level", "loud"], "loud"),
         (["worker", "x", "--reload", "--preload"], "Leave one of them out"),
         (["jobs", "--status", "gone"], "pending"),
@@ -303,7 +303,7 @@ def test_an_address_of_another_kind_is_refused() -> None:
     done = run("queues", "--url", "amqp://localhost")
 
     assert done.returncode == 2
-    assert '"amqp://localhost" is no broker URL' in done.stderr
+    assert '"amqp://localhost" is not a broker URL' in done.stderr
 
 
 # ---- what is on a server
@@ -490,9 +490,9 @@ def test_many_dead_letters_are_not_moved_without_asking(own_server: PrivateServe
     here = ("--url", own_server.url)
 
     for arguments, reason in [
-        ((), "which ones is not said"),
-        (("an-id", "--all"), "ids go with neither --all nor filters"),
-        (("--all",), "this would replay 2 dead letters, and there is no terminal to ask on"),
+        ((), "no jobs were named"),
+        (("an-id", "--all"), "IDs cannot be combined with --all or filters"),
+        (("--all",), "this would replay 2 dead letters, and there is no terminal to ask for confirmation"),
         (("--task", "shop:render"), "then add --yes."),
     ]:
         done = run("dead", "replay", *arguments, *here, stdin=subprocess.DEVNULL)
@@ -577,7 +577,7 @@ def test_doctor_names_the_row_of_the_durability_table_that_the_server_is_in(own_
     name, detail = found(limited)
     assert name == "appendonly" and "unknown" in detail
     memory = checks("--url", own_server.url)[1]["memory"]
-    assert memory["state"] == "ok" and "outcomes that are kept until their TTL: 0" in memory["detail"]
+    assert memory["state"] == "ok" and "outcomes kept until their TTL: 0" in memory["detail"]
 
 
 def test_doctor_fails_a_server_that_would_evict_jobs(own_server: PrivateServer) -> None:

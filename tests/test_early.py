@@ -55,7 +55,7 @@ async def test_a_job_runs_once_at_most_whatever_ends_it(workers: Workers, tmp_pa
         neighbour, beside = stage.early_nap.apply_async(600, "neighbour"), stage.anap.apply_async(1.5, "beside")
         await started(stage, "neighbour")
         await started(stage, "beside")
-        with pytest.raises(WorkerLost, match=r'is gone, and with acks="early" it does not run again'):
+        with pytest.raises(WorkerLost, match=r'that ran it died, and with acks="early" it does not run again'):
             await stage.early.apply_async("segfault", "dies")
         with pytest.raises(WorkerLost):
             await neighbour
@@ -78,7 +78,7 @@ async def test_a_job_runs_once_at_most_whatever_ends_it(workers: Workers, tmp_pa
 
 async def test_once_at_most_leaves_no_room_for_retries(app_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     app = App(app_name, url="memory://")
-    with pytest.raises(ConfigError, match=r'acks="early" means that a job runs once at most, and retries=3'):
+    with pytest.raises(ConfigError, match=r'acks="early" means that a job runs once at most, but retries=3'):
         app.task(acks="early", retries=3)(lambda: None)
     with pytest.raises(ConfigError, match="late, early"):
         app.register_task(lambda: None, name="sooner", acks="sooner")  # type: ignore[call-overload]
@@ -102,7 +102,7 @@ async def test_once_at_most_leaves_no_room_for_retries(app_name: str, monkeypatc
             await again.apply_async()
         unfinished = stopped.apply_async()
         await wait_until_async(lambda: len(runs) == 2, description="it runs")
-    with pytest.raises(WorkerLost, match="was stopped, and it runs once at most"):
+    with pytest.raises(WorkerLost, match='was stopped, and with acks="early" it does not run again'):
         await unfinished
     assert len(runs) == 2
     await app.client.close()

@@ -376,7 +376,7 @@ def test_damaged_data_is_reported_in_the_words_of_the_server(home: Path) -> None
     whole = file.read_bytes()
     file.write_bytes(b"no such command\r\n" + whole)
 
-    with pytest.raises(BrokerError, match=r"(?s)did not come up.*Bad file format reading the append only file"):
+    with pytest.raises(BrokerError, match=r"(?s)did not start in.*Bad file format reading the append only file"):
         embedded.ensure()
 
     file.write_bytes(whole)
@@ -549,7 +549,7 @@ def test_commands_start_show_and_stop_it(home: Path) -> None:
     status = json.loads(run("status", "--json"))
     assert (status["pid"], status["url"], status["keys"]) == (server.pid, server.url, 1)
     assert "Stopped" in run("stop")
-    assert "no embedded server" in run("stop")
+    assert "No embedded server is running in" in run("stop")
     assert json.loads(run("status", "--json", code=1)) == {"running": False, "directory": str(home)}
 
 

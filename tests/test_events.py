@@ -433,7 +433,7 @@ def test_the_banner_says_what_is_missing() -> None:
     bare = banner.banner({**FACTS, "result_db": None, "apps": [{**FACTS["apps"][0], "tasks": [], "pending": 0}]})
 
     assert "--result-db" in bare
-    assert "none (is the module with the tasks imported?)" in bare
+    assert "none (has the module with the tasks been imported?)" in bare
     assert "from before" not in bare
 
 

@@ -218,7 +218,7 @@ async def test_the_own_wait_and_the_own_limit_name_the_job(stage: Stage) -> None
         ("list", "returned a list that cannot be serialized with cloudpickle: it holds an AsyncResult. Return result"),
         ("closure", "returned a function that cannot be serialized with cloudpickle: it holds an AsyncResult. Return"),
         ("app", "returned a tuple that cannot be serialized with cloudpickle: it holds an App. Import it in the"),
-        ("generator", "returned a generator that cannot be serialized with cloudpickle. Make a list of its items"),
+        ("generator", "returned a generator that cannot be serialized with cloudpickle. Convert it to a list"),
     ],
 )
 async def test_an_object_of_aiotask_is_named_with_what_to_return_instead(kind: str, said: str, stage: Stage) -> None:

@@ -178,7 +178,7 @@ def test_the_last_death_is_in_the_text_and_in_attributes_that_travel(serializer:
     assert isinstance(came, WorkerLost) and str(came) == str(error)
     assert "signal 11 (SIGSEGV) in f (shop.py:1). It held 48 MB of memory at most. The job is kept" in str(came)
     assert (
-        'Its last stack, innermost first:\n  File "shop.py", line 1 in f\nIts last lines of stderr:\n  oh\n  no'
+        'Its last stack, innermost frame first:\n  File "shop.py", line 1 in f\nIts last lines of stderr:\n  oh\n  no'
         in str(came)
     )
     assert (came.signal, came.exit_code, came.peak_memory, came.stderr) == (11, None, 48_000_000, "oh\nno")

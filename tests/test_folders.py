@@ -89,7 +89,7 @@ async def test_a_folder_that_is_gone_is_named_and_the_old_processes_stay(
     releases: Releases, app_name: str, redis_url: str
 ) -> None:
     app = App(app_name, url=redis_url)
-    # A name that is not that of the current directory is nobody's wish.
+    # A PWD that is not the name of the current directory was not set by the user.
     supervisor = releases.start(pwd=str(releases.directory))
     await version_is(app, (1, 1))
     old = releases.directory / "releases" / "1"
@@ -97,7 +97,7 @@ async def test_a_folder_that_is_gone_is_named_and_the_old_processes_stay(
     supervisor.signal(signal.SIGHUP)
     said = f'The directory "{old}", from which this worker loads its app, is gone'
     wait_until(lambda: said in supervisor.log, description="that is said")
-    assert "so the old processes stay." in supervisor.log and "FileNotFoundError" not in supervisor.log
+    assert "so the old processes keep running." in supervisor.log and "FileNotFoundError" not in supervisor.log
     assert await app.s("released:version").apply_async() == (1, 1)
     away.rename(old)
     (old / "version.txt").write_text("5")
@@ -114,4 +114,4 @@ def test_a_worker_that_is_started_in_a_folder_that_is_gone(tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 2
-    assert f'The current directory "{gone}" is gone. Start the worker in one that is there.' in done.stderr
+    assert f'The current directory "{gone}" is gone. Start the worker in a directory that exists.' in done.stderr

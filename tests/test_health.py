@@ -94,7 +94,7 @@ def test_probes_follow_what_happens_to_broker_keeper_and_supervisor(own_server: 
         # A second one on that port says so and ends.
         second = stage.start(1, "--health-port", str(port), wait=False)
         assert second.wait() == 2
-        assert f'The health port {port} at "127.0.0.1" cannot be listened on: Address already in use.' in second.log
+        assert f'The health port {port} at "127.0.0.1" cannot be opened: Address already in use.' in second.log
 
         # A keeper that hangs is replaced, and what was asked meanwhile is answered by the next one.
         keeper.suspend()
@@ -161,7 +161,7 @@ def test_a_worker_that_cannot_answer_is_found_and_is_not_live(monkeypatch: pytes
         with socket.socket(socket.AF_UNIX) as gone:
             gone.bind(f"{home}/worker.72.sock")
         monkeypatch.setenv("AIOTASK_HOME", home)
-        said = "not live: worker pid 71 did not answer in 0.1 s (does it still start?)"
+        said = "not live: worker pid 71 did not answer in 0.1 s (is it still starting?)"
         assert probe.probe("live") == (False, said)
         assert [path.name for path in Path(home).iterdir()] == ["worker.71.sock"]
 
@@ -217,15 +217,15 @@ def test_what_hangs_is_not_live(bench: Bench) -> None:
     assert (live, ready) == (True, False) and "has not answered for 6" in why
     bench.pass_(11, bench.renew, bench.board.beat)
     live, ready, why = bench.judged()
-    assert (live, ready) == (False, False) and "has not turned for 11" in why
+    assert (live, ready) == (False, False) and "has not responded for 11" in why
 
     bench.pass_(0, *everything)
     bench.pass_(11, bench.turn, bench.renew)
     live, ready, why = bench.judged()
-    assert (live, ready) == (True, False) and "The loop of every worker process stands still" in why
+    assert (live, ready) == (True, False) and "The event loops of all worker processes are blocked" in why
     bench.pass_(20, bench.turn, bench.renew)
     live, _, why = bench.judged()
-    assert not live and "The loop of worker pid 4711 has stood still for 31" in why
+    assert not live and "The event loop of worker pid 4711 has not run for 31" in why
 
     # What has no limit of its own gets five minutes; what has one is ended by the supervisor, or that one hangs.
     bench.pass_(0, *everything)
@@ -245,11 +245,11 @@ def test_what_hangs_is_not_live(bench: Bench) -> None:
     bench.board.settle_in(0)
     assert bench.judged() == (True, True, "")
     bench.vitals.turn(2, 0, stopping=False, complete=False)
-    assert bench.judged() == (True, False, "It is starting: 0 of 2 worker processes are in service.")
+    assert bench.judged() == (True, False, "The worker service is starting: 0 of 2 worker processes are ready.")
     bench.vitals.turn(2, 0, stopping=False, complete=True)
     assert bench.judged()[:2] == (True, False)
     bench.vitals.turn(2, 2, stopping=True, complete=True)
-    assert bench.judged() == (True, False, "It is stopping.")
+    assert bench.judged() == (True, False, "The worker service is stopping.")
 
 
 async def test_a_worker_that_leaves_alone_what_waits_is_not_live(bench: Bench) -> None:
@@ -266,7 +266,7 @@ async def test_a_worker_that_leaves_alone_what_waits_is_not_live(bench: Bench) -
         bench.app.register_task(_nothing, name="nothing").apply_async()
     assert (await later(30))[0]
     live, ready, why = await later(80)
-    assert (live, ready) == (False, False) and "Worker pid 4711 has started nothing for" in why
+    assert (live, ready) == (False, False) and "Worker pid 4711 has started no job for" in why
     # It has run something meanwhile.
     bench.board.start(0, "id", 0.0, -1.0)
     bench.board.clear(0)
@@ -344,7 +344,7 @@ async def test_systemd_hears_of_start_reload_life_and_stop(redis_url: str, tmp_p
         with stage.active():
             supervisor = stage.start(2)
             listener.wait_for("READY=1")
-            assert "STATUS=2 of 2 worker processes in service" in listener.wait_for("STATUS=2 of 2")
+            assert "STATUS=2 of 2 worker processes ready" in listener.wait_for("STATUS=2 of 2")
             listener.wait_for("WATCHDOG=1", 3)
             # What tasks start does not speak for the service.
             assert await stage.environment.apply_async() == []

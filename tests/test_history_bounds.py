@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def recorded(path: Path, *ages: float, **bounds: Any) -> None:
-    """Jobs that ended so many seconds ago, recorded by a recorder with these bounds."""
+    """Jobs that ended the given numbers of seconds ago, recorded by a recorder with these bounds."""
     now = time.time()
     with Recorder(path, [SECRET], "shop", **bounds) as recorder:
         recorder.record([finished(f"job-{number}", finished_at=now - age) for number, age in enumerate(ages)])

@@ -108,16 +108,16 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "a module of Python": (["queue"], 'and not your file "{folder}/queue.py". Rename your file'),
     "a dash": (
         ["my-script"],
-        'The file "{folder}/my-script.py" cannot be imported: "my-script" is no name in Python. '
+        'The file "{folder}/my-script.py" cannot be imported: "my-script" is not a valid module name in Python. '
         "Rename it, for example to my_script.py",
     ),
     "a file with a dash": (
         ["my-script.py"],
-        '"my-script.py" is a file that cannot be imported: "my-script" is no name in Python. '
+        '"my-script.py" is a file that cannot be imported: "my-script" is not a valid module name in Python. '
         "Rename it so that the module can be named `my_script`.",
     ),
     "a file": (["proj/app.py"], '"proj/app.py" is a file; name the module instead: `proj.app`.'),
-    "no name": (["proj..app"], '"proj..app" is no module name. Use `package.module` or `package.module:app`.'),
+    "no name": (["proj..app"], '"proj..app" is not a module name. Use `package.module` or `package.module:app`.'),
 }
 
 
@@ -233,8 +233,7 @@ def test_the_name_that_workers_know_is_said_where_it_differs_little(workers: Wor
     other_module, other_function, far_off = program.run("prog.py", folder="src")
 
     assert (
-        'UnknownTask: No worker that runs knows the task "prog:add". Workers know "src.prog:add". The job'
-        in other_module
+        'UnknownTask: No running worker knows the task "prog:add". Workers know "src.prog:add". The job' in other_module
     )
     assert 'Workers know "src.prog:add".' in other_function
     assert "Workers know" not in far_off

@@ -100,7 +100,7 @@ def test_a_call_by_name_says_that_a_member_arrived_as_plain_text_or_a_number(cas
     annotation, value = BY_NAME[case]
     body = serializer.dump_call(((value,), {}), None)
 
-    with pytest.raises(SerializationError, match=r'sent by name as "(Color|Level)" and arrived as "(str|int)"'):
+    with pytest.raises(SerializationError, match=r'sent by name as "(Color|Level)" but arrived as "(str|int)"'):
         serializer.load_call(body, task_of(annotation))
 
 

@@ -106,5 +106,5 @@ def test_errors_with_plain_arguments_are_written_as_the_release_before_reads_the
 
 
 def test_no_class_outside_the_built_in_ones_is_made() -> None:
-    with pytest.raises(Exception, match="is no exception that may be built from JSON"):
+    with pytest.raises(Exception, match="is not an exception that may be built from JSON"):
         serializer.load_error(b'J["subprocess","CalledProcessError",[1,"x"]]')

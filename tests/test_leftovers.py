@@ -33,7 +33,7 @@ LEFT = {
     (
         "leave_in_the_process",
         "atexit",
-    ): r"or a function given to atexit that does not return\.\n.* The stacks of ",
+    ): r"or an atexit function that does not return\.\n.* The stacks of ",
 }
 
 
@@ -45,7 +45,7 @@ async def test_a_stop_does_not_wait_for_what_jobs_left_behind(stage: Stage, how:
     family = psutil.Process(pid).children(recursive=True)
     # Well below the grace time.
     assert supervisor.stop(timeout=60) == 0
-    said = f"worker-1 (pid {pid}) has no job left and did not end within 2.0 s: it is ended."
+    said = f"worker-1 (pid {pid}) has no job left, but did not end within 2.0 s; it is killed."
     assert said in supervisor.log
     assert re.search(LEFT[how], supervisor.log)
     assert "ended by" not in supervisor.log and supervisor.session() == []
@@ -57,7 +57,7 @@ async def test_a_stop_does_not_wait_for_code_that_blocks_the_loop_outside_of_job
     await stage.leave_in_the_loop.apply_async("block")
     wait_until(lambda: "Code outside the jobs has blocked" in supervisor.log, description="it blocks")
     assert supervisor.stop(timeout=60) == 0
-    assert "has no job left, and code that jobs left behind blocks its event loop: it is ended." in supervisor.log
+    assert "has no job left, but code that jobs left behind blocks its event loop; it is killed." in supervisor.log
 
 
 async def test_a_stop_waits_for_jobs_whatever_others_left_behind(stage: Stage) -> None:
@@ -134,7 +134,7 @@ async def test_a_limit_below_the_size_of_the_app_keeps_it_in_service(workers: Wo
     assert len(pids) == 1
     assert re.search(
         r"The app alone takes 1\d\d MB, which is more than --max-memory-per-child \(63 MB\): worker-1 \(pid \d+\) is "
-        r"kept in service whatever its size\. Raise the limit\.",
+        r"kept running whatever its size\. Raise the limit\.",
         supervisor.log,
     )
     assert "is replaced" not in supervisor.log
@@ -143,19 +143,19 @@ async def test_a_limit_below_the_size_of_the_app_keeps_it_in_service(workers: Wo
 async def test_processes_that_grow_at_once_are_replaced_more_and_more_rarely(stage: Stage) -> None:
     supervisor = stage.start(1, "--max-memory-per-child", "120MB")
     pids = []
-    while supervisor.log.count("This process is replaced") < 4:
+    while supervisor.log.count("This process is being replaced") < 4:
         pids.append(await stage.grow.apply_async(100_000_000) if len(pids) % 50 == 0 else await stage.pid.apply_async())
     count = len(set(pids))
     pids = [await stage.grow.apply_async(20_000_000) for _ in range(20)]
     assert len(set(pids)) <= count + 2
-    assert supervisor.log.count("when it had grown past --max-memory-per-child (126 MB): the app alone takes") == 1
+    assert supervisor.log.count("when it grew past --max-memory-per-child (126 MB): the app alone takes") == 1
 
 
 def test_a_limit_that_no_process_keeps_is_refused(stage: Stage) -> None:
     supervisor = stage.start(1, "--max-memory-per-child", "10", wait=False)
     assert supervisor.wait() == 2
     assert re.search(
-        r"error: --max-memory-per-child 10 \(bytes\) is less than a worker process holds before it loads an app "
+        r"error: --max-memory-per-child 10 \(bytes\) is less than a worker process takes before it loads an app "
         r"\(\d+ MB\)\.",
         supervisor.log,
     )

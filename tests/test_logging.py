@@ -114,7 +114,7 @@ async def test_a_job_that_kills_processes_leaves_its_stack_and_its_last_log_line
     assert "the last words" in caught.value.stderr
     assert worker.stop() == 0
     below = worker.log.partition("† shop:crashes")[2].splitlines()[1:]
-    assert below[0] == "Its last stack, innermost first:"
+    assert below[0] == "Its last stack, innermost frame first:"
     assert "in crashes" in below[1]
     # As a suspect it has stderr for itself, and what it logs stands in the log all the same.
     assert worker.log.count("· shop:crashes") >= 3
@@ -151,7 +151,7 @@ async def test_a_burst_of_one_failure_writes_its_traceback_once_and_counts_the_r
     assert log.count("KeyError: 'the root cause'") == 1
     (shown,) = set(re.findall(r"traceback as of job (\S+)$", log, re.MULTILINE))
     assert log.index(f"× shop:fails {shown}") < log.index("the root cause")  # noqa: RUF001
-    assert f"59 tracebacks of ValueError like that of job {shown} left out" in log
+    assert f"59 tracebacks of ValueError like that of job {shown} were left out" in log
 
 
 async def test_handlers_of_the_app_get_the_error_itself(workers: Workers, tmp_path: Path, app_name: str) -> None:

@@ -39,4 +39,4 @@ async def test_a_handler_that_exits_ends_neither_a_job_nor_the_worker(
     assert await shop.call("adds", 1, 3).wait(30) == 4
 
     assert worker.stop() == 0
-    assert worker.log.count("A log handler of the app fails, which is said once: SystemExit('not ") >= 1
+    assert worker.log.count("A log handler of the app fails (this is logged only once): SystemExit('not ") >= 1

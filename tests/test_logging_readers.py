@@ -78,7 +78,7 @@ class Pipe:
         self.text = ""
 
     def fill(self) -> None:
-        """Nothing more fits into it until somebody reads."""
+        """Nothing more fits into the pipe until its other end is read."""
         os.set_blocking(self.into, False)
         with contextlib.suppress(BlockingIOError):
             while True:

@@ -83,7 +83,7 @@ STARTS: dict[str, tuple[Facts, str | None, str]] = {
     "python my-script.py": (
         SCRIPT._replace(file="/srv/shop/my-script.py"),
         None,
-        '"my-script.py", which no worker process can import: "my-script" is no name in Python. '
+        '"my-script.py", which no worker process can import: "my-script" is not a valid module name in Python. '
         'Rename the file, for example to "my_script.py"',
     ),
     "python 2fast.py": (
@@ -91,7 +91,7 @@ STARTS: dict[str, tuple[Facts, str | None, str]] = {
         None,
         'Rename the file, for example to "_2fast.py"',
     ),
-    "a file that is gone": (SCRIPT._replace(exists=False), None, '"/srv/shop/bin/run.py", which is no file that'),
+    "a file that is gone": (SCRIPT._replace(exists=False), None, '"/srv/shop/bin/run.py", which is not a file that'),
 }
 
 
@@ -114,7 +114,7 @@ def test_a_file_name_that_is_suggested_can_be_imported(stem: str) -> None:
 # ---- real programs
 
 
-#: A program that sends a job of its own, and says what it was called and what came back.
+#: A program that sends a job of its own, and prints the name of its task and the value that came back.
 PROGRAM = """
 import os
 from aiotask import App

@@ -459,7 +459,7 @@ async def test_a_worker_hears_its_operator_while_its_main_thread_is_in_c(stage: 
     await wait_until_async(claims_no_more, description="it drains")
     assert psutil.pid_exists(worker) and stage.ledger.runs("compute_in_c")[0].end is None
     supervisor.signal(signal.SIGTERM)
-    wait_until(lambda: "Again to stop now." in supervisor.log, description="the supervisor stops")
+    wait_until(lambda: "Signal again to stop at once." in supervisor.log, description="the supervisor stops")
     assert supervisor.stop() == 0
     assert not psutil.pid_exists(worker)
 

@@ -238,7 +238,7 @@ def test_a_forked_child_is_refused_instead_of_sending_into_nowhere(app_name: str
     shared, blocking, own = answers.get(timeout=30)
     child.join(30)
 
-    assert "the process that this one was forked from" in shared
+    assert "the memory of the process from which this one was forked" in shared
     assert "Redis URL" in shared
     assert blocking == shared
     assert own == "accepted"

@@ -70,11 +70,11 @@ TWO: dict[str, tuple[str, str]] = {
     ),
     "a loop": (
         "for n in (2, 3):\n    @app.task\n    def f(x, n=n): return n * x\n",
-        "a loop, for one, defined it more",
+        "it was defined more than once, for example in a loop",
     ),
     "a loop with a keyword": (
         "for n in (2, 3):\n    @app.task\n    def f(x, *, n=n): return n * x\n",
-        "a loop, for one",
+        "for example in a loop",
     ),
     "a loop under a decorator": (
         TIMES + "for n in (2, 3):\n    @app.task\n    @times(n)\n    def f(x): return x\n",

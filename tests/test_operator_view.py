@@ -44,7 +44,7 @@ def found_by(pattern: str) -> list[int]:
 
 async def test_processes_can_be_told_apart(stage: Stage) -> None:
     supervisor = stage.start(2)
-    wait_until(lambda: "Ready: 2 processes in service." in supervisor.log, description="all are up")
+    wait_until(lambda: "Ready: 2 worker processes." in supervisor.log, description="all are up")
     shown = titles(supervisor)
     assert shown.pop(supervisor.pid) == f"aiotask worker {stage.name} [supervisor]"
     assert sorted(shown.values()) == [
@@ -65,7 +65,7 @@ async def test_processes_can_be_told_apart(stage: Stage) -> None:
 
 async def test_that_all_processes_are_in_service_is_said_once(stage: Stage) -> None:
     supervisor = stage.start(1)
-    wait_until(lambda: "Ready: 1 process in service.\n" in supervisor.log, description="that is said")
+    wait_until(lambda: "Ready: 1 worker process.\n" in supervisor.log, description="that is said")
     os.kill(await stage.pid.apply_async(), 9)
     assert await stage.echo.apply_async(1) == 1
     assert supervisor.stop() == 0
@@ -75,7 +75,7 @@ async def test_that_all_processes_are_in_service_is_said_once(stage: Stage) -> N
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://x", '"http://x" is no broker URL'),
+        ("http://x", '"http://x" is not a broker URL'),
         ("redis://queue.internal:6379/0", "secret"),
         ("memory://", "keeps its jobs in memory"),
     ],
@@ -134,7 +134,7 @@ def test_a_worker_needs_no_directory_that_can_be_written(tmp_path: Path, redis_u
             stdout=file, stderr=file, stdin=subprocess.DEVNULL, cwd=ROOT,
         )  # fmt: skip
     try:
-        wait_until(lambda: "Ready: 1 process in service." in log.read_text(), description="it is up")
+        wait_until(lambda: "Ready: 1 worker process." in log.read_text(), description="it is up")
         process.terminate()
         assert process.wait(30) == 0
     finally:

@@ -124,7 +124,7 @@ async def test_a_worker_in_a_loop_whose_host_was_declared_dead_lives_anew(
         [host] = await broker.leases()
         assert await broker.bury(host)
         # This loop is busy meanwhile, so its keeper hears of it first.
-        wait_until(lambda: "was declared dead by a peer" in caplog.text, description="the keeper has heard")
+        wait_until(lambda: "was declared dead by another host" in caplog.text, description="the keeper has heard")
         assert await add.apply_async(1, 2) == 3
         await wait_until_async(lambda: beats(broker, host), description="its lease is kept")
     await broker.close()

@@ -276,7 +276,7 @@ def test_a_locked_file_delays_the_recording(recorder: Recorder, path: Path) -> N
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         for _ in range(2):
-            with pytest.raises(RecordingDelayed, match=r"locked by another process.*fuser"):
+            with pytest.raises(RecordingDelayed, match=r"locked by another process. To see which: fuser"):
                 recorder.record([finished("a")])
         other.execute("ROLLBACK")
 
@@ -417,9 +417,9 @@ async def test_the_database_of_something_else_is_refused(recorder: Recorder, pat
     path.parent.mkdir(parents=True)
     sqlite(path, "CREATE TABLE jobs (mine)")
 
-    with pytest.raises(ConfigError, match="database of something else"):
+    with pytest.raises(ConfigError, match="the SQLite database of another program"):
         recorder.open()
-    with pytest.raises(ConfigError, match="database of something else"):
+    with pytest.raises(ConfigError, match="the SQLite database of another program"):
         await ResultDB(path).setup()
     assert sqlite(path, "SELECT name FROM sqlite_master") == [("jobs",)]
 

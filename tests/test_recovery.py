@@ -70,7 +70,7 @@ async def cancel(stage: Stage) -> None:
 
 
 async def started(stage: Stage, label: Any, times: int = 1) -> int:
-    """The pid of the last of so many runs."""
+    """The pid of the latest run, once the job has started this number of times."""
     runs = await wait_until_async(
         lambda: (runs := stage.ledger.runs(label))[times - 1 :] and runs,
         description=f"{label} has started {times} times",
@@ -356,7 +356,7 @@ async def test_without_its_supervisor_a_keeper_ends_the_workers_and_gives_back_w
         assert (meta.attempt, meta.deaths) == (1, 0)
         assert await result.status() == "PENDING"
     assert await live(stage) == []
-    assert "The supervisor is gone; ending its workers and giving back their jobs." in supervisor.log
+    assert "The supervisor is gone; ending its workers and requeueing their jobs." in supervisor.log
     assert await sync.cancel() and await coroutine.cancel()
 
 
@@ -369,7 +369,7 @@ async def test_a_host_that_is_gone_as_a_whole_is_noticed_by_another_one(gone: St
     meta = await meta_of(gone, held.id)
     assert (meta.attempt, meta.deaths) == (1, 0)
     assert len(await live(gone)) == 1
-    assert "gave no sign of life for 10 s: its jobs are given back." in gone.workers.all[-1].log
+    assert "has shown no sign of life for 10 s: its jobs are requeued." in gone.workers.all[-1].log
     assert await gone.app.result(held.id).cancel()
 
 
@@ -392,7 +392,7 @@ async def test_what_was_killed_as_a_whole_and_is_started_again_does_not_wait_for
     again = stage.start(2, "--queues", "default,second")
     for n in range(3):
         await started(stage, f"held {n}", 2)
-    gone = rf"The processes of host \S+-{second.pid}-\w+ on this machine are gone: its jobs are given back\."
+    gone = rf"The processes of host \S+-{second.pid}-\w+ on this machine are gone: its jobs are requeued\."
     assert re.search(gone, again.log)
     # What a task of the first one had started outlived it, so that job has to wait.
     assert len(stage.ledger.runs("start_program")) == 1

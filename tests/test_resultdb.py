@@ -293,7 +293,7 @@ async def test_search_and_count_agree_on_every_filter(many: ResultDB) -> None:
 @pytest.mark.parametrize(
     ("wanted", "why"),
     [
-        ({"status": "DONE"}, '"DONE" is no status. There are: .*SUCCESS'),
+        ({"status": "DONE"}, '"DONE" is not a status. Use one of: .*SUCCESS'),
         ({"limit": -1}, 'limit="-1" is negative'),
         ({"offset": -5}, 'offset="-5" is negative'),
         ({"since": datetime(2025, 1, 1)}, "no time zone"),
@@ -469,8 +469,8 @@ def test_the_command_says_what_to_do_when_there_is_nothing(recorder: Recorder, p
     assert code == 2 and "There is no result database" in said and "--result-db" in said
     assert not (tmp_path / "none.db").exists()
     code, said = command("--db", path, "--since", "yesterday")
-    assert code == 2 and '"yesterday" is no moment' in said
+    assert code == 2 and '"yesterday" is not a moment' in said
     code, said = command("--db", path, "--since", "10m")
-    assert code == 0 and "No finished job fits" in said
+    assert code == 0 and "No finished job in" in said
     code, said = command(AIOTASK_URL="redis://127.0.0.1:1")
     assert code == 2 and "AIOTASK_RESULT_DB" in said

@@ -166,7 +166,7 @@ async def test_the_user_of_the_page_cannot_touch_another_app(
         return 2 * number
 
     async with app:
-        with pytest.raises(BrokerError, match="does not let this user"):
+        with pytest.raises(BrokerError, match="does not permit this user a command or key that aiotask needs"):
             await double.apply_async(1).sent()
 
 

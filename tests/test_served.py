@@ -121,7 +121,7 @@ async def test_what_new_code_serves_is_served_like_the_old(
     else:
         os.kill(int((tmp_path / "marks").read_text().split()[-1]), signal.SIGKILL)
     await is_served(name, redis_url, tmp_path / "marks", **options)
-    assert "The code in service has changed: " in supervisor.log
+    assert "The running code has changed: " in supervisor.log
     wait_until(lambda: len(supervisor.children()) == 2, description="one worker and one keeper are left")
     assert supervisor.stop() == 0
     # All of its hosts have left all of its apps.
@@ -244,7 +244,7 @@ def test_what_older_processes_consume_is_kept_while_they_live(children: Callable
     assert [(app["name"], app["queues"]) for app in served.apps] == [("shop", ["q", "new", "gone"]), ("lost", ["q"])]
     before = served.apps
     assert served.look([new]) and served.apps == new.apps
-    assert served.changes(before) == 'app "lost" at redis://here is gone, queue "gone" is gone'
+    assert served.changes(before) == 'app "lost" at redis://here was removed, queue "gone" was removed'
 
 
 def test_before_any_is_in_service_the_last_that_loaded_is_believed(children: Callable[..., Forked]) -> None:

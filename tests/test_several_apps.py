@@ -80,7 +80,7 @@ async def test_an_app_that_left_only_its_name_is_not_shown(three_apps: PrivateSe
     assert [app["app"] for app in parsed(three_apps, "queues", "--name", "two")] == ["two"]
 
     people = command(three_apps, "queues").stdout
-    assert "Without workers and jobs: two" in people and "--all" in people
+    assert "Apps without workers and jobs: two" in people and "--all" in people
     checks = {check["name"]: check for check in parsed(three_apps, "doctor")["checks"]}
     assert "two" in checks["idle apps"]["detail"] and "two: workers" not in checks and "one: workers" in checks
 

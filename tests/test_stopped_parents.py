@@ -63,7 +63,7 @@ async def test_a_reload_gives_a_parent_to_the_new_process(stage: Stage) -> None:
     await result.sent()
     wait_until(lambda: count(stage, "child") == 1, description="a child runs")
     supervisor.signal(signal.SIGHUP)
-    wait_until(lambda: "1 job goes back: it only waits" in supervisor.log, description="the parent has gone back")
+    wait_until(lambda: "1 job is requeued: it only waits" in supervisor.log, description="the parent has gone back")
     stage.open_gate()
     assert await result == sum(n * n for n in range(5))
     assert sorted(labels(stage)) == sorted(["parent", "parent", *(f"child {n}" for n in range(5))])

@@ -36,7 +36,7 @@ def stage(workers: Workers, tmp_path: Path) -> Iterator[Stage]:
 
 
 async def started(stage: Stage, label: object, times: int = 1) -> int:
-    """The pid of the last of so many runs."""
+    """The pid of the latest run, once the job has started this number of times."""
     runs = await wait_until_async(
         lambda: (runs := stage.ledger.runs(label))[times - 1 :] and runs,
         description=f"{label} has started {times} times",
@@ -85,7 +85,7 @@ async def test_a_stop_lets_run_what_runs_and_gives_back_the_rest(stage: Stage, n
     places = await places_of(stage, *waiting)
     assert places == dict.fromkeys(waiting, ("PENDING", 1))
     assert await live(stage.app) == set()
-    assert supervisor.log.count("Stopping: no more jobs are claimed, running ones have 30 s.") == 1
+    assert supervisor.log.count("Stopping: no more jobs are claimed; running jobs have 30 s to end.") == 1
     assert supervisor.log.rstrip().endswith("Stopped.")
 
 
@@ -115,7 +115,7 @@ async def test_a_second_stop_ends_at_once(stage: Stage) -> None:
         lambda: [run.label for run in stage.ledger.runs() if isinstance(run.label, int)], description="it runs"
     )
     supervisor.signal(signal.SIGTERM)
-    wait_until(lambda: "Again to stop now." in supervisor.log, description="it has understood")
+    wait_until(lambda: "Signal again to stop at once." in supervisor.log, description="it has understood")
     assert psutil.pid_exists(program)
     assert supervisor.stop() == 0
     assert supervisor.session() == [] and not psutil.pid_exists(program)
@@ -163,7 +163,7 @@ async def test_stacks_of_all_processes_whatever_they_do(stage: Stage) -> None:
     assert re.search(r'File ".*hazards\.py", line \d+ in hold_the_gil\n', supervisor.log)
     assert "no answer" not in supervisor.log
     supervisor.signal(signal.SIGTERM)
-    wait_until(lambda: "Again to stop now." in supervisor.log, description="it has understood")
+    wait_until(lambda: "Signal again to stop at once." in supervisor.log, description="it has understood")
     assert supervisor.stop() == 0
     assert await places_of(stage, job.id) == {job.id: ("PENDING", 1)}
 
@@ -254,7 +254,7 @@ async def test_code_that_does_not_load_leaves_the_old_processes_in_service(
     source.write("2", more="raise RuntimeError('half a deployment')")
     supervisor.signal(signal.SIGHUP)
     wait_until(lambda: "The new code does not load" in supervisor.log, description="it was tried")
-    assert "so the old processes stay." in supervisor.log and "half a deployment" in supervisor.log
+    assert "so the old processes keep running." in supervisor.log and "half a deployment" in supervisor.log
     await all_run(app, "1")
     assert await live(app) == old
     source.write("3")
@@ -305,7 +305,7 @@ async def test_a_process_that_grows_is_replaced_and_loses_nothing(stage: Stage) 
         return bool(await stage.pid.apply_async() != small)
 
     await wait_until_async(other, description="another process serves")
-    assert re.search(r"This process is replaced: it grew to 2\d\d MB\.", supervisor.log)
+    assert re.search(r"This process is being replaced: it grew to 2\d\d MB\.", supervisor.log)
 
 
 # ---- code that does not load
@@ -366,7 +366,7 @@ async def test_a_preloaded_app_is_loaded_once(source: Source, app: App, workers:
     await all_run(app, "1")
     assert seen.read_text() == f"{supervisor.pid}\n"
     supervisor.signal(signal.SIGHUP)
-    said = "the app was preloaded, so with the same code"
+    said = "with the same code, since the app was preloaded"
     wait_until(lambda: said in supervisor.log, description="it says what that means")
     assert supervisor.stop() == 0
 
@@ -500,7 +500,7 @@ def test_a_worker_whose_terminal_is_closed_drains_and_stops(tmp_path: Path, redi
         os.close(ours)
 
         assert process.wait(30) == 0, log.read_text()
-        assert "The terminal is gone." in log.read_text()
+        assert "The terminal was closed." in log.read_text()
     finally:
         process.kill()
         process.wait()

@@ -85,7 +85,9 @@ def test_a_task_that_nothing_here_registers_is_named(monkeypatch: pytest.MonkeyP
     travels = pickle.dumps(gone.register_task(bare, name="nowhere"))
     del gone
 
-    with pytest.raises(SerializationError, match=r'task "nowhere" of app "gone" is not known here. Import the module'):
+    with pytest.raises(
+        SerializationError, match=r'task "nowhere" of app "gone" is not registered in this process. Import the module'
+    ):
         pickle.loads(travels)
 
 

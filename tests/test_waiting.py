@@ -59,7 +59,7 @@ async def test_what_is_no_duration_is_refused_everywhere(app: App, timeout: Any)
     ]
 
     for call in calls:
-        with pytest.raises(ConfigError, match=r"timeout=.* is no duration"):
+        with pytest.raises(ConfigError, match=r"timeout=.* is not a duration"):
             await asyncio.to_thread(call)
     await app.client.close()
 
@@ -257,7 +257,7 @@ async def test_a_caller_is_told_of_a_queue_that_no_live_worker_consumes(
     with caplog.at_level(logging.WARNING, "aiotask.client"):
         await wait_until_async(lambda: caplog.records, description="it is said")
 
-    assert f'No live worker of app "{app.name}" consumes the queue "mial"' in caplog.text
+    assert f'No live worker of app "{app.name}" consumes queue "mial"' in caplog.text
     waiting.cancel()
 
 

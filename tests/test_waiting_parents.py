@@ -99,7 +99,7 @@ async def test_a_job_that_waits_goes_back_at_once_and_takes_over_its_children(
     caplog.set_level("INFO", "aiotask.worker")
     parent = stage.parent(lambda: way(stage.child.apply_async))
     result = await stage.interrupted(parent, 3)
-    assert "1 job goes back: it only waits for other jobs" in caplog.text
+    assert "1 job is requeued: it only waits for other jobs" in caplog.text
     assert stage.ran == []
 
     assert await stage.value(result) == [0, 1, 4]

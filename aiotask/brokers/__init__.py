@@ -27,9 +27,9 @@ def check_url(url: object) -> str:
         ConfigError: it is not.
     """
     if not isinstance(url, str):
-        raise ConfigError(f"url={url!r} is no text. {_USE}")
+        raise ConfigError(f"url={url!r} is not text. {_USE}")
     if fault := _fault(url):
-        raise ConfigError(f'"{hide_password(url)}" is no broker URL: {fault}. {_USE}')
+        raise ConfigError(f'"{hide_password(url)}" is not a broker URL: {fault}. {_USE}')
     return url
 
 
@@ -38,7 +38,7 @@ def _fault(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "its host is not readable"
+        return "its host cannot be parsed"
     if "://" not in url or parts.scheme not in _SCHEMES:
         return f"it does not begin with one of {', '.join(f'{scheme}://' for scheme in _SCHEMES)}"
     if parts.fragment or "@" in parts.path:
@@ -46,11 +46,13 @@ def _fault(url: str) -> str:
     try:
         port = parts.port
     except ValueError:
-        return "its port is no number up to 65535 (in a password, write %2F for / and %3A for :)"
+        return "its port is not a number up to 65535 (in a password, write %2F for / and %3A for :)"
     if parts.scheme == "unix":
-        return "" if parts.path.strip("/") and not parts.hostname else "a socket has an absolute path, unix:///so"
+        return (
+            "" if parts.path.strip("/") and not parts.hostname else "the path of a socket is absolute, as in unix:///so"
+        )
     if parts.scheme in _REDIS and (port == 0 or (parts.path.strip("/") and not parts.path.strip("/").isdecimal())):
-        return "after the host come a port above 0 and the number of a database"
+        return "the host must be followed by a port above 0 and a database number"
     return ""
 
 

@@ -63,7 +63,8 @@ def announce(server: EmbeddedServer) -> str:
     """What to tell the user, once, about a server that was started for them."""
     return (
         f"Started the embedded server: {product(server.kind)} {server.version}, pid {server.pid}, data in "
-        f'"{server.directory}". It stays until "aiotask server stop". Set AIOTASK_URL to use a server of your own.'
+        f'"{server.directory}". It keeps running until "aiotask server stop". To use a server of your own, set '
+        "AIOTASK_URL."
     )
 
 
@@ -75,8 +76,9 @@ def refuse_in_tests() -> None:
     test = os.environ.get("PYTEST_CURRENT_TEST") or os.environ.get("PYTEST_VERSION")
     if test and _switch() not in ("1", "true", "yes", "on"):
         raise ConfigError(
-            "AIOTASK_URL is not set, and a test run does not start the embedded server by accident: its jobs would "
-            "stay there for the next worker. Set AIOTASK_URL=memory:// and run `async with app.worker(): …` in the "
+            "AIOTASK_URL is not set, and a test run does not start the embedded server by accident: the jobs of "
+            "the tests would stay there for the next worker. Set AIOTASK_URL=memory:// and run `async with "
+            "app.worker(): …` in the "
             "test, or set AIOTASK_URL to a server for tests, or AIOTASK_EMBEDDED=1 to use the embedded server."
         )
 
@@ -190,8 +192,8 @@ def _stop(home: StateDirectory, timeout: float) -> bool:
                 os.kill(pid, signal.SIGTERM)
         if not _ended(home, pid, end):
             raise BrokerError(
-                f'The embedded server (pid {pid}) did not stop within {timeout:g} s. See "{home.log}", try again, '
-                f"or as the last resort: kill -9 {pid} (the last second of jobs can be lost)."
+                f'The embedded server (pid {pid}) did not stop within {timeout:g} s. See "{home.log}" and try again, '
+                f"or as a last resort: kill -9 {pid} (jobs of the last second can be lost)."
             )
         return True
 
@@ -209,8 +211,8 @@ def _silence(home: StateDirectory, seen: Probe) -> str:
     if not home.alive():
         return str(foreign(home))
     return (
-        f'The embedded server (pid {pid}) accepts connections on "{home.socket}" and does not answer. '
-        f'See "{home.log}"; to start it afresh: aiotask server stop.'
+        f'The embedded server (pid {pid}) accepts connections on "{home.socket}" but does not answer. '
+        f'See "{home.log}"; to restart it: aiotask server stop.'
     )
 
 
@@ -234,8 +236,8 @@ def _start(home: StateDirectory) -> int:
     """Starts the server and waits until it answers; returns where its lines in the log begin."""
     if (pid := _hidden(home)) is not None:
         raise BrokerError(
-            f'The embedded server (pid {pid}) runs, but its socket "{home.socket}" is gone or not visible from here. '
-            "Start it afresh: aiotask server stop."
+            f'The embedded server (pid {pid}) is running, but its socket "{home.socket}" is missing or not visible '
+            "to this process. To restart it: aiotask server stop."
         )
     writer = home.writer() if home.has_data() else None
     binary = choose(writer, home.data)
@@ -305,15 +307,15 @@ def _explained(home: StateDirectory) -> Iterator[None]:
     except OSError as error:
         where = error.filename or home.path
         raise BrokerError(
-            f'The embedded server needs "{where}", and this failed: {error.strerror}{_space_left(home)}. '
-            "Make room or give this user the right to write there, or set AIOTASK_HOME to another directory."
+            f'The embedded server needs "{where}", but could not use it: {error.strerror}{_space_left(home)}. '
+            "Free some space, give this user permission to write there, or set AIOTASK_HOME to another directory."
         ) from error
 
 
 def _failure(home: StateDirectory, log: int) -> BrokerError:
     said = home.log_since(log)
-    words = f'Its last words, in "{home.log}":\n{said}' if said else f'It said nothing in "{home.log}".'
-    return BrokerError(f'The embedded server did not come up in "{home.path}"{_space_left(home)}. {words}')
+    words = f'The end of its log, "{home.log}":\n{said}' if said else f'It logged nothing in "{home.log}".'
+    return BrokerError(f'The embedded server did not start in "{home.path}"{_space_left(home)}. {words}')
 
 
 def _space_left(home: StateDirectory) -> str:
@@ -346,9 +348,10 @@ def _hidden(home: StateDirectory) -> int | None:
         return pid
     if (host := home.host()) not in ("", socket.gethostname()):
         raise BrokerError(
-            f'The embedded server of "{home.path}" runs on the host "{host}", out of reach of a unix socket. '
+            f'The embedded server of "{home.path}" runs on the host "{host}", where a unix socket cannot be reached '
+            "from here. "
             "Set AIOTASK_HOME to a directory of this host, or AIOTASK_URL to a server that both can reach. "
-            f'If that host is no more, remove "{home.path / "server.alive"}".'
+            f'If that host no longer exists, remove "{home.path / "server.alive"}".'
         )
     return None
 

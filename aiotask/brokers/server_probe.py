@@ -123,5 +123,5 @@ def foreign(home: StateDirectory) -> BrokerError:
     """The error for a socket that somebody else listens on."""
     return BrokerError(
         f'Another program listens on the socket of the embedded server, "{home.socket}". '
-        f"End it, or set AIOTASK_HOME to another directory, or AIOTASK_URL to a server of your own."
+        "Stop that program, or set AIOTASK_HOME to another directory, or AIOTASK_URL to a server of your own."
     )

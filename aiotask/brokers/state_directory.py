@@ -48,7 +48,7 @@ def state_directory() -> Path:
     try:
         return Path.home() / ".local" / "state" / "aiotask"
     except RuntimeError:
-        raise ConfigError(f"This user has no home directory to keep the embedded server in. {_ANOTHER}") from None
+        raise ConfigError(f"This user has no home directory for the data of the embedded server. {_ANOTHER}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class StateDirectory:
             if self.socket.parent != self.path:
                 self.socket.parent.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            reason = "a file is in its place" if isinstance(error, FileExistsError) else error.strerror
+            reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
             raise ConfigError(f'The state directory "{self.path}" cannot be used: {reason}. {_ANOTHER}') from None
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             raise ConfigError(f'The state directory "{self.path}" cannot be written by this user. {_ANOTHER}')
@@ -113,7 +113,7 @@ class StateDirectory:
         if "server.lock" not in names and not all(name.startswith(_OURS) for name in names):
             raise ConfigError(
                 f'The state directory "{self.path}" is open to other users (mode {stat.S_IMODE(found.st_mode):o}) and '
-                f'holds other files too. Run: chmod 700 "{self.path}", or set AIOTASK_HOME to a directory of its own.'
+                f'holds other files, too. Run: chmod 700 "{self.path}", or set AIOTASK_HOME to a directory of its own.'
             )
         self.path.chmod(0o700)
 

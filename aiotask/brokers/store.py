@@ -104,8 +104,8 @@ class Store(Rows, Ears):
     def refuse_fork(self) -> None:
         if self.is_foreign:
             raise BrokerError(
-                f'The jobs of "{self.url}" are in the process that this one was forked from. '
-                "Share jobs between processes through a Redis URL, or set none at all."
+                f'The jobs of "{self.url}" are in the memory of the process from which this one was forked. '
+                "To share jobs between processes, set a Redis URL, or no URL at all."
             )
 
     # ---- where a job is

@@ -55,7 +55,7 @@ class Bulletin:
         if complete and not self._complete and not stopping:
             self._notify.ready()
             how = " Ctrl-C to stop." if _on_a_terminal() else ""
-            logger.info("Ready: %s in service.%s", counted(len(serving), "process"), how)
+            logger.info("Ready: %s.%s", counted(len(serving), "worker process"), how)
         self._complete = complete
         if self._reloading and not rolling and not any(child.replaces for child in children):
             self._reloading = False
@@ -70,9 +70,9 @@ class Bulletin:
 
     def _status(self, children: int, serving: int, wanted: int) -> str:
         if self._stopping:
-            return f"Stopping: {counted(children, 'worker process')} not ended yet."
+            return f"Stopping: {counted(children, 'worker process')} still running."
         what = "Replacing the worker processes; " if self._reloading else ""
-        return f"{what}{serving} of {counted(wanted, 'worker process')} in service"
+        return f"{what}{serving} of {counted(wanted, 'worker process')} ready"
 
     def _is_alive(self) -> bool:
         """Whether more than this loop turns: the keeper says so of itself and of the workers."""
@@ -88,7 +88,7 @@ class Bulletin:
 
 
 def _on_a_terminal() -> bool:
-    """Whether somebody reads this who can press Ctrl-C."""
+    """Whether stderr is a terminal, so that its reader can press Ctrl-C."""
     try:
         return sys.stderr.isatty()
     except (AttributeError, ValueError):

@@ -100,7 +100,7 @@ def _live(work: Callable[[], int], parent: int, dies_with_parent: bool) -> NoRet
     except BaseException:
         # Not to stderr, which user code may have closed, and whose reader may have stopped reading.
         with contextlib.suppress(BaseException):
-            logging.getLogger("aiotask.worker").critical("This process ends by an error.", exc_info=True)
+            logging.getLogger("aiotask.worker").critical("This process ends because of an error.", exc_info=True)
     finally:
         with contextlib.suppress(BaseException):
             atexit._run_exitfuncs()

@@ -49,7 +49,7 @@ class Doors:
             _sweep()
         except (ConfigError, OSError) as error:
             if port is None:
-                logger.warning("`aiotask doctor --live` will not find this worker, give it a --health-port: %s", error)
+                logger.warning("`aiotask doctor --live` cannot find this worker; give it a --health-port: %s", error)
 
     def close(self) -> None:
         """In a child that does not answer."""
@@ -72,8 +72,8 @@ def _listen_at(host: str, port: int) -> socket.socket:
         # Python's own text goes on with the address.
         reason = str(error.strerror or error).partition(" (while")[0]
         raise ConfigError(
-            f'The health port {port} at "{host}" cannot be listened on: {reason}. '
-            "Choose another --health-port (AIOTASK_HEALTH_PORT) or --health-host, or end who has it."
+            f'The health port {port} at "{host}" cannot be opened: {reason}. '
+            "Choose another --health-port (AIOTASK_HEALTH_PORT) or --health-host, or stop the program that uses it."
         ) from None
     made.setblocking(False)
     return made

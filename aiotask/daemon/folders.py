@@ -31,7 +31,9 @@ def _start_directory() -> str:
         here = os.getcwd()
     except FileNotFoundError:
         gone = f' "{os.environ["PWD"]}"' if os.environ.get("PWD") else ""
-        raise ConfigError(f"The current directory{gone} is gone. Start the worker in one that is there.") from None
+        raise ConfigError(
+            f"The current directory{gone} is gone. Start the worker in a directory that exists."
+        ) from None
     named = os.environ.get("PWD", "")
     with contextlib.suppress(OSError):
         if os.path.isabs(named) and os.path.samefile(named, here):
@@ -50,7 +52,8 @@ def enter_folder(settings: WorkerSettings) -> None:
     if not os.path.isdir(settings.app_dir):
         raise ImportFailed(
             f'The directory "{settings.app_dir}", from which this worker loads its app, is gone: it was removed or '
-            "renamed. Put it back, or start the worker with an --app-dir that stays, as a symbolic link to the release."
+            "renamed. Put it back, or start the worker with an --app-dir that stays in place, such as a symbolic "
+            "link to the release."
         )
     try:
         os.chdir(settings.start_dir)

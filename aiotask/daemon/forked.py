@@ -288,7 +288,7 @@ def start(
 
         child.begin(fork(begin, dies_with_parent=dies_with_parent))
     except OSError as error:
-        logger.error("No new process could be started, trying again: %s", error)
+        logger.error("No new process could be started; trying again: %s", error)
         if made is not None:
             made.begin(0)
             made.close()

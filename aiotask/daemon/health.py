@@ -167,7 +167,7 @@ class Health:
             return [f"The supervisor (pid {self._vitals.pid}) is {stopped}."]
         if silent <= SILENT:
             return []
-        return [f"The supervisor (pid {self._vitals.pid}) has not turned for {in_words(silent)}."]
+        return [f"The supervisor (pid {self._vitals.pid}) has not responded for {in_words(silent)}."]
 
     def _about_workers(self, now: float) -> list[str]:
         found = []
@@ -178,11 +178,11 @@ class Health:
             if still > STOPPED and (stopped := stop_of(board.pid)):
                 found.append(f"Worker pid {board.pid} is {stopped}.")
             elif still > STILL and (jobs := _hung(board, now, still)) is not None:
-                found.append(f"The loop of worker pid {board.pid} has stood still for {in_words(still)}{jobs}.")
+                found.append(f"The event loop of worker pid {board.pid} has not run for {in_words(still)}{jobs}.")
             idleness = self._idleness.get(place)
             if idleness is not None and idleness.deaf_since and now - idleness.deaf_since > self._deaf:
                 idle = in_words(now - idleness.since)
-                found.append(f"Worker pid {board.pid} has started nothing for {idle} although jobs wait.")
+                found.append(f"Worker pid {board.pid} has started no job for {idle} although jobs are waiting.")
         return found
 
     def _about_leases(self, now: float) -> list[str]:
@@ -196,14 +196,14 @@ class Health:
 
     def _about_service(self, now: float, wanted: int, in_service: int) -> list[str]:
         if self._vitals.stopping:
-            return ["It is stopping."]
+            return ["The worker service is stopping."]
         boards = [board for board in self._boards if board.pid and board.incarnations]
         if not self._vitals.complete:
-            return [f"It is starting: {in_service} of {counted(wanted, 'worker process')} are in service."]
+            return [f"The worker service is starting: {in_service} of {counted(wanted, 'worker process')} are ready."]
         if not in_service:
-            return [f"None of {counted(wanted, 'worker process')} is in service."]
+            return [f"None of {counted(wanted, 'worker process')} is ready."]
         if boards and all(now - board.heartbeat > STILL for board in boards):
-            return ["The loop of every worker process stands still."]
+            return ["The event loops of all worker processes are blocked."]
         return []
 
 

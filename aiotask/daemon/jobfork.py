@@ -28,7 +28,7 @@ class JobFork:
     """Registered once in a worker process, for all forks that user code does in it.
 
     Args:
-        board: of the worker process; what the copy writes concerns nobody.
+        board: of the worker process; no process reads what the copy writes.
         signals: those that the worker handles itself; in the copy they mean what they mean anywhere.
         pipes: file descriptors that the copy closes.
     """
@@ -102,8 +102,8 @@ def _end_in_loop(run: Run | None, frame: FrameType) -> NoReturn:
     name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
     if name not in _RETURNS and run is not None:
         print(
-            f'A process that the job "{run.job.id}" ({run.task.name}) has forked ends here: it awaits something, and '
-            "the event loop is that of its parent.",
+            f'A process that job "{run.job.id}" ({run.task.name}) has forked ends here: it awaits something, but '
+            "the event loop belongs to its parent process.",
             file=sys.stderr,
         )
     _exit(0 if name in _RETURNS else 1)

@@ -184,7 +184,9 @@ class _Keeping:
             if now - vitals.turned > SILENCE and now - resumed > ONCE and resume(vitals.pid):
                 resumed = now
                 logger.warning(
-                    "The supervisor (pid %d) was stopped by a signal; it was told to continue (CONT).", vitals.pid
+                    "The supervisor (pid %d) was stopped by a signal; the keeper has sent it CONT, so that it "
+                    "continues.",
+                    vitals.pid,
                 )
 
     async def _look_after_loops(self) -> None:
@@ -209,7 +211,7 @@ class _Keeping:
             async with asyncio.timeout(PATIENCE):
                 return await answer, ""
         except TimeoutError:
-            return self._seen(), "Its supervisor does not answer; this is what its keeper sees."
+            return self._seen(), "The supervisor does not answer; this is what the keeper sees."
         finally:
             del self._answers[key]
 
@@ -287,7 +289,7 @@ class _Keeping:
 
     def _orphaned(self) -> list[Death]:
         """The supervisor is gone: end its workers with all they started, and only then give back their jobs."""
-        logger.error("The supervisor is gone; ending its workers and giving back their jobs.")
+        logger.error("The supervisor is gone; ending its workers and requeueing their jobs.")
         # The next supervisor may want the port at once.
         self._post.doors.remove()
         if self._probes is not None:
@@ -316,7 +318,7 @@ class _Keeping:
 def _say_fault(task: asyncio.Task[None]) -> None:
     """Leases and recovery go on without it, and whoever asks gets no answer."""
     if not task.cancelled() and (error := task.exception()):
-        logger.error("The keeper does not tell any more how all is: %s", error, exc_info=error)
+        logger.error("The keeper cannot report the state of this host any more: %s", error, exc_info=error)
 
 
 def _alive(pid: int) -> bool:

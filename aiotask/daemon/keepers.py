@@ -28,7 +28,7 @@ SILENCE = 2.0
 
 
 class _Term:
-    """One keeper process with its page, and what it was told."""
+    """One keeper process with its page, and what the supervisor has told it."""
 
     def __init__(self, apps: Sequence[dict[str, Any]]) -> None:
         self.apps = list(apps)

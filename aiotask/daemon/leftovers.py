@@ -90,11 +90,11 @@ class Leftovers:
             if child.done_since:
                 self._look_at_done(child, now - child.done_since, patience)
             elif child.draining and child.is_up and now - child.board.heartbeat > BLOCKED and not child.board.started():
-                self._end(child, "no job left, and code that jobs left behind blocks its event loop")
+                self._end(child, "no job left, but code that jobs left behind blocks its event loop")
 
     def _look_at_done(self, child: Forked, waited: float, patience: float) -> None:
         if waited > patience:
-            self._end(child, f"no job left and did not end within {in_words(patience)}")
+            self._end(child, f"no job left, but did not end within {in_words(patience)}")
         elif waited > patience - _WRITING and not child.asked_for_stacks:
             child.ask_for_stacks()
 
@@ -102,9 +102,9 @@ class Leftovers:
         if child.left:
             left = f" Jobs left behind: {', '.join(child.left)}."
         else:
-            what = "an async generator that does not close, or a function given to atexit that does not return"
-            left = f" It may be {what}." if child.done_since else ""
-        logger.warning("%s has %s: it is ended.%s", child.title, why, left)
+            what = "an async generator that does not close, or an atexit function that does not return"
+            left = f" The cause may be {what}." if child.done_since else ""
+        logger.warning("%s has %s; it is killed.%s", child.title, why, left)
         if not child.left and (stacks := child.told_stacks()):
             logger.warning("The stacks of %s:\n%s", child.title, stacks)
         child.kill("having no job left")

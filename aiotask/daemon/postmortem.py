@@ -95,10 +95,10 @@ def say_it_did_not_load(child: Forked, how: str, *, ever_up: bool) -> None:
     reason = child.failure or f"it ended by {how} while it was imported"
     if child.replaces is not None:
         what = "The new settings are wrong" if child.misused else "The new code does not load"
-        logger.error("%s, so the old processes stay. %s", what, reason)
+        logger.error("%s, so the old processes keep running. %s", what, reason)
     elif ever_up:
         what = "has wrong settings" if child.misused else "could not load the app"
-        logger.error("A new worker %s, trying again: %s", what, reason)
+        logger.error("A new worker process %s; trying again: %s", what, reason)
     else:
         what = "" if child.misused else "The app could not be loaded. "
         logger.error("%s%s", what, reason, extra={"facts": {"event": "not_started"}})

@@ -46,7 +46,7 @@ def check_memory_limit(limit: int | None) -> None:
     """
     if limit is not None and limit <= (held := resident()):
         raise ConfigError(
-            f"--max-memory-per-child {limit:,} (bytes) is less than a worker process holds before it loads an app "
+            f"--max-memory-per-child {limit:,} (bytes) is less than a worker process takes before it loads an app "
             f"({held / 1e6:.0f} MB). Leave room for the app and its jobs, as in --max-memory-per-child 512MB."
         )
 
@@ -62,7 +62,7 @@ def preload_apps(settings: WorkerSettings) -> list[App] | None:
     if threading.active_count() > 1:
         logger.error(
             "The app started a thread while it was imported, and threads do not survive a fork. "
-            "Leave --preload out, or start it later.",
+            "Leave out --preload, or start the thread later.",
             extra={"facts": {"event": "not_started"}},
         )
         return None

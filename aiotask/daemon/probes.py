@@ -80,7 +80,7 @@ class Probes:
         method, _, rest = question.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
         target, _, version = rest.partition(" ")
         if not version.startswith("HTTP/1."):
-            head, body = _reply(HTTPStatus.BAD_REQUEST, "This is no HTTP/1.1.\n")
+            head, body = _reply(HTTPStatus.BAD_REQUEST, "This is not HTTP/1.1.\n")
         elif method not in ("GET", "HEAD"):
             head, body = _reply(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD.\n", "Allow: GET, HEAD")
         else:
@@ -89,7 +89,7 @@ class Probes:
 
     def _page(self, path: str) -> tuple[bytes, bytes]:
         if path not in ("", "/live", "/ready"):
-            return _reply(HTTPStatus.NOT_FOUND, "There are /live, /ready and /.\n")
+            return _reply(HTTPStatus.NOT_FOUND, "Not found. Use /live, /ready or /.\n")
         report = self._report()
         if not path:
             return _reply(HTTPStatus.OK, json.dumps(asdict(report)) + "\n", kind="application/json")

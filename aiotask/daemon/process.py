@@ -117,7 +117,8 @@ def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
     """What supervisor and keeper need to know of an app; it travels over a private pipe."""
     if app.url.startswith("memory://"):
         raise ConfigError(
-            f'The app "{app.name}" keeps its jobs in memory ("{app.url}"), out of reach of a worker process. Set '
+            f'The app "{app.name}" keeps its jobs in memory ("{app.url}"), where worker processes cannot reach them. '
+            "Set "
             "AIOTASK_URL to a server, or run the worker where the jobs are: `async with app.worker(): …`."
         )
     path = Path(settings.result_db) if settings.result_db else app.result_db_path()
@@ -205,7 +206,7 @@ class _Process:
                 send_message(
                     self._place.reports, {"broke": f"{type(error).__name__}: {text_of(error)[:200].rstrip('.')}"}
                 )
-                logger.exception("The event loop of this worker broke; the process ends.")
+                logger.exception("The event loop of this worker failed; the process ends.")
             finally:
                 os._exit(70)
         finally:
@@ -214,8 +215,8 @@ class _Process:
     def _left(self, error: BaseException) -> None:
         with contextlib.suppress(Exception):
             logger.error(
-                "A task or callback in the event loop raised %r, which is meant to end a process. The worker goes on, "
-                "and a job that awaits the task gets the error.",
+                "A task or callback in the event loop raised %r, which is meant to end a process. The worker keeps "
+                "running, and a job that awaits the task gets the error.",
                 error,
                 exc_info=error,
             )
@@ -369,7 +370,7 @@ class _Process:
     def _is_full(self, reason: str, **sizes: int) -> None:
         if not self._full:
             self._full = True
-            logger.info("This process is replaced: %s.", reason)
+            logger.info("This process is being replaced: %s.", reason)
             send_message(self._place.reports, {"full": reason, **sizes})
 
     def _set_alone(self, alone: bool) -> None:

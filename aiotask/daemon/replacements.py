@@ -90,16 +90,16 @@ class Replacements:
             self._growth.lost(child.since)
             if served < EARLY:
                 self._warn(
-                    f"{child.title} was in service for {in_words(served)} when it had grown past "
+                    f"{child.title} had run for {in_words(served)} when it grew past "
                     f"--max-memory-per-child ({_size(self._limit)}): the app alone takes {_size(child.size_at_first)}. "
-                    "Raise the limit; until then processes are replaced more and more rarely."
+                    "Raise the limit; until then processes are replaced less and less often."
                 )
 
     def oversize(self, child: Forked, size: int) -> None:
         """It was past its limit before its first job, as every other one will be."""
         self._warn(
             f"The app alone takes {_size(size)}, which is more than --max-memory-per-child ({_size(self._limit)}): "
-            f"{child.title} is kept in service whatever its size. Raise the limit."
+            f"{child.title} is kept running whatever its size. Raise the limit."
         )
 
     def _warn(self, text: str) -> None:

@@ -48,14 +48,14 @@ class Served:
         """What is served now and was not, or was and is not any more, for people; empty if that is the same."""
         said = []
         old, new = ({app_key(app): app for app in apps} for apps in (before, self.apps))
-        said += [f'app "{name}" at {url} is new' for name, url in new.keys() - old.keys()]
-        said += [f'app "{name}" at {url} is gone' for name, url in old.keys() - new.keys()]
+        said += [f'app "{name}" at {url} was added' for name, url in new.keys() - old.keys()]
+        said += [f'app "{name}" at {url} was removed' for name, url in old.keys() - new.keys()]
         for key in new.keys() & old.keys():
             for what in ("queues", "tasks"):
                 more, less = set(new[key][what]) - set(old[key][what]), set(old[key][what]) - set(new[key][what])
                 noun = what.removesuffix("s")
-                said += [f'{noun} "{each}" is new' for each in sorted(more)]
-                said += [f'{noun} "{each}" is gone' for each in sorted(less)]
+                said += [f'{noun} "{each}" was added' for each in sorted(more)]
+                said += [f'{noun} "{each}" was removed' for each in sorted(less)]
         return ", ".join(said[:_MOST]) + (f", and {len(said) - _MOST} more" if len(said) > _MOST else "")
 
 

@@ -21,7 +21,7 @@ logger = logging.getLogger("aiotask.supervisor")
 SILENCE = 3.0
 #: Seconds for which a stopped process is left alone that has been asked to end.
 LEAVING = 2.0
-#: Seconds within which a process is told once to continue: whoever stops it again means it.
+#: Seconds within which the supervisor sends CONT once to a stopped process: a second stop is taken as intended.
 ONCE = 60.0
 
 
@@ -48,7 +48,7 @@ class Stops:
             if why:
                 self._stopped(child, why, now)
             elif (since := self._since.pop(child, None)) and child in children and not child.killed:
-                logger.warning("%s runs again after %s.", child.title, in_words(now - since))
+                logger.warning("%s is running again after %s.", child.title, in_words(now - since))
 
     def _why(self, child: Forked, now: float) -> str:
         return stop_of(child.pid) if not child.killed and now - child.board.heartbeat > SILENCE else ""
@@ -76,7 +76,7 @@ class Stops:
     def _what_next(self, jobs: int, *, told: bool) -> str:
         waiting = f", and so {'is its job' if jobs == 1 else f'are its {jobs} jobs'}" if jobs else ""
         if told:
-            return f"{waiting}; it is told once to continue (CONT)"
+            return f"{waiting}; the supervisor has sent it CONT, once, so that it continues"
         return f"{waiting}; it is killed after {in_words(self._limit)}" if self._limit else waiting
 
 

@@ -253,7 +253,7 @@ class Supervisor:
         if not before:
             self._greeting.expect(self._served.apps)
         elif changes := self._served.changes(before):
-            logger.info("The code in service has changed: %s.", changes)
+            logger.info("The running code has changed: %s.", changes)
 
     def _reap(self) -> None:
         for pid, look in ended_children():
@@ -276,7 +276,7 @@ class Supervisor:
                     self._begin_anew()
             elif pid == self._watcher:
                 self._watcher = 0
-                logger.error("Files are not watched any more: the watcher ended by %s.", how_it_ended(code))
+                logger.error("Files are no longer watched: the watcher ended with %s.", how_it_ended(code))
 
     def _died(self, child: Forked, death: Postmortem) -> None:
         for notice in death.notices():
@@ -311,7 +311,7 @@ class Supervisor:
 
     def _begin_anew(self) -> None:
         """A keeper or worker found this host dead: whatever else runs here runs elsewhere too, and ends first."""
-        logger.error("This host was declared dead; its workers start anew under another name.")
+        logger.error("This host was declared dead; its workers are started again under a new name.")
         for child in self._all():
             child.kill("the host was declared dead")
         self._host = host_id()
@@ -331,10 +331,10 @@ class Supervisor:
         elif self._stopping_since is not None:
             return
         elif number == signal.SIGHUP and self._terminal.is_gone():
-            logger.info("The terminal is gone.")
+            logger.info("The terminal was closed.")
             self._stop(now=False)
         elif number == signal.SIGHUP:
-            code = " (the app was preloaded, so with the same code as before)" if self._settings.preload else ""
+            code = " (with the same code, since the app was preloaded)" if self._settings.preload else ""
             logger.info("Replacing the worker processes one by one%s.", code)
             self._replacements.begin(self._children.values())
             self._bulletin.reloading()
@@ -348,7 +348,7 @@ class Supervisor:
             self._stopping_since = time.monotonic()
             if self._children and self._code == Exit.DONE:
                 logger.info(
-                    "Stopping: no more jobs are claimed, running ones have %s. Again to stop now.",
+                    "Stopping: no more jobs are claimed; running jobs have %s to end. Signal again to stop at once.",
                     in_words(self._settings.grace),
                 )
         else:
@@ -356,7 +356,7 @@ class Supervisor:
         for child in self._children.values():
             # One that still imports its app has no job that could end.
             if now or not child.booted:
-                child.kill("a stop that could not wait")
+                child.kill("an immediate stop")
             else:
                 child.drain()
 
@@ -366,9 +366,9 @@ class Supervisor:
             return
         for child in [child for child in self._children.values() if not child.killed]:
             jobs = len(child.board.started())
-            back = f"{counted(jobs, 'job')} {'goes' if jobs == 1 else 'go'} back" if jobs else "no job was running"
+            back = f"{counted(jobs, 'job')} {'is' if jobs == 1 else 'are'} requeued" if jobs else "no job was running"
             logger.warning("worker-%d did not end within %s; %s.", child.number, in_words(grace), back)
-            child.kill("the end of the grace time")
+            child.kill("the end of the grace period")
 
     # ---- saying
 
@@ -393,7 +393,7 @@ class Supervisor:
             self._keepers.look()
             self._tell()
         if self._keepers.is_there:
-            logger.warning("The keeper could not tell the broker that this host leaves; others will notice in 10 s.")
+            logger.warning("The keeper could not tell the broker that this host leaves; other hosts notice in 10 s.")
         else:
             self._places.remove()
         if self._code == Exit.DONE:

@@ -40,8 +40,8 @@ def run_loop(main: Coroutine[Any, Any, None], left: Callable[[BaseException], No
         def _refuse(self, name: str) -> None:
             if not self.is_closing:
                 raise RuntimeError(
-                    f"A job cannot call {name}() of the event loop in which it runs: it is the worker's, and other "
-                    "jobs run in it too. Return from the task to end it."
+                    f"A job cannot call {name}() on the event loop in which it runs: the loop belongs to the worker, "
+                    "and other jobs run in it, too. To end the job, return from the task."
                 )
 
         def end(self, _: object) -> None:

@@ -106,7 +106,7 @@ class LineFormatter(logging.Formatter):
         if facts.get("event") == "banner":
             return text
         if facts.get("event") == "not_started" and not self._zone:
-            # Whoever has typed the command sees the error of any other command.
+            # The user who typed the command sees the error in the form that other commands use.
             return f"\x1b[31merror: {text}\x1b[0m" if self._colour else f"error: {text}"
         who = facts.get("worker") or self._process
         head = f"{self._time(record)} {who} " if who else f"{self._time(record)} "

@@ -79,7 +79,7 @@ class _OwnLogger(logging.Logger):
         except (Exception, SystemExit) as error:
             if not _said_broken and _handler is not None:
                 _said_broken = True
-                _handler.handle(_record(f"A log handler of the app fails, which is said once: {error!r}"))
+                _handler.handle(_record(f"A log handler of the app fails (this is logged only once): {error!r}"))
 
 
 def _record(text: str, **facts: Any) -> logging.LogRecord:
@@ -104,7 +104,7 @@ def configure(
     """
     global _handler, _offset, _sink
     if log_level.lower() not in LEVELS:
-        raise ConfigError(f'There is no log level "{log_level}". Take one of {", ".join(LEVELS)}.')
+        raise ConfigError(f'There is no log level "{log_level}". Use one of {", ".join(LEVELS)}.')
     if _offset is None:
         _offset = time.localtime().tm_gmtoff
     target = stream if stream is not None else sys.stderr
@@ -135,7 +135,7 @@ def _set_level(logger: logging.Logger, level: str) -> None:
 
 
 def _dropped(count: int) -> str:
-    text = f"{count:,} log lines were dropped here: the reader of this log had stopped reading, or was gone."
+    text = f"{count:,} log lines were dropped here: the reader of this log had stopped reading, or had ended."
     return text if _handler is None else _handler.format(_record(text, event="dropped", count=count))
 
 

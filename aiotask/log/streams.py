@@ -17,8 +17,8 @@ PATIENCE = 1.0
 
 
 class _Outlet(io.FileIO):
-    """A pipe, socket or terminal. What nobody reads is dropped: a closed pipe is no fault of the job that prints, and a
-    job must not wait for a reader that has stopped."""
+    """A pipe, socket or terminal. Output that no process reads is dropped: a job that prints must neither fail
+    because of a closed pipe, nor wait for a reader that has stopped."""
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd, "w", closefd=False)
@@ -46,7 +46,7 @@ class _Outlet(io.FileIO):
 
 
 def open_streams() -> None:
-    """Write line by line, even if stdout is no terminal, and drop what nobody reads."""
+    """Write line by line, even if stdout is not a terminal, and drop output that no process reads."""
     sys.stdout, sys.stderr = _opened(sys.stdout, 1), _opened(sys.stderr, 2)
 
 

@@ -133,7 +133,7 @@ class Adapter:
         try:
             back = self.decode(text)
         except Exception as error:
-            what = f"what is written does not fit the annotation where it is read: {reason_of(error)}"
+            what = f"its JSON does not fit the annotation when it is read back: {reason_of(error)}"
             raise Misfit(where_of(error), f"{_NOT_SERIALIZED}: {what}") from error
         if self._is_plain and same_plain(value, back):
             return text
@@ -162,7 +162,9 @@ class Adapter:
 
     def _change(self, found: Difference | None) -> Misfit:
         if found is None:
-            return Misfit("", f"{_NOT_SERIALIZED}: what would arrive cannot be compared with it. {_TWO_FORMS}")
+            return Misfit(
+                "", f"{_NOT_SERIALIZED}: the value that would arrive cannot be compared with it. {_TWO_FORMS}"
+            )
         if found.kind in ("SecretStr", "SecretBytes"):
             advice = _SECRET
         elif found.is_typed:
@@ -203,11 +205,11 @@ class Adapter:
 
 _NOT_SERIALIZED = "cannot be serialized with json"
 _TWO_FORMS = (
-    "Its class writes it in one form and reads it in another: look at its serializers, at validators that change a "
-    "value each time, and at exclude="
+    "Its class writes it in one form and reads it in another: check its serializers, validators that change a "
+    "value each time, and exclude="
 )
 _UNTYPED = "JSON has no such type, and no annotation names it here: annotate it, or pass plain JSON data"
-_OTHER_TYPE = "Annotate it with the type that is passed, or pass the type that is annotated"
+_OTHER_TYPE = "Annotate it with the type that is passed, or pass a value of the annotated type"
 _SECRET = "A secret is written as asterisks: pass what get_secret_value() returns, or write a serializer for the field"
 
 

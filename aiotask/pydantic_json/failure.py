@@ -51,7 +51,7 @@ def read_failure(parts: Any) -> BaseException:
     module, name, args, *rest = parts
     found = _exception_class(module, name)
     if found is None:
-        raise SerializationError(f'"{module}.{name}" is no exception that may be built from JSON.')
+        raise SerializationError(f'"{module}.{name}" is not an exception that may be built from JSON.')
     more = rest[0] if rest else {}
     for path in more.get("bytes", ()):
         _change(args, path, base64.b64decode)

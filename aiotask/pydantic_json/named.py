@@ -65,7 +65,7 @@ class _Writer:
         if kind is dict:
             for key in value:
                 if type(key) is not str:
-                    what = f"(dict) has the key {key!r}: in a call by name, the keys of JSON are text"
+                    what = f"(dict) has the key {key!r}: in a call by name, keys must be text"
                     raise Misfit(_shown(path), what)
             return {key: self._tree(each, [*path, key]) for key, each in value.items()}
         for base, plain in _BASES:
@@ -116,7 +116,7 @@ def check_arrival(function: JsonFunction, call: Call, marks: list[list[Any]]) ->
         name = function.parameter(root)
         came = "was not found where it arrived" if found is MISSING else f'arrived as "{kind_of(found)}"'
         raise SerializationError(
-            f'argument "{name}{_shown(path)}" of {function.name}() was sent by name as "{wanted}" and {came}: '
+            f'argument "{name}{_shown(path)}" of {function.name}() was sent by name as "{wanted}" but {came}: '
             f"annotate it with {wanted}, or send plain JSON data."
         )
 

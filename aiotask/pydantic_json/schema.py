@@ -1,4 +1,4 @@
-"""What pydantic is told about a type beyond what its annotation says, so that JSON brings back what it was given.
+"""What pydantic is told about a type beyond what its annotation says, so that a value comes back from JSON unchanged.
 
 pydantic keeps a type as a tree of nodes (its core schema). Two kinds of node are written anew here: bytes, which JSON
 has no form for, and lazy iterables, which would arrive as an iterator that can be read once.

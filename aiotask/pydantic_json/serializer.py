@@ -128,7 +128,7 @@ class JsonSerializer:
 def _text_of(body: bytes) -> bytes:
     if body[:1] != b"J":
         raise SerializationError(
-            f"The body is of format {body[:1]!r}, this side reads JSON only. "
+            f"The body is of format {body[:1]!r}, but this app reads only JSON. "
             "Give App(serializer=…) the same value on both sides."
         )
     return body[1:]

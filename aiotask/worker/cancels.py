@@ -147,8 +147,8 @@ class Cancels:
         if any(run is other for other in self._running()):
             run.abandoned = True
             logger.warning(
-                "Job %s (%s) was cancelled and goes on: it did not react, and nothing can end it inside this process. "
-                "What it returns is dropped.",
+                "Job %s (%s) was cancelled but keeps running: it did not react, and nothing can end it inside this "
+                "process. Its return value will be discarded.",
                 run.job.id,
                 run.task.name,
             )

@@ -79,7 +79,7 @@ class Clerk:
     def lost(self, run: Run) -> bytes:
         """The outcome of a job that runs once at most, if its process dies."""
         reason = (
-            f'Job "{run.job.id}" ({run.task.name}) was lost: the process or the host that ran it is gone, and with '
+            f'Job "{run.job.id}" ({run.task.name}) was lost: the process or the host that ran it died, and with '
             'acks="early" it does not run again.'
         )
         error = ErrorInfo(f"{WorkerLost.__module__}.{WorkerLost.__qualname__}", reason)
@@ -92,7 +92,7 @@ class Clerk:
         job = decode_job(self._jobs_sealer.open(item.delivery.sealed))
         reason = SerializationError(
             f'The outcome of job "{job.id}" ({job.task}) has {len(item.outcome):,} bytes, '
-            f"and the broker refuses it: {error}"
+            f"and the broker rejected it: {error}"
         )
         sealed = self._seal(
             job,
@@ -171,7 +171,7 @@ class Clerk:
 
     def parked(self, job: Job) -> None:
         """Say that this worker does not know a task."""
-        detail = "no such task here; waiting for a worker that has it"
+        detail = "this worker does not have the task; the job waits for one that does"
         self._log.job(JobEvent.PARKED, id=job.id, task=job.task, queue=job.queue, detail=detail)
 
     def rejected(self, delivery: Delivery, reason: str) -> None:

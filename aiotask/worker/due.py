@@ -22,7 +22,7 @@ class Due:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._complain = Complaint(logger, "Putting due jobs into their queues was refused, trying again: %s", PATIENCE)
+        self._complain = Complaint(logger, "The broker refused to queue due jobs; trying again: %s", PATIENCE)
 
     async def run(self) -> None:
         while True:

@@ -110,7 +110,9 @@ class Early:
                 break
             except BrokerError as error:
                 if not isinstance(error, ConnectionLost):
-                    logger.error("The start of %d jobs was refused, trying again: %s", len(batch), error)
+                    logger.error(
+                        "The broker refused to record the start of %d jobs; trying again: %s", len(batch), error
+                    )
                 delay = await pause(delay)
         self.asked = []
         for run, is_ours in zip(batch, answers, strict=True):

@@ -108,7 +108,7 @@ def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str)
     """
     job = decode_job(sealer.open(delivery.sealed))
     if job.id != delivery.id:
-        raise SealError(f'The job "{job.id}" came under the id "{delivery.id}".')
+        raise SealError(f'The job "{job.id}" arrived under the ID "{delivery.id}".')
     task = registry.get(job.task)
     if task is None:
         raise UnknownTask(job.task)
@@ -170,7 +170,8 @@ def _load(run: Run, serializer: Serializer) -> tuple[tuple[Any, ...], dict[str, 
     except Exception as error:
         raise SerializationError(
             f'The arguments of job "{run.job.id}" ({run.task.name}) cannot be read here: {type(error).__name__}: '
-            f"{text_of(error).rstrip('.')}. Does this worker run the same code as the sender, with the same packages?"
+            f"{text_of(error).rstrip('.')}. Check that this worker runs the same code as the sender, with the same "
+            "packages."
         ) from error
     run.arguments = None
     raise SerializationError(f'The body of job "{run.job.id}" ({run.task.name}) holds no arguments.')
@@ -189,7 +190,7 @@ def _not_awaited(run: Run, value: Any) -> SerializationError:
     """The error for a task that returned something to await; a coroutine is closed."""
     name, function = run.task.name, run.task.function
     if not inspect.iscoroutine(value):
-        hint = "await it in the task, and return what it brings."
+        hint = "await it in the task, and return its value."
         return SerializationError(f'Task "{name}" returned an awaitable ({type(value).__qualname__}): {hint}')
     value.close()
     if run.task.is_async or not inspect.iscoroutinefunction(inspect.unwrap(function)):
@@ -197,7 +198,7 @@ def _not_awaited(run: Run, value: Any) -> SerializationError:
     else:
         wrapper = getattr(getattr(function, "__code__", None), "co_qualname", type(function).__qualname__)
         hint = (
-            f"its function is `async def`, but what a decorator made of it ({wrapper}) is not. "
+            f"its function is `async def`, but the wrapper that a decorator made of it ({wrapper}) is not. "
             "Make that wrapper `async def`, too, and await the function in it."
         )
     return SerializationError(f'Task "{name}" returned a coroutine: {hint}')
@@ -331,7 +332,7 @@ def _pause(run: Run) -> float:
     try:
         return seconds(run.task.backoff(failures), "backoff")
     except Exception as error:
-        logger.error('The backoff of task "%s" failed, so the usual one applies: %s', run.task.name, text_of(error))
+        logger.error('The backoff of task "%s" failed, so the default applies: %s', run.task.name, text_of(error))
         return exponential()(failures)
 
 
@@ -346,7 +347,10 @@ def convict(run: Run) -> Verdict:
         parts.append(f"It held {known.peak_memory / 1e6:,.0f} MB of memory at most.")
     parts.append(f"The job is kept as a dead letter: aiotask dead show {run.job.id}")
     text = " ".join(parts)
-    for title, lines in (("Its last stack, innermost first", known.stack), ("Its last lines of stderr", known.stderr)):
+    for title, lines in (
+        ("Its last stack, innermost frame first", known.stack),
+        ("Its last lines of stderr", known.stderr),
+    ):
         if lines:
             text += f"\n{title}:\n" + "\n".join(f"  {line.strip()}" for line in lines.splitlines())
     ended = None if meta.obituary is None else known.exit_code if not known.signal else None

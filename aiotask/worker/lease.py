@@ -51,7 +51,9 @@ class Lease:
         #: Those of them that may be on this machine.
         self._near: list[str] = []
         self._last_read: float | None = None
-        self._complain = Complaint(logger, "Renewing the lease of this host was refused, trying again: %s", PATIENCE)
+        self._complain = Complaint(
+            logger, "The broker refused to renew the lease of this host; trying again: %s", PATIENCE
+        )
         #: When the server last confirmed it, on the monotonic clock; at first: when this began.
         self.renewed_at = time.monotonic()
         #: Since when it refuses to, though it answers (monotonic clock; 0: it does not), and why.
@@ -71,7 +73,7 @@ class Lease:
         if standing is Standing.FORGOTTEN:
             standing = await self._broker.renew(self._host, self._beat)
         if standing is Standing.DEAD:
-            logger.error("Host %s was declared dead by a peer; its jobs went to others.", self._host)
+            logger.error("Host %s was declared dead by another host; its jobs were requeued.", self._host)
             self.lost.set()
         self.renewed_at = time.monotonic()
         self.refused_since = 0.0
@@ -91,9 +93,9 @@ class Lease:
             peers[host] = (beat, still)
             gone = is_gone(host)
             if (gone or still >= LEASE) and await self._broker.bury(host, beat):
-                silent = f"Host {host} gave no sign of life for {still:.0f} s"
+                silent = f"Host {host} has shown no sign of life for {still:.0f} s"
                 why = f"The processes of host {host} on this machine are gone" if gone else silent
-                logger.warning("%s: its jobs are given back.", why)
+                logger.warning("%s: its jobs are requeued.", why)
                 peers.pop(host)
                 if self._buried is not None:
                     self._buried()

@@ -78,7 +78,7 @@ class Membership:
         self._loud = str(error) != self._said[0] or time.monotonic() - self._said[1] > _SAID_ONCE
         if self._loud:
             self._said = str(error), time.monotonic()
-            logger.warning("%s Trying again until it is well.", error)
+            logger.warning("%s Trying again until the broker answers.", error)
 
     def say_found(self) -> None:
         """The broker answers again."""

@@ -21,7 +21,7 @@ ON_ITS_WAY = 2.0
 
 
 class Parents:
-    """Cancels each run that does nothing but wait for jobs which nobody here is about to end.
+    """Cancels each run that does nothing but wait for jobs that this worker is not running.
 
     Its next run takes over what it has sent (see ``JobContext.child_id``), so no work is done twice but its own.
 
@@ -58,8 +58,8 @@ class Parents:
         if back:
             one = len(back) == 1
             logger.info(
-                "%s back: %s for other jobs, which the next run takes over.",
-                "1 job goes" if one else f"{len(back)} jobs go",
+                "%s requeued: %s for other jobs, which the next run adopts.",
+                "1 job is" if one else f"{len(back)} jobs are",
                 "it only waits" if one else "they only wait",
             )
 

@@ -31,9 +31,11 @@ def refuse_patched_threads() -> None:
     patcher = next((name for name in _PATCHERS if name in sys.modules), "")
     call = {"gevent": "monkey.patch_all(thread=False)", "eventlet": "eventlet.monkey_patch(thread=False)"}.get(patcher)
     who = patcher or getattr(_thread.start_new_thread, "__module__", "a library")
-    advice = f"Call `{call}`, or patch nothing in the modules" if call else "Patch nothing in the modules"
+    advice = (
+        f"Call `{call}`, or do not patch anything in the modules" if call else "Do not patch anything in the modules"
+    )
     raise ConfigError(
         f"{who} has replaced the threads of Python (monkey patching): a worker cannot run, since its event loop and "
-        f"its sync jobs would wait for each other in one thread. {advice} that a worker imports: jobs run beside each "
-        "other in processes, threads (--threads) and the event loop."
+        f"its sync jobs would wait for each other in one thread. {advice} that a worker imports: jobs run "
+        "concurrently in processes, threads (--threads) and the event loop."
     )

@@ -92,7 +92,7 @@ class Recording:
             except AiotaskError as error:
                 if not self._behind:
                     self._behind = True
-                    logger.error("History is not being recorded, trying again: %s", error)
+                    logger.error("History is not being recorded; trying again: %s", error)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 2.0)
         if self._behind:

@@ -67,7 +67,9 @@ class Recovery:
         self._host = host
         self._deaths: deque[Death] = deque()
         self._nudge = asyncio.Event()
-        self._complain = Complaint(logger, "Giving back jobs of dead workers was refused, trying again: %s", PATIENCE)
+        self._complain = Complaint(
+            logger, "The broker refused to requeue the jobs of dead workers; trying again: %s", PATIENCE
+        )
 
     def report(self, death: Death) -> None:
         """An incarnation has ended; the next scan comes at once."""
@@ -111,7 +113,7 @@ class Recovery:
             if not recovered.more:
                 break
         if moved:
-            logger.info("Gave back %s that dead workers held.", counted(moved, "job"))
+            logger.info("Requeued %s of dead workers.", counted(moved, "job"))
 
     async def relieve(
         self, incarnation: str, queues: Sequence[str], needs: Sequence[str], has_started: Callable[[str], bool]
@@ -128,7 +130,7 @@ class Recovery:
             await self._broker.requeue(incarnation, back[start : start + BATCH_JOBS])
         if back:
             unstarted = counted(len(back), "unstarted job")
-            logger.warning("The event loop of %s stands still; gave back %s.", incarnation, unstarted)
+            logger.warning("The event loop of %s is blocked; requeued %s.", incarnation, unstarted)
 
     async def cancelled(self, incarnation: str, ids: Sequence[str]) -> list[str]:
         """Which of these running jobs somebody wants to end."""
@@ -156,7 +158,7 @@ class Recovery:
             # Only now the consumer is empty and can go.
             await self._broker.recover(death.incarnation)
         if moved:
-            logger.info("Gave back %s of %s (%s).", counted(moved, "job"), death.incarnation, death.reason or "ended")
+            logger.info("Requeued %s of %s (%s).", counted(moved, "job"), death.incarnation, death.reason or "ended")
 
     async def _unsettled(self, death: Death) -> list[str]:
         """Jobs that had ended in a process which then died, before anybody was told of their end: one of them may
@@ -184,10 +186,12 @@ class Recovery:
             # A zero delay would let it start before everything of the old run is gone.
             delay = max(again, random.uniform(0.01, 0.05))
             await self._broker.requeue(death.incarnation, [Requeue(delivery, job.queue, meta, delay=delay)])
-            logger.warning("◔ %s %s %s, and its process was killed; again in %.1f s", job.task, job.id, words, delay)
+            logger.warning(
+                "◔ %s %s %s, and its process was killed; it runs again in %.1f s", job.task, job.id, words, delay
+            )
             return
         if kind == "memory":
-            end = "its process was killed. Give it less to do, or the task a larger memory=…."
+            end = "its process was killed. Give the job less work, or the task a larger memory=…."
         else:
             end = f"did not react; its process was killed ({death.reason})."
         error: type[JobError] = JobOutOfMemory if kind == "memory" else JobTimeout

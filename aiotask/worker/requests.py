@@ -77,7 +77,7 @@ class Requests:
             answer = self._control.answer(ask.id, self._host, processes, note)
             await self._broker.tell(ask.reply, Notice(self._host, answer))
         except BrokerError as error:
-            logger.warning("A question of an operator could not be answered: %s", error)
+            logger.warning("A request of an operator could not be answered: %s", error)
 
     async def _count_forged(self) -> None:
         """With everything else that was no message of this app."""

@@ -41,8 +41,8 @@ class Settler:
         self._idle = asyncio.Event()
         self._idle.set()
         self.incarnation = ""
-        self._complain_of_finish = Complaint(logger, "The outcome of a job was refused, trying again: %s")
-        self._complain_of_requeue = Complaint(logger, "Giving back jobs was refused, trying again: %s")
+        self._complain_of_finish = Complaint(logger, "The broker refused the outcome of a job; trying again: %s")
+        self._complain_of_requeue = Complaint(logger, "The broker refused to requeue jobs; trying again: %s")
         #: Outcomes that were dropped and not said yet, and when that was said last (monotonic).
         self._dropped = 0
         self._said = 0.0
@@ -149,8 +149,8 @@ class Settler:
         self._dropped += len(ids)
         if time.monotonic() - self._said < 1.0:
             return
-        others = f" (nor were {self._dropped - 1:,} others)" if self._dropped > 1 else ""
+        others = f" (nor did {self._dropped - 1:,} others)" if self._dropped > 1 else ""
         logger.warning(
-            "Job %s was not this worker's any more when it ended%s; what it returned is dropped.", ids[0], others
+            "Job %s no longer belonged to this worker when it ended%s; its return value is discarded.", ids[0], others
         )
         self._dropped, self._said = 0, time.monotonic()

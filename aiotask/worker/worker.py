@@ -121,7 +121,7 @@ class Worker:
             serializer=serializer,
             log=log,
         )
-        self._complain = Complaint(logger, "Claiming was refused, trying again: %s")
+        self._complain = Complaint(logger, "The broker refused to hand out jobs; trying again: %s")
         self._settler = Settler(broker, self._settled, self._clerk.instead_of)
         self._membership = Membership(broker, marks, host=host, number=number, facts=facts or {}, recorded=recorded)
         self._held: dict[Key, Delivery] = {}
@@ -226,7 +226,7 @@ class Worker:
         self._give_back_unstarted()
         while self._asyncs.running or self._in_lane or self._early.asked:
             self._parents.give_back({run.job.id for run in self._running()})
-            # A job may come to wait for others in a step of its own, of which nobody hears.
+            # A job may come to wait for others in a step of its own, without an event that says so.
             await self._wait_for_change(0.1)
             self._give_back_unstarted()
         await self._settler.settle_all()
@@ -333,13 +333,13 @@ class Worker:
         if standing is Standing.LIVE:
             return True
         if standing is Standing.DEAD:
-            logger.error("This worker (%s) was declared dead and its jobs went to others.", self.incarnation)
+            logger.error("This worker (%s) was declared dead, and its jobs were requeued.", self.incarnation)
             if self._hooks.dead is not None:
                 self._hooks.dead()
             self.abort()
             self._held.clear()
         else:
-            logger.warning("The broker has forgotten its workers (was it emptied?); registering anew.")
+            logger.warning("The broker has no record of its workers (was it emptied?); registering again.")
         await self._enlist()
         return False
 
@@ -528,7 +528,9 @@ class Worker:
         except BaseException as error:
             return Verdict(What.FAILED, self._untold(run, error))
         if run.begun and verdict.what is What.RELEASE:
-            reason = WorkerLost(f'Job "{run.job.id}" ({run.task.name}) was stopped, and it runs once at most.')
+            reason = WorkerLost(
+                f'Job "{run.job.id}" ({run.task.name}) was stopped, and with acks="early" it does not run again.'
+            )
             return Verdict(What.FAILED, reason)
         return verdict
 
@@ -551,11 +553,11 @@ class Worker:
 
     def _untold(self, run: Run, error: BaseException) -> JobError:
         """What a job ends with where what it raised or returned cannot be looked at: its caller does not wait."""
-        logger.error("The end of job %s cannot be told as it was.", run.job.id, exc_info=error)
+        logger.error("The end of job %s could not be reported as it was.", run.job.id, exc_info=error)
         run.traceback = ""
         return JobError(
-            f'The end of job "{run.job.id}" ({run.task.name}) cannot be told, since looking at what it ended with '
-            f"raised {type(error).__name__}. The log of its worker has more."
+            f'The end of job "{run.job.id}" ({run.task.name}) could not be reported, since inspecting its value '
+            f"or error raised {type(error).__name__}. See the log of its worker."
         )
 
     def _settle(self, run: Run, verdict: Verdict, finishes: list[Finish], dead: bool) -> None:
@@ -624,7 +626,9 @@ class Worker:
         """It was cancelled and goes on, and nobody can end it here."""
         run.took = time.monotonic() - run.started_mono
         run.finished_at = run.started_at + run.took
-        reason = JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled; it did not react to that.')
+        reason = JobCancelled(
+            f'Job "{run.job.id}" ({run.task.name}) was cancelled, but it did not react to the cancel.'
+        )
         finishes: list[Finish] = []
         self._conclude(run, Verdict(What.CANCELLED, reason), finishes)
         self._finish(finishes)

@@ -252,7 +252,7 @@ async def test_a4_a_job_sent_while_no_worker_runs_waits_and_then_runs(stage: Put
     waiting = asyncio.gather(*results)
     await calls.app.flush()
     assert [await result.status() for result in results] == [Status.PENDING, Status.PENDING]
-    with pytest.raises(ResultTimeout, match="It goes on"):
+    with pytest.raises(ResultTimeout, match="The job goes on"):
         await results[0].wait(timeout=0.05)
     assert not waiting.done()
     await asyncio.to_thread(calls.start)

@@ -84,7 +84,7 @@ def push_blocking(
     except (wrong.ConnectionError, wrong.TimeoutError, OSError) as error:
         raise ConnectionLost(f'No answer from the broker at "{hide_password(url)}": {error}.') from error
     except wrong.RedisError as error:
-        raise BrokerError(f'The server at "{hide_password(url)}" refused the jobs: {error}') from error
+        raise BrokerError(f'The server at "{hide_password(url)}" rejected the jobs: {error}') from error
     finally:
         connection.disconnect()
         _spare[url].append(connection)

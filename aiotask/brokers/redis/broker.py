@@ -102,7 +102,9 @@ class RedisBroker:
     async def open(self) -> None:
         facts = await self.wire.call("INFO", "server")
         if not isinstance(facts, bytes) or b"redis_version:" not in facts:
-            raise BrokerError(f'What answers at "{self.url}" is no Redis or Valkey server. Check host and port.')
+            raise BrokerError(
+                f'What answers at "{self.url}" is not a Redis or Valkey server. Check the host and the port.'
+            )
         version = tuple(int(part) for part in facts.partition(b"redis_version:")[2].split(b"\r")[0].split(b".")[:2])
         if version < (6, 2):
             raise BrokerError(

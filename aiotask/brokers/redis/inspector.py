@@ -104,7 +104,10 @@ class RedisInspector:
             return f"appendonly {await self._setting('appendfsync') or ''}".rstrip(), warnings
         rules = await self._setting("save")
         if rules:
-            warnings.append("The server keeps jobs in snapshots only: what came later is lost. Set appendonly yes.")
+            warnings.append(
+                "The server saves jobs in snapshots only: those sent after the last snapshot are lost when it stops. "
+                "Set appendonly yes."
+            )
             return "snapshots", warnings
         warnings.append("The server keeps jobs in memory only: they are lost when it stops. Set appendonly yes.")
         return "no appendonly" if rules is None else "memory", warnings

@@ -57,7 +57,7 @@ def parse(url: str, timeout: float) -> ConnectionPool:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         fault = f'there is no option "{unknown[1]}"' if unknown else str(error).rstrip(".")
         raise ConfigError(
-            f'"{hide_password(url)}" is no broker URL: {fault}. '
+            f'"{hide_password(url)}" is not a broker URL: {fault}. '
             "Use redis://host:6379/0, rediss://…, unix:///path/to/sock or memory://."
         ) from None
 
@@ -217,7 +217,7 @@ class Wire:
             limit = int((await self._ask(("CONFIG", "GET", "proto-max-bulk-len"), self._timeout))[1])
         if size > limit:
             raise BrokerError(
-                f'{size:,} bytes are more than the server at "{self.url}" takes in one piece ({limit:,}: '
+                f'{size:,} bytes are more than the server at "{self.url}" takes in one value ({limit:,}: '
                 "proto-max-bulk-len). Pass a path or an id instead of the data, or raise that limit."
             )
 
@@ -227,7 +227,7 @@ class Wire:
         with contextlib.suppress(BrokerError):
             fault = await name_wrong_key(lambda *parts: self._ask(parts, self._timeout), self._prefix, command)
         if fault:
-            raise BrokerError(f'The server at "{self.url}" refused a command (WRONGTYPE). {fault}.') from None
+            raise BrokerError(f'The server at "{self.url}" rejected a command (WRONGTYPE). {fault}.') from None
 
     async def _ask(
         self,
@@ -291,17 +291,18 @@ class Wire:
         text = _IN_SCRIPT.sub("", str(error)).rstrip(".")
         if isinstance(error, wrong.AuthenticationError) or any(word in text for word in _NOT_LET_IN):
             return BrokerError(
-                f'The server at "{self.url}" refused the user or password ({text}). Put them into the URL: '
+                f'The server at "{self.url}" rejected the user or password ({text}). Put them into the URL: '
                 "redis://user:password@host:6379/0."
             )
         if isinstance(error, wrong.NoPermissionError) or any(word in text for word in _NOT_ALLOWED):
             return BrokerError(
-                f'The server at "{self.url}" does not let this user do what is needed ({text}). Its administrator can: '
+                f'The server at "{self.url}" does not permit this user a command or key that aiotask needs ({text}). '
+                "Its administrator can: "
                 "ACL SETUSER name ~aiotask1:* &aiotask1:* +@all -@dangerous +info +client."
             )
         if isinstance(error, wrong.OutOfMemoryError) or "OOM command not allowed" in text:
             return QueueFull(
-                f'The server at "{self.url}" is out of memory and takes no more jobs. '
+                f'The server at "{self.url}" is out of memory and accepts no more jobs. '
                 "Let workers drain it, or raise maxmemory."
             )
         if (
@@ -311,9 +312,11 @@ class Wire:
         ):
             return ConnectionLost(f'The server at "{self.url}" is not ready: {text}.')
         if isinstance(error, wrong.InvalidResponse):
-            return BrokerError(f'What answers at "{self.url}" is no Redis or Valkey server. Check host and port.')
+            return BrokerError(
+                f'What answers at "{self.url}" is not a Redis or Valkey server. Check the host and the port.'
+            )
         if isinstance(error, wrong.ResponseError):
-            return BrokerError(f'The server at "{self.url}" refused a command: {text}.')
+            return BrokerError(f'The server at "{self.url}" rejected a command: {text}.')
         # uvloop's word for a connection that has just been closed.
         is_closed = isinstance(error, RuntimeError) and "handler is closed" in text
         if is_closed or isinstance(
@@ -325,7 +328,7 @@ class Wire:
                 "Is the server running, and is the URL right? `aiotask doctor` checks both."
             )
         if isinstance(error, wrong.RedisError):
-            return BrokerError(f'The server at "{self.url}" gave an error: {text}.')
+            return BrokerError(f'The server at "{self.url}" returned an error: {text}.')
         return error
 
     async def _drop(self) -> None:

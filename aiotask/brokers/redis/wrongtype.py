@@ -42,7 +42,8 @@ async def name_wrong_key(ask: Callable[..., Awaitable[object]], prefix: str, com
         if isinstance(found, bytes) and found not in (b"none", kind.encode()):
             key = prefix + name
             return (
-                f'The key "{key}" holds a {found.decode()}, where aiotask keeps a {kind}: something else wrote there. '
-                f'Move that out of the way (RENAME "{key}" …) or remove it (DEL "{key}"); all goes on by itself then'
+                f'The key "{key}" holds a {found.decode()}, where aiotask keeps a {kind}: another program wrote it. '
+                f'Move the key out of the way (RENAME "{key}" …) or remove it (DEL "{key}"); aiotask then continues '
+                "by itself"
             )
     return ""

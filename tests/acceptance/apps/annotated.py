@@ -1,4 +1,4 @@
-"""Tasks of an app that writes JSON; each returns what it was given, or says what that is."""
+"""Tasks of an app that writes JSON; each returns its argument, or the type of it."""
 
 from __future__ import annotations
 

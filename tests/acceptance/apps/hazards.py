@@ -372,7 +372,7 @@ def read_the_terminal() -> str:
 
 @app.task
 def grow(size: int) -> int:
-    """Keeps so many bytes for good."""
+    """Keeps the given number of bytes for good."""
     _kept.append(b"x" * size)
     return os.getpid()
 

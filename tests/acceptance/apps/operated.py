@@ -160,6 +160,6 @@ def leave_in_the_process(kind: str) -> int:
 
 @app.task
 def grow(size: int) -> int:
-    """Keeps so many bytes for good."""
+    """Keeps the given number of bytes for good."""
     _kept.add(bytes([1]) * size)
     return os.getpid()

@@ -66,7 +66,7 @@ async def clocks(arena: Arena, tier: Tier, rng: Random) -> Report:
     await town.open()
     for phase in tier.phases:
         await town.live_through(phase)
-    buried = arena.logs().count("gave no sign of life")
+    buried = arena.logs().count("has shown no sign of life")
     town.check(not buried, f"{buried} hosts counted as dead that were not")
     if tier.deaths:
         await town.lose_hosts()

@@ -141,7 +141,7 @@ def _judge_the_graceful(arena: Arena, host: Host, sent: list[Sent], tier: Tier, 
             ended += run.end > stop
         report.require(run.start <= stop + _CLOSE, f"{job.id} was started {run.start - stop:.2f} s after the stop")
     report.facts["ended in the grace, cut short, not begun"] = f"{ended}, {cut}, {sum(j.id not in runs for j in sent)}"
-    report.require(cut, "no job was longer than the grace time, so nothing was shown")
+    report.require(cut, "no job was longer than the grace period, so nothing was shown")
 
 
 async def _as_pid_1(arena: Arena, tier: Tier, report: Report) -> list[str]:
