@@ -26,7 +26,9 @@ OlderThan = Annotated[
 ]
 Compact = Annotated[
     bool,
-    option("--compact", metavar="", help="Also return the freed space to the disk; recording waits until this is done."),
+    option(
+        "--compact", metavar="", help="Also return the freed space to the disk; recording waits until this is done."
+    ),
 ]
 Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do not ask for confirmation.")]
 
