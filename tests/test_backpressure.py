@@ -126,8 +126,8 @@ async def test_the_oldest_make_room_for_what_is_new(place: tuple[str, str]) -> N
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"max_pending": 0}, "whole number from 1"),
-        ({"max_pending": {"mail": "many"}}, "whole number from 1"),
+        ({"max_pending": 0}, "whole number of at least 1"),
+        ({"max_pending": {"mail": "many"}}, "whole number of at least 1"),
         ({"max_pending": {"no such name": 1}}, "cannot name a queue"),
         ({"max_pending": 1, "when_full": "explode"}, "reject, wait, drop_oldest"),
     ],

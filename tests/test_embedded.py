@@ -536,7 +536,7 @@ def test_commands_start_show_and_stop_it(home: Path) -> None:
         assert result.exit_code == code, result.output
         return result.output
 
-    assert "does not run" in run("status", code=1)
+    assert "is not running" in run("status", code=1)
     assert "Started the embedded server" in run("start")
     server = embedded.ensure()
     assert f"pid {server.pid}" in run("start")

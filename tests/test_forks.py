@@ -79,4 +79,4 @@ def test_a_child_of_the_memory_broker_is_told_at_once(tmp_path: Path, app_name: 
         tmp_path, "memory://", app_name, f"{FORK}\nin_child(lambda result: result.get(timeout=25), True)\n"
     )
 
-    assert "forked from" in done.stdout, done.stdout + done.stderr
+    assert "was forked" in done.stdout, done.stdout + done.stderr

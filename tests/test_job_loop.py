@@ -41,7 +41,7 @@ async def started(stage: Stage, label: str) -> None:
         ("gathers_what_exits", RemoteError, "SystemExit: 3"),
         ("groups_what_exits", RemoteError, "SystemExit: 3"),
         ("awaits_what_is_interrupted", RemoteError, "KeyboardInterrupt"),
-        ("stops_the_loop", RuntimeError, r"cannot call stop\(\) of the event loop"),
+        ("stops_the_loop", RuntimeError, r"cannot call stop\(\) on the event loop"),
         ("closes_the_loop", RuntimeError, "Cannot close a running event loop"),
         ("runs_a_loop_inside", RuntimeError, "cannot be called from a running event loop"),
         ("shuts_the_executor_down", RuntimeError, r"cannot call shutdown_default_executor\(\)"),

@@ -399,7 +399,7 @@ async def test_a_later_schema_is_refused_and_left_alone(recorder: Recorder, path
     sqlite(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
 
     with pytest.raises(
-        ConfigError, match=f"version {SCHEMA_VERSION + 1}, this release knows {SCHEMA_VERSION}. Upgrade"
+        ConfigError, match=f"version {SCHEMA_VERSION + 1}, but this release knows {SCHEMA_VERSION}. Upgrade"
     ):
         recorder.open()
     with pytest.raises(RecordingDelayed, match="Upgrade"):

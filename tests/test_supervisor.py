@@ -378,7 +378,7 @@ async def test_a_module_that_breaks_later_is_tried_again_until_it_loads(
     (old,) = await live_workers(app, 1)
     source.write("2", more="raise RuntimeError('for a while')")
     os.kill(old, signal.SIGKILL)
-    wait_until(lambda: supervisor.log.count("could not load the app, trying again") >= 2, description="it tries")
+    wait_until(lambda: supervisor.log.count("could not load the app; trying again") >= 2, description="it tries")
     source.write("3")
     await all_run(app, "3")
 

@@ -24,7 +24,7 @@ _GRACE = 25.0
         "a stop waits for no parent",
     ),
     short={"families": 3, "parents": 2, "children": 12, "blows": 4},
-    full={"families": 40, "parents": 5, "children": 40, "blows": 40},
+    full={"families": 16, "parents": 5, "children": 40, "blows": 40},
     module="tests.chaos.apps.parents",
     limits=(110.0, 600.0),
 )
@@ -50,7 +50,9 @@ async def parents(arena: Arena, tier: Tier, rng: Random) -> Report:
         else:
             host.kill_all()
         host = await arena.start_host(2, "--grace", str(_GRACE))
-    await producer.done(_GRACE + 60.0)
+    # Whatever the blows have left undone: a quarter of the children hold a process for 0.15 s each, and what the last
+    # host before had claimed comes back after the lease.
+    await producer.done(_GRACE + 200.0)
     # All that came of them, of which the producer has not heard.
     expected = tier.parents * (1 + tier.children)
     short = [family.id for family in families if not family.value or len(set(family.value[1])) != expected]
