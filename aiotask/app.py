@@ -188,7 +188,8 @@ class App(Registering):
                 id = task.id
             elif task.key is not None:
                 id = keyed_id(task.name, task.key)
-            elif (parent := entered.get()).is_sending:
+            # Asked twice because the first question costs nothing outside a job, where most are sent.
+            elif (parent := entered.get()).calls is not None and parent.is_sending:
                 id, shared = parent.child_id(call_of(task, self.name), body), parent.may_repeat
             else:
                 id, custom, shared = ids.next(), False, False
@@ -211,7 +212,11 @@ class App(Registering):
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function)
-        result._queue, result.shared, result.ignored = task.queue, shared, task.ignore_result
+        result._queue = task.queue
+        if shared:
+            result.shared = True
+        if task.ignore_result:
+            result.ignored = True
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
 
