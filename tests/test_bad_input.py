@@ -970,6 +970,17 @@ def test_ctrl_c_while_the_app_is_being_imported(workers: Workers, tmp_path: Path
     _leaves_nobody(supervisor, 0)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
+def test_signals_until_the_supervisor_is_gone(workers: Workers, number: signal.Signals) -> None:
+    env = {"TEST_APP": "gone", "TEST_LEDGER": "/dev/null"}
+    supervisor = workers.start("tests.acceptance.apps.calls", concurrency=1, env=env)
+
+    while supervisor.exit_code is None:
+        os.kill(supervisor.pid, number)
+
+    _leaves_nobody(supervisor, 0)
+
+
 def test_ctrl_c_just_as_the_supervisor_begins(workers: Workers) -> None:
     supervisor = workers.start(
         "tests.acceptance.apps.calls", env={"TEST_APP": "never", "TEST_LEDGER": "/dev/null"}, wait=False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-from typing import Any
 
 __all__ = ["HARMLESS", "Signals", "ignore_harmless", "unheard"]
 
@@ -51,14 +50,13 @@ class Signals:
         self._bell.setblocking(False)
         self._bell_end.setblocking(False)
         self._heard = _numbers(*_HEARD)
-        self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
         """From now on; the handlers do nothing, since the byte is there by then."""
         signal.set_wakeup_fd(self._bell_end.fileno(), warn_on_full_buffer=False)
         for number in self._heard | HARMLESS:
             with contextlib.suppress(OSError, ValueError):
-                self._before[number] = signal.signal(number, unheard)
+                signal.signal(number, unheard)
         # Whatever started this process may have blocked some of them, and every process forked from it, with all
         # that its tasks execute, would inherit that.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -72,13 +70,13 @@ class Signals:
             return [number for number in self._bell.recv(4096) if number in self._heard]
         return []
 
-    def restore(self) -> None:
-        """Give every signal the handler that it had before."""
+    def end(self) -> None:
+        """The process ends: nothing that comes from outside changes its exit code any more.
+
+        Blocked, since Python gives every signal its default action back while it shuts down.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, HARMLESS)
         signal.set_wakeup_fd(-1)
-        for number, handler in self._before.items():
-            # None: a handler that Python did not set.
-            if handler is not None:
-                signal.signal(number, handler)
 
     def close(self) -> None:
         """In a child, which hears its own."""

@@ -154,7 +154,7 @@ class Supervisor:
             if self._watcher:
                 os.kill(self._watcher, signal.SIGKILL)
                 os.waitpid(self._watcher, 0)
-            self._signals.restore()
+            self._signals.end()
             self._doors.remove()
 
     def _finished(self) -> bool:
