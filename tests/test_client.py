@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -515,7 +514,7 @@ def test_a_forked_child_has_an_id_and_an_outbox_of_its_own(tmp_path: Path, redis
 def test_a_send_that_failed_and_nobody_awaits_is_logged(tmp_path: Path, app_name: str) -> None:
     done = run_script(
         tmp_path,
-        f"unix://{tmp_path}/nobody.sock",
+        f"unix://{tmp_path}/missing.sock",
         app_name,
         """
         async def main():
@@ -532,14 +531,13 @@ def test_a_send_that_failed_and_nobody_awaits_is_logged(tmp_path: Path, app_name
 async def test_no_server_fails_a_send_and_its_await_within_seconds_and_hides_the_password(app_name: str) -> None:
     app = make_app("redis://user:secret@127.0.0.1:1/0", app_name)
     app_result = app.tasks["add"].apply_async(1)
-    began = time.monotonic()
 
-    with pytest.raises(BrokerError) as raised:
-        await app_result
-    with pytest.raises(BrokerError):
-        await app_result.sent()
+    async with asyncio.timeout(20):
+        with pytest.raises(BrokerError) as raised:
+            await app_result
+        with pytest.raises(BrokerError):
+            await app_result.sent()
 
-    assert time.monotonic() - began < 20
     assert "127.0.0.1:1" in str(raised.value)
     assert "secret" not in str(raised.value)
     await app.client.close()

@@ -68,14 +68,14 @@ def test_a_result_is_awaited_in_an_exit_handler_that_runs_after_all_others(
 def test_a_last_send_that_fails_is_logged(tmp_path: Path, app_name: str) -> None:
     done = run_program(
         tmp_path,
-        f"unix://{tmp_path}/nobody.sock",
+        f"unix://{tmp_path}/missing.sock",
         app_name,
         "app.client\n",
         before="import atexit\natexit.register(lambda: add.apply_async(2))\n",
     )
 
     assert "1 job not sent" in done.stderr
-    assert "nobody.sock" in done.stderr
+    assert "missing.sock" in done.stderr
 
 
 # ---- children of multiprocessing, which end by os._exit

@@ -26,7 +26,7 @@ TASKS = """
 
     @app.task(ignore_result=True)
     async def unheard():
-        raise OSError("nobody awaits this")
+        raise OSError("the result of this job is not awaited")
 
     @app.task(retries=1, backoff=lambda failures: 0.05, retry_on=(ConnectionError,))
     def flaky():
@@ -78,7 +78,7 @@ async def test_a_json_log_has_the_traceback_and_the_class_of_the_error(shop: Sho
     with pytest.raises(ValueError):
         await shop.call("fails")
     await shop.call("unheard").sent()
-    wait_until(lambda: "nobody awaits this" in worker.log, description="the second one has failed")
+    wait_until(lambda: "the result of this job is not awaited" in worker.log, description="the second one has failed")
 
     assert worker.stop() == 0
     failed, unheard = (line for line in objects(worker.log) if line.get("event") == "failed")

@@ -32,7 +32,7 @@ def stage(workers: Workers, tmp_path: Path) -> Iterator[Stage]:
 
 
 async def runs_in(stage: Stage, label: str, times: int = 1) -> int:
-    """The pid of the last of so many runs."""
+    """Wait until the job has run this many times; the process ID of its last run."""
     runs = await wait_until_async(
         lambda: (runs := stage.ledger.runs(label))[times - 1 :] and runs, description=f"{label} runs {times} times"
     )
