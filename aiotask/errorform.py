@@ -333,17 +333,28 @@ def _short(text: str) -> str:
 # ---- what comes in place of others
 
 
-def below(group: BaseException) -> list[BaseException]:
-    """The members of a group and of the groups in it, each before its own members, and each once."""
-    found: dict[int, BaseException] = {}
-    groups = [group]
-    for each in groups:
-        for member in members_of(each):
-            if id(member) not in found:
-                found[id(member)] = member
-                if is_a(member, BaseExceptionGroup):
-                    groups.append(member)
-    return list(found.values())
+def below(group: BaseException) -> dict[int, tuple[BaseException, int]]:
+    """The members of a group and of the groups in it by their ids, each once and before its own members.
+
+    With each the largest number of groups that are around it.
+    """
+    ended: dict[int, BaseException] = {}
+    path = [(group, iter(members_of(group)))]
+    while path:
+        each, members = path[-1]
+        member = next(members, None)
+        if member is None:
+            ended[id(each)] = each
+            path.pop()
+        elif id(member) not in ended:
+            path.append((member, iter(members_of(member) if is_a(member, BaseExceptionGroup) else ())))
+    depths = dict.fromkeys(ended, 0)
+    for each in reversed(ended.values()):
+        if is_a(each, BaseExceptionGroup):
+            for member in members_of(each):
+                depths[id(member)] = max(depths[id(member)], depths[id(each)] + 1)
+    del depths[id(group)]
+    return {key: (ended[key], depths[key]) for key in reversed(ended) if key in depths}
 
 
 def unlike(error: BaseException, came: Any, instead: dict[int, BaseException], *, by_value: bool) -> str:
@@ -367,10 +378,10 @@ def unlike(error: BaseException, came: Any, instead: dict[int, BaseException], *
     return ""
 
 
-def stand_in(error: BaseException, why: str) -> RemoteError:
-    """What comes in place of an exception that cannot be sent as itself."""
+def stand_in(error: BaseException, reason: str) -> RemoteError:
+    """What comes in place of a member of a group that cannot be sent as itself; ``reason`` is a sentence."""
     kind = f"{type(error).__module__}.{type(error).__qualname__}"
-    return RemoteError(f"{kind}: {text_of(error)}\n{reason_of(why)}", type=kind)
+    return RemoteError(f"{kind}: {text_of(error)}\n{reason}", type=kind)
 
 
 def reason_of(why: str) -> str:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from .errorform import attributes_of, below, is_a, is_kept, stand_in, text_of, unlike
+from .errorform import attributes_of, below, is_a, is_kept, reason_of, stand_in, text_of, unlike
 from .errors import ConfigError, SerializationError
 from .main_module import names_a_script
 from .pickler import Pickler, may_hold_errors, pickled
@@ -25,6 +25,11 @@ Function = Callable[..., Any] | None
 _HERE = bytes(sys.version_info[:2])
 #: What both names of a main script (``__main__``, ``__mp_main__``) end with.
 _MAIN = b"_main__"
+#: The number of groups around an exception from which on it does not travel as itself: a pickle that is nested deeper
+#: than the stack of another process allows could not be read there, and what it costs to find which member cannot be
+#: sent grows with the square of the depth.
+_GROUPS_AROUND = 50
+_TOO_DEEP = f"(It came as RemoteError because it is in {_GROUPS_AROUND} groups, each in the next.)"
 
 
 class OtherPython(SerializationError):
@@ -113,13 +118,20 @@ class PickleSerializer:
 
     def dump_error(self, error: BaseException) -> bytes | None:
         instead: dict[int, BaseException] = {}
+        members: dict[int, tuple[BaseException, int]] = {}
+        if is_a(error, BaseExceptionGroup):
+            members = below(error)
+            for member, depth in members.values():
+                if depth >= _GROUPS_AROUND:
+                    instead[id(member)] = stand_in(member, _TOO_DEEP)
         body, why = self._tried(error, instead)
-        if why and is_a(error, BaseExceptionGroup):
-            # Members of members come after them.
-            for member in reversed(below(error)):
-                fault = self._tried(member, instead)[1]
-                if fault:
-                    instead[id(member)] = stand_in(member, fault)
+        if why and members:
+            # From the innermost, so that a group is tried without those of its members that cannot be sent.
+            for member, depth in reversed(members.values()):
+                if depth < _GROUPS_AROUND:
+                    fault = self._tried(member, instead)[1]
+                    if fault:
+                        instead[id(member)] = stand_in(member, reason_of(fault))
             body, why = self._tried(error, instead)
         if why:
             raise SerializationError(why)

@@ -189,6 +189,29 @@ def test_a_group_that_is_in_groups_many_times_does_not_multiply() -> None:
     assert isinstance(came(error, 1_000_000), ExceptionGroup)
 
 
+def test_groups_come_as_themselves_down_to_a_limit() -> None:
+    back: BaseException = came(deep(), 2_000)
+    depth = 0
+    while isinstance(back, ExceptionGroup):
+        (back,) = back.exceptions
+        depth += 1
+    assert depth == 50
+    assert isinstance(back, RemoteError) and back.type == "builtins.ExceptionGroup" and "in 50 groups" in str(back)
+
+
+def test_a_member_that_groups_of_several_depths_share_is_tried_before_them() -> None:
+    class Local(Exception):
+        __reduce__ = None  # type: ignore[assignment]
+
+    inner = ExceptionGroup("inner", [Local("not sent"), ValueError("sent")])
+    back = came(ExceptionGroup("outer", [inner, ExceptionGroup("around", [inner])]), 4_000)
+    assert isinstance(back, ExceptionGroup)
+    first, around = back.exceptions
+    assert isinstance(first, ExceptionGroup) and isinstance(around, ExceptionGroup)
+    assert around.exceptions == (first,)
+    assert [type(each) for each in first.exceptions] == [RemoteError, ValueError]
+
+
 def test_the_causes_of_all_members_together_have_a_limit() -> None:
     members = [ValueError(f"{n}") for n in range(100)]
     for member in members:
