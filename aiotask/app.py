@@ -17,7 +17,7 @@ from .broker import Push
 from .context import entered
 from .errors import ConfigError
 from .exits import apart
-from .hints import APP_ELSEWHERE, refuse_boxed, wrong_arguments
+from .hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
 from .limits import check_modules, number, queue_limits
 from .modules import import_included
@@ -211,8 +211,7 @@ class App(Registering):
         )
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
-        result: AsyncResult[Any] = AsyncResult(id, client, task.name, function)
-        result._queue = task.queue
+        result: AsyncResult[Any] = AsyncResult(id, client, task.name, function, task.queue)
         if shared:
             result.shared = True
         if task.ignore_result:
@@ -359,13 +358,11 @@ class App(Registering):
         finally:
             self._workers_here -= 1
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            raise AttributeError(f'An App has no attribute "{name}". {APP_ELSEWHERE.get(name, "")}'.rstrip())
-
     def __repr__(self) -> str:
         return f"<App {self.name}: {len(self.registry)} tasks>"
+
+
+explain_absence(App, APP_ELSEWHERE)
 
 
 def _probe(*args: Any, **kwargs: Any) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import operator
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 
 from .backpressure import Backpressure, WhenFull
 from .broker import BATCH_BYTES, BATCH_JOBS, BATCH_ROW, Broker, Finish, Overflow, Push, Room
@@ -56,8 +57,8 @@ class Outbox:
         self.room: Room | None = backpressure.room if backpressure else None
         self.drop: list[Finish] = []
         self.sequence = 0
-        #: Each with its ticket.
-        self.waiting: deque[tuple[int, Push]] = deque()
+        #: By ticket.
+        self.waiting: dict[int, Push] = {}
         self.flying: list[Push] = []
         #: It was copied into a forked child: the parent sends what is here.
         self.is_copy = False
@@ -85,7 +86,7 @@ class Outbox:
     def put(self, push: Push) -> int:
         """Hand a job over; its ticket, the number it has here. Any thread, signal handler or finalizer may call it."""
         ticket = next(self._numbers)
-        self.waiting.append((ticket, push))
+        self.waiting[ticket] = push
         return ticket
 
     @property
@@ -134,45 +135,56 @@ class Outbox:
                 self.flying = self._behind.popleft()
                 self._taken += len(self.flying)
             else:
-                self._fly(self._take())
+                self._fly()
             self._taken_count += len(self.flying)
             if self.held:
                 self._hold_behind_others()
             self.sequence += bool(self.flying)
         return self.flying
 
-    def _take(self) -> list[tuple[int, Push]]:
-        # Another thread may hand over between any two steps, which breaks an iteration over what waits.
-        batch = [self.waiting.popleft() for _ in range(min(len(self.waiting), BATCH_JOBS))]
-        batch.sort()
-        fitting = _fitting([push for _, push in batch])
+    def _take(self, first: int) -> tuple[list[Push], list[int] | None]:
+        """The next batch in the order of its tickets; and these, where they are not simply those from ``first`` on."""
+        waiting = self.waiting
+        numbers = range(first, first + min(len(waiting), BATCH_JOBS))
+        tickets: list[int] | None = None
+        # Another thread may hand over between any two lines, and a signal handler even in the middle of one.
+        found = list(map(waiting.pop, numbers, repeat(None)))
+        batch = [push for push in found if push is not None]
+        if len(batch) < len(found) or any(map(waiting.__contains__, self._missing)):
+            # A send was interrupted by another one between its two steps.
+            waiting.update((number, push) for number, push in zip(numbers, found, strict=True) if push is not None)
+            tickets = sorted(waiting)[:BATCH_JOBS]
+            batch = list(map(waiting.pop, tickets))
+        fitting = _fitting(batch)
         if fitting < len(batch):
-            self.waiting.extendleft(reversed(batch[fitting:]))
-            del batch[fitting:]
-        return batch
+            waiting.update(zip((tickets or numbers)[fitting:], batch[fitting:], strict=True))
+            return batch[:fitting], tickets and tickets[:fitting]
+        return batch, tickets
 
-    def _fly(self, batch: list[tuple[int, Push]]) -> None:
-        """Make these the batch under way."""
-        self.flying = [push for _, push in batch]
-        if _are_next(batch, self._taken + 1):
-            self._taken += len(batch)
+    def _fly(self) -> None:
+        """Make what waits the batch under way, as far as it fits into one."""
+        self.flying, self._tickets = self._take(self._taken + 1)
+        if self._tickets is None:
+            self._taken += len(self.flying)
             return
-        before, self._tickets = self._taken, [ticket for ticket, _ in batch]
-        self._taken = max(before, self._tickets[-1])
+        before, self._taken = self._taken, max(self._taken, self._tickets[-1])
         self._missing.update(range(before + 1, self._taken + 1))
 
     def _fill_row(self) -> None:
         """Put what waits behind the batch under way, unless one may have to wait for room or is too large in itself."""
         if self.room is not None or len(self.flying[0].sealed) > BATCH_BYTES:
             return
-        while self.waiting and len(self._behind) < BATCH_ROW - 1:
-            if len(self.waiting[0][1].sealed) > BATCH_BYTES:
+        next_one = self._taken + sum(map(len, self._behind)) + 1
+        while len(self._behind) < BATCH_ROW - 1:
+            push = self.waiting.get(next_one)
+            if push is None or len(push.sealed) > BATCH_BYTES:
                 return
-            batch = self._take()
-            if not _are_next(batch, self._taken + sum(map(len, self._behind)) + 1):
-                self.waiting.extendleft(reversed(batch))
+            batch, tickets = self._take(next_one)
+            if tickets is not None:
+                self.waiting.update(zip(tickets, batch, strict=True))
                 return
-            self._behind.append([push for _, push in batch])
+            self._behind.append(batch)
+            next_one += len(batch)
 
     def _hold_behind_others(self) -> None:
         """What goes to a full queue stands behind those that wait for room there."""
@@ -377,8 +389,10 @@ class Outbox:
         return self._watchers.tell(self.settled)
 
 
-def _fitting(pushes: Iterable[Push]) -> int:
+def _fitting(pushes: Collection[Push]) -> int:
     """How many of these, from the first one on, go into one batch."""
+    if len(pushes) <= BATCH_JOBS and sum(map(len, map(_sealed, pushes))) <= BATCH_BYTES:
+        return len(pushes)
     size = count = 0
     for push in islice(pushes, BATCH_JOBS):
         size += len(push.sealed)
@@ -388,6 +402,4 @@ def _fitting(pushes: Iterable[Push]) -> int:
     return count
 
 
-def _are_next(batch: list[tuple[int, Push]], first: int) -> bool:
-    """Whether these, in the order of their tickets, have those from ``first`` on."""
-    return batch[0][0] == first and batch[-1][0] == first + len(batch) - 1
+_sealed = operator.attrgetter("sealed")

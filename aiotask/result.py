@@ -12,6 +12,7 @@ from .durations import seconds
 from .errorform import text_of
 from .errorinfo import error_of
 from .errors import AiotaskError, ConfigError, ResultTimeout, SerializationError, about
+from .hints import RESULT_ELSEWHERE, explain_absence
 from .job import Status
 from .outcome import Outcome
 from .portal import running_loop
@@ -24,9 +25,6 @@ __all__ = ["AsyncResult", "Home", "gather", "reveal"]
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
-#: What waiting is called elsewhere, and what asyncio asks of a future.
-_OTHERS_SAY = ("collect", "join", "result", "value", "wait_result")
-_FUTURES_HAVE = ("add_done_callback", "cancelled", "done", "exception", "remove_done_callback")
 #: A member of an enum takes longer to look up than to compare.
 _SUCCESS = Status.SUCCESS
 
@@ -70,13 +68,13 @@ class AsyncResult(Generic[R_co]):
         "ticket",
     )
 
-    def __init__(self, id: str, home: Home, task: str = "", function: Any = None) -> None:
+    def __init__(self, id: str, home: Home, task: str = "", function: Any = None, queue: str = "") -> None:
         self.id = id
         self.task = task
         self.function = function
         self._home = home
         #: Where it was sent to; empty where that is not known here.
-        self._queue = ""
+        self._queue = queue
         #: The outcome, once it is here.
         self.arrived: Outcome | None = None
         #: Which subscription stood when the job was sent.
@@ -185,19 +183,12 @@ class AsyncResult(Generic[R_co]):
         """
         return await self._home.forget_outcome(self)
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            hint = " To wait for it: await it, or result.get()." if name in _OTHERS_SAY else ""
-            if name in _FUTURES_HAVE:
-                hint = (
-                    " asyncio.wait() and other functions that take futures need a task: asyncio.ensure_future(result)."
-                )
-            raise AttributeError(f'"AsyncResult" has no attribute "{name}".{hint}')
-
     def __repr__(self) -> str:
         state = self.arrived.status if self.arrived is not None else "…"
         return f"<AsyncResult {self.id} {self.task} {state}>"
+
+
+explain_absence(AsyncResult, RESULT_ELSEWHERE)
 
 
 class Blocking:

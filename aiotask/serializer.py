@@ -97,7 +97,12 @@ class PickleSerializer:
     def _load(self, body: bytes, function: Function = None) -> Any:
         kind = body[:1]
         if kind == b"P":
-            if len(body) >= 4096 or names_a_script(body):
+            if len(body) >= 4096:
+                return load(memoryview(body)[1:], function)
+            if body.find(b"\x93") < 0:
+                # It looks up nothing by name: all plain values do without that.
+                return pickle.loads(body[1:])
+            if names_a_script(body):
                 return load(memoryview(body)[1:], function)
             try:
                 return pickle.loads(body[1:])

@@ -10,13 +10,14 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast
 from weakref import WeakSet
 
 from .backoff import Backoff, exponential
 from .callables import checker, gives_coroutines, parameter_names, what_runs
 from .errors import ConfigError, SerializationError
+from .hints import TASK_ELSEWHERE, explain_absence
 from .main_module import MAINS, home_of
 from .options import CallOptions, TaskOptions, check_options, check_task_name, known_options
 from .reloads import Run, current_run, is_reload, why_refused
@@ -35,8 +36,6 @@ __all__ = [
     "define",
 ]
 
-#: What sending is called elsewhere.
-_OTHERS_SAY = ("apply", "delay", "enqueue", "kiq", "schedule", "send", "send_with_options", "submit")
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -211,18 +210,6 @@ class Task(Generic[P, R_co]):
         options = {option: getattr(self.definition, option) for option in sorted(said)}
         return _task_named, (self._app.name, self.name, module, options)
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            kind = type(self).__name__
-            if name in _OTHERS_SAY:
-                hint = " To send the call: .apply_async(…), and later: .options(delay=…).apply_async(…)."
-            elif not name.startswith("__") and hasattr(self.definition.function, name):
-                hint = f" The function has it: .func.{name}"
-            else:
-                hint = ""
-            raise AttributeError(f'"{kind}" has no attribute "{name}".{hint}', name=name, obj=self)
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
 
@@ -259,6 +246,32 @@ class AsyncTask(Task[P, R_co]):
         @property
         def __kwdefaults__(self) -> dict[str, Any] | None:
             return getattr(self.definition.function, "__kwdefaults__", None)
+
+
+explain_absence(Task, TASK_ELSEWHERE)
+
+
+class _WithHints(Task[P, R_co]):
+    """Of a function with attributes of its own, such as the ``cache_clear`` of ``functools.lru_cache``."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            hint = TASK_ELSEWHERE.get(name, "")
+            if not hint and not name.startswith("__") and hasattr(self.definition.function, name):
+                hint = f"The function has it: .func.{name}"
+            text = f'"{type(self).__name__}" has no attribute "{name}". {hint}'
+            raise AttributeError(text.rstrip(), name=name, obj=self)
+
+
+class _SyncTaskWithHints(_WithHints[P, R_co], SyncTask[P, R_co]): ...
+
+
+class _AsyncTaskWithHints(_WithHints[P, R_co], AsyncTask[P, R_co]): ...
+
+
+_SyncTaskWithHints.__name__ = SyncTask.__name__
+_AsyncTaskWithHints.__name__ = AsyncTask.__name__
 
 
 def _is_found(definition: Definition, module: str | None, qualname: str) -> bool:
@@ -315,7 +328,10 @@ def _known_to(sender: Sender, app: str, name: str) -> Definition | None:
 
 def task_of(definition: Definition, app: Sender) -> Task[..., Any]:
     """The task of this definition."""
-    return (AsyncTask if definition.is_async else SyncTask)(definition, app)
+    function = definition.function
+    if type(function) is FunctionType and not vars(function):
+        return (AsyncTask if definition.is_async else SyncTask)(definition, app)
+    return (_AsyncTaskWithHints if definition.is_async else _SyncTaskWithHints)(definition, app)
 
 
 # ---- defining

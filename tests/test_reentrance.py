@@ -163,7 +163,7 @@ def test_a_job_whose_send_was_interrupted_keeps_its_ticket() -> None:
     outbox.accept()
     assert outbox.is_settled(second)
     assert not outbox.is_settled(first)
-    outbox.waiting.append((first, push("first")))
+    outbox.waiting[first] = push("first")
     third = outbox.put(push("third"))
     assert [each.id for each in outbox.next_batch()] == ["first", "third"]
     error = RuntimeError("refused")
