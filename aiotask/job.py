@@ -81,12 +81,9 @@ class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 _encode = msgspec.msgpack.Encoder().encode
+#: An envelope as bytes, not yet sealed. No function around it: every send would pay for the call.
+encode_job: Callable[[Job], bytes] = _encode
 _decode = msgspec.msgpack.Decoder(Job).decode
-
-
-def encode_job(job: Job) -> bytes:
-    """The envelope as bytes, not yet sealed."""
-    return _encode(job)
 
 
 def decode_job(data: bytes) -> Job:

@@ -79,6 +79,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._tasks: dict[str, Definition] = {}
+        #: The task of this name or alias, or None. No method around it: a worker asks for every job.
+        self.get = self._tasks.get
         #: What was being executed when each name was registered.
         self._runs: dict[str, Run] = {}
 
@@ -96,9 +98,6 @@ class Registry:
         for name in (task.name, *task.aliases):
             self._tasks[name] = task
             self._runs[name] = now
-
-    def get(self, name: str) -> Definition | None:
-        return self._tasks.get(name)
 
     def __iter__(self) -> Iterator[Definition]:
         return iter({task.name: task for task in self._tasks.values()}.values())

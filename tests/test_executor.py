@@ -57,7 +57,12 @@ def run_of(
         backoff=exponential(base=8.0, jitter=False),
     )
     job = Job(WIRE_VERSION, "id-1", "shop:sell", "default", b"", retries=said_retries, timeout=said_timeout)
-    run = Run(Delivery("q:default:5", "1-0", "id-1", b"", Meta(attempt, deaths, reason)), job, task, "host.1")
+    registry, sealer = Registry(), Sealer([""], "job")
+    registry.add(task)
+    meta = Meta(attempt, deaths, reason)
+    run = resolve(
+        Delivery("q:default:5", "1-0", "id-1", sealer.seal(encode_job(job)), meta), registry, sealer, "host.1"
+    )
     run.cancelled, run.stopped = cancelled, stopped
     return run
 

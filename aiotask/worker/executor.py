@@ -112,7 +112,8 @@ def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str)
     task = registry.get(job.task)
     if task is None:
         raise UnknownTask(job.task)
-    return Run(delivery, job, task, worker)
+    limit = task.timeout if job.timeout is None else job.timeout
+    return Run(delivery, job, task, worker, None, limit or None)
 
 
 # ---- call

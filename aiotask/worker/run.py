@@ -78,10 +78,6 @@ class Run(msgspec.Struct, eq=False):
     #: Results that it has asked to cancel since it was stopped.
     kept: list[Any] | None = None
 
-    def __post_init__(self) -> None:
-        limit = self.task.timeout if self.job.timeout is None else self.job.timeout
-        self.timeout = limit or None
-
     @property
     def context(self) -> JobContext:
         """What the task can ask about itself."""
