@@ -28,10 +28,10 @@ from .errors import (
     UnknownTask,
     WorkerLost,
 )
+from .history.resultdb import ResultDB
 from .job import Job, Status
 from .outcome import Outcome
 from .result import AsyncResult, gather
-from .resultdb import ResultDB
 from .signature import Signature
 from .tasks import AsyncTask, SyncTask, Task
 

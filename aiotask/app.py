@@ -10,32 +10,32 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, Self, cast
 
-from .address import Address
-from .asyncblock import async_block
-from .blame import blame_argument
 from .broker import Push
+from .brokers.address import Address
+from .client.backpressure import queue_limits
 from .context import entered
 from .errors import ConfigError
-from .exits import apart
-from .hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
+from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
+from .functions.modules import import_included
 from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
-from .limits import check_modules, number, queue_limits
-from .modules import import_included
+from .loops.async_block import async_block
+from .loops.exits import apart
 from .options import check_name, check_task_name, meant, seconds
 from .registering import Registering
 from .result import AsyncResult
-from .seal import Sealer
 from .sending import Sending, SendingByName
-from .serializer import Serializer, check_serializer, serializer_named
-from .settings import environment
+from .settings import check_modules, environment, number
 from .signature import Signature
 from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, call_of, define, task_of
+from .wire.seal import Sealer
+from .wire.serializer import Serializer, check_serializer, serializer_named
+from .wire.unserializable import blame_argument
 
 if TYPE_CHECKING:
-    from .broker import Inspector
-    from .client import Client
+    from .client.client import Client
+    from .inloop.worker import InLoopWorker
+    from .inspector import Inspector
     from .outcome import Outcome
-    from .worker.inloop import InLoopWorker
 
 __all__ = ["App", "default_app", "register_task", "task"]
 
@@ -131,7 +131,7 @@ class App(Registering):
         return self._client or apart(self._make_client)
 
     def _make_client(self) -> Client:
-        from .client import client_at
+        from .client.client import client_at
 
         with self._lock:
             if self._client is None:
@@ -334,8 +334,8 @@ class App(Registering):
             ConfigError: a queue name is not valid.
             ImportFailed: a module of ``include`` cannot be imported.
         """
-        from .history import Recorder
-        from .worker.inloop import in_loop_worker
+        from .history.recorder import Recorder
+        from .inloop.worker import in_loop_worker
 
         import_included(self.include)
         url, secrets = self.address.locate()

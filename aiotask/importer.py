@@ -10,11 +10,11 @@ from pathlib import Path
 from types import ModuleType
 
 from .app import App, default_app
-from .callables import what_runs
 from .errors import ConfigError, ImportFailed
-from .loading import importing
-from .main_module import importable_name
-from .modules import import_module
+from .functions.callables import what_runs
+from .functions.loading import importing
+from .functions.main_module import importable_name
+from .functions.modules import import_module
 from .settings import environment
 from .tasks import apps_here
 

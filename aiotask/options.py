@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
 from .backoff import Backoff
-from .durations import CENTURY, seconds
 from .errors import ConfigError
-from .hints import OPTIONS_ELSEWHERE
+from .functions.hints import OPTIONS_ELSEWHERE
+from .settings import CENTURY, seconds
 
 __all__ = [
     "CallOptions",

@@ -8,15 +8,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
 
 from .context import current_job
-from .durations import seconds
-from .errorform import text_of
-from .errorinfo import error_of
 from .errors import AiotaskError, ConfigError, ResultTimeout, SerializationError, about
-from .hints import RESULT_ELSEWHERE, explain_absence
+from .functions.hints import RESULT_ELSEWHERE, explain_absence
 from .job import Status
+from .loops.portal import running_loop
 from .outcome import Outcome
-from .portal import running_loop
-from .serializer import Serializer
+from .settings import seconds
+from .wire.error_form import text_of
+from .wire.error_info import error_of
+from .wire.serializer import Serializer
 
 if TYPE_CHECKING:
     from .broker import Cancelled

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Iterable
+from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
 from .errors import ConfigError
 
-__all__ = ["environment", "is_private", "secrets_for"]
+__all__ = ["CENTURY", "check_modules", "environment", "is_private", "number", "seconds", "secrets_for"]
 
 
 def environment(name: str) -> str | None:
@@ -52,3 +54,50 @@ def secrets_for(url: str, shown: str, secret: str | None) -> tuple[str, ...]:
             "or App(secret=…)."
         )
     return ("",)
+
+
+#: Seconds in 100 years: longer ones are mistakes, and clocks and servers cannot count them.
+CENTURY = 100 * 366 * 86400.0
+
+
+def seconds(value: float | timedelta, what: str) -> float:
+    """A duration in float seconds.
+
+    Raises:
+        ConfigError: it is negative or no duration.
+    """
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= CENTURY:
+        raise ConfigError(f"{what}={value!r} is not a duration: give seconds (0 to 100 years) or a timedelta.")
+    return float(value)
+
+
+def check_modules(include: object) -> tuple[str, ...]:
+    """Names of modules, given as one or several.
+
+    Raises:
+        ConfigError: they are something else.
+    """
+    given = [include] if isinstance(include, str) else list(include) if isinstance(include, Iterable) else [include]
+    modules = tuple(name for name in given if isinstance(name, str))
+    if len(modules) != len(given):
+        raise ConfigError(f'include={include!r}: give a list of module names, as in ("shop.mail", "shop.render").')
+    return modules
+
+
+def number(given: float | None, name: str, default: float) -> float:
+    """What was given, else the variable ``AIOTASK_{name}``, else the default.
+
+    Raises:
+        ConfigError: the variable holds no number.
+    """
+    if given is not None:
+        return given
+    text = environment(name)
+    if text is None:
+        return default
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f'AIOTASK_{name}="{text}" is not a number of seconds. Write one, as in 3600.') from None

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeV
 from weakref import WeakSet
 
 from .backoff import Backoff, exponential
-from .callables import checker, gives_coroutines, parameter_names, what_runs
 from .errors import ConfigError, SerializationError
-from .hints import TASK_ELSEWHERE, explain_absence
-from .main_module import MAINS, home_of
+from .functions.callables import checker, gives_coroutines, refuse_what_is_no_function
+from .functions.hints import TASK_ELSEWHERE, explain_absence
+from .functions.main_module import MAINS, home_of
+from .functions.reloads import Run, current_run, is_reload, why_refused
 from .options import CallOptions, TaskOptions, check_options, check_task_name, known_options
-from .reloads import Run, current_run, is_reload, why_refused
 
 if TYPE_CHECKING:
     from .result import AsyncResult
@@ -343,8 +343,10 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         ConfigError: it is no function that can be a task, or an option is wrong.
     """
     known_options(options, TaskOptions, f'task "{getattr(function, "__qualname__", function)}"')
-    _refuse_what_is_no_task(function, options)
+    if isinstance(function, Task):
+        raise ConfigError(f'"{function.name}" is a task already.')
     name = options.get("name")
+    refuse_what_is_no_function(function, is_named=name is not None)
     homeless = ""
     if name is not None:
         check_task_name(name)
@@ -365,44 +367,9 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
     )
 
 
-def _refuse_what_is_no_task(function: Any, options: TaskOptions) -> None:
-    if isinstance(function, Task):
-        raise ConfigError(f'"{function.name}" is a task already.')
-    if isinstance(function, staticmethod):
-        raise ConfigError(_NO_STATIC_METHODS.format(getattr(function, "__qualname__", function)))
-    if isinstance(function, classmethod) or inspect.ismethod(function):
-        raise ConfigError(_NO_METHODS.format(getattr(function, "__qualname__", function)))
-    if not callable(function):
-        raise ConfigError(f"{function!r} is not callable. Write @app.task or @app.task(option=…) above a function.")
-    if isinstance(function, type):
-        raise ConfigError(f'"{function.__qualname__}" is a class; a task is a function. Wrap the call in one.')
-    qualname = getattr(function, "__qualname__", None)
-    if qualname is None and "name" not in options:
-        raise ConfigError(f'{function!r} has no name. Give it one: app.register_task(fn, name="…").')
-    # "<locals>" or "<listcomp>" comes before the name of what is made inside of a function or a comprehension.
-    if qualname is not None and "." in qualname and not qualname.rpartition(".")[0].endswith(">"):
-        first = next(iter(parameter_names(function)), "")
-        raise ConfigError((_NO_METHODS if first in ("self", "cls") else _NO_STATIC_METHODS).format(qualname))
-    called = what_runs(function)
-    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
-        raise ConfigError(
-            f'"{qualname}" is a generator; streamed results are not supported in this release. Return a list.'
-        )
-
-
 def _refuse_retries(name: str, acks: str, retries: int) -> None:
     if acks == "early" and retries:
         raise ConfigError(
             f'Task "{name}": acks="early" means that a job runs once at most, but retries={retries} asks for more. '
             'Leave one of them out: with acks="late", the default, a job may be retried.'
         )
-
-
-_NO_METHODS = (
-    '"{}" is a method, and a worker would have no object to call it on. '
-    "Make it a function that takes the data as arguments, or an ID by which it loads the object."
-)
-_NO_STATIC_METHODS = (
-    '"{}" is defined inside a class, and a task is a function of a module: workers find it by module and name. '
-    "Move it out of the class; a static method may call it."
-)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import redis
 
 from aiotask.brokers.redis.keys import prefix
-from aiotask.brokers.server_binary import Writer, choose
+from aiotask.embedded.binary import Writer, choose
 from aiotask.errors import ConfigError
 
 from .tasks import NAME

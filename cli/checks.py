@@ -20,7 +20,7 @@ from .durability import lost, row_of
 from .output import in_bytes
 
 if TYPE_CHECKING:
-    from aiotask.broker import QueueInfo, ServerFacts, WorkerInfo
+    from aiotask.inspector import QueueInfo, ServerFacts, WorkerInfo
 
     from .connection import Connection
 
@@ -242,7 +242,7 @@ def _backlog(name: str, waiting: int) -> Check:
 
 
 def _state_directory() -> list[Check]:
-    from aiotask.brokers.embedded import state_directory
+    from aiotask.embedded.server import state_directory
 
     try:
         directory = Path(state_directory())
@@ -267,7 +267,7 @@ def _result_db(path: str | None, *, embedded: bool) -> list[Check]:
     import sqlite3
     from urllib.parse import quote
 
-    from aiotask.brokers.embedded import state_directory
+    from aiotask.embedded.server import state_directory
 
     if path is None and embedded:
         with contextlib.suppress(ConfigError):

@@ -11,7 +11,8 @@ from aiotask.errors import ConfigError
 
 if TYPE_CHECKING:
     from aiotask import App
-    from aiotask.broker import Broker, Inspector
+    from aiotask.broker import Broker
+    from aiotask.inspector import Inspector
 
 __all__ = ["Connection", "inspectors", "is_idle", "without_idle"]
 
@@ -62,7 +63,7 @@ async def _open(app: App) -> AsyncIterator[Connection]:
 
 
 def _embedded_url() -> str:
-    from aiotask.brokers import embedded
+    from aiotask.embedded import server as embedded
 
     server = embedded.status()
     if server is None:

@@ -77,7 +77,7 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) 
 
 def _history() -> Path:
     """A file of the demo's own, in the state directory: its jobs are not to stand among those of the user."""
-    from aiotask.brokers.state_directory import StateDirectory
+    from aiotask.embedded.state_directory import StateDirectory
 
     home = StateDirectory.locate()
     home.prepare()

@@ -19,7 +19,7 @@ from .fleet import end_if_interrupted
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from aiotask.broker import Inspector
+    from aiotask.inspector import Inspector
 
     from .fleet import Fleet
 

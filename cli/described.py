@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .output import ago, call_text, console, plain
 
 if TYPE_CHECKING:
-    from aiotask.broker import DeadLetter
+    from aiotask.inspector import DeadLetter
 
     from .connection import Connection
 
@@ -25,8 +25,8 @@ def opened_job(connection: Connection, sealed: bytes) -> dict[str, Any]:
     """What an envelope says, or why it cannot be read here."""
     from aiotask.errors import SealError
     from aiotask.job import decode_job
-    from aiotask.plaintext import plain_text
-    from aiotask.seal import Sealer
+    from aiotask.wire.plaintext import plain_text
+    from aiotask.wire.seal import Sealer
 
     try:
         job = decode_job(Sealer(connection.app.secrets, "job").open(sealed))
@@ -48,8 +48,8 @@ def opened_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
     """The same of an outcome."""
     from aiotask.errors import SealError
     from aiotask.outcome import decode_outcome
-    from aiotask.plaintext import plain_text
-    from aiotask.seal import Sealer
+    from aiotask.wire.plaintext import plain_text
+    from aiotask.wire.seal import Sealer
 
     try:
         outcome = decode_outcome(Sealer(connection.app.secrets, "outcome").open(sealed))
@@ -84,7 +84,7 @@ def coloured(status: str) -> str:
 
 def show_one(job: dict[str, Any]) -> None:
     """One job line by line, its traceback last."""
-    from aiotask.events import in_words
+    from aiotask.log.events import in_words
 
     terminal = console()
     for key, value in job.items():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiotask.events import in_words
+from aiotask.log.events import in_words
 
 if TYPE_CHECKING:
-    from aiotask.broker import ServerFacts
+    from aiotask.inspector import ServerFacts
 
 __all__ = ["ROWS", "Row", "lost", "row_of"]
 

@@ -13,7 +13,7 @@ from .options import AppName, File, Json, Url, count, option
 from .output import ago, console, page_table, plain, print_json, telling
 
 if TYPE_CHECKING:
-    from aiotask.broker import JobInfo
+    from aiotask.inspector import JobInfo
 
     from .connection import Connection
 
@@ -167,7 +167,7 @@ async def _one(id: str, name: str | None, url: str | None, db: str | None) -> di
 async def _in_history(id: str, name: str | None, db: str | None) -> tuple[dict[str, Any] | None, str]:
     """The job as the history has it, if there is a history; and what was looked at, in words."""
     from aiotask.errors import AiotaskError
-    from aiotask.resultdb import ResultDB
+    from aiotask.history.resultdb import ResultDB
 
     from .results import described as row
 

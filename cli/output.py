@@ -174,7 +174,7 @@ def in_bytes(count: int) -> str:
 
 def ago(at: float | None) -> str:
     """A moment (Unix seconds) as ``3 min 2 s ago`` or ``in 5 s``."""
-    from aiotask.events import in_words
+    from aiotask.log.events import in_words
 
     if not at:
         return ""

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from aiotask.brokers.state_directory import state_directory
-from aiotask.daemon.doors import doors_nearby
+from aiotask.daemon.health.sockets import doors_nearby
+from aiotask.embedded.state_directory import state_directory
 from aiotask.errors import ConfigError
 
 __all__ = ["nearby", "probe"]

@@ -10,7 +10,7 @@ from .options import File, Json, duration, option
 from .output import console, in_bytes, plain, print_json
 
 if TYPE_CHECKING:
-    from aiotask.resultdb import ResultDB
+    from aiotask.history.resultdb import ResultDB
 
 __all__ = ["prune"]
 
@@ -53,7 +53,7 @@ def prune(
     """
     import asyncio
 
-    from aiotask.resultdb import ResultDB
+    from aiotask.history.resultdb import ResultDB
 
     history = ResultDB(db)
     before = history.path.stat().st_size if history.path.exists() else 0
@@ -71,7 +71,7 @@ def prune(
 
 
 async def _prune(history: ResultDB, older_than: float, compact: bool, yes: bool) -> int:
-    from aiotask.events import in_words
+    from aiotask.log.events import in_words
 
     try:
         number = await history.count(until=time.time() - older_than)

@@ -8,7 +8,7 @@ from .options import AppName, Json, Url, option
 from .output import ago, console, plain, print_json, table
 
 if TYPE_CHECKING:
-    from aiotask.broker import QueueInfo, WorkerInfo
+    from aiotask.inspector import QueueInfo, WorkerInfo
 
 __all__ = ["queues"]
 

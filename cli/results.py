@@ -16,8 +16,8 @@ from .output import ago, call_text, console, page_table, plain, print_json, tell
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aiotask.history.resultdb import JobRecord, ResultDB
     from aiotask.job import Status
-    from aiotask.resultdb import JobRecord, ResultDB
 
 __all__ = ["described", "results"]
 
@@ -131,8 +131,8 @@ def results(
     """
     import asyncio
 
+    from aiotask.history.resultdb import ResultDB
     from aiotask.job import Status
-    from aiotask.resultdb import ResultDB
 
     history = ResultDB(db)
     if id is not None:
@@ -261,7 +261,7 @@ def _coloured(status: Status | None) -> str:
 
 
 def _took(record: JobRecord) -> str:
-    from aiotask.events import in_words
+    from aiotask.log.events import in_words
 
     if not record.started_at or not record.finished_at:
         return ""
@@ -269,7 +269,7 @@ def _took(record: JobRecord) -> str:
 
 
 def _cpu(record: JobRecord) -> str:
-    from aiotask.events import in_words
+    from aiotask.log.events import in_words
 
     return "" if record.cpu is None else in_words(max(record.cpu, 0.0))
 

@@ -14,7 +14,7 @@ from .options import Json, option
 from .output import console, in_bytes, plain, print_json
 
 if TYPE_CHECKING:
-    from aiotask.brokers.embedded import EmbeddedServer
+    from aiotask.embedded.server import EmbeddedServer
 
 __all__ = ["app"]
 
@@ -38,7 +38,7 @@ def start(as_json: Json = False) -> None:
       AIOTASK_HOME=/srv/shop/state aiotask server start
       export AIOTASK_URL=$(aiotask server start --json | jq -r .url)
     """
-    from aiotask.brokers.embedded import announce, ensure
+    from aiotask.embedded.server import announce, ensure
 
     server = ensure()
     if as_json:
@@ -62,7 +62,7 @@ def stop(yes: Yes = False) -> None:
     """
     import sys
 
-    from aiotask.brokers import embedded
+    from aiotask.embedded import server as embedded
 
     server = embedded.status()
     workers = _workers(server.url) if server is not None else 0
@@ -86,7 +86,7 @@ def status(as_json: Json = False) -> None:
       aiotask server status --json | jq .keys
       aiotask server status || aiotask server start
     """
-    from aiotask.brokers import embedded
+    from aiotask.embedded import server as embedded
 
     server = embedded.status()
     if server is None:
@@ -151,7 +151,7 @@ def _named(server: EmbeddedServer) -> str:
 def _show(server: EmbeddedServer, info: dict[str, str]) -> None:
     from rich.table import Table
 
-    from aiotask.events import in_words
+    from aiotask.log.events import in_words
 
     numbers = _numbers(info)
     socket = unquote(server.url.removeprefix("unix://"))

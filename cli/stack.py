@@ -79,8 +79,8 @@ async def _ask(connection: Connection) -> dict[str, dict[str, Any] | None]:
 
     from aiotask.broker import Notice
     from aiotask.brokers import connect
-    from aiotask.control import Control
     from aiotask.errors import SealError
+    from aiotask.wire.control import Control
 
     app = connection.app
     broker, control = connect(app.url, app.name), Control(app.secrets, app.name)
@@ -148,7 +148,7 @@ def _show(hosts: dict[str, dict[str, Any]], silent: list[str], target: str | Non
 
 
 def _show_process(terminal: Console, process: dict[str, Any]) -> None:
-    from aiotask.events import in_words
+    from aiotask.log.events import in_words
 
     still = process.get("still", 0.0)
     late = f", [red]its event loop has not run for {in_words(still)}[/red]" if still else ""
@@ -171,8 +171,10 @@ _KINDS = {"loop": "event loop", "sync": "thread of sync jobs"}
 
 
 def _show_frames(terminal: Console, frames: list[tuple[str, int, str]]) -> None:
+    from aiotask.worker.stacks import is_executor
+
     for file, line, function in frames:
-        if file.endswith("/worker/executor.py"):
+        if is_executor(file):
             # What called the job is the same for all of them.
             return
         terminal.print(f"      {plain(file, 300)}:{line} in {plain(function)}", soft_wrap=True)

@@ -43,7 +43,7 @@ __all__ = ["worker"]
 
 #: Worker processes of one supervisor.
 MOST = 1000
-#: Those of aiotask.historyfile, which is not imported for the help of a command: 30 days, 1 GB.
+#: Those of aiotask.history.file, which is not imported for the help of a command: 30 days, 1 GB.
 MAX_AGE, MAX_BYTES = 30 * 86_400.0, 1024**3
 
 
@@ -149,7 +149,7 @@ def _try_history(path: str) -> None:
     """
     from contextlib import closing
 
-    from aiotask.historyfile import HistoryFile, RecordingDelayed, explain, file_errors
+    from aiotask.history.file import HistoryFile, RecordingDelayed, explain, file_errors
 
     with closing(HistoryFile(path, create=True, timeout=1.0)) as file:
         try:

@@ -11,9 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from aiotask.broker import Broker, Inspector
+from aiotask.broker import Broker
 from aiotask.brokers import connect, inspect
-from aiotask.brokers.embedded import EmbeddedServer, ensure, stop
+from aiotask.embedded.server import EmbeddedServer, ensure, stop
+from aiotask.inspector import Inspector
 
 from .server import PrivateServer
 from .workers import worker_logs as worker_logs

@@ -16,7 +16,7 @@ from typing import Any
 from aiotask.broker import HistoryRow, Meta
 from aiotask.job import WIRE_VERSION, Job, Status, encode_job
 from aiotask.outcome import ErrorInfo, Outcome, encode_outcome
-from aiotask.seal import Sealer
+from aiotask.wire.seal import Sealer
 
 __all__ = [
     "ROOT",

@@ -24,7 +24,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from aiotask.serializer import serializer_named
+from aiotask.wire.serializer import serializer_named
 
 serializer = serializer_named("json")
 AT = dt.datetime(2026, 1, 30, 12, 30, tzinfo=dt.UTC)

@@ -15,7 +15,7 @@ import msgspec
 from aiotask.broker import BATCH_JOBS, Broker, Claim, Delivery, Finish, Meta, Notice, Push, Requeue, Settled
 from aiotask.job import WIRE_VERSION, Job, Status, encode_job
 from aiotask.outcome import Outcome, encode_outcome
-from aiotask.seal import Sealer
+from aiotask.wire.seal import Sealer
 
 __all__ = [
     "Listener",

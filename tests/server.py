@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import redis
 
-from aiotask.brokers.server_binary import ServerBinary, _candidates, _identify, choose
+from aiotask.embedded.binary import ServerBinary, _candidates, _identify, choose
 
 from .helpers import wait_until
 

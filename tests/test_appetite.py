@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aiotask.broker import BATCH_JOBS
-from aiotask.worker.appetite import AHEAD, Appetite
+from aiotask.worker.prefetch import AHEAD, Appetite
 
 
 def appetite(*, syncs: bool = True, asyncs: bool = True, took: float = 0.01) -> Appetite:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from aiotask import App, BrokerError, ConfigError, ConnectionLost, JobCancelled, QueueFull, ResultTimeout, Status
-from aiotask import hold as holding
+from aiotask.client import backpressure as holding
 from aiotask.result import AsyncResult
 
 from .helpers import wait_until_async

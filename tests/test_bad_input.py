@@ -39,11 +39,11 @@ from aiotask import (
     WorkerLost,
 )
 from aiotask.broker import Push
-from aiotask.brokers.embedded import status, stop
 from aiotask.brokers.shown import hide_password
+from aiotask.embedded.server import status, stop
 from aiotask.job import WIRE_VERSION, Job, encode_job, ids
 from aiotask.result import AsyncResult
-from aiotask.seal import Sealer
+from aiotask.wire.seal import Sealer
 from aiotask_cli.main import app as command_line
 
 from .acceptance.stage import Stage, prepared

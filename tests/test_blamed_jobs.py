@@ -7,8 +7,8 @@ from signal import Signals
 
 import pytest
 
-from aiotask.daemon.blame import TOLERATED, Blame, End, Signalled, blame, is_from_outside
 from aiotask.daemon.board import Started
+from aiotask.daemon.watch.blame import TOLERATED, Blame, End, Signalled, blame, is_from_outside
 
 RUNS, WAITS = Started(0, "runs", 0.0, -1.0), Started(1, "waits", 0.0, -1.0, away=True)
 #: Signals that operators, terminals, timers and other programs send, and that no fault of a process raises.

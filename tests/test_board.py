@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from aiotask.daemon.board import Board, unpack_ring
-from aiotask.daemon.excess import excesses
-from aiotask.daemon.stacks import Stacks, where
+from aiotask.daemon.watch.excess import excesses
+from aiotask.daemon.watch.stack_file import Stacks, where
 from aiotask.worker.run import Limits
 
 #: The thread of the test's own time limit is no danger to forks that only write into a page.
@@ -177,7 +177,7 @@ Current thread 0x00007f6ea7484b80 (most recent call first):
   File "/usr/lib/python3.11/ctypes/__init__.py", line 519 in string_at
   File "/srv/shop/tasks.py", line 15 in die
   File "/usr/lib/aiotask/worker/executor.py", line 133 in call_sync
-  File "/usr/lib/aiotask/daemon/process.py", line 180 in _execute
+  File "/usr/lib/aiotask/daemon/worker_process.py", line 180 in _execute
 
 Extension modules: msgspec._core, uvloop.loop (total: 2)"""
 
@@ -195,7 +195,7 @@ Thread 0x00007f6ea564d6c0 (most recent call first):
   File "/usr/lib/uvloop/__init__.py", line 92 in run
 
 Current thread 0x00007f6ea7484b80 (most recent call first):
-  File "/usr/lib/aiotask/worker/synclane.py", line 105 in serve"""
+  File "/usr/lib/aiotask/worker/sync_lane.py", line 105 in serve"""
 
 
 @pytest.mark.parametrize(

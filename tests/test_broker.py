@@ -17,7 +17,6 @@ from aiotask.broker import (
     Delivery,
     Finish,
     HistoryRow,
-    Inspector,
     Look,
     Meta,
     Notice,
@@ -32,6 +31,7 @@ from aiotask.broker import (
 )
 from aiotask.brokers import connect
 from aiotask.errors import BrokerError
+from aiotask.inspector import Inspector
 from aiotask.job import Status
 
 from .helpers import wait_until_async

@@ -21,10 +21,10 @@ from typer.testing import CliRunner
 from aiotask import App, Outcome, Status
 from aiotask.broker import Finish
 from aiotask.brokers import connect
-from aiotask.historyfile import MAX_AGE, MAX_BYTES
+from aiotask.history.file import MAX_AGE, MAX_BYTES
 from aiotask.job import WIRE_VERSION
 from aiotask.outcome import ErrorInfo, encode_outcome
-from aiotask.seal import Sealer
+from aiotask.wire.seal import Sealer
 from aiotask_cli import durability as durability_of_the_cli
 from aiotask_cli import options
 from aiotask_cli.demo_tasks import Measures, measure
@@ -653,10 +653,10 @@ import sys
 from aiotask import App, Outcome, Status
 from aiotask.broker import Finish
 from aiotask.brokers import connect
-from aiotask.historyfile import MAX_AGE, MAX_BYTES
+from aiotask.history.file import MAX_AGE, MAX_BYTES
 from aiotask.job import WIRE_VERSION
 from aiotask.outcome import ErrorInfo, encode_outcome
-from aiotask.seal import Sealer
+from aiotask.wire.seal import Sealer
 
 app = App({name!r})
 

@@ -31,8 +31,8 @@ from aiotask import (
     current_job,
 )
 from aiotask.broker import Notice, Push
-from aiotask.brokers.redis.messages import frame
-from aiotask.outbox import Outbox
+from aiotask.brokers.redis.codec import frame
+from aiotask.client.send_buffer import Outbox
 
 from .helpers import wait_until_async
 from .server import PrivateServer
@@ -520,7 +520,7 @@ def test_a_send_that_failed_and_nobody_awaits_is_logged(tmp_path: Path, app_name
         async def main():
             add.apply_async(1)
             await asyncio.sleep(0)
-        import aiotask.session; aiotask.session.FAREWELL = 0.2
+        import aiotask.client.session; aiotask.client.session.FAREWELL = 0.2
         asyncio.run(main())
         """,
     )

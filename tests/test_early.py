@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from aiotask import App, ConfigError, JobCancelled, JobError, JobTimeout, Retry, Status, WorkerLost
-from aiotask.worker import inloop
+from aiotask.inloop import worker as inloop
 
 from .acceptance.stage import Stage, staged
 from .helpers import wait_until_async

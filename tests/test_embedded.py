@@ -21,16 +21,18 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
-from aiotask.brokers import embedded, server_probe, state_directory
-from aiotask.brokers.server_binary import choose
-from aiotask.brokers.state_directory import StateDirectory
+from aiotask.embedded import probe as server_probe
+from aiotask.embedded import server as embedded
+from aiotask.embedded import state_directory
+from aiotask.embedded.binary import choose
+from aiotask.embedded.state_directory import StateDirectory
 from aiotask.errors import BrokerError, ConfigError
 
 from .helpers import wait_until
 
 ENSURE = """
 import json
-from aiotask.brokers.embedded import ensure
+from aiotask.embedded.server import ensure
 server = ensure()
 print(json.dumps({"pid": server.pid, "started": server.started, "secret": server.secret}))
 """

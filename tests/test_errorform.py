@@ -18,12 +18,12 @@ import msgspec
 import pytest
 
 from aiotask import App, BrokerError, RemoteError
-from aiotask.errorform import add_note, copy_error
-from aiotask.errorinfo import error_info, error_of
 from aiotask.errors import JobTimeout, ResultTimeout
 from aiotask.job import WIRE_VERSION, Status
 from aiotask.outcome import ErrorInfo, Outcome, decode_outcome, encode_outcome
-from aiotask.serializer import serializer_named
+from aiotask.wire.error_form import add_note, copy_error
+from aiotask.wire.error_info import error_info, error_of
+from aiotask.wire.serializer import serializer_named
 
 from .raisable import SENT, Frozen, MakesItsText, Slotted, describe
 
@@ -82,7 +82,7 @@ def test_an_exception_is_found_however_its_class_is_named_in_the_bytes() -> None
 def test_an_exception_of_a_script_goes_by_value_with_all_that_it_holds(tmp_path: pathlib.Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "from aiotask.serializer import serializer_named\n"
+        "from aiotask.wire.serializer import serializer_named\n"
         "class Mine(Exception):\n"
         "    __slots__ = ('more',)\n"
         "    def __init__(self, a, b):\n"

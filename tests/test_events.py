@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from aiotask import banner, events
+from aiotask.daemon import banner
 from aiotask.errors import ConfigError
-from aiotask.events import EventLog, JobEvent
-from aiotask.log import setup
+from aiotask.log import events, setup
+from aiotask.log.events import EventLog, JobEvent
 
 TASK = "shop.tasks:render"
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from aiotask import App, RemoteError
-from aiotask.errorinfo import error_info, error_of
 from aiotask.job import WIRE_VERSION, Status
 from aiotask.outcome import Outcome, encode_outcome
-from aiotask.serializer import serializer_named
+from aiotask.wire.error_info import error_info, error_of
+from aiotask.wire.serializer import serializer_named
 
 from .workers import ROOT, Workers
 

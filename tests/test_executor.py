@@ -21,11 +21,11 @@ from aiotask.errors import (
     WorkerLost,
 )
 from aiotask.job import WIRE_VERSION, Job, Status, encode_job
-from aiotask.seal import Sealer
-from aiotask.serializer import OtherPython, serializer_named
 from aiotask.tasks import Definition, Registry
-from aiotask.worker.appetite import Appetite
+from aiotask.wire.seal import Sealer
+from aiotask.wire.serializer import OtherPython, serializer_named
 from aiotask.worker.executor import Interrupted, What, call_sync, convict, error_info, judge, next_meta, resolve
+from aiotask.worker.prefetch import Appetite
 from aiotask.worker.run import NoMarks, Run
 
 

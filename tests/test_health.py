@@ -22,11 +22,11 @@ import pytest
 from aiotask import App
 from aiotask.brokers import connect, inspect
 from aiotask.daemon.board import Board
-from aiotask.daemon.bulletin import Bulletin
-from aiotask.daemon.health import Branch, Health
-from aiotask.daemon.notify import Notify
-from aiotask.daemon.vitals import Vitals
-from aiotask.worker.lease import Lease
+from aiotask.daemon.health.bulletin import Bulletin
+from aiotask.daemon.health.health import Branch, Health
+from aiotask.daemon.health.systemd import Notify
+from aiotask.daemon.health.vitals import Vitals
+from aiotask.keeper.lease import Lease
 from aiotask_cli import probe
 
 from .acceptance.stage import prepared

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from aiotask import App
-from aiotask.history import Recorder
-from aiotask.historyfile import MAX_AGE, MAX_BYTES
+from aiotask.history.file import MAX_AGE, MAX_BYTES
+from aiotask.history.recorder import Recorder
 
 from .helpers import wait_until_async
 from .history import SECRET, count, finished, sqlite

@@ -17,7 +17,7 @@ from typing_extensions import TypedDict, Unpack
 
 from aiotask import App
 from aiotask.errors import ConfigError, SerializationError
-from aiotask.serializer import serializer_named
+from aiotask.wire.serializer import serializer_named
 
 serializer = serializer_named("json")
 P = ParamSpec("P")

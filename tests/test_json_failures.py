@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aiotask.errors import JobTimeout, WorkerLost
-from aiotask.serializer import serializer_named
+from aiotask.wire.serializer import serializer_named
 
 serializer = serializer_named("json")
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from aiotask.broker import Broker, Meta, Obituary
-from aiotask.brokers.redis.messages import decode_meta
+from aiotask.brokers.redis.codec import decode_meta
 from aiotask.job import Status
 
 from .seam import Worker, a_push, ids, sealed_outcome, send

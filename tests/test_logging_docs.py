@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from aiotask.events import EventLog, JobEvent
 from aiotask.log import setup
+from aiotask.log.events import EventLog, JobEvent
 
 from .workers import ROOT
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from aiotask.main_module import Facts, importable_name, name_of_main
+from aiotask.functions.main_module import Facts, importable_name, name_of_main
 
 from .workers import running_workers
 

@@ -28,11 +28,11 @@ from aiotask.broker import BATCH_BYTES, BATCH_JOBS, Broker, Notice
 from aiotask.brokers import push_blocking
 from aiotask.brokers.redis import blocking
 from aiotask.brokers.redis import broker as redis_broker
-from aiotask.brokers.redis.wire import Wire
+from aiotask.brokers.redis.connection import Wire
+from aiotask.client.send_buffer import Outbox
 from aiotask.errors import ConnectionLost
-from aiotask.outbox import Outbox
-from aiotask.worker import lease as leases
-from aiotask.worker.lease import Lease
+from aiotask.keeper import lease as leases
+from aiotask.keeper.lease import Lease
 from aiotask.worker.membership import Membership
 from aiotask.worker.run import NoMarks
 

@@ -16,10 +16,10 @@ import pytest
 
 from aiotask.broker import Begin, Broker, Delivery, HistoryRow, Meta, Notice, Room, Settled, Standing
 from aiotask.brokers import connect, inspect, namespaces, push_blocking
-from aiotask.brokers.memory import MemoryBroker
-from aiotask.brokers.rows import RECORDER_IDLE
-from aiotask.brokers.store import VOLUNTEER_TTL
-from aiotask.brokers.stores import store_of
+from aiotask.brokers.memory.broker import MemoryBroker
+from aiotask.brokers.memory.record import RECORDER_IDLE
+from aiotask.brokers.memory.store import VOLUNTEER_TTL
+from aiotask.brokers.memory.stores import store_of
 from aiotask.errors import BrokerError
 from aiotask.job import Status
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from aiotask.daemon.oomkills import OomKills
+from aiotask.daemon.watch.oom_kills import OomKills
 
 from .helpers import wait_until
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aiotask.daemon.blame import Signalled
 from aiotask.daemon.board import Board
-from aiotask.daemon.forked import Forked
-from aiotask.daemon.postmortem import Postmortem
+from aiotask.daemon.child import Forked
+from aiotask.daemon.watch.blame import Signalled
+from aiotask.daemon.watch.postmortem import Postmortem
 from aiotask_cli.probe import probe
 
 from .acceptance.stage import Stage, prepared, staged

@@ -14,8 +14,8 @@ from uuid import uuid4
 
 import pytest
 
-from aiotask.worker import presence
-from aiotask.worker.presence import Presence, is_gone, is_near, sweep
+from aiotask.keeper import presence
+from aiotask.keeper.presence import Presence, is_gone, is_near, sweep
 
 from .helpers import wait_until
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothi
 HOST = """
 import os, subprocess, sys, time
 from pathlib import Path
-from aiotask.worker import presence
+from aiotask.keeper import presence
 presence.DIRECTORY = Path(sys.argv[1])
 held = presence.Presence(sys.argv[2], cells=3)
 worker = os.fork()

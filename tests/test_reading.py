@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from aiotask.broker import BATCH_BYTES, Broker, Inspector
+from aiotask.broker import BATCH_BYTES, Broker
+from aiotask.inspector import Inspector
 from aiotask.job import Status
 
 from .seam import Worker, drain, sealed_outcome, send

@@ -18,8 +18,8 @@ import yaml
 import aiotask
 from aiotask import Status, errors
 from aiotask.broker import lane_of
-from aiotask.brokers import embedded
 from aiotask.brokers.redis.keys import prefix
+from aiotask.embedded import server as embedded
 
 from .pages import Block, Reader, blocks
 from .test_house import commands, key_table
@@ -190,7 +190,7 @@ def test_every_key_on_the_server_is_told_of() -> None:
 
 
 def test_every_column_of_the_history_is_told_of() -> None:
-    from aiotask.historyfile import COLUMNS
+    from aiotask.history.file import COLUMNS
 
     assert named([row[0] for row in table(doc("results.md"), "column")]) == set(COLUMNS)
 

@@ -11,7 +11,7 @@ import uvloop
 from aiotask import App, gather
 from aiotask.broker import Broker
 from aiotask.brokers import connect
-from aiotask.brokers.redis.wire import Wire
+from aiotask.brokers.redis.connection import Wire
 
 from .chaos.faults.proxy import Proxy
 from .helpers import wait_until, wait_until_async

@@ -19,13 +19,13 @@ import pytest
 from aiotask import App, ResultDB, Status
 from aiotask.broker import HistoryRow, Meta
 from aiotask.errors import ConfigError
-from aiotask.history import Recorder
-from aiotask.historyfile import SCHEMA_VERSION
+from aiotask.history.file import SCHEMA_VERSION
+from aiotask.history.recorder import Recorder
+from aiotask.history.resultdb import RecordingDelayed
 from aiotask.job import WIRE_VERSION
 from aiotask.outcome import ErrorInfo, Outcome, decode_outcome, encode_outcome
-from aiotask.plaintext import TEXT_LIMIT, plain_text
-from aiotask.resultdb import RecordingDelayed
-from aiotask.seal import Sealer
+from aiotask.wire.plaintext import TEXT_LIMIT, plain_text
+from aiotask.wire.seal import Sealer
 
 from .helpers import wait_until
 from .history import SECRET, START, batch, count, finished, is_intact, pickled, python, sqlite, started
@@ -187,7 +187,7 @@ def test_one_row_that_sqlite_cannot_hold_does_not_keep_the_others_out(recorder: 
 WRITER = """
 import sys
 from tests.history import SECRET, batch
-from aiotask.history import Recorder
+from aiotask.history.recorder import Recorder
 path, name, batches, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 with Recorder(path, [SECRET], "shop") as recorder:
     for number in range(batches):
@@ -232,7 +232,7 @@ def test_a_writer_that_is_killed_within_its_transaction_changes_nothing(recorder
     recorder.record(batch("old", 500))
     code = """
 import sys
-from aiotask.historyfile import HistoryFile
+from aiotask.history.file import HistoryFile
 with HistoryFile(sys.argv[1], create=True).transaction() as connection:
     connection.execute("UPDATE jobs SET result = hex(zeroblob(10000))")  # more than its cache holds
     print("in the middle", flush=True)
@@ -254,7 +254,7 @@ def test_a_recorder_goes_on_in_a_forked_child(path: Path) -> None:
     code = """
 import os, sys
 from tests.history import SECRET, batch
-from aiotask.history import Recorder
+from aiotask.history.recorder import Recorder
 recorder = Recorder(sys.argv[1], [SECRET], "shop")
 recorder.record(batch("before", 10))
 child = os.fork()
@@ -291,8 +291,8 @@ def test_a_file_that_may_not_be_written_delays_the_recording(tmp_path: Path) -> 
 import os, sqlite3, sys
 from pathlib import Path
 from tests.history import SECRET, finished
-from aiotask.history import Recorder
-from aiotask.resultdb import RecordingDelayed
+from aiotask.history.recorder import Recorder
+from aiotask.history.resultdb import RecordingDelayed
 path = Path(sys.argv[1])
 if os.geteuid() == 0:
     os.chown(path.parent, 65534, 65534)
@@ -328,8 +328,8 @@ def test_a_full_disk_delays_the_recording(path: Path) -> None:
     code = """
 import resource, sys
 from tests.history import SECRET, batch
-from aiotask.history import Recorder
-from aiotask.resultdb import RecordingDelayed
+from aiotask.history.recorder import Recorder
+from aiotask.history.resultdb import RecordingDelayed
 recorder = Recorder(sys.argv[1], [SECRET], "shop")
 recorder.record(batch("a", 100))
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

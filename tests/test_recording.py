@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from aiotask.broker import Broker, HistoryRow
-from aiotask.history import Recorder
-from aiotask.worker import recording
-from aiotask.worker.recording import Recording
+from aiotask.history.recorder import Recorder
+from aiotask.keeper import recording
+from aiotask.keeper.recording import Recording
 
 from .helpers import wait_until_async
 from .history import count, sqlite

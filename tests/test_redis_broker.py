@@ -16,7 +16,7 @@ from aiotask.broker import Broker, Cancelled, Delivery, Look, Meta, Notice, Push
 from aiotask.brokers import connect, inspect
 from aiotask.errors import BrokerError, ConnectionLost, QueueFull
 from aiotask.job import Status
-from aiotask.seal import OVERHEAD
+from aiotask.wire.seal import OVERHEAD
 
 from .helpers import wait_until_async
 from .seam import WORN, Worker, a_push, drain, finish, ids, listening, requeue, sealed_job, sealed_outcome, send

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aiotask.broker import Push
-from aiotask.outbox import Outbox
+from aiotask.client.send_buffer import Outbox
 
 from .senders import ran, run_program, serving
 

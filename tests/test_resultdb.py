@@ -20,10 +20,10 @@ import pytest
 
 from aiotask import App, ResultDB, Status
 from aiotask.errors import ConfigError, JobCancelled, JobTimeout, RemoteError, ResultExpired, SealError
-from aiotask.history import Recorder
+from aiotask.history.recorder import Recorder
 from aiotask.outcome import ErrorInfo
-from aiotask.plaintext import plain_value
-from aiotask.seal import Sealer
+from aiotask.wire.plaintext import plain_value
+from aiotask.wire.seal import Sealer
 
 from .history import ROOT, SECRET, START, TASK, Canary, batch, count, finished, pickled, python, sqlite
 
@@ -391,7 +391,7 @@ def test_where_the_file_is_if_nobody_says(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.trap("slow import")
 def test_sqlite_is_loaded_at_first_use() -> None:
-    code = "import aiotask, aiotask.history, sys; sys.exit('sqlite3' in sys.modules)"
+    code = "import aiotask, aiotask.history.recorder, sys; sys.exit('sqlite3' in sys.modules)"
     python(code)
 
 

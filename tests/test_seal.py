@@ -8,7 +8,7 @@ import hmac
 import pytest
 
 from aiotask.errors import ConfigError, SealError
-from aiotask.seal import OVERHEAD, Sealer
+from aiotask.wire.seal import OVERHEAD, Sealer
 
 
 @pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 119, 200, 100_000])

@@ -16,8 +16,8 @@ import redis
 
 from aiotask import App
 from aiotask.daemon.board import Board
-from aiotask.daemon.forked import Forked
-from aiotask.daemon.served import Served
+from aiotask.daemon.child import Forked
+from aiotask.daemon.served_apps import Served
 from aiotask_cli.probe import probe
 
 from .helpers import wait_until, wait_until_async

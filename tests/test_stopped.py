@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aiotask.daemon.stacks import catches
-from aiotask.daemon.state import holds_freezer, stop_of
+from aiotask.daemon.health.process_state import holds_freezer, stop_of
+from aiotask.daemon.watch.stack_file import catches
 from aiotask_cli.probe import probe
 
 from .acceptance.stage import Stage, staged

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aiotask.history import Recorder
+from aiotask.history.recorder import Recorder
 from aiotask_cli.output import page_table, telling
 
 from .history import SECRET, finished

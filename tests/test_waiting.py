@@ -15,7 +15,8 @@ import pytest
 import trio
 
 import aiotask
-from aiotask import App, AsyncResult, ConfigError, ResultTimeout, absence
+from aiotask import App, AsyncResult, ConfigError, ResultTimeout
+from aiotask.client import absence
 
 from .helpers import wait_until_async
 from .senders import run_program, serving

@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 from aiotask import App
 from aiotask.broker import Notice
 from aiotask.brokers import connect
-from aiotask.control import Control
+from aiotask.inloop import watch as inloopwatch
 from aiotask.outcome import Outcome, decode_outcome
-from aiotask.seal import Sealer
-from aiotask.worker import inloopwatch
+from aiotask.wire.control import Control
+from aiotask.wire.seal import Sealer
 
 from .acceptance.stage import Stage, staged
 from .helpers import wait_until, wait_until_async

@@ -11,7 +11,8 @@ from .shown import hide_password
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..broker import Broker, Finish, Inspector, Overflow, Push, Room
+    from ..broker import Broker, Finish, Overflow, Push, Room
+    from ..inspector import Inspector
 
 __all__ = ["check_url", "connect", "inspect", "namespaces", "push_blocking"]
 
@@ -63,7 +64,7 @@ def _scheme(url: str) -> str:
 def connect(url: str, app: str) -> Broker:
     """The broker at a URL, for one app and the running event loop; nothing is sent yet."""
     if _scheme(url) == "memory":
-        from .memory import MemoryBroker
+        from .memory.broker import MemoryBroker
 
         return MemoryBroker(url, app)
     from .redis.broker import RedisBroker
@@ -75,7 +76,7 @@ def inspect(broker: Broker) -> Inspector:
     """The read side of a broker."""
     # Told by its address: the memory broker is 2 MB of modules that a worker process has no use for.
     if urlsplit(broker.url).scheme == "memory":
-        from .memory import MemoryBroker
+        from .memory.broker import MemoryBroker
 
         assert isinstance(broker, MemoryBroker)
         return broker
@@ -89,7 +90,7 @@ def inspect(broker: Broker) -> Inspector:
 async def namespaces(url: str) -> list[str]:
     """Names of the apps that have something at this address."""
     if _scheme(url) == "memory":
-        from .memory import MemoryBroker
+        from .memory.broker import MemoryBroker
 
         return MemoryBroker.namespaces(url)
     from .redis.inspector import namespaces
@@ -115,7 +116,7 @@ class PushBlocking(Protocol):
 def push_blocking(url: str) -> PushBlocking:
     """How to push to this URL without a loop. Ask early: at the end nothing can be imported, and no file be opened."""
     if _scheme(url) == "memory":
-        from .memory import push_now
+        from .memory.broker import push_now
 
         return push_now
     from .redis import blocking

@@ -1,205 +1,310 @@
-"""What every child of the supervisor does first, whatever it is."""
+"""A forked process as its supervisor sees it: process id, pipes, page, stacks, and what is known of its state."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import ctypes
-import fcntl
-import json
 import logging
 import os
-import random
+import select
 import signal
-import sys
-import termios
-from collections.abc import Callable, Iterator
-from functools import cache, partial
-from typing import Any, NoReturn
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from ..events import plain
-from ..log.setup import finish
-from .signals import ignore_harmless
+from .board import Board, Started
+from .fork import encode_message, fork, read_messages
+from .signals import Signals
+from .watch.excess import excesses
+from .watch.stack_file import Stacks, catches
+from .watch.stderr_file import LastWords
 
-__all__ = [
-    "Exit",
-    "become_subreaper",
-    "encode_message",
-    "ended_children",
-    "fork",
-    "in_a_line",
-    "read_messages",
-    "send_message",
-]
+__all__ = ["Forked", "start", "wait_for"]
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
+logger = logging.getLogger("aiotask.supervisor")
 
-
-class Exit:
-    """Exit codes of children, as the supervisor reads them."""
-
-    DONE = 0
-    #: A setting is wrong.
-    MISUSED = 2
-    #: The app could not be loaded.
-    BOOT = 3
-    #: The broker had declared this host or worker dead.
-    NOT_LIVE = 75
+#: Seconds past its limit after which a job's process is killed.
+TOLERANCE = 1.0
+#: Seconds that writing down its stacks takes a process at least, and that it gets for it.
+DUMP = 0.05
+DUMP_PATIENCE = 0.5
+_LIMITS = {
+    "time": "a job past its time limit",
+    "cancel": "a cancelled job that did not react",
+    "cpu": "a job past its CPU time limit",
+    "memory": "a job past its memory limit",
+}
 
 
-def fork(work: Callable[[], int], *, dies_with_parent: bool) -> int:
-    """Fork a child that does ``work`` and exits with its answer; the parent gets the pid.
+class Forked:
+    """One worker process or keeper, with the supervisor's ends of its two pipes.
 
-    All signals are blocked around the fork, so that none is delivered while handlers still are the
-    parent's.
-
-    Raises:
-        OSError: the system has no room for another process.
+    Neither reading nor writing ever waits: the process may be stopped, and what it started may hold
+    its ends open.
     """
-    parent = os.getpid()
-    # What waits in a buffer would be written by both.
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = -1
-    try:
-        pid = os.fork()
-    finally:
-        if pid:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    if pid:
-        return pid
-    _live(work, parent, dies_with_parent)
 
-
-def _live(work: Callable[[], int], parent: int, dies_with_parent: bool) -> NoReturn:
-    code = 70
-    try:
-        signal.set_wakeup_fd(-1)
-        ignore_harmless()
-        for number in (signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        # Its own group: what it starts dies with it, and the terminal's Ctrl-C reaches the supervisor alone.
-        with contextlib.suppress(OSError):
-            os.setpgid(0, 0)
-        _leave_terminal()
-        _read_nothing()
-        if dies_with_parent:
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(code)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        random.seed()
-        if "numpy" in sys.modules:
-            sys.modules["numpy"].random.seed()
-        code = work()
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
-    except BaseException:
-        # Not to stderr, which user code may have closed, and whose reader may have stopped reading.
-        with contextlib.suppress(BaseException):
-            logging.getLogger("aiotask.worker").critical("This process ends because of an error.", exc_info=True)
-    finally:
-        with contextlib.suppress(BaseException):
-            atexit._run_exitfuncs()
-            finish()
-        with contextlib.suppress(BaseException):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-
-
-def _leave_terminal() -> None:
-    """Have no controlling terminal, nor let what this process starts have one.
-
-    To the terminal this is a background job: a job that reads from it, or a program such as `ssh` that asks for a
-    password, would be stopped, with all other jobs of the process. Without a terminal it gets an error instead.
-    """
-    # Not a session of its own: its leader would get a new terminal by merely opening one.
-    with contextlib.suppress(OSError):
-        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    def __init__(self, number: int, board: Board) -> None:
+        self.number = number
+        self.board = board
+        self.stacks = Stacks()
+        self.words = LastWords()
+        self.pid = 0
+        self.since = time.monotonic()
+        #: The child's ends, which the parent closes once it is forked.
+        self.command_end, self.commands = os.pipe()
         try:
-            fcntl.ioctl(fd, termios.TIOCNOTTY)
-        finally:
-            os.close(fd)
+            self.reports, self.report_end = os.pipe()
+        except OSError:
+            os.close(self.command_end)
+            os.close(self.commands)
+            raise
+        for fd in (self.command_end, self.commands, self.reports):
+            os.set_blocking(fd, False)
+        self._received = bytearray()
+        self.unsent = bytearray()
+        #: It reads and is read no more.
+        self.deaf = False
+        #: A worker has loaded its apps, a keeper has begun to keep.
+        self.booted = False
+        #: Facts of the apps that it has loaded, and names of those whose worker is in service.
+        self.apps: list[dict[str, Any]] = []
+        self.up: set[str] = set()
+        #: Why it could not load its apps; and that it is a setting that is wrong.
+        self.failure = ""
+        self.misused = False
+        #: What broke its event loop.
+        self.broke = ""
+        #: Where its async jobs wait, if it was asked and has answered.
+        self.awaits: dict[str, Any] | None = None
+        self.draining = False
+        #: It wants to be replaced; for its size, if that is not 0 (bytes), and its size before its first job.
+        self.full = False
+        self.size = self.size_at_first = 0
+        #: Since when it has nothing left to do (monotonic; 0: it has), and what jobs left behind there.
+        self.done_since = 0.0
+        self.left: list[str] = []
+        #: Of which host it is a worker; and that the broker had declared it dead.
+        self.host = ""
+        self.not_live = False
+        #: Why the supervisor killed it; and the jobs for whose limit, since when.
+        self.killed = ""
+        self.overdue: dict[str, float] = {}
+        #: Where it was another limit: of what (``cpu``, ``memory``), and what is said of it.
+        self.exceeded: dict[str, tuple[str, str]] = {}
+        #: When it was asked for its stacks; 0: it was not.
+        self.asked_for_stacks = 0.0
+        #: The child that it replaces once it is in service.
+        self.replaces: Forked | None = None
 
+    @property
+    def is_up(self) -> bool:
+        """All its apps are in service."""
+        return bool(self.apps) and self.up >= {app["name"] for app in self.apps}
 
-def _read_nothing() -> None:
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    if null:
-        os.close(null)
+    @property
+    def has_gone(self) -> bool:
+        """Whether it ended, or was ended, because it had nothing left to do."""
+        return bool(self.done_since) or not (self.killed or self.not_live)
 
+    @property
+    def title(self) -> str:
+        """A worker for people."""
+        return f"worker-{self.number} (pid {self.pid})"
 
-def become_subreaper() -> None:
-    """Orphans of this process become its children, so that none is left behind."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """What of it a sibling must not keep open: that would hide the death of the owner."""
+        return self.commands, self.reports, self.stacks.fd, self.words.fd
 
+    def begin(self, pid: int) -> None:
+        """It has been forked (or could not be: 0)."""
+        self.pid = pid
+        if pid:
+            # The child does so too; whoever comes first, the group exists before anybody kills it.
+            with contextlib.suppress(OSError):
+                os.setpgid(pid, pid)
+        os.close(self.command_end)
+        os.close(self.report_end)
 
-@cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+    # ---- messages
 
+    def send(self, message: dict[str, Any]) -> None:
+        if self.commands >= 0:
+            self.unsent += encode_message(message)
+            self.flush()
 
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        _libc().prctl(option, int(value), 0, 0, 0)
-
-
-def ended_children() -> Iterator[tuple[int, Callable[[], tuple[int, int]]]]:
-    """Every child that has ended, also those of dead children; each is reaped when asked for its wait status, and
-    the bytes of memory that it held at most."""
-    with contextlib.suppress(ChildProcessError):
-        while sys.platform != "darwin":
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if ended is None:
+    def flush(self) -> None:
+        """Write what the pipe takes now."""
+        while self.unsent:
+            try:
+                written = os.write(self.commands, self.unsent)
+            except BlockingIOError:
                 return
-            yield ended.si_pid, partial(_reaped, ended.si_pid)
-        while True:
-            pid, status, usage = os.wait4(-1, os.WNOHANG)
-            if pid == 0:
+            except OSError:
+                self.unsent.clear()
                 return
-            yield pid, partial(_facts, status, usage.ru_maxrss)
+            del self.unsent[:written]
+
+    def hear(self) -> list[dict[str, Any]]:
+        """What it has said since the last time."""
+        messages: list[dict[str, Any]] = []
+        while not self.deaf:
+            try:
+                data = os.read(self.reports, 65536)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if data:
+                messages += read_messages(self._received, data)
+            else:
+                self.deaf = True
+        for message in messages:
+            self._learn(message)
+        return messages
+
+    def _learn(self, message: dict[str, Any]) -> None:
+        if "booted" in message:
+            self.booted = True
+            self.apps = message["booted"]
+        elif "keeping" in message:
+            self.booted = True
+        elif "up" in message:
+            self.up.add(message["up"])
+            self.since = time.monotonic()
+        elif "failed" in message:
+            self.failure = message["failed"]
+            self.misused = message["misused"]
+        elif "full" in message:
+            self.full = True
+            self.size, self.size_at_first = message.get("size", 0), message.get("at_first", 0)
+        elif "done" in message:
+            self.done_since = time.monotonic()
+            self.left = message["done"]
+        elif "broke" in message:
+            self.broke = message["broke"]
+        elif "awaits" in message:
+            self.awaits = message["awaits"]
+        elif "not_live" in message:
+            self.not_live = True
+
+    # ---- its stacks
+
+    def ask_for_stacks(self) -> None:
+        """It writes them down, whatever it does, if it is not stopped."""
+        self.stacks.take()
+        self.asked_for_stacks = time.monotonic()
+        if not catches(signal.SIGUSR1, self.pid):
+            # User code has given the signal back to the system, which would end the process. The loop can tell, too.
+            self.send({"do": "stacks"})
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGUSR1)
+
+    @property
+    def has_told_stacks(self) -> bool:
+        """They are there, or nothing more is to be expected."""
+        return time.monotonic() - self.asked_for_stacks >= (DUMP if self.stacks.written else DUMP_PATIENCE)
+
+    def tell_stacks(self, request: str, found: list[dict[str, Any]]) -> None:
+        """Answer the keeper, which asked for those of all processes."""
+        self.send({"stacks": request, "processes": found})
+
+    def told_stacks(self) -> str:
+        self.asked_for_stacks = 0.0
+        return self.stacks.take()
+
+    # ---- its end
+
+    def enforce_limits(self, started: Sequence[Started]) -> None:
+        """Kill it if one of these jobs runs past a limit: that one did not react, or it holds the GIL."""
+        found = {} if self.killed else excesses(self.pid, started, time.monotonic(), TOLERANCE)
+        greedy = any(each.kind == "memory" for each in found.values())
+        if not found:
+            if time.monotonic() - self.asked_for_stacks > 2 * DUMP_PATIENCE:
+                self.asked_for_stacks = 0.0
+        elif not greedy and not self.asked_for_stacks:
+            # First where it hangs, which it can tell whatever it does.
+            self.ask_for_stacks()
+        elif greedy or self.has_told_stacks:
+            # What takes memory does not get the time to take more.
+            self.overdue = {id: each.again for id, each in found.items()}
+            used_up = {id: each for id, each in found.items() if each.kind in ("cpu", "memory")}
+            self.exceeded = {id: (each.kind, each.words) for id, each in used_up.items()}
+            kinds = sorted({each.kind for each in found.values()})
+            self.kill(" and ".join(_LIMITS[kind] for kind in kinds))
+
+    def drain(self) -> None:
+        """Ask it to end what runs and go."""
+        if not self.draining:
+            self.draining = True
+            self.send({"do": "drain"})
+
+    def kill(self, reason: str) -> None:
+        """The process and all that it started."""
+        self.killed = self.killed or reason
+        self.kill_group()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def kill_group(self) -> None:
+        """What it started dies with it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """It is gone; its numbers may belong to others soon."""
+        self.board.settle_in(0)
+        os.close(self.commands)
+        os.close(self.reports)
+        self.commands = self.reports = -1
+        self.deaf = True
+        self.unsent.clear()
+        self.stacks.close()
+        self.words.close()
+        self.asked_for_stacks = 0.0
 
 
-def _reaped(pid: int) -> tuple[int, int]:
-    _, status, usage = os.wait4(pid, 0)
-    return _facts(status, usage.ru_maxrss)
+def start(
+    number: int,
+    board: Board,
+    live: Callable[[Forked], int],
+    others: Sequence[int],
+    *,
+    dies_with_parent: bool,
+) -> Forked | None:
+    """Fork a process that does ``live``; None, which is said, when the system has no room for one.
+
+    Args:
+        others: file descriptors of its siblings, which it closes.
+    """
+    made = None
+    try:
+        made = child = Forked(number, board)
+
+        def begin() -> int:
+            for fd in (*others, child.commands, child.reports):
+                os.close(fd)
+            return live(child)
+
+        child.begin(fork(begin, dies_with_parent=dies_with_parent))
+    except OSError as error:
+        logger.error("No new process could be started; trying again: %s", error)
+        if made is not None:
+            made.begin(0)
+            made.close()
+        return None
+    board.settle_in(child.pid)
+    return child
 
 
-def _facts(status: int, peak: int) -> tuple[int, int]:
-    return status, peak if sys.platform == "darwin" else peak * 1024
-
-
-def in_a_line(error: BaseException) -> str:
-    """What was raised, for people."""
-    text = plain(str(error))
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def encode_message(message: dict[str, Any]) -> bytes:
-    """One line of JSON."""
-    return json.dumps(message).encode() + b"\n"
-
-
-def send_message(fd: int, message: dict[str, Any]) -> None:
-    """Write all of it, however long that takes; a reader that is gone is no error."""
-    data = encode_message(message)
-    with contextlib.suppress(OSError):
-        while data:
-            data = data[os.write(fd, data) :]
-
-
-def read_messages(buffer: bytearray, data: bytes) -> list[dict[str, Any]]:
-    """The whole messages in what has been read so far; the rest stays in the buffer."""
-    buffer += data
-    *lines, rest = bytes(buffer).split(b"\n")
-    buffer[:] = rest
-    messages = []
-    for line in lines:
-        # Whatever user code wrote into a pipe by mistake is no message.
-        with contextlib.suppress(ValueError):
-            messages.append(json.loads(line))
-    return [message for message in messages if isinstance(message, dict)]
+def wait_for(children: Sequence[Forked], signals: Signals, seconds: float) -> None:
+    """Sleep until a signal comes, or one of them has something to say, or takes what it is still to be told."""
+    poll = select.poll()
+    poll.register(signals, select.POLLIN)
+    for child in children:
+        if not child.deaf:
+            poll.register(child.reports, select.POLLIN)
+        if child.unsent:
+            poll.register(child.commands, select.POLLOUT)
+    soon = any(child.asked_for_stacks for child in children)
+    poll.poll((DUMP if soon else seconds) * 1000)

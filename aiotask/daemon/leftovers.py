@@ -12,8 +12,8 @@ from collections.abc import Collection
 from pathlib import Path
 from types import FrameType
 
-from ..events import in_words
-from .forked import Forked
+from ..log.events import in_words
+from .child import Forked
 
 __all__ = ["HURRY", "PATIENCE", "Leftovers", "find_leftovers"]
 

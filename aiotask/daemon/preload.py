@@ -10,8 +10,8 @@ from ..app import App
 from ..brokers.redis.script import load_scripts
 from ..errors import AiotaskError, ConfigError
 from ..importer import load_apps
+from ..worker.budget import resident
 from ..worker.patched import refuse_patched_threads
-from ..worker.usage import resident
 from .settings import WorkerSettings
 
 __all__ = ["check_memory_limit", "import_library", "preload_apps"]
@@ -21,8 +21,13 @@ logger = logging.getLogger("aiotask.supervisor")
 
 #: What supervisor, keeper and workers import when they first need it.
 _LATER = (
-    *("aiotask.brokers.redis.audit", "aiotask.brokers.redis.blocking", "aiotask.brokers.redis.historyreader"),
-    *("aiotask.brokers.redis.inspector", "aiotask.brokers.embedded", "aiotask.history", "aiotask.resultdb"),
+    *("aiotask.brokers.redis.repair", "aiotask.brokers.redis.blocking", "aiotask.brokers.redis.history"),
+    *(
+        "aiotask.brokers.redis.inspector",
+        "aiotask.embedded.server",
+        "aiotask.history.recorder",
+        "aiotask.history.resultdb",
+    ),
     *("cloudpickle", "concurrent.futures.thread", "difflib", "encodings.idna", "sqlite3", "sysconfig", "traceback"),
     "uvloop",
 )

@@ -7,7 +7,7 @@ import os
 import signal
 
 from ..errors import ConfigError
-from .child import fork
+from .fork import fork
 
 __all__ = ["start_watching"]
 

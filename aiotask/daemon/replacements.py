@@ -7,9 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 
-from ..events import in_words
-from .forked import Forked
-from .patience import Patience
+from ..log.events import in_words
+from .child import Forked
+from .restarts import Patience
 from .settings import WorkerSettings
 
 __all__ = ["Replacements"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..historyfile import MAX_AGE, MAX_BYTES
+from ..history.file import MAX_AGE, MAX_BYTES
 
 __all__ = ["WorkerSettings"]
 

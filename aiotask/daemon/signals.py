@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 
-__all__ = ["HARMLESS", "Signals", "ignore_harmless", "unheard"]
+__all__ = ["HARMLESS", "Signals", "Terminal", "ignore_harmless", "unheard"]
 
 #: Signals that the supervisor acts on.
 _HEARD = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "TSTP", "USR1", "CHLD")
@@ -82,3 +83,25 @@ class Signals:
         """In a child, which hears its own."""
         self._bell.close()
         self._bell_end.close()
+
+
+class Terminal:
+    """HUP has two meanings: an operator's wish for fresh processes, and the kernel's word that the terminal is gone.
+
+    Made at the start: under ``nohup`` (HUP ignored) or without a terminal, it is always the former.
+    """
+
+    def __init__(self) -> None:
+        self._ours = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _opens()
+
+    def is_gone(self) -> bool:
+        """There was one, and it cannot be opened any more."""
+        return self._ours and not _opens()
+
+
+def _opens() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -9,9 +9,9 @@ import signal
 import time
 from collections.abc import Iterable
 
-from ..events import in_words
-from .forked import Forked
-from .state import stop_of
+from ..log.events import in_words
+from .child import Forked
+from .health.process_state import stop_of
 
 __all__ = ["Stops", "resume"]
 

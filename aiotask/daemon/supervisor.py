@@ -15,36 +15,35 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..events import counted, in_words
+from ..inloop.worker import host_id
+from ..keeper.presence import sweep
+from ..log.events import counted, in_words
 from ..log.setup import configure, finish, tend
 from ..log.streams import open_streams
-from ..worker.inloop import host_id
-from ..worker.presence import sweep
-from .blame import Signalled
+from .banner import Greeting
 from .board import Board
-from .bulletin import Bulletin
-from .child import Exit, become_subreaper, ended_children
-from .doors import Doors
+from .boards import Places
+from .child import Forked, start, wait_for
 from .folders import find_folders
-from .forked import Forked, start, wait_for
-from .greeting import Greeting
-from .keepers import Keepers
+from .fork import Exit, become_subreaper, ended_children
+from .health.bulletin import Bulletin
+from .health.sockets import Doors
+from .keeper_care import Keepers
 from .leftovers import HURRY, PATIENCE, Leftovers
-from .oomkills import OomKills
-from .patience import Allowance, Patience
-from .places import Places
-from .postmortem import Postmortem, how_it_ended, say_it_did_not_load
 from .preload import check_memory_limit, import_library, preload_apps
-from .process import Place, run_worker
 from .reload import start_watching
 from .replacements import Replacements
-from .served import Served
+from .restarts import Allowance, Patience
+from .served_apps import Served
 from .settings import WorkerSettings
-from .signals import Signals
+from .signals import Signals, Terminal
 from .stops import Stops
-from .terminal import Terminal
 from .title import set_title
-from .watchdog import Watchdog
+from .watch.blame import Signalled
+from .watch.oom_kills import OomKills
+from .watch.postmortem import Postmortem, how_it_ended, say_it_did_not_load
+from .watch.watchdog import Watchdog
+from .worker_process import Place, run_worker
 
 if TYPE_CHECKING:
     from ..app import App

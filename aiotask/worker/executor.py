@@ -16,11 +16,8 @@ from typing import Any
 import msgspec
 
 from ..backoff import exponential
-from ..blame import blame_value
 from ..broker import Delivery, Meta, Obituary
 from ..context import entered
-from ..errorform import is_a, members_of, text_of
-from ..errorinfo import error_info, is_of_another_job
 from ..errors import (
     Interrupted,
     JobCancelled,
@@ -35,10 +32,13 @@ from ..errors import (
 )
 from ..job import Status, decode_job
 from ..options import seconds
-from ..seal import Sealer
-from ..serializer import OtherPython, Serializer
 from ..tasks import Registry
-from . import usage
+from ..wire.error_form import is_a, members_of, text_of
+from ..wire.error_info import error_info, is_of_another_job
+from ..wire.seal import Sealer
+from ..wire.serializer import OtherPython, Serializer
+from ..wire.unserializable import blame_value
+from . import budget as usage
 from .run import Marks, Run
 
 __all__ = [

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection
 
 from ..errors import AiotaskError
-from .asynclane import AsyncLane
+from .async_lane import AsyncLane
 from .run import Run
 from .waiting import waiting
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Requeue, Settled, Standing
 from ..errors import BrokerError, ConnectionLost
-from .complaint import Complaint
+from ..log.throttle import Complaint
 from .membership import pause
 
 __all__ = ["Settler"]

@@ -115,7 +115,7 @@ def _awaited(awaiting: Any) -> tuple[list[FrameType], Any]:
 
 def _waits() -> dict[CodeType, str]:
     """Where outcomes are awaited, and what the awaited results are called there."""
-    from ..client import Client
+    from ..client.client import Client
 
     return {Client.outcome.__code__: "result", Client.outcomes.__code__: "results"}
 

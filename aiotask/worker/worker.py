@@ -12,29 +12,28 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..agent import agent
 from ..broker import Broker, Claim, Delivery, Finish, Requeue, Standing
 from ..errors import BrokerError, ConnectionLost, JobCancelled, JobError, SealError, UnknownTask, WorkerLost
-from ..events import EventLog
 from ..job import decode_job
-from ..seal import Sealer
-from ..serializer import Serializer
+from ..log.events import EventLog
+from ..log.throttle import Complaint
+from ..loops.agent import agent
 from ..tasks import Registry
-from .appetite import AHEAD, Appetite
-from .asynclane import AsyncLane
-from .cancels import Cancels
-from .clerk import Clerk
-from .complaint import Complaint
-from .early import Early
+from ..wire.seal import Sealer
+from ..wire.serializer import Serializer
+from .async_lane import AsyncLane
+from .at_most_once import Early
+from .cancellation import Cancels
+from .endings import Clerk
 from .executor import MAX_DEATHS, SUCCEEDED, Verdict, What, call_async, convict, judge, resolve
 from .membership import Membership, pause
 from .parents import Parents
+from .prefetch import AHEAD, Appetite
 from .run import Marks, Run
 from .seats import Seats
 from .settler import Settler
-from .solitude import Solitude
-from .suspects import Suspects
-from .synclane import SyncLane
+from .suspects import Solitude, Suspects
+from .sync_lane import SyncLane
 
 __all__ = ["Hooks", "Worker"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import redis
 
-from aiotask.brokers.server_binary import choose
+from aiotask.embedded.binary import choose
 
 __all__ = ["Server", "private_server"]
 

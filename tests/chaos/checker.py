@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from aiotask.brokers.redis.historyreader import rows_of
+from aiotask.brokers.redis.history import rows_of
 from aiotask.job import Status
 from aiotask.outcome import Outcome, decode_outcome
 

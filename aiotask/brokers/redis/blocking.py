@@ -16,9 +16,9 @@ from ...broker import Finish, Overflow, Push, Room
 from ...errors import BrokerError, ConnectionLost, QueueFull
 from ..shown import hide_password
 from .broker import script
+from .codec import overflow, push_arguments, server_url
+from .connection import UNNAMED, parse
 from .keys import prefix
-from .messages import overflow, push_arguments, server_url
-from .wire import UNNAMED, parse
 
 __all__ = ["load", "push_blocking"]
 

@@ -32,10 +32,7 @@ from ...broker import (
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
 from ..shown import hide_password
-from .audit import audit
-from .historyreader import HistoryReader, unrecorded
-from .keys import GROUP, RECORDERS, lanes, prefix
-from .messages import (
+from .codec import (
     add_finishes,
     claimed,
     deliveries,
@@ -52,8 +49,11 @@ from .messages import (
     text,
     whole,
 )
+from .connection import Backoff, Wire
+from .history import HistoryReader, unrecorded
+from .keys import GROUP, RECORDERS, lanes, prefix
+from .repair import audit
 from .script import Script
-from .wire import Backoff, Wire
 
 __all__ = ["RedisBroker", "script"]
 

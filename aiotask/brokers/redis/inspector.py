@@ -9,16 +9,17 @@ from typing import Any
 
 import msgspec
 
-from ...broker import DeadLetter, JobInfo, Meta, QueueInfo, ServerFacts, WorkerInfo
+from ...broker import Meta
 from ...errors import BrokerError, SealError
+from ...inspector import DeadLetter, JobInfo, QueueInfo, ServerFacts, WorkerInfo
 from ...job import Status
 from ...outcome import decode_outcome
-from ...seal import OVERHEAD
+from ...wire.seal import OVERHEAD
 from .broker import RedisBroker, script
-from .historyreader import unrecorded
+from .codec import decode_meta, id_of, server_url, text, whole
+from .connection import Wire
+from .history import unrecorded
 from .keys import GROUP, LANES, in_index, lanes
-from .messages import decode_meta, id_of, server_url, text, whole
-from .wire import Wire
 
 __all__ = ["RedisInspector", "namespaces"]
 

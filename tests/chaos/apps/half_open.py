@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 from aiotask import App
-from aiotask.daemon import process
+from aiotask.daemon import worker_process as process
 from aiotask.daemon.settings import WorkerSettings
 
 from ..app import app, nap, noop, sync_nap, sync_noop

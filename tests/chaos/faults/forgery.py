@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from aiotask.control import Control
 from aiotask.job import WIRE_VERSION, Job, Status, encode_job
 from aiotask.outcome import ErrorInfo, Outcome, encode_outcome
-from aiotask.seal import OVERHEAD, Sealer
+from aiotask.wire.control import Control
+from aiotask.wire.seal import OVERHEAD, Sealer
 
 __all__ = ["Forger"]
 

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from aiotask.errors import AiotaskError, ConnectionLost
-from aiotask.worker.lease import LEASE
+from aiotask.keeper.lease import LEASE
 
 from ..arena import Arena
 from ..checker import examine

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from aiotask.errors import JobLost, ResultExpired
-from aiotask.worker.recovery import TICK
+from aiotask.keeper.recovery import TICK
 from aiotask.worker.worker import BLOCK
 
 from ..arena import Arena

@@ -7,7 +7,7 @@ import time
 from random import Random
 
 from aiotask.errors import WorkerLost
-from aiotask.worker.lease import LEASE
+from aiotask.keeper.lease import LEASE
 
 from ..arena import Arena
 from ..checker import examine

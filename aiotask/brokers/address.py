@@ -1,0 +1,77 @@
+"""Where the broker of an app is, and what its messages are sealed with."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+from ..settings import environment, secrets_for
+from . import check_url
+from .shown import hide_password
+
+__all__ = ["Address"]
+
+
+class Address:
+    """URL and secrets, found at first use: as given, else from the environment, else the embedded server's.
+
+    Args:
+        url: as given to the app.
+        secret: as given to the app.
+    """
+
+    def __init__(self, url: str | None, secret: str | None) -> None:
+        self._url = None if url is None or url == "" else check_url(url)
+        self._secret = secret
+        self._lock = threading.RLock()
+        self._found: tuple[str, tuple[str, ...]] | None = None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the broker is the embedded server."""
+        return not (self._url or environment("URL"))
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        return hide_password(self.locate()[0])
+
+    def locate(self) -> tuple[str, tuple[str, ...]]:
+        """URL and secrets; starts the embedded server where no URL is given, and says so once.
+
+        Raises:
+            ConfigError: the URL can be reached from other machines and there is no secret, or there is no URL and this
+                is a test run.
+            BrokerError: the embedded server does not come up.
+        """
+        with self._lock:
+            if self._found is None:
+                url = self._url or environment("URL")
+                if url:
+                    check_url(url)
+                    self._found = (url, secrets_for(url, hide_password(url), self._secret))
+                else:
+                    self._found = self._embedded()
+            return self._found
+
+    def _embedded(self) -> tuple[str, tuple[str, ...]]:
+        from ..embedded import server as embedded
+
+        embedded.refuse_in_tests()
+        server = embedded.ensure()
+        if server.started:
+            logging.getLogger("aiotask").warning("%s", embedded.announce(server))
+        secret = self._secret or environment("SECRET") or server.secret
+        return server.url, secrets_for(server.url, server.url, secret)
+
+    def result_db_path(self) -> Path | None:
+        """The history file: ``$AIOTASK_RESULT_DB``, else beside the embedded server's data, else none."""
+        given = environment("RESULT_DB")
+        if given:
+            return Path(given).expanduser()
+        if self.embedded:
+            from ..embedded.server import state_directory
+
+            return state_directory() / "results.db"
+        return None

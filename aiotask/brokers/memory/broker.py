@@ -1,0 +1,362 @@
+"""The memory broker: the same verbs on plain state of this process.
+
+For tests, notebooks, and a worker in the loop of its caller: nothing outlives the process, and no
+other process sees any of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from ...broker import (
+    BATCH_JOBS,
+    Begin,
+    Cancelled,
+    Claim,
+    Delivery,
+    Finish,
+    HistoryRow,
+    Look,
+    Meta,
+    Notice,
+    Obituary,
+    Overflow,
+    Push,
+    Recovered,
+    Replayed,
+    Requeue,
+    Room,
+    Settled,
+    Standing,
+)
+from ...errors import BrokerError
+from ...job import Status
+from .inspector import MemoryInspector
+from .record import Ending, Record, lanes
+from .store import Store
+from .stores import apps_at, store_of
+from .wakeup import Bell, Ear
+
+__all__ = ["MemoryBroker", "push_now"]
+
+
+class MemoryBroker(MemoryInspector):
+    """Broker and Inspector of one app; all objects with the same URL and app share one state.
+
+    Args:
+        url: ``memory://`` or ``memory://NAME``.
+        app: name of the app.
+    """
+
+    def __init__(self, url: str, app: str) -> None:
+        super().__init__(store_of(url, app))
+        self._url = url
+        self._sleeping: Bell | None = None
+        self._is_woken = False
+
+    @staticmethod
+    def namespaces(url: str) -> list[str]:
+        """Names of the apps that have something at this URL in this process."""
+        return apps_at(url)
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    async def open(self) -> None:
+        async with self._store:
+            pass  # refuses a forked child
+
+    async def close(self) -> None:
+        await self.wake()
+
+    def abandon(self) -> None:
+        """There is no socket to let go of."""
+
+    # ---- sending
+
+    async def push(
+        self, client: str, sequence: int, batch: Sequence[Push], room: Room | None = None, drop: Sequence[Finish] = ()
+    ) -> Overflow | None:
+        async with self._store as store:
+            return store.accept(client, sequence, batch, room, drop)
+
+    async def push_row(self, client: str, sequence: int, row: Sequence[Sequence[Push]]) -> int:
+        async with self._store as store:
+            for number, batch in enumerate(row, sequence):
+                store.accept(client, number, batch, None, ())
+        return len(row)
+
+    async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
+        async with self._store as store:
+            return [store.look(id, address) for id in ids]
+
+    async def listen(self, address: str, heard: Callable[[list[Notice]], None], ready: Callable[[], None]) -> None:
+        ear = Ear()
+        async with self._store as store:
+            store.ears[address].add(ear)
+        try:
+            ready()
+            while True:
+                await ear.rung()
+                with store.lock:
+                    notices = ear.take()
+                if notices:
+                    heard(notices)
+        finally:
+            with store.lock:
+                store.hang_up(address, ear)
+
+    async def tell(self, address: str, notice: Notice) -> bool:
+        async with self._store as store:
+            store.tell({address}, notice)
+            return address in store.ears
+
+    async def cancel(self, id: str, outcome: bytes, result_ttl: float) -> Cancelled:
+        async with self._store as store:
+            return store.cancel(id, Ending(outcome, Status.CANCELLED, result_ttl))
+
+    # ---- working
+
+    async def enlist(self, incarnation: str, host: str, facts: bytes) -> None:
+        async with self._store as store:
+            known = incarnation in store.live or incarnation in store.buried
+            if known or incarnation.rpartition(".")[0] != host:
+                raise BrokerError(
+                    f'"{incarnation}" cannot be enlisted on "{host}": an incarnation is called HOST.NAME '
+                    "and is live once in its life. Take a new name."
+                )
+            store.live[incarnation] = host, facts
+            # Watched from now on, though its keeper may die before the first beat.
+            store.leases.setdefault(host, 0)
+            store.buried_hosts.discard(host)
+
+    async def claim(
+        self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
+    ) -> Claim:
+        async with self._store as store:
+            standing = store.standing(incarnation)
+            if standing is not Standing.LIVE:
+                return Claim([], standing)
+            if alone:
+                return Claim(store.lend_suspect(incarnation, queues))
+            if store.volunteers(incarnation, queues):
+                return Claim([], suspects=True)
+            return Claim(store.lend(incarnation, lanes(queues, needs), limit))
+
+    async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
+        order = lanes(queues, needs)
+        bell = self._sleeping = Bell()
+        self._is_woken = False
+        async with self._store as store:
+            store.bells[bell] = frozenset(order)
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    with store.lock:
+                        claim = self._claim_one(store, incarnation, order)
+                    if claim.deliveries or claim.standing is not Standing.LIVE or self._is_woken:
+                        return claim
+                    await bell.rung()
+        except TimeoutError:
+            return Claim([], store.standing(incarnation))
+        finally:
+            self._sleeping = None
+            with store.lock:
+                store.bells.pop(bell, None)
+
+    @staticmethod
+    def _claim_one(store: Store, incarnation: str, order: Sequence[str]) -> Claim:
+        standing = store.standing(incarnation)
+        return Claim(store.lend(incarnation, order, 1) if standing is Standing.LIVE else [], standing)
+
+    async def wake(self) -> None:
+        if self._sleeping is not None:
+            self._is_woken = True
+            self._sleeping.ring()
+
+    async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
+        async with self._store as store:
+            return [record.delivery() for record in store.lent() if record.owner == incarnation]
+
+    async def begin(self, incarnation: str, batch: Sequence[Begin]) -> list[bool]:
+        async with self._store as store:
+            return [store.begin(incarnation, item) for item in batch]
+
+    async def finish(
+        self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
+    ) -> tuple[list[Settled], Standing]:
+        async with self._store as store:
+            return [_finish(store, item, repeat) for item in batch], store.standing(incarnation)
+
+    async def requeue(
+        self, incarnation: str, batch: Sequence[Requeue], *, repeat: bool = False
+    ) -> tuple[list[Settled], Standing]:
+        async with self._store as store:
+            return [_requeue(store, item, repeat) for item in batch], store.standing(incarnation)
+
+    async def reject(self, incarnation: str, batch: Sequence[tuple[Delivery, str]]) -> None:
+        async with self._store as store:
+            for delivery, reason in batch:
+                record = store.take_back(delivery)
+                if record is not None:
+                    store.set_aside(record, reason)
+                elif not delivery.lane:
+                    store.rejected += 1
+
+    async def parked(self, needs: Sequence[str]) -> list[str]:
+        async with self._store as store:
+            return [need for need in needs if store.has_waiting(f"parked:{need}")]
+
+    async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bytes | None]:
+        async with self._store as store:
+            return [mark.outcome if (mark := store.marks.get(id)) else None for id in ids]
+
+    # ---- keeping
+
+    async def renew(self, host: str, beat: int) -> Standing:
+        async with self._store as store:
+            if host in store.buried_hosts:
+                return Standing.DEAD
+            store.leases[host] = beat
+            store.beating.add(host)
+            return Standing.LIVE
+
+    async def leases(self) -> dict[str, int]:
+        async with self._store as store:
+            return dict(store.leases)
+
+    async def bury(self, host: str, beat: int | None = None) -> bool:
+        async with self._store as store:
+            if beat is not None and store.leases.get(host) != beat:
+                return False
+            store.bury_host(host)
+            return True
+
+    async def recover(
+        self,
+        dead: str = "",
+        *,
+        blame: Collection[str] = (),
+        reason: str = "",
+        obituary: Obituary | None = None,
+        hold: Collection[str] = (),
+    ) -> Recovered:
+        moved = 0
+        held: list[Delivery] = []
+        async with self._store as store:
+            if dead:
+                store.bury(dead)
+            for record in store.lent():
+                if record.owner in store.live or (dead and record.owner != dead):
+                    continue
+                if moved == BATCH_JOBS:
+                    return Recovered(moved, held, more=True)
+                if record.id in hold:
+                    held.append(record.delivery())
+                    continue
+                store.give_back(record, blamed=record.id in blame, reason=reason, obituary=obituary)
+                moved += 1
+        return Recovered(moved, held)
+
+    async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
+        async with self._store as store:
+            return store.promote(limit)
+
+    async def replay(self, ids: Sequence[str]) -> list[Replayed]:
+        async with self._store as store:
+            return [_replay(store, id) for id in ids]
+
+    async def discard(self, ids: Sequence[str]) -> list[bool]:
+        async with self._store as store:
+            return [store.dead.pop(id, None) is not None for id in ids]
+
+    async def forget(self, ids: Sequence[str]) -> list[bool]:
+        async with self._store as store:
+            return [id not in store.index and store.results.pop(id, None) is not None for id in ids]
+
+    async def start_history(self) -> None:
+        async with self._store as store:
+            store.is_recording = True
+
+    async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
+        bell = Bell()
+        async with self._store as store:
+            store.recorders.add(bell)
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    with store.lock:
+                        rows = store.read(recorder, limit)
+                    if rows:
+                        return [HistoryRow(row.entry, row.job, row.outcome, row.meta) for row in rows]
+                    await bell.rung()
+        except TimeoutError:
+            return []
+        finally:
+            with store.lock:
+                store.recorders.discard(bell)
+
+    async def unrecorded(self) -> int:
+        async with self._store as store:
+            return len(store.history)
+
+    async def trim_history(self, entries: Sequence[str]) -> None:
+        async with self._store as store:
+            for entry in entries:
+                store.history.pop(entry, None)
+
+
+def push_now(
+    url: str,
+    app: str,
+    client: str,
+    sequence: int,
+    batch: Sequence[Push],
+    room: Room | None = None,
+    drop: Sequence[Finish] = (),
+) -> Overflow | None:
+    """``push`` for code without an event loop."""
+    store = store_of(url, app)
+    store.refuse_fork()
+    with store.lock:
+        return store.accept(client, sequence, batch, room, drop)
+
+
+def _finish(store: Store, item: Finish, repeat: bool) -> Settled:
+    record = store.take_back(item.delivery)
+    if record is not None:
+        store.end(record, Ending(item.outcome, item.status, item.result_ttl, item.reply, item.dead))
+        return Settled.DONE
+    id = item.delivery.id
+    if id in store.results:
+        return Settled.BEFORE if store.results[id][0] == item.outcome else Settled.NOT_YOURS
+    is_gone = item.result_ttl <= 0 and id not in store.index
+    return Settled.BEFORE if repeat and is_gone else Settled.NOT_YOURS
+
+
+def _requeue(store: Store, item: Requeue, repeat: bool) -> Settled:
+    record = store.take_back(item.delivery)
+    if record is not None:
+        store.go_on(record, item)
+        return Settled.DONE
+    return Settled.BEFORE if repeat else Settled.NOT_YOURS
+
+
+def _replay(store: Store, id: str) -> Replayed:
+    if id not in store.dead:
+        return Replayed.MISSING
+    _, letter = store.dead[id]
+    stored = store.results.get(id)
+    record = Record(id, "", letter.job, "", Meta(series=time.time_ns() // 1_000_000))
+    if not record.sent_lane or id in store.index or (stored is not None and stored[0] != letter.outcome):
+        return Replayed.OUTDATED
+    del store.dead[id]
+    store.results.pop(id, None)
+    store.marks.pop(id, None)
+    record.queue = record.sent_to
+    store.queues.add(record.queue)
+    store.place(record, record.sent_lane)
+    return Replayed.DONE

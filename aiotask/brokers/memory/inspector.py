@@ -1,0 +1,127 @@
+"""The read side of the memory broker."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import msgspec
+
+from ...inspector import DeadLetter, JobInfo, QueueInfo, ServerFacts, WorkerInfo
+from ...job import Status
+from .record import Record
+from .store import Store
+
+__all__ = ["MemoryInspector"]
+
+
+class MemoryInspector:
+    """Inspector of one app on the store of its memory broker."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def facts(self) -> ServerFacts:
+        return ServerFacts("memory", platform.python_version(), "memory", time=time.time())
+
+    async def queues(self) -> list[QueueInfo]:
+        async with self._store as store:
+            jobs = Counter((record.queue, record.status) for record in _records(store))
+            dead = Counter(queue for queue, _ in store.dead.values())
+            consumers = Counter(queue for worker in _workers(store) for queue in _queues_of(worker))
+            return [
+                QueueInfo(
+                    queue,
+                    pending=jobs[queue, Status.PENDING],
+                    running=jobs[queue, Status.RUNNING],
+                    scheduled=jobs[queue, Status.SCHEDULED] + jobs[queue, Status.RETRYING],
+                    parked=jobs[queue, Status.PARKED],
+                    dead=dead[queue],
+                    consumers=consumers[queue],
+                )
+                for queue in sorted(store.queues)
+            ]
+
+    async def is_waiting(self, queues: Sequence[str]) -> bool:
+        async with self._store as store:
+            return any(record.status is Status.PENDING and record.queue in queues for record in _records(store))
+
+    async def workers(self) -> list[WorkerInfo]:
+        async with self._store as store:
+            return _workers(store)
+
+    async def jobs(
+        self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
+    ) -> list[JobInfo]:
+        async with self._store as store:
+            wanted = (
+                record
+                for record in _records(store)
+                if (status is None or record.status is status) and (queue is None or record.queue == queue)
+            )
+            return [_info(record) for record in islice(wanted, offset, offset + limit)]
+
+    async def job(self, id: str) -> JobInfo | None:
+        async with self._store as store:
+            stored = store.results.get(id)
+            if stored is not None:
+                return JobInfo(id, stored[1], "stored outcome", outcome=stored[0])
+            record = store.index.get(id)
+            return _info(record) if record is not None else None
+
+    async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
+        async with self._store as store:
+            letters = (letter for _, letter in reversed(store.dead.values()))
+            return list(islice(letters, offset, offset + limit))
+
+    async def dead_letter(self, id: str) -> DeadLetter | None:
+        async with self._store as store:
+            return store.dead[id][1] if id in store.dead else None
+
+    async def rejected(self) -> int:
+        async with self._store as store:
+            return store.rejected
+
+    async def unrecorded(self) -> int:
+        async with self._store as store:
+            return len(store.history)
+
+
+def _records(store: Store) -> Iterator[Record]:
+    """Every unfinished job: those in lanes by age, then those that are not due by their time."""
+    in_lanes = (record for record in store.index.values() if record.due_at is None)
+    yield from sorted(in_lanes, key=lambda record: int(record.entry))
+    yield from sorted(
+        (record for record in store.index.values() if record.due_at), key=lambda record: record.due_at or 0
+    )
+
+
+def _info(record: Record) -> JobInfo:
+    return JobInfo(
+        record.id,
+        record.status,
+        place=f"{record.lane}|{record.entry}" if record.entry else record.lane,
+        meta=record.meta,
+        due_at=record.due_at,
+        worker=record.owner,
+        sealed=record.sealed,
+    )
+
+
+def _workers(store: Store) -> list[WorkerInfo]:
+    return [WorkerInfo(name, host, _facts(packed)) for name, (host, packed) in sorted(store.live.items())]
+
+
+def _facts(packed: bytes) -> dict[str, object]:
+    try:
+        return msgspec.msgpack.decode(packed, type=dict[str, object])
+    except msgspec.MsgspecError:
+        return {}
+
+
+def _queues_of(worker: WorkerInfo) -> list[object]:
+    queues = worker.facts.get("queues")
+    return list(queues) if isinstance(queues, list) else []

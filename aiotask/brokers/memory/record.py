@@ -1,0 +1,144 @@
+"""What the memory broker keeps of one job, and the lanes it goes through."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ...broker import Delivery, Meta, lane_of
+from ...errors import SealError
+from ...job import Job, Status, decode_job
+from ...wire.seal import OVERHEAD
+from .wakeup import Bell
+
+__all__ = ["Ending", "Lane", "Record", "Row", "Rows", "lanes"]
+
+
+def lanes(queues: Iterable[str], needs: Iterable[str]) -> list[str]:
+    """Lanes in the order in which they are claimed: returned, parked, then priority by priority."""
+    queues = list(queues)
+    returned = [f"q:{queue}:r" for queue in queues]
+    parked = [f"parked:{need}" for need in needs]
+    return returned + parked + [lane_of(queue, priority) for priority in range(10) for queue in queues]
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """One unfinished job: in a lane (claimed by ``owner``, or by nobody), or outside it until it is due."""
+
+    id: str
+    queue: str
+    sealed: bytes
+    lane: str
+    meta: Meta = field(default_factory=Meta)
+    entry: str = ""
+    owner: str = ""
+    due_at: float | None = None
+    is_retry: bool = False
+
+    @property
+    def need(self) -> str:
+        return self.lane.removeprefix("parked:") if self.lane.startswith("parked:") else ""
+
+    @property
+    def status(self) -> Status:
+        if self.due_at is not None:
+            return Status.RETRYING if self.is_retry else Status.SCHEDULED
+        if self.owner:
+            return Status.RUNNING
+        return Status.PARKED if self.need else Status.PENDING
+
+    @property
+    def reply(self) -> str:
+        """The address inside the envelope; for the rare paths on which nobody has decoded it."""
+        job = self._opened()
+        return job.reply if job else ""
+
+    @property
+    def sent_to(self) -> str:
+        """The queue inside the envelope."""
+        job = self._opened()
+        return job.queue if job else ""
+
+    @property
+    def sent_lane(self) -> str:
+        """The lane in which it began, by the envelope; empty: that is not readable."""
+        job = self._opened()
+        return lane_of(job.queue, job.priority) if job else ""
+
+    def _opened(self) -> Job | None:
+        try:
+            return decode_job(self.sealed[OVERHEAD:])
+        except SealError:
+            return None
+
+    def delivery(self) -> Delivery:
+        return Delivery(self.lane, self.entry, self.id, self.sealed, self.meta)
+
+
+@dataclass(slots=True)
+class Lane:
+    """Entries of one lane, oldest first: what waits, and what is lent."""
+
+    waiting: dict[str, Record] = field(default_factory=dict)
+    lent: dict[str, Record] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Ending:
+    """What a job ends with. ``ttl`` is in seconds, 0: it is not stored."""
+
+    outcome: bytes
+    status: Status
+    ttl: float
+    reply: str = ""
+    is_dead: bool = False
+
+
+@dataclass(slots=True)
+class Row:
+    """A finished job that waits to be recorded; ``reader`` has it since ``read_at`` (monotonic)."""
+
+    entry: str
+    job: bytes
+    outcome: bytes
+    meta: Meta
+    reader: str = ""
+    read_at: float = 0.0
+
+
+#: Seconds after which the rows that a recorder read and did not trim go to whoever reads next.
+RECORDER_IDLE = 60.0
+#: Older rows that nobody recorded make room.
+HISTORY_ROWS = 1_000_000
+
+
+class Rows:
+    """What has ended and is not recorded, oldest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: dict[str, Row] = {}
+        self.is_recording = False
+        self.recorders: set[Bell] = set()
+        self._counter = itertools.count(1)
+
+    def record(self, record: Record, outcome: bytes) -> None:
+        """Append a finished job for the recorders."""
+        entry = str(next(self._counter))
+        self.history[entry] = Row(entry, record.sealed, outcome, record.meta)
+        if len(self.history) > HISTORY_ROWS:
+            del self.history[next(iter(self.history))]
+        self.recorders = {bell for bell in self.recorders if bell.ring()}
+
+    def read(self, recorder: str, limit: int) -> list[Row]:
+        """Rows that nobody reads, or whose reader went away, oldest first."""
+        self.is_recording = True
+        now = time.monotonic()
+        free = (row for row in self.history.values() if not row.reader or row.read_at < now - RECORDER_IDLE)
+        rows = list(itertools.islice(free, limit))
+        for row in rows:
+            row.reader, row.read_at = recorder, now
+        return rows

@@ -1,0 +1,229 @@
+"""What goes to the scripts and comes back, as values."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ...broker import Delivery, Finish, Meta, Notice, Obituary, Overflow, Push, Room, lane_of
+from ...job import Status
+from ...wire.seal import OVERHEAD
+
+__all__ = [
+    "ROW",
+    "add_finishes",
+    "claimed",
+    "decode_meta",
+    "deliveries",
+    "delivery",
+    "encode_meta",
+    "encode_obituary",
+    "frame",
+    "frames",
+    "id_of",
+    "milliseconds",
+    "overflow",
+    "pack_rows",
+    "push_arguments",
+    "server_url",
+    "text",
+    "whole",
+]
+
+_FRESH = Meta()
+#: A row of the history begins with the lengths of envelope, outcome and meta, which follow.
+ROW = struct.Struct(">IIH")
+#: Bytes of an envelope, and of a batch, above which the server looks for the envelopes itself.
+_SMALL, _ROWS = 4096, 256 * 1024
+#: Notices in one message: a script tells of a few hundred at most.
+_FRAMES = 10_000
+#: Above any number of runs.
+_MOST = 2**31
+_decode_meta = msgspec.msgpack.Decoder(Meta).decode
+_encode = msgspec.msgpack.Encoder().encode
+_read_head, _read_size = struct.Struct(">BH").unpack_from, struct.Struct(">I").unpack_from
+
+
+def text(name: bytes) -> str:
+    """A name that came from the server; what is no UTF-8 in it was written by somebody else, and shows as such."""
+    return name.decode("utf-8", "replace")
+
+
+def whole(number: bytes) -> int:
+    """A count that came from the server; 0 where something else was written there."""
+    try:
+        return int(number)
+    except ValueError:
+        return 0
+
+
+def server_url(url: str) -> str:
+    """The URL as redis-py reads it."""
+    return url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
+
+
+def push_arguments(
+    client: str,
+    sequence: int,
+    batch: Sequence[Push],
+    room: Room | None = None,
+    drop: Sequence[Finish] = (),
+    *,
+    behind: bool = False,
+) -> list[Any]:
+    """ARGV of push.lua: neighbours that have everything but id and envelope in common share a head.
+
+    Args:
+        behind: it is sent along with the batch before it, and only accepted if that one is.
+    """
+    args: list[Any] = [client, sequence, -1 if behind else 0]
+    if room is not None:
+        limits = [(queue, room.of(queue)) for queue in {job.queue for job in batch}]
+        limited = [part for queue, limit in limits if limit is not None for part in (queue, limit)]
+        args[2] = len(limited) // 2
+        if limited:
+            args += (*limited, "1" if room.oldest else "", len(drop))
+            for item in drop:
+                held = item.delivery
+                args += (held.lane, held.entry, held.id, milliseconds(item.result_ttl), item.reply, item.outcome)
+    head: tuple[Any, ...] = ()
+    count_at = 0
+    for job in batch:
+        own = (job.queue, job.priority, job.delay, job.eta, job.custom)
+        if own != head:
+            head = own
+            eta = "" if job.eta is None else job.eta
+            args += (lane_of(job.queue, job.priority), job.delay, eta, "1" if job.custom else "", 0)
+            count_at = len(args) - 1
+        args += (job.id, job.sealed)
+        args[count_at] += 1
+    return args
+
+
+def add_finishes(args: list[Any], batch: Sequence[Finish]) -> None:
+    """ARGV of finish.lua: neighbours that have everything but entry, id and outcome in common share a head."""
+    lane, status, ttl, reply, dead = "", Status.PENDING, 0.0, "", False
+    count_at = 0
+    for item in batch:
+        held = item.delivery
+        if not (
+            held.lane == lane
+            and item.status is status
+            and item.result_ttl == ttl
+            and item.reply == reply
+            and item.dead is dead
+        ):
+            lane, status, ttl, reply, dead = held.lane, item.status, item.result_ttl, item.reply, item.dead
+            args += (lane, status.value, milliseconds(ttl), reply, "1" if dead else "", 0)
+            count_at = len(args) - 1
+        args += (held.entry, held.id, item.outcome)
+        args[count_at] += 1
+
+
+def pack_rows(batch: Sequence[Finish]) -> bytes:
+    """The batch as rows of the history; empty: its envelopes are too large to be sent a second time."""
+    parts: list[bytes] = []
+    size = 0
+    for item in batch:
+        sealed, meta = item.delivery.sealed, encode_meta(item.delivery.meta)
+        size += len(sealed) + len(item.outcome)
+        if len(sealed) > _SMALL:
+            return b""
+        parts += (ROW.pack(len(sealed), len(item.outcome), len(meta)), sealed, item.outcome, meta)
+    return b"".join(parts) if size <= _ROWS else b""
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds, at least one of a positive time."""
+    return 0 if seconds <= 0 else max(1, round(seconds * 1000))
+
+
+def encode_meta(meta: Meta) -> bytes:
+    """Nothing for a fresh job, which is most of them."""
+    return b"" if meta == _FRESH else _encode(meta)
+
+
+def encode_obituary(obituary: Obituary | None) -> bytes:
+    """As the last field of a Meta."""
+    return _encode(obituary)
+
+
+def decode_meta(packed: bytes) -> Meta:
+    """The counters; a fresh job's where there are none that can be read."""
+    if not packed:
+        return _FRESH
+    try:
+        meta = _decode_meta(packed)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _FRESH
+    # They stand beside the seal: a number that no run has had is nobody's.
+    return meta if 0 < meta.attempt < _MOST and 0 <= meta.deaths < _MOST else _FRESH
+
+
+#: Where an envelope has its id: after the seal, the head of an array and the version.
+_ID = OVERHEAD + 2
+
+
+def id_of(sealed: bytes) -> str:
+    """The id inside a sealed envelope, which nobody has checked; empty: it is none."""
+    size = sealed[_ID] - 0xA0 if len(sealed) > _ID else 0
+    if 0 <= size < 32:
+        return sealed[_ID + 1 : _ID + 1 + size].decode("utf-8", "replace")
+    if size == 0xD9 - 0xA0 and len(sealed) > _ID + 1:
+        return sealed[_ID + 2 : _ID + 2 + sealed[_ID + 1]].decode("utf-8", "replace")
+    return ""
+
+
+def delivery(lane: str, entry: bytes, sealed: bytes, meta: bytes) -> Delivery:
+    """One delivery from the fields of an entry."""
+    return Delivery(lane, entry.decode(), id_of(sealed), sealed, decode_meta(meta) if meta else _FRESH)
+
+
+def claimed(flat: list[Any], start: int) -> list[Delivery]:
+    """Deliveries from the reply of claim.lua: lane, how many, and per delivery entry, sealed, meta."""
+    found: list[Delivery] = []
+    while start < len(flat):
+        lane = text(flat[start])
+        end = start + 2 + 3 * flat[start + 1]
+        found += [delivery(lane, flat[n], flat[n + 1], flat[n + 2]) for n in range(start + 2, end, 3)]
+        start = end
+    return found
+
+
+def deliveries(flat: list[Any], start: int) -> list[Delivery]:
+    """Deliveries from the flat reply of a script: lane, entry, sealed, meta, and again."""
+    return [delivery(text(flat[n]), flat[n + 1], flat[n + 2], flat[n + 3]) for n in range(start, len(flat), 4)]
+
+
+def overflow(reply: Any) -> Overflow | None:
+    """What of a batch had no room, from the reply of push.lua: how many, their ids, and the oldest ones."""
+    if isinstance(reply, int):
+        return None
+    count = reply[0]
+    return Overflow([id.decode() for id in reply[1 : 1 + count]], deliveries(reply, 1 + count))
+
+
+def frame(notice: Notice) -> bytes:
+    """One notice as a message of the results channel."""
+    id, outcome = notice.id.encode(), notice.outcome
+    return struct.pack(">BH", outcome is None, len(id)) + id + struct.pack(">I", len(outcome or b"")) + (outcome or b"")
+
+
+def frames(message: bytes) -> list[Notice]:
+    """The notices in one message of the results channel; what does not parse ends the row, and so does what no script
+    would say at once."""
+    notices: list[Notice] = []
+    at, end = 0, len(message)
+    try:
+        while at < end and len(notices) < _FRAMES:
+            kind, length = _read_head(message, at)
+            body = at + 7 + length
+            (size,) = _read_size(message, body - 4)
+            at, id = body + size, message[at + 3 : body - 4].decode()
+            notices.append(Notice(id, message[body:at] if kind == 0 else None))
+    except (struct.error, UnicodeDecodeError):
+        pass
+    return notices

@@ -1,0 +1,113 @@
+"""Reads the history stream for a recorder, and forgets what is recorded."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from ...broker import BATCH_JOBS, HistoryRow
+from ...errors import BrokerError
+from .codec import ROW, decode_meta, whole
+from .connection import Wire
+from .keys import RECORDERS
+from .script import Script
+
+__all__ = ["HistoryReader", "rows_of", "unrecorded"]
+
+#: Milliseconds after which what another recorder has read and not recorded is taken over.
+_ABANDONED = 60_000
+
+#: Entries that are read at least; the server puts up to 64 kB into one, or a single larger row.
+_ENTRIES = 4
+
+_script = cache(Script)
+
+
+def rows_of(entry: str, fields: Sequence[bytes]) -> Iterator[HistoryRow]:
+    """The rows in an entry of the history (see ``lib.lua``); what somebody else wrote is one that is not sealed."""
+    values = dict(zip(fields[::2], fields[1::2], strict=True))
+    packed, at = values.get(b"r", b""), 0
+    try:
+        for _ in range(whole(values.get(b"n", b"0"))):
+            job, outcome, meta = ROW.unpack_from(packed, at)
+            at += ROW.size
+            first, second, third = at + job, at + job + outcome, at + job + outcome + meta
+            yield HistoryRow(entry, packed[at:first], packed[first:second], decode_meta(packed[second:third]))
+            at = third
+    except struct.error:
+        at = 0
+    if at == 0:
+        yield HistoryRow(entry, b"", b"", decode_meta(b""))
+
+
+async def unrecorded(wire: Wire, prefix: str) -> int:
+    """Rows that wait to be recorded."""
+    entries = int(await wire.call("XLEN", f"{prefix}history"))
+    counted = await wire.call("HGET", f"{prefix}counts", "unrecorded") if entries else None
+    return max(entries, whole(counted or b"0"))
+
+
+class HistoryReader:
+    """One recorder of an app.
+
+    Args:
+        wire: for commands; ``waiting``: for the read that blocks.
+    """
+
+    def __init__(self, wire: Wire, waiting: Wire, prefix: str) -> None:
+        self._wire = wire
+        self._waiting = waiting
+        self._prefix = prefix
+        self._key = f"{prefix}history"
+        #: What this name holds has been read since the connection was made: a keeper before this one, or an
+        #: answer that got lost, may have left something.
+        self._is_caught_up = False
+        #: Rows of the entries that were read, and how many an entry had lately.
+        self._read: dict[str, int] = {}
+        self._rows_each = 100.0
+
+    async def read(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
+        """Finished jobs, those first that were read before and not recorded; waits for so many seconds."""
+        try:
+            entries = await self._entries(recorder, min(limit, max(_ENTRIES, round(limit / self._rows_each))), timeout)
+        except BrokerError as error:
+            self._is_caught_up = False
+            if "NOGROUP" not in str(error):
+                raise
+            await self._waiting.run(_script("groups"), self._prefix, RECORDERS, "history")
+            return []
+        rows: list[HistoryRow] = []
+        for name, fields in entries:
+            entry, before = name.decode(), len(rows)
+            rows += rows_of(entry, fields)
+            self._read[entry] = len(rows) - before
+        if rows:
+            self._rows_each = len(rows) / len(entries)
+        return rows
+
+    async def _entries(self, recorder: str, limit: int, timeout: float) -> list[Any]:
+        read = ("XREADGROUP", "GROUP", RECORDERS, recorder, "COUNT", limit)
+        if not self._is_caught_up:
+            got = await self._waiting.call(*read, "STREAMS", self._key, "0")
+            held = got[0][1] if got else []
+            if entries := [entry for entry in held if entry[1]]:
+                return entries
+            if held:
+                # Deleted while they were held.
+                await self._wire.call("XACK", self._key, RECORDERS, *(entry for entry, _ in held))
+            self._is_caught_up = len(held) < limit
+        reply = await self._waiting.call("XAUTOCLAIM", self._key, RECORDERS, recorder, _ABANDONED, "0", "COUNT", limit)
+        if entries := [entry for entry in reply[1] if entry and entry[1]]:
+            return entries
+        block = ("BLOCK", max(1, round(timeout * 1000)))
+        got = await self._waiting.call(*read, *block, "STREAMS", self._key, ">", timeout=timeout + 5.0)
+        return got[0][1] if got else []
+
+    async def trim(self, entries: Sequence[str]) -> None:
+        """These are recorded."""
+        pairs = [(entry, self._read.pop(entry, 1)) for entry in dict.fromkeys(entries)]
+        for start in range(0, len(pairs), BATCH_JOBS):
+            arguments = [argument for pair in pairs[start : start + BATCH_JOBS] for argument in pair]
+            await self._wire.run(_script("trim"), self._prefix, RECORDERS, *arguments)

@@ -1,0 +1,170 @@
+"""What happens to a job whose queue is full."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from enum import StrEnum
+
+from ..broker import Delivery, Finish, Push, Room
+from ..errors import ConfigError, JobCancelled, QueueFull, SealError
+from ..job import WIRE_VERSION, Status, decode_job
+from ..options import check_name
+from ..outcome import ErrorInfo, Outcome, encode_outcome
+from ..settings import environment
+from ..wire.seal import Sealer
+from .watchers import wake
+
+__all__ = ["Backpressure", "Hold", "WhenFull", "queue_limits"]
+
+
+class WhenFull(StrEnum):
+    """What a sender does about a full queue."""
+
+    REJECT = "reject"
+    WAIT = "wait"
+    DROP_OLDEST = "drop_oldest"
+
+
+class Backpressure:
+    """The limits of an app's queues, and what is done at them.
+
+    Args:
+        max_pending: jobs that may wait, by queue; ``""`` is every queue that is not named.
+    """
+
+    def __init__(self, max_pending: Mapping[str, int], when_full: WhenFull, secrets: Sequence[str]) -> None:
+        self.when_full = when_full
+        self.room = Room(dict(max_pending), when_full is WhenFull.DROP_OLDEST)
+        self._jobs_sealer = Sealer(secrets, "job")
+        self._outcomes_sealer = Sealer(secrets, "outcome")
+
+    def refusal(self, push: Push) -> QueueFull:
+        """Why this job was not taken."""
+        limit = self.room.of(push.queue) or 0
+        return QueueFull(
+            f'Queue "{push.queue}" is full: {limit:,} jobs are waiting in it (max_pending), so job "{push.id}" was '
+            "not sent. "
+            'Send it later, start more workers, or let senders wait: App(when_full="wait").'
+        )
+
+    def dropped(self, oldest: Sequence[Delivery]) -> list[Finish]:
+        """The end of jobs that make room."""
+        return [self._drop(delivery) for delivery in oldest]
+
+    def _drop(self, delivery: Delivery) -> Finish:
+        task, queue, ttl, reply = "", "", 3600.0, ""
+        try:
+            job = decode_job(self._jobs_sealer.open(delivery.sealed))
+        except SealError:
+            pass  # no job of ours; whoever waits under its id is told the same
+        else:
+            task, queue, ttl, reply = job.task, job.queue, job.result_ttl, job.reply
+        message = (
+            f'Job "{delivery.id}" ({task}) was dropped before it started: queue "{queue}" was full '
+            f'({self.room.of(queue) or 0:,} jobs, max_pending), and with when_full="drop_oldest" the oldest waiting '
+            "jobs are dropped."
+        )
+        outcome = Outcome(
+            WIRE_VERSION,
+            delivery.id,
+            task,
+            Status.CANCELLED,
+            delivery.meta.attempt,
+            finished_at=time.time(),
+            error=ErrorInfo(f"{JobCancelled.__module__}.{JobCancelled.__qualname__}", message),
+        )
+        sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
+        return Finish(delivery, sealed, Status.CANCELLED, ttl, reply)
+
+
+#: Seconds between two tries, from the first on and at most.
+_FIRST, _LONGEST = 0.01, 0.5
+#: Seconds of waiting after which it is said, and after how many more again.
+_SAY_AFTER, _SAY_AGAIN = 5.0, 60.0
+
+logger = logging.getLogger("aiotask.client")
+
+
+class Hold:
+    """When the next try is due."""
+
+    def __init__(self) -> None:
+        self._delay = _FIRST
+        self._at = 0.0
+        self._said_at = float("inf")
+        self._resting: asyncio.Future[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._at
+
+    def reset(self) -> None:
+        """Some of them found room."""
+        self._delay, self._said_at = _FIRST, float("inf")
+
+    def again(self) -> None:
+        """There was none."""
+        now = time.monotonic()
+        if self._said_at == float("inf"):
+            self._said_at = now + _SAY_AFTER
+        self._at = now + self._delay
+        self._delay = min(2 * self._delay, _LONGEST)
+
+    async def rest(self, held: Collection[Push]) -> None:
+        """Until the next try is due, or there is something else to send."""
+        if time.monotonic() >= self._said_at:
+            self._said_at = time.monotonic() + _SAY_AGAIN
+            queues = ", ".join(f'"{queue}" ({count:,})' for queue, count in Counter(p.queue for p in held).items())
+            logger.warning("Jobs wait for room, since these queues are full (max_pending): %s.", queues)
+        self._resting = asyncio.get_running_loop().create_future()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._at - time.monotonic())):
+                await self._resting
+
+    def stir(self) -> None:
+        """There is something else to send."""
+        if self._resting is not None and not self._resting.done():
+            wake(self._resting)
+
+
+def queue_limits(
+    max_pending: int | Mapping[str, int] | None, when_full: str | None
+) -> tuple[dict[str, int], WhenFull] | None:
+    """How many jobs may wait in which queue (``""``: in any that is not named), and what a sender does then.
+
+    Raises:
+        ConfigError: a limit is no whole number from 1, a queue has an impossible name, or there is no such policy.
+    """
+    policy = when_full or environment("WHEN_FULL") or WhenFull.REJECT
+    if policy not in list(WhenFull):
+        raise ConfigError(f"when_full={policy!r} (AIOTASK_WHEN_FULL): give one of {', '.join(WhenFull)}.")
+    text = environment("MAX_PENDING")
+    given = _parsed(text) if max_pending is None and text is not None else max_pending
+    if given is None:
+        return None
+    limits = dict(given) if isinstance(given, Mapping) else {"": given}
+    for queue, limit in limits.items():
+        if queue != "":
+            check_name(queue, "a queue (max_pending)")
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise ConfigError(
+                f"max_pending={given!r} (AIOTASK_MAX_PENDING): give a whole number of at least 1, or one for each "
+                "queue, "
+                'as in {"mail": 10_000}.'
+            )
+    return limits, WhenFull(policy)
+
+
+def _parsed(text: str) -> dict[str, int]:
+    try:
+        pairs = [part.strip().rpartition("=") for part in text.split(",") if part.strip()]
+        return {queue.strip(): int(limit) for queue, _, limit in pairs}
+    except ValueError:
+        raise ConfigError(
+            f'AIOTASK_MAX_PENDING="{text}": write one number for every queue, or one for each, as in mail=10000,=500.'
+        ) from None

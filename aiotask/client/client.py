@@ -1,0 +1,230 @@
+"""The sending side of an app: its sessions, and waiting for outcomes in them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..context import current_job, unseated
+from ..errors import BrokerError, ConfigError, ResultExpired, ResultTimeout, about
+from ..functions.loading import refuse_to_wait
+from ..job import FINAL, Status
+from ..loops.portal import asyncio_loop, portal, run_here
+from ..outcome import Outcome
+from ..result import AsyncResult, reveal
+from .backpressure import Backpressure, WhenFull
+from .inquiry import Inquiry
+from .mailbox import Arrival, Mailbox
+from .send_buffer import Outbox
+from .sessions import Sessions
+
+if TYPE_CHECKING:
+    from ..broker import Cancelled
+    from ..wire.serializer import Serializer
+
+__all__ = ["Client", "client_at"]
+
+T = TypeVar("T")
+
+
+#: A wait that is shorter than this (seconds) ends with one look of its own, for which there is so much time (seconds).
+SHORT, LAST_LOOK = 2.0, 1.0
+
+
+class Client(Sessions):
+    """How an app sends and waits."""
+
+    @property
+    def _inquiry(self) -> Inquiry:
+        return Inquiry(self)
+
+    # ---- waiting
+
+    async def accepted(self, result: AsyncResult[Any]) -> None:
+        refuse_to_wait("sent()")
+        asyncio_loop()
+        if result.outbox is None:
+            return
+        outbox: Outbox = result.outbox
+        if outbox.is_parents(result.ticket):
+            return await self._inquiry.sent_by_parent(result)
+        if outbox.is_settled(result.ticket):
+            return await outbox.accepted(result.ticket)
+        session = self.session()
+        if outbox is session.outbox:
+            session.flush_soon()
+        else:
+            self._relieve(outbox)
+        # A job that waits for room in a queue may wait for its own worker.
+        await unseated(outbox.accepted(result.ticket))
+
+    async def outcome(self, result: AsyncResult[Any], timeout: float | None) -> Outcome:
+        """The outcome of one job.
+
+        Raises:
+            ResultTimeout: not within ``timeout`` seconds.
+            AiotaskError: there will be none.
+        """
+        if result.ignored:
+            raise ResultExpired(
+                f'Task "{result.task}" has ignore_result=True, so there is nothing to await. '
+                "Await `result.sent()`, or remove ignore_result=True."
+            )
+        refuse_to_wait("await, get() or wait()")
+        future: asyncio.Future[Outcome] = asyncio_loop().create_future()
+        waiter = partial(_arrive, future)
+        mailbox = self._wait_for(result, waiter)
+        try:
+            if timeout is None and current_job().seat is None:
+                outcome = await future
+            else:
+                outcome = await unseated(future if timeout is None else self._within(timeout, future, result))
+        finally:
+            if not future.done() or future.cancelled():
+                mailbox.drop(result.id, waiter)
+        result.arrived = outcome
+        return outcome
+
+    def _wait_for(self, result: AsyncResult[Any], waiter: Callable[[Arrival], None]) -> Mailbox:
+        session = self.session()
+        mailbox, outbox = session.mailbox, result.outbox
+        refused = outbox.error_of(result.ticket) if outbox is not None else None
+        if refused is not None:
+            waiter(refused)
+            return mailbox
+        if outbox is not session.outbox:
+            self.relieve_for(result)
+        if session._flushing is None:
+            if not session.outbox.empty or session._closer is None:
+                session.flush_soon()
+        elif session.outbox.held:
+            session.flush_soon()
+        mailbox.add(result, waiter, foreign=result.shared or outbox is not session.outbox)
+        if not session.absence.is_watching:
+            session.absence.watch()
+        return mailbox
+
+    async def _within(self, timeout: float, future: asyncio.Future[Outcome], result: AsyncResult[Any]) -> Outcome:
+        try:
+            async with asyncio.timeout(timeout):
+                return await future
+        except TimeoutError:
+            outcome = await self._last_look(result) if timeout < SHORT else None
+        if outcome is None:
+            text = f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. The job goes on: await it '
+            raise about(ResultTimeout(f"{text}again, or cancel() it."), result.id)
+        return outcome
+
+    async def _last_look(self, result: AsyncResult[Any]) -> Outcome | None:
+        """So short a wait may be over before the stored outcome was looked up."""
+        with contextlib.suppress(TimeoutError, BrokerError):
+            async with asyncio.timeout(LAST_LOOK):
+                return await self._inquiry.outcome(result)
+        return None
+
+    async def outcomes(self, results: list[AsyncResult[Any]], errors: dict[str, Exception] | None = None) -> None:
+        """Wait for many at once; returns when all are there, or raises as soon as one ended badly.
+
+        Args:
+            errors: go on to the end, and put in here, by id, why a job has no outcome.
+        """
+        refuse_to_wait("gather()")
+        future: asyncio.Future[None] = asyncio_loop().create_future()
+        left = len(results)
+
+        def arrive(result: AsyncResult[Any], arrival: Arrival) -> None:
+            nonlocal left
+            left -= 1
+            if isinstance(arrival, Exception):
+                if errors is not None:
+                    errors[result.id] = arrival
+                elif not future.done():
+                    future.set_exception(arrival)
+                    return
+            else:
+                result.arrived = arrival
+            if not future.done():
+                if errors is None and not isinstance(arrival, Exception) and arrival.status is not Status.SUCCESS:
+                    future.set_exception(_error_of(self, result))
+                elif left == 0:
+                    future.set_result(None)
+
+        waiters = [(result, partial(arrive, result)) for result in results]
+        mailbox = self.session().mailbox
+        for result, waiter in waiters:
+            self._wait_for(result, waiter)
+        try:
+            await unseated(future)
+        finally:
+            if left:
+                for result, waiter in waiters:
+                    mailbox.drop(result.id, waiter)
+
+    def reveal(self, outcome: Outcome, function: Any) -> Any:
+        return reveal(outcome, self.serializer, function)
+
+    async def status(self, result: AsyncResult[Any]) -> Status:
+        refuse_to_wait("status()")
+        asyncio_loop()
+        return await self._inquiry.status(result)
+
+    async def cancel(self, result: AsyncResult[Any]) -> Cancelled:
+        refuse_to_wait("cancel()")
+        asyncio_loop()
+        return await self._inquiry.cancel(result)
+
+    async def forget_outcome(self, result: AsyncResult[Any]) -> bool:
+        refuse_to_wait("forget()")
+        asyncio_loop()
+        return await self._inquiry.forget(result)
+
+    def block(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it in the portal and wait in this thread; Ctrl-C ends the wait."""
+        try:
+            refuse_to_wait("get() or result.blocking")
+        except ConfigError:
+            work.close()
+            raise
+        return run_here(work) if self._portals_loop() is None else portal.run(work)
+
+
+def _arrive(future: asyncio.Future[Outcome], arrival: Arrival) -> None:
+    if future.done():
+        return
+    if isinstance(arrival, Exception):
+        future.set_exception(arrival)
+    else:
+        future.set_result(arrival)
+
+
+def _error_of(client: Client, result: AsyncResult[Any]) -> Exception:
+    assert result.arrived is not None and result.arrived.status in FINAL
+    try:
+        client.reveal(result.arrived, result.function)
+    except Exception as error:
+        return error
+    return BrokerError(f'Job "{result.id}" ended as {result.arrived.status} without an error.')
+
+
+def client_at(
+    place: tuple[str, tuple[str, ...]],
+    app: str,
+    serializer: Serializer,
+    result_ttl: float,
+    limits: tuple[Mapping[str, int], WhenFull] | None,
+) -> Client:
+    """The client of an app.
+
+    Args:
+        place: the broker's URL, and the secrets.
+        app: name of the app.
+        serializer: what reads and writes values.
+        result_ttl: seconds that outcomes are kept.
+        limits: of queues, as ``limits.queue_limits`` gives them.
+    """
+    url, secrets = place
+    backpressure = Backpressure(*limits, secrets) if limits else None
+    return Client(app, url, secrets, serializer, result_ttl=result_ttl, backpressure=backpressure)

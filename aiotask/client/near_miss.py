@@ -1,0 +1,40 @@
+"""Which task of the workers that run may have been meant by a name that none of them knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from ..broker import Broker
+from ..brokers import inspect
+from ..errors import BrokerError
+from ..inspector import WorkerInfo
+
+__all__ = ["near_misses", "tasks_of_workers"]
+
+#: Names beyond which a list is no help.
+_AT_MOST = 3
+
+
+async def tasks_of_workers(broker: Broker) -> frozenset[str]:
+    """Every task that a live worker knows; none if the broker does not answer."""
+    try:
+        workers = await inspect(broker).workers()
+    except BrokerError:
+        return frozenset()
+    return frozenset(name for worker in workers for name in _tasks(worker))
+
+
+def _tasks(worker: WorkerInfo) -> list[str]:
+    tasks = worker.facts.get("tasks")
+    return [name for name in tasks if isinstance(name, str)] if isinstance(tasks, list | tuple) else []
+
+
+def near_misses(name: str, known: Iterable[str]) -> str:
+    """A sentence on the tasks whose names differ little, or in the module alone; empty if there are none."""
+    names = sorted(set(known) - {name})
+    function = name.rpartition(":")[2]
+    near = [other for other in names if other.rpartition(":")[2] == function]
+    near += [other for other in get_close_matches(name, names, n=_AT_MOST, cutoff=0.8) if other not in near]
+    quoted = ", ".join(f'"{other}"' for other in near[:_AT_MOST])
+    return f" Workers know {quoted}." if quoted else ""

@@ -1,0 +1,354 @@
+"""The keeper process: leases, recovery, due jobs and history, where no user code runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..broker import Obituary
+from ..brokers import connect, inspect
+from ..errors import AiotaskError, BrokerError, ConfigError
+from ..keeper.keeper import Keeper
+from ..keeper.recovery import Death
+from ..log.setup import configure, tend
+from ..worker.stacks import frames_of
+from .board import Board, unpack_ring
+from .fork import Exit, read_messages, send_message
+from .health.health import Branch, Health
+from .health.http import Probes
+from .health.sockets import Doors
+from .health.vitals import Vitals
+from .served_apps import app_key
+from .settings import WorkerSettings
+from .stops import ONCE, SILENCE, resume
+from .watch.snapshot import standing
+from .watch.stack_file import Stacks
+
+__all__ = ["Post", "run_keeper"]
+
+logger = logging.getLogger("aiotask.keeper")
+
+#: Seconds without a heartbeat after which a worker's loop counts as standing still.
+STILL = 2.0
+#: Seconds for the last scans when everything ends.
+FAREWELL = 10.0
+#: Seconds that the supervisor has to say where its processes stand.
+PATIENCE = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What the keeper process is given."""
+
+    #: Its own page, for its heartbeat.
+    board: Board
+    #: The pages of all workers there may ever be.
+    workers: Sequence[Board]
+    #: The supervisor's page.
+    vitals: Vitals
+    #: Where probes knock.
+    doors: Doors
+    host: str
+    #: Read: messages of the supervisor; its end means that the supervisor is gone.
+    messages: int
+    #: Write: messages to the supervisor.
+    reports: int
+    apps: Sequence[dict[str, Any]]
+    stacks: Stacks
+
+
+def run_keeper(settings: WorkerSettings, post: Post) -> int:
+    """The life of a keeper process; the exit code."""
+    configure(settings.log_json, settings.log_level, process="keeper")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    post.stacks.record()
+    return asyncio.run(_Keeping(post).run())
+
+
+class _Keeping:
+    """One keeper per app, and the messages of the supervisor for all of them."""
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self._branches: list[Branch] = []
+        self._keepers = [self._keeper(app) for app in post.apps]
+        self._buffer = bytearray()
+        self._end = asyncio.Event()
+        #: Questions to the supervisor that are open.
+        self._counter = itertools.count(1)
+        self._answers: dict[str, asyncio.Future[list[dict[str, Any]]]] = {}
+        self._last: list[Death] = []
+        #: It has a successor: apps that are no longer served, and whether this host is to be forgotten there.
+        self._lost: dict[tuple[str, str], bool] | None = None
+        #: No other keeper of this host is at work.
+        self._alone = asyncio.Event()
+        self._probes: asyncio.Task[None] | None = None
+        #: Deaths that the supervisor has told of.
+        self._heard = 0
+
+    def _keeper(self, app: dict[str, Any]) -> Keeper:
+        recorder = reading = None
+        if app["result_db"]:
+            from ..history.recorder import Recorder
+
+            try:
+                recorder = Recorder(
+                    Path(app["result_db"]),
+                    app["secrets"],
+                    app["name"],
+                    max_age=app["result_db_age"],
+                    max_bytes=app["result_db_size"],
+                )
+                reading = connect(app["address"], app["name"])
+            except ConfigError as error:
+                logger.error("History is not being recorded: %s", error)
+        broker = connect(app["address"], app["name"])
+        keeper = Keeper(
+            broker,
+            app["name"],
+            app["secrets"],
+            self._post.host,
+            reading=reading,
+            recorder=recorder,
+            revive=_revive if app["embedded"] else None,
+            queues=app["queues"],
+            needs=app["needs"],
+        )
+        self._branches.append(Branch(app["name"], app["queues"], keeper.lease, inspect(broker)))
+        return keeper
+
+    async def run(self) -> int:
+        os.set_blocking(self._post.messages, False)
+        asyncio.get_running_loop().add_reader(self._post.messages, self._read)
+        running = [asyncio.create_task(keeper.run()) for keeper in self._keepers]
+        health = Health(self._post.vitals, self._post.workers, self._branches)
+        # These go on while the rest ends.
+        probes = self._probes = asyncio.create_task(Probes(self._post.doors.sockets, health.report).run())
+        health_running = asyncio.create_task(health.run())
+        watching = [probes, asyncio.create_task(self._beat()), health_running]
+        for each in watching:
+            each.add_done_callback(_say_fault)
+        ending = asyncio.create_task(self._end.wait())
+        running += [asyncio.create_task(keeper.hear(self._hurry, self._stand)) for keeper in self._keepers]
+        running.append(asyncio.create_task(self._look_after_loops()))
+        running.append(asyncio.create_task(self._look_after_supervisor()))
+        send_message(self._post.reports, {"keeping": True})
+        code = Exit.DONE
+        try:
+            done, _ = await asyncio.wait((*running, ending), return_when=asyncio.FIRST_COMPLETED)
+            if ending not in done:
+                for task in done:
+                    task.result()
+                code = Exit.NOT_LIVE
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        if self._lost is not None:
+            # Its successor answers from now on.
+            probes.cancel()
+            watching.remove(health_running)
+            health_running.cancel()
+        if code == Exit.DONE:
+            await self._leave()
+        for task in (*watching, ending):
+            task.cancel()
+        for keeper in self._keepers:
+            with contextlib.suppress(AiotaskError):
+                await keeper.close()
+        return code
+
+    async def _beat(self) -> None:
+        while True:
+            self._post.board.beat()
+            tend()
+            self._post.board.buried = self._heard - max(keeper.recovery.open for keeper in self._keepers)
+            await asyncio.sleep(0.2)
+
+    async def _look_after_supervisor(self) -> None:
+        """If it is stopped, no process is replaced, no limit is enforced and no signal is obeyed."""
+        resumed = -ONCE
+        while True:
+            await asyncio.sleep(STILL / 2)
+            now, vitals = time.monotonic(), self._post.vitals
+            if now - vitals.turned > SILENCE and now - resumed > ONCE and resume(vitals.pid):
+                resumed = now
+                logger.warning(
+                    "The supervisor (pid %d) was stopped by a signal; the keeper has sent it CONT, so that it "
+                    "continues.",
+                    vitals.pid,
+                )
+
+    async def _look_after_loops(self) -> None:
+        """Whose loop stands still cannot give back what waits behind it, nor hear of a cancel."""
+        await self._alone.wait()
+        for board in self._post.workers:
+            # One that a keeper left halfway.
+            board.relief += board.relief % 2
+        while True:
+            await asyncio.sleep(STILL / 4)
+            for board in self._post.workers:
+                if board.pid and board.incarnations and time.monotonic() - board.heartbeat > STILL:
+                    with contextlib.suppress(BrokerError):
+                        await self._relieve(board)
+
+    async def _stand(self) -> tuple[list[dict[str, Any]], str]:
+        """Where all processes of this host stand: the supervisor asks them."""
+        key = str(next(self._counter))
+        answer = self._answers[key] = asyncio.get_running_loop().create_future()
+        send_message(self._post.reports, {"stacks": key})
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await answer, ""
+        except TimeoutError:
+            return self._seen(), "The supervisor does not answer; this is what the keeper sees."
+        finally:
+            del self._answers[key]
+
+    def _seen(self) -> list[dict[str, Any]]:
+        """What the pages say."""
+        tasks = {hash(name): name for app in self._post.apps for name in app["tasks"]}
+        here = [{"kind": "other", "frames": frames_of(sys._getframe())}]
+        return [
+            {"name": "keeper", "pid": os.getpid(), "threads": here, "jobs": []},
+            *(
+                standing(
+                    f"worker-{names[0].rpartition('.')[2]}", board.pid, board, lambda job: tasks.get(job.task, "?")
+                )
+                for board in self._post.workers
+                if board.pid and (names := board.incarnations)
+            ),
+        ]
+
+    def _hurry(self, id: str) -> None:
+        """This job was cancelled: it has to end soon, whatever the loop of its worker is doing."""
+        for board in self._post.workers:
+            for job in board.started() if board.pid else ():
+                if job.id == id:
+                    board.hurry(job.slot, id)
+
+    async def _relieve(self, board: Board) -> None:
+        incarnation = board.incarnations[-1]
+        relief = board.relief + 1
+        board.relief = relief
+        try:
+            # Another thread of it that has just looked whether it may start a job has written it down by then.
+            await asyncio.sleep(0.05)
+            recent = board.recent()
+            running = {job.id: job.slot for job in board.started()}
+            for app, keeper in zip(self._post.apps, self._keepers, strict=True):
+                await keeper.recovery.relieve(
+                    incarnation, app["queues"], app["needs"], lambda id: id in running or hash(id) in recent
+                )
+                for id in await keeper.recovery.cancelled(incarnation, list(running)):
+                    board.hurry(running[id], id)
+        finally:
+            # Meanwhile the page may have passed to another process.
+            if board.relief == relief:
+                board.relief = relief + 1
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._post.messages, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._post.messages)
+            if not self._end.is_set():
+                self._last = self._orphaned()
+                self._end.set()
+            return
+        for message in read_messages(self._buffer, data):
+            if "leave" in message:
+                self._last = [_death(fields) for fields in message["leave"]]
+                self._end.set()
+            elif "retire" in message:
+                self._lost = {(app, url): forget for app, url, forget in message["retire"]}
+                self._last = [_death(fields) for fields in message["deaths"]]
+                self._end.set()
+            elif "alone" in message:
+                self._alone.set()
+            elif "stacks" in message:
+                answer = self._answers.get(message["stacks"])
+                if answer is not None and not answer.done():
+                    answer.set_result(message["processes"])
+            else:
+                self._heard += 1
+                for keeper in self._keepers:
+                    keeper.report(_death(message["death"]))
+
+    def _orphaned(self) -> list[Death]:
+        """The supervisor is gone: end its workers with all they started, and only then give back their jobs."""
+        logger.error("The supervisor is gone; ending its workers and requeueing their jobs.")
+        # The next supervisor may want the port at once.
+        self._post.doors.remove()
+        if self._probes is not None:
+            self._probes.cancel()
+        groups = [board.pid for board in self._post.workers if board.pid]
+        for pid in groups:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 2.0
+        while any(_alive(pid) for pid in groups) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return [Death(name, "the end of its supervisor") for board in self._post.workers for name in board.incarnations]
+
+    async def _leave(self) -> None:
+        """Give back what is left: of all apps, or of those that the successor does not know."""
+        leaving = []
+        for app, keeper in zip(self._post.apps, self._keepers, strict=True):
+            if self._lost is None or app_key(app) in self._lost:
+                forget = self._lost is None or self._lost[app_key(app)]
+                leaving.append(keeper.leave(self._last, forget=forget))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await asyncio.gather(*leaving)
+
+
+def _say_fault(task: asyncio.Task[None]) -> None:
+    """Leases and recovery go on without it, and whoever asks gets no answer."""
+    if not task.cancelled() and (error := task.exception()):
+        logger.error("The keeper cannot report the state of this host any more: %s", error, exc_info=error)
+
+
+def _alive(pid: int) -> bool:
+    """Whether the process still runs (a zombie does not)."""
+    try:
+        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+
+
+def _death(fields: dict[str, Any]) -> Death:
+    return Death(
+        fields["incarnation"],
+        fields["reason"],
+        tuple(fields["blame"]),
+        fields["overdue"],
+        {id: (kind, words) for id, (kind, words) in fields["exceeded"].items()},
+        unpack_ring(fields["recent"]),
+        tuple(fields["waited"]),
+        Obituary(*fields["obituary"]),
+    )
+
+
+def _revive() -> None:
+    """Start the embedded server again if it crashed (after ``aiotask server stop`` it stays down)."""
+    from ..embedded import server as embedded
+
+    if (embedded.state_directory() / "server.pid").exists():
+        embedded.ensure()

@@ -1,0 +1,69 @@
+"""Process-wide state that a worker process needs and user code may change: it is put back."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from .watch.stack_file import Stacks
+
+__all__ = ["ALARMS", "OwnSignals", "handler_of"]
+
+#: The kernel's timer rings the first; the loop thread sends the second where a task has taken the first for itself.
+ALARMS = frozenset({signal.SIGALRM, signal.SIGVTALRM})
+#: Seconds for which a thread may hold the GIL while another one wants it. The default of 5 ms makes the loop's
+#: answers late beside a busy main thread; much less slows the main thread down.
+SWITCH_INTERVAL = 0.002
+
+Handler = Callable[[int, FrameType | None], None]
+
+# Without the wrapper, which tries to make an enum of what it finds: at forty times the cost, a tenth of a small job.
+handler_of = getattr(sys.modules.get("_signal"), "getsignal", signal.getsignal)
+
+
+class OwnSignals:
+    """Handlers of SIGTERM, SIGUSR1 and the alarms, the wake-up descriptor, the mask, and the switch interval.
+
+    What else a process has (working directory, umask, ``sys.stdout``, locale, recursion limit) is that of user code.
+
+    Args:
+        bell: written to at SIGTERM. A handler in Python does not run while the main thread is in C; a byte in a socket
+            is read by the loop thread all the same.
+        stacks: where SIGUSR1 writes.
+    """
+
+    def __init__(self, bell: socket.socket, stacks: Stacks) -> None:
+        self._bell = bell
+        self._stacks = stacks
+        self._heard: Handler = self._term
+        #: The handler of the alarms.
+        self.ring: Handler = self._term
+
+    @property
+    def handlers(self) -> tuple[Handler, Handler]:
+        """Those of SIGTERM and of the alarms; the very objects that are installed."""
+        return self._heard, self.ring
+
+    def restore(self) -> None:
+        """Put everything back; in the main thread, between two jobs."""
+        signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._heard)
+        signal.siginterrupt(signal.SIGTERM, False)
+        for number in ALARMS:
+            signal.signal(number, self.ring)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGUSR1, *ALARMS))
+
+    def look(self) -> None:
+        """Put back what any thread can; a few times a second, in the loop thread."""
+        self._stacks.record()
+        if sys.getswitchinterval() > SWITCH_INTERVAL * 1.01:
+            sys.setswitchinterval(SWITCH_INTERVAL)
+
+    def _term(self, number: int, frame: FrameType | None) -> None:
+        # The wake-up descriptor has said it already, unless user code has taken that for itself.
+        with contextlib.suppress(OSError):
+            self._bell.send(bytes((signal.SIGTERM,)))

@@ -1,0 +1,104 @@
+"""Where every process of a supervisor stands, as plain data for whoever asks."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from ...worker.stacks import frames_of, shown_file, threads_in
+from .. import worker_loop
+from ..board import Board, Started
+from ..child import DUMP_PATIENCE, Forked
+
+__all__ = ["LOOP", "Gathering", "name_of", "standing"]
+
+#: The file and the function by which the thread of an event loop is known in a stack.
+LOOP = (shown_file(worker_loop.__file__), worker_loop.run_loop.__name__)
+#: Seconds after which a loop that has not turned stands still.
+_STILL = 0.5
+
+
+def name_of(child: Forked) -> str:
+    """A child for people."""
+    return f"worker-{child.number}" if child.number else "the keeper"
+
+
+class Gathering:
+    """The answers of several children, until all are there or nothing more is to be expected.
+
+    Args:
+        task_of: the name of a job's task.
+    """
+
+    def __init__(self, children: Sequence[Forked], task_of: Callable[[Started], str]) -> None:
+        self._children = list(children)
+        self._task_of = task_of
+        self._dumps: dict[Forked, str] = {}
+        self._since = time.monotonic()
+        for child in self._children:
+            child.awaits = None
+            if child.number:
+                child.send({"do": "awaits"})
+
+    def told(self, child: Forked, dump: str) -> None:
+        """The stacks of one child are there."""
+        self._dumps[child] = dump
+
+    @property
+    def is_over(self) -> bool:
+        waited = time.monotonic() - self._since
+        if waited > 2 * DUMP_PATIENCE:
+            return True
+        return all(
+            child in self._dumps and (not child.number or child.awaits is not None or waited > DUMP_PATIENCE)
+            for child in self._children
+        )
+
+    def found(self) -> list[dict[str, Any]]:
+        """One entry for each process: name, pid, threads and jobs with their frames, innermost first."""
+        here = [{"kind": "other", "frames": frames_of(sys._getframe(1))}]
+        supervisor = {"name": "supervisor", "pid": os.getpid(), "threads": here, "jobs": []}
+        return [supervisor, *(self._one(child) for child in self._children)]
+
+    def _one(self, child: Forked) -> dict[str, Any]:
+        waiting = {job["id"]: job["frames"] for job in (child.awaits or {}).get("jobs", ())}
+        answered = not child.number or child.awaits is not None
+        threads = [thread._asdict() for thread in threads_in(self._dumps.get(child, ""), LOOP)]
+        name = name_of(child).removeprefix("the ")
+        return standing(name, child.pid, child.board, self._task_of, threads, waiting, answered=answered)
+
+
+def standing(
+    name: str,
+    pid: int,
+    board: Board,
+    task_of: Callable[[Started], str],
+    threads: Sequence[dict[str, Any]] = (),
+    waiting: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    answered: bool = False,
+) -> dict[str, Any]:
+    """One process by its page, and by what it said of itself.
+
+    Args:
+        waiting: frames of suspended jobs by their ids.
+        answered: its loop did; else it may be blocked, by the job whose step it is on.
+    """
+    now = time.monotonic()
+    still = 0.0 if answered or now - board.heartbeat < _STILL else round(now - board.heartbeat, 3)
+    jobs = [
+        {
+            "id": job.id,
+            "task": task_of(job),
+            "seconds": round(now - job.since, 3),
+            "blocks": bool(still) and job.slot == board.stepping,
+            "awaits": waiting.get(job.id, []),
+        }
+        for job in board.started()
+    ]
+    names = board.incarnations
+    return {"name": name, "pid": pid, "incarnations": names, "still": still, "threads": list(threads), "jobs": jobs}

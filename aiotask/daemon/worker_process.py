@@ -1,0 +1,390 @@
+"""One worker process: the main thread runs sync jobs, a loop thread does everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import platform
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..app import App
+from ..brokers import connect, inspect
+from ..context import job_fields
+from ..errors import AiotaskError, BrokerError, ConfigError
+from ..functions.loading import said_when_slow
+from ..importer import load_apps
+from ..log.events import EventLog
+from ..log.records import add_job_fields
+from ..log.setup import adopt_root, configure, divert, tend
+from ..log.streams import fill_standard
+from ..loops.agent import agent
+from ..wire.serializer import check_annotations
+from ..worker.budget import PeakMemory, resident
+from ..worker.executor import call_sync, text_of
+from ..worker.patched import refuse_patched_threads
+from ..worker.run import Run
+from ..worker.seats import Seats
+from ..worker.stacks import awaits
+from ..worker.suspects import Solitude
+from ..worker.sync_lane import SyncLane
+from ..worker.worker import Hooks, Worker
+from .board import Board
+from .folders import enter_folder
+from .fork import Exit, in_a_line, read_messages, send_message
+from .interrupts import MainGuard
+from .job_context import initial_context
+from .job_fork import JobFork, end_copy
+from .leftovers import find_leftovers
+from .own_signals import ALARMS, OwnSignals
+from .settings import WorkerSettings
+from .watch.oom_kills import go_first
+from .watch.stack_file import Stacks
+from .watch.stderr_file import LastWords
+from .worker_loop import run_loop
+
+__all__ = ["Place", "app_facts", "run_worker"]
+
+logger = logging.getLogger("aiotask.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What one worker process is given: its board, its ends of two pipes, its names, files for its stacks and for
+    its last words."""
+
+    board: Board
+    number: int
+    host: str
+    #: Read: one byte commands of the supervisor. Write: messages to it.
+    commands: int
+    reports: int
+    stacks: Stacks
+    words: LastWords
+
+
+#: Signals that a worker process handles itself.
+_OURS = {signal.SIGTERM, signal.SIGINT, *ALARMS}
+
+
+def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] | None) -> int:
+    """The life of a worker process; the exit code."""
+    name = f"worker-{place.number}"
+    configure(settings.log_json, settings.log_level, process=name)
+    place.board.settle_in(os.getpid())
+    place.stacks.record()
+    go_first()
+    is_loaded = False
+    try:
+        enter_folder(settings)
+        with said_when_slow(", ".join(settings.apps)):
+            apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
+        for app in apps:
+            check_annotations(app.serializer, app.registry)
+        refuse_patched_threads()
+        is_loaded = True
+        facts = [app_facts(app, settings) for app in apps]
+    except Exception as error:
+        text = str(error) if isinstance(error, AiotaskError) else f"{type(error).__name__}: {error}"
+        # Until then it is the code of the app that is wrong.
+        misused = is_loaded and isinstance(error, ConfigError)
+        send_message(place.reports, {"failed": text, "misused": misused})
+        return Exit.MISUSED if misused else Exit.BOOT
+    adopt_root(settings.log_level)
+    add_job_fields(job_fields, name)
+    # The app may have asked for the signals, and the stacks, itself.
+    place.stacks.record()
+    send_message(place.reports, {"booted": facts})
+    try:
+        return _Process(settings, place, apps).run()
+    except BaseException as error:
+        send_message(place.reports, {"broke": in_a_line(error)})
+        raise
+
+
+def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
+    """What supervisor and keeper need to know of an app; it travels over a private pipe."""
+    if app.url.startswith("memory://"):
+        raise ConfigError(
+            f'The app "{app.name}" keeps its jobs in memory ("{app.url}"), where worker processes cannot reach them. '
+            "Set "
+            "AIOTASK_URL to a server, or run the worker where the jobs are: `async with app.worker(): …`."
+        )
+    path = Path(settings.result_db) if settings.result_db else app.result_db_path()
+    return {
+        "name": app.name,
+        "serializer": app.serializer.name,
+        "address": app.url,
+        "url": app.broker_url,
+        "secrets": list(app.secrets),
+        "embedded": app.embedded,
+        "tasks": [task.name for task in app.registry],
+        "queues": list(settings.queues) or app.registry.queues,
+        "needs": [
+            *(f"task:{name}" for name in app.registry.names),
+            f"python:{sys.version_info[0]}.{sys.version_info[1]}",
+        ],
+        "result_db": str(path) if path is not None else None,
+        "result_db_age": settings.result_db_age,
+        "result_db_size": settings.result_db_size,
+    }
+
+
+def _say_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio says of an error that nothing awaits; a handler of user code that fails must not break the loop."""
+    with contextlib.suppress(Exception):
+        loop.default_exception_handler(context)
+
+
+class _Process:
+    """Threads, pipes and signals of one worker process around its workers (one per app)."""
+
+    def __init__(self, settings: WorkerSettings, place: Place, apps: Sequence[App]) -> None:
+        self._settings = settings
+        self._place = place
+        self._apps = apps
+        self._lane = SyncLane(PeakMemory())
+        self._workers: list[Worker] = []
+        # Places on the board for async jobs of all apps; the first ones are those of the threads.
+        self._seats = Seats(settings.max_in_flight, settings.threads)
+        self._solitude = Solitude()
+        self._code = Exit.DONE
+        self._full = False
+        self._draining = False
+        self._buffer = bytearray()
+        # A Python signal handler does not run while the main thread is in C; a byte in a socket is
+        # read by the loop thread all the same.
+        self._bell, bell = socket.socketpair()
+        self._bell.setblocking(False)
+        bell.setblocking(False)
+        self._signals = OwnSignals(bell, place.stacks)
+        self._guard = MainGuard(place.board, self._signals)
+        self._fork = JobFork(place.board, _OURS, (place.commands, place.reports))
+        self._fork.register()
+
+    def run(self) -> int:
+        # The alarm of a time limit is for the main thread alone; threads inherit this.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ALARMS)
+        context = initial_context()
+        for slot in range(1, self._settings.threads):
+            serve = partial(context.copy().run, self._lane.serve, slot, self._execute)
+            threading.Thread(target=serve, name=f"sync-{slot}", daemon=True).start()
+        loop_thread = threading.Thread(target=partial(context.copy().run, self._loop), name="loop", daemon=True)
+        loop_thread.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ALARMS)
+        context.run(self._lane.serve, 0, self._execute)
+        loop_thread.join()
+        return self._code
+
+    def _execute(self, run: Run) -> None:
+        call_sync(run, run.owner.serializer, self._place.board, self._guard)
+        if self._fork.is_copy:
+            # The task has forked and this is the child, which has no business in the lane.
+            end_copy(run)
+
+    # ---- the loop thread
+
+    def _loop(self) -> None:
+        self._fork.loop_thread = threading.get_ident()
+        try:
+            run_loop(self._main(), self._left)
+        except BaseException as error:
+            # At once: tasks that would be cancelled now would seem to have ended by themselves. And without fail: the
+            # streams of this process are in the hands of user code, too.
+            try:
+                send_message(
+                    self._place.reports, {"broke": f"{type(error).__name__}: {text_of(error)[:200].rstrip('.')}"}
+                )
+                logger.exception("The event loop of this worker failed; the process ends.")
+            finally:
+                os._exit(70)
+        finally:
+            self._lane.stop()
+
+    def _left(self, error: BaseException) -> None:
+        with contextlib.suppress(Exception):
+            logger.error(
+                "A task or callback in the event loop raised %r, which is meant to end a process. The worker keeps "
+                "running, and a job that awaits the task gets the error.",
+                error,
+                exc_info=error,
+            )
+
+    async def _main(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_say_fault)
+        loop.add_reader(self._place.commands, self._commanded)
+        loop.add_reader(self._bell.fileno(), self._rung)
+        running = [agent(self._work(app)) for app in self._apps]
+        watching = agent(self._watch())
+        try:
+            await asyncio.gather(*running)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            for app in self._apps:
+                if app._client is not None:
+                    await app.client.close()
+        # Whatever ends from here on concerns no job.
+        send_message(self._place.reports, {"done": find_leftovers()})
+
+    async def _work(self, app: App) -> None:
+        settings, place = self._settings, self._place
+        broker = connect(app.url, app.name)
+        jitter = random.uniform(0.9, 1.1)
+        worker = Worker(
+            registry=app.registry,
+            broker=broker,
+            secrets=app.secrets,
+            serializer=app.serializer,
+            host=place.host,
+            number=str(place.number),
+            queues=list(settings.queues) or app.registry.queues,
+            lane=self._lane,
+            marks=place.board,
+            log=EventLog("aiotask", log_args=settings.log_args, log_tracebacks=settings.log_tracebacks),
+            max_in_flight=settings.max_in_flight,
+            seats=self._seats,
+            solitude=self._solitude,
+            burst=settings.burst,
+            max_jobs=round(settings.max_jobs_per_child * jitter) or 1 if settings.max_jobs_per_child else None,
+            hooks=Hooks(
+                dead=self._died,
+                full=lambda: self._is_full("it ran its number of jobs"),
+                interrupt=self._guard.interrupt,
+                alone=self._set_alone,
+            ),
+            recorded=app_facts(app, settings)["result_db"] is not None,
+            facts={
+                "pid": os.getpid(),
+                "host": platform.node(),
+                "python": platform.python_version(),
+                "queues": list(settings.queues) or app.registry.queues,
+                "tasks": app.registry.names,
+                "since": time.time(),
+                "number": place.number,
+            },
+        )
+        self._workers.append(worker)
+        if self._draining:
+            worker.stop()
+        telling = agent(self._tell_when_up(app, worker))
+        try:
+            await worker.run()
+        finally:
+            # A burst may be over before the supervisor has been told that it began.
+            if not worker.up.is_set():
+                telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+            await broker.close()
+
+    async def _tell_when_up(self, app: App, worker: Worker) -> None:
+        await worker.up.wait()
+        facts: dict[str, Any] = {"up": app.name, "server": "", "durability": "", "pending": 0, "warnings": []}
+        broker = connect(app.url, app.name)
+        try:
+            inspector = inspect(broker)
+            server = await inspector.facts()
+            queues = await inspector.queues()
+            facts |= {"server": f"{server.kind} {server.version}", "durability": server.durability}
+            facts |= {"pending": sum(queue.pending + queue.scheduled + queue.parked for queue in queues)}
+            facts |= {"warnings": server.warnings}
+        except BrokerError:
+            pass
+        finally:
+            await broker.close()
+        send_message(self._place.reports, facts)
+
+    async def _watch(self) -> None:
+        """The heartbeat, and the size of this process."""
+        limit, at_first = self._settings.max_memory_per_child, resident()
+        if limit is not None and at_first > limit:
+            # A replacement would be as large as this process.
+            send_message(self._place.reports, {"oversize": at_first})
+            limit = None
+        while True:
+            self._place.board.beat()
+            self._guard.look()
+            tend()
+            fill_standard()
+            self._signals.look()
+            if self._place.board.is_relieved:
+                await self._notice_relief()
+            if limit is not None and (size := resident()) > limit:
+                self._is_full(f"it grew to {size / 1e6:.0f} MB", size=size, at_first=at_first)
+            await asyncio.sleep(0.25)
+
+    async def _notice_relief(self) -> None:
+        """This loop stood still, and the keeper took back what had not started."""
+        board, deadline = self._place.board, time.monotonic() + 5.0
+        # It may still be at it, or it has died over it.
+        while board.relief % 2 and time.monotonic() < deadline:
+            board.beat()
+            await asyncio.sleep(0.01)
+        noticed = board.relief
+        for worker in self._workers:
+            worker.relieved()
+        board.notice(noticed)
+
+    # ---- what comes in
+
+    def _commanded(self) -> None:
+        try:
+            data = os.read(self._place.commands, 4096)
+        except BlockingIOError:
+            return
+        if not data:
+            # The supervisor is gone; the keeper ends this group at once. Do not spin meanwhile.
+            asyncio.get_running_loop().remove_reader(self._place.commands)
+            return
+        for message in read_messages(self._buffer, data):
+            if message.get("do") == "drain":
+                self._drain()
+            elif message.get("do") == "awaits":
+                runs = [run for worker in self._workers for run in worker.suspended]
+                send_message(self._place.reports, {"awaits": awaits(runs)})
+            elif message.get("do") == "stacks":
+                self._place.stacks.write()
+
+    def _rung(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            if signal.SIGTERM in self._bell.recv(4096):
+                self._drain()
+
+    def _drain(self) -> None:
+        self._draining = True
+        for worker in self._workers:
+            worker.stop()
+
+    def _is_full(self, reason: str, **sizes: int) -> None:
+        if not self._full:
+            self._full = True
+            logger.info("This process is being replaced: %s.", reason)
+            send_message(self._place.reports, {"full": reason, **sizes})
+
+    def _set_alone(self, alone: bool) -> None:
+        """A suspect runs here, or that is over."""
+        self._place.board.set_alone(alone)
+        if alone:
+            divert(self._place.words.fd)
+            self._place.words.begin()
+        else:
+            self._place.words.end()
+            divert(-1)
+
+    def _died(self) -> None:
+        """Declared dead: whatever runs here runs elsewhere too by now, so end at once."""
+        send_message(self._place.reports, {"not_live": True})
+        logging.shutdown()
+        os._exit(Exit.NOT_LIVE)

@@ -1,0 +1,133 @@
+"""What a callable takes and gives, whatever kind of callable it is."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, cast
+
+from ..errors import ConfigError
+
+__all__ = ["checker", "gives_coroutines", "parameter_names", "refuse_what_is_no_function", "what_runs"]
+
+
+def gives_coroutines(function: Callable[..., Any]) -> bool:
+    """Whether calls give coroutines: a function, an object with such a ``__call__``, a partial, what is marked so."""
+    inner = _below_partials(function)
+    # asyncio's own mark, which is no more in Python 3.14.
+    mark = getattr(asyncio.coroutines, "_is_coroutine", None)
+    return (
+        inspect.iscoroutinefunction(inner)
+        or inspect.iscoroutinefunction(what_runs(inner))
+        or (mark is not None and getattr(inner, "_is_coroutine", None) is mark)
+    )
+
+
+def what_runs(function: Any) -> Any:
+    """What runs when this is called: below partials, and the ``__call__`` of an object."""
+    inner = _below_partials(function)
+    return inner if inspect.isroutine(inner) or isinstance(inner, type) else type(inner).__call__
+
+
+def _below_partials(function: Any) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def parameter_names(function: Callable[..., Any]) -> list[str]:
+    try:
+        return list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+def checker(function: Callable[..., Any]) -> Callable[..., None]:
+    """What raises TypeError for arguments that do not fit.
+
+    What a decorator takes may be more or less than the function inside it takes. So a call has to fit one of the two.
+    """
+    inner = _same_arguments(function)
+    if not hasattr(function, "__wrapped__") or hasattr(function, "__signature__"):
+        return inner
+    outer = _same_arguments(function, follow_wrapped=False)
+
+    def check(*args: Any, **kwargs: Any) -> None:
+        try:
+            inner(*args, **kwargs)
+        except TypeError:
+            outer(*args, **kwargs)
+
+    return check
+
+
+def _same_arguments(function: Callable[..., Any], *, follow_wrapped: bool = True) -> Callable[..., None]:
+    """A function that takes the same arguments and does nothing: Python itself checks a call, in 100 ns."""
+    try:
+        parameters = inspect.signature(function, follow_wrapped=follow_wrapped).parameters.values()
+    except (TypeError, ValueError):
+        if not follow_wrapped:
+            # Written in C, as functools.lru_cache is: it passes its arguments on.
+            return _same_arguments(function)
+        return lambda *args, **kwargs: None
+    parts: list[str] = []
+    last = None
+    for parameter in parameters:
+        kind = parameter.kind
+        if last is parameter.POSITIONAL_ONLY and kind is not last:
+            parts.append("/")
+        if kind is parameter.KEYWORD_ONLY and last not in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL):
+            parts.append("*")
+        star = "*" if kind is parameter.VAR_POSITIONAL else "**" if kind is parameter.VAR_KEYWORD else ""
+        parts.append(f"{star}{parameter.name}{'' if parameter.default is parameter.empty else '=None'}")
+        last = kind
+    if last is inspect.Parameter.POSITIONAL_ONLY:
+        parts.append("/")
+    name = getattr(function, "__name__", "task")
+    name = name if name.isidentifier() else "task"
+    space: dict[str, Any] = {}
+    exec(f"def {name}({', '.join(parts)}): pass", space)
+    return cast("Callable[..., None]", space[name])
+
+
+def refuse_what_is_no_function(function: Any, *, is_named: bool) -> None:
+    """Refuse what cannot be a task.
+
+    Args:
+        is_named: the user gives the task a name.
+
+    Raises:
+        ConfigError: a worker could not call it.
+    """
+    if isinstance(function, staticmethod):
+        raise ConfigError(_NO_STATIC_METHODS.format(getattr(function, "__qualname__", function)))
+    if isinstance(function, classmethod) or inspect.ismethod(function):
+        raise ConfigError(_NO_METHODS.format(getattr(function, "__qualname__", function)))
+    if not callable(function):
+        raise ConfigError(f"{function!r} is not callable. Write @app.task or @app.task(option=…) above a function.")
+    if isinstance(function, type):
+        raise ConfigError(f'"{function.__qualname__}" is a class; a task is a function. Wrap the call in one.')
+    qualname = getattr(function, "__qualname__", None)
+    if qualname is None and not is_named:
+        raise ConfigError(f'{function!r} has no name. Give it one: app.register_task(fn, name="…").')
+    # "<locals>" or "<listcomp>" comes before the name of what is made inside of a function or a comprehension.
+    if qualname is not None and "." in qualname and not qualname.rpartition(".")[0].endswith(">"):
+        first = next(iter(parameter_names(function)), "")
+        raise ConfigError((_NO_METHODS if first in ("self", "cls") else _NO_STATIC_METHODS).format(qualname))
+    called = what_runs(function)
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        raise ConfigError(
+            f'"{qualname}" is a generator; streamed results are not supported in this release. Return a list.'
+        )
+
+
+_NO_METHODS = (
+    '"{}" is a method, and a worker would have no object to call it on. '
+    "Make it a function that takes the data as arguments, or an ID by which it loads the object."
+)
+_NO_STATIC_METHODS = (
+    '"{}" is defined inside a class, and a task is a function of a module: workers find it by module and name. '
+    "Move it out of the class; a static method may call it."
+)

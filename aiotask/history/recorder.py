@@ -1,0 +1,236 @@
+"""The recorder: writes finished jobs into the SQLite history."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ..broker import HistoryRow
+from ..errors import ConfigError, SealError
+from ..job import Job, decode_job
+from ..outcome import Outcome, decode_outcome
+from ..wire.plaintext import clip, plain_text
+from ..wire.seal import Sealer
+from .file import COLUMNS, MAX_AGE, MAX_BYTES, HistoryFile, RecordingDelayed, explain, file_errors
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["Recorder"]
+
+#: Seconds between two looks whether the file has outgrown its bounds; rows that one transaction removes then, so that
+#: other writers hardly wait for it, and transactions of one look.
+_LOOK_EVERY, _REMOVED, _TRANSACTIONS = 10.0, 1_000, 50
+#: Of the bytes that may be there, the share that a look leaves: the next one is not due at once.
+_LEFT = 0.95
+
+_log = logging.getLogger(__name__)
+
+_UPSERT = f"""
+    INSERT INTO jobs ({", ".join(COLUMNS)}) VALUES ({", ".join("?" * len(COLUMNS))})
+    ON CONFLICT (id, app) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in COLUMNS[2:])}
+    WHERE (excluded.finished_at, excluded.attempts) > (ifnull(finished_at, 0), ifnull(attempts, 0))
+"""
+
+
+class Recorder:
+    """Writes finished jobs into the history; it opens no body, and runs no code of the app.
+
+    Any number of threads may call it, and any number of processes may write the same file.
+
+    Args:
+        path: the file; it and its directories are made at the first use.
+        secrets: the app's secrets, the current one first.
+        app_name: the app whose jobs these are.
+        timeout: seconds to wait for the lock of another process.
+        max_age: seconds after its end that a job is kept; 0: for ever.
+        max_bytes: of the file; beyond it the oldest jobs, of any app, make room; 0: no bound.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        secrets: Sequence[str],
+        app_name: str,
+        *,
+        timeout: float = 5.0,
+        max_age: float = MAX_AGE,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        #: Rows left out so far because they are not sealed by this app, or damaged.
+        self.skipped = 0
+        #: Those of them that were not said yet, and when that was last (monotonic): a line a second at most.
+        self._unsaid, self._said = 0, 0.0
+        self._file = HistoryFile(path, create=True, timeout=timeout)
+        # Whoever stopped waiting for a write has not stopped it: SQLite must not be closed under it.
+        self._lock = threading.Lock()
+        self._jobs = Sealer(secrets, "job")
+        self._outcomes = Sealer(secrets, "outcome")
+        self._app = app_name
+        self._max_age, self._max_bytes = max_age, max_bytes
+        #: When the bounds were looked at last (monotonic).
+        self._looked = -_LOOK_EVERY
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
+
+    def open(self) -> None:
+        """Make or open the file now, to hear at start-up that it cannot be used.
+
+        Raises:
+            ConfigError: it is damaged, of something else or of a later release, or this user cannot write it.
+            RecordingDelayed: it cannot be used at this time.
+        """
+        with self._lock, self._delays():
+            self._file.connection()
+
+    def record(self, rows: Sequence[HistoryRow]) -> None:
+        """Write the rows in one transaction. A job that is there already stays, unless this is a later end of it.
+
+        Raises:
+            RecordingDelayed: nothing was written; offer the rows again. It names the fix.
+        """
+        jobs, left_out = self._readable(rows)
+        with self._lock:
+            if jobs:
+                left_out += self._write(jobs)
+                self._keep_bounds()
+            self._say(left_out)
+
+    def _keep_bounds(self) -> None:
+        """Remove what is older than the history may be, and the oldest rows of a file that is larger.
+
+        SQLite reuses the room of removed rows, so the file stops growing; it does not shrink.
+        """
+        if time.monotonic() - self._looked < _LOOK_EVERY:
+            return
+        self._looked = time.monotonic()
+        if self._max_age:
+            self._remove("WHERE finished_at < ?", time.time() - self._max_age)
+        if self._max_bytes and self._size() > self._max_bytes:
+            self._remove("ORDER BY finished_at", enough=lambda: self._size() <= _LEFT * self._max_bytes)
+
+    def _size(self) -> int:
+        """Bytes of the file that hold rows."""
+        connection = self._file.connection()
+        pages, free, bytes_each = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * bytes_each)
+
+    def _remove(self, which: str, *values: float, enough: Callable[[], bool] = lambda: False) -> None:
+        sql = f"DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs {which} LIMIT {_REMOVED})"
+        for _ in range(_TRANSACTIONS):
+            with self._delays(), self._file.transaction() as connection:
+                removed = connection.execute(sql, values).rowcount
+            if removed < _REMOVED or enough():
+                return
+
+    def _say(self, left_out: list[str]) -> None:
+        if left_out:
+            self.skipped += len(left_out)
+            self._unsaid += len(left_out)
+            if time.monotonic() - self._said >= 1.0:
+                _log.warning("%d finished jobs were not recorded, among them %s", self._unsaid, left_out[0])
+                self._unsaid, self._said = 0, time.monotonic()
+
+    def close(self) -> None:
+        """Close the file, once a write that is under way has ended."""
+        with self._lock:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _readable(self, rows: Sequence[HistoryRow]) -> tuple[list[tuple[Any, ...]], list[str]]:
+        """The rows as columns, and why others have none."""
+        jobs, left_out = [], []
+        for row in rows:
+            try:
+                outcome = decode_outcome(self._outcomes.open(row.outcome))
+            except SealError as error:
+                left_out.append(f'entry "{row.entry}": {error}')
+            else:
+                jobs.append(_columns(self._app, row, self._job(row, outcome.id), outcome))
+        return jobs, left_out
+
+    def _job(self, row: HistoryRow, id: str) -> Job | None:
+        """The job of an outcome; None if it is not readable, since the outcome is worth keeping without it."""
+        try:
+            job = decode_job(self._jobs.open(row.job))
+        except SealError:
+            return None
+        return job if job.id == id else None
+
+    def _write(self, jobs: list[tuple[Any, ...]]) -> list[str]:
+        """One transaction, once more if the file was replaced during it. Says what SQLite cannot hold."""
+        try:
+            for _ in range(3):
+                with self._delays(), self._file.transaction() as connection:
+                    left_out = _insert(connection, jobs)
+                if self._file.is_current():
+                    return left_out
+        except ConfigError as error:
+            raise RecordingDelayed(str(error)) from error
+        raise RecordingDelayed(f'The result database "{self.path}" was replaced repeatedly during the write.')
+
+    @contextlib.contextmanager
+    def _delays(self) -> Iterator[None]:
+        try:
+            yield
+        except file_errors() as error:
+            raise explain(error, self.path) from error
+
+
+def _insert(connection: sqlite3.Connection, jobs: list[tuple[Any, ...]]) -> list[str]:
+    import sqlite3
+
+    unfit = (OverflowError, UnicodeError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+    left_out: list[str] = []
+    try:
+        connection.executemany(_UPSERT, jobs)
+    except unfit:
+        for job in jobs:
+            try:
+                connection.execute(_UPSERT, job)
+            except unfit as error:
+                left_out.append(f'job "{job[0]}": {error}')
+    return left_out
+
+
+def _columns(app: str, row: HistoryRow, job: Job | None, outcome: Outcome) -> tuple[Any, ...]:
+    error = outcome.error
+    return (
+        outcome.id,
+        app,
+        outcome.task,
+        job.queue if job else None,
+        outcome.status.value,
+        "[]",  # deps: reserved
+        outcome.attempt,
+        outcome.worker or None,
+        plain_text(job.body) if job else None,
+        None if outcome.value is None else plain_text(outcome.value),
+        clip(f"{error.type.removeprefix('builtins.')}: {error.message}") if error else None,
+        clip(error.traceback, 16 * 4096) or None if error else None,
+        job.sent_at or None if job else None,
+        outcome.started_at or None,
+        # Another process may say when it ended than when it began, and their clocks may be apart.
+        max(outcome.finished_at or time.time(), outcome.started_at),
+        row.job,
+        row.outcome,
+        outcome.cpu / 1e6 or None,
+        outcome.memory * 1024 or None,
+    )

@@ -1,0 +1,378 @@
+"""ResultDB: the history of finished jobs, for those who ask."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+from .. import errors
+from ..errors import (
+    ConfigError,
+    JobCancelled,
+    JobError,
+    JobLost,
+    RemoteError,
+    ResultExpired,
+    SealError,
+    SerializationError,
+)
+from ..job import Status
+from ..outcome import Outcome, decode_outcome
+from ..settings import environment
+from ..wire.plaintext import plain_value
+from ..wire.seal import OVERHEAD, Sealer
+from .file import COLUMNS, HistoryFile, RecordingDelayed, explain, file_errors
+from .record import JobRecord, read_record
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+__all__ = ["JobRecord", "RecordingDelayed", "ResultDB"]
+
+T = TypeVar("T")
+#: Unix seconds, an aware datetime, or how long ago.
+Moment = float | datetime | timedelta
+#: Rows that one transaction of ``prune`` deletes, so that recorders hardly wait for it.
+_PRUNE_ROWS = 1000
+
+
+class ResultApp(Protocol):
+    """What ResultDB needs of an App."""
+
+    name: str
+
+    @property
+    def secrets(self) -> Sequence[str]: ...
+    def result_db_path(self) -> Path | None: ...
+    def decode_outcome(self, outcome: Outcome, /) -> Any: ...
+    def result(self, id: str, /) -> Any: ...
+
+
+class ResultDB:
+    """The history file: the SQLite database in which workers record every finished job.
+
+    Values are unpickled only by ``fetch_result``, and only if they carry the app's seal. The file is read and written
+    in a thread of its own, so the event loop never waits for the disk.
+
+    Args:
+        path: path of the file. None: ``$AIOTASK_RESULT_DB``, else the file next to the embedded server's data.
+        app: read only the jobs of this app. None: read the jobs of every app; ``fetch_result`` then returns only
+            plain data (numbers, text, bytes, containers, JSON).
+
+    Raises:
+        ConfigError: no file is named, or the path cannot be that of a file.
+
+    Example:
+        async with ResultDB("results.db", app=app) as db:
+            value = await db.fetch_result(job_id)
+    """
+
+    #: What to do where one should be serialized.
+    INSTEAD = "Open it where it is needed"
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, app: ResultApp | None = None) -> None:
+        self._app = app
+        self._file = HistoryFile(_default_path(app) if path is None else path, create=False)
+        self._thread: ThreadPoolExecutor | None = None
+        self._pid = 0
+
+    @property
+    def path(self) -> Path:
+        """The path of the file."""
+        return self._file.path
+
+    async def setup(self) -> None:
+        """Create the file if it is missing, and bring its schema up to date.
+
+        Raises:
+            ConfigError: the file belongs to another program or a later release, or cannot be written.
+        """
+
+        def prepare() -> None:
+            with contextlib.closing(HistoryFile(self.path, create=True)) as file:
+                file.connection()
+
+        await self._call(prepare)
+
+    async def close(self) -> None:
+        """Close the file and end its thread. A later call of any method opens the file again."""
+        if self._thread is not None:
+            await self._call(self._file.close)
+            self._thread.shutdown(wait=False)
+            self._thread = None
+
+    async def __aenter__(self) -> Self:
+        await self.setup()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # ---- one job
+
+    async def fetch_result(self, id: str) -> Any:
+        """The value that the job returned. If the job failed, this raises its error, as ``await result`` does.
+
+        Raises:
+            ResultExpired: the file has no job with this id.
+            SealError: the outcome was forged, damaged, or sealed with another secret.
+            ConfigError: the value is more than plain data, so ``ResultDB(…, app=app)`` is needed to read it.
+            JobError: the job ended without a value. Without ``app`` this stands for the task's own exception, too.
+        """
+        outcome = await self._call(lambda: self._outcome(id))
+        if outcome is None:
+            raise ResultExpired(
+                f'The result database "{self.path}" has no job "{id}": it has not ended, was not recorded, or was '
+                "pruned. If it was sent recently, await app.result(id)."
+            )
+        return _plain_end(outcome) if self._app is None else self._app.decode_outcome(outcome)
+
+    async def fetch_record(self, id: str) -> JobRecord | None:
+        """Everything that is recorded about one job; None if the file has no job with this id."""
+        rows = await self._select(_SELECT, ["id = ?"], [id], limit=1)
+        return read_record(rows[0]) if rows else None
+
+    async def fetch_status(self, id: str) -> Status | None:
+        """The status of the job: as recorded, else (with ``app``) as the broker knows it, else None."""
+        record = await self.fetch_record(id)
+        if record is not None and record.status is not None:
+            return record.status
+        if self._app is None:
+            return None
+        try:
+            return Status(await self._app.result(id).status())
+        except (ResultExpired, JobLost):
+            return None
+
+    async def exists(self, id: str) -> bool:
+        """Whether the file has a job with this id."""
+        return bool(await self._select("SELECT 1 FROM jobs", ["id = ?"], [id], limit=1))
+
+    # ---- many jobs, newest first
+
+    async def fetch_all(self, limit: int | None = None, offset: int = 0) -> list[JobRecord]:
+        """All recorded jobs, those that ended last first."""
+        return [read_record(row) for row in await self._select(_SELECT, [], [], limit=limit, offset=offset)]
+
+    async def search(
+        self,
+        *,
+        task: str | None = None,
+        status: Status | str | None = None,
+        queue: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: int | None = 50,
+        offset: int = 0,
+    ) -> list[JobRecord]:
+        """Recorded jobs that match all of the conditions, those that ended last first.
+
+        Args:
+            task, queue: the name of the task, of the queue.
+            status: the status with which the job ended.
+            since, until: the time at which the job ended (since <= end < until): Unix seconds, an aware datetime, or
+                a timedelta before now.
+            limit: number of jobs to return at most; None: all.
+            offset: number of jobs to skip.
+
+        Raises:
+            ConfigError: an argument is not valid, for example a datetime without a time zone.
+        """
+        conditions, values = _filter(task, status, queue, since, until)
+        return [read_record(row) for row in await self._select(_SELECT, conditions, values, limit=limit, offset=offset)]
+
+    async def count(
+        self,
+        *,
+        task: str | None = None,
+        status: Status | str | None = None,
+        queue: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+    ) -> int:
+        """The number of recorded jobs that match all of the conditions of ``search``."""
+        conditions, values = _filter(task, status, queue, since, until)
+        where, values = self._where(conditions, values)
+        sql = f"SELECT count(*) FROM jobs{where}"
+        return int(await self._call(lambda: self._file.connection().execute(sql, values).fetchone()[0]))
+
+    async def prune(self, older_than: Moment, *, progress: Callable[[int], object] | None = None) -> int:
+        """Delete the jobs that ended longer ago than this, and return their number.
+
+        Args:
+            older_than: an age (seconds or a timedelta), or the time before which they ended (an aware datetime).
+            progress: a function that is called with the number of jobs deleted so far.
+
+        Raises:
+            ConfigError: ``older_than`` is negative, or a datetime without a time zone.
+        """
+        age = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
+        if not isinstance(age, datetime) and not age >= 0:
+            raise ConfigError(
+                f'older_than="{older_than}" is not an age. Give seconds (>= 0), a timedelta or a datetime.'
+            )
+        end = _unix(age, "older_than") if isinstance(age, datetime) else time.time() - age
+        where, values = self._where(["finished_at < ?"], [end])
+        sql = f"DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs{where} LIMIT {_PRUNE_ROWS})"
+
+        def delete() -> int:
+            with self._file.transaction() as connection:
+                return connection.execute(sql, values).rowcount
+
+        pruned = 0
+        while deleted := await self._call(delete):
+            pruned += deleted
+            if progress is not None:
+                progress(pruned)
+        return pruned
+
+    async def compact(self) -> None:
+        """Return the space of deleted jobs to the disk. The file is rewritten; recording waits meanwhile."""
+        await self._call(lambda: self._file.connection().execute("VACUUM"))
+
+    # ---- how
+
+    async def _select(
+        self, select: str, conditions: list[str], values: list[Any], *, limit: int | None = None, offset: int = 0
+    ) -> list[tuple[Any, ...]]:
+        """Rows, newest first."""
+        for name, number in (("limit", limit), ("offset", offset)):
+            if number is not None and number < 0:
+                raise ConfigError(f'{name}="{number}" is negative. Give 0 or more.')
+        where, values = self._where(conditions, values)
+        sql = f"{select}{where} ORDER BY finished_at DESC, rowid DESC LIMIT ? OFFSET ?"
+        values += [-1 if limit is None else limit, offset]
+        return await self._call(lambda: self._file.connection().execute(sql, values).fetchall())
+
+    def _where(self, conditions: list[str], values: list[Any]) -> tuple[str, list[Any]]:
+        if self._app is not None:
+            conditions, values = [*conditions, "app = ?"], [*values, self._app.name]
+        return (" WHERE " + " AND ".join(conditions) if conditions else ""), list(values)
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        """Run it in the thread that owns the connection."""
+        if self._thread is None or self._pid != os.getpid():
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="aiotask-resultdb")
+            self._pid = os.getpid()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._explained, work)
+
+    def _explained(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except file_errors() as error:
+            self._file.close()
+            raise explain(error, self.path) from error
+
+    def _outcome(self, id: str) -> Outcome | None:
+        """The recorded outcome, its seal checked. Without any secret it cannot be; then only plain data is read."""
+        where, values = self._where(["id = ?"], [id])
+        sql = f"SELECT outcome FROM jobs{where} ORDER BY finished_at DESC LIMIT 1"
+        row = self._file.connection().execute(sql, values).fetchone()
+        if row is None:
+            return None
+        sealed = row[0] if isinstance(row[0], bytes) else b""
+        secrets = _secrets() if self._app is None else self._app.secrets
+        outcome = decode_outcome(Sealer(secrets, "outcome").open(sealed) if secrets else sealed[OVERHEAD:])
+        if outcome.id != id:
+            raise SealError(
+                f'The row of job "{id}" holds the outcome of job "{outcome.id}": the file was changed by another '
+                "program."
+            )
+        return outcome
+
+
+def _default_path(app: ResultApp | None) -> Path:
+    """Where the history is if nobody says: $AIOTASK_RESULT_DB, else beside the data of the embedded server."""
+    if app is not None:
+        path = app.result_db_path()
+        if path is not None:
+            return path
+    elif named := environment("RESULT_DB"):
+        return Path(named)
+    elif not environment("URL"):
+        from ..embedded.state_directory import state_directory
+
+        return state_directory() / "results.db"
+    raise ConfigError(
+        'No result database is named. Set AIOTASK_RESULT_DB or give a path, as in ResultDB("results.db"), '
+        "the same that the worker records into (--result-db)."
+    )
+
+
+def _secrets() -> tuple[str, ...]:
+    return tuple(secret for part in (environment("SECRET") or "").split(",") if (secret := part.strip()))
+
+
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM jobs"
+
+
+def _filter(
+    task: str | None,
+    status: Status | str | None,
+    queue: str | None,
+    since: Moment | None,
+    until: Moment | None,
+) -> tuple[list[str], list[Any]]:
+    if status is not None and status not in Status.__members__:
+        raise ConfigError(f'"{status}" is not a status. Use one of: {", ".join(Status)}.')
+    given = {
+        "task = ?": task,
+        "status = ?": None if status is None else str(status),
+        "queue = ?": queue,
+        "finished_at >= ?": None if since is None else _unix(since, "since"),
+        "finished_at < ?": None if until is None else _unix(until, "until"),
+    }
+    given = {condition: value for condition, value in given.items() if value is not None}
+    return list(given), list(given.values())
+
+
+def _unix(moment: Moment, name: str) -> float:
+    if isinstance(moment, timedelta):
+        return time.time() - moment.total_seconds()
+    if not isinstance(moment, datetime):
+        return float(moment)
+    if moment.tzinfo is None:
+        raise ConfigError(f'{name}="{moment}" has no time zone. Use an aware datetime: datetime.now(timezone.utc).')
+    return moment.timestamp()
+
+
+def _plain_end(outcome: Outcome) -> Any:
+    """The end of a job for somebody who has no app: its value, or its error, as plain data."""
+    if outcome.status is not Status.SUCCESS:
+        raise _plain_error(outcome)
+    if outcome.value is None:
+        raise SerializationError(f'Job "{outcome.id}" succeeded, but its outcome carries no value.')
+    try:
+        return plain_value(outcome.value)
+    except SerializationError as error:
+        raise ConfigError(
+            f'The result of job "{outcome.id}" of task "{outcome.task}" is more than plain data. '
+            f"Open the result database with ResultDB(…, app=app). ({error})"
+        ) from error
+
+
+def _plain_error(outcome: Outcome) -> JobError:
+    info = outcome.error
+    if info is None:
+        kind = JobCancelled if outcome.status is Status.CANCELLED else JobError
+        return kind(f'Job "{outcome.id}" of task "{outcome.task}" ended as {outcome.status}.')
+    module, _, name = info.type.rpartition(".")
+    own = getattr(errors, name, None) if module == errors.__name__ else None
+    if isinstance(own, type) and issubclass(own, JobError):
+        error: JobError = own(info.message)
+    else:
+        error = RemoteError(f"{info.type}: {info.message}", type=info.type)
+    if info.traceback:
+        error.add_note(info.traceback)
+    return error

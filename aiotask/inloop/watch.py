@@ -1,0 +1,148 @@
+"""What the keeper's thread sees of a worker inside somebody's process: who blocks its loop, and where all stand.
+
+It needs the GIL for that, so of code that holds it nothing is said before it lets go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from ..log.events import EventLog, JobEvent
+from ..worker import executor
+from ..worker.run import Run
+from ..worker.stacks import Frame, awaits, frames_of, place, text
+from ..worker.worker import Worker
+
+__all__ = ["InLoopWatch"]
+
+#: Seconds for which a job may block the loop, and a sync job run, before that is said.
+BLOCKED_LOOP = 1.0
+LONG_JOB = 60.0
+_EVERY = 0.25
+_CALLS = {executor.call_async.__code__, executor.call_sync.__code__}
+
+
+class InLoopWatch:
+    """Made in the loop of the worker; the rest is for the keeper's thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._log = EventLog("aiotask")
+        self.worker: Worker | None = None
+        self._turns = 0
+        self._long: set[tuple[str, float]] = set()
+
+    async def run(self) -> None:
+        """Until cancelled, or until the loop is closed."""
+        while not self._loop.is_closed():
+            since, turns, said = time.monotonic(), self._turns, False
+            try:
+                self._loop.call_soon_threadsafe(self._turn)
+            except RuntimeError:
+                return
+            await asyncio.sleep(_EVERY)
+            while turns == self._turns and not self._loop.is_closed():
+                if not said and time.monotonic() - since > BLOCKED_LOOP:
+                    said = True
+                    self._say_blocked(since)
+                await asyncio.sleep(_EVERY / 5)
+            self._say_long()
+
+    def _turn(self) -> None:
+        self._turns += 1
+
+    def _say_blocked(self, since: float) -> None:
+        frame = sys._current_frames().get(self._thread)
+        run = _run_in(frame)
+        if run is not None and self.worker is not None:
+            seconds = time.monotonic() - max(since, run.started_mono)
+            what = "has blocked the event loop that this worker shares"
+            self._say(JobEvent.BLOCKING, run, seconds, what, _above_the_call(frame))
+
+    def _say_long(self) -> None:
+        """Sync jobs that take long, once each."""
+        now = time.monotonic()
+        running = {(run.job.id, run.started_mono): (run, frame) for run, frame in self._sync_runs()}
+        self._long &= running.keys()
+        for key, (run, frame) in running.items():
+            patience = max(LONG_JOB, (run.timeout or 0.0) / 2)
+            if key not in self._long and run.started_mono and now - run.started_mono > patience:
+                self._long.add(key)
+                what = "has been running in a thread"
+                self._say(JobEvent.LONG, run, now - run.started_mono, what, _above_the_call(frame))
+
+    def _say(self, kind: JobEvent, run: Run, seconds: float, what: str, frames: list[Frame]) -> None:
+        self._log.standing(
+            kind,
+            id=run.job.id,
+            task=run.task.name,
+            worker=run.worker,
+            seconds=seconds,
+            what=what,
+            place=place(frames),
+            stack=text(frames),
+        )
+
+    def _sync_runs(self) -> Iterator[tuple[Run, FrameType]]:
+        for ident, frame in sys._current_frames().items():
+            if ident != self._thread and (run := _run_in(frame)) is not None and run.owner is self.worker:
+                yield run, frame
+
+    async def stand(self) -> tuple[list[dict[str, Any]], str]:
+        """Where this process stands, for ``Requests``."""
+        worker, now = self.worker, time.monotonic()
+        if worker is None:
+            return [], "Its worker has not started."
+        threads = [
+            {"kind": "loop" if ident == self._thread else "other", "frames": frames_of(frame)}
+            for ident, frame in sys._current_frames().items()
+        ]
+        blocking = _run_in(sys._current_frames().get(self._thread))
+        runs = [*worker.suspended, *(run for run, _ in self._sync_runs()), *([blocking] if blocking else [])]
+        answered = asyncio.run_coroutine_threadsafe(self._awaits(worker), self._loop)
+        try:
+            where = await asyncio.wait_for(asyncio.wrap_future(answered), 0.5)
+        except TimeoutError:
+            where = None
+        waiting = {job["id"]: job["frames"] for job in (where or {}).get("jobs", ())}
+        jobs = [
+            {
+                "id": run.job.id,
+                "task": run.task.name,
+                "seconds": round(now - run.started_mono, 3),
+                "blocks": where is None and run is blocking,
+                "awaits": waiting.get(run.job.id, []),
+            }
+            for run in {id(run): run for run in runs}.values()
+        ]
+        here = {"name": "in-loop", "pid": os.getpid(), "incarnations": [worker.incarnation]}
+        return [here | {"still": 0.0, "threads": threads, "jobs": jobs}], ""
+
+    async def _awaits(self, worker: Worker) -> dict[str, Any]:
+        return awaits(worker.suspended)
+
+
+def _run_in(frame: FrameType | None) -> Run | None:
+    """The run that a thread is on."""
+    while frame is not None:
+        if frame.f_code in _CALLS:
+            run = frame.f_locals.get("run")
+            return run if isinstance(run, Run) else None
+        frame = frame.f_back
+    return None
+
+
+def _above_the_call(frame: FrameType | None) -> list[Frame]:
+    above = []
+    while frame is not None and frame.f_code not in _CALLS:
+        above.append(Frame(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+        frame = frame.f_back
+    return above

@@ -1,0 +1,147 @@
+"""The keeper: the agents that no user code may starve, as one list."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+
+from ..broker import Broker, Notice
+from ..errors import BrokerError
+from .lease import Lease
+from .operator import Requests, Stand
+from .promoter import Due
+from .recording import Recorder, Recording
+from .recovery import Death, Recovery
+
+__all__ = ["Keeper"]
+
+#: Cancels that wait to be looked up.
+TOLD_AT_MOST = 1_000
+
+
+class Keeper:
+    """Lease, recovery, due jobs and recording of one app on one host, in an event loop of its own.
+
+    Args:
+        broker: for the agents.
+        reading: a second broker for the blocking read of the recorder; None: nothing is recorded.
+        recorder: where history goes.
+        revive: brings the embedded server back when it has crashed.
+        queues, needs: what the workers of this host claim.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        app: str,
+        secrets: Sequence[str],
+        host: str,
+        *,
+        reading: Broker | None = None,
+        recorder: Recorder | None = None,
+        revive: Callable[[], None] | None = None,
+        queues: Sequence[str] = (),
+        needs: Sequence[str] = (),
+    ) -> None:
+        self._broker = broker
+        self._app = app
+        self._secrets = secrets
+        self._host = host
+        self._reading = reading
+        self._renewing: Broker | None = None
+        self.recovery = Recovery(broker, secrets, host, queues, needs)
+        self.lease = Lease(broker, host, revive, self.recovery.hurry)
+        self._due = Due(broker)
+        self._recorder = recorder
+        self._recording = Recording(reading, recorder, host) if reading is not None and recorder is not None else None
+
+    def report(self, death: Death) -> None:
+        """A worker of this host has ended."""
+        self.recovery.report(death)
+
+    async def run_for_ever(self, another: Callable[[], Broker]) -> None:
+        """Until cancelled. A process cannot be ended for it that is the user's: declared dead, its host lives anew.
+
+        Args:
+            another: a broker that knows nothing of that death.
+        """
+        while True:
+            await self.run()
+            if self._renewing is not None:
+                await self._renewing.close()
+            self._renewing = another()
+            self.lease = self.lease.anew(self._renewing)
+
+    async def run(self) -> None:
+        """Until cancelled, or until this host was declared dead."""
+        # The lease first: whatever follows is done in its name. Recording last: it may lag behind.
+        agents = [self.lease.run(), self.recovery.run(), self._due.run()]
+        if self._recording is not None:
+            agents.append(self._recording.run())
+        tasks = [asyncio.create_task(agent) for agent in agents]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def hear(self, cancelled: Callable[[str], None], stand: Stand) -> None:
+        """Until cancelled: what comes for this host.
+
+        Args:
+            cancelled: called with each of its jobs that somebody cancels.
+            stand: where its processes stand; see ``Requests``.
+        """
+        told: set[str] = set()
+        wake = asyncio.Event()
+        requests = Requests(self._broker, self._secrets, self._app, self._host, stand)
+
+        def heard(notices: list[Notice]) -> None:
+            for notice in notices:
+                if notice.outcome is not None:
+                    requests.hear(notice)
+                # More is a flood; its worker looks up what has run for a while.
+                elif len(told) < TOLD_AT_MOST:
+                    told.add(notice.id)
+                    wake.set()
+
+        listening = asyncio.gather(self._broker.listen(self._host, heard, lambda: None), requests.run())
+        try:
+            while True:
+                await wake.wait()
+                wake.clear()
+                ids = list(told)
+                told.clear()
+                with contextlib.suppress(BrokerError):
+                    for id in await self.recovery.cancelled(self._host, ids):
+                        cancelled(id)
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def leave(self, deaths: Sequence[Death], *, forget: bool = True) -> None:
+        """Give back what these workers held, record what has ended, drop the lease.
+
+        Args:
+            forget: drop it. Not where another keeper may keep it, at the same broker under another address.
+        """
+        with contextlib.suppress(BrokerError):
+            for death in deaths:
+                self.recovery.report(death)
+            await self.recovery.scan()
+            if self._recording is not None:
+                await self._recording.finish()
+            if forget:
+                await self.lease.drop()
+                await self.recovery.scan()
+
+    async def close(self) -> None:
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.close)
+        for broker in (self._broker, self._reading, self._renewing):
+            if broker is not None:
+                await broker.close()

@@ -1,0 +1,131 @@
+"""The agent that keeps this host's lease and watches over those of others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+from ..broker import Broker, Standing
+from ..errors import AiotaskError, BrokerError, ConnectionLost
+from ..log.throttle import PATIENCE, Complaint
+from .presence import is_gone, is_near
+
+__all__ = ["LEASE", "Lease"]
+
+logger = logging.getLogger("aiotask.keeper")
+
+#: Seconds without a sign of life after which a host is dead.
+LEASE = 10.0
+#: Seconds between two signs of life.
+BEAT = 1.0
+#: How often in between the processes of hosts on this machine are looked at.
+LOOKS = 4
+
+
+class Lease:
+    """Raises a counter on the server; a peer whose counter stands still for LEASE seconds is buried.
+
+    The seconds are this process's own, and only those between two successful reads count: a paused
+    or stepping server clock kills nobody, nor does a pause of this process. One whose processes were on this machine
+    is buried as soon as all of them are gone: nobody is left then who could fork one more.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        host: str,
+        revive: Callable[[], None] | None = None,
+        buried: Callable[[], None] | None = None,
+    ) -> None:
+        self._broker = broker
+        #: Told when a peer was buried.
+        self._buried = buried
+        #: Brings the embedded server back when it has crashed.
+        self._revive = revive
+        self._host = host
+        self._beat = 0
+        self._peers: dict[str, tuple[int, float]] = {}
+        #: Those of them that may be on this machine.
+        self._near: list[str] = []
+        self._last_read: float | None = None
+        self._complain = Complaint(
+            logger, "The broker refused to renew the lease of this host; trying again: %s", PATIENCE
+        )
+        #: When the server last confirmed it, on the monotonic clock; at first: when this began.
+        self.renewed_at = time.monotonic()
+        #: Since when it refuses to, though it answers (monotonic clock; 0: it does not), and why.
+        self.refused_since = 0.0
+        self.refusal = ""
+        #: Set when this host was declared dead.
+        self.lost = asyncio.Event()
+
+    def anew(self, broker: Broker) -> Lease:
+        """The same once more, after the host was declared dead."""
+        return Lease(broker, self._host, self._revive, self._buried)
+
+    async def renew(self) -> None:
+        """One sign of life."""
+        self._beat += 1
+        standing = await self._broker.renew(self._host, self._beat)
+        if standing is Standing.FORGOTTEN:
+            standing = await self._broker.renew(self._host, self._beat)
+        if standing is Standing.DEAD:
+            logger.error("Host %s was declared dead by another host; its jobs were requeued.", self._host)
+            self.lost.set()
+        self.renewed_at = time.monotonic()
+        self.refused_since = 0.0
+
+    async def watch(self) -> None:
+        """Look at all counters once, and bury who has stood still for too long."""
+        leases = await self._broker.leases()
+        now = time.monotonic()
+        passed = min(now - self._last_read, 2 * BEAT) if self._last_read is not None else 0.0
+        self._last_read = now
+        peers: dict[str, tuple[int, float]] = {}
+        for host, beat in leases.items():
+            if host == self._host:
+                continue
+            before, still = self._peers.get(host, (beat, 0.0))
+            still = still + passed if before == beat else 0.0
+            peers[host] = (beat, still)
+            gone = is_gone(host)
+            if (gone or still >= LEASE) and await self._broker.bury(host, beat):
+                silent = f"Host {host} has shown no sign of life for {still:.0f} s"
+                why = f"The processes of host {host} on this machine are gone" if gone else silent
+                logger.warning("%s: its jobs are requeued.", why)
+                peers.pop(host)
+                if self._buried is not None:
+                    self._buried()
+        self._peers = peers
+        self._near = [host for host in peers if is_near(host)]
+
+    async def run(self) -> None:
+        while not self.lost.is_set():
+            try:
+                await self.renew()
+                await self.watch()
+            except BrokerError as error:
+                if not isinstance(error, ConnectionLost):
+                    self._complain(error)
+                    self.refused_since = self.refused_since or time.monotonic()
+                    self.refusal = str(error)
+                self._last_read = None
+                self._near = []
+                if self._revive is not None:
+                    with contextlib.suppress(AiotaskError):
+                        await asyncio.to_thread(self._revive)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Until the next sign of life; less when somebody is to be buried."""
+        for _ in range(LOOKS):
+            await asyncio.sleep(BEAT / LOOKS)
+            if any(map(is_gone, self._near)):
+                break
+
+    async def drop(self) -> None:
+        """At the end: this host and its incarnations are gone."""
+        await self._broker.bury(self._host)

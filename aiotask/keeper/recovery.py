@@ -1,0 +1,214 @@
+"""The agent that gives back what dead incarnations hold."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Obituary, Requeue
+from ..errors import BrokerError, ConnectionLost, JobError, JobOutOfMemory, JobTimeout, SealError
+from ..job import WIRE_VERSION, Job, Status, decode_job
+from ..log.events import counted
+from ..log.throttle import PATIENCE, Complaint
+from ..outcome import ErrorInfo, Outcome, encode_outcome
+from ..wire.cancel_marks import genuine_cancels
+from ..wire.seal import Sealer
+
+__all__ = ["Death", "Recovery"]
+
+logger = logging.getLogger("aiotask.keeper")
+
+#: Seconds between two scans; a death notice makes the next one come at once.
+TICK = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """What is known of an incarnation that ended."""
+
+    incarnation: str
+    #: How it died, for people.
+    reason: str = ""
+    #: Jobs that ran as it died by itself.
+    blame: tuple[str, ...] = ()
+    #: Jobs for whose time limit it was killed: seconds until the next run, -1 to fail.
+    overdue: dict[str, float] = field(default_factory=dict)
+    #: Those of them for which it was another limit: ``cpu`` or ``memory``, and what is said of it.
+    exceeded: dict[str, tuple[str, str]] = field(default_factory=dict)
+    #: Hashes of the ids of the last jobs that it started, if it died by itself while none of them ran.
+    recent: frozenset[int] = frozenset()
+    #: Jobs to blame if there is no other.
+    waited: tuple[str, ...] = ()
+    obituary: Obituary | None = None
+
+
+class Recovery:
+    """Every tick gives back whatever is claimed by an incarnation that is not live.
+
+    A scan and not an event: it also finds what a read brought to an incarnation after its death.
+    """
+
+    def __init__(
+        self, broker: Broker, secrets: Sequence[str], host: str, queues: Sequence[str] = (), needs: Sequence[str] = ()
+    ) -> None:
+        self._broker = broker
+        self._queues, self._needs = queues, needs
+        self._jobs_sealer = Sealer(secrets, "job")
+        self._outcomes_sealer = Sealer(secrets, "outcome")
+        self._host = host
+        self._deaths: deque[Death] = deque()
+        self._nudge = asyncio.Event()
+        self._complain = Complaint(
+            logger, "The broker refused to requeue the jobs of dead workers; trying again: %s", PATIENCE
+        )
+
+    def report(self, death: Death) -> None:
+        """An incarnation has ended; the next scan comes at once."""
+        self._deaths.append(death)
+        self.hurry()
+
+    def hurry(self) -> None:
+        """The next scan comes at once."""
+        self._nudge.set()
+
+    @property
+    def open(self) -> int:
+        """How many reported deaths have not been dealt with."""
+        return len(self._deaths)
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.scan()
+            except BrokerError as error:
+                if not isinstance(error, ConnectionLost):
+                    self._complain(error)
+                await asyncio.sleep(0.2)
+                continue
+            try:
+                async with asyncio.timeout(TICK):
+                    await self._nudge.wait()
+            except TimeoutError:
+                pass
+            self._nudge.clear()
+
+    async def scan(self) -> None:
+        """Everything reported, then everything else that is not live."""
+        while self._deaths:
+            await self._bury(self._deaths[0])
+            self._deaths.popleft()
+        moved = 0
+        while True:
+            recovered = await self._broker.recover()
+            moved += recovered.moved
+            if not recovered.more:
+                break
+        if moved:
+            logger.info("Requeued %s of dead workers.", counted(moved, "job"))
+
+    async def relieve(
+        self, incarnation: str, queues: Sequence[str], needs: Sequence[str], has_started: Callable[[str], bool]
+    ) -> None:
+        """Give back what a worker holds and has not started: it lives, but its loop stands still."""
+        held = await self._broker.adopt(incarnation, queues, needs)
+        back = []
+        for delivery in held:
+            if not has_started(delivery.id):
+                with contextlib.suppress(SealError):
+                    job = decode_job(self._jobs_sealer.open(delivery.sealed))
+                    back.append(Requeue(delivery, job.queue, delivery.meta))
+        for start in range(0, len(back), BATCH_JOBS):
+            await self._broker.requeue(incarnation, back[start : start + BATCH_JOBS])
+        if back:
+            unstarted = counted(len(back), "unstarted job")
+            logger.warning("The event loop of %s is blocked; requeued %s.", incarnation, unstarted)
+
+    async def cancelled(self, incarnation: str, ids: Sequence[str]) -> list[str]:
+        """Which of these running jobs somebody wants to end."""
+        return genuine_cancels(self._outcomes_sealer, ids, await self._broker.cancels(incarnation, ids))
+
+    async def _bury(self, death: Death) -> None:
+        held: list[Delivery] = []
+        moved = 0
+        blame = [*death.blame, *await self._unsettled(death)] or death.waited
+        while True:
+            recovered = await self._broker.recover(
+                death.incarnation,
+                blame=blame,
+                reason=death.reason,
+                obituary=death.obituary,
+                hold=tuple(death.overdue),
+            )
+            moved += recovered.moved
+            held = recovered.held
+            if not recovered.more:
+                break
+        for delivery in held:
+            await self._end_overdue(death, delivery)
+        if held:
+            # Only now the consumer is empty and can go.
+            await self._broker.recover(death.incarnation)
+        if moved:
+            logger.info("Requeued %s of %s (%s).", counted(moved, "job"), death.incarnation, death.reason or "ended")
+
+    async def _unsettled(self, death: Death) -> list[str]:
+        """Jobs that had ended in a process which then died, before anybody was told of their end: one of them may
+        have damaged it. For the others it means that they run alone once more."""
+        if not death.recent:
+            return []
+        held = await self._broker.adopt(death.incarnation, self._queues, self._needs)
+        ended = [delivery.id for delivery in held if hash(delivery.id) in death.recent]
+        return [id for id in ended if id not in death.waited]
+
+    async def _end_overdue(self, death: Death, delivery: Delivery) -> None:
+        """A job that had to be killed at its time limit: retried or failed, as its worker wrote down at its start."""
+        try:
+            job = decode_job(self._jobs_sealer.open(delivery.sealed))
+        except SealError:
+            return
+        again = death.overdue[delivery.id]
+        kind, words = death.exceeded.get(delivery.id, ("time", "ran longer than its time limit"))
+        if await self.cancelled(death.incarnation, [delivery.id]):
+            # The mark of the cancel ends it.
+            await self._broker.requeue(death.incarnation, [Requeue(delivery, job.queue, delivery.meta)])
+            return
+        if again >= 0:
+            meta = msgspec.structs.replace(delivery.meta, attempt=delivery.meta.attempt + 1)
+            # A zero delay would let it start before everything of the old run is gone.
+            delay = max(again, random.uniform(0.01, 0.05))
+            await self._broker.requeue(death.incarnation, [Requeue(delivery, job.queue, meta, delay=delay)])
+            logger.warning(
+                "◔ %s %s %s, and its process was killed; it runs again in %.1f s", job.task, job.id, words, delay
+            )
+            return
+        if kind == "memory":
+            end = "its process was killed. Give the job less work, or the task a larger memory=…."
+        else:
+            end = f"did not react; its process was killed ({death.reason})."
+        error: type[JobError] = JobOutOfMemory if kind == "memory" else JobTimeout
+        message = f'Job "{job.id}" ({job.task}) {words}, and {end}'
+        await self._broker.finish(death.incarnation, [self._ended(job, delivery, death, error, message)])
+        logger.error("◔ %s %s %s, and its process was killed", job.task, job.id, words)
+
+    def _ended(self, job: Job, delivery: Delivery, death: Death, error: type[JobError], message: str) -> Finish:
+        outcome = Outcome(
+            WIRE_VERSION,
+            job.id,
+            job.task,
+            Status.FAILED,
+            delivery.meta.attempt,
+            death.incarnation,
+            finished_at=time.time(),
+            error=ErrorInfo(f"{error.__module__}.{error.__qualname__}", message),
+        )
+        sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
+        # As with one that its worker ended: only where retries were used up.
+        return Finish(delivery, sealed, Status.FAILED, job.result_ttl, job.reply, delivery.meta.attempt > 1)

@@ -1,0 +1,138 @@
+"""The JSON serializer: what a body holds after its format byte.
+
+=======  =======================================================================================
+call     ``[[positional], {by name}]``; from a sender that has no function, with what JSON has no
+         type for: ``[[positional], {by name}, [[path, class], …]]``
+value    the value
+error    ``[module, class, args]``, and where that is not all of it ``[module, class, args, more]``
+=======  =======================================================================================
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pydantic
+import pydantic_core
+
+from ...errors import ConfigError, SerializationError
+from .adapter import to_json
+from .failure import read_failure, write_failure
+from .function import JsonFunction, Unresolved, imported_for_types_only
+from .named import check_arrival, write_named
+
+__all__ = ["JsonSerializer"]
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+Function = Callable[..., Any] | None
+
+#: A call, in pieces that are still JSON.
+_pieces = msgspec.json.Decoder(tuple[list[msgspec.Raw], dict[str, msgspec.Raw]])
+
+
+class JsonSerializer:
+    """JSON that pydantic validates against the task's annotations; reading it never executes code of the message."""
+
+    name = "json"
+
+    def __init__(self) -> None:
+        if tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 11):
+            raise ConfigError(
+                f'serializer="json" needs pydantic 2.11 or newer, and {pydantic.VERSION} is installed: '
+                "pip install 'aiotask[json]'."
+            )
+        # By identity: a callable object need not be hashable.
+        self._known: dict[int, tuple[Any, JsonFunction]] = {}
+
+    def _function(self, function: Callable[..., Any]) -> JsonFunction:
+        known = self._known.get(id(function))
+        if known is None:
+            key = id(function)
+            seen = JsonFunction(function)
+            try:
+                kept: Any = weakref.ref(function, lambda _: self._known.pop(key, None))
+            except TypeError:  # it takes no weak references, so it is kept
+                kept = function
+            known = self._known[key] = (kept, seen)
+        return known[1]
+
+    def prepare(self, task: str, function: Callable[..., Any], *, last_chance: bool = False) -> None:
+        """Look at the annotations of a function that becomes a task.
+
+        Args:
+            task: the name of the task, for the error.
+            function: what it runs.
+            last_chance: refuse a name that is not defined; else it may be defined further down in the module.
+
+        Raises:
+            ConfigError: they cannot be used with JSON.
+        """
+        try:
+            self._function(function)
+        except Unresolved as error:
+            if last_chance or imported_for_types_only(function, error.name):
+                raise ConfigError(f'Task "{task}": {error}') from error
+        except ConfigError as error:
+            raise ConfigError(f'Task "{task}": {error}') from error
+
+    # ---- calls
+
+    def dump_call(self, call: Call, function: Function) -> bytes:
+        args, kwargs = call
+        if function is None:
+            return b"J" + write_named(args, kwargs)
+        return b"J" + self._function(function).encode_call(args, kwargs)
+
+    def load_call(self, body: bytes, function: Function) -> Call:
+        text = _text_of(body)
+        if function is None:
+            args, kwargs, *_ = _read(text)
+            return tuple(args), dict(kwargs)
+        seen = self._function(function)
+        try:
+            pieces, named = _pieces.decode(text)
+        except msgspec.DecodeError:  # NaN and Infinity, which are no JSON in the strict sense, or a call by name
+            args, kwargs, *marks = _read(text)
+            call = seen.decode_call([to_json(each) for each in args], {key: to_json(kwargs[key]) for key in kwargs})
+            for mark in marks:
+                check_arrival(seen, call, mark)
+            return call
+        return seen.decode_call([bytes(each) for each in pieces], {key: bytes(named[key]) for key in named})
+
+    # ---- values
+
+    def dump_value(self, value: Any, function: Function) -> bytes:
+        return b"J" + (to_json(value) if function is None else self._function(function).encode_value(value))
+
+    def load_value(self, body: bytes, function: Function) -> Any:
+        text = _text_of(body)
+        return _read(text) if function is None else self._function(function).decode_value(text)
+
+    # ---- errors
+
+    def dump_error(self, error: BaseException) -> bytes | None:
+        """Only built-in exceptions and aiotask's own travel as themselves: by name, with plain arguments.
+
+        None for any other, and for one that would come back with another text or other arguments.
+        """
+        text = write_failure(error)
+        return None if text is None else b"J" + text
+
+    def load_error(self, body: bytes, function: Any = None) -> Any:
+        return read_failure(_read(_text_of(body)))
+
+
+def _text_of(body: bytes) -> bytes:
+    if body[:1] != b"J":
+        raise SerializationError(
+            f"The body is of format {body[:1]!r}, but this app reads only JSON. "
+            "Give App(serializer=…) the same value on both sides."
+        )
+    return body[1:]
+
+
+def _read(text: bytes) -> Any:
+    return pydantic_core.from_json(text)

@@ -1,0 +1,221 @@
+"""Arguments and values to bytes and back.
+
+A body begins with one byte that names its format: ``P`` plain pickle, ``C`` cloudpickle (then two
+bytes: the Python major and minor that wrote it), ``J`` JSON.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from ..errors import ConfigError, SerializationError
+from ..functions.main_module import names_a_script
+from .error_form import attributes_of, below, is_a, is_kept, reason_of, stand_in, text_of, unlike
+from .pickler import Pickler, may_hold_errors, pickled
+from .script_pickle import dump_by_reference, dump_by_value, load, load_renamed
+
+__all__ = ["OtherPython", "Serializer", "check_annotations", "check_serializer", "serializer_named"]
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+Function = Callable[..., Any] | None
+
+_HERE = bytes(sys.version_info[:2])
+#: What both names of a main script (``__main__``, ``__mp_main__``) end with.
+_MAIN = b"_main__"
+#: The number of groups around an exception from which on it does not travel as itself: a pickle that is nested deeper
+#: than the stack of another process allows could not be read there, and what it costs to find which member cannot be
+#: sent grows with the square of the depth.
+_GROUPS_AROUND = 50
+_TOO_DEEP = f"(It came as RemoteError because it is in {_GROUPS_AROUND} groups, each in the next.)"
+
+
+class OtherPython(SerializationError):
+    """A body by value that another Python minor version wrote; loading it here could crash the process."""
+
+    def __init__(self, wrote: tuple[int, int]) -> None:
+        self.need = f"python:{wrote[0]}.{wrote[1]}"
+        super().__init__(
+            f"This body carries code by value that Python {wrote[0]}.{wrote[1]} wrote; this process runs Python "
+            f"{sys.version_info[0]}.{sys.version_info[1]}. Run both sides on the same minor version, or define the "
+            "function in a module that both import."
+        )
+
+
+class Serializer(Protocol):
+    """How bodies are written and read. ``function`` is the task's function where it is known here."""
+
+    name: str
+
+    def prepare(self, task: str, function: Callable[..., Any], *, last_chance: bool = False) -> None: ...
+    def dump_call(self, call: Call, function: Function) -> bytes: ...
+    def load_call(self, body: bytes, function: Function) -> Call: ...
+    def dump_value(self, value: Any, function: Function) -> bytes: ...
+    def load_value(self, body: bytes, function: Function) -> Any: ...
+
+    def dump_error(self, error: BaseException) -> bytes | None:
+        """An exception that will come back as what it is.
+
+        Raises:
+            SerializationError: it would not; the message says why. None says so without a reason.
+        """
+
+    def load_error(self, body: bytes, function: Function = None) -> Any: ...
+
+
+class PickleSerializer:
+    """Plain pickle where that is faithful; cloudpickle for lambdas, closures and what no worker can import.
+
+    Pickle stores a class or function of ``__main__`` as a reference to that name, and the worker's ``__main__`` is
+    another program. The name stands in the bytes then, so looking for it there is a sure and cheap test. Such a value
+    is written once more, with references to the name under which workers import the script. So is one that may hold
+    exceptions, which pickle rebuilds by ``__init__``: only bytes that look up a class and call it can hold one.
+    """
+
+    name = "cloudpickle"
+
+    def prepare(self, task: str, function: Callable[..., Any], *, last_chance: bool = False) -> None:
+        """Pickle needs to know nothing of a function beforehand."""
+
+    def _dump(self, value: Any, function: Function = None) -> bytes:
+        try:
+            plain = pickle.dumps(value, 5)
+        except Exception:
+            plain = b"\x93" + _MAIN
+        # Not "in", which first takes what it looks for as a number, and makes an error of that.
+        if plain.find(b"\x93") < 0:
+            return b"P" + plain
+        if plain.find(_MAIN) >= 0:
+            referring = dump_by_reference(value, function)
+            return b"C" + _HERE + dump_by_value(value, function) if referring is None else b"P" + referring
+        if plain.find(b"R\x94") >= 0 and may_hold_errors(plain, value):
+            plain = pickled(value)
+        return b"P" + plain
+
+    def _load(self, body: bytes, function: Function = None) -> Any:
+        kind = body[:1]
+        if kind == b"P":
+            if len(body) >= 4096:
+                return load(memoryview(body)[1:], function)
+            if body.find(b"\x93") < 0:
+                # It looks up nothing by name: all plain values do without that.
+                return pickle.loads(body[1:])
+            if names_a_script(body):
+                return load(memoryview(body)[1:], function)
+            try:
+                return pickle.loads(body[1:])
+            except ModuleNotFoundError as error:
+                return load_renamed(memoryview(body)[1:], function, error)
+        if kind == b"C":
+            if body[1:3] != _HERE:
+                raise OtherPython((body[1], body[2]))
+            return load(memoryview(body)[3:], function)
+        raise SerializationError(
+            f"The body is of format {body[:1]!r}, but this app reads pickle. "
+            "Give App(serializer=…) the same value on both sides."
+        )
+
+    # The same under four names: a method between would cost as much as a small pickle.
+    dump_call = dump_value = _dump
+    load_call = load_value = _load
+
+    def dump_error(self, error: BaseException) -> bytes | None:
+        instead: dict[int, BaseException] = {}
+        members: dict[int, tuple[BaseException, int]] = {}
+        if is_a(error, BaseExceptionGroup):
+            members = below(error)
+            for member, depth in members.values():
+                if depth >= _GROUPS_AROUND:
+                    instead[id(member)] = stand_in(member, _TOO_DEEP)
+        body, why = self._tried(error, instead)
+        if why and members:
+            # From the innermost, so that a group is tried without those of its members that cannot be sent.
+            for member, depth in reversed(members.values()):
+                if depth < _GROUPS_AROUND:
+                    fault = self._tried(member, instead)[1]
+                    if fault:
+                        instead[id(member)] = stand_in(member, reason_of(fault))
+            body, why = self._tried(error, instead)
+        if why:
+            raise SerializationError(why)
+        return body
+
+    def _tried(self, error: BaseException, instead: dict[int, BaseException]) -> tuple[bytes, str]:
+        """An exception as bytes, and why they may not be sent: what is read from them is not what was written."""
+        try:
+            try:
+                plain = pickled(error, Pickler, instead)
+            except Exception:
+                plain = _MAIN
+            body = b"P" + plain
+            if plain.find(_MAIN) >= 0:
+                referring = dump_by_reference(error, None, instead)
+                by_value = b"C" + _HERE + dump_by_value(error, None, instead) if referring is None else b""
+                body = by_value or b"P" + (referring or b"")
+        except BaseException as fault:  # even a SystemExit that comes out of a __reduce__ is no reason to end here
+            return b"", f"{self._blamed(error)}{type(fault).__name__}: {text_of(fault).rstrip('.')}"
+        try:
+            return body, unlike(error, self._load(body), instead, by_value=body[:1] == b"C")
+        except BaseException as fault:
+            return b"", f"it cannot be recreated from its pickle: {type(fault).__name__}: {text_of(fault).rstrip('.')}"
+
+    def _blamed(self, error: BaseException) -> str:
+        """The attribute for which an exception cannot be pickled."""
+        if is_kept(type(error)):
+            for name, value in attributes_of(error).items():
+                try:
+                    self._dump(value)
+                except BaseException:
+                    return f'its attribute "{name}" ({type(value).__qualname__}) cannot be serialized: '
+        return "it cannot be pickled: "
+
+    def load_error(self, body: bytes, function: Function = None) -> Any:
+        return self._load(body, function)
+
+
+_named: dict[str, Serializer] = {}
+
+
+def check_serializer(name: object) -> str:
+    """The name, if there is such a serializer.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not isinstance(name, str) or name not in ("cloudpickle", "json"):
+        raise ConfigError(f'serializer={name!r} is not a serializer. Use "cloudpickle" or "json".')
+    return name
+
+
+def serializer_named(name: str) -> Serializer:
+    """The serializer of this name: ``cloudpickle`` or ``json``.
+
+    Raises:
+        ConfigError: there is none, or what it needs is not installed.
+    """
+    if name not in _named:
+        _named[name] = _json() if check_serializer(name) == "json" else PickleSerializer()
+    return _named[name]
+
+
+def _json() -> Serializer:
+    try:
+        # Not at the top: pydantic takes longer to import than all the rest.
+        from .pydantic_json import JsonSerializer
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("pydantic", "pydantic_core"):
+            raise
+        raise ConfigError("serializer=\"json\" needs pydantic 2.11 or newer: pip install 'aiotask[json]'.") from error
+    return JsonSerializer()
+
+
+def check_annotations(serializer: Serializer, tasks: Iterable[Any]) -> None:
+    """Look at the annotations of these task definitions once more, now that their modules are imported.
+
+    Raises:
+        ConfigError: the serializer cannot use those of a task.
+    """
+    for task in tasks:
+        serializer.prepare(task.name, task.function, last_chance=True)

@@ -1,0 +1,144 @@
+"""Says which argument, or which object in a value, cannot be serialized, and what to pass in its place."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+import io
+from collections.abc import Callable
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any
+
+from ..errors import ConfigError, SerializationError
+from .error_form import said
+from .pickler import by_value
+from .serializer import Serializer
+
+__all__ = ["blame_argument", "blame_value"]
+
+_HINTS: tuple[tuple[tuple[type, ...], str], ...] = (
+    ((CoroutineType, asyncio.Future), "Await it first."),
+    ((GeneratorType, AsyncGeneratorType), "Convert it to a list first."),
+    ((concurrent.futures.Future,), "Call its result() first."),
+)
+
+
+def blame_argument(
+    serializer: Serializer,
+    task: str,
+    call: tuple[tuple[Any, ...], dict[str, Any]],
+    function: Callable[..., Any] | None,
+    error: Exception,
+) -> SerializationError:
+    """The error for a call that cannot be serialized, naming the argument that is at fault."""
+    args, kwargs = call
+    names = _parameters(function)
+    named = [(names[n] if n < len(names) else f"#{n + 1}", value) for n, value in enumerate(args)]
+    named += list(kwargs.items())
+    if serializer.name == "json" and isinstance(error, SerializationError | ConfigError):
+        # It names the argument already, and the place in it.
+        for _, value in named:
+            found = _obstacle(value)
+            in_json = _of_ours(type(value), "INSTEAD_IN_JSON")
+            if hint := _sure_hint(type(found)) or (f"{in_json}." if in_json else ""):
+                found = value if in_json else found
+                held = "" if found is value else f" (it holds {_an(type(found).__qualname__)})"
+                return SerializationError(f'Task "{task}": {str(error).rstrip(".")}{held}. {hint.format(verb="Pass")}')
+        return SerializationError(f'Task "{task}": {error}')
+    for name, value in named:
+        try:
+            serializer.dump_value(value, None)
+        except Exception as reason:
+            return SerializationError(
+                f'Task "{task}": argument "{name}" ({type(value).__qualname__}) cannot be serialized with '
+                f"{serializer.name}{_reason(value, reason, 'Pass')}"
+            )
+    if isinstance(error, SerializationError):
+        return SerializationError(f'Task "{task}": {error}')
+    return SerializationError(
+        f'Task "{task}": its arguments cannot be serialized with {serializer.name}: {said(error)}.'
+    )
+
+
+def blame_value(serializer: Serializer, task: str, value: Any, error: Exception) -> SerializationError:
+    """The error for a value that a task returned and that cannot be serialized."""
+    return SerializationError(
+        f'Task "{task}" returned {_an(type(value).__qualname__)} that cannot be serialized with '
+        f"{serializer.name}{_reason(value, error, 'Return')}"
+    )
+
+
+def _parameters(function: Callable[..., Any] | None) -> list[str]:
+    try:
+        return [] if function is None else list(inspect.signature(function).parameters)
+    except (ValueError, TypeError):  # max and others have none
+        return []
+
+
+def _reason(value: Any, error: Exception, verb: str) -> str:
+    """Why a value cannot be serialized and what to do, as the end of a sentence and another one."""
+    found = _obstacle(value)
+    hint = "" if found is None else _hint(found, verb)
+    if found is None and (in_json := _of_ours(type(value), "INSTEAD_IN_JSON")):
+        # Pickle could write it.
+        return f". {in_json}.".format(verb=verb)
+    if not hint:
+        return f": {said(error)}. {verb} plain data, or what the receiver needs to create it (a path, an ID)."
+    return f". {hint}" if found is value else f": it holds {_an(type(found).__qualname__)}. {hint}"
+
+
+def _hint(found: Any, verb: str) -> str:
+    hint = _sure_hint(type(found))
+    if hint:
+        return hint.format(verb=verb)
+    try:
+        is_proxy = found.__class__ is not type(found)
+    except Exception:
+        is_proxy = True
+    if not is_proxy:
+        return ""
+    way = ": proxy._get_current_object()" if hasattr(type(found), "_get_current_object") else ""
+    return f"It is a proxy for another object. {verb} the object behind it{way}."
+
+
+def _sure_hint(kind: type) -> str:
+    """What to do in place of serializing an object of a class that never can be."""
+    if instead := _of_ours(kind, "INSTEAD"):
+        return f"{instead}."
+    return next((hint for kinds, hint in _HINTS if issubclass(kind, kinds)), "")
+
+
+def _of_ours(kind: type, name: str) -> str:
+    """What a class of aiotask's own says under this name; empty for others."""
+    said = getattr(kind, name, "") if kind.__module__.startswith("aiotask.") else ""
+    return str(said)
+
+
+class _Obstructed(Exception):
+    """Ends a search at an object that never can be serialized: what it refers to would be blamed."""
+
+
+def _obstacle(value: Any) -> Any:
+    """The object in a value, at any depth, that pickle cannot serialize; None where it serializes all of them."""
+
+    class Tracer(by_value()):  # type: ignore[misc]
+        last: Any = None
+
+        def reducer_override(self, value: Any) -> Any:
+            self.last = value
+            if _sure_hint(type(value)):
+                raise _Obstructed
+            return super().reducer_override(value)
+
+    with io.BytesIO() as file:
+        tracer = Tracer(file, {})
+        try:
+            tracer.dump(value)
+        except Exception:
+            return tracer.last
+    return None
+
+
+def _an(name: str) -> str:
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"

@@ -1,0 +1,196 @@
+"""Where async jobs run: in the worker's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from types import coroutine
+from typing import Any
+
+from ..broker import BATCH_JOBS
+from ..loops.agent import agent, hide
+from . import budget as usage
+from .budget import LONG, PeakMemory
+from .job_task import Live, opener
+from .run import Marks, NoMarks, Run
+from .seats import Seats
+
+__all__ = ["AsyncLane"]
+
+#: Seconds for which jobs are begun before the loop gets its turn: with many more behind them, and with few. Then
+#: callers may wait for these, who go on while the rest runs.
+_TURN, _SHORT_TURN = 0.001, 0.00025
+_FEW = BATCH_JOBS // 2
+
+
+class AsyncLane:
+    """A row of runs, and those of them that have begun.
+
+    One asyncio task of the lane begins job after job. Each job has a context and an asyncio task of its own, see
+    ``jobtask``; most jobs end within their first step, before the event loop has come round.
+
+    Args:
+        seats: how many run at a time.
+        call: what performs a run; it raises nothing.
+        collect: called with runs that have ended, before the loop goes on to anything else.
+        marks: where it is written down whose step the loop runs.
+        peak: measures the memory of long ones; None: it is not measured.
+    """
+
+    def __init__(
+        self,
+        seats: Seats,
+        call: Callable[[Run], Coroutine[Any, Any, None]],
+        collect: Callable[[list[Run]], None],
+        marks: Marks | None = None,
+        peak: PeakMemory | None = None,
+    ) -> None:
+        self._seats = seats
+        self.call = call
+        self._collect = collect
+        self._marks = marks or NoMarks()
+        self.steps = self._marks.steps
+        self._peak = peak
+        self._row: deque[Run] = deque()
+        self._beginner: asyncio.Task[None] | None = None
+        self._began = 0.0
+        #: What has ended since the beginner had its turn.
+        self._ended: list[Run] = []
+        #: What waits for something, by its asyncio task.
+        self.running: dict[asyncio.Task[Any], Run] = {}
+
+    def put(self, run: Run) -> None:
+        """To the end of the row; ``start`` gets it going."""
+        self._row.append(run)
+
+    def take_back(self) -> list[Run]:
+        """Every run that has not begun."""
+        back = list(self._row)
+        self._row.clear()
+        return back
+
+    def pick(self, id: str) -> Run | None:
+        """Take this one back, if it is here and has not begun."""
+        for run in self._row:
+            if run.job.id == id:
+                self._row.remove(run)
+                return run
+        return None
+
+    @property
+    def waiting(self) -> int:
+        return len(self._row)
+
+    def stuck(self, seconds: float) -> bool:
+        """Whether every seat has been taken for this long."""
+        return self._seats.free <= 0 and time.monotonic() - self._began > seconds
+
+    def start(self) -> None:
+        """Begin what is ready, as far as there are seats."""
+        if self._row and self._beginner is None:
+            self._beginner = agent(self._begin())
+
+    async def _begin(self) -> None:
+        row, seats, me = self._row, self._seats, self._beginner
+        assert me is not None
+        open_job = opener(self).open
+        try:
+            since = time.monotonic()
+            while row and seats.take(row[0]):
+                run = row.popleft()
+                task = open_job(run)
+                if run.coroutine is None:
+                    self._end(run, task)
+                else:
+                    assert task is not None
+                    self._began = run.started_mono
+                    self.running[task] = run
+                    hide(task)
+                if me.cancelling():
+                    return
+                if run.started_mono + run.took - since > (_TURN if len(row) > _FEW else _SHORT_TURN):
+                    self._hand_over()
+                    await asyncio.sleep(0)
+                    since = time.monotonic()
+        finally:
+            self._beginner = None
+            self._hand_over()
+            self.start()
+
+    async def live(self, run: Run, call: Live) -> None:
+        """The whole life of one run, in an asyncio task and a context of its own; see ``jobtask``."""
+        self.steps[0] = run.slot + 1
+        try:
+            waits_for = call.send(None)
+        except StopIteration:
+            run.cpu = run.took
+        except Exception as error:
+            # Not the task's, that one is caught: whatever it is, the job must not be left hanging.
+            run.error = error if run.error is None else run.error
+        else:
+            run.coroutine = call
+            await self.rest(run, call, waits_for)
+
+    async def rest(self, run: Run, call: Live, waits_for: Any) -> None:
+        """The life of one run after its first step, which ended with the run suspended."""
+        try:
+            await _go_on(call, waits_for, run, self._marks)
+        except Exception as error:
+            run.error = error if run.error is None else run.error
+        finally:
+            run.coroutine = None
+            me = asyncio.current_task()
+            assert me is not None
+            del self.running[me]
+            self._end(run, me)
+            self._hand_over()
+            self.start()
+
+    def _end(self, run: Run, task: asyncio.Task[Any] | None) -> None:
+        if run.took >= LONG and self._peak is not None:
+            run.memory = self._peak.since(run.started_mono)
+        self._seats.give_back(run)
+        if run.limits is not None:
+            usage.settle(run)
+        # What was stopped and ends well all the same keeps its value.
+        kept = run.stopped and run.value is not None
+        if task is not None and run.error is None and task.cancelling() and not kept:
+            run.error = asyncio.CancelledError()
+        self._ended.append(run)
+
+    def _hand_over(self) -> None:
+        if self._ended:
+            ended, self._ended = self._ended, []
+            self._collect(ended)
+
+
+@coroutine
+def _go_on(call: Live, waits_for: Any, run: Run, marks: Marks) -> Generator[Any, Any, None]:
+    """Run the rest of a coroutine that was begun by hand, and write down before each step whose step it is."""
+    steps, slot = marks.steps, run.slot + 1
+    step: Callable[[Any], Any]
+    now, is_limited = time.monotonic, run.limits is not None
+    used = now() - run.started_mono
+    try:
+        while True:
+            if is_limited and usage.end_step(run, marks, used) and (me := asyncio.current_task()):
+                me.cancel()
+            try:
+                argument = yield waits_for
+                step = call.send
+            except BaseException as error:
+                step, argument = call.throw, error
+            steps[0] = slot
+            began = now()
+            if is_limited:
+                usage.begin_step(run, marks, used)
+            try:
+                waits_for = step(argument)
+            except StopIteration:
+                return
+            finally:
+                used += now() - began
+    finally:
+        run.cpu = used

@@ -1,0 +1,156 @@
+"""The agent that ends jobs of a worker which somebody cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable
+
+from ..broker import Broker, Notice
+from ..errors import BrokerError
+from ..loops.agent import agent
+from ..wire.cancel_marks import genuine_cancels
+from ..wire.seal import Sealer
+from .async_lane import AsyncLane
+from .run import Marks, Run
+from .sync_lane import SyncLane
+
+__all__ = ["Cancels"]
+
+logger = logging.getLogger("aiotask.worker")
+
+#: Seconds that a cancelled job has to end. Then its process is replaced, or it is told that it ended.
+TOLERANCE = 1.0
+#: Cancels that wait to be looked up.
+TOLD_AT_MOST = 1_000
+#: Seconds until another look for a job that is not here yet: its claim was under way.
+_SOON = 0.1
+#: Seconds after its start from which a job is looked up once a second, in case that nobody was heard.
+_OLD = 0.5
+
+
+class Cancels:
+    """Told at once by the broker, and looked up once a second; the mark at the broker is what counts.
+
+    Args:
+        sealer: of outcomes.
+        held: ids of all jobs that this worker has.
+        take_back: gives a job back that has not started; the mark ends it then. False: it is not here.
+        interrupt: stops a sync run, best effort. None: nobody can, and nobody replaces this process either.
+        give_up: called with a run of such a worker that did not end in time.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        sealer: Sealer,
+        marks: Marks,
+        lanes: tuple[AsyncLane, SyncLane],
+        owner: object,
+        *,
+        held: Callable[[], Iterable[str]],
+        take_back: Callable[[str], bool],
+        interrupt: Callable[[Run], None] | None,
+        give_up: Callable[[Run], None],
+    ) -> None:
+        self._broker = broker
+        self._sealer = sealer
+        self._marks = marks
+        self._asyncs, self._syncs = lanes
+        self._owner = owner
+        self._held = held
+        self._take_back = take_back
+        self._interrupt = interrupt
+        self._give_up = give_up
+        self._incarnation = ""
+        self._told: set[str] = set()
+        self._wake = asyncio.Event()
+        self._listening: asyncio.Task[None] | None = None
+
+    def follow(self, incarnation: str) -> None:
+        """Listen under this name from now on."""
+        self._incarnation = incarnation
+        if self._listening is not None:
+            self._listening.cancel()
+        listening = self._broker.listen(incarnation, self._heard, self._ready)
+        self._listening = agent(listening)
+
+    def _heard(self, notices: Iterable[Notice]) -> None:
+        self._told.update(notice.id for notice in notices)
+        if len(self._told) > TOLD_AT_MOST:
+            # A flood. What has run for a while is looked up anyway.
+            self._told = set(self._held())
+        self._wake.set()
+
+    def _ready(self) -> None:
+        # Whatever was said before this subscription stood has to be looked up.
+        self._told.update(self._held())
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                told, self._told = self._told, set()
+                with contextlib.suppress(BrokerError):
+                    await self.look(told)
+        finally:
+            if self._listening is not None:
+                self._listening.cancel()
+                await asyncio.gather(self._listening, return_exceptions=True)
+
+    async def look_at_old(self) -> None:
+        """Look up the jobs that have run for a while, as somebody may have cancelled one unheard."""
+        old = [run.job.id for run in self._running() if time.monotonic() - run.started_mono > _OLD]
+        await self.look(old)
+
+    async def look(self, ids: Collection[str]) -> None:
+        """End those of these jobs that are marked as cancelled."""
+        if not ids:
+            return
+        asked = list(ids)
+        marked = set(genuine_cancels(self._sealer, asked, await self._broker.cancels(self._incarnation, asked)))
+        for run in self._running():
+            if run.job.id in marked:
+                marked.discard(run.job.id)
+                if not run.cancelled:
+                    self._cancel(run)
+        if missing := {id for id in marked if not self._take_back(id)}:
+            asyncio.get_running_loop().call_later(_SOON, self._look_again, missing)
+
+    def _look_again(self, ids: set[str]) -> None:
+        self._told |= ids
+        self._wake.set()
+
+    def _running(self) -> list[Run]:
+        running = [*self._asyncs.running.values(), *list(self._syncs.current.values())]
+        return [run for run in running if run.owner is self._owner]
+
+    def _cancel(self, run: Run) -> None:
+        run.cancelled = True
+        # If it does not react it is overdue now, and its process goes.
+        self._marks.hurry(run.slot, run.job.id)
+        if self._interrupt is None:
+            asyncio.get_running_loop().call_later(TOLERANCE, self._check, run)
+        for task, other in self._asyncs.running.items():
+            if other is run:
+                task.cancel()
+                return
+        if self._interrupt is not None:
+            self._interrupt(run)
+
+    def _check(self, run: Run) -> None:
+        """Nobody can end it by force here: who waits is told, and what it may still bring is dropped."""
+        if any(run is other for other in self._running()):
+            run.abandoned = True
+            logger.warning(
+                "Job %s (%s) was cancelled but keeps running: it did not react, and nothing can end it inside this "
+                "process. Its return value will be discarded.",
+                run.job.id,
+                run.task.name,
+            )
+            self._give_up(run)
