@@ -28,7 +28,7 @@ __all__ = [
     "Delivery",
     "Finish",
     "HistoryRow",
-    "Look",
+    "JobState",
     "Meta",
     "Notice",
     "Obituary",
@@ -203,7 +203,7 @@ class Recovered(msgspec.Struct, frozen=True, gc=False):
     more: bool = False
 
 
-class Look(msgspec.Struct, frozen=True, gc=False):
+class JobState(msgspec.Struct, frozen=True, gc=False):
     """What is known of one id: a stored outcome, or where the unfinished job stands, or nothing."""
 
     status: Status | None = None
@@ -218,7 +218,10 @@ class Look(msgspec.Struct, frozen=True, gc=False):
 
 
 class Notice(msgspec.Struct, frozen=True, gc=False):
-    """One message on the results channel. Without an outcome it means: look (it was large, or the job was parked)."""
+    """One message on the results channel.
+
+    Without an outcome it means that the status is to be asked for: the outcome was large, or the job was parked.
+    """
 
     id: str
     outcome: bytes | None = None
@@ -292,7 +295,7 @@ class Broker(Protocol):
         """
         ...
 
-    async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
+    async def status(self, ids: Sequence[str], address: str = "") -> list[JobState]:
         """What is known of each id. With an address, its listener is told when an unfinished one ends."""
         ...
 
@@ -374,7 +377,7 @@ class Broker(Protocol):
         """The lease counter of every host."""
         ...
 
-    async def bury(self, host: str, beat: int | None = None) -> bool:
+    async def declare_dead(self, host: str, beat: int | None = None) -> bool:
         """Declare a host and its incarnations dead, if its counter still stands at ``beat``; None: in any case."""
         ...
 

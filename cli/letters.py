@@ -180,7 +180,7 @@ async def _move(verb: str, connection: Connection, ids: list[str], done: Done) -
 
 async def _is_known(opened: list[Connection], id: str) -> bool:
     for each in opened:
-        (look,) = await each.broker.look([id])
-        if look.status is not None or look.outcome is not None:
+        (state,) = await each.broker.status([id])
+        if state.status is not None or state.outcome is not None:
             return True
     return False

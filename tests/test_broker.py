@@ -17,7 +17,7 @@ from aiotask.broker import (
     Delivery,
     Finish,
     HistoryRow,
-    Look,
+    JobState,
     Meta,
     Notice,
     Obituary,
@@ -65,13 +65,13 @@ async def other(another_broker: MakeBroker) -> Worker:
 
 
 async def status_of(broker: Broker, id: str) -> Status | None:
-    [look] = await broker.look([id])
-    return look.status
+    [state] = await broker.status([id])
+    return state.status
 
 
 async def outcome_of(broker: Broker, id: str) -> bytes | None:
-    [look] = await broker.look([id])
-    return look.outcome
+    [state] = await broker.status([id])
+    return state.outcome
 
 
 async def take(worker: Worker, id: str) -> Delivery:
@@ -245,8 +245,8 @@ async def test_a_custom_id_that_is_known_does_not_hold_up_its_batch(broker: Brok
 
 
 async def is_unknown(broker: Broker, id: str) -> bool:
-    [look] = await broker.look([id])
-    return look.status is None and look.outcome is None
+    [state] = await broker.status([id])
+    return state.status is None and state.outcome is None
 
 
 # ---- due jobs
@@ -399,7 +399,7 @@ async def test_a_claimed_job_is_running(broker: Broker, worker: Worker) -> None:
     await send(broker, "a", "b")
     await worker.claim(1)
 
-    assert await broker.look(["a", "b", "c"]) == [Look(Status.RUNNING), Look(Status.PENDING), Look()]
+    assert await broker.status(["a", "b", "c"]) == [JobState(Status.RUNNING), JobState(Status.PENDING), JobState()]
 
 
 async def test_an_incarnation_that_never_enlisted_gets_nothing(broker: Broker) -> None:
@@ -493,7 +493,7 @@ async def test_wait_leaves_other_queues_and_suspects_alone(broker: Broker, worke
     await worker.wait(timeout=0.01)  # the first one may only have prepared the lanes
 
     assert (await worker.wait(timeout=0.01)).deliveries == []
-    assert await broker.look(["theirs", "risky"]) == [Look(Status.PENDING)] * 2
+    assert await broker.status(["theirs", "risky"]) == [JobState(Status.PENDING)] * 2
 
 
 async def test_each_job_wakes_one_waiter(another_broker: MakeBroker) -> None:
@@ -591,7 +591,7 @@ async def test_a_finished_job_is_gone_and_its_outcome_stays(broker: Broker, work
 
     assert await worker.finish(delivery) is Settled.DONE
 
-    assert await broker.look(["a"]) == [Look(outcome=sealed_outcome("a"))]
+    assert await broker.status(["a"]) == [JobState(outcome=sealed_outcome("a"))]
     assert await drain(worker) == []
     assert await worker.adopt() == []
 
@@ -657,12 +657,12 @@ async def test_a_job_that_waits_for_another_worker_is_not_finished(broker: Broke
     assert await status_of(broker, "a") is Status.PENDING
 
 
-async def test_a_buried_worker_finishes_what_nobody_has_taken_and_is_told_that_it_is_dead(
+async def test_a_worker_declared_dead_finishes_what_nobody_has_taken_and_is_told_that_it_is_dead(
     broker: Broker, worker: Worker
 ) -> None:
     delivery = await take(worker, "a")
     await broker.renew(worker.host, 1)
-    await broker.bury(worker.host)
+    await broker.declare_dead(worker.host)
 
     settled, standing = await broker.finish(worker.name, [finish(delivery)])
 
@@ -688,8 +688,8 @@ async def test_a_full_batch_is_finished_at_once(broker: Broker, worker: Worker) 
     settled, _ = await broker.finish(worker.name, [finish(delivery, reply="client") for delivery in deliveries])
 
     assert settled == [Settled.DONE] * BATCH_JOBS
-    looks = await broker.look([f"job-{n}" for n in range(BATCH_JOBS + 10)])
-    assert [look.outcome is not None for look in looks] == [True] * BATCH_JOBS + [False] * 10
+    states = await broker.status([f"job-{n}" for n in range(BATCH_JOBS + 10)])
+    assert [state.outcome is not None for state in states] == [True] * BATCH_JOBS + [False] * 10
 
 
 async def test_what_is_finished_together_need_have_nothing_in_common(
@@ -710,8 +710,8 @@ async def test_what_is_finished_together_need_have_nothing_in_common(
 
     assert await broker.finish(worker.name, batch) == ([Settled.DONE] * len(kinds), Standing.LIVE)
 
-    looks = await broker.look([name for name, *_ in kinds])
-    assert [look.outcome for look in looks] == [
+    states = await broker.status([name for name, *_ in kinds])
+    assert [state.outcome for state in states] == [
         sealed_outcome(name, status) if ttl else None for name, _, status, ttl in kinds
     ]
     failed = [name for name, _, status, _ in kinds if status is Status.FAILED]
@@ -741,7 +741,7 @@ async def test_a_dead_letter_keeps_job_and_outcome(broker: Broker, worker: Worke
     assert await outcome_of(broker, "pill") == lost
 
 
-# ---- look, listen
+# ---- status, listen
 
 
 async def test_whoever_sent_the_job_is_told_the_outcome(broker: Broker, worker: Worker) -> None:
@@ -780,9 +780,9 @@ async def test_whoever_looked_at_an_unfinished_job_is_told_its_outcome(
 ) -> None:
     await send(broker, "a", "b")
     async with listening(broker, "one") as one, listening(another_broker(), "two") as two:
-        await broker.look(["a"], "one")
-        await broker.look(["a", "b"], "two")
-        await broker.look(["a"], "two")
+        await broker.status(["a"], "one")
+        await broker.status(["a", "b"], "two")
+        await broker.status(["a"], "two")
         for delivery in (await worker.claim()).deliveries:
             await worker.finish(delivery)
 
@@ -796,7 +796,7 @@ async def test_a_look_at_a_finished_job_answers_and_watches_nothing(broker: Brok
     async with listening(broker, "client") as client:
         await worker.finish(await take(worker, "a"), reply="")
 
-        assert await broker.look(["a", "no-such"], "client") == [Look(outcome=sealed_outcome("a")), Look()]
+        assert await broker.status(["a", "no-such"], "client") == [JobState(outcome=sealed_outcome("a")), JobState()]
 
         await worker.finish(await take(worker, "last"), reply="client")
         await wait_until_async(lambda: client.notices, description="the last one is told")
@@ -806,7 +806,7 @@ async def test_a_look_at_a_finished_job_answers_and_watches_nothing(broker: Brok
 async def test_a_watcher_hears_of_a_job_that_took_a_long_way(broker: Broker, worker: Worker, other: Worker) -> None:
     async with listening(broker, "client") as client:
         delivery = await take(worker, "a")
-        await broker.look(["a"], "client")
+        await broker.status(["a"], "client")
         await worker.requeue(delivery, delay=0.01, meta=Meta(attempt=2))
         await wait_until_async(lambda: promoted_all(broker), description="the retry is promoted")
         await worker.claim()
@@ -940,7 +940,7 @@ async def test_a_parked_job_waits_for_a_worker_that_offers_what_it_needs(
 ) -> None:
     await park(worker, "a", "task:shop.tasks:render")
 
-    assert await broker.look(["a"]) == [Look(Status.PARKED, need="task:shop.tasks:render")]
+    assert await broker.status(["a"]) == [JobState(Status.PARKED, need="task:shop.tasks:render")]
     assert ids(await worker.claim()) == []
     worker.needs = ["task:other", "python:3.11"]
     assert ids(await worker.claim()) == []
@@ -948,7 +948,7 @@ async def test_a_parked_job_waits_for_a_worker_that_offers_what_it_needs(
     other.needs = ["python:3.11", "task:shop.tasks:render"]
     [delivery] = (await other.claim()).deliveries
     assert delivery.id == "a"
-    assert await broker.look(["a"]) == [Look(Status.RUNNING)]
+    assert await broker.status(["a"]) == [JobState(Status.RUNNING)]
     assert await other.finish(delivery) is Settled.DONE
 
 
@@ -977,7 +977,7 @@ async def test_the_caller_is_told_to_look_when_its_job_is_parked(
 ) -> None:
     async with listening(broker, "client") as client, listening(another_broker(), "watcher") as watcher:
         delivery = await take(worker, "a")
-        await broker.look(["a"], "watcher")
+        await broker.status(["a"], "watcher")
         await worker.requeue(delivery, need="task:x", reply="client")
 
         await wait_until_async(lambda: client.notices and watcher.notices, description="both are told")
@@ -1006,7 +1006,7 @@ async def test_a_requeue_after_the_end_changes_nothing(broker: Broker, worker: W
     assert await worker.requeue(delivery, delay=0.001) is Settled.NOT_YOURS
     assert await worker.requeue(delivery, need="task:x") is Settled.NOT_YOURS
     assert await broker.promote() == (0, None)
-    assert await broker.look(["a"]) == [Look(outcome=sealed_outcome("a"))]
+    assert await broker.status(["a"]) == [JobState(outcome=sealed_outcome("a"))]
 
 
 async def test_a_batch_of_requeues_is_answered_one_by_one(broker: Broker, worker: Worker) -> None:
@@ -1149,7 +1149,7 @@ async def test_who_waits_for_what_was_rejected_is_told_to_look_and_finds_why(bro
         await wait_until_async(lambda: client.notices, description="the sender is told")
 
     assert client.notices == [Notice("forged")]
-    assert await broker.look(["forged", "other"]) == [Look(refused="The seal does not fit."), Look()]
+    assert await broker.status(["forged", "other"]) == [JobState(refused="The seal does not fit."), JobState()]
 
 
 async def test_what_was_rejected_already_counts_once(broker: Broker, worker: Worker, inspector: Inspector) -> None:
@@ -1191,13 +1191,13 @@ async def test_a_job_that_has_not_started_is_cancelled_at_once(
         await worker.requeue(delivery, delay=delay, need=need)
     worker.needs = ["task:x"]
     async with listening(broker, "sender") as sender, listening(another_broker(), "watcher") as watcher:
-        await broker.look(["a"], "watcher")
+        await broker.status(["a"], "watcher")
 
         assert await broker.cancel("a", GONE, 60.0) is Cancelled.DONE
 
         await wait_until_async(lambda: sender.notices and watcher.notices, description="both are told")
         assert sender.notices == watcher.notices == [Notice("a", GONE)]
-    assert await broker.look(["a"]) == [Look(outcome=GONE)]
+    assert await broker.status(["a"]) == [JobState(outcome=GONE)]
     assert await broker.promote() == (0, None)
     assert await drain(worker) == []
     assert ids(await worker.claim(alone=True)) == []
@@ -1247,14 +1247,14 @@ async def test_a_marked_job_does_not_go_on(
     await send(broker, a_push("a", reply="sender"))
     [delivery] = (await worker.claim()).deliveries
     async with listening(broker, "sender") as sender, listening(another_broker(), "watcher") as watcher:
-        await broker.look(["a"], "watcher")
+        await broker.status(["a"], "watcher")
         await broker.cancel("a", GONE, 60.0)
 
         assert await worker.requeue(delivery, reply="sender", **how) is Settled.DONE
 
         await wait_until_async(lambda: sender.notices and watcher.notices, description="both are told")
         assert sender.notices == watcher.notices == [Notice("a", GONE)]
-    assert await broker.look(["a"]) == [Look(outcome=GONE)]
+    assert await broker.status(["a"]) == [JobState(outcome=GONE)]
     assert await broker.cancels(worker.name, ["a"]) == [None]
     assert await broker.promote() == (0, None)
     assert await drain(worker) == []
@@ -1264,14 +1264,18 @@ async def test_a_marked_job_whose_worker_dies_is_cancelled(broker: Broker, worke
     await send(broker, a_push("a", reply="client"), "b", "c")
     await worker.claim()
     async with listening(broker, "client") as client:
-        await broker.look(["b"], "client")
+        await broker.status(["b"], "client")
         await broker.cancel("a", GONE, 60.0)
         await broker.cancel("b", GONE, 60.0)
 
         await broker.recover(worker.name, blame=["b"], reason="killed by SIGSEGV")
 
         await wait_until_async(lambda: len(client.notices) == 2, description="both are told")
-    assert await broker.look(["a", "b", "c"]) == [Look(outcome=GONE), Look(outcome=GONE), Look(Status.PENDING)]
+    assert await broker.status(["a", "b", "c"]) == [
+        JobState(outcome=GONE),
+        JobState(outcome=GONE),
+        JobState(Status.PENDING),
+    ]
     assert await drain(other) == ["c"]
 
 
@@ -1280,7 +1284,7 @@ async def test_what_is_unknown_cannot_be_cancelled(broker: Broker) -> None:
     assert await is_unknown(broker, "no-such")
 
 
-# ---- enlist, renew, leases, bury
+# ---- enlist, renew, leases, declare_dead
 
 
 async def test_an_incarnation_is_live_once_in_its_life(broker: Broker, worker: Worker) -> None:
@@ -1316,29 +1320,31 @@ async def test_a_host_whose_keeper_never_beat_is_watched_from_its_first_worker_o
     await worker.claim()
     assert await another_broker().leases() == {worker.host: 0}
 
-    assert await another_broker().bury(worker.host, 0) is True
+    assert await another_broker().declare_dead(worker.host, 0) is True
 
     assert (await another_broker().recover()).moved == 1
     assert (await worker.claim()).standing is Standing.DEAD
 
 
-async def test_a_host_that_moved_on_is_not_buried(broker: Broker, worker: Worker, another_broker: MakeBroker) -> None:
+async def test_a_host_that_moved_on_is_not_declared_dead(
+    broker: Broker, worker: Worker, another_broker: MakeBroker
+) -> None:
     await broker.renew(worker.host, 1)
     await broker.renew(worker.host, 2)
 
-    assert await another_broker().bury(worker.host, 1) is False
+    assert await another_broker().declare_dead(worker.host, 1) is False
 
     assert await broker.renew(worker.host, 3) is Standing.LIVE
     assert (await worker.claim()).standing is Standing.LIVE
 
 
-async def test_a_host_that_stands_still_is_buried_with_its_incarnations(
+async def test_a_host_that_stands_still_is_declared_dead_with_its_incarnations(
     broker: Broker, worker: Worker, other: Worker, another_broker: MakeBroker
 ) -> None:
     await broker.renew(worker.host, 5)
     await other.broker.renew(other.host, 5)
 
-    assert await another_broker().bury(worker.host, 5) is True
+    assert await another_broker().declare_dead(worker.host, 5) is True
 
     assert await broker.leases() == {other.host: 5}
     assert (await worker.claim()).standing is Standing.DEAD
@@ -1348,10 +1354,10 @@ async def test_a_host_that_stands_still_is_buried_with_its_incarnations(
     assert await broker.leases() == {other.host: 6}
 
 
-async def test_a_host_is_buried_in_any_case_when_no_beat_is_named(broker: Broker, worker: Worker) -> None:
+async def test_a_host_is_declared_dead_in_any_case_when_no_beat_is_named(broker: Broker, worker: Worker) -> None:
     await broker.renew(worker.host, 1)
 
-    assert await broker.bury(worker.host) is True
+    assert await broker.declare_dead(worker.host) is True
 
     assert await broker.leases() == {}
     assert (await worker.claim()).standing is Standing.DEAD
@@ -1360,13 +1366,13 @@ async def test_a_host_is_buried_in_any_case_when_no_beat_is_named(broker: Broker
 async def test_a_host_that_is_buried_twice_is_buried_once(broker: Broker, worker: Worker) -> None:
     await broker.renew(worker.host, 1)
 
-    assert await broker.bury(worker.host, 1) is True
-    assert await broker.bury(worker.host, 1) is False
+    assert await broker.declare_dead(worker.host, 1) is True
+    assert await broker.declare_dead(worker.host, 1) is False
 
 
 async def test_a_buried_host_stays_dead_however_often_it_beats(broker: Broker, worker: Worker) -> None:
     await broker.renew(worker.host, 1)
-    await broker.bury(worker.host, 1)
+    await broker.declare_dead(worker.host, 1)
 
     assert [await broker.renew(worker.host, beat) for beat in (2, 3, 1)] == [Standing.DEAD] * 3
     assert await broker.leases() == {}
@@ -1376,7 +1382,7 @@ async def test_hosts_with_similar_names_are_different_hosts(broker: Broker) -> N
     names = ["h.1", "h.1.1", "h1.1", "h.x.1", "[h].1", "h%d.1"]
     workers = [await Worker(broker, name).enlist() for name in names]
 
-    await broker.bury("h")
+    await broker.declare_dead("h")
 
     standings = [(await worker.claim()).standing for worker in workers]
     assert standings == [Standing.DEAD] + [Standing.LIVE] * 5
@@ -1407,7 +1413,7 @@ async def test_a_scan_gives_back_what_is_held_by_nobody_who_is_live(
     await broker.renew("host", 1)
     assert (await broker.recover()).moved == 0
 
-    await broker.bury("host", 1)
+    await broker.declare_dead("host", 1)
     recovered = await broker.recover()
 
     assert (recovered.moved, recovered.more) == (2, False)
@@ -1465,7 +1471,7 @@ async def test_a_parked_job_goes_back_to_its_parked_lane(broker: Broker, worker:
 
     await broker.recover(worker.name)
 
-    assert await broker.look(["a"]) == [Look(Status.PARKED, need="task:x")]
+    assert await broker.status(["a"]) == [JobState(Status.PARKED, need="task:x")]
     assert ids(await other.claim()) == []
     other.needs = ["task:x"]
     assert ids(await other.claim()) == ["a"]
@@ -1734,7 +1740,7 @@ async def test_a_dead_letter_is_replayed_once_as_a_fresh_job(
     [again] = (await worker.claim()).deliveries
     assert (again.id, again.lane, again.meta) == ("pill", lane_of("mail", 2), Meta(series=again.meta.series))
     async with listening(broker, "asker") as asker:
-        assert (await broker.look(["pill"], "asker"))[0].status is Status.RUNNING
+        assert (await broker.status(["pill"], "asker"))[0].status is Status.RUNNING
         assert await worker.finish(again, outcome=sealed_outcome("pill")) is Settled.DONE
         await wait_until_async(lambda: asker.heard_of("pill"), description="the asker is told")
     assert await outcome_of(broker, "pill") == sealed_outcome("pill")
@@ -1813,7 +1819,7 @@ async def test_a_job_that_has_begun_is_not_run_again_whatever_becomes_of_its_wor
         await wait_until_async(lambda: client.notices, description="who waits is told")
 
     assert client.notices == [Notice("begun", LOST)]
-    assert await broker.look(["begun", "cancelled"]) == [Look(outcome=LOST), Look(outcome=GONE)]
+    assert await broker.status(["begun", "cancelled"]) == [JobState(outcome=LOST), JobState(outcome=GONE)]
     assert await broker.begin(worker.name, [Begin(waiting, LOST, 60.0)]) == [False], "it is not this worker's any more"
     assert await drain(other) == ["waiting"]
 
@@ -1881,6 +1887,6 @@ async def test_the_oldest_of_a_full_queue_make_room(broker: Broker, worker: Work
         await wait_until_async(lambda: sender.notices, description="the sender of the old one is told")
 
     assert sender.notices == [Notice("old", GONE)]
-    assert await broker.look(["old"]) == [Look(outcome=GONE)]
+    assert await broker.status(["old"]) == [JobState(outcome=GONE)]
     assert await status_of(broker, "mid") is Status.RUNNING
     assert await drain(worker) == ["new", "x", "y"]

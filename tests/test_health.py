@@ -256,10 +256,10 @@ async def test_a_worker_that_leaves_alone_what_waits_is_not_live(bench: Bench) -
     async def later(seconds: float) -> tuple[bool, bool, str]:
         for _ in range(2):
             bench.pass_(seconds / 2, bench.turn, bench.renew, bench.board.beat)
-            await bench.health.look()
+            await bench.health.tick()
         return bench.judged()
 
-    await bench.health.look()
+    await bench.health.tick()
     # Idle for an hour: nothing waits.
     assert await later(3600) == (True, True, "")
     async with bench.app:
@@ -291,7 +291,7 @@ async def test_what_waits_is_seen_on_every_broker(broker_url: str, app_name: str
         assert len((await broker.claim("host.1", ["mail"], [], 1)).deliveries) == 1
         await nothing.options(delay=600).apply_async().sent()
         assert not await inspector.is_waiting(["mail"])
-        await broker.bury("host")
+        await broker.declare_dead("host")
         await broker.close()
 
 

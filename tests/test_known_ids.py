@@ -38,8 +38,8 @@ async def test_of_a_batch_only_what_is_unknown_is_taken(broker: Broker, worker: 
     await send(broker, *chosen(*names[2:], names[0], names[1], names[7]))
 
     assert ids(await worker.claim()) == names[2:]
-    looks = await broker.look(names)
-    assert looks[0].outcome is not None and [look.status for look in looks[1:]] == [Status.RUNNING] * 7
+    states = await broker.status(names)
+    assert states[0].outcome is not None and [state.status for state in states[1:]] == [Status.RUNNING] * 7
 
 
 async def test_an_id_whose_job_is_gone_is_free(broker: Broker, worker: Worker) -> None:

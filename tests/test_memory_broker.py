@@ -192,7 +192,7 @@ async def test_a_verb_in_a_tight_loop_leaves_its_neighbours_their_turn(memory: B
 
     task = asyncio.create_task(neighbour())
     for _ in range(100):
-        await memory.look(["a"])
+        await memory.status(["a"])
     task.cancel()
 
     assert turns >= 50
@@ -281,7 +281,7 @@ async def test_a_volunteer_that_does_not_come_back_is_replaced(app_name: str, me
 async def test_what_is_over_leaves_nothing_behind(app_name: str, memory: Broker) -> None:
     worker = await Worker(memory, "host.1").enlist()
     await send(memory, *(f"job-{n}" for n in range(20)), a_push("later", delay=3600.0))
-    await memory.look([f"job-{n}" for n in range(20)], "watcher")
+    await memory.status([f"job-{n}" for n in range(20)], "watcher")
     await memory.cancel("job-19", b"gone", 0.001)
     await memory.cancel("later", b"gone", 0.001)
     deliveries = (await worker.claim()).deliveries
@@ -298,7 +298,7 @@ async def test_what_is_over_leaves_nothing_behind(app_name: str, memory: Broker)
 
 
 async def all_expired(broker: Broker) -> bool:
-    return all(look.outcome is None for look in await broker.look([*(f"job-{n}" for n in range(20)), "later"]))
+    return all(state.outcome is None for state in await broker.status([*(f"job-{n}" for n in range(20)), "later"]))
 
 
 # ---- the same as Redis
@@ -415,15 +415,15 @@ class Script:
     async def _cancels(self, pick: random.Random) -> object:
         return await self.broker.cancels("host0.0", [f"job-{n}" for n in range(JOBS)])
 
-    async def _look(self, pick: random.Random) -> object:
-        return await self.broker.look([f"job-{n}" for n in range(JOBS)], pick.choice(["", "watcher"]))
+    async def _status(self, pick: random.Random) -> object:
+        return await self.broker.status([f"job-{n}" for n in range(JOBS)], pick.choice(["", "watcher"]))
 
     async def _renew(self, pick: random.Random) -> object:
         return await self.broker.renew(f"host{pick.randrange(2)}", pick.randrange(5)), await self.broker.leases()
 
-    async def _bury(self, pick: random.Random) -> object:
+    async def _declare_dead(self, pick: random.Random) -> object:
         beat = pick.choice([None, 0, 1, 2, 3, 4])
-        return await self.broker.bury(f"host{pick.randrange(2)}", beat), await self.broker.leases()
+        return await self.broker.declare_dead(f"host{pick.randrange(2)}", beat), await self.broker.leases()
 
     async def _recover(self, pick: random.Random) -> object:
         dead = self._worker(pick).name if pick.random() < 0.7 else ""
@@ -445,8 +445,17 @@ class Script:
 
 
 VERBS: dict[str, int] = {
-    **{"push": 20, "claim": 24, "finish": 10, "requeue": 12, "enlist": 10, "recover": 6, "look": 4, "cancel": 8},
-    **{"begin": 8, "cancels": 2, "adopt": 3, "reject": 1, "renew": 2, "bury": 1, "promote": 2, "read_history": 2},
+    **{"push": 20, "claim": 24, "finish": 10, "requeue": 12, "enlist": 10, "recover": 6, "status": 4, "cancel": 8},
+    **{
+        "begin": 8,
+        "cancels": 2,
+        "adopt": 3,
+        "reject": 1,
+        "renew": 2,
+        "declare_dead": 1,
+        "promote": 2,
+        "read_history": 2,
+    },
 }
 
 

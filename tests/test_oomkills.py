@@ -76,11 +76,11 @@ def test_a_kill_for_want_of_memory_explains_one_death_and_no_other(cgroup: Path)
     (greedy, go), (modest, stay) = fork_that(cgroup, 4 * LIMIT), fork_that(None, 1)
     try:
         # As the supervisor does all the time; of a process that ends, cgroups v1 do not say where it was.
-        oom.look([greedy, modest])
+        oom.tick([greedy, modest])
         os.write(go, b".")
 
         def is_killed() -> bool:
-            oom.look([greedy, modest])
+            oom.tick([greedy, modest])
             return has_ended(greedy)
 
         wait_until(is_killed, description="the kernel has killed it", timeout=10)

@@ -28,15 +28,15 @@ class TestLargeOutcomes:
         await send(broker, *names)
         for delivery in (await worker.claim()).deliveries:
             await worker.finish(delivery, outcome=sealed_outcome(delivery.id, value=b"x" * (BATCH_BYTES // 2)))
-        await broker.look(["job-0"])
+        await broker.status(["job-0"])
         before = own_server.call("INFO", "commandstats")["cmdstat_evalsha"]["calls"]
 
-        looks = await broker.look([*names, "unknown"])
+        states = await broker.status([*names, "unknown"])
 
         calls = own_server.call("INFO", "commandstats")["cmdstat_evalsha"]["calls"] - before
         assert calls >= len(names) // 2, "one script returned several times the limit"
-        assert [look.outcome is not None for look in looks] == [True] * len(names) + [False]
-        assert all(name.encode() in (look.outcome or b"") for name, look in zip(names, looks, strict=False))
+        assert [state.outcome is not None for state in states] == [True] * len(names) + [False]
+        assert all(name.encode() in (state.outcome or b"") for name, state in zip(names, states, strict=False))
 
 
 async def test_a_job_that_exists_is_never_unknown_while_it_moves(broker: Broker, inspector: Inspector) -> None:
@@ -53,7 +53,7 @@ async def test_a_job_that_exists_is_never_unknown_while_it_moves(broker: Broker,
             for delivery in (await worker.claim()).deliveries:
                 await worker.finish(delivery)
 
-    async def look() -> None:
+    async def status() -> None:
         # Of the jobs that are accepted, the newest ones move.
         newest = 0
         while not working.done():
@@ -69,7 +69,7 @@ async def test_a_job_that_exists_is_never_unknown_while_it_moves(broker: Broker,
     await drain(worker)
     names.insert(0, "first")
     working = asyncio.create_task(work())
-    await asyncio.gather(working, look(), look(), look())
+    await asyncio.gather(working, status(), status(), status())
 
     assert not unknown
     assert seen >= {Status.RUNNING, Status.SUCCESS}

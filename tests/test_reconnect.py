@@ -122,7 +122,7 @@ async def test_a_worker_in_a_loop_whose_host_was_declared_dead_lives_anew(
 
     async with app, app.worker():
         [host] = await broker.leases()
-        assert await broker.bury(host)
+        assert await broker.declare_dead(host)
         # This loop is busy meanwhile, so its keeper hears of it first.
         wait_until(lambda: "was declared dead by another host" in caplog.text, description="the keeper has heard")
         assert await add.apply_async(1, 2) == 3

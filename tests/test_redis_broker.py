@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 import redis
 
-from aiotask.broker import Broker, Cancelled, Delivery, Look, Meta, Notice, Push, Settled, Standing
+from aiotask.broker import Broker, Cancelled, Delivery, JobState, Meta, Notice, Push, Settled, Standing
 from aiotask.brokers import connect, inspect
 from aiotask.errors import BrokerError, ConnectionLost, QueueFull
 from aiotask.job import Status
@@ -164,14 +164,14 @@ async def test_a_listener_subscribes_again_and_says_so(
 async def test_a_call_that_is_cancelled_does_not_answer_the_next_one(broker: Broker, worker: Worker) -> None:
     await worker.finish(await take(worker, "known"))
     for turns in range(40):
-        call = asyncio.create_task(broker.look(["known"]))
+        call = asyncio.create_task(broker.status(["known"]))
         for _ in range(turns % 8):
             await asyncio.sleep(0)
         call.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await call
 
-        assert await broker.look(["no-such"]) == [Look()]
+        assert await broker.status(["no-such"]) == [JobState()]
 
 
 async def test_calls_of_many_tasks_do_not_mix(broker: Broker, worker: Worker) -> None:
@@ -180,9 +180,9 @@ async def test_calls_of_many_tasks_do_not_mix(broker: Broker, worker: Worker) ->
     for delivery in (await worker.claim()).deliveries:
         await worker.finish(delivery)
 
-    looks = await asyncio.gather(*(broker.look([name]) for name in names))
+    states = await asyncio.gather(*(broker.status([name]) for name in names))
 
-    assert [look.outcome for [look] in looks] == [sealed_outcome(name) for name in names]
+    assert [state.outcome for [state] in states] == [sealed_outcome(name) for name in names]
 
 
 async def test_no_server_is_a_lost_connection() -> None:
@@ -225,16 +225,16 @@ async def test_the_same_broker_object_works_on_when_the_server_is_back(
     async with listening(durable, "client") as client:
         durable_server.kill()
         with pytest.raises(ConnectionLost):
-            await durable.look(["pending"])
+            await durable.status(["pending"])
         durable_server.start()
 
         await wait_until_async(lambda: client.times_ready >= 2, description="the listener has subscribed again")
-        assert await durable.look(["claimed", "retried", "finished", "pending", "scheduled"]) == [
-            Look(Status.RUNNING),
-            Look(Status.RETRYING),
-            Look(outcome=sealed_outcome("finished")),
-            Look(Status.PENDING),
-            Look(Status.SCHEDULED),
+        assert await durable.status(["claimed", "retried", "finished", "pending", "scheduled"]) == [
+            JobState(Status.RUNNING),
+            JobState(Status.RETRYING),
+            JobState(outcome=sealed_outcome("finished")),
+            JobState(Status.PENDING),
+            JobState(Status.SCHEDULED),
         ]
         with contextlib.suppress(ConnectionLost):
             await worker.adopt()  # on another connection, which has not met the restart yet
@@ -252,11 +252,11 @@ async def test_a_server_that_is_paused_is_waited_for_no_longer_than_a_call_lasts
     os.kill(own_server.pid, signal.SIGSTOP)
     try:
         with pytest.raises(ConnectionLost):
-            await broker.look(["a"])
+            await broker.status(["a"])
     finally:
         os.kill(own_server.pid, signal.SIGCONT)
 
-    assert await broker.look(["a"]) == [Look(Status.PENDING)]
+    assert await broker.status(["a"]) == [JobState(Status.PENDING)]
 
 
 # ---- a server that loses its mind
@@ -275,7 +275,7 @@ async def test_every_verb_survives_a_script_flush(own_server: PrivateServer, bro
     flush()
     assert await worker.requeue(b) is Settled.DONE
     flush()
-    assert (await broker.look(["a"]))[0].outcome == sealed_outcome("a")
+    assert (await broker.status(["a"]))[0].outcome == sealed_outcome("a")
     flush()
     assert await broker.cancel("c", b"gone", 60.0) is Cancelled.ASKED
     flush()
@@ -289,7 +289,7 @@ async def test_every_verb_survives_a_script_flush(own_server: PrivateServer, bro
     flush()
     assert (await broker.recover()).moved == 0
     flush()
-    assert await broker.bury("host", 1)
+    assert await broker.declare_dead("host", 1)
     flush()
     await Worker(broker, "host2.1").enlist()
 
@@ -342,7 +342,7 @@ async def test_an_emptied_server_forgets_everybody_and_is_used_again(
     assert (await worker.claim()).standing is Standing.FORGOTTEN
     assert await broker.renew("host", 2) is Standing.FORGOTTEN
     assert await broker.finish(worker.name, [finish(old)]) == ([Settled.NOT_YOURS], Standing.FORGOTTEN)
-    assert await broker.look(["lost"]) == [Look()]
+    assert await broker.status(["lost"]) == [JobState()]
 
     again = await Worker(worker.broker, "host.2").enlist()
     assert await broker.renew("host", 3) is Standing.LIVE
@@ -386,7 +386,7 @@ async def test_jobs_of_a_deleted_lane_are_unknown_and_the_lane_is_used_again(
 
     own_server.call("DEL", key("q:default:5"))
 
-    assert await broker.look(["lost"], "client") == [Look()]
+    assert await broker.status(["lost"], "client") == [JobState()]
     assert await broker.cancel("cancelled", b"gone", 60.0) is Cancelled.UNKNOWN
     await send(broker, "a")
     assert (await worker.wait_for_job()).id == "a"
@@ -418,20 +418,20 @@ async def test_while_the_index_cannot_be_put_right_nobody_is_told_that_a_job_is_
     live = own_server.call("DUMP", key("live"))
     own_server.call("SET", key("live"), "not ours")
     own_server.call("DEL", key("index"), *buckets)
-    assert await broker.look(["waiting", "nobody's"]) == [Look(doubtful=True)] * 2
+    assert await broker.status(["waiting", "nobody's"]) == [JobState(doubtful=True)] * 2
     with pytest.raises(BrokerError, match="live"):
         await broker.recover()
-    assert [look.status for look in await broker.look(["daily", "waiting"])] == [Status.PENDING] * 2
+    assert [state.status for state in await broker.status(["daily", "waiting"])] == [Status.PENDING] * 2
     own_server.call("RESTORE", key("live"), 0, live, "REPLACE")
 
     # The server takes no writes.
     own_server.call("DEL", key("index"), *buckets)
     own_server.call("CONFIG", "SET", "min-replicas-to-write", 1)
-    assert await broker.look(["waiting", "nobody's"]) == [Look(doubtful=True)] * 2
+    assert await broker.status(["waiting", "nobody's"]) == [JobState(doubtful=True)] * 2
     own_server.call("CONFIG", "SET", "min-replicas-to-write", 0)
     await broker.recover()
-    assert [look.status for look in await broker.look(["daily", "waiting"])] == [Status.PENDING] * 2
-    assert await broker.look(["nobody's"]) == [Look()]
+    assert [state.status for state in await broker.status(["daily", "waiting"])] == [Status.PENDING] * 2
+    assert await broker.status(["nobody's"]) == [JobState()]
 
 
 async def test_the_index_follows_what_was_deleted_by_hand(
@@ -448,8 +448,8 @@ async def test_the_index_follows_what_was_deleted_by_hand(
     for names in ([key("index"), *buckets], [key("index")], buckets[2:]):
         own_server.call("DEL", *names)
         await broker.recover()
-        assert [look.status for look in await broker.look(["daily", "waiting", *made])] == [Status.PENDING] * 5
-        assert (await broker.look(["later"]))[0].status is Status.SCHEDULED
+        assert [state.status for state in await broker.status(["daily", "waiting", *made])] == [Status.PENDING] * 5
+        assert (await broker.status(["later"]))[0].status is Status.SCHEDULED
     assert own_server.call("SCARD", key("index")) == 4
 
     # A lane: a custom id that stood in it is free again, though nobody has looked for it.
@@ -460,10 +460,10 @@ async def test_the_index_follows_what_was_deleted_by_hand(
     # One half of what is due, then the other: nobody waits for that for ever.
     await send(broker, a_push("half", delay=3600.0), a_push("rest", delay=0.01))
     own_server.call("DEL", key("due"))
-    assert await broker.look(["half"], "client") == [Look()]
+    assert await broker.status(["half"], "client") == [JobState()]
     await send(broker, a_push("other", delay=3600.0))
     own_server.call("DEL", key("held"))
-    assert await broker.look(["other"]) == [Look()]
+    assert await broker.status(["other"]) == [JobState()]
 
     # Without its time nor its place in the index, nobody would ever look at it again.
     await send(broker, a_push("timeless", delay=3600.0))
@@ -482,7 +482,7 @@ async def test_a_host_whose_lease_was_deleted_by_hand_lives_on(
     own_server.call("DEL", key("leases"))
     assert await broker.renew(worker.host, 2) is Standing.LIVE
 
-    await broker.bury(worker.host)
+    await broker.declare_dead(worker.host)
     assert await broker.renew(worker.host, 3) is Standing.DEAD
 
 
@@ -514,7 +514,7 @@ async def test_the_error_names_the_key_of_the_wrong_type_and_the_way_out(
     await broker.push("client", 2, [a_push("a")])
     assert await drain(worker) == ["a"]
     await broker.recover()
-    assert await broker.look(["00aaaaaaaaaaaaaaa-1"]) == [Look()]
+    assert await broker.status(["00aaaaaaaaaaaaaaa-1"]) == [JobState()]
 
 
 async def test_no_job_is_lost_where_the_lane_it_goes_to_is_no_stream_any_more(
@@ -557,7 +557,7 @@ async def test_a_permission_that_is_taken_away_costs_no_job(
         lambda: broker.push("client", 1, batch),
     ):
         await wait_until_async(lambda call=call: is_refused(call), description="it is refused")  # type: ignore[misc]
-    assert await broker.look(["scheduled", "now"]) == [Look()] * 2
+    assert await broker.status(["scheduled", "now"]) == [JobState()] * 2
 
     own_server.call("ACL", "SETUSER", "default", "+xadd")
     assert await worker.requeue(released) is Settled.DONE
@@ -575,10 +575,10 @@ async def test_a_server_busy_with_a_script_is_not_ready(own_server: PrivateServe
     busy = asyncio.create_task(asyncio.to_thread(compute))
     with pytest.raises(ConnectionLost, match="not ready: BUSY"):
         while True:
-            await broker.look(["a"])
+            await broker.status(["a"])
     own_server.call("SCRIPT", "KILL")
     await busy
-    assert await broker.look(["a"]) == [Look()]
+    assert await broker.status(["a"]) == [JobState()]
 
 
 async def test_a_batch_that_meets_a_key_of_the_wrong_type_leaves_nothing_behind(
@@ -590,7 +590,7 @@ async def test_a_batch_that_meets_a_key_of_the_wrong_type_leaves_nothing_behind(
     with pytest.raises(BrokerError):
         await broker.push("client", 1, batch)
 
-    assert await broker.look(["a", "b", "c"]) == [Look()] * 3
+    assert await broker.status(["a", "b", "c"]) == [JobState()] * 3
     assert ids(await worker.claim()) == []
     await send(broker, "neighbour")
     assert ids(await worker.claim()) == ["neighbour"], "the other lanes work on"
@@ -607,7 +607,7 @@ async def test_no_batch_of_a_row_is_in_without_the_one_before_it(
     row = [[a_push("a")], [a_push("b", priority=7)], [a_push("c")]]
 
     assert await broker.push_row("client", 1, row) == 1, "the second one is refused, and so the third is not in"
-    assert await broker.look(["b", "c"]) == [Look()] * 2
+    assert await broker.status(["b", "c"]) == [JobState()] * 2
     with pytest.raises(BrokerError, match="WRONGTYPE"):
         await broker.push_row("client", 2, row[1:])
     own_server.call("SCRIPT", "FLUSH")
@@ -645,17 +645,17 @@ async def test_only_sending_meets_a_full_server(
     assert await worker.requeue(retried, delay=3600.0) is Settled.DONE
     assert await worker.requeue(parked, need="task:x") is Settled.DONE
     await broker.reject(worker.name, [(rejected, "forged")])
-    assert await broker.look([finished.id, retried.id, parked.id], "watcher") == [
-        Look(outcome=sealed_outcome(finished.id)),
-        Look(Status.RETRYING),
-        Look(Status.PARKED, need="task:x"),
+    assert await broker.status([finished.id, retried.id, parked.id], "watcher") == [
+        JobState(outcome=sealed_outcome(finished.id)),
+        JobState(Status.RETRYING),
+        JobState(Status.PARKED, need="task:x"),
     ]
     assert await broker.cancel(recovered.id, b"gone", 60.0) is Cancelled.ASKED
     assert await broker.cancel("cancelled", b"gone", 60.0) is Cancelled.DONE
     assert await broker.renew("host", 2) is Standing.LIVE
     await wait_until_async(lambda: is_pending(broker, "due"), description="the due job is promoted")
     assert (await broker.recover(worker.name)).moved == 1
-    assert await broker.look([recovered.id]) == [Look(outcome=b"gone")]
+    assert await broker.status([recovered.id]) == [JobState(outcome=b"gone")]
     assert await drain(other) == [released.id, "unclaimed", "due"]
     rows = await broker.read_history("recorder", 10, 10.0)
     await broker.trim_history([row.entry for row in rows])
@@ -668,7 +668,7 @@ async def test_only_sending_meets_a_full_server(
 
 async def is_pending(broker: Broker, id: str) -> bool:
     await broker.promote()
-    return (await broker.look([id]))[0].status is Status.PENDING
+    return (await broker.status([id]))[0].status is Status.PENDING
 
 
 @pytest.mark.trap("full memory")
@@ -713,7 +713,7 @@ async def test_a_read_that_was_blocked_as_its_incarnation_was_buried_is_recovere
     waiting = asyncio.create_task(worker.wait(60.0))
     await is_blocked(own_server)
 
-    await broker.bury("host", 1)
+    await broker.declare_dead("host", 1)
     await broker.recover(worker.name)
     await send(broker, "a")
     await worker.broker.wake()
@@ -830,12 +830,12 @@ async def test_finished_jobs_leave_nothing_behind(
     await broker.cancel("cancelled", b"gone", 0.05)
     await worker.claim()
     await broker.cancel("marked", b"gone", 0.05)
-    await broker.look(["recovered", "retried", "parked"], "watcher")
+    await broker.status(["recovered", "retried", "parked"], "watcher")
     await broker.recover(worker.name, blame=["recovered"], reason="killed by SIGSEGV")
     for delivery in [*(await other.claim(alone=True)).deliveries, *(await other.claim()).deliveries]:
         assert await other.finish(delivery, result_ttl=0.05) is Settled.DONE
     rejected = await take(other, "rejected")
-    await broker.look(["rejected"], "watcher")
+    await broker.status(["rejected"], "watcher")
     await broker.reject(other.name, [(rejected, "forged")])
     await wait_until_async(lambda: not own_server.call("KEYS", key("r:*")), description="all outcomes have expired")
 
@@ -987,8 +987,8 @@ async def test_a_batch_of_retries_and_parks_of_many_jobs_is_settled_at_once(brok
     settled, _ = await broker.requeue(worker.name, batch)
 
     assert settled == [Settled.DONE] * 250
-    looks = await broker.look([f"job-{n}" for n in range(250)])
-    assert [look.status for look in looks[:6]] == [
+    states = await broker.status([f"job-{n}" for n in range(250)])
+    assert [state.status for state in states[:6]] == [
         Status.PARKED,
         Status.RETRYING,
         Status.PENDING,
@@ -1022,7 +1022,7 @@ async def test_a_server_whose_clock_is_set_back_keeps_nobody_waiting_for_longer_
     assert due.pop("moment") == 600.0
     assert 5.0 <= due.pop("again") < 35.0
     assert all(60.0 + n <= due[name] < 90.0 + n for n, name in enumerate(many))
-    assert [look.status for look in await broker.look(["moment", "again", many[0]])] == [
+    assert [state.status for state in await broker.status(["moment", "again", many[0]])] == [
         Status.SCHEDULED,
         Status.RETRYING,
         Status.SCHEDULED,
@@ -1064,14 +1064,14 @@ async def test_what_strangers_write_into_keys_stops_nobody(
     await broker.reject(worker.name, [(delivery, "no job") for delivery in strange])
 
     assert (await broker.leases())["many"] == 0
-    assert await broker.bury("many", 0), "whoever never beats is buried"
+    assert await broker.declare_dead("many", 0), "whoever never beats is buried"
     assert await broker.parked(["task:x"]) == []
     call("SET", key("r:waiting"), "forged")
-    looks = await broker.look(["waiting", "lane", "live", "ghost"])
-    assert [(look.status, look.outcome) for look in looks] == [(Status.RUNNING, None), *[(None, None)] * 3]
+    states = await broker.status(["waiting", "lane", "live", "ghost"])
+    assert [(state.status, state.outcome) for state in states] == [(Status.RUNNING, None), *[(None, None)] * 3]
     assert await broker.cancel("live", b"gone", 1.0) is Cancelled.UNKNOWN
     assert await worker.finish(deliveries["waiting"]) is Settled.DONE
-    assert (await broker.look(["waiting"]))[0].outcome == sealed_outcome("waiting")
+    assert (await broker.status(["waiting"]))[0].outcome == sealed_outcome("waiting")
     assert call("HGET", key("counts"), "SUCCESS") == b"1"
 
     await broker.recover(worker.name)

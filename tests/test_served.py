@@ -229,26 +229,26 @@ def test_the_newest_process_in_service_is_believed(children: Callable[..., Forke
     served = Served()
     old = children(1, facts(secret="old"))
     new = children(2, facts(secret="new", url="redis://:***@here"), up=False)
-    assert served.look([old]) and served.apps == old.apps
-    assert not served.look([old, new])
+    assert served.tick([old]) and served.apps == old.apps
+    assert not served.tick([old, new])
     new.up = {"shop"}
-    assert served.look([old, new]) and served.apps == new.apps
-    assert not served.look([new]) and not served.look([])
+    assert served.tick([old, new]) and served.apps == new.apps
+    assert not served.tick([new]) and not served.tick([])
 
 
 def test_what_older_processes_consume_is_kept_while_they_live(children: Callable[..., Forked]) -> None:
     served = Served()
     old = children(1, facts(queues=["q", "gone"]), facts("lost"))
     new = children(2, facts(queues=["q", "new"]))
-    served.look([old, new])
+    served.tick([old, new])
     assert [(app["name"], app["queues"]) for app in served.apps] == [("shop", ["q", "new", "gone"]), ("lost", ["q"])]
     before = served.apps
-    assert served.look([new]) and served.apps == new.apps
+    assert served.tick([new]) and served.apps == new.apps
     assert served.changes(before) == 'app "lost" at redis://here was removed, queue "gone" was removed'
 
 
 def test_before_any_is_in_service_the_last_that_loaded_is_believed(children: Callable[..., Forked]) -> None:
     served = Served()
-    assert not served.look([children(1)])
-    served.look([children(1, facts(), up=False), children(2, facts("other"), up=False)])
+    assert not served.tick([children(1)])
+    served.tick([children(1, facts(), up=False), children(2, facts("other"), up=False)])
     assert [app["name"] for app in served.apps] == ["other", "shop"]

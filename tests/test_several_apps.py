@@ -55,7 +55,7 @@ async def three_apps(own_server: PrivateServer) -> PrivateServer:
     await send(broker, "done")
     [delivery] = (await worker.claim()).deliveries
     await broker.finish("host.1", [finish(delivery)])
-    await broker.bury("host")
+    await broker.declare_dead("host")
     await broker.close()
     return own_server
 

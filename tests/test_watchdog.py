@@ -138,7 +138,7 @@ async def test_stack_shows_every_process_of_every_host(stage: Stage, supervisor:
     other.signal(Signals.SIGSTOP)
     code, shown = await stack(stage)
     other.signal(Signals.SIGCONT)
-    await broker.bury("ghost-1-abc")
+    await broker.declare_dead("ghost-1-abc")
     await broker.close()
     (note,) = [answer["note"] for answer in shown["hosts"].values() if answer["note"]]
     assert "supervisor does not answer" in note

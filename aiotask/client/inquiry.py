@@ -16,7 +16,7 @@ from .no_outcome import is_parents, lost_in_fork, refused_job
 from .sessions import Sessions
 
 if TYPE_CHECKING:
-    from ..broker import Cancelled, Look
+    from ..broker import Cancelled, JobState
 
 __all__ = ["Inquiry"]
 
@@ -37,22 +37,24 @@ class Inquiry:
 
     async def outcome(self, result: AsyncResult[Any]) -> Outcome | None:
         """The stored outcome, by one look; None: there is none yet."""
-        look = await self._in_time(self._look(result))
+        state = await self._in_time(self._look(result))
         return (
-            decode_outcome(self._sealer.open(look.outcome)) if look is not None and look.outcome is not None else None
+            decode_outcome(self._sealer.open(state.outcome))
+            if state is not None and state.outcome is not None
+            else None
         )
 
     async def status(self, result: AsyncResult[Any]) -> Status:
-        look = await self._in_time(self._look(result))
-        if look is None:
+        state = await self._in_time(self._look(result))
+        if state is None:
             return Status.PENDING
-        if look.outcome is not None:
-            return decode_outcome(self._sealer.open(look.outcome)).status
-        if look.refused:
-            raise refused_job(result.id, look.refused)
-        if look.status is None:
+        if state.outcome is not None:
+            return decode_outcome(self._sealer.open(state.outcome)).status
+        if state.refused:
+            raise refused_job(result.id, state.refused)
+        if state.status is None:
             raise _unknown(result)
-        return look.status
+        return state.status
 
     async def cancel(self, result: AsyncResult[Any]) -> Cancelled:
         return await self._in_time(self._cancel(result))
@@ -65,21 +67,27 @@ class Inquiry:
     async def sent_by_parent(self, result: AsyncResult[Any]) -> None:
         """Return once the broker knows a job that the parent of this forked process has to send."""
         for _ in range(_FORK_LOOKS):
-            look = await self._in_time(self._look(result))
-            if look is None or look.outcome is not None or look.status is not None or look.refused or look.doubtful:
+            state = await self._in_time(self._look(result))
+            if (
+                state is None
+                or state.outcome is not None
+                or state.status is not None
+                or state.refused
+                or state.doubtful
+            ):
                 return
             await asyncio.sleep(_FORK_PAUSE)
         raise JobLost(lost_in_fork(result.id))
 
-    async def _look(self, result: AsyncResult[Any]) -> Look | None:
+    async def _look(self, result: AsyncResult[Any]) -> JobState | None:
         """What the broker knows of a job; None: it waits for room in its queue."""
         session = self._sessions.session()
         await session.drain(held=False)
         await self._sessions.hand_on(result)
         if _is_held(result):
             return None
-        (look,) = await session.broker.look([result.id])
-        return look
+        (state,) = await session.broker.status([result.id])
+        return state
 
     async def _cancel(self, result: AsyncResult[Any]) -> Cancelled:
         from ..broker import Cancelled

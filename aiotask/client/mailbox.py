@@ -11,7 +11,7 @@ from itertools import islice, takewhile
 from typing import Any
 from weakref import ref
 
-from ..broker import Broker, Look, Notice
+from ..broker import Broker, JobState, Notice
 from ..errors import AiotaskError, BrokerError, ConnectionLost, SealError
 from ..job import Status
 from ..loops.agent import agent
@@ -28,7 +28,7 @@ __all__ = ["Arrival", "Mailbox", "quietly"]
 LOOK_EVERY = 0.75
 LOOK_AT_MOST = 2_000
 #: Looks that may find a job parked: in the middle of a deploy it was claimed by a worker that does not know the
-#: task, and one that does looks for parked jobs once a second.
+#: task, and one that does states for parked jobs once a second.
 PARKED_LOOKS = 3
 #: Looks that may find nothing of a job that the parent of this forked process has to send.
 FORK_LOOKS = 5
@@ -49,7 +49,7 @@ Waiter = Callable[[Arrival], None]
 
 
 class _Wait:
-    """Who waits for one job, and what the looks at it found."""
+    """Who waits for one job, and what the states at it found."""
 
     __slots__ = ("began", "doubts", "foreign", "misses", "result", "since", "waiters")
 
@@ -290,39 +290,39 @@ class Mailbox:
         others = [id for id in ids if id in foreign]
         for group, address in ((own, ""), (others, self.address)):
             if group:
-                looks = await self._broker.look(group, address)
+                states = await self._broker.status(group, address)
                 if any(
-                    look.need.startswith("task:") and self._misses(id) for id, look in zip(group, looks, strict=True)
+                    state.need.startswith("task:") and self._misses(id) for id, state in zip(group, states, strict=True)
                 ):
                     self._known_tasks = await tasks_of_workers(self._broker)
-                for id, look in zip(group, looks, strict=True):
-                    self._judge(id, look)
+                for id, state in zip(group, states, strict=True):
+                    self._judge(id, state)
 
     def _misses(self, id: str) -> bool:
         """Whether the next look that finds this job parked is the last one."""
         wait = self._waits.get(id)
         return wait is not None and wait.misses >= PARKED_LOOKS
 
-    def _judge(self, id: str, look: Look) -> None:
+    def _judge(self, id: str, state: JobState) -> None:
         wait = self._waits.get(id)
         if wait is None:
             return
-        if look.outcome is not None:
-            self._open(id, look.outcome, stored=True)
+        if state.outcome is not None:
+            self._open(id, state.outcome, stored=True)
             return
-        if look.status is not None and look.status is not Status.PARKED:
+        if state.status is not None and state.status is not Status.PARKED:
             wait.misses = 0
             return
-        if look.doubtful and wait.doubts < DOUBTS:
+        if state.doubtful and wait.doubts < DOUBTS:
             wait.doubts += 1
             # It may be found again, a little after all is well.
             wait.misses = -1
             return
         # Parked or unknown: a later look decides, since the job may be on its way.
         wait.misses += 1
-        patience = PARKED_LOOKS if look.status is Status.PARKED else FORK_LOOKS if is_parents(wait.result) else 1
-        if wait.misses > patience or look.refused:
-            why = why_there_is_none(wait.result, look, foreign=wait.foreign, known_tasks=self._known_tasks)
+        patience = PARKED_LOOKS if state.status is Status.PARKED else FORK_LOOKS if is_parents(wait.result) else 1
+        if wait.misses > patience or state.refused:
+            why = why_there_is_none(wait.result, state, foreign=wait.foreign, known_tasks=self._known_tasks)
             self.fail([id], why)
 
     # ---- ending

@@ -10,14 +10,14 @@ from ..errors import AiotaskError, JobLost, ResultExpired, SealError, Serializat
 from .near_miss import near_misses
 
 if TYPE_CHECKING:
-    from ..broker import Look
+    from ..broker import JobState
     from ..result import AsyncResult
 
 __all__ = ["is_parents", "lost_in_fork", "refused_job", "why_there_is_none"]
 
 
 def why_there_is_none(
-    result: AsyncResult[Any], look: Look, *, foreign: bool, known_tasks: Iterable[str] = ()
+    result: AsyncResult[Any], state: JobState, *, foreign: bool, known_tasks: Iterable[str] = ()
 ) -> AiotaskError:
     """The error for a job that the broker set aside, parked or does not know.
 
@@ -26,9 +26,9 @@ def why_there_is_none(
         known_tasks: what live workers know.
     """
     id = result.id
-    if look.refused:
-        return refused_job(id, look.refused)
-    kind, _, what = look.need.partition(":")
+    if state.refused:
+        return refused_job(id, state.refused)
+    kind, _, what = state.need.partition(":")
     if kind == "task":
         return UnknownTask(
             f'No running worker knows the task "{what}".{near_misses(what, known_tasks)} '

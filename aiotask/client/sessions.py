@@ -85,7 +85,7 @@ class Sessions:
             loop = self._portals_loop()
         session = self._sessions.get(loop)
         if session is None:
-            self._bury_dead_loops()
+            self._close_dead_loops()
             session = self._make_session(loop)
         if loop is not None and loop is asyncio._get_running_loop():
             self._last = (loop, session)
@@ -110,7 +110,7 @@ class Sessions:
                 exits.ended = True
         return None
 
-    def _bury_dead_loops(self) -> None:
+    def _close_dead_loops(self) -> None:
         for loop in list(self._sessions):
             if loop is not None and loop.is_closed() and (session := self._sessions.pop(loop, None)) is not None:
                 session.broker.abandon()
@@ -181,7 +181,7 @@ class Sessions:
         asyncio_loop()
         session = self.session()
         await session.drain()
-        self._bury_dead_loops()
+        self._close_dead_loops()
         others = [other.outbox for other in self._sessions.copy().values() if other is not session]
         for outbox in [*self._adopt_orphans(), *self._watched, *others]:
             await self._emptied(outbox)
@@ -215,7 +215,7 @@ class Sessions:
         """Return once a job that was handed over in another loop is with the broker, or waits for room."""
         if result.outbox is None:
             # It may be of a loop that stands still.
-            self._bury_dead_loops()
+            self._close_dead_loops()
             standing = [
                 other.outbox
                 for loop, other in self._sessions.copy().items()
@@ -233,7 +233,7 @@ class Sessions:
     def relieve_for(self, result: AsyncResult[Any]) -> None:
         """See to it that a job goes out that another loop was to send."""
         if result.outbox is None:
-            self._bury_dead_loops()
+            self._close_dead_loops()
             for loop, other in self._sessions.copy().items():
                 if loop is not None and not loop.is_running():
                     self._relieve(other.outbox)

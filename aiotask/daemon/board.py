@@ -262,12 +262,12 @@ class Board:
     # ---- the keeper's own page
 
     @property
-    def buried(self) -> int:
+    def handled_deaths(self) -> int:
         """How many of the deaths that it was told of the keeper has dealt with."""
         return int(_LONG.unpack_from(self._map, _BURIED_AT)[0])
 
-    @buried.setter
-    def buried(self, count: int) -> None:
+    @handled_deaths.setter
+    def handled_deaths(self, count: int) -> None:
         _LONG.pack_into(self._map, _BURIED_AT, count)
 
 

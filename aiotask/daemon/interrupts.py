@@ -91,7 +91,7 @@ class MainGuard(Guard):
 
     # ---- from the loop thread
 
-    def look(self) -> None:
+    def tick(self) -> None:
         """A few times a second: ring for a run that is past a limit and has not heard of it."""
         run = self._run
         if self._is_stale and self._main is not None:

@@ -139,7 +139,7 @@ class Keepers:
             last.leaving_since = time.monotonic()
             self._retiring.append(last)
 
-    def look(self) -> None:
+    def tick(self) -> None:
         """End those that are silent, or take too long to go."""
         now = time.monotonic()
         for term in self._terms:
@@ -193,7 +193,7 @@ class Keepers:
     @property
     def is_done(self) -> bool:
         """Whether the jobs of all reported deaths are back."""
-        return not self._deaths or (self._now is not None and self._now.board.buried >= self._now.told)
+        return not self._deaths or (self._now is not None and self._now.board.handled_deaths >= self._now.told)
 
     # ---- the end of all
 

@@ -172,7 +172,7 @@ class _Keeping:
         while True:
             self._post.board.beat()
             tend()
-            self._post.board.buried = self._heard - max(keeper.recovery.open for keeper in self._keepers)
+            self._post.board.handled_deaths = self._heard - max(keeper.recovery.open for keeper in self._keepers)
             await asyncio.sleep(0.2)
 
     async def _look_after_supervisor(self) -> None:

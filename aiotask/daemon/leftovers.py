@@ -77,7 +77,7 @@ def _file(frame: FrameType) -> str:
 class Leftovers:
     """Ends processes that have no job left and do not end: nothing of theirs can be lost."""
 
-    def look(self, children: Collection[Forked], *, patience: float = PATIENCE) -> None:
+    def tick(self, children: Collection[Forked], *, patience: float = PATIENCE) -> None:
         """Look at all workers once.
 
         Args:

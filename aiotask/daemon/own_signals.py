@@ -57,7 +57,7 @@ class OwnSignals:
             signal.signal(number, self.ring)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGUSR1, *ALARMS))
 
-    def look(self) -> None:
+    def tick(self) -> None:
         """Put back what any thread can; a few times a second, in the loop thread."""
         self._stacks.record()
         if sys.getswitchinterval() > SWITCH_INTERVAL * 1.01:

@@ -55,7 +55,7 @@ class Replacements:
 
     # ---- all of them
 
-    def look(self, children: Collection[Forked], *, may_start: bool) -> None:
+    def tick(self, children: Collection[Forked], *, may_start: bool) -> None:
         """Go on with them.
 
         Args:

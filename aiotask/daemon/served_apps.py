@@ -29,7 +29,7 @@ class Served:
         #: Empty until the first process has loaded its app.
         self.apps: list[dict[str, Any]] = []
 
-    def look(self, children: Collection[Forked]) -> bool:
+    def tick(self, children: Collection[Forked]) -> bool:
         """Learn what the processes say; whether it differs from what they said before."""
         told = sorted((child for child in children if child.apps), key=lambda child: -child.number)
         # Before any process is in service, what has been loaded last is what will be.

@@ -37,7 +37,7 @@ class Stops:
         self._since: dict[Forked, float] = {}
         self._resumed: dict[Forked, float] = {}
 
-    def look(self, children: Iterable[Forked]) -> None:
+    def tick(self, children: Iterable[Forked]) -> None:
         """Look at all workers once."""
         now = time.monotonic()
         children = set(children)

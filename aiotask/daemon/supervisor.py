@@ -136,12 +136,12 @@ class Supervisor:
                 self._learn()
                 self._reap()
                 if self._stopping_since is None:
-                    self._replacements.look(list(self._children.values()), may_start=self._patience.is_over)
+                    self._replacements.tick(list(self._children.values()), may_start=self._patience.is_over)
                 self._end_grace()
-                self._watchdog.look(self._children.values())
-                self._stops.look(self._children.values())
-                self._leftovers.look(self._children.values(), patience=PATIENCE if self._places.are_free else HURRY)
-                self._keepers.look()
+                self._watchdog.tick(self._children.values())
+                self._stops.tick(self._children.values())
+                self._leftovers.tick(self._children.values(), patience=PATIENCE if self._places.are_free else HURRY)
+                self._keepers.tick()
                 self._greeting.say(self._wanted)
                 self._tell()
             self._end()
@@ -176,7 +176,7 @@ class Supervisor:
             child.words.pass_on()
             self._hear(child)
         tend()
-        self._oom.look(self._children)
+        self._oom.tick(self._children)
 
     # ---- children
 
@@ -246,7 +246,7 @@ class Supervisor:
     def _learn(self) -> None:
         """What is served may change with every code that is loaded."""
         before = self._served.apps
-        if (self._stopping_since is not None and before) or not self._served.look(self._children.values()):
+        if (self._stopping_since is not None and before) or not self._served.tick(self._children.values()):
             return
         self._watchdog.learn(self._served.apps)
         if not before:
@@ -389,7 +389,7 @@ class Supervisor:
             self._keepers.leave()
             self._wait()
             self._reap()
-            self._keepers.look()
+            self._keepers.tick()
             self._tell()
         if self._keepers.is_there:
             logger.warning("The keeper could not tell the broker that this host leaves; other hosts notice in 10 s.")

@@ -315,10 +315,10 @@ class _Process:
             limit = None
         while True:
             self._place.board.beat()
-            self._guard.look()
+            self._guard.tick()
             tend()
             fill_standard()
-            self._signals.look()
+            self._signals.tick()
             if self._place.board.is_relieved:
                 await self._notice_relief()
             if limit is not None and (size := resident()) > limit:

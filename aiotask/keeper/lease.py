@@ -26,11 +26,11 @@ LOOKS = 4
 
 
 class Lease:
-    """Raises a counter on the server; a peer whose counter stands still for LEASE seconds is buried.
+    """Raises a counter on the server; a peer whose counter stands still for LEASE seconds is declared dead.
 
     The seconds are this process's own, and only those between two successful reads count: a paused
     or stepping server clock kills nobody, nor does a pause of this process. One whose processes were on this machine
-    is buried as soon as all of them are gone: nobody is left then who could fork one more.
+    is declared dead as soon as all of them are gone: nobody is left then who could fork one more.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Lease:
         broker: Broker,
         host: str,
         revive: Callable[[], None] | None = None,
-        buried: Callable[[], None] | None = None,
+        declared: Callable[[], None] | None = None,
     ) -> None:
         self._broker = broker
-        #: Told when a peer was buried.
-        self._buried = buried
+        #: Called when a peer was declared dead.
+        self._declared = declared
         #: Brings the embedded server back when it has crashed.
         self._revive = revive
         self._host = host
@@ -64,7 +64,7 @@ class Lease:
 
     def anew(self, broker: Broker) -> Lease:
         """The same once more, after the host was declared dead."""
-        return Lease(broker, self._host, self._revive, self._buried)
+        return Lease(broker, self._host, self._revive, self._declared)
 
     async def renew(self) -> None:
         """One sign of life."""
@@ -79,7 +79,7 @@ class Lease:
         self.refused_since = 0.0
 
     async def watch(self) -> None:
-        """Look at all counters once, and bury who has stood still for too long."""
+        """Look at all counters once, and declare dead who has stood still for too long."""
         leases = await self._broker.leases()
         now = time.monotonic()
         passed = min(now - self._last_read, 2 * BEAT) if self._last_read is not None else 0.0
@@ -92,13 +92,13 @@ class Lease:
             still = still + passed if before == beat else 0.0
             peers[host] = (beat, still)
             gone = is_gone(host)
-            if (gone or still >= LEASE) and await self._broker.bury(host, beat):
+            if (gone or still >= LEASE) and await self._broker.declare_dead(host, beat):
                 silent = f"Host {host} has shown no sign of life for {still:.0f} s"
                 why = f"The processes of host {host} on this machine are gone" if gone else silent
                 logger.warning("%s: its jobs are requeued.", why)
                 peers.pop(host)
-                if self._buried is not None:
-                    self._buried()
+                if self._declared is not None:
+                    self._declared()
         self._peers = peers
         self._near = [host for host in peers if is_near(host)]
 
@@ -120,7 +120,7 @@ class Lease:
             await self._pause()
 
     async def _pause(self) -> None:
-        """Until the next sign of life; less when somebody is to be buried."""
+        """Until the next sign of life; less when a host is to be declared dead."""
         for _ in range(LOOKS):
             await asyncio.sleep(BEAT / LOOKS)
             if any(map(is_gone, self._near)):
@@ -128,4 +128,4 @@ class Lease:
 
     async def drop(self) -> None:
         """At the end: this host and its incarnations are gone."""
-        await self._broker.bury(self._host)
+        await self._broker.declare_dead(self._host)

@@ -103,7 +103,7 @@ class Recovery:
     async def scan(self) -> None:
         """Everything reported, then everything else that is not live."""
         while self._deaths:
-            await self._bury(self._deaths[0])
+            await self._handle_death(self._deaths[0])
             self._deaths.popleft()
         moved = 0
         while True:
@@ -135,7 +135,7 @@ class Recovery:
         """Which of these running jobs somebody wants to end."""
         return genuine_cancels(self._outcomes_sealer, ids, await self._broker.cancels(incarnation, ids))
 
-    async def _bury(self, death: Death) -> None:
+    async def _handle_death(self, death: Death) -> None:
         held: list[Delivery] = []
         moved = 0
         blame = [*death.blame, *await self._unsettled(death)] or death.waited

@@ -97,18 +97,18 @@ class Cancels:
                 self._wake.clear()
                 told, self._told = self._told, set()
                 with contextlib.suppress(BrokerError):
-                    await self.look(told)
+                    await self._end_marked(told)
         finally:
             if self._listening is not None:
                 self._listening.cancel()
                 await asyncio.gather(self._listening, return_exceptions=True)
 
-    async def look_at_old(self) -> None:
+    async def tick(self) -> None:
         """Look up the jobs that have run for a while, as somebody may have cancelled one unheard."""
         old = [run.job.id for run in self._running() if time.monotonic() - run.started_mono > _OLD]
-        await self.look(old)
+        await self._end_marked(old)
 
-    async def look(self, ids: Collection[str]) -> None:
+    async def _end_marked(self, ids: Collection[str]) -> None:
         """End those of these jobs that are marked as cancelled."""
         if not ids:
             return

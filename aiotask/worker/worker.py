@@ -685,7 +685,7 @@ class Worker:
         if not self.incarnation:
             return
         try:
-            await self._cancels.look_at_old()
+            await self._cancels.tick()
             parked = await self._broker.parked(self._needs)
             if parked != self._parked_lanes:
                 self._parked_lanes = parked

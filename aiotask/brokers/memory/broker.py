@@ -18,7 +18,7 @@ from ...broker import (
     Delivery,
     Finish,
     HistoryRow,
-    Look,
+    JobState,
     Meta,
     Notice,
     Obituary,
@@ -89,9 +89,9 @@ class MemoryBroker(MemoryInspector):
                 store.accept(client, number, batch, None, ())
         return len(row)
 
-    async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
+    async def status(self, ids: Sequence[str], address: str = "") -> list[JobState]:
         async with self._store as store:
-            return [store.look(id, address) for id in ids]
+            return [store.status(id, address) for id in ids]
 
     async def listen(self, address: str, heard: Callable[[list[Notice]], None], ready: Callable[[], None]) -> None:
         ear = Ear()
@@ -122,7 +122,7 @@ class MemoryBroker(MemoryInspector):
 
     async def enlist(self, incarnation: str, host: str, facts: bytes) -> None:
         async with self._store as store:
-            known = incarnation in store.live or incarnation in store.buried
+            known = incarnation in store.live or incarnation in store.dead_incarnations
             if known or incarnation.rpartition(".")[0] != host:
                 raise BrokerError(
                     f'"{incarnation}" cannot be enlisted on "{host}": an incarnation is called HOST.NAME '
@@ -131,7 +131,7 @@ class MemoryBroker(MemoryInspector):
             store.live[incarnation] = host, facts
             # Watched from now on, though its keeper may die before the first beat.
             store.leases.setdefault(host, 0)
-            store.buried_hosts.discard(host)
+            store.dead_hosts.discard(host)
 
     async def claim(
         self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
@@ -218,7 +218,7 @@ class MemoryBroker(MemoryInspector):
 
     async def renew(self, host: str, beat: int) -> Standing:
         async with self._store as store:
-            if host in store.buried_hosts:
+            if host in store.dead_hosts:
                 return Standing.DEAD
             store.leases[host] = beat
             store.beating.add(host)
@@ -228,11 +228,11 @@ class MemoryBroker(MemoryInspector):
         async with self._store as store:
             return dict(store.leases)
 
-    async def bury(self, host: str, beat: int | None = None) -> bool:
+    async def declare_dead(self, host: str, beat: int | None = None) -> bool:
         async with self._store as store:
             if beat is not None and store.leases.get(host) != beat:
                 return False
-            store.bury_host(host)
+            store.declare_host_dead(host)
             return True
 
     async def recover(
@@ -248,7 +248,7 @@ class MemoryBroker(MemoryInspector):
         held: list[Delivery] = []
         async with self._store as store:
             if dead:
-                store.bury(dead)
+                store.declare_dead(dead)
             for record in store.lent():
                 if record.owner in store.live or (dead and record.owner != dead):
                     continue

@@ -18,7 +18,7 @@ from ...broker import (
     Cancelled,
     Delivery,
     Finish,
-    Look,
+    JobState,
     Meta,
     Notice,
     Obituary,
@@ -75,8 +75,8 @@ class Store(Rows, Ears):
         #: Host and facts of each incarnation.
         self.live: dict[str, tuple[str, bytes]] = {}
         self.leases: dict[str, int] = {}
-        self.buried: set[str] = set()
-        self.buried_hosts: set[str] = set()
+        self.dead_incarnations: set[str] = set()
+        self.dead_hosts: set[str] = set()
         self.beating: set[str] = set()  # hosts whose keeper has given a sign of life
         #: The incarnation that makes itself idle for a suspect, and until when (monotonic).
         self.volunteer = ("", 0.0)
@@ -344,34 +344,34 @@ class Store(Rows, Ears):
 
     # ---- who is told
 
-    def look(self, id: str, address: str) -> Look:
+    def status(self, id: str, address: str) -> JobState:
         """What is known of one id; an unfinished one gets a watcher."""
         stored = self.results.get(id)
         if stored is not None:
-            return Look(outcome=stored[0])
+            return JobState(outcome=stored[0])
         record = self.index.get(id)
         if record is None:
-            return Look(refused=self.refused.get(id, ("", 0.0))[0])
+            return JobState(refused=self.refused.get(id, ("", 0.0))[0])
         if address:
             self.watchers.setdefault(id, set()).add(address)
-        return Look(record.status, need=record.need if record.status is Status.PARKED else "")
+        return JobState(record.status, need=record.need if record.status is Status.PARKED else "")
 
     # ---- who works
 
     def standing(self, incarnation: str) -> Standing:
         if incarnation in self.live:
             return Standing.LIVE
-        return Standing.DEAD if incarnation in self.buried else Standing.FORGOTTEN
+        return Standing.DEAD if incarnation in self.dead_incarnations else Standing.FORGOTTEN
 
-    def bury(self, incarnation: str) -> None:
+    def declare_dead(self, incarnation: str) -> None:
         if self.live.pop(incarnation, None):
-            self.buried.add(incarnation)
+            self.dead_incarnations.add(incarnation)
 
-    def bury_host(self, host: str) -> None:
+    def declare_host_dead(self, host: str) -> None:
         if self.leases.pop(host, None) is not None and host in self.beating:
-            self.buried_hosts.add(host)
+            self.dead_hosts.add(host)
         for incarnation in [name for name, (home, _) in self.live.items() if home == host]:
-            self.bury(incarnation)
+            self.declare_dead(incarnation)
 
     def volunteers(self, incarnation: str, queues: Iterable[str]) -> bool:
         """True when suspects wait and this incarnation is the one that makes itself idle for them."""

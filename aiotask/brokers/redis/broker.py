@@ -17,7 +17,7 @@ from ...broker import (
     Delivery,
     Finish,
     HistoryRow,
-    Look,
+    JobState,
     Notice,
     Obituary,
     Overflow,
@@ -134,24 +134,24 @@ class RedisBroker:
         replies = await self.wire.run_row(script("push"), self.prefix, calls)
         return len(list(takewhile(_IN.__contains__, replies)))
 
-    async def look(self, ids: Sequence[str], address: str = "") -> list[Look]:
-        looks: list[Look] = []
+    async def status(self, ids: Sequence[str], address: str = "") -> list[JobState]:
+        states: list[JobState] = []
         # Outcomes may be large: the script answers for as many ids as fit into its reply.
-        while len(looks) < len(ids):
-            asked = ids[len(looks) : len(looks) + BATCH_JOBS]
-            reply = await self._run("look", address, BATCH_BYTES, *asked)
+        while len(states) < len(ids):
+            asked = ids[len(states) : len(states) + BATCH_JOBS]
+            reply = await self._run("status", address, BATCH_BYTES, *asked)
             for status, extra in zip(reply[::2], reply[1::2], strict=True):
                 if status == b"DONE":
-                    looks.append(Look(outcome=extra))
+                    states.append(JobState(outcome=extra))
                 elif status == b"REFUSED":
-                    looks.append(Look(refused=extra.decode("utf-8", "replace")))
+                    states.append(JobState(refused=extra.decode("utf-8", "replace")))
                 elif status == b"DOUBT":
-                    looks.append(Look(doubtful=True))
+                    states.append(JobState(doubtful=True))
                 elif status:
-                    looks.append(Look(status=Status(status.decode()), need=text(extra)))
+                    states.append(JobState(status=Status(status.decode()), need=text(extra)))
                 else:
-                    looks.append(Look())
-        return looks
+                    states.append(JobState())
+        return states
 
     async def listen(self, address: str, heard: Callable[[list[Notice]], None], ready: Callable[[], None]) -> None:
         wire = Wire(self.server)
@@ -328,8 +328,8 @@ class RedisBroker:
         beats = {text(host): whole(beat) for host, beat in zip(flat[::2], flat[1::2], strict=True)}
         return {host: beat for host, beat in beats.items() if "\ufffd" not in host}
 
-    async def bury(self, host: str, beat: int | None = None) -> bool:
-        return bool(await self._run("bury", host, "" if beat is None else beat))
+    async def declare_dead(self, host: str, beat: int | None = None) -> bool:
+        return bool(await self._run("declare_dead", host, "" if beat is None else beat))
 
     async def recover(
         self,

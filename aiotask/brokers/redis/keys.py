@@ -31,8 +31,8 @@ begun               hash    job id -> sealed FAILED outcome: it runs once at mos
                             has begun, so recover ends it with this                      or given back
 client:ID           string  last sequence that this client pushed, and ids of what had   1 h after the last
                             no room in it
-live                hash    incarnation -> host and facts; field "" is the epoch         it is buried
-leases              hash    host -> counter that its keeper raises                       it is buried
+live                hash    incarnation -> host and facts; field "" is the epoch         it is declared dead
+leases              hash    host -> counter that its keeper raises                       it is declared dead
 dead, dead:jobs     zset,   dead letters by time, and their envelope and outcome         10,000 newer ones
                     hash
 aside               stream  what was no job of ours, with the reason                     1,000 newer ones

@@ -104,13 +104,13 @@ class Health:
     async def run(self) -> None:
         """Look for ever, and tell the supervisor."""
         while True:
-            await self.look()
+            await self.tick()
             self._vitals.judge(self.report().live)
             await asyncio.sleep(LOOK)
 
     # ---- who is deaf
 
-    async def look(self) -> None:
+    async def tick(self) -> None:
         """Notice who is idle, and whether that is right."""
         now = time.monotonic()
         for place, board in enumerate(self._boards):

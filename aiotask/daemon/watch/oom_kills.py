@@ -42,7 +42,7 @@ class OomKills:
         self._next = 0.0
         self._look_at(self._own)
 
-    def look(self, pids: Iterable[int]) -> None:
+    def tick(self, pids: Iterable[int]) -> None:
         """At least once a second: in which cgroup each process is, and whether a counter has risen."""
         now = time.monotonic()
         if now < self._next:

@@ -54,7 +54,7 @@ class Watchdog:
         """What the children run."""
         self._tasks = {hash(name): name for app in apps for name in app["tasks"]}
 
-    def look(self, children: Collection[Forked]) -> None:
+    def tick(self, children: Collection[Forked]) -> None:
         """Enforce limits, and say who stands in the way of others."""
         for child in children:
             started = child.board.started()

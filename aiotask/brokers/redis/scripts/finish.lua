@@ -30,7 +30,7 @@ end
 local has_rows = recording and ARGV[4] ~= '' and all
 if has_rows then recording = false end
 
-local function bury(id, sealed, outcome)
+local function add_dead_letter(id, sealed, outcome)
   redis.call('ZADD', key('dead'), now(), id)
   redis.call('HSET', key('dead:jobs'), id, struct.pack('>I4', #sealed) .. sealed .. outcome)
   local extra = redis.call('ZRANGE', key('dead'), 0, -10001)
@@ -51,7 +51,7 @@ while n <= #ARGV do
     -- Where some were not ours, those are that somebody else has not removed.
     if all_ours or redis.call('XDEL', key(lane), entry) == 1 then
       conclude(id, outcome, status, ttl, address, sealed or '', meta or '')
-      if dead then bury(id, sealed or '', outcome) end
+      if dead then add_dead_letter(id, sealed or '', outcome) end
       reply[#reply + 1] = 1
     else
       local stored = redis.call('GET', key('r:' .. id))

@@ -60,7 +60,7 @@ local function place_in_index(id)
   local bucket, field = bucket_of(id)
   return redis.call('HGET', key('index:' .. bucket), field)
 end
--- A bucket that has the wrong type is somebody's to mend: push and look say so, the rest goes on without.
+-- A bucket that has the wrong type is somebody's to mend: push and status say so, the rest goes on without.
 local function write_index(id, at)
   local bucket, field = bucket_of(id)
   redis.pcall('HSET', key('index:' .. bucket), field, at)

@@ -3,7 +3,7 @@
 local epoch = redis.call('HGET', key('live'), '')
 if ARGV[3] ~= '' and redis.call('HEXISTS', key('leases'), ARGV[1]) == 0 then
   if epoch ~= ARGV[3] then return { -1, epoch or '' } end
-  -- Who buries a host removes its incarnations too: where some live, only the counter was deleted, by hand.
+  -- Whoever declares a host dead removes its incarnations too: where some live, only the counter was deleted, by hand.
   local lives = false
   for _, name in ipairs(redis.call('HKEYS', key('live'))) do
     if string.match(name, '^(.*)%.[^.]*$') == ARGV[1] then lives = true end
