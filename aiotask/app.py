@@ -17,10 +17,10 @@ from .context import entered
 from .errors import ConfigError
 from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
 from .functions.modules import import_included
-from .job import WIRE_VERSION, Job, encode_job, ids, keyed_id
+from .job import WIRE_VERSION, Job, More, encode_job, ids, keyed_id
 from .loops.async_block import async_block
 from .loops.exits import apart
-from .options import check_name, check_task_name, meant, seconds
+from .options import check_name, check_task_name, meant, more_of, seconds
 from .registering import Registering
 from .result import AsyncResult
 from .sending import Sending, SendingByName
@@ -195,8 +195,9 @@ class App(Registering):
                 id, custom, shared = ids.next(), False, False
         said = task.said
         now = time.time()
+        version, more = more_of(task.more, now) if task.more else _PLAIN
         job = Job(
-            WIRE_VERSION,
+            version,
             id,
             task.name,
             task.queue,
@@ -208,6 +209,7 @@ class App(Registering):
             (task.timeout or 0.0) if said and "timeout" in said else None,
             ttl,
             now + task.delay if task.eta is None else max(now, task.eta),
+            more,
         )
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
@@ -363,6 +365,10 @@ class App(Registering):
 
 
 explain_absence(App, APP_ELSEWHERE)
+
+
+#: Version of the envelope, and ``Job.more``, of a job without further options.
+_PLAIN: tuple[int, More | None] = (WIRE_VERSION, None)
 
 
 def _probe(*args: Any, **kwargs: Any) -> None:

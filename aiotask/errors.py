@@ -17,6 +17,7 @@
         ├── JobTimeout        the job ran longer, or used more CPU, than its limit
         ├── JobOutOfMemory    the job took more memory than its limit
         ├── JobCancelled      the job was cancelled
+        ├── JobExpired        the job did not start before the moment that expires= named
         ├── JobLost           the broker accepted the job and no longer has it
         ├── DependencyFailed  a job whose value it needed failed
         ├── WorkerLost        the processes that ran the job died
@@ -41,6 +42,7 @@ __all__ = [
     "Interrupted",
     "JobCancelled",
     "JobError",
+    "JobExpired",
     "JobLost",
     "JobOutOfMemory",
     "JobTimeout",
@@ -128,6 +130,10 @@ class JobOutOfMemory(JobError):
 
 class JobCancelled(JobError):
     """The job was cancelled. (The caller never gets a CancelledError, which would cancel the caller's own task.)"""
+
+
+class JobExpired(JobError):
+    """The job did not start, or was not retried, before the moment that ``expires`` named."""
 
 
 class JobLost(JobError):

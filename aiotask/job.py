@@ -16,9 +16,11 @@ from .errors import SealError
 
 __all__ = [
     "FINAL",
+    "RELEASE",
     "WIRE_VERSION",
     "Job",
     "JobIds",
+    "More",
     "Status",
     "child_digest",
     "child_id",
@@ -26,10 +28,14 @@ __all__ = [
     "encode_job",
     "family",
     "keyed_id",
+    "need_of",
 ]
 
-#: Version of the envelope; release N reads N and N-1.
+#: Version of what every release since the first one reads: outcomes, control messages, and the envelopes of plain jobs.
 WIRE_VERSION = 1
+#: The highest version of an envelope that this release runs. That of a job is the lowest release that may run it: a
+#: worker of an older one parks the job for a newer one.
+RELEASE = 2
 
 
 class Status(StrEnum):
@@ -49,6 +55,16 @@ class Status(StrEnum):
 
 #: Statuses that never change again.
 FINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELLED, Status.EXPIRED})
+
+
+class More(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What few jobs have. A release adds fields at the end; a job without any of them pays one byte."""
+
+    #: Id of the job that sent this one, and what middleware attached: kept for later releases, which fill them in.
+    parent: str = ""
+    headers: dict[str, str] | None = None
+    #: Unix seconds by the sender's clock after which no run starts; 0: there is no such moment.
+    expires: float = 0.0
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -78,6 +94,7 @@ class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
     result_ttl: float = 3600.0
     #: When it was to start, Unix seconds by the sender's clock.
     due_at: float = 0.0
+    more: More | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -87,16 +104,23 @@ _decode = msgspec.msgpack.Decoder(Job).decode
 
 
 def decode_job(data: bytes) -> Job:
-    """The job in an opened envelope; SealError when it is not one that this release reads."""
+    """The job in an opened envelope, of this release or another one: its version says which may run it.
+
+    Raises:
+        SealError: it is no envelope.
+    """
     try:
         job = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SealError(f"This is not a job envelope: {error}.") from error
-    if job.version != WIRE_VERSION:
-        raise SealError(
-            f"The job has envelope version {job.version}, but this release reads {WIRE_VERSION}. Upgrade the worker."
-        )
+    if job.version < WIRE_VERSION:
+        raise SealError(f"The job has envelope version {job.version}, and the first one is {WIRE_VERSION}.")
     return job
+
+
+def need_of(job: Job) -> str:
+    """What a worker must offer to run this job beside its task, where this release does not; empty: it runs the job."""
+    return f"release:{job.version}" if job.version > RELEASE else ""
 
 
 #: What the last three hex digits of a counter may be, in order.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from .backoff import Backoff
 from .errors import ConfigError
 from .functions.hints import OPTIONS_ELSEWHERE
+from .job import WIRE_VERSION, More
 from .settings import CENTURY, seconds
 
 __all__ = [
+    "OPTIONS",
     "CallOptions",
     "TaskOptions",
     "check_name",
@@ -20,6 +22,7 @@ __all__ = [
     "check_task_name",
     "known_options",
     "meant",
+    "more_of",
     "seconds",
     "size",
 ]
@@ -42,6 +45,8 @@ class CallOptions(TypedDict, total=False):
     id: the id of the job; if the broker already has a job with this id, the call is that job.
     result_ttl: time that the outcome is kept, in seconds or as a timedelta.
     ignore_result: True: the outcome is neither stored nor sent to the caller.
+    expires: time from the send on, in seconds or as a timedelta, or an aware datetime, after which no run of the job
+        starts any more: it ends as EXPIRED, and its caller gets JobExpired. None: the job does not expire.
     """
 
     queue: str
@@ -54,6 +59,7 @@ class CallOptions(TypedDict, total=False):
     id: str
     result_ttl: float | timedelta
     ignore_result: bool
+    expires: float | timedelta | datetime | None
 
 
 class TaskOptions(CallOptions, total=False):
@@ -220,24 +226,67 @@ def _exceptions(value: Any) -> tuple[type[Exception], ...]:
     return kinds
 
 
-_CHECKS: dict[str, Callable[[Any], Any]] = {
-    "queue": lambda value: check_name(value, "a queue"),
-    "delay": lambda value: seconds(value, "delay"),
-    "eta": _moment,
-    "retries": lambda value: _whole(value, "retries", 0, 1_000_000),
-    "timeout": lambda value: None if value is None else _positive(value, "timeout"),
-    "priority": lambda value: _whole(value, "priority", 0, 9),
-    "key": lambda value: None if value is None else _identifier(value, "key"),
-    "id": lambda value: _identifier(value, "id"),
-    "retry_on": _exceptions,
-    "result_ttl": lambda value: seconds(value, "result_ttl"),
-    "aliases": _names,
-    "backoff": _backoff,
-    "ignore_result": lambda value: _flag(value, "ignore_result"),
-    "acks": lambda value: _one_of(value, "acks", ("late", "early")),
-    "memory": lambda value: None if value is None else size(value, "memory"),
-    "cpu": lambda value: None if value is None else _positive(value, "cpu"),
+def _expires(value: Any) -> float | datetime | None:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ConfigError(f"expires={value!r} has no time zone. Use datetime.now(timezone.utc) + …, or seconds.")
+        return value
+    return None if value is None else _positive(value, "expires")
+
+
+def _expires_at(value: float | datetime, sent_at: float) -> float:
+    return value.timestamp() if isinstance(value, datetime) else sent_at + value
+
+
+class Option(NamedTuple):
+    """What is known of an option; its type stands in CallOptions or TaskOptions."""
+
+    #: Gives the value as a Definition keeps it; durations in float seconds. Raises ConfigError.
+    check: Callable[[Any], Any]
+    #: For what travels in ``Job.more``, under the option's name: the value there, from the checked one and the Unix
+    #: time of the send. A checked value of None does not travel.
+    travels: Callable[[Any, float], Any] | None = None
+    #: The lowest envelope version that knows the option.
+    since: int = WIRE_VERSION
+
+
+#: Every option but ``name``.
+OPTIONS: dict[str, Option] = {
+    "queue": Option(lambda value: check_name(value, "a queue")),
+    "delay": Option(lambda value: seconds(value, "delay")),
+    "eta": Option(_moment),
+    "retries": Option(lambda value: _whole(value, "retries", 0, 1_000_000)),
+    "timeout": Option(lambda value: None if value is None else _positive(value, "timeout")),
+    "priority": Option(lambda value: _whole(value, "priority", 0, 9)),
+    "key": Option(lambda value: None if value is None else _identifier(value, "key")),
+    "id": Option(lambda value: _identifier(value, "id")),
+    "retry_on": Option(_exceptions),
+    "result_ttl": Option(lambda value: seconds(value, "result_ttl")),
+    "aliases": Option(_names),
+    "backoff": Option(_backoff),
+    "ignore_result": Option(lambda value: _flag(value, "ignore_result")),
+    "acks": Option(lambda value: _one_of(value, "acks", ("late", "early"))),
+    "memory": Option(lambda value: None if value is None else size(value, "memory")),
+    "cpu": Option(lambda value: None if value is None else _positive(value, "cpu")),
+    "expires": Option(_expires, travels=_expires_at, since=2),
 }
+
+
+def more_of(options: Mapping[str, Any], sent_at: float) -> tuple[int, More | None]:
+    """What travels of these options beside the job itself, and the lowest release that may run the job.
+
+    Args:
+        options: checked ones, by name; only those that travel in ``Job.more``.
+        sent_at: Unix seconds.
+    """
+    version = WIRE_VERSION
+    values: dict[str, Any] = {}
+    for name, value in options.items():
+        option = OPTIONS[name]
+        if option.travels is not None and value is not None:
+            values[name] = option.travels(value, sent_at)
+            version = max(version, option.since)
+    return version, More(**values) if values else None
 
 
 def check_options(options: dict[str, Any], name: str) -> dict[str, Any]:
@@ -247,12 +296,15 @@ def check_options(options: dict[str, Any], name: str) -> dict[str, Any]:
         ConfigError: a value is out of range, or retries are asked for and no exception is to be retried.
     """
     try:
-        checked = {key: _CHECKS[key](value) if key in _CHECKS else value for key, value in options.items()}
+        checked = {key: OPTIONS[key].check(value) for key, value in options.items()}
         if checked.get("retries") and checked.get("retry_on") == ():
             raise ConfigError(
                 f"retries={checked['retries']} and retry_on=() contradict each other: no exception would be retried. "
                 "Name some, as in retry_on=(ConnectionError,), or leave retries out."
             )
+        expires, delay = checked.get("expires"), checked.get("delay")
+        if isinstance(expires, float) and delay and delay >= expires:
+            raise ConfigError(f"delay={delay:g} and expires={expires:g}: the job would expire before it may start.")
         return checked
     except ConfigError as error:
         raise ConfigError(f'Task "{name}": {error}') from None

@@ -8,7 +8,7 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast
@@ -20,7 +20,7 @@ from .functions.callables import checker, gives_coroutines, refuse_what_is_no_fu
 from .functions.hints import TASK_ELSEWHERE, explain_absence
 from .functions.main_module import MAINS, home_of
 from .functions.reloads import Run, current_run, is_reload, why_refused
-from .options import CallOptions, TaskOptions, check_options, check_task_name, known_options
+from .options import OPTIONS, CallOptions, TaskOptions, check_options, check_task_name, known_options
 
 if TYPE_CHECKING:
     from .result import AsyncResult
@@ -70,8 +70,14 @@ class Definition:
     key: str | None = None
     #: What was said at the call itself and therefore travels with the job.
     said: frozenset[str] = frozenset()
+    #: Options that travel in ``Job.more``, by name.
+    more: Mapping[str, Any] = field(default_factory=dict, hash=False)
     #: Why no worker process finds it, as the end of a sentence; empty: one does.
     homeless: str = ""
+
+    def option(self, name: str) -> Any:
+        """The checked value of an option."""
+        return self.more[name] if name in self.more else getattr(self, name)
 
 
 class Registry:
@@ -183,7 +189,7 @@ class Task(Generic[P, R_co]):
         checked = check_options(dict(options), self.name)
         _refuse_retries(self.name, self.definition.acks, checked.get("retries", 0))
         said = self.definition.said | set(checked)
-        return type(self)(replace(self.definition, **checked, said=said), self._app)
+        return type(self)(replace(self.definition, **_fields(checked, self.definition.more), said=said), self._app)
 
     def result(self, id: str, /) -> AsyncResult[R_co]:
         """A handle on the job of this task with this id, whichever process sent it.
@@ -206,7 +212,7 @@ class Task(Generic[P, R_co]):
         name = getattr(function, "__qualname__", "")
         if not said and _is_found(self.definition, function.__module__, name):
             return _task_in, (module, name)
-        options = {option: getattr(self.definition, option) for option in sorted(said)}
+        options = {option: self.definition.option(option) for option in sorted(said)}
         return _task_named, (self._app.name, self.name, module, options)
 
     def __repr__(self) -> str:
@@ -295,7 +301,9 @@ def call_of(task: Definition, app: str) -> tuple[str | float | bool | None, ...]
     retries = task.retries if said and "retries" in said else None
     timeout = task.timeout if said and "timeout" in said else -1.0
     where = app, task.name, task.queue, task.priority, task.delay, task.eta
-    return *where, retries, timeout, task.result_ttl, task.ignore_result
+    # Nothing is added for a call without further options: a run may be repeated by another release.
+    more = [f"{name}={task.more[name]}" for name in sorted(task.more) if task.more[name] is not None]
+    return *where, retries, timeout, task.result_ttl, task.ignore_result, *more
 
 
 def _task_named(app: str, name: str, module: str, options: CallOptions, of_main: bool = False) -> Task[..., Any]:
@@ -363,8 +371,15 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         check=checker(function),
         homeless=homeless,
         is_limited=bool(checked.get("memory") or checked.get("cpu")),
-        **checked,
+        **_fields(checked, {}),
     )
+
+
+def _fields(checked: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked options as fields of a Definition; ``more`` are those that it has already."""
+    travel = {name: value for name, value in checked.items() if OPTIONS[name].travels is not None}
+    fields = {name: value for name, value in checked.items() if name not in travel}
+    return {**fields, "more": {**more, **travel}} if travel else fields
 
 
 def _refuse_retries(name: str, acks: str, retries: int) -> None:

@@ -681,6 +681,19 @@ async def test_a_body_by_value_of_another_python_is_parked_and_both_versions_are
         await result.cancel()
 
 
+async def test_a_job_of_a_later_release_is_parked_and_said(hostile: Stage) -> None:
+    async with hostile.app, hostile.app.inspector() as inspector:
+        before = await inspector.rejected()
+        result = await _push(hostile.app, b"P" + pickle.dumps(((b"12",), {})), task=hostile.size.name, version=99)
+        with pytest.raises(UnknownTask, match=r"needs a newer release of aiotask.+envelope version 99"):
+            await result.wait(30)
+        assert await result.status() == "PARKED"
+        info = await inspector.job(result.id)
+        assert info is not None and info.place.startswith("parked:release:99")
+        assert await inspector.rejected() == before
+        await result.cancel()
+
+
 async def test_a_task_that_no_worker_knows_is_parked_and_said(hostile: Stage) -> None:
     async with hostile.app:
         result = hostile.app.s("shop.tasks:nowhere", 1).apply_async()
@@ -702,8 +715,8 @@ async def test_who_sends_with_another_secret_is_told_and_counted(hostile: Stage,
         with pytest.raises(SealError):
             await result.status()
         body = b"P" + pickle.dumps(((b"12",), {}))
-        with pytest.raises(SealError, match="envelope version 99"):
-            await (await _push(hostile.app, body, task=hostile.size.name, version=99)).wait(30)
+        with pytest.raises(SealError, match="envelope version 0"):
+            await (await _push(hostile.app, body, task=hostile.size.name, version=0)).wait(30)
         # The id of what was never sealed cannot be read.
         with pytest.raises(ResultExpired):
             await (await _push(hostile.app, body, task=hostile.size.name, seal=bytes)).wait(30)

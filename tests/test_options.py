@@ -66,7 +66,7 @@ def test_a_contradiction_is_an_error_at_the_call() -> None:
         ("time_limit", "timeout="),
         ("soft_time_limit", "timeout="),
         ("rate_limit", "queue of their own"),
-        ("expires", "do not expire"),
+        ("max_age", "expires="),
         ("task_id", "id="),
         ("serializer", "belongs to the app"),
         ("retires", 'Did you mean "retries"'),

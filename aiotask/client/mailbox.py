@@ -292,7 +292,8 @@ class Mailbox:
             if group:
                 states = await self._broker.status(group, address)
                 if any(
-                    state.need.startswith("task:") and self._misses(id) for id, state in zip(group, states, strict=True)
+                    state.need.startswith(("task:", "release:")) and self._misses(id)
+                    for id, state in zip(group, states, strict=True)
                 ):
                     self._known_tasks = await tasks_of_workers(self._broker)
                 for id, state in zip(group, states, strict=True):

@@ -41,6 +41,11 @@ def why_there_is_none(
             f"(this process: {sys.version_info[0]}.{sys.version_info[1]}). It is parked. Run both sides on the "
             "same minor version, or define the function in a module that both import."
         )
+    if kind == "release":
+        return UnknownTask(
+            f'Job "{id}" ({result.task}) needs a newer release of aiotask than that of any running worker (envelope '
+            f"version {what}). The job is parked and runs as soon as such a worker is up: upgrade the workers first."
+        )
     if is_parents(result):
         return JobLost(lost_in_fork(id))
     if foreign:

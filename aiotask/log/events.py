@@ -31,6 +31,7 @@ class JobEvent(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
     RELEASED = "released"
     PARKED = "parked"
     DEAD = "dead"
@@ -57,6 +58,7 @@ _STYLES = {
     JobEvent.RETRYING: _Style("↻", logging.WARNING, "33", "retry"),
     JobEvent.FAILED: _Style("×", logging.ERROR, "31"),  # noqa: RUF001 (the glyph of a failure)
     JobEvent.CANCELLED: _Style("⊘", logging.INFO, "35", "cancelled"),
+    JobEvent.EXPIRED: _Style("⊗", logging.WARNING, "33", "expired"),
     JobEvent.RELEASED: _Style("←", logging.INFO, "36", "requeued"),
     JobEvent.PARKED: _Style("□", logging.WARNING, "33", "parked"),
     JobEvent.DEAD: _Style("†", logging.ERROR, "31", "dead letter"),

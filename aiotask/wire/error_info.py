@@ -10,6 +10,7 @@ from ..errors import (
     AiotaskError,
     JobCancelled,
     JobError,
+    JobExpired,
     JobLost,
     JobOutOfMemory,
     JobTimeout,
@@ -38,10 +39,21 @@ _ALL_BYTES = 1024 * 1024
 #: Errors that are made where no serializer is at hand, by the name under which they travel.
 _OURS: dict[str, type[Exception]] = {
     f"{kind.__module__}.{kind.__qualname__}": kind
-    for kind in (JobCancelled, JobError, JobLost, JobOutOfMemory, JobTimeout, SerializationError, WorkerLost)
+    for kind in (
+        JobCancelled,
+        JobError,
+        JobExpired,
+        JobLost,
+        JobOutOfMemory,
+        JobTimeout,
+        SerializationError,
+        WorkerLost,
+    )
 }
+#: What an outcome without an error is.
+_WITHOUT_ERROR = {Status.CANCELLED: JobCancelled, Status.EXPIRED: JobExpired}
 #: Errors that say what became of a job: of the one that is awaited, or of one that its task awaited.
-_ENDS = (JobCancelled, JobLost, JobOutOfMemory, JobTimeout, WorkerLost)
+_ENDS = (JobCancelled, JobExpired, JobLost, JobOutOfMemory, JobTimeout, WorkerLost)
 #: Errors that say so of a wait, and never of a job that has run.
 _WAITS = (ResultExpired, ResultTimeout, UnknownTask)
 
@@ -171,7 +183,7 @@ def error_of(outcome: Outcome, serializer: Serializer, function: Any = None) -> 
     """
     info = outcome.error
     if info is None:
-        kind = JobCancelled if outcome.status is Status.CANCELLED else JobError
+        kind = _WITHOUT_ERROR.get(outcome.status, JobError)
         error: Any = kind(f'Job "{outcome.id}" ({outcome.task}) ended as {outcome.status}.')
     else:
         error = _made(info, serializer, function)

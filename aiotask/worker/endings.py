@@ -22,6 +22,7 @@ _EVENTS = {
     What.FAILED: JobEvent.FAILED,
     What.RETRY: JobEvent.RETRYING,
     What.CANCELLED: JobEvent.CANCELLED,
+    What.EXPIRED: JobEvent.EXPIRED,
     What.PARK: JobEvent.PARKED,
     What.RELEASE: JobEvent.RELEASED,
 }
@@ -169,9 +170,11 @@ class Clerk:
             stack=stack,
         )
 
-    def parked(self, job: Job) -> None:
-        """Say that this worker does not know a task."""
+    def parked(self, job: Job, need: str) -> None:
+        """Log that this worker does not know a task, or is of too old a release for the job."""
         detail = "this worker does not have the task; the job waits for one that does"
+        if need.startswith("release:"):
+            detail = "the job needs a newer release of aiotask than this worker's; it waits for such a worker"
         self._log.job(JobEvent.PARKED, id=job.id, task=job.task, queue=job.queue, detail=detail)
 
     def rejected(self, delivery: Delivery, reason: str) -> None:

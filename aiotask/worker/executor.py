@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..errors import (
     Interrupted,
     JobCancelled,
     JobError,
+    JobExpired,
     JobOutOfMemory,
     JobTimeout,
     Retry,
@@ -30,7 +32,7 @@ from ..errors import (
     UnknownTask,
     WorkerLost,
 )
-from ..job import Status, decode_job
+from ..job import RELEASE, Status, decode_job
 from ..options import seconds
 from ..tasks import Registry
 from ..wire.error_form import is_a, members_of, text_of
@@ -70,6 +72,7 @@ class What(StrEnum):
     FAILED = "failed"
     RETRY = "retry"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
     PARK = "park"
     RELEASE = "release"
 
@@ -92,7 +95,11 @@ class Verdict:
         return _STATUSES[self.what]
 
 
-_STATUSES = dict.fromkeys(What, Status.FAILED) | {What.SUCCESS: Status.SUCCESS, What.CANCELLED: Status.CANCELLED}
+_STATUSES = dict.fromkeys(What, Status.FAILED) | {
+    What.SUCCESS: Status.SUCCESS,
+    What.CANCELLED: Status.CANCELLED,
+    What.EXPIRED: Status.EXPIRED,
+}
 SUCCEEDED = Verdict(What.SUCCESS)
 
 
@@ -104,13 +111,13 @@ def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str)
 
     Raises:
         SealError: it is no job of this app.
-        UnknownTask: this worker does not know the task.
+        UnknownTask: this worker does not know the task, or is of an older release than the job needs.
     """
     job = decode_job(sealer.open(delivery.sealed))
     if job.id != delivery.id:
         raise SealError(f'The job "{job.id}" arrived under the ID "{delivery.id}".')
     task = registry.get(job.task)
-    if task is None:
+    if task is None or job.version > RELEASE:
         raise UnknownTask(job.task)
     limit = task.timeout if job.timeout is None else job.timeout
     return Run(delivery, job, task, worker, None, limit or None)
@@ -120,7 +127,11 @@ def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str)
 
 
 def _begin(run: Run, marks: Marks) -> bool:
-    """False: it may not start, somebody has taken it back."""
+    """False: it may not start, since the keeper has taken it back, or since it has expired."""
+    more = run.job.more
+    if more is not None and 0 < more.expires <= time.time():
+        run.error = _expired(run, more.expires)
+        return False
     now = time.monotonic()
     deadline, again = 0.0, -1.0
     if run.timeout is not None:
@@ -133,6 +144,11 @@ def _begin(run: Run, marks: Marks) -> bool:
     if run.task.is_limited:
         usage.limit(run, marks, (_again(run, JobTimeout()), _again(run, JobOutOfMemory())))
     return True
+
+
+def _expired(run: Run, moment: float) -> JobExpired:
+    until = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+    return JobExpired(f'Job "{run.job.id}" ({run.task.name}) expired: no run of it was to start after {until}.')
 
 
 def _again(run: Run, error: JobError) -> float:
@@ -288,6 +304,8 @@ def judge(run: Run, error: BaseException | None) -> Verdict:
         return SUCCEEDED
     if run.cancelled:
         return Verdict(What.CANCELLED, JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled.'))
+    if is_a(error, JobExpired) and not run.started_at:
+        return Verdict(What.EXPIRED, error)
     if run.stopped and _comes_of_a_cancel(error):
         return Verdict(What.RELEASE)
     if is_a(error, OtherPython):

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..broker import Broker, Claim, Delivery, Finish, Requeue, Standing
 from ..errors import BrokerError, ConnectionLost, JobCancelled, JobError, SealError, UnknownTask, WorkerLost
-from ..job import decode_job
+from ..job import RELEASE, WIRE_VERSION, decode_job, need_of
 from ..log.events import EventLog
 from ..log.throttle import Complaint
 from ..loops.agent import agent
@@ -100,8 +100,7 @@ class Worker:
         self.name = f"{host}.{number}"
         # The queues, and the same queues in the order of the next claim.
         self.queues, self._turns = list(queues), deque(queues)
-        python = f"python:{sys.version_info[0]}.{sys.version_info[1]}"
-        self._needs = [*(f"task:{name}" for name in registry.names), python]
+        self._needs = _offers(registry)
         self._lane = lane
         self._marks = marks
         self._log = log
@@ -478,8 +477,9 @@ class Worker:
 
     def _park_unknown(self, delivery: Delivery) -> None:
         job = decode_job(self._jobs_sealer.open(delivery.sealed))
-        self._clerk.parked(job)
-        self._settler.requeue(Requeue(delivery, job.queue, delivery.meta, need=f"task:{job.task}", reply=job.reply))
+        need = need_of(job) or f"task:{job.task}"
+        self._clerk.parked(job, need)
+        self._settler.requeue(Requeue(delivery, job.queue, delivery.meta, need=need, reply=job.reply))
 
     def _perform(self, run: Run) -> Coroutine[Any, Any, None]:
         return call_async(run, self.serializer, self._marks, self._clerk.started)
@@ -693,3 +693,10 @@ class Worker:
                     await self._broker.wake()
         except BrokerError as error:
             self._membership.say_lost(error) if isinstance(error, ConnectionLost) else None
+
+
+def _offers(registry: Registry) -> list[str]:
+    """What parked jobs may need and this process has: tasks, its Python, releases up to its own."""
+    python = f"python:{sys.version_info[0]}.{sys.version_info[1]}"
+    releases = (f"release:{number}" for number in range(WIRE_VERSION + 1, RELEASE + 1))
+    return [*(f"task:{name}" for name in registry.names), python, *releases]

@@ -1,0 +1,158 @@
+"""Jobs that expire: a run that would start too late does not start, and the caller is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from aiotask import App, ConfigError, JobExpired, exponential
+from aiotask.job import decode_job
+from aiotask.options import OPTIONS, CallOptions, TaskOptions
+from aiotask.tasks import call_of
+from aiotask.wire.seal import Sealer
+
+from .helpers import wait_until_async
+from .workers import ROOT, Supervisor, Workers
+
+app = App(os.environ.get("TEST_APP", "expiring"), url=os.environ.get("AIOTASK_URL"))
+
+
+@app.task
+async def write(path: str) -> None:
+    await asyncio.to_thread(_append, path)
+
+
+@app.task
+def write_in_line(path: str) -> None:
+    _append(path)
+
+
+@app.task(acks="early")
+async def write_once(path: str) -> None:
+    _append(path)
+
+
+@app.task(expires=3600)
+async def fresh() -> str:
+    return "in time"
+
+
+@app.task(retries=1_000, backoff=exponential(base=0.05, limit=0.05))
+async def fail(path: str) -> None:
+    _append(path)
+    raise ValueError("once more")
+
+
+def _append(path: str) -> None:
+    with Path(path).open("a") as file:
+        file.write("ran\n")
+
+
+@pytest.fixture
+def here(redis_url: str, app_name: str) -> App:
+    return App(app_name, url=redis_url)
+
+
+def start(workers: Workers, app_name: str) -> Supervisor:
+    return workers.start("tests.test_expires", env={"TEST_APP": app_name}, app_dir=ROOT)
+
+
+@pytest.mark.parametrize("name", ["write", "write_in_line", "write_once"])
+async def test_a_job_that_no_worker_took_in_time_does_not_run(
+    name: str, here: App, workers: Workers, app_name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "runs"
+    task = here.register_task(write.func, name=f"tests.test_expires:{name}")
+    async with here:
+        late = task.options(expires=0.05).apply_async(str(path))
+        past = task.options(expires=datetime.now(UTC) - timedelta(hours=1)).apply_async(str(path))
+        in_time = task.options(expires=timedelta(hours=1)).apply_async(str(path))
+        await here.flush()
+        sent_at = time.time()
+        await wait_until_async(lambda: time.time() > sent_at + 0.05, description="the job has expired")
+        supervisor = start(workers, app_name)
+        for result in (late, past):
+            with pytest.raises(JobExpired, match=rf'Job "{result.id}" \(.+\) expired: no run of it was to start after'):
+                await result.wait(60)
+            assert await result.status() == "EXPIRED"
+        await in_time.wait(60)
+    assert path.read_text() == "ran\n"
+    assert f"⊗ tests.test_expires:{name} {late.id} expired" in supervisor.log
+
+
+async def test_a_job_that_fails_is_not_retried_beyond_the_moment(
+    here: App, workers: Workers, app_name: str, tmp_path: Path
+) -> None:
+    start(workers, app_name)
+    path = tmp_path / "runs"
+    async with here:
+        result = here.register_task(fail.func, retries=1_000).options(expires=2).apply_async(str(path))
+        with pytest.raises(JobExpired):
+            await result.wait(60)
+    assert path.read_text().startswith("ran\n")
+
+
+async def test_what_has_started_in_time_ends_as_it_would(here: App, workers: Workers, app_name: str) -> None:
+    start(workers, app_name)
+    task = here.register_task(fresh.func, expires=3600)
+    async with here:
+        assert await task.apply_async().wait(60) == "in time"
+        assert await task.options(expires=None).apply_async().wait(60) == "in time"
+
+
+# ---- the option
+
+
+@pytest.mark.parametrize(
+    ("expires", "said"),
+    [
+        (0, "leaves the job no time"),
+        (-1, "not a duration"),
+        ("soon", "not a duration"),
+        (datetime(2030, 1, 1), "has no time zone"),
+        (True, "not a duration"),
+    ],
+)
+def test_a_moment_that_is_none_is_refused(expires: object, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        fresh.options(expires=expires)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=said):
+        App("none", url="memory://").register_task(fresh.func, expires=expires)  # type: ignore[call-overload]
+
+
+def test_a_job_may_not_expire_before_it_may_start() -> None:
+    with pytest.raises(ConfigError, match="would expire before it may start"):
+        fresh.options(delay=60, expires=10)
+
+
+async def test_only_a_job_that_expires_needs_the_second_release(redis_url: str, app_name: str) -> None:
+    here = App(app_name, url=redis_url)
+    task = here.register_task(fresh.func)
+    async with here, here.inspector() as inspector:
+        plain, expiring = task.apply_async(), task.options(expires=100).apply_async()
+        await here.flush()
+        jobs = []
+        for result in (plain, expiring):
+            info = await inspector.job(result.id)
+            assert info is not None and info.sealed is not None
+            jobs.append(decode_job(Sealer(here.secrets, "job").open(info.sealed)))
+        assert (jobs[0].version, jobs[0].more) == (1, None)
+        assert jobs[1].version == 2 and jobs[1].more is not None
+        assert jobs[1].more.expires == pytest.approx(jobs[1].sent_at + 100)
+
+
+def test_a_call_without_the_option_is_the_call_that_it_was() -> None:
+    task = App("calls", url="memory://").register_task(fresh.func)
+
+    assert len(call_of(task.definition, "calls")) == 10
+    assert call_of(task.options(expires=5).definition, "calls") != call_of(task.options(expires=6).definition, "calls")
+    assert call_of(task.options(expires=None).definition, "calls") == call_of(task.definition, "calls")
+
+
+def test_every_option_is_in_the_table() -> None:
+    assert {*CallOptions.__annotations__, *TaskOptions.__annotations__} == {*OPTIONS, "name"}
