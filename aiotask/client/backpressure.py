@@ -12,10 +12,10 @@ from enum import StrEnum
 
 from ..broker import Delivery, Finish, Push, Room
 from ..errors import ConfigError, JobCancelled, QueueFull, SealError
-from ..job import WIRE_VERSION, Status, decode_job
+from ..job import Status, decode_job
 from ..options import check_name
-from ..outcome import ErrorInfo, Outcome, encode_outcome
 from ..settings import environment
+from ..wire.ended import ended
 from ..wire.seal import Sealer
 from .watchers import wake
 
@@ -69,16 +69,8 @@ class Backpressure:
             f'({self.room.of(queue) or 0:,} jobs, max_pending), and with when_full="drop_oldest" the oldest waiting '
             "jobs are dropped."
         )
-        outcome = Outcome(
-            WIRE_VERSION,
-            delivery.id,
-            task,
-            Status.CANCELLED,
-            delivery.meta.attempt,
-            finished_at=time.time(),
-            error=ErrorInfo(f"{JobCancelled.__module__}.{JobCancelled.__qualname__}", message),
-        )
-        sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
+        attempt = delivery.meta.attempt
+        sealed = ended(self._outcomes_sealer, delivery.id, task, JobCancelled, message, attempt=attempt)
         return Finish(delivery, sealed, Status.CANCELLED, ttl, reply)
 
 

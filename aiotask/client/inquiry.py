@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..brokers.shown import hide_password
 from ..errors import ConnectionLost, JobCancelled, JobLost, ResultExpired, about
-from ..job import WIRE_VERSION, Status
-from ..outcome import ErrorInfo, Outcome, decode_outcome, encode_outcome
+from ..job import Status
+from ..outcome import Outcome, decode_outcome
 from ..result import AsyncResult
+from ..wire.ended import ended
 from .no_outcome import is_parents, lost_in_fork, refused_job
 from .sessions import Sessions
 
@@ -101,9 +101,7 @@ class Inquiry:
             if result.outbox.withdraw(result.ticket, JobCancelled(message)):
                 return Cancelled.DONE
             await asyncio.sleep(0.01)
-        error = ErrorInfo(f"{JobCancelled.__module__}.{JobCancelled.__qualname__}", message)
-        outcome = Outcome(WIRE_VERSION, result.id, result.task, Status.CANCELLED, finished_at=time.time(), error=error)
-        sealed = self._sealer.seal(encode_outcome(outcome))
+        sealed = ended(self._sealer, result.id, result.task, JobCancelled, message)
         done = await session.broker.cancel(result.id, sealed, self._sessions.result_ttl)
         if done is Cancelled.UNKNOWN:
             raise _unknown(result)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +14,11 @@ import msgspec
 
 from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Obituary, Requeue
 from ..errors import BrokerError, ConnectionLost, JobError, JobOutOfMemory, JobTimeout, SealError
-from ..job import WIRE_VERSION, Job, Status, decode_job
+from ..job import Job, Status, decode_job
 from ..log.events import counted
 from ..log.throttle import PATIENCE, Complaint
-from ..outcome import ErrorInfo, Outcome, encode_outcome
 from ..wire.cancel_marks import genuine_cancels
+from ..wire.ended import ended
 from ..wire.seal import Sealer
 
 __all__ = ["Death", "Recovery"]
@@ -199,16 +198,7 @@ class Recovery:
         logger.error("◔ %s %s %s, and its process was killed", job.task, job.id, words)
 
     def _ended(self, job: Job, delivery: Delivery, death: Death, error: type[JobError], message: str) -> Finish:
-        outcome = Outcome(
-            WIRE_VERSION,
-            job.id,
-            job.task,
-            Status.FAILED,
-            delivery.meta.attempt,
-            death.incarnation,
-            finished_at=time.time(),
-            error=ErrorInfo(f"{error.__module__}.{error.__qualname__}", message),
-        )
-        sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
+        attempt, worker = delivery.meta.attempt, death.incarnation
+        sealed = ended(self._outcomes_sealer, job.id, job.task, error, message, attempt=attempt, worker=worker)
         # As with one that its worker ended: only where retries were used up.
         return Finish(delivery, sealed, Status.FAILED, job.result_ttl, job.reply, delivery.meta.attempt > 1)

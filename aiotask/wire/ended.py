@@ -1,0 +1,31 @@
+"""Outcomes that no task made: of a job that was cancelled, dropped or killed, or that a dead process left behind."""
+
+from __future__ import annotations
+
+import time
+
+from ..errors import JobCancelled, JobError
+from ..job import WIRE_VERSION, Status
+from ..outcome import ErrorInfo, Outcome, encode_outcome
+from .seal import Sealer
+
+__all__ = ["ended"]
+
+
+def ended(
+    sealer: Sealer, id: str, task: str, error: type[JobError], message: str, *, attempt: int = 1, worker: str = ""
+) -> bytes:
+    """The sealed outcome of a job that ends now, in this process's own words.
+
+    Args:
+        sealer: of the outcomes of the app.
+        id, task: of the job; an empty task is one that is not known here.
+        error: what the caller gets; with JobCancelled the job is CANCELLED, else FAILED.
+        attempt: number of the run that was the last one.
+        worker: name of the worker that ran it, where one did.
+    """
+    status = Status.CANCELLED if error is JobCancelled else Status.FAILED
+    info = ErrorInfo(f"{error.__module__}.{error.__qualname__}", message)
+    return sealer.seal(
+        encode_outcome(Outcome(WIRE_VERSION, id, task, status, attempt, worker, finished_at=time.time(), error=info))
+    )
