@@ -7,8 +7,6 @@ from aiotask.brokers import connect
 
 from ..seam import MakeBroker, Worker, drain, ids, is_unknown, send
 
-# ---- open, close, url
-
 
 async def test_an_open_broker_says_where_it_is(broker: Broker, broker_url: str) -> None:
     await broker.open()
@@ -26,9 +24,6 @@ async def test_what_was_accepted_is_there_after_the_sender_closed(another_broker
     await sender.close()
 
     assert ids(await worker.claim()) == ["a"]
-
-
-# ---- apps
 
 
 async def test_apps_at_one_place_do_not_meet(broker: Broker, worker: Worker, broker_url: str, app_name: str) -> None:

@@ -25,8 +25,6 @@ from ..seam import (
     take,
 )
 
-# ---- requeue
-
 
 async def test_a_released_job_comes_first_and_as_it_was(broker: Broker, worker: Worker) -> None:
     delivery = await take(worker, "released")
@@ -176,9 +174,6 @@ async def test_a_batch_of_requeues_is_answered_one_by_one(broker: Broker, worker
 
     await broker.recover(worker.name)
     assert await broker.requeue(worker.name, []) == ([], Standing.DEAD)
-
-
-# ---- apps
 
 
 async def test_a_surplus_goes_behind_what_waits_with_its_priority(broker: Broker, worker: Worker) -> None:
