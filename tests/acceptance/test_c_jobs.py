@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import Signals
@@ -23,9 +23,7 @@ from aiotask.brokers import connect, inspect
 
 from ..helpers import wait_until, wait_until_async
 from ..workers import ROOT, Supervisor, running_workers
-from .stage import Stage, prepared
-
-Put = Callable[[str], Stage]
+from .stage import Put, Stage, prepared
 
 
 @pytest.fixture(scope="module")
