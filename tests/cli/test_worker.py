@@ -19,13 +19,7 @@ from .command import invoke, run
 
 TASKS = """
 import sys
-from aiotask import App, Outcome, Status
-from aiotask.broker import Finish
-from aiotask.brokers import connect
-from aiotask.history.file import MAX_AGE, MAX_BYTES
-from aiotask.job import WIRE_VERSION
-from aiotask.outcome import ErrorInfo, encode_outcome
-from aiotask.wire.seal import Sealer
+from aiotask import App
 
 app = App({name!r})
 
