@@ -1,7 +1,7 @@
 """The seam between aiotask and whatever keeps its jobs: one Protocol of few verbs over batches.
 
 Each verb is a whole state move: it happens completely or not at all, and says per job what became
-of it. ``tests/test_broker.py`` runs every verb on every implementation.
+of it. ``tests/broker`` runs every verb on every implementation.
 
 A broker object belongs to one event loop. Every verb raises ``ConnectionLost`` when the broker
 cannot be reached, and ``BrokerError`` when it refuses; ``push`` alone may raise ``QueueFull``.

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,18 +18,36 @@ from aiotask.outcome import Outcome, encode_outcome
 from aiotask.wire.seal import Sealer
 
 __all__ = [
+    "GONE",
+    "WORN",
     "Listener",
+    "MakeBroker",
     "Worker",
     "a_push",
     "drain",
     "finish",
     "ids",
+    "is_pending",
+    "is_unknown",
     "listening",
+    "outcome_of",
+    "park",
+    "promoted_all",
     "requeue",
     "sealed_job",
     "sealed_outcome",
     "send",
+    "status_of",
+    "suspect",
+    "take",
 ]
+
+MakeBroker = Callable[[], Broker]
+
+#: The outcome of a job that was cancelled.
+GONE = b"sealed: cancelled"
+#: A run that comes after some that went wrong.
+WORN = Meta(attempt=3, deaths=1, reason="killed by SIGSEGV")
 
 _jobs = Sealer(["test"], "job")
 _outcomes = Sealer(["test"], "outcome")
@@ -164,5 +182,45 @@ async def listening(broker: Broker, address: str) -> AsyncIterator[Listener]:
             await task
 
 
-#: A run that comes after some that went wrong.
-WORN = Meta(attempt=3, deaths=1, reason="killed by SIGSEGV")
+async def status_of(broker: Broker, id: str) -> Status | None:
+    [state] = await broker.status([id])
+    return state.status
+
+
+async def outcome_of(broker: Broker, id: str) -> bytes | None:
+    [state] = await broker.status([id])
+    return state.outcome
+
+
+async def take(worker: Worker, id: str) -> Delivery:
+    """Send one job and let this worker claim it."""
+    await send(worker.broker, id)
+    [delivery] = (await worker.claim()).deliveries
+    return delivery
+
+
+async def park(worker: Worker, id: str, need: str) -> None:
+    assert await worker.requeue(await take(worker, id), need=need) is Settled.DONE
+
+
+async def suspect(broker: Broker, job: Push | str, victim: str, queue: str = "default") -> None:
+    """Leave a job that killed the incarnation which ran it."""
+    dead = await Worker(broker, victim, [queue]).enlist()
+    await send(broker, job)
+    delivery = await dead.wait_for_job()  # a claim might make it a volunteer for another suspect
+    await broker.recover(victim, blame=[delivery.id], reason="killed by SIGSEGV")
+
+
+async def is_unknown(broker: Broker, id: str) -> bool:
+    [state] = await broker.status([id])
+    return state.status is None and state.outcome is None
+
+
+async def promoted_all(broker: Broker) -> bool:
+    """Promote; true when nothing waits for its time any more."""
+    return (await broker.promote())[1] is None
+
+
+async def is_pending(broker: Broker, id: str) -> bool:
+    await broker.promote()
+    return await status_of(broker, id) is Status.PENDING

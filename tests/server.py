@@ -16,9 +16,9 @@ import redis
 
 from aiotask.embedded.binary import ServerBinary, _candidates, _identify, choose
 
-from .helpers import wait_until
+from .helpers import wait_until, wait_until_async
 
-__all__ = ["PrivateServer", "program"]
+__all__ = ["PrivateServer", "is_blocked", "program"]
 
 
 def program(kind: str) -> ServerBinary:
@@ -113,3 +113,10 @@ class PrivateServer:
         """End it and delete its directory."""
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+async def is_blocked(server: PrivateServer, count: int = 1) -> None:
+    """Wait until as many clients are inside a blocking read."""
+    await wait_until_async(
+        lambda: server.call("INFO", "clients")["blocked_clients"] >= count, description="the read is blocked"
+    )

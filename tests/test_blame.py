@@ -1,146 +1,64 @@
-"""What cannot be serialized is named, with what to pass instead: as an argument, at any depth, and as a value."""
+"""Which jobs a death counts against, as a table."""
 
 from __future__ import annotations
 
-import asyncio
-import re
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any
+import signal
+from signal import Signals
 
 import pytest
 
-from aiotask import App, SerializationError, current_job
+from aiotask.daemon.board import Started
+from aiotask.daemon.watch.blame import TOLERATED, Blame, End, Signalled, blame, is_from_outside
 
-NOWHERE = "redis://127.0.0.1:1/0"
-
-
-class Proxy:
-    """As the local proxies of web frameworks: it is of another class than it says."""
-
-    def __init__(self, behind: object) -> None:
-        object.__setattr__(self, "behind", behind)
-
-    def _get_current_object(self) -> object:
-        return object.__getattribute__(self, "behind")
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        return type(object.__getattribute__(self, "behind"))
+RUNS, WAITS = Started(0, "runs", 0.0, -1.0), Started(1, "waits", 0.0, -1.0, away=True)
+#: Signals that operators, terminals, timers and other programs send, and that no fault of a process raises.
+OUTSIDE = ["HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "TERM", "TSTP", "TTIN", "TTOU", "VTALRM", "PROF"]
+FAULTS = ["ILL", "ABRT", "BUS", "FPE", "SEGV", "SYS", "XCPU", "XFSZ", "PIPE"]
 
 
-class User:
-    def __init__(self) -> None:
-        self.name = "ada"
+def by(name: str) -> int:
+    """The exit code of a process that died of this signal."""
+    return -Signals[f"SIG{name}"]
 
 
-@dataclass
-class Holder:
-    inner: Any
-
-
-class SaysNothing(Exception):
-    """Has a method that pydantic's errors have, and tells nothing there."""
-
-    def errors(self) -> list[Any]:
-        return []
-
-
-class Wants:
-    def __reduce__(self) -> str:
-        raise SaysNothing("not this one")
-
-
-async def coroutine() -> None: ...
-
-
-def items() -> Any:
-    yield 1
-
-
-def app_of(serializer: str = "cloudpickle") -> App:
-    return App("blamed", url=NOWHERE, serializer=serializer)
-
-
-def echo(x: Any) -> Any:
-    return x
-
-
-app = app_of()
-task = app.task(echo)
-handle = app.result("id-1")
-
-THINGS: dict[str, tuple[Callable[[], Any], str, str]] = {
-    "handle": (lambda: handle, "AsyncResult", "Pass result.id, or await it first."),
-    "blocking": (lambda: handle.blocking, "Blocking", "Pass result.id, or await it first."),
-    "app": (lambda: app, "App", "Import it in the module of the task."),
-    "generator": (items, "generator", "Convert it to a list first."),
-    "future": (Future, "Future", "Call its result() first."),
-    "proxy": (
-        lambda: Proxy(User()),
-        "Proxy",
-        "It is a proxy for another object. Pass the object behind it: proxy._get_current_object().",
-    ),
+TABLE = {
+    "a job ends its process": (End(70), [RUNS], Blame(("runs",), recent=True)),
+    "a job ends its process with exit code 0": (End(0), [RUNS], Blame(("runs",), recent=True)),
+    "nothing ran": (End(1), [], Blame(recent=True)),
+    "nothing ran in a process that had been asked to end": (End(1, draining=True), [], Blame()),
+    "several ran, and some of them only waited": (End(1), [RUNS, WAITS], Blame(("runs", "waits"), recent=True)),
+    "a suspect ran beside one that waited": (End(1, alone=True), [RUNS, WAITS], Blame(("runs",), ("waits",))),
+    "beside a suspect that has ended": (End(1, alone=True), [WAITS], Blame((), ("waits",), recent=True)),
+    "the stack is in the job": (End(by("SEGV"), in_job=True), [RUNS], Blame(("runs",))),
+    "KILL may be the kernel's, for want of memory": (End(by("KILL")), [RUNS], Blame(("runs",))),
+    "KILL while nothing ran": (End(by("KILL")), [], Blame()),
+    "the supervisor killed it": (End(by("KILL"), killed=True), [RUNS, WAITS], Blame()),
+    "killed, and ended otherwise in the same moment": (End(1, killed=True), [RUNS], Blame()),
+    **{f"{name} from outside": (End(by(name)), [RUNS, WAITS], Blame()) for name in OUTSIDE},
+    **{f"{name} is a fault": (End(by(name)), [RUNS], Blame(("runs",), recent=True)) for name in FAULTS},
+    "a real-time signal": (End(-int(signal.SIGRTMIN) - 3), [RUNS], Blame()),
 }
 
 
-@pytest.mark.parametrize("kind", THINGS)
-def test_an_argument_is_named_with_what_to_pass_instead(kind: str) -> None:
-    make, name, hint = THINGS[kind]
-    thing = make()
-    with pytest.raises(SerializationError) as caught:
-        task.apply_async(thing)
-    text = f'Task "{task.name}": argument "x" ({name}) cannot be serialized with cloudpickle. {hint}'
-    assert str(caught.value) == text
-    article = "an" if name[0] in "AEIOU" else "a"
-    for wrapped in ([thing], {"a": (1, {"b": thing})}, Holder([thing]), lambda: thing):
-        with pytest.raises(SerializationError) as caught:
-            task.apply_async(wrapped)
-        assert str(caught.value).endswith(f"cannot be serialized with cloudpickle: it holds {article} {name}. {hint}")
+@pytest.mark.parametrize(("end", "started", "expected"), TABLE.values(), ids=TABLE)
+def test_whom_a_death_counts_against(end: End, started: list[Started], expected: Blame) -> None:
+    assert blame(end, started) == expected
 
 
-@pytest.mark.parametrize("kind", ["handle", "app"])
-def test_json_names_it_too(kind: str) -> None:
-    make, name, hint = THINGS[kind]
-    with pytest.raises(SerializationError, match=re.escape(hint)) as caught:
-        app_of("json").task(echo).apply_async([make()])
-    assert f"it holds a{'n' if name[0] == 'A' else ''} {name}" in str(caught.value)
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_job_that_dies_of_such_a_signal_again_and_again_sends_it_itself(name: str) -> None:
+    end = End(by(name))
+    assert blame(end, [RUNS, WAITS], {"runs": TOLERATED}) == Blame()
+    assert blame(end, [RUNS, WAITS], {"runs": TOLERATED + 1, "waits": 1}) == Blame(("runs",))
 
 
-def test_json_cannot_carry_a_signature_that_pickle_can() -> None:
-    with pytest.raises(SerializationError, match="Pass its arguments, or send it with apply_async"):
-        app_of("json").task(echo).apply_async(task.s(1))
+def test_ends_by_signals_are_counted_by_job() -> None:
+    signalled = Signalled()
+    signalled.count(["a", "b"])
+    assert signalled.count(["a"]) == {"a": 2, "b": 1}
+    signalled.count([str(n) for n in range(5000)])
+    assert len(signalled.count([])) == 1000
 
 
-async def test_a_coroutine_and_a_future_are_to_be_awaited() -> None:
-    waiting = coroutine()
-    future = asyncio.get_running_loop().create_future()
-    for thing in (waiting, future, [waiting], {"a": future}):
-        with pytest.raises(SerializationError, match=r"Await it first\.$"):
-            task.apply_async(thing)
-    waiting.close()
-
-
-def test_objects_of_aiotask_that_can_be_sent_are_sent() -> None:
-    serializer = app.serializer
-    assert serializer.load_value(serializer.dump_value(current_job(), None), None).id == ""
-
-
-def test_a_function_without_a_signature_has_numbered_arguments() -> None:
-    largest = app_of().register_task(max, name="largest")
-    with pytest.raises(SerializationError, match=r'Task "largest": argument "#2" \(lock\) cannot be serialized'):
-        largest.apply_async(1, threading.Lock())
-
-
-@pytest.mark.parametrize("serializer", ["cloudpickle", "json"])
-def test_an_error_that_only_looks_like_one_of_pydantic_is_shown_as_it_is(serializer: str) -> None:
-    with pytest.raises(SerializationError) as caught:
-        app_of(serializer).task(echo).apply_async(Wants())
-    assert "not this one" in str(caught.value) or "Wants" in str(caught.value)
-
-
-def test_a_key_may_be_switched_off() -> None:
-    keyed = app_of().task(key="k1")(echo)
-    assert keyed.options(key=None).options(key="k2").options(key=None).definition.key is None
+def test_an_exit_code_is_no_signal() -> None:
+    assert not any(is_from_outside(code) for code in range(256))

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from aiotask import current_job
 
-__all__ = ["Entry", "Ledger", "entered", "most_at_once", "note"]
+__all__ = ["Entry", "Ledger", "entered", "is_first", "most_at_once", "note"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,15 @@ def entered(label: Any = None) -> Iterator[int]:
         yield job.attempt
     finally:
         note(token=token, end=time.monotonic())
+
+
+def is_first(label: str) -> bool:
+    """Inside a task: whether no run asked with this label before."""
+    try:
+        os.close(os.open(os.path.join(os.environ["TEST_LEDGER"], f"{label}.first"), os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
 
 
 class Ledger:

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +19,7 @@ from aiotask import App
 from ..workers import Supervisor, Workers
 from .ledger import Ledger
 
-__all__ = ["Stage", "prepared", "staged"]
+__all__ = ["Put", "Stage", "prepared", "staged"]
 
 
 class Stage:
@@ -77,3 +77,7 @@ def staged(module: str, workers: Workers, ledger: Path, url: str | None = None) 
     stage = prepared(module, workers, ledger, url)
     with stage.active():
         yield stage
+
+
+#: Puts an app module on stage for one test: ``stage("calls")``.
+Put = Callable[[str], Stage]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,9 +21,8 @@ from aiotask.brokers import connect, inspect
 
 from ..helpers import wait_until_async
 from ..workers import Workers, running_workers
-from .stage import Stage, prepared, staged
+from .stage import Put, Stage, prepared, staged
 
-Put = Callable[[str], Stage]
 ORDER = UUID("12345678-1234-5678-1234-567812345678")
 AT = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)
 

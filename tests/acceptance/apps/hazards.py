@@ -18,7 +18,7 @@ from collections import deque
 
 from aiotask import App, WorkerLost, current_job, exponential
 
-from ..ledger import entered
+from ..ledger import entered, is_first
 
 app = App(os.environ["TEST_APP"])
 
@@ -384,7 +384,7 @@ _kept: list[bytes] = []
 def hang_once(label: str) -> int:
     """The first run does not end, the others do at once."""
     with entered(label) as attempt:
-        if _is_first(label):
+        if is_first(label):
             time.sleep(600)
         return attempt
 
@@ -392,14 +392,6 @@ def hang_once(label: str) -> int:
 @app.task
 async def ahang_once(label: str) -> int:
     with entered(label) as attempt:
-        if _is_first(label):
+        if is_first(label):
             await asyncio.sleep(600)
         return attempt
-
-
-def _is_first(label: str) -> bool:
-    try:
-        os.close(os.open(os.path.join(os.environ["TEST_LEDGER"], f"{label}.first"), os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return False
-    return True

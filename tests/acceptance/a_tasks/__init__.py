@@ -1,0 +1,1 @@
+"""A. The task is a normal typed function."""

@@ -1,0 +1,21 @@
+"""The workers that the tests of brokers drive by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from aiotask.broker import Broker
+
+from ..seam import MakeBroker, Worker
+
+
+@pytest.fixture
+async def worker(broker: Broker) -> Worker:
+    """A live incarnation; it works through an object of its own for whoever sends and keeps."""
+    return await Worker(broker, "host.1").enlist()
+
+
+@pytest.fixture
+async def other(another_broker: MakeBroker) -> Worker:
+    """Another live one, on another host."""
+    return await Worker(another_broker(), "elsewhere.1").enlist()

@@ -1,0 +1,114 @@
+"""The inspector: what can be read about queues, workers, jobs and dead letters."""
+
+from __future__ import annotations
+
+import time
+
+from aiotask.broker import Broker, Meta, Settled
+from aiotask.inspector import Inspector
+from aiotask.job import Status
+
+from ..seam import WORN, Worker, a_push, park, sealed_job, sealed_outcome, send, take
+
+
+async def test_facts_say_what_kind_of_broker_it_is(inspector: Inspector) -> None:
+    facts = await inspector.facts()
+
+    assert facts.kind in ("memory", "redis", "valkey")
+    assert facts.version
+    assert facts.durability
+    assert abs(facts.time - time.time()) < 60
+
+
+async def test_queues_are_counted(broker: Broker, worker: Worker, inspector: Inspector) -> None:
+    worker.queues = ["default", "mail"]
+    await send(broker, *(a_push(f"run-{n}", "mail") for n in range(2)))
+    await worker.claim(2)
+    await send(broker, *(a_push(f"wait-{n}", priority=n) for n in range(3)))
+    await send(broker, a_push("later", "mail", delay=3600.0))
+
+    counts = {queue.name: queue for queue in await inspector.queues()}
+
+    assert (counts["default"].pending, counts["default"].running, counts["default"].scheduled) == (3, 0, 0)
+    assert (counts["mail"].pending, counts["mail"].running, counts["mail"].scheduled) == (0, 2, 1)
+
+
+async def test_live_workers_are_listed_with_their_facts(
+    broker: Broker, worker: Worker, other: Worker, inspector: Inspector
+) -> None:
+    listed = {info.incarnation: info for info in await inspector.workers()}
+    assert set(listed) == {worker.name, other.name}
+    assert listed[worker.name].host == "host"
+    assert listed[worker.name].facts["pid"] == 4711
+
+    await broker.recover(worker.name)
+    assert [info.incarnation for info in await inspector.workers()] == [other.name]
+
+
+async def test_unfinished_jobs_are_listed_by_status(broker: Broker, worker: Worker, inspector: Inspector) -> None:
+    running = await take(worker, "running")
+    await worker.requeue(await take(worker, "retrying"), meta=WORN, delay=60.0)
+    await park(worker, "parked", "task:x")
+    await send(broker, a_push("later", delay=60.0), "pending")
+
+    found = {status: [info.id for info in await inspector.jobs(status=status)] for status in Status}
+
+    assert {status: names for status, names in found.items() if names} == {
+        Status.RUNNING: ["running"],
+        Status.RETRYING: ["retrying"],
+        Status.PARKED: ["parked"],
+        Status.SCHEDULED: ["later"],
+        Status.PENDING: ["pending"],
+    }
+    assert sorted(info.id for info in await inspector.jobs()) == ["later", "parked", "pending", "retrying", "running"]
+    assert await worker.finish(running) is Settled.DONE
+
+
+async def test_jobs_are_listed_page_by_page_oldest_first(broker: Broker, inspector: Inspector) -> None:
+    names = [f"job-{n}" for n in range(7)]
+    await send(broker, *names, a_push("elsewhere", "mail"))
+
+    pages = [await inspector.jobs(status=Status.PENDING, queue="default", limit=3, offset=at) for at in (0, 3, 6, 9)]
+
+    assert [[info.id for info in page] for page in pages] == [names[:3], names[3:6], names[6:], []]
+    assert [info.id for info in await inspector.jobs(queue="mail")] == ["elsewhere"]
+
+
+async def test_one_job_can_be_inspected_wherever_it_is(broker: Broker, worker: Worker, inspector: Inspector) -> None:
+    assert await inspector.job("a") is None
+
+    await send(broker, "a")
+    pending = await inspector.job("a")
+    assert pending is not None
+    assert (pending.id, pending.status, pending.sealed, pending.meta) == ("a", Status.PENDING, sealed_job("a"), Meta())
+
+    [delivery] = (await worker.claim()).deliveries
+    running = await inspector.job("a")
+    assert running is not None
+    assert (running.status, running.worker) == (Status.RUNNING, worker.name)
+
+    await worker.requeue(delivery, meta=WORN, delay=60.0)
+    retrying = await inspector.job("a")
+    assert retrying is not None
+    assert (retrying.status, retrying.meta, retrying.sealed) == (Status.RETRYING, WORN, sealed_job("a"))
+    assert retrying.due_at is not None and abs(retrying.due_at - time.time() - 60) < 30
+
+
+async def test_a_finished_job_is_inspected_by_its_outcome(broker: Broker, worker: Worker, inspector: Inspector) -> None:
+    failed = sealed_outcome("a", Status.FAILED)
+    await worker.finish(await take(worker, "a"), outcome=failed, status=Status.FAILED)
+
+    found = await inspector.job("a")
+
+    assert found is not None
+    assert (found.status, found.outcome) == (Status.FAILED, failed)
+
+
+async def test_dead_letters_are_listed_page_by_page_newest_first(worker: Worker, inspector: Inspector) -> None:
+    for name in ("one", "two", "three"):
+        await worker.finish(await take(worker, name), dead=True)
+
+    assert [letter.id for letter in await inspector.dead(limit=2)] == ["three", "two"]
+    assert [letter.id for letter in await inspector.dead(limit=2, offset=2)] == ["one"]
+    assert await inspector.dead_letter("two") == (await inspector.dead())[1]
+    assert await inspector.dead_letter("four") is None

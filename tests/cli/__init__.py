@@ -1,0 +1,1 @@
+"""The command line: help, options and their environment variables, errors, and what commands show of a real server."""

@@ -1,0 +1,134 @@
+"""aiotask doctor: what it finds, and the fix that it names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from aiotask_cli import durability as durability_of_the_cli
+
+from ..server import PrivateServer
+from .command import invoke, run
+from .shop import Shop, give_up
+
+
+async def test_doctor_points_at_dead_letters(own_server: PrivateServer, shop: Shop) -> None:
+    await give_up(shop, 1)
+
+    report = json.loads(run("doctor", "--url", own_server.url, "--json").stdout)
+
+    (found,) = [check for check in report["checks"] if check["name"] == f"{shop.app.name}: dead letters"]
+    assert found["state"] == "warn"
+    assert "aiotask dead list" in found["fix"]
+
+
+def checks(*arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, dict[str, dict[str, str]]]:
+    said = invoke("doctor", "--json", *arguments, env=env)
+    report = json.loads(said.output)
+    assert report["ok"] == (said.exit_code == 0)
+    return said.exit_code, {check["name"]: check for check in report["checks"]}
+
+
+def test_doctor_of_a_server_in_memory_warns_and_is_ready(own_server: PrivateServer, shop: Shop) -> None:
+    code, found = checks("--url", own_server.url)
+
+    assert code == 0
+    assert found["server"]["state"] == "ok"
+    assert found["version"]["state"] == "ok"
+    assert found["eviction"]["state"] == "ok"
+    assert found["clock"]["state"] == "ok"
+    assert found["durability"]["state"] == "warn"
+    assert "appendonly" in found["durability"]["fix"]
+    assert found[f"{shop.app.name}: workers"]["state"] == "warn"
+
+
+def test_doctor_names_the_row_of_the_durability_table_that_the_server_is_in(own_server: PrivateServer) -> None:
+    own_server.call("ACL", "SETUSER", "limited", "on", ">word", "~*", "&*", "+@all", "-config")
+    limited = own_server.url.replace("unix://", "unix://limited:word@")
+
+    def found(url: str, *setting: str) -> tuple[str, str]:
+        for name, value in zip(setting[::2], setting[1::2], strict=True):
+            own_server.call("CONFIG", "SET", name, value)
+        durability = checks("--url", url)[1]["durability"]
+        assert bool(durability.get("fix")) == (durability["state"] == "warn")
+        name, _, detail = durability["detail"].partition(": ")
+        assert name in durability_of_the_cli.ROWS and detail
+        return name, detail
+
+    assert found(own_server.url)[0] == "memory"
+    assert found(limited)[0] == "no appendonly"
+    name, detail = found(own_server.url, "save", "3600 1")
+    assert name == "snapshots" and "everything since the last snapshot is lost" in detail
+    for fsync in ("always", "everysec", "no"):
+        assert found(own_server.url, "appendonly", "yes", "appendfsync", fsync)[0] == f"appendonly {fsync}"
+    name, detail = found(limited)
+    assert name == "appendonly" and "unknown" in detail
+    memory = checks("--url", own_server.url)[1]["memory"]
+    assert memory["state"] == "ok" and "outcomes kept until their TTL: 0" in memory["detail"]
+
+
+def test_doctor_fails_a_server_that_would_evict_jobs(own_server: PrivateServer) -> None:
+    own_server.call("CONFIG", "SET", "maxmemory", "100mb")
+    own_server.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+
+    code, found = checks("--url", own_server.url)
+
+    assert code == 1
+    assert found["eviction"]["state"] == "fail"
+    assert "noeviction" in found["eviction"]["fix"]
+
+
+def test_doctor_fails_without_a_server_and_says_how_to_get_one() -> None:
+    code, found = checks()
+
+    assert code == 1
+    assert "aiotask server start" in found["settings"]["detail"]
+
+
+def test_doctor_fails_when_the_server_does_not_answer(own_server: PrivateServer) -> None:
+    own_server.stop()
+
+    code, found = checks("--url", own_server.url)
+
+    assert code == 1
+    assert found["server"]["state"] == "fail"
+
+
+def test_doctor_wants_a_secret_for_a_server_on_the_network() -> None:
+    code, found = checks("--url", "redis://192.0.2.1:6379", "--name", "shop")
+
+    assert code == 1
+    assert "AIOTASK_SECRET" in found["settings"]["detail"]
+
+
+def test_doctor_finds_a_state_directory_that_others_can_read(own_server: PrivateServer, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(0o755)
+
+    code, found = checks("--url", own_server.url)
+
+    assert code == 1
+    assert found["state directory"]["fix"] == f"chmod 700 {home}"
+    home.chmod(0o700)
+    assert checks("--url", own_server.url)[0] == 0
+
+
+def test_doctor_reads_the_history(own_server: PrivateServer, tmp_path: Path) -> None:
+    missing, broken = tmp_path / "missing.db", tmp_path / "broken.db"
+    broken.write_bytes(b"this is no database" * 100)
+
+    assert checks("--url", own_server.url, "--result-db", str(missing))[1]["result db"]["state"] == "warn"
+    code, found = checks("--url", own_server.url, "--result-db", str(broken))
+
+    assert code == 1
+    assert found["result db"]["state"] == "fail"
+
+
+def test_doctor_for_people_shows_the_fix_below(own_server: PrivateServer) -> None:
+    said = invoke("doctor", "--url", own_server.url)
+
+    assert said.exit_code == 0
+    assert "CONFIG SET appendonly yes" in said.output
+    assert "0 failed" in said.output

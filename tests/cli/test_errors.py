@@ -1,0 +1,70 @@
+"""Errors of the command line are one line with the next step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .command import invoke, run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["worker", "x", "--grace", "10x"], '"10x" is not a duration'),
+        (["worker", "x", "--concurrency", "0"], '"0" is not a count'),
+        (["worker", "x", "--max-memory-per-child", "lots"], '"lots" is not a size'),
+        (["worker", "x", "--log-level", "loud"], "loud"),
+        (["worker", "x", "--reload", "--preload"], "Leave one of them out"),
+        (["jobs", "--status", "gone"], "pending"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_what_would_be_right(arguments: list[str], said: str) -> None:
+    result = invoke(*arguments)
+
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.replace("│", " ").split())
+
+
+def test_a_worker_without_an_app_names_all_three_ways(tmp_path: Path) -> None:
+    done = run("worker", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for way in ("aiotask worker", "AIOTASK_APP", "[tool.aiotask]"):
+        assert way in done.stderr
+
+
+@pytest.mark.parametrize("command", ["queues", "jobs"])
+def test_no_server_is_one_line_with_the_next_step(command: str) -> None:
+    done = run(command)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: No server is named")
+    assert "aiotask server start" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_looking_starts_no_server(tmp_path: Path) -> None:
+    run("queues")
+
+    assert not (tmp_path / "home" / "server.sock").exists()
+
+
+@pytest.mark.parametrize("command", ["queues", "jobs"])
+def test_a_server_that_cannot_be_reached_is_one_line_without_a_traceback(command: str) -> None:
+    done = run(command, "--url", "redis://:secret-word@127.0.0.1:1/0")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert "127.0.0.1:1" in done.stderr
+    assert "secret-word" not in done.stderr
+
+
+def test_an_address_of_another_kind_is_refused() -> None:
+    done = run("queues", "--url", "amqp://localhost")
+
+    assert done.returncode == 2
+    assert '"amqp://localhost" is not a broker URL' in done.stderr

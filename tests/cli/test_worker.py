@@ -1,0 +1,93 @@
+"""aiotask worker, started as a user starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aiotask import App
+
+from ..helpers import wait_until
+from ..server import PrivateServer
+from .command import invoke, run
+
+TASKS = """
+import sys
+from aiotask import App
+
+app = App({name!r})
+
+@app.task
+def loaded(names: list[str]) -> list[str]:
+    return [name for name in names if name in sys.modules]
+"""
+
+
+@pytest.fixture
+def tasks(tmp_path: Path, app_name: str) -> App:
+    """A module ``shop_tasks`` in ``tmp_path``, and its app as a sender has it."""
+    (tmp_path / "shop_tasks.py").write_text(TASKS.format(name=app_name))
+    return App(app_name)
+
+
+async def test_a_worker_runs_jobs_without_carrying_the_command_line(
+    own_server: PrivateServer, tasks: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIOTASK_URL", own_server.url)
+    async with tasks:
+        result = tasks.s("shop_tasks:loaded", ["aiotask", "typer", "rich", "pydantic", "click"]).apply_async()
+        await result.sent()
+
+        done = await asyncio.to_thread(
+            run, "worker", "shop_tasks", "--burst", "-c", "1", "--app-dir", str(tmp_path), "--log-json"
+        )
+
+        assert done.returncode == 0, done.stderr
+        assert await result.wait(10) == ["aiotask"]
+    said = [json.loads(line) for line in done.stderr.splitlines()]
+    banner = next(line for line in said if line.get("event") == "banner")
+    assert banner["processes"] == 1
+    assert banner["apps"][0]["tasks"] == ["shop_tasks:loaded"]
+    assert [line["task"] for line in said if line.get("event") == "succeeded"] == ["shop_tasks:loaded"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"), [("no_such_module", "no_such_module"), ("shop_tasks:ap", 'Did you mean "app"?')]
+)
+def test_a_wrong_app_ends_the_worker_with_the_reason(
+    spec: str, reason: str, own_server: PrivateServer, tasks: App, tmp_path: Path
+) -> None:
+    done = run("worker", spec, "--app-dir", str(tmp_path), "--url", own_server.url)
+
+    assert done.returncode not in (0, None)
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_told_to_stop_leaves_in_good_order(
+    number: signal.Signals, own_server: PrivateServer, tasks: App, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "aiotask_cli", "worker", "shop_tasks", "-c", "1", "--app-dir", str(tmp_path)]
+    process = subprocess.Popen(
+        [*command, "--url", own_server.url], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        arguments = ("queues", "--name", tasks.name, "--url", own_server.url, "--json")
+        wait_until(
+            lambda: json.loads(invoke(*arguments).output)[0]["workers"], description="the worker is live", timeout=60
+        )
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert process.returncode == 0, errors
+    assert json.loads(invoke(*arguments).output)[0]["workers"] == []

@@ -1,0 +1,1 @@
+"""The embedded server with real servers, each in a directory of its own test."""

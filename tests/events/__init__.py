@@ -1,0 +1,1 @@
+"""How events of jobs, summaries and the banner are said."""

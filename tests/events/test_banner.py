@@ -1,0 +1,65 @@
+"""The banner names everything that an operator looks for."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from aiotask.daemon import banner
+from aiotask.log import setup
+
+from .said import lines
+
+FACTS: banner.Facts = {
+    "version": "1.2.3",
+    "python": "3.12.4",
+    "processes": 2,
+    "result_db": "/srv/history.db",
+    "apps": [
+        {
+            "name": "shop",
+            "url": "redis://:***@db:6379/0",
+            "server": "valkey 8.1",
+            "durability": "appendonly everysec",
+            "tasks": ["shop.tasks:fetch", "shop.tasks:render"],
+            "queues": ["default", "mail"],
+            "pending": 1234,
+        }
+    ],
+}
+
+
+def test_the_banner_names_everything_an_operator_looks_for() -> None:
+    said = banner.banner(FACTS)
+
+    for fact in (
+        "aiotask 1.2.3",
+        "Python 3.12.4",
+        "2 worker processes",
+        "valkey 8.1 at redis://:***@db:6379/0 (appendonly everysec)",
+        "default, mail",
+        "2: shop.tasks:fetch, shop.tasks:render",
+        "1,234 jobs from before",
+        "/srv/history.db",
+    ):
+        assert fact in said
+
+
+def test_the_banner_says_what_is_missing() -> None:
+    bare = banner.banner({**FACTS, "result_db": None, "apps": [{**FACTS["apps"][0], "tasks": [], "pending": 0}]})
+
+    assert "--result-db" in bare
+    assert "none (has the module with the tasks been imported?)" in bare
+    assert "from before" not in bare
+
+
+def test_the_banner_is_one_object_in_a_json_log_and_lines_elsewhere(stream: io.StringIO) -> None:
+    banner.announce(FACTS)
+    assert lines(stream) == banner.banner(FACTS).splitlines()
+
+    as_json = io.StringIO()
+    setup.configure(log_json=True, stream=as_json)
+    banner.announce(FACTS)
+    (line,) = map(json.loads, lines(as_json))
+    assert line["event"] == "banner"
+    assert line["apps"][0]["pending"] == 1234

@@ -1,0 +1,1 @@
+"""What dies and what becomes of its jobs: workers, keepers, supervisors, whole hosts, and jobs that kill."""

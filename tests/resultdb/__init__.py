@@ -1,0 +1,1 @@
+"""ResultDB and `aiotask results`: the history for those who ask."""

@@ -1,0 +1,1 @@
+"""The supervisor as its operator meets it: signals, stops, replacements, code that does not load."""
