@@ -30,6 +30,7 @@ from .health.bulletin import Bulletin
 from .health.sockets import Doors
 from .keeper_care import Keepers
 from .leftovers import HURRY, PATIENCE, Leftovers
+from .messages import InService, Oversized, SnapshotRequest
 from .preload import check_memory_limit, import_library, preload_apps
 from .reload import start_watching
 from .replacements import Replacements
@@ -235,13 +236,14 @@ class Supervisor:
 
     def _hear(self, child: Forked) -> None:
         for message in child.hear():
-            if "stacks" in message:
-                self._watchdog.gather(self._all(), partial(child.tell_stacks, message["stacks"]))
-            elif "oversize" in message:
-                self._replacements.oversize(child, message["oversize"])
-            elif "up" in message:
-                self._greeting.learn(message)
-                self._ever_up = self._ever_up or child.is_up
+            match message:
+                case SnapshotRequest(request=request):
+                    self._watchdog.gather(self._all(), partial(child.send_snapshot, request))
+                case Oversized(size=size):
+                    self._replacements.oversize(child, size)
+                case InService():
+                    self._greeting.learn(message)
+                    self._ever_up = self._ever_up or child.is_up
 
     def _learn(self) -> None:
         """What is served may change with every code that is loaded."""
@@ -278,8 +280,8 @@ class Supervisor:
                 logger.error("Files are no longer watched: the watcher ended with %s.", how_it_ended(code))
 
     def _died(self, child: Forked, death: Postmortem) -> None:
-        for notice in death.notices():
-            self._keepers.report(notice)
+        for each in death.deaths():
+            self._keepers.report(each)
         child.close()
         self._places.give_back(child.board)
         for other in self._children.values():
@@ -368,8 +370,6 @@ class Supervisor:
             back = f"{counted(jobs, 'job')} {'is' if jobs == 1 else 'are'} requeued" if jobs else "no job was running"
             logger.warning("worker-%d did not end within %s; %s.", child.number, in_words(grace), back)
             child.kill("the end of the grace period")
-
-    # ---- saying
 
     def _tell(self) -> None:
         self._bulletin.turn(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import signal
-from typing import Any
 
 from ...broker import Obituary
 from ..child import Forked
+from ..messages import WorkerDeath
 from .blame import End, Signalled, blame, is_from_outside
 from .stack_file import is_in_job, last_stack, where
 
@@ -55,23 +55,22 @@ class Postmortem:
         found = blame(
             end, self._started, signalled.count([job.id for job in self._started]) if self.from_outside else {}
         )
-        self._blame = {
-            "blame": list(found.ran),
-            "waited": list(found.waited),
-            "recent": child.board.ring() if found.recent else "",
-        }
+        self._blame = found
+        self._recent = child.board.ring() if found.recent else b""
 
-    def notices(self) -> list[dict[str, Any]]:
+    def deaths(self) -> list[WorkerDeath]:
         """What the keeper has to know, per name under which the process worked."""
         return [
-            {
-                "incarnation": name,
-                "reason": self.reason,
-                **self._blame,
-                "obituary": [getattr(self._obituary, field) for field in Obituary.__struct_fields__],
-                "overdue": self._child.overdue,
-                "exceeded": self._child.exceeded,
-            }
+            WorkerDeath(
+                incarnation=name,
+                reason=self.reason,
+                blame=self._blame.ran,
+                waited=self._blame.waited,
+                recent=self._recent,
+                overdue=self._child.overdue,
+                exceeded=self._child.exceeded,
+                obituary=self._obituary,
+            )
             for name in self._child.board.incarnations
         ]
 

@@ -10,12 +10,13 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any
 
 from ...log.events import EventLog, JobEvent
 from ...worker.stacks import Frame, Thread, place, text, threads_in, users
+from ..app_facts import AppFacts
 from ..board import Started
 from ..child import Forked
+from ..messages import ProcessState
 from .snapshot import LOOP, Gathering, name_of
 
 __all__ = ["BEAT", "Watchdog"]
@@ -48,11 +49,11 @@ class Watchdog:
         self._said: dict[Forked, set[tuple[str, float]]] = {}
         #: When a job of a task was last said to be a long one.
         self._long_said: dict[int, float] = {}
-        self._gatherings: list[tuple[Gathering, Callable[[list[dict[str, Any]]], None]]] = []
+        self._gatherings: list[tuple[Gathering, Callable[[list[ProcessState]], None]]] = []
 
-    def learn(self, apps: Sequence[dict[str, Any]]) -> None:
+    def learn(self, apps: Sequence[AppFacts]) -> None:
         """What the children run."""
-        self._tasks = {hash(name): name for app in apps for name in app["tasks"]}
+        self._tasks = {hash(name): name for app in apps for name in app.tasks}
 
     def tick(self, children: Collection[Forked]) -> None:
         """Enforce limits, and say who stands in the way of others."""
@@ -179,7 +180,7 @@ class Watchdog:
     def _shown(self, child: Forked, dump: str) -> None:
         logger.warning("The stacks of %s (pid %d):\n%s", name_of(child), child.pid, dump or "(no answer)")
 
-    def gather(self, children: Sequence[Forked], tell: Callable[[list[dict[str, Any]]], None]) -> None:
+    def gather(self, children: Sequence[Forked], tell: Callable[[list[ProcessState]], None]) -> None:
         """Call it with where all of them stand, and this process, as plain data."""
         gathering = Gathering(children, self.task_of)
         for child in children:
