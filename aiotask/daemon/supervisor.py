@@ -13,8 +13,8 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
+from ..app import App
 from ..inloop.worker import host_id
 from ..keeper.presence import sweep
 from ..log.events import counted, in_words
@@ -40,14 +40,12 @@ from .settings import WorkerSettings
 from .signals import Signals, Terminal
 from .stops import Stops
 from .title import set_title
-from .watch.blame import Signalled
+from .watch.blame import blame
 from .watch.oom_kills import OomKills
-from .watch.postmortem import Postmortem, how_it_ended, say_it_did_not_load
+from .watch.postmortem import Postmortem, how_it_ended, log_failed_load
+from .watch.signal_counts import SignalCounts
 from .watch.watchdog import Watchdog
 from .worker_process import Place, run_worker
-
-if TYPE_CHECKING:
-    from ..app import App
 
 __all__ = ["Supervisor", "supervise"]
 
@@ -109,7 +107,7 @@ class Supervisor:
         self._leftovers = Leftovers()
         self._watcher = 0
         self._signals = Signals()
-        self._signalled = Signalled()
+        self._signal_counts = SignalCounts()
         self._oom = OomKills()
 
     # ---- the loop
@@ -271,7 +269,7 @@ class Supervisor:
                 self._hear(child)
                 self._learn()
                 del self._children[pid]
-                self._died(child, Postmortem(child, code, peak, self._signalled, out_of_memory=starved))
+                self._died(child, Postmortem.gather(child, code, peak, out_of_memory=starved))
             elif child is not None:
                 if not self._keepers.died(child, code):
                     self._begin_anew()
@@ -279,23 +277,24 @@ class Supervisor:
                 self._watcher = 0
                 logger.error("Files are no longer watched: the watcher ended with %s.", how_it_ended(code))
 
-    def _died(self, child: Forked, death: Postmortem) -> None:
-        for each in death.deaths():
-            self._keepers.report(each)
+    def _died(self, child: Forked, facts: Postmortem) -> None:
+        found = blame(facts.end, facts.started, self._signal_counts.count(facts.end, facts.started))
+        for death in facts.deaths(found):
+            self._keepers.report(death)
         child.close()
         self._places.give_back(child.board)
         for other in self._children.values():
             if other.replaces is child:
                 other.replaces = None
         if not child.booted:
-            self._boot_failed(child, death.reason)
-        elif death.own_fault or child.overdue:
-            death.say()
+            self._boot_failed(child, facts.reason)
+        elif found.own_fault or child.overdue:
+            facts.log()
         elif child.has_gone and not child.draining and self._stopping_since is None:
             self._emptied += 1
         if not child.booted:
             self._patience.lost(time.monotonic())
-        elif death.own_fault:
+        elif found.own_fault:
             self._allowance.spend()
         if child.not_live and child.host == self._host:
             self._begin_anew()
@@ -303,7 +302,7 @@ class Supervisor:
     def _boot_failed(self, child: Forked, how: str) -> None:
         if self._stopping_since is not None:
             return
-        say_it_did_not_load(child, how, ever_up=self._ever_up)
+        log_failed_load(child, how, ever_up=self._ever_up)
         if child.replaces is not None:
             self._replacements.give_up()
         elif not self._ever_up:
