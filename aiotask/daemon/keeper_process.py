@@ -22,6 +22,7 @@ from ..errors import AiotaskError, BrokerError, ConfigError
 from ..keeper.keeper import Keeper
 from ..keeper.recovery import Death
 from ..log.setup import configure, tend
+from ..log.throttle import Throttle
 from ..worker.stacks import frames_of
 from .app_facts import AppFacts, app_key
 from .board import Board, unpack_ring
@@ -44,7 +45,7 @@ from .messages import (
     send_message,
 )
 from .settings import WorkerSettings
-from .stops import ONCE, SILENCE, resume
+from .stops import CONT_INTERVAL, SILENCE, resume
 from .watch.snapshot import standing
 from .watch.stack_file import Stacks
 
@@ -191,12 +192,11 @@ class _Keeping:
 
     async def _look_after_supervisor(self) -> None:
         """If it is stopped, no process is replaced, no limit is enforced and no signal is obeyed."""
-        resumed = -ONCE
+        conts = Throttle(CONT_INTERVAL)
         while True:
             await asyncio.sleep(STILL / 2)
-            now, vitals = time.monotonic(), self._post.vitals
-            if now - vitals.turned > SILENCE and now - resumed > ONCE and resume(vitals.pid):
-                resumed = now
+            vitals = self._post.vitals
+            if time.monotonic() - vitals.turned > SILENCE and resume(vitals.pid, conts):
                 logger.warning(
                     "The supervisor (pid %d) was stopped by a signal; the keeper has sent it CONT, so that it "
                     "continues.",

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from ...log.events import EventLog, JobEvent
+from ...log.throttle import Throttle
 from ...worker.stacks import Frame, Thread, place, text, threads_in, users
 from ..app_facts import AppFacts
 from ..board import Started
@@ -47,8 +49,8 @@ class Watchdog:
         self._waiting: dict[Forked, list[Callable[[str], None]]] = {}
         #: What was said of each child's jobs: id and start, or the beat after which the loop stood still.
         self._said: dict[Forked, set[tuple[str, float]]] = {}
-        #: When a job of a task was last said to be a long one.
-        self._long_said: dict[int, float] = {}
+        #: By hash of the task's name: lines that a job of it takes long.
+        self._long_lines: defaultdict[int, Throttle] = defaultdict(partial(Throttle, long_job))
         self._gatherings: list[tuple[Gathering, Callable[[list[ProcessState]], None]]] = []
 
     def learn(self, apps: Sequence[AppFacts]) -> None:
@@ -111,10 +113,10 @@ class Watchdog:
                 continue
             # One with a time limit says how long it may take.
             patience = max(self._long_job, (job.deadline - job.since) / 2 if job.deadline else 0.0)
-            if now - job.since <= patience or now - self._long_said.get(job.task, -1e9) <= self._long_job:
+            if now - job.since <= patience or not self._long_lines[job.task].is_open:
                 continue
             if self._first(child, job.id, job.since):
-                self._long_said[job.task] = now
+                self._long_lines[job.task].passes()
                 self._ask(child, partial(self._takes_long, child, job))
 
     def _takes_long(self, child: Forked, job: Started, dump: str) -> None:
