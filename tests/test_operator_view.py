@@ -13,7 +13,6 @@ import pytest
 
 from aiotask.daemon.board import Board
 from aiotask.daemon.child import Forked
-from aiotask.daemon.watch.blame import Signalled
 from aiotask.daemon.watch.postmortem import Postmortem
 from aiotask_cli.probe import probe
 
@@ -109,7 +108,7 @@ def test_what_broke_in_a_process_is_said_with_its_exit_code() -> None:
     child.begin(0)
     child.broke = "KeyboardInterrupt"
     try:
-        reason = Postmortem(child, 70, 0, Signalled()).reason
+        reason = Postmortem.gather(child, 70, 0).reason
         assert reason == "exit code 70, since its event loop broke: KeyboardInterrupt"
     finally:
         child.close()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from aiotask import App
+from aiotask.daemon.app_facts import AppFacts
 from aiotask.daemon.board import Board
 from aiotask.daemon.child import Forked
 from aiotask.daemon.served_apps import Served
@@ -208,10 +209,10 @@ async def test_a_password_that_is_rotated(
 def children() -> Iterator[Callable[..., Forked]]:
     made: list[Forked] = []
 
-    def make(number: int, *apps: dict[str, Any], up: bool = True) -> Forked:
+    def make(number: int, *apps: AppFacts, up: bool = True) -> Forked:
         child = Forked(number, Board(1))
         child.apps = list(apps)
-        child.up = {app["name"] for app in apps} if up else set()
+        child.up = {app.name for app in apps} if up else set()
         made.append(child)
         return child
 
@@ -221,8 +222,10 @@ def children() -> Iterator[Callable[..., Forked]]:
         child.close()
 
 
-def facts(name: str = "shop", url: str = "redis://here", secret: str = "s", **more: Any) -> dict[str, Any]:
-    return {"name": name, "url": url, "secrets": [secret], "tasks": ["t"], "queues": ["q"], "needs": ["task:t"], **more}
+def facts(name: str = "shop", url: str = "redis://here", secret: str = "s", queues: Sequence[str] = ("q",)) -> AppFacts:
+    return AppFacts(
+        name=name, address=url, url=url, secrets=[secret], tasks=["t"], queues=list(queues), needs=["task:t"]
+    )
 
 
 def test_the_newest_process_in_service_is_believed(children: Callable[..., Forked]) -> None:
@@ -241,7 +244,7 @@ def test_what_older_processes_consume_is_kept_while_they_live(children: Callable
     old = children(1, facts(queues=["q", "gone"]), facts("lost"))
     new = children(2, facts(queues=["q", "new"]))
     served.tick([old, new])
-    assert [(app["name"], app["queues"]) for app in served.apps] == [("shop", ["q", "new", "gone"]), ("lost", ["q"])]
+    assert [(app.name, app.queues) for app in served.apps] == [("shop", ["q", "new", "gone"]), ("lost", ["q"])]
     before = served.apps
     assert served.tick([new]) and served.apps == new.apps
     assert served.changes(before) == 'app "lost" at redis://here was removed, queue "gone" was removed'
@@ -251,4 +254,4 @@ def test_before_any_is_in_service_the_last_that_loaded_is_believed(children: Cal
     served = Served()
     assert not served.tick([children(1)])
     served.tick([children(1, facts(), up=False), children(2, facts("other"), up=False)])
-    assert [app["name"] for app in served.apps] == ["other", "shop"]
+    assert [app.name for app in served.apps] == ["other", "shop"]

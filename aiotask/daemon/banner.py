@@ -7,14 +7,17 @@ import platform
 import time
 from collections.abc import Sequence
 from importlib import metadata
-from typing import Any, TypedDict
+
+import msgspec
 
 from ..log.events import plain
+from .app_facts import AppFacts
+from .messages import InService
 
-__all__ = ["AppFacts", "Facts", "Greeting", "announce", "banner"]
+__all__ = ["BannerApp", "BannerFacts", "Greeting", "announce", "banner"]
 
 
-class AppFacts(TypedDict):
+class BannerApp(msgspec.Struct, frozen=True, kw_only=True):
     """What the banner says about one app."""
 
     name: str
@@ -28,39 +31,38 @@ class AppFacts(TypedDict):
     pending: int
 
 
-class Facts(TypedDict):
-    """What the banner says."""
+class BannerFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the banner says; in a JSON log these are the fields of its object."""
 
     version: str
     python: str
     processes: int
     result_db: str | None
-    apps: list[AppFacts]
+    apps: list[BannerApp]
 
 
-def banner(facts: Facts) -> str:
+def banner(facts: BannerFacts) -> str:
     """What a supervisor says when its workers are up, as lines of plain text."""
-    processes = facts["processes"]
-    workers = f"{processes} worker process{'' if processes == 1 else 'es'}"
-    lines = [f"aiotask {facts['version']}, Python {facts['python']}, {workers}"]
-    for app in facts["apps"]:
+    workers = f"{facts.processes} worker process{'' if facts.processes == 1 else 'es'}"
+    lines = [f"aiotask {facts.version}, Python {facts.python}, {workers}"]
+    for app in facts.apps:
         lines += _app_lines(app)
-    lines.append(_row("history", facts["result_db"] or "not recorded (to record it: --result-db FILE)"))
+    lines.append(_row("history", facts.result_db or "not recorded (to record it: --result-db FILE)"))
     return "\n".join(lines)
 
 
-def _app_lines(app: AppFacts) -> list[str]:
-    durability = f" ({app['durability']})" if app["durability"] else ""
-    tasks = app["tasks"]
-    shown = ", ".join(tasks[:8]) + (", …" if len(tasks) > 8 else "")
+def _app_lines(app: BannerApp) -> list[str]:
+    durability = f" ({app.durability})" if app.durability else ""
+    shown = ", ".join(app.tasks[:8]) + (", …" if len(app.tasks) > 8 else "")
+    tasks = f"{len(app.tasks):,}: {shown}" if app.tasks else "none (has the module with the tasks been imported?)"
     rows = [
-        _row("app", app["name"]),
-        _row("broker", f"{app['server']} at {app['url']}{durability}"),
-        _row("queues", ", ".join(app["queues"])),
-        _row("tasks", f"{len(tasks):,}: {shown}" if tasks else "none (has the module with the tasks been imported?)"),
+        _row("app", app.name),
+        _row("broker", f"{app.server} at {app.url}{durability}"),
+        _row("queues", ", ".join(app.queues)),
+        _row("tasks", tasks),
     ]
-    if app["pending"]:
-        rows.append(_row("waiting", f"{app['pending']:,} job{'' if app['pending'] == 1 else 's'} from before"))
+    if app.pending:
+        rows.append(_row("waiting", f"{app.pending:,} job{'' if app.pending == 1 else 's'} from before"))
     return rows
 
 
@@ -68,59 +70,62 @@ def _row(label: str, text: str) -> str:
     return f"  {label:<8} {plain(text, 600)}"
 
 
-def announce(facts: Facts) -> None:
+def announce(facts: BannerFacts) -> None:
     """Log the banner: as it is for people, as one object in a JSON log."""
-    logging.getLogger("aiotask").info("%s", banner(facts), extra={"facts": {"event": "banner", **facts}})
+    extra = {"facts": {"event": "banner", **msgspec.to_builtins(facts)}}
+    logging.getLogger("aiotask").info("%s", banner(facts), extra=extra)
 
 
 logger = logging.getLogger("aiotask.supervisor")
 
-#: Seconds that it waits for workers that the broker does not answer.
-PATIENCE = 2.0
+#: Seconds that the banner waits for workers that have loaded their apps and are not in service.
+IN_SERVICE_TIMEOUT = 2.0
 
 
 class Greeting:
     """The banner, said once: when every app has a worker in service, or after a while without."""
 
     def __init__(self) -> None:
-        self._apps: Sequence[dict[str, Any]] = ()
-        self._facts: dict[str, dict[str, Any]] = {}
+        self._apps: Sequence[AppFacts] = ()
+        #: By the name of an app: what its first worker in service has found at the broker.
+        self._found: dict[str, InService] = {}
         self._due: float | None = None
 
-    def expect(self, apps: Sequence[dict[str, Any]]) -> None:
+    def expect(self, apps: Sequence[AppFacts]) -> None:
         """The apps that have been loaded."""
         self._apps = apps
-        self._due = time.monotonic() + PATIENCE
+        self._due = time.monotonic() + IN_SERVICE_TIMEOUT
 
-    def learn(self, facts: dict[str, Any]) -> None:
+    def learn(self, message: InService) -> None:
         """What a worker in service has found at its broker."""
-        self._facts.setdefault(facts["up"], facts)
+        self._found.setdefault(message.app, message)
 
     def say(self, processes: int) -> None:
         """If it is time."""
-        if self._due is None or (len(self._facts) < len(self._apps) and time.monotonic() < self._due):
+        if self._due is None or (len(self._found) < len(self._apps) and time.monotonic() < self._due):
             return
         self._due = None
         announce(
-            {
-                "version": metadata.version("aiotask"),
-                "python": platform.python_version(),
-                "processes": processes,
-                "result_db": self._apps[0]["result_db"],
-                "apps": [
-                    {
-                        "name": app["name"],
-                        "url": app["url"],
-                        "server": self._facts.get(app["name"], {}).get("server") or "not reachable yet",
-                        "durability": self._facts.get(app["name"], {}).get("durability", ""),
-                        "tasks": app["tasks"],
-                        "queues": app["queues"],
-                        "pending": self._facts.get(app["name"], {}).get("pending", 0),
-                    }
-                    for app in self._apps
-                ],
-            }
+            BannerFacts(
+                version=metadata.version("aiotask"),
+                python=platform.python_version(),
+                processes=processes,
+                result_db=self._apps[0].result_db,
+                apps=[_banner_app(app, self._found.get(app.name, InService(app=app.name))) for app in self._apps],
+            )
         )
-        for facts in self._facts.values():
-            for warning in facts["warnings"]:
+        for found in self._found.values():
+            for warning in found.warnings:
                 logger.warning("%s", warning)
+
+
+def _banner_app(app: AppFacts, found: InService) -> BannerApp:
+    return BannerApp(
+        name=app.name,
+        url=app.url,
+        server=found.server or "not reachable yet",
+        durability=found.durability,
+        tasks=app.tasks,
+        queues=app.queues,
+        pending=found.pending,
+    )

@@ -6,7 +6,6 @@ reads which jobs were running, until when, and whether the loop was alive.
 
 from __future__ import annotations
 
-import base64
 import mmap
 import struct
 import time
@@ -254,10 +253,10 @@ class Board:
         """Hashes of the ids of the last jobs that were started, and so of all that may not be settled yet."""
         return unpack_ring(self.ring())
 
-    def ring(self) -> str:
-        """The same as text; see ``unpack_ring``."""
+    def ring(self) -> bytes:
+        """The same as bytes; see ``unpack_ring``."""
         count = min(_RING, _LONG.unpack_from(self._map, _COUNT_AT)[0] + 1)
-        return base64.b64encode(self._map[_RING_AT : _RING_AT + 8 * count]).decode()
+        return self._map[_RING_AT : _RING_AT + 8 * count]
 
     # ---- the keeper's own page
 
@@ -271,7 +270,6 @@ class Board:
         _LONG.pack_into(self._map, _BURIED_AT, count)
 
 
-def unpack_ring(text: str) -> frozenset[int]:
+def unpack_ring(packed: bytes) -> frozenset[int]:
     """The hashes that a ``Board.ring`` holds, without the places that are empty."""
-    packed = base64.b64decode(text)
     return frozenset(struct.unpack(f"={len(packed) // 8}q", packed)) - {0}

@@ -9,10 +9,29 @@ import select
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from .app_facts import AppFacts
 from .board import Board, Started
-from .fork import encode_message, fork, read_messages
+from .fork import fork
+from .messages import (
+    Booted,
+    DeclaredDead,
+    Done,
+    Drain,
+    DumpStacks,
+    InService,
+    Keeping,
+    LoadFailed,
+    LoopBroke,
+    Message,
+    ProcessState,
+    Snapshot,
+    SuspendedJob,
+    SuspendedJobs,
+    WantsReplacement,
+    encode,
+    read_messages,
+)
 from .signals import Signals
 from .watch.excess import excesses
 from .watch.stack_file import Stacks, catches
@@ -66,7 +85,7 @@ class Forked:
         #: A worker has loaded its apps, a keeper has begun to keep.
         self.booted = False
         #: Facts of the apps that it has loaded, and names of those whose worker is in service.
-        self.apps: list[dict[str, Any]] = []
+        self.apps: list[AppFacts] = []
         self.up: set[str] = set()
         #: Why it could not load its apps; and that it is a setting that is wrong.
         self.failure = ""
@@ -74,7 +93,7 @@ class Forked:
         #: What broke its event loop.
         self.broke = ""
         #: Where its async jobs wait, if it was asked and has answered.
-        self.awaits: dict[str, Any] | None = None
+        self.suspended: list[SuspendedJob] | None = None
         self.draining = False
         #: It wants to be replaced; for its size, if that is not 0 (bytes), and its size before its first job.
         self.full = False
@@ -98,7 +117,7 @@ class Forked:
     @property
     def is_up(self) -> bool:
         """All its apps are in service."""
-        return bool(self.apps) and self.up >= {app["name"] for app in self.apps}
+        return bool(self.apps) and self.up >= {app.name for app in self.apps}
 
     @property
     def has_gone(self) -> bool:
@@ -127,9 +146,9 @@ class Forked:
 
     # ---- messages
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Message) -> None:
         if self.commands >= 0:
-            self.unsent += encode_message(message)
+            self.unsent += encode(message)
             self.flush()
 
     def flush(self) -> None:
@@ -144,9 +163,9 @@ class Forked:
                 return
             del self.unsent[:written]
 
-    def hear(self) -> list[dict[str, Any]]:
+    def hear(self) -> list[Message]:
         """What it has said since the last time."""
-        messages: list[dict[str, Any]] = []
+        messages: list[Message] = []
         while not self.deaf:
             try:
                 data = os.read(self.reports, 65536)
@@ -162,30 +181,30 @@ class Forked:
             self._learn(message)
         return messages
 
-    def _learn(self, message: dict[str, Any]) -> None:
-        if "booted" in message:
-            self.booted = True
-            self.apps = message["booted"]
-        elif "keeping" in message:
-            self.booted = True
-        elif "up" in message:
-            self.up.add(message["up"])
-            self.since = time.monotonic()
-        elif "failed" in message:
-            self.failure = message["failed"]
-            self.misused = message["misused"]
-        elif "full" in message:
-            self.full = True
-            self.size, self.size_at_first = message.get("size", 0), message.get("at_first", 0)
-        elif "done" in message:
-            self.done_since = time.monotonic()
-            self.left = message["done"]
-        elif "broke" in message:
-            self.broke = message["broke"]
-        elif "awaits" in message:
-            self.awaits = message["awaits"]
-        elif "not_live" in message:
-            self.not_live = True
+    def _learn(self, message: Message) -> None:
+        match message:
+            case Booted(apps=apps):
+                self.booted = True
+                self.apps = apps
+            case Keeping():
+                self.booted = True
+            case InService(app=app):
+                self.up.add(app)
+                self.since = time.monotonic()
+            case LoadFailed(reason=reason, misused=misused):
+                self.failure, self.misused = reason, misused
+            case WantsReplacement(size=size, size_at_first=size_at_first):
+                self.full = True
+                self.size, self.size_at_first = size, size_at_first
+            case Done(leftovers=leftovers):
+                self.done_since = time.monotonic()
+                self.left = leftovers
+            case LoopBroke(error=error):
+                self.broke = error
+            case SuspendedJobs(jobs=jobs):
+                self.suspended = jobs
+            case DeclaredDead():
+                self.not_live = True
 
     # ---- its stacks
 
@@ -195,7 +214,7 @@ class Forked:
         self.asked_for_stacks = time.monotonic()
         if not catches(signal.SIGUSR1, self.pid):
             # User code has given the signal back to the system, which would end the process. The loop can tell, too.
-            self.send({"do": "stacks"})
+            self.send(DumpStacks())
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGUSR1)
@@ -205,9 +224,9 @@ class Forked:
         """They are there, or nothing more is to be expected."""
         return time.monotonic() - self.asked_for_stacks >= (DUMP if self.stacks.written else DUMP_PATIENCE)
 
-    def tell_stacks(self, request: str, found: list[dict[str, Any]]) -> None:
-        """Answer the keeper, which asked for those of all processes."""
-        self.send({"stacks": request, "processes": found})
+    def send_snapshot(self, request: str, processes: list[ProcessState]) -> None:
+        """Answer the keeper, which asked what every process is doing."""
+        self.send(Snapshot(request, processes))
 
     def told_stacks(self) -> str:
         self.asked_for_stacks = 0.0
@@ -237,7 +256,7 @@ class Forked:
         """Ask it to end what runs and go."""
         if not self.draining:
             self.draining = True
-            self.send({"do": "drain"})
+            self.send(Drain())
 
     def kill(self, reason: str) -> None:
         """The process and all that it started."""

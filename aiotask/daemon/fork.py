@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import ctypes
 import fcntl
-import json
 import logging
 import os
 import random
@@ -15,7 +14,7 @@ import sys
 import termios
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ..log.events import plain
 from ..log.setup import finish
@@ -24,12 +23,9 @@ from .signals import ignore_harmless
 __all__ = [
     "Exit",
     "become_subreaper",
-    "encode_message",
     "ended_children",
     "fork",
     "in_a_line",
-    "read_messages",
-    "send_message",
 ]
 
 _PR_SET_PDEATHSIG = 1
@@ -177,29 +173,3 @@ def in_a_line(error: BaseException) -> str:
     """What was raised, for people."""
     text = plain(str(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def encode_message(message: dict[str, Any]) -> bytes:
-    """One line of JSON."""
-    return json.dumps(message).encode() + b"\n"
-
-
-def send_message(fd: int, message: dict[str, Any]) -> None:
-    """Write all of it, however long that takes; a reader that is gone is no error."""
-    data = encode_message(message)
-    with contextlib.suppress(OSError):
-        while data:
-            data = data[os.write(fd, data) :]
-
-
-def read_messages(buffer: bytearray, data: bytes) -> list[dict[str, Any]]:
-    """The whole messages in what has been read so far; the rest stays in the buffer."""
-    buffer += data
-    *lines, rest = bytes(buffer).split(b"\n")
-    buffer[:] = rest
-    messages = []
-    for line in lines:
-        # Whatever user code wrote into a pipe by mistake is no message.
-        with contextlib.suppress(ValueError):
-            messages.append(json.loads(line))
-    return [message for message in messages if isinstance(message, dict)]

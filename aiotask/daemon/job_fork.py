@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Collection
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ..worker.executor import call_async
 from ..worker.run import Run
@@ -84,7 +84,7 @@ def _leave_loop() -> None:
     while frame is not None and frame.f_code.co_name != "run_loop":
         bottom, frame = frame, frame.f_back
 
-    def watch(frame: FrameType, event: str, _: Any) -> None:
+    def watch(frame: FrameType, event: str, _: object) -> None:
         if event == "return" and (frame.f_code is call_async.__code__ or frame is bottom):
             run = frame.f_locals.get("run") if frame.f_code is call_async.__code__ else None
             _end_in_loop(run, frame)

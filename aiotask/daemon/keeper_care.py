@@ -6,16 +6,16 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from .app_facts import AppFacts, app_key
 from .board import Board
 from .child import Forked
 from .fork import Exit
 from .health.sockets import Doors
 from .health.vitals import Vitals
 from .keeper_process import FAREWELL, Post, run_keeper
+from .messages import Leave, LostApp, Message, OnlyKeeper, Retire, WorkerDeath
 from .restarts import Patience
-from .served_apps import app_key
 from .settings import WorkerSettings
 from .watch.postmortem import how_it_ended
 
@@ -30,7 +30,7 @@ SILENCE = 2.0
 class _Term:
     """One keeper process with its page, and what the supervisor has told it."""
 
-    def __init__(self, apps: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, apps: Sequence[AppFacts]) -> None:
         self.apps = list(apps)
         self.board = Board(1)
         self.process: Forked | None = None
@@ -41,13 +41,13 @@ class _Term:
         #: When it was asked to go (monotonic); 0: it was not.
         self.leaving_since = 0.0
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def tell(self, message: Message) -> None:
         if self.process is not None:
             self.process.send(message)
 
-    def tell_death(self, death: dict[str, Any]) -> None:
+    def tell_death(self, death: WorkerDeath) -> None:
         self.told += 1
-        self.tell({"death": death})
+        self.tell(death)
 
 
 class Keepers:
@@ -75,7 +75,7 @@ class Keepers:
         self._fork = fork
         # The lease hangs on it, so not for long.
         self._patience = Patience(1.0)
-        self._deaths: deque[dict[str, Any]] = deque()
+        self._deaths: deque[WorkerDeath] = deque()
         self._now: _Term | None = None
         self._next: _Term | None = None
         self._retiring: list[_Term] = []
@@ -97,13 +97,13 @@ class Keepers:
 
     # ---- their lives
 
-    def fill(self, apps: Sequence[dict[str, Any]], host: str) -> None:
+    def fill(self, apps: Sequence[AppFacts], host: str) -> None:
         """A keeper for these apps, if there is none and it is time."""
         if self._next is not None and self._next.process is not None and self._next.process.booted:
             self._succeed()
         if self._now is not None and not self._now.alone and len(self._terms) == 1:
             self._now.alone = True
-            self._now.tell({"alone": True})
+            self._now.tell(OnlyKeeper())
         if not apps or self._next is not None or not self._patience.is_over:
             return
         if self._now is None:
@@ -111,7 +111,7 @@ class Keepers:
         elif self._now.apps != list(apps) and not self._now.leaving_since:
             self._next = self._start(apps, host)
 
-    def _start(self, apps: Sequence[dict[str, Any]], host: str) -> _Term | None:
+    def _start(self, apps: Sequence[AppFacts], host: str) -> _Term | None:
         term = _Term(apps)
 
         def live(keeper: Forked) -> int:
@@ -132,10 +132,12 @@ class Keepers:
         last, self._now, self._next = self._now, self._next, None
         assert self._now is not None
         if last is not None:
-            names = {app["name"] for app in self._now.apps}
+            names = {app.name for app in self._now.apps}
             kept = {app_key(app) for app in self._now.apps}
-            lost = [[*app_key(app), app["name"] not in names] for app in last.apps if app_key(app) not in kept]
-            last.tell({"retire": lost, "deaths": list(self._deaths) if lost else []})
+            lost = [
+                LostApp(*app_key(app), forget=app.name not in names) for app in last.apps if app_key(app) not in kept
+            ]
+            last.tell(Retire(lost, list(self._deaths) if lost else []))
             last.leaving_since = time.monotonic()
             self._retiring.append(last)
 
@@ -180,7 +182,7 @@ class Keepers:
 
     # ---- deaths of workers
 
-    def report(self, death: dict[str, Any]) -> None:
+    def report(self, death: WorkerDeath) -> None:
         """A worker has ended."""
         # Remembered for a while: a keeper that dies now has a successor that must hear of it.
         self._deaths.append(death)
@@ -203,7 +205,7 @@ class Keepers:
             self._next.process.kill("the end of the supervisor")
         if self._now is not None and not self._now.leaving_since:
             self._now.leaving_since = time.monotonic()
-            self._now.tell({"leave": list(self._deaths)})
+            self._now.tell(Leave(list(self._deaths)))
 
     def hurry(self) -> None:
         """Somebody has asked again for the end of all: nobody waits long for a broker that does not answer."""

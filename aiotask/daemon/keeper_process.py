@@ -15,22 +15,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..broker import Obituary
+import msgspec
+
 from ..brokers import connect, inspect
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..keeper.keeper import Keeper
 from ..keeper.recovery import Death
 from ..log.setup import configure, tend
+from ..log.throttle import Throttle
 from ..worker.stacks import frames_of
+from .app_facts import AppFacts, app_key
 from .board import Board, unpack_ring
-from .fork import Exit, read_messages, send_message
+from .fork import Exit
 from .health.health import Branch, Health
 from .health.http import Probes
 from .health.sockets import Doors
 from .health.vitals import Vitals
-from .served_apps import app_key
+from .messages import (
+    Keeping,
+    Leave,
+    OnlyKeeper,
+    ProcessState,
+    Retire,
+    Snapshot,
+    SnapshotRequest,
+    ThreadState,
+    WorkerDeath,
+    read_messages,
+    send_message,
+)
 from .settings import WorkerSettings
-from .stops import ONCE, SILENCE, resume
+from .stops import CONT_INTERVAL, SILENCE, resume
 from .watch.snapshot import standing
 from .watch.stack_file import Stacks
 
@@ -63,7 +78,7 @@ class Post:
     messages: int
     #: Write: messages to the supervisor.
     reports: int
-    apps: Sequence[dict[str, Any]]
+    apps: Sequence[AppFacts]
     stacks: Stacks
 
 
@@ -86,7 +101,7 @@ class _Keeping:
         self._end = asyncio.Event()
         #: Questions to the supervisor that are open.
         self._counter = itertools.count(1)
-        self._answers: dict[str, asyncio.Future[list[dict[str, Any]]]] = {}
+        self._answers: dict[str, asyncio.Future[list[ProcessState]]] = {}
         self._last: list[Death] = []
         #: It has a successor: apps that are no longer served, and whether this host is to be forgotten there.
         self._lost: dict[tuple[str, str], bool] | None = None
@@ -96,35 +111,35 @@ class _Keeping:
         #: Deaths that the supervisor has told of.
         self._heard = 0
 
-    def _keeper(self, app: dict[str, Any]) -> Keeper:
+    def _keeper(self, app: AppFacts) -> Keeper:
         recorder = reading = None
-        if app["result_db"]:
+        if app.result_db:
             from ..history.recorder import Recorder
 
             try:
                 recorder = Recorder(
-                    Path(app["result_db"]),
-                    app["secrets"],
-                    app["name"],
-                    max_age=app["result_db_age"],
-                    max_bytes=app["result_db_size"],
+                    Path(app.result_db),
+                    app.secrets,
+                    app.name,
+                    max_age=app.result_db_age,
+                    max_bytes=app.result_db_size,
                 )
-                reading = connect(app["address"], app["name"])
+                reading = connect(app.address, app.name)
             except ConfigError as error:
                 logger.error("History is not being recorded: %s", error)
-        broker = connect(app["address"], app["name"])
+        broker = connect(app.address, app.name)
         keeper = Keeper(
             broker,
-            app["name"],
-            app["secrets"],
+            app.name,
+            app.secrets,
             self._post.host,
             reading=reading,
             recorder=recorder,
-            revive=_revive if app["embedded"] else None,
-            queues=app["queues"],
-            needs=app["needs"],
+            revive=_revive if app.embedded else None,
+            queues=app.queues,
+            needs=app.needs,
         )
-        self._branches.append(Branch(app["name"], app["queues"], keeper.lease, inspect(broker)))
+        self._branches.append(Branch(app.name, app.queues, keeper.lease, inspect(broker)))
         return keeper
 
     async def run(self) -> int:
@@ -142,7 +157,7 @@ class _Keeping:
         running += [asyncio.create_task(keeper.hear(self._hurry, self._stand)) for keeper in self._keepers]
         running.append(asyncio.create_task(self._look_after_loops()))
         running.append(asyncio.create_task(self._look_after_supervisor()))
-        send_message(self._post.reports, {"keeping": True})
+        send_message(self._post.reports, Keeping())
         code = Exit.DONE
         try:
             done, _ = await asyncio.wait((*running, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -177,12 +192,11 @@ class _Keeping:
 
     async def _look_after_supervisor(self) -> None:
         """If it is stopped, no process is replaced, no limit is enforced and no signal is obeyed."""
-        resumed = -ONCE
+        conts = Throttle(CONT_INTERVAL)
         while True:
             await asyncio.sleep(STILL / 2)
-            now, vitals = time.monotonic(), self._post.vitals
-            if now - vitals.turned > SILENCE and now - resumed > ONCE and resume(vitals.pid):
-                resumed = now
+            vitals = self._post.vitals
+            if time.monotonic() - vitals.turned > SILENCE and resume(vitals.pid, conts):
                 logger.warning(
                     "The supervisor (pid %d) was stopped by a signal; the keeper has sent it CONT, so that it "
                     "continues.",
@@ -204,23 +218,23 @@ class _Keeping:
 
     async def _stand(self) -> tuple[list[dict[str, Any]], str]:
         """Where all processes of this host stand: the supervisor asks them."""
-        key = str(next(self._counter))
-        answer = self._answers[key] = asyncio.get_running_loop().create_future()
-        send_message(self._post.reports, {"stacks": key})
+        request = str(next(self._counter))
+        answer = self._answers[request] = asyncio.get_running_loop().create_future()
+        send_message(self._post.reports, SnapshotRequest(request))
         try:
             async with asyncio.timeout(PATIENCE):
-                return await answer, ""
+                return msgspec.to_builtins(await answer), ""
         except TimeoutError:
-            return self._seen(), "The supervisor does not answer; this is what the keeper sees."
+            return msgspec.to_builtins(self._seen()), "The supervisor does not answer; this is what the keeper sees."
         finally:
-            del self._answers[key]
+            del self._answers[request]
 
-    def _seen(self) -> list[dict[str, Any]]:
+    def _seen(self) -> list[ProcessState]:
         """What the pages say."""
-        tasks = {hash(name): name for app in self._post.apps for name in app["tasks"]}
-        here = [{"kind": "other", "frames": frames_of(sys._getframe())}]
+        tasks = {hash(name): name for app in self._post.apps for name in app.tasks}
+        here = [ThreadState("other", frames_of(sys._getframe()))]
         return [
-            {"name": "keeper", "pid": os.getpid(), "threads": here, "jobs": []},
+            ProcessState("keeper", os.getpid(), threads=here),
             *(
                 standing(
                     f"worker-{names[0].rpartition('.')[2]}", board.pid, board, lambda job: tasks.get(job.task, "?")
@@ -248,7 +262,7 @@ class _Keeping:
             running = {job.id: job.slot for job in board.started()}
             for app, keeper in zip(self._post.apps, self._keepers, strict=True):
                 await keeper.recovery.relieve(
-                    incarnation, app["queues"], app["needs"], lambda id: id in running or hash(id) in recent
+                    incarnation, app.queues, app.needs, lambda id: id in running or hash(id) in recent
                 )
                 for id in await keeper.recovery.cancelled(incarnation, list(running)):
                     board.hurry(running[id], id)
@@ -269,23 +283,24 @@ class _Keeping:
                 self._end.set()
             return
         for message in read_messages(self._buffer, data):
-            if "leave" in message:
-                self._last = [_death(fields) for fields in message["leave"]]
-                self._end.set()
-            elif "retire" in message:
-                self._lost = {(app, url): forget for app, url, forget in message["retire"]}
-                self._last = [_death(fields) for fields in message["deaths"]]
-                self._end.set()
-            elif "alone" in message:
-                self._alone.set()
-            elif "stacks" in message:
-                answer = self._answers.get(message["stacks"])
-                if answer is not None and not answer.done():
-                    answer.set_result(message["processes"])
-            else:
-                self._heard += 1
-                for keeper in self._keepers:
-                    keeper.report(_death(message["death"]))
+            match message:
+                case Leave(deaths=deaths):
+                    self._last = [_death(each) for each in deaths]
+                    self._end.set()
+                case Retire(apps=apps, deaths=deaths):
+                    self._lost = {(app.name, app.url): app.forget for app in apps}
+                    self._last = [_death(each) for each in deaths]
+                    self._end.set()
+                case OnlyKeeper():
+                    self._alone.set()
+                case Snapshot(request=request, processes=processes):
+                    answer = self._answers.get(request)
+                    if answer is not None and not answer.done():
+                        answer.set_result(processes)
+                case WorkerDeath():
+                    self._heard += 1
+                    for keeper in self._keepers:
+                        keeper.report(_death(message))
 
     def _orphaned(self) -> list[Death]:
         """The supervisor is gone: end its workers with all they started, and only then give back their jobs."""
@@ -333,16 +348,16 @@ def _alive(pid: int) -> bool:
         return True
 
 
-def _death(fields: dict[str, Any]) -> Death:
+def _death(message: WorkerDeath) -> Death:
     return Death(
-        fields["incarnation"],
-        fields["reason"],
-        tuple(fields["blame"]),
-        fields["overdue"],
-        {id: (kind, words) for id, (kind, words) in fields["exceeded"].items()},
-        unpack_ring(fields["recent"]),
-        tuple(fields["waited"]),
-        Obituary(*fields["obituary"]),
+        message.incarnation,
+        message.reason,
+        message.blame,
+        message.overdue,
+        message.exceeded,
+        unpack_ring(message.recent),
+        message.waited,
+        message.obituary,
     )
 
 

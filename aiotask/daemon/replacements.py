@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 
 from ..log.events import in_words
+from ..log.throttle import Throttle
 from .child import Forked
 from .restarts import Patience
 from .settings import WorkerSettings
@@ -19,7 +20,7 @@ logger = logging.getLogger("aiotask.supervisor")
 #: Seconds of service within which a process that has grown past its limit did so early, and the longest delay after.
 EARLY, LONGEST = 10.0, 300.0
 #: Seconds between two warnings about such processes.
-_AGAIN = 300.0
+WARNING_INTERVAL = 300.0
 
 
 class Replacements:
@@ -35,14 +36,14 @@ class Replacements:
         self._rolling: deque[Forked] = deque()
         # One that has grown at once has a successor that will: without a delay nothing else would be done.
         self._growth = Patience(LONGEST, EARLY)
-        self._warned = -_AGAIN
+        self._warnings = Throttle(WARNING_INTERVAL)
 
     # ---- an operator's
 
     def begin(self, children: Collection[Forked]) -> None:
         """Replace all of them, one by one."""
         self._rolling = deque(child for child in children if not child.draining)
-        self._warned = -_AGAIN
+        self._warnings.reset()
 
     def give_up(self) -> None:
         """The rest of them stays."""
@@ -103,8 +104,7 @@ class Replacements:
         )
 
     def _warn(self, text: str) -> None:
-        if time.monotonic() - self._warned >= _AGAIN:
-            self._warned = time.monotonic()
+        if self._warnings.passes():
             logger.warning("%s", text)
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 
+from ..loops.delay import DoublingDelay
+
 __all__ = ["Allowance", "Patience"]
 
 #: Seconds of life within which a death is an early one, where nothing else is said.
 PROBATION = 1.0
+#: Seconds before the successor of the second process in a row that dies early.
+FIRST_DELAY = 0.1
 
 
 class Patience:
@@ -19,16 +23,18 @@ class Patience:
     """
 
     def __init__(self, limit: float, probation: float = PROBATION) -> None:
-        self._limit = limit
         self._probation = probation
-        self._delay = 0.0
+        self._delay = DoublingDelay(FIRST_DELAY, limit)
         self._until = 0.0
 
     def lost(self, since: float) -> None:
         """One that lived since then has died."""
         now = time.monotonic()
-        self._delay = min(max(self._delay * 2, 0.1), self._limit) if now - since < self._probation else 0.0
-        self._until = now + self._delay
+        if now - since < self._probation:
+            self._until = now + self._delay.next()
+        else:
+            self._delay.reset()
+            self._until = now
 
     @property
     def is_over(self) -> bool:

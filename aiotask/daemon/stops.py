@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 
 from ..log.events import in_words
+from ..log.throttle import Throttle
 from .child import Forked
 from .health.process_state import stop_of
 
@@ -21,8 +22,8 @@ logger = logging.getLogger("aiotask.supervisor")
 SILENCE = 3.0
 #: Seconds for which a stopped process is left alone that has been asked to end.
 LEAVING = 2.0
-#: Seconds within which the supervisor sends CONT once to a stopped process: a second stop is taken as intended.
-ONCE = 60.0
+#: Seconds within which a stopped process is sent CONT once: a second stop is taken as intended.
+CONT_INTERVAL = 60.0
 
 
 class Stops:
@@ -35,14 +36,14 @@ class Stops:
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._since: dict[Forked, float] = {}
-        self._resumed: dict[Forked, float] = {}
+        self._conts: dict[Forked, Throttle] = {}
 
     def tick(self, children: Iterable[Forked]) -> None:
         """Look at all workers once."""
         now = time.monotonic()
         children = set(children)
-        for gone in self._resumed.keys() - children:
-            del self._resumed[gone]
+        for gone in self._conts.keys() - children:
+            del self._conts[gone]
         for child in children | self._since.keys():
             why = self._why(child, now) if child in children else ""
             if why:
@@ -58,10 +59,8 @@ class Stops:
         since = self._since.get(child)
         if since is None:
             since = self._since[child] = now
-            told = now - self._resumed.get(child, -ONCE) >= ONCE and resume(child.pid)
-            if told:
-                self._resumed[child] = now
-            logger.warning("%s is %s%s.", child.title, why, self._what_next(jobs, told=told))
+            resumed = resume(child.pid, self._conts.setdefault(child, Throttle(CONT_INTERVAL)))
+            logger.warning("%s is %s%s.", child.title, why, self._what_next(jobs, resumed=resumed))
         limit = min(self._limit or LEAVING, LEAVING) if child.draining else self._limit
         if limit and now - since > limit:
             logger.error(
@@ -73,18 +72,23 @@ class Stops:
             )
             child.kill(f"being {why} for {in_words(now - since)}")
 
-    def _what_next(self, jobs: int, *, told: bool) -> str:
+    def _what_next(self, jobs: int, *, resumed: bool) -> str:
         waiting = f", and so {'is its job' if jobs == 1 else f'are its {jobs} jobs'}" if jobs else ""
-        if told:
+        if resumed:
             return f"{waiting}; the supervisor has sent it CONT, once, so that it continues"
         return f"{waiting}; it is killed after {in_words(self._limit)}" if self._limit else waiting
 
 
-def resume(pid: int) -> bool:
-    """Tell a process to continue if a signal has stopped it; whether that was so."""
-    if stop_of(pid) != "stopped by a signal":
+def resume(pid: int, conts: Throttle) -> bool:
+    """Send CONT to a process if a signal has stopped it; whether that was so.
+
+    Args:
+        conts: those that this process is sent.
+    """
+    if not conts.is_open or stop_of(pid) != "stopped by a signal":
         return False
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGCONT)
+        conts.passes()
         return True
     return False

@@ -13,8 +13,8 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
+from ..app import App
 from ..inloop.worker import host_id
 from ..keeper.presence import sweep
 from ..log.events import counted, in_words
@@ -30,6 +30,7 @@ from .health.bulletin import Bulletin
 from .health.sockets import Doors
 from .keeper_care import Keepers
 from .leftovers import HURRY, PATIENCE, Leftovers
+from .messages import InService, Oversized, SnapshotRequest
 from .preload import check_memory_limit, import_library, preload_apps
 from .reload import start_watching
 from .replacements import Replacements
@@ -39,14 +40,12 @@ from .settings import WorkerSettings
 from .signals import Signals, Terminal
 from .stops import Stops
 from .title import set_title
-from .watch.blame import Signalled
+from .watch.blame import blame
 from .watch.oom_kills import OomKills
-from .watch.postmortem import Postmortem, how_it_ended, say_it_did_not_load
+from .watch.postmortem import Postmortem, how_it_ended, log_failed_load
+from .watch.signal_counts import SignalCounts
 from .watch.watchdog import Watchdog
 from .worker_process import Place, run_worker
-
-if TYPE_CHECKING:
-    from ..app import App
 
 __all__ = ["Supervisor", "supervise"]
 
@@ -108,7 +107,7 @@ class Supervisor:
         self._leftovers = Leftovers()
         self._watcher = 0
         self._signals = Signals()
-        self._signalled = Signalled()
+        self._signal_counts = SignalCounts()
         self._oom = OomKills()
 
     # ---- the loop
@@ -235,13 +234,14 @@ class Supervisor:
 
     def _hear(self, child: Forked) -> None:
         for message in child.hear():
-            if "stacks" in message:
-                self._watchdog.gather(self._all(), partial(child.tell_stacks, message["stacks"]))
-            elif "oversize" in message:
-                self._replacements.oversize(child, message["oversize"])
-            elif "up" in message:
-                self._greeting.learn(message)
-                self._ever_up = self._ever_up or child.is_up
+            match message:
+                case SnapshotRequest(request=request):
+                    self._watchdog.gather(self._all(), partial(child.send_snapshot, request))
+                case Oversized(size=size):
+                    self._replacements.oversize(child, size)
+                case InService():
+                    self._greeting.learn(message)
+                    self._ever_up = self._ever_up or child.is_up
 
     def _learn(self) -> None:
         """What is served may change with every code that is loaded."""
@@ -269,7 +269,7 @@ class Supervisor:
                 self._hear(child)
                 self._learn()
                 del self._children[pid]
-                self._died(child, Postmortem(child, code, peak, self._signalled, out_of_memory=starved))
+                self._died(child, Postmortem.gather(child, code, peak, out_of_memory=starved))
             elif child is not None:
                 if not self._keepers.died(child, code):
                     self._begin_anew()
@@ -277,23 +277,24 @@ class Supervisor:
                 self._watcher = 0
                 logger.error("Files are no longer watched: the watcher ended with %s.", how_it_ended(code))
 
-    def _died(self, child: Forked, death: Postmortem) -> None:
-        for notice in death.notices():
-            self._keepers.report(notice)
+    def _died(self, child: Forked, facts: Postmortem) -> None:
+        found = blame(facts.end, facts.started, self._signal_counts.count(facts.end, facts.started))
+        for death in facts.deaths(found):
+            self._keepers.report(death)
         child.close()
         self._places.give_back(child.board)
         for other in self._children.values():
             if other.replaces is child:
                 other.replaces = None
         if not child.booted:
-            self._boot_failed(child, death.reason)
-        elif death.own_fault or child.overdue:
-            death.say()
+            self._boot_failed(child, facts.reason)
+        elif found.own_fault or child.overdue:
+            facts.log()
         elif child.has_gone and not child.draining and self._stopping_since is None:
             self._emptied += 1
         if not child.booted:
             self._patience.lost(time.monotonic())
-        elif death.own_fault:
+        elif found.own_fault:
             self._allowance.spend()
         if child.not_live and child.host == self._host:
             self._begin_anew()
@@ -301,7 +302,7 @@ class Supervisor:
     def _boot_failed(self, child: Forked, how: str) -> None:
         if self._stopping_since is not None:
             return
-        say_it_did_not_load(child, how, ever_up=self._ever_up)
+        log_failed_load(child, how, ever_up=self._ever_up)
         if child.replaces is not None:
             self._replacements.give_up()
         elif not self._ever_up:
@@ -368,8 +369,6 @@ class Supervisor:
             back = f"{counted(jobs, 'job')} {'is' if jobs == 1 else 'are'} requeued" if jobs else "no job was running"
             logger.warning("worker-%d did not end within %s; %s.", child.number, in_words(grace), back)
             child.kill("the end of the grace period")
-
-    # ---- saying
 
     def _tell(self) -> None:
         self._bulletin.turn(

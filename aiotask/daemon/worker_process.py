@@ -10,13 +10,11 @@ import platform
 import random
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ..app import App
@@ -40,13 +38,31 @@ from ..worker.stacks import awaits
 from ..worker.suspects import Solitude
 from ..worker.sync_lane import SyncLane
 from ..worker.worker import Hooks, Worker
+from .app_facts import app_facts
 from .board import Board
 from .folders import enter_folder
-from .fork import Exit, in_a_line, read_messages, send_message
+from .fork import Exit, in_a_line
 from .interrupts import MainGuard
 from .job_context import initial_context
 from .job_fork import JobFork, end_copy
 from .leftovers import find_leftovers
+from .messages import (
+    Booted,
+    DeclaredDead,
+    Done,
+    Drain,
+    DumpStacks,
+    InService,
+    LoadFailed,
+    LoopBroke,
+    Oversized,
+    ReportSuspended,
+    SuspendedJob,
+    SuspendedJobs,
+    WantsReplacement,
+    read_messages,
+    send_message,
+)
 from .own_signals import ALARMS, OwnSignals
 from .settings import WorkerSettings
 from .watch.oom_kills import go_first
@@ -54,7 +70,7 @@ from .watch.stack_file import Stacks
 from .watch.stderr_file import LastWords
 from .worker_loop import run_loop
 
-__all__ = ["Place", "app_facts", "run_worker"]
+__all__ = ["Place", "run_worker"]
 
 logger = logging.getLogger("aiotask.worker")
 
@@ -67,7 +83,7 @@ class Place:
     board: Board
     number: int
     host: str
-    #: Read: one byte commands of the supervisor. Write: messages to it.
+    #: Read: messages of the supervisor. Write: messages to it.
     commands: int
     reports: int
     stacks: Stacks
@@ -99,46 +115,18 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
         text = str(error) if isinstance(error, AiotaskError) else f"{type(error).__name__}: {error}"
         # Until then it is the code of the app that is wrong.
         misused = is_loaded and isinstance(error, ConfigError)
-        send_message(place.reports, {"failed": text, "misused": misused})
+        send_message(place.reports, LoadFailed(text, misused))
         return Exit.MISUSED if misused else Exit.BOOT
     adopt_root(settings.log_level)
     add_job_fields(job_fields, name)
     # The app may have asked for the signals, and the stacks, itself.
     place.stacks.record()
-    send_message(place.reports, {"booted": facts})
+    send_message(place.reports, Booted(facts))
     try:
         return _Process(settings, place, apps).run()
     except BaseException as error:
-        send_message(place.reports, {"broke": in_a_line(error)})
+        send_message(place.reports, LoopBroke(in_a_line(error)))
         raise
-
-
-def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
-    """What supervisor and keeper need to know of an app; it travels over a private pipe."""
-    if app.url.startswith("memory://"):
-        raise ConfigError(
-            f'The app "{app.name}" keeps its jobs in memory ("{app.url}"), where worker processes cannot reach them. '
-            "Set "
-            "AIOTASK_URL to a server, or run the worker where the jobs are: `async with app.worker(): …`."
-        )
-    path = Path(settings.result_db) if settings.result_db else app.result_db_path()
-    return {
-        "name": app.name,
-        "serializer": app.serializer.name,
-        "address": app.url,
-        "url": app.broker_url,
-        "secrets": list(app.secrets),
-        "embedded": app.embedded,
-        "tasks": [task.name for task in app.registry],
-        "queues": list(settings.queues) or app.registry.queues,
-        "needs": [
-            *(f"task:{name}" for name in app.registry.names),
-            f"python:{sys.version_info[0]}.{sys.version_info[1]}",
-        ],
-        "result_db": str(path) if path is not None else None,
-        "result_db_age": settings.result_db_age,
-        "result_db_size": settings.result_db_size,
-    }
 
 
 def _say_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -203,9 +191,8 @@ class _Process:
             # At once: tasks that would be cancelled now would seem to have ended by themselves. And without fail: the
             # streams of this process are in the hands of user code, too.
             try:
-                send_message(
-                    self._place.reports, {"broke": f"{type(error).__name__}: {text_of(error)[:200].rstrip('.')}"}
-                )
+                text = f"{type(error).__name__}: {text_of(error)[:200].rstrip('.')}"
+                send_message(self._place.reports, LoopBroke(text))
                 logger.exception("The event loop of this worker failed; the process ends.")
             finally:
                 os._exit(70)
@@ -237,7 +224,7 @@ class _Process:
                 if app._client is not None:
                     await app.client.close()
         # Whatever ends from here on concerns no job.
-        send_message(self._place.reports, {"done": find_leftovers()})
+        send_message(self._place.reports, Done(find_leftovers()))
 
     async def _work(self, app: App) -> None:
         settings, place = self._settings, self._place
@@ -265,7 +252,7 @@ class _Process:
                 interrupt=self._guard.interrupt,
                 alone=self._set_alone,
             ),
-            recorded=app_facts(app, settings)["result_db"] is not None,
+            recorded=app_facts(app, settings).result_db is not None,
             facts={
                 "pid": os.getpid(),
                 "host": platform.node(),
@@ -291,27 +278,31 @@ class _Process:
 
     async def _tell_when_up(self, app: App, worker: Worker) -> None:
         await worker.up.wait()
-        facts: dict[str, Any] = {"up": app.name, "server": "", "durability": "", "pending": 0, "warnings": []}
+        message = InService(app=app.name)
         broker = connect(app.url, app.name)
         try:
             inspector = inspect(broker)
             server = await inspector.facts()
             queues = await inspector.queues()
-            facts |= {"server": f"{server.kind} {server.version}", "durability": server.durability}
-            facts |= {"pending": sum(queue.pending + queue.scheduled + queue.parked for queue in queues)}
-            facts |= {"warnings": server.warnings}
+            message = InService(
+                app=app.name,
+                server=f"{server.kind} {server.version}",
+                durability=server.durability,
+                pending=sum(queue.pending + queue.scheduled + queue.parked for queue in queues),
+                warnings=server.warnings,
+            )
         except BrokerError:
             pass
         finally:
             await broker.close()
-        send_message(self._place.reports, facts)
+        send_message(self._place.reports, message)
 
     async def _watch(self) -> None:
         """The heartbeat, and the size of this process."""
         limit, at_first = self._settings.max_memory_per_child, resident()
         if limit is not None and at_first > limit:
             # A replacement would be as large as this process.
-            send_message(self._place.reports, {"oversize": at_first})
+            send_message(self._place.reports, Oversized(at_first))
             limit = None
         while True:
             self._place.board.beat()
@@ -322,7 +313,7 @@ class _Process:
             if self._place.board.is_relieved:
                 await self._notice_relief()
             if limit is not None and (size := resident()) > limit:
-                self._is_full(f"it grew to {size / 1e6:.0f} MB", size=size, at_first=at_first)
+                self._is_full(f"it grew to {size / 1e6:.0f} MB", size, at_first)
             await asyncio.sleep(0.25)
 
     async def _notice_relief(self) -> None:
@@ -349,13 +340,18 @@ class _Process:
             asyncio.get_running_loop().remove_reader(self._place.commands)
             return
         for message in read_messages(self._buffer, data):
-            if message.get("do") == "drain":
-                self._drain()
-            elif message.get("do") == "awaits":
-                runs = [run for worker in self._workers for run in worker.suspended]
-                send_message(self._place.reports, {"awaits": awaits(runs)})
-            elif message.get("do") == "stacks":
-                self._place.stacks.write()
+            match message:
+                case Drain():
+                    self._drain()
+                case ReportSuspended():
+                    self._report_suspended()
+                case DumpStacks():
+                    self._place.stacks.write()
+
+    def _report_suspended(self) -> None:
+        found = awaits([run for worker in self._workers for run in worker.suspended])
+        jobs = [SuspendedJob(job["id"], job["frames"]) for job in found["jobs"]]
+        send_message(self._place.reports, SuspendedJobs(jobs))
 
     def _rung(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -367,11 +363,11 @@ class _Process:
         for worker in self._workers:
             worker.stop()
 
-    def _is_full(self, reason: str, **sizes: int) -> None:
+    def _is_full(self, reason: str, size: int = 0, size_at_first: int = 0) -> None:
         if not self._full:
             self._full = True
             logger.info("This process is being replaced: %s.", reason)
-            send_message(self._place.reports, {"full": reason, **sizes})
+            send_message(self._place.reports, WantsReplacement(size, size_at_first))
 
     def _set_alone(self, alone: bool) -> None:
         """A suspect runs here, or that is over."""
@@ -385,6 +381,6 @@ class _Process:
 
     def _died(self) -> None:
         """Declared dead: whatever runs here runs elsewhere too by now, so end at once."""
-        send_message(self._place.reports, {"not_live": True})
+        send_message(self._place.reports, DeclaredDead())
         logging.shutdown()
         os._exit(Exit.NOT_LIVE)

@@ -1,11 +1,12 @@
-"""What goes wrong again and again, said once in a while."""
+"""What happens again and again, and is logged or done once in a while."""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 
-__all__ = ["PATIENCE", "Complaint"]
+__all__ = ["PATIENCE", "Complaint", "Throttle"]
 
 #: Seconds that a keeper waits before it says what its workers have said.
 PATIENCE = 20.0
@@ -16,6 +17,41 @@ _SAID_ONCE = 60.0
 _APART = 1.0
 #: Seconds without an error after which a trouble is over.
 _OVER = 5.0
+
+
+class Throttle:
+    """Lets one event pass per interval, and counts those that do not.
+
+    Args:
+        interval: seconds between two events that pass.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._until = -math.inf
+        self._count = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an event would pass now."""
+        return time.monotonic() >= self._until
+
+    def passes(self, count: int = 1) -> int:
+        """Whether these events pass.
+
+        Returns:
+            The number of events since the last ones that passed, with these; 0: they do not pass.
+        """
+        self._count += count
+        if not self.is_open:
+            return 0
+        passed, self._count = self._count, 0
+        self._until = time.monotonic() + self._interval
+        return passed
+
+    def reset(self) -> None:
+        """Let the next event pass."""
+        self._until = -math.inf
 
 
 class Complaint:

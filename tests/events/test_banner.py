@@ -5,28 +5,23 @@ from __future__ import annotations
 import io
 import json
 
+from msgspec.structs import replace
+
 from aiotask.daemon import banner
 from aiotask.log import setup
 
 from .said import lines
 
-FACTS: banner.Facts = {
-    "version": "1.2.3",
-    "python": "3.12.4",
-    "processes": 2,
-    "result_db": "/srv/history.db",
-    "apps": [
-        {
-            "name": "shop",
-            "url": "redis://:***@db:6379/0",
-            "server": "valkey 8.1",
-            "durability": "appendonly everysec",
-            "tasks": ["shop.tasks:fetch", "shop.tasks:render"],
-            "queues": ["default", "mail"],
-            "pending": 1234,
-        }
-    ],
-}
+SHOP = banner.BannerApp(
+    name="shop",
+    url="redis://:***@db:6379/0",
+    server="valkey 8.1",
+    durability="appendonly everysec",
+    tasks=["shop.tasks:fetch", "shop.tasks:render"],
+    queues=["default", "mail"],
+    pending=1234,
+)
+FACTS = banner.BannerFacts(version="1.2.3", python="3.12.4", processes=2, result_db="/srv/history.db", apps=[SHOP])
 
 
 def test_the_banner_names_everything_an_operator_looks_for() -> None:
@@ -46,7 +41,7 @@ def test_the_banner_names_everything_an_operator_looks_for() -> None:
 
 
 def test_the_banner_says_what_is_missing() -> None:
-    bare = banner.banner({**FACTS, "result_db": None, "apps": [{**FACTS["apps"][0], "tasks": [], "pending": 0}]})
+    bare = banner.banner(replace(FACTS, result_db=None, apps=[replace(SHOP, tasks=[], pending=0)]))
 
     assert "--result-db" in bare
     assert "none (has the module with the tasks been imported?)" in bare

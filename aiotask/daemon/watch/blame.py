@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import signal
-from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..board import Started
 from ..signals import HARMLESS
 
-__all__ = ["TOLERATED", "Blame", "End", "Signalled", "blame", "is_from_outside"]
+__all__ = ["TOLERATED", "Blame", "End", "blame", "is_from_outside"]
 
 #: How many ends by a signal from outside a job may be caught in before they count against it. A worker process ignores
 #: these signals, so whatever dies of one again and again has reset them and sends them to itself.
 TOLERATED = 10
-#: Jobs that ``Signalled`` remembers.
-_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class End:
     """How a worker process ended."""
 
-    #: Its exit code; negative: the number of the signal.
+    #: The exit code of the process; negative: the number of the signal.
     code: int
-    #: The supervisor killed it, or the broker had declared it dead.
+    #: The supervisor killed the process, or the broker had declared it dead.
     killed: bool = False
-    #: It had been asked to end.
+    #: The process had been asked to end.
     draining: bool = False
-    #: A suspect ran there, beside jobs that only wait for others.
+    #: A suspect ran there, beside jobs that only waited for others.
     alone: bool = False
-    #: Its last stack is that of a fault in the code of a job.
+    #: The last stack of the process is that of a fault in the code of a job.
     in_job: bool = False
+
+    @property
+    def is_from_outside(self) -> bool:
+        """Whether an operator or another program ended the process by a signal."""
+        return not self.killed and is_from_outside(self.code)
 
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """Ids of jobs, and what may hide more of them."""
+    """Ids of jobs, what may hide more of them, and whether the process failed at all."""
 
     #: Jobs that ran as the process died by itself: each gets a strike.
     ran: tuple[str, ...] = ()
@@ -46,6 +48,8 @@ class Blame:
     waited: tuple[str, ...] = ()
     #: Whether a job that had ended before may have damaged the process.
     recent: bool = False
+    #: Whether the process died by itself or by what it ran, so that its end is logged and its successor counted.
+    own_fault: bool = False
 
 
 def is_from_outside(code: int) -> bool:
@@ -58,31 +62,20 @@ def blame(end: End, started: Sequence[Started], signalled: Mapping[str, int] = M
     """The jobs that a death counts against.
 
     Args:
-        started: the jobs that ran, as the page of the process says.
+        started: the jobs that ran, as the board of the process says.
         signalled: by job id, in how many ends by a signal from outside it was caught, this one included.
     """
     if end.killed:
         return Blame()
-    outside = is_from_outside(end.code)
-    if outside:
+    own_fault = end.code != 0 or bool(started)
+    if end.is_from_outside:
         started = [job for job in started if signalled.get(job.id, 0) > TOLERATED]
     ran = tuple(job.id for job in started if not (end.alone and job.away))
     waited = tuple(job.id for job in started if end.alone and job.away)
-    certain = end.in_job or (end.alone and bool(ran))
-    recent = not end.draining and not outside and end.code != -signal.SIGKILL and not certain
-    return Blame(ran, waited, recent)
+    return Blame(ran, waited, _may_be_recent(end, ran), own_fault)
 
 
-class Signalled:
-    """Counts, by job id, the ends by a signal from outside that a job was caught in."""
-
-    def __init__(self) -> None:
-        self._counts: OrderedDict[str, int] = OrderedDict()
-
-    def count(self, ids: Collection[str]) -> Mapping[str, int]:
-        """One more end for each of these jobs; the counts of all."""
-        for id in ids:
-            self._counts[id] = self._counts.pop(id, 0) + 1
-        while len(self._counts) > _REMEMBERED:
-            self._counts.popitem(last=False)
-        return self._counts
+def _may_be_recent(end: End, ran: Sequence[str]) -> bool:
+    """Whether a job that had ended before may be the cause: nothing that is known names another one."""
+    is_certain = end.in_job or (end.alone and bool(ran))
+    return not (end.draining or end.is_from_outside or end.code == -signal.SIGKILL or is_certain)

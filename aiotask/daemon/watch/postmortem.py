@@ -1,95 +1,121 @@
-"""What is known of a worker process that has ended, and who is to blame for it."""
+"""What is known of a worker process that has ended: facts for the judgement, the keeper and the log."""
 
 from __future__ import annotations
 
 import logging
 import signal
-from typing import Any
+from dataclasses import dataclass
 
 from ...broker import Obituary
+from ..board import Started
 from ..child import Forked
-from .blame import End, Signalled, blame, is_from_outside
+from ..messages import WorkerDeath
+from .blame import Blame, End
 from .stack_file import is_in_job, last_stack, where
 
-__all__ = ["Postmortem", "how_it_ended", "say_it_did_not_load"]
+__all__ = ["Postmortem", "how_it_ended", "log_failed_load"]
 
 logger = logging.getLogger("aiotask.supervisor")
 
 
+@dataclass(frozen=True, slots=True)
 class Postmortem:
-    """Made before the number, the page and the files of the process go to another one.
+    """Facts about one worker process; which jobs they count against, ``blame`` judges."""
 
-    Args:
-        code: its exit code; negative: the signal.
-        peak_memory: bytes that it held at most; 0: not known.
-        signalled: counts the ends by signals from outside.
-        out_of_memory: the kernel killed in its memory cgroup just then.
-    """
+    #: The process for people.
+    title: str
+    #: The names under which the process is known to the brokers.
+    incarnations: tuple[str, ...]
+    end: End
+    #: How the process ended, for people.
+    reason: str
+    #: Jobs that ran as the process ended.
+    started: tuple[Started, ...]
+    #: ``Board.ring``: the last jobs that were started.
+    ring: bytes
+    #: The stacks that the process wrote last; empty: none.
+    dump: str
+    obituary: Obituary
+    #: Jobs for whose limit the process was killed; see ``WorkerDeath``.
+    overdue: dict[str, float]
+    exceeded: dict[str, tuple[str, str]]
 
-    def __init__(
-        self, child: Forked, code: int, peak_memory: int, signalled: Signalled, *, out_of_memory: bool = False
-    ) -> None:
-        self._child = child
-        self._dump = child.told_stacks()
-        self._started = child.board.started()
-        is_killed = bool(child.killed) or child.not_live
-        #: How it ended, for people.
-        self.reason = child.killed or how_it_ended(code, out_of_memory=out_of_memory)
-        if child.broke and not child.killed:
-            self.reason += f", since its event loop broke: {child.broke}"
-        if (self._dump.startswith("Fatal") or child.overdue) and (place := where(self._dump)):
-            self.reason += f" in {place}"
-        self._peak_memory = peak_memory
-        self._obituary = Obituary(
-            max(0, -code),
-            max(0, code),
-            peak_memory,
-            last_stack(self._dump) if self._dump.startswith("Fatal") else "",
-            child.words.take(),
+    @classmethod
+    def gather(cls, child: Forked, code: int, peak_memory: int, *, out_of_memory: bool = False) -> Postmortem:
+        """To be called before the number, the board and the files of the process go to another one.
+
+        Args:
+            code: the exit code of the process; negative: the signal.
+            peak_memory: bytes that the process held at most; 0: not known.
+            out_of_memory: the kernel killed in the memory cgroup of the process just then.
+        """
+        board, dump = child.board, child.told_stacks()
+        killed = bool(child.killed) or child.not_live
+        return cls(
+            title=child.title,
+            incarnations=tuple(board.incarnations),
+            end=End(code, killed, child.draining, board.is_alone, is_in_job(dump)),
+            reason=_reason(child, code, dump, out_of_memory=out_of_memory),
+            started=tuple(board.started()),
+            ring=board.ring(),
+            dump=dump,
+            obituary=Obituary(
+                signal=max(0, -code),
+                exit_code=max(0, code),
+                peak_memory=peak_memory,
+                stack=last_stack(dump) if _is_fatal(dump) else "",
+                stderr=child.words.take(),
+            ),
+            overdue=child.overdue,
+            exceeded=child.exceeded,
         )
-        #: It died by itself, or by what it ran.
-        self.own_fault = not is_killed and (code != 0 or bool(self._started))
-        #: A signal ended it that an operator sent, or another program.
-        self.from_outside = not is_killed and is_from_outside(code)
-        end = End(code, is_killed, child.draining, child.board.is_alone, is_in_job(self._dump))
-        found = blame(
-            end, self._started, signalled.count([job.id for job in self._started]) if self.from_outside else {}
-        )
-        self._blame = {
-            "blame": list(found.ran),
-            "waited": list(found.waited),
-            "recent": child.board.ring() if found.recent else "",
-        }
 
-    def notices(self) -> list[dict[str, Any]]:
+    def deaths(self, blame: Blame) -> list[WorkerDeath]:
         """What the keeper has to know, per name under which the process worked."""
         return [
-            {
-                "incarnation": name,
-                "reason": self.reason,
-                **self._blame,
-                "obituary": [getattr(self._obituary, field) for field in Obituary.__struct_fields__],
-                "overdue": self._child.overdue,
-                "exceeded": self._child.exceeded,
-            }
-            for name in self._child.board.incarnations
+            WorkerDeath(
+                incarnation=name,
+                reason=self.reason,
+                blame=blame.ran,
+                waited=blame.waited,
+                recent=self.ring if blame.recent else b"",
+                overdue=self.overdue,
+                exceeded=self.exceeded,
+                obituary=self.obituary,
+            )
+            for name in self.incarnations
         ]
 
-    def say(self) -> None:
-        """In the log of the supervisor."""
-        child = self._child
-        running = f" while it ran {', '.join(job.id for job in self._started[:5])}" if self._started else ""
-        peak = f" It held {self._peak_memory / 1e6:,.0f} MB of memory at most." if self._peak_memory else ""
-        logger.warning("worker-%d (pid %d) ended by %s%s.%s", child.number, child.pid, self.reason, running, peak)
-        if self._dump:
-            logger.warning("The stacks of worker-%d (pid %d):\n%s", child.number, child.pid, self._dump)
+    def log(self) -> None:
+        """Write it into the log of the supervisor."""
+        running = f" while it ran {', '.join(job.id for job in self.started[:5])}" if self.started else ""
+        peak = self.obituary.peak_memory
+        memory = f" It held {peak / 1e6:,.0f} MB of memory at most." if peak else ""
+        logger.warning("%s ended by %s%s.%s", self.title, self.reason, running, memory)
+        if self.dump:
+            logger.warning("The stacks of %s:\n%s", self.title, self.dump)
 
 
-def say_it_did_not_load(child: Forked, how: str, *, ever_up: bool) -> None:
-    """In the log of the supervisor: a process could not load its apps, or found that their settings are wrong.
+def _is_fatal(dump: str) -> bool:
+    """Whether these stacks were written as the process died, and not because the supervisor asked for them."""
+    return dump.startswith("Fatal")
+
+
+def _reason(child: Forked, code: int, dump: str, *, out_of_memory: bool) -> str:
+    """How a process ended, and where it was, for people."""
+    reason = child.killed or how_it_ended(code, out_of_memory=out_of_memory)
+    if child.broke and not child.killed:
+        reason += f", since its event loop broke: {child.broke}"
+    if (_is_fatal(dump) or child.overdue) and (place := where(dump)):
+        reason += f" in {place}"
+    return reason
+
+
+def log_failed_load(child: Forked, how: str, *, ever_up: bool) -> None:
+    """Log that a process could not load its apps, or found that their settings are wrong.
 
     Args:
-        how: it ended.
+        how: how the process ended, for people.
         ever_up: another process has been in service before.
     """
     reason = child.failure or f"it ended by {how} while it was imported"

@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
-from ...worker.stacks import frames_of, shown_file, threads_in
+from ...worker.stacks import Frame, frames_of, shown_file, threads_in
 from .. import worker_loop
 from ..board import Board, Started
 from ..child import DUMP_PATIENCE, Forked
+from ..messages import JobState, ProcessState, ReportSuspended, ThreadState
 
 __all__ = ["LOOP", "Gathering", "name_of", "standing"]
 
@@ -40,9 +40,9 @@ class Gathering:
         self._dumps: dict[Forked, str] = {}
         self._since = time.monotonic()
         for child in self._children:
-            child.awaits = None
+            child.suspended = None
             if child.number:
-                child.send({"do": "awaits"})
+                child.send(ReportSuspended())
 
     def told(self, child: Forked, dump: str) -> None:
         """The stacks of one child are there."""
@@ -54,20 +54,20 @@ class Gathering:
         if waited > 2 * DUMP_PATIENCE:
             return True
         return all(
-            child in self._dumps and (not child.number or child.awaits is not None or waited > DUMP_PATIENCE)
+            child in self._dumps and (not child.number or child.suspended is not None or waited > DUMP_PATIENCE)
             for child in self._children
         )
 
-    def found(self) -> list[dict[str, Any]]:
-        """One entry for each process: name, pid, threads and jobs with their frames, innermost first."""
-        here = [{"kind": "other", "frames": frames_of(sys._getframe(1))}]
-        supervisor = {"name": "supervisor", "pid": os.getpid(), "threads": here, "jobs": []}
+    def found(self) -> list[ProcessState]:
+        """One entry for each process, this one first."""
+        here = [ThreadState("other", frames_of(sys._getframe(1)))]
+        supervisor = ProcessState("supervisor", os.getpid(), threads=here)
         return [supervisor, *(self._one(child) for child in self._children)]
 
-    def _one(self, child: Forked) -> dict[str, Any]:
-        waiting = {job["id"]: job["frames"] for job in (child.awaits or {}).get("jobs", ())}
-        answered = not child.number or child.awaits is not None
-        threads = [thread._asdict() for thread in threads_in(self._dumps.get(child, ""), LOOP)]
+    def _one(self, child: Forked) -> ProcessState:
+        waiting = {job.id: job.frames for job in child.suspended or ()}
+        answered = not child.number or child.suspended is not None
+        threads = [ThreadState(*thread) for thread in threads_in(self._dumps.get(child, ""), LOOP)]
         name = name_of(child).removeprefix("the ")
         return standing(name, child.pid, child.board, self._task_of, threads, waiting, answered=answered)
 
@@ -77,11 +77,11 @@ def standing(
     pid: int,
     board: Board,
     task_of: Callable[[Started], str],
-    threads: Sequence[dict[str, Any]] = (),
-    waiting: Mapping[str, Any] = MappingProxyType({}),
+    threads: Sequence[ThreadState] = (),
+    waiting: Mapping[str, list[Frame]] = MappingProxyType({}),
     *,
     answered: bool = False,
-) -> dict[str, Any]:
+) -> ProcessState:
     """One process by its page, and by what it said of itself.
 
     Args:
@@ -91,14 +91,13 @@ def standing(
     now = time.monotonic()
     still = 0.0 if answered or now - board.heartbeat < _STILL else round(now - board.heartbeat, 3)
     jobs = [
-        {
-            "id": job.id,
-            "task": task_of(job),
-            "seconds": round(now - job.since, 3),
-            "blocks": bool(still) and job.slot == board.stepping,
-            "awaits": waiting.get(job.id, []),
-        }
+        JobState(
+            id=job.id,
+            task=task_of(job),
+            seconds=round(now - job.since, 3),
+            blocks=bool(still) and job.slot == board.stepping,
+            awaits=waiting.get(job.id, []),
+        )
         for job in board.started()
     ]
-    names = board.incarnations
-    return {"name": name, "pid": pid, "incarnations": names, "still": still, "threads": list(threads), "jobs": jobs}
+    return ProcessState(name, pid, board.incarnations, still, list(threads), jobs)

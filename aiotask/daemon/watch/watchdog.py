@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any
 
 from ...log.events import EventLog, JobEvent
+from ...log.throttle import Throttle
 from ...worker.stacks import Frame, Thread, place, text, threads_in, users
+from ..app_facts import AppFacts
 from ..board import Started
 from ..child import Forked
+from ..messages import ProcessState
 from .snapshot import LOOP, Gathering, name_of
 
 __all__ = ["BEAT", "Watchdog"]
@@ -46,13 +49,13 @@ class Watchdog:
         self._waiting: dict[Forked, list[Callable[[str], None]]] = {}
         #: What was said of each child's jobs: id and start, or the beat after which the loop stood still.
         self._said: dict[Forked, set[tuple[str, float]]] = {}
-        #: When a job of a task was last said to be a long one.
-        self._long_said: dict[int, float] = {}
-        self._gatherings: list[tuple[Gathering, Callable[[list[dict[str, Any]]], None]]] = []
+        #: By hash of the task's name: lines that a job of it takes long.
+        self._long_lines: defaultdict[int, Throttle] = defaultdict(partial(Throttle, long_job))
+        self._gatherings: list[tuple[Gathering, Callable[[list[ProcessState]], None]]] = []
 
-    def learn(self, apps: Sequence[dict[str, Any]]) -> None:
+    def learn(self, apps: Sequence[AppFacts]) -> None:
         """What the children run."""
-        self._tasks = {hash(name): name for app in apps for name in app["tasks"]}
+        self._tasks = {hash(name): name for app in apps for name in app.tasks}
 
     def tick(self, children: Collection[Forked]) -> None:
         """Enforce limits, and say who stands in the way of others."""
@@ -110,10 +113,10 @@ class Watchdog:
                 continue
             # One with a time limit says how long it may take.
             patience = max(self._long_job, (job.deadline - job.since) / 2 if job.deadline else 0.0)
-            if now - job.since <= patience or now - self._long_said.get(job.task, -1e9) <= self._long_job:
+            if now - job.since <= patience or not self._long_lines[job.task].is_open:
                 continue
             if self._first(child, job.id, job.since):
-                self._long_said[job.task] = now
+                self._long_lines[job.task].passes()
                 self._ask(child, partial(self._takes_long, child, job))
 
     def _takes_long(self, child: Forked, job: Started, dump: str) -> None:
@@ -179,7 +182,7 @@ class Watchdog:
     def _shown(self, child: Forked, dump: str) -> None:
         logger.warning("The stacks of %s (pid %d):\n%s", name_of(child), child.pid, dump or "(no answer)")
 
-    def gather(self, children: Sequence[Forked], tell: Callable[[list[dict[str, Any]]], None]) -> None:
+    def gather(self, children: Sequence[Forked], tell: Callable[[list[ProcessState]], None]) -> None:
         """Call it with where all of them stand, and this process, as plain data."""
         gathering = Gathering(children, self.task_of)
         for child in children:

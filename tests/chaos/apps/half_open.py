@@ -6,22 +6,22 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+
+from msgspec.structs import replace
 
 from aiotask import App
 from aiotask.daemon import worker_process as process
+from aiotask.daemon.app_facts import AppFacts, app_facts
 from aiotask.daemon.settings import WorkerSettings
 
 from ..app import app, nap, noop, sync_nap, sync_noop
 
 __all__ = ["app", "nap", "noop", "sync_nap", "sync_noop"]
 
-_app_facts = process.app_facts
 
-
-def _with_address(app: App, settings: WorkerSettings) -> dict[str, Any]:
-    facts = _app_facts(app, settings)
-    return {**facts, "address": os.environ.get("CHAOS_KEEPER_URL") or facts["address"]}
+def _with_address(app: App, settings: WorkerSettings) -> AppFacts:
+    facts = app_facts(app, settings)
+    return replace(facts, address=os.environ.get("CHAOS_KEEPER_URL") or facts.address)
 
 
 process.app_facts = _with_address
