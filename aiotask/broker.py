@@ -40,7 +40,6 @@ __all__ = [
     "Room",
     "Settled",
     "Standing",
-    "lane_of",
 ]
 
 #: What one call to the broker holds at most: larger ones make bystanders wait.
@@ -122,11 +121,10 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     id: str
     sealed: bytes
     meta: Meta
-
-    @property
-    def alone(self) -> bool:
-        """It is a suspect: some process died with it, so it runs with no other job beside it."""
-        return self.lane.startswith("q:") and self.lane.endswith(":s")
+    #: A process died with it, so it runs with no other job beside it.
+    suspect: bool = False
+    #: It came back to its queue, or was parked: an earlier run of this attempt may have sent jobs.
+    returned: bool = False
 
 
 class Standing(StrEnum):
@@ -435,8 +433,3 @@ class Broker(Protocol):
     async def trim_history(self, entries: Sequence[str]) -> None:
         """The rows of these entries are safe; forget them."""
         ...
-
-
-def lane_of(queue: str, priority: int) -> str:
-    """The lane in which a fresh job of this priority waits."""
-    return f"q:{queue}:{priority}"

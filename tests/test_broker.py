@@ -27,9 +27,9 @@ from aiotask.broker import (
     Room,
     Settled,
     Standing,
-    lane_of,
 )
 from aiotask.brokers import connect
+from aiotask.brokers.lanes import lane_of
 from aiotask.errors import BrokerError
 from aiotask.inspector import Inspector
 from aiotask.job import Status
@@ -127,7 +127,7 @@ async def test_a_pushed_job_is_delivered_as_it_was_sealed(broker: Broker, worker
     assert delivery.sealed == sealed_job("a", body=body)
     assert delivery.meta == Meta()
     assert delivery.lane == lane_of("default", 5)
-    assert not delivery.alone
+    assert not delivery.suspect
 
 
 async def test_a_full_batch_is_accepted_in_its_order(broker: Broker, worker: Worker) -> None:
@@ -967,7 +967,7 @@ async def test_the_name_of_a_need_never_makes_a_suspect(worker: Worker, need: st
 
     [delivery] = (await worker.claim()).deliveries
 
-    assert not delivery.alone
+    assert not delivery.suspect
     await worker.requeue(delivery)
     assert ids(await worker.claim()) == ["a"]
 
@@ -1038,7 +1038,7 @@ async def test_one_volunteer_at_a_time_is_asked_to_take_a_suspect_alone(
 
     [delivery] = (await worker.claim(alone=True)).deliveries
     assert delivery.id == "risky"
-    assert delivery.alone
+    assert delivery.suspect
     assert delivery.meta == Meta(deaths=1, reason="killed by SIGSEGV")
     assert not (await worker.claim()).suspects
 
@@ -1110,7 +1110,7 @@ async def test_a_suspect_that_is_retried_is_an_ordinary_job_again(broker: Broker
     await wait_until_async(lambda: promoted_all(broker), description="the retry is promoted")
 
     [delivery] = (await worker.claim()).deliveries
-    assert not delivery.alone
+    assert not delivery.suspect
     assert delivery.meta == Meta(2, 1, "killed by SIGSEGV")
 
 
@@ -1432,7 +1432,7 @@ async def test_a_job_keeps_its_counters_when_its_worker_dies_without_blame(
 
     [delivery] = (await other.claim()).deliveries
     assert delivery.meta == WORN
-    assert not delivery.alone
+    assert not delivery.suspect
 
 
 async def test_a_job_that_is_blamed_becomes_a_suspect(broker: Broker, worker: Worker, other: Worker) -> None:

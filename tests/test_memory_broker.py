@@ -334,7 +334,7 @@ class Script:
         return Worker(self.broker, f"host{number % 2}.{number}", QUEUES, NEEDS[: pick.randrange(3)])
 
     def _said(self, deliveries: list[Delivery]) -> list[object]:
-        return [(d.lane, d.id, d.sealed, d.meta, d.alone) for d in deliveries]
+        return [(d.lane, d.id, d.sealed, d.meta, d.suspect, d.returned) for d in deliveries]
 
     def _delivery(self, pick: random.Random) -> Delivery | None:
         recent = self.lent[-12:]

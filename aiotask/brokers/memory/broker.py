@@ -33,8 +33,9 @@ from ...broker import (
 )
 from ...errors import BrokerError
 from ...job import Status
+from ..lanes import claim_order, parked_lane
 from .inspector import MemoryInspector
-from .record import Ending, Record, lanes
+from .record import Ending, Record
 from .store import Store
 from .stores import apps_at, store_of
 from .wakeup import Bell, Ear
@@ -144,10 +145,10 @@ class MemoryBroker(MemoryInspector):
                 return Claim(store.lend_suspect(incarnation, queues))
             if store.volunteers(incarnation, queues):
                 return Claim([], suspects=True)
-            return Claim(store.lend(incarnation, lanes(queues, needs), limit))
+            return Claim(store.lend(incarnation, claim_order(queues, needs), limit))
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
-        order = lanes(queues, needs)
+        order = claim_order(queues, needs)
         bell = self._sleeping = Bell()
         self._is_woken = False
         async with self._store as store:
@@ -208,7 +209,7 @@ class MemoryBroker(MemoryInspector):
 
     async def parked(self, needs: Sequence[str]) -> list[str]:
         async with self._store as store:
-            return [need for need in needs if store.has_waiting(f"parked:{need}")]
+            return [need for need in needs if store.has_waiting(parked_lane(need))]
 
     async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bytes | None]:
         async with self._store as store:

@@ -15,15 +15,15 @@ from ...inspector import DeadLetter, JobInfo, QueueInfo, ServerFacts, WorkerInfo
 from ...job import Status
 from ...outcome import decode_outcome
 from ...wire.seal import OVERHEAD
+from ..lanes import KINDS, SUSPECT, all_lanes, claim_order, is_parked, lane_of, parked_lane, queue_of
 from .broker import RedisBroker, script
 from .codec import decode_meta, id_of, server_url, text, whole
 from .connection import Wire
 from .history import unrecorded
-from .keys import GROUP, LANES, in_index, lanes
+from .keys import GROUP, in_index
 
 __all__ = ["RedisInspector", "namespaces"]
 
-_SUFFIXES = ("s", *LANES)
 _PAGE = 500
 #: What INFO says of the files that the server writes.
 _WRITING = {
@@ -131,8 +131,8 @@ class RedisInspector:
         for n, name in enumerate(names):
             total = claimed = 0
             consumers: set[bytes] = set()
-            for suffix in _SUFFIXES:
-                key = f"{self._prefix}q:{name}:{suffix}"
+            for lane in all_lanes(name):
+                key = self._prefix + lane
                 total += await self._wire.call("XLEN", key)
                 claimed += await self._claimed(key, consumers)
             infos.append(
@@ -150,7 +150,7 @@ class RedisInspector:
         return infos
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
-        for lane in lanes(queues):
+        for lane in claim_order(queues):
             held = await self._wire.call("XLEN", self._prefix + lane)
             if held and held > await self._claimed(self._prefix + lane, set()):
                 return True
@@ -175,7 +175,7 @@ class RedisInspector:
         for start in range(0, len(ids), _PAGE):
             for packed in await self._wire.call("HMGET", f"{self._prefix}held", *ids[start : start + _PAGE]):
                 if packed:
-                    queue = _queue(_held(packed)[0])
+                    queue = queue_of(_held(packed)[0])
                     counts[queue] = counts.get(queue, 0) + 1
         if total > len(ids) and counts:
             counts[next(iter(counts))] += total - len(ids)
@@ -185,7 +185,7 @@ class RedisInspector:
         return sorted(map(text, await self._wire.call("SMEMBERS", f"{self._prefix}parked")))
 
     async def _parked_count(self) -> int:
-        return sum([await self._wire.call("XLEN", f"{self._prefix}parked:{need}") for need in await self._needs()])
+        return sum([await self._wire.call("XLEN", self._prefix + parked_lane(need)) for need in await self._needs()])
 
     # ---- workers
 
@@ -216,9 +216,9 @@ class RedisInspector:
 
     async def _in_lanes(self, status: Status | None, queue: str | None, limit: int) -> list[JobInfo]:
         queues = [queue] if queue else [name.name for name in await self._queue_names()]
-        lanes = [f"q:{name}:{suffix}" for suffix in _SUFFIXES for name in queues]
+        lanes = [lane_of(name, kind) for kind in (SUSPECT, *KINDS) for name in queues]
         if queue is None:
-            lanes += [f"parked:{need}" for need in await self._needs()]
+            lanes += map(parked_lane, await self._needs())
         found: list[JobInfo] = []
         for lane in lanes:
             if len(found) >= limit:
@@ -267,7 +267,7 @@ class RedisInspector:
                     continue
                 lane, meta, sealed = _held(held)
                 state = Status.RETRYING if place == b"due|R" else Status.SCHEDULED
-                if status in (None, state) and (queue is None or _queue(lane) == queue) and len(found) < limit:
+                if status in (None, state) and (queue is None or queue_of(lane) == queue) and len(found) < limit:
                     found.append(JobInfo(text(id), state, lane, meta, due_at=float(score), sealed=sealed))
         return found
 
@@ -332,7 +332,7 @@ def _letter(id: str, at: bytes, packed: bytes) -> DeadLetter:
 def _info(lane: str, entry: bytes, fields: list[bytes], claimed: dict[bytes, str]) -> JobInfo:
     values = dict(zip(fields[::2], fields[1::2], strict=True))
     worker = claimed.get(entry, "")
-    state = Status.RUNNING if worker else Status.PARKED if lane.startswith("parked:") else Status.PENDING
+    state = Status.RUNNING if worker else Status.PARKED if is_parked(lane) else Status.PENDING
     return JobInfo(
         id_of(values.get(b"j", b"")),
         state,
@@ -341,10 +341,6 @@ def _info(lane: str, entry: bytes, fields: list[bytes], claimed: dict[bytes, str
         worker=worker,
         sealed=values.get(b"j"),
     )
-
-
-def _queue(lane: str) -> str:
-    return lane.removeprefix("q:").rpartition(":")[0]
 
 
 def _status(sealed: bytes) -> Status:
