@@ -16,7 +16,6 @@ from aiotask.broker import (
     Cancelled,
     Delivery,
     Finish,
-    HistoryRow,
     JobState,
     Meta,
     Notice,
@@ -29,6 +28,7 @@ from aiotask.broker import (
     Standing,
 )
 from aiotask.brokers import connect
+from aiotask.brokers.history import HistoryRow
 from aiotask.brokers.lanes import lane_of
 from aiotask.errors import BrokerError
 from aiotask.inspector import Inspector

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from aiotask.broker import Begin, Broker, Delivery, HistoryRow, Meta, Notice, Room, Settled, Standing
+from aiotask.broker import Begin, Broker, Delivery, Meta, Notice, Room, Settled, Standing
 from aiotask.brokers import connect, inspect, namespaces, push_blocking
+from aiotask.brokers.history import HistoryRow
 from aiotask.brokers.memory.broker import MemoryBroker
 from aiotask.brokers.memory.record import RECORDER_IDLE
 from aiotask.brokers.memory.store import VOLUNTEER_TTL

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..broker import Obituary
-from ..brokers import connect, inspect
+from ..brokers import connect, history_of, inspect
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..keeper.keeper import Keeper
 from ..keeper.recovery import Death
@@ -109,7 +109,7 @@ class _Keeping:
                     max_age=app["result_db_age"],
                     max_bytes=app["result_db_size"],
                 )
-                reading = connect(app["address"], app["name"])
+                reading = history_of(connect(app["address"], app["name"]))
             except ConfigError as error:
                 logger.error("History is not being recorded: %s", error)
         broker = connect(app["address"], app["name"])

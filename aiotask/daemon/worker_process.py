@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from ..app import App
-from ..brokers import connect, inspect
+from ..brokers import connect, features, inspect, require
+from ..brokers.technology import HISTORY, PROCESSES
 from ..context import job_fields
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..functions.loading import said_when_slow
@@ -115,13 +116,15 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
 
 def app_facts(app: App, settings: WorkerSettings) -> dict[str, Any]:
     """What supervisor and keeper need to know of an app; it travels over a private pipe."""
-    if app.url.startswith("memory://"):
+    if PROCESSES not in features(app.url):
         raise ConfigError(
             f'The app "{app.name}" keeps its jobs in memory ("{app.url}"), where worker processes cannot reach them. '
             "Set "
             "AIOTASK_URL to a server, or run the worker where the jobs are: `async with app.worker(): …`."
         )
     path = Path(settings.result_db) if settings.result_db else app.result_db_path()
+    if path is not None:
+        require(app.url, HISTORY, "result_db")
     return {
         "name": app.name,
         "serializer": app.serializer.name,

@@ -17,7 +17,6 @@ from ...broker import (
     Claim,
     Delivery,
     Finish,
-    HistoryRow,
     JobState,
     Meta,
     Notice,
@@ -33,11 +32,12 @@ from ...broker import (
 )
 from ...errors import BrokerError
 from ...job import Status
+from ..history import HistoryRow
 from ..lanes import claim_order, parked_lane
 from .inspector import MemoryInspector
 from .record import Ending, Record
 from .store import Store
-from .stores import apps_at, store_of
+from .stores import store_of
 from .wakeup import Bell, Ear
 
 __all__ = ["MemoryBroker", "push_now"]
@@ -56,11 +56,6 @@ class MemoryBroker(MemoryInspector):
         self._url = url
         self._sleeping: Bell | None = None
         self._is_woken = False
-
-    @staticmethod
-    def namespaces(url: str) -> list[str]:
-        """Names of the apps that have something at this URL in this process."""
-        return apps_at(url)
 
     @property
     def url(self) -> str:

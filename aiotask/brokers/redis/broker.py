@@ -16,7 +16,6 @@ from ...broker import (
     Claim,
     Delivery,
     Finish,
-    HistoryRow,
     JobState,
     Notice,
     Obituary,
@@ -31,6 +30,7 @@ from ...broker import (
 )
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
+from ..history import HistoryRow
 from ..lanes import claim_order, kind_of_requeue, lane_of, marks, suspect_lanes
 from ..shown import hide_password
 from .codec import (
