@@ -16,6 +16,8 @@ from aiotask.brokers.technology import HISTORY, PROCESSES, by_scheme, having, re
 from aiotask.daemon.settings import WorkerSettings
 from aiotask.daemon.worker_process import app_facts
 from aiotask.errors import ConfigError
+from aiotask.inspector import Persistence
+from aiotask_cli.durability import ROWS
 
 from .seam import Worker, a_push, drain
 
@@ -151,3 +153,10 @@ def test_what_is_said_never_shows_a_password() -> None:
         history_of(cast("History", connect("bare://user:hunter2@private", "shop")))
 
     assert "hunter2" not in str(caught.value)
+
+
+# ---- durability
+
+
+def test_doctor_has_a_row_for_each_way_in_which_a_broker_may_keep_jobs() -> None:
+    assert sorted(row.kind for row in ROWS.values()) == sorted(Persistence)

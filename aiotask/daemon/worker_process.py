@@ -300,7 +300,7 @@ class _Process:
             inspector = inspect(broker)
             server = await inspector.facts()
             queues = await inspector.queues()
-            facts |= {"server": f"{server.kind} {server.version}", "durability": server.durability}
+            facts |= {"server": f"{server.kind} {server.version}", "durability": server.durability.words}
             facts |= {"pending": sum(queue.pending + queue.scheduled + queue.parked for queue in queues)}
             facts |= {"warnings": server.warnings}
         except BrokerError:

@@ -11,7 +11,7 @@ import msgspec
 
 from ...broker import Meta
 from ...errors import BrokerError, SealError
-from ...inspector import DeadLetter, JobInfo, QueueInfo, ServerFacts, WorkerInfo
+from ...inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
 from ...job import Status
 from ...outcome import decode_outcome
 from ...wire.seal import OVERHEAD
@@ -30,6 +30,14 @@ _WRITING = {
     "aof_last_write_status": "writing its append-only file",
     "aof_last_bgrewrite_status": "rewriting its append-only file",
     "rdb_last_bgsave_status": "saving a snapshot",
+}
+
+
+#: A log by its appendfsync.
+_LOGS = {
+    "no": Persistence.LOG_BY_SYSTEM,
+    "everysec": Persistence.LOG_EACH_SECOND,
+    "always": Persistence.LOG_EACH_WRITE,
 }
 
 
@@ -80,9 +88,9 @@ class RedisInspector:
             kind="valkey" if valkey else "redis",
             version=info["valkey_version"] if valkey else info.get("redis_version", "?"),
             durability=durability,
-            maxmemory=int(info.get("maxmemory", 0)),
-            maxmemory_policy=policy,
-            used_memory=int(info.get("used_memory", 0)),
+            memory_limit=int(info.get("maxmemory", 0)),
+            memory_used=int(info.get("used_memory", 0)),
+            evicts="" if policy == "noeviction" else policy,
             expiring=sum(
                 int(found[1])
                 for name, value in info.items()
@@ -94,24 +102,27 @@ class RedisInspector:
             warnings=warnings,
         )
 
-    async def _durability(self, info: dict[str, str]) -> tuple[str, list[str]]:
-        """Which kind of server it is, and what is wrong with that."""
+    async def _durability(self, info: dict[str, str]) -> tuple[Durability, list[str]]:
+        """How the server keeps jobs, and what is wrong with that."""
         warnings = [
             f"The server fails at {what} ({name} is {info[name]}): is its disk full?"
             for name, what in _WRITING.items()
             if info.get(name, "ok") != "ok"
         ]
         if info.get("aof_enabled") == "1":
-            return f"appendonly {await self._setting('appendfsync') or ''}".rstrip(), warnings
+            fsync = await self._setting("appendfsync") or ""
+            return Durability(_LOGS.get(fsync, Persistence.LOG), f"appendonly {fsync}".rstrip()), warnings
         rules = await self._setting("save")
         if rules:
             warnings.append(
                 "The server saves jobs in snapshots only: those sent after the last snapshot are lost when it stops. "
                 "Set appendonly yes."
             )
-            return "snapshots", warnings
+            return Durability(Persistence.SNAPSHOTS, "snapshots"), warnings
         warnings.append("The server keeps jobs in memory only: they are lost when it stops. Set appendonly yes.")
-        return "no appendonly" if rules is None else "memory", warnings
+        if rules is None:
+            return Durability(Persistence.MEMORY_OR_SNAPSHOTS, "no appendonly"), warnings
+        return Durability(Persistence.MEMORY, "memory"), warnings
 
     async def _setting(self, name: str) -> str | None:
         """A setting of the server; None: it does not tell."""
