@@ -333,14 +333,18 @@ class App(Registering):
             burst: run until the queues are empty, then stop; ``await worker.finished()`` waits for that.
 
         Raises:
-            ConfigError: a queue name is not valid.
+            ConfigError: a queue name is not valid, or the broker keeps no history for ``result_db``.
             ImportFailed: a module of ``include`` cannot be imported.
         """
+        from .brokers import require
+        from .brokers.technology import HISTORY
         from .history.recorder import Recorder
         from .inloop.worker import in_loop_worker
 
         import_included(self.include)
         url, secrets = self.address.locate()
+        if result_db is not None:
+            require(url, HISTORY, "result_db")
         self._workers_here += 1
         try:
             async with in_loop_worker(

@@ -1,10 +1,10 @@
-"""The seam between aiotask and whatever keeps its jobs: one Protocol of few verbs over batches.
+"""The writing seam between aiotask and what keeps its jobs: the verbs that every broker has, and their values.
 
-Each verb is a whole state move: it happens completely or not at all, and says per job what became
-of it. ``tests/broker`` runs every verb on every implementation.
+Each verb is a whole state move: it happens completely or not at all, and says per job what became of it. What only
+some brokers can do is a Protocol beside them (``brokers/history.py``) and a feature of their ``Technology``.
 
-A broker object belongs to one event loop. Every verb raises ``ConnectionLost`` when the broker
-cannot be reached, and ``BrokerError`` when it refuses; ``push`` alone may raise ``QueueFull``.
+A broker object belongs to one event loop. Every verb raises ``ConnectionLost`` when the broker cannot be reached, and
+``BrokerError`` when it refuses; ``push`` alone may raise ``QueueFull``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ __all__ = [
     "Claim",
     "Delivery",
     "Finish",
-    "HistoryRow",
     "JobState",
     "Meta",
     "Notice",
@@ -40,12 +39,10 @@ __all__ = [
     "Room",
     "Settled",
     "Standing",
-    "lane_of",
 ]
 
 #: What one call to the broker holds at most: larger ones make bystanders wait.
-BATCH_JOBS = 250
-BATCH_BYTES = 256 * 1024
+BATCH_JOBS, BATCH_BYTES = 250, 256 * 1024
 #: Batches that go out in one row: others get their turn between them.
 BATCH_ROW = 4
 
@@ -58,9 +55,8 @@ class Obituary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     exit_code: int = 0
     #: Bytes; 0: not known.
     peak_memory: int = 0
-    #: Of the thread that died.
+    #: Stack of the thread that died, and the last lines that the process wrote to stderr.
     stack: str = ""
-    #: The last lines that it wrote there.
     stderr: str = ""
 
 
@@ -114,19 +110,18 @@ class Overflow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
-    """A job lent to one worker incarnation. ``(lane, entry)`` is the proof of it: whoever takes the
-    job over gives it another entry, so an old holder's proof is worth nothing."""
+    """A job lent to one worker incarnation. ``(lane, entry)`` is the proof of it: a job that another worker takes over
+    gets another entry, so an old holder's proof is worth nothing."""
 
     lane: str
     entry: str
     id: str
     sealed: bytes
     meta: Meta
-
-    @property
-    def alone(self) -> bool:
-        """It is a suspect: some process died with it, so it runs with no other job beside it."""
-        return self.lane.startswith("q:") and self.lane.endswith(":s")
+    #: A process died with it, so it runs with no other job beside it.
+    suspect: bool = False
+    #: It came back to its queue, or was parked: an earlier run of this attempt may have sent jobs.
+    returned: bool = False
 
 
 class Standing(StrEnum):
@@ -172,9 +167,7 @@ class Begin(msgspec.Struct, frozen=True, gc=False):
 class Requeue(msgspec.Struct, frozen=True, gc=False):
     """A delivery whose job goes on: back to its queue, now or later.
 
-    ``need`` names what a worker must have to run it (``task:NAME``, ``python:3.11``): the job is
-    parked for the first worker that offers this.
-    """
+    ``need`` names what a worker must have to run it (``task:NAME``, ``python:3.11``): the job is parked until then."""
 
     delivery: Delivery
     queue: str
@@ -248,15 +241,6 @@ class Replayed(StrEnum):
     OUTDATED = "outdated"
 
 
-class HistoryRow(msgspec.Struct, frozen=True, gc=False):
-    """One finished job as the recorder gets it: sealed envelope, sealed outcome. Several may share an entry."""
-
-    entry: str
-    job: bytes
-    outcome: bytes
-    meta: Meta
-
-
 class Broker(Protocol):
     """Where jobs wait and outcomes land."""
 
@@ -282,17 +266,15 @@ class Broker(Protocol):
     ) -> Overflow | None:
         """Accept a batch of at most BATCH_JOBS, all or nothing, but for what a full queue has no room for.
 
-        ``sequence`` counts the batches of one client from 1: a batch that is sent again after an
-        ambiguous failure is accepted once. ``drop`` first ends these jobs, if they still wait.
-        """
+        ``sequence`` counts the batches of one client from 1: one that is sent again after an ambiguous failure is
+        accepted once. ``drop`` first ends these jobs, if they still wait."""
         ...
 
     async def push_row(self, client: str, sequence: int, row: Sequence[Sequence[Push]]) -> int:
         """Accept batches for queues without limits in one round trip: how many of them are in, from the first one on.
 
         They count from ``sequence``, and none is in without the one before it. Raises as ``push`` does where the
-        first one is not in.
-        """
+        first one is not in."""
         ...
 
     async def status(self, ids: Sequence[str], address: str = "") -> list[JobState]:
@@ -392,10 +374,9 @@ class Broker(Protocol):
     ) -> Recovered:
         """Give back what dead incarnations hold, a bounded number a call (``more``: call again).
 
-        Without ``dead`` it is a scan over whatever is not live. ``dead`` is made not live first; jobs in
-        ``blame`` were running as it died (a death is counted, they become suspects); those in ``hold`` stay,
-        and come back as deliveries for the caller to finish.
-        """
+        Without ``dead`` it is a scan over whatever is not live. ``dead`` is made not live first; jobs in ``blame`` were
+        running as it died (a death is counted, they become suspects); those in ``hold`` stay, and come back as
+        deliveries for the caller to finish."""
         ...
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
@@ -414,29 +395,5 @@ class Broker(Protocol):
     async def forget(self, ids: Sequence[str]) -> list[bool]:
         """Remove the stored outcomes of finished jobs; of each id whether there was one.
 
-        From then on the id is unknown: a call with it is a new job.
-        """
+        From then on the id is unknown: a call with it is a new job."""
         ...
-
-    async def start_history(self) -> None:
-        """Keep finished jobs for a recorder from now on, also while none is there to read them."""
-        ...
-
-    async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
-        """Finished jobs to record, oldest first; those of a recorder that went away come again.
-
-        Rows that share an entry come together, so there may be some more or fewer than ``limit``."""
-        ...
-
-    async def unrecorded(self) -> int:
-        """Finished jobs that are kept for a recorder."""
-        ...
-
-    async def trim_history(self, entries: Sequence[str]) -> None:
-        """The rows of these entries are safe; forget them."""
-        ...
-
-
-def lane_of(queue: str, priority: int) -> str:
-    """The lane in which a fresh job of this priority waits."""
-    return f"q:{queue}:{priority}"

@@ -57,8 +57,9 @@ class JobContext(msgspec.Struct, frozen=True):
     worker: str = ""
     #: What limits how many async jobs run at a time.
     seat: Seat | None = None
-    #: The lane in which it came, and ``Meta.series``.
-    lane: str = ""
+    #: An earlier run of this attempt may have sent jobs: the job came back to its queue, or was parked.
+    may_repeat: bool = False
+    #: ``Meta.series``.
     series: int = 0
     #: What this run has sent: by the digest of a call, the numbers for equal ones; under "" how a digest begins. None:
     #: outside a job, and in a process that the job has forked.
@@ -81,11 +82,6 @@ class JobContext(msgspec.Struct, frozen=True):
     def is_sending(self) -> bool:
         """Whether what is sent here is a child of this run: it has not ended, and this is its own process."""
         return self.calls is not None and (self.seat is None or not self.seat.ended)
-
-    @property
-    def may_repeat(self) -> bool:
-        """Whether an earlier run of this attempt may have sent jobs: it came back to its queue, or was parked."""
-        return not self.lane.startswith("q:") or self.lane.endswith((":r", ":s"))
 
     def child_id(self, call: tuple[str | float | bool | None, ...], body: bytes) -> str:
         """The id of a job that this run sends; a run that repeats this one makes the same.

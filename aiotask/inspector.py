@@ -6,6 +6,7 @@ An inspector changes nothing. Its verbs raise as those of a broker do.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -15,8 +16,10 @@ from .job import Status
 
 __all__ = [
     "DeadLetter",
+    "Durability",
     "Inspector",
     "JobInfo",
+    "Persistence",
     "QueueInfo",
     "ServerFacts",
     "WorkerInfo",
@@ -65,17 +68,42 @@ class WorkerInfo(msgspec.Struct, frozen=True, gc=False):
     facts: dict[str, object]
 
 
+class Persistence(StrEnum):
+    """Where accepted jobs and outcomes are, and so what is lost with the server or its machine."""
+
+    #: In memory alone.
+    MEMORY = "memory"
+    #: In snapshots that are taken now and then.
+    SNAPSHOTS = "snapshots"
+    #: In memory or in snapshots: the server does not tell.
+    MEMORY_OR_SNAPSHOTS = "memory or snapshots"
+    #: In a log that the operating system brings to the disk in its own time, every second, or with each write.
+    LOG_BY_SYSTEM = "log by system"
+    LOG_EACH_SECOND = "log each second"
+    LOG_EACH_WRITE = "log each write"
+    #: In a log; when that comes to the disk the server does not tell.
+    LOG = "log"
+
+
+class Durability(msgspec.Struct, frozen=True, gc=False):
+    """How accepted jobs are kept."""
+
+    kind: Persistence
+    #: The same in the words of the broker's own settings, for people.
+    words: str
+
+
 class ServerFacts(msgspec.Struct, frozen=True, gc=False):
     """What doctor and the banner say about the broker."""
 
     kind: str
     version: str
-    #: ``memory``, ``snapshots``, ``appendonly`` with its appendfsync, which is left out where the server does not
-    #: tell; ``no appendonly`` where it does not tell more.
-    durability: str
-    maxmemory: int = 0
-    maxmemory_policy: str = "noeviction"
-    used_memory: int = 0
+    durability: Durability
+    #: Bytes that the broker may hold, 0: there is no limit; and bytes that it holds.
+    memory_limit: int = 0
+    memory_used: int = 0
+    #: The broker's setting by which it drops jobs when it is full; empty: it refuses new ones then, and drops none.
+    evicts: str = ""
     #: Keys that end by themselves: nearly all of them are outcomes.
     expiring: int = 0
     #: Seconds since the last snapshot of the data, None: there is none; replicas that are connected.

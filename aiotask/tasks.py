@@ -20,6 +20,7 @@ from .functions.callables import checker, gives_coroutines, refuse_what_is_no_fu
 from .functions.hints import TASK_ELSEWHERE, explain_absence
 from .functions.main_module import MAINS, home_of
 from .functions.reloads import Run, current_run, is_reload, why_refused
+from .job import RELEASE, WIRE_VERSION
 from .options import OPTIONS, CallOptions, TaskOptions, check_options, check_task_name, known_options
 
 if TYPE_CHECKING:
@@ -115,6 +116,13 @@ class Registry:
     def names(self) -> list[str]:
         """Every name under which a job may arrive."""
         return sorted(self._tasks)
+
+    @property
+    def needs(self) -> list[str]:
+        """What parked jobs may need that this process has: its tasks, its Python, releases up to its own."""
+        python = f"python:{sys.version_info[0]}.{sys.version_info[1]}"
+        releases = (f"release:{number}" for number in range(WIRE_VERSION + 1, RELEASE + 1))
+        return [*(f"task:{name}" for name in self.names), python, *releases]
 
     @property
     def queues(self) -> list[str]:

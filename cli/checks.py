@@ -143,26 +143,25 @@ def _version(facts: ServerFacts) -> Check:
 
 
 def _eviction(facts: ServerFacts) -> Check:
-    policy = facts.maxmemory_policy
-    if policy == "noeviction":
+    if not facts.evicts:
         return Check("eviction", State.OK, "noeviction: a full server refuses new jobs and drops none")
     return Check(
         "eviction",
-        State.FAIL if facts.maxmemory else State.WARN,
-        f"maxmemory-policy is {policy}: a full server would evict jobs",
+        State.FAIL if facts.memory_limit else State.WARN,
+        f"maxmemory-policy is {facts.evicts}: a full server would evict jobs",
         "Run CONFIG SET maxmemory-policy noeviction, and set it in the configuration file of the server, too.",
     )
 
 
 def _durability(facts: ServerFacts) -> Check:
     row = row_of(facts)
-    return Check("durability", State.WARN if row.fix else State.OK, f"{row.name}: {lost(facts)}", row.fix)
+    return Check("durability", State.WARN if row.fix else State.OK, f"{facts.durability.words}: {lost(facts)}", row.fix)
 
 
 def _memory(facts: ServerFacts) -> Check:
-    limit = f"of {in_bytes(facts.maxmemory)}" if facts.maxmemory else "and no limit (maxmemory)"
-    text = f"{in_bytes(facts.used_memory)} used {limit}; outcomes kept until their TTL: {facts.expiring:,}"
-    if facts.maxmemory and facts.used_memory > 0.8 * facts.maxmemory:
+    limit = f"of {in_bytes(facts.memory_limit)}" if facts.memory_limit else "and no limit (maxmemory)"
+    text = f"{in_bytes(facts.memory_used)} used {limit}; outcomes kept until their TTL: {facts.expiring:,}"
+    if facts.memory_limit and facts.memory_used > 0.8 * facts.memory_limit:
         fix = "When the server is full, it rejects new jobs. Shorten result_ttl, use ignore_result, or raise maxmemory."
         return Check("memory", State.WARN, text, fix)
     return Check("memory", State.OK, text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from aiotask.inspector import Persistence
 from aiotask.log.events import in_words
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ __all__ = ["ROWS", "Row", "lost", "row_of"]
 class Row(NamedTuple):
     """One kind of server."""
 
+    kind: Persistence
+    #: In the words of the settings of Redis, as docs and output show it.
     name: str
     #: What is gone when its process is killed; when its machine dies.
     killed: str
@@ -29,26 +32,45 @@ _PERMIT = "Allow this user to run CONFIG GET, or look it up in the configuration
 ROWS = {
     row.name: row
     for row in (
-        Row("memory", "everything", "everything", _FIX),
-        Row("snapshots", "everything since the last snapshot", "everything since the last snapshot", _FIX),
+        Row(Persistence.MEMORY, "memory", "everything", "everything", _FIX),
         Row(
+            Persistence.SNAPSHOTS,
+            "snapshots",
+            "everything since the last snapshot",
+            "everything since the last snapshot",
+            _FIX,
+        ),
+        Row(
+            Persistence.LOG_BY_SYSTEM,
             "appendonly no",
             "nothing",
             "some 30 s of accepted jobs and outcomes, as the system writes",
             "Run CONFIG SET appendfsync everysec, and set it in the configuration file of the server, too.",
         ),
-        Row("appendonly everysec", "nothing (while the disk is slow, 2 s)", "1 to 2 s of accepted jobs and outcomes"),
-        Row("appendonly always", "nothing", "nothing"),
+        Row(
+            Persistence.LOG_EACH_SECOND,
+            "appendonly everysec",
+            "nothing (while the disk is slow, 2 s)",
+            "1 to 2 s of accepted jobs and outcomes",
+        ),
+        Row(Persistence.LOG_EACH_WRITE, "appendonly always", "nothing", "nothing"),
         # What is known where CONFIG is not permitted.
-        Row("appendonly", "at most 2 s", "unknown: 0 to 30 s, depending on appendfsync", _PERMIT),
-        Row("no appendonly", "unknown: everything, or all since the last snapshot", "the same", _FIX),
+        Row(Persistence.LOG, "appendonly", "at most 2 s", "unknown: 0 to 30 s, depending on appendfsync", _PERMIT),
+        Row(
+            Persistence.MEMORY_OR_SNAPSHOTS,
+            "no appendonly",
+            "unknown: everything, or all since the last snapshot",
+            "the same",
+            _FIX,
+        ),
     )
 }
+_BY_KIND = {row.kind: row for row in ROWS.values()}
 
 
 def row_of(facts: ServerFacts) -> Row:
     """The row that this server is in."""
-    return ROWS[facts.durability]
+    return _BY_KIND[facts.durability.kind]
 
 
 def lost(facts: ServerFacts) -> str:
@@ -58,7 +80,7 @@ def lost(facts: ServerFacts) -> str:
         text = f"{row.killed} is lost when the server or its machine dies"
     else:
         text = f"lost when the server is killed: {row.killed}; when its machine dies: {row.machine}"
-    if facts.unsaved is not None and row.name in ("snapshots", "no appendonly"):
+    if facts.unsaved is not None and row.kind in (Persistence.SNAPSHOTS, Persistence.MEMORY_OR_SNAPSHOTS):
         text += f" (that, or its start, was {in_words(facts.unsaved)} ago)"
     if facts.replicas:
         text += f"; a replica ({facts.replicas} connected) that takes over may lack the last writes"

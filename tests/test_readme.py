@@ -17,7 +17,7 @@ import yaml
 
 import aiotask
 from aiotask import Status, errors
-from aiotask.broker import lane_of
+from aiotask.brokers.lanes import lane_of
 from aiotask.brokers.redis.keys import prefix
 from aiotask.embedded import server as embedded
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from aiotask.broker import Broker, HistoryRow
+from aiotask.broker import Broker
+from aiotask.brokers.history import HistoryRow
 from aiotask.history.recorder import Recorder
 from aiotask.keeper import recording
 from aiotask.keeper.recording import Recording

@@ -1,24 +1,35 @@
-"""Brokers: one module per technology, chosen by the URL's scheme."""
+"""Brokers: one folder per technology and one row here, chosen by the scheme of a URL."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError
+from .memory.technology import MEMORY
+from .redis.technology import REDIS
 from .shown import hide_password
+from .technology import HISTORY, PushBlocking, Technology, by_scheme, examples, having, register, schemes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ..broker import Broker, Finish, Overflow, Push, Room
+    from ..broker import Broker
     from ..inspector import Inspector
+    from .history import History
 
-__all__ = ["check_url", "connect", "inspect", "namespaces", "push_blocking"]
+__all__ = [
+    "check_url",
+    "connect",
+    "features",
+    "history_of",
+    "inspect",
+    "is_private",
+    "namespaces",
+    "push_blocking",
+    "require",
+]
 
-_REDIS = ("redis", "rediss", "unix", "valkey", "valkeys")
-_SCHEMES = (*_REDIS, "memory")
-_USE = "Use redis://host:6379/0, rediss://…, unix:///path/to/sock or memory://."
+register(REDIS, "redis", "rediss", "unix", "valkey", "valkeys")
+register(MEMORY, "memory")
 
 
 def check_url(url: object) -> str:
@@ -28,9 +39,9 @@ def check_url(url: object) -> str:
         ConfigError: it is not.
     """
     if not isinstance(url, str):
-        raise ConfigError(f"url={url!r} is not text. {_USE}")
+        raise ConfigError(f"url={url!r} is not text. {examples()}")
     if fault := _fault(url):
-        raise ConfigError(f'"{hide_password(url)}" is not a broker URL: {fault}. {_USE}')
+        raise ConfigError(f'"{hide_password(url)}" is not a broker URL: {fault}. {examples()}')
     return url
 
 
@@ -40,86 +51,77 @@ def _fault(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "its host cannot be parsed"
-    if "://" not in url or parts.scheme not in _SCHEMES:
-        return f"it does not begin with one of {', '.join(f'{scheme}://' for scheme in _SCHEMES)}"
+    technology = by_scheme(parts.scheme)
+    if "://" not in url or technology is None:
+        return f"it does not begin with one of {', '.join(schemes())}"
     if parts.fragment or "@" in parts.path:
         return "in a user, password or path, write %23 for #, %2F for / and %40 for @"
     try:
-        port = parts.port
+        _ = parts.port
     except ValueError:
         return "its port is not a number up to 65535 (in a password, write %2F for / and %3A for :)"
-    if parts.scheme == "unix":
-        return (
-            "" if parts.path.strip("/") and not parts.hostname else "the path of a socket is absolute, as in unix:///so"
-        )
-    if parts.scheme in _REDIS and (port == 0 or (parts.path.strip("/") and not parts.path.strip("/").isdecimal())):
-        return "the host must be followed by a port above 0 and a database number"
-    return ""
+    return technology.check_url(parts)
 
 
-def _scheme(url: str) -> str:
-    return urlsplit(check_url(url)).scheme
+def _technology(url: str) -> Technology:
+    found = by_scheme(urlsplit(check_url(url)).scheme)
+    assert found is not None
+    return found
 
 
 def connect(url: str, app: str) -> Broker:
     """The broker at a URL, for one app and the running event loop; nothing is sent yet."""
-    if _scheme(url) == "memory":
-        from .memory.broker import MemoryBroker
-
-        return MemoryBroker(url, app)
-    from .redis.broker import RedisBroker
-
-    return RedisBroker(url, app)
+    return _technology(url).connect(url, app)
 
 
 def inspect(broker: Broker) -> Inspector:
     """The read side of a broker."""
-    # Told by its address: the memory broker is 2 MB of modules that a worker process has no use for.
-    if urlsplit(broker.url).scheme == "memory":
-        from .memory.broker import MemoryBroker
-
-        assert isinstance(broker, MemoryBroker)
-        return broker
-    from .redis.broker import RedisBroker
-    from .redis.inspector import RedisInspector
-
-    assert isinstance(broker, RedisBroker)
-    return RedisInspector(broker)
+    found = by_scheme(urlsplit(broker.url).scheme)
+    assert found is not None
+    return found.inspect(broker)
 
 
 async def namespaces(url: str) -> list[str]:
     """Names of the apps that have something at this address."""
-    if _scheme(url) == "memory":
-        from .memory.broker import MemoryBroker
-
-        return MemoryBroker.namespaces(url)
-    from .redis.inspector import namespaces
-
-    return await namespaces(url)
-
-
-class PushBlocking(Protocol):
-    """``Broker.push`` over a plain blocking socket: at interpreter exit no loop and no thread can start."""
-
-    def __call__(
-        self,
-        url: str,
-        app: str,
-        client: str,
-        sequence: int,
-        batch: Sequence[Push],
-        room: Room | None = None,
-        drop: Sequence[Finish] = (),
-    ) -> Overflow | None: ...
+    return await _technology(url).namespaces(url)
 
 
 def push_blocking(url: str) -> PushBlocking:
     """How to push to this URL without a loop. Ask early: at the end nothing can be imported, and no file be opened."""
-    if _scheme(url) == "memory":
-        from .memory.broker import push_now
+    return _technology(url).push_blocking(url)
 
-        return push_now
-    from .redis import blocking
 
-    blocking.load(url)
-    return blocking.push_blocking
+def is_private(url: str) -> bool:
+    """Whether only this machine can reach what answers there: a socket file, memory, or a loopback address."""
+    return _technology(url).is_private(url)
+
+
+def features(url: str) -> frozenset[str]:
+    """What the broker at a URL can do beyond the verbs that every broker has."""
+    return _technology(url).features
+
+
+def history_of(broker: Broker) -> History:
+    """The broker, with the verbs of the history.
+
+    Raises:
+        ConfigError: it lacks them.
+    """
+    require(broker.url, HISTORY, "result_db")
+    return cast("History", broker)
+
+
+def require(url: str, feature: str, option: str) -> None:
+    """Check that the broker at a URL has a feature.
+
+    Args:
+        option: what the user has set that needs it.
+
+    Raises:
+        ConfigError: it lacks the feature.
+    """
+    if feature not in features(url):
+        raise ConfigError(
+            f'{option} needs a broker with the feature "{feature}", which the one at "{hide_password(url)}" lacks. '
+            f"Leave out {option}, or use a broker that has it: {', '.join(having(feature))}."
+        )

@@ -6,8 +6,9 @@ import logging
 import threading
 from pathlib import Path
 
-from ..settings import environment, secrets_for
-from . import check_url
+from ..errors import ConfigError
+from ..settings import environment
+from . import check_url, is_private
 from .shown import hide_password
 
 __all__ = ["Address"]
@@ -50,7 +51,7 @@ class Address:
                 url = self._url or environment("URL")
                 if url:
                     check_url(url)
-                    self._found = (url, secrets_for(url, hide_password(url), self._secret))
+                    self._found = (url, _secrets_for(url, hide_password(url), self._secret))
                 else:
                     self._found = self._embedded()
             return self._found
@@ -63,7 +64,7 @@ class Address:
         if server.started:
             logging.getLogger("aiotask").warning("%s", embedded.announce(server))
         secret = self._secret or environment("SECRET") or server.secret
-        return server.url, secrets_for(server.url, server.url, secret)
+        return server.url, _secrets_for(server.url, server.url, secret)
 
     def result_db_path(self) -> Path | None:
         """The history file: ``$AIOTASK_RESULT_DB``, else beside the embedded server's data, else none."""
@@ -75,3 +76,26 @@ class Address:
 
             return state_directory() / "results.db"
         return None
+
+
+def _secrets_for(url: str, shown: str, secret: str | None) -> tuple[str, ...]:
+    """The secrets to seal with, first the one in force (``new,old`` while one is rotated).
+
+    Raises:
+        ConfigError: the address is reachable from outside and there is none.
+    """
+    given = secret or environment("SECRET")
+    if given:
+        if not isinstance(given, str):
+            raise ConfigError(f"secret must be text, not of type {type(given).__qualname__}.")
+        secrets = tuple(part.strip() for part in given.split(",") if part.strip())
+        if not secrets:
+            raise ConfigError("The secret (AIOTASK_SECRET, or App(secret=…)) holds only blanks and commas.")
+        return secrets
+    if not is_private(url):
+        raise ConfigError(
+            f'The broker "{shown}" can be reached from other machines, so jobs must be sealed. Set the same secret for '
+            "every client and worker: AIOTASK_SECRET=$(python -c 'import secrets; print(secrets.token_hex(32))'), "
+            "or App(secret=…)."
+        )
+    return ("",)

@@ -7,9 +7,9 @@ import logging
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from ..brokers import inspect
+from ..brokers import features, inspect
+from ..brokers.technology import PROCESSES
 from ..errors import BrokerError, ConfigError
 from ..loops.agent import agent
 from ..result import AsyncResult
@@ -47,7 +47,7 @@ class Absence:
         self._app = app
         self._broker = broker
         self._mailbox = mailbox
-        self._in_memory = urlsplit(broker.url).scheme == "memory"
+        self._in_memory = PROCESSES not in features(broker.url)
         self._task: asyncio.Task[None] | None = None
 
     @property

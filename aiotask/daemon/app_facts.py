@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import msgspec
 
 from ..app import App
+from ..brokers import features, require
+from ..brokers.technology import HISTORY, PROCESSES
 from ..errors import ConfigError
 from .settings import WorkerSettings
 
@@ -46,14 +47,16 @@ def app_facts(app: App, settings: WorkerSettings) -> AppFacts:
     """The facts of an app that this process has loaded.
 
     Raises:
-        ConfigError: the app keeps its jobs in memory.
+        ConfigError: the app keeps its jobs in memory, or its broker has no history and one is to be recorded.
     """
-    if app.url.startswith("memory://"):
+    if PROCESSES not in features(app.url):
         raise ConfigError(
             f'The app "{app.name}" keeps its jobs in memory ("{app.url}"), where worker processes cannot reach them. '
             "Set AIOTASK_URL to a server, or run the worker where the jobs are: `async with app.worker(): …`."
         )
     path = Path(settings.result_db) if settings.result_db else app.result_db_path()
+    if path is not None:
+        require(app.url, HISTORY, "result_db")
     return AppFacts(
         name=app.name,
         address=app.url,
@@ -62,10 +65,7 @@ def app_facts(app: App, settings: WorkerSettings) -> AppFacts:
         embedded=app.embedded,
         tasks=[task.name for task in app.registry],
         queues=list(settings.queues) or app.registry.queues,
-        needs=[
-            *(f"task:{name}" for name in app.registry.names),
-            f"python:{sys.version_info[0]}.{sys.version_info[1]}",
-        ],
+        needs=app.registry.needs,
         result_db=str(path) if path is not None else None,
         result_db_age=settings.result_db_age,
         result_db_size=settings.result_db_size,

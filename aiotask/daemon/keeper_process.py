@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from ..brokers import connect, inspect
+from ..brokers import connect, history_of, inspect
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..keeper.keeper import Keeper
 from ..keeper.recovery import Death
@@ -124,7 +124,7 @@ class _Keeping:
                     max_age=app.result_db_age,
                     max_bytes=app.result_db_size,
                 )
-                reading = connect(app.address, app.name)
+                reading = history_of(connect(app.address, app.name))
             except ConfigError as error:
                 logger.error("History is not being recorded: %s", error)
         broker = connect(app.address, app.name)

@@ -287,7 +287,7 @@ class _Process:
             message = InService(
                 app=app.name,
                 server=f"{server.kind} {server.version}",
-                durability=server.durability,
+                durability=server.durability.words,
                 pending=sum(queue.pending + queue.scheduled + queue.parked for queue in queues),
                 warnings=server.warnings,
             )

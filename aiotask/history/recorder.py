@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ..broker import HistoryRow
+from ..brokers.history import HistoryRow
 from ..errors import ConfigError, SealError
 from ..job import Job, decode_job
 from ..outcome import Outcome, decode_outcome

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..broker import Broker
-from ..brokers import connect
+from ..brokers import connect, history_of
 from ..context import job_fields
 from ..errors import BrokerError
 from ..keeper.keeper import Keeper
@@ -91,7 +91,7 @@ class _KeeperThread:
     async def _main(self) -> None:
         url, app, secrets, host, recorder = self._args
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        reading = connect(url, app) if recorder is not None else None
+        reading = history_of(connect(url, app)) if recorder is not None else None
         keeper = Keeper(connect(url, app), app, secrets, host, reading=reading, recorder=recorder)
         self._ready.set()
         keeping = keeper.run_for_ever(lambda: connect(url, app))

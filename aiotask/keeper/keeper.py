@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from ..broker import Broker, Notice
+from ..brokers.history import History
 from ..errors import BrokerError
 from .lease import Lease
 from .operator import Requests, Stand
@@ -38,7 +39,7 @@ class Keeper:
         secrets: Sequence[str],
         host: str,
         *,
-        reading: Broker | None = None,
+        reading: History | None = None,
         recorder: Recorder | None = None,
         revive: Callable[[], None] | None = None,
         queues: Sequence[str] = (),

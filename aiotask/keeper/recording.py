@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..broker import Broker, HistoryRow
+from ..brokers.history import History, HistoryRow
 from ..errors import AiotaskError, BrokerError
 
 __all__ = ["Recorder", "Recording"]
@@ -38,7 +38,7 @@ class Recording:
     waits on the server.
     """
 
-    def __init__(self, broker: Broker, recorder: Recorder, name: str) -> None:
+    def __init__(self, broker: History, recorder: Recorder, name: str) -> None:
         self._broker = broker
         self._recorder = recorder
         self._name = name

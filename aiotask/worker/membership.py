@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from ..broker import Broker
+from ..brokers import history_of
 from ..errors import BrokerError
 from .run import Marks
 
@@ -60,7 +61,7 @@ class Membership:
                 await self._broker.open()
                 if self._recorded:
                     # Before the first claim: the recorder may come up later than the first job ends.
-                    await self._broker.start_history()
+                    await history_of(self._broker).start_history()
                 await self._broker.enlist(name, self._host, msgspec.msgpack.encode(self._facts))
             except BrokerError as error:
                 self.say_lost(error)

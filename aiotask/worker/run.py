@@ -83,7 +83,7 @@ class Run(msgspec.Struct, eq=False):
         """What the task can ask about itself."""
         delivery = self.delivery
         meta, seat = delivery.meta, self if self.task.is_async else None
-        return JobContext(self.job, meta.attempt, self.worker, seat, delivery.lane, meta.series, {})
+        return JobContext(self.job, meta.attempt, self.worker, seat, delivery.returned, meta.series, {})
 
     # ---- as the seat that the client sees
 

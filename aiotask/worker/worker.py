@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 from ..broker import Broker, Claim, Delivery, Finish, Requeue, Standing
 from ..errors import BrokerError, ConnectionLost, JobCancelled, JobError, SealError, UnknownTask, WorkerLost
-from ..job import RELEASE, WIRE_VERSION, decode_job, need_of
+from ..job import decode_job, need_of
 from ..log.events import EventLog
 from ..log.throttle import Complaint
 from ..loops.agent import agent
@@ -100,7 +99,7 @@ class Worker:
         self.name = f"{host}.{number}"
         # The queues, and the same queues in the order of the next claim.
         self.queues, self._turns = list(queues), deque(queues)
-        self._needs = _offers(registry)
+        self._needs = registry.needs
         self._lane = lane
         self._marks = marks
         self._log = log
@@ -693,10 +692,3 @@ class Worker:
                     await self._broker.wake()
         except BrokerError as error:
             self._membership.say_lost(error) if isinstance(error, ConnectionLost) else None
-
-
-def _offers(registry: Registry) -> list[str]:
-    """What parked jobs may need and this process has: tasks, its Python, releases up to its own."""
-    python = f"python:{sys.version_info[0]}.{sys.version_info[1]}"
-    releases = (f"release:{number}" for number in range(WIRE_VERSION + 1, RELEASE + 1))
-    return [*(f"task:{name}" for name in registry.names), python, *releases]

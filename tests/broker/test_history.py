@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from aiotask.broker import Broker, HistoryRow, Meta
+from aiotask.broker import Broker, Meta
+from aiotask.brokers.history import HistoryRow
 from aiotask.inspector import Inspector
 
 from ..seam import GONE, WORN, MakeBroker, Worker, sealed_job, sealed_outcome, send, take

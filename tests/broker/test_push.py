@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aiotask.broker import BATCH_JOBS, Broker, Meta, lane_of
+from aiotask.broker import BATCH_JOBS, Broker, Meta
+from aiotask.brokers.lanes import lane_of
 
 from ..helpers import wait_until_async
 from ..seam import (
@@ -32,7 +33,7 @@ async def test_a_pushed_job_is_delivered_as_it_was_sealed(broker: Broker, worker
     assert delivery.sealed == sealed_job("a", body=body)
     assert delivery.meta == Meta()
     assert delivery.lane == lane_of("default", 5)
-    assert not delivery.alone
+    assert not delivery.suspect
 
 
 async def test_a_full_batch_is_accepted_in_its_order(broker: Broker, worker: Worker) -> None:

@@ -67,7 +67,7 @@ async def test_a_job_keeps_its_counters_when_its_worker_dies_without_blame(
 
     [delivery] = (await other.claim()).deliveries
     assert delivery.meta == WORN
-    assert not delivery.alone
+    assert not delivery.suspect
 
 
 async def test_a_job_that_is_blamed_becomes_a_suspect(broker: Broker, worker: Worker, other: Worker) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from aiotask.broker import Broker, Meta, Replayed, Settled, lane_of
+from aiotask.broker import Broker, Meta, Replayed, Settled
+from aiotask.brokers.lanes import lane_of
 from aiotask.inspector import Inspector
 from aiotask.job import Status
 

@@ -123,7 +123,7 @@ async def test_the_name_of_a_need_never_makes_a_suspect(worker: Worker, need: st
 
     [delivery] = (await worker.claim()).deliveries
 
-    assert not delivery.alone
+    assert not delivery.suspect
     await worker.requeue(delivery)
     assert ids(await worker.claim()) == ["a"]
 

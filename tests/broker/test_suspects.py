@@ -23,7 +23,7 @@ async def test_one_volunteer_at_a_time_is_asked_to_take_a_suspect_alone(
 
     [delivery] = (await worker.claim(alone=True)).deliveries
     assert delivery.id == "risky"
-    assert delivery.alone
+    assert delivery.suspect
     assert delivery.meta == Meta(deaths=1, reason="killed by SIGSEGV")
     assert not (await worker.claim()).suspects
 
@@ -95,7 +95,7 @@ async def test_a_suspect_that_is_retried_is_an_ordinary_job_again(broker: Broker
     await wait_until_async(lambda: promoted_all(broker), description="the retry is promoted")
 
     [delivery] = (await worker.claim()).deliveries
-    assert not delivery.alone
+    assert not delivery.suspect
     assert delivery.meta == Meta(2, 1, "killed by SIGSEGV")
 
 

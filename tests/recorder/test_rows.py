@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from aiotask import Status
-from aiotask.broker import HistoryRow, Meta
+from aiotask.broker import Meta
+from aiotask.brokers.history import HistoryRow
 from aiotask.history.file import SCHEMA_VERSION
 from aiotask.history.recorder import Recorder
 from aiotask.outcome import ErrorInfo

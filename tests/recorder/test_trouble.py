@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from aiotask import ResultDB, Status
-from aiotask.broker import HistoryRow, Meta
+from aiotask.broker import Meta
+from aiotask.brokers.history import HistoryRow
 from aiotask.errors import ConfigError
 from aiotask.history.file import SCHEMA_VERSION
 from aiotask.history.recorder import Recorder

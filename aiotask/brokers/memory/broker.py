@@ -17,7 +17,6 @@ from ...broker import (
     Claim,
     Delivery,
     Finish,
-    HistoryRow,
     JobState,
     Meta,
     Notice,
@@ -33,10 +32,12 @@ from ...broker import (
 )
 from ...errors import BrokerError
 from ...job import Status
+from ..history import HistoryRow
+from ..lanes import claim_order, parked_lane
 from .inspector import MemoryInspector
-from .record import Ending, Record, lanes
+from .record import Ending, Record
 from .store import Store
-from .stores import apps_at, store_of
+from .stores import store_of
 from .wakeup import Bell, Ear
 
 __all__ = ["MemoryBroker", "push_now"]
@@ -55,11 +56,6 @@ class MemoryBroker(MemoryInspector):
         self._url = url
         self._sleeping: Bell | None = None
         self._is_woken = False
-
-    @staticmethod
-    def namespaces(url: str) -> list[str]:
-        """Names of the apps that have something at this URL in this process."""
-        return apps_at(url)
 
     @property
     def url(self) -> str:
@@ -144,10 +140,10 @@ class MemoryBroker(MemoryInspector):
                 return Claim(store.lend_suspect(incarnation, queues))
             if store.volunteers(incarnation, queues):
                 return Claim([], suspects=True)
-            return Claim(store.lend(incarnation, lanes(queues, needs), limit))
+            return Claim(store.lend(incarnation, claim_order(queues, needs), limit))
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
-        order = lanes(queues, needs)
+        order = claim_order(queues, needs)
         bell = self._sleeping = Bell()
         self._is_woken = False
         async with self._store as store:
@@ -208,7 +204,7 @@ class MemoryBroker(MemoryInspector):
 
     async def parked(self, needs: Sequence[str]) -> list[str]:
         async with self._store as store:
-            return [need for need in needs if store.has_waiting(f"parked:{need}")]
+            return [need for need in needs if store.has_waiting(parked_lane(need))]
 
     async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bytes | None]:
         async with self._store as store:

@@ -10,12 +10,15 @@ from itertools import islice
 
 import msgspec
 
-from ...inspector import DeadLetter, JobInfo, QueueInfo, ServerFacts, WorkerInfo
+from ...inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
 from ...job import Status
 from .record import Record
 from .store import Store
 
 __all__ = ["MemoryInspector"]
+
+
+_DURABILITY = Durability(Persistence.MEMORY, "memory")
 
 
 class MemoryInspector:
@@ -25,7 +28,7 @@ class MemoryInspector:
         self._store = store
 
     async def facts(self) -> ServerFacts:
-        return ServerFacts("memory", platform.python_version(), "memory", time=time.time())
+        return ServerFacts("memory", platform.python_version(), _DURABILITY, time=time.time())
 
     async def queues(self) -> list[QueueInfo]:
         async with self._store as store:

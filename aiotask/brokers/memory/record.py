@@ -1,27 +1,19 @@
-"""What the memory broker keeps of one job, and the lanes it goes through."""
+"""What the memory broker keeps of one job, and of one lane."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ...broker import Delivery, Meta, lane_of
+from ...broker import Delivery, Meta
 from ...errors import SealError
 from ...job import Job, Status, decode_job
 from ...wire.seal import OVERHEAD
+from ..lanes import lane_of, marks, need_of
 from .wakeup import Bell
 
-__all__ = ["Ending", "Lane", "Record", "Row", "Rows", "lanes"]
-
-
-def lanes(queues: Iterable[str], needs: Iterable[str]) -> list[str]:
-    """Lanes in the order in which they are claimed: returned, parked, then priority by priority."""
-    queues = list(queues)
-    returned = [f"q:{queue}:r" for queue in queues]
-    parked = [f"parked:{need}" for need in needs]
-    return returned + parked + [lane_of(queue, priority) for priority in range(10) for queue in queues]
+__all__ = ["Ending", "Lane", "Record", "Row", "Rows"]
 
 
 @dataclass(slots=True, eq=False)
@@ -40,7 +32,7 @@ class Record:
 
     @property
     def need(self) -> str:
-        return self.lane.removeprefix("parked:") if self.lane.startswith("parked:") else ""
+        return need_of(self.lane)
 
     @property
     def status(self) -> Status:
@@ -75,7 +67,7 @@ class Record:
             return None
 
     def delivery(self) -> Delivery:
-        return Delivery(self.lane, self.entry, self.id, self.sealed, self.meta)
+        return Delivery(self.lane, self.entry, self.id, self.sealed, self.meta, *marks(self.lane))
 
 
 @dataclass(slots=True)

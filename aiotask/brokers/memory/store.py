@@ -27,11 +27,21 @@ from ...broker import (
     Requeue,
     Room,
     Standing,
-    lane_of,
 )
 from ...errors import BrokerError
 from ...inspector import DeadLetter
 from ...job import Status
+from ..lanes import (
+    RETURNED,
+    SUSPECT,
+    all_lanes,
+    claim_order,
+    is_parked,
+    kind_of_requeue,
+    lane_of,
+    parked_lane,
+    suspect_lanes,
+)
 from .record import Ending, Lane, Record, Rows
 from .wakeup import Bell, Ears
 
@@ -147,15 +157,15 @@ class Store(Rows, Ears):
 
     def lend_suspect(self, incarnation: str, queues: Iterable[str]) -> list[Delivery]:
         """Lend one suspect, if there is one; whoever volunteered for it is free again."""
-        deliveries = self.lend(incarnation, [f"q:{queue}:s" for queue in queues], 1)
+        deliveries = self.lend(incarnation, suspect_lanes(queues), 1)
         if deliveries and self.volunteer[0] == incarnation:
             self.volunteer = "", 0.0
         return deliveries
 
     def lent(self) -> Iterator[Record]:
         """Every job that some incarnation has, in the order in which they are given back."""
-        names = [f"q:{queue}:{kind}" for queue in sorted(self.queues) for kind in ("s", "r", *range(10))]
-        names += sorted(name for name in self.lanes if name.startswith("parked:"))
+        names = [name for queue in sorted(self.queues) for name in all_lanes(queue)]
+        names += sorted(filter(is_parked, self.lanes))
         for lane in [self.lanes[name] for name in names if name in self.lanes]:
             yield from sorted(lane.lent.values(), key=lambda record: (record.owner, int(record.entry)))
 
@@ -194,14 +204,13 @@ class Store(Rows, Ears):
 
     def waiting(self, queue: str) -> int:
         """How many jobs wait in a queue and are not claimed."""
-        names = [f"q:{queue}:{kind}" for kind in ("r", *range(10), "s")]
-        return sum(len(self.lanes[name].waiting) for name in names if name in self.lanes)
+        return sum(len(self.lanes[name].waiting) for name in all_lanes(queue) if name in self.lanes)
 
     def longest(self, queues: list[str]) -> list[Delivery]:
         """As many of the jobs that wait longest in each queue as it is named, suspects left aside."""
         found = []
         for queue in dict.fromkeys(queues):
-            lanes = [self.lanes[name] for kind in ("r", *range(10)) if (name := f"q:{queue}:{kind}") in self.lanes]
+            lanes = [self.lanes[name] for name in claim_order([queue]) if name in self.lanes]
             waiting = [record for lane in lanes for record in lane.waiting.values()]
             oldest = heapq.nsmallest(queues.count(queue), waiting, key=lambda record: int(record.entry))
             found += [record.delivery() for record in oldest]
@@ -224,14 +233,13 @@ class Store(Rows, Ears):
             return
         if item.need:
             record.queue = record.sent_to or item.queue
-            self.place(record, f"parked:{item.need}")
+            self.place(record, parked_lane(item.need))
             self.tell({item.reply, *self.watchers.get(record.id, ())}, Notice(record.id))
         elif item.delay > 0:
-            self.hold(record, f"q:{item.queue}:r", time.time() + item.delay, is_retry=True)
+            self.hold(record, lane_of(item.queue, RETURNED), time.time() + item.delay, is_retry=True)
         else:
-            # A suspect that is given back unrun is a suspect still.
-            lane = "s" if item.delivery.alone else "r" if item.behind < 0 else item.behind
-            self.place(record, f"q:{item.queue}:{lane}")
+            kind = kind_of_requeue(suspect=item.delivery.suspect, behind=item.behind)
+            self.place(record, lane_of(item.queue, kind))
 
     def give_back(self, record: Record, *, blamed: bool, reason: str, obituary: Obituary | None) -> None:
         """Put the job of a dead incarnation back where it can be claimed."""
@@ -241,11 +249,11 @@ class Store(Rows, Ears):
         if blamed:
             meta = record.meta
             record.meta = Meta(meta.attempt, meta.deaths + 1, reason, obituary, meta.series)
-            self.place(record, f"q:{record.queue}:s")
-        elif record.need or record.lane == f"q:{record.queue}:s":
+            self.place(record, lane_of(record.queue, SUSPECT))
+        elif record.need or record.lane == lane_of(record.queue, SUSPECT):
             self.place(record, record.lane)
         else:
-            self.place(record, f"q:{record.queue}:r")
+            self.place(record, lane_of(record.queue, RETURNED))
 
     def promote(self, limit: int) -> tuple[int, float | None]:
         """Put due jobs into their lanes. How many, and seconds until the next one is due."""
@@ -375,7 +383,7 @@ class Store(Rows, Ears):
 
     def volunteers(self, incarnation: str, queues: Iterable[str]) -> bool:
         """True when suspects wait and this incarnation is the one that makes itself idle for them."""
-        if not any(self.has_waiting(f"q:{queue}:s") for queue in queues):
+        if not any(map(self.has_waiting, suspect_lanes(queues))):
             return False
         name, until = self.volunteer
         now = time.monotonic()

@@ -16,7 +16,6 @@ from ...broker import (
     Claim,
     Delivery,
     Finish,
-    HistoryRow,
     JobState,
     Notice,
     Obituary,
@@ -31,6 +30,8 @@ from ...broker import (
 )
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
+from ..history import HistoryRow
+from ..lanes import claim_order, kind_of_requeue, lane_of, marks, suspect_lanes
 from ..shown import hide_password
 from .codec import (
     add_finishes,
@@ -51,7 +52,7 @@ from .codec import (
 )
 from .connection import Backoff, Wire
 from .history import HistoryReader, unrecorded
-from .keys import GROUP, RECORDERS, lanes, prefix
+from .keys import GROUP, RECORDERS, prefix
 from .repair import audit
 from .script import Script
 
@@ -193,10 +194,6 @@ class RedisBroker:
     def _epoch(self, incarnation: str) -> bytes:
         return self._epochs.get(incarnation, b"?")
 
-    def _lanes(self, queues: Sequence[str], needs: Collection[str]) -> list[str]:
-        every = lanes(list(queues))
-        return every[: len(queues)] + [f"parked:{need}" for need in needs] + every[len(queues) :]
-
     async def claim(
         self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
     ) -> Claim:
@@ -210,12 +207,12 @@ class RedisBroker:
             "1" if alone else "",
             len(queues),
             *queues,
-            *([] if alone else self._lanes(queues, needs)),
+            *([] if alone else claim_order(queues, needs)),
         )
         return Claim(claimed(reply, 2), _STANDINGS[reply[0]], bool(reply[1]))
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
-        order = self._lanes(queues, needs)
+        order = claim_order(queues, needs)
         keys = [self.prefix + lane for lane in order]
         if not self._waiting.connected or self._waiting.generation != self._waiting_seen:
             self._waiting_id = await self._waiting.call("CLIENT", "ID")
@@ -236,9 +233,11 @@ class RedisBroker:
         claimed = []
         for name, entries in reply or ():
             lane = name.decode()[len(self.prefix) :]
+            suspect, returned = marks(lane)
             for entry, fields in entries:
                 values = dict(zip(fields[::2], fields[1::2], strict=True))
-                claimed.append(delivery(lane, entry, values.get(b"j", b""), values.get(b"m", b"")))
+                sealed, meta = values.get(b"j", b""), values.get(b"m", b"")
+                claimed.append(delivery(lane, entry, sealed, meta, suspect, returned))
         return Claim(claimed)
 
     async def wake(self) -> None:
@@ -246,7 +245,7 @@ class RedisBroker:
             await self.wire.call("CLIENT", "UNBLOCK", self._waiting_id)
 
     async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
-        left = [*(f"q:{queue}:s" for queue in queues), *self._lanes(queues, needs)]
+        left = suspect_lanes(queues) + claim_order(queues, needs)
         adopted: list[Delivery] = []
         after = b""
         while left:
@@ -280,11 +279,11 @@ class RedisBroker:
         args: list[Any] = [incarnation, self._epoch(incarnation)]
         for item in batch:
             delivery = item.delivery
-            lane = "s" if delivery.alone and item.delay <= 0 else "r" if item.behind < 0 else item.behind
+            kind = kind_of_requeue(suspect=delivery.suspect and item.delay <= 0, behind=item.behind)
             args += (
                 delivery.lane,
                 delivery.entry,
-                f"q:{item.queue}:{lane}",
+                lane_of(item.queue, kind),
                 item.delay,
                 encode_meta(item.meta),
                 item.need,

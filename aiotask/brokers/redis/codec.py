@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from ...broker import Delivery, Finish, Meta, Notice, Obituary, Overflow, Push, Room, lane_of
+from ...broker import Delivery, Finish, Meta, Notice, Obituary, Overflow, Push, Room
 from ...job import Status
 from ...wire.seal import OVERHEAD
+from ..lanes import lane_of, marks
 
 __all__ = [
     "ROW",
@@ -177,9 +178,10 @@ def id_of(sealed: bytes) -> str:
     return ""
 
 
-def delivery(lane: str, entry: bytes, sealed: bytes, meta: bytes) -> Delivery:
-    """One delivery from the fields of an entry."""
-    return Delivery(lane, entry.decode(), id_of(sealed), sealed, decode_meta(meta) if meta else _FRESH)
+def delivery(lane: str, entry: bytes, sealed: bytes, meta: bytes, suspect: bool, returned: bool) -> Delivery:
+    """One delivery from the fields of an entry, and from what ``marks`` says of its lane."""
+    known = decode_meta(meta) if meta else _FRESH
+    return Delivery(lane, entry.decode(), id_of(sealed), sealed, known, suspect, returned)
 
 
 def claimed(flat: list[Any], start: int) -> list[Delivery]:
@@ -187,15 +189,22 @@ def claimed(flat: list[Any], start: int) -> list[Delivery]:
     found: list[Delivery] = []
     while start < len(flat):
         lane = text(flat[start])
+        suspect, returned = marks(lane)
         end = start + 2 + 3 * flat[start + 1]
-        found += [delivery(lane, flat[n], flat[n + 1], flat[n + 2]) for n in range(start + 2, end, 3)]
+        found += [
+            delivery(lane, flat[n], flat[n + 1], flat[n + 2], suspect, returned) for n in range(start + 2, end, 3)
+        ]
         start = end
     return found
 
 
 def deliveries(flat: list[Any], start: int) -> list[Delivery]:
     """Deliveries from the flat reply of a script: lane, entry, sealed, meta, and again."""
-    return [delivery(text(flat[n]), flat[n + 1], flat[n + 2], flat[n + 3]) for n in range(start, len(flat), 4)]
+    found = []
+    for n in range(start, len(flat), 4):
+        lane = text(flat[n])
+        found.append(delivery(lane, flat[n + 1], flat[n + 2], flat[n + 3], *marks(lane)))
+    return found
 
 
 def overflow(reply: Any) -> Overflow | None:

@@ -25,6 +25,7 @@ from redis.backoff import NoBackoff
 
 from ...errors import BrokerError, ConfigError, ConnectionLost, QueueFull
 from ..shown import hide_password
+from ..technology import examples
 from .diagnosis import name_wrong_key
 from .protocol import Line
 from .script import Script
@@ -56,10 +57,7 @@ def parse(url: str, timeout: float) -> ConnectionPool:
     except (ValueError, TypeError, wrong.RedisError) as error:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         fault = f'there is no option "{unknown[1]}"' if unknown else str(error).rstrip(".")
-        raise ConfigError(
-            f'"{hide_password(url)}" is not a broker URL: {fault}. '
-            "Use redis://host:6379/0, rediss://…, unix:///path/to/sock or memory://."
-        ) from None
+        raise ConfigError(f'"{hide_password(url)}" is not a broker URL: {fault}. {examples()}') from None
 
 
 #: How the servers say that user or password are wrong or missing; redis-py wraps some of it in other errors.

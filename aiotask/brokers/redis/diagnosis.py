@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 
-from .keys import LANES, in_index
+from ..lanes import all_lanes, is_lane
+from .keys import in_index
 
 __all__ = ["name_wrong_key"]
 
@@ -29,11 +30,11 @@ async def name_wrong_key(ask: Callable[..., Awaitable[object]], prefix: str, com
     """
     wanted = dict(_TYPES)
     words = [part.removeprefix(prefix) for part in command if isinstance(part, str)]
-    lanes = [word for word in words if word.startswith(("q:", "parked:"))]
+    lanes = list(filter(is_lane, words))
     if await ask("TYPE", f"{prefix}queues") == b"set":
         queues = await ask("SMEMBERS", f"{prefix}queues")
         names = [queue.decode("utf-8", "replace") for queue in queues] if isinstance(queues, list) else []
-        lanes += [f"q:{name}:{lane}" for name in names for lane in ("s", *LANES)]
+        lanes += [lane for name in names for lane in all_lanes(name)]
     wanted.update(dict.fromkeys(lanes[:_MOST], "stream"))
     buckets = {in_index(word.encode())[0].decode("utf-8", "replace") for word in words[:_MOST]}
     wanted.update(dict.fromkeys((f"index:{bucket}" for bucket in buckets), "hash"))

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from ...broker import BATCH_JOBS, HistoryRow
+from ...broker import BATCH_JOBS
 from ...errors import BrokerError
+from ..history import HistoryRow
 from .codec import ROW, decode_meta, whole
 from .connection import Wire
 from .keys import RECORDERS

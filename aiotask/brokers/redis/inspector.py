@@ -11,25 +11,33 @@ import msgspec
 
 from ...broker import Meta
 from ...errors import BrokerError, SealError
-from ...inspector import DeadLetter, JobInfo, QueueInfo, ServerFacts, WorkerInfo
+from ...inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
 from ...job import Status
 from ...outcome import decode_outcome
 from ...wire.seal import OVERHEAD
+from ..lanes import KINDS, SUSPECT, all_lanes, claim_order, is_parked, lane_of, parked_lane, queue_of
 from .broker import RedisBroker, script
 from .codec import decode_meta, id_of, server_url, text, whole
 from .connection import Wire
 from .history import unrecorded
-from .keys import GROUP, LANES, in_index, lanes
+from .keys import GROUP, in_index
 
 __all__ = ["RedisInspector", "namespaces"]
 
-_SUFFIXES = ("s", *LANES)
 _PAGE = 500
 #: What INFO says of the files that the server writes.
 _WRITING = {
     "aof_last_write_status": "writing its append-only file",
     "aof_last_bgrewrite_status": "rewriting its append-only file",
     "rdb_last_bgsave_status": "saving a snapshot",
+}
+
+
+#: A log by its appendfsync.
+_LOGS = {
+    "no": Persistence.LOG_BY_SYSTEM,
+    "everysec": Persistence.LOG_EACH_SECOND,
+    "always": Persistence.LOG_EACH_WRITE,
 }
 
 
@@ -80,9 +88,9 @@ class RedisInspector:
             kind="valkey" if valkey else "redis",
             version=info["valkey_version"] if valkey else info.get("redis_version", "?"),
             durability=durability,
-            maxmemory=int(info.get("maxmemory", 0)),
-            maxmemory_policy=policy,
-            used_memory=int(info.get("used_memory", 0)),
+            memory_limit=int(info.get("maxmemory", 0)),
+            memory_used=int(info.get("used_memory", 0)),
+            evicts="" if policy == "noeviction" else policy,
             expiring=sum(
                 int(found[1])
                 for name, value in info.items()
@@ -94,24 +102,27 @@ class RedisInspector:
             warnings=warnings,
         )
 
-    async def _durability(self, info: dict[str, str]) -> tuple[str, list[str]]:
-        """Which kind of server it is, and what is wrong with that."""
+    async def _durability(self, info: dict[str, str]) -> tuple[Durability, list[str]]:
+        """How the server keeps jobs, and what is wrong with that."""
         warnings = [
             f"The server fails at {what} ({name} is {info[name]}): is its disk full?"
             for name, what in _WRITING.items()
             if info.get(name, "ok") != "ok"
         ]
         if info.get("aof_enabled") == "1":
-            return f"appendonly {await self._setting('appendfsync') or ''}".rstrip(), warnings
+            fsync = await self._setting("appendfsync") or ""
+            return Durability(_LOGS.get(fsync, Persistence.LOG), f"appendonly {fsync}".rstrip()), warnings
         rules = await self._setting("save")
         if rules:
             warnings.append(
                 "The server saves jobs in snapshots only: those sent after the last snapshot are lost when it stops. "
                 "Set appendonly yes."
             )
-            return "snapshots", warnings
+            return Durability(Persistence.SNAPSHOTS, "snapshots"), warnings
         warnings.append("The server keeps jobs in memory only: they are lost when it stops. Set appendonly yes.")
-        return "no appendonly" if rules is None else "memory", warnings
+        if rules is None:
+            return Durability(Persistence.MEMORY_OR_SNAPSHOTS, "no appendonly"), warnings
+        return Durability(Persistence.MEMORY, "memory"), warnings
 
     async def _setting(self, name: str) -> str | None:
         """A setting of the server; None: it does not tell."""
@@ -131,8 +142,8 @@ class RedisInspector:
         for n, name in enumerate(names):
             total = claimed = 0
             consumers: set[bytes] = set()
-            for suffix in _SUFFIXES:
-                key = f"{self._prefix}q:{name}:{suffix}"
+            for lane in all_lanes(name):
+                key = self._prefix + lane
                 total += await self._wire.call("XLEN", key)
                 claimed += await self._claimed(key, consumers)
             infos.append(
@@ -150,7 +161,7 @@ class RedisInspector:
         return infos
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
-        for lane in lanes(queues):
+        for lane in claim_order(queues):
             held = await self._wire.call("XLEN", self._prefix + lane)
             if held and held > await self._claimed(self._prefix + lane, set()):
                 return True
@@ -175,7 +186,7 @@ class RedisInspector:
         for start in range(0, len(ids), _PAGE):
             for packed in await self._wire.call("HMGET", f"{self._prefix}held", *ids[start : start + _PAGE]):
                 if packed:
-                    queue = _queue(_held(packed)[0])
+                    queue = queue_of(_held(packed)[0])
                     counts[queue] = counts.get(queue, 0) + 1
         if total > len(ids) and counts:
             counts[next(iter(counts))] += total - len(ids)
@@ -185,7 +196,7 @@ class RedisInspector:
         return sorted(map(text, await self._wire.call("SMEMBERS", f"{self._prefix}parked")))
 
     async def _parked_count(self) -> int:
-        return sum([await self._wire.call("XLEN", f"{self._prefix}parked:{need}") for need in await self._needs()])
+        return sum([await self._wire.call("XLEN", self._prefix + parked_lane(need)) for need in await self._needs()])
 
     # ---- workers
 
@@ -216,9 +227,9 @@ class RedisInspector:
 
     async def _in_lanes(self, status: Status | None, queue: str | None, limit: int) -> list[JobInfo]:
         queues = [queue] if queue else [name.name for name in await self._queue_names()]
-        lanes = [f"q:{name}:{suffix}" for suffix in _SUFFIXES for name in queues]
+        lanes = [lane_of(name, kind) for kind in (SUSPECT, *KINDS) for name in queues]
         if queue is None:
-            lanes += [f"parked:{need}" for need in await self._needs()]
+            lanes += map(parked_lane, await self._needs())
         found: list[JobInfo] = []
         for lane in lanes:
             if len(found) >= limit:
@@ -267,7 +278,7 @@ class RedisInspector:
                     continue
                 lane, meta, sealed = _held(held)
                 state = Status.RETRYING if place == b"due|R" else Status.SCHEDULED
-                if status in (None, state) and (queue is None or _queue(lane) == queue) and len(found) < limit:
+                if status in (None, state) and (queue is None or queue_of(lane) == queue) and len(found) < limit:
                     found.append(JobInfo(text(id), state, lane, meta, due_at=float(score), sealed=sealed))
         return found
 
@@ -332,7 +343,7 @@ def _letter(id: str, at: bytes, packed: bytes) -> DeadLetter:
 def _info(lane: str, entry: bytes, fields: list[bytes], claimed: dict[bytes, str]) -> JobInfo:
     values = dict(zip(fields[::2], fields[1::2], strict=True))
     worker = claimed.get(entry, "")
-    state = Status.RUNNING if worker else Status.PARKED if lane.startswith("parked:") else Status.PENDING
+    state = Status.RUNNING if worker else Status.PARKED if is_parked(lane) else Status.PENDING
     return JobInfo(
         id_of(values.get(b"j", b"")),
         state,
@@ -341,10 +352,6 @@ def _info(lane: str, entry: bytes, fields: list[bytes], claimed: dict[bytes, str
         worker=worker,
         sealed=values.get(b"j"),
     )
-
-
-def _queue(lane: str) -> str:
-    return lane.removeprefix("q:").rpartition(":")[0]
 
 
 def _status(sealed: bytes) -> Status:

@@ -51,16 +51,12 @@ A message is a row of frames:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-__all__ = ["GROUP", "LANES", "RECORDERS", "in_index", "lanes", "prefix"]
+__all__ = ["GROUP", "RECORDERS", "in_index", "prefix"]
 
 #: Consumer group of every lane.
 GROUP = "w"
 #: Consumer group of the history stream.
 RECORDERS = "recorders"
-#: Lanes of a queue in the order in which they are claimed; suspects (``s``) stand apart.
-LANES = ("r", *map(str, range(10)))
 
 
 def prefix(app: str) -> str:
@@ -72,8 +68,3 @@ def in_index(id: bytes) -> tuple[bytes, bytes]:
     """Bucket and field of a job id in the index; lib.lua has the same. An entry of a small hash takes a third of the
     memory that one of a large hash takes."""
     return (id[:-1], id[-1:]) if id[17:18] == b"-" else (b"", id)
-
-
-def lanes(queues: Sequence[str]) -> list[str]:
-    """All lanes of these queues: every returned lane first, then priority by priority."""
-    return [f"q:{queue}:{lane}" for lane in LANES for queue in queues]

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from aiotask.broker import Begin, Broker, Delivery, HistoryRow, Meta, Room
+from aiotask.broker import Begin, Broker, Delivery, Meta, Room
 from aiotask.brokers import connect
+from aiotask.brokers.history import HistoryRow
 from aiotask.errors import BrokerError
 from aiotask.job import Status
 
@@ -47,7 +48,7 @@ class Script:
         return Worker(self.broker, f"host{number % 2}.{number}", QUEUES, NEEDS[: pick.randrange(3)])
 
     def _said(self, deliveries: list[Delivery]) -> list[object]:
-        return [(d.lane, d.id, d.sealed, d.meta, d.alone) for d in deliveries]
+        return [(d.lane, d.id, d.sealed, d.meta, d.suspect, d.returned) for d in deliveries]
 
     def _delivery(self, pick: random.Random) -> Delivery | None:
         recent = self.lent[-12:]

@@ -1,0 +1,97 @@
+"""Lanes: where jobs wait. Their grammar and their order, for every broker.
+
+A lane is named ``q:QUEUE:KIND`` or ``parked:NEED``. A KIND is one of
+
+- ``0`` to ``9``: fresh jobs of that priority;
+- ``r``: returned jobs, which were recovered, released or retried;
+- ``s``: suspects, jobs with which a process died. A worker runs one at a time, with no other job beside it.
+
+A parked job waits for a worker that offers what it needs (``task:NAME``, ``python:3.11``).
+
+The names are on the server, so they outlive a release. Code above the brokers does not read them: a ``Delivery`` says
+whether it is a suspect, and whether it is a returned job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "KINDS",
+    "RETURNED",
+    "SUSPECT",
+    "all_lanes",
+    "claim_order",
+    "is_lane",
+    "is_parked",
+    "kind_of_requeue",
+    "lane_of",
+    "marks",
+    "need_of",
+    "parked_lane",
+    "queue_of",
+    "suspect_lanes",
+]
+
+RETURNED, SUSPECT = "r", "s"
+#: Kinds in the order in which they are claimed; suspects stand apart.
+KINDS = (RETURNED, *map(str, range(10)))
+
+_PARKED = "parked:"
+
+
+def lane_of(queue: str, kind: str | int) -> str:
+    """The lane of a queue for jobs of one kind; the kind of a fresh job is its priority."""
+    return f"q:{queue}:{kind}"
+
+
+def parked_lane(need: str) -> str:
+    """The lane in which jobs wait for a worker that offers this need."""
+    return _PARKED + need
+
+
+def claim_order(queues: Sequence[str], needs: Iterable[str] = ()) -> list[str]:
+    """Lanes in the order in which they are claimed: returned jobs of every queue, parked ones, then by priority."""
+    returned, *fresh = ([f"q:{queue}:{kind}" for queue in queues] for kind in KINDS)
+    return [*returned, *(_PARKED + need for need in needs), *(lane for lanes in fresh for lane in lanes)]
+
+
+def suspect_lanes(queues: Iterable[str]) -> list[str]:
+    """The lanes in which the suspects of these queues wait."""
+    return [f"q:{queue}:{SUSPECT}" for queue in queues]
+
+
+def all_lanes(queue: str) -> list[str]:
+    """Every lane of a queue: suspects first, then in the order in which they are claimed."""
+    return [f"q:{queue}:{kind}" for kind in (SUSPECT, *KINDS)]
+
+
+def marks(lane: str) -> tuple[bool, bool]:
+    """``Delivery.suspect`` and ``Delivery.returned`` of the jobs in a lane."""
+    suspect = lane.startswith("q:") and lane.endswith(":s")
+    return suspect, suspect or not lane.startswith("q:") or lane.endswith(":r")
+
+
+def kind_of_requeue(*, suspect: bool, behind: int) -> str | int:
+    """The kind of lane into which a delivery goes back that is due at once; a suspect that did not run is still one."""
+    return SUSPECT if suspect else RETURNED if behind < 0 else behind
+
+
+def is_lane(name: str) -> bool:
+    """Whether this is the name of a lane."""
+    return name.startswith(("q:", _PARKED))
+
+
+def is_parked(lane: str) -> bool:
+    """Whether jobs of this lane wait for a need."""
+    return lane.startswith(_PARKED)
+
+
+def need_of(lane: str) -> str:
+    """What the jobs of a lane of parked ones need; empty for other lanes."""
+    return lane.removeprefix(_PARKED) if lane.startswith(_PARKED) else ""
+
+
+def queue_of(lane: str) -> str:
+    """The queue of a lane that is one of a queue."""
+    return lane.removeprefix("q:").rpartition(":")[0]

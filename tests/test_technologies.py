@@ -1,0 +1,162 @@
+"""The registry of technologies: a scheme of one's own, and what a broker cannot do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from aiotask import App
+from aiotask.brokers import check_url, connect, features, history_of, inspect, is_private, namespaces, push_blocking
+from aiotask.brokers.history import History
+from aiotask.brokers.memory.broker import MemoryBroker
+from aiotask.brokers.memory.technology import MEMORY
+from aiotask.brokers.technology import HISTORY, PROCESSES, by_scheme, having, register
+from aiotask.daemon.settings import WorkerSettings
+from aiotask.daemon.worker_process import app_facts
+from aiotask.errors import ConfigError
+from aiotask.inspector import Persistence
+from aiotask_cli.durability import ROWS
+
+from .seam import Worker, a_push, drain
+
+#: The memory broker under another name, as one that keeps no history.
+BARE = MEMORY._replace(
+    features=frozenset({PROCESSES}),
+    check_url=lambda parts: "" if parts.hostname else "it names no store",
+    is_private=lambda url: "private" in url,
+    examples=("bare://STORE",),
+)
+
+
+register(BARE, "bare")
+
+
+def settings(**options: object) -> WorkerSettings:
+    return WorkerSettings(apps=("shop",), app_dir="", concurrency=1, **options)
+
+
+async def test_one_call_makes_a_scheme_usable_everywhere(app_name: str) -> None:
+    url = "bare://private"
+    push_blocking(url)(url, app_name, "client", 1, [a_push("a")])
+    broker = connect(url, app_name)
+
+    assert isinstance(broker, MemoryBroker)
+    assert inspect(broker) is broker
+    assert app_name in await namespaces(url)
+    assert await drain(await Worker(broker, "host.1").enlist()) == ["a"]
+
+
+async def test_an_app_runs_its_jobs_on_a_registered_broker(app_name: str) -> None:
+    app = App(app_name, url="bare://private")
+
+    @app.task
+    async def double(n: int) -> int:
+        return 2 * n
+
+    async with app.worker():
+        assert await double(21) == 42
+
+
+def test_the_url_is_checked_by_its_technology() -> None:
+    with pytest.raises(ConfigError, match=r'"bare://" is not a broker URL: it names no store\. Use redis://'):
+        check_url("bare://")
+    with pytest.raises(
+        ConfigError, match=r"one of redis://, .*memory://, .*bare://.*\. Use redis://.*bare://STORE.*\."
+    ):
+        check_url("other://here")
+
+
+def test_an_address_that_others_can_reach_needs_a_secret() -> None:
+    assert is_private("bare://private") and not is_private("bare://public")
+
+    with pytest.raises(ConfigError, match=r'"bare://public" can be reached from other machines'):
+        _ = App("shop", url="bare://public").secrets
+
+
+@pytest.mark.parametrize(
+    ("url", "private"),
+    [
+        ("memory://shop", True),
+        ("unix:///run/redis.sock", True),
+        ("redis://", True),
+        ("redis://127.0.0.9:6379/0", True),
+        ("rediss://[::1]", True),
+        ("redis://10.0.0.1", False),
+        ("valkey://db", False),
+        ("redis://?host=db", False),
+    ],
+)
+def test_what_only_this_machine_can_reach_is_private(url: str, private: bool) -> None:
+    assert is_private(url) is private
+
+
+def test_a_scheme_means_one_technology() -> None:
+    register(BARE, "bare")
+
+    with pytest.raises(ConfigError, match=r"redis:// means another broker already"):
+        register(BARE, "redis")
+    assert by_scheme("redis") is not BARE
+
+
+# ---- what a broker lacks
+
+
+def test_the_features_of_a_broker_are_those_of_its_technology() -> None:
+    assert features("redis://db") == features("unix:///so") == {HISTORY, PROCESSES}
+    assert features("memory://") == {HISTORY}
+    assert features("bare://store") == {PROCESSES}
+    assert having(HISTORY)[:6] == ["redis://", "rediss://", "unix://", "valkey://", "valkeys://", "memory://"]
+    assert "bare://" in having(PROCESSES) and "bare://" not in having(HISTORY)
+
+
+def test_a_broker_that_has_a_history_has_its_verbs(app_name: str) -> None:
+    verbs = {name for name in vars(History) if not name.startswith("_")}
+    assert verbs == {"start_history", "read_history", "unrecorded", "trim_history"}
+
+    for url in ("memory://", "redis://localhost"):
+        broker = history_of(connect(url, app_name))
+        assert not verbs - set(dir(broker))
+
+
+LACKS = r'result_db needs a broker with the feature "history", which the one at "bare://private" lacks\. .*memory://'
+
+
+async def test_a_worker_refuses_a_history_that_its_broker_cannot_keep(app_name: str, tmp_path: Path) -> None:
+    app = App(app_name, url="bare://private")
+
+    with pytest.raises(ConfigError, match=LACKS):
+        async with app.worker(result_db=tmp_path / "history.db"):
+            pass
+
+    assert not (tmp_path / "history.db").exists()
+    with pytest.raises(ConfigError, match=LACKS):
+        history_of(connect("bare://private", app_name))
+
+
+def test_aiotask_worker_refuses_it_too(app_name: str, tmp_path: Path) -> None:
+    app = App(app_name, url="bare://private")
+
+    with pytest.raises(ConfigError, match=LACKS):
+        app_facts(app, settings(result_db=str(tmp_path / "history.db")))
+    assert app_facts(app, settings())["result_db"] is None
+
+
+def test_worker_processes_need_a_broker_that_they_can_reach(app_name: str) -> None:
+    with pytest.raises(ConfigError, match=r'keeps its jobs in memory \("memory://"\)'):
+        app_facts(App(app_name, url="memory://"), settings())
+
+
+def test_what_is_said_never_shows_a_password() -> None:
+    with pytest.raises(ConfigError) as caught:
+        history_of(cast("History", connect("bare://user:hunter2@private", "shop")))
+
+    assert "hunter2" not in str(caught.value)
+
+
+# ---- durability
+
+
+def test_doctor_has_a_row_for_each_way_in_which_a_broker_may_keep_jobs() -> None:
+    assert sorted(row.kind for row in ROWS.values()) == sorted(Persistence)
