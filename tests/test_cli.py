@@ -23,9 +23,9 @@ from aiotask.broker import Finish
 from aiotask.brokers import connect
 from aiotask.history.file import MAX_AGE, MAX_BYTES
 from aiotask.job import WIRE_VERSION
+from aiotask.ops import durability as durability_of_the_cli
 from aiotask.outcome import ErrorInfo, encode_outcome
 from aiotask.wire.seal import Sealer
-from aiotask_cli import durability as durability_of_the_cli
 from aiotask_cli import options
 from aiotask_cli.demo_tasks import Measures, measure
 from aiotask_cli.main import app
