@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .described import show_one
+from .asking import confirm, progress
 from .group import Group, add
-from .letters import Done, Filter, act, one, page
+from .one_job import show_one
 from .options import AppName, Json, Url, count, option
 from .output import ago, console, page_table, plain, print_json, telling
 from .results import InQueue, OfTask, Since, Until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiotask.ops.connection import Connection
+    from aiotask.ops.letters import Done, Filter, Verb
 
 __all__ = ["app"]
 
@@ -67,8 +73,10 @@ def list_(
     """
     import asyncio
 
+    from aiotask.ops.letters import Filter, read_page
+
     wanted = Filter(task, queue, error, since, until)
-    found = asyncio.run(page(name, url, wanted, limit, offset))
+    found = asyncio.run(read_page(name, url, wanted, limit, offset))
     if as_json:
         print_json(found)
         return
@@ -85,7 +93,9 @@ def show(id: JobId, name: AppName = None, url: Url = None, as_json: Json = False
     """
     import asyncio
 
-    letter = asyncio.run(one(id, name, url))
+    from aiotask.ops.letters import read_letter
+
+    letter = asyncio.run(read_letter(id, name, url))
     print_json(letter) if as_json else show_one(letter)
 
 
@@ -114,8 +124,10 @@ def replay(
       aiotask dead replay --error ConnectionRefused --yes
       aiotask dead replay --all
     """
+    from aiotask.ops.letters import Filter
+
     wanted = Filter(task, queue, error, since, until)
-    done = act("replay", ids or [], wanted, everything, yes, name, url)
+    done = _act("replay", ids or [], wanted, everything, yes, name, url)
     if as_json:
         print_json({"replayed": done.moved, "missing": done.missing, "outdated": done.outdated})
     else:
@@ -148,12 +160,68 @@ def delete(
       aiotask dead delete --until 30d --yes
       aiotask dead delete --all
     """
+    from aiotask.ops.letters import Filter
+
     wanted = Filter(task, queue, error, since, until)
-    done = act("delete", ids or [], wanted, everything, yes, name, url)
+    done = _act("delete", ids or [], wanted, everything, yes, name, url)
     if as_json:
         print_json({"deleted": done.moved, "missing": done.missing})
     else:
         _say("Deleted", done, bool(ids))
+
+
+def _act(
+    verb: Verb,
+    ids: Sequence[str],
+    wanted: Filter,
+    everything: bool,
+    yes: bool,
+    name: str | None,
+    url: str | None,
+) -> Done:
+    """Do it to the jobs with these ids, or, once the user has confirmed it, to those that match the filter."""
+    import asyncio
+
+    from aiotask.errors import ConfigError
+
+    given = bool(ids) + everything + (not wanted.is_open and not everything)
+    if given != 1:
+        which = "IDs cannot be combined with --all or filters" if given else "no jobs were named"
+        raise ConfigError(
+            f"Nothing was done: {which}. Give IDs (aiotask dead {verb} ID), filters (--task, --queue, --error, "
+            "--since, --until), or --all."
+        )
+    return asyncio.run(_moved(verb, list(dict.fromkeys(ids)), wanted, everything, yes, name, url))
+
+
+async def _moved(
+    verb: Verb, ids: list[str], wanted: Filter, everything: bool, yes: bool, name: str | None, url: str | None
+) -> Done:
+    from aiotask.ops.connection import inspectors
+    from aiotask.ops.letters import move_ids, move_picked, pick
+
+    async with inspectors(name, url) as opened:
+        if ids:
+            return await move_ids(verb, opened, ids)
+        if everything and name is None:
+            _refuse_several(verb, opened)
+        picked = await pick(opened, wanted)
+        number = sum(len(found) for _, found in picked)
+        if number and not yes:
+            confirm(verb, f"{number:,} dead letter{'s' if number > 1 else ''}", "aiotask dead list")
+        with progress(f"{verb.capitalize()} dead letters", number) as show:
+            return await move_picked(verb, picked, show)
+
+
+def _refuse_several(verb: Verb, opened: list[Connection]) -> None:
+    """``--all`` is meant for one app."""
+    from aiotask.errors import ConfigError
+
+    if len(opened) > 1:
+        raise ConfigError(
+            f"Nothing was done: several apps are on this server ({', '.join(each.app.name for each in opened)}), "
+            f"and --all would {verb} the dead letters of each. Name one app: aiotask dead {verb} --all --name NAME"
+        )
 
 
 # ---- for people

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .cpus import cpu_count
 from .options import Concurrency, Url, count, option
 from .output import console, plain, table
 
@@ -55,6 +54,8 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) 
 
     if url:
         os.environ["AIOTASK_URL"] = url
+    from aiotask.daemon.cpus import cpu_count
+
     from . import demo_run, demo_tasks
     from .fleet import fleet
 
@@ -121,6 +122,8 @@ def _print_complex(terminal: Console, run: Run) -> None:
 
 
 def _print_times(terminal: Console, spread: Run, alone: Run, load: float) -> None:
+    from aiotask.daemon.cpus import cpu_count
+
     numbers = ("files", "lines", "seconds", "CPU seconds", "files/s")
     made = table("", "", *numbers, right=numbers)
     processes = f"{spread.workers} worker process{'' if spread.workers == 1 else 'es'}"

@@ -10,7 +10,7 @@ from .options import AppName, Json, ResultDb, Url, option
 from .output import console, plain, print_json
 
 if TYPE_CHECKING:
-    from .checks import Check
+    from aiotask.ops.checks import Check
 
 __all__ = ["doctor"]
 
@@ -62,9 +62,10 @@ def doctor(
     import asyncio
     from dataclasses import asdict
 
-    from .checks import check_all
+    from aiotask.daemon.health.probe import nearby
+    from aiotask.ops.checks import check_all
 
-    checks = asyncio.run(check_all(name, url, result_db))
+    checks = asyncio.run(check_all(name, url, result_db, nearby))
     failed = any(check.state == "fail" for check in checks)
     if as_json:
         print_json({"ok": not failed, "checks": [asdict(check) for check in checks]})
@@ -74,7 +75,7 @@ def doctor(
 
 
 def _probe(question: str, app: str | None, *, as_json: bool = False) -> int:
-    from .probe import probe
+    from aiotask.daemon.health.probe import probe
 
     well, line = probe(question, app)
     if as_json:

@@ -18,7 +18,6 @@ __all__ = [
     "ago",
     "call_text",
     "console",
-    "in_bytes",
     "page_table",
     "plain",
     "print_json",
@@ -160,16 +159,6 @@ def call_text(arguments: Any) -> str:
         case [list(args), dict(kwargs)]:
             return ", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())])
     return str(arguments)
-
-
-def in_bytes(count: int) -> str:
-    """A number of bytes as ``1.5 GB``."""
-    amount = float(count)
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if amount < 1024 or unit == "GB":
-            break
-        amount /= 1024
-    return f"{amount:,.0f} {unit}" if unit == "bytes" else f"{amount:,.1f} {unit}"
 
 
 def ago(at: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from .asking import confirm, progress
 from .options import File, Json, duration, option
-from .output import console, in_bytes, plain, print_json
+from .output import console, plain, print_json
 
 if TYPE_CHECKING:
     from aiotask.history.resultdb import ResultDB
@@ -54,6 +54,7 @@ def prune(
     import asyncio
 
     from aiotask.history.resultdb import ResultDB
+    from aiotask.ops.sizes import in_bytes
 
     history = ResultDB(db)
     before = history.path.stat().st_size if history.path.exists() else 0

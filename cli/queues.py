@@ -9,6 +9,7 @@ from .output import ago, console, plain, print_json, table
 
 if TYPE_CHECKING:
     from aiotask.inspector import QueueInfo, WorkerInfo
+    from aiotask.ops.overview import AppOverview
 
 __all__ = ["queues"]
 
@@ -31,9 +32,11 @@ def queues(name: AppName = None, everything: Everything = False, url: Url = None
     """
     import asyncio
 
-    apps, idle = asyncio.run(_gather(name, url, everything))
+    from aiotask.ops.overview import overview
+
+    apps, idle = asyncio.run(overview(name, url, everything))
     if as_json:
-        print_json([_as_json(app) for app in apps])
+        print_json([app.described() for app in apps])
         return
     if not apps and not idle:
         console().print("No app has used this server yet. Send a job, or start a worker: aiotask worker your.module")
@@ -44,47 +47,18 @@ def queues(name: AppName = None, everything: Everything = False, url: Url = None
         console().print(f"[dim]{shown}[/dim]", soft_wrap=True)
 
 
-async def _gather(name: str | None, url: str | None, everything: bool) -> tuple[list[dict[str, Any]], list[str]]:
-    from .connection import inspectors, without_idle
-
-    async with inspectors(name, url) as opened:
-        shown, idle = (opened, []) if everything or name else await without_idle(opened)
-        return [
-            {
-                "app": each.app.name,
-                "url": each.app.broker_url,
-                "queues": await each.inspector.queues(),
-                "workers": await each.inspector.workers(),
-                "rejected": await each.inspector.rejected(),
-            }
-            for each in shown
-        ], idle
-
-
-def _as_json(app: dict[str, Any]) -> dict[str, Any]:
-    import msgspec
-
-    return {
-        **app,
-        "queues": [msgspec.structs.asdict(queue) for queue in app["queues"]],
-        "workers": [msgspec.structs.asdict(worker) for worker in app["workers"]],
-    }
-
-
-def _show(app: dict[str, Any]) -> None:
+def _show(app: AppOverview) -> None:
     terminal = console()
-    made = table(f"{plain(app['app'])} at {plain(app['url'])}", "queue", *COUNTS, right=COUNTS)
-    for queue in app["queues"]:
+    made = table(f"{plain(app.app)} at {plain(app.url)}", "queue", *COUNTS, right=COUNTS)
+    for queue in app.queues:
         made.add_row(plain(queue.name), *(_count(queue, column) for column in COUNTS))
     terminal.print(made)
-    if app["rejected"]:
-        terminal.print(
-            f"[yellow]{app['rejected']:,} messages without a valid seal of this app were set aside.[/yellow]"
-        )
-    if app["workers"]:
-        _show_workers(app["workers"])
+    if app.rejected:
+        terminal.print(f"[yellow]{app.rejected:,} messages without a valid seal of this app were set aside.[/yellow]")
+    if app.workers:
+        _show_workers(app.workers)
     else:
-        waiting = ": jobs wait" if any(queue.pending for queue in app["queues"]) else ""
+        waiting = ": jobs wait" if any(queue.pending for queue in app.queues) else ""
         terminal.print(f"[yellow]No worker is live{waiting}.[/yellow] Start one: aiotask worker your.module\n")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from aiotask.history.resultdb import JobRecord, ResultDB
     from aiotask.job import Status
 
-__all__ = ["described", "results"]
+__all__ = ["results"]
 
 #: A bare number from here on is a Unix time (2001 and later), below it an age.
 _UNIX = 1e9
@@ -133,6 +132,7 @@ def results(
 
     from aiotask.history.resultdb import ResultDB
     from aiotask.job import Status
+    from aiotask.ops.describe import describe_record
 
     history = ResultDB(db)
     if id is not None:
@@ -142,7 +142,7 @@ def results(
     wanted = {"task": task, "status": ended, "queue": queue, "since": since, "until": until}
     page, count = asyncio.run(_page(history, wanted, limit, offset))
     if as_json:
-        print_json([described(record) for record in page])
+        print_json([describe_record(record) for record in page])
         return
     _show_page(page, count, history.path, offset, wide)
 
@@ -167,22 +167,6 @@ async def _page(history: ResultDB, wanted: dict[str, Any], limit: int, offset: i
         return await history.search(**wanted, limit=limit, offset=offset), await history.count(**wanted)
     finally:
         await history.close()
-
-
-def described(record: JobRecord) -> dict[str, Any]:
-    """The columns without the sealed bytes."""
-    from msgspec.structs import asdict
-
-    row = {name: value for name, value in asdict(record).items() if name not in ("job", "outcome")}
-    return row | {name: _parsed(row[name]) for name in ("arguments", "result")}
-
-
-def _parsed(text: str | None) -> Any:
-    """What is in a column of JSON; the text itself where an earlier release wrote something else."""
-    try:
-        return None if text is None else json.loads(text)
-    except ValueError:
-        return text
 
 
 # ---- for people
@@ -219,8 +203,10 @@ def _show_page(page: list[JobRecord], count: int, path: Path, offset: int, wide:
 
 
 def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:
+    from aiotask.ops.describe import describe_record, read_json
+
     if as_json:
-        print_json(described(record))
+        print_json(describe_record(record))
         return
     terminal = console()
     shown = {
@@ -238,7 +224,7 @@ def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:
         "cpu": _cpu(record),
         "memory": _memory(record),
         "needed": plain(", ".join(record.deps), 1000),
-        "arguments": plain(call_text(_parsed(record.arguments) or ""), 10_000),
+        "arguments": plain(call_text(read_json(record.arguments) or ""), 10_000),
         "result": plain(record.result or "", 10_000),
         "error": plain(record.error or "", 10_000),
         "file": plain(path, 1000),

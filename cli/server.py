@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import unquote
 
 import typer
@@ -11,7 +11,7 @@ import typer
 from .asking import confirm
 from .group import Group, add
 from .options import Json, option
-from .output import console, in_bytes, plain, print_json
+from .output import console, plain, print_json
 
 if TYPE_CHECKING:
     from aiotask.embedded.server import EmbeddedServer
@@ -39,10 +39,11 @@ def start(as_json: Json = False) -> None:
       export AIOTASK_URL=$(aiotask server start --json | jq -r .url)
     """
     from aiotask.embedded.server import announce, ensure
+    from aiotask.ops.describe import describe_embedded
 
     server = ensure()
     if as_json:
-        print_json(_as_json(server))
+        print_json(describe_embedded(server))
     elif server.started:
         console().print(plain(announce(server), 2000))
     else:
@@ -60,12 +61,14 @@ def stop(yes: Yes = False) -> None:
       aiotask server stop
       AIOTASK_HOME=/srv/shop/state aiotask server stop
     """
+    import asyncio
     import sys
 
     from aiotask.embedded import server as embedded
+    from aiotask.ops.overview import live_workers
 
     server = embedded.status()
-    workers = _workers(server.url) if server is not None else 0
+    workers = asyncio.run(live_workers(server.url)) if server is not None else 0
     if workers:
         what = f"{workers} worker{'' if workers == 1 else 's'}"
         if not yes and sys.stdin.isatty():
@@ -87,6 +90,7 @@ def status(as_json: Json = False) -> None:
       aiotask server status || aiotask server start
     """
     from aiotask.embedded import server as embedded
+    from aiotask.ops.describe import describe_embedded
 
     server = embedded.status()
     if server is None:
@@ -98,50 +102,9 @@ def status(as_json: Json = False) -> None:
         raise typer.Exit(1)
     info = embedded.facts(server)
     if as_json:
-        print_json(_as_json(server) | _numbers(info))
+        print_json(describe_embedded(server, info))
     else:
         _show(server, info)
-
-
-def _workers(url: str) -> int:
-    """How many workers are live on the server at this address."""
-    import asyncio
-
-    from aiotask.errors import AiotaskError
-
-    from .connection import inspectors
-
-    async def count() -> int:
-        async with inspectors(None, url) as opened:
-            return sum([len(await each.inspector.workers()) for each in opened])
-
-    try:
-        return asyncio.run(count())
-    except AiotaskError:  # It does not answer, and is to be stopped all the same.
-        return 0
-
-
-def _as_json(server: EmbeddedServer) -> dict[str, Any]:
-    return {
-        "running": True,
-        "started": server.started,
-        "url": server.url,
-        "pid": server.pid,
-        "kind": server.kind,
-        "version": server.version,
-        "directory": str(server.directory),
-    }
-
-
-def _numbers(info: dict[str, str]) -> dict[str, int]:
-    keyspaces = (value for name, value in info.items() if name.startswith("db") and value.startswith("keys="))
-    return {
-        "uptime": int(info["uptime_in_seconds"]),
-        "memory": int(info["used_memory"]),
-        "keys": sum(int(value.split(",")[0].removeprefix("keys=")) for value in keyspaces),
-        "clients": int(info["connected_clients"]),
-        "aof_size": int(info.get("aof_current_size", 0)),
-    }
 
 
 def _named(server: EmbeddedServer) -> str:
@@ -152,8 +115,10 @@ def _show(server: EmbeddedServer, info: dict[str, str]) -> None:
     from rich.table import Table
 
     from aiotask.log.events import in_words
+    from aiotask.ops.describe import describe_embedded
+    from aiotask.ops.sizes import in_bytes
 
-    numbers = _numbers(info)
+    numbers = describe_embedded(server, info)
     socket = unquote(server.url.removeprefix("unix://"))
     shown = Table(box=None, show_header=False, pad_edge=False)
     shown.add_column(style="bold")
@@ -172,6 +137,8 @@ def _show(server: EmbeddedServer, info: dict[str, str]) -> None:
 
 
 def _append_only(size: int, info: dict[str, str]) -> str:
+    from aiotask.ops.sizes import in_bytes
+
     if info.get("aof_last_write_status", "ok") == "ok":
         return in_bytes(size)
     return f"{in_bytes(size)}, [red]the last write failed: is the disk full?[/red]"

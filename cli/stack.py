@@ -12,12 +12,7 @@ from .output import console, plain, print_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .connection import Connection
-
 __all__ = ["stack"]
-
-#: Seconds that hosts have to answer, and after which they are asked once more.
-PATIENCE, AGAIN = 3.0, 1.0
 
 Target = Annotated[
     str | None,
@@ -44,9 +39,11 @@ def stack(target: Target = None, name: AppName = None, url: Url = None, as_json:
     """
     import asyncio
 
-    hosts = asyncio.run(_hosts(name, url))
+    from aiotask.ops.ask import ask_hosts, choose_processes
+
+    hosts = asyncio.run(ask_hosts(name, url))
     silent = sorted(host for host, answer in hosts.items() if answer is None)
-    shown = {host: _chosen(answer, target) for host, answer in sorted(hosts.items()) if answer is not None}
+    shown = {host: choose_processes(answer, target) for host, answer in sorted(hosts.items()) if answer is not None}
     if as_json:
         print_json({"hosts": shown, "silent": silent})
     else:
@@ -55,81 +52,12 @@ def stack(target: Target = None, name: AppName = None, url: Url = None, as_json:
         raise typer.Exit(1)
 
 
-# ---- asking
-
-
-async def _hosts(name: str | None, url: str | None) -> dict[str, dict[str, Any] | None]:
-    """The answer of every host, None of one that gave none. Several apps may share a host."""
-    import asyncio
-
-    from .connection import inspectors
-
-    found: dict[str, dict[str, Any] | None] = {}
-    async with inspectors(name, url) as opened:
-        for answers in await asyncio.gather(*(_ask(each) for each in opened)):
-            found |= {host: answer for host, answer in answers.items() if answer is not None or host not in found}
-    return found
-
-
-async def _ask(connection: Connection) -> dict[str, dict[str, Any] | None]:
-    """Ask every host of one app."""
-    import asyncio
-    import contextlib
-    import secrets
-
-    from aiotask.broker import Notice
-    from aiotask.brokers import connect
-    from aiotask.errors import SealError
-    from aiotask.wire.control import Control
-
-    app = connection.app
-    broker, control = connect(app.url, app.name), Control(app.secrets, app.name)
-    id, address = secrets.token_hex(8), f"operator-{secrets.token_hex(8)}"
-    answers: dict[str, dict[str, Any] | None] = dict.fromkeys(await broker.leases())
-    complete, listening = asyncio.Event(), asyncio.Event()
-
-    def heard(notices: list[Notice]) -> None:
-        for notice in notices:
-            # Anybody on the server could send something here.
-            with contextlib.suppress(SealError):
-                answer = control.open_answer(notice.outcome or b"")
-                if answer.id == id and answer.host in answers:
-                    answers[answer.host] = {"note": answer.note, "processes": answer.processes}
-        if all(answer is not None for answer in answers.values()):
-            complete.set()
-
-    listener = asyncio.create_task(broker.listen(address, heard, listening.set))
-    try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                await listening.wait()
-                while answers and not complete.is_set():
-                    for host in [host for host, answer in answers.items() if answer is None]:
-                        await broker.tell(host, Notice(id, control.ask(id, address)))
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(complete.wait(), AGAIN)
-    finally:
-        listener.cancel()
-        await asyncio.gather(listener, return_exceptions=True)
-        await broker.close()
-    return answers
-
-
-def _chosen(answer: dict[str, Any], target: str | None) -> dict[str, Any]:
-    """The processes that are meant; all without a target."""
-    processes = [process for process in answer["processes"] if target is None or _is_meant(process, target)]
-    return {**answer, "processes": processes}
-
-
-def _is_meant(process: dict[str, Any], target: str) -> bool:
-    names = {process["name"], str(process["pid"]), *process.get("incarnations", ())}
-    return target in names or any(job["id"] == target for job in process["jobs"])
-
-
 # ---- for people
 
 
 def _show(hosts: dict[str, dict[str, Any]], silent: list[str], target: str | None) -> None:
+    from aiotask.ops.ask import PATIENCE
+
     terminal = console()
     if not hosts and not silent:
         terminal.print("No worker is running.")

@@ -13,10 +13,10 @@ __all__ = ["main"]
 
 def _probe(question: str, app: str | None) -> None:
     """Answer with one line and the exit code."""
+    from aiotask.daemon.health.probe import probe
     from aiotask.errors import AiotaskError
 
     from .failure import report
-    from .probe import probe
 
     try:
         well, line = probe(question, app)

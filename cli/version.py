@@ -50,7 +50,7 @@ def version_of(distribution: str) -> str:
 def _server_version(url: str | None) -> str:
     import asyncio
 
-    from .connection import inspectors
+    from aiotask.ops.connection import inspectors
 
     async def ask() -> str:
         async with inspectors(None, url, fallback="default") as opened:

@@ -7,7 +7,6 @@ import sys
 
 import typer
 
-from .cpus import cpu_count
 from .options import (
     AppDir,
     Apps,
@@ -102,6 +101,7 @@ def worker(
         raise typer.BadParameter(
             f"--concurrency {concurrency:,} is more than one worker service can run. Give at most {MOST:,}."
         )
+    from aiotask.daemon.cpus import cpu_count
     from aiotask.daemon.settings import WorkerSettings
     from aiotask.importer import find_specs
     from aiotask.options import check_name

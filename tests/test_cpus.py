@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aiotask_cli.cpus import allowed_cpus, cpu_count
+from aiotask.daemon.cpus import allowed_cpus, cpu_count
 
 #: Content of /proc/self/cgroup, files below /sys/fs/cgroup, CPUs.
 QUOTAS: dict[str, tuple[str, dict[str, str], float]] = {

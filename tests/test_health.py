@@ -21,10 +21,10 @@ import pytest
 from aiotask import App
 from aiotask.brokers import connect, inspect
 from aiotask.daemon.board import Board
+from aiotask.daemon.health import probe
 from aiotask.daemon.health.health import Branch, Health
 from aiotask.daemon.health.vitals import Vitals
 from aiotask.keeper.lease import Lease
-from aiotask_cli import probe
 
 from .acceptance.stage import prepared
 from .helpers import wait_until

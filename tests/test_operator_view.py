@@ -13,8 +13,8 @@ import pytest
 
 from aiotask.daemon.board import Board
 from aiotask.daemon.child import Forked
+from aiotask.daemon.health.probe import probe
 from aiotask.daemon.watch.postmortem import Postmortem
-from aiotask_cli.probe import probe
 
 from .acceptance.stage import Stage, prepared, staged
 from .helpers import wait_until, wait_until_async

@@ -229,7 +229,7 @@ def test_the_comparison_can_be_run() -> None:
 
 
 def test_every_kind_of_server_has_its_row_and_costs_what_doctor_says() -> None:
-    from aiotask_cli.durability import ROWS
+    from aiotask.ops.durability import ROWS
 
     rows = {row[0].strip("`"): row for row in table(doc("guarantees.md"), "server")}
 

@@ -18,8 +18,8 @@ from aiotask import App
 from aiotask.daemon.app_facts import AppFacts
 from aiotask.daemon.board import Board
 from aiotask.daemon.child import Forked
+from aiotask.daemon.health.probe import probe
 from aiotask.daemon.served_apps import Served
-from aiotask_cli.probe import probe
 
 from .helpers import wait_until, wait_until_async
 from .server import PrivateServer

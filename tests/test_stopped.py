@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from aiotask.daemon.health.probe import probe
 from aiotask.daemon.health.process_state import holds_freezer, stop_of
 from aiotask.daemon.watch.stack_file import catches
-from aiotask_cli.probe import probe
 
 from .acceptance.stage import Stage, staged
 from .helpers import wait_until, wait_until_async

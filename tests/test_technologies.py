@@ -140,7 +140,7 @@ def test_aiotask_worker_refuses_it_too(app_name: str, tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=LACKS):
         app_facts(app, settings(result_db=str(tmp_path / "history.db")))
-    assert app_facts(app, settings())["result_db"] is None
+    assert app_facts(app, settings()).result_db is None
 
 
 def test_worker_processes_need_a_broker_that_they_can_reach(app_name: str) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from aiotask_cli import durability as durability_of_the_cli
+from aiotask.ops import durability as durability_of_the_cli
 
 from ..server import PrivateServer
 from .command import invoke, run

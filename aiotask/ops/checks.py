@@ -5,24 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sqlite3
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from aiotask.errors import AiotaskError, ConfigError
-
-from .connection import inspectors, is_idle
+from ..embedded.server import state_directory
+from ..errors import AiotaskError, ConfigError
+from ..inspector import QueueInfo, ServerFacts, WorkerInfo
+from .connection import Connection, inspectors, is_idle
 from .durability import lost, row_of
-from .output import in_bytes
-
-if TYPE_CHECKING:
-    from aiotask.inspector import QueueInfo, ServerFacts, WorkerInfo
-
-    from .connection import Connection
+from .sizes import in_bytes
 
 __all__ = ["Check", "State", "check_all"]
 
@@ -51,16 +48,19 @@ class Check:
     fix: str = ""
 
 
-async def check_all(name: str | None, url: str | None, result_db: str | None) -> list[Check]:
-    """Every check, in the order in which one would look."""
-    return [*await _server_checks(name, url), *_state_directory(), *_result_db(result_db, embedded=not url)]
+async def check_all(
+    name: str | None, url: str | None, result_db: str | None, nearby: Callable[[], list[str]]
+) -> list[Check]:
+    """Every check, in the order in which one would look.
+
+    Args:
+        nearby: the process ids of the supervisors on this machine; called if the embedded server does not run.
+    """
+    return [*await _server_checks(name, url, nearby), *_state_directory(), *_result_db(result_db, embedded=not url)]
 
 
-def _orphans() -> list[Check]:
+def _orphans(pids: list[str]) -> list[Check]:
     """Workers of this machine that live although the server that they work for is gone."""
-    from .probe import nearby
-
-    pids = nearby()
     if not pids:
         return []
     found = ", ".join(pids)
@@ -71,7 +71,7 @@ def _orphans() -> list[Check]:
 # ---- the server
 
 
-async def _server_checks(name: str | None, url: str | None) -> list[Check]:
+async def _server_checks(name: str | None, url: str | None, nearby: Callable[[], list[str]]) -> list[Check]:
     """What the server says, or the one check that it cannot be reached."""
     try:
         async with asyncio.timeout(PATIENCE), inspectors(name, url, fallback="default") as opened:
@@ -90,7 +90,7 @@ async def _server_checks(name: str | None, url: str | None) -> list[Check]:
                 checks.append(Check("idle apps", State.OK, f"without workers and jobs: {shown}"))
             return checks
     except ConfigError as error:
-        return [Check("settings", State.FAIL, str(error)), *_orphans()]
+        return [Check("settings", State.FAIL, str(error)), *_orphans(nearby())]
     except TimeoutError:
         return [Check("server", State.FAIL, f"It did not answer in {PATIENCE:.0f} s.", "Is it overloaded or stopped?")]
     except AiotaskError as error:
@@ -241,8 +241,6 @@ def _backlog(name: str, waiting: int) -> Check:
 
 
 def _state_directory() -> list[Check]:
-    from aiotask.embedded.server import state_directory
-
     try:
         directory = Path(state_directory())
         found = directory.stat()
@@ -263,11 +261,6 @@ def _state_directory() -> list[Check]:
 
 def _result_db(path: str | None, *, embedded: bool) -> list[Check]:
     """The history can be read: it is there, it is SQLite, it is not locked for good."""
-    import sqlite3
-    from urllib.parse import quote
-
-    from aiotask.embedded.server import state_directory
-
     if path is None and embedded:
         with contextlib.suppress(ConfigError):
             usual = state_directory() / "results.db"

@@ -1,18 +1,17 @@
-"""How commands reach a broker without importing the code of an app."""
+"""How tools reach the apps on a broker without importing the code of these apps."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from aiotask.errors import ConfigError
-
-if TYPE_CHECKING:
-    from aiotask import App
-    from aiotask.broker import Broker
-    from aiotask.inspector import Inspector
+from ..app import App
+from ..broker import Broker
+from ..brokers import connect, inspect, namespaces
+from ..embedded import server as embedded
+from ..errors import ConfigError
+from ..inspector import Inspector
 
 __all__ = ["Connection", "inspectors", "is_idle", "without_idle"]
 
@@ -37,9 +36,6 @@ async def inspectors(name: str | None, url: str | None, *, fallback: str = "") -
         ConfigError: no server is named and the embedded one does not run: looking never starts one.
         BrokerError: the server cannot be reached.
     """
-    from aiotask import App
-    from aiotask.brokers import namespaces
-
     # An address that needs a secret is refused before anything is sent there.
     address = App(name or fallback or "default", url=url).url if url else _embedded_url()
     found = [name] if name else sorted(await namespaces(address))
@@ -52,8 +48,6 @@ async def inspectors(name: str | None, url: str | None, *, fallback: str = "") -
 
 @asynccontextmanager
 async def _open(app: App) -> AsyncIterator[Connection]:
-    from aiotask.brokers import connect, inspect
-
     broker = connect(app.url, app.name)
     try:
         await broker.open()
@@ -63,8 +57,6 @@ async def _open(app: App) -> AsyncIterator[Connection]:
 
 
 def _embedded_url() -> str:
-    from aiotask.embedded import server as embedded
-
     server = embedded.status()
     if server is None:
         raise ConfigError(

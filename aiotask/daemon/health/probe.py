@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from aiotask.daemon.health.sockets import doors_nearby
-from aiotask.embedded.state_directory import state_directory
-from aiotask.errors import ConfigError
+from ...embedded.state_directory import state_directory
+from ...errors import ConfigError
+from .sockets import doors_nearby
 
 __all__ = ["nearby", "probe"]
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from aiotask.inspector import Persistence
-from aiotask.log.events import in_words
-
-if TYPE_CHECKING:
-    from aiotask.inspector import ServerFacts
+from ..inspector import Persistence, ServerFacts
+from ..log.events import in_words
 
 __all__ = ["ROWS", "Row", "lost", "row_of"]
 

@@ -1,0 +1,77 @@
+"""Asking the hosts of an app what their processes do: supervisors and keepers answer through the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import Any
+
+from ..broker import Notice
+from ..brokers import connect
+from ..errors import SealError
+from ..wire.control import Control
+from .connection import Connection, inspectors
+
+__all__ = ["PATIENCE", "ask_hosts", "choose_processes"]
+
+#: Seconds that hosts have to answer, and after which they are asked once more.
+PATIENCE, AGAIN = 3.0, 1.0
+
+#: The answer of each host; None for a host that gave none.
+Answers = dict[str, dict[str, Any] | None]
+
+
+async def ask_hosts(name: str | None, url: str | None) -> Answers:
+    """Ask every host of the named app or of all apps for the stacks of its processes. Several apps may share a host."""
+    found: Answers = {}
+    async with inspectors(name, url) as opened:
+        for answers in await asyncio.gather(*(_ask(each) for each in opened)):
+            found |= {host: answer for host, answer in answers.items() if answer is not None or host not in found}
+    return found
+
+
+async def _ask(connection: Connection) -> Answers:
+    """Ask every host of one app."""
+    app = connection.app
+    broker, control = connect(app.url, app.name), Control(app.secrets, app.name)
+    id, address = secrets.token_hex(8), f"operator-{secrets.token_hex(8)}"
+    answers: Answers = dict.fromkeys(await broker.leases())
+    complete, listening = asyncio.Event(), asyncio.Event()
+
+    def heard(notices: list[Notice]) -> None:
+        for notice in notices:
+            # Any client of the server could send something here.
+            with contextlib.suppress(SealError):
+                answer = control.open_answer(notice.outcome or b"")
+                if answer.id == id and answer.host in answers:
+                    answers[answer.host] = {"note": answer.note, "processes": answer.processes}
+        if all(answer is not None for answer in answers.values()):
+            complete.set()
+
+    listener = asyncio.create_task(broker.listen(address, heard, listening.set))
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await listening.wait()
+                while answers and not complete.is_set():
+                    for host in [host for host, answer in answers.items() if answer is None]:
+                        await broker.tell(host, Notice(id, control.ask(id, address)))
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(complete.wait(), AGAIN)
+    finally:
+        listener.cancel()
+        await asyncio.gather(listener, return_exceptions=True)
+        await broker.close()
+    return answers
+
+
+def choose_processes(answer: dict[str, Any], target: str | None) -> dict[str, Any]:
+    """The answer of a host with the processes that ``target`` means: a name, a process id or a job id; None: all."""
+    processes = [process for process in answer["processes"] if target is None or _is_meant(process, target)]
+    return {**answer, "processes": processes}
+
+
+def _is_meant(process: dict[str, Any], target: str) -> bool:
+    names = {process["name"], str(process["pid"]), *process.get("incarnations", ())}
+    return target in names or any(job["id"] == target for job in process["jobs"])

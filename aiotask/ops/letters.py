@@ -1,0 +1,156 @@
+"""Dead letters of one or more apps: reading them, and replaying or deleting them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..broker import Replayed
+from ..errors import ResultExpired
+from .connection import Connection, inspectors
+from .describe import describe_letter
+
+__all__ = ["Done", "Filter", "Picked", "Verb", "move_ids", "move_picked", "pick", "read_letter", "read_page"]
+
+Verb = Literal["replay", "delete"]
+#: The ids of letters in one app.
+Picked = tuple[Connection, list[str]]
+
+#: Letters that are read at a time, and that are moved at a time.
+_PAGE, _BATCH = 200, 50
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which letters are meant; without any condition, all of them."""
+
+    task: str | None
+    queue: str | None
+    error: str | None
+    since: float | None
+    until: float | None
+
+    @property
+    def is_open(self) -> bool:
+        return self == Filter(None, None, None, None, None)
+
+    def fits(self, letter: dict[str, Any]) -> bool:
+        return (
+            (self.task is None or letter.get("task") == self.task)
+            and (self.queue is None or letter.get("queue") == self.queue)
+            and (self.error is None or self.error.casefold() in str(letter.get("error", "")).casefold())
+            and (self.since is None or letter["dead_at"] >= self.since)
+            and (self.until is None or letter["dead_at"] < self.until)
+        )
+
+
+@dataclass
+class Done:
+    """What became of each id."""
+
+    moved: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
+    #: Of those that are missing: no job of that id is known at all.
+    unknown: list[str] = field(default_factory=list)
+
+
+# ---- reading
+
+
+async def read_page(name: str | None, url: str | None, wanted: Filter, limit: int, offset: int) -> list[dict[str, Any]]:
+    """Letters of the named app or of all apps, the latest of each app first."""
+    found: list[dict[str, Any]] = []
+    async with inspectors(name, url) as opened:
+        for each in opened:
+            async for letter in _fitting(each, wanted):
+                found.append(letter)
+                if len(found) >= offset + limit:
+                    return found[offset:]
+    return found[offset:]
+
+
+async def read_letter(id: str, name: str | None, url: str | None) -> dict[str, Any]:
+    """One letter.
+
+    Raises:
+        ResultExpired: no app has a letter with this id.
+    """
+    async with inspectors(name, url) as opened:
+        for each in opened:
+            found = await each.inspector.dead_letter(id)
+            if found is not None:
+                return describe_letter(each, found)
+    raise ResultExpired(
+        f'There is no dead letter "{id}" (any more): it was replayed or deleted, or the job never became one. '
+        f"See what is known about the job: aiotask jobs {id}"
+    )
+
+
+async def pick(opened: list[Connection], wanted: Filter) -> list[Picked]:
+    """The ids that match, for each app."""
+    return [(each, [letter["id"] async for letter in _fitting(each, wanted)]) for each in opened]
+
+
+async def _fitting(connection: Connection, wanted: Filter) -> AsyncIterator[dict[str, Any]]:
+    """Letters of one app, the latest first."""
+    offset = 0
+    while page := await connection.inspector.dead(limit=_PAGE, offset=offset):
+        for letter in page:
+            if wanted.since is not None and letter.at < wanted.since:
+                return
+            described = describe_letter(connection, letter)
+            if wanted.fits(described):
+                yield described
+        offset += len(page)
+
+
+# ---- moving
+
+
+async def move_ids(verb: Verb, opened: list[Connection], ids: list[str]) -> Done:
+    """Replay or delete the letters with these ids, in whichever app each of them is."""
+    done = Done()
+    for connection in opened:
+        # An id that one app has is not looked for in the next.
+        ids = await _move(verb, connection, ids, done)
+    done.missing = ids
+    done.unknown = [id for id in ids if not await _is_known(opened, id)]
+    return done
+
+
+async def move_picked(verb: Verb, picked: Sequence[Picked], progress: Callable[[int], None]) -> Done:
+    """Replay or delete picked letters; ``progress`` is called with the number that is done so far."""
+    done, moved = Done(), 0
+    for connection, found in picked:
+        for start in range(0, len(found), _BATCH):
+            batch = found[start : start + _BATCH]
+            done.missing += await _move(verb, connection, batch, done)
+            moved += len(batch)
+            progress(moved)
+    return done
+
+
+async def _move(verb: Verb, connection: Connection, ids: list[str], done: Done) -> list[str]:
+    """Move letters of one app in batches; the ids that it does not have are returned."""
+    missing: list[str] = []
+    for start in range(0, len(ids), _BATCH):
+        batch = ids[start : start + _BATCH]
+        if verb == "replay":
+            became = await connection.broker.replay(batch)
+        else:
+            were_there = await connection.broker.discard(batch)
+            became = [Replayed.DONE if was else Replayed.MISSING for was in were_there]
+        lists = {Replayed.DONE: done.moved, Replayed.MISSING: missing, Replayed.OUTDATED: done.outdated}
+        for id, what in zip(batch, became, strict=True):
+            lists[what].append(id)
+    return missing
+
+
+async def _is_known(opened: list[Connection], id: str) -> bool:
+    for each in opened:
+        (state,) = await each.broker.status([id])
+        if state.status is not None or state.outcome is not None:
+            return True
+    return False

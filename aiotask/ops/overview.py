@@ -1,0 +1,63 @@
+"""The apps on a broker: their queues and who works on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import AiotaskError
+from ..inspector import QueueInfo, WorkerInfo
+from .connection import Connection, inspectors, without_idle
+from .describe import describe_queue, describe_worker
+
+__all__ = ["AppOverview", "live_workers", "overview"]
+
+
+@dataclass(frozen=True)
+class AppOverview:
+    """One app: its queues, its live workers, and how many messages without a valid seal were set aside."""
+
+    app: str
+    url: str
+    queues: list[QueueInfo]
+    workers: list[WorkerInfo]
+    rejected: int
+
+    def described(self) -> dict[str, Any]:
+        return {
+            "app": self.app,
+            "url": self.url,
+            "queues": [describe_queue(queue) for queue in self.queues],
+            "workers": [describe_worker(worker) for worker in self.workers],
+            "rejected": self.rejected,
+        }
+
+
+async def overview(name: str | None, url: str | None, everything: bool) -> tuple[list[AppOverview], list[str]]:
+    """The named app or all apps, and the names of those that were left out: without workers and jobs.
+
+    Args:
+        everything: leave none out.
+    """
+    async with inspectors(name, url) as opened:
+        shown, idle = (opened, []) if everything or name else await without_idle(opened)
+        return [await _overview_of(each) for each in shown], idle
+
+
+async def _overview_of(connection: Connection) -> AppOverview:
+    return AppOverview(
+        app=connection.app.name,
+        url=connection.app.broker_url,
+        queues=await connection.inspector.queues(),
+        workers=await connection.inspector.workers(),
+        rejected=await connection.inspector.rejected(),
+    )
+
+
+async def live_workers(url: str) -> int:
+    """How many workers of all apps are live on the server at this address; 0 if it does not answer."""
+    try:
+        async with inspectors(None, url) as opened:
+            return sum([len(await each.inspector.workers()) for each in opened])
+    except AiotaskError:
+        return 0
