@@ -69,8 +69,8 @@ def prefix(app: str) -> str:
 
 
 def in_index(id: bytes) -> tuple[bytes, bytes]:
-    """Bucket and field of a job id in the index; lib.lua has the same. An entry of a small hash takes a third of the
-    memory that one of a large hash takes."""
+    """Bucket and field of a job id in the index; ``scripts/lib/index.lua`` has the same. An entry of a small hash takes
+    a third of the memory that one of a large hash takes."""
     return (id[:-1], id[-1:]) if id[17:18] == b"-" else (b"", id)
 
 

@@ -3,6 +3,7 @@
 -- stored), reply address, dead letter ('1' or ''), how many, and per job: entry, id, outcome.
 -- Returns standing (2: live, and jobs are recorded), then per job 1 (done), 2 (done before by you) or 0 (not yours). XACK is
 -- the proof of ownership: whoever takes a job over gives it another entry.
+-- Needs: core index history results
 local reply = { 0 }
 local again = ARGV[3] == '1'
 

@@ -5,6 +5,7 @@
 -- Returns 1 when the batch is in, 0 when it was a repeat, -1 when the one that was sent along before it is not in. If some had
 -- no room: how many, their ids, and of the jobs that wait longest: lane, entry, sealed, meta. Everything is checked before the
 -- first write; the first write is one that a full server refuses.
+-- Needs: core index due lanes results
 local session, sequence, limited = key('client:' .. ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local room, victims, oldest = {}, {}, false
 local first = 4

@@ -1,6 +1,7 @@
 -- KEYS: prefix.  ARGV: dead incarnation ('' scans for all that are not live), reason, obituary (msgpack), limit, number
 -- of blamed ids, blamed ids…, ids to hold…
 -- Returns moved, more (1: call again), then per held delivery: lane, entry, sealed, meta.
+-- Needs: core lanes results repair
 local dead, limit = ARGV[1], tonumber(ARGV[4])
 local blamed, kept = {}, {}
 local split = 5 + tonumber(ARGV[5])

@@ -1,5 +1,6 @@
 -- KEYS: prefix.  ARGV: per delivery: lane, entry, id, reason. Sets aside what is no job of ours, and tells who waits for it.
 -- Without a lane it came on a channel, and is only counted.
+-- Needs: core index history results repair
 check_ending()
 redis.call('XLEN', key('aside'))
 for n = 1, #ARGV, 4 do
