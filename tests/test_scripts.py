@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from aiotask.brokers.redis.keys import CONSTANTS
 from aiotask.brokers.redis.script import Script, load_scripts
 
 TEXTS = {name: text.decode() for name, text in load_scripts().items()}
@@ -63,3 +64,21 @@ def test_a_script_carries_what_it_uses_and_no_more(name: str) -> None:
             if given in words:
                 assert re.search(rf"^local (?:function )?[\w, ]*\b{given}\b", source, re.MULTILINE), given
     assert "--" not in bare(source)
+
+
+def test_scripts_carry_the_constants_that_they_use() -> None:
+    used = set()
+    for name in NAMES:
+        lines = Script(name).source.decode().splitlines()
+        words = set(re.findall(r"\w+", bare("\n".join(lines))))
+        for constant, value in CONSTANTS.items():
+            assert (f"local {constant} = {value!r}" in lines) == (constant in words)
+        used |= words
+    assert set(CONSTANTS) <= used, "some constants are used by no script"
+
+
+@pytest.mark.parametrize("name", [*NAMES, *PARTS])
+def test_no_script_writes_down_a_number_that_has_a_name(name: str) -> None:
+    numbers = {str(value) for value in CONSTANTS.values() if isinstance(value, int) and value > 1000}
+
+    assert not numbers & set(re.findall(r"\d+", re.sub(r"--.*", "", TEXTS[name])))

@@ -53,7 +53,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["GROUP", "LANES", "RECORDERS", "in_index", "lanes", "prefix"]
+from ...broker import BATCH_BYTES
+from ...wire.seal import OVERHEAD
+from ..bounds import ASIDE, CLIENT_TTL, DEAD_LETTERS, HISTORY_ROWS, REFUSED_TTL, VOLUNTEER_TTL
+
+__all__ = ["CONSTANTS", "GROUP", "LANES", "RECORDERS", "in_index", "lanes", "prefix"]
 
 #: Consumer group of every lane.
 GROUP = "w"
@@ -61,6 +65,29 @@ GROUP = "w"
 RECORDERS = "recorders"
 #: Lanes of a queue in the order in which they are claimed; suspects (``s``) stand apart.
 LANES = ("r", *map(str, range(10)))
+
+#: What the scripts know by these names: each gets those that it uses in front, as local constants.
+CONSTANTS: dict[str, str | int] = {
+    "GROUP": GROUP,
+    # The last characters of all lanes of a queue.
+    "LANE_KINDS": "".join(LANES) + "s",
+    # Bytes of seal in front of an envelope.
+    "SEAL_BYTES": OVERHEAD,
+    "BATCH_BYTES": BATCH_BYTES,
+    "DEAD_LETTERS": DEAD_LETTERS,
+    "HISTORY_ROWS": HISTORY_ROWS,
+    # Bytes in an entry of the history from which another is begun.
+    "HISTORY_BYTES": 64 * 1024,
+    "ASIDE": ASIDE,
+    # Bytes that are kept of a message that was no job.
+    "ASIDE_BYTES": 64 * 1024,
+    # Bytes of a stored outcome up to which it also travels on the results channel.
+    "INLINE_BYTES": 16 * 1024,
+    # Seconds.
+    "CLIENT_TTL": CLIENT_TTL,
+    "REFUSED_TTL": REFUSED_TTL,
+    "VOLUNTEER_TTL": VOLUNTEER_TTL,
+}
 
 
 def prefix(app: str) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from functools import cache
 from pkgutil import get_data
 
+from .keys import CONSTANTS
+
 __all__ = ["Script", "load_scripts"]
 
 _FOLDERS = ("", "lib/")
@@ -19,14 +21,15 @@ _NEEDS = re.compile(rb"^-- Needs:(.*)$", re.MULTILINE)
 
 
 class Script:
-    """A Lua script with what it uses of its parts in front; called by its digest, sent whole when the server does not
-    know it."""
+    """A Lua script behind the constants and the definitions that it uses; called by its digest, sent whole when the
+    server does not know it."""
 
     def __init__(self, name: str) -> None:
         texts = load_scripts()
         parts = b"".join(map(_bare, map(texts.__getitem__, _parts(texts[name], texts))))
         code = _bare(texts[name])
-        self.source = _used(parts, code) + code
+        code = _used(parts, code) + code
+        self.source = _constants(code) + code
         self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 
@@ -69,6 +72,13 @@ def _parts(code: bytes, texts: dict[str, bytes]) -> Iterable[str]:
     for part in _needs(code):
         ordered |= dict.fromkeys([*_parts(texts[part], texts), part])
     return ordered
+
+
+def _constants(code: bytes) -> bytes:
+    """The constants that the code uses, as definitions."""
+    words = set(map(bytes.decode, _WORD.findall(code)))
+    used = [(name, value) for name, value in CONSTANTS.items() if name in words]
+    return b"".join(f"local {name} = {value!r}\n".encode() for name, value in used)
 
 
 def _used(parts: bytes, code: bytes) -> bytes:

@@ -53,7 +53,7 @@ for n = 1, queues do
       -- One that has died meanwhile never comes back for it.
       local chosen = redis.call('GET', key('volunteer'))
       if chosen and redis.call('HEXISTS', key('live'), chosen) == 0 then redis.call('DEL', key('volunteer')) end
-      redis.call('SET', key('volunteer'), incarnation, 'NX', 'EX', 30)
+      redis.call('SET', key('volunteer'), incarnation, 'NX', 'EX', VOLUNTEER_TTL)
       if redis.call('GET', key('volunteer')) == incarnation then reply[2] = 1; return reply end
       break
     end

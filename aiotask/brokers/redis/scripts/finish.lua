@@ -34,7 +34,7 @@ if has_rows then recording = false end
 local function add_dead_letter(id, sealed, outcome)
   redis.call('ZADD', key('dead'), now(), id)
   redis.call('HSET', key('dead:jobs'), id, struct.pack('>I4', #sealed) .. sealed .. outcome)
-  local extra = redis.call('ZRANGE', key('dead'), 0, -10001)
+  local extra = redis.call('ZRANGE', key('dead'), 0, -DEAD_LETTERS - 1)
   for e = 1, #extra do
     redis.call('ZREM', key('dead'), extra[e])
     redis.call('HDEL', key('dead:jobs'), extra[e])

@@ -78,9 +78,7 @@ if redis.call('EXISTS', key('queues')) == 0 and redis.call('EXISTS', key('index'
   end
 end
 for _, queue in ipairs(sorted('queues')) do
-  lanes[#lanes + 1] = 'q:' .. queue .. ':s'
-  lanes[#lanes + 1] = 'q:' .. queue .. ':r'
-  for priority = 0, 9 do lanes[#lanes + 1] = 'q:' .. queue .. ':' .. priority end
+  for kind in string.gmatch(LANE_KINDS, '.') do lanes[#lanes + 1] = 'q:' .. queue .. ':' .. kind end
 end
 for _, need in ipairs(sorted('parked')) do
   -- A need that nobody waits for any more leaves no trace.

@@ -14,7 +14,7 @@ for n = 1, #ARGV, 4 do
     if ARGV[n + 2] ~= '' and place_in_index(ARGV[n + 2]) == ARGV[n] .. '|' .. ARGV[n + 1] then
       tell(address_of(sealed or ''), ARGV[n + 2], nil)
       tell_watchers(ARGV[n + 2], nil)
-      redis.call('SET', key('refused:' .. ARGV[n + 2]), ARGV[n + 3], 'EX', 3600)
+      redis.call('SET', key('refused:' .. ARGV[n + 2]), ARGV[n + 3], 'EX', REFUSED_TTL)
       forget(ARGV[n + 2])
     end
     set_aside(ARGV[n + 2], sealed or '', ARGV[n + 3])

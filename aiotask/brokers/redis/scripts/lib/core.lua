@@ -4,7 +4,6 @@
 -- KEYS[1] is the key prefix of the app; all keys share its hash tag.
 -- Rule of every script but push: the first write is one that a full server still allows (XACK, ZREM, HDEL, PEXPIRE),
 -- which marks the script dirty, and what follows is then allowed too.
-local GROUP = 'w'
 local function key(name) return KEYS[1] .. name end
 
 -- ARGV[1], ARGV[2]: incarnation and epoch. 1 live, 0 dead, -1 the server has forgotten everybody.
@@ -19,7 +18,7 @@ local function allow_writes() redis.call('DEL', key('r:')) end
 
 local function now()
   local t = redis.call('TIME')
-  return tonumber(t[1]) + tonumber(t[2]) / 1000000
+  return tonumber(t[1]) + tonumber(t[2]) / 1e6
 end
 
 -- A stream entry as envelope, meta.
@@ -34,12 +33,12 @@ local function fields_of(entry)
   return sealed, meta
 end
 
--- The id inside a sealed envelope, which is nowhere else: 21 bytes of seal, then a msgpack array of fewer than 16 fields,
+-- The id inside a sealed envelope, which is nowhere else: the seal, then a msgpack array of fewer than 16 fields,
 -- the version, the id. Empty: this is no envelope.
 local function id_of(sealed)
-  local head = string.byte(sealed, 24) or 0
-  if head >= 0xa0 and head <= 0xbf then return string.sub(sealed, 25, head - 136) end
-  if head == 0xd9 then return string.sub(sealed, 26, 25 + (string.byte(sealed, 25) or 0)) end
+  local head = string.byte(sealed, SEAL_BYTES + 3) or 0
+  if head >= 0xa0 and head <= 0xbf then return string.sub(sealed, SEAL_BYTES + 4, SEAL_BYTES + head - 157) end
+  if head == 0xd9 then return string.sub(sealed, SEAL_BYTES + 5, SEAL_BYTES + 4 + (string.byte(sealed, SEAL_BYTES + 4) or 0)) end
   return ''
 end
 
@@ -55,7 +54,7 @@ end
 -- decoded it. cmsgpack knows no bytes: the body, field 5, is stepped over by hand.
 local function peek(sealed)
   local ok, queue, reply, priority = pcall(function()
-    local job = string.sub(sealed, 22)
+    local job = string.sub(sealed, SEAL_BYTES + 1)
     local at, _, _, _, queue = cmsgpack.unpack_limit(job, 4, 1)
     local width = ({ [0xc4] = 1, [0xc5] = 2, [0xc6] = 4 })[string.byte(job, at + 1)]
     local body = struct.unpack('>I' .. width, job, at + 2)

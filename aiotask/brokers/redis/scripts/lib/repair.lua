@@ -4,7 +4,7 @@
 -- What is no job of ours is counted, and a part of it kept for people.
 local function set_aside(id, sealed, reason)
   add_up('rejected', 1)
-  redis.pcall('XADD', key('aside'), 'MAXLEN', '~', 1000, '*', 'i', string.sub(id, 1, 200), 'j', string.sub(sealed, 1, 65536),
+  redis.pcall('XADD', key('aside'), 'MAXLEN', '~', ASIDE, '*', 'i', string.sub(id, 1, 200), 'j', string.sub(sealed, 1, ASIDE_BYTES),
     'reason', string.sub(reason, 1, 1000))
 end
 

@@ -5,7 +5,6 @@ local RESULT = key('r:')
 -- Frames for the results channel, gathered per address and published once at the end.
 local telling = {}
 
-local INLINE = 16384
 -- An outcome that is not stored cannot be looked up: it travels whole, however large.
 local function tell(address, id, outcome, whole)
   if address == '' then return end
@@ -16,7 +15,7 @@ local function tell(address, id, outcome, whole)
     telling[address] = frames
   end
   if not frames.heard then return end
-  if outcome and (whole or #outcome <= INLINE) then
+  if outcome and (whole or #outcome <= INLINE_BYTES) then
     frames[#frames + 1] = struct.pack('>BI2', 0, #id) .. id .. struct.pack('>I4', #outcome) .. outcome
   else
     frames[#frames + 1] = struct.pack('>BI2', 1, #id) .. id .. struct.pack('>I4', 0)
