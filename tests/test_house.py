@@ -144,7 +144,7 @@ def is_in_table(literal: str, table: list[str]) -> bool:
 
 
 def test_every_key_that_a_script_names_is_in_the_table() -> None:
-    scripts = sorted((ROOT / "aiotask/brokers/redis/scripts").glob("*.lua"))
+    scripts = sorted((ROOT / "aiotask/brokers/redis/scripts").rglob("*.lua"))
     assert scripts
 
     table = key_table()
@@ -162,7 +162,7 @@ def test_every_key_that_a_script_names_is_in_the_table() -> None:
 def test_no_script_builds_a_key_in_another_way() -> None:
     by_hand = [
         f"{script.name}:{number}"
-        for script in sorted((ROOT / "aiotask/brokers/redis/scripts").glob("*.lua"))
+        for script in sorted((ROOT / "aiotask/brokers/redis/scripts").rglob("*.lua"))
         for number, line in enumerate(script.read_text().splitlines(), start=1)
         if "KEYS[" in line.split("--")[0] and "function key(" not in line
     ]

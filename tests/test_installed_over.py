@@ -61,7 +61,7 @@ async def test_scripts_of_another_release_are_not_run(
     installed: Path, workers: Workers, app_name: str, redis_url: str
 ) -> None:
     supervisor = start(workers, installed, app_name)
-    for path in (installed / "aiotask/brokers/redis/scripts").glob("*.lua"):
+    for path in (installed / "aiotask/brokers/redis/scripts").rglob("*.lua"):
         path.write_text("return redis.error_reply('ERR a script of another release')\n")
     await runs_everything(App(app_name, url=redis_url), supervisor)
     assert supervisor.stop() == 0

@@ -17,7 +17,7 @@ from aiotask.daemon.settings import WorkerSettings
 from aiotask.daemon.worker_process import app_facts
 from aiotask.errors import ConfigError
 from aiotask.inspector import Persistence
-from aiotask_cli.durability import ROWS
+from aiotask.ops.durability import ROWS
 
 from .seam import Worker, a_push, drain
 

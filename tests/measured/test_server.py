@@ -90,7 +90,7 @@ async def test_jobs_that_arrive_as_a_read_is_cancelled_are_found(
 
 @pytest.mark.trap("blocking script")
 def test_no_script_blocks() -> None:
-    scripts = list((Path(redis_broker.__file__).parent / "scripts").glob("*.lua"))
+    scripts = list((Path(redis_broker.__file__).parent / "scripts").rglob("*.lua"))
     assert len(scripts) > 10
     for script in scripts:
         code = "\n".join(line.partition("--")[0] for line in script.read_text().splitlines())

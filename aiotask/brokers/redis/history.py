@@ -27,7 +27,8 @@ _script = cache(Script)
 
 
 def rows_of(entry: str, fields: Sequence[bytes]) -> Iterator[HistoryRow]:
-    """The rows in an entry of the history (see ``lib.lua``); what somebody else wrote is one that is not sealed."""
+    """The rows in an entry of the history (see ``scripts/lib/history.lua``); an entry that no script wrote is one row
+    that is not sealed."""
     values = dict(zip(fields[::2], fields[1::2], strict=True))
     packed, at = values.get(b"r", b""), 0
     try:

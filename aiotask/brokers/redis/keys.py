@@ -51,12 +51,40 @@ A message is a row of frames:
 
 from __future__ import annotations
 
-__all__ = ["GROUP", "RECORDERS", "in_index", "prefix"]
+from ...broker import BATCH_BYTES
+from ...wire.seal import OVERHEAD
+from ..bounds import ASIDE, CLIENT_TTL, DEAD_LETTERS, HISTORY_ROWS, REFUSED_TTL, VOLUNTEER_TTL
+from ..lanes import KINDS, SUSPECT
+
+__all__ = ["CONSTANTS", "GROUP", "RECORDERS", "in_index", "prefix"]
 
 #: Consumer group of every lane.
 GROUP = "w"
 #: Consumer group of the history stream.
 RECORDERS = "recorders"
+
+#: What the scripts know by these names: each gets those that it uses in front, as local constants.
+CONSTANTS: dict[str, str | int] = {
+    "GROUP": GROUP,
+    # The last characters of all lanes of a queue.
+    "LANE_KINDS": "".join(KINDS) + SUSPECT,
+    # Bytes of seal in front of an envelope.
+    "SEAL_BYTES": OVERHEAD,
+    "BATCH_BYTES": BATCH_BYTES,
+    "DEAD_LETTERS": DEAD_LETTERS,
+    "HISTORY_ROWS": HISTORY_ROWS,
+    # Bytes in an entry of the history from which another is begun.
+    "HISTORY_BYTES": 64 * 1024,
+    "ASIDE": ASIDE,
+    # Bytes that are kept of a message that was no job.
+    "ASIDE_BYTES": 64 * 1024,
+    # Bytes of a stored outcome up to which it also travels on the results channel.
+    "INLINE_BYTES": 16 * 1024,
+    # Seconds.
+    "CLIENT_TTL": CLIENT_TTL,
+    "REFUSED_TTL": REFUSED_TTL,
+    "VOLUNTEER_TTL": VOLUNTEER_TTL,
+}
 
 
 def prefix(app: str) -> str:
@@ -65,6 +93,6 @@ def prefix(app: str) -> str:
 
 
 def in_index(id: bytes) -> tuple[bytes, bytes]:
-    """Bucket and field of a job id in the index; lib.lua has the same. An entry of a small hash takes a third of the
-    memory that one of a large hash takes."""
+    """Bucket and field of a job id in the index; ``scripts/lib/index.lua`` has the same. An entry of a small hash takes
+    a third of the memory that one of a large hash takes."""
     return (id[:-1], id[-1:]) if id[17:18] == b"-" else (b"", id)

@@ -1,51 +1,92 @@
-"""The scripts that run on the server."""
+"""The scripts that run on the server: each is its own text behind the parts of ``scripts/lib`` that it needs."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from functools import cache
 from pkgutil import get_data
 
+from .keys import CONSTANTS
+
 __all__ = ["Script", "load_scripts"]
 
-_COMMENT = re.compile(rb"--.*")
+_FOLDERS = ("", "lib/")
+_COMMENT = re.compile(rb"^[ ]*--.*\n|[ ]+--.*|^\n", re.MULTILINE)
 _WORD = re.compile(rb"\w+")
 _DEFINED = re.compile(rb"local (?:function )?([\w, ]+)")
+_NEEDS = re.compile(rb"^-- Needs:(.*)$", re.MULTILINE)
 
 
 class Script:
-    """A Lua script with what it uses of the common part in front; called by its digest, sent whole when unknown."""
+    """A Lua script behind the constants and the definitions that it uses; called by its digest, sent whole when the
+    server does not know it."""
 
     def __init__(self, name: str) -> None:
         texts = load_scripts()
-        code = texts[name]
-        self.source = _used(texts["lib"], code) + code
+        parts = b"".join(map(_bare, map(texts.__getitem__, _parts(texts[name], texts))))
+        code = _bare(texts[name])
+        code = _used(parts, code) + code
+        self.source = _constants(code) + code
         self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 
 @cache
 def load_scripts() -> dict[str, bytes]:
-    """The text of every script, read once: a process that is running when another release is installed over this one
-    goes on with the scripts that its own code knows."""
+    """The text of every script and part, read once: a process that is running when another release is installed over
+    this one goes on with the scripts that its own code knows."""
+    return {
+        f"{folder}{name.removesuffix('.lua')}": get_data(__package__, f"scripts/{folder}{name}") or b""
+        for folder in _FOLDERS
+        for name in _names(folder)
+        if name.endswith(".lua")
+    }
+
+
+def _names(folder: str) -> list[str]:
     try:
-        names = os.listdir(os.path.join(os.path.dirname(__file__), "scripts"))
+        return os.listdir(os.path.join(os.path.dirname(__file__), "scripts", folder))
     except OSError:
         # Inside an archive.
         from importlib.resources import files
 
-        names = [each.name for each in (files(__package__) / "scripts").iterdir()]
-    lua = [name for name in names if name.endswith(".lua")]
-    return {name.removesuffix(".lua"): get_data(__package__, f"scripts/{name}") or b"" for name in lua}
+        return [each.name for each in (files(__package__) / "scripts" / folder).iterdir()]
 
 
-def _used(lib: bytes, code: bytes) -> bytes:
+def _bare(text: bytes) -> bytes:
+    """Without comments, which the server would keep in memory."""
+    return _COMMENT.sub(b"", text)
+
+
+def _needs(text: bytes) -> list[str]:
+    """The parts that a script or a part names in its head."""
+    named = _NEEDS.search(text)
+    return [f"lib/{part.decode()}" for part in named[1].split()] if named else []
+
+
+def _parts(code: bytes, texts: dict[str, bytes]) -> Iterable[str]:
+    """The parts that the code needs, directly or through another part; each stands behind those that it needs."""
+    ordered: dict[str, None] = {}
+    for part in _needs(code):
+        ordered |= dict.fromkeys([*_parts(texts[part], texts), part])
+    return ordered
+
+
+def _constants(code: bytes) -> bytes:
+    """The constants that the code uses, as definitions."""
+    words = set(map(bytes.decode, _WORD.findall(code)))
+    used = [(name, value) for name, value in CONSTANTS.items() if name in words]
+    return b"".join(f"local {name} = {value!r}\n".encode() for name, value in used)
+
+
+def _used(parts: bytes, code: bytes) -> bytes:
     """The definitions that the code comes to: the server makes each anew for every call, in about 0.2 us."""
-    words = set(_WORD.findall(_COMMENT.sub(b"", code)))
+    words = set(_WORD.findall(code))
     used: list[bytes] = []
     # A definition uses those above it.
-    for definition in reversed(re.split(rb"^(?=local )", _COMMENT.sub(b"", lib), flags=re.MULTILINE)):
+    for definition in reversed(re.split(rb"^(?=local )", parts, flags=re.MULTILINE)):
         names = _DEFINED.match(definition)
         if names and not words.isdisjoint(_WORD.findall(names[1])):
             words.update(_WORD.findall(definition))

@@ -1,6 +1,7 @@
 -- KEYS: prefix.  ARGV: incarnation, limit, bytes, entry after which the first lane goes on ('' from its beginning), lanes…
 -- Returns the lane to go on with (its number, 0: that was all) and the entry after which, and per delivery that this
 -- incarnation holds by the server's account: lane, entry, sealed, meta.
+-- Needs: core
 local left, room, start = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local reply = { 0, '' }
 for n = 5, #ARGV do

@@ -1,6 +1,7 @@
 -- KEYS: prefix.  The index holds exactly the unfinished jobs; where somebody has deleted keys by hand, that is put right.
 -- Looks at a bounded number of jobs a call, and at few where nothing is wrong. Returns how many were
 -- forgotten and found, and whether the set of the buckets was lost: the caller looks for those that there are.
+-- Needs: core index repair
 local AT_MOST, BUCKETS, FEW = 100, 128, 5
 local lanes, count = {}, redis.call('ZCARD', key('due'))
 local function note(lane)
@@ -10,9 +11,7 @@ local function note(lane)
   count = count + length
 end
 for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do
-  note('q:' .. queue .. ':s')
-  note('q:' .. queue .. ':r')
-  for priority = 0, 9 do note('q:' .. queue .. ':' .. priority) end
+  for kind in string.gmatch(LANE_KINDS, '.') do note('q:' .. queue .. ':' .. kind) end
 end
 for _, need in ipairs(redis.call('SMEMBERS', key('parked'))) do note('parked:' .. need) end
 if redis.call('HLEN', key('held')) > redis.call('ZCARD', key('due')) then
@@ -74,7 +73,7 @@ local function find(lane, entries)
 end
 -- From both ends, and from somewhere in the middle.
 local function find_some(limit)
-  local part = tonumber(redis.call('TIME')[2]) / 1000000
+  local part = tonumber(redis.call('TIME')[2]) / 1e6
   for _, range in ipairs({ 'ZRANGE', 'ZREVRANGE' }) do
     for _, id in ipairs(redis.call(range, key('due'), 0, limit - 1)) do
       if redis.call('HEXISTS', key('held'), id) == 1 then note_place(id, 'due|S') end

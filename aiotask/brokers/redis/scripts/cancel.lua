@@ -1,5 +1,6 @@
 -- KEYS: prefix.  ARGV: id, sealed CANCELLED outcome, result TTL (ms).
 -- Returns cancelled, asked (a worker has it: a mark is left, and the worker and its keeper are told), finished or unknown.
+-- Needs: core index due results repair
 local id, outcome, ttl = ARGV[1], ARGV[2], ARGV[3]
 local at = place_in_index(id)
 local lane, entry

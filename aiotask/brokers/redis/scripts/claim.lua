@@ -1,6 +1,7 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, limit, bytes, alone ('1' or ''), number of queues, queues, lanes…
 -- Returns standing, volunteer (1: become idle for a suspect), then groups of deliveries: lane, how many, and per
 -- delivery: entry, sealed, meta.
+-- Needs: core lanes
 local incarnation = ARGV[1]
 local reply = { standing(incarnation, ARGV[2]), 0 }
 if reply[1] ~= 1 then return reply end
@@ -52,7 +53,7 @@ for n = 1, queues do
       -- One that has died meanwhile never comes back for it.
       local chosen = redis.call('GET', key('volunteer'))
       if chosen and redis.call('HEXISTS', key('live'), chosen) == 0 then redis.call('DEL', key('volunteer')) end
-      redis.call('SET', key('volunteer'), incarnation, 'NX', 'EX', 30)
+      redis.call('SET', key('volunteer'), incarnation, 'NX', 'EX', VOLUNTEER_TTL)
       if redis.call('GET', key('volunteer')) == incarnation then reply[2] = 1; return reply end
       break
     end

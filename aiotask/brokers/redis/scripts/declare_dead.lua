@@ -1,5 +1,6 @@
 -- KEYS: prefix.  ARGV: host, beat ('' in any case). Compare and remove: the host and its incarnations are dead.
 -- Returns 1 when it was done.
+-- Needs: core
 local beat = redis.call('HGET', key('leases'), ARGV[1])
 -- What is no number was written by somebody else.
 if ARGV[2] ~= '' and beat ~= ARGV[2] and (not beat or string.match(beat, '^%d+$')) then return 0 end

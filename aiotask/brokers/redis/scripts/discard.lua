@@ -1,4 +1,5 @@
 -- KEYS: prefix.  ARGV: ids…  Removes dead letters. Returns per id 1, or 0 where there was none.
+-- Needs: core
 local reply = {}
 for _, id in ipairs(ARGV) do
   redis.call('ZREM', key('dead'), id)

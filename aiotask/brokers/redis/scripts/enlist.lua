@@ -1,5 +1,6 @@
 -- KEYS: prefix.  ARGV: incarnation, facts (msgpack, with the host), a fresh epoch, queues… Makes an incarnation live.
 -- Returns the epoch.
+-- Needs: core
 allow_writes()
 redis.call('HSETNX', key('live'), '', ARGV[3])
 redis.call('HSET', key('live'), ARGV[1], ARGV[2])

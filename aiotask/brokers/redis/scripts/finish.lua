@@ -3,6 +3,7 @@
 -- stored), reply address, dead letter ('1' or ''), how many, and per job: entry, id, outcome.
 -- Returns standing (2: live, and jobs are recorded), then per job 1 (done), 2 (done before by you) or 0 (not yours). XACK is
 -- the proof of ownership: whoever takes a job over gives it another entry.
+-- Needs: core index history results
 local reply = { 0 }
 local again = ARGV[3] == '1'
 
@@ -33,7 +34,7 @@ if has_rows then recording = false end
 local function add_dead_letter(id, sealed, outcome)
   redis.call('ZADD', key('dead'), now(), id)
   redis.call('HSET', key('dead:jobs'), id, struct.pack('>I4', #sealed) .. sealed .. outcome)
-  local extra = redis.call('ZRANGE', key('dead'), 0, -10001)
+  local extra = redis.call('ZRANGE', key('dead'), 0, -DEAD_LETTERS - 1)
   for e = 1, #extra do
     redis.call('ZREM', key('dead'), extra[e])
     redis.call('HDEL', key('dead:jobs'), extra[e])

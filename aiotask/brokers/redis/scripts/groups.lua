@@ -1,4 +1,5 @@
 -- KEYS: prefix.  ARGV: group, streams… Makes the consumer group of each stream that has none, on a full server too.
+-- Needs: core
 allow_writes()
 for n = 2, #ARGV do
   local made = redis.pcall('XGROUP', 'CREATE', key(ARGV[n]), ARGV[1], '0', 'MKSTREAM')

@@ -1,6 +1,7 @@
 -- KEYS: prefix.  ARGV: id
 -- Returns where the job is, by one look: nothing where it is unknown; else 'DONE', outcome; or 'IN', lane, entry, the consumer
 -- that has claimed it (''), envelope, meta; or 'DUE', what the index says, when it is due (''), what it is kept as.
+-- Needs: core index
 local id = ARGV[1]
 local outcome, at = redis.call('GET', key('r:' .. id)), place_in_index(id)
 if outcome and not (at and is_there(id, at)) then return { 'DONE', outcome } end

@@ -1,5 +1,6 @@
 -- KEYS: prefix.  ARGV: limit. Puts due jobs into their lanes.
 -- Returns how many, and seconds until the next one is due ('' when there is none).
+-- Needs: core index due lanes repair
 check_placing()
 local at = now()
 if redis.call('ZCARD', key('due')) > 0 then heed(at) end

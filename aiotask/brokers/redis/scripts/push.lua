@@ -5,6 +5,7 @@
 -- Returns 1 when the batch is in, 0 when it was a repeat, -1 when the one that was sent along before it is not in. If some had
 -- no room: how many, their ids, and of the jobs that wait longest: lane, entry, sealed, meta. Everything is checked before the
 -- first write; the first write is one that a full server refuses.
+-- Needs: core index due lanes results
 local session, sequence, limited = key('client:' .. ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local room, victims, oldest = {}, {}, false
 local first = 4
@@ -20,10 +21,9 @@ if limited > 0 then
   end
 end
 
-local KINDS = { 'r', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 's' }
 local function waiting(queue)
   local count = 0
-  for _, kind in ipairs(KINDS) do
+  for kind in string.gmatch(LANE_KINDS, '.') do
     local lane = 'q:' .. queue .. ':' .. kind
     local length = redis.call('XLEN', key(lane))
     if length > 0 then
@@ -37,8 +37,8 @@ end
 -- The jobs of a queue that wait longest, suspects left aside: lane, entry, sealed, meta.
 local function longest(queue, count)
   local found, bytes = {}, 0
-  for n = 1, #KINDS - 1 do
-    local lane, after = 'q:' .. queue .. ':' .. KINDS[n], '-'
+  for kind in string.gmatch(LANE_KINDS, '[^s]') do
+    local lane, after = 'q:' .. queue .. ':' .. kind, '-'
     local groups = redis.pcall('XINFO', 'GROUPS', key(lane))
     if type(groups) == 'table' and not groups.err then
       for _, group in ipairs(groups) do
@@ -63,7 +63,7 @@ local function longest(queue, count)
     local sealed, meta = fields_of(found[n][4])
     for _, part in ipairs({ found[n][3], found[n][4][1], sealed, meta }) do flat[#flat + 1] = part end
     bytes = bytes + #sealed
-    if bytes > 262144 then break end
+    if bytes > BATCH_BYTES then break end
   end
   return flat
 end
@@ -130,7 +130,7 @@ end
 if #queues > 0 then redis.call('SADD', key('queues'), unpack(queues)) end
 if #new_buckets > 0 then redis.call('SADD', key('index'), unpack(new_buckets)) end
 if is_first then redis.call('SADD', key('index'), '.') end
-redis.call('SET', session, ARGV[2], 'EX', '3600')
+redis.call('SET', session, ARGV[2], 'EX', CLIENT_TTL)
 for _, victim in ipairs(victims) do
   local lane, entry, id, ttl, reply, outcome = unpack(victim)
   local claims = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
@@ -200,5 +200,5 @@ for bucket, places in pairs(index) do
     redis.call(redis.call('EXISTS', name) == 1 and 'SADD' or 'SREM', key('index'), bucket)
   end
 end
-if #full > 0 then redis.call('SET', session, ARGV[2] .. ' ' .. table.concat(full, ' '), 'EX', 3600) end
+if #full > 0 then redis.call('SET', session, ARGV[2] .. ' ' .. table.concat(full, ' '), 'EX', CLIENT_TTL) end
 return answer()

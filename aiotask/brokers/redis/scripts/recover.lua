@@ -1,6 +1,7 @@
 -- KEYS: prefix.  ARGV: dead incarnation ('' scans for all that are not live), reason, obituary (msgpack), limit, number
 -- of blamed ids, blamed ids…, ids to hold…
 -- Returns moved, more (1: call again), then per held delivery: lane, entry, sealed, meta.
+-- Needs: core lanes results repair
 local dead, limit = ARGV[1], tonumber(ARGV[4])
 local blamed, kept = {}, {}
 local split = 5 + tonumber(ARGV[5])
@@ -77,9 +78,7 @@ if redis.call('EXISTS', key('queues')) == 0 and redis.call('EXISTS', key('index'
   end
 end
 for _, queue in ipairs(sorted('queues')) do
-  lanes[#lanes + 1] = 'q:' .. queue .. ':s'
-  lanes[#lanes + 1] = 'q:' .. queue .. ':r'
-  for priority = 0, 9 do lanes[#lanes + 1] = 'q:' .. queue .. ':' .. priority end
+  for kind in string.gmatch(LANE_KINDS, '.') do lanes[#lanes + 1] = 'q:' .. queue .. ':' .. kind end
 end
 for _, need in ipairs(sorted('parked')) do
   -- A need that nobody waits for any more leaves no trace.

@@ -1,5 +1,6 @@
 -- KEYS: prefix.  ARGV: per delivery: lane, entry, id, reason. Sets aside what is no job of ours, and tells who waits for it.
 -- Without a lane it came on a channel, and is only counted.
+-- Needs: core index history results repair
 check_ending()
 redis.call('XLEN', key('aside'))
 for n = 1, #ARGV, 4 do
@@ -13,7 +14,7 @@ for n = 1, #ARGV, 4 do
     if ARGV[n + 2] ~= '' and place_in_index(ARGV[n + 2]) == ARGV[n] .. '|' .. ARGV[n + 1] then
       tell(address_of(sealed or ''), ARGV[n + 2], nil)
       tell_watchers(ARGV[n + 2], nil)
-      redis.call('SET', key('refused:' .. ARGV[n + 2]), ARGV[n + 3], 'EX', 3600)
+      redis.call('SET', key('refused:' .. ARGV[n + 2]), ARGV[n + 3], 'EX', REFUSED_TTL)
       forget(ARGV[n + 2])
     end
     set_aside(ARGV[n + 2], sealed or '', ARGV[n + 3])

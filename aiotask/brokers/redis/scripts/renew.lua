@@ -1,5 +1,6 @@
 -- KEYS: prefix.  ARGV: host, beat, the epoch in which this host renewed last ('' if never), a fresh epoch.
 -- Returns standing (1 live, 0 declared dead, -1 the server has forgotten everybody) and the epoch.
+-- Needs: core
 local epoch = redis.call('HGET', key('live'), '')
 if ARGV[3] ~= '' and redis.call('HEXISTS', key('leases'), ARGV[1]) == 0 then
   if epoch ~= ARGV[3] then return { -1, epoch or '' } end

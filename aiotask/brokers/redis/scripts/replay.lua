@@ -1,6 +1,7 @@
 -- KEYS: prefix.  ARGV: ids…  Runs dead letters again, each as if it had been sent just now.
 -- Returns per id: replayed, missing, or outdated (a job of that id goes on, or ended later: the letter stays).
 -- Everything is checked before the first write, which a full server allows.
+-- Needs: core index lanes
 redis.call('ZCARD', key('dead'))
 redis.call('SCARD', key('index'))
 for _, name in ipairs({ 'dead:jobs', 'marks', 'watch' }) do redis.call('HLEN', key(name)) end

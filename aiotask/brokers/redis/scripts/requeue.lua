@@ -1,6 +1,7 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, then per job: lane, entry, target lane, delay (s), meta, need ('' or a parked
 -- lane's need), reply address.
 -- Returns standing, then per job 1 or 0 (not yours). A marked (cancelled) job ends here.
+-- Needs: core due lanes results repair
 local reply = {}
 local at = now()
 local noted = {}

@@ -2,6 +2,7 @@
 -- The first ids are answered, one at least: once their outcomes reach the limit in bytes, the script leaves the others to the next
 -- call, since it keeps all other clients waiting. Returns per id: status ('' unknown, 'DOUBT' unknown, but the index has not been put right yet, 'DONE' when an outcome is
 -- stored, 'REFUSED' when a worker set it aside), and the sealed outcome, the need of a parked one, or the reason.
+-- Needs: core index repair
 local reply = {}
 local ADDRESS, room = ARGV[1], tonumber(ARGV[2])
 local spoiled

@@ -1,4 +1,5 @@
 -- KEYS: prefix.  ARGV: group, then pairs: entry of the history, rows in it.  They are recorded.
+-- Needs: core history
 local history, entries, left = key('history'), {}, 0
 for n = 2, #ARGV, 2 do entries[#entries + 1] = ARGV[n] end
 redis.call('XACK', history, ARGV[1], unpack(entries))

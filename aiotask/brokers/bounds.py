@@ -1,0 +1,18 @@
+"""Bounds that every broker keeps, whatever technology it stands on."""
+
+from __future__ import annotations
+
+__all__ = ["ASIDE", "CLIENT_TTL", "DEAD_LETTERS", "HISTORY_ROWS", "REFUSED_TTL", "VOLUNTEER_TTL"]
+
+#: Dead letters that are kept; older ones make room.
+DEAD_LETTERS = 10_000
+#: Messages kept that were no jobs; older ones make room.
+ASIDE = 1_000
+#: Finished jobs that wait for a recorder; older ones make room.
+HISTORY_ROWS = 1_000_000
+#: Seconds after its last push for which the sequence of a client is remembered.
+CLIENT_TTL = 3600
+#: Seconds for which the reason why a worker set a job aside is remembered.
+REFUSED_TTL = 3600
+#: Seconds in which a volunteer for a suspect has to come back for it.
+VOLUNTEER_TTL = 30

@@ -1,0 +1,67 @@
+-- The index: where each unfinished job is.
+-- Needs: core
+
+-- Where the index has an id: the bucket, and the field in there. Sixteen ids that a client makes one after another share a
+-- bucket, which the server keeps packed; those of the user's own share one that is not.
+local function bucket_of(id)
+  if string.byte(id, 18) == 45 then return string.sub(id, 1, -2), string.sub(id, -1) end
+  return '', id
+end
+
+local function place_in_index(id)
+  local bucket, field = bucket_of(id)
+  return redis.call('HGET', key('index:' .. bucket), field)
+end
+
+-- A bucket that has the wrong type is somebody's to mend: push and status say so, the rest goes on without.
+local function write_index(id, at)
+  local bucket, field = bucket_of(id)
+  redis.pcall('HSET', key('index:' .. bucket), field, at)
+  redis.call('SADD', key('index'), bucket)
+end
+
+local function leave_index(ids)
+  local buckets, empty, last, fields = {}, {}, nil, nil
+  for n = 1, #ids do
+    local bucket, field = bucket_of(ids[n])
+    if bucket ~= last then
+      last, fields = bucket, buckets[bucket]
+      if not fields then
+        fields = {}
+        buckets[bucket] = fields
+      end
+    end
+    fields[#fields + 1] = field
+  end
+  for bucket, fields in pairs(buckets) do
+    local name = key('index:' .. bucket)
+    redis.pcall('HDEL', name, unpack(fields))
+    if redis.call('EXISTS', name) == 0 then empty[#empty + 1] = bucket end
+  end
+  if #empty > 0 then redis.pcall('SREM', key('index'), unpack(empty)) end
+end
+
+-- The lane and the entry that the index names; nil where something else was written there.
+local function place_of(at)
+  local lane, entry = string.match(at, '^(.*)|(.*)$')
+  if lane == 'due' then return lane, entry end
+  if not lane or not (string.match(lane, '^q:') or string.match(lane, '^parked:')) then return nil end
+  local ms, number = string.match(entry, '^(%d+)%-(%d+)$')
+  if ms and #ms < 20 and #number < 20 then return lane, entry end
+end
+
+-- Whether a job is where the index says; somebody may have deleted that by hand.
+local function is_there(id, at)
+  local lane, entry = place_of(at)
+  if not lane then return false end
+  if lane == 'due' then
+    return redis.call('HEXISTS', key('held'), id) == 1 and redis.call('ZSCORE', key('due'), id) ~= false
+  end
+  return #redis.call('XRANGE', key(lane), entry, entry) > 0
+end
+
+-- Whether a job of this id waits or runs.
+local function is_unfinished(id)
+  local at = place_in_index(id)
+  return at and is_there(id, at)
+end

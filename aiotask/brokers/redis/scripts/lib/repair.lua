@@ -1,0 +1,49 @@
+-- Repairs of keys that were deleted, spoiled or filled by hand. Whoever reads how jobs travel can leave this file out.
+-- Needs: core index history
+
+-- What is no job of ours is counted, and a part of it kept for people.
+local function set_aside(id, sealed, reason)
+  add_up('rejected', 1)
+  redis.pcall('XADD', key('aside'), 'MAXLEN', '~', ASIDE, '*', 'i', string.sub(id, 1, 200), 'j', string.sub(sealed, 1, ASIDE_BYTES),
+    'reason', string.sub(reason, 1, 1000))
+end
+
+-- The lane, or the one that the job comes from where somebody has put something else in its place.
+local function sound(lane, from)
+  local length = redis.pcall('XLEN', key(lane))
+  return type(length) == 'table' and from or lane
+end
+
+-- A job that is no longer where it was (that was deleted by hand), or that was none.
+local function forget(id)
+  redis.call('ZREM', key('due'), id)
+  redis.call('HDEL', key('held'), id)
+  leave_index({ id })
+  redis.call('HDEL', key('marks'), id)
+  redis.call('HDEL', key('begun'), id)
+  redis.call('HDEL', key('watch'), id)
+end
+
+-- What is to be written to besides by ``place`` and ``hold``, checked before the first write.
+local function check_placing()
+  redis.call('SCARD', key('index'))
+  redis.call('ZCARD', key('due'))
+  redis.call('HLEN', key('held'))
+  redis.call('SCARD', key('queues'))
+  redis.call('SCARD', key('parked'))
+end
+
+-- Every command that moves a job, on a key that never exists, before the first that cannot be taken back: where somebody
+-- has cut this user's permissions, the script ends here.
+local function check_commands()
+  local nothing = key('r:')
+  redis.call('HDEL', key('live'), ' ')
+  redis.call('SET', nothing, '', 'XX')
+  redis.call('XADD', nothing, 'NOMKSTREAM', '*', 'j', '')
+  redis.call('XACK', nothing, GROUP, '0-1')
+  redis.call('XDEL', nothing, '0-1')
+  redis.call('ZADD', nothing, 'XX', 0, ' ')
+  redis.call('ZREM', nothing, ' ')
+  redis.call('HSET', key('live'), ' ', '')
+  redis.call('HDEL', key('live'), ' ')
+end
