@@ -11,6 +11,7 @@ import pytest
 from aiotask import exponential
 from aiotask.broker import BATCH_JOBS, Delivery, Meta, Obituary
 from aiotask.errors import (
+    Interrupted,
     JobCancelled,
     JobError,
     JobTimeout,
@@ -22,11 +23,13 @@ from aiotask.errors import (
 )
 from aiotask.job import WIRE_VERSION, Job, Status, encode_job
 from aiotask.tasks import Definition, Registry
+from aiotask.wire.error_info import error_info
 from aiotask.wire.seal import Sealer
 from aiotask.wire.serializer import OtherPython, serializer_named
-from aiotask.worker.executor import Interrupted, What, call_sync, convict, error_info, judge, next_meta, resolve
+from aiotask.worker.executor import call_sync, resolve
 from aiotask.worker.prefetch import Appetite
 from aiotask.worker.run import NoMarks, Run
+from aiotask.worker.verdict import What, convict, judge, next_meta
 
 
 def nothing() -> None:
@@ -140,9 +143,9 @@ def test_the_verdict_on_a_run(
 
 
 def test_the_status_that_goes_with_a_verdict() -> None:
-    assert judge(run_of(), None).status is Status.SUCCESS
-    assert judge(run_of(), KEY_ERROR).status is Status.FAILED
-    assert judge(run_of(cancelled=True), KEY_ERROR).status is Status.CANCELLED
+    assert judge(run_of(), None).what.status is Status.SUCCESS
+    assert judge(run_of(), KEY_ERROR).what.status is Status.FAILED
+    assert judge(run_of(cancelled=True), KEY_ERROR).what.status is Status.CANCELLED
 
 
 def test_a_job_for_another_python_says_what_it_needs() -> None:

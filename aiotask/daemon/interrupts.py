@@ -9,8 +9,9 @@ import threading
 import time
 from types import FrameType
 
+from ..errors import Interrupted
 from ..worker.budget import over_cpu
-from ..worker.executor import Guard, Interrupted
+from ..worker.executor import Guard
 from ..worker.run import Marks, Run
 from .own_signals import OwnSignals, handler_of
 

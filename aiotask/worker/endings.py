@@ -9,24 +9,16 @@ from ..errors import BrokerError, Retry, SerializationError, WorkerLost
 from ..job import WIRE_VERSION, Job, Status, decode_job
 from ..log.events import EventLog, JobEvent
 from ..outcome import ErrorInfo, Outcome, encode_outcome
+from ..wire.error_form import text_of
+from ..wire.error_info import error_info
 from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
 from .budget import SHORT
-from .executor import Verdict, What, error_info, next_meta, text_of
 from .run import Run
+from .verdict import Verdict, What, next_meta
 
 __all__ = ["Clerk"]
 
-_EVENTS = {
-    What.SUCCESS: JobEvent.SUCCEEDED,
-    What.FAILED: JobEvent.FAILED,
-    What.RETRY: JobEvent.RETRYING,
-    What.CANCELLED: JobEvent.CANCELLED,
-    What.PARK: JobEvent.PARKED,
-    What.RELEASE: JobEvent.RELEASED,
-}
-#: Ends of a run that have an error and a traceback.
-_FAILURES = frozenset({What.FAILED, What.RETRY})
 # An attribute of an enum class costs ten of a module.
 _STARTED = JobEvent.STARTED
 #: Below this size an outcome is not what the broker objects to.
@@ -60,7 +52,7 @@ class Clerk:
 
     def finish(self, run: Run, verdict: Verdict, *, dead: bool) -> Finish:
         """The outcome of a job that has ended, sealed."""
-        job, delivery, status = run.job, run.delivery, verdict.status
+        job, delivery, status = run.job, run.delivery, verdict.what.status
         attempt, value, error = delivery.meta.attempt, run.value, None
         if verdict.error is not None:
             value, error = None, error_info(verdict.error, run.traceback, self._serializer, job.id)
@@ -140,15 +132,10 @@ class Clerk:
 
     def ended(self, run: Run, verdict: Verdict, *, dead: bool) -> None:
         """Say what became of a run."""
-        event = _EVENTS[verdict.what]
-        if verdict.error is None and self._log.counts(event, run.job.task, run.started_mono + run.took):
+        if verdict.error is None and self._log.counts(verdict.what.event, run.job.task, run.started_mono + run.took):
             return
         detail = stack = ""
         if verdict.error is not None:
-            if dead:
-                event = JobEvent.DEAD
-            elif verdict.timed_out and verdict.what is What.FAILED:
-                event = JobEvent.TIMEOUT
             detail = f"{type(verdict.error).__name__}: {text_of(verdict.error)}"
             if isinstance(verdict.error, WorkerLost):
                 # Its last stack, and its last lines on stderr.
@@ -157,14 +144,14 @@ class Clerk:
                 left = run.retries - run.delivery.meta.attempt + 1
                 detail += f" (again in {verdict.delay:.1f} s, {left} left)"
         self._log.job(
-            event,
+            verdict.event(dead=dead),
             id=run.job.id,
             task=run.job.task,
             attempt=run.delivery.meta.attempt,
             took=run.took,
             detail=detail,
             queue=run.job.queue,
-            error=verdict.error if verdict.what in _FAILURES else None,
+            error=verdict.error if verdict.is_failure else None,
             traceback=run.traceback if _is_of_interest(verdict) else "",
             stack=stack,
         )
@@ -184,7 +171,7 @@ def _is_of_interest(verdict: Verdict) -> bool:
     error = verdict.error
     if isinstance(error, Retry):
         return error.__cause__ is not None or error.__context__ is not None
-    return verdict.what in _FAILURES
+    return verdict.is_failure
 
 
 def _used(run: Run) -> tuple[int, int]:

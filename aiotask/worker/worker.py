@@ -25,7 +25,7 @@ from .async_lane import AsyncLane
 from .at_most_once import Early
 from .cancellation import Cancels
 from .endings import Clerk
-from .executor import MAX_DEATHS, SUCCEEDED, Verdict, What, call_async, convict, judge, resolve
+from .executor import call_async, resolve
 from .membership import Membership, pause
 from .parents import Parents
 from .prefetch import AHEAD, Appetite
@@ -34,6 +34,7 @@ from .seats import Seats
 from .settler import Settler
 from .suspects import Solitude, Suspects
 from .sync_lane import SyncLane
+from .verdict import MAX_DEATHS, SUCCEEDED, Verdict, What, convict, judge
 
 __all__ = ["Hooks", "Worker"]
 

@@ -29,7 +29,7 @@ from aiotask import (
     Status,
     WorkerLost,
 )
-from aiotask.worker.executor import MAX_DEATHS
+from aiotask.worker.verdict import MAX_DEATHS
 
 from ..helpers import wait_until, wait_until_async
 from ..server import PrivateServer
