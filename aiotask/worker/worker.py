@@ -28,7 +28,7 @@ from .endings import Clerk
 from .executor import call_async, resolve
 from .membership import Membership, pause
 from .parents import Parents
-from .prefetch import AHEAD, Appetite
+from .prefetch import AHEAD, Prefetch
 from .run import Marks, Run
 from .seats import Seats
 from .settler import Settler
@@ -109,7 +109,7 @@ class Worker:
         self._burst = burst
         self._max_jobs = max_jobs
         self._hooks = hooks or Hooks()
-        self._appetite = Appetite(
+        self._prefetch = Prefetch(
             syncs=any(not task.is_async for task in registry),
             asyncs=any(task.is_async for task in registry),
             max_in_flight=max_in_flight,
@@ -251,7 +251,7 @@ class Worker:
                 await self._solitude.end()
                 continue
             # Asked first: a pause that is over a moment after there was no room would be a wait without end.
-            rest = self._appetite.pause
+            rest = self._prefetch.pause
             room = self._room()
             if room <= 0:
                 await self._wait_for_change(rest or None)
@@ -319,7 +319,7 @@ class Worker:
         if self._settler.backlog >= BACKLOG:
             return 0
         lane = self._lane
-        return self._appetite.room(
+        room, full_of_async = self._prefetch.room(
             running=self.seats.taken,
             ready=self._asyncs.waiting + self._early.waiting(is_async=True),
             waiting=lane.waiting + self._early.waiting(is_async=False),
@@ -327,6 +327,9 @@ class Worker:
             stuck=lane.stuck(AHEAD),
             full=self._asyncs.stuck(AHEAD),
         )
+        if self._prefetch.chooses:
+            self._prefetch.adapt(room, full_of_async)
+        return room
 
     async def _stand(self, standing: Standing) -> bool:
         """Go on under this name? Otherwise this worker is dead, or it has another one now."""
@@ -394,7 +397,7 @@ class Worker:
         rejected: list[tuple[Delivery, str]] = []
         syncs, convicted = list[Run](), list[Finish]()
         held, registry, sealer, name = self._held, self._registry, self._jobs_sealer, self.name
-        stuck, chooses = self._lane.stuck(AHEAD), self._appetite.chooses
+        stuck, chooses = self._lane.stuck(AHEAD), self._prefetch.chooses
         goes_back = self._stopping or reliefs != self._reliefs or self._solitude.excludes(self)
         for delivery in deliveries:
             if held.setdefault((delivery.lane, delivery.entry), delivery) is not delivery:
@@ -415,7 +418,7 @@ class Worker:
                     self._release(run)
                 else:
                     if chooses:
-                        self._appetite.served(run.task.is_async)
+                        self._prefetch.claimed(run.task.is_async)
                     self._enqueue(run, stuck, syncs)
         if rejected:
             rejecting = agent(self._reject(rejected))
@@ -429,7 +432,7 @@ class Worker:
         """Into its row; sync runs to ``syncs``, since they go into theirs together."""
         task = run.task
         if stuck and not task.is_async:
-            self._appetite.choke()
+            self._prefetch.back_off()
             self._release(run, surplus=True)
         elif task.acks == "early" and not run.begun:
             self._early.put(run)
@@ -537,7 +540,7 @@ class Worker:
     def collect(self, runs: list[Run]) -> None:
         """Sync runs have ended; called in the loop by the lane."""
         self._in_lane -= len(runs)
-        self._appetite.swallow()
+        self._prefetch.resume()
         self._close(runs)
 
     # ---- ending
@@ -545,7 +548,7 @@ class Worker:
     def _conclude(self, run: Run, verdict: Verdict, finishes: list[Finish], *, dead: bool = False) -> None:
         """Word the end of a run for the broker; ``finishes`` takes what is to be handed over with ``_finish``."""
         self.jobs += 1
-        self._appetite.ate(run.task.is_async, run.took)
+        self._prefetch.measure(run.task.is_async, run.took)
         try:
             self._settle(run, verdict, finishes, dead)
         except BaseException as error:
@@ -587,7 +590,7 @@ class Worker:
         A surplus of one kind goes behind the rest: at its head it would be claimed again and again, and what
         there is room for would never come up.
         """
-        behind = run.job.priority if surplus and self._appetite.chooses else -1
+        behind = run.job.priority if surplus and self._prefetch.chooses else -1
         self._settler.requeue(Requeue(run.delivery, run.job.queue, run.delivery.meta, behind=behind))
 
     def _settled(self, deliveries: list[Delivery], standing: Standing) -> None:
@@ -669,12 +672,12 @@ class Worker:
         """What stands behind long jobs, or was claimed while jobs were shorter: a peer may be free for it."""
         back: list[Run] = []
         stuck = self._lane.stuck(AHEAD)
-        keep = 0 if stuck else self._appetite.keeps
+        keep = 0 if stuck else self._prefetch.max_waiting
         if self._lane.waiting > keep:
             back = self._lane.take_back(self, keep)
             self._in_lane -= len(back)
             if back and stuck:
-                self._appetite.choke()
+                self._prefetch.back_off()
         if stuck:
             back += self._early.take_back(sync_only=True)
         if self._asyncs.stuck(AHEAD):
