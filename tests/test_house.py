@@ -21,7 +21,6 @@ SOURCES = sorted(path for folder in ("aiotask", "cli") for path in (ROOT / folde
 MAX_LINES = 400
 #: Longer files, each with the reason why it is still one noun.
 LONGER: dict[str, str] = {
-    "aiotask/worker/worker.py": "claiming, running and giving back share one account of what is held",
     "aiotask/broker.py": "the seam is read as one page: the Protocol, and the values that its verbs take and give",
 }
 

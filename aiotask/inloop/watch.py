@@ -92,8 +92,11 @@ class InLoopWatch:
         )
 
     def _sync_runs(self) -> Iterator[tuple[Run, FrameType]]:
+        worker = self.worker
+        if worker is None:
+            return
         for ident, frame in sys._current_frames().items():
-            if ident != self._thread and (run := _run_in(frame)) is not None and run.owner is self.worker:
+            if ident != self._thread and (run := _run_in(frame)) is not None and worker.owns(run):
                 yield run, frame
 
     async def stand(self) -> tuple[list[dict[str, Any]], str]:

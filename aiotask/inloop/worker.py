@@ -24,8 +24,11 @@ from ..loops.async_block import async_block
 from ..tasks import Registry
 from ..wire.serializer import Serializer, check_annotations
 from ..worker.executor import Guard, call_sync
+from ..worker.membership import Membership
 from ..worker.patched import refuse_patched_threads
 from ..worker.run import NoMarks
+from ..worker.seats import Seats
+from ..worker.surroundings import Served, Surroundings
 from ..worker.sync_lane import SyncLane
 from ..worker.worker import Worker
 from .watch import InLoopWatch
@@ -147,21 +150,15 @@ async def in_loop_worker(
     broker = connect(url, name)
     lane = SyncLane()
     guard, marks = Guard(), NoMarks()
+    facts = {"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"}
     worker = Worker(
-        registry=registry,
-        broker=broker,
-        secrets=secrets,
-        serializer=serializer,
-        host=host,
-        number="in-loop",
-        queues=queues,
-        lane=lane,
-        marks=marks,
-        log=EventLog("aiotask"),
+        Served(registry, secrets, serializer, queues),
+        broker,
+        Membership(broker, marks, host=host, number="in-loop", facts=facts, recorded=writer is not None),
+        Surroundings(lane, marks, Seats(max_in_flight)),
+        EventLog("aiotask"),
         max_in_flight=max_in_flight,
         burst=burst,
-        recorded=writer is not None,
-        facts={"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"},
     )
     keeper.watch.worker = worker
     threads = [

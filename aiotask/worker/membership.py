@@ -36,7 +36,8 @@ class Membership:
         self._broker = broker
         self._marks = marks
         self._host = host
-        self._first = f"{host}.{number}"
+        #: The first name of the worker; a later incarnation has a number behind it.
+        self.name = f"{host}.{number}"
         self._facts = facts
         self._recorded = recorded
         self._lives = 0
@@ -52,7 +53,7 @@ class Membership:
         delay = 0.05
         while not stopping():
             self._lives += 1
-            name = self._first if self._lives == 1 else f"{self._first}r{self._lives}"
+            name = self.name if self._lives == 1 else f"{self.name}r{self._lives}"
             # First, so that nobody is live of whose death nobody would hear.
             self._marks.enlist(name)
             try:

@@ -40,7 +40,7 @@ class Run(msgspec.Struct, eq=False):
     task: Definition
     #: Name of the worker.
     worker: str
-    #: The worker that takes it back when it has ended.
+    #: What its worker has in hand (``InHand``), which takes it back when it has ended.
     owner: Any = None
     #: Seconds this run may take; None: no limit.
     timeout: float | None = None
@@ -88,15 +88,13 @@ class Run(msgspec.Struct, eq=False):
     # ---- as the seat that the client sees
 
     def leave(self) -> bool:
-        return bool(self.owner.leave_seat(self))
+        return bool(self.owner.asyncs.leave_seat(self))
 
     async def come_back(self) -> None:
-        await self.owner.seats.come_back(self)
-        self.owner.back_to_seat(self)
+        await self.owner.asyncs.come_back(self)
 
     def give_up(self) -> None:
-        self.owner.seats.give_up(self)
-        self.owner.back_to_seat(self)
+        self.owner.asyncs.give_up(self)
 
     def keeps(self, result: Any) -> bool:
         if not self.stopped or self.cancelled or self.ended:
