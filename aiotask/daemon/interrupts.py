@@ -102,7 +102,7 @@ class MainGuard(Guard):
             return
         took = time.monotonic() - run.started_mono
         if (run.timeout is not None and took > run.timeout + _LATE) or (
-            run.limits is not None and 0 < run.limits.cpu <= min(took, self._cpu(run.limits.cpu_before))
+            run.budget is not None and 0 < run.budget.cpu <= min(took, self._cpu(run.budget.cpu_before))
         ):
             self._ring(signal.SIGVTALRM)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..broker import BATCH_JOBS
 from ..loops.agent import agent, hide
-from . import budget as usage
+from . import budget
 from .budget import LONG, PeakMemory
 from .job_task import Live, opener
 from .run import Marks, NoMarks, Run
@@ -189,8 +189,8 @@ class AsyncLane:
         if run.took >= LONG and self._peak is not None:
             run.memory = self._peak.since(run.started_mono)
         self._seats.give_back(run)
-        if run.limits is not None:
-            usage.settle(run)
+        if run.budget is not None:
+            budget.end(run)
         # What was stopped and ends well all the same keeps its value.
         kept = run.stopped and run.value is not None
         if task is not None and run.error is None and task.cancelling() and not kept:
@@ -208,11 +208,11 @@ def _go_on(call: Live, waits_for: Any, run: Run, marks: Marks) -> Generator[Any,
     """Run the rest of a coroutine that was begun by hand, and write down before each step whose step it is."""
     steps, slot = marks.steps, run.slot + 1
     step: Callable[[Any], Any]
-    now, is_limited = time.monotonic, run.limits is not None
+    now, is_limited = time.monotonic, run.budget is not None
     used = now() - run.started_mono
     try:
         while True:
-            if is_limited and usage.end_step(run, marks, used) and (me := asyncio.current_task()):
+            if is_limited and budget.end_step(run, marks, used) and (me := asyncio.current_task()):
                 me.cancel()
             try:
                 argument = yield waits_for
@@ -222,7 +222,7 @@ def _go_on(call: Live, waits_for: Any, run: Run, marks: Marks) -> Generator[Any,
             steps[0] = slot
             began = now()
             if is_limited:
-                usage.begin_step(run, marks, used)
+                budget.begin_step(run, marks, used)
             try:
                 waits_for = step(argument)
             except StopIteration:

@@ -28,7 +28,7 @@ from ..wire.error_form import text_of
 from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
-from . import budget as usage
+from . import budget
 from .run import Marks, Run
 from .verdict import What, judge
 
@@ -73,7 +73,7 @@ def _begin(run: Run, marks: Marks) -> bool:
     run.started_at = time.time()
     run.started_mono = now
     if run.task.is_limited:
-        usage.limit(run, marks, (_again(run, JobTimeout()), _again(run, JobOutOfMemory())))
+        budget.begin(run, marks, (_again(run, JobTimeout()), _again(run, JobOutOfMemory())))
     return True
 
 
@@ -163,7 +163,7 @@ def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> N
     finally:
         _end(run, marks)
     late = run.timeout is not None and run.took > run.timeout
-    if run.error is None and (late or (run.limits is not None and usage.over_cpu(run))):
+    if run.error is None and (late or (run.budget is not None and budget.over_cpu(run))):
         # Nothing could interrupt it here (a thread beside the main one), but the limit holds.
         _failed(run, _too_long(run))
 

@@ -11,10 +11,10 @@ from ..context import JobContext
 from ..job import Job
 from ..tasks import Definition
 
-__all__ = ["Limits", "Marks", "NoMarks", "Run", "Steps"]
+__all__ = ["Budget", "Marks", "NoMarks", "Run", "Steps"]
 
 
-class Limits(NamedTuple):
+class Budget(NamedTuple):
     """What a run may use beside time (0: as it likes); seconds until it runs again if that ends it (-1: it fails)."""
 
     #: Native id of the thread of a sync job; 0: it runs in the loop.
@@ -49,11 +49,11 @@ class Run(msgspec.Struct, eq=False):
     started_mono: float = 0.0
     finished_at: float = 0.0
     took: float = 0.0
-    #: What it used: see ``usage``. None: not measured.
+    #: What it used: see ``budget.py``. None: not measured.
     cpu: float | None = None
     memory: int | None = None
     #: What it may use, as it stands on the board; and which of it was used up, in words.
-    limits: Limits | None = None
+    budget: Budget | None = None
     exceeded: str = ""
     arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
     value: bytes | None = None
@@ -133,7 +133,7 @@ class Marks(Protocol):
         it is killed at the deadline (-1: it fails). False: it must not, what has not started is being taken back."""
         ...
 
-    def limit(self, slot: int, id: str, limits: Limits) -> None:
+    def limit(self, slot: int, id: str, budget: Budget) -> None:
         """What the job that has just started there may use."""
         ...
 
@@ -160,7 +160,7 @@ class NoMarks:
     def start(self, slot: int, id: str, deadline: float, again: float, now: float, task: str) -> bool:
         return True
 
-    def limit(self, slot: int, id: str, limits: Limits) -> None: ...
+    def limit(self, slot: int, id: str, budget: Budget) -> None: ...
     def clear(self, slot: int) -> None: ...
     def set_away(self, slot: int, away: bool) -> None: ...
     def hurry(self, slot: int, id: str) -> None: ...
