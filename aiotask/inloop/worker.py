@@ -1,4 +1,4 @@
-"""A worker inside somebody's event loop, with its keeper in a thread."""
+"""A worker inside the event loop of the user, with its keeper in a thread."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 __all__ = ["InLoopWorker", "host_id", "in_loop_worker"]
 
 #: Seconds that running jobs have to end when the ``async with`` block is left.
-GRACE = 10.0
+STOP_TIMEOUT = 10.0
 
 
 def host_id() -> str:
-    """A name for this host's keeper and workers that nobody has had before."""
+    """A name for this host's keeper and workers that was never used before."""
     return f"{os.uname().nodename.split('.')[0][:40] or 'host'}-{os.getpid()}-{random_source.token_hex(3)}"
 
 
@@ -65,10 +65,10 @@ class InLoopWorker:
     async def stop(self) -> None:
         """Claim no more and wait for what runs; after 10 s async jobs are cancelled and go back."""
         self._worker.stop()
-        done, _ = await asyncio.wait((self._task,), timeout=GRACE)
+        done, _ = await asyncio.wait((self._task,), timeout=STOP_TIMEOUT)
         if not done:
             self._worker.abort()
-            done, _ = await asyncio.wait((self._task,), timeout=GRACE)
+            done, _ = await asyncio.wait((self._task,), timeout=STOP_TIMEOUT)
             if not done:
                 self._task.cancel()
                 await asyncio.wait((self._task,))
@@ -110,7 +110,7 @@ class _KeeperThread:
     async def end(self) -> None:
         assert self._loop is not None and self._stop is not None
         self._loop.call_soon_threadsafe(self._stop.set)
-        await asyncio.to_thread(self._thread.join, GRACE)
+        await asyncio.to_thread(self._thread.join, STOP_TIMEOUT)
 
 
 async def _run(worker: Worker, broker: Broker) -> None:

@@ -1,4 +1,4 @@
-"""What a job uses: CPU time and memory, measured where that is nearly free, and held against its budget.
+"""What a job uses: CPU time and memory, measured where that is nearly free, and compared with its budget.
 
 CPU of a sync job is what its thread used; of an async one it is the time for which its own steps kept
 the event loop. Memory is what the process holds, which is all that a system can say.
@@ -121,7 +121,7 @@ def thread_cpu(pid: int, thread: int) -> float:
 
 
 def begin(run: Run, marks: Marks, again: tuple[float, float]) -> None:
-    """Begin to hold a run that has just started against the budget of its task.
+    """Give a run that has just started the budget of its task.
 
     Args:
         again: seconds until its next run if it is ended for its CPU time, and for its memory (-1: it fails).
@@ -164,14 +164,14 @@ def begin_step(run: Run, marks: Marks, used: float) -> None:
 
 
 def end_step(run: Run, marks: Marks, used: float) -> bool:
-    """It has ended. Whether the run has just used up its CPU time, which it says then."""
+    """A step has ended, after ``used`` seconds of CPU in all. True: the run has just used up its budget."""
     assert run.budget is not None
     if not run.budget.cpu or run.exceeded:
         return False
     until = 0.0
     if used > run.budget.cpu:
         run.exceeded = cpu_words(run.budget.cpu)
-        # From now on it has the time of all that are asked to end.
+        # From now on it has as long as every job that is asked to end.
         until = time.monotonic()
     marks.limit(run.slot, run.job.id, run.budget._replace(until=until))
     return bool(run.exceeded)
@@ -186,10 +186,10 @@ def end(run: Run) -> None:
 
 
 def cpu_words(limit: float) -> str:
-    """What is said of a job that used up its CPU time."""
+    """What errors say of a job that used up its CPU time."""
     return f"used more CPU than its limit of {limit:g} s"
 
 
 def memory_words(used: float, limit: float) -> str:
-    """What is said of a job that took too much memory."""
+    """What errors say of a job that took too much memory."""
     return f"took {used / 1e6:,.0f} MB of memory, more than its limit of {limit / 1e6:,.0f} MB"

@@ -31,7 +31,7 @@ _OLD = 0.5
 
 
 class Cancels:
-    """Told at once by the broker, and looked up once a second; the mark at the broker is what counts.
+    """Cancels are noticed at once, and looked up once a second; the mark at the broker is what counts.
 
     Args:
         sealer: of outcomes.

@@ -33,8 +33,8 @@ class Claimer:
     """Claims for one worker until it stops.
 
     A claim is quick or it blocks. A quick one takes as much as there is room for, by priority, and comes back at once;
-    it is for queues that have jobs. A blocking one waits in the server for the first job, and hears of that sooner
-    than a worker that asks again and again; it is for queues that are empty.
+    it is for queues that have jobs. A blocking one waits in the server for the first job, and is there sooner
+    than one of many quick ones; it is for queues that are empty.
 
     Args:
         needs: what jobs may ask for that this worker has; it claims the parked ones too.
@@ -179,9 +179,9 @@ class Claimer:
             await self._life.wait(0.1)
 
     async def _adopt(self, claimed: Sequence[Delivery]) -> None:
-        """After a broken connection: run what the broker lent us in an answer that got lost.
+        """After a broken connection: run what the broker lent this worker in an answer that got lost.
 
-        The broker tells of what was claimed just now too, and that is to run once.
+        The answer of the broker contains what was claimed just now too, and that is to run once.
         """
         reliefs = self._in_hand.reliefs
         with self._in_hand.adopting(claimed) as is_missing:

@@ -62,7 +62,7 @@ def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str)
 
 
 def _begin(run: Run, marks: Marks) -> bool:
-    """False: it may not start, somebody has taken it back."""
+    """Start the clocks of a run. False: it must not start, the keeper is taking back what has not."""
     now = time.monotonic()
     deadline, again = 0.0, -1.0
     if run.timeout is not None:

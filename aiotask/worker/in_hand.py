@@ -96,7 +96,7 @@ class InHand:
 
     @contextlib.contextmanager
     def adopting(self, claimed: Sequence[Delivery]) -> Iterator[Callable[[Delivery], bool]]:
-        """Tells, in the block, whether a delivery that the broker says is this worker's is to be taken.
+        """In the block, the function that it gives says whether a delivery of this worker is to be taken.
 
         It is not if it is in hand, was claimed just now, or was forgotten while the broker was asked.
         """

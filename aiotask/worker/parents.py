@@ -30,7 +30,7 @@ class Parents:
         self._seen: dict[str, float] = {}
         #: What the runs that were cancelled here had under way beside their own coroutine.
         self._tasks: dict[int, list[asyncio.Task[object]]] = {}
-        #: Held here, since the loop itself keeps no task alive.
+        #: Kept here, since the loop itself keeps no task alive.
         self._cancelling: set[asyncio.Task[None]] = set()
 
     def give_back(self, suspended: Mapping[asyncio.Task[object], Run], running: Collection[str]) -> None:

@@ -65,7 +65,7 @@ class Prefetch:
             self._sync_seconds += _WEIGHT * (took - self._sync_seconds)
 
     def claimed(self, is_async: bool) -> None:
-        """A claim brought a job of this kind. To be told where ``chooses`` is true."""
+        """A claim brought a job of this kind. To be called where ``chooses`` is true."""
         self._sync_share += _WEIGHT * ((0.0 if is_async else 1.0) - self._sync_share)
         if self._full_of_async is not None:
             # The next probe is larger, to get past a long row of what there is too much of; after some of that it
@@ -89,7 +89,7 @@ class Prefetch:
         self._pause = self._paused_until = 0.0
 
     def adapt(self, room: int, full_of_async: bool | None) -> None:
-        """A claim follows the answer of ``room``. To be told where ``chooses`` is true."""
+        """A claim follows the answer of ``room``. To be called where ``chooses`` is true."""
         self._full_of_async = full_of_async
         if full_of_async is None:
             self._probe = 1

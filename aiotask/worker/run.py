@@ -26,7 +26,7 @@ class Budget(NamedTuple):
     #: On the monotonic clock: when the present step of an async job will have used up the rest, or when a job was
     #: asked to end for that; 0: it waits.
     until: float = 0.0
-    #: Bytes, and what the process held as the run started.
+    #: Bytes, and the size of the process as the run started.
     memory: float = 0.0
     memory_before: float = 0.0
     memory_again: float = -1.0
@@ -64,12 +64,13 @@ class Run(msgspec.Struct, eq=False):
     traceback: str = ""
     #: Its start is in the log.
     said: bool = False
-    #: Somebody asked to cancel it; the worker stops and gives it back.
+    #: A cancel has reached it.
     cancelled: bool = False
+    #: The worker stops, and gives it back.
     stopped: bool = False
     #: It runs once at most, and the broker knows that it is about to.
     begun: bool = False
-    #: It did not react to a cancel; it has its outcome, whatever it still brings.
+    #: It did not react to a cancel, and has an outcome already; what it still brings is discarded.
     abandoned: bool = False
     #: See ``Seats``: it has one; its tasks that wait for outcomes; it needs none any more.
     seated: bool = False
@@ -117,7 +118,7 @@ class Steps(Protocol):
 
 
 class Marks(Protocol):
-    """Where a worker writes down what it is doing, for those who look when it cannot speak any more."""
+    """Where a worker writes down what it is doing, to be read when it cannot answer any more."""
 
     def enlist(self, incarnation: str) -> None:
         """Under which name the broker knows this worker."""
@@ -151,7 +152,7 @@ class Marks(Protocol):
 
 
 class NoMarks:
-    """For a worker inside somebody's process, whose death nobody watches."""
+    """For a worker inside a process of the user, whose death is not watched."""
 
     def __init__(self) -> None:
         self.steps: Steps = [0]

@@ -1,4 +1,4 @@
-"""The agent that tells the broker what became of jobs, in batches as large as the last answer took to come."""
+"""The agent that reports to the broker what became of jobs, in batches as large as the last answer took to come."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Settler:
         self._idle.set()
         self._complain_of_finish = Complaint(logger, "The broker refused the outcome of a job; trying again: %s")
         self._complain_of_requeue = Complaint(logger, "The broker refused to requeue jobs; trying again: %s")
-        #: Outcomes that were dropped and not said yet, and when that was said last (monotonic).
+        #: Outcomes that were dropped and not logged yet, and when that was logged last (monotonic).
         self._dropped = 0
-        self._said = 0.0
+        self._logged_at = 0.0
         #: Some of what waits was under way when the connection broke.
         self._repeat = False
         self._delay = 0.05
@@ -148,16 +148,16 @@ class Settler:
         self, deliveries: list[Delivery], answers: Sequence[Settled], standing: Standing, *, dropped: bool
     ) -> None:
         if dropped and Settled.NOT_YOURS in answers:
-            self._say_dropped([delivery.id for delivery, answer in zip(deliveries, answers, strict=True) if not answer])
+            self._log_dropped([delivery.id for delivery, answer in zip(deliveries, answers, strict=True) if not answer])
         self._settled(deliveries, standing)
 
-    def _say_dropped(self, ids: list[str]) -> None:
-        """At most a line a second: after a server was emptied there are many."""
+    def _log_dropped(self, ids: list[str]) -> None:
+        """Log that outcomes were dropped, once a second at most: after a server was emptied there are many."""
         self._dropped += len(ids)
-        if time.monotonic() - self._said < 1.0:
+        if time.monotonic() - self._logged_at < 1.0:
             return
         others = f" (nor did {self._dropped - 1:,} others)" if self._dropped > 1 else ""
         logger.warning(
             "Job %s no longer belonged to this worker when it ended%s; its return value is discarded.", ids[0], others
         )
-        self._dropped, self._said = 0, time.monotonic()
+        self._dropped, self._logged_at = 0, time.monotonic()
