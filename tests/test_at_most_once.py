@@ -96,7 +96,7 @@ async def test_once_at_most_leaves_no_room_for_retries(app_name: str, monkeypatc
 
     with pytest.raises(ConfigError, match="retries=1"):
         again.options(retries=1)
-    monkeypatch.setattr(inloop, "GRACE", 0.2)
+    monkeypatch.setattr(inloop, "STOP_TIMEOUT", 0.2)
     async with app.worker():
         with pytest.raises(JobError, match="no retry was left after 1 runs"):
             await again.apply_async()

@@ -12,7 +12,7 @@ import pytest
 from aiotask.daemon.board import Board, unpack_ring
 from aiotask.daemon.watch.excess import excesses
 from aiotask.daemon.watch.stack_file import Stacks, where
-from aiotask.worker.run import Limits
+from aiotask.worker.run import Budget
 
 #: The thread of the test's own time limit is no danger to forks that only write into a page.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -98,9 +98,9 @@ def test_who_is_overdue(board: Board) -> None:
     # And what has had its time to end by itself, since it used up its CPU; one that may go on; one of another job.
     for slot, id, until in ((4, "spent", now - 1.5), (5, "resting", 0.0), (6, "busy", now + 1.0)):
         board.start(slot, id, 0.0, -1.0, now - 10)
-        board.limit(slot, id, Limits(cpu=2.0, cpu_again=3.0, until=until))
+        board.limit(slot, id, Budget(cpu=2.0, cpu_again=3.0, until=until))
     board.start(4, "next", 0.0, -1.0, now - 10)
-    board.limit(7, "spent", Limits(cpu=2.0, cpu_again=3.0, until=now - 1.5))
+    board.limit(7, "spent", Budget(cpu=2.0, cpu_again=3.0, until=now - 1.5))
     board.start(7, "spent", 0.0, -1.0, now - 10)
     found = excesses(os.getpid(), board.started(), now, 1.0)
     assert {id: (each.again, each.kind) for id, each in found.items()} == {"late": (2.0, "time"), "spent": (3.0, "cpu")}

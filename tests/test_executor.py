@@ -11,6 +11,7 @@ import pytest
 from aiotask import exponential
 from aiotask.broker import BATCH_JOBS, Delivery, Meta, Obituary
 from aiotask.errors import (
+    Interrupted,
     JobCancelled,
     JobError,
     JobTimeout,
@@ -22,11 +23,13 @@ from aiotask.errors import (
 )
 from aiotask.job import WIRE_VERSION, Job, Status, encode_job
 from aiotask.tasks import Definition, Registry
+from aiotask.wire.error_info import error_info
 from aiotask.wire.seal import Sealer
 from aiotask.wire.serializer import OtherPython, serializer_named
-from aiotask.worker.executor import Interrupted, What, call_sync, convict, error_info, judge, next_meta, resolve
-from aiotask.worker.prefetch import Appetite
+from aiotask.worker.executor import call_sync, resolve
+from aiotask.worker.prefetch import Prefetch
 from aiotask.worker.run import NoMarks, Run
+from aiotask.worker.verdict import What, convict, judge, next_meta
 
 
 def nothing() -> None:
@@ -140,9 +143,9 @@ def test_the_verdict_on_a_run(
 
 
 def test_the_status_that_goes_with_a_verdict() -> None:
-    assert judge(run_of(), None).status is Status.SUCCESS
-    assert judge(run_of(), KEY_ERROR).status is Status.FAILED
-    assert judge(run_of(cancelled=True), KEY_ERROR).status is Status.CANCELLED
+    assert judge(run_of(), None).what.status is Status.SUCCESS
+    assert judge(run_of(), KEY_ERROR).what.status is Status.FAILED
+    assert judge(run_of(cancelled=True), KEY_ERROR).what.status is Status.CANCELLED
 
 
 def test_a_job_for_another_python_says_what_it_needs() -> None:
@@ -287,7 +290,7 @@ def test_an_error_on_its_way_to_the_caller(error: BaseException, travels: bool, 
     assert (info.body is not None) is travels
 
 
-# ---- appetite
+# ---- prefetch
 
 
 def fed(
@@ -297,19 +300,26 @@ def fed(
     sync: float | None = None,
     coroutine: float | None = None,
     shares: tuple[int, int] = (0, 0),
-) -> Appetite:
-    """An appetite after 200 jobs of each kind that took so long, with a claim's recent mix."""
-    appetite = Appetite(syncs=syncs, asyncs=asyncs, max_in_flight=100)
+) -> Prefetch:
+    """A prefetch after 200 jobs of each kind that took so long, with a claim's recent mix."""
+    prefetch = Prefetch(syncs=syncs, asyncs=asyncs, max_in_flight=100)
     for _ in range(200):
         if sync is not None:
-            appetite.ate(False, sync)
+            prefetch.measure(False, sync)
         if coroutine is not None:
-            appetite.ate(True, coroutine)
+            prefetch.measure(True, coroutine)
     for _ in range(100):
         for kind, times in zip((False, True), shares, strict=True):
             for _ in range(times):
-                appetite.served(kind)
-    return appetite
+                prefetch.claimed(kind)
+    return prefetch
+
+
+def asked(prefetch: Prefetch, **lanes: Any) -> int:
+    """How many jobs a claim asks for now."""
+    room, full_of_async = prefetch.room(**lanes)
+    prefetch.adapt(room, full_of_async)
+    return room
 
 
 IDLE = {"running": 0, "ready": 0, "waiting": 0, "free": 1, "stuck": False, "full": False}
@@ -330,7 +340,7 @@ ROOMS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "none free": ({"syncs": False, "coroutine": 1.0}, IDLE | {"running": 100}, 0),
     "async jobs that take nothing: a batch": ({"syncs": False, "coroutine": 0.0}, IDLE, BATCH_JOBS),
     "half and half": ({"sync": 0.01, "coroutine": 1.0, "shares": (1, 1)}, IDLE | {"free": 0}, 10),
-    "one kind is full, the other gets a small bite": (
+    "one kind is full, the other gets a small probe": (
         {"sync": 0.01, "coroutine": 1.0, "shares": (1, 1)},
         IDLE | {"free": 0, "stuck": True},
         1,
@@ -339,32 +349,32 @@ ROOMS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
 }
 
 
-@pytest.mark.parametrize(("eaten", "state", "room"), ROOMS.values(), ids=ROOMS)
-def test_how_much_is_claimed(eaten: dict[str, Any], state: dict[str, Any], room: int) -> None:
-    assert fed(**eaten).room(**state) == pytest.approx(room, abs=1 if len(eaten) == 3 else 0)
+@pytest.mark.parametrize(("measured", "state", "room"), ROOMS.values(), ids=ROOMS)
+def test_how_much_is_claimed(measured: dict[str, Any], state: dict[str, Any], room: int) -> None:
+    assert asked(fed(**measured), **state) == pytest.approx(room, abs=1 if len(measured) == 3 else 0)
 
 
 def test_who_had_to_give_back_waits_longer_each_time_until_a_thread_is_free() -> None:
-    appetite = fed(sync=1.0, coroutine=1.0)
-    assert appetite.pause == 0
-    appetite.choke()
-    assert 0 < appetite.pause <= 0.02
+    prefetch = fed(sync=1.0, coroutine=1.0)
+    assert prefetch.pause == 0
+    prefetch.back_off()
+    assert 0 < prefetch.pause <= 0.02
     for _ in range(8):
-        appetite.choke()
-    assert 0.02 < appetite.pause <= 0.5
-    assert appetite.room(**IDLE | {"free": 0, "stuck": True}) == 0
-    appetite.swallow()
-    assert appetite.pause == 0
+        prefetch.back_off()
+    assert 0.02 < prefetch.pause <= 0.5
+    assert asked(prefetch, **IDLE | {"free": 0, "stuck": True}) == 0
+    prefetch.resume()
+    assert prefetch.pause == 0
 
 
-def test_bites_grow_while_they_bring_what_there_is_room_for() -> None:
-    appetite = fed(sync=1.0, coroutine=1.0)
+def test_probes_grow_while_they_bring_what_there_is_room_for() -> None:
+    prefetch = fed(sync=1.0, coroutine=1.0)
     full_of_sync = IDLE | {"free": 0, "stuck": True}
-    bites = []
+    probes = []
     for _ in range(6):
-        bites.append(appetite.room(**full_of_sync))
-        appetite.served(True)
-    assert bites == [1, 2, 4, 8, 16, 32]
+        probes.append(asked(prefetch, **full_of_sync))
+        prefetch.claimed(True)
+    assert probes == [1, 2, 4, 8, 16, 32]
     # More of what every thread is busy with: a peer could have run it.
-    appetite.served(False)
-    assert appetite.pause > 0 and appetite.room(**full_of_sync) == 0
+    prefetch.claimed(False)
+    assert prefetch.pause > 0 and asked(prefetch, **full_of_sync) == 0

@@ -40,7 +40,7 @@ async def test_what_is_claimed_with_a_new_connection_runs_once(own_server: Priva
 async def test_a_worker_whose_outcomes_are_refused_claims_no_more(
     own_server: PrivateServer, app_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiotask.worker.worker.BACKLOG", 50)
+    monkeypatch.setattr("aiotask.worker.in_hand.BACKLOG", 50)
     app = App(app_name, url=own_server.url)
     marks = f"aiotask1:{{{app_name}}}:marks"
     runs = 0

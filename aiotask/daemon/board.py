@@ -10,7 +10,7 @@ import mmap
 import struct
 import time
 
-from ..worker.run import Limits
+from ..worker.run import Budget
 
 __all__ = ["Board", "Started", "unpack_ring"]
 
@@ -25,7 +25,7 @@ _SLOTS_AT = _RING_AT + 8 * _RING
 _SLOT = struct.Struct(f"=dqdddqH{_ID}s")
 _HURRY = struct.Struct("=dq")
 _LENGTH_AT = 48
-# Behind each slot, for a job with limits: hash of its id, and what ``Limits`` holds.
+# Behind each slot, for a job with limits: hash of its id, and what ``Budget`` holds.
 _LIMITS = struct.Struct("=qqddddddd")
 _STRIDE = _SLOT.size + _LIMITS.size
 _DOUBLE = struct.Struct("=d")
@@ -52,7 +52,7 @@ class Started:
         again: float,
         since: float = 0.0,
         task: int = 0,
-        limits: Limits | None = None,
+        limits: Budget | None = None,
         away: bool = False,
         cancelled: bool = False,
     ) -> None:
@@ -150,10 +150,10 @@ class Board:
         self._count = self._started[0] = count + 1
         return True
 
-    def limit(self, slot: int, id: str, limits: Limits) -> None:
+    def limit(self, slot: int, id: str, budget: Budget) -> None:
         """What the job that has just started there may use."""
         at = _SLOTS_AT + slot * _STRIDE + _SLOT.size
-        _LIMITS.pack_into(self._map, at, hash(id), *limits)
+        _LIMITS.pack_into(self._map, at, hash(id), *budget)
 
     def clear(self, slot: int) -> None:
         """User code of that slot has ended."""
@@ -218,7 +218,7 @@ class Board:
                 if cancelled := bool(hurried) and meant == hash(id) and not 0 < deadline < hurried:
                     deadline, again = hurried, -1.0
                 whose, *limits = _LIMITS.unpack_from(self._map, at + _SLOT.size)
-                of_it = Limits(*limits) if whose == hash(id) else None
+                of_it = Budget(*limits) if whose == hash(id) else None
                 found.append(Started(slot, id, deadline, again, since, task, of_it, bool(length & _AWAY), cancelled))
         return found
 

@@ -9,8 +9,9 @@ import threading
 import time
 from types import FrameType
 
+from ..errors import Interrupted
 from ..worker.budget import over_cpu
-from ..worker.executor import Guard, Interrupted
+from ..worker.executor import Guard
 from ..worker.run import Marks, Run
 from .own_signals import OwnSignals, handler_of
 
@@ -101,7 +102,7 @@ class MainGuard(Guard):
             return
         took = time.monotonic() - run.started_mono
         if (run.timeout is not None and took > run.timeout + _LATE) or (
-            run.limits is not None and 0 < run.limits.cpu <= min(took, self._cpu(run.limits.cpu_before))
+            run.budget is not None and 0 < run.budget.cpu <= min(took, self._cpu(run.budget.cpu_before))
         ):
             self._ring(signal.SIGVTALRM)
 

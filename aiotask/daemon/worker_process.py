@@ -31,13 +31,15 @@ from ..loops.agent import agent
 from ..wire.serializer import check_annotations
 from ..worker.budget import PeakMemory, resident
 from ..worker.executor import call_sync, text_of
+from ..worker.membership import Membership
 from ..worker.patched import refuse_patched_threads
 from ..worker.run import Run
 from ..worker.seats import Seats
 from ..worker.stacks import awaits
+from ..worker.surroundings import Hooks, Served, Surroundings
 from ..worker.suspects import Solitude
 from ..worker.sync_lane import SyncLane
-from ..worker.worker import Hooks, Worker
+from ..worker.worker import Worker
 from .app_facts import app_facts
 from .board import Board
 from .folders import enter_folder
@@ -230,38 +232,32 @@ class _Process:
         settings, place = self._settings, self._place
         broker = connect(app.url, app.name)
         jitter = random.uniform(0.9, 1.1)
+        queues = list(settings.queues) or app.registry.queues
+        facts: dict[str, object] = {
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "python": platform.python_version(),
+            "queues": queues,
+            "tasks": app.registry.names,
+            "since": time.time(),
+            "number": place.number,
+        }
+        recorded = app_facts(app, settings).result_db is not None
+        hooks = Hooks(
+            dead=self._died,
+            full=lambda: self._is_full("it ran its number of jobs"),
+            interrupt=self._guard.interrupt,
+            alone=self._set_alone,
+        )
         worker = Worker(
-            registry=app.registry,
-            broker=broker,
-            secrets=app.secrets,
-            serializer=app.serializer,
-            host=place.host,
-            number=str(place.number),
-            queues=list(settings.queues) or app.registry.queues,
-            lane=self._lane,
-            marks=place.board,
-            log=EventLog("aiotask", log_args=settings.log_args, log_tracebacks=settings.log_tracebacks),
+            Served(app.registry, app.secrets, app.serializer, queues),
+            broker,
+            Membership(broker, place.board, host=place.host, number=str(place.number), facts=facts, recorded=recorded),
+            Surroundings(self._lane, place.board, self._seats, self._solitude, hooks),
+            EventLog("aiotask", log_args=settings.log_args, log_tracebacks=settings.log_tracebacks),
             max_in_flight=settings.max_in_flight,
-            seats=self._seats,
-            solitude=self._solitude,
             burst=settings.burst,
             max_jobs=round(settings.max_jobs_per_child * jitter) or 1 if settings.max_jobs_per_child else None,
-            hooks=Hooks(
-                dead=self._died,
-                full=lambda: self._is_full("it ran its number of jobs"),
-                interrupt=self._guard.interrupt,
-                alone=self._set_alone,
-            ),
-            recorded=app_facts(app, settings).result_db is not None,
-            facts={
-                "pid": os.getpid(),
-                "host": platform.node(),
-                "python": platform.python_version(),
-                "queues": list(settings.queues) or app.registry.queues,
-                "tasks": app.registry.names,
-                "since": time.time(),
-                "number": place.number,
-            },
         )
         self._workers.append(worker)
         if self._draining:

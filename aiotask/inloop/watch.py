@@ -1,6 +1,6 @@
-"""What the keeper's thread sees of a worker inside somebody's process: who blocks its loop, and where all stand.
+"""What the keeper's thread sees of a worker inside a process of the user: what blocks its loop, and all stacks.
 
-It needs the GIL for that, so of code that holds it nothing is said before it lets go.
+The thread needs the GIL for that, so code that holds the GIL is reported only after it lets go.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..worker.worker import Worker
 
 __all__ = ["InLoopWatch"]
 
-#: Seconds for which a job may block the loop, and a sync job run, before that is said.
+#: Seconds for which a job may block the loop, and a sync job run, before that is logged.
 BLOCKED_LOOP = 1.0
 LONG_JOB = 60.0
 _EVERY = 0.25
@@ -43,43 +43,43 @@ class InLoopWatch:
     async def run(self) -> None:
         """Until cancelled, or until the loop is closed."""
         while not self._loop.is_closed():
-            since, turns, said = time.monotonic(), self._turns, False
+            since, turns, logged = time.monotonic(), self._turns, False
             try:
                 self._loop.call_soon_threadsafe(self._turn)
             except RuntimeError:
                 return
             await asyncio.sleep(_EVERY)
             while turns == self._turns and not self._loop.is_closed():
-                if not said and time.monotonic() - since > BLOCKED_LOOP:
-                    said = True
-                    self._say_blocked(since)
+                if not logged and time.monotonic() - since > BLOCKED_LOOP:
+                    logged = True
+                    self._log_blocked(since)
                 await asyncio.sleep(_EVERY / 5)
-            self._say_long()
+            self._log_long()
 
     def _turn(self) -> None:
         self._turns += 1
 
-    def _say_blocked(self, since: float) -> None:
+    def _log_blocked(self, since: float) -> None:
         frame = sys._current_frames().get(self._thread)
         run = _run_in(frame)
         if run is not None and self.worker is not None:
             seconds = time.monotonic() - max(since, run.started_mono)
             what = "has blocked the event loop that this worker shares"
-            self._say(JobEvent.BLOCKING, run, seconds, what, _above_the_call(frame))
+            self._log_event(JobEvent.BLOCKING, run, seconds, what, _above_the_call(frame))
 
-    def _say_long(self) -> None:
+    def _log_long(self) -> None:
         """Sync jobs that take long, once each."""
         now = time.monotonic()
         running = {(run.job.id, run.started_mono): (run, frame) for run, frame in self._sync_runs()}
         self._long &= running.keys()
         for key, (run, frame) in running.items():
-            patience = max(LONG_JOB, (run.timeout or 0.0) / 2)
-            if key not in self._long and run.started_mono and now - run.started_mono > patience:
+            long = max(LONG_JOB, (run.timeout or 0.0) / 2)
+            if key not in self._long and run.started_mono and now - run.started_mono > long:
                 self._long.add(key)
                 what = "has been running in a thread"
-                self._say(JobEvent.LONG, run, now - run.started_mono, what, _above_the_call(frame))
+                self._log_event(JobEvent.LONG, run, now - run.started_mono, what, _above_the_call(frame))
 
-    def _say(self, kind: JobEvent, run: Run, seconds: float, what: str, frames: list[Frame]) -> None:
+    def _log_event(self, kind: JobEvent, run: Run, seconds: float, what: str, frames: list[Frame]) -> None:
         self._log.standing(
             kind,
             id=run.job.id,
@@ -92,8 +92,11 @@ class InLoopWatch:
         )
 
     def _sync_runs(self) -> Iterator[tuple[Run, FrameType]]:
+        worker = self.worker
+        if worker is None:
+            return
         for ident, frame in sys._current_frames().items():
-            if ident != self._thread and (run := _run_in(frame)) is not None and run.owner is self.worker:
+            if ident != self._thread and (run := _run_in(frame)) is not None and worker.owns(run):
                 yield run, frame
 
     async def stand(self) -> tuple[list[dict[str, Any]], str]:

@@ -1,4 +1,4 @@
-"""A worker inside somebody's event loop, with its keeper in a thread."""
+"""A worker inside the event loop of the user, with its keeper in a thread."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ from ..loops.async_block import async_block
 from ..tasks import Registry
 from ..wire.serializer import Serializer, check_annotations
 from ..worker.executor import Guard, call_sync
+from ..worker.membership import Membership
 from ..worker.patched import refuse_patched_threads
 from ..worker.run import NoMarks
+from ..worker.seats import Seats
+from ..worker.surroundings import Served, Surroundings
 from ..worker.sync_lane import SyncLane
 from ..worker.worker import Worker
 from .watch import InLoopWatch
@@ -36,11 +39,11 @@ if TYPE_CHECKING:
 __all__ = ["InLoopWorker", "host_id", "in_loop_worker"]
 
 #: Seconds that running jobs have to end when the ``async with`` block is left.
-GRACE = 10.0
+STOP_TIMEOUT = 10.0
 
 
 def host_id() -> str:
-    """A name for this host's keeper and workers that nobody has had before."""
+    """A name for this host's keeper and workers that was never used before."""
     return f"{os.uname().nodename.split('.')[0][:40] or 'host'}-{os.getpid()}-{random_source.token_hex(3)}"
 
 
@@ -62,10 +65,10 @@ class InLoopWorker:
     async def stop(self) -> None:
         """Claim no more and wait for what runs; after 10 s async jobs are cancelled and go back."""
         self._worker.stop()
-        done, _ = await asyncio.wait((self._task,), timeout=GRACE)
+        done, _ = await asyncio.wait((self._task,), timeout=STOP_TIMEOUT)
         if not done:
             self._worker.abort()
-            done, _ = await asyncio.wait((self._task,), timeout=GRACE)
+            done, _ = await asyncio.wait((self._task,), timeout=STOP_TIMEOUT)
             if not done:
                 self._task.cancel()
                 await asyncio.wait((self._task,))
@@ -107,7 +110,7 @@ class _KeeperThread:
     async def end(self) -> None:
         assert self._loop is not None and self._stop is not None
         self._loop.call_soon_threadsafe(self._stop.set)
-        await asyncio.to_thread(self._thread.join, GRACE)
+        await asyncio.to_thread(self._thread.join, STOP_TIMEOUT)
 
 
 async def _run(worker: Worker, broker: Broker) -> None:
@@ -147,21 +150,15 @@ async def in_loop_worker(
     broker = connect(url, name)
     lane = SyncLane()
     guard, marks = Guard(), NoMarks()
+    facts = {"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"}
     worker = Worker(
-        registry=registry,
-        broker=broker,
-        secrets=secrets,
-        serializer=serializer,
-        host=host,
-        number="in-loop",
-        queues=queues,
-        lane=lane,
-        marks=marks,
-        log=EventLog("aiotask"),
+        Served(registry, secrets, serializer, queues),
+        broker,
+        Membership(broker, marks, host=host, number="in-loop", facts=facts, recorded=writer is not None),
+        Surroundings(lane, marks, Seats(max_in_flight)),
+        EventLog("aiotask"),
         max_in_flight=max_in_flight,
         burst=burst,
-        recorded=writer is not None,
-        facts={"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"},
     )
     keeper.watch.worker = worker
     threads = [

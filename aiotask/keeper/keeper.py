@@ -18,7 +18,7 @@ from .recovery import Death, Recovery
 __all__ = ["Keeper"]
 
 #: Cancels that wait to be looked up.
-TOLD_AT_MOST = 1_000
+MAX_NOTICED = 1_000
 
 
 class Keeper:
@@ -94,10 +94,10 @@ class Keeper:
         """Until cancelled: what comes for this host.
 
         Args:
-            cancelled: called with each of its jobs that somebody cancels.
+            cancelled: called with each of its jobs that is cancelled.
             stand: where its processes stand; see ``Requests``.
         """
-        told: set[str] = set()
+        noticed: set[str] = set()
         wake = asyncio.Event()
         requests = Requests(self._broker, self._secrets, self._app, self._host, stand)
 
@@ -106,8 +106,8 @@ class Keeper:
                 if notice.outcome is not None:
                     requests.hear(notice)
                 # More is a flood; its worker looks up what has run for a while.
-                elif len(told) < TOLD_AT_MOST:
-                    told.add(notice.id)
+                elif len(noticed) < MAX_NOTICED:
+                    noticed.add(notice.id)
                     wake.set()
 
         listening = asyncio.gather(self._broker.listen(self._host, heard, lambda: None), requests.run())
@@ -115,8 +115,8 @@ class Keeper:
             while True:
                 await wake.wait()
                 wake.clear()
-                ids = list(told)
-                told.clear()
+                ids = list(noticed)
+                noticed.clear()
                 with contextlib.suppress(BrokerError):
                     for id in await self.recovery.cancelled(self._host, ids):
                         cancelled(id)
@@ -125,7 +125,7 @@ class Keeper:
             await asyncio.gather(listening, return_exceptions=True)
 
     async def leave(self, deaths: Sequence[Death], *, forget: bool = True) -> None:
-        """Give back what these workers held, record what has ended, drop the lease.
+        """Give back what these workers have claimed, record what has ended, drop the lease.
 
         Args:
             forget: drop it. Not where another keeper may keep it, at the same broker under another address.

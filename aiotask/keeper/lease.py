@@ -21,16 +21,16 @@ logger = logging.getLogger("aiotask.keeper")
 LEASE = 10.0
 #: Seconds between two signs of life.
 BEAT = 1.0
-#: How often in between the processes of hosts on this machine are looked at.
-LOOKS = 4
+#: How often in between the processes of hosts on this machine are checked.
+CHECKS = 4
 
 
 class Lease:
     """Raises a counter on the server; a peer whose counter stands still for LEASE seconds is declared dead.
 
     The seconds are this process's own, and only those between two successful reads count: a paused
-    or stepping server clock kills nobody, nor does a pause of this process. One whose processes were on this machine
-    is declared dead as soon as all of them are gone: nobody is left then who could fork one more.
+    or stepping server clock kills no host, nor does a pause of this process. One whose processes were on this machine
+    is declared dead as soon as all of them are gone: none is left then that could fork one more.
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class Lease:
 
     async def _pause(self) -> None:
         """Until the next sign of life; less when a host is to be declared dead."""
-        for _ in range(LOOKS):
-            await asyncio.sleep(BEAT / LOOKS)
+        for _ in range(CHECKS):
+            await asyncio.sleep(BEAT / CHECKS)
             if any(map(is_gone, self._near)):
                 break
 

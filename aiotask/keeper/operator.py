@@ -56,13 +56,13 @@ class Requests:
             await self._wake.wait()
             self._wake.clear()
             while self._heard:
-                await self._look_at(self._heard.popleft())
+                await self._answer_to(self._heard.popleft())
             try:
                 await self._count_forged()
             except BrokerError as error:
                 logger.debug("%d forged control messages could not be counted: %s", self._forged, error)
 
-    async def _look_at(self, notice: Notice) -> None:
+    async def _answer_to(self, notice: Notice) -> None:
         try:
             ask = self._control.open_ask(notice.outcome or b"")
         except SealError as error:

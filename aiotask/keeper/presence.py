@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 # What a file begins with: which kernel, process numbers of which namespace, and the operator's word.
 _HEAD = 512
 _MOST = 1 << 20
-#: Seconds after which a file that was found free is nobody's proof any more. Many leases.
+#: Seconds after which a file that was found free proves nothing any more. Many leases.
 _KEPT = 60.0
 # Until they are removed: who forgets a worker in its loop has not ended it.
 _held: list[mmap.mmap] = []
@@ -156,7 +156,7 @@ def _here() -> bytes:
 
 @contextlib.contextmanager
 def _free(path: Path) -> Iterator[bytes | None]:
-    """What is in a file of this user that nobody holds, while nobody can; None: it is none."""
+    """What is in a file of this user that no process has locked, while none can. None: there is no such file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -203,7 +203,7 @@ def _have_ended(groups: set[int]) -> bool:
     there = {group for group in groups if not _is_empty(group)}
     if not there:
         return True
-    # Ended ones that nobody has reaped. Twice: what was forked meanwhile is in the second list, or has left a zombie.
+    # Ended ones that are not reaped. Twice: what was forked meanwhile is in the second list, or has left a zombie.
     zombies = _zombies(there)
     return bool(zombies) and zombies == _zombies(there)
 

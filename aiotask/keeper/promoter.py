@@ -13,7 +13,7 @@ __all__ = ["Due"]
 
 logger = logging.getLogger("aiotask.keeper")
 
-#: Seconds between two looks at what is due: a job may be sent with a shorter delay than any other.
+#: Seconds between two ticks: a job may be sent with a shorter delay than any other.
 TICK = 0.2
 
 

@@ -18,10 +18,11 @@ logger = logging.getLogger("aiotask.keeper")
 #: Rows in one transaction, seconds that a read waits for the first.
 ROWS = 500
 WAIT = 1.0
-#: While jobs end in a burst, the share of the time that goes into recording them, for so many seconds at most and with
-#: so many rows waiting (some 50 MB on the server); seconds between two looks whether the burst is over.
+#: While jobs end in a burst, the share of the time that goes into recording them, the seconds that this may
+#: last, and the rows that may wait (some 50 MB on the server).
 SHARE, BURST, BACKLOG = 0.05, 5.0, 100_000
-LOOK = 0.1
+#: Seconds between two questions whether the burst is over.
+TICK = 0.1
 
 
 class Recorder(Protocol):
@@ -45,7 +46,7 @@ class Recording:
         self._behind = False
         #: Since when jobs end faster than they are recorded; when it was looked last; and the rows that waited then.
         self._burst_since: float | None = None
-        self._looked = time.monotonic()
+        self._counted_at = time.monotonic()
         self._waiting = 0
 
     async def run(self) -> None:
@@ -65,22 +66,22 @@ class Recording:
             rows: how many were recorded; ``took``: in how many seconds of a processor.
         """
         pace = rows / max(took, 1e-6)
-        rate = await self._look(rows)
+        rate = await self._count(rows)
         if self._waiting < ROWS:
             self._burst_since = None
             return
         if self._burst_since is None:
-            self._burst_since = self._looked
-        rested, enough = self._looked + took * (1 / SHARE - 1), self._burst_since + BURST
-        while rate > SHARE * pace and self._looked < min(rested, enough) and self._waiting < BACKLOG:
-            await asyncio.sleep(LOOK)
-            rate = await self._look(0)
+            self._burst_since = self._counted_at
+        rested, enough = self._counted_at + took * (1 / SHARE - 1), self._burst_since + BURST
+        while rate > SHARE * pace and self._counted_at < min(rested, enough) and self._waiting < BACKLOG:
+            await asyncio.sleep(TICK)
+            rate = await self._count(0)
 
-    async def _look(self, recorded: int) -> float:
-        """Jobs that ended in a second, since the last look, of which so many were recorded."""
-        waited, looked = self._waiting, self._looked
-        self._waiting, self._looked = await self._broker.unrecorded(), time.monotonic()
-        return (self._waiting - waited + recorded) / max(self._looked - looked, 1e-6)
+    async def _count(self, recorded: int) -> float:
+        """Jobs that ended in a second, since the last count; ``recorded`` of them were recorded meanwhile."""
+        waited, counted_at = self._waiting, self._counted_at
+        self._waiting, self._counted_at = await self._broker.unrecorded(), time.monotonic()
+        return (self._waiting - waited + recorded) / max(self._counted_at - counted_at, 1e-6)
 
     async def _record(self, rows: list[HistoryRow]) -> float:
         """In how many seconds of a processor; those in which the file could not be written do not count."""

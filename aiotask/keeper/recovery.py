@@ -1,4 +1,4 @@
-"""The agent that gives back what dead incarnations hold."""
+"""The agent that gives back what dead incarnations have claimed."""
 
 from __future__ import annotations
 
@@ -116,10 +116,10 @@ class Recovery:
     async def relieve(
         self, incarnation: str, queues: Sequence[str], needs: Sequence[str], has_started: Callable[[str], bool]
     ) -> None:
-        """Give back what a worker holds and has not started: it lives, but its loop stands still."""
-        held = await self._broker.adopt(incarnation, queues, needs)
+        """Give back what a worker has claimed and not started: it lives, but its loop stands still."""
+        claimed = await self._broker.adopt(incarnation, queues, needs)
         back = []
-        for delivery in held:
+        for delivery in claimed:
             if not has_started(delivery.id):
                 with contextlib.suppress(SealError):
                     job = decode_job(self._jobs_sealer.open(delivery.sealed))
@@ -131,7 +131,7 @@ class Recovery:
             logger.warning("The event loop of %s is blocked; requeued %s.", incarnation, unstarted)
 
     async def cancelled(self, incarnation: str, ids: Sequence[str]) -> list[str]:
-        """Which of these running jobs somebody wants to end."""
+        """Which of these running jobs are cancelled."""
         return genuine_cancels(self._outcomes_sealer, ids, await self._broker.cancels(incarnation, ids))
 
     async def _handle_death(self, death: Death) -> None:
@@ -159,12 +159,12 @@ class Recovery:
             logger.info("Requeued %s of %s (%s).", counted(moved, "job"), death.incarnation, death.reason or "ended")
 
     async def _unsettled(self, death: Death) -> list[str]:
-        """Jobs that had ended in a process which then died, before anybody was told of their end: one of them may
+        """Jobs that had ended in a process which then died, before their ends were reported: one of them may
         have damaged it. For the others it means that they run alone once more."""
         if not death.recent:
             return []
-        held = await self._broker.adopt(death.incarnation, self._queues, self._needs)
-        ended = [delivery.id for delivery in held if hash(delivery.id) in death.recent]
+        claimed = await self._broker.adopt(death.incarnation, self._queues, self._needs)
+        ended = [delivery.id for delivery in claimed if hash(delivery.id) in death.recent]
         return [id for id in ended if id not in death.waited]
 
     async def _end_overdue(self, death: Death, delivery: Delivery) -> None:

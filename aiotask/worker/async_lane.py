@@ -11,7 +11,7 @@ from typing import Any
 
 from ..broker import BATCH_JOBS
 from ..loops.agent import agent, hide
-from . import budget as usage
+from . import budget
 from .budget import LONG, PeakMemory
 from .job_task import Live, opener
 from .run import Marks, NoMarks, Run
@@ -29,12 +29,13 @@ class AsyncLane:
     """A row of runs, and those of them that have begun.
 
     One asyncio task of the lane begins job after job. Each job has a context and an asyncio task of its own, see
-    ``jobtask``; most jobs end within their first step, before the event loop has come round.
+    ``job_task``; most jobs end within their first step, before the event loop has come round.
 
     Args:
         seats: how many run at a time.
         call: what performs a run; it raises nothing.
         collect: called with runs that have ended, before the loop goes on to anything else.
+        stir: called when a run has left its seat.
         marks: where it is written down whose step the loop runs.
         peak: measures the memory of long ones; None: it is not measured.
     """
@@ -44,12 +45,14 @@ class AsyncLane:
         seats: Seats,
         call: Callable[[Run], Coroutine[Any, Any, None]],
         collect: Callable[[list[Run]], None],
+        stir: Callable[[], None],
         marks: Marks | None = None,
         peak: PeakMemory | None = None,
     ) -> None:
         self._seats = seats
         self.call = call
         self._collect = collect
+        self._stir = stir
         self._marks = marks or NoMarks()
         self.steps = self._marks.steps
         self._peak = peak
@@ -60,6 +63,11 @@ class AsyncLane:
         self._ended: list[Run] = []
         #: What waits for something, by its asyncio task.
         self.running: dict[asyncio.Task[Any], Run] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run in this loop."""
+        self._loop = loop
 
     def put(self, run: Run) -> None:
         """To the end of the row; ``start`` gets it going."""
@@ -92,6 +100,35 @@ class AsyncLane:
         if self._row and self._beginner is None:
             self._beginner = agent(self._begin())
 
+    # ---- seats
+
+    def leave_seat(self, run: Run) -> bool:
+        """The run waits for the outcome of another job; others go on. False: it waits in another loop."""
+        loop = self._loop
+        if loop is None or asyncio.get_running_loop() is not loop:
+            return False
+        self._seats.leave(run)
+        self._marks.set_away(run.slot, True)
+        loop.call_soon(self.start)
+        self._stir()
+        return True
+
+    async def come_back(self, run: Run) -> None:
+        """One of the run's tasks has its outcome, and goes on with a seat."""
+        await self._seats.come_back(run)
+        self._set_back(run)
+
+    def give_up(self, run: Run) -> None:
+        """One of the run's tasks stops waiting because it is cancelled."""
+        self._seats.give_up(run)
+        self._set_back(run)
+
+    def _set_back(self, run: Run) -> None:
+        if run.waits == 0 and not run.ended:
+            self._marks.set_away(run.slot, False)
+
+    # ---- life
+
     async def _begin(self) -> None:
         row, seats, me = self._row, self._seats, self._beginner
         assert me is not None
@@ -120,7 +157,7 @@ class AsyncLane:
             self.start()
 
     async def live(self, run: Run, call: Live) -> None:
-        """The whole life of one run, in an asyncio task and a context of its own; see ``jobtask``."""
+        """The whole life of one run, in an asyncio task and a context of its own; see ``job_task``."""
         self.steps[0] = run.slot + 1
         try:
             waits_for = call.send(None)
@@ -152,8 +189,8 @@ class AsyncLane:
         if run.took >= LONG and self._peak is not None:
             run.memory = self._peak.since(run.started_mono)
         self._seats.give_back(run)
-        if run.limits is not None:
-            usage.settle(run)
+        if run.budget is not None:
+            budget.end(run)
         # What was stopped and ends well all the same keeps its value.
         kept = run.stopped and run.value is not None
         if task is not None and run.error is None and task.cancelling() and not kept:
@@ -171,11 +208,11 @@ def _go_on(call: Live, waits_for: Any, run: Run, marks: Marks) -> Generator[Any,
     """Run the rest of a coroutine that was begun by hand, and write down before each step whose step it is."""
     steps, slot = marks.steps, run.slot + 1
     step: Callable[[Any], Any]
-    now, is_limited = time.monotonic, run.limits is not None
+    now, is_limited = time.monotonic, run.budget is not None
     used = now() - run.started_mono
     try:
         while True:
-            if is_limited and usage.end_step(run, marks, used) and (me := asyncio.current_task()):
+            if is_limited and budget.end_step(run, marks, used) and (me := asyncio.current_task()):
                 me.cancel()
             try:
                 argument = yield waits_for
@@ -185,7 +222,7 @@ def _go_on(call: Live, waits_for: Any, run: Run, marks: Marks) -> Generator[Any,
             steps[0] = slot
             began = now()
             if is_limited:
-                usage.begin_step(run, marks, used)
+                budget.begin_step(run, marks, used)
             try:
                 waits_for = step(argument)
             except StopIteration:

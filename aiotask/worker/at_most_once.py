@@ -1,4 +1,4 @@
-"""The agent that tells the broker of jobs which run once at most (``acks="early"``), before they start."""
+"""The agent that tells the broker of jobs which run at most once (``acks="early"``), before they start."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from collections.abc import Callable
 
 from ..broker import Begin, Broker
 from ..errors import BrokerError, ConnectionLost
-from .membership import pause
+from .async_lane import AsyncLane
+from .life import Life
+from .membership import Membership, pause
 from .run import Run
+from .seats import Seats
+from .sync_lane import SyncLane
 
-__all__ = ["Early"]
+__all__ = ["AtMostOnce"]
 
 logger = logging.getLogger("aiotask.worker")
 
@@ -20,47 +24,44 @@ logger = logging.getLogger("aiotask.worker")
 AT_A_TIME = 25
 
 
-class Early:
-    """A row of runs that wait for the broker's word; only what is about to start is let through.
+class AtMostOnce:
+    """A row of runs that wait for the broker's word; only those are asked for that can start at once.
 
-    From that word on nobody runs them again: whoever recovers one ends it as lost. So few are asked for at a time,
-    and what waits here can still go back.
+    From that word on the job is run by no other worker: recovery ends it as lost. So few are asked for at a time, and
+    what waits here can still go back.
 
     Args:
         lost: the sealed outcome of a run whose process dies.
-        room: how many may go on now, async and sync.
-        go: called with a run that may start.
-        gone: called with a run that is somebody else's by now.
     """
 
     def __init__(
         self,
         broker: Broker,
+        membership: Membership,
+        life: Life,
+        seats: Seats,
+        asyncs: AsyncLane,
+        syncs: SyncLane,
         *,
         lost: Callable[[Run], bytes],
-        room: Callable[[], tuple[int, int]],
-        go: Callable[[Run], None],
-        gone: Callable[[Run], None],
     ) -> None:
         self._broker = broker
+        self._membership = membership
+        self._life = life
+        self._seats = seats
+        self._asyncs = asyncs
+        self._syncs = syncs
         self._lost = lost
-        self._room = room
-        self._go = go
-        self._gone = gone
         self._row: deque[Run] = deque()
         #: Runs in the question under way.
         self.asked: list[Run] = []
-        self._wake = asyncio.Event()
-        self.incarnation = ""
+        self._arrived = asyncio.Event()
 
     def put(self, run: Run) -> None:
+        """To the end of the row."""
         self._row.append(run)
-        self._wake.set()
-
-    def stir(self) -> None:
-        """There may be room now."""
-        if self._row:
-            self._wake.set()
+        self._arrived.set()
+        self._life.stir()
 
     def waiting(self, *, is_async: bool) -> int:
         """How many of this kind have not begun."""
@@ -80,32 +81,46 @@ class Early:
                 return run
         return None
 
-    async def run(self) -> None:
-        """Until cancelled."""
+    async def run(self, go: Callable[[Run], None], gone: Callable[[Run], None]) -> None:
+        """Until cancelled.
+
+        Args:
+            go: called with a run that may start.
+            gone: called with a run that belongs to another worker by now.
+        """
         while True:
-            await self._wake.wait()
-            self._wake.clear()
             while batch := self._next():
-                await self._ask(batch)
+                await self._ask(batch, go, gone)
+            if self._row:
+                # There is no room for them.
+                await self._life.wait(None)
+            else:
+                self._arrived.clear()
+                await self._arrived.wait()
 
     def _next(self) -> list[Run]:
-        rooms = dict(zip((True, False), self._room(), strict=True))
+        """The runs that can start at once."""
+        syncs = self._syncs
+        room = {
+            True: self._seats.free - self._asyncs.waiting,
+            False: syncs.threads - syncs.busy - syncs.waiting,
+        }
         batch: list[Run] = []
         for run in list(self._row):
-            if rooms[run.task.is_async] > 0 and len(batch) < AT_A_TIME:
-                rooms[run.task.is_async] -= 1
+            if room[run.task.is_async] > 0 and len(batch) < AT_A_TIME:
+                room[run.task.is_async] -= 1
                 batch.append(run)
                 self._row.remove(run)
         return batch
 
-    async def _ask(self, batch: list[Run]) -> None:
+    async def _ask(self, batch: list[Run], go: Callable[[Run], None], gone: Callable[[Run], None]) -> None:
         self.asked = batch
-        incarnation = self.incarnation
+        incarnation = self._membership.incarnation
         asking = [Begin(run.delivery, self._lost(run), run.job.result_ttl) for run in batch]
         delay = 0.05
         while True:
             try:
-                # Twice is fine: the second answer is the same, unless somebody else has it by then.
+                # Twice is fine: the second answer is the same, unless another worker has the job by then.
                 answers = await self._broker.begin(incarnation, asking)
                 break
             except BrokerError as error:
@@ -118,6 +133,6 @@ class Early:
         for run, is_ours in zip(batch, answers, strict=True):
             if is_ours:
                 run.begun = True
-                self._go(run)
+                go(run)
             else:
-                self._gone(run)
+                gone(run)

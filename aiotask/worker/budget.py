@@ -1,4 +1,4 @@
-"""What a job uses: CPU time and memory, measured where that is nearly free, and held against its limits.
+"""What a job uses: CPU time and memory, measured where that is nearly free, and compared with its budget.
 
 CPU of a sync job is what its thread used; of an async one it is the time for which its own steps kept
 the event loop. Memory is what the process holds, which is all that a system can say.
@@ -15,21 +15,21 @@ from bisect import bisect_left
 from collections import deque
 
 from ..errors import JobTimeout
-from .run import Limits, Marks, Run
+from .run import Budget, Marks, Run
 
 __all__ = [
     "LONG",
     "SHORT",
     "PeakMemory",
     "anonymous",
+    "begin",
     "begin_step",
     "cpu_words",
+    "end",
     "end_step",
-    "limit",
     "memory_words",
     "over_cpu",
     "resident",
-    "settle",
     "thread_cpu",
 ]
 
@@ -117,18 +117,18 @@ def thread_cpu(pid: int, thread: int) -> float:
     return (int(numbers[11]) + int(numbers[12])) / _TICK
 
 
-# ---- limits
+# ---- the budget of a run
 
 
-def limit(run: Run, marks: Marks, again: tuple[float, float]) -> None:
-    """Begin to hold a run that has just started against the limits of its task.
+def begin(run: Run, marks: Marks, again: tuple[float, float]) -> None:
+    """Give a run that has just started the budget of its task.
 
     Args:
         again: seconds until its next run if it is ended for its CPU time, and for its memory (-1: it fails).
     """
     task = run.task
     sync = not task.is_async
-    run.limits = Limits(
+    run.budget = Budget(
         threading.get_native_id() if sync else 0,
         task.cpu or 0.0,
         time.thread_time() if sync and task.cpu else 0.0,
@@ -138,7 +138,7 @@ def limit(run: Run, marks: Marks, again: tuple[float, float]) -> None:
         anonymous() if task.memory else 0,
         again[1],
     )
-    marks.limit(run.slot, run.job.id, run.limits)
+    marks.limit(run.slot, run.job.id, run.budget)
 
 
 def over_cpu(run: Run, marks: Marks | None = None) -> bool:
@@ -147,49 +147,49 @@ def over_cpu(run: Run, marks: Marks | None = None) -> bool:
     Args:
         marks: where to write it down, if the run is now asked to end.
     """
-    limits = run.limits
-    if limits is None or not limits.cpu or time.thread_time() - limits.cpu_before < limits.cpu:
+    budget = run.budget
+    if budget is None or not budget.cpu or time.thread_time() - budget.cpu_before < budget.cpu:
         return False
-    run.exceeded = cpu_words(limits.cpu)
+    run.exceeded = cpu_words(budget.cpu)
     if marks is not None:
-        marks.limit(run.slot, run.job.id, limits._replace(until=time.monotonic()))
+        marks.limit(run.slot, run.job.id, budget._replace(until=time.monotonic()))
     return True
 
 
 def begin_step(run: Run, marks: Marks, used: float) -> None:
-    """A step of an async run with limits begins; so many seconds were used before it."""
-    assert run.limits is not None
-    if run.limits.cpu and not run.exceeded:
-        marks.limit(run.slot, run.job.id, run.limits._replace(until=time.monotonic() + run.limits.cpu - used))
+    """A step of an async run with a budget begins; ``used`` seconds of CPU were used before it."""
+    assert run.budget is not None
+    if run.budget.cpu and not run.exceeded:
+        marks.limit(run.slot, run.job.id, run.budget._replace(until=time.monotonic() + run.budget.cpu - used))
 
 
 def end_step(run: Run, marks: Marks, used: float) -> bool:
-    """It has ended. Whether the run has just used up its CPU time, which it says then."""
-    assert run.limits is not None
-    if not run.limits.cpu or run.exceeded:
+    """A step has ended, after ``used`` seconds of CPU in all. True: the run has just used up its budget."""
+    assert run.budget is not None
+    if not run.budget.cpu or run.exceeded:
         return False
     until = 0.0
-    if used > run.limits.cpu:
-        run.exceeded = cpu_words(run.limits.cpu)
-        # From now on it has the time of all that are asked to end.
+    if used > run.budget.cpu:
+        run.exceeded = cpu_words(run.budget.cpu)
+        # From now on it has as long as every job that is asked to end.
         until = time.monotonic()
-    marks.limit(run.slot, run.job.id, run.limits._replace(until=until))
+    marks.limit(run.slot, run.job.id, run.budget._replace(until=until))
     return bool(run.exceeded)
 
 
-def settle(run: Run) -> None:
+def end(run: Run) -> None:
     """An async run has ended: if its last step used up its CPU time, it has failed all the same."""
-    assert run.limits is not None
-    if run.limits.cpu and run.error is None and (run.cpu or 0.0) > run.limits.cpu:
-        run.exceeded = cpu_words(run.limits.cpu)
+    assert run.budget is not None
+    if run.budget.cpu and run.error is None and (run.cpu or 0.0) > run.budget.cpu:
+        run.exceeded = cpu_words(run.budget.cpu)
         run.value, run.error = None, JobTimeout(f'Job "{run.job.id}" ({run.task.name}) {run.exceeded}.')
 
 
 def cpu_words(limit: float) -> str:
-    """What is said of a job that used up its CPU time."""
+    """What errors say of a job that used up its CPU time."""
     return f"used more CPU than its limit of {limit:g} s"
 
 
 def memory_words(used: float, limit: float) -> str:
-    """What is said of a job that took too much memory."""
+    """What errors say of a job that took too much memory."""
     return f"took {used / 1e6:,.0f} MB of memory, more than its limit of {limit / 1e6:,.0f} MB"

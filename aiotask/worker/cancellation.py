@@ -1,4 +1,4 @@
-"""The agent that ends jobs of a worker which somebody cancelled."""
+"""The agent that ends cancelled jobs of a worker."""
 
 from __future__ import annotations
 
@@ -13,32 +13,29 @@ from ..errors import BrokerError
 from ..loops.agent import agent
 from ..wire.cancel_marks import genuine_cancels
 from ..wire.seal import Sealer
-from .async_lane import AsyncLane
+from .in_hand import InHand
 from .run import Marks, Run
-from .sync_lane import SyncLane
 
 __all__ = ["Cancels"]
 
 logger = logging.getLogger("aiotask.worker")
 
-#: Seconds that a cancelled job has to end. Then its process is replaced, or it is told that it ended.
-TOLERANCE = 1.0
-#: Cancels that wait to be looked up.
-TOLD_AT_MOST = 1_000
-#: Seconds until another look for a job that is not here yet: its claim was under way.
+#: Seconds that a cancelled job has to end. Then its process is replaced, or it gets its outcome without having ended.
+CANCEL_TIMEOUT = 1.0
+#: Cancels that wait to be looked up, at most.
+MAX_NOTICED = 1_000
+#: Seconds until a cancel is looked up again whose job is not here yet: its claim was under way.
 _SOON = 0.1
-#: Seconds after its start from which a job is looked up once a second, in case that nobody was heard.
+#: Seconds after its start from which a job is looked up once a second, in case that a notice was lost.
 _OLD = 0.5
 
 
 class Cancels:
-    """Told at once by the broker, and looked up once a second; the mark at the broker is what counts.
+    """Cancels are noticed at once, and looked up once a second; the mark at the broker is what counts.
 
     Args:
         sealer: of outcomes.
-        held: ids of all jobs that this worker has.
-        take_back: gives a job back that has not started; the mark ends it then. False: it is not here.
-        interrupt: stops a sync run, best effort. None: nobody can, and nobody replaces this process either.
+        interrupt: stops a sync run, best effort. None: nothing can, and this process is not replaced either.
         give_up: called with a run of such a worker that did not end in time.
     """
 
@@ -47,25 +44,19 @@ class Cancels:
         broker: Broker,
         sealer: Sealer,
         marks: Marks,
-        lanes: tuple[AsyncLane, SyncLane],
-        owner: object,
+        in_hand: InHand,
         *,
-        held: Callable[[], Iterable[str]],
-        take_back: Callable[[str], bool],
         interrupt: Callable[[Run], None] | None,
         give_up: Callable[[Run], None],
     ) -> None:
         self._broker = broker
         self._sealer = sealer
         self._marks = marks
-        self._asyncs, self._syncs = lanes
-        self._owner = owner
-        self._held = held
-        self._take_back = take_back
+        self._in_hand = in_hand
         self._interrupt = interrupt
         self._give_up = give_up
         self._incarnation = ""
-        self._told: set[str] = set()
+        self._noticed: set[str] = set()
         self._wake = asyncio.Event()
         self._listening: asyncio.Task[None] | None = None
 
@@ -78,15 +69,15 @@ class Cancels:
         self._listening = agent(listening)
 
     def _heard(self, notices: Iterable[Notice]) -> None:
-        self._told.update(notice.id for notice in notices)
-        if len(self._told) > TOLD_AT_MOST:
+        self._noticed.update(notice.id for notice in notices)
+        if len(self._noticed) > MAX_NOTICED:
             # A flood. What has run for a while is looked up anyway.
-            self._told = set(self._held())
+            self._noticed = set(self._in_hand.ids)
         self._wake.set()
 
     def _ready(self) -> None:
-        # Whatever was said before this subscription stood has to be looked up.
-        self._told.update(self._held())
+        # Notices from before this subscription were lost: all jobs have to be looked up.
+        self._noticed.update(self._in_hand.ids)
         self._wake.set()
 
     async def run(self) -> None:
@@ -95,17 +86,17 @@ class Cancels:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                told, self._told = self._told, set()
+                noticed, self._noticed = self._noticed, set()
                 with contextlib.suppress(BrokerError):
-                    await self._end_marked(told)
+                    await self._end_marked(noticed)
         finally:
             if self._listening is not None:
                 self._listening.cancel()
                 await asyncio.gather(self._listening, return_exceptions=True)
 
     async def tick(self) -> None:
-        """Look up the jobs that have run for a while, as somebody may have cancelled one unheard."""
-        old = [run.job.id for run in self._running() if time.monotonic() - run.started_mono > _OLD]
+        """Look up the jobs that have run for a while, as the notice of a cancel may have been lost."""
+        old = [run.job.id for run in self._in_hand.running if time.monotonic() - run.started_mono > _OLD]
         await self._end_marked(old)
 
     async def _end_marked(self, ids: Collection[str]) -> None:
@@ -114,29 +105,25 @@ class Cancels:
             return
         asked = list(ids)
         marked = set(genuine_cancels(self._sealer, asked, await self._broker.cancels(self._incarnation, asked)))
-        for run in self._running():
+        for run in self._in_hand.running:
             if run.job.id in marked:
                 marked.discard(run.job.id)
                 if not run.cancelled:
                     self._cancel(run)
-        if missing := {id for id in marked if not self._take_back(id)}:
-            asyncio.get_running_loop().call_later(_SOON, self._look_again, missing)
+        if missing := {id for id in marked if not self._in_hand.take_back(id)}:
+            asyncio.get_running_loop().call_later(_SOON, self._try_again, missing)
 
-    def _look_again(self, ids: set[str]) -> None:
-        self._told |= ids
+    def _try_again(self, ids: set[str]) -> None:
+        self._noticed |= ids
         self._wake.set()
-
-    def _running(self) -> list[Run]:
-        running = [*self._asyncs.running.values(), *list(self._syncs.current.values())]
-        return [run for run in running if run.owner is self._owner]
 
     def _cancel(self, run: Run) -> None:
         run.cancelled = True
         # If it does not react it is overdue now, and its process goes.
         self._marks.hurry(run.slot, run.job.id)
         if self._interrupt is None:
-            asyncio.get_running_loop().call_later(TOLERANCE, self._check, run)
-        for task, other in self._asyncs.running.items():
+            asyncio.get_running_loop().call_later(CANCEL_TIMEOUT, self._check, run)
+        for task, other in self._in_hand.asyncs.running.items():
             if other is run:
                 task.cancel()
                 return
@@ -144,8 +131,8 @@ class Cancels:
             self._interrupt(run)
 
     def _check(self, run: Run) -> None:
-        """Nobody can end it by force here: who waits is told, and what it may still bring is dropped."""
-        if any(run is other for other in self._running()):
+        """Nothing can end it by force here: its caller gets an outcome, and what the run may still bring is dropped."""
+        if any(run is other for other in self._in_hand.running):
             run.abandoned = True
             logger.warning(
                 "Job %s (%s) was cancelled but keeps running: it did not react, and nothing can end it inside this "

@@ -1,71 +1,156 @@
-"""The clerk: writes down what became of a run, in the log and in the outcome for the broker."""
+"""The ends of runs: each is judged, logged, and handed over to the settler as an outcome or a way back."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
+from collections.abc import Callable
 
 from ..broker import Delivery, Finish, Requeue
-from ..errors import BrokerError, Retry, SerializationError, WorkerLost
+from ..errors import BrokerError, JobCancelled, JobError, SerializationError, WorkerLost
 from ..job import WIRE_VERSION, Job, Status, decode_job
-from ..log.events import EventLog, JobEvent
 from ..outcome import ErrorInfo, Outcome, encode_outcome
+from ..wire.error_info import error_info
 from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
 from .budget import SHORT
-from .executor import Verdict, What, error_info, next_meta, text_of
+from .job_log import JobLog
+from .life import Life
+from .parents import Parents
+from .prefetch import Prefetch
 from .run import Run
+from .settler import Settler
+from .verdict import SUCCEEDED, Verdict, What, convict, judge, next_meta
 
-__all__ = ["Clerk"]
+__all__ = ["Endings"]
 
-_EVENTS = {
-    What.SUCCESS: JobEvent.SUCCEEDED,
-    What.FAILED: JobEvent.FAILED,
-    What.RETRY: JobEvent.RETRYING,
-    What.CANCELLED: JobEvent.CANCELLED,
-    What.EXPIRED: JobEvent.EXPIRED,
-    What.PARK: JobEvent.PARKED,
-    What.RELEASE: JobEvent.RELEASED,
-}
-#: Ends of a run that have an error and a traceback.
-_FAILURES = frozenset({What.FAILED, What.RETRY})
-# An attribute of an enum class costs ten of a module.
-_STARTED = JobEvent.STARTED
-#: Below this size an outcome is not what the broker objects to.
+logger = logging.getLogger("aiotask.worker")
+
+#: Bytes below which an outcome is not what the broker objects to.
 _LARGE = 100_000
 
 
-class Clerk:
-    """Knows how to word and seal the end of a run; decides nothing."""
+class Endings:
+    """What one worker does at the end of each of its runs.
+
+    Args:
+        worker: its name, as outcomes show it.
+        max_jobs: after this many ends ``full`` is called, once. None: never.
+    """
 
     def __init__(
-        self, *, worker: str, jobs_sealer: Sealer, outcomes_sealer: Sealer, serializer: Serializer, log: EventLog
+        self,
+        life: Life,
+        settler: Settler,
+        prefetch: Prefetch,
+        parents: Parents,
+        job_log: JobLog,
+        *,
+        worker: str,
+        jobs_sealer: Sealer,
+        outcomes_sealer: Sealer,
+        serializer: Serializer,
+        max_jobs: int | None,
+        full: Callable[[], None] | None,
     ) -> None:
+        self._life = life
+        self._settler = settler
+        self._prefetch = prefetch
+        self._parents = parents
+        self._job_log = job_log
         self._worker = worker
         self._jobs_sealer = jobs_sealer
         self._outcomes_sealer = outcomes_sealer
         self._serializer = serializer
-        self._log = log
+        self._full = full if max_jobs is not None else None
+        self._max_jobs = max_jobs or 0
+        self._jobs = 0
 
-    # ---- for the broker
+    # ---- runs that have ended
 
-    def requeue(self, run: Run, verdict: Verdict) -> Requeue | None:
-        """The way back into a queue, where the verdict says that the job goes on."""
-        delivery, job = run.delivery, run.job
-        if verdict.what is What.RETRY:
-            return Requeue(delivery, job.queue, next_meta(run), delay=verdict.delay)
-        if verdict.what is What.PARK:
-            return Requeue(delivery, job.queue, delivery.meta, need=verdict.need, reply=job.reply)
-        if verdict.what is What.RELEASE:
-            return Requeue(delivery, job.queue, delivery.meta)
-        return None
+    def close(self, runs: list[Run]) -> None:
+        """An attempt to run each of these is over."""
+        finishes: list[Finish] = []
+        for run in runs:
+            if run.abandoned:
+                continue
+            if run.started_at == 0.0 and (run.error is None or isinstance(run.error, asyncio.CancelledError)):
+                # Cancelled before its first step, or taken back: it has not run.
+                self._settler.give_back(run)
+                continue
+            self._conclude(run, SUCCEEDED if run.error is None else self._judge(run), finishes)
+        self._finish(finishes)
 
-    def finish(self, run: Run, verdict: Verdict, *, dead: bool) -> Finish:
+    def convict(self, runs: list[Run]) -> None:
+        """Each of these took too many processes with it: it ends without another run."""
+        finishes: list[Finish] = []
+        for run in runs:
+            self._conclude(run, convict(run), finishes, dead=True)
+        self._finish(finishes)
+
+    def give_up(self, run: Run) -> None:
+        """The run was cancelled and goes on, and nothing can end it here: its caller waits no longer."""
+        run.took = time.monotonic() - run.started_mono
+        run.finished_at = run.started_at + run.took
+        reason = JobCancelled(
+            f'Job "{run.job.id}" ({run.task.name}) was cancelled, but it did not react to the cancel.'
+        )
+        finishes: list[Finish] = []
+        self._conclude(run, Verdict(What.CANCELLED, reason), finishes)
+        self._finish(finishes)
+
+    def _judge(self, run: Run) -> Verdict:
+        try:
+            verdict = judge(run, run.error)
+        except BaseException as error:
+            return Verdict(What.FAILED, _unreportable(run, error))
+        if run.begun and verdict.what is What.RELEASE:
+            reason = WorkerLost(
+                f'Job "{run.job.id}" ({run.task.name}) was stopped, and with acks="early" it does not run again.'
+            )
+            return Verdict(What.FAILED, reason)
+        return verdict
+
+    def _conclude(self, run: Run, verdict: Verdict, finishes: list[Finish], *, dead: bool = False) -> None:
+        """Do all that the end of a run takes; an outcome is added to ``finishes``, which ``_finish`` hands over."""
+        self._jobs += 1
+        self._prefetch.measure(run.task.is_async, run.took)
+        try:
+            self._report(run, verdict, finishes, dead)
+        except BaseException as error:
+            self._report(run, Verdict(What.FAILED, _unreportable(run, error)), finishes, dead)
+
+    def _report(self, run: Run, verdict: Verdict, finishes: list[Finish], dead: bool) -> None:
+        if run.started_at and not run.said:
+            self._job_log.started(run)
+        self._job_log.ended(run, verdict, dead=dead)
+        if run.stopped:
+            self._parents.ended(run, goes_back=verdict.what is What.RELEASE)
+        requeue = None if verdict is SUCCEEDED else _way_back(run, verdict)
+        if requeue is None:
+            finishes.append(self._finish_of(run, verdict, dead))
+        else:
+            self._settler.requeue(requeue)
+
+    def _finish(self, finishes: list[Finish]) -> None:
+        """Hand over to the broker what has ended."""
+        if finishes:
+            self._settler.finish(finishes)
+        self._life.stir()
+        if self._full is not None and self._jobs >= self._max_jobs:
+            full, self._full = self._full, None
+            full()
+
+    # ---- outcomes
+
+    def _finish_of(self, run: Run, verdict: Verdict, dead: bool) -> Finish:
         """The outcome of a job that has ended, sealed."""
-        job, delivery, status = run.job, run.delivery, verdict.status
+        job, delivery, status = run.job, run.delivery, verdict.what.status
         attempt, value, error = delivery.meta.attempt, run.value, None
         if verdict.error is not None:
             value, error = None, error_info(verdict.error, run.traceback, self._serializer, job.id)
-            # Its retries are used up: somebody expected it to succeed in the end.
+            # Its retries are used up: it was expected to succeed in the end.
             dead = dead or (verdict.what is What.FAILED and attempt > 1)
         cpu = memory = 0
         if run.took >= SHORT:
@@ -78,116 +163,53 @@ class Clerk:
         return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead)
 
     def lost(self, run: Run) -> bytes:
-        """The outcome of a job that runs once at most, if its process dies."""
+        """The outcome of a job that runs at most once, if its process dies."""
         reason = (
             f'Job "{run.job.id}" ({run.task.name}) was lost: the process or the host that ran it died, and with '
             'acks="early" it does not run again.'
         )
         error = ErrorInfo(f"{WorkerLost.__module__}.{WorkerLost.__qualname__}", reason)
-        return self._seal(run.job, run.delivery, Status.FAILED, value=None, error=error, times=(time.time(), 0.0))
+        return self._failed(run.job, run.delivery, error, began=time.time(), ended=0.0)
 
-    def instead_of(self, item: Finish, error: BrokerError) -> Finish:
-        """What to send where the broker will not have an outcome: that it was too large, if it was."""
+    def instead_of(self, item: Finish, refusal: BrokerError) -> Finish:
+        """What to send where the broker refuses an outcome: that it was too large, if it was."""
         if len(item.outcome) < _LARGE:
             return item
         job = decode_job(self._jobs_sealer.open(item.delivery.sealed))
         reason = SerializationError(
             f'The outcome of job "{job.id}" ({job.task}) has {len(item.outcome):,} bytes, '
-            f"and the broker rejected it: {error}"
+            f"and the broker rejected it: {refusal}"
         )
-        sealed = self._seal(
-            job,
-            item.delivery,
-            Status.FAILED,
-            value=None,
-            error=error_info(reason, "", self._serializer),
-            times=(0.0, time.time()),
-        )
+        error = error_info(reason, "", self._serializer)
+        sealed = self._failed(job, item.delivery, error, began=0.0, ended=time.time())
         return Finish(item.delivery, sealed, Status.FAILED, job.result_ttl, job.reply, item.dead)
 
-    def _seal(
-        self,
-        job: Job,
-        delivery: Delivery,
-        status: Status,
-        *,
-        value: bytes | None,
-        error: ErrorInfo | None,
-        times: tuple[float, float],
-    ) -> bytes:
-        attempt = delivery.meta.attempt
-        outcome = Outcome(WIRE_VERSION, job.id, job.task, status, attempt, self._worker, *times, value, error)
+    def _failed(self, job: Job, delivery: Delivery, error: ErrorInfo, *, began: float, ended: float) -> bytes:
+        attempt, worker = delivery.meta.attempt, self._worker
+        outcome = Outcome(WIRE_VERSION, job.id, job.task, Status.FAILED, attempt, worker, began, ended, None, error)
         return self._outcomes_sealer.seal(encode_outcome(outcome))
 
-    # ---- for people
 
-    def started(self, run: Run) -> None:
-        """Say that a run has started, and how late."""
-        run.said = True
-        if self._log.counts(_STARTED, run.job.task, run.started_mono):
-            return
-        late = None
-        if run.delivery.meta.attempt == 1 and run.job.due_at:
-            late = (run.started_at or time.time()) - run.job.due_at
-        self._log.job(
-            JobEvent.STARTED,
-            id=run.job.id,
-            task=run.job.task,
-            attempt=run.delivery.meta.attempt,
-            late=late,
-            arguments=run.arguments,
-            queue=run.job.queue,
-        )
-
-    def ended(self, run: Run, verdict: Verdict, *, dead: bool) -> None:
-        """Say what became of a run."""
-        event = _EVENTS[verdict.what]
-        if verdict.error is None and self._log.counts(event, run.job.task, run.started_mono + run.took):
-            return
-        detail = stack = ""
-        if verdict.error is not None:
-            if dead:
-                event = JobEvent.DEAD
-            elif verdict.timed_out and verdict.what is What.FAILED:
-                event = JobEvent.TIMEOUT
-            detail = f"{type(verdict.error).__name__}: {text_of(verdict.error)}"
-            if isinstance(verdict.error, WorkerLost):
-                # Its last stack, and its last lines on stderr.
-                detail, _, stack = detail.partition("\n")
-            if verdict.what is What.RETRY:
-                left = run.retries - run.delivery.meta.attempt + 1
-                detail += f" (again in {verdict.delay:.1f} s, {left} left)"
-        self._log.job(
-            event,
-            id=run.job.id,
-            task=run.job.task,
-            attempt=run.delivery.meta.attempt,
-            took=run.took,
-            detail=detail,
-            queue=run.job.queue,
-            error=verdict.error if verdict.what in _FAILURES else None,
-            traceback=run.traceback if _is_of_interest(verdict) else "",
-            stack=stack,
-        )
-
-    def parked(self, job: Job, need: str) -> None:
-        """Log that this worker does not know a task, or is of too old a release for the job."""
-        detail = "this worker does not have the task; the job waits for one that does"
-        if need.startswith("release:"):
-            detail = "the job needs a newer release of aiotask than this worker's; it waits for such a worker"
-        self._log.job(JobEvent.PARKED, id=job.id, task=job.task, queue=job.queue, detail=detail)
-
-    def rejected(self, delivery: Delivery, reason: str) -> None:
-        """Say that something is no job of ours."""
-        self._log.job(JobEvent.REJECTED, id=delivery.id[:100], task="?", detail=reason)
+def _way_back(run: Run, verdict: Verdict) -> Requeue | None:
+    """The way back into a queue, where the verdict says that the job goes on."""
+    delivery, job = run.delivery, run.job
+    if verdict.what is What.RETRY:
+        return Requeue(delivery, job.queue, next_meta(run), delay=verdict.delay)
+    if verdict.what is What.PARK:
+        return Requeue(delivery, job.queue, delivery.meta, need=verdict.need, reply=job.reply)
+    if verdict.what is What.RELEASE:
+        return Requeue(delivery, job.queue, delivery.meta)
+    return None
 
 
-def _is_of_interest(verdict: Verdict) -> bool:
-    """Whether the log shows the traceback: that of a retry which the task asked for says nothing without a cause."""
-    error = verdict.error
-    if isinstance(error, Retry):
-        return error.__cause__ is not None or error.__context__ is not None
-    return verdict.what in _FAILURES
+def _unreportable(run: Run, error: BaseException) -> JobError:
+    """What a job ends with where what it raised or returned cannot be inspected: its caller waits no longer."""
+    logger.error("The end of job %s could not be reported as it was.", run.job.id, exc_info=error)
+    run.traceback = ""
+    return JobError(
+        f'The end of job "{run.job.id}" ({run.task.name}) could not be reported, since inspecting its value '
+        f"or error raised {type(error).__name__}. See the log of its worker."
+    )
 
 
 def _used(run: Run) -> tuple[int, int]:

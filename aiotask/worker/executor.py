@@ -1,23 +1,17 @@
-"""One run from delivery to verdict: resolve, call, judge."""
+"""From a delivery to the end of its run: resolve the task, call it, keep what it returned or raised."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import time
 import traceback
 from collections.abc import Callable
 from contextvars import copy_context
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
-import msgspec
-
-from ..backoff import exponential
-from ..broker import Delivery, Meta, Obituary
+from ..broker import Delivery
 from ..context import entered
 from ..errors import (
     Interrupted,
@@ -26,81 +20,24 @@ from ..errors import (
     JobExpired,
     JobOutOfMemory,
     JobTimeout,
-    Retry,
     SealError,
     SerializationError,
     UnknownTask,
-    WorkerLost,
 )
-from ..job import RELEASE, Status, decode_job
-from ..options import seconds
+from ..job import RELEASE, decode_job
 from ..tasks import Registry
-from ..wire.error_form import is_a, members_of, text_of
-from ..wire.error_info import error_info, is_of_another_job
+from ..wire.error_form import text_of
 from ..wire.seal import Sealer
-from ..wire.serializer import OtherPython, Serializer
+from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
-from . import budget as usage
+from . import budget
 from .run import Marks, Run
+from .verdict import What, judge
 
-__all__ = [
-    "MAX_DEATHS",
-    "SUCCEEDED",
-    "Interrupted",
-    "Verdict",
-    "What",
-    "call_async",
-    "call_sync",
-    "error_info",
-    "judge",
-    "resolve",
-    "text_of",
-]
+__all__ = ["Guard", "call_async", "call_sync", "resolve", "text_of"]
 
-logger = logging.getLogger("aiotask.worker")
-
-#: Processes that may die with a job before it is given up.
-MAX_DEATHS = 3
 #: Characters of a traceback that travel.
 TRACE_LIMIT = 100_000
-
-
-class What(StrEnum):
-    """What becomes of a job after a run."""
-
-    SUCCESS = "success"
-    FAILED = "failed"
-    RETRY = "retry"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-    PARK = "park"
-    RELEASE = "release"
-
-    # That of an enum is a call in Python, at every look into a table.
-    __hash__ = str.__hash__
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What becomes of the job, with the delay of a retry, the need of a parked one, the error of a failed one."""
-
-    what: What
-    error: BaseException | None = None
-    delay: float = 0.0
-    need: str = ""
-    timed_out: bool = False
-
-    @property
-    def status(self) -> Status:
-        return _STATUSES[self.what]
-
-
-_STATUSES = dict.fromkeys(What, Status.FAILED) | {
-    What.SUCCESS: Status.SUCCESS,
-    What.CANCELLED: Status.CANCELLED,
-    What.EXPIRED: Status.EXPIRED,
-}
-SUCCEEDED = Verdict(What.SUCCESS)
 
 
 # ---- resolve
@@ -127,10 +64,13 @@ def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str)
 
 
 def _begin(run: Run, marks: Marks) -> bool:
-    """False: it may not start, since the keeper has taken it back, or since it has expired."""
+    """Start the clocks of a run. False: it must not start, for it has expired, or the keeper is taking it back."""
     more = run.job.more
     if more is not None and 0 < more.expires <= time.time():
-        run.error = _expired(run, more.expires)
+        until = datetime.fromtimestamp(more.expires, UTC).isoformat(timespec="milliseconds")
+        run.error = JobExpired(
+            f'Job "{run.job.id}" ({run.task.name}) expired: no run of it was to start after {until}.'
+        )
         return False
     now = time.monotonic()
     deadline, again = 0.0, -1.0
@@ -142,13 +82,8 @@ def _begin(run: Run, marks: Marks) -> bool:
     run.started_at = time.time()
     run.started_mono = now
     if run.task.is_limited:
-        usage.limit(run, marks, (_again(run, JobTimeout()), _again(run, JobOutOfMemory())))
+        budget.begin(run, marks, (_again(run, JobTimeout()), _again(run, JobOutOfMemory())))
     return True
-
-
-def _expired(run: Run, moment: float) -> JobExpired:
-    until = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
-    return JobExpired(f'Job "{run.job.id}" ({run.task.name}) expired: no run of it was to start after {until}.')
 
 
 def _again(run: Run, error: JobError) -> float:
@@ -237,7 +172,7 @@ def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> N
     finally:
         _end(run, marks)
     late = run.timeout is not None and run.took > run.timeout
-    if run.error is None and (late or (run.limits is not None and usage.over_cpu(run))):
+    if run.error is None and (late or (run.budget is not None and budget.over_cpu(run))):
         # Nothing could interrupt it here (a thread beside the main one), but the limit holds.
         _failed(run, _too_long(run))
 
@@ -293,93 +228,3 @@ class Guard:
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: object) -> None: ...
-
-
-# ---- judge
-
-
-def judge(run: Run, error: BaseException | None) -> Verdict:
-    """What becomes of the job; a pure function of the run and what it raised."""
-    if error is None:
-        return SUCCEEDED
-    if run.cancelled:
-        return Verdict(What.CANCELLED, JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled.'))
-    if is_a(error, JobExpired) and not run.started_at:
-        return Verdict(What.EXPIRED, error)
-    if run.stopped and _comes_of_a_cancel(error):
-        return Verdict(What.RELEASE)
-    if is_a(error, OtherPython):
-        return Verdict(What.PARK, error, need=error.need)
-    timed_out = is_a(error, JobTimeout) and not is_of_another_job(error, run.job.id)
-    failures = run.delivery.meta.attempt
-    if is_a(error, Retry):
-        if failures > run.retries:
-            cause: BaseException | None = error.__cause__
-            if cause is None:
-                cause = JobError(
-                    f'Job "{run.job.id}" ({run.task.name}) asked to be run again'
-                    f"{f' ({text_of(error)})' if text_of(error) else ''}, and no retry was left after {failures} runs."
-                )
-            return Verdict(What.FAILED, cause)
-        delay = getattr(error, "delay", None)  # a subclass may not have called __init__
-        return Verdict(What.RETRY, error, _pause(run) if delay is None else delay)
-    if is_a(error, asyncio.CancelledError):
-        error = JobCancelled(f'Job "{run.job.id}" ({run.task.name}) cancelled itself: it raised CancelledError.')
-    if failures <= run.retries and is_a(error, run.task.retry_on) and not is_a(error, SerializationError):
-        return Verdict(What.RETRY, error, _pause(run), timed_out=timed_out)
-    return Verdict(What.FAILED, error, timed_out=timed_out)
-
-
-def _comes_of_a_cancel(error: BaseException) -> bool:
-    """Whether this is what a cancel raised, or was raised while that was handled; ``Retry`` is a word of the task's."""
-    if is_a(error, Retry):
-        return False
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if is_a(error, (asyncio.CancelledError, Interrupted)):
-            return True
-        if is_a(error, BaseExceptionGroup) and any(map(_comes_of_a_cancel, members_of(error))):
-            return True
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    return False
-
-
-def _pause(run: Run) -> float:
-    """Seconds until the next run, by the task's backoff; by the usual one if that is at fault."""
-    failures = run.delivery.meta.attempt
-    try:
-        return seconds(run.task.backoff(failures), "backoff")
-    except Exception as error:
-        logger.error('The backoff of task "%s" failed, so the default applies: %s', run.task.name, text_of(error))
-        return exponential()(failures)
-
-
-def convict(run: Run) -> Verdict:
-    """The end of a job that took too many processes with it."""
-    meta, known = run.delivery.meta, run.delivery.meta.obituary or Obituary()
-    parts = [
-        f'Job "{run.job.id}" ({run.task.name}) was given up: {meta.deaths} processes died while they ran it, '
-        f"the last one by {meta.reason or 'an unknown cause'}."
-    ]
-    if known.peak_memory:
-        parts.append(f"It held {known.peak_memory / 1e6:,.0f} MB of memory at most.")
-    parts.append(f"The job is kept as a dead letter: aiotask dead show {run.job.id}")
-    text = " ".join(parts)
-    for title, lines in (
-        ("Its last stack, innermost frame first", known.stack),
-        ("Its last lines of stderr", known.stderr),
-    ):
-        if lines:
-            text += f"\n{title}:\n" + "\n".join(f"  {line.strip()}" for line in lines.splitlines())
-    ended = None if meta.obituary is None else known.exit_code if not known.signal else None
-    return Verdict(
-        What.FAILED,
-        WorkerLost(text, known.signal or None, ended, known.peak_memory or None, known.stack, known.stderr),
-    )
-
-
-def next_meta(run: Run) -> Meta:
-    """The counters of the next run."""
-    meta = run.delivery.meta
-    return msgspec.structs.replace(meta, attempt=meta.attempt + 1)

@@ -167,7 +167,7 @@ class _Rest(Coroutine[Any, Any, None]):
     def __await__(self) -> Generator[Any, Any, None]:
         raise TypeError("This coroutine belongs to a task.")
 
-    # For those who look at the coroutine of a task.
+    # For code that inspects the coroutine of a task.
 
     @property
     def cr_frame(self) -> Any:

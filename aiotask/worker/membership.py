@@ -1,4 +1,4 @@
-"""A worker's place among the live ones: under which name the broker knows it, and whether it can be reached."""
+"""A worker among the live ones: under which name the broker knows it, and whether it can be reached."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["Membership", "pause"]
 
 logger = logging.getLogger("aiotask.worker")
 
-#: Seconds within which the same trouble with the broker is said once.
-_SAID_ONCE = 60.0
+#: Seconds within which the same trouble with the broker is logged once.
+_LOGGED_ONCE = 60.0
 
 
 class Membership:
     """One name after the other: each is live once in its life.
 
     Args:
-        marks: where the name is written down for those who look after a death.
+        marks: where the name is written down, to be read after a death.
         recorded: finished jobs are kept for a recorder.
     """
 
@@ -37,7 +37,8 @@ class Membership:
         self._broker = broker
         self._marks = marks
         self._host = host
-        self._first = f"{host}.{number}"
+        #: The first name of the worker; a later incarnation has a number behind it.
+        self.name = f"{host}.{number}"
         self._facts = facts
         self._recorded = recorded
         self._lives = 0
@@ -53,8 +54,8 @@ class Membership:
         delay = 0.05
         while not stopping():
             self._lives += 1
-            name = self._first if self._lives == 1 else f"{self._first}r{self._lives}"
-            # First, so that nobody is live of whose death nobody would hear.
+            name = self.name if self._lives == 1 else f"{self.name}r{self._lives}"
+            # First: a death between the two calls is noticed only if the name is written down.
             self._marks.enlist(name)
             try:
                 # Is it a server that can do all that is asked of it? Later the refusals would be many and dark.
@@ -72,11 +73,11 @@ class Membership:
             return
 
     def say_lost(self, error: BrokerError) -> None:
-        """The broker does not answer; said once, and what comes and goes once a minute."""
+        """The broker does not answer; logged once, and what comes and goes once a minute."""
         if self.lost:
             return
         self.lost = True
-        self._loud = str(error) != self._said[0] or time.monotonic() - self._said[1] > _SAID_ONCE
+        self._loud = str(error) != self._said[0] or time.monotonic() - self._said[1] > _LOGGED_ONCE
         if self._loud:
             self._said = str(error), time.monotonic()
             logger.warning("%s Trying again until the broker answers.", error)
@@ -90,7 +91,7 @@ class Membership:
 
 
 async def pause(delay: float) -> float:
-    """Wait about so many seconds before another attempt; the next delay."""
+    """Wait up to ``delay`` seconds before another attempt; returns the next delay."""
     await asyncio.sleep(delay * random.uniform(0.5, 1.0))
     # Well again, the broker is found so within a second.
     return min(delay * 2, 0.8)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from ..errors import AiotaskError
-from .async_lane import AsyncLane
 from .run import Run
 from .waiting import waiting
 
@@ -24,30 +23,27 @@ class Parents:
     """Cancels each run that does nothing but wait for jobs that this worker is not running.
 
     Its next run takes over what it has sent (see ``JobContext.child_id``), so no work is done twice but its own.
-
-    Args:
-        lane: the async jobs of one worker.
     """
 
-    def __init__(self, lane: AsyncLane) -> None:
-        self._lane = lane
+    def __init__(self) -> None:
         #: When each job was seen last to run here (monotonic).
         self._seen: dict[str, float] = {}
         #: What the runs that were cancelled here had under way beside their own coroutine.
         self._tasks: dict[int, list[asyncio.Task[object]]] = {}
-        #: Held here, since the loop itself keeps no task alive.
+        #: Kept here, since the loop itself keeps no task alive.
         self._cancelling: set[asyncio.Task[None]] = set()
 
-    def give_back(self, running: Collection[str]) -> None:
+    def give_back(self, suspended: Mapping[asyncio.Task[object], Run], running: Collection[str]) -> None:
         """Cancel those that wait; call it again until nothing runs any more.
 
         Args:
+            suspended: the async runs of this worker that have begun, by their asyncio tasks.
             running: ids of the jobs that run in this worker. Who waits for them alone gets their outcomes.
         """
         now = time.monotonic()
         self._seen.update(dict.fromkeys(running, now))
         near = {id for id, seen in self._seen.items() if now - seen < ON_ITS_WAY}
-        runs = {run: task for task, run in self._lane.running.items()}
+        runs = {run: task for task, run in suspended.items()}
         # What runs once at most would be lost.
         candidates = [run for run in runs if not (run.stopped or run.cancelled or run.begun)]
         back = [each for each in waiting(candidates) if not each.ids <= near]

@@ -11,10 +11,10 @@ from ..context import JobContext
 from ..job import Job
 from ..tasks import Definition
 
-__all__ = ["Limits", "Marks", "NoMarks", "Run", "Steps"]
+__all__ = ["Budget", "Marks", "NoMarks", "Run", "Steps"]
 
 
-class Limits(NamedTuple):
+class Budget(NamedTuple):
     """What a run may use beside time (0: as it likes); seconds until it runs again if that ends it (-1: it fails)."""
 
     #: Native id of the thread of a sync job; 0: it runs in the loop.
@@ -26,7 +26,7 @@ class Limits(NamedTuple):
     #: On the monotonic clock: when the present step of an async job will have used up the rest, or when a job was
     #: asked to end for that; 0: it waits.
     until: float = 0.0
-    #: Bytes, and what the process held as the run started.
+    #: Bytes, and the size of the process as the run started.
     memory: float = 0.0
     memory_before: float = 0.0
     memory_again: float = -1.0
@@ -40,7 +40,7 @@ class Run(msgspec.Struct, eq=False):
     task: Definition
     #: Name of the worker.
     worker: str
-    #: The worker that takes it back when it has ended.
+    #: What its worker has in hand (``InHand``), which takes it back when it has ended.
     owner: Any = None
     #: Seconds this run may take; None: no limit.
     timeout: float | None = None
@@ -49,11 +49,11 @@ class Run(msgspec.Struct, eq=False):
     started_mono: float = 0.0
     finished_at: float = 0.0
     took: float = 0.0
-    #: What it used: see ``usage``. None: not measured.
+    #: What it used: see ``budget.py``. None: not measured.
     cpu: float | None = None
     memory: int | None = None
     #: What it may use, as it stands on the board; and which of it was used up, in words.
-    limits: Limits | None = None
+    budget: Budget | None = None
     exceeded: str = ""
     arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
     value: bytes | None = None
@@ -64,12 +64,13 @@ class Run(msgspec.Struct, eq=False):
     traceback: str = ""
     #: Its start is in the log.
     said: bool = False
-    #: Somebody asked to cancel it; the worker stops and gives it back.
+    #: A cancel has reached it.
     cancelled: bool = False
+    #: The worker stops, and gives it back.
     stopped: bool = False
     #: It runs once at most, and the broker knows that it is about to.
     begun: bool = False
-    #: It did not react to a cancel; it has its outcome, whatever it still brings.
+    #: It did not react to a cancel, and has an outcome already; what it still brings is discarded.
     abandoned: bool = False
     #: See ``Seats``: it has one; its tasks that wait for outcomes; it needs none any more.
     seated: bool = False
@@ -88,15 +89,13 @@ class Run(msgspec.Struct, eq=False):
     # ---- as the seat that the client sees
 
     def leave(self) -> bool:
-        return bool(self.owner.leave_seat(self))
+        return bool(self.owner.asyncs.leave_seat(self))
 
     async def come_back(self) -> None:
-        await self.owner.seats.come_back(self)
-        self.owner.back_to_seat(self)
+        await self.owner.asyncs.come_back(self)
 
     def give_up(self) -> None:
-        self.owner.seats.give_up(self)
-        self.owner.back_to_seat(self)
+        self.owner.asyncs.give_up(self)
 
     def keeps(self, result: Any) -> bool:
         if not self.stopped or self.cancelled or self.ended:
@@ -119,7 +118,7 @@ class Steps(Protocol):
 
 
 class Marks(Protocol):
-    """Where a worker writes down what it is doing, for those who look when it cannot speak any more."""
+    """Where a worker writes down what it is doing, to be read when it cannot answer any more."""
 
     def enlist(self, incarnation: str) -> None:
         """Under which name the broker knows this worker."""
@@ -135,7 +134,7 @@ class Marks(Protocol):
         it is killed at the deadline (-1: it fails). False: it must not, what has not started is being taken back."""
         ...
 
-    def limit(self, slot: int, id: str, limits: Limits) -> None:
+    def limit(self, slot: int, id: str, budget: Budget) -> None:
         """What the job that has just started there may use."""
         ...
 
@@ -153,7 +152,7 @@ class Marks(Protocol):
 
 
 class NoMarks:
-    """For a worker inside somebody's process, whose death nobody watches."""
+    """For a worker inside a process of the user, whose death is not watched."""
 
     def __init__(self) -> None:
         self.steps: Steps = [0]
@@ -162,7 +161,7 @@ class NoMarks:
     def start(self, slot: int, id: str, deadline: float, again: float, now: float, task: str) -> bool:
         return True
 
-    def limit(self, slot: int, id: str, limits: Limits) -> None: ...
+    def limit(self, slot: int, id: str, budget: Budget) -> None: ...
     def clear(self, slot: int) -> None: ...
     def set_away(self, slot: int, away: bool) -> None: ...
     def hurry(self, slot: int, id: str) -> None: ...

@@ -21,14 +21,14 @@ class Seats:
 
     Args:
         count: jobs that run at a time.
-        first: number of the first place. A place tells the jobs that have begun from each other, on the
-            board; a job keeps its place while it waits.
+        first: number of the first slot. A slot tells the jobs that have begun from each other, on the board; a job
+            keeps its slot while it waits.
     """
 
     def __init__(self, count: int, first: int = 0) -> None:
         self._count = self._free = count
         # The last one goes first: the low ones are used always.
-        self._places = list(range(first + count + AWAY - 1, first - 1, -1))
+        self._slots = list(range(first + count + AWAY - 1, first - 1, -1))
         self._returning: deque[tuple[Run, asyncio.Future[None]]] = deque()
 
     @property
@@ -40,17 +40,17 @@ class Seats:
         return self._count - self._free
 
     def take(self, run: Run) -> bool:
-        """A seat and a place for a job that begins, if there are."""
-        if self._free <= 0 or not self._places:
+        """Give a seat and a slot to a job that begins. False: all are taken."""
+        if self._free <= 0 or not self._slots:
             return False
         self._free -= 1
-        run.slot = self._places.pop()
+        run.slot = self._slots.pop()
         run.seated = True
         return True
 
     def give_back(self, run: Run) -> None:
         """The job has ended."""
-        self._places.append(run.slot)
+        self._slots.append(run.slot)
         run.ended = True
         if run.seated:
             if self._returning:

@@ -1,4 +1,4 @@
-"""The agent that tells the broker what became of jobs, in batches as large as the last answer took to come."""
+"""The agent that reports to the broker what became of jobs, in batches as large as the last answer took to come."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Requeue, Settled, Standing
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import Complaint
-from .membership import pause
+from .membership import Membership, pause
+from .run import Run
 
 __all__ = ["Settler"]
 
@@ -19,33 +20,25 @@ logger = logging.getLogger("aiotask.worker")
 
 
 class Settler:
-    """Finishes and requeues wait here until they are settled; the connection may break meanwhile.
+    """Finishes and requeues wait here until they are settled; the connection may break meanwhile."""
 
-    Args:
-        settled: called with what is no longer this worker's, and how the broker sees the worker.
-        refused: called with a finish that the broker refuses for good (too large, say); gives what to send instead.
-    """
+    # Given to ``run``.
+    _settled: Callable[[list[Delivery], Standing], None]
+    _instead_of: Callable[[Finish, BrokerError], Finish]
 
-    def __init__(
-        self,
-        broker: Broker,
-        settled: Callable[[list[Delivery], Standing], None],
-        refused: Callable[[Finish, BrokerError], Finish],
-    ) -> None:
+    def __init__(self, broker: Broker, membership: Membership) -> None:
         self._broker = broker
-        self._settled = settled
-        self._refused = refused
+        self._membership = membership
         self._finishes: deque[Finish] = deque()
         self._requeues: deque[Requeue] = deque()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.incarnation = ""
         self._complain_of_finish = Complaint(logger, "The broker refused the outcome of a job; trying again: %s")
         self._complain_of_requeue = Complaint(logger, "The broker refused to requeue jobs; trying again: %s")
-        #: Outcomes that were dropped and not said yet, and when that was said last (monotonic).
+        #: Outcomes that were dropped and not logged yet, and when that was logged last (monotonic).
         self._dropped = 0
-        self._said = 0.0
+        self._logged_at = 0.0
         #: Some of what waits was under way when the connection broke.
         self._repeat = False
         self._delay = 0.05
@@ -57,6 +50,10 @@ class Settler:
     def requeue(self, item: Requeue) -> None:
         self._requeues.append(item)
         self._stir()
+
+    def give_back(self, run: Run, behind: int = -1) -> None:
+        """Requeue a run as if its job had not been claimed; ``behind`` as in ``Requeue``."""
+        self.requeue(Requeue(run.delivery, run.job.queue, run.delivery.meta, behind=behind))
 
     def _stir(self) -> None:
         self._idle.clear()
@@ -71,8 +68,18 @@ class Settler:
         """Return once nothing waits here."""
         await self._idle.wait()
 
-    async def run(self) -> None:
-        """Until cancelled."""
+    async def run(
+        self,
+        settled: Callable[[list[Delivery], Standing], None],
+        instead_of: Callable[[Finish, BrokerError], Finish],
+    ) -> None:
+        """Until cancelled.
+
+        Args:
+            settled: called with what is no longer this worker's, and how the broker sees the worker.
+            instead_of: called with a finish that the broker refuses (too large, say); gives what to send instead.
+        """
+        self._settled, self._instead_of = settled, instead_of
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -95,7 +102,7 @@ class Settler:
                 break
         while True:
             try:
-                answers, standing = await self._broker.finish(self.incarnation, batch, repeat=self._repeat)
+                answers, standing = await self._broker.finish(self._membership.incarnation, batch, repeat=self._repeat)
             except ConnectionLost:
                 self._repeat = True
                 self._delay = await pause(self._delay)
@@ -107,7 +114,7 @@ class Settler:
                     self._repeat = True
                     continue
                 self._complain_of_finish(error)
-                replacement = self._refused(batch[0], error)
+                replacement = self._instead_of(batch[0], error)
                 if replacement is batch[0]:
                     self._delay = await pause(self._delay)
                     if self._finishes:
@@ -127,7 +134,7 @@ class Settler:
         repeat, delay = False, 0.05
         while True:
             try:
-                answers, standing = await self._broker.requeue(self.incarnation, batch, repeat=repeat)
+                answers, standing = await self._broker.requeue(self._membership.incarnation, batch, repeat=repeat)
             except BrokerError as error:
                 if not isinstance(error, ConnectionLost):
                     self._complain_of_requeue(error)
@@ -141,16 +148,16 @@ class Settler:
         self, deliveries: list[Delivery], answers: Sequence[Settled], standing: Standing, *, dropped: bool
     ) -> None:
         if dropped and Settled.NOT_YOURS in answers:
-            self._say_dropped([delivery.id for delivery, answer in zip(deliveries, answers, strict=True) if not answer])
+            self._log_dropped([delivery.id for delivery, answer in zip(deliveries, answers, strict=True) if not answer])
         self._settled(deliveries, standing)
 
-    def _say_dropped(self, ids: list[str]) -> None:
-        """At most a line a second: after a server was emptied there are many."""
+    def _log_dropped(self, ids: list[str]) -> None:
+        """Log that outcomes were dropped, once a second at most: after a server was emptied there are many."""
         self._dropped += len(ids)
-        if time.monotonic() - self._said < 1.0:
+        if time.monotonic() - self._logged_at < 1.0:
             return
         others = f" (nor did {self._dropped - 1:,} others)" if self._dropped > 1 else ""
         logger.warning(
             "Job %s no longer belonged to this worker when it ended%s; its return value is discarded.", ids[0], others
         )
-        self._dropped, self._said = 0, time.monotonic()
+        self._dropped, self._logged_at = 0, time.monotonic()

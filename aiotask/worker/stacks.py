@@ -46,7 +46,7 @@ class Thread(NamedTuple):
 
     @property
     def job_frames(self) -> list[Frame] | None:
-        """Those of the job that it runs; None: it runs none."""
+        """Frames of the job that the thread runs. None: it runs none."""
         for n, frame in enumerate(self.frames):
             if is_executor(frame.file) and frame.function in _CALLS:
                 return self.frames[:n]
@@ -72,7 +72,7 @@ _INSTALLED = ("/site-packages/", "/dist-packages/")
 
 @cache
 def _foreign() -> tuple[str, ...]:
-    """Where code is that is nobody's here: Python's own, installed packages, aiotask."""
+    """Folders of code that is not the user's: Python's own, installed packages, aiotask."""
     import sysconfig
 
     paths = sysconfig.get_paths()
@@ -134,7 +134,7 @@ def text(frames: Sequence[Frame]) -> str:
     return "\n".join(f'  File "{frame.file}", line {frame.line} in {frame.function}' for frame in frames)
 
 
-#: Jobs and frames that an answer holds.
+#: Jobs, and frames of each, in an answer.
 _JOBS, _DEPTH = 200, 20
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 from ..broker import Broker, Delivery
 from ..errors import BrokerError, ConnectionLost
+from .in_hand import InHand
+from .life import Life
 from .membership import Membership
 
 __all__ = ["Solitude", "Suspects"]
@@ -23,10 +25,8 @@ class Suspects:
     """The suspects' turn in the life of one worker.
 
     Args:
-        member: the worker, as ``solitude`` knows it.
-        perform: take these deliveries, asked for at this count of reliefs, and return when nothing runs any more.
-        make_way: give back what has not started, and return when nothing runs any more.
-        alone: told True when a suspect begins to run with no other job beside it, False when that is over.
+        take: ``Intake.take``.
+        alone: called with True when a suspect begins to run with no other job beside it, with False when that is over.
     """
 
     def __init__(
@@ -35,33 +35,29 @@ class Suspects:
         membership: Membership,
         solitude: Solitude,
         queues: Sequence[str],
+        life: Life,
+        in_hand: InHand,
         *,
-        member: object,
-        perform: Callable[[Sequence[Delivery], int], Awaitable[None]],
-        make_way: Callable[[], Awaitable[None]],
-        reliefs: Callable[[], int],
+        take: Callable[[Sequence[Delivery], int], None],
         alone: Callable[[bool], None] | None,
-        stopping: Callable[[], bool],
     ) -> None:
         self._broker = broker
         self._membership = membership
         self._solitude = solitude
         self._queues = queues
-        self._member = member
-        self._perform = perform
-        self._make_way = make_way
-        self._reliefs = reliefs
+        self._life = life
+        self._in_hand = in_hand
+        self._take = take
         self._alone = alone or (lambda _: None)
-        self._stopping = stopping
         self._others_until = 0.0
-        solitude.join(member, make_way)
+        solitude.join(in_hand)
 
     def wait_for_others(self, now: float) -> bool:
         """Whether it is the turn of all other jobs at this monotonic time."""
         return now < self._others_until
 
     def take_turn(self) -> None:
-        """Nothing else is there: suspects need not wait for others."""
+        """No other jobs are there: suspects need not wait for them."""
         self._others_until = 0.0
 
     async def run_first(self) -> None:
@@ -71,8 +67,8 @@ class Suspects:
 
     async def run_alone(self) -> None:
         """Make this process idle, and run suspects."""
-        await self._make_way()
-        async with self._solitude.of(self._member):
+        await self._in_hand.make_way()
+        async with self._solitude.of(self._in_hand):
             await self._run()
 
     async def _run(self) -> None:
@@ -84,9 +80,9 @@ class Suspects:
 
     async def _run_one(self) -> bool:
         """Run one suspect with nothing beside it, if there is one."""
-        if self._stopping():
+        if self._life.stopping:
             return False
-        reliefs = self._reliefs()
+        reliefs = self._in_hand.reliefs
         try:
             claim = await self._broker.claim(self._membership.incarnation, self._queues, (), 1, alone=True)
         except BrokerError as error:
@@ -97,7 +93,8 @@ class Suspects:
         if not claim.deliveries:
             return False
         with self._watched():
-            await self._perform(claim.deliveries, reliefs)
+            self._take(claim.deliveries, reliefs)
+            await self._in_hand.become_idle()
         return True
 
     @contextlib.contextmanager
@@ -117,37 +114,37 @@ class Solitude:
     """
 
     def __init__(self) -> None:
-        self._members: dict[object, Callable[[], Awaitable[None]]] = {}
-        self._owner: object = None
+        self._members: list[InHand] = []
+        self._owner: InHand | None = None
         self._free = asyncio.Event()
 
-    def join(self, member: object, make_way: Callable[[], Awaitable[None]]) -> None:
-        """``make_way`` gives back what has not started, and returns when nothing of this member runs any more."""
-        self._members[member] = make_way
+    def join(self, member: InHand) -> None:
+        """What another worker of this process has in hand."""
+        self._members.append(member)
 
     @property
     def is_shared(self) -> bool:
         return len(self._members) > 1
 
-    def excludes(self, member: object) -> bool:
+    def excludes(self, member: InHand) -> bool:
         """Whether it may start nothing, because another one is alone."""
         return self._owner is not None and self._owner is not member
 
     async def end(self) -> None:
-        """Return when nobody is alone."""
+        """Return when no member is alone."""
         while self._owner is not None:
             self._free.clear()
             await self._free.wait()
 
     @asynccontextmanager
-    async def of(self, member: object) -> AsyncIterator[None]:
+    async def of(self, member: InHand) -> AsyncIterator[None]:
         """In the block nothing of the others runs, except what waits for the outcome of another job."""
         await self.end()
         self._owner = member
         try:
-            for other, make_way in self._members.items():
+            for other in self._members:
                 if other is not member:
-                    await make_way()
+                    await other.make_way()
             yield
         finally:
             self._owner = None

@@ -47,12 +47,12 @@ def waiting(runs: Iterable[Run]) -> list[Waiting]:
     for task in asyncio.all_tasks():
         context = _context_of(task)
         if context is None:
-            # It is about to run, and could be anybody's. There will be another look.
+            # It is about to run, and may belong to any job. The next call of this function will see.
             return []
         seat = context[entered].seat if entered in context else None
         if id(seat) in tasks and not _is_service(task):
             tasks[id(seat)].append(task)
-    found = (_look(run, tasks[id(run)]) for run in runs)
+    found = (_waiting(run, tasks[id(run)]) for run in runs)
     return [each for each in found if each is not None]
 
 
@@ -77,7 +77,7 @@ def _is_service(task: asyncio.Task[Any]) -> bool:
     return is_ours and not isinstance(_awaited(coroutine)[1], set)
 
 
-def _look(run: Run, tasks: list[asyncio.Task[Any]]) -> Waiting | None:
+def _waiting(run: Run, tasks: list[asyncio.Task[Any]]) -> Waiting | None:
     known = set(tasks)
     ids: set[str] = set()
     for awaiting in (run.coroutine, *(task.get_coro() for task in tasks)):

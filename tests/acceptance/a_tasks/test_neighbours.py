@@ -11,7 +11,7 @@ import pytest
 
 import aiotask
 from aiotask import ConfigError, Status, WorkerLost
-from aiotask.worker.executor import MAX_DEATHS
+from aiotask.worker.verdict import MAX_DEATHS
 
 from ...helpers import wait_until_async
 from ..ledger import most_at_once

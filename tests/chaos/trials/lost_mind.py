@@ -11,7 +11,7 @@ from typing import Any
 
 from aiotask.errors import JobLost, ResultExpired
 from aiotask.keeper.recovery import TICK
-from aiotask.worker.worker import BLOCK
+from aiotask.worker.claimer import BLOCK
 
 from ..arena import Arena
 from ..checker import examine

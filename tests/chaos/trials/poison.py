@@ -8,7 +8,7 @@ from itertools import pairwise
 from random import Random
 
 from aiotask.errors import SerializationError, WorkerLost
-from aiotask.worker.executor import MAX_DEATHS
+from aiotask.worker.verdict import MAX_DEATHS
 
 from ..arena import Arena
 from ..checker import examine

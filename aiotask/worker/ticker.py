@@ -1,0 +1,84 @@
+"""What a worker does every now and then: gives back what waits too long, looks up cancels and parked jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from ..errors import BrokerError, ConnectionLost
+from ..log.events import EventLog
+from .cancellation import Cancels
+from .claimer import Claimer
+from .in_hand import InHand
+from .job_log import JobLog
+from .membership import Membership
+from .prefetch import AHEAD
+
+__all__ = ["Ticker"]
+
+#: Seconds between two ticks while nothing waits for a thread or a seat.
+IDLE = 0.5
+
+
+class Ticker:
+    """An agent of one worker."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        in_hand: InHand,
+        claimer: Claimer,
+        cancels: Cancels,
+        log: EventLog,
+        job_log: JobLog,
+    ) -> None:
+        self._membership = membership
+        self._in_hand = in_hand
+        self._cancels = cancels
+        self._claimer = claimer
+        self._log = log
+        self._job_log = job_log
+        #: When the broker was asked last (monotonic).
+        self._asked_at = 0.0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._tick()
+            if self._in_hand.waits or await self._is_filled():
+                await asyncio.sleep(max(AHEAD / 2, self._in_hand.syncs.until_stuck(AHEAD)))
+
+    async def _tick(self) -> None:
+        self._in_hand.asyncs.start()
+        for run in self._in_hand.sync_runs:
+            # A sync job starts in another thread; what takes longer is logged while it runs.
+            if not run.said and run.started_at:
+                self._job_log.started(run)
+        self._in_hand.give_back_surplus()
+        if time.monotonic() - self._asked_at >= 0.95:
+            self._asked_at = time.monotonic()
+            self._log.tick()
+            await self._ask()
+
+    async def _is_filled(self) -> bool:
+        """Whether runs have been put into the rows, which are empty, before the next tick is due."""
+        filled = self._in_hand.filled
+        filled.clear()
+        try:
+            async with asyncio.timeout(IDLE):
+                await filled.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _ask(self) -> None:
+        """Ask the broker for cancels and for parked jobs."""
+        if not self._membership.incarnation:
+            return
+        try:
+            await self._cancels.tick()
+            await self._claimer.find_parked()
+        except ConnectionLost as error:
+            self._membership.say_lost(error)
+        except BrokerError:
+            pass
