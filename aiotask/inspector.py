@@ -113,6 +113,10 @@ class ServerFacts(msgspec.Struct, frozen=True, gc=False):
     time: float = 0.0
     #: Something the operator should know, as sentences.
     warnings: list[str] = []
+    #: Why jobs cannot be kept on this server, as the rest of a sentence that begins with it (``is a replica of …``),
+    #: and what to do about it; both are empty if jobs can be kept there.
+    unfit: str = ""
+    remedy: str = ""
 
 
 class Inspector(Protocol):

@@ -36,13 +36,18 @@ class PrivateServer:
     Args:
         options: further command line options, such as ``"--appendonly", "yes"``.
         kind: ``redis`` or ``valkey``; None takes what the embedded server would.
+        config: text of a configuration file, which the server reads before its options and may rewrite.
     """
 
-    def __init__(self, *options: str, kind: str | None = None) -> None:
+    def __init__(self, *options: str, kind: str | None = None, config: str = "") -> None:
         self.binary = choose(None, Path("/tmp")) if kind is None else program(kind)
         self.directory = Path(tempfile.mkdtemp(prefix="aiotask-", dir="/tmp"))
         self.socket = self.directory / "s"
         self.url = f"unix://{quote(str(self.socket))}"
+        self._config: Sequence[Path] = ()
+        if config:
+            self._config = (self.directory / "conf",)
+            self._config[0].write_text(config)
         #: On its command line; changes count from the next start.
         self.options: Sequence[str] = options
         #: Further variables of its environment, likewise.
@@ -59,7 +64,8 @@ class PrivateServer:
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(self.binary.path, "--port", "0", "--unixsocket", self.socket, "--dir", self.directory),
+                    *(self.binary.path, *self._config, "--port", "0"),
+                    *("--unixsocket", self.socket, "--dir", self.directory),
                     *("--save", "", "--appendonly", "no", *self.options),
                 ],
                 stdin=subprocess.DEVNULL,

@@ -74,27 +74,42 @@ def _orphans(pids: list[str]) -> list[Check]:
 async def _server_checks(name: str | None, url: str | None, nearby: Callable[[], list[str]]) -> list[Check]:
     """What the server says, or the one check that it cannot be reached."""
     try:
-        async with asyncio.timeout(PATIENCE), inspectors(name, url, fallback="default") as opened:
-            first = opened[0]
-            checks = [await _reachable(first)]
-            facts = await first.inspector.facts()
-            checks += [*_about_server(facts), _secret(first)]
-            idle = []
-            for each in opened:
-                if name is None and len(opened) > 1 and await is_idle(each):
-                    idle.append(each.app.name)
-                else:
-                    checks += await _about_app(each)
-            if idle:
-                shown = ", ".join(idle[:5]) + (", …" if len(idle) > 5 else "")
-                checks.append(Check("idle apps", State.OK, f"without workers and jobs: {shown}"))
-            return checks
+        async with asyncio.timeout(PATIENCE):
+            return await _misfit(name or "default", url) or await _about_all(name, url)
     except ConfigError as error:
         return [Check("settings", State.FAIL, str(error)), *_orphans(nearby())]
     except TimeoutError:
         return [Check("server", State.FAIL, f"It did not answer in {PATIENCE:.0f} s.", "Is it overloaded or stopped?")]
     except AiotaskError as error:
         return [Check("server", State.FAIL, str(error), "Is it running, and is --url (AIOTASK_URL) right?")]
+
+
+async def _misfit(name: str, url: str | None) -> list[Check]:
+    """What there is to say of a server where no jobs can be kept; empty: it is none of these."""
+    async with inspectors(name, url) as (connection,):
+        facts = await connection.inspector.facts()
+        if not facts.unfit:
+            return []
+        return [await _reachable(connection), Check("role", State.FAIL, f"it {facts.unfit}", facts.remedy)]
+
+
+async def _about_all(name: str | None, url: str | None) -> list[Check]:
+    """Checks of the server and of the apps on it."""
+    async with inspectors(name, url, fallback="default") as opened:
+        first = opened[0]
+        checks = [await _reachable(first)]
+        facts = await first.inspector.facts()
+        checks += [*_about_server(facts), _secret(first)]
+        idle = []
+        for each in opened:
+            if name is None and len(opened) > 1 and await is_idle(each):
+                idle.append(each.app.name)
+            else:
+                checks += await _about_app(each)
+        if idle:
+            shown = ", ".join(idle[:5]) + (", …" if len(idle) > 5 else "")
+            checks.append(Check("idle apps", State.OK, f"without workers and jobs: {shown}"))
+        return checks
 
 
 async def _reachable(connection: Connection) -> Check:

@@ -29,6 +29,7 @@ from ..technology import examples
 from .diagnosis import name_wrong_key
 from .protocol import Line
 from .script import Script
+from .topology import may_be_misfit, name_misfit
 
 __all__ = ["UNNAMED", "Backoff", "Wire", "parse"]
 
@@ -201,6 +202,10 @@ class Wire:
         except BrokerError as error:
             if self._prefix and "WRONGTYPE" in str(error):
                 await self._refuse_type(command)
+            if may_be_misfit(error):
+                fault = await name_misfit(lambda *parts: self._ask(parts, self._timeout), self._prefix)
+                if fault:
+                    raise type(error)(f'The server at "{self.url}" {fault}') from None
             parts = chain(command, *behind)
             largest = max((len(part) for part in parts if isinstance(part, bytes)), default=0)
             if largest > _SMALL:
@@ -313,6 +318,14 @@ class Wire:
             return BrokerError(
                 f'What answers at "{self.url}" is not a Redis or Valkey server. Check the host and the port.'
             )
+        if isinstance(error, wrong.ResponseError) and ("SELECT" in text[:25] or "DB index" in text):
+            return BrokerError(
+                f'The server at "{self.url}" has no such database ({text.partition(",")[0]}). End the URL with one '
+                "that it has: Sentinels and nodes of a cluster have /0 alone."
+            )
+        if isinstance(error, wrong.MovedError):
+            # redis-py has cut off the word for it.
+            text = f"MOVED {text}"
         if isinstance(error, wrong.ResponseError):
             return BrokerError(f'The server at "{self.url}" rejected a command: {text}.')
         # uvloop's word for a connection that has just been closed.

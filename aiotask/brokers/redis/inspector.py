@@ -21,6 +21,7 @@ from .codec import decode_meta, id_of, server_url, text, whole
 from .connection import Wire
 from .history import unrecorded
 from .keys import GROUP, in_index
+from .topology import cluster_warning, find_misfit, parse_info
 
 __all__ = ["RedisInspector", "namespaces"]
 
@@ -71,13 +72,17 @@ class RedisInspector:
         self._prefix = broker.prefix
 
     async def facts(self) -> ServerFacts:
-        info = {}
-        for line in (await self._wire.call("INFO")).decode("utf-8", "replace").splitlines():
-            key, _, value = line.partition(":")
-            info[key] = value
+        info = parse_info(await self._wire.call("INFO"))
         valkey = "valkey_version" in info
+        kind = "valkey" if valkey else "redis"
+        version = info["valkey_version"] if valkey else info.get("redis_version", "?")
+        misfit = await find_misfit(info, self._wire.call, self._prefix)
+        if misfit:
+            return ServerFacts(kind, version, "memory", unfit=misfit.fault, remedy=misfit.remedy)
         seconds, micros = await self._wire.call("TIME")
         durability, warnings = await self._durability(info)
+        if caution := await cluster_warning(info, self._wire.call):
+            warnings.append(caution)
         policy = info.get("maxmemory_policy", "noeviction")
         if policy != "noeviction" and info.get("maxmemory", "0") != "0":
             warnings.append(
@@ -85,8 +90,8 @@ class RedisInspector:
                 "Set maxmemory-policy noeviction."
             )
         return ServerFacts(
-            kind="valkey" if valkey else "redis",
-            version=info["valkey_version"] if valkey else info.get("redis_version", "?"),
+            kind=kind,
+            version=version,
             durability=durability,
             memory_limit=int(info.get("maxmemory", 0)),
             memory_used=int(info.get("used_memory", 0)),
