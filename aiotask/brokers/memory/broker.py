@@ -7,7 +7,6 @@ other process sees any of it.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Sequence
 
 from ...broker import (
@@ -346,7 +345,7 @@ def _replay(store: Store, id: str) -> Replayed:
         return Replayed.MISSING
     _, letter = store.dead[id]
     stored = store.results.get(id)
-    record = Record(id, "", letter.job, "", Meta(series=time.time_ns() // 1_000_000))
+    record = Record(id, "", letter.job, "", Meta(series=int(store.clock.time() * 1000)))
     if not record.sent_lane or id in store.index or (stored is not None and stored[0] != letter.outcome):
         return Replayed.OUTDATED
     del store.dead[id]
