@@ -1624,7 +1624,7 @@ async def test_trimming_no_rows_is_fine(broker: Broker) -> None:
 async def test_facts_say_what_kind_of_broker_it_is(inspector: Inspector) -> None:
     facts = await inspector.facts()
 
-    assert facts.kind in ("memory", "redis", "valkey")
+    assert facts.kind in ("memory", "redis", "valkey", "sqlite")
     assert facts.version
     assert facts.durability
     assert abs(facts.time - time.time()) < 60
