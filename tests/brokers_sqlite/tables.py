@@ -96,7 +96,7 @@ class Row(NamedTuple):
 
     @property
     def job(self) -> Job | None:
-        """The envelope, whose seal nobody has checked."""
+        """The job inside the envelope, whose seal is not checked here; None: it cannot be read."""
         with contextlib.suppress(SealError):
             return decode_job(self.sealed[OVERHEAD:])
         return None
@@ -124,7 +124,7 @@ def lent(db: sqlite3.Connection, delivery: Delivery) -> Row | None:
 
 
 def waiting(db: sqlite3.Connection, lanes: Sequence[str], limit: int = -1) -> list[Row]:
-    """Jobs that nobody has claimed in these lanes, oldest first."""
+    """Jobs in these lanes that no worker has claimed, oldest first."""
     where = f"lane IN ({', '.join('?' * len(lanes))}) AND owner = '' AND due IS NULL ORDER BY entry LIMIT ?"
     return rows(db, where, *lanes, limit)
 

@@ -174,7 +174,7 @@ class MemoryBroker(MemoryInspector):
 
     async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
         async with self._store as store:
-            return [record.delivery() for record in store.lent() if record.owner == incarnation]
+            return [record.lent_again() for record in store.lent() if record.owner == incarnation]
 
     async def begin(self, incarnation: str, batch: Sequence[Begin]) -> list[bool]:
         async with self._store as store:
@@ -250,7 +250,7 @@ class MemoryBroker(MemoryInspector):
                 if moved == BATCH_JOBS:
                     return Recovered(moved, held, more=True)
                 if record.id in hold:
-                    held.append(record.delivery())
+                    held.append(record.lent_again())
                     continue
                 store.give_back(record, blamed=record.id in blame, reason=reason, obituary=obituary)
                 moved += 1

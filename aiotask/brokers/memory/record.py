@@ -66,8 +66,17 @@ class Record:
         except SealError:
             return None
 
-    def delivery(self) -> Delivery:
-        return Delivery(self.lane, self.entry, self.id, self.sealed, self.meta, *marks(self.lane))
+    def delivery(self, suspect: bool, returned: bool) -> Delivery:
+        """The job as it is lent.
+
+        Args:
+            suspect: as ``marks`` says of its lane; ``returned``: the same.
+        """
+        return Delivery(self.lane, self.entry, self.id, self.sealed, self.meta, suspect, returned)
+
+    def lent_again(self) -> Delivery:
+        """The job as it was lent."""
+        return self.delivery(*marks(self.lane))
 
 
 @dataclass(slots=True)

@@ -38,6 +38,7 @@ from ..lanes import (
     is_parked,
     kind_of_requeue,
     lane_of,
+    marks,
     parked_lane,
     suspect_lanes,
 )
@@ -144,11 +145,14 @@ class Store(Rows, Ears):
         room, limit = BATCH_BYTES, min(limit, BATCH_JOBS)
         for name in order:
             lane = self.lanes.get(name)
-            while lane and lane.waiting and len(deliveries) < limit and room > 0:
+            if lane is None or not lane.waiting:
+                continue
+            suspect, returned = marks(name)
+            while lane.waiting and len(deliveries) < limit and room > 0:
                 record = lane.waiting.pop(next(iter(lane.waiting)))
                 record.owner = incarnation
                 lane.lent[record.entry] = record
-                deliveries.append(record.delivery())
+                deliveries.append(record.delivery(suspect, returned))
                 room -= len(record.sealed)
         return deliveries
 
@@ -213,7 +217,7 @@ class Store(Rows, Ears):
             lanes = [self.lanes[name] for name in claim_order([queue]) if name in self.lanes]
             waiting = [record for lane in lanes for record in lane.waiting.values()]
             oldest = heapq.nsmallest(queues.count(queue), waiting, key=lambda record: int(record.entry))
-            found += [record.delivery() for record in oldest]
+            found += [record.lent_again() for record in oldest]
         return found
 
     def drop(self, item: Finish) -> None:
