@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -18,11 +19,12 @@ from . import tables
 __all__ = ["SqliteInspector"]
 
 
-class SqliteInspector:
+class SqliteInspector(ABC):
     """Inspector of one app."""
 
+    @abstractmethod
     def state(self) -> AbstractAsyncContextManager[sqlite3.Connection]:
-        raise NotImplementedError
+        """A transaction, in which the methods read."""
 
     async def facts(self) -> ServerFacts:
         durability = Durability(Persistence.LOG_BY_SYSTEM, "write-ahead log, synchronous=normal")
