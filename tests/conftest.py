@@ -13,15 +13,20 @@ import pytest
 
 from aiotask.broker import Broker
 from aiotask.brokers import connect, inspect
+from aiotask.brokers.technology import register
 from aiotask.embedded.server import EmbeddedServer, ensure, stop
 from aiotask.inspector import Inspector
 
+from .brokers_sqlite.technology import SQLITE
 from .server import PrivateServer
 from .workers import worker_logs as worker_logs
 from .workers import workers as workers
 
 # A test run starts no embedded server unless it says so. These tests do, each in a directory of its own.
 os.environ["AIOTASK_EMBEDDED"] = "1"
+
+# The third broker: what a scheme of one's own needs.
+register(SQLITE, "sqlite")
 
 
 @pytest.fixture(scope="session")
@@ -57,11 +62,13 @@ def app_name() -> str:
     return f"test-{uuid4().hex[:12]}"
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "sqlite"])
 def broker_url(request: pytest.FixtureRequest) -> str:
     """Where the jobs are: every test that asks for it, or for a broker, runs once per technology."""
     if request.param == "memory":
         return "memory://"
+    if request.param == "sqlite":
+        return f"sqlite://{request.getfixturevalue('tmp_path')}"
     url: str = request.getfixturevalue("redis_url")
     return url
 

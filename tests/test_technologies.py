@@ -16,9 +16,11 @@ from aiotask.brokers.technology import HISTORY, PROCESSES, by_scheme, having, re
 from aiotask.daemon.settings import WorkerSettings
 from aiotask.daemon.worker_process import app_facts
 from aiotask.errors import ConfigError
+from aiotask.history.resultdb import ResultDB
 from aiotask.inspector import Persistence
 from aiotask.ops.durability import ROWS
 
+from .helpers import wait_until_async
 from .seam import Worker, a_push, drain
 
 #: The memory broker under another name, as one that keeps no history.
@@ -57,6 +59,29 @@ async def test_an_app_runs_its_jobs_on_a_registered_broker(app_name: str) -> Non
 
     async with app.worker():
         assert await double(21) == 42
+
+
+async def test_an_app_runs_and_records_its_jobs_on_a_broker_outside_aiotask(app_name: str, tmp_path: Path) -> None:
+    app = App(app_name, url=f"sqlite://{tmp_path}/broker")
+
+    @app.task
+    async def double(n: int) -> int:
+        return 2 * n
+
+    async with ResultDB(tmp_path / "history.db", app=app) as history, app.worker(result_db=history.path):
+        job = double.apply_async(21)
+        assert await job == 42
+        await wait_until_async(lambda: history.exists(job.id), description="the job is in the history")
+
+
+async def test_what_was_sent_at_the_end_of_an_interpreter_is_there(app_name: str, tmp_path: Path) -> None:
+    url = f"sqlite://{tmp_path}"
+    push_blocking(url)(url, app_name, "client", 1, [a_push("a")])
+
+    broker = connect(url, app_name)
+    assert await namespaces(url) == [app_name]
+    assert await drain(await Worker(broker, "host.1").enlist()) == ["a"]
+    await broker.close()
 
 
 def test_the_url_is_checked_by_its_technology() -> None:

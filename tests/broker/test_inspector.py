@@ -14,7 +14,7 @@ from ..seam import WORN, Worker, a_push, park, sealed_job, sealed_outcome, send,
 async def test_facts_say_what_kind_of_broker_it_is(inspector: Inspector) -> None:
     facts = await inspector.facts()
 
-    assert facts.kind in ("memory", "redis", "valkey")
+    assert facts.kind in ("memory", "redis", "valkey", "sqlite")
     assert facts.version
     assert facts.durability
     assert abs(facts.time - time.time()) < 60

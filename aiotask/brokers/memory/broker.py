@@ -7,7 +7,6 @@ other process sees any of it.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Sequence
 
 from ...broker import (
@@ -175,7 +174,7 @@ class MemoryBroker(MemoryInspector):
 
     async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
         async with self._store as store:
-            return [record.delivery() for record in store.lent() if record.owner == incarnation]
+            return [record.lent_again() for record in store.lent() if record.owner == incarnation]
 
     async def begin(self, incarnation: str, batch: Sequence[Begin]) -> list[bool]:
         async with self._store as store:
@@ -251,7 +250,7 @@ class MemoryBroker(MemoryInspector):
                 if moved == BATCH_JOBS:
                     return Recovered(moved, held, more=True)
                 if record.id in hold:
-                    held.append(record.delivery())
+                    held.append(record.lent_again())
                     continue
                 store.give_back(record, blamed=record.id in blame, reason=reason, obituary=obituary)
                 moved += 1
@@ -346,7 +345,7 @@ def _replay(store: Store, id: str) -> Replayed:
         return Replayed.MISSING
     _, letter = store.dead[id]
     stored = store.results.get(id)
-    record = Record(id, "", letter.job, "", Meta(series=time.time_ns() // 1_000_000))
+    record = Record(id, "", letter.job, "", Meta(series=int(store.clock.time() * 1000)))
     if not record.sent_lane or id in store.index or (stored is not None and stored[0] != letter.outcome):
         return Replayed.OUTDATED
     del store.dead[id]

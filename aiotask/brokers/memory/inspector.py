@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -28,7 +27,7 @@ class MemoryInspector:
         self._store = store
 
     async def facts(self) -> ServerFacts:
-        return ServerFacts("memory", platform.python_version(), _DURABILITY, time=time.time())
+        return ServerFacts("memory", platform.python_version(), _DURABILITY, time=self._store.clock.time())
 
     async def queues(self) -> list[QueueInfo]:
         async with self._store as store:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from dataclasses import dataclass, field
 
 from ...broker import Delivery, Meta
@@ -11,6 +10,7 @@ from ...errors import SealError
 from ...job import Job, Status, decode_job
 from ...wire.seal import OVERHEAD
 from ..lanes import lane_of, marks, need_of
+from .clock import Clock
 from .wakeup import Bell
 
 __all__ = ["Ending", "Lane", "Record", "Row", "Rows"]
@@ -66,8 +66,17 @@ class Record:
         except SealError:
             return None
 
-    def delivery(self) -> Delivery:
-        return Delivery(self.lane, self.entry, self.id, self.sealed, self.meta, *marks(self.lane))
+    def delivery(self, suspect: bool, returned: bool) -> Delivery:
+        """The job as it is lent.
+
+        Args:
+            suspect: as ``marks`` says of its lane; ``returned``: the same.
+        """
+        return Delivery(self.lane, self.entry, self.id, self.sealed, self.meta, suspect, returned)
+
+    def lent_again(self) -> Delivery:
+        """The job as it was lent."""
+        return self.delivery(*marks(self.lane))
 
 
 @dataclass(slots=True)
@@ -110,8 +119,9 @@ HISTORY_ROWS = 1_000_000
 class Rows:
     """What has ended and is not recorded, oldest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         super().__init__()
+        self.clock = clock
         self.history: dict[str, Row] = {}
         self.is_recording = False
         self.recorders: set[Bell] = set()
@@ -128,7 +138,7 @@ class Rows:
     def read(self, recorder: str, limit: int) -> list[Row]:
         """Rows that nobody reads, or whose reader went away, oldest first."""
         self.is_recording = True
-        now = time.monotonic()
+        now = self.clock.monotonic()
         free = (row for row in self.history.values() if not row.reader or row.read_at < now - RECORDER_IDLE)
         rows = list(itertools.islice(free, limit))
         for row in rows:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import threading
-import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -39,9 +38,11 @@ from ..lanes import (
     is_parked,
     kind_of_requeue,
     lane_of,
+    marks,
     parked_lane,
     suspect_lanes,
 )
+from .clock import Clock
 from .record import Ending, Lane, Record, Rows
 from .wakeup import Bell, Ears
 
@@ -61,8 +62,8 @@ class Store(Rows, Ears):
     Its methods expect the caller to be inside ``async with store`` or to hold ``lock``.
     """
 
-    def __init__(self, url: str) -> None:
-        super().__init__()
+    def __init__(self, url: str, clock: Clock) -> None:
+        super().__init__(clock)
         self.url = url
         # Re-entrant: a finalizer may send while this thread holds it.
         self.lock = threading.RLock()
@@ -144,11 +145,14 @@ class Store(Rows, Ears):
         room, limit = BATCH_BYTES, min(limit, BATCH_JOBS)
         for name in order:
             lane = self.lanes.get(name)
-            while lane and lane.waiting and len(deliveries) < limit and room > 0:
+            if lane is None or not lane.waiting:
+                continue
+            suspect, returned = marks(name)
+            while lane.waiting and len(deliveries) < limit and room > 0:
                 record = lane.waiting.pop(next(iter(lane.waiting)))
                 record.owner = incarnation
                 lane.lent[record.entry] = record
-                deliveries.append(record.delivery())
+                deliveries.append(record.delivery(suspect, returned))
                 room -= len(record.sealed)
         return deliveries
 
@@ -175,7 +179,7 @@ class Store(Rows, Ears):
         self, client: str, sequence: int, batch: Sequence[Push], room: Room | None, drop: Sequence[Finish]
     ) -> Overflow | None:
         """Take a batch in, unless this client has sent it before; what had no room."""
-        now = time.monotonic()
+        now = self.clock.monotonic()
         while self.clients and next(iter(self.clients.values()))[1] < now - CLIENT_TTL:
             del self.clients[next(iter(self.clients))]
         last, _, before = self.clients.pop(client, (-1, 0.0, []))
@@ -185,7 +189,7 @@ class Store(Rows, Ears):
         for item in drop:
             self.drop(item)
         full: dict[str, str] = {}
-        at = time.time()
+        at = self.clock.time()
         for push in batch:
             self.queues.add(push.queue)
             if push.custom and (push.id in self.index or push.id in self.results):
@@ -213,7 +217,7 @@ class Store(Rows, Ears):
             lanes = [self.lanes[name] for name in claim_order([queue]) if name in self.lanes]
             waiting = [record for lane in lanes for record in lane.waiting.values()]
             oldest = heapq.nsmallest(queues.count(queue), waiting, key=lambda record: int(record.entry))
-            found += [record.delivery() for record in oldest]
+            found += [record.lent_again() for record in oldest]
         return found
 
     def drop(self, item: Finish) -> None:
@@ -236,7 +240,7 @@ class Store(Rows, Ears):
             self.place(record, parked_lane(item.need))
             self.tell({item.reply, *self.watchers.get(record.id, ())}, Notice(record.id))
         elif item.delay > 0:
-            self.hold(record, lane_of(item.queue, RETURNED), time.time() + item.delay, is_retry=True)
+            self.hold(record, lane_of(item.queue, RETURNED), self.clock.time() + item.delay, is_retry=True)
         else:
             kind = kind_of_requeue(suspect=item.delivery.suspect, behind=item.behind)
             self.place(record, lane_of(item.queue, kind))
@@ -257,7 +261,7 @@ class Store(Rows, Ears):
 
     def promote(self, limit: int) -> tuple[int, float | None]:
         """Put due jobs into their lanes. How many, and seconds until the next one is due."""
-        at, moved = time.time(), 0
+        at, moved = self.clock.time(), 0
         while self.due:
             due_at, _, record = self.due[0]
             if record.due_at != due_at:
@@ -292,7 +296,7 @@ class Store(Rows, Ears):
         addresses = {ending.reply, *self.watchers.get(record.id, ())}
         self.forget(record)
         if ending.ttl > 0:
-            expires = time.monotonic() + ending.ttl
+            expires = self.clock.monotonic() + ending.ttl
             self.results[record.id] = ending.outcome, ending.status, expires
             heapq.heappush(self._expiries, (expires, record.id))
         self.tell(addresses, Notice(record.id, ending.outcome))
@@ -300,7 +304,7 @@ class Store(Rows, Ears):
             self.record(record, ending.outcome)
         if ending.is_dead:
             self.dead.pop(record.id, None)
-            letter = DeadLetter(record.id, time.time(), record.sealed, ending.outcome)
+            letter = DeadLetter(record.id, self.clock.time(), record.sealed, ending.outcome)
             self.dead[record.id] = record.queue, letter
             if len(self.dead) > DEAD_LETTERS:
                 del self.dead[next(iter(self.dead))]
@@ -335,14 +339,14 @@ class Store(Rows, Ears):
         """Keep for people to see what was taken out of its lane and is no job of ours."""
         if self.index.get(record.id) is record:
             self.tell({record.reply, *self.watchers.get(record.id, ())}, Notice(record.id))
-            self.refused[record.id] = reason, time.monotonic() + CLIENT_TTL
+            self.refused[record.id] = reason, self.clock.monotonic() + CLIENT_TTL
         self.forget(record)
         self.rejected += 1
         self.aside.append((record, reason))
 
     def expire(self) -> None:
         """Forget the outcomes whose time is over."""
-        now = time.monotonic()
+        now = self.clock.monotonic()
         while self._expiries and self._expiries[0][0] <= now:
             expires, id = heapq.heappop(self._expiries)
             if id in self.results and self.results[id][2] == expires:
@@ -386,7 +390,7 @@ class Store(Rows, Ears):
         if not any(map(self.has_waiting, suspect_lanes(queues))):
             return False
         name, until = self.volunteer
-        now = time.monotonic()
+        now = self.clock.monotonic()
         if name in self.live and until > now:
             return name == incarnation
         self.volunteer = incarnation, now + VOLUNTEER_TTL

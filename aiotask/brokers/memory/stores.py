@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
+from .clock import Clock
 from .store import Store
 
 __all__ = ["apps_at", "store_of"]
@@ -12,11 +14,15 @@ __all__ = ["apps_at", "store_of"]
 _stores: dict[tuple[str, str], Store] = {}
 
 
-def store_of(url: str, app: str) -> Store:
-    """The one store that this URL and app have in this process."""
+def store_of(url: str, app: str, clock: Clock = time) -> Store:
+    """The one store that this URL and app have in this process.
+
+    Args:
+        clock: of the store, if this call makes it.
+    """
     store = _stores.get((url, app))
     # Without a lock, since a finalizer may send in the middle of it.
-    return store if store is not None else _stores.setdefault((url, app), Store(url))
+    return store if store is not None else _stores.setdefault((url, app), Store(url, clock))
 
 
 def apps_at(url: str) -> list[str]:

@@ -78,7 +78,8 @@ class RedisInspector:
         version = info["valkey_version"] if valkey else info.get("redis_version", "?")
         misfit = await find_misfit(info, self._wire.call, self._prefix)
         if misfit:
-            return ServerFacts(kind, version, "memory", unfit=misfit.fault, remedy=misfit.remedy)
+            nowhere = Durability(Persistence.MEMORY, "memory")
+            return ServerFacts(kind, version, nowhere, unfit=misfit.fault, remedy=misfit.remedy)
         seconds, micros = await self._wire.call("TIME")
         durability, warnings = await self._durability(info)
         if caution := await cluster_warning(info, self._wire.call):

@@ -8,8 +8,6 @@ import gc
 from aiotask.broker import Broker, Standing
 from aiotask.brokers import connect, inspect, namespaces, push_blocking
 from aiotask.brokers.memory.broker import MemoryBroker
-from aiotask.brokers.memory.record import RECORDER_IDLE
-from aiotask.brokers.memory.store import VOLUNTEER_TTL
 from aiotask.brokers.memory.stores import store_of
 
 from ...helpers import wait_until_async
@@ -57,37 +55,6 @@ def test_a_batch_can_be_pushed_without_a_loop(app_name: str) -> None:
 
 
 # ---- time
-
-
-async def test_rows_of_a_recorder_that_went_away_come_again(app_name: str, memory: Broker) -> None:
-    worker = await Worker(memory, "host.1").enlist()
-    await memory.read_history("gone", 10, 0.0)
-    await send(memory, "a", "b")
-    for delivery in (await worker.claim()).deliveries:
-        await worker.finish(delivery)
-    rows = await memory.read_history("gone", 10, 10.0)
-    assert len(rows) == 2
-    assert await memory.read_history("later", 10, 0.0) == [], "they are still in good hands"
-
-    for row in store_of("memory://", app_name).history.values():
-        row.read_at -= RECORDER_IDLE + 1
-
-    assert await memory.read_history("later", 10, 10.0) == rows
-
-
-async def test_a_volunteer_that_does_not_come_back_is_replaced(app_name: str, memory: Broker) -> None:
-    victim, first, second = [await Worker(memory, f"host.{n}").enlist() for n in range(3)]
-    await send(memory, "pill")
-    await victim.claim()
-    await memory.recover(victim.name, blame=["pill"])
-    assert (await first.claim()).suspects
-    assert not (await second.claim()).suspects
-
-    store = store_of("memory://", app_name)
-    store.volunteer = store.volunteer[0], store.volunteer[1] - VOLUNTEER_TTL
-
-    assert (await second.claim()).suspects
-    assert not (await first.claim()).suspects
 
 
 async def test_what_is_over_leaves_nothing_behind(app_name: str, memory: Broker) -> None:

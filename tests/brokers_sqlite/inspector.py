@@ -1,0 +1,104 @@
+"""The read side of the SQLite broker."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+
+import msgspec
+
+from aiotask.inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
+from aiotask.job import Status
+
+from . import tables
+
+__all__ = ["SqliteInspector"]
+
+
+class SqliteInspector(ABC):
+    """Inspector of one app."""
+
+    @abstractmethod
+    def state(self) -> AbstractAsyncContextManager[sqlite3.Connection]:
+        """A transaction, in which the methods read."""
+
+    async def facts(self) -> ServerFacts:
+        durability = Durability(Persistence.LOG_BY_SYSTEM, "write-ahead log, synchronous=normal")
+        return ServerFacts("sqlite", sqlite3.sqlite_version, durability, time=time.time())
+
+    async def queues(self) -> list[QueueInfo]:
+        async with self.state() as db:
+            rows = tables.rows(db, "TRUE")
+            jobs = Counter((row.queue, row.status) for row in rows)
+            served = Counter(queue for worker in _workers(db) for queue in _queues_of(worker))
+            (dead,) = db.execute("SELECT count(*) FROM dead").fetchone()
+        return [
+            QueueInfo(
+                queue,
+                pending=jobs[queue, Status.PENDING],
+                running=jobs[queue, Status.RUNNING],
+                scheduled=jobs[queue, Status.SCHEDULED] + jobs[queue, Status.RETRYING],
+                parked=jobs[queue, Status.PARKED],
+                # A dead letter has no queue here, so the first one counts them all.
+                dead=dead if number == 0 else 0,
+                consumers=served[queue],
+            )
+            for number, queue in enumerate(sorted({row.queue for row in rows} | set(served)))
+        ]
+
+    async def is_waiting(self, queues: Sequence[str]) -> bool:
+        async with self.state() as db:
+            return any(row.status is Status.PENDING and row.queue in queues for row in tables.rows(db, "TRUE"))
+
+    async def workers(self) -> list[WorkerInfo]:
+        async with self.state() as db:
+            return _workers(db)
+
+    async def jobs(
+        self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
+    ) -> list[JobInfo]:
+        async with self.state() as db:
+            found = tables.rows(db, "ifnull(queue = ?, TRUE) ORDER BY due, entry", queue)
+        return [_info(row) for row in found if status in (None, row.status)][offset : offset + limit]
+
+    async def job(self, id: str) -> JobInfo | None:
+        async with self.state() as db:
+            stored, row = tables.outcome_of(db, id), tables.find(db, id)
+        if stored:
+            return JobInfo(id, Status(stored[1]), "stored outcome", outcome=stored[0])
+        return _info(row) if row else None
+
+    async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
+        async with self.state() as db:
+            sql = "SELECT id, at, job, outcome FROM dead ORDER BY number DESC LIMIT ? OFFSET ?"
+            return [DeadLetter(*letter) for letter in db.execute(sql, [limit, offset])]
+
+    async def dead_letter(self, id: str) -> DeadLetter | None:
+        return next((letter for letter in await self.dead(limit=-1) if letter.id == id), None)
+
+    async def rejected(self) -> int:
+        async with self.state() as db:
+            return int(db.execute("SELECT count(*) FROM refused").fetchone()[0])
+
+    async def unrecorded(self) -> int:
+        async with self.state() as db:
+            return int(db.execute("SELECT count(*) FROM history").fetchone()[0])
+
+
+def _info(row: tables.Row) -> JobInfo:
+    meta = tables.decode_meta(row.meta)
+    return JobInfo(row.id, row.status, f"{row.lane}|{row.entry}", meta, row.due, row.owner, row.sealed)
+
+
+def _queues_of(worker: WorkerInfo) -> list[str]:
+    queues = worker.facts.get("queues")
+    return queues if isinstance(queues, list) else []
+
+
+def _workers(db: sqlite3.Connection) -> list[WorkerInfo]:
+    found = db.execute("SELECT incarnation, host, facts FROM live WHERE NOT is_dead ORDER BY incarnation")
+    return [WorkerInfo(name, host, msgspec.msgpack.decode(facts)) for name, host, facts in found]
