@@ -1,7 +1,7 @@
 """The board: one shared page per worker, on which it writes down what it is doing.
 
-The page outlives the process, so whoever looks after a death, or while somebody holds the GIL, still
-reads which jobs were running, until when, and whether the loop was alive.
+The page outlives the process, so supervisor and keeper read, after its death or while a job holds the GIL,
+which jobs were running, until when, and whether the loop was alive.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import time
 
 from ..worker.run import Limits
 
-__all__ = ["Board", "Started", "unpack_ring"]
+__all__ = ["HEARTBEAT_INTERVAL", "Board", "Started", "unpack_ring"]
+
+#: Seconds between two heartbeats of a worker's loop.
+HEARTBEAT_INTERVAL = 0.25
 
 #: Bytes of an id: 200 characters.
 _ID = 800
@@ -99,7 +102,7 @@ class Board:
         self._reliefs = page[_RELIEF_AT : _RELIEF_AT + 8].cast("I")
 
     def reset(self) -> None:
-        """For the next process in this place."""
+        """Clear the page for the next process that uses it."""
         (high,) = _WORD.unpack_from(self._map, _HIGH_AT)
         ringed = 8 * min(_RING, _LONG.unpack_from(self._map, _COUNT_AT)[0])
         for start, size in ((0, _RING_AT), (_RING_AT, ringed), (_SLOTS_AT, high * _STRIDE)):
@@ -107,14 +110,14 @@ class Board:
         self._high = self._count = 0
 
     def detach(self) -> None:
-        """In a process that a task forked: what it writes from now on concerns nobody."""
+        """In a process that a task has forked: write into a page of its own from now on, which no process reads."""
         self._cell = None
         self._lay_out(len(self._map))
 
     # ---- the worker's side
 
     def settle_in(self, pid: int) -> None:
-        """This process works here; 0: nobody does, and its number may soon belong to a stranger."""
+        """This process uses the page; 0: none does, and the last one's number may soon be another program's."""
         _WORD.pack_into(self._map, _PID_AT, pid)
         if self._cell is not None:
             self._cell[0] = pid
@@ -180,7 +183,7 @@ class Board:
         if _HURRY.unpack_from(self._map, at)[1] != hash(id):
             _HURRY.pack_into(self._map, at, time.monotonic(), hash(id))
 
-    # ---- the side of those who look
+    # ---- the readers' side
 
     @property
     def pid(self) -> int:
@@ -271,5 +274,5 @@ class Board:
 
 
 def unpack_ring(packed: bytes) -> frozenset[int]:
-    """The hashes that a ``Board.ring`` holds, without the places that are empty."""
+    """The hashes that a ``Board.ring`` holds, without the empty cells."""
     return frozenset(struct.unpack(f"={len(packed) // 8}q", packed)) - {0}

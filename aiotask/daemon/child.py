@@ -37,15 +37,15 @@ from .watch.excess import excesses
 from .watch.stack_file import Stacks, catches
 from .watch.stderr_file import LastWords
 
-__all__ = ["Forked", "start", "wait_for"]
+__all__ = ["Child", "start", "wait_for"]
 
 logger = logging.getLogger("aiotask.supervisor")
 
 #: Seconds past its limit after which a job's process is killed.
-TOLERANCE = 1.0
-#: Seconds that writing down its stacks takes a process at least, and that it gets for it.
-DUMP = 0.05
-DUMP_PATIENCE = 0.5
+LIMIT_TOLERANCE = 1.0
+#: Seconds that writing down its stacks takes a process at least, and at most.
+DUMP_TIME = 0.05
+DUMP_TIMEOUT = 0.5
 _LIMITS = {
     "time": "a job past its time limit",
     "cancel": "a cancelled job that did not react",
@@ -54,10 +54,10 @@ _LIMITS = {
 }
 
 
-class Forked:
+class Child:
     """One worker process or keeper, with the supervisor's ends of its two pipes.
 
-    Neither reading nor writing ever waits: the process may be stopped, and what it started may hold
+    Neither reading nor writing ever waits: the process may be stopped, and what it started may keep
     its ends open.
     """
 
@@ -80,7 +80,7 @@ class Forked:
             os.set_blocking(fd, False)
         self._received = bytearray()
         self.unsent = bytearray()
-        #: It reads and is read no more.
+        #: Whether the process has closed its end of the pipes.
         self.deaf = False
         #: A worker has loaded its apps, a keeper has begun to keep.
         self.booted = False
@@ -95,7 +95,7 @@ class Forked:
         #: Where its async jobs wait, if it was asked and has answered.
         self.suspended: list[SuspendedJob] | None = None
         self.draining = False
-        #: It wants to be replaced; for its size, if that is not 0 (bytes), and its size before its first job.
+        #: The process wants to be replaced; for its size, if that is not 0 (bytes), and its size before its first job.
         self.full = False
         self.size = self.size_at_first = 0
         #: Since when it has nothing left to do (monotonic; 0: it has), and what jobs left behind there.
@@ -112,7 +112,7 @@ class Forked:
         #: When it was asked for its stacks; 0: it was not.
         self.asked_for_stacks = 0.0
         #: The child that it replaces once it is in service.
-        self.replaces: Forked | None = None
+        self.replaces: Child | None = None
 
     @property
     def is_up(self) -> bool:
@@ -138,7 +138,7 @@ class Forked:
         """It has been forked (or could not be: 0)."""
         self.pid = pid
         if pid:
-            # The child does so too; whoever comes first, the group exists before anybody kills it.
+            # The child does so too; whichever comes first, the group exists before it is ever killed.
             with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)
         os.close(self.command_end)
@@ -163,8 +163,8 @@ class Forked:
                 return
             del self.unsent[:written]
 
-    def hear(self) -> list[Message]:
-        """What it has said since the last time."""
+    def receive(self) -> list[Message]:
+        """The messages that the process has sent since the last call."""
         messages: list[Message] = []
         while not self.deaf:
             try:
@@ -178,10 +178,10 @@ class Forked:
             else:
                 self.deaf = True
         for message in messages:
-            self._learn(message)
+            self._apply(message)
         return messages
 
-    def _learn(self, message: Message) -> None:
+    def _apply(self, message: Message) -> None:
         match message:
             case Booted(apps=apps):
                 self.booted = True
@@ -220,15 +220,15 @@ class Forked:
             os.kill(self.pid, signal.SIGUSR1)
 
     @property
-    def has_told_stacks(self) -> bool:
-        """They are there, or nothing more is to be expected."""
-        return time.monotonic() - self.asked_for_stacks >= (DUMP if self.stacks.written else DUMP_PATIENCE)
+    def has_written_stacks(self) -> bool:
+        """Whether the stacks are there, or no longer to be expected."""
+        return time.monotonic() - self.asked_for_stacks >= (DUMP_TIME if self.stacks.written else DUMP_TIMEOUT)
 
     def send_snapshot(self, request: str, processes: list[ProcessState]) -> None:
         """Answer the keeper, which asked what every process is doing."""
         self.send(Snapshot(request, processes))
 
-    def told_stacks(self) -> str:
+    def take_stacks(self) -> str:
         self.asked_for_stacks = 0.0
         return self.stacks.take()
 
@@ -236,15 +236,15 @@ class Forked:
 
     def enforce_limits(self, started: Sequence[Started]) -> None:
         """Kill it if one of these jobs runs past a limit: that one did not react, or it holds the GIL."""
-        found = {} if self.killed else excesses(self.pid, started, time.monotonic(), TOLERANCE)
+        found = {} if self.killed else excesses(self.pid, started, time.monotonic(), LIMIT_TOLERANCE)
         greedy = any(each.kind == "memory" for each in found.values())
         if not found:
-            if time.monotonic() - self.asked_for_stacks > 2 * DUMP_PATIENCE:
+            if time.monotonic() - self.asked_for_stacks > 2 * DUMP_TIMEOUT:
                 self.asked_for_stacks = 0.0
         elif not greedy and not self.asked_for_stacks:
-            # First where it hangs, which it can tell whatever it does.
+            # First the stacks, which the process can write down whatever it does.
             self.ask_for_stacks()
-        elif greedy or self.has_told_stacks:
+        elif greedy or self.has_written_stacks:
             # What takes memory does not get the time to take more.
             self.overdue = {id: each.again for id, each in found.items()}
             used_up = {id: each for id, each in found.items() if each.kind in ("cpu", "memory")}
@@ -286,19 +286,19 @@ class Forked:
 def start(
     number: int,
     board: Board,
-    live: Callable[[Forked], int],
+    live: Callable[[Child], int],
     others: Sequence[int],
     *,
     dies_with_parent: bool,
-) -> Forked | None:
-    """Fork a process that does ``live``; None, which is said, when the system has no room for one.
+) -> Child | None:
+    """Fork a process that does ``live``; None, which is logged, when the system has no room for one.
 
     Args:
         others: file descriptors of its siblings, which it closes.
     """
     made = None
     try:
-        made = child = Forked(number, board)
+        made = child = Child(number, board)
 
         def begin() -> int:
             for fd in (*others, child.commands, child.reports):
@@ -316,8 +316,8 @@ def start(
     return child
 
 
-def wait_for(children: Sequence[Forked], signals: Signals, seconds: float) -> None:
-    """Sleep until a signal comes, or one of them has something to say, or takes what it is still to be told."""
+def wait_for(children: Sequence[Child], signals: Signals, seconds: float) -> None:
+    """Sleep until a signal or a message comes, or a pipe has room for the rest of what is to be sent."""
     poll = select.poll()
     poll.register(signals, select.POLLIN)
     for child in children:
@@ -326,4 +326,4 @@ def wait_for(children: Sequence[Forked], signals: Signals, seconds: float) -> No
         if child.unsent:
             poll.register(child.commands, select.POLLOUT)
     soon = any(child.asked_for_stacks for child in children)
-    poll.poll((DUMP if soon else seconds) * 1000)
+    poll.poll((DUMP_TIME if soon else seconds) * 1000)

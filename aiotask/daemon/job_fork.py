@@ -16,7 +16,7 @@ from typing import NoReturn
 from ..worker.executor import call_async
 from ..worker.run import Run
 from .board import Board
-from .signals import unheard
+from .signals import do_nothing
 from .title import set_title
 
 __all__ = ["JobFork", "end_copy"]
@@ -63,7 +63,7 @@ class JobFork:
         for number in self._signals:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         # The default would end it when an operator asks all processes by name for their stacks.
-        signal.signal(signal.SIGUSR1, unheard)
+        signal.signal(signal.SIGUSR1, do_nothing)
         set_title("aiotask: process of a job")
         self._board.detach()
         for fd in self._pipes:

@@ -93,7 +93,7 @@ class EventLog:
         self._per_second = per_second
         self._own = max(1, per_second // 20)
         self._counts: dict[str, dict[str, int]] = {kind: {} for kind in JobEvent}
-        self._said: dict[str, dict[str, int]] = {kind: {} for kind in JobEvent}
+        self._logged: dict[str, dict[str, int]] = {kind: {} for kind in JobEvent}
         self._last: dict[tuple[str, str], str] = {}
         self._left: dict[str, int] = {}
         self._crowded = False
@@ -134,7 +134,7 @@ class EventLog:
         counts[task] = count = counts.get(task, 0) + 1
         if self._left[kind] > 0 or count <= self._own:
             self._left[kind] -= 1
-            self._said[kind][task] = count
+            self._logged[kind][task] = count
             if self._logger.isEnabledFor(_STYLES[kind].level):
                 shown = _arguments(*arguments) if arguments is not None and self._log_args else ""
                 facts: dict[str, Any] = {"event": kind.value, "id": id or "?", "task": task, "attempt": attempt}
@@ -195,7 +195,7 @@ class EventLog:
         """Say every pending summary, now."""
         if self._crowded:
             self._close(time.monotonic())
-        self._say_left_out(None)
+        self._log_left_out(None)
 
     def _open(self, now: float) -> None:
         self._since = now
@@ -207,16 +207,16 @@ class EventLog:
         for kind, counts in self._counts.items():
             if self._crowded:
                 for task, count in counts.items():
-                    if more := count - self._said[kind].get(task, 0):
+                    if more := count - self._logged[kind].get(task, 0):
                         self._sum_up(_STYLES[JobEvent(kind)], kind, task, more, now - self._since)
             counts.clear()
-            self._said[kind].clear()
+            self._logged[kind].clear()
         self._last.clear()
         self._crowded = False
         self._open(now)
-        self._say_left_out(now)
+        self._log_left_out(now)
 
-    def _say_left_out(self, now: float | None) -> None:
+    def _log_left_out(self, now: float | None) -> None:
         """Log how many tracebacks were left out, for each that no run has failed with for a while (None: for all)."""
         if not self._tracebacks or not self._logger.isEnabledFor(_LEFT_OUT.level):
             return

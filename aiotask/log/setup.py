@@ -22,7 +22,7 @@ _sink: Sink | None = None
 _handler: _OwnHandler | None = None
 #: One time zone for the whole life of a worker and its children: user code may set another one.
 _offset: int | None = None
-_said_broken = False
+_broken_is_logged = False
 #: Loggers that exist, as they were looked at last.
 _loggers = 0
 
@@ -73,12 +73,12 @@ class _OwnLogger(logging.Logger):
             self.callHandlers(record)
 
     def callHandlers(self, record: logging.LogRecord) -> None:
-        global _said_broken
+        global _broken_is_logged
         try:
             super().callHandlers(record)
         except (Exception, SystemExit) as error:
-            if not _said_broken and _handler is not None:
-                _said_broken = True
+            if not _broken_is_logged and _handler is not None:
+                _broken_is_logged = True
                 _handler.handle(_record(f"A log handler of the app fails (this is logged only once): {error!r}"))
 
 

@@ -12,11 +12,11 @@ __all__ = ["PATIENCE", "Complaint", "Throttle"]
 PATIENCE = 20.0
 
 #: Seconds within which the same trouble is said once.
-_SAID_ONCE = 60.0
+_SAME_INTERVAL = 60.0
 #: And between two different ones.
-_APART = 1.0
+_OTHER_INTERVAL = 1.0
 #: Seconds without an error after which a trouble is over.
-_OVER = 5.0
+_OVER_AFTER = 5.0
 
 
 class Throttle:
@@ -69,15 +69,15 @@ class Complaint:
         self._after = after
         self._began = self._last = 0.0
         self._reason = ""
-        self._said = -_SAID_ONCE
+        self._logged_at = -_SAME_INTERVAL
 
     def __call__(self, error: Exception) -> None:
         now, reason = time.monotonic(), str(error)
-        if now - self._last > _OVER:
+        if now - self._last > _OVER_AFTER:
             self._began = now
         self._last = now
         if now - self._began < self._after:
             return
-        if now - self._said >= (_SAID_ONCE if reason == self._reason else _APART):
-            self._reason, self._said = reason, now
+        if now - self._logged_at >= (_SAME_INTERVAL if reason == self._reason else _OTHER_INTERVAL):
+            self._reason, self._logged_at = reason, now
             self._logger.error(self._text, reason)

@@ -16,7 +16,7 @@ __all__ = ["Stacks", "catches", "is_in_job", "last_stack", "where"]
 _MOST = 64 * 1024
 #: Frames and characters of the stack that a dead letter keeps.
 _FRAMES, _STACK = 25, 2500
-#: Frames below every thread of ours, which say nothing.
+#: Frames at the bottom of every thread of aiotask, which are left out.
 _BELOW = re.compile(
     r'^  File "(?:.*/daemon/(?:supervisor|replacements|fork)\.py|.*/supervise\.py|.*/threading\.py|<frozen runpy>)"'
     r", .*\n?",
@@ -27,7 +27,7 @@ _FILE = re.compile(r'^  File "(.*)", line \d+ in ', re.MULTILINE)
 
 
 class Stacks:
-    """Made before the fork, written by ``faulthandler`` in the child whoever holds the GIL, read by the parent."""
+    """Made before the fork, written by ``faulthandler`` in the child, which needs no GIL, read by the parent."""
 
     def __init__(self) -> None:
         self._file = memory_file("stacks")
@@ -37,13 +37,13 @@ class Stacks:
         """In the child: from now on SIGUSR1 and deadly signals write here, whatever user code has made of them."""
         faulthandler.enable(self.fd)
         faulthandler.register(signal.SIGUSR1, self.fd, all_threads=True, chain=False)
-        if not self._is_heard():
+        if not self._is_registered():
             # faulthandler does not look whether its handler still is the one in place: it is put there anew.
             faulthandler.unregister(signal.SIGUSR1)
             faulthandler.register(signal.SIGUSR1, self.fd, all_threads=True, chain=False)
 
     @staticmethod
-    def _is_heard() -> bool:
+    def _is_registered() -> bool:
         """Whether the handler of SIGUSR1 is that of faulthandler, of which the signal module knows nothing."""
         return signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, None) and catches(signal.SIGUSR1)
 

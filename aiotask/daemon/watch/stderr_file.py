@@ -1,8 +1,8 @@
 """What a worker process writes to stderr while it runs a suspect: passed on, and its end kept.
 
 For that time alone its file descriptor 2 is a file without a name, so the words of C code are there too. A file
-takes everything at once whoever reads it, outlives the process, and has no reader that could block or break it.
-Whoever runs no suspect has the stderr that it was started with.
+takes everything at once, outlives the process, and has no reader that could block or break it.
+A worker that runs no suspect has the stderr that it was started with.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class LastWords:
     # ---- the child's side
 
     def begin(self) -> None:
-        """From now on stderr is heard."""
+        """Write stderr into this file from now on."""
         if self._before < 0:
             _flush()
             try:
@@ -49,7 +49,7 @@ class LastWords:
             os.dup2(self.fd, 2)
 
     def end(self) -> None:
-        """It is what it was before."""
+        """Give stderr back to where the process was started with it."""
         if self._before >= 0:
             _flush()
             os.dup2(self._before, 2)
