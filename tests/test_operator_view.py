@@ -106,7 +106,7 @@ def test_a_probe_asks_the_workers_of_one_app(workers: Workers, tmp_path: Path, m
 def test_what_broke_in_a_process_is_said_with_its_exit_code() -> None:
     child = Child(1, Board(1))
     child.begin(0)
-    child.broke = "KeyboardInterrupt"
+    child.loop_error = "KeyboardInterrupt"
     try:
         reason = Postmortem.gather(child, 70, 0).reason
         assert reason == "exit code 70, since its event loop broke: KeyboardInterrupt"

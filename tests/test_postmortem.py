@@ -69,7 +69,7 @@ def test_a_process_past_a_limit_is_said_to_be_there(child: Child) -> None:
 
 @pytest.mark.parametrize(("killed", "not_live"), [("an immediate stop", False), ("", True), ("", False)])
 def test_who_was_killed_or_declared_dead_is_not_at_fault(child: Child, killed: str, not_live: bool) -> None:
-    child.killed, child.not_live, child.broke = killed, not_live, "ValueError"
+    child.killed, child.not_live, child.loop_error = killed, not_live, "ValueError"
     facts = Postmortem.gather(child, 75, 0)
     assert facts.end.killed == bool(killed or not_live)
     assert facts.reason == (killed or "exit code 75, since its event loop broke: ValueError")

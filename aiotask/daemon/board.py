@@ -66,11 +66,11 @@ class Started:
         self.since = since
         #: Hash of the task's name.
         self.task = task
-        #: What it may use beside time.
+        #: What the job may use beside time; None: it has no such limits.
         self.limits = limits
-        #: It waits for the outcome of another job.
+        #: Whether the job waits for the outcome of another one.
         self.away = away
-        #: Its deadline is that of a cancel.
+        #: Whether the deadline is that of a cancel.
         self.cancelled = cancelled
 
 
@@ -145,7 +145,7 @@ class Board:
         _SLOT.pack_into(self._map, at, 0.0, 0, deadline, again, now, hash(task), len(raw), raw)
         count, ring, reliefs = self._count, self._ring, self._reliefs
         ring[count % _RING] = hash(id)
-        # First it is written down, and then looked whether it may: the keeper does it the other way round.
+        # First the start is written down, and then checked whether it may be: the keeper does both the other way round.
         if reliefs[0] != reliefs[1]:
             ring[count % _RING] = 0
             self.clear(slot)
@@ -174,7 +174,7 @@ class Board:
         _WORD.pack_into(self._map, _ALONE_AT, alone)
 
     def hurry(self, slot: int, id: str) -> None:
-        """If this job still runs there it has to end now: it was cancelled.
+        """End this job, which was cancelled, if it still runs in this slot.
 
         It may have ended meanwhile, in another thread; the next one in that slot is not meant. The keeper
         writes this too, for a loop that cannot.
@@ -232,8 +232,8 @@ class Board:
 
     # ---- while the loop stands still
     #
-    # The keeper takes back what has not started. It counts relief up, to an odd number while it is at it and
-    # to an even one when it is done; nothing starts here until the worker, back in its loop, has noticed.
+    # The keeper takes back jobs that have not started. It counts ``relief`` up, to an odd number before and to an even
+    # one after that; no job starts here until the worker, back in its loop, has noticed.
 
     @property
     def is_relieved(self) -> bool:
@@ -249,7 +249,7 @@ class Board:
         _WORD.pack_into(self._map, _RELIEF_AT, count)
 
     def notice(self, relief: int) -> None:
-        """The worker knows what was taken from it; jobs may start again."""
+        """The worker knows what the keeper has taken back; jobs may start again."""
         _WORD.pack_into(self._map, _NOTICED_AT, relief)
 
     def recent(self) -> frozenset[int]:
@@ -257,7 +257,7 @@ class Board:
         return unpack_ring(self.ring())
 
     def ring(self) -> bytes:
-        """The same as bytes; see ``unpack_ring``."""
+        """The same hashes as bytes; see ``unpack_ring``."""
         count = min(_RING, _LONG.unpack_from(self._map, _COUNT_AT)[0] + 1)
         return self._map[_RING_AT : _RING_AT + 8 * count]
 
@@ -265,7 +265,7 @@ class Board:
 
     @property
     def handled_deaths(self) -> int:
-        """How many of the deaths that it was told of the keeper has dealt with."""
+        """How many of the deaths that it was sent the keeper has handled."""
         return int(_LONG.unpack_from(self._map, _BURIED_AT)[0])
 
     @handled_deaths.setter

@@ -81,61 +81,66 @@ class Child:
         self._received = bytearray()
         self.unsent = bytearray()
         #: Whether the process has closed its end of the pipes.
-        self.deaf = False
-        #: A worker has loaded its apps, a keeper has begun to keep.
+        self.is_closed = False
+        #: Whether a worker has loaded its apps, or a keeper is at work.
         self.booted = False
-        #: Facts of the apps that it has loaded, and names of those whose worker is in service.
+        #: Facts of the apps that a worker has loaded, and names of those that it serves.
         self.apps: list[AppFacts] = []
         self.up: set[str] = set()
-        #: Why it could not load its apps; and that it is a setting that is wrong.
+        #: Why a worker could not load its apps; and whether that is because of a wrong setting.
         self.failure = ""
         self.misused = False
-        #: What broke its event loop.
-        self.broke = ""
-        #: Where its async jobs wait, if it was asked and has answered.
+        #: The error that has left the event loop of a worker; empty: none has.
+        self.loop_error = ""
+        #: Where the async jobs of a worker wait; None: it was not asked, or has not answered.
         self.suspended: list[SuspendedJob] | None = None
         self.draining = False
-        #: The process wants to be replaced; for its size, if that is not 0 (bytes), and its size before its first job.
-        self.full = False
+        #: Whether a worker wants to be replaced; bytes that it has grown to, if that is why (else 0), and bytes before
+        #: its first job.
+        self.wants_replacement = False
         self.size = self.size_at_first = 0
-        #: Since when it has nothing left to do (monotonic; 0: it has), and what jobs left behind there.
+        #: Since when a worker has nothing left to do (monotonic seconds; 0: it has), and what jobs left behind there.
         self.done_since = 0.0
-        self.left: list[str] = []
-        #: Of which host it is a worker; and that the broker had declared it dead.
+        self.leftovers: list[str] = []
+        #: The host that a worker belongs to; and whether the broker has declared the worker dead.
         self.host = ""
         self.not_live = False
-        #: Why the supervisor killed it; and the jobs for whose limit, since when.
+        #: Why the supervisor killed the process; and by id of a job for whose limit: seconds until its next run.
         self.killed = ""
         self.overdue: dict[str, float] = {}
-        #: Where it was another limit: of what (``cpu``, ``memory``), and what is said of it.
+        #: Where it was not a time limit: of what (``cpu``, ``memory``), and the excess in words.
         self.exceeded: dict[str, tuple[str, str]] = {}
-        #: When it was asked for its stacks; 0: it was not.
+        #: When the process was asked for its stacks (monotonic seconds); 0: it was not.
         self.asked_for_stacks = 0.0
-        #: The child that it replaces once it is in service.
+        #: The worker that this one replaces once it is in service.
         self.replaces: Child | None = None
 
     @property
     def is_up(self) -> bool:
-        """All its apps are in service."""
+        """Whether a worker serves all its apps."""
         return bool(self.apps) and self.up >= {app.name for app in self.apps}
 
     @property
     def has_gone(self) -> bool:
-        """Whether it ended, or was ended, because it had nothing left to do."""
+        """Whether the process ended, or was killed, because it had nothing left to do."""
         return bool(self.done_since) or not (self.killed or self.not_live)
 
     @property
     def title(self) -> str:
-        """A worker for people."""
+        """The name of a worker for people."""
         return f"worker-{self.number} (pid {self.pid})"
 
     @property
     def fds(self) -> tuple[int, ...]:
-        """What of it a sibling must not keep open: that would hide the death of the owner."""
+        """The file descriptors that a sibling must close: open, they would hide the death of their owner."""
         return self.commands, self.reports, self.stacks.fd, self.words.fd
 
     def begin(self, pid: int) -> None:
-        """It has been forked (or could not be: 0)."""
+        """The process has been forked.
+
+        Args:
+            pid: 0: it could not be forked.
+        """
         self.pid = pid
         if pid:
             # The child does so too; whichever comes first, the group exists before it is ever killed.
@@ -166,7 +171,7 @@ class Child:
     def receive(self) -> list[Message]:
         """The messages that the process has sent since the last call."""
         messages: list[Message] = []
-        while not self.deaf:
+        while not self.is_closed:
             try:
                 data = os.read(self.reports, 65536)
             except BlockingIOError:
@@ -176,7 +181,7 @@ class Child:
             if data:
                 messages += read_messages(self._received, data)
             else:
-                self.deaf = True
+                self.is_closed = True
         for message in messages:
             self._apply(message)
         return messages
@@ -194,26 +199,26 @@ class Child:
             case LoadFailed(reason=reason, misused=misused):
                 self.failure, self.misused = reason, misused
             case WantsReplacement(size=size, size_at_first=size_at_first):
-                self.full = True
+                self.wants_replacement = True
                 self.size, self.size_at_first = size, size_at_first
             case Done(leftovers=leftovers):
                 self.done_since = time.monotonic()
-                self.left = leftovers
+                self.leftovers = leftovers
             case LoopBroke(error=error):
-                self.broke = error
+                self.loop_error = error
             case SuspendedJobs(jobs=jobs):
                 self.suspended = jobs
             case DeclaredDead():
                 self.not_live = True
 
-    # ---- its stacks
+    # ---- stacks
 
     def ask_for_stacks(self) -> None:
-        """It writes them down, whatever it does, if it is not stopped."""
+        """Have the process write down its stacks, which it does unless it is stopped."""
         self.stacks.take()
         self.asked_for_stacks = time.monotonic()
         if not catches(signal.SIGUSR1, self.pid):
-            # User code has given the signal back to the system, which would end the process. The loop can tell, too.
+            # User code has given the signal back to the system, which would end the process. The loop does it, too.
             self.send(DumpStacks())
             return
         with contextlib.suppress(ProcessLookupError):
@@ -232,10 +237,10 @@ class Child:
         self.asked_for_stacks = 0.0
         return self.stacks.take()
 
-    # ---- its end
+    # ---- the end
 
     def enforce_limits(self, started: Sequence[Started]) -> None:
-        """Kill it if one of these jobs runs past a limit: that one did not react, or it holds the GIL."""
+        """Kill the process if one of these jobs is past a limit: the job did not react, or it holds the GIL."""
         found = {} if self.killed else excesses(self.pid, started, time.monotonic(), LIMIT_TOLERANCE)
         greedy = any(each.kind == "memory" for each in found.values())
         if not found:
@@ -245,7 +250,7 @@ class Child:
             # First the stacks, which the process can write down whatever it does.
             self.ask_for_stacks()
         elif greedy or self.has_written_stacks:
-            # What takes memory does not get the time to take more.
+            # A job past its memory limit does not get the time to take more.
             self.overdue = {id: each.again for id, each in found.items()}
             used_up = {id: each for id, each in found.items() if each.kind in ("cpu", "memory")}
             self.exceeded = {id: (each.kind, each.words) for id, each in used_up.items()}
@@ -253,30 +258,30 @@ class Child:
             self.kill(" and ".join(_LIMITS[kind] for kind in kinds))
 
     def drain(self) -> None:
-        """Ask it to end what runs and go."""
+        """Ask the worker to end the jobs that run, and go."""
         if not self.draining:
             self.draining = True
             self.send(Drain())
 
     def kill(self, reason: str) -> None:
-        """The process and all that it started."""
+        """Kill the process and all processes that it has started."""
         self.killed = self.killed or reason
         self.kill_group()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
     def kill_group(self) -> None:
-        """What it started dies with it."""
+        """Kill all processes that the process has started and that are in its group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """It is gone; its numbers may belong to others soon."""
+        """The process has been reaped, and its number may soon be another one's: close what belonged to it."""
         self.board.settle_in(0)
         os.close(self.commands)
         os.close(self.reports)
         self.commands = self.reports = -1
-        self.deaf = True
+        self.is_closed = True
         self.unsent.clear()
         self.stacks.close()
         self.words.close()
@@ -321,7 +326,7 @@ def wait_for(children: Sequence[Child], signals: Signals, seconds: float) -> Non
     poll = select.poll()
     poll.register(signals, select.POLLIN)
     for child in children:
-        if not child.deaf:
+        if not child.is_closed:
             poll.register(child.reports, select.POLLIN)
         if child.unsent:
             poll.register(child.commands, select.POLLOUT)

@@ -38,7 +38,7 @@ class MainThreadInterrupts(Guard):
         signals.on_alarm = self._on_alarm
         signals.restore()
         self._handlers = signals.handlers
-        #: No run is in the main thread, and since the last one the signals have not been put back.
+        #: Whether no run is in the main thread, and the signals have not been put back since the last one.
         self._is_stale = False
 
     def watch(self, run: Run) -> Guard:

@@ -49,7 +49,7 @@ class JobFork:
         )
 
     def _hold_signals(self) -> None:
-        # One that reached the child before it has become its own would be lost, or taken for the worker's.
+        # A signal that reached the child before it has handlers of its own would be lost, or taken for the worker's.
         self._masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
 
     def _release_signals(self) -> None:
@@ -129,7 +129,7 @@ def _exit(code: int) -> NoReturn:
 
 
 def _close_pollers() -> None:
-    """Both processes share each poller: what the copy took out of it, the parent would not hear of any more."""
+    """Both processes share each poller: an event that the copy took would never reach the parent."""
     with contextlib.suppress(OSError):
         for name in os.listdir("/proc/self/fd"):
             with contextlib.suppress(OSError):

@@ -79,8 +79,8 @@ class KeeperCare:
         self._now: _KeeperChild | None = None
         self._next: _KeeperChild | None = None
         self._retiring: list[_KeeperChild] = []
-        #: The last one has given back what there was, and gone.
-        self.left = False
+        #: Whether the last keeper has given back what was left, and gone.
+        self.has_left = False
 
     @property
     def _processes(self) -> list[_KeeperChild]:
@@ -95,10 +95,10 @@ class KeeperCare:
     def is_there(self) -> bool:
         return self._now is not None
 
-    # ---- their lives
+    # ---- keepers
 
     def fill(self, apps: Sequence[AppFacts], host: str) -> None:
-        """A keeper for these apps, if there is none and it is time."""
+        """Start a keeper for these apps, if there is none and it is time."""
         if self._next is not None and self._next.process is not None and self._next.process.booted:
             self._succeed()
         if self._now is not None and not self._now.alone and len(self._processes) == 1:
@@ -151,7 +151,7 @@ class KeeperCare:
             self._retiring.append(last)
 
     def tick(self) -> None:
-        """End those that are silent, or take too long to go."""
+        """Kill keepers that are silent, or take too long to go."""
         now = time.monotonic()
         for keeper in self._processes:
             process = keeper.process
@@ -178,7 +178,7 @@ class KeeperCare:
         if not is_retired:
             self._restart_delay.died(child.since)
         if code == Exit.DONE and keeper.leaving_since:
-            self.left = self.left or not is_retired
+            self.has_left = self.has_left or not is_retired
         elif code == Exit.NOT_LIVE:
             return is_retired
         else:
@@ -192,7 +192,7 @@ class KeeperCare:
     # ---- deaths of workers
 
     def report(self, death: WorkerDeath) -> None:
-        """A worker has ended."""
+        """Send the keeper that a worker has ended."""
         # Remembered for a while: a keeper that dies now has a successor that must be sent it, too.
         self._deaths.append(death)
         while len(self._deaths) > 4 * len(self._boards):
@@ -206,7 +206,7 @@ class KeeperCare:
         """Whether the jobs of all reported deaths are back."""
         return not self._deaths or (self._now is not None and self._now.board.handled_deaths >= self._now.sent_deaths)
 
-    # ---- the end of all
+    # ---- the end
 
     def leave(self) -> None:
         """Ask the keeper to give back what is left and go."""
@@ -220,4 +220,4 @@ class KeeperCare:
         """The operator has asked again for an end: do not wait long for a broker that does not answer."""
         keeper = self._now
         if keeper is not None and keeper.leaving_since and time.monotonic() - keeper.leaving_since > HEARTBEAT_TIMEOUT:
-            self.left = True
+            self.has_left = True

@@ -100,13 +100,13 @@ class Leftovers:
             child.ask_for_stacks()
 
     def _end(self, child: Child, why: str) -> None:
-        if child.left:
-            left = f" Jobs left behind: {', '.join(child.left)}."
+        if child.leftovers:
+            left = f" Jobs left behind: {', '.join(child.leftovers)}."
         else:
             what = "an async generator that does not close, or an atexit function that does not return"
             left = f" The cause may be {what}." if child.done_since else ""
         logger.warning("%s has %s; it is killed.%s", child.title, why, left)
-        if not child.left and (stacks := child.take_stacks()):
+        if not child.leftovers and (stacks := child.take_stacks()):
             logger.warning("The stacks of %s:\n%s", child.title, stacks)
         child.kill("having no job left")
 

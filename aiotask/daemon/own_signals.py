@@ -45,7 +45,7 @@ class OwnSignals:
 
     @property
     def handlers(self) -> tuple[Handler, Handler]:
-        """Those of SIGTERM and of the alarms; the very objects that are installed."""
+        """The handlers of SIGTERM and of the alarms; the very objects that are installed."""
         return self._on_term, self.on_alarm
 
     def restore(self) -> None:

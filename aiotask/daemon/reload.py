@@ -11,12 +11,12 @@ from .fork import fork
 
 __all__ = ["start_watching"]
 
-#: Milliseconds between two looks at the supervisor, where nothing changes.
+#: Milliseconds between two checks whether the supervisor lives, where no file changes.
 PARENT_CHECK_INTERVAL = 2000
 
 
 def start_watching(folder: str) -> int:
-    """Fork a process that does so; its pid.
+    """Fork a process that watches this folder; its pid.
 
     Raises:
         ConfigError: watchfiles is not installed.

@@ -24,7 +24,7 @@ WARNING_INTERVAL = 300.0
 
 
 class Replacements:
-    """Those that an operator asks for, and those of processes that have run or grown enough.
+    """Replacements that an operator asks for, and those of workers that have run or grown enough.
 
     Args:
         spawn: starts a process that is to replace one, if a board is free.
@@ -41,23 +41,23 @@ class Replacements:
     # ---- an operator's
 
     def begin(self, children: Collection[Child]) -> None:
-        """Replace all of them, one by one."""
+        """Replace all workers, one by one."""
         self._rolling = deque(child for child in children if not child.draining)
         self._warnings.reset()
 
     def give_up(self) -> None:
-        """The rest of them stays."""
+        """Leave the workers in service that have not been replaced."""
         self._rolling.clear()
 
     @property
     def are_due(self) -> bool:
-        """Whether some of them have not begun."""
+        """Whether an operator's replacements have not all begun."""
         return bool(self._rolling)
 
-    # ---- all of them
+    # ---- all replacements
 
     def tick(self, children: Collection[Child], *, may_start: bool) -> None:
-        """Go on with them.
+        """Go on with the replacements.
 
         Args:
             may_start: processes do not die early just now.
@@ -72,7 +72,7 @@ class Replacements:
             return
         replaced = [child.replaces for child in newcomers]
         for child in children:
-            if child.full and not child.draining and child not in replaced:
+            if child.wants_replacement and not child.draining and child not in replaced:
                 self._replace_full(child)
         while self._rolling and not newcomers:
             old = self._rolling[0]

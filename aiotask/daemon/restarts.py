@@ -8,7 +8,7 @@ from ..loops.delay import DoublingDelay
 
 __all__ = ["RestartAllowance", "RestartDelay"]
 
-#: Seconds of life within which a death is an early one, where nothing else is said.
+#: Seconds of life within which a death is an early one, unless the caller passes others.
 PROBATION = 1.0
 #: Seconds before the successor of the second process in a row that dies early.
 FIRST_DELAY = 0.1

@@ -1,4 +1,4 @@
-"""Signals as numbers to be read: a handler would run in the middle of anything, and not while in C."""
+"""Signals as numbers to be read: a Python handler could run between any two lines, and not while C code runs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Signals:
         self._acted_on = _numbers(*_ACTED_ON)
 
     def listen(self) -> None:
-        """From now on; the handlers do nothing, since the byte is there by then."""
+        """Receive signals from now on; the handlers do nothing, since the byte is there by then."""
         signal.set_wakeup_fd(self._writing.fileno(), warn_on_full_buffer=False)
         for number in self._acted_on | HARMLESS:
             with contextlib.suppress(OSError, ValueError):
@@ -66,7 +66,7 @@ class Signals:
         return self._reading.fileno()
 
     def received(self) -> list[int]:
-        """The numbers of those to act on, each once."""
+        """The numbers of the signals to act on, each once."""
         with contextlib.suppress(BlockingIOError):
             return [number for number in self._reading.recv(4096) if number in self._acted_on]
         return []
@@ -95,7 +95,7 @@ class Terminal:
         self._ours = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _opens()
 
     def is_gone(self) -> bool:
-        """There was one, and it cannot be opened any more."""
+        """Whether there was a terminal, and it cannot be opened any more."""
         return self._ours and not _opens()
 
 

@@ -378,10 +378,10 @@ class Supervisor:
         )
 
     def _end(self) -> None:
-        """All workers are gone: the keeper gives back what they held, and goes."""
+        """All workers have ended: the keeper gives back the jobs that they had claimed, and goes."""
         self._stopping_since = self._stopping_since or time.monotonic()
         deadline = time.monotonic() + KEEPER_TIMEOUT
-        while self._served.apps and not self._keeper_care.left and time.monotonic() < deadline:
+        while self._served.apps and not self._keeper_care.has_left and time.monotonic() < deadline:
             self._keeper_care.fill(self._served.apps, self._host)
             self._keeper_care.leave()
             self._wait()

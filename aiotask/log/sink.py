@@ -28,7 +28,7 @@ KEPT = 1 << 20
 #: takes nothing counts as stopped.
 FULL = KEPT // 4
 READER_TIMEOUT = 0.2
-#: Seconds after which a lock counts as left behind: an exception of a signal handler got out with it.
+#: Seconds after which a lock counts as left behind by an exception of a signal handler.
 LOCK_TIMEOUT = 5.0
 
 
@@ -51,7 +51,7 @@ class Sink:
         self._identity = _identity(self._fd)
         #: A file that takes the lines instead, for a while.
         self._other = -1
-        #: Threads without an event loop may wait for a slow reader.
+        #: Whether threads without an event loop may wait for a slow reader.
         self.patient = False
         self._start()
         os.register_at_fork(after_in_child=self._start)

@@ -8,12 +8,12 @@ import time
 
 __all__ = ["PATIENCE", "Complaint", "Throttle"]
 
-#: Seconds that a keeper waits before it says what its workers have said.
+#: Seconds that a keeper waits before it logs a trouble that its workers log at once.
 PATIENCE = 20.0
 
-#: Seconds within which the same trouble is said once.
+#: Seconds within which the same trouble is logged once.
 _SAME_INTERVAL = 60.0
-#: And between two different ones.
+#: Seconds between two different troubles.
 _OTHER_INTERVAL = 1.0
 #: Seconds without an error after which a trouble is over.
 _OVER_AFTER = 5.0
@@ -58,9 +58,9 @@ class Complaint:
     """Logs an error with its reason; the same reason once a minute, and never more than a line a second.
 
     Args:
-        logger: of the one who complains.
+        logger: of the part that meets the trouble.
         text: with one ``%s`` for the reason.
-        after: seconds that it has to last before it is said, where others meet most of it too and say it at once.
+        after: seconds that the trouble has to last before it is logged, where others usually log it at once.
     """
 
     def __init__(self, logger: logging.Logger, text: str, after: float = 0.0) -> None:

@@ -32,7 +32,7 @@ class Bulletin:
         self.vitals = Vitals()
         self._notify = Notify(os.environ)
         self._stop_timeout = stop_timeout
-        #: All wanted processes have been in service at a time.
+        #: Whether all wanted processes have been in service at the same time.
         self._complete = False
         self._reloading = False
         self._stopping = False
@@ -44,10 +44,10 @@ class Bulletin:
             self._notify.reloading()
 
     def turn(self, children: Collection[Child], wanted: int, apps: int, *, rolling: bool, stopping: bool) -> None:
-        """The loop has turned once more.
+        """Publish that the loop has turned once more.
 
         Args:
-            apps: how many of them are served; 0: that is not known yet.
+            apps: how many apps are served; 0: that is not known yet.
             rolling: some processes are still to be replaced.
         """
         serving = [child for child in children if apps and child.is_up and not child.draining]
@@ -78,7 +78,7 @@ class Bulletin:
         """Whether more than this loop is alive: the keeper judges itself and the workers."""
         at, live = self.vitals.judged
         if not at:
-            # There is no keeper before an app is loaded.
+            # Before an app is loaded there is no keeper.
             return not self._complete
         return live and time.monotonic() - at < VERDICT_LIFETIME
 

@@ -1,4 +1,4 @@
-"""How a supervisor and all that it started are: judged from what they do, not from what they say."""
+"""Whether a supervisor and all its processes are live and ready: judged from what they do."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Report:
 
 
 class _Idleness:
-    """Since when one process has started nothing, and has left alone what waits."""
+    """Since when one worker has started no job, and has left alone jobs that wait."""
 
     def __init__(self, pid: int, starts: int, now: float) -> None:
         self.pid = pid
@@ -76,7 +76,7 @@ class _Idleness:
 
 
 class Health:
-    """What the keeper knows of all.
+    """The judgement of the keeper on all processes of its host.
 
     Args:
         boards: the pages of all workers there may ever be.
@@ -102,16 +102,16 @@ class Health:
         self._looked = 0.0
 
     async def run(self) -> None:
-        """Look for ever, and tell the supervisor."""
+        """Judge for ever, and write the verdict where the supervisor reads it."""
         while True:
             await self.tick()
             self._vitals.judge(self.report().live)
             await asyncio.sleep(TICK_INTERVAL)
 
-    # ---- who is deaf
+    # ---- idle workers
 
     async def tick(self) -> None:
-        """Notice who is idle, and whether that is right."""
+        """Notice which workers are idle, and whether jobs wait for them."""
         now = time.monotonic()
         for number, board in enumerate(self._boards):
             if not board.pid or not board.incarnations:
@@ -139,7 +139,7 @@ class Health:
     # ---- the judgement
 
     def report(self) -> Report:
-        """As it is now."""
+        """The state of all now."""
         now = time.monotonic()
         wanted, in_service = self._vitals.processes
         brokers = {branch.app: now - branch.lease.renewed_at for branch in self._branches}
@@ -221,7 +221,7 @@ def _hung(board: Board, now: float, still: float) -> str | None:
     if not jobs:
         return "" if still > IDLE_LOOP_TIMEOUT else None
     if all(job.deadline for job in jobs):
-        # The supervisor ends it at its limit, if that one lives.
+        # The supervisor, if it lives, ends each job at its limit.
         allowed = now > max(job.deadline for job in jobs) + JOB_LIMIT_TOLERANCE
     else:
         allowed = still > BUSY_LOOP_TIMEOUT

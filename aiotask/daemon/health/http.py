@@ -27,7 +27,7 @@ class Probes:
     """Serves ``/live``, ``/ready`` and ``/`` on listening sockets.
 
     Args:
-        report: how all is.
+        report: makes the report that is shown.
     """
 
     def __init__(self, sockets: Sequence[socket.socket], report: Callable[[], Report]) -> None:
@@ -39,7 +39,7 @@ class Probes:
         """Until cancelled."""
         async with contextlib.AsyncExitStack() as stack:
             for each in self._sockets:
-                # Without its context, whose end waits for every client.
+                # Without the context of the server, whose end waits for every client.
                 server = await asyncio.start_server(self._serve, sock=each.dup(), limit=REQUEST_BYTES)
                 stack.callback(server.close)
             await asyncio.Event().wait()
@@ -58,7 +58,7 @@ class Probes:
             logger.exception("A probe could not be answered.")
         finally:
             self._clients.pop(writer.transport, None)
-            # What could be answered has been taken by the system; nobody waits for a client any longer.
+            # The system has taken what could be answered; no client is waited for any longer.
             writer.transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -71,7 +71,7 @@ class Probes:
             writer.write(self.reply(request))
         await writer.drain()
         writer.write_eof()
-        # Closed by the other side: an end by this one could take the answer away from a slow reader.
+        # The client closes first: a close by the server could take the answer away from a slow reader.
         while await reader.read(REQUEST_BYTES):
             pass
 

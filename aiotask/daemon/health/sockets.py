@@ -25,7 +25,7 @@ _MOST = 103
 class ProbeSockets:
     """Listening sockets of one supervisor, opened before its first fork.
 
-    It holds them and its keeper answers, so a question that comes between two keepers waits for the next one.
+    The supervisor keeps them open and its keeper answers: a request between two keepers waits for the next one.
 
     Args:
         host: address of the port.
@@ -52,12 +52,12 @@ class ProbeSockets:
                 logger.warning("`aiotask doctor --live` cannot find this worker; give it a --health-port: %s", error)
 
     def close(self) -> None:
-        """In a child that does not answer."""
+        """In a child that answers no probes."""
         for each in self.sockets:
             each.close()
 
     def remove(self) -> None:
-        """At the end of all."""
+        """At the end of the supervisor."""
         self.close()
         if self._path is not None:
             with contextlib.suppress(OSError):
@@ -114,7 +114,7 @@ def _make_private(folder: Path) -> None:
 
 
 def _sweep() -> None:
-    """Remove the sockets of those that were killed with all that was theirs."""
+    """Remove the sockets of supervisors that were killed together with their keepers."""
     for path in sockets_nearby():
         with socket.socket(socket.AF_UNIX) as asking:
             asking.setblocking(False)

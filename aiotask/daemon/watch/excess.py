@@ -20,7 +20,7 @@ class Excess(NamedTuple):
 
 
 def excesses(pid: int, started: Sequence[Started], now: float, tolerance: float) -> dict[str, Excess]:
-    """By job id. What can end by itself gets ``tolerance`` seconds for it; nothing ends for its memory by itself."""
+    """Excesses by job id. A job that can end by itself gets ``tolerance`` seconds for that; memory is no such limit."""
     found = {}
     used: int | None = None
     for job in started:

@@ -11,10 +11,10 @@ __all__ = ["OomKills", "go_first"]
 
 #: Seconds for which a kill that was counted explains a death.
 _EXPLAINS_FOR = 3.0
-#: Seconds between two looks.
+#: Seconds between two readings of the counters.
 _TICK_INTERVAL = 0.5
 _MANY = 1000
-#: As if it held a fifth of all memory more (``oom_score_adj``).
+#: Counts as a fifth of all memory more (``oom_score_adj``).
 _FIRST = 200
 _ROOT = "/sys/fs/cgroup"
 _ROOT_V1 = f"{_ROOT}/memory/memory.oom_control"

@@ -104,8 +104,8 @@ def _is_fatal(dump: str) -> bool:
 def _reason(child: Child, code: int, dump: str, *, out_of_memory: bool) -> str:
     """How a process ended, and where it was, for people."""
     reason = child.killed or how_it_ended(code, out_of_memory=out_of_memory)
-    if child.broke and not child.killed:
-        reason += f", since its event loop broke: {child.broke}"
+    if child.loop_error and not child.killed:
+        reason += f", since its event loop broke: {child.loop_error}"
     if (_is_fatal(dump) or child.overdue) and (place := where(dump)):
         reason += f" in {place}"
     return reason

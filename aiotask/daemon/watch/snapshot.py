@@ -45,7 +45,7 @@ class Gathering:
                 child.send(ReportSuspended())
 
     def add(self, child: Child, dump: str) -> None:
-        """The stacks of one child are there."""
+        """Add the stacks of one child."""
         self._dumps[child] = dump
 
     @property

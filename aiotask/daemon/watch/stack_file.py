@@ -56,7 +56,7 @@ class Stacks:
         return os.fstat(self.fd).st_size > 0
 
     def take(self) -> str:
-        """What has been written, which is forgotten."""
+        """What has been written; the file is empty then."""
         text = os.pread(self.fd, _MOST, 0).decode(errors="replace")
         os.ftruncate(self.fd, 0)
         return _BELOW.sub("", text).strip()
@@ -76,7 +76,7 @@ def catches(number: signal.Signals, pid: int | str = "self") -> bool:
 
 
 def is_in_job(dump: str) -> bool:
-    """Whether it was a job's own code that the process died of."""
+    """Whether the process died in the code of a job."""
     return dump.startswith("Fatal") and any(map(is_executor, _FILE.findall(_dead_thread(dump))))
 
 
@@ -101,7 +101,7 @@ def where(dump: str) -> str:
         frames = [match.groups() for line in block.splitlines() if (match := _FRAME.match(line))]
         ours = next((n for n, (file, _, _) in enumerate(frames) if is_executor(file)), 0)
         if not ours and dump.startswith("Fatal"):
-            # What a job left behind, after its end.
+            # Code that a job left behind, after its end.
             ours = 2
         shown = [f"{name} ({'/'.join(file.split('/')[-2:])}:{line})" for file, line, name in frames[:ours]]
         if shown:

@@ -67,7 +67,7 @@ class Watchdog:
         self._deliver_stacks()
         self._deliver_snapshots()
 
-    # ---- who blocks
+    # ---- jobs that block others
 
     def _look_at_loop(self, child: Child) -> None:
         beat = child.board.heartbeat
@@ -170,7 +170,7 @@ class Watchdog:
                     receive(stacks)
 
     def show(self, children: Sequence[Child]) -> None:
-        """Into the log: the stacks of all of them."""
+        """Log the stacks of these processes."""
         for child in children:
             self._ask(child, partial(self._log_stacks, child))
 
