@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from aiotask.daemon.board import Board
-from aiotask.daemon.child import Forked
+from aiotask.daemon.child import Child
 from aiotask.daemon.health.probe import probe
 from aiotask.daemon.watch.postmortem import Postmortem
 
@@ -104,9 +104,9 @@ def test_a_probe_asks_the_workers_of_one_app(workers: Workers, tmp_path: Path, m
 
 
 def test_what_broke_in_a_process_is_said_with_its_exit_code() -> None:
-    child = Forked(1, Board(1))
+    child = Child(1, Board(1))
     child.begin(0)
-    child.broke = "KeyboardInterrupt"
+    child.loop_error = "KeyboardInterrupt"
     try:
         reason = Postmortem.gather(child, 70, 0).reason
         assert reason == "exit code 70, since its event loop broke: KeyboardInterrupt"

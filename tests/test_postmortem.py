@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from aiotask.daemon.board import Board
-from aiotask.daemon.child import Forked
+from aiotask.daemon.child import Child
 from aiotask.daemon.watch.blame import Blame, End
 from aiotask.daemon.watch.postmortem import Postmortem, how_it_ended
 
@@ -23,16 +23,16 @@ SEGV, KILL = -signal.SIGSEGV, -signal.SIGKILL
 
 
 @pytest.fixture
-def child() -> Iterator[Forked]:
+def child() -> Iterator[Child]:
     """A worker as its supervisor sees it; no process is behind it."""
-    child = Forked(3, Board(2))
+    child = Child(3, Board(2))
     child.begin(0)
     child.board.enlist("host.3")
     yield child
     child.close()
 
 
-def wrote(child: Forked, stacks: str) -> Forked:
+def wrote(child: Child, stacks: str) -> Child:
     os.write(child.stacks.fd, stacks.encode())
     return child
 
@@ -45,7 +45,7 @@ def test_how_an_exit_code_reads() -> None:
     assert how_it_ended(-200) == "signal 200 (?)"
 
 
-def test_the_reason_says_where_a_process_died(child: Forked) -> None:
+def test_the_reason_says_where_a_process_died(child: Child) -> None:
     facts = Postmortem.gather(wrote(child, FATAL), SEGV, 5_000_000)
     assert facts.reason == "signal 11 (SIGSEGV) in die (shop/tasks.py:15)"
     assert facts.end == End(SEGV, in_job=True)
@@ -53,13 +53,13 @@ def test_the_reason_says_where_a_process_died(child: Forked) -> None:
     assert "die" in facts.obituary.stack
 
 
-def test_stacks_that_were_asked_for_are_no_fault_of_a_job(child: Forked) -> None:
+def test_stacks_that_were_asked_for_are_no_fault_of_a_job(child: Child) -> None:
     facts = Postmortem.gather(wrote(child, FATAL.removeprefix("Fatal Python error: ")), 1, 0)
     assert facts.reason == "exit code 1"
     assert not facts.end.in_job and not facts.obituary.stack and facts.dump
 
 
-def test_a_process_past_a_limit_is_said_to_be_there(child: Forked) -> None:
+def test_a_process_past_a_limit_is_said_to_be_there(child: Child) -> None:
     child.killed, child.overdue = "a job past its time limit", {"a": -1.0}
     facts = Postmortem.gather(wrote(child, FATAL.partition("\n\n")[2]), KILL, 0)
     assert facts.reason == "a job past its time limit in die (shop/tasks.py:15)"
@@ -68,14 +68,14 @@ def test_a_process_past_a_limit_is_said_to_be_there(child: Forked) -> None:
 
 
 @pytest.mark.parametrize(("killed", "not_live"), [("an immediate stop", False), ("", True), ("", False)])
-def test_who_was_killed_or_declared_dead_is_not_at_fault(child: Forked, killed: str, not_live: bool) -> None:
-    child.killed, child.not_live, child.broke = killed, not_live, "ValueError"
+def test_who_was_killed_or_declared_dead_is_not_at_fault(child: Child, killed: str, not_live: bool) -> None:
+    child.killed, child.not_live, child.loop_error = killed, not_live, "ValueError"
     facts = Postmortem.gather(child, 75, 0)
     assert facts.end.killed == bool(killed or not_live)
     assert facts.reason == (killed or "exit code 75, since its event loop broke: ValueError")
 
 
-def test_the_keeper_hears_of_each_name_of_the_process(child: Forked) -> None:
+def test_the_keeper_hears_of_each_name_of_the_process(child: Child) -> None:
     child.board.enlist("host.3.other")
     child.board.start(0, "a", 0.0, -1.0)
     facts = Postmortem.gather(child, 1, 0)
@@ -86,7 +86,7 @@ def test_the_keeper_hears_of_each_name_of_the_process(child: Forked) -> None:
     assert [job.id for job in facts.started] == ["a"]
 
 
-def test_what_was_gathered_stays_when_the_board_goes_to_another_process(child: Forked) -> None:
+def test_what_was_gathered_stays_when_the_board_goes_to_another_process(child: Child) -> None:
     child.board.start(0, "a", 0.0, -1.0)
     facts = Postmortem.gather(child, 1, 0)
     child.board.reset()

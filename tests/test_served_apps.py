@@ -17,9 +17,9 @@ import redis
 from aiotask import App
 from aiotask.daemon.app_facts import AppFacts
 from aiotask.daemon.board import Board
-from aiotask.daemon.child import Forked
+from aiotask.daemon.child import Child
 from aiotask.daemon.health.probe import probe
-from aiotask.daemon.served_apps import Served
+from aiotask.daemon.served_apps import ServedApps
 
 from .helpers import wait_until, wait_until_async
 from .server import PrivateServer
@@ -206,11 +206,11 @@ async def test_a_password_that_is_rotated(
 
 
 @pytest.fixture
-def children() -> Iterator[Callable[..., Forked]]:
-    made: list[Forked] = []
+def children() -> Iterator[Callable[..., Child]]:
+    made: list[Child] = []
 
-    def make(number: int, *apps: AppFacts, up: bool = True) -> Forked:
-        child = Forked(number, Board(1))
+    def make(number: int, *apps: AppFacts, up: bool = True) -> Child:
+        child = Child(number, Board(1))
         child.apps = list(apps)
         child.up = {app.name for app in apps} if up else set()
         made.append(child)
@@ -228,8 +228,8 @@ def facts(name: str = "shop", url: str = "redis://here", secret: str = "s", queu
     )
 
 
-def test_the_newest_process_in_service_is_believed(children: Callable[..., Forked]) -> None:
-    served = Served()
+def test_the_newest_process_in_service_is_believed(children: Callable[..., Child]) -> None:
+    served = ServedApps()
     old = children(1, facts(secret="old"))
     new = children(2, facts(secret="new", url="redis://:***@here"), up=False)
     assert served.tick([old]) and served.apps == old.apps
@@ -239,8 +239,8 @@ def test_the_newest_process_in_service_is_believed(children: Callable[..., Forke
     assert not served.tick([new]) and not served.tick([])
 
 
-def test_what_older_processes_consume_is_kept_while_they_live(children: Callable[..., Forked]) -> None:
-    served = Served()
+def test_what_older_processes_consume_is_kept_while_they_live(children: Callable[..., Child]) -> None:
+    served = ServedApps()
     old = children(1, facts(queues=["q", "gone"]), facts("lost"))
     new = children(2, facts(queues=["q", "new"]))
     served.tick([old, new])
@@ -250,8 +250,8 @@ def test_what_older_processes_consume_is_kept_while_they_live(children: Callable
     assert served.changes(before) == 'app "lost" at redis://here was removed, queue "gone" was removed'
 
 
-def test_before_any_is_in_service_the_last_that_loaded_is_believed(children: Callable[..., Forked]) -> None:
-    served = Served()
+def test_before_any_is_in_service_the_last_that_loaded_is_believed(children: Callable[..., Child]) -> None:
+    served = ServedApps()
     assert not served.tick([children(1)])
     served.tick([children(1, facts(), up=False), children(2, facts("other"), up=False)])
     assert [app.name for app in served.apps] == ["other", "shop"]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from aiotask.daemon.restarts import Allowance, Patience
+from aiotask.daemon.restarts import RestartAllowance, RestartDelay
 from aiotask.log.throttle import Throttle
 from aiotask.loops.delay import DoublingDelay
 
@@ -65,25 +65,25 @@ def test_a_first_delay_is_never_longer_than_the_longest() -> None:
 
 
 def test_processes_that_die_early_are_followed_later_and_later(clock: Clock) -> None:
-    patience = Patience(1.0)
+    delay = RestartDelay(1.0)
     waited = []
     for _ in range(6):
-        patience.lost(clock.now - 0.5)
+        delay.died(clock.now - 0.5)
         began = clock.now
-        while not patience.is_over:
+        while not delay.is_over:
             clock.now += 0.05
         waited.append(round(clock.now - began, 2))
     assert waited == sorted(waited) and waited[0] < waited[-1] <= 1.1
     # One that has lived long is followed at once, and begins the row anew.
-    patience.lost(clock.now - 10.0)
-    assert patience.is_over
-    patience.lost(clock.now)
+    delay.died(clock.now - 10.0)
+    assert delay.is_over
+    delay.died(clock.now)
     clock.now += 0.11
-    assert patience.is_over
+    assert delay.is_over
 
 
 def test_some_deaths_are_followed_at_once_and_then_so_many_a_second(clock: Clock) -> None:
-    allowance = Allowance(3.0, 1.0)
+    allowance = RestartAllowance(3.0, 1.0)
     spent = 0
     while allowance.is_left:
         allowance.spend()

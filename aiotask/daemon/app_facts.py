@@ -1,4 +1,4 @@
-"""What supervisor and keeper know of an app: facts that the worker which has loaded it sends them."""
+"""What supervisor and keeper know of an app: facts that are sent by the worker which has loaded it."""
 
 from __future__ import annotations
 

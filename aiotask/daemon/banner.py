@@ -1,4 +1,4 @@
-"""What a supervisor says when its workers are up."""
+"""The banner that a supervisor logs when its workers are up."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ IN_SERVICE_TIMEOUT = 2.0
 
 
 class Greeting:
-    """The banner, said once: when every app has a worker in service, or after a while without."""
+    """The banner, logged once: when every app has a worker in service, or after a while without."""
 
     def __init__(self) -> None:
         self._apps: Sequence[AppFacts] = ()
@@ -100,8 +100,8 @@ class Greeting:
         """What a worker in service has found at its broker."""
         self._found.setdefault(message.app, message)
 
-    def say(self, processes: int) -> None:
-        """If it is time."""
+    def tick(self, processes: int) -> None:
+        """Log the banner, if it is time."""
         if self._due is None or (len(self._found) < len(self._apps) and time.monotonic() < self._due):
             return
         self._due = None

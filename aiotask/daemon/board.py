@@ -1,7 +1,7 @@
 """The board: one shared page per worker, on which it writes down what it is doing.
 
-The page outlives the process, so whoever looks after a death, or while somebody holds the GIL, still
-reads which jobs were running, until when, and whether the loop was alive.
+The page outlives the process, so supervisor and keeper read, after its death or while a job holds the GIL,
+which jobs were running, until when, and whether the loop was alive.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import time
 
 from ..worker.run import Budget
 
-__all__ = ["Board", "Started", "unpack_ring"]
+__all__ = ["HEARTBEAT_INTERVAL", "Board", "Started", "unpack_ring"]
+
+#: Seconds between two heartbeats of a worker's loop.
+HEARTBEAT_INTERVAL = 0.25
 
 #: Bytes of an id: 200 characters.
 _ID = 800
@@ -63,11 +66,11 @@ class Started:
         self.since = since
         #: Hash of the task's name.
         self.task = task
-        #: What it may use beside time.
+        #: What the job may use beside time; None: it has no such limits.
         self.limits = limits
-        #: It waits for the outcome of another job.
+        #: Whether the job waits for the outcome of another one.
         self.away = away
-        #: Its deadline is that of a cancel.
+        #: Whether the deadline is that of a cancel.
         self.cancelled = cancelled
 
 
@@ -99,7 +102,7 @@ class Board:
         self._reliefs = page[_RELIEF_AT : _RELIEF_AT + 8].cast("I")
 
     def reset(self) -> None:
-        """For the next process in this place."""
+        """Clear the page for the next process that uses it."""
         (high,) = _WORD.unpack_from(self._map, _HIGH_AT)
         ringed = 8 * min(_RING, _LONG.unpack_from(self._map, _COUNT_AT)[0])
         for start, size in ((0, _RING_AT), (_RING_AT, ringed), (_SLOTS_AT, high * _STRIDE)):
@@ -107,14 +110,14 @@ class Board:
         self._high = self._count = 0
 
     def detach(self) -> None:
-        """In a process that a task forked: what it writes from now on concerns nobody."""
+        """In a process that a task has forked: write into a page of its own from now on, which no process reads."""
         self._cell = None
         self._lay_out(len(self._map))
 
     # ---- the worker's side
 
     def settle_in(self, pid: int) -> None:
-        """This process works here; 0: nobody does, and its number may soon belong to a stranger."""
+        """This process uses the page; 0: none does, and the last one's number may soon be another program's."""
         _WORD.pack_into(self._map, _PID_AT, pid)
         if self._cell is not None:
             self._cell[0] = pid
@@ -142,7 +145,7 @@ class Board:
         _SLOT.pack_into(self._map, at, 0.0, 0, deadline, again, now, hash(task), len(raw), raw)
         count, ring, reliefs = self._count, self._ring, self._reliefs
         ring[count % _RING] = hash(id)
-        # First it is written down, and then looked whether it may: the keeper does it the other way round.
+        # First the start is written down, and then checked whether it may be: the keeper does both the other way round.
         if reliefs[0] != reliefs[1]:
             ring[count % _RING] = 0
             self.clear(slot)
@@ -171,7 +174,7 @@ class Board:
         _WORD.pack_into(self._map, _ALONE_AT, alone)
 
     def hurry(self, slot: int, id: str) -> None:
-        """If this job still runs there it has to end now: it was cancelled.
+        """End this job, which was cancelled, if it still runs in this slot.
 
         It may have ended meanwhile, in another thread; the next one in that slot is not meant. The keeper
         writes this too, for a loop that cannot.
@@ -180,7 +183,7 @@ class Board:
         if _HURRY.unpack_from(self._map, at)[1] != hash(id):
             _HURRY.pack_into(self._map, at, time.monotonic(), hash(id))
 
-    # ---- the side of those who look
+    # ---- the readers' side
 
     @property
     def pid(self) -> int:
@@ -229,8 +232,8 @@ class Board:
 
     # ---- while the loop stands still
     #
-    # The keeper takes back what has not started. It counts relief up, to an odd number while it is at it and
-    # to an even one when it is done; nothing starts here until the worker, back in its loop, has noticed.
+    # The keeper takes back jobs that have not started. It counts ``relief`` up, to an odd number before and to an even
+    # one after that; no job starts here until the worker, back in its loop, has noticed.
 
     @property
     def is_relieved(self) -> bool:
@@ -246,7 +249,7 @@ class Board:
         _WORD.pack_into(self._map, _RELIEF_AT, count)
 
     def notice(self, relief: int) -> None:
-        """The worker knows what was taken from it; jobs may start again."""
+        """The worker knows what the keeper has taken back; jobs may start again."""
         _WORD.pack_into(self._map, _NOTICED_AT, relief)
 
     def recent(self) -> frozenset[int]:
@@ -254,7 +257,7 @@ class Board:
         return unpack_ring(self.ring())
 
     def ring(self) -> bytes:
-        """The same as bytes; see ``unpack_ring``."""
+        """The same hashes as bytes; see ``unpack_ring``."""
         count = min(_RING, _LONG.unpack_from(self._map, _COUNT_AT)[0] + 1)
         return self._map[_RING_AT : _RING_AT + 8 * count]
 
@@ -262,7 +265,7 @@ class Board:
 
     @property
     def handled_deaths(self) -> int:
-        """How many of the deaths that it was told of the keeper has dealt with."""
+        """How many of the deaths that it was sent the keeper has handled."""
         return int(_LONG.unpack_from(self._map, _BURIED_AT)[0])
 
     @handled_deaths.setter
@@ -271,5 +274,5 @@ class Board:
 
 
 def unpack_ring(packed: bytes) -> frozenset[int]:
-    """The hashes that a ``Board.ring`` holds, without the places that are empty."""
+    """The hashes that a ``Board.ring`` holds, without the empty cells."""
     return frozenset(struct.unpack(f"={len(packed) // 8}q", packed)) - {0}

@@ -1,4 +1,4 @@
-"""Places for worker processes: pages that exist before the keeper is forked, so there is a last one."""
+"""The boards of all worker processes, made before the keeper is forked, so that the keeper can read them all."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ..keeper.presence import Presence
 from ..log.events import counted
 from ..worker.seats import AWAY
 from .board import Board
-from .child import Forked
+from .child import Child
 from .settings import WorkerSettings
 
-__all__ = ["Places"]
+__all__ = ["Boards"]
 
 logger = logging.getLogger("aiotask.supervisor")
 
-#: Old processes that are named.
+#: Old processes that the log names.
 _NAMED = 5
 
 
-class Places:
+class Boards:
     """Enough for a replacement of each process, for TTIN, and for some old ones whose last jobs take long.
 
     Args:
@@ -32,25 +32,25 @@ class Places:
     def __init__(self, settings: WorkerSettings, host: str) -> None:
         slots = settings.max_in_flight + AWAY + settings.threads
         self._presence = Presence(host, cells=2 * settings.concurrency + 16)
-        #: All that there are.
-        self.boards = [Board(slots, cell) for cell in self._presence.cells]
-        self._free = deque(self.boards)
-        #: That there is none has been said since there was one.
-        self._said = False
+        #: All boards, in use or free.
+        self.all = [Board(slots, cell) for cell in self._presence.cells]
+        self._free = deque(self.all)
+        #: Whether it has been logged that no board is free, since one was.
+        self._is_logged = False
 
     @property
     def most(self) -> int:
-        """Processes that may be wanted."""
-        return len(self.boards) // 2
+        """The most processes that an operator may ask for."""
+        return len(self.all) // 2
 
-    def find(self, children: Collection[Forked]) -> Board | None:
-        """A free place; None, which is said once: old processes have all of them."""
+    def find(self, children: Collection[Child]) -> Board | None:
+        """A free board; None, which is logged once: old processes use all of them."""
         if self._free:
-            self._said = False
+            self._is_logged = False
             return self._free[0]
         # One that has nothing left to do is about to go.
-        if not self._said and not any(child.done_since for child in children):
-            self._said = True
+        if not self._is_logged and not any(child.done_since for child in children):
+            self._is_logged = True
             old = [child for child in children if child.draining]
             named = [f"{child.title} with {counted(len(child.board.started()), 'job')}" for child in old[:_NAMED]]
             logger.error(
@@ -64,15 +64,15 @@ class Places:
 
     @property
     def are_free(self) -> bool:
-        """Whether there is one."""
+        """Whether a board is free."""
         return bool(self._free)
 
     def take(self, board: Board) -> None:
-        """A process works there now."""
+        """A process uses this board now."""
         self._free.remove(board)
 
     def give_back(self, board: Board) -> None:
-        """It has ended."""
+        """The process that used this board has ended."""
         self._free.append(board)
 
     def rename(self, host: str) -> None:

@@ -37,15 +37,15 @@ from .watch.excess import excesses
 from .watch.stack_file import Stacks, catches
 from .watch.stderr_file import LastWords
 
-__all__ = ["Forked", "start", "wait_for"]
+__all__ = ["Child", "start", "wait_for"]
 
 logger = logging.getLogger("aiotask.supervisor")
 
 #: Seconds past its limit after which a job's process is killed.
-TOLERANCE = 1.0
-#: Seconds that writing down its stacks takes a process at least, and that it gets for it.
-DUMP = 0.05
-DUMP_PATIENCE = 0.5
+LIMIT_TOLERANCE = 1.0
+#: Seconds that writing down its stacks takes a process at least, and at most.
+DUMP_TIME = 0.05
+DUMP_TIMEOUT = 0.5
 _LIMITS = {
     "time": "a job past its time limit",
     "cancel": "a cancelled job that did not react",
@@ -54,10 +54,10 @@ _LIMITS = {
 }
 
 
-class Forked:
+class Child:
     """One worker process or keeper, with the supervisor's ends of its two pipes.
 
-    Neither reading nor writing ever waits: the process may be stopped, and what it started may hold
+    Neither reading nor writing ever waits: the process may be stopped, and what it started may keep
     its ends open.
     """
 
@@ -80,65 +80,70 @@ class Forked:
             os.set_blocking(fd, False)
         self._received = bytearray()
         self.unsent = bytearray()
-        #: It reads and is read no more.
-        self.deaf = False
-        #: A worker has loaded its apps, a keeper has begun to keep.
+        #: Whether the process has closed its end of the pipes.
+        self.is_closed = False
+        #: Whether a worker has loaded its apps, or a keeper is at work.
         self.booted = False
-        #: Facts of the apps that it has loaded, and names of those whose worker is in service.
+        #: Facts of the apps that a worker has loaded, and names of those that it serves.
         self.apps: list[AppFacts] = []
         self.up: set[str] = set()
-        #: Why it could not load its apps; and that it is a setting that is wrong.
+        #: Why a worker could not load its apps; and whether that is because of a wrong setting.
         self.failure = ""
         self.misused = False
-        #: What broke its event loop.
-        self.broke = ""
-        #: Where its async jobs wait, if it was asked and has answered.
+        #: The error that has left the event loop of a worker; empty: none has.
+        self.loop_error = ""
+        #: Where the async jobs of a worker wait; None: it was not asked, or has not answered.
         self.suspended: list[SuspendedJob] | None = None
         self.draining = False
-        #: It wants to be replaced; for its size, if that is not 0 (bytes), and its size before its first job.
-        self.full = False
+        #: Whether a worker wants to be replaced; bytes that it has grown to, if that is why (else 0), and bytes before
+        #: its first job.
+        self.wants_replacement = False
         self.size = self.size_at_first = 0
-        #: Since when it has nothing left to do (monotonic; 0: it has), and what jobs left behind there.
+        #: Since when a worker has nothing left to do (monotonic seconds; 0: it has), and what jobs left behind there.
         self.done_since = 0.0
-        self.left: list[str] = []
-        #: Of which host it is a worker; and that the broker had declared it dead.
+        self.leftovers: list[str] = []
+        #: The host that a worker belongs to; and whether the broker has declared the worker dead.
         self.host = ""
         self.not_live = False
-        #: Why the supervisor killed it; and the jobs for whose limit, since when.
+        #: Why the supervisor killed the process; and by id of a job for whose limit: seconds until its next run.
         self.killed = ""
         self.overdue: dict[str, float] = {}
-        #: Where it was another limit: of what (``cpu``, ``memory``), and what is said of it.
+        #: Where it was not a time limit: of what (``cpu``, ``memory``), and the excess in words.
         self.exceeded: dict[str, tuple[str, str]] = {}
-        #: When it was asked for its stacks; 0: it was not.
+        #: When the process was asked for its stacks (monotonic seconds); 0: it was not.
         self.asked_for_stacks = 0.0
-        #: The child that it replaces once it is in service.
-        self.replaces: Forked | None = None
+        #: The worker that this one replaces once it is in service.
+        self.replaces: Child | None = None
 
     @property
     def is_up(self) -> bool:
-        """All its apps are in service."""
+        """Whether a worker serves all its apps."""
         return bool(self.apps) and self.up >= {app.name for app in self.apps}
 
     @property
     def has_gone(self) -> bool:
-        """Whether it ended, or was ended, because it had nothing left to do."""
+        """Whether the process ended, or was killed, because it had nothing left to do."""
         return bool(self.done_since) or not (self.killed or self.not_live)
 
     @property
     def title(self) -> str:
-        """A worker for people."""
+        """The name of a worker for people."""
         return f"worker-{self.number} (pid {self.pid})"
 
     @property
     def fds(self) -> tuple[int, ...]:
-        """What of it a sibling must not keep open: that would hide the death of the owner."""
+        """The file descriptors that a sibling must close: open, they would hide the death of their owner."""
         return self.commands, self.reports, self.stacks.fd, self.words.fd
 
     def begin(self, pid: int) -> None:
-        """It has been forked (or could not be: 0)."""
+        """The process has been forked.
+
+        Args:
+            pid: 0: it could not be forked.
+        """
         self.pid = pid
         if pid:
-            # The child does so too; whoever comes first, the group exists before anybody kills it.
+            # The child does so too; whichever comes first, the group exists before it is ever killed.
             with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)
         os.close(self.command_end)
@@ -163,10 +168,10 @@ class Forked:
                 return
             del self.unsent[:written]
 
-    def hear(self) -> list[Message]:
-        """What it has said since the last time."""
+    def receive(self) -> list[Message]:
+        """The messages that the process has sent since the last call."""
         messages: list[Message] = []
-        while not self.deaf:
+        while not self.is_closed:
             try:
                 data = os.read(self.reports, 65536)
             except BlockingIOError:
@@ -176,12 +181,12 @@ class Forked:
             if data:
                 messages += read_messages(self._received, data)
             else:
-                self.deaf = True
+                self.is_closed = True
         for message in messages:
-            self._learn(message)
+            self._apply(message)
         return messages
 
-    def _learn(self, message: Message) -> None:
+    def _apply(self, message: Message) -> None:
         match message:
             case Booted(apps=apps):
                 self.booted = True
@@ -194,58 +199,58 @@ class Forked:
             case LoadFailed(reason=reason, misused=misused):
                 self.failure, self.misused = reason, misused
             case WantsReplacement(size=size, size_at_first=size_at_first):
-                self.full = True
+                self.wants_replacement = True
                 self.size, self.size_at_first = size, size_at_first
             case Done(leftovers=leftovers):
                 self.done_since = time.monotonic()
-                self.left = leftovers
+                self.leftovers = leftovers
             case LoopBroke(error=error):
-                self.broke = error
+                self.loop_error = error
             case SuspendedJobs(jobs=jobs):
                 self.suspended = jobs
             case DeclaredDead():
                 self.not_live = True
 
-    # ---- its stacks
+    # ---- stacks
 
     def ask_for_stacks(self) -> None:
-        """It writes them down, whatever it does, if it is not stopped."""
+        """Have the process write down its stacks, which it does unless it is stopped."""
         self.stacks.take()
         self.asked_for_stacks = time.monotonic()
         if not catches(signal.SIGUSR1, self.pid):
-            # User code has given the signal back to the system, which would end the process. The loop can tell, too.
+            # User code has given the signal back to the system, which would end the process. The loop does it, too.
             self.send(DumpStacks())
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGUSR1)
 
     @property
-    def has_told_stacks(self) -> bool:
-        """They are there, or nothing more is to be expected."""
-        return time.monotonic() - self.asked_for_stacks >= (DUMP if self.stacks.written else DUMP_PATIENCE)
+    def has_written_stacks(self) -> bool:
+        """Whether the stacks are there, or no longer to be expected."""
+        return time.monotonic() - self.asked_for_stacks >= (DUMP_TIME if self.stacks.written else DUMP_TIMEOUT)
 
     def send_snapshot(self, request: str, processes: list[ProcessState]) -> None:
         """Answer the keeper, which asked what every process is doing."""
         self.send(Snapshot(request, processes))
 
-    def told_stacks(self) -> str:
+    def take_stacks(self) -> str:
         self.asked_for_stacks = 0.0
         return self.stacks.take()
 
-    # ---- its end
+    # ---- the end
 
     def enforce_limits(self, started: Sequence[Started]) -> None:
-        """Kill it if one of these jobs runs past a limit: that one did not react, or it holds the GIL."""
-        found = {} if self.killed else excesses(self.pid, started, time.monotonic(), TOLERANCE)
+        """Kill the process if one of these jobs is past a limit: the job did not react, or it holds the GIL."""
+        found = {} if self.killed else excesses(self.pid, started, time.monotonic(), LIMIT_TOLERANCE)
         greedy = any(each.kind == "memory" for each in found.values())
         if not found:
-            if time.monotonic() - self.asked_for_stacks > 2 * DUMP_PATIENCE:
+            if time.monotonic() - self.asked_for_stacks > 2 * DUMP_TIMEOUT:
                 self.asked_for_stacks = 0.0
         elif not greedy and not self.asked_for_stacks:
-            # First where it hangs, which it can tell whatever it does.
+            # First the stacks, which the process can write down whatever it does.
             self.ask_for_stacks()
-        elif greedy or self.has_told_stacks:
-            # What takes memory does not get the time to take more.
+        elif greedy or self.has_written_stacks:
+            # A job past its memory limit does not get the time to take more.
             self.overdue = {id: each.again for id, each in found.items()}
             used_up = {id: each for id, each in found.items() if each.kind in ("cpu", "memory")}
             self.exceeded = {id: (each.kind, each.words) for id, each in used_up.items()}
@@ -253,30 +258,30 @@ class Forked:
             self.kill(" and ".join(_LIMITS[kind] for kind in kinds))
 
     def drain(self) -> None:
-        """Ask it to end what runs and go."""
+        """Ask the worker to end the jobs that run, and go."""
         if not self.draining:
             self.draining = True
             self.send(Drain())
 
     def kill(self, reason: str) -> None:
-        """The process and all that it started."""
+        """Kill the process and all processes that it has started."""
         self.killed = self.killed or reason
         self.kill_group()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
     def kill_group(self) -> None:
-        """What it started dies with it."""
+        """Kill all processes that the process has started and that are in its group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """It is gone; its numbers may belong to others soon."""
+        """The process has been reaped, and its number may soon be another one's: close what belonged to it."""
         self.board.settle_in(0)
         os.close(self.commands)
         os.close(self.reports)
         self.commands = self.reports = -1
-        self.deaf = True
+        self.is_closed = True
         self.unsent.clear()
         self.stacks.close()
         self.words.close()
@@ -286,19 +291,19 @@ class Forked:
 def start(
     number: int,
     board: Board,
-    live: Callable[[Forked], int],
+    live: Callable[[Child], int],
     others: Sequence[int],
     *,
     dies_with_parent: bool,
-) -> Forked | None:
-    """Fork a process that does ``live``; None, which is said, when the system has no room for one.
+) -> Child | None:
+    """Fork a process that does ``live``; None, which is logged, when the system has no room for one.
 
     Args:
         others: file descriptors of its siblings, which it closes.
     """
     made = None
     try:
-        made = child = Forked(number, board)
+        made = child = Child(number, board)
 
         def begin() -> int:
             for fd in (*others, child.commands, child.reports):
@@ -316,14 +321,14 @@ def start(
     return child
 
 
-def wait_for(children: Sequence[Forked], signals: Signals, seconds: float) -> None:
-    """Sleep until a signal comes, or one of them has something to say, or takes what it is still to be told."""
+def wait_for(children: Sequence[Child], signals: Signals, seconds: float) -> None:
+    """Sleep until a signal or a message comes, or a pipe has room for the rest of what is to be sent."""
     poll = select.poll()
     poll.register(signals, select.POLLIN)
     for child in children:
-        if not child.deaf:
+        if not child.is_closed:
             poll.register(child.reports, select.POLLIN)
         if child.unsent:
             poll.register(child.commands, select.POLLOUT)
     soon = any(child.asked_for_stacks for child in children)
-    poll.poll((DUMP if soon else seconds) * 1000)
+    poll.poll((DUMP_TIME if soon else seconds) * 1000)

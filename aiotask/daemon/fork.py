@@ -146,7 +146,7 @@ def _prctl(option: int, value: int) -> None:
 
 def ended_children() -> Iterator[tuple[int, Callable[[], tuple[int, int]]]]:
     """Every child that has ended, also those of dead children; each is reaped when asked for its wait status, and
-    the bytes of memory that it held at most."""
+    the bytes of memory that it used at most."""
     with contextlib.suppress(ChildProcessError):
         while sys.platform != "darwin":
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

@@ -15,31 +15,31 @@ from ..worker.executor import Guard
 from ..worker.run import Marks, Run
 from .own_signals import OwnSignals, handler_of
 
-__all__ = ["MainGuard"]
+__all__ = ["MainThreadInterrupts"]
 
-#: Seconds past a limit after which the second alarm rings, and between two of them.
+#: Seconds past a limit after which the second alarm is sent, and between two of them.
 _LATE = 0.1
 
 
-class MainGuard(Guard):
+class MainThreadInterrupts(Guard):
     """Interrupts the main thread at a time limit by a kernel timer, and at a cancel by a signal.
 
     The handler raises only while a run is being watched: between two jobs it does nothing.
 
     Args:
-        marks: where it is written down that a run was asked to end.
+        board: where it is written down that a run was asked to end.
         signals: the handlers of this process, which are put back after each run that has changed them.
     """
 
-    def __init__(self, marks: Marks, signals: OwnSignals) -> None:
-        self._marks = marks
+    def __init__(self, board: Marks, signals: OwnSignals) -> None:
+        self._board = board
         self._run: Run | None = None
         self._main = threading.main_thread().ident
         self._signals = signals
-        signals.ring = self._rung
+        signals.on_alarm = self._on_alarm
         signals.restore()
         self._handlers = signals.handlers
-        #: No run is in the main thread, and since the last one the signals have not been put back.
+        #: Whether no run is in the main thread, and the signals have not been put back since the last one.
         self._is_stale = False
 
     def watch(self, run: Run) -> Guard:
@@ -54,7 +54,7 @@ class MainGuard(Guard):
         if run is None:
             return
         if run.cancelled:
-            # Between its start and now, when nobody was watched yet.
+            # The cancel came between the start of the run and now, when the run was not watched yet.
             self._run = None
             raise Interrupted
         if run.timeout is not None:
@@ -62,18 +62,18 @@ class MainGuard(Guard):
 
     def __exit__(self, *_: object) -> None:
         run, self._run = self._run, None
-        heard, rung = self._handlers
-        if handler_of(signal.SIGALRM) is not rung or handler_of(signal.SIGTERM) is not heard:
-            # The task had signals of its own; an alarm is not to ring in the next job.
+        on_term, on_alarm = self._handlers
+        if handler_of(signal.SIGALRM) is not on_alarm or handler_of(signal.SIGTERM) is not on_term:
+            # The task had signals of its own; no alarm is to interrupt the next job.
             signal.setitimer(signal.ITIMER_REAL, 0.0)
             signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
             self._signals.restore()
         elif run is not None and run.timeout is not None:
-            # Should it ring just now, the handler finds that nobody is watched.
+            # Should the alarm come just now, the handler finds that no run is watched.
             signal.setitimer(signal.ITIMER_REAL, 0.0)
         self._is_stale = True
 
-    def _rung(self, number: int, frame: FrameType | None) -> None:
+    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
         run = self._run
         if run is None:
             if self._is_stale:
@@ -81,8 +81,8 @@ class MainGuard(Guard):
                 self._signals.restore()
             return
         late = run.timeout is not None and time.monotonic() - run.started_mono >= run.timeout
-        if run.cancelled or late or over_cpu(run, self._marks):
-            # Once: a second one could come where nobody catches it any more.
+        if run.cancelled or late or over_cpu(run, self._board):
+            # Once: a second error could be raised where no code catches it any more.
             self._run = None
             if (loop := asyncio._get_running_loop()) is not None and type(loop).__module__.startswith("uvloop"):
                 # uvloop lets nothing out that a signal handler raises, but what its callbacks raise for that purpose.
@@ -93,18 +93,18 @@ class MainGuard(Guard):
     # ---- from the loop thread
 
     def tick(self) -> None:
-        """A few times a second: ring for a run that is past a limit and has not heard of it."""
+        """A few times a second: send the second alarm for a run that is past a limit and was not interrupted."""
         run = self._run
         if self._is_stale and self._main is not None:
             # A handler can be set in the main thread alone, which waits for a job.
-            self._ring(signal.SIGVTALRM)
+            self._signal_main_thread(signal.SIGVTALRM)
         if run is None or self._main is None or not run.started_mono:
             return
         took = time.monotonic() - run.started_mono
         if (run.timeout is not None and took > run.timeout + _LATE) or (
             run.budget is not None and 0 < run.budget.cpu <= min(took, self._cpu(run.budget.cpu_before))
         ):
-            self._ring(signal.SIGVTALRM)
+            self._signal_main_thread(signal.SIGVTALRM)
 
     def _cpu(self, before: float) -> float:
         """Seconds of CPU that the main thread has used since then; where the system does not say: enough to ask it."""
@@ -115,9 +115,9 @@ class MainGuard(Guard):
     def interrupt(self, run: Run) -> None:
         """Raise in the main thread, if it still is on this run."""
         if self._run is run and self._main is not None:
-            self._ring(signal.SIGVTALRM)
+            self._signal_main_thread(signal.SIGVTALRM)
 
-    def _ring(self, number: int) -> None:
+    def _signal_main_thread(self, number: int) -> None:
         assert self._main is not None
         with contextlib.suppress(ProcessLookupError):
             signal.pthread_kill(self._main, number)

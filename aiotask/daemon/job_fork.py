@@ -16,7 +16,7 @@ from typing import NoReturn
 from ..worker.executor import call_async
 from ..worker.run import Run
 from .board import Board
-from .signals import unheard
+from .signals import do_nothing
 from .title import set_title
 
 __all__ = ["JobFork", "end_copy"]
@@ -49,7 +49,7 @@ class JobFork:
         )
 
     def _hold_signals(self) -> None:
-        # One that reached the child before it has become its own would be lost, or taken for the worker's.
+        # A signal that reached the child before it has handlers of its own would be lost, or taken for the worker's.
         self._masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
 
     def _release_signals(self) -> None:
@@ -63,7 +63,7 @@ class JobFork:
         for number in self._signals:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         # The default would end it when an operator asks all processes by name for their stacks.
-        signal.signal(signal.SIGUSR1, unheard)
+        signal.signal(signal.SIGUSR1, do_nothing)
         set_title("aiotask: process of a job")
         self._board.detach()
         for fd in self._pipes:
@@ -129,7 +129,7 @@ def _exit(code: int) -> NoReturn:
 
 
 def _close_pollers() -> None:
-    """Both processes share each poller: what the copy took out of it, the parent would not hear of any more."""
+    """Both processes share each poller: an event that the copy took would never reach the parent."""
     with contextlib.suppress(OSError):
         for name in os.listdir("/proc/self/fd"):
             with contextlib.suppress(OSError):

@@ -29,7 +29,7 @@ from .board import Board, unpack_ring
 from .fork import Exit
 from .health.health import Branch, Health
 from .health.http import Probes
-from .health.sockets import Doors
+from .health.sockets import ProbeSockets
 from .health.vitals import Vitals
 from .messages import (
     Keeping,
@@ -45,24 +45,24 @@ from .messages import (
     send_message,
 )
 from .settings import WorkerSettings
-from .stops import CONT_INTERVAL, SILENCE, resume
-from .watch.snapshot import standing
+from .stops import CONT_INTERVAL, STOP_CHECK_TIMEOUT, resume
+from .watch.snapshot import state_of
 from .watch.stack_file import Stacks
 
-__all__ = ["Post", "run_keeper"]
+__all__ = ["KeeperResources", "run_keeper"]
 
 logger = logging.getLogger("aiotask.keeper")
 
 #: Seconds without a heartbeat after which a worker's loop counts as standing still.
-STILL = 2.0
-#: Seconds for the last scans when everything ends.
-FAREWELL = 10.0
-#: Seconds that the supervisor has to say where its processes stand.
-PATIENCE = 1.5
+HEARTBEAT_TIMEOUT = 2.0
+#: Seconds that the last scans may take when the supervisor ends.
+LEAVE_TIMEOUT = 10.0
+#: Seconds within which the supervisor answers a ``SnapshotRequest``.
+SNAPSHOT_TIMEOUT = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class KeeperResources:
     """What the keeper process is given."""
 
     #: Its own page, for its heartbeat.
@@ -71,8 +71,8 @@ class Post:
     workers: Sequence[Board]
     #: The supervisor's page.
     vitals: Vitals
-    #: Where probes knock.
-    doors: Doors
+    #: Where the keeper answers probes.
+    probe_sockets: ProbeSockets
     host: str
     #: Read: messages of the supervisor; its end means that the supervisor is gone.
     messages: int
@@ -82,34 +82,35 @@ class Post:
     stacks: Stacks
 
 
-def run_keeper(settings: WorkerSettings, post: Post) -> int:
+def run_keeper(settings: WorkerSettings, resources: KeeperResources) -> int:
     """The life of a keeper process; the exit code."""
     configure(settings.log_json, settings.log_level, process="keeper")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    post.stacks.record()
-    return asyncio.run(_Keeping(post).run())
+    resources.stacks.record()
+    return asyncio.run(KeeperProcess(resources).run())
 
 
-class _Keeping:
+class KeeperProcess:
     """One keeper per app, and the messages of the supervisor for all of them."""
 
-    def __init__(self, post: Post) -> None:
-        self._post = post
+    def __init__(self, resources: KeeperResources) -> None:
+        self._resources = resources
         self._branches: list[Branch] = []
-        self._keepers = [self._keeper(app) for app in post.apps]
+        self._keepers = [self._keeper(app) for app in resources.apps]
         self._buffer = bytearray()
         self._end = asyncio.Event()
-        #: Questions to the supervisor that are open.
+        #: Requests to the supervisor that it has not answered.
         self._counter = itertools.count(1)
         self._answers: dict[str, asyncio.Future[list[ProcessState]]] = {}
         self._last: list[Death] = []
-        #: It has a successor: apps that are no longer served, and whether this host is to be forgotten there.
+        #: By ``app_key``, once there is a successor: apps that are no longer served, and whether their brokers are to
+        #: forget this host. None: there is no successor.
         self._lost: dict[tuple[str, str], bool] | None = None
-        #: No other keeper of this host is at work.
+        #: Set once no other keeper of this host is at work.
         self._alone = asyncio.Event()
         self._probes: asyncio.Task[None] | None = None
-        #: Deaths that the supervisor has told of.
-        self._heard = 0
+        #: How many deaths of workers the supervisor has sent.
+        self._received_deaths = 0
 
     def _keeper(self, app: AppFacts) -> Keeper:
         recorder = reading = None
@@ -132,7 +133,7 @@ class _Keeping:
             broker,
             app.name,
             app.secrets,
-            self._post.host,
+            self._resources.host,
             reading=reading,
             recorder=recorder,
             revive=_revive if app.embedded else None,
@@ -143,21 +144,21 @@ class _Keeping:
         return keeper
 
     async def run(self) -> int:
-        os.set_blocking(self._post.messages, False)
-        asyncio.get_running_loop().add_reader(self._post.messages, self._read)
+        os.set_blocking(self._resources.messages, False)
+        asyncio.get_running_loop().add_reader(self._resources.messages, self._read)
         running = [asyncio.create_task(keeper.run()) for keeper in self._keepers]
-        health = Health(self._post.vitals, self._post.workers, self._branches)
+        health = Health(self._resources.vitals, self._resources.workers, self._branches)
         # These go on while the rest ends.
-        probes = self._probes = asyncio.create_task(Probes(self._post.doors.sockets, health.report).run())
+        probes = self._probes = asyncio.create_task(Probes(self._resources.probe_sockets.sockets, health.report).run())
         health_running = asyncio.create_task(health.run())
         watching = [probes, asyncio.create_task(self._beat()), health_running]
         for each in watching:
-            each.add_done_callback(_say_fault)
+            each.add_done_callback(_log_fault)
         ending = asyncio.create_task(self._end.wait())
-        running += [asyncio.create_task(keeper.hear(self._hurry, self._stand)) for keeper in self._keepers]
+        running += [asyncio.create_task(keeper.hear(self._hurry, self._snapshot)) for keeper in self._keepers]
         running.append(asyncio.create_task(self._look_after_loops()))
         running.append(asyncio.create_task(self._look_after_supervisor()))
-        send_message(self._post.reports, Keeping())
+        send_message(self._resources.reports, Keeping())
         code = Exit.DONE
         try:
             done, _ = await asyncio.wait((*running, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -185,18 +186,20 @@ class _Keeping:
 
     async def _beat(self) -> None:
         while True:
-            self._post.board.beat()
+            self._resources.board.beat()
             tend()
-            self._post.board.handled_deaths = self._heard - max(keeper.recovery.open for keeper in self._keepers)
+            self._resources.board.handled_deaths = self._received_deaths - max(
+                keeper.recovery.open for keeper in self._keepers
+            )
             await asyncio.sleep(0.2)
 
     async def _look_after_supervisor(self) -> None:
-        """If it is stopped, no process is replaced, no limit is enforced and no signal is obeyed."""
+        """Have a stopped supervisor continue: meanwhile it replaces no process, enforces no limit, obeys no signal."""
         conts = Throttle(CONT_INTERVAL)
         while True:
-            await asyncio.sleep(STILL / 2)
-            vitals = self._post.vitals
-            if time.monotonic() - vitals.turned > SILENCE and resume(vitals.pid, conts):
+            await asyncio.sleep(HEARTBEAT_TIMEOUT / 2)
+            vitals = self._resources.vitals
+            if time.monotonic() - vitals.turned > STOP_CHECK_TIMEOUT and resume(vitals.pid, conts):
                 logger.warning(
                     "The supervisor (pid %d) was stopped by a signal; the keeper has sent it CONT, so that it "
                     "continues.",
@@ -204,25 +207,25 @@ class _Keeping:
                 )
 
     async def _look_after_loops(self) -> None:
-        """Whose loop stands still cannot give back what waits behind it, nor hear of a cancel."""
+        """Act for workers whose loop stands still: they give back nothing that waits, and receive no cancel."""
         await self._alone.wait()
-        for board in self._post.workers:
-            # One that a keeper left halfway.
+        for board in self._resources.workers:
+            # A relief that an earlier keeper has left halfway.
             board.relief += board.relief % 2
         while True:
-            await asyncio.sleep(STILL / 4)
-            for board in self._post.workers:
-                if board.pid and board.incarnations and time.monotonic() - board.heartbeat > STILL:
+            await asyncio.sleep(HEARTBEAT_TIMEOUT / 4)
+            for board in self._resources.workers:
+                if board.pid and board.incarnations and time.monotonic() - board.heartbeat > HEARTBEAT_TIMEOUT:
                     with contextlib.suppress(BrokerError):
                         await self._relieve(board)
 
-    async def _stand(self) -> tuple[list[dict[str, Any]], str]:
-        """Where all processes of this host stand: the supervisor asks them."""
+    async def _snapshot(self) -> tuple[list[dict[str, Any]], str]:
+        """What every process of this host is doing, as plain data; the supervisor asks them."""
         request = str(next(self._counter))
         answer = self._answers[request] = asyncio.get_running_loop().create_future()
-        send_message(self._post.reports, SnapshotRequest(request))
+        send_message(self._resources.reports, SnapshotRequest(request))
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(SNAPSHOT_TIMEOUT):
                 return msgspec.to_builtins(await answer), ""
         except TimeoutError:
             return msgspec.to_builtins(self._seen()), "The supervisor does not answer; this is what the keeper sees."
@@ -230,23 +233,23 @@ class _Keeping:
             del self._answers[request]
 
     def _seen(self) -> list[ProcessState]:
-        """What the pages say."""
-        tasks = {hash(name): name for app in self._post.apps for name in app.tasks}
+        """What the boards show, where the supervisor does not answer."""
+        tasks = {hash(name): name for app in self._resources.apps for name in app.tasks}
         here = [ThreadState("other", frames_of(sys._getframe()))]
         return [
             ProcessState("keeper", os.getpid(), threads=here),
             *(
-                standing(
+                state_of(
                     f"worker-{names[0].rpartition('.')[2]}", board.pid, board, lambda job: tasks.get(job.task, "?")
                 )
-                for board in self._post.workers
+                for board in self._resources.workers
                 if board.pid and (names := board.incarnations)
             ),
         ]
 
     def _hurry(self, id: str) -> None:
         """This job was cancelled: it has to end soon, whatever the loop of its worker is doing."""
-        for board in self._post.workers:
+        for board in self._resources.workers:
             for job in board.started() if board.pid else ():
                 if job.id == id:
                     board.hurry(job.slot, id)
@@ -256,11 +259,11 @@ class _Keeping:
         relief = board.relief + 1
         board.relief = relief
         try:
-            # Another thread of it that has just looked whether it may start a job has written it down by then.
+            # A thread of the worker that has just found that it may start a job has written the job down by then.
             await asyncio.sleep(0.05)
             recent = board.recent()
             running = {job.id: job.slot for job in board.started()}
-            for app, keeper in zip(self._post.apps, self._keepers, strict=True):
+            for app, keeper in zip(self._resources.apps, self._keepers, strict=True):
                 await keeper.recovery.relieve(
                     incarnation, app.queues, app.needs, lambda id: id in running or hash(id) in recent
                 )
@@ -273,11 +276,11 @@ class _Keeping:
 
     def _read(self) -> None:
         try:
-            data = os.read(self._post.messages, 65536)
+            data = os.read(self._resources.messages, 65536)
         except BlockingIOError:
             return
         if not data:
-            asyncio.get_running_loop().remove_reader(self._post.messages)
+            asyncio.get_running_loop().remove_reader(self._resources.messages)
             if not self._end.is_set():
                 self._last = self._orphaned()
                 self._end.set()
@@ -298,7 +301,7 @@ class _Keeping:
                     if answer is not None and not answer.done():
                         answer.set_result(processes)
                 case WorkerDeath():
-                    self._heard += 1
+                    self._received_deaths += 1
                     for keeper in self._keepers:
                         keeper.report(_death(message))
 
@@ -306,32 +309,34 @@ class _Keeping:
         """The supervisor is gone: end its workers with all they started, and only then give back their jobs."""
         logger.error("The supervisor is gone; ending its workers and requeueing their jobs.")
         # The next supervisor may want the port at once.
-        self._post.doors.remove()
+        self._resources.probe_sockets.remove()
         if self._probes is not None:
             self._probes.cancel()
-        groups = [board.pid for board in self._post.workers if board.pid]
+        groups = [board.pid for board in self._resources.workers if board.pid]
         for pid in groups:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
         deadline = time.monotonic() + 2.0
         while any(_alive(pid) for pid in groups) and time.monotonic() < deadline:
             time.sleep(0.005)
-        return [Death(name, "the end of its supervisor") for board in self._post.workers for name in board.incarnations]
+        return [
+            Death(name, "the end of its supervisor") for board in self._resources.workers for name in board.incarnations
+        ]
 
     async def _leave(self) -> None:
         """Give back what is left: of all apps, or of those that the successor does not know."""
         leaving = []
-        for app, keeper in zip(self._post.apps, self._keepers, strict=True):
+        for app, keeper in zip(self._resources.apps, self._keepers, strict=True):
             if self._lost is None or app_key(app) in self._lost:
                 forget = self._lost is None or self._lost[app_key(app)]
                 leaving.append(keeper.leave(self._last, forget=forget))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL):
+            async with asyncio.timeout(LEAVE_TIMEOUT):
                 await asyncio.gather(*leaving)
 
 
-def _say_fault(task: asyncio.Task[None]) -> None:
-    """Leases and recovery go on without it, and whoever asks gets no answer."""
+def _log_fault(task: asyncio.Task[None]) -> None:
+    """Log that an agent has failed; leases and recovery go on without it."""
     if not task.cancelled() and (error := task.exception()):
         logger.error("The keeper cannot report the state of this host any more: %s", error, exc_info=error)
 

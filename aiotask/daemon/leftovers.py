@@ -13,20 +13,20 @@ from pathlib import Path
 from types import FrameType
 
 from ..log.events import in_words
-from .child import Forked
+from .child import Child
 
-__all__ = ["HURRY", "PATIENCE", "Leftovers", "find_leftovers"]
+__all__ = ["Leftovers", "find_leftovers"]
 
 logger = logging.getLogger("aiotask.supervisor")
 
-#: Seconds that a process has to end once its last job has ended and everybody has been told.
-PATIENCE = 2.0
-#: The same while no place is left for another process.
-HURRY = 0.2
-#: Seconds without a heartbeat after which a process without jobs, which was asked to end, does not hear of that.
-BLOCKED = 5.0
+#: Seconds that a process has to end once its last job has ended and its brokers know.
+END_TIMEOUT = 2.0
+#: The same while no board is left for another process.
+SHORT_END_TIMEOUT = 0.2
+#: Seconds without a heartbeat after which a process without jobs, which was asked to end, counts as blocked.
+HEARTBEAT_TIMEOUT = 5.0
 #: Seconds before its end in which it writes down its stacks.
-_WRITING = 0.5
+_DUMP_TIME = 0.5
 #: What is named of each kind.
 _MOST = 5
 
@@ -45,7 +45,7 @@ def find_leftovers() -> list[str]:
     for thread in [each for each in threads if not each.daemon and each.ident in frames][:_MOST]:
         frame = frames[thread.ident]  # type: ignore[index]  # one that runs has a number
         if not _is_idle(frame):
-            found.append(f"the thread {thread.name} in {_place(frame)}")
+            found.append(f"the thread {thread.name} in {_location(frame)}")
     if (module := sys.modules.get("multiprocessing")) is not None:
         children = [each for each in module.active_children() if not each.daemon]
         found += [f"the process {child.name} (pid {child.pid})" for child in children[:_MOST]]
@@ -63,7 +63,7 @@ def _is_idle(frame: FrameType) -> bool:
     return frame.f_code.co_filename.endswith("concurrent/futures/thread.py") and frame.f_code.co_name == "_worker"
 
 
-def _place(frame: FrameType) -> str:
+def _location(frame: FrameType) -> str:
     return f"{frame.f_code.co_name} ({_file(frame)})"
 
 
@@ -77,34 +77,41 @@ def _file(frame: FrameType) -> str:
 class Leftovers:
     """Ends processes that have no job left and do not end: nothing of theirs can be lost."""
 
-    def tick(self, children: Collection[Forked], *, patience: float = PATIENCE) -> None:
+    def tick(self, children: Collection[Child], *, in_a_hurry: bool = False) -> None:
         """Look at all workers once.
 
         Args:
-            patience: seconds that a process has to end once it has nothing left to do.
+            in_a_hurry: no board is left for another process.
         """
+        timeout = SHORT_END_TIMEOUT if in_a_hurry else END_TIMEOUT
         now = time.monotonic()
         for child in children:
             if child.killed:
                 continue
             if child.done_since:
-                self._look_at_done(child, now - child.done_since, patience)
-            elif child.draining and child.is_up and now - child.board.heartbeat > BLOCKED and not child.board.started():
+                self._check_done(child, now - child.done_since, timeout)
+            elif _is_blocked(child, now):
                 self._end(child, "no job left, but code that jobs left behind blocks its event loop")
 
-    def _look_at_done(self, child: Forked, waited: float, patience: float) -> None:
-        if waited > patience:
-            self._end(child, f"no job left, but did not end within {in_words(patience)}")
-        elif waited > patience - _WRITING and not child.asked_for_stacks:
+    def _check_done(self, child: Child, waited: float, timeout: float) -> None:
+        if waited > timeout:
+            self._end(child, f"no job left, but did not end within {in_words(timeout)}")
+        elif waited > timeout - _DUMP_TIME and not child.asked_for_stacks:
             child.ask_for_stacks()
 
-    def _end(self, child: Forked, why: str) -> None:
-        if child.left:
-            left = f" Jobs left behind: {', '.join(child.left)}."
+    def _end(self, child: Child, why: str) -> None:
+        if child.leftovers:
+            left = f" Jobs left behind: {', '.join(child.leftovers)}."
         else:
             what = "an async generator that does not close, or an atexit function that does not return"
             left = f" The cause may be {what}." if child.done_since else ""
         logger.warning("%s has %s; it is killed.%s", child.title, why, left)
-        if not child.left and (stacks := child.told_stacks()):
+        if not child.leftovers and (stacks := child.take_stacks()):
             logger.warning("The stacks of %s:\n%s", child.title, stacks)
         child.kill("having no job left")
+
+
+def _is_blocked(child: Child, now: float) -> bool:
+    """Whether a process without jobs does not notice that it was asked to end."""
+    silent = now - child.board.heartbeat > HEARTBEAT_TIMEOUT
+    return silent and child.draining and child.is_up and not child.board.started()

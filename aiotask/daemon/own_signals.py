@@ -13,7 +13,7 @@ from .watch.stack_file import Stacks
 
 __all__ = ["ALARMS", "OwnSignals", "handler_of"]
 
-#: The kernel's timer rings the first; the loop thread sends the second where a task has taken the first for itself.
+#: The kernel's timer sends the first; the loop thread sends the second where a task has taken the first for itself.
 ALARMS = frozenset({signal.SIGALRM, signal.SIGVTALRM})
 #: Seconds for which a thread may hold the GIL while another one wants it. The default of 5 ms makes the loop's
 #: answers late beside a busy main thread; much less slows the main thread down.
@@ -31,30 +31,30 @@ class OwnSignals:
     What else a process has (working directory, umask, ``sys.stdout``, locale, recursion limit) is that of user code.
 
     Args:
-        bell: written to at SIGTERM. A handler in Python does not run while the main thread is in C; a byte in a socket
-            is read by the loop thread all the same.
+        wakeup: written to at SIGTERM. A handler in Python does not run while the main thread is in C; the loop thread
+            reads a byte in a socket all the same.
         stacks: where SIGUSR1 writes.
     """
 
-    def __init__(self, bell: socket.socket, stacks: Stacks) -> None:
-        self._bell = bell
+    def __init__(self, wakeup: socket.socket, stacks: Stacks) -> None:
+        self._wakeup = wakeup
         self._stacks = stacks
-        self._heard: Handler = self._term
+        self._on_term: Handler = self._wake
         #: The handler of the alarms.
-        self.ring: Handler = self._term
+        self.on_alarm: Handler = self._wake
 
     @property
     def handlers(self) -> tuple[Handler, Handler]:
-        """Those of SIGTERM and of the alarms; the very objects that are installed."""
-        return self._heard, self.ring
+        """The handlers of SIGTERM and of the alarms; the very objects that are installed."""
+        return self._on_term, self.on_alarm
 
     def restore(self) -> None:
         """Put everything back; in the main thread, between two jobs."""
-        signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, self._heard)
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_term)
         signal.siginterrupt(signal.SIGTERM, False)
         for number in ALARMS:
-            signal.signal(number, self.ring)
+            signal.signal(number, self.on_alarm)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGUSR1, *ALARMS))
 
     def tick(self) -> None:
@@ -63,7 +63,7 @@ class OwnSignals:
         if sys.getswitchinterval() > SWITCH_INTERVAL * 1.01:
             sys.setswitchinterval(SWITCH_INTERVAL)
 
-    def _term(self, number: int, frame: FrameType | None) -> None:
-        # The wake-up descriptor has said it already, unless user code has taken that for itself.
+    def _wake(self, number: int, frame: FrameType | None) -> None:
+        # The wake-up descriptor has written the byte already, unless user code has taken it for itself.
         with contextlib.suppress(OSError):
-            self._bell.send(bytes((signal.SIGTERM,)))
+            self._wakeup.send(bytes((signal.SIGTERM,)))

@@ -11,12 +11,12 @@ from .fork import fork
 
 __all__ = ["start_watching"]
 
-#: Milliseconds between two looks at the supervisor, where nothing changes.
-LOOK = 2000
+#: Milliseconds between two checks whether the supervisor lives, where no file changes.
+PARENT_CHECK_INTERVAL = 2000
 
 
 def start_watching(folder: str) -> int:
-    """Fork a process that does so; its pid.
+    """Fork a process that watches this folder; its pid.
 
     Raises:
         ConfigError: watchfiles is not installed.
@@ -33,7 +33,7 @@ def _watch(folder: str, supervisor: int) -> int:
     from watchfiles import watch as changes
 
     for changed in changes(
-        folder or os.getcwd(), watch_filter=PythonFilter(), rust_timeout=LOOK, yield_on_timeout=True
+        folder or os.getcwd(), watch_filter=PythonFilter(), rust_timeout=PARENT_CHECK_INTERVAL, yield_on_timeout=True
     ):
         if os.getppid() != supervisor:
             break

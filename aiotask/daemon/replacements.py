@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection
 
 from ..log.events import in_words
 from ..log.throttle import Throttle
-from .child import Forked
-from .restarts import Patience
+from .child import Child
+from .restarts import RestartDelay
 from .settings import WorkerSettings
 
 __all__ = ["Replacements"]
@@ -24,40 +24,40 @@ WARNING_INTERVAL = 300.0
 
 
 class Replacements:
-    """Those that an operator asks for, and those of processes that have run or grown enough.
+    """Replacements that an operator asks for, and those of workers that have run or grown enough.
 
     Args:
-        spawn: starts a process that is to replace one, if there is a place for it.
+        spawn: starts a process that is to replace one, if a board is free.
     """
 
-    def __init__(self, settings: WorkerSettings, spawn: Callable[[Forked], None]) -> None:
+    def __init__(self, settings: WorkerSettings, spawn: Callable[[Child], None]) -> None:
         self._limit = settings.max_memory_per_child or 0
         self._spawn = spawn
-        self._rolling: deque[Forked] = deque()
-        # One that has grown at once has a successor that will: without a delay nothing else would be done.
-        self._growth = Patience(LONGEST, EARLY)
+        self._rolling: deque[Child] = deque()
+        # A process that has grown at once has a successor that will, too: without a delay they would only be replaced.
+        self._growth = RestartDelay(LONGEST, EARLY)
         self._warnings = Throttle(WARNING_INTERVAL)
 
     # ---- an operator's
 
-    def begin(self, children: Collection[Forked]) -> None:
-        """Replace all of them, one by one."""
+    def begin(self, children: Collection[Child]) -> None:
+        """Replace all workers, one by one."""
         self._rolling = deque(child for child in children if not child.draining)
         self._warnings.reset()
 
     def give_up(self) -> None:
-        """The rest of them stays."""
+        """Leave the workers in service that have not been replaced."""
         self._rolling.clear()
 
     @property
     def are_due(self) -> bool:
-        """Whether some of them have not begun."""
+        """Whether an operator's replacements have not all begun."""
         return bool(self._rolling)
 
-    # ---- all of them
+    # ---- all replacements
 
-    def tick(self, children: Collection[Forked], *, may_start: bool) -> None:
-        """Go on with them.
+    def tick(self, children: Collection[Child], *, may_start: bool) -> None:
+        """Go on with the replacements.
 
         Args:
             may_start: processes do not die early just now.
@@ -72,23 +72,23 @@ class Replacements:
             return
         replaced = [child.replaces for child in newcomers]
         for child in children:
-            if child.full and not child.draining and child not in replaced:
+            if child.wants_replacement and not child.draining and child not in replaced:
                 self._replace_full(child)
         while self._rolling and not newcomers:
             old = self._rolling[0]
             if old in children and not old.draining:
-                # It stays the first one until it is asked to go: there may be no place for its successor yet.
+                # It stays the first one until it is asked to go: there may be no board for its successor yet.
                 self._spawn(old)
                 return
             self._rolling.popleft()
 
-    def _replace_full(self, child: Forked) -> None:
+    def _replace_full(self, child: Child) -> None:
         if child.size and not self._growth.is_over:
             return
         self._spawn(child)
         if child.size:
             served = time.monotonic() - child.since
-            self._growth.lost(child.since)
+            self._growth.died(child.since)
             if served < EARLY:
                 self._warn(
                     f"{child.title} had run for {in_words(served)} when it grew past "
@@ -96,8 +96,8 @@ class Replacements:
                     "Raise the limit; until then processes are replaced less and less often."
                 )
 
-    def oversize(self, child: Forked, size: int) -> None:
-        """It was past its limit before its first job, as every other one will be."""
+    def oversize(self, child: Child, size: int) -> None:
+        """A process was past its memory limit before its first job, as every other one will be."""
         self._warn(
             f"The app alone takes {_size(size)}, which is more than --max-memory-per-child ({_size(self._limit)}): "
             f"{child.title} is kept running whatever its size. Raise the limit."

@@ -6,16 +6,16 @@ import time
 
 from ..loops.delay import DoublingDelay
 
-__all__ = ["Allowance", "Patience"]
+__all__ = ["RestartAllowance", "RestartDelay"]
 
-#: Seconds of life within which a death is an early one, where nothing else is said.
+#: Seconds of life within which a death is an early one, unless the caller passes others.
 PROBATION = 1.0
 #: Seconds before the successor of the second process in a row that dies early.
 FIRST_DELAY = 0.1
 
 
-class Patience:
-    """At once, or later and later while they die early.
+class RestartDelay:
+    """When a process follows one that died: at once, or later and later while they die early.
 
     Args:
         limit: the longest delay in seconds.
@@ -27,8 +27,8 @@ class Patience:
         self._delay = DoublingDelay(FIRST_DELAY, limit)
         self._until = 0.0
 
-    def lost(self, since: float) -> None:
-        """One that lived since then has died."""
+    def died(self, since: float) -> None:
+        """A process that lived since then (monotonic seconds) has died."""
         now = time.monotonic()
         if now - since < self._probation:
             self._until = now + self._delay.next()
@@ -41,8 +41,13 @@ class Patience:
         return time.monotonic() >= self._until
 
 
-class Allowance:
-    """Deaths that are followed at once: some, and then so many a second. A job that kills costs three."""
+class RestartAllowance:
+    """How many deaths are followed at once. A job that kills its processes costs three.
+
+    Args:
+        some: deaths at first, and at most.
+        per_second: deaths that are added each second.
+    """
 
     def __init__(self, some: float, per_second: float) -> None:
         self._some = self._left = some
@@ -50,7 +55,7 @@ class Allowance:
         self._since = time.monotonic()
 
     def spend(self) -> None:
-        """One has died."""
+        """A process has died."""
         self._left = self._now() - 1.0
         self._since = time.monotonic()
 

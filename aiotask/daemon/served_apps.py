@@ -1,4 +1,4 @@
-"""What a supervisor serves: facts of the apps, as the code that is in service tells them."""
+"""What a supervisor serves: facts of the apps, as the code that is in service has sent them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Collection, Sequence
 from msgspec.structs import replace
 
 from .app_facts import AppFacts, app_key
-from .child import Forked
+from .child import Child
 
-__all__ = ["Served"]
+__all__ = ["ServedApps"]
 
 
-class Served:
+class ServedApps:
     """The apps of the newest code in service, and those that only older processes still serve.
 
     Code that is loaded again, at a HUP or after a death, may name another password, another queue or another app.
@@ -22,15 +22,15 @@ class Served:
         #: Empty until the first process has loaded its app.
         self.apps: list[AppFacts] = []
 
-    def tick(self, children: Collection[Forked]) -> bool:
-        """Learn what the processes say; whether it differs from what they said before."""
-        told = sorted((child for child in children if child.apps), key=lambda child: -child.number)
+    def tick(self, children: Collection[Child]) -> bool:
+        """Read what the processes have loaded; whether what is served has changed by that."""
+        loaded = sorted((child for child in children if child.apps), key=lambda child: -child.number)
         # Before any process is in service, what has been loaded last is what will be.
-        newest = next((child for child in told if child.is_up), told[0] if told else None)
+        newest = next((child for child in loaded if child.is_up), loaded[0] if loaded else None)
         if newest is None:
             return False
         merged = {app_key(app): app for app in newest.apps}
-        for child in told:
+        for child in loaded:
             if child.number < newest.number or child.is_up:
                 for app in child.apps:
                     merged[app_key(app)] = _merged(merged.get(app_key(app), app), app)
@@ -39,18 +39,18 @@ class Served:
 
     def changes(self, before: Sequence[AppFacts]) -> str:
         """What is served now and was not, or was and is not any more, for people; empty if that is the same."""
-        said = []
+        changes = []
         old, new = ({app_key(app): app for app in apps} for apps in (before, self.apps))
-        said += [f'app "{name}" at {url} was added' for name, url in new.keys() - old.keys()]
-        said += [f'app "{name}" at {url} was removed' for name, url in old.keys() - new.keys()]
+        changes += [f'app "{name}" at {url} was added' for name, url in new.keys() - old.keys()]
+        changes += [f'app "{name}" at {url} was removed' for name, url in old.keys() - new.keys()]
         for key in new.keys() & old.keys():
-            said += _differences("queue", old[key].queues, new[key].queues)
-            said += _differences("task", old[key].tasks, new[key].tasks)
-        return ", ".join(said[:_MOST]) + (f", and {len(said) - _MOST} more" if len(said) > _MOST else "")
+            changes += _differences("queue", old[key].queues, new[key].queues)
+            changes += _differences("task", old[key].tasks, new[key].tasks)
+        return ", ".join(changes[:_SHOWN]) + (f", and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else "")
 
 
-#: Changes that are said.
-_MOST = 8
+#: Changes that the log shows.
+_SHOWN = 8
 
 
 def _differences(noun: str, before: Collection[str], after: Collection[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a supervisor is told."""
+"""The settings of a supervisor and its workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals as numbers to be read: a handler would run in the middle of anything, and not while in C."""
+"""Signals as numbers to be read: a Python handler could run between any two lines, and not while C code runs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import signal
 import socket
 
-__all__ = ["HARMLESS", "Signals", "Terminal", "ignore_harmless", "unheard"]
+__all__ = ["HARMLESS", "Signals", "Terminal", "do_nothing", "ignore_harmless"]
 
 #: Signals that the supervisor acts on.
-_HEARD = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "TSTP", "USR1", "CHLD")
-#: Signals that tell of a fault of the process itself or of what it uses up, and those that do nothing by default.
+_ACTED_ON = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "TSTP", "USR1", "CHLD")
+#: Signals that a fault of the process itself raises, or what it uses up, and those that do nothing by default.
 _LEFT_ALONE = (
     *("ILL", "TRAP", "ABRT", "EMT", "BUS", "FPE", "SEGV", "SYS", "XCPU", "XFSZ", "PIPE", "KILL", "STOP"),
     *("CHLD", "CONT", "WINCH", "URG", "INFO"),
@@ -27,7 +27,7 @@ def _numbers(*names: str) -> frozenset[int]:
 HARMLESS = frozenset(map(int, signal.valid_signals())) - _numbers(*_LEFT_ALONE)
 
 
-def unheard(number: int, frame: object) -> None:
+def do_nothing(number: int, frame: object) -> None:
     """A signal handler that does nothing; a program that the process executes gets the default one."""
 
 
@@ -39,7 +39,7 @@ def ignore_harmless() -> None:
     for number in HARMLESS:
         # Real-time signals that the C library keeps for itself cannot be had.
         with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, unheard)
+            signal.signal(number, do_nothing)
             signal.siginterrupt(number, False)
 
 
@@ -47,28 +47,28 @@ class Signals:
     """A socket that holds a byte with the number of each signal that came since the last look."""
 
     def __init__(self) -> None:
-        self._bell, self._bell_end = socket.socketpair()
-        self._bell.setblocking(False)
-        self._bell_end.setblocking(False)
-        self._heard = _numbers(*_HEARD)
+        self._reading, self._writing = socket.socketpair()
+        self._reading.setblocking(False)
+        self._writing.setblocking(False)
+        self._acted_on = _numbers(*_ACTED_ON)
 
     def listen(self) -> None:
-        """From now on; the handlers do nothing, since the byte is there by then."""
-        signal.set_wakeup_fd(self._bell_end.fileno(), warn_on_full_buffer=False)
-        for number in self._heard | HARMLESS:
+        """Receive signals from now on; the handlers do nothing, since the byte is there by then."""
+        signal.set_wakeup_fd(self._writing.fileno(), warn_on_full_buffer=False)
+        for number in self._acted_on | HARMLESS:
             with contextlib.suppress(OSError, ValueError):
-                signal.signal(number, unheard)
+                signal.signal(number, do_nothing)
         # Whatever started this process may have blocked some of them, and every process forked from it, with all
         # that its tasks execute, would inherit that.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def fileno(self) -> int:
-        return self._bell.fileno()
+        return self._reading.fileno()
 
-    def heard(self) -> list[int]:
-        """The numbers of those to act on, each told once."""
+    def received(self) -> list[int]:
+        """The numbers of the signals to act on, each once."""
         with contextlib.suppress(BlockingIOError):
-            return [number for number in self._bell.recv(4096) if number in self._heard]
+            return [number for number in self._reading.recv(4096) if number in self._acted_on]
         return []
 
     def end(self) -> None:
@@ -80,9 +80,9 @@ class Signals:
         signal.set_wakeup_fd(-1)
 
     def close(self) -> None:
-        """In a child, which hears its own."""
-        self._bell.close()
-        self._bell_end.close()
+        """In a child, which receives its own signals."""
+        self._reading.close()
+        self._writing.close()
 
 
 class Terminal:
@@ -95,7 +95,7 @@ class Terminal:
         self._ours = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _opens()
 
     def is_gone(self) -> bool:
-        """There was one, and it cannot be opened any more."""
+        """Whether there was a terminal, and it cannot be opened any more."""
         return self._ours and not _opens()
 
 

@@ -11,17 +11,17 @@ from collections.abc import Iterable
 
 from ..log.events import in_words
 from ..log.throttle import Throttle
-from .child import Forked
+from .child import Child
 from .health.process_state import stop_of
 
 __all__ = ["Stops", "resume"]
 
 logger = logging.getLogger("aiotask.supervisor")
 
-#: Seconds without a heartbeat after which it is looked whether a process is stopped.
-SILENCE = 3.0
-#: Seconds for which a stopped process is left alone that has been asked to end.
-LEAVING = 2.0
+#: Seconds without a heartbeat after which the supervisor checks whether a process is stopped.
+STOP_CHECK_TIMEOUT = 3.0
+#: Seconds after which a stopped process that has been asked to end is killed.
+DRAINING_LIMIT = 2.0
 #: Seconds within which a stopped process is sent CONT once: a second stop is taken as intended.
 CONT_INTERVAL = 60.0
 
@@ -35,10 +35,10 @@ class Stops:
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
-        self._since: dict[Forked, float] = {}
-        self._conts: dict[Forked, Throttle] = {}
+        self._since: dict[Child, float] = {}
+        self._conts: dict[Child, Throttle] = {}
 
-    def tick(self, children: Iterable[Forked]) -> None:
+    def tick(self, children: Iterable[Child]) -> None:
         """Look at all workers once."""
         now = time.monotonic()
         children = set(children)
@@ -51,17 +51,17 @@ class Stops:
             elif (since := self._since.pop(child, None)) and child in children and not child.killed:
                 logger.warning("%s is running again after %s.", child.title, in_words(now - since))
 
-    def _why(self, child: Forked, now: float) -> str:
-        return stop_of(child.pid) if not child.killed and now - child.board.heartbeat > SILENCE else ""
+    def _why(self, child: Child, now: float) -> str:
+        return stop_of(child.pid) if not child.killed and now - child.board.heartbeat > STOP_CHECK_TIMEOUT else ""
 
-    def _stopped(self, child: Forked, why: str, now: float) -> None:
+    def _stopped(self, child: Child, why: str, now: float) -> None:
         jobs = len(child.board.started())
         since = self._since.get(child)
         if since is None:
             since = self._since[child] = now
             resumed = resume(child.pid, self._conts.setdefault(child, Throttle(CONT_INTERVAL)))
             logger.warning("%s is %s%s.", child.title, why, self._what_next(jobs, resumed=resumed))
-        limit = min(self._limit or LEAVING, LEAVING) if child.draining else self._limit
+        limit = min(self._limit or DRAINING_LIMIT, DRAINING_LIMIT) if child.draining else self._limit
         if limit and now - since > limit:
             logger.error(
                 "%s has been %s for %s: it is killed, and %s again.",

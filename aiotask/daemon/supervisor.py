@@ -1,4 +1,4 @@
-"""The supervisor: forks workers and the keeper, notices deaths, passes on the operator's will.
+"""The supervisor: forks workers and the keeper, notices deaths, obeys the operator's signals.
 
 Single-threaded; it runs no user code and owns no event loop and no connection. Handlers only record,
 the loop acts.
@@ -22,20 +22,20 @@ from ..log.setup import configure, finish, tend
 from ..log.streams import open_streams
 from .banner import Greeting
 from .board import Board
-from .boards import Places
-from .child import Forked, start, wait_for
+from .boards import Boards
+from .child import Child, start, wait_for
 from .folders import find_folders
 from .fork import Exit, become_subreaper, ended_children
 from .health.bulletin import Bulletin
-from .health.sockets import Doors
-from .keeper_care import Keepers
-from .leftovers import HURRY, PATIENCE, Leftovers
+from .health.sockets import ProbeSockets
+from .keeper_care import KeeperCare
+from .leftovers import Leftovers
 from .messages import InService, Oversized, SnapshotRequest
 from .preload import check_memory_limit, import_library, preload_apps
 from .reload import start_watching
 from .replacements import Replacements
-from .restarts import Allowance, Patience
-from .served_apps import Served
+from .restarts import RestartAllowance, RestartDelay
+from .served_apps import ServedApps
 from .settings import WorkerSettings
 from .signals import Signals, Terminal
 from .stops import Stops
@@ -45,16 +45,16 @@ from .watch.oom_kills import OomKills
 from .watch.postmortem import Postmortem, how_it_ended, log_failed_load
 from .watch.signal_counts import SignalCounts
 from .watch.watchdog import Watchdog
-from .worker_process import Place, run_worker
+from .worker_process import WorkerResources, run_worker
 
 __all__ = ["Supervisor", "supervise"]
 
 logger = logging.getLogger("aiotask.supervisor")
 
 #: Seconds between two rounds of the loop, when nothing happens.
-ROUND = 0.2
-#: Seconds that the keeper has at the end.
-FAREWELL = 12.0
+TICK_INTERVAL = 0.2
+#: Seconds that the keeper has at the end to give back what is left.
+KEEPER_TIMEOUT = 12.0
 
 
 def supervise(settings: WorkerSettings) -> int:
@@ -79,10 +79,10 @@ class Supervisor:
         self._settings = settings
         self._wanted = settings.concurrency
         self._host = host_id()
-        self._children: dict[int, Forked] = {}
-        self._places = Places(settings, self._host)
+        self._children: dict[int, Child] = {}
+        self._boards = Boards(settings, self._host)
         self._count = 0
-        self._served = Served()
+        self._served = ServedApps()
         self._preloaded: Sequence[App] | None = None
         self._greeting = Greeting()
         self._stopping_since: float | None = None
@@ -90,15 +90,15 @@ class Supervisor:
         self._code = Exit.DONE
         self._ever_up = False
         self._emptied = 0  # Workers of a burst that found their queues empty and went.
-        self._patience = Patience(10.0)
-        self._allowance = Allowance(10.0 * settings.concurrency, 1.0 * settings.concurrency)
-        self._bulletin = Bulletin(settings.grace + FAREWELL + ROUND)
-        self._doors = Doors(settings.health_host, settings.health_port)
-        self._keepers = Keepers(
+        self._restart_delay = RestartDelay(10.0)
+        self._restart_allowance = RestartAllowance(10.0 * settings.concurrency, 1.0 * settings.concurrency)
+        self._bulletin = Bulletin(settings.grace + KEEPER_TIMEOUT + TICK_INTERVAL)
+        self._probe_sockets = ProbeSockets(settings.health_host, settings.health_port)
+        self._keeper_care = KeeperCare(
             settings,
-            self._places.boards,
+            self._boards.all,
             self._bulletin.vitals,
-            self._doors,
+            self._probe_sockets,
             partial(self._fork, dies_with_parent=False),
         )
         self._replacements = Replacements(settings, self._spawn)
@@ -130,19 +130,19 @@ class Supervisor:
                 self._watcher = start_watching(self._settings.app_dir)
             while not self._finished():
                 self._fill()
-                self._keepers.fill(self._served.apps, self._host)
+                self._keeper_care.fill(self._served.apps, self._host)
                 self._wait()
-                self._learn()
+                self._update_served_apps()
                 self._reap()
                 if self._stopping_since is None:
-                    self._replacements.tick(list(self._children.values()), may_start=self._patience.is_over)
+                    self._replacements.tick(list(self._children.values()), may_start=self._restart_delay.is_over)
                 self._end_grace()
                 self._watchdog.tick(self._children.values())
                 self._stops.tick(self._children.values())
-                self._leftovers.tick(self._children.values(), patience=PATIENCE if self._places.are_free else HURRY)
-                self._keepers.tick()
-                self._greeting.say(self._wanted)
-                self._tell()
+                self._leftovers.tick(self._children.values(), in_a_hurry=not self._boards.are_free)
+                self._keeper_care.tick()
+                self._greeting.tick(self._wanted)
+                self._publish()
             self._end()
             return self._code
         finally:
@@ -153,7 +153,7 @@ class Supervisor:
                 os.kill(self._watcher, signal.SIGKILL)
                 os.waitpid(self._watcher, 0)
             self._signals.end()
-            self._doors.remove()
+            self._probe_sockets.remove()
 
     def _finished(self) -> bool:
         if self._children:
@@ -162,25 +162,25 @@ class Supervisor:
             return True
         return self._settings.burst and self._emptied >= self._wanted
 
-    def _all(self) -> list[Forked]:
-        return [*self._children.values(), *self._keepers.all]
+    def _all(self) -> list[Child]:
+        return [*self._children.values(), *self._keeper_care.all]
 
     def _wait(self) -> None:
-        """Sleep until something happens; then hear signals and reports."""
-        wait_for(self._all(), self._signals, ROUND)
-        for number in self._signals.heard():
+        """Sleep until something happens; then act on signals and messages."""
+        wait_for(self._all(), self._signals, TICK_INTERVAL)
+        for number in self._signals.received():
             self._obey(number)
         for child in self._all():
             child.flush()
             child.words.pass_on()
-            self._hear(child)
+            self._receive(child)
         tend()
         self._oom.tick(self._children)
 
     # ---- children
 
     def _fill(self) -> None:
-        """As many workers as wanted; not faster than they live."""
+        """Start the workers that are missing, later and later while they die early."""
         if self._stopping_since is not None:
             return
         counted = [child for child in self._children.values() if not child.draining and child.replaces is None]
@@ -188,42 +188,40 @@ class Supervisor:
             child.drain()
         missing = self._wanted - len(counted)
         if self._settings.burst:
-            # Who found the queues empty went for good. Who died, perhaps before it could say that it was up, is
+            # A worker that found the queues empty went for good. One that died, perhaps before it was in service, is
             # followed once its jobs are back in them.
             missing -= self._emptied if self._ever_up else 0
-            if not self._keepers.is_done:
+            if not self._keeper_care.is_done:
                 return
         for _ in range(missing):
-            if self._patience.is_over and self._allowance.is_left:
+            if self._restart_delay.is_over and self._restart_allowance.is_left:
                 self._spawn()
 
-    def _spawn(self, replaces: Forked | None = None) -> None:
-        board = self._places.find(self._children.values())
+    def _spawn(self, replaces: Child | None = None) -> None:
+        board = self._boards.find(self._children.values())
         if board is None:
             return
         board.reset()
 
-        def live(child: Forked) -> int:
-            self._doors.close()
+        def live(child: Child) -> int:
+            self._probe_sockets.close()
             ends = child.command_end, child.report_end
-            place = Place(board, child.number, self._host, *ends, child.stacks, child.words)
-            return run_worker(self._settings, place, self._preloaded)
+            resources = WorkerResources(board, child.number, self._host, *ends, child.stacks, child.words)
+            return run_worker(self._settings, resources, self._preloaded)
 
         child = self._fork(self._count + 1, board, live, dies_with_parent=True)
         if child is None:
-            self._patience.lost(time.monotonic())
+            self._restart_delay.died(time.monotonic())
         else:
-            self._places.take(board)
+            self._boards.take(board)
             self._count += 1
             child.replaces, child.host = replaces, self._host
             self._children[child.pid] = child
 
-    def _fork(
-        self, number: int, board: Board, live: Callable[[Forked], int], *, dies_with_parent: bool
-    ) -> Forked | None:
+    def _fork(self, number: int, board: Board, live: Callable[[Child], int], *, dies_with_parent: bool) -> Child | None:
         """A new process, or None when the system has no room for one."""
 
-        def begin(child: Forked) -> int:
+        def begin(child: Child) -> int:
             set_title(f"aiotask: {f'worker-{number}' if number else 'keeper'} of {' '.join(self._settings.apps)}")
             self._signals.close()
             self._bulletin.close()
@@ -232,8 +230,8 @@ class Supervisor:
         others = [fd for other in self._all() for fd in other.fds]
         return start(number, board, begin, others, dies_with_parent=dies_with_parent)
 
-    def _hear(self, child: Forked) -> None:
-        for message in child.hear():
+    def _receive(self, child: Child) -> None:
+        for message in child.receive():
             match message:
                 case SnapshotRequest(request=request):
                     self._watchdog.gather(self._all(), partial(child.send_snapshot, request))
@@ -243,7 +241,7 @@ class Supervisor:
                     self._greeting.learn(message)
                     self._ever_up = self._ever_up or child.is_up
 
-    def _learn(self) -> None:
+    def _update_served_apps(self) -> None:
         """What is served may change with every code that is loaded."""
         before = self._served.apps
         if (self._stopping_since is not None and before) or not self._served.tick(self._children.values()):
@@ -258,31 +256,31 @@ class Supervisor:
         for pid, look in ended_children():
             child = next((child for child in self._all() if child.pid == pid), None)
             if child is not None:
-                # While it is not reaped its number is nobody else's: what it started dies with it, before
-                # anybody runs its jobs again.
+                # Until the child is reaped no other process has its number: what it started dies with it, before any
+                # worker runs its jobs again.
                 child.kill_group()
             starved = self._oom.explain(pid) if pid in self._children else False
             status, peak = look()
             code = os.waitstatus_to_exitcode(status)
             if pid in self._children:
                 child = self._children[pid]
-                self._hear(child)
-                self._learn()
+                self._receive(child)
+                self._update_served_apps()
                 del self._children[pid]
                 self._died(child, Postmortem.gather(child, code, peak, out_of_memory=starved))
             elif child is not None:
-                if not self._keepers.died(child, code):
+                if not self._keeper_care.died(child, code):
                     self._begin_anew()
             elif pid == self._watcher:
                 self._watcher = 0
                 logger.error("Files are no longer watched: the watcher ended with %s.", how_it_ended(code))
 
-    def _died(self, child: Forked, facts: Postmortem) -> None:
+    def _died(self, child: Child, facts: Postmortem) -> None:
         found = blame(facts.end, facts.started, self._signal_counts.count(facts.end, facts.started))
         for death in facts.deaths(found):
-            self._keepers.report(death)
+            self._keeper_care.report(death)
         child.close()
-        self._places.give_back(child.board)
+        self._boards.give_back(child.board)
         for other in self._children.values():
             if other.replaces is child:
                 other.replaces = None
@@ -293,13 +291,13 @@ class Supervisor:
         elif child.has_gone and not child.draining and self._stopping_since is None:
             self._emptied += 1
         if not child.booted:
-            self._patience.lost(time.monotonic())
+            self._restart_delay.died(time.monotonic())
         elif found.own_fault:
-            self._allowance.spend()
+            self._restart_allowance.spend()
         if child.not_live and child.host == self._host:
             self._begin_anew()
 
-    def _boot_failed(self, child: Forked, how: str) -> None:
+    def _boot_failed(self, child: Child, how: str) -> None:
         if self._stopping_since is not None:
             return
         log_failed_load(child, how, ever_up=self._ever_up)
@@ -310,12 +308,12 @@ class Supervisor:
             self._stop(now=True)
 
     def _begin_anew(self) -> None:
-        """A keeper or worker found this host dead: whatever else runs here runs elsewhere too, and ends first."""
+        """A peer has declared this host dead: its jobs run elsewhere too, so all its processes end and start anew."""
         logger.error("This host was declared dead; its workers are started again under a new name.")
         for child in self._all():
             child.kill("the host was declared dead")
         self._host = host_id()
-        self._places.rename(self._host)
+        self._boards.rename(self._host)
 
     # ---- the operator
 
@@ -340,7 +338,7 @@ class Supervisor:
             self._bulletin.reloading()
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             wanted = self._wanted + (1 if number == signal.SIGTTIN else -1)
-            self._wanted = min(self._places.most, max(1, wanted))
+            self._wanted = min(self._boards.most, max(1, wanted))
             logger.info("%s from now on.", counted(self._wanted, "worker process"))
 
     def _stop(self, *, now: bool) -> None:
@@ -352,9 +350,9 @@ class Supervisor:
                     in_words(self._settings.grace),
                 )
         else:
-            self._keepers.hurry()
+            self._keeper_care.hurry()
         for child in self._children.values():
-            # One that still imports its app has no job that could end.
+            # A worker that still imports its app has no job that could end.
             if now or not child.booted:
                 child.kill("an immediate stop")
             else:
@@ -370,7 +368,7 @@ class Supervisor:
             logger.warning("worker-%d did not end within %s; %s.", child.number, in_words(grace), back)
             child.kill("the end of the grace period")
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         self._bulletin.turn(
             self._children.values(),
             self._wanted,
@@ -380,19 +378,19 @@ class Supervisor:
         )
 
     def _end(self) -> None:
-        """All workers are gone: the keeper gives back what they held, and goes."""
+        """All workers have ended: the keeper gives back the jobs that they had claimed, and goes."""
         self._stopping_since = self._stopping_since or time.monotonic()
-        deadline = time.monotonic() + FAREWELL
-        while self._served.apps and not self._keepers.left and time.monotonic() < deadline:
-            self._keepers.fill(self._served.apps, self._host)
-            self._keepers.leave()
+        deadline = time.monotonic() + KEEPER_TIMEOUT
+        while self._served.apps and not self._keeper_care.has_left and time.monotonic() < deadline:
+            self._keeper_care.fill(self._served.apps, self._host)
+            self._keeper_care.leave()
             self._wait()
             self._reap()
-            self._keepers.tick()
-            self._tell()
-        if self._keepers.is_there:
+            self._keeper_care.tick()
+            self._publish()
+        if self._keeper_care.is_there:
             logger.warning("The keeper could not tell the broker that this host leaves; other hosts notice in 10 s.")
         else:
-            self._places.remove()
+            self._boards.remove()
         if self._code == Exit.DONE:
             logger.info("Stopped.")

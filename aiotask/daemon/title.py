@@ -18,10 +18,10 @@ def set_title(text: str) -> None:
     The memory of the arguments is overwritten, in this process alone. A last byte that is not NUL tells the kernel to
     show what stands before the first NUL.
     """
-    place = _place()
-    if place is None:
+    area = _arguments_area()
+    if area is None:
         return
-    start, size = place
+    start, size = area
     title = text.encode()[: size - 2]
     try:
         # Not by its address: where that is wrong this is an error, and no crash.
@@ -37,7 +37,7 @@ def set_title(text: str) -> None:
 
 
 @cache
-def _place() -> tuple[int, int] | None:
+def _arguments_area() -> tuple[int, int] | None:
     """Address and size of the arguments, the same in all forks; None where that is not known for certain."""
     if sys.platform != "linux":
         return None

@@ -41,10 +41,10 @@ from ..worker.suspects import Solitude
 from ..worker.sync_lane import SyncLane
 from ..worker.worker import Worker
 from .app_facts import app_facts
-from .board import Board
+from .board import HEARTBEAT_INTERVAL, Board
 from .folders import enter_folder
 from .fork import Exit, in_a_line
-from .interrupts import MainGuard
+from .interrupts import MainThreadInterrupts
 from .job_context import initial_context
 from .job_fork import JobFork, end_copy
 from .leftovers import find_leftovers
@@ -72,13 +72,13 @@ from .watch.stack_file import Stacks
 from .watch.stderr_file import LastWords
 from .worker_loop import run_loop
 
-__all__ = ["Place", "run_worker"]
+__all__ = ["WorkerResources", "run_worker"]
 
 logger = logging.getLogger("aiotask.worker")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WorkerResources:
     """What one worker process is given: its board, its ends of two pipes, its names, files for its stacks and for
     its last words."""
 
@@ -96,12 +96,12 @@ class Place:
 _OURS = {signal.SIGTERM, signal.SIGINT, *ALARMS}
 
 
-def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] | None) -> int:
+def run_worker(settings: WorkerSettings, resources: WorkerResources, preloaded: Sequence[App] | None) -> int:
     """The life of a worker process; the exit code."""
-    name = f"worker-{place.number}"
+    name = f"worker-{resources.number}"
     configure(settings.log_json, settings.log_level, process=name)
-    place.board.settle_in(os.getpid())
-    place.stacks.record()
+    resources.board.settle_in(os.getpid())
+    resources.stacks.record()
     go_first()
     is_loaded = False
     try:
@@ -117,50 +117,50 @@ def run_worker(settings: WorkerSettings, place: Place, preloaded: Sequence[App] 
         text = str(error) if isinstance(error, AiotaskError) else f"{type(error).__name__}: {error}"
         # Until then it is the code of the app that is wrong.
         misused = is_loaded and isinstance(error, ConfigError)
-        send_message(place.reports, LoadFailed(text, misused))
+        send_message(resources.reports, LoadFailed(text, misused))
         return Exit.MISUSED if misused else Exit.BOOT
     adopt_root(settings.log_level)
     add_job_fields(job_fields, name)
     # The app may have asked for the signals, and the stacks, itself.
-    place.stacks.record()
-    send_message(place.reports, Booted(facts))
+    resources.stacks.record()
+    send_message(resources.reports, Booted(facts))
     try:
-        return _Process(settings, place, apps).run()
+        return WorkerProcess(settings, resources, apps).run()
     except BaseException as error:
-        send_message(place.reports, LoopBroke(in_a_line(error)))
+        send_message(resources.reports, LoopBroke(in_a_line(error)))
         raise
 
 
-def _say_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What asyncio says of an error that nothing awaits; a handler of user code that fails must not break the loop."""
+def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error that no code awaits, as asyncio does; a log handler that fails must not break the loop."""
     with contextlib.suppress(Exception):
         loop.default_exception_handler(context)
 
 
-class _Process:
+class WorkerProcess:
     """Threads, pipes and signals of one worker process around its workers (one per app)."""
 
-    def __init__(self, settings: WorkerSettings, place: Place, apps: Sequence[App]) -> None:
+    def __init__(self, settings: WorkerSettings, resources: WorkerResources, apps: Sequence[App]) -> None:
         self._settings = settings
-        self._place = place
+        self._resources = resources
         self._apps = apps
         self._lane = SyncLane(PeakMemory())
         self._workers: list[Worker] = []
-        # Places on the board for async jobs of all apps; the first ones are those of the threads.
+        # Slots on the board for async jobs of all apps; the first ones are those of the threads.
         self._seats = Seats(settings.max_in_flight, settings.threads)
         self._solitude = Solitude()
         self._code = Exit.DONE
         self._full = False
         self._draining = False
         self._buffer = bytearray()
-        # A Python signal handler does not run while the main thread is in C; a byte in a socket is
-        # read by the loop thread all the same.
-        self._bell, bell = socket.socketpair()
-        self._bell.setblocking(False)
-        bell.setblocking(False)
-        self._signals = OwnSignals(bell, place.stacks)
-        self._guard = MainGuard(place.board, self._signals)
-        self._fork = JobFork(place.board, _OURS, (place.commands, place.reports))
+        # A Python signal handler does not run while the main thread is in C; the loop thread reads a byte in a socket
+        # all the same.
+        self._wakeup, wakeup_end = socket.socketpair()
+        self._wakeup.setblocking(False)
+        wakeup_end.setblocking(False)
+        self._signals = OwnSignals(wakeup_end, resources.stacks)
+        self._interrupts = MainThreadInterrupts(resources.board, self._signals)
+        self._fork = JobFork(resources.board, _OURS, (resources.commands, resources.reports))
         self._fork.register()
 
     def run(self) -> int:
@@ -178,9 +178,9 @@ class _Process:
         return self._code
 
     def _execute(self, run: Run) -> None:
-        call_sync(run, run.owner.serializer, self._place.board, self._guard)
+        call_sync(run, run.owner.serializer, self._resources.board, self._interrupts)
         if self._fork.is_copy:
-            # The task has forked and this is the child, which has no business in the lane.
+            # The task has forked and this is its child process, which takes no runs from the lane.
             end_copy(run)
 
     # ---- the loop thread
@@ -194,7 +194,7 @@ class _Process:
             # streams of this process are in the hands of user code, too.
             try:
                 text = f"{type(error).__name__}: {text_of(error)[:200].rstrip('.')}"
-                send_message(self._place.reports, LoopBroke(text))
+                send_message(self._resources.reports, LoopBroke(text))
                 logger.exception("The event loop of this worker failed; the process ends.")
             finally:
                 os._exit(70)
@@ -212,9 +212,9 @@ class _Process:
 
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_say_fault)
-        loop.add_reader(self._place.commands, self._commanded)
-        loop.add_reader(self._bell.fileno(), self._rung)
+        loop.set_exception_handler(_log_fault)
+        loop.add_reader(self._resources.commands, self._receive)
+        loop.add_reader(self._wakeup.fileno(), self._on_wakeup)
         running = [agent(self._work(app)) for app in self._apps]
         watching = agent(self._watch())
         try:
@@ -225,11 +225,11 @@ class _Process:
             for app in self._apps:
                 if app._client is not None:
                     await app.client.close()
-        # Whatever ends from here on concerns no job.
-        send_message(self._place.reports, Done(find_leftovers()))
+        # What ends from here on concerns no job.
+        send_message(self._resources.reports, Done(find_leftovers()))
 
     async def _work(self, app: App) -> None:
-        settings, place = self._settings, self._place
+        settings, resources = self._settings, self._resources
         broker = connect(app.url, app.name)
         jitter = random.uniform(0.9, 1.1)
         queues = list(settings.queues) or app.registry.queues
@@ -240,20 +240,27 @@ class _Process:
             "queues": queues,
             "tasks": app.registry.names,
             "since": time.time(),
-            "number": place.number,
+            "number": resources.number,
         }
         recorded = app_facts(app, settings).result_db is not None
         hooks = Hooks(
-            dead=self._died,
+            dead=self._end_declared_dead,
             full=lambda: self._is_full("it ran its number of jobs"),
-            interrupt=self._guard.interrupt,
+            interrupt=self._interrupts.interrupt,
             alone=self._set_alone,
         )
         worker = Worker(
             Served(app.registry, app.secrets, app.serializer, queues),
             broker,
-            Membership(broker, place.board, host=place.host, number=str(place.number), facts=facts, recorded=recorded),
-            Surroundings(self._lane, place.board, self._seats, self._solitude, hooks),
+            Membership(
+                broker,
+                resources.board,
+                host=resources.host,
+                number=str(resources.number),
+                facts=facts,
+                recorded=recorded,
+            ),
+            Surroundings(self._lane, resources.board, self._seats, self._solitude, hooks),
             EventLog("aiotask", log_args=settings.log_args, log_tracebacks=settings.log_tracebacks),
             max_in_flight=settings.max_in_flight,
             burst=settings.burst,
@@ -262,17 +269,17 @@ class _Process:
         self._workers.append(worker)
         if self._draining:
             worker.stop()
-        telling = agent(self._tell_when_up(app, worker))
+        notifying = agent(self._notify_when_up(app, worker))
         try:
             await worker.run()
         finally:
-            # A burst may be over before the supervisor has been told that it began.
+            # A burst may be over before the supervisor has been notified that it began.
             if not worker.up.is_set():
-                telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+                notifying.cancel()
+            await asyncio.gather(notifying, return_exceptions=True)
             await broker.close()
 
-    async def _tell_when_up(self, app: App, worker: Worker) -> None:
+    async def _notify_when_up(self, app: App, worker: Worker) -> None:
         await worker.up.wait()
         message = InService(app=app.name)
         broker = connect(app.url, app.name)
@@ -291,31 +298,31 @@ class _Process:
             pass
         finally:
             await broker.close()
-        send_message(self._place.reports, message)
+        send_message(self._resources.reports, message)
 
     async def _watch(self) -> None:
         """The heartbeat, and the size of this process."""
         limit, at_first = self._settings.max_memory_per_child, resident()
         if limit is not None and at_first > limit:
             # A replacement would be as large as this process.
-            send_message(self._place.reports, Oversized(at_first))
+            send_message(self._resources.reports, Oversized(at_first))
             limit = None
         while True:
-            self._place.board.beat()
-            self._guard.tick()
+            self._resources.board.beat()
+            self._interrupts.tick()
             tend()
             fill_standard()
             self._signals.tick()
-            if self._place.board.is_relieved:
+            if self._resources.board.is_relieved:
                 await self._notice_relief()
             if limit is not None and (size := resident()) > limit:
                 self._is_full(f"it grew to {size / 1e6:.0f} MB", size, at_first)
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(HEARTBEAT_INTERVAL)
 
     async def _notice_relief(self) -> None:
         """This loop stood still, and the keeper took back what had not started."""
-        board, deadline = self._place.board, time.monotonic() + 5.0
-        # It may still be at it, or it has died over it.
+        board, deadline = self._resources.board, time.monotonic() + 5.0
+        # The keeper may still take jobs back, or it has died meanwhile.
         while board.relief % 2 and time.monotonic() < deadline:
             board.beat()
             await asyncio.sleep(0.01)
@@ -326,14 +333,14 @@ class _Process:
 
     # ---- what comes in
 
-    def _commanded(self) -> None:
+    def _receive(self) -> None:
         try:
-            data = os.read(self._place.commands, 4096)
+            data = os.read(self._resources.commands, 4096)
         except BlockingIOError:
             return
         if not data:
             # The supervisor is gone; the keeper ends this group at once. Do not spin meanwhile.
-            asyncio.get_running_loop().remove_reader(self._place.commands)
+            asyncio.get_running_loop().remove_reader(self._resources.commands)
             return
         for message in read_messages(self._buffer, data):
             match message:
@@ -342,16 +349,16 @@ class _Process:
                 case ReportSuspended():
                     self._report_suspended()
                 case DumpStacks():
-                    self._place.stacks.write()
+                    self._resources.stacks.write()
 
     def _report_suspended(self) -> None:
         found = awaits([run for worker in self._workers for run in worker.suspended])
         jobs = [SuspendedJob(job["id"], job["frames"]) for job in found["jobs"]]
-        send_message(self._place.reports, SuspendedJobs(jobs))
+        send_message(self._resources.reports, SuspendedJobs(jobs))
 
-    def _rung(self) -> None:
+    def _on_wakeup(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            if signal.SIGTERM in self._bell.recv(4096):
+            if signal.SIGTERM in self._wakeup.recv(4096):
                 self._drain()
 
     def _drain(self) -> None:
@@ -363,20 +370,20 @@ class _Process:
         if not self._full:
             self._full = True
             logger.info("This process is being replaced: %s.", reason)
-            send_message(self._place.reports, WantsReplacement(size, size_at_first))
+            send_message(self._resources.reports, WantsReplacement(size, size_at_first))
 
     def _set_alone(self, alone: bool) -> None:
         """A suspect runs here, or that is over."""
-        self._place.board.set_alone(alone)
+        self._resources.board.set_alone(alone)
         if alone:
-            divert(self._place.words.fd)
-            self._place.words.begin()
+            divert(self._resources.words.fd)
+            self._resources.words.begin()
         else:
-            self._place.words.end()
+            self._resources.words.end()
             divert(-1)
 
-    def _died(self) -> None:
-        """Declared dead: whatever runs here runs elsewhere too by now, so end at once."""
-        send_message(self._place.reports, DeclaredDead())
+    def _end_declared_dead(self) -> None:
+        """End at once: the broker has declared this worker dead, so its jobs run elsewhere by now."""
+        send_message(self._resources.reports, DeclaredDead())
         logging.shutdown()
         os._exit(Exit.NOT_LIVE)

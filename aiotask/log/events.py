@@ -48,7 +48,7 @@ class _Style(NamedTuple):
     glyph: str
     level: int
     colour: str
-    #: Said after the job where the glyph alone does not tell.
+    #: Written after the job where the glyph alone does not show what happened.
     word: str = ""
 
 
@@ -95,7 +95,7 @@ class EventLog:
         self._per_second = per_second
         self._own = max(1, per_second // 20)
         self._counts: dict[str, dict[str, int]] = {kind: {} for kind in JobEvent}
-        self._said: dict[str, dict[str, int]] = {kind: {} for kind in JobEvent}
+        self._logged: dict[str, dict[str, int]] = {kind: {} for kind in JobEvent}
         self._last: dict[tuple[str, str], str] = {}
         self._left: dict[str, int] = {}
         self._crowded = False
@@ -136,7 +136,7 @@ class EventLog:
         counts[task] = count = counts.get(task, 0) + 1
         if self._left[kind] > 0 or count <= self._own:
             self._left[kind] -= 1
-            self._said[kind][task] = count
+            self._logged[kind][task] = count
             if self._logger.isEnabledFor(_STYLES[kind].level):
                 shown = _arguments(*arguments) if arguments is not None and self._log_args else ""
                 facts: dict[str, Any] = {"event": kind.value, "id": id or "?", "task": task, "attempt": attempt}
@@ -156,10 +156,10 @@ class EventLog:
     def standing(
         self, kind: JobEvent, *, id: str, task: str, worker: str, seconds: float, what: str, place: str, stack: str
     ) -> None:
-        """Say where a job stands that keeps others waiting, with its stack below.
+        """Log the position of a job that keeps others waiting, with its stack below.
 
         Args:
-            seconds: how long it has done so.
+            seconds: how long the job has done so.
             what: as in ``has blocked the event loop of worker-3``.
         """
         style = _STYLES[kind]
@@ -170,7 +170,7 @@ class EventLog:
         self._log(style, line, facts)
 
     def counts(self, kind: JobEvent, task: str, now: float) -> bool:
-        """Count an event for which this second has no line left; False: it has, so ``job`` is to say it.
+        """Count an event for which this second has no line left; False: it has one, so ``job`` is to log the event.
 
         At 30,000 jobs a second this is all that nearly every event costs.
 
@@ -188,16 +188,16 @@ class EventLog:
         return True
 
     def tick(self) -> None:
-        """Say the summaries of a second that is over, though nothing happens any more."""
+        """Log the summaries of a second that is over, even if no event follows."""
         now = time.monotonic()
         if now >= self._until:
             self._close(now)
 
     def flush(self) -> None:
-        """Say every pending summary, now."""
+        """Log every pending summary now."""
         if self._crowded:
             self._close(time.monotonic())
-        self._say_left_out(None)
+        self._log_left_out(None)
 
     def _open(self, now: float) -> None:
         self._since = now
@@ -205,20 +205,20 @@ class EventLog:
         self._left = dict.fromkeys(JobEvent, self._per_second)
 
     def _close(self, now: float) -> None:
-        """End this second: sum up what had no room in it."""
+        """End this second: log a summary of the events that got no line."""
         for kind, counts in self._counts.items():
             if self._crowded:
                 for task, count in counts.items():
-                    if more := count - self._said[kind].get(task, 0):
+                    if more := count - self._logged[kind].get(task, 0):
                         self._sum_up(_STYLES[JobEvent(kind)], kind, task, more, now - self._since)
             counts.clear()
-            self._said[kind].clear()
+            self._logged[kind].clear()
         self._last.clear()
         self._crowded = False
         self._open(now)
-        self._say_left_out(now)
+        self._log_left_out(now)
 
-    def _say_left_out(self, now: float | None) -> None:
+    def _log_left_out(self, now: float | None) -> None:
         """Log how many tracebacks were left out, for each that no run has failed with for a while (None: for all)."""
         if not self._tracebacks or not self._logger.isEnabledFor(_LEFT_OUT.level):
             return
@@ -241,7 +241,7 @@ class EventLog:
         self._log(style, text, facts)
 
     def _log(self, style: _Style, line: str, facts: dict[str, Any], error: BaseException | None = None) -> None:
-        """Hand a record to the handlers; an error of one of them is not the worker's."""
+        """Hand a record to the handlers; the worker goes on if a handler raises."""
         info = None if error is None else (type(error), error, error.__traceback__)
         try:
             record = self._logger.makeRecord(
@@ -251,12 +251,12 @@ class EventLog:
             vars(record).update(job, queue=facts.get("queue", ""), facts=facts, colour=style.colour)
             self._logger.handle(record)
         except Exception:
-            # In a worker process it has been said; elsewhere the handlers are those of the application.
+            # A worker process has logged that its handler fails; elsewhere the handlers are those of the application.
             return
 
 
 def _seconds(measured: float | None) -> float | None:
-    """What two clocks say of one moment may be out of order by a little; a duration never is."""
+    """A duration; two clocks that disagree a little never make it negative."""
     return None if measured is None else round(max(measured, 0.0), 6)
 
 

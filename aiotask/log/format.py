@@ -63,7 +63,7 @@ def _message_of(record: logging.LogRecord) -> str:
 
 
 def _traceback_of(record: logging.LogRecord) -> str:
-    """That of ``logger.exception``; the one of an event is among its facts."""
+    """The traceback of ``logger.exception``; that of an event is among its facts."""
     info = record.exc_info
     if not info or info[0] is None:
         return ""

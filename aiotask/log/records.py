@@ -12,7 +12,7 @@ __all__ = ["FIELDS", "JOB", "add_job_fields"]
 
 #: Attributes of a record that name the job; outside a job they are empty.
 FIELDS = ("job_id", "task", "attempt", "queue", "worker")
-#: All of them once more, in an attribute that no ``extra`` of user code replaces.
+#: The attribute that has all fields once more, and that no ``extra`` of user code replaces.
 JOB = "aiotask_job"
 
 _nowhere: Mapping[str, Any] = {"job_id": "", "task": "", "attempt": 0, "queue": "", "worker": ""}
@@ -33,7 +33,7 @@ class _Attributes(dict[str, Any]):
 
 
 def add_job_fields(job: Callable[[], Mapping[str, Any] | None], worker: str = "") -> None:
-    """From now on records say which job they belong to. Once for a process; later calls change nothing.
+    """Write on all records from now on which job they belong to. Once for a process; later calls change nothing.
 
     A record costs a microsecond more, a job nothing. Threads that a job starts count as the job's, but for those of a
     ``ThreadPoolExecutor``, which serve many jobs.
@@ -62,7 +62,7 @@ def add_job_fields(job: Callable[[], Mapping[str, Any] | None], worker: str = ""
 
 
 def _fields() -> Mapping[str, Any]:
-    """Those of the job here: of the context, or of the one that has started this thread."""
+    """The fields of the job that runs in this context, or of the one that has started this thread."""
     fields = (_job() if _job is not None else None) or getattr(threading.current_thread(), JOB, None)
     if fields is None:
         return _nowhere
@@ -70,7 +70,7 @@ def _fields() -> Mapping[str, Any]:
 
 
 def _follow_threads() -> None:
-    """A new thread begins with an empty context: note on it by which job it was started."""
+    """Note on each new thread, which begins with an empty context, the job that has started it."""
     begin = threading.Thread.start
 
     def start(self: threading.Thread) -> None:

@@ -22,8 +22,8 @@ _sink: Sink | None = None
 _handler: _OwnHandler | None = None
 #: One time zone for the whole life of a worker and its children: user code may set another one.
 _offset: int | None = None
-_said_broken = False
-#: Loggers that exist, as they were looked at last.
+_broken_is_logged = False
+#: How many loggers there were at the last look.
 _loggers = 0
 
 
@@ -73,12 +73,12 @@ class _OwnLogger(logging.Logger):
             self.callHandlers(record)
 
     def callHandlers(self, record: logging.LogRecord) -> None:
-        global _said_broken
+        global _broken_is_logged
         try:
             super().callHandlers(record)
         except (Exception, SystemExit) as error:
-            if not _said_broken and _handler is not None:
-                _said_broken = True
+            if not _broken_is_logged and _handler is not None:
+                _broken_is_logged = True
                 _handler.handle(_record(f"A log handler of the app fails (this is logged only once): {error!r}"))
 
 
@@ -91,7 +91,7 @@ def _record(text: str, **facts: Any) -> logging.LogRecord:
 def configure(
     log_json: bool = False, log_level: str = "info", stream: TextIO | None = None, *, process: str = ""
 ) -> None:
-    """Send everything that aiotask says to stderr. Call it again after a fork to name the process.
+    """Send everything that aiotask logs to stderr. Call it again after a fork to name the process.
 
     Args:
         log_json: one JSON object per line in place of lines for people.
@@ -130,7 +130,7 @@ def configure(
 
 def _set_level(logger: logging.Logger, level: str) -> None:
     if logger.level != logging.getLevelNamesMapping()[level.upper()]:
-        # Not in vain: it goes through every logger there is, whose memory is shared with other processes.
+        # Only where it changes: that writes to every logger there is, whose memory is shared with other processes.
         logger.setLevel(level.upper())
 
 
@@ -161,7 +161,7 @@ def adopt_root(log_level: str) -> None:
         return
     root.addHandler(_handler)
     if root.level == logging.WARNING:
-        # Of a new interpreter; another one is the app's choice.
+        # The level of a new interpreter; another one is the app's choice.
         _set_level(root, log_level)
     logging.captureWarnings(True)
     if threading.excepthook is threading.__excepthook__:
@@ -183,14 +183,14 @@ def _put_back() -> None:
     if _handler is None or _handler in ours.handlers or ours.hasHandlers():
         return
     if root.handlers and _handler not in root.handlers:
-        # The configuration names it, with no handlers: its lines are meant for those of the root logger.
+        # The configuration names this logger without handlers: its lines are meant for those of the root logger.
         ours.propagate = True
     else:
         ours.addHandler(_handler)
 
 
 def _claim_loggers() -> None:
-    """Make the loggers of aiotask that exist by now deaf to what is meant for those of the app."""
+    """Have the loggers of aiotask that exist by now ignore settings that are meant for those of the app."""
     global _loggers
     every = logging.root.manager.loggerDict
     if len(every) == _loggers:
@@ -226,6 +226,6 @@ def pass_on(data: bytes) -> int:
 
 
 def finish() -> None:
-    """The process ends: write what is kept, as long as the reader takes it, but not for long."""
+    """Write what is kept, for at most a second, since the process ends."""
     if _sink is not None:
         _sink.drain(1.0)

@@ -27,9 +27,9 @@ KEPT = 1 << 20
 #: Bytes kept above which a thread that may wait lets the reader catch up, and the seconds after which a reader that
 #: takes nothing counts as stopped.
 FULL = KEPT // 4
-PATIENCE = 0.2
-#: Seconds after which a lock counts as left behind: an exception of a signal handler got out with it.
-LEFT = 5.0
+READER_TIMEOUT = 0.2
+#: Seconds after which a lock counts as left behind by an exception of a signal handler.
+LOCK_TIMEOUT = 5.0
 
 
 class Sink:
@@ -51,7 +51,7 @@ class Sink:
         self._identity = _identity(self._fd)
         #: A file that takes the lines instead, for a while.
         self._other = -1
-        #: Threads without an event loop may wait for a slow reader.
+        #: Whether threads without an event loop may wait for a slow reader.
         self.patient = False
         self._start()
         os.register_at_fork(after_in_child=self._start)
@@ -101,7 +101,7 @@ class Sink:
         while self._come or self._lines:
             lock = self._lock
             if not lock.acquire(blocking=False):
-                if time.monotonic() - self._locked > LEFT:
+                if time.monotonic() - self._locked > LOCK_TIMEOUT:
                     self._lock = Lock()
                 return
             try:
@@ -115,7 +115,7 @@ class Sink:
         """Write what is kept, for at most this long, as far as the reader reads."""
         deadline = time.monotonic() + seconds
         self.flush()
-        while (self._lines or self._come) and time.monotonic() < deadline and self._has_room(PATIENCE):
+        while (self._lines or self._come) and time.monotonic() < deadline and self._has_room(READER_TIMEOUT):
             self.flush()
 
     def divert(self, fd: int) -> None:
@@ -216,7 +216,7 @@ class Sink:
 
     def _wait_for_room(self) -> None:
         while self._size > FULL and not self._stopped:
-            if not self._has_room(PATIENCE):
+            if not self._has_room(READER_TIMEOUT):
                 self._stopped = True
                 return
             self.flush()

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 __all__ = ["fill_standard", "open_streams"]
 
 #: Seconds that a reader which has stopped reading holds up a job that prints, once until it reads again.
-PATIENCE = 1.0
+READER_TIMEOUT = 1.0
 
 
 class _Outlet(io.FileIO):
@@ -38,7 +38,7 @@ class _Outlet(io.FileIO):
     def _takes_more(self) -> bool:
         poll = select.poll()
         poll.register(self.fileno(), select.POLLOUT)
-        if poll.poll(0) or (not self._stopped and poll.poll(PATIENCE * 1000)):
+        if poll.poll(0) or (not self._stopped and poll.poll(READER_TIMEOUT * 1000)):
             self._stopped = False
             return True
         self._stopped = True

@@ -8,15 +8,15 @@ import time
 
 __all__ = ["PATIENCE", "Complaint", "Throttle"]
 
-#: Seconds that a keeper waits before it says what its workers have said.
+#: Seconds that a keeper waits before it logs a trouble that its workers log at once.
 PATIENCE = 20.0
 
-#: Seconds within which the same trouble is said once.
-_SAID_ONCE = 60.0
-#: And between two different ones.
-_APART = 1.0
+#: Seconds within which the same trouble is logged once.
+_SAME_INTERVAL = 60.0
+#: Seconds between two different troubles.
+_OTHER_INTERVAL = 1.0
 #: Seconds without an error after which a trouble is over.
-_OVER = 5.0
+_OVER_AFTER = 5.0
 
 
 class Throttle:
@@ -58,9 +58,9 @@ class Complaint:
     """Logs an error with its reason; the same reason once a minute, and never more than a line a second.
 
     Args:
-        logger: of the one who complains.
+        logger: of the part that meets the trouble.
         text: with one ``%s`` for the reason.
-        after: seconds that it has to last before it is said, where others meet most of it too and say it at once.
+        after: seconds that the trouble has to last before it is logged, where others usually log it at once.
     """
 
     def __init__(self, logger: logging.Logger, text: str, after: float = 0.0) -> None:
@@ -69,15 +69,15 @@ class Complaint:
         self._after = after
         self._began = self._last = 0.0
         self._reason = ""
-        self._said = -_SAID_ONCE
+        self._logged_at = -_SAME_INTERVAL
 
     def __call__(self, error: Exception) -> None:
         now, reason = time.monotonic(), str(error)
-        if now - self._last > _OVER:
+        if now - self._last > _OVER_AFTER:
             self._began = now
         self._last = now
         if now - self._began < self._after:
             return
-        if now - self._said >= (_SAID_ONCE if reason == self._reason else _APART):
-            self._reason, self._said = reason, now
+        if now - self._logged_at >= (_SAME_INTERVAL if reason == self._reason else _OTHER_INTERVAL):
+            self._reason, self._logged_at = reason, now
             self._logger.error(self._text, reason)

@@ -1,4 +1,4 @@
-"""What the supervisor tells of itself at every turn: on its page to the keeper, and to systemd."""
+"""What the supervisor publishes at every turn: on its page for the keeper, and to systemd."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection
 
 from ...log.events import counted
-from ..child import Forked
+from ..child import Child
 from .systemd import Notify
 from .vitals import Vitals
 
@@ -18,21 +18,21 @@ __all__ = ["Bulletin"]
 logger = logging.getLogger("aiotask.supervisor")
 
 #: Seconds for which a keeper's verdict holds: as long as the next keeper may be on its way.
-VERDICT = 15.0
+VERDICT_LIFETIME = 15.0
 
 
 class Bulletin:
     """Made before any fork.
 
     Args:
-        patience: seconds that a stop may take at most.
+        stop_timeout: seconds that a stop may take at most.
     """
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, stop_timeout: float) -> None:
         self.vitals = Vitals()
         self._notify = Notify(os.environ)
-        self._patience = patience
-        #: All wanted processes have been in service at a time.
+        self._stop_timeout = stop_timeout
+        #: Whether all wanted processes have been in service at the same time.
         self._complete = False
         self._reloading = False
         self._stopping = False
@@ -43,11 +43,11 @@ class Bulletin:
             self._reloading = True
             self._notify.reloading()
 
-    def turn(self, children: Collection[Forked], wanted: int, apps: int, *, rolling: bool, stopping: bool) -> None:
-        """The loop has turned once more.
+    def turn(self, children: Collection[Child], wanted: int, apps: int, *, rolling: bool, stopping: bool) -> None:
+        """Publish that the loop has turned once more.
 
         Args:
-            apps: how many of them are served; 0: that is not known yet.
+            apps: how many apps are served; 0: that is not known yet.
             rolling: some processes are still to be replaced.
         """
         serving = [child for child in children if apps and child.is_up and not child.draining]
@@ -62,7 +62,7 @@ class Bulletin:
             self._notify.ready()
         if stopping and not self._stopping:
             self._stopping = True
-            self._notify.stopping(self._patience)
+            self._notify.stopping(self._stop_timeout)
         self.vitals.turn(wanted, len(serving), stopping=stopping, complete=complete)
         self._notify.status(self._status(len(children), len(serving), wanted))
         if self._is_alive():
@@ -75,12 +75,12 @@ class Bulletin:
         return f"{what}{serving} of {counted(wanted, 'worker process')} ready"
 
     def _is_alive(self) -> bool:
-        """Whether more than this loop turns: the keeper says so of itself and of the workers."""
+        """Whether more than this loop is alive: the keeper judges itself and the workers."""
         at, live = self.vitals.judged
         if not at:
-            # There is no keeper before an app is loaded.
+            # Before an app is loaded there is no keeper.
             return not self._complete
-        return live and time.monotonic() - at < VERDICT
+        return live and time.monotonic() - at < VERDICT_LIFETIME
 
     def close(self) -> None:
         """In a child, which does not speak for the supervisor."""

@@ -1,4 +1,4 @@
-"""How a supervisor and all that it started are: judged from what they do, not from what they say."""
+"""Whether a supervisor and all its processes are live and ready: judged from what they do."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from .vitals import Vitals
 
 __all__ = ["Branch", "Health", "Report"]
 
-#: Seconds between two looks.
-LOOK = 1.0
-#: Seconds without a sign of life after which it is looked whether a process is stopped.
-STOPPED = 5.0
+#: Seconds between two judgements.
+TICK_INTERVAL = 1.0
+#: Seconds without a sign of life after which the keeper checks whether a process is stopped.
+STOP_CHECK_TIMEOUT = 5.0
 #: Seconds of a supervisor without a turn after which it hangs.
-SILENT = 10.0
+SUPERVISOR_TIMEOUT = 10.0
 #: Seconds without an answer of the broker after which nothing is ready.
-UNREACHABLE = 5.0
+BROKER_TIMEOUT = 5.0
 #: Seconds for which a broker may refuse a lease.
-REFUSED = 5.0
+REFUSAL_TIMEOUT = 5.0
 #: Seconds for which a worker's loop may stand still and count as in service; with no job in hand; with one
 #: that has no time limit; and beyond the limit of one that has.
-STILL, HUNG, HUNG_IN_A_JOB, BEYOND = 10.0, 30.0, 300.0, 10.0
-#: Seconds of idleness after which a worker's queues are looked into, and between two such looks.
-IDLE = 10.0
-#: Seconds for which a worker may leave alone what waits for it.
-DEAF = 60.0
+LOOP_TIMEOUT, IDLE_LOOP_TIMEOUT, BUSY_LOOP_TIMEOUT, JOB_LIMIT_TOLERANCE = 10.0, 30.0, 300.0, 10.0
+#: Seconds of idleness after which the keeper looks whether a worker's queues are empty, and between two such looks.
+IDLE_CHECK_INTERVAL = 10.0
+#: Seconds for which an idle worker may leave alone jobs that wait for it.
+DEAF_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Report:
 
 
 class _Idleness:
-    """Since when one process has started nothing, and has left alone what waits."""
+    """Since when one worker has started no job, and has left alone jobs that wait."""
 
     def __init__(self, pid: int, starts: int, now: float) -> None:
         self.pid = pid
@@ -76,7 +76,7 @@ class _Idleness:
 
 
 class Health:
-    """What the keeper knows of all.
+    """The judgement of the keeper on all processes of its host.
 
     Args:
         boards: the pages of all workers there may ever be.
@@ -90,8 +90,8 @@ class Health:
         boards: Sequence[Board],
         branches: Sequence[Branch],
         *,
-        idle: float = IDLE,
-        deaf: float = DEAF,
+        idle: float = IDLE_CHECK_INTERVAL,
+        deaf: float = DEAF_TIMEOUT,
     ) -> None:
         self._vitals = vitals
         self._boards = boards
@@ -102,24 +102,24 @@ class Health:
         self._looked = 0.0
 
     async def run(self) -> None:
-        """Look for ever, and tell the supervisor."""
+        """Judge for ever, and write the verdict where the supervisor reads it."""
         while True:
             await self.tick()
             self._vitals.judge(self.report().live)
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(TICK_INTERVAL)
 
-    # ---- who is deaf
+    # ---- idle workers
 
     async def tick(self) -> None:
-        """Notice who is idle, and whether that is right."""
+        """Notice which workers are idle, and whether jobs wait for them."""
         now = time.monotonic()
-        for place, board in enumerate(self._boards):
+        for number, board in enumerate(self._boards):
             if not board.pid or not board.incarnations:
-                self._idleness.pop(place, None)
+                self._idleness.pop(number, None)
                 continue
-            known = self._idleness.get(place)
+            known = self._idleness.get(number)
             if known is None or (known.pid, known.starts) != (board.pid, board.starts) or board.started():
-                self._idleness[place] = _Idleness(board.pid, board.starts, now)
+                self._idleness[number] = _Idleness(board.pid, board.starts, now)
         idle = [each for each in self._idleness.values() if now - each.since >= self._idle]
         if not idle or now - self._looked < self._idle:
             return
@@ -139,7 +139,7 @@ class Health:
     # ---- the judgement
 
     def report(self) -> Report:
-        """As it is now."""
+        """The state of all now."""
         now = time.monotonic()
         wanted, in_service = self._vitals.processes
         brokers = {branch.app: now - branch.lease.renewed_at for branch in self._branches}
@@ -163,23 +163,23 @@ class Health:
 
     def _about_supervisor(self, now: float) -> list[str]:
         silent = now - self._vitals.turned
-        if silent > STOPPED and (stopped := stop_of(self._vitals.pid)):
+        if silent > STOP_CHECK_TIMEOUT and (stopped := stop_of(self._vitals.pid)):
             return [f"The supervisor (pid {self._vitals.pid}) is {stopped}."]
-        if silent <= SILENT:
+        if silent <= SUPERVISOR_TIMEOUT:
             return []
         return [f"The supervisor (pid {self._vitals.pid}) has not responded for {in_words(silent)}."]
 
     def _about_workers(self, now: float) -> list[str]:
         found = []
-        for place, board in enumerate(self._boards):
+        for number, board in enumerate(self._boards):
             if not board.pid or not board.incarnations:
                 continue
             still = now - board.heartbeat
-            if still > STOPPED and (stopped := stop_of(board.pid)):
+            if still > STOP_CHECK_TIMEOUT and (stopped := stop_of(board.pid)):
                 found.append(f"Worker pid {board.pid} is {stopped}.")
-            elif still > STILL and (jobs := _hung(board, now, still)) is not None:
+            elif still > LOOP_TIMEOUT and (jobs := _hung(board, now, still)) is not None:
                 found.append(f"The event loop of worker pid {board.pid} has not run for {in_words(still)}{jobs}.")
-            idleness = self._idleness.get(place)
+            idleness = self._idleness.get(number)
             if idleness is not None and idleness.deaf_since and now - idleness.deaf_since > self._deaf:
                 idle = in_words(now - idleness.since)
                 found.append(f"Worker pid {board.pid} has started no job for {idle} although jobs are waiting.")
@@ -191,7 +191,7 @@ class Health:
             f'The broker of "{branch.app}" has refused this host\'s lease for {in_words(refused)}: '
             f"{branch.lease.refusal.rstrip('.')}."
             for branch in self._branches
-            if branch.lease.refused_since and (refused := now - branch.lease.refused_since) > REFUSED
+            if branch.lease.refused_since and (refused := now - branch.lease.refused_since) > REFUSAL_TIMEOUT
         ]
 
     def _about_service(self, now: float, wanted: int, in_service: int) -> list[str]:
@@ -202,7 +202,7 @@ class Health:
             return [f"The worker service is starting: {in_service} of {counted(wanted, 'worker process')} are ready."]
         if not in_service:
             return [f"None of {counted(wanted, 'worker process')} is ready."]
-        if boards and all(now - board.heartbeat > STILL for board in boards):
+        if boards and all(now - board.heartbeat > LOOP_TIMEOUT for board in boards):
             return ["The event loops of all worker processes are blocked."]
         return []
 
@@ -211,7 +211,7 @@ def _about_brokers(brokers: dict[str, float]) -> list[str]:
     return [
         f'The broker of "{app}" has not answered for {in_words(silent)}.'
         for app, silent in brokers.items()
-        if silent > UNREACHABLE
+        if silent > BROKER_TIMEOUT
     ]
 
 
@@ -219,10 +219,10 @@ def _hung(board: Board, now: float, still: float) -> str | None:
     """What a loop hangs in, for people; None while that may be as it should be."""
     jobs = board.started()
     if not jobs:
-        return "" if still > HUNG else None
+        return "" if still > IDLE_LOOP_TIMEOUT else None
     if all(job.deadline for job in jobs):
-        # The supervisor ends it at its limit, if that one lives.
-        allowed = now > max(job.deadline for job in jobs) + BEYOND
+        # The supervisor, if it lives, ends each job at its limit.
+        allowed = now > max(job.deadline for job in jobs) + JOB_LIMIT_TOLERANCE
     else:
-        allowed = still > HUNG_IN_A_JOB
+        allowed = still > BUSY_LOOP_TIMEOUT
     return f" in {', '.join(job.id for job in jobs[:3])}" if allowed else None

@@ -17,17 +17,17 @@ __all__ = ["Probes"]
 
 logger = logging.getLogger("aiotask.keeper")
 
-#: Seconds that a client has for its question and for taking the answer.
-PATIENCE = 5.0
-#: Bytes of a question; clients at a time. For one more the oldest has to go: who means well is served long since.
-QUESTION, CLIENTS = 8192, 64
+#: Seconds that a client has for its request and for taking the answer.
+CLIENT_TIMEOUT = 5.0
+#: Bytes of a request; clients at a time. For one more the oldest is closed: it was answered long ago, or never asks.
+REQUEST_BYTES, CLIENTS = 8192, 64
 
 
 class Probes:
     """Serves ``/live``, ``/ready`` and ``/`` on listening sockets.
 
     Args:
-        report: how all is.
+        report: makes the report that is shown.
     """
 
     def __init__(self, sockets: Sequence[socket.socket], report: Callable[[], Report]) -> None:
@@ -39,8 +39,8 @@ class Probes:
         """Until cancelled."""
         async with contextlib.AsyncExitStack() as stack:
             for each in self._sockets:
-                # Without its context, whose end waits for every client.
-                server = await asyncio.start_server(self._serve, sock=each.dup(), limit=QUESTION)
+                # Without the context of the server, whose end waits for every client.
+                server = await asyncio.start_server(self._serve, sock=each.dup(), limit=REQUEST_BYTES)
                 stack.callback(server.close)
             await asyncio.Event().wait()
 
@@ -52,32 +52,32 @@ class Probes:
             oldest.abort()
         try:
             with contextlib.suppress(TimeoutError, OSError, asyncio.IncompleteReadError):
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(CLIENT_TIMEOUT):
                     await self._answer(reader, writer)
         except Exception:
             logger.exception("A probe could not be answered.")
         finally:
             self._clients.pop(writer.transport, None)
-            # What could be answered has been taken by the system; nobody waits for a client any longer.
+            # The system has taken what could be answered; no client is waited for any longer.
             writer.transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            question = await reader.readuntil(b"\r\n\r\n")
+            request = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
             reply, body = _reply(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "Too long.\n")
             writer.write(reply + body)
         else:
-            writer.write(self.reply(question))
+            writer.write(self.reply(request))
         await writer.drain()
         writer.write_eof()
-        # Closed by the other side: an end by this one could take the answer away from a slow reader.
-        while await reader.read(QUESTION):
+        # The client closes first: a close by the server could take the answer away from a slow reader.
+        while await reader.read(REQUEST_BYTES):
             pass
 
-    def reply(self, question: bytes) -> bytes:
+    def reply(self, request: bytes) -> bytes:
         """The whole answer to the head of a request."""
-        method, _, rest = question.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
+        method, _, rest = request.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
         target, _, version = rest.partition(" ")
         if not version.startswith("HTTP/1."):
             head, body = _reply(HTTPStatus.BAD_REQUEST, "This is not HTTP/1.1.\n")

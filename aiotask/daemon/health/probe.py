@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...embedded.state_directory import state_directory
 from ...errors import ConfigError
-from .sockets import doors_nearby
+from .sockets import sockets_nearby
 
 __all__ = ["nearby", "probe"]
 
@@ -40,7 +40,7 @@ def probe(question: str, app: str | None = None) -> tuple[bool, str]:
 
 def nearby() -> list[str]:
     """Process ids of the supervisors of this user that answer."""
-    return [_pid(door) for door in doors_nearby() if _ask(door, "live", None) is not None]
+    return [_pid(door) for door in sockets_nearby() if _ask(door, "live", None) is not None]
 
 
 def _addresses() -> Iterator[tuple[str, int] | Path]:
@@ -51,7 +51,7 @@ def _addresses() -> Iterator[tuple[str, int] | Path]:
         host = os.environ.get("AIOTASK_HEALTH_HOST", "")
         yield {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), int(port)
     else:
-        yield from doors_nearby()
+        yield from sockets_nearby()
 
 
 def _where() -> str:

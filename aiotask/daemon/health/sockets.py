@@ -1,4 +1,4 @@
-"""Where probes knock: a socket in the state directory, and a port if one is asked for."""
+"""Where probes are answered: a socket in the state directory, and a port if one is asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from ...embedded.state_directory import StateDirectory
 from ...errors import ConfigError
 
-__all__ = ["Doors", "doors_nearby"]
+__all__ = ["ProbeSockets", "sockets_nearby"]
 
 logger = logging.getLogger("aiotask.supervisor")
 
@@ -22,10 +22,10 @@ logger = logging.getLogger("aiotask.supervisor")
 _MOST = 103
 
 
-class Doors:
+class ProbeSockets:
     """Listening sockets of one supervisor, opened before its first fork.
 
-    It holds them and its keeper answers, so a question that comes between two keepers waits for the next one.
+    The supervisor keeps them open and its keeper answers: a request between two keepers waits for the next one.
 
     Args:
         host: address of the port.
@@ -52,12 +52,12 @@ class Doors:
                 logger.warning("`aiotask doctor --live` cannot find this worker; give it a --health-port: %s", error)
 
     def close(self) -> None:
-        """In a child that does not answer."""
+        """In a child that answers no probes."""
         for each in self.sockets:
             each.close()
 
     def remove(self) -> None:
-        """At the end of all."""
+        """At the end of the supervisor."""
         self.close()
         if self._path is not None:
             with contextlib.suppress(OSError):
@@ -80,7 +80,7 @@ def _listen_at(host: str, port: int) -> socket.socket:
 
 
 def _listen_on(path: Path) -> socket.socket:
-    # Where it is found, somebody listens: whoever finds one that refuses removes it.
+    # A socket has its name only once it listens: other supervisors remove those that refuse a connection.
     hidden = path.with_name(f".{path.name}")
     hidden.unlink(missing_ok=True)
     made = socket.socket(socket.AF_UNIX)
@@ -106,7 +106,7 @@ def _path(directory: StateDirectory, number: str) -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    """Raise OSError if somebody else could have put a socket there."""
+    """Raise OSError if another user could have put a socket there."""
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o077:
@@ -114,8 +114,8 @@ def _make_private(folder: Path) -> None:
 
 
 def _sweep() -> None:
-    """Remove the sockets of those that were killed with all that was theirs."""
-    for path in doors_nearby():
+    """Remove the sockets of supervisors that were killed together with their keepers."""
+    for path in sockets_nearby():
         with socket.socket(socket.AF_UNIX) as asking:
             asking.setblocking(False)
             try:
@@ -126,7 +126,7 @@ def _sweep() -> None:
                 pass
 
 
-def doors_nearby() -> Iterator[Path]:
+def sockets_nearby() -> Iterator[Path]:
     """The sockets of this user's supervisors, also those that died without removing theirs."""
     pattern = _path(StateDirectory.locate(), "*")
     yield from sorted(pattern.parent.glob(pattern.name))

@@ -26,7 +26,7 @@ class Vitals:
     # ---- the supervisor's part
 
     def turn(self, wanted: int, in_service: int, *, stopping: bool, complete: bool) -> None:
-        """Its loop has turned once more.
+        """The loop of the supervisor has turned once more.
 
         Args:
             complete: all wanted processes have been in service at a time.
@@ -36,7 +36,7 @@ class Vitals:
 
     @property
     def turned(self) -> float:
-        """When, on the monotonic clock."""
+        """When the loop of the supervisor last turned (monotonic seconds)."""
         return float(_TURN.unpack_from(self._map, _TURN_AT)[0])
 
     @property
@@ -60,11 +60,11 @@ class Vitals:
     # ---- the keeper's part
 
     def judge(self, live: bool) -> None:
-        """A keeper has looked at everything."""
+        """Write the verdict of a keeper that has looked at all processes."""
         _VERDICT.pack_into(self._map, _VERDICT_AT, time.monotonic(), live)
 
     @property
     def judged(self) -> tuple[float, bool]:
-        """When a keeper last did so (monotonic; 0.0: never), and what it found."""
+        """When a keeper last judged (monotonic seconds; 0.0: never), and whether all is alive."""
         at, live = _VERDICT.unpack_from(self._map, _VERDICT_AT)
         return at, bool(live)

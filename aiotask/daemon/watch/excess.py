@@ -1,4 +1,4 @@
-"""Which jobs of a process use more than they may, as its supervisor can see it whoever holds the GIL."""
+"""Which jobs of a process use more than they may, as its supervisor sees it, whatever thread holds the GIL."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Excess(NamedTuple):
 
 
 def excesses(pid: int, started: Sequence[Started], now: float, tolerance: float) -> dict[str, Excess]:
-    """By job id. What can end by itself gets ``tolerance`` seconds for it; nothing ends for its memory by itself."""
+    """Excesses by job id. A job that can end by itself gets ``tolerance`` seconds for that; memory is no such limit."""
     found = {}
-    held: int | None = None
+    used: int | None = None
     for job in started:
         limits = job.limits
         if job.deadline and now > job.deadline + tolerance:
@@ -31,8 +31,8 @@ def excesses(pid: int, started: Sequence[Started], now: float, tolerance: float)
         elif limits is not None and limits.cpu and _burns(pid, job, now, tolerance):
             found[job.id] = Excess(limits.cpu_again, "cpu", cpu_words(limits.cpu))
         elif limits is not None and limits.memory and limits.memory_before:
-            held = anonymous(pid) if held is None else held
-            if (grown := held - limits.memory_before) > limits.memory:
+            used = anonymous(pid) if used is None else used
+            if (grown := used - limits.memory_before) > limits.memory:
                 found[job.id] = Excess(limits.memory_again, "memory", memory_words(grown, limits.memory))
     return found
 

@@ -10,11 +10,11 @@ from pathlib import Path
 __all__ = ["OomKills", "go_first"]
 
 #: Seconds for which a kill that was counted explains a death.
-_FRESH = 3.0
-#: Seconds between two looks.
-_EVERY = 0.5
+_EXPLAINS_FOR = 3.0
+#: Seconds between two readings of the counters.
+_TICK_INTERVAL = 0.5
 _MANY = 1000
-#: As if it held a fifth of all memory more (``oom_score_adj``).
+#: Counts as a fifth of all memory more (``oom_score_adj``).
 _FIRST = 200
 _ROOT = "/sys/fs/cgroup"
 _ROOT_V1 = f"{_ROOT}/memory/memory.oom_control"
@@ -28,7 +28,7 @@ def go_first() -> None:
 
 
 class OomKills:
-    """Counts what rises while somebody looks; where the system tells nothing, there is no evidence."""
+    """Counts the kills since the first look; where the system shows no counter, no death is explained."""
 
     def __init__(self) -> None:
         self._file_of: dict[int, str] = {}
@@ -36,46 +36,46 @@ class OomKills:
         self._counts: dict[str, int] = {}
         #: When each kill was seen that explains no death so far (monotonic).
         self._kills: dict[str, list[float]] = {}
-        #: By what a process says of its cgroups.
+        #: The counter's file by the content of /proc/PID/cgroup.
         self._known: dict[str, str] = {}
         self._own = self._counter_of("self")
         self._next = 0.0
-        self._look_at(self._own)
+        self._read(self._own)
 
     def tick(self, pids: Iterable[int]) -> None:
         """At least once a second: in which cgroup each process is, and whether a counter has risen."""
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + _EVERY
-        self._file_of = {pid: self._place_of(pid) for pid in pids}
+        self._next = now + _TICK_INTERVAL
+        self._file_of = {pid: self._current_file_of(pid) for pid in pids}
         for file in {self._own, *self._file_of.values()}:
-            self._look_at(file)
+            self._read(file)
 
     def explain(self, pid: int) -> bool:
         """Whether the kernel killed in the cgroup of this process, which has died of SIGKILL a moment ago. Each
         kill explains one death."""
         file = self._file_of.pop(pid, self._own)
-        # One that has just moved into a new cgroup.
+        # The process may have moved into a new cgroup since the last look.
         moved = self._counter_of(pid)
         if "memory.events" in moved and moved not in self._counts:
             self._counts[moved] = 0
             file = moved
-        self._look_at(file)
+        self._read(file)
         kills = self._kills.get(file, [])
-        while kills and time.monotonic() - kills[0] > _FRESH:
+        while kills and time.monotonic() - kills[0] > _EXPLAINS_FOR:
             kills.pop(0)
         if kills:
             kills.pop(0)
             return True
         return False
 
-    def _place_of(self, pid: int) -> str:
+    def _current_file_of(self, pid: int) -> str:
         file = self._counter_of(pid)
-        # Of cgroups v1, a process that ends is said to be in the root.
+        # Of cgroups v1, a process that ends is shown in the root.
         return file if file not in ("", _ROOT_V1) else self._file_of.get(pid, self._own)
 
-    def _look_at(self, file: str) -> None:
+    def _read(self, file: str) -> None:
         count = _count(file)
         if count is None:
             return
@@ -90,14 +90,14 @@ class OomKills:
         """The file with the counter of a process's memory cgroup; empty: there is none to be read."""
         try:
             with open(f"/proc/{pid}/cgroup") as file:
-                said = file.read()
+                cgroups = file.read()
         except OSError:
             return ""
-        if said not in self._known:
+        if cgroups not in self._known:
             if len(self._known) > _MANY:
                 self._known.clear()
-            self._known[said] = _counter(said)
-        return self._known[said]
+            self._known[cgroups] = _counter(cgroups)
+        return self._known[cgroups]
 
 
 def _counter(cgroups: str) -> str:
@@ -109,8 +109,8 @@ def _counter(cgroups: str) -> str:
             # In a container the path may be that of the host, and what is seen here begins at its own.
             candidates += [f"{_ROOT}/memory{path}/memory.oom_control", _ROOT_V1]
         elif number == "0":
-            for place in (f"{_ROOT}{path}", f"{_ROOT}/unified{path}", _ROOT):
-                candidates += [f"{place}/memory.events.local", f"{place}/memory.events"]
+            for folder in (f"{_ROOT}{path}", f"{_ROOT}/unified{path}", _ROOT):
+                candidates += [f"{folder}/memory.events.local", f"{folder}/memory.events"]
     return next((file for file in candidates if _count(file) is not None), "")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...broker import Obituary
 from ..board import Started
-from ..child import Forked
+from ..child import Child
 from ..messages import WorkerDeath
 from .blame import Blame, End
 from .stack_file import is_in_job, last_stack, where
@@ -41,7 +41,7 @@ class Postmortem:
     exceeded: dict[str, tuple[str, str]]
 
     @classmethod
-    def gather(cls, child: Forked, code: int, peak_memory: int, *, out_of_memory: bool = False) -> Postmortem:
+    def gather(cls, child: Child, code: int, peak_memory: int, *, out_of_memory: bool = False) -> Postmortem:
         """To be called before the number, the board and the files of the process go to another one.
 
         Args:
@@ -49,7 +49,7 @@ class Postmortem:
             peak_memory: bytes that the process held at most; 0: not known.
             out_of_memory: the kernel killed in the memory cgroup of the process just then.
         """
-        board, dump = child.board, child.told_stacks()
+        board, dump = child.board, child.take_stacks()
         killed = bool(child.killed) or child.not_live
         return cls(
             title=child.title,
@@ -101,17 +101,17 @@ def _is_fatal(dump: str) -> bool:
     return dump.startswith("Fatal")
 
 
-def _reason(child: Forked, code: int, dump: str, *, out_of_memory: bool) -> str:
+def _reason(child: Child, code: int, dump: str, *, out_of_memory: bool) -> str:
     """How a process ended, and where it was, for people."""
     reason = child.killed or how_it_ended(code, out_of_memory=out_of_memory)
-    if child.broke and not child.killed:
-        reason += f", since its event loop broke: {child.broke}"
+    if child.loop_error and not child.killed:
+        reason += f", since its event loop broke: {child.loop_error}"
     if (_is_fatal(dump) or child.overdue) and (place := where(dump)):
         reason += f" in {place}"
     return reason
 
 
-def log_failed_load(child: Forked, how: str, *, ever_up: bool) -> None:
+def log_failed_load(child: Child, how: str, *, ever_up: bool) -> None:
     """Log that a process could not load its apps, or found that their settings are wrong.
 
     Args:

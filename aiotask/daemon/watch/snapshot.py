@@ -1,4 +1,4 @@
-"""Where every process of a supervisor stands, as plain data for whoever asks."""
+"""What every process of a supervisor is doing, for operators who ask."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from types import MappingProxyType
 from ...worker.stacks import Frame, frames_of, shown_file, threads_in
 from .. import worker_loop
 from ..board import Board, Started
-from ..child import DUMP_PATIENCE, Forked
+from ..child import DUMP_TIMEOUT, Child
 from ..messages import JobState, ProcessState, ReportSuspended, ThreadState
 
-__all__ = ["LOOP", "Gathering", "name_of", "standing"]
+__all__ = ["LOOP", "Gathering", "name_of", "state_of"]
 
 #: The file and the function by which the thread of an event loop is known in a stack.
 LOOP = (shown_file(worker_loop.__file__), worker_loop.run_loop.__name__)
-#: Seconds after which a loop that has not turned stands still.
-_STILL = 0.5
+#: Seconds without a heartbeat after which a loop counts as standing still.
+_HEARTBEAT_TIMEOUT = 0.5
 
 
-def name_of(child: Forked) -> str:
+def name_of(child: Child) -> str:
     """A child for people."""
     return f"worker-{child.number}" if child.number else "the keeper"
 
@@ -34,27 +34,27 @@ class Gathering:
         task_of: the name of a job's task.
     """
 
-    def __init__(self, children: Sequence[Forked], task_of: Callable[[Started], str]) -> None:
+    def __init__(self, children: Sequence[Child], task_of: Callable[[Started], str]) -> None:
         self._children = list(children)
         self._task_of = task_of
-        self._dumps: dict[Forked, str] = {}
+        self._dumps: dict[Child, str] = {}
         self._since = time.monotonic()
         for child in self._children:
             child.suspended = None
             if child.number:
                 child.send(ReportSuspended())
 
-    def told(self, child: Forked, dump: str) -> None:
-        """The stacks of one child are there."""
+    def add(self, child: Child, dump: str) -> None:
+        """Add the stacks of one child."""
         self._dumps[child] = dump
 
     @property
     def is_over(self) -> bool:
         waited = time.monotonic() - self._since
-        if waited > 2 * DUMP_PATIENCE:
+        if waited > 2 * DUMP_TIMEOUT:
             return True
         return all(
-            child in self._dumps and (not child.number or child.suspended is not None or waited > DUMP_PATIENCE)
+            child in self._dumps and (not child.number or child.suspended is not None or waited > DUMP_TIMEOUT)
             for child in self._children
         )
 
@@ -64,15 +64,15 @@ class Gathering:
         supervisor = ProcessState("supervisor", os.getpid(), threads=here)
         return [supervisor, *(self._one(child) for child in self._children)]
 
-    def _one(self, child: Forked) -> ProcessState:
+    def _one(self, child: Child) -> ProcessState:
         waiting = {job.id: job.frames for job in child.suspended or ()}
         answered = not child.number or child.suspended is not None
         threads = [ThreadState(*thread) for thread in threads_in(self._dumps.get(child, ""), LOOP)]
         name = name_of(child).removeprefix("the ")
-        return standing(name, child.pid, child.board, self._task_of, threads, waiting, answered=answered)
+        return state_of(name, child.pid, child.board, self._task_of, threads, waiting, answered=answered)
 
 
-def standing(
+def state_of(
     name: str,
     pid: int,
     board: Board,
@@ -82,14 +82,14 @@ def standing(
     *,
     answered: bool = False,
 ) -> ProcessState:
-    """One process by its page, and by what it said of itself.
+    """One process by its board, and by what it has answered.
 
     Args:
         waiting: frames of suspended jobs by their ids.
-        answered: its loop did; else it may be blocked, by the job whose step it is on.
+        answered: the loop of the process has; else it may be blocked, by the job whose step it is on.
     """
     now = time.monotonic()
-    still = 0.0 if answered or now - board.heartbeat < _STILL else round(now - board.heartbeat, 3)
+    still = 0.0 if answered or now - board.heartbeat < _HEARTBEAT_TIMEOUT else round(now - board.heartbeat, 3)
     jobs = [
         JobState(
             id=job.id,

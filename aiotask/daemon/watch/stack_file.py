@@ -16,7 +16,7 @@ __all__ = ["Stacks", "catches", "is_in_job", "last_stack", "where"]
 _MOST = 64 * 1024
 #: Frames and characters of the stack that a dead letter keeps.
 _FRAMES, _STACK = 25, 2500
-#: Frames below every thread of ours, which say nothing.
+#: Frames at the bottom of every thread of aiotask, which are left out.
 _BELOW = re.compile(
     r'^  File "(?:.*/daemon/(?:supervisor|replacements|fork)\.py|.*/supervise\.py|.*/threading\.py|<frozen runpy>)"'
     r", .*\n?",
@@ -27,7 +27,7 @@ _FILE = re.compile(r'^  File "(.*)", line \d+ in ', re.MULTILINE)
 
 
 class Stacks:
-    """Made before the fork, written by ``faulthandler`` in the child whoever holds the GIL, read by the parent."""
+    """Made before the fork, written by ``faulthandler`` in the child, which needs no GIL, read by the parent."""
 
     def __init__(self) -> None:
         self._file = memory_file("stacks")
@@ -37,13 +37,13 @@ class Stacks:
         """In the child: from now on SIGUSR1 and deadly signals write here, whatever user code has made of them."""
         faulthandler.enable(self.fd)
         faulthandler.register(signal.SIGUSR1, self.fd, all_threads=True, chain=False)
-        if not self._is_heard():
+        if not self._is_registered():
             # faulthandler does not look whether its handler still is the one in place: it is put there anew.
             faulthandler.unregister(signal.SIGUSR1)
             faulthandler.register(signal.SIGUSR1, self.fd, all_threads=True, chain=False)
 
     @staticmethod
-    def _is_heard() -> bool:
+    def _is_registered() -> bool:
         """Whether the handler of SIGUSR1 is that of faulthandler, of which the signal module knows nothing."""
         return signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, None) and catches(signal.SIGUSR1)
 
@@ -56,7 +56,7 @@ class Stacks:
         return os.fstat(self.fd).st_size > 0
 
     def take(self) -> str:
-        """What has been written, which is forgotten."""
+        """What has been written; the file is empty then."""
         text = os.pread(self.fd, _MOST, 0).decode(errors="replace")
         os.ftruncate(self.fd, 0)
         return _BELOW.sub("", text).strip()
@@ -76,7 +76,7 @@ def catches(number: signal.Signals, pid: int | str = "self") -> bool:
 
 
 def is_in_job(dump: str) -> bool:
-    """Whether it was a job's own code that the process died of."""
+    """Whether the process died in the code of a job."""
     return dump.startswith("Fatal") and any(map(is_executor, _FILE.findall(_dead_thread(dump))))
 
 
@@ -101,7 +101,7 @@ def where(dump: str) -> str:
         frames = [match.groups() for line in block.splitlines() if (match := _FRAME.match(line))]
         ours = next((n for n, (file, _, _) in enumerate(frames) if is_executor(file)), 0)
         if not ours and dump.startswith("Fatal"):
-            # What a job left behind, after its end.
+            # Code that a job left behind, after its end.
             ours = 2
         shown = [f"{name} ({'/'.join(file.split('/')[-2:])}:{line})" for file, line, name in frames[:ours]]
         if shown:

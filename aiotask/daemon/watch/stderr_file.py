@@ -1,8 +1,8 @@
-"""What a worker process writes to stderr while it runs a suspect: passed on, and its end kept.
+"""What a worker process writes to stderr while it runs a suspect: passed on, and the last lines kept.
 
 For that time alone its file descriptor 2 is a file without a name, so the words of C code are there too. A file
-takes everything at once whoever reads it, outlives the process, and has no reader that could block or break it.
-Whoever runs no suspect has the stderr that it was started with.
+takes everything at once, outlives the process, and has no reader that could block or break it.
+A worker that runs no suspect has the stderr that it was started with.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["LastWords"]
 #: Bytes and lines that are kept of the end.
 _KEPT = 2048
 _LINES = 20
-#: Bytes that make room once they have been passed on.
+#: Bytes beyond which the file is emptied once they have been passed on.
 _MUCH = 1 << 20
 #: What a pipe that has room takes at once.
 _PIECE = 4096
@@ -38,18 +38,18 @@ class LastWords:
     # ---- the child's side
 
     def begin(self) -> None:
-        """From now on stderr is heard."""
+        """Write stderr into this file from now on."""
         if self._before < 0:
             _flush()
             try:
                 self._before = os.dup(2)
             except OSError:
-                # A job has closed it.
+                # A job has closed stderr.
                 self._before = os.open(os.devnull, os.O_WRONLY)
             os.dup2(self.fd, 2)
 
     def end(self) -> None:
-        """It is what it was before."""
+        """Give stderr back to where the process was started with it."""
         if self._before >= 0:
             _flush()
             os.dup2(self._before, 2)

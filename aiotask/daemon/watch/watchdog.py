@@ -1,7 +1,7 @@
-"""What the supervisor sees of its children from outside: who is past a limit, who blocks others, and where all stand.
+"""What the supervisor sees of its children from outside: jobs past a limit, jobs that block others, and all stacks.
 
 The stacks come from ``faulthandler``, in C and in a signal handler: no code of the child runs for them, and
-whoever holds the GIL holds nothing up.
+a thread that holds the GIL delays none of them.
 """
 
 from __future__ import annotations
@@ -16,24 +16,21 @@ from ...log.events import EventLog, JobEvent
 from ...log.throttle import Throttle
 from ...worker.stacks import Frame, Thread, place, text, threads_in, users
 from ..app_facts import AppFacts
-from ..board import Started
-from ..child import Forked
+from ..board import HEARTBEAT_INTERVAL, Started
+from ..child import Child
 from ..messages import ProcessState
 from .snapshot import LOOP, Gathering, name_of
 
-__all__ = ["BEAT", "Watchdog"]
+__all__ = ["Watchdog"]
 
 logger = logging.getLogger("aiotask.supervisor")
-
-#: Seconds between two beats of a loop.
-BEAT = 0.25
 
 
 class Watchdog:
     """Looks at the children once in every turn of the supervisor.
 
     Args:
-        blocked_loop: seconds for which a job may block the event loop before that is said; 0: it is not said.
+        blocked_loop: seconds for which a job may block the event loop before that is logged; 0: it is not logged.
         long_job: the same for sync jobs, which block nothing but their thread.
         threads: that run sync jobs in each child; the first slots of a board are theirs.
     """
@@ -45,43 +42,43 @@ class Watchdog:
         self._log = EventLog("aiotask")
         #: Names of tasks by their hash, as it stands on the boards.
         self._tasks: dict[int, str] = {}
-        #: Who waits for the stacks of which child.
-        self._waiting: dict[Forked, list[Callable[[str], None]]] = {}
-        #: What was said of each child's jobs: id and start, or the beat after which the loop stood still.
-        self._said: dict[Forked, set[tuple[str, float]]] = {}
+        #: What to call with the stacks of a child once they are there.
+        self._waiting: dict[Child, list[Callable[[str], None]]] = {}
+        #: By child, what has been logged: id and start of a job, or no id and the last heartbeat of a blocked loop.
+        self._logged: dict[Child, set[tuple[str, float]]] = {}
         #: By hash of the task's name: lines that a job of it takes long.
         self._long_lines: defaultdict[int, Throttle] = defaultdict(partial(Throttle, long_job))
         self._gatherings: list[tuple[Gathering, Callable[[list[ProcessState]], None]]] = []
 
     def learn(self, apps: Sequence[AppFacts]) -> None:
-        """What the children run."""
+        """Keep the names of the tasks that the children run."""
         self._tasks = {hash(name): name for app in apps for name in app.tasks}
 
-    def tick(self, children: Collection[Forked]) -> None:
-        """Enforce limits, and say who stands in the way of others."""
+    def tick(self, children: Collection[Child]) -> None:
+        """Enforce limits, and log which jobs block others."""
         for child in children:
             started = child.board.started()
             child.enforce_limits(started)
             if child.up and not child.killed:
                 self._look_at_loop(child)
                 self._look_at_threads(child, started)
-        for gone in self._said.keys() - set(children):
-            del self._said[gone]
-        self._pass_on()
-        self._hand_over()
+        for gone in self._logged.keys() - set(children):
+            del self._logged[gone]
+        self._deliver_stacks()
+        self._deliver_snapshots()
 
-    # ---- who blocks
+    # ---- jobs that block others
 
-    def _look_at_loop(self, child: Forked) -> None:
+    def _look_at_loop(self, child: Child) -> None:
         beat = child.board.heartbeat
-        still = time.monotonic() - beat - BEAT
-        if self._blocked_loop and still > self._blocked_loop and self._first(child, "", beat):
+        still = time.monotonic() - beat - HEARTBEAT_INTERVAL
+        if self._blocked_loop and still > self._blocked_loop and self._is_first(child, "", beat):
             self._ask(child, partial(self._blocked, child, beat))
 
-    def _blocked(self, child: Forked, beat: float, dump: str) -> None:
+    def _blocked(self, child: Child, beat: float, dump: str) -> None:
         board = child.board
         if board.heartbeat != beat or child.killed:
-            # It went on just now; it is asked again if it stops again.
+            # The loop went on just now; the child is asked again if it stops again.
             return
         threads = threads_in(dump, LOOP)
         loop = next((thread for thread in threads if thread.kind == "loop"), None)
@@ -90,53 +87,51 @@ class Watchdog:
         started = {job.slot: job for job in board.started()}
         job, frames = started.get(board.stepping), loop.job_frames
         if job is not None and frames is not None:
-            self._say_blocking(child, job, beat, frames, "has blocked the event loop of {}")
+            self._log_blocking(child, job, beat, frames, "has blocked the event loop of {}")
         elif frames is not None or users(loop.frames):
-            self._say_blocking(child, None, beat, loop.frames, "Code outside the jobs has blocked the event loop of {}")
+            self._log_blocking(child, None, beat, loop.frames, "Code outside the jobs has blocked the event loop of {}")
         elif (holder := _only_job(threads)) and (sync := [job for job in started.values() if job.slot < self._threads]):
             # The loop is ready to go on, and another thread does not let it.
-            self._say_blocking(child, sync[0], beat, holder, "has held the GIL, and with it the event loop of {},")
+            self._log_blocking(child, sync[0], beat, holder, "has held the GIL, and with it the event loop of {},")
 
-    def _say_blocking(
-        self, child: Forked, job: Started | None, beat: float, frames: Sequence[Frame], what: str
-    ) -> None:
-        if job is not None and not self._first(child, job.id, job.since):
+    def _log_blocking(self, child: Child, job: Started | None, beat: float, frames: Sequence[Frame], what: str) -> None:
+        if job is not None and not self._is_first(child, job.id, job.since):
             return
         since = max(beat, job.since) if job else beat
-        self._say(JobEvent.BLOCKING, child, job, time.monotonic() - since, frames, what)
+        self._log_job(JobEvent.BLOCKING, child, job, time.monotonic() - since, frames, what)
 
-    def _look_at_threads(self, child: Forked, started: Sequence[Started]) -> None:
+    def _look_at_threads(self, child: Child, started: Sequence[Started]) -> None:
         """Sync jobs that take long."""
         now = time.monotonic()
         for job in started if self._long_job else ():
             if job.slot >= self._threads or now - job.since <= self._long_job:
                 continue
-            # One with a time limit says how long it may take.
-            patience = max(self._long_job, (job.deadline - job.since) / 2 if job.deadline else 0.0)
-            if now - job.since <= patience or not self._long_lines[job.task].is_open:
+            # A job with a time limit says itself how long it may take.
+            allowed = max(self._long_job, (job.deadline - job.since) / 2 if job.deadline else 0.0)
+            if now - job.since <= allowed or not self._long_lines[job.task].is_open:
                 continue
-            if self._first(child, job.id, job.since):
+            if self._is_first(child, job.id, job.since):
                 self._long_lines[job.task].passes()
-                self._ask(child, partial(self._takes_long, child, job))
+                self._ask(child, partial(self._log_long_job, child, job))
 
-    def _takes_long(self, child: Forked, job: Started, dump: str) -> None:
+    def _log_long_job(self, child: Child, job: Started, dump: str) -> None:
         if not any(other.id == job.id and other.since == job.since for other in child.board.started()):
             return
         frames = _only_job(threads_in(dump, LOOP)) or []
-        self._say(JobEvent.LONG, child, job, time.monotonic() - job.since, frames, "has been running in {}")
+        self._log_job(JobEvent.LONG, child, job, time.monotonic() - job.since, frames, "has been running in {}")
 
-    def _first(self, child: Forked, id: str, since: float) -> bool:
+    def _is_first(self, child: Child, id: str, since: float) -> bool:
         """Whether this is seen for the first time."""
-        said = self._said.setdefault(child, set())
-        if (id, since) in said:
+        logged = self._logged.setdefault(child, set())
+        if (id, since) in logged:
             return False
-        if len(said) > 1000:
-            said.clear()
-        said.add((id, since))
+        if len(logged) > 1000:
+            logged.clear()
+        logged.add((id, since))
         return True
 
-    def _say(
-        self, kind: JobEvent, child: Forked, job: Started | None, seconds: float, frames: Sequence[Frame], what: str
+    def _log_job(
+        self, kind: JobEvent, child: Child, job: Started | None, seconds: float, frames: Sequence[Frame], what: str
     ) -> None:
         worker = f"worker-{child.number}"
         self._log.standing(
@@ -155,48 +150,48 @@ class Watchdog:
 
     # ---- stacks
 
-    def _ask(self, child: Forked, hear: Callable[[str], None]) -> None:
-        """Call it with the child's stacks once they are there; never, if the child ends before."""
+    def _ask(self, child: Child, receive: Callable[[str], None]) -> None:
+        """Call ``receive`` with the child's stacks once they are there; never, if the child ends before."""
         if not child.asked_for_stacks:
             child.ask_for_stacks()
-        self._waiting.setdefault(child, []).append(hear)
+        self._waiting.setdefault(child, []).append(receive)
 
-    def _pass_on(self) -> None:
-        for child, hearers in list(self._waiting.items()):
+    def _deliver_stacks(self) -> None:
+        for child, receivers in list(self._waiting.items()):
             if child.commands < 0 or child.killed:
-                # It has ended, or it ends: what it wrote last is for whoever asks why.
+                # The child has ended, or is about to: what it wrote last is for its postmortem.
                 del self._waiting[child]
             elif not child.asked_for_stacks:
                 child.ask_for_stacks()
-            elif child.has_told_stacks:
+            elif child.has_written_stacks:
                 del self._waiting[child]
-                told = child.told_stacks()
-                for hear in hearers:
-                    hear(told)
+                stacks = child.take_stacks()
+                for receive in receivers:
+                    receive(stacks)
 
-    def show(self, children: Sequence[Forked]) -> None:
-        """Into the log: the stacks of all of them."""
+    def show(self, children: Sequence[Child]) -> None:
+        """Log the stacks of these processes."""
         for child in children:
-            self._ask(child, partial(self._shown, child))
+            self._ask(child, partial(self._log_stacks, child))
 
-    def _shown(self, child: Forked, dump: str) -> None:
+    def _log_stacks(self, child: Child, dump: str) -> None:
         logger.warning("The stacks of %s (pid %d):\n%s", name_of(child), child.pid, dump or "(no answer)")
 
-    def gather(self, children: Sequence[Forked], tell: Callable[[list[ProcessState]], None]) -> None:
-        """Call it with where all of them stand, and this process, as plain data."""
+    def gather(self, children: Sequence[Child], deliver: Callable[[list[ProcessState]], None]) -> None:
+        """Call ``deliver`` with what this process and all of these are doing."""
         gathering = Gathering(children, self.task_of)
         for child in children:
-            self._ask(child, partial(gathering.told, child))
-        self._gatherings.append((gathering, tell))
+            self._ask(child, partial(gathering.add, child))
+        self._gatherings.append((gathering, deliver))
 
-    def _hand_over(self) -> None:
+    def _deliver_snapshots(self) -> None:
         over = [each for each in self._gatherings if each[0].is_over]
         self._gatherings = [each for each in self._gatherings if each not in over]
-        for gathering, tell in over:
-            tell(gathering.found())
+        for gathering, deliver in over:
+            deliver(gathering.found())
 
 
 def _only_job(threads: Sequence[Thread]) -> list[Frame] | None:
-    """The frames of the one sync job that runs; where there are several, nobody knows which is which."""
+    """The frames of the one sync job that runs; None where there are several, since a stack does not name its job."""
     running = [frames for thread in threads if thread.kind == "sync" and (frames := thread.job_frames)]
     return running[0] if len(running) == 1 else None
