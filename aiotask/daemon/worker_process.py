@@ -262,7 +262,6 @@ class WorkerProcess:
             ),
             Surroundings(self._lane, resources.board, self._seats, self._solitude, hooks),
             EventLog("aiotask", log_args=settings.log_args, log_tracebacks=settings.log_tracebacks),
-            max_in_flight=settings.max_in_flight,
             burst=settings.burst,
             max_jobs=round(settings.max_jobs_per_child * jitter) or 1 if settings.max_jobs_per_child else None,
         )

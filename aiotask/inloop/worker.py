@@ -157,7 +157,6 @@ async def in_loop_worker(
         Membership(broker, marks, host=host, number="in-loop", facts=facts, recorded=writer is not None),
         Surroundings(lane, marks, Seats(max_in_flight)),
         EventLog("aiotask"),
-        max_in_flight=max_in_flight,
         burst=burst,
     )
     keeper.watch.worker = worker

@@ -26,7 +26,7 @@ class Seats:
     """
 
     def __init__(self, count: int, first: int = 0) -> None:
-        self._count = self._free = count
+        self.count = self._free = count
         # The last one goes first: the low ones are used always.
         self._slots = list(range(first + count + AWAY - 1, first - 1, -1))
         self._returning: deque[tuple[Run, asyncio.Future[None]]] = deque()
@@ -37,7 +37,7 @@ class Seats:
 
     @property
     def taken(self) -> int:
-        return self._count - self._free
+        return self.count - self._free
 
     def take(self, run: Run) -> bool:
         """Give a seat and a slot to a job that begins. False: all are taken."""

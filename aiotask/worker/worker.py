@@ -56,7 +56,6 @@ class Worker:
         around: Surroundings,
         log: EventLog,
         *,
-        max_in_flight: int,
         burst: bool = False,
         max_jobs: int | None = None,
     ) -> None:
@@ -68,7 +67,7 @@ class Worker:
         prefetch = Prefetch(
             syncs=any(not task.is_async for task in registry),
             asyncs=any(task.is_async for task in registry),
-            max_in_flight=max_in_flight,
+            max_in_flight=seats.count,
         )
         endings = Endings(
             life,
