@@ -83,10 +83,10 @@ CONSTANTS: dict[str, str | int] = {
     "ASIDE_BYTES": 64 * 1024,
     # Bytes of a stored outcome up to which it also travels on the results channel.
     "INLINE_BYTES": 16 * 1024,
-    # Seconds.
-    "CLIENT_TTL": CLIENT_TTL,
-    "REFUSED_TTL": REFUSED_TTL,
-    "VOLUNTEER_TTL": VOLUNTEER_TTL,
+    # Seconds, as text: the server takes longer to make one of a number.
+    "CLIENT_TTL": str(CLIENT_TTL),
+    "REFUSED_TTL": str(REFUSED_TTL),
+    "VOLUNTEER_TTL": str(VOLUNTEER_TTL),
 }
 
 

@@ -21,25 +21,16 @@ while n <= #ARGV do
   for job = n + 6, n + 3 + 3 * count, 3 do list[#list + 1] = ARGV[job] end
   n, jobs = n + 6 + 3 * count, jobs + count
 end
-check_ending()
-local is_recorded, all = recording, true
+local endings = open_endings()
+local recording, all = endings.recording, true
 local whole = {}
 for lane, list in pairs(entries) do
   whole[lane] = redis.call('XACK', key(lane), GROUP, unpack(list)) == #list
   all = all and whole[lane]
 end
+-- The caller has sent the rows of the history along; they are written as they are if all jobs are ours.
 local has_rows = recording and ARGV[4] ~= '' and all
-if has_rows then recording = false end
-
-local function add_dead_letter(id, sealed, outcome)
-  redis.call('ZADD', key('dead'), now(), id)
-  redis.call('HSET', key('dead:jobs'), id, struct.pack('>I4', #sealed) .. sealed .. outcome)
-  local extra = redis.call('ZRANGE', key('dead'), 0, -DEAD_LETTERS - 1)
-  for e = 1, #extra do
-    redis.call('ZREM', key('dead'), extra[e])
-    redis.call('HDEL', key('dead:jobs'), extra[e])
-  end
-end
+if has_rows then endings.recording = false end
 
 n = 5
 while n <= #ARGV do
@@ -48,10 +39,10 @@ while n <= #ARGV do
   for job = n + 6, n + 3 + 3 * count, 3 do
     local entry, id, outcome = ARGV[job], ARGV[job + 1], ARGV[job + 2]
     local sealed, meta, _ = '', ''
-    if recording or dead then _, sealed, meta = read(lane, entry) end
+    if endings.recording or dead then _, sealed, meta = read(lane, entry) end
     -- Where some were not ours, those are that somebody else has not removed.
     if all_ours or redis.call('XDEL', key(lane), entry) == 1 then
-      conclude(id, outcome, status, ttl, address, sealed or '', meta or '')
+      conclude(endings, id, outcome, status, ttl, address, sealed or '', meta or '')
       if dead then add_dead_letter(id, sealed or '', outcome) end
       reply[#reply + 1] = 1
     else
@@ -66,7 +57,7 @@ for lane, list in pairs(entries) do
   if whole[lane] then redis.call('XDEL', key(lane), unpack(list)) end
 end
 if has_rows then write_rows(jobs, ARGV[4]) end
-wind_up()
+close_endings(endings)
 reply[1] = standing(ARGV[1], ARGV[2])
-if is_recorded and reply[1] == 1 then reply[1] = 2 end
+if recording and reply[1] == 1 then reply[1] = 2 end
 return reply

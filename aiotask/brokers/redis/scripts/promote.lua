@@ -27,7 +27,7 @@ for _, id in ipairs(ids) do
     if type(redis.pcall('XLEN', key(lane))) ~= 'table' then
       redis.call('ZREM', key('due'), id)
       redis.call('HDEL', key('held'), id)
-      place(lane, id, sealed, meta)
+      put_one(lane, id, sealed, meta)
     end
   end
 end

@@ -9,7 +9,7 @@ for n = 6, split do blamed[ARGV[n]] = true end
 for n = split + 1, #ARGV do kept[ARGV[n]] = true end
 local moved, more, held = 0, 0, {}
 check_placing()
-check_ending()
+local endings = open_endings()
 if dead ~= '' then redis.call('HDEL', key('live'), dead) end
 
 local function strike(meta)
@@ -30,13 +30,13 @@ local function give_back(lane, entry, id, sealed, meta)
   redis.call('XACK', key(lane), GROUP, entry)
   redis.call('XDEL', key(lane), entry)
   moved = moved + 1
-  if marked(id, sealed, meta) then return end
+  if marked(endings, id, sealed, meta) then return end
   local queue, kind = string.match(lane, '^q:(.*):(%w)$')
   if blamed[id] and not queue then queue = peek(sealed) end  -- it was parked
-  if not queue or queue == '' then place(lane, id, sealed, meta)
-  elseif blamed[id] then place(sound('q:' .. queue .. ':s', lane), id, sealed, strike(meta))
-  elseif kind == 's' then place(lane, id, sealed, meta)
-  else place(sound('q:' .. queue .. ':r', lane), id, sealed, meta) end
+  if not queue or queue == '' then put_one(lane, id, sealed, meta)
+  elseif blamed[id] then put_one(sound('q:' .. queue .. ':s', lane), id, sealed, strike(meta))
+  elseif kind == 's' then put_one(lane, id, sealed, meta)
+  else put_one(sound('q:' .. queue .. ':r', lane), id, sealed, meta) end
 end
 
 local function empty_out(lane, consumer)
@@ -101,7 +101,7 @@ for _, lane in ipairs(lanes) do
   end
   if more == 1 then break end
 end
-wind_up()
+close_endings(endings)
 table.insert(held, 1, more)
 table.insert(held, 1, moved)
 return held

@@ -13,11 +13,17 @@ local function place_in_index(id)
   return redis.call('HGET', key('index:' .. bucket), field)
 end
 
--- A bucket that has the wrong type is somebody's to mend: push and status say so, the rest goes on without.
-local function write_index(id, at)
-  local bucket, field = bucket_of(id)
-  redis.pcall('HSET', key('index:' .. bucket), field, at)
-  redis.call('SADD', key('index'), bucket)
+-- Fields and places by bucket, as ``put`` gathers them. Where the caller has looked at the buckets (``is_checked``), they are
+-- in the set of them too. A bucket that has the wrong type is otherwise left to people: push and status say so, the rest
+-- goes on without it.
+local function write_index(index, is_checked)
+  for bucket, places in pairs(index) do
+    if is_checked then redis.call('HSET', key('index:' .. bucket), unpack(places))
+    else
+      redis.pcall('HSET', key('index:' .. bucket), unpack(places))
+      redis.call('SADD', key('index'), bucket)
+    end
+  end
 end
 
 local function leave_index(ids)

@@ -1,5 +1,5 @@
 -- Repairs of keys that were deleted, spoiled or filled by hand. Whoever reads how jobs travel can leave this file out.
--- Needs: core index history
+-- Needs: core history results
 
 -- What is no job of ours is counted, and a part of it kept for people.
 local function set_aside(id, sealed, reason)
@@ -18,13 +18,21 @@ end
 local function forget(id)
   redis.call('ZREM', key('due'), id)
   redis.call('HDEL', key('held'), id)
-  leave_index({ id })
-  redis.call('HDEL', key('marks'), id)
-  redis.call('HDEL', key('begun'), id)
-  redis.call('HDEL', key('watch'), id)
+  ended({ id }, { marks = true, begun = true, watch = true })
 end
 
--- What is to be written to besides by ``place`` and ``hold``, checked before the first write.
+-- Before the first write of a push, which is one that a full server refuses: whether these lanes and what is due are of
+-- their types, and whether there is room and this user may write, tried on a key that never exists.
+local function check_push(lanes, some_later)
+  for _, stream in pairs(lanes) do redis.call('XLEN', stream) end
+  redis.call('XADD', key('r:'), 'NOMKSTREAM', '*', 'j', '')
+  if not some_later then return end
+  redis.call('ZCARD', key('due'))
+  redis.call('HLEN', key('held'))
+  redis.call('ZADD', key('r:'), 'XX', 0, ' ')
+end
+
+-- What is to be written to besides by ``put``, checked before the first write.
 local function check_placing()
   redis.call('SCARD', key('index'))
   redis.call('ZCARD', key('due'))
