@@ -36,7 +36,9 @@ def uses(name: str, part: str) -> set[str]:
 
 def test_there_are_scripts_and_parts() -> None:
     assert {"push", "claim", "finish"} <= set(NAMES)
-    assert [f"lib/{part}" for part in ("core", "due", "history", "index", "lanes", "repair", "results")] == PARTS
+    assert [
+        f"lib/{part}" for part in ("core", "due", "history", "index", "lanes", "meta", "repair", "results")
+    ] == PARTS
 
 
 @pytest.mark.parametrize("name", [*NAMES, *PARTS])

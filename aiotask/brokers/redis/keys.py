@@ -71,6 +71,11 @@ CONSTANTS: dict[str, str | int] = {
     "GROUP": GROUP,
     # The last characters of all lanes of a queue.
     "LANE_KINDS": "".join(LANES) + "s",
+    # With which words keys of this release begin; places that begin with another word are those of a later release.
+    "KEY_WORDS": (
+        " q parked queues index due clock held r refused watch marks begun client live leases dead aside counts history"
+        " volunteer to "
+    ),
     # Bytes of seal in front of an envelope.
     "SEAL_BYTES": OVERHEAD,
     "BATCH_BYTES": BATCH_BYTES,

@@ -10,9 +10,10 @@ if not lane then return 'unknown' end
 check_placing()
 local endings = open_endings()
 if lane == 'due' then
+  local target, meta, sealed = unpack_held(redis.call('HGET', key('held'), id) or struct.pack('>I2I2', 0, 0))
+  if is_foreign_lane(target) then return 'unknown' end
   redis.call('ZREM', key('due'), id)
   if redis.call('ZCARD', key('due')) == 0 then redis.call('DEL', key('clock')) end
-  local _, meta, sealed = unpack_held(redis.call('HGET', key('held'), id) or struct.pack('>I2I2', 0, 0))
   redis.call('HDEL', key('held'), id)
   conclude(endings, id, outcome, 'CANCELLED', ttl, address_of(sealed), sealed, meta)
   close_endings(endings)

@@ -1,7 +1,7 @@
 -- KEYS: prefix.  ARGV: dead incarnation ('' scans for all that are not live), reason, obituary (msgpack), limit, number
 -- of blamed ids, blamed ids…, ids to hold…
 -- Returns moved, more (1: call again), then per held delivery: lane, entry, sealed, meta.
--- Needs: core lanes results repair
+-- Needs: core lanes results meta repair
 local dead, limit = ARGV[1], tonumber(ARGV[4])
 local blamed, kept = {}, {}
 local split = 5 + tonumber(ARGV[5])
@@ -12,19 +12,6 @@ check_placing()
 local endings = open_endings()
 if dead ~= '' then redis.call('HDEL', key('live'), dead) end
 
-local function strike(meta)
-  local attempt, deaths, series = 1, 0, 0
-  if meta ~= '' then
-    local ok, fields = pcall(cmsgpack.unpack, meta)
-    if ok and type(fields) == 'table' then
-      attempt, deaths, series = tonumber(fields[1]) or 1, tonumber(fields[2]) or 0, tonumber(fields[5]) or 0
-    end
-  end
-  -- An array of five, of which the fourth comes packed.
-  return string.char(0x95) .. cmsgpack.pack(attempt) .. cmsgpack.pack(deaths + 1) .. cmsgpack.pack(ARGV[2]) .. ARGV[3]
-    .. cmsgpack.pack(series)
-end
-
 local function give_back(lane, entry, id, sealed, meta)
   if moved == 0 then check_commands() end
   redis.call('XACK', key(lane), GROUP, entry)
@@ -34,7 +21,7 @@ local function give_back(lane, entry, id, sealed, meta)
   local queue, kind = string.match(lane, '^q:(.*):(%w)$')
   if blamed[id] and not queue then queue = peek(sealed) end  -- it was parked
   if not queue or queue == '' then put_one(lane, id, sealed, meta)
-  elseif blamed[id] then put_one(sound('q:' .. queue .. ':s', lane), id, sealed, strike(meta))
+  elseif blamed[id] then put_one(sound('q:' .. queue .. ':s', lane), id, sealed, strike(meta, ARGV[2], ARGV[3]))
   elseif kind == 's' then put_one(lane, id, sealed, meta)
   else put_one(sound('q:' .. queue .. ':r', lane), id, sealed, meta) end
 end

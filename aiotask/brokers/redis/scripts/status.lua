@@ -28,7 +28,8 @@ for n = 3, #ARGV do
   else
     if at then
       local lane, entry = place_of(at)
-      if not lane then forget(id)
+      if is_foreign(at) then status = 'PENDING'
+      elseif not lane then forget(id)
       elseif lane == 'due' then
         status = entry == 'R' and 'RETRYING' or 'SCHEDULED'
         if not is_there(id, at) then

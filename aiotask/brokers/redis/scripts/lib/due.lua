@@ -17,7 +17,7 @@ local function heed(at)
       for n = 1, #page, 2 do ids[#ids + 1] = page[n] end
       for n = 1, #ids do
         local ok, found = pcall(place_in_index, ids[n])
-        if not ok or found ~= 'due|E' then
+        if not ok or not found or found ~= 'due|E' and not is_foreign(found) then
           moved[#moved + 1] = tonumber(page[2 * n]) - back
           moved[#moved + 1] = ids[n]
         end
