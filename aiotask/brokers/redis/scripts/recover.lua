@@ -75,18 +75,24 @@ for _, need in ipairs(sorted('parked')) do
   end
 end
 for _, need in ipairs(sorted('parked')) do lanes[#lanes + 1] = 'parked:' .. need end
+-- Who holds something in a lane, which costs nothing for those who do not.
+local function holders(lane)
+  local pending = redis.pcall('XPENDING', key(lane), GROUP)
+  if type(pending) ~= 'table' or pending.err then return {} end
+  return pending[4] or {}
+end
 for _, lane in ipairs(lanes) do
-  local consumers = redis.pcall('XINFO', 'CONSUMERS', key(lane), GROUP)
-  if type(consumers) == 'table' and not consumers.err then
-    for _, consumer in ipairs(consumers) do
-      local name = consumer[2]
-      if (dead == '' and redis.call('HEXISTS', key('live'), name) == 0) or name == dead then
-        empty_out(lane, name)
-        if more == 1 then break end
-      end
+  local holds = false
+  for _, holder in ipairs(holders(lane)) do
+    local name = holder[1]
+    if name == dead then holds = true end
+    if name == dead or dead == '' and redis.call('HEXISTS', key('live'), name) == 0 then
+      empty_out(lane, name)
+      if more == 1 then break end
     end
   end
   if more == 1 then break end
+  if dead ~= '' and not holds then redis.pcall('XGROUP', 'DELCONSUMER', key(lane), GROUP, dead) end
 end
 close_endings(endings)
 table.insert(held, 1, more)
