@@ -1,4 +1,4 @@
--- KEYS: prefix.  The index holds exactly the unfinished jobs; where somebody has deleted keys by hand, that is put right.
+-- KEYS: prefix.  The index holds exactly the unfinished jobs; where keys were deleted by hand, that is put right.
 -- Looks at a bounded number of jobs a call, and at few where nothing is wrong. Returns how many were
 -- forgotten and found, and whether the set of the buckets was lost: the caller looks for those that there are.
 -- Needs: core index due repair

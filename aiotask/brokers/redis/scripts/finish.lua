@@ -2,9 +2,9 @@
 -- what is to be recorded), then groups of jobs that have the first six in common: lane, status, result TTL (ms, 0: not
 -- stored), reply address, dead letter ('1' or ''), how many, and per job: entry, id, outcome.
 -- Returns standing (2: live, and jobs are recorded), then per job 1 (done), 2 (done before by you) or 0 (not yours). XACK is
--- the proof of ownership: whoever takes a job over gives it another entry.
+-- the proof of ownership: an incarnation that takes a job over gives it another entry.
 -- Needs: core index history results
-local reply = { 0 }
+local reply, replies = { 0 }, 1
 local again = ARGV[3] == '1'
 
 -- Everything is checked before the first write; one XACK for all of a lane, since nearly always all are ours.
@@ -35,20 +35,21 @@ if has_rows then endings.recording = false end
 n = 5
 while n <= #ARGV do
   local lane, status, ttl, address, dead = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3], ARGV[n + 4] == '1'
-  local count, all_ours = tonumber(ARGV[n + 5]), whole[lane]
+  local count, all_ours, look = tonumber(ARGV[n + 5]), whole[lane], endings.recording or dead
   for job = n + 6, n + 3 + 3 * count, 3 do
     local entry, id, outcome = ARGV[job], ARGV[job + 1], ARGV[job + 2]
     local sealed, meta, _ = '', ''
-    if endings.recording or dead then _, sealed, meta = read(lane, entry) end
-    -- Where some were not ours, those are that somebody else has not removed.
+    if look then _, sealed, meta = read(lane, entry) end
+    replies = replies + 1
+    -- Where some of the group were not the caller's, those are that can still be removed.
     if all_ours or redis.call('XDEL', key(lane), entry) == 1 then
       conclude(endings, id, outcome, status, ttl, address, sealed or '', meta or '')
       if dead then add_dead_letter(id, sealed or '', outcome) end
-      reply[#reply + 1] = 1
+      reply[replies] = 1
     else
       local stored = redis.call('GET', key('r:' .. id))
       local gone = again and ttl == '0' and not stored and not place_in_index(id)
-      reply[#reply + 1] = (stored == outcome or gone) and 2 or 0
+      reply[replies] = (stored == outcome or gone) and 2 or 0
     end
   end
   n = n + 6 + 3 * count

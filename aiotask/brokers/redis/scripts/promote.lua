@@ -13,7 +13,7 @@ local function promote(id)
   local lane, meta, sealed
   if packed then lane, meta, sealed = unpack_held(packed) end
   if ok and at_index and is_foreign(at_index) or lane and is_foreign_lane(lane) then return false end
-  -- One that waits or runs elsewhere was put here by somebody else.
+  -- A job that waits or runs elsewhere was put here by hand.
   local elsewhere = ok and at_index and string.sub(at_index, 1, 4) ~= 'due|' and is_there(id, at_index)
   if not packed or not string.match(lane, '^q:.+:[0-9rs]$') then
     redis.call('ZREM', key('due'), id)

@@ -68,7 +68,7 @@ for _, queue in ipairs(sorted('queues')) do
   for kind in string.gmatch(LANE_KINDS, '.') do lanes[#lanes + 1] = 'q:' .. queue .. ':' .. kind end
 end
 for _, need in ipairs(sorted('parked')) do
-  -- A need that nobody waits for any more leaves no trace.
+  -- A need for which no job waits any more leaves no trace.
   if redis.pcall('XLEN', key('parked:' .. need)) == 0 then
     redis.call('SREM', key('parked'), need)
     redis.call('DEL', key('parked:' .. need))

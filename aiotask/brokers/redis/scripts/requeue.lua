@@ -8,7 +8,7 @@ local noted = {}
 check_placing()
 local endings = open_endings()
 check_commands()
--- Whoever recovers looks into the lanes of known queues.
+-- The recovery looks into the lanes of known queues.
 local function note(target)
   if noted[target] then return end
   noted[target] = true

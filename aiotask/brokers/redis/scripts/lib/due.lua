@@ -37,7 +37,7 @@ local function hold(due, lane, id, sealed, meta)
   redis.call('HSET', key('held'), id, struct.pack('>I2', #lane) .. lane .. struct.pack('>I2', #meta) .. meta .. sealed)
 end
 
--- What is too short was written by somebody else; its lane is none then.
+-- What is too short was written by hand; its lane is '' then.
 local function unpack_held(packed)
   local n = #packed > 1 and struct.unpack('>I2', packed) or 0
   local lane = string.sub(packed, 3, 2 + n)

@@ -1,4 +1,5 @@
--- Repairs of keys that were deleted, spoiled or filled by hand. Whoever reads how jobs travel can leave this file out.
+-- Repairs of keys that were deleted, spoiled or filled by hand, and the checks that keep a job from being lost to such a key.
+-- How jobs travel can be read without this file.
 -- Needs: core history results
 
 -- What is no job of ours is counted, and a part of it kept for people.
@@ -8,7 +9,7 @@ local function set_aside(id, sealed, reason)
     'reason', string.sub(reason, 1, 1000))
 end
 
--- The lane, or the one that the job comes from where somebody has put something else in its place.
+-- The lane, or the one that the job comes from where something else was put in its place.
 local function sound(lane, from)
   local length = redis.pcall('XLEN', key(lane))
   return type(length) == 'table' and from or lane
@@ -41,8 +42,8 @@ local function check_placing()
   redis.call('SCARD', key('parked'))
 end
 
--- Every command that moves a job, on a key that never exists, before the first that cannot be taken back: where somebody
--- has cut this user's permissions, the script ends here.
+-- Every command that moves a job, on a key that never exists, before the first that cannot be taken back: where this
+-- user's permissions were cut, the script ends here.
 local function check_commands()
   local nothing = key('r:')
   redis.call('HDEL', key('live'), ' ')

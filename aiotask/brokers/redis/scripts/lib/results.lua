@@ -81,8 +81,8 @@ local function left_for(name, id)
   redis.call('HDEL', key(name), id)
 end
 
--- Somebody asked to cancel this job, or it had begun and runs once at most: it ends with the outcome that was left for
--- it. True if so.
+-- A job that was to be cancelled, or that had begun and runs once at most, ends with the outcome that was left for it. True
+-- if so.
 local function marked(endings, id, sealed, meta)
   local status, outcome, ttl = 'CANCELLED', left_for('marks', id)
   if not outcome then
