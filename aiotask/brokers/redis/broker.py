@@ -55,6 +55,7 @@ from .history import HistoryReader, unrecorded
 from .keys import GROUP, RECORDERS, prefix
 from .repair import audit
 from .script import Script
+from .sweep import Sweep
 
 __all__ = ["RedisBroker", "script"]
 
@@ -87,6 +88,7 @@ class RedisBroker:
         self.wire = Wire(self.server, prefix=self.prefix)
         self._waiting = Wire(self.server, prefix=self.prefix)
         self._history = HistoryReader(self.wire, self._waiting, self.prefix)
+        self._sweep = Sweep(self.wire, self.prefix)
         self._waiting_id: int | None = None
         self._waiting_seen = 0
         self._subscriptions: set[Wire] = set()
@@ -328,7 +330,10 @@ class RedisBroker:
         return {host: beat for host, beat in beats.items() if "\ufffd" not in host}
 
     async def declare_dead(self, host: str, beat: int | None = None) -> bool:
-        return bool(await self._run("declare_dead", host, "" if beat is None else beat))
+        is_dead = bool(await self._run("declare_dead", host, "" if beat is None else beat))
+        if is_dead:
+            self._sweep.hurry()
+        return is_dead
 
     async def recover(
         self,
@@ -349,6 +354,7 @@ class RedisBroker:
             raise
         if not dead and not reply[1]:
             await audit(self.wire, self.prefix)
+            await self._sweep.run()
         return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:

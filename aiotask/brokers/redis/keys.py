@@ -68,6 +68,11 @@ CONSTANTS: dict[str, str | int] = {
     "GROUP": GROUP,
     # The last characters of all lanes of a queue.
     "LANE_KINDS": "".join(KINDS) + SUSPECT,
+    # With which words keys of this release begin; places that begin with another word are those of a later release.
+    "KEY_WORDS": (
+        " q parked queues index due clock held r refused watch marks begun client live leases dead aside counts history"
+        " volunteer to "
+    ),
     # Bytes of seal in front of an envelope.
     "SEAL_BYTES": OVERHEAD,
     "BATCH_BYTES": BATCH_BYTES,
@@ -80,10 +85,10 @@ CONSTANTS: dict[str, str | int] = {
     "ASIDE_BYTES": 64 * 1024,
     # Bytes of a stored outcome up to which it also travels on the results channel.
     "INLINE_BYTES": 16 * 1024,
-    # Seconds.
-    "CLIENT_TTL": CLIENT_TTL,
-    "REFUSED_TTL": REFUSED_TTL,
-    "VOLUNTEER_TTL": VOLUNTEER_TTL,
+    # Seconds, as text: the server takes longer to make one of a number.
+    "CLIENT_TTL": str(CLIENT_TTL),
+    "REFUSED_TTL": str(REFUSED_TTL),
+    "VOLUNTEER_TTL": str(VOLUNTEER_TTL),
 }
 
 

@@ -15,6 +15,7 @@ __all__ = ["Script", "load_scripts"]
 
 _FOLDERS = ("", "lib/")
 _COMMENT = re.compile(rb"^[ ]*--.*\n|[ ]+--.*|^\n", re.MULTILINE)
+_INDENT = re.compile(rb"^[ ]+", re.MULTILINE)
 _WORD = re.compile(rb"\w+")
 _DEFINED = re.compile(rb"local (?:function )?([\w, ]+)")
 _NEEDS = re.compile(rb"^-- Needs:(.*)$", re.MULTILINE)
@@ -29,7 +30,7 @@ class Script:
         parts = b"".join(map(_bare, map(texts.__getitem__, _parts(texts[name], texts))))
         code = _bare(texts[name])
         code = _used(parts, code) + code
-        self.source = _constants(code) + code
+        self.source = _constants(code) + _INDENT.sub(b"", code)
         self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 

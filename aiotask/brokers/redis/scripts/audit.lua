@@ -1,7 +1,7 @@
--- KEYS: prefix.  The index holds exactly the unfinished jobs; where somebody has deleted keys by hand, that is put right.
+-- KEYS: prefix.  The index holds exactly the unfinished jobs; where keys were deleted by hand, that is put right.
 -- Looks at a bounded number of jobs a call, and at few where nothing is wrong. Returns how many were
 -- forgotten and found, and whether the set of the buckets was lost: the caller looks for those that there are.
--- Needs: core index repair
+-- Needs: core index due repair
 local AT_MOST, BUCKETS, FEW = 100, 128, 5
 local lanes, count = {}, redis.call('ZCARD', key('due'))
 local function note(lane)
@@ -19,8 +19,10 @@ if redis.call('HLEN', key('held')) > redis.call('ZCARD', key('due')) then
   allow_writes()
   for _, id in ipairs(redis.call('HRANDFIELD', key('held'), AT_MOST)) do
     if not redis.call('ZSCORE', key('due'), id) then
-      local at = place_in_index(id)
-      if at and place_of(at) == 'due' then forget(id) else redis.call('HDEL', key('held'), id) end
+      local at, lane = place_in_index(id), unpack_held(redis.call('HGET', key('held'), id))
+      if not (at and is_foreign(at) or is_foreign_lane(lane)) then
+        if at and place_of(at) == 'due' then forget(id) else redis.call('HDEL', key('held'), id) end
+      end
     end
   end
 end
@@ -45,14 +47,16 @@ local function forget_some(limit)
   for _, bucket in ipairs(redis.call('SRANDMEMBER', key('index'), math.ceil(limit / 10))) do
     local some = redis.pcall('HRANDFIELD', key('index:' .. bucket), 10, 'WITHVALUES')
     for n = 1, #some, 2 do
-      local id, lane = bucket .. some[n], place_of(some[n + 1])
+      local id, at = bucket .. some[n], some[n + 1]
+      local lane = place_of(at)
       local kind = lane and redis.call('TYPE', key(lane)).ok
-      -- What has the wrong type is somebody's to mend.
+      -- A key of the wrong type is left to people.
+      local can_look = not lane or kind == 'stream' or kind == 'none' or kind == 'zset'
       if bucket_of(id) ~= bucket then
-        -- Nobody looks for a job there.
+        -- No script looks for a job there.
         redis.call('HDEL', key('index:' .. bucket), some[n])
         forgotten = forgotten + 1
-      elseif not lane or (kind == 'stream' or kind == 'none' or kind == 'zset') and not is_there(id, some[n + 1]) then
+      elseif can_look and not is_there(id, at) then
         forget(id)
         forgotten = forgotten + 1
       end

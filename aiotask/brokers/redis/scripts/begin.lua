@@ -1,5 +1,5 @@
 -- KEYS: prefix.  ARGV: incarnation, then per job: lane, entry, id, result TTL (ms), the sealed outcome if its process dies.
--- Jobs that run once at most are about to start: whoever recovers one of them ends it with that outcome.
+-- Jobs that run once at most are about to start: recover.lua ends one of them with that outcome.
 -- Returns per job 1, or 0 (not yours).
 -- Needs: core
 local reply = {}

@@ -8,14 +8,15 @@ if at then lane, entry = place_of(at) end
 if redis.call('EXISTS', key('r:' .. id)) == 1 and not (lane and is_there(id, at)) then return 'finished' end
 if not lane then return 'unknown' end
 check_placing()
-check_ending()
+local endings = open_endings()
 if lane == 'due' then
+  local target, meta, sealed = unpack_held(redis.call('HGET', key('held'), id) or struct.pack('>I2I2', 0, 0))
+  if is_foreign_lane(target) then return 'unknown' end
   redis.call('ZREM', key('due'), id)
   if redis.call('ZCARD', key('due')) == 0 then redis.call('DEL', key('clock')) end
-  local _, meta, sealed = unpack_held(redis.call('HGET', key('held'), id) or struct.pack('>I2I2', 0, 0))
   redis.call('HDEL', key('held'), id)
-  conclude(id, outcome, 'CANCELLED', ttl, address_of(sealed), sealed, meta)
-  wind_up()
+  conclude(endings, id, outcome, 'CANCELLED', ttl, address_of(sealed), sealed, meta)
+  close_endings(endings)
   return 'cancelled'
 end
 local pending = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
@@ -23,14 +24,14 @@ if type(pending) == 'table' and not pending.err and #pending > 0 then
   redis.call('HDEL', key('marks'), id)
   redis.call('HSET', key('marks'), id, struct.pack('>I8', tonumber(ttl)) .. outcome)
   local owner = pending[1][2]
-  tell(owner, id, nil)
-  tell(string.match(owner, '^(.*)%.[^.]*$') or '', id, nil)
-  wind_up()
+  tell(endings, owner, id, nil)
+  tell(endings, string.match(owner, '^(.*)%.[^.]*$') or '', id, nil)
+  close_endings(endings)
   return 'asked'
 end
 local _, sealed, meta = read(lane, entry)
 if not sealed then forget(id); return 'unknown' end
 redis.call('XDEL', key(lane), entry)
-conclude(id, outcome, 'CANCELLED', ttl, address_of(sealed), sealed, meta)
-wind_up()
+conclude(endings, id, outcome, 'CANCELLED', ttl, address_of(sealed), sealed, meta)
+close_endings(endings)
 return 'cancelled'

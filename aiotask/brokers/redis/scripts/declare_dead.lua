@@ -2,7 +2,7 @@
 -- Returns 1 when it was done.
 -- Needs: core
 local beat = redis.call('HGET', key('leases'), ARGV[1])
--- What is no number was written by somebody else.
+-- A beat that is no number was written by hand.
 if ARGV[2] ~= '' and beat ~= ARGV[2] and (not beat or string.match(beat, '^%d+$')) then return 0 end
 redis.call('HDEL', key('leases'), ARGV[1])
 local live = redis.call('HGETALL', key('live'))

@@ -2,9 +2,9 @@
 -- what is to be recorded), then groups of jobs that have the first six in common: lane, status, result TTL (ms, 0: not
 -- stored), reply address, dead letter ('1' or ''), how many, and per job: entry, id, outcome.
 -- Returns standing (2: live, and jobs are recorded), then per job 1 (done), 2 (done before by you) or 0 (not yours). XACK is
--- the proof of ownership: whoever takes a job over gives it another entry.
+-- the proof of ownership: an incarnation that takes a job over gives it another entry.
 -- Needs: core index history results
-local reply = { 0 }
+local reply, replies = { 0 }, 1
 local again = ARGV[3] == '1'
 
 -- Everything is checked before the first write; one XACK for all of a lane, since nearly always all are ours.
@@ -21,43 +21,35 @@ while n <= #ARGV do
   for job = n + 6, n + 3 + 3 * count, 3 do list[#list + 1] = ARGV[job] end
   n, jobs = n + 6 + 3 * count, jobs + count
 end
-check_ending()
-local is_recorded, all = recording, true
+local endings = open_endings()
+local recording, all = endings.recording, true
 local whole = {}
 for lane, list in pairs(entries) do
   whole[lane] = redis.call('XACK', key(lane), GROUP, unpack(list)) == #list
   all = all and whole[lane]
 end
+-- The caller has sent the rows of the history along; they are written as they are if all jobs are ours.
 local has_rows = recording and ARGV[4] ~= '' and all
-if has_rows then recording = false end
-
-local function add_dead_letter(id, sealed, outcome)
-  redis.call('ZADD', key('dead'), now(), id)
-  redis.call('HSET', key('dead:jobs'), id, struct.pack('>I4', #sealed) .. sealed .. outcome)
-  local extra = redis.call('ZRANGE', key('dead'), 0, -DEAD_LETTERS - 1)
-  for e = 1, #extra do
-    redis.call('ZREM', key('dead'), extra[e])
-    redis.call('HDEL', key('dead:jobs'), extra[e])
-  end
-end
+if has_rows then endings.recording = false end
 
 n = 5
 while n <= #ARGV do
   local lane, status, ttl, address, dead = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3], ARGV[n + 4] == '1'
-  local count, all_ours = tonumber(ARGV[n + 5]), whole[lane]
+  local count, all_ours, look = tonumber(ARGV[n + 5]), whole[lane], endings.recording or dead
   for job = n + 6, n + 3 + 3 * count, 3 do
     local entry, id, outcome = ARGV[job], ARGV[job + 1], ARGV[job + 2]
     local sealed, meta, _ = '', ''
-    if recording or dead then _, sealed, meta = read(lane, entry) end
-    -- Where some were not ours, those are that somebody else has not removed.
+    if look then _, sealed, meta = read(lane, entry) end
+    replies = replies + 1
+    -- Where some of the group were not the caller's, those are that can still be removed.
     if all_ours or redis.call('XDEL', key(lane), entry) == 1 then
-      conclude(id, outcome, status, ttl, address, sealed or '', meta or '')
+      conclude(endings, id, outcome, status, ttl, address, sealed or '', meta or '')
       if dead then add_dead_letter(id, sealed or '', outcome) end
-      reply[#reply + 1] = 1
+      reply[replies] = 1
     else
       local stored = redis.call('GET', key('r:' .. id))
       local gone = again and ttl == '0' and not stored and not place_in_index(id)
-      reply[#reply + 1] = (stored == outcome or gone) and 2 or 0
+      reply[replies] = (stored == outcome or gone) and 2 or 0
     end
   end
   n = n + 6 + 3 * count
@@ -66,7 +58,7 @@ for lane, list in pairs(entries) do
   if whole[lane] then redis.call('XDEL', key(lane), unpack(list)) end
 end
 if has_rows then write_rows(jobs, ARGV[4]) end
-wind_up()
+close_endings(endings)
 reply[1] = standing(ARGV[1], ARGV[2])
-if is_recorded and reply[1] == 1 then reply[1] = 2 end
+if recording and reply[1] == 1 then reply[1] = 2 end
 return reply

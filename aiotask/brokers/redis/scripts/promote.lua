@@ -1,17 +1,20 @@
 -- KEYS: prefix.  ARGV: limit. Puts due jobs into their lanes.
 -- Returns how many, and seconds until the next one is due ('' when there is none).
 -- Needs: core index due lanes repair
+-- Pages of what is left alone that are looked through at most.
+local PAGES = 40
 check_placing()
 local at = now()
 if redis.call('ZCARD', key('due')) > 0 then heed(at) end
-local ids = redis.call('ZRANGEBYSCORE', key('due'), '-inf', at, 'LIMIT', 0, tonumber(ARGV[1]))
-if #ids > 0 then check_commands() end
-for _, id in ipairs(ids) do
+
+-- One due job; false: it is on its way to a place of a later release, and left alone.
+local function promote(id)
   local packed, ok, at_index = redis.call('HGET', key('held'), id), pcall(place_in_index, id)
-  -- One that waits or runs elsewhere was put here by somebody else.
-  local elsewhere = ok and at_index and string.sub(at_index, 1, 4) ~= 'due|' and is_there(id, at_index)
   local lane, meta, sealed
   if packed then lane, meta, sealed = unpack_held(packed) end
+  if ok and at_index and is_foreign(at_index) or lane and is_foreign_lane(lane) then return false end
+  -- A job that waits or runs elsewhere was put here by hand.
+  local elsewhere = ok and at_index and string.sub(at_index, 1, 4) ~= 'due|' and is_there(id, at_index)
   if not packed or not string.match(lane, '^q:.+:[0-9rs]$') then
     redis.call('ZREM', key('due'), id)
     redis.call('HDEL', key('held'), id)
@@ -27,13 +30,27 @@ for _, id in ipairs(ids) do
     if type(redis.pcall('XLEN', key(lane))) ~= 'table' then
       redis.call('ZREM', key('due'), id)
       redis.call('HDEL', key('held'), id)
-      place(lane, id, sealed, meta)
+      put_one(lane, id, sealed, meta)
     end
   end
+  return true
 end
-local first = redis.call('ZRANGE', key('due'), 0, 0, 'WITHSCORES')
+
+local limit, count, foreign = tonumber(ARGV[1]), 0, 0
+for _ = 1, PAGES do
+  local ids = redis.call('ZRANGEBYSCORE', key('due'), '-inf', at, 'LIMIT', foreign, limit)
+  if #ids > 0 and count + foreign == 0 then check_commands() end
+  for _, id in ipairs(ids) do
+    if promote(id) then count = count + 1 else foreign = foreign + 1 end
+  end
+  -- Behind those that are left alone others may be due.
+  if count > 0 or #ids < limit then break end
+end
+local first
+if foreign == 0 then first = redis.call('ZRANGE', key('due'), 0, 0, 'WITHSCORES')
+else first = redis.call('ZRANGEBYSCORE', key('due'), string.format('(%.17g', at), '+inf', 'WITHSCORES', 'LIMIT', 0, 1) end
 if #first == 0 then
-  redis.call('DEL', key('clock'))
-  return { #ids, '' }
+  if foreign == 0 then redis.call('DEL', key('clock')) end
+  return { count, '' }
 end
-return { #ids, tostring(tonumber(first[2]) - at) }
+return { count, tostring(tonumber(first[2]) - at) }

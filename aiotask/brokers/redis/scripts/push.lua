@@ -5,7 +5,7 @@
 -- Returns 1 when the batch is in, 0 when it was a repeat, -1 when the one that was sent along before it is not in. If some had
 -- no room: how many, their ids, and of the jobs that wait longest: lane, entry, sealed, meta. Everything is checked before the
 -- first write; the first write is one that a full server refuses.
--- Needs: core index due lanes results
+-- Needs: core index lanes results repair
 local session, sequence, limited = key('client:' .. ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local room, victims, oldest = {}, {}, false
 local first = 4
@@ -21,53 +21,6 @@ if limited > 0 then
   end
 end
 
-local function waiting(queue)
-  local count = 0
-  for kind in string.gmatch(LANE_KINDS, '.') do
-    local lane = 'q:' .. queue .. ':' .. kind
-    local length = redis.call('XLEN', key(lane))
-    if length > 0 then
-      local claims = redis.pcall('XPENDING', key(lane), GROUP)
-      count = count + length - ((type(claims) == 'table' and not claims.err) and claims[1] or 0)
-    end
-  end
-  return count
-end
-
--- The jobs of a queue that wait longest, suspects left aside: lane, entry, sealed, meta.
-local function longest(queue, count)
-  local found, bytes = {}, 0
-  for kind in string.gmatch(LANE_KINDS, '[^s]') do
-    local lane, after = 'q:' .. queue .. ':' .. kind, '-'
-    local groups = redis.pcall('XINFO', 'GROUPS', key(lane))
-    if type(groups) == 'table' and not groups.err then
-      for _, group in ipairs(groups) do
-        for f = 1, #group, 2 do
-          if group[f] == 'last-delivered-id' then after = '(' .. group[f + 1] end
-        end
-      end
-    end
-    for _, entry in ipairs(redis.call('XRANGE', key(lane), after, '+', 'COUNT', count)) do
-      local ms, seq = string.match(entry[1], '^(%d+)-(%d+)$')
-      found[#found + 1] = { tonumber(ms), tonumber(seq), lane, entry }
-    end
-  end
-  table.sort(found, function(a, b)
-    if a[1] ~= b[1] then return a[1] < b[1] end
-    -- Numbers are counted lane by lane.
-    if a[3] ~= b[3] then return a[3] > b[3] end
-    return a[2] < b[2]
-  end)
-  local flat = {}
-  for n = 1, math.min(count, #found) do
-    local sealed, meta = fields_of(found[n][4])
-    for _, part in ipairs({ found[n][3], found[n][4][1], sealed, meta }) do flat[#flat + 1] = part end
-    bytes = bytes + #sealed
-    if bytes > BATCH_BYTES then break end
-  end
-  return flat
-end
-
 -- What had no room, by queue and in its order.
 local full, lacking = {}, {}
 local function answer()
@@ -81,17 +34,18 @@ local function answer()
   return reply
 end
 
+-- 1. A repeat is answered as it was.
 local last, refused = string.match(redis.call('GET', session) or '', '^(%d+)(.*)$')
 if last and sequence <= tonumber(last) then
-  -- A repeat is answered as it was.
   if sequence == tonumber(last) then
     for id in string.gmatch(refused, '%S+') do full[#full + 1] = id end
   end
   return #full == 0 and 0 or answer()
 end
 if limited < 0 and not (last and sequence == tonumber(last) + 1) then return -1 end
--- Where the index will have them, by bucket: fields and places.
-local lanes, index, buckets, fields, chosen, some_later = {}, {}, {}, {}, {}, false
+
+-- 2. Where they go, and where the index will have them: buckets and fields by position in ARGV.
+local lanes, checked, buckets, fields, chosen, some_later = {}, {}, {}, {}, {}, false
 local n = first
 while n <= #ARGV do
   local count = tonumber(ARGV[n + 4])
@@ -101,24 +55,22 @@ while n <= #ARGV do
     local bucket, field = bucket_of(ARGV[job])
     buckets[job], fields[job] = bucket, field
     if ARGV[n + 3] == '1' then chosen[#chosen + 1] = job end
-    if not index[bucket] then index[bucket] = {} end
+    checked[bucket] = true
   end
   n = n + 5 + 2 * count
 end
-for _, stream in pairs(lanes) do redis.call('XLEN', stream) end
+
+-- 3. Whether all of it can be written.
+check_push(lanes, some_later)
 local is_first = redis.call('SCARD', key('index')) == 0 and redis.call('EXISTS', key('queues')) == 0
 local new_buckets = {}
-for bucket in pairs(index) do
+for bucket in pairs(checked) do
   if redis.call('HLEN', key('index:' .. bucket)) == 0 then new_buckets[#new_buckets + 1] = bucket end
 end
-if some_later then
-  redis.call('ZCARD', key('due'))
-  redis.call('HLEN', key('held'))
-end
 for queue in pairs(room) do waiting(queue) end
-redis.call('XADD', key('r:'), 'NOMKSTREAM', '*', 'j', '')  -- may this user, is there room: of a key that never exists
-if some_later then redis.call('ZADD', key('r:'), 'XX', 0, ' ') end
-if #victims > 0 then check_ending() end
+local endings = #victims > 0 and open_endings()
+
+-- 4. The first writes.
 local queues, seen = {}, {}
 for lane in pairs(lanes) do
   local queue = string.match(lane, '^q:(.*):%d$')
@@ -131,21 +83,24 @@ if #queues > 0 then redis.call('SADD', key('queues'), unpack(queues)) end
 if #new_buckets > 0 then redis.call('SADD', key('index'), unpack(new_buckets)) end
 if is_first then redis.call('SADD', key('index'), '.') end
 redis.call('SET', session, ARGV[2], 'EX', CLIENT_TTL)
+
+-- 5. Jobs that make room end before the index of what is new is written: an id may come again.
 for _, victim in ipairs(victims) do
   local lane, entry, id, ttl, reply, outcome = unpack(victim)
   local claims = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
   local found, sealed, meta = read(lane, entry)
   if found == id and not (type(claims) == 'table' and not claims.err and #claims > 0) then
     redis.call('XDEL', key(lane), entry)
-    conclude(id, outcome, 'CANCELLED', ttl, reply, sealed, meta)
+    conclude(endings, id, outcome, 'CANCELLED', ttl, reply, sealed, meta)
   end
 end
--- Before the index of what is new is written: an id may come again.
-if #victims > 0 then wind_up() end
+if endings then close_endings(endings) end
 for queue, limit in pairs(room) do room[queue] = limit - waiting(queue) end
--- Which of the ids that the sender chose may be known: a command or two for all of them.
-local stored, indexed = false, {}
+
+-- 6. Which of the ids that the sender chose may be known: a command or two for all of them.
+local stored, indexed, fresh = false, nil, nil
 if #chosen > 0 then
+  indexed, fresh = {}, {}
   local results, members = {}, {}
   for n, job in ipairs(chosen) do
     local bucket = buckets[job]
@@ -162,42 +117,51 @@ if #chosen > 0 then
     end
   end
 end
-local at = some_later and now() or 0
-local fresh = {}
+
+-- 7. Those that are not known and have room get their places.
+local at, groups, all = some_later and now() or 0, {}, true
 n = first
 while n <= #ARGV do
   local lane, custom, count = ARGV[n], ARGV[n + 3] == '1', tonumber(ARGV[n + 4])
-  local stream = lanes[lane]
-  local due = some_later and (ARGV[n + 2] == '' and at + tonumber(ARGV[n + 1]) or tonumber(ARGV[n + 2])) or 0
-  local queue = limited > 0 and string.match(lane, '^q:(.*):%d$') or ''
-  for job = n + 5, n + 3 + 2 * count, 2 do
-    local id, sealed = ARGV[job], ARGV[job + 1]
-    local known = custom and (fresh[id] or (stored and redis.call('EXISTS', key('r:' .. id)) == 1)
-      or (indexed[id] and is_unfinished(id)))
-    if not known then
-      if due > at then
-        fresh[id] = true
-        hold(ARGV[n + 2] == '' and 'S' or 'E', due, lane, id, sealed, '')
+  local from, to, due, kind = n + 5, n + 3 + 2 * count, nil, nil
+  if some_later then
+    due, kind = tonumber(ARGV[n + 2]), 'E'
+    if not due then due, kind = at + tonumber(ARGV[n + 1]), 'S' end
+    if due <= at then due = nil end
+  end
+  local queue = limited > 0 and not due and string.match(lane, '^q:(.*):%d$') or ''
+  if custom or room[queue] then
+    for job = from, to, 2 do
+      local id, is_taken = ARGV[job], true
+      if custom and (fresh[id] or (stored and redis.call('EXISTS', key('r:' .. id)) == 1)
+        or (indexed[id] and is_unfinished(id))) then is_taken = false
       elseif room[queue] and room[queue] <= 0 then
+        is_taken = false
         full[#full + 1] = id
         lacking[queue] = (lacking[queue] or 0) + 1
       else
-        fresh[id] = true
         if room[queue] then room[queue] = room[queue] - 1 end
-        local places = index[buckets[job]]
-        local size = #places
-        places[size + 1], places[size + 2] = fields[job], lane .. '|' .. redis.call('XADD', stream, '*', 'j', sealed)
+        if custom then fresh[id] = true end
+      end
+      if not is_taken then
+        all = false
+        if job > from then groups[#groups + 1] = { lane, from, job - 2, '', due, kind } end
+        from = job + 2
       end
     end
   end
+  if from <= to then groups[#groups + 1] = { lane, from, to, '', due, kind } end
   n = n + 5 + 2 * count
 end
-for bucket, places in pairs(index) do
-  local name = key('index:' .. bucket)
-  if #places > 0 then redis.call('HSET', name, unpack(places)) end
-  -- All that was in it may have made room, or nothing came into it.
-  if #victims > 0 or #places == 0 then
-    redis.call(redis.call('EXISTS', name) == 1 and 'SADD' or 'SREM', key('index'), bucket)
+local index = put(groups, ARGV, buckets, fields)
+
+-- 8. Of a bucket nothing may have come into, or all that was in it may have made room.
+if endings or not all then
+  for bucket in pairs(checked) do
+    if endings or not index[bucket] then
+      local exists = redis.call('EXISTS', key('index:' .. bucket)) == 1
+      redis.call(exists and 'SADD' or 'SREM', key('index'), bucket)
+    end
   end
 end
 if #full > 0 then redis.call('SET', session, ARGV[2] .. ' ' .. table.concat(full, ' '), 'EX', CLIENT_TTL) end

@@ -1,7 +1,7 @@
 -- KEYS: prefix.  ARGV: dead incarnation ('' scans for all that are not live), reason, obituary (msgpack), limit, number
 -- of blamed ids, blamed ids…, ids to hold…
 -- Returns moved, more (1: call again), then per held delivery: lane, entry, sealed, meta.
--- Needs: core lanes results repair
+-- Needs: core lanes results meta repair
 local dead, limit = ARGV[1], tonumber(ARGV[4])
 local blamed, kept = {}, {}
 local split = 5 + tonumber(ARGV[5])
@@ -9,34 +9,21 @@ for n = 6, split do blamed[ARGV[n]] = true end
 for n = split + 1, #ARGV do kept[ARGV[n]] = true end
 local moved, more, held = 0, 0, {}
 check_placing()
-check_ending()
+local endings = open_endings()
 if dead ~= '' then redis.call('HDEL', key('live'), dead) end
-
-local function strike(meta)
-  local attempt, deaths, series = 1, 0, 0
-  if meta ~= '' then
-    local ok, fields = pcall(cmsgpack.unpack, meta)
-    if ok and type(fields) == 'table' then
-      attempt, deaths, series = tonumber(fields[1]) or 1, tonumber(fields[2]) or 0, tonumber(fields[5]) or 0
-    end
-  end
-  -- An array of five, of which the fourth comes packed.
-  return string.char(0x95) .. cmsgpack.pack(attempt) .. cmsgpack.pack(deaths + 1) .. cmsgpack.pack(ARGV[2]) .. ARGV[3]
-    .. cmsgpack.pack(series)
-end
 
 local function give_back(lane, entry, id, sealed, meta)
   if moved == 0 then check_commands() end
   redis.call('XACK', key(lane), GROUP, entry)
   redis.call('XDEL', key(lane), entry)
   moved = moved + 1
-  if marked(id, sealed, meta) then return end
+  if marked(endings, id, sealed, meta) then return end
   local queue, kind = string.match(lane, '^q:(.*):(%w)$')
   if blamed[id] and not queue then queue = peek(sealed) end  -- it was parked
-  if not queue or queue == '' then place(lane, id, sealed, meta)
-  elseif blamed[id] then place(sound('q:' .. queue .. ':s', lane), id, sealed, strike(meta))
-  elseif kind == 's' then place(lane, id, sealed, meta)
-  else place(sound('q:' .. queue .. ':r', lane), id, sealed, meta) end
+  if not queue or queue == '' then put_one(lane, id, sealed, meta)
+  elseif blamed[id] then put_one(sound('q:' .. queue .. ':s', lane), id, sealed, strike(meta, ARGV[2], ARGV[3]))
+  elseif kind == 's' then put_one(lane, id, sealed, meta)
+  else put_one(sound('q:' .. queue .. ':r', lane), id, sealed, meta) end
 end
 
 local function empty_out(lane, consumer)
@@ -81,27 +68,33 @@ for _, queue in ipairs(sorted('queues')) do
   for kind in string.gmatch(LANE_KINDS, '.') do lanes[#lanes + 1] = 'q:' .. queue .. ':' .. kind end
 end
 for _, need in ipairs(sorted('parked')) do
-  -- A need that nobody waits for any more leaves no trace.
+  -- A need for which no job waits any more leaves no trace.
   if redis.pcall('XLEN', key('parked:' .. need)) == 0 then
     redis.call('SREM', key('parked'), need)
     redis.call('DEL', key('parked:' .. need))
   end
 end
 for _, need in ipairs(sorted('parked')) do lanes[#lanes + 1] = 'parked:' .. need end
+-- Who holds something in a lane, which costs nothing for those who do not.
+local function holders(lane)
+  local pending = redis.pcall('XPENDING', key(lane), GROUP)
+  if type(pending) ~= 'table' or pending.err then return {} end
+  return pending[4] or {}
+end
 for _, lane in ipairs(lanes) do
-  local consumers = redis.pcall('XINFO', 'CONSUMERS', key(lane), GROUP)
-  if type(consumers) == 'table' and not consumers.err then
-    for _, consumer in ipairs(consumers) do
-      local name = consumer[2]
-      if (dead == '' and redis.call('HEXISTS', key('live'), name) == 0) or name == dead then
-        empty_out(lane, name)
-        if more == 1 then break end
-      end
+  local holds = false
+  for _, holder in ipairs(holders(lane)) do
+    local name = holder[1]
+    if name == dead then holds = true end
+    if name == dead or dead == '' and redis.call('HEXISTS', key('live'), name) == 0 then
+      empty_out(lane, name)
+      if more == 1 then break end
     end
   end
   if more == 1 then break end
+  if dead ~= '' and not holds then redis.pcall('XGROUP', 'DELCONSUMER', key(lane), GROUP, dead) end
 end
-wind_up()
+close_endings(endings)
 table.insert(held, 1, more)
 table.insert(held, 1, moved)
 return held

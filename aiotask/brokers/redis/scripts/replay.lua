@@ -31,7 +31,7 @@ for _, id in ipairs(ARGV) do
       redis.call('HDEL', key('marks'), id)
       redis.call('DEL', key('r:' .. id))
       redis.call('SADD', key('queues'), queue)
-      place(lane, id, sealed, fresh)
+      put_one(lane, id, sealed, fresh)
       reply[#reply + 1] = 'replayed'
     end
   end

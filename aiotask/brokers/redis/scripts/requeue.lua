@@ -1,14 +1,14 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, then per job: lane, entry, target lane, delay (s), meta, need ('' or a parked
 -- lane's need), reply address.
 -- Returns standing, then per job 1 or 0 (not yours). A marked (cancelled) job ends here.
--- Needs: core due lanes results repair
+-- Needs: core lanes results repair
 local reply = {}
 local at = now()
 local noted = {}
 check_placing()
-check_ending()
+local endings = open_endings()
 check_commands()
--- Whoever recovers looks into the lanes of known queues.
+-- The recovery looks into the lanes of known queues.
 local function note(target)
   if noted[target] then return end
   noted[target] = true
@@ -22,18 +22,17 @@ for n = 3, #ARGV, 7 do
     redis.call('XDEL', key(lane), entry)
     -- Its owner gives it back, so its function has not run.
     if id then redis.call('HDEL', key('begun'), id) end
-    if id and not marked(id, sealed, meta) then
+    if id and not marked(endings, id, sealed, meta) then
       if need ~= '' then
         redis.call('SADD', key('parked'), need)
         ensure_group('parked:' .. need)
-        place('parked:' .. need, id, sealed, meta)
-        tell(ARGV[n + 6], id, nil)
-        tell_watchers(id, nil)
+        put_one('parked:' .. need, id, sealed, meta)
+        tell(endings, ARGV[n + 6], id, nil)
+        tell_watchers(endings, id, nil)
       else
         target = sound(target, lane)
         note(target)
-        if delay > 0 then hold('R', at + delay, target, id, sealed, meta)
-        else place(target, id, sealed, meta) end
+        put_one(target, id, sealed, meta, delay > 0 and at + delay or nil, 'R')
       end
     end
     reply[#reply + 1] = 1
@@ -41,6 +40,6 @@ for n = 3, #ARGV, 7 do
     reply[#reply + 1] = 0
   end
 end
-wind_up()
+close_endings(endings)
 table.insert(reply, 1, standing(ARGV[1], ARGV[2]))
 return reply

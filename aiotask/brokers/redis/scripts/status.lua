@@ -6,8 +6,8 @@
 local reply = {}
 local ADDRESS, room = ARGV[1], tonumber(ARGV[2])
 local spoiled
--- Whether the index was deleted and not put right yet (perhaps the server takes no writes), or somebody has put something
--- else in the place of a key without which audit.lua cannot do its work.
+-- Whether the index was deleted and not put right yet (perhaps the server takes no writes), or something else
+-- was put in the place of a key without which audit.lua cannot do its work.
 local function is_spoiled()
   if spoiled == nil then
     local whole = redis.pcall('SISMEMBER', key('index'), '.') ~= 0
@@ -23,12 +23,13 @@ for n = 3, #ARGV do
   local id = ARGV[n]
   local outcome, at = redis.call('GET', key('r:' .. id)), place_in_index(id)
   local status, extra = '', ''
-  -- What is unfinished has no outcome yet, whatever somebody has put there.
+  -- What is unfinished has no outcome yet, whatever was put there by hand.
   if outcome and not (at and is_there(id, at)) then status, extra = 'DONE', outcome
   else
     if at then
       local lane, entry = place_of(at)
-      if not lane then forget(id)
+      if is_foreign(at) then status = 'PENDING'
+      elseif not lane then forget(id)
       elseif lane == 'due' then
         status = entry == 'R' and 'RETRYING' or 'SCHEDULED'
         if not is_there(id, at) then

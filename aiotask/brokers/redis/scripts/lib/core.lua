@@ -6,7 +6,7 @@
 -- which marks the script dirty, and what follows is then allowed too.
 local function key(name) return KEYS[1] .. name end
 
--- ARGV[1], ARGV[2]: incarnation and epoch. 1 live, 0 dead, -1 the server has forgotten everybody.
+-- ARGV[1], ARGV[2]: incarnation and epoch. 1 live, 0 dead, -1 the server has forgotten all incarnations.
 local function standing(incarnation, epoch)
   if redis.call('HEXISTS', key('live'), incarnation) == 1 then return 1 end
   if redis.call('HGET', key('live'), '') == epoch then return 0 end
@@ -50,8 +50,8 @@ local function read(lane, entry)
   return id_of(sealed), sealed, meta
 end
 
--- Queue, reply address and priority inside a sealed envelope (see ``id_of``); for the rare paths on which nobody has
--- decoded it. cmsgpack knows no bytes: the body, field 5, is stepped over by hand.
+-- Queue, reply address and priority inside a sealed envelope (see ``id_of``); for the rare paths on which the caller has
+-- not decoded it. cmsgpack knows no bytes: the body, field 5, is stepped over by hand.
 local function peek(sealed)
   local ok, queue, reply, priority = pcall(function()
     local job = string.sub(sealed, SEAL_BYTES + 1)

@@ -1,7 +1,7 @@
 -- What is not due yet: a time in ``due``, and beside it the job in ``held``.
 -- Needs: core index
 
--- Whoever waits for so many seconds does not wait an hour longer because the server's clock was set back an hour: then
+-- A job that waits for some seconds does not wait an hour longer because the server's clock was set back an hour: then
 -- due times that are no moments (etas) are set back too. ``clock`` is the latest time that was seen while some wait; it is
 -- at most half a second old, so nothing comes early.
 local function heed(at)
@@ -17,7 +17,7 @@ local function heed(at)
       for n = 1, #page, 2 do ids[#ids + 1] = page[n] end
       for n = 1, #ids do
         local ok, found = pcall(place_in_index, ids[n])
-        if not ok or found ~= 'due|E' then
+        if not ok or not found or found ~= 'due|E' and not is_foreign(found) then
           moved[#moved + 1] = tonumber(page[2 * n]) - back
           moved[#moved + 1] = ids[n]
         end
@@ -29,17 +29,15 @@ local function heed(at)
   redis.call('SET', key('clock'), at)
 end
 
--- Outside the stream until it is due; kind is S (scheduled), E (scheduled for a moment) or R (retrying).
+-- Outside the lanes until it is due. The clock is looked at once a call, before the first time is written.
 local heeded = false
-
-local function hold(kind, at, lane, id, sealed, meta)
+local function hold(due, lane, id, sealed, meta)
   if not heeded then heed(now()); heeded = true end
-  redis.call('ZADD', key('due'), at, id)
+  redis.call('ZADD', key('due'), due, id)
   redis.call('HSET', key('held'), id, struct.pack('>I2', #lane) .. lane .. struct.pack('>I2', #meta) .. meta .. sealed)
-  write_index(id, 'due|' .. kind)
 end
 
--- What is too short was written by somebody else; its lane is none then.
+-- What is too short was written by hand; its lane is '' then.
 local function unpack_held(packed)
   local n = #packed > 1 and struct.unpack('>I2', packed) or 0
   local lane = string.sub(packed, 3, 2 + n)

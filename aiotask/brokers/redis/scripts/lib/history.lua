@@ -1,4 +1,4 @@
--- Counters, and the finished jobs that wait for the recorder.
+-- Counters, dead letters, and the finished jobs that wait for a recorder.
 -- Needs: core
 
 -- Where something else than a number was written, counting begins anew.
@@ -17,25 +17,37 @@ local function write_rows(count, packed)
   local written = redis.pcall('XADD', key('history'), '*', 'n', count, 'r', packed)
   -- Where this user may not write any more, jobs end all the same.
   if type(written) == 'table' and written.err then return end
-  local waiting, oldest = add_up('unrecorded', count), nil
+  local unrecorded, oldest = add_up('unrecorded', count), nil
   for _ = 1, 2 do
-    if waiting <= HISTORY_ROWS then return end
+    if unrecorded <= HISTORY_ROWS then return end
     oldest = redis.call('XRANGE', key('history'), '-', '+', 'COUNT', 1)[1]
     redis.call('XDEL', key('history'), oldest[1])
-    waiting = add_up('unrecorded', -(tonumber(oldest[2][2]) or 1))
+    unrecorded = add_up('unrecorded', -(tonumber(oldest[2][2]) or 1))
   end
 end
 
-local rows, row_count, row_bytes = {}, 0, 0
-local function write_kept()
-  write_rows(row_count, table.concat(rows))
-  rows, row_count, row_bytes = {}, 0, 0
+-- Writes the rows that were kept, and forgets them.
+local function write_kept(rows)
+  write_rows(rows.count, table.concat(rows))
+  for n = #rows, 1, -1 do rows[n] = nil end
+  rows.count, rows.bytes = 0, 0
 end
 
-local function keep_row(sealed, outcome, meta)
+local function keep_row(rows, sealed, outcome, meta)
   local n = #rows
   rows[n + 1], rows[n + 2] = struct.pack('>I4I4I2', #sealed, #outcome, #meta), sealed
   rows[n + 3], rows[n + 4] = outcome, meta
-  row_count, row_bytes = row_count + 1, row_bytes + #sealed + #outcome
-  if row_bytes > HISTORY_BYTES then write_kept() end
+  rows.count, rows.bytes = rows.count + 1, rows.bytes + #sealed + #outcome
+  if rows.bytes > HISTORY_BYTES then write_kept(rows) end
+end
+
+-- The dead letter of a job that has ended; beyond DEAD_LETTERS the oldest make room.
+local function add_dead_letter(id, sealed, outcome)
+  redis.call('ZADD', key('dead'), now(), id)
+  redis.call('HSET', key('dead:jobs'), id, struct.pack('>I4', #sealed) .. sealed .. outcome)
+  local extra = redis.call('ZRANGE', key('dead'), 0, -DEAD_LETTERS - 1)
+  for n = 1, #extra do
+    redis.call('ZREM', key('dead'), extra[n])
+    redis.call('HDEL', key('dead:jobs'), extra[n])
+  end
 end

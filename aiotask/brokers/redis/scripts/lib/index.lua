@@ -13,11 +13,17 @@ local function place_in_index(id)
   return redis.call('HGET', key('index:' .. bucket), field)
 end
 
--- A bucket that has the wrong type is somebody's to mend: push and status say so, the rest goes on without.
-local function write_index(id, at)
-  local bucket, field = bucket_of(id)
-  redis.pcall('HSET', key('index:' .. bucket), field, at)
-  redis.call('SADD', key('index'), bucket)
+-- Fields and places by bucket, as ``put`` gathers them. Where the caller has looked at the buckets (``is_checked``), they are
+-- in the set of them too. A bucket that has the wrong type is otherwise left to people: push and status say so, the rest
+-- goes on without it.
+local function write_index(index, is_checked)
+  for bucket, places in pairs(index) do
+    if is_checked then redis.call('HSET', key('index:' .. bucket), unpack(places))
+    else
+      redis.pcall('HSET', key('index:' .. bucket), unpack(places))
+      redis.call('SADD', key('index'), bucket)
+    end
+  end
 end
 
 local function leave_index(ids)
@@ -41,19 +47,38 @@ local function leave_index(ids)
   if #empty > 0 then redis.pcall('SREM', key('index'), unpack(empty)) end
 end
 
+-- Whether this is a lane that a later release may know: another kind of lane of a queue, or a word that begins no key of
+-- this one. What is in it, and what is on its way to it, is left alone.
+local function is_foreign_lane(lane)
+  local kind = string.match(lane, '^q:.+:(%l)$')
+  if kind then return not string.find(LANE_KINDS, kind, 1, true) end
+  local word = string.match(lane, '^(%l+):')
+  return word ~= nil and not string.find(KEY_WORDS, ' ' .. word .. ' ', 1, true)
+end
+
+-- The same of a place: in such a lane, another kind of due, or under a word that begins no key of this release.
+local function is_foreign(at)
+  local lane, entry = string.match(at, '^(.*)|(.*)$')
+  if not lane then return false end
+  if lane == 'due' then return string.match(entry, '^[A-DF-QT-Z]$') ~= nil end
+  return is_foreign_lane(lane)
+    or string.match(lane, '^%l+$') ~= nil and not string.find(KEY_WORDS, ' ' .. lane .. ' ', 1, true)
+end
+
 -- The lane and the entry that the index names; nil where something else was written there.
 local function place_of(at)
   local lane, entry = string.match(at, '^(.*)|(.*)$')
+  if not lane or is_foreign(at) then return nil end
   if lane == 'due' then return lane, entry end
-  if not lane or not (string.match(lane, '^q:') or string.match(lane, '^parked:')) then return nil end
+  if not (string.match(lane, '^q:') or string.match(lane, '^parked:')) then return nil end
   local ms, number = string.match(entry, '^(%d+)%-(%d+)$')
   if ms and #ms < 20 and #number < 20 then return lane, entry end
 end
 
--- Whether a job is where the index says; somebody may have deleted that by hand.
+-- Whether a job is where the index says, which may have been deleted by hand. Of a foreign place that is believed.
 local function is_there(id, at)
   local lane, entry = place_of(at)
-  if not lane then return false end
+  if not lane then return is_foreign(at) end
   if lane == 'due' then
     return redis.call('HEXISTS', key('held'), id) == 1 and redis.call('ZSCORE', key('due'), id) ~= false
   end

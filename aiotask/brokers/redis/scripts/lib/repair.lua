@@ -1,5 +1,6 @@
--- Repairs of keys that were deleted, spoiled or filled by hand. Whoever reads how jobs travel can leave this file out.
--- Needs: core index history
+-- Repairs of keys that were deleted, spoiled or filled by hand, and the checks that keep a job from being lost to such a key.
+-- How jobs travel can be read without this file.
+-- Needs: core history results
 
 -- What is no job of ours is counted, and a part of it kept for people.
 local function set_aside(id, sealed, reason)
@@ -8,7 +9,7 @@ local function set_aside(id, sealed, reason)
     'reason', string.sub(reason, 1, 1000))
 end
 
--- The lane, or the one that the job comes from where somebody has put something else in its place.
+-- The lane, or the one that the job comes from where something else was put in its place.
 local function sound(lane, from)
   local length = redis.pcall('XLEN', key(lane))
   return type(length) == 'table' and from or lane
@@ -18,13 +19,21 @@ end
 local function forget(id)
   redis.call('ZREM', key('due'), id)
   redis.call('HDEL', key('held'), id)
-  leave_index({ id })
-  redis.call('HDEL', key('marks'), id)
-  redis.call('HDEL', key('begun'), id)
-  redis.call('HDEL', key('watch'), id)
+  ended({ id }, { marks = true, begun = true, watch = true })
 end
 
--- What is to be written to besides by ``place`` and ``hold``, checked before the first write.
+-- Before the first write of a push, which is one that a full server refuses: whether these lanes and what is due are of
+-- their types, and whether there is room and this user may write, tried on a key that never exists.
+local function check_push(lanes, some_later)
+  for _, stream in pairs(lanes) do redis.call('XLEN', stream) end
+  redis.call('XADD', key('r:'), 'NOMKSTREAM', '*', 'j', '')
+  if not some_later then return end
+  redis.call('ZCARD', key('due'))
+  redis.call('HLEN', key('held'))
+  redis.call('ZADD', key('r:'), 'XX', 0, ' ')
+end
+
+-- What is to be written to besides by ``put``, checked before the first write.
 local function check_placing()
   redis.call('SCARD', key('index'))
   redis.call('ZCARD', key('due'))
@@ -33,8 +42,8 @@ local function check_placing()
   redis.call('SCARD', key('parked'))
 end
 
--- Every command that moves a job, on a key that never exists, before the first that cannot be taken back: where somebody
--- has cut this user's permissions, the script ends here.
+-- Every command that moves a job, on a key that never exists, before the first that cannot be taken back: where this
+-- user's permissions were cut, the script ends here.
 local function check_commands()
   local nothing = key('r:')
   redis.call('HDEL', key('live'), ' ')

@@ -2,17 +2,32 @@
 -- Needs: core index history
 
 local RESULT = key('r:')
--- Frames for the results channel, gathered per address and published once at the end.
-local telling = {}
 
--- An outcome that is not stored cannot be looked up: it travels whole, however large.
-local function tell(address, id, outcome, whole)
+-- The endings of one call of a script. Each script that ends or tells of jobs opens them before its first write, hands them
+-- to what it calls, and closes them at its end. Opened, they say which keys there are that an ending writes to besides, and
+-- each is of its type: an error comes here. Of most of them there is none.
+--   recording: finished jobs are kept for a recorder.  watch, marks, begun: the hash of this name has something in it.
+--   ids, counts: of the jobs that ended.  rows: of the history.  frames: for the results channel, by address.
+local function open_endings()
+  local endings = { ids = {}, counts = {}, frames = {}, rows = { count = 0, bytes = 0 } }
+  local history, watch, marks, begun = key('history'), key('watch'), key('marks'), key('begun')
+  if redis.call('EXISTS', history, watch, marks, begun) > 0 then
+    endings.recording = redis.call('XLEN', history) > 0 or redis.call('EXISTS', history) == 1
+    endings.watch, endings.marks = redis.call('HLEN', watch) > 0, redis.call('HLEN', marks) > 0
+    endings.begun = redis.call('HLEN', begun) > 0
+  end
+  return endings
+end
+
+-- Frames are gathered by address and published once. An outcome that is not stored cannot be looked up: it travels whole,
+-- however large.
+local function tell(endings, address, id, outcome, whole)
   if address == '' then return end
-  local frames = telling[address]
+  local frames = endings.frames[address]
   if frames == nil then
     local listeners = redis.call('PUBSUB', 'NUMSUB', key('to:' .. address))
     frames = { heard = tonumber(listeners[2]) > 0 }
-    telling[address] = frames
+    endings.frames[address] = frames
   end
   if not frames.heard then return end
   if outcome and (whole or #outcome <= INLINE_BYTES) then
@@ -22,49 +37,37 @@ local function tell(address, id, outcome, whole)
   end
 end
 
-local function tell_watchers(id, outcome, whole)
+local function tell_watchers(endings, id, outcome, whole)
   local addresses = redis.call('HGET', key('watch'), id)
   if not addresses then return end
-  for address in string.gmatch(addresses, '[^,]+') do tell(address, id, outcome, whole) end
+  for address in string.gmatch(addresses, '[^,]+') do tell(endings, address, id, outcome, whole) end
 end
 
--- The end of a job that is out of its lane already: outcome stored and told; ``wind_up`` removes all traces.
-local recording, watched, has_marks, has_begun = false, false, false, false
-
-local ended, tally = {}, {}
--- Which keys there are that an ending writes to besides, and whether each is of its type; an error here comes before the
--- first write. Of most of them there is none.
-local function check_ending()
-  local history, watch, marks, begun = key('history'), key('watch'), key('marks'), key('begun')
-  if redis.call('EXISTS', history, watch, marks, begun) > 0 then
-    recording = redis.call('XLEN', history) > 0 or redis.call('EXISTS', history) == 1
-    watched, has_marks = redis.call('HLEN', watch) > 0, redis.call('HLEN', marks) > 0
-    has_begun = redis.call('HLEN', begun) > 0
-  end
-end
-
--- ``ttl`` is text, milliseconds.
-local function conclude(id, outcome, status, ttl, reply, sealed, meta)
-  local stored = ttl ~= '0'
+-- A job that is out of its lane already ends: its outcome is stored and told. ``ttl`` is text, milliseconds.
+local function conclude(endings, id, outcome, status, ttl, reply, sealed, meta)
+  local ids, counts, stored = endings.ids, endings.counts, ttl ~= '0'
   if stored then redis.call('SET', RESULT .. id, outcome, 'PX', ttl) end
-  if reply ~= '' then tell(reply, id, outcome, not stored) end
-  if watched then tell_watchers(id, outcome, not stored) end
-  ended[#ended + 1] = id
-  tally[status] = (tally[status] or 0) + 1
-  if recording then keep_row(sealed, outcome, meta) end
+  if reply ~= '' then tell(endings, reply, id, outcome, not stored) end
+  if endings.watch then tell_watchers(endings, id, outcome, not stored) end
+  ids[#ids + 1] = id
+  counts[status] = (counts[status] or 0) + 1
+  if endings.recording then keep_row(endings.rows, sealed, outcome, meta) end
 end
 
--- To be called once, at the end of a script that concludes or tells.
-local function wind_up()
-  if #ended > 0 then
-    leave_index(ended)
-    if has_marks then redis.call('HDEL', key('marks'), unpack(ended)) end
-    if has_begun then redis.call('HDEL', key('begun'), unpack(ended)) end
-    if watched then redis.call('HDEL', key('watch'), unpack(ended)) end
-    for status, count in pairs(tally) do add_up(status, count) end
-  end
-  if row_count > 0 then write_kept() end
-  for address, frames in pairs(telling) do
+-- The door through which every job goes: undoes all that there is of these beside lane and outcome. ``traces`` says which
+-- hashes may have something of them; ``counts`` how many ended in which status (nil: they end in none).
+local function ended(ids, traces, counts)
+  leave_index(ids)
+  if traces.marks then redis.call('HDEL', key('marks'), unpack(ids)) end
+  if traces.begun then redis.call('HDEL', key('begun'), unpack(ids)) end
+  if traces.watch then redis.call('HDEL', key('watch'), unpack(ids)) end
+  for status, count in pairs(counts or {}) do add_up(status, count) end
+end
+
+local function close_endings(endings)
+  if #endings.ids > 0 then ended(endings.ids, endings, endings.counts) end
+  if endings.rows.count > 0 then write_kept(endings.rows) end
+  for address, frames in pairs(endings.frames) do
     if #frames > 0 then redis.call('PUBLISH', key('to:' .. address), table.concat(frames)) end
   end
 end
@@ -78,15 +81,15 @@ local function left_for(name, id)
   redis.call('HDEL', key(name), id)
 end
 
--- Somebody asked to cancel this job, or it had begun and runs once at most: it ends with the outcome that was left for
--- it. True if so.
-local function marked(id, sealed, meta)
+-- A job that was to be cancelled, or that had begun and runs once at most, ends with the outcome that was left for it. True
+-- if so.
+local function marked(endings, id, sealed, meta)
   local status, outcome, ttl = 'CANCELLED', left_for('marks', id)
   if not outcome then
     status = 'FAILED'
     outcome, ttl = left_for('begun', id)
   end
   if not outcome then return false end
-  conclude(id, outcome, status, ttl, address_of(sealed), sealed, meta)
+  conclude(endings, id, outcome, status, ttl, address_of(sealed), sealed, meta)
   return true
 end

@@ -1,0 +1,55 @@
+"""Deletes the consumers that dead incarnations leave behind in the lanes."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+from ..lanes import KINDS, SUSPECT
+from .connection import Wire
+from .script import Script
+
+__all__ = ["Sweep"]
+
+#: Seconds between two sweeps: the server looks at every consumer there is.
+EVERY = 60.0
+#: Lanes in one call.
+_LANES = 240
+
+_script = cache(Script)
+
+
+class Sweep:
+    """The sweeps of one broker object; the first is due at once."""
+
+    def __init__(self, wire: Wire, prefix: str) -> None:
+        self._wire = wire
+        self._prefix = prefix
+        self._last = float("-inf")
+
+    def hurry(self) -> None:
+        """A host was declared dead: the next sweep is due at once."""
+        self._last = float("-inf")
+
+    async def run(self) -> None:
+        """Sweep all lanes, if that is due.
+
+        Raises:
+            BrokerError: the server could not; the next sweep is due in a minute all the same.
+        """
+        now = time.monotonic()
+        if now - self._last < EVERY:
+            return
+        self._last = now
+        lanes = await self._lanes()
+        while lanes:
+            done = await self._wire.run(_script("sweep"), self._prefix, *lanes[:_LANES])
+            lanes = lanes[done:]
+
+    async def _lanes(self) -> list[bytes]:
+        queues = await self._wire.call("SMEMBERS", f"{self._prefix}queues")
+        needs = await self._wire.call("SMEMBERS", f"{self._prefix}parked")
+        kinds = [kind.encode() for kind in (*KINDS, SUSPECT)]
+        return [b"q:%b:%b" % (queue, kind) for queue in queues for kind in kinds] + [
+            b"parked:" + need for need in needs
+        ]
