@@ -8,8 +8,8 @@ import pytest
 
 from aiotask.broker import Broker, Cancelled, JobState
 from aiotask.brokers import connect, history_of, inspect
+from aiotask.brokers.bounds import CLIENT_TTL, VOLUNTEER_TTL
 from aiotask.brokers.memory.record import RECORDER_IDLE
-from aiotask.brokers.memory.store import CLIENT_TTL, VOLUNTEER_TTL
 from aiotask.brokers.memory.stores import store_of
 from aiotask.job import Status
 

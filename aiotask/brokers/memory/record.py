@@ -9,6 +9,7 @@ from ...broker import Delivery, Meta
 from ...errors import SealError
 from ...job import Job, Status, decode_job
 from ...wire.seal import OVERHEAD
+from ..bounds import HISTORY_ROWS
 from ..lanes import lane_of, marks, need_of
 from .clock import Clock
 from .wakeup import Bell
@@ -112,8 +113,6 @@ class Row:
 
 #: Seconds after which the rows that a recorder read and did not trim go to whoever reads next.
 RECORDER_IDLE = 60.0
-#: Older rows that nobody recorded make room.
-HISTORY_ROWS = 1_000_000
 
 
 class Rows:

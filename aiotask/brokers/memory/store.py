@@ -30,6 +30,7 @@ from ...broker import (
 from ...errors import BrokerError
 from ...inspector import DeadLetter
 from ...job import Status
+from ..bounds import ASIDE, CLIENT_TTL, DEAD_LETTERS, REFUSED_TTL, VOLUNTEER_TTL
 from ..lanes import (
     RETURNED,
     SUSPECT,
@@ -47,13 +48,6 @@ from .record import Ending, Lane, Record, Rows
 from .wakeup import Bell, Ears
 
 __all__ = ["Store"]
-
-#: Seconds after its last push that a client's sequence is remembered, and after it why a job was set aside.
-CLIENT_TTL = 3600.0
-#: Seconds in which a volunteer for a suspect has to come back for it.
-VOLUNTEER_TTL = 30.0
-#: Older dead letters, and older messages that were set aside, make room.
-DEAD_LETTERS, ASIDE = 10_000, 1_000
 
 
 class Store(Rows, Ears):
@@ -339,7 +333,7 @@ class Store(Rows, Ears):
         """Keep for people to see what was taken out of its lane and is no job of ours."""
         if self.index.get(record.id) is record:
             self.tell({record.reply, *self.watchers.get(record.id, ())}, Notice(record.id))
-            self.refused[record.id] = reason, self.clock.monotonic() + CLIENT_TTL
+            self.refused[record.id] = reason, self.clock.monotonic() + REFUSED_TTL
         self.forget(record)
         self.rejected += 1
         self.aside.append((record, reason))
