@@ -265,9 +265,7 @@ class _Process:
         worker = Worker(
             Served(app.registry, app.secrets, app.serializer, queues),
             broker,
-            Membership(
-                broker, place.board, host=place.host, number=str(place.number), facts=facts, recorded=recorded
-            ),
+            Membership(broker, place.board, host=place.host, number=str(place.number), facts=facts, recorded=recorded),
             Surroundings(self._lane, place.board, self._seats, self._solitude, hooks),
             EventLog("aiotask", log_args=settings.log_args, log_tracebacks=settings.log_tracebacks),
             burst=settings.burst,
