@@ -162,6 +162,8 @@ class Worker:
         """Claim no more; ``run`` returns when what runs has ended."""
         if not self._life.stopping:
             self._life.stop()
+            # At once, and not only when the claim that is under way has ended: until then they would start.
+            self._in_hand.give_back_unstarted()
             self._interrupting = agent(self._claimer.interrupt())
 
     async def _drain(self) -> None:
