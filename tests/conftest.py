@@ -62,13 +62,11 @@ def app_name() -> str:
     return f"test-{uuid4().hex[:12]}"
 
 
-@pytest.fixture(params=["memory", "redis", "sqlite"])
+@pytest.fixture(params=["memory", "redis"])
 def broker_url(request: pytest.FixtureRequest) -> str:
     """Where the jobs are: every test that asks for it, or for a broker, runs once per technology."""
     if request.param == "memory":
         return "memory://"
-    if request.param == "sqlite":
-        return f"sqlite://{request.getfixturevalue('tmp_path')}"
     url: str = request.getfixturevalue("redis_url")
     return url
 

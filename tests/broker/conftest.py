@@ -9,6 +9,17 @@ from aiotask.broker import Broker
 from ..seam import MakeBroker, Worker
 
 
+@pytest.fixture(params=["memory", "redis", "sqlite"])
+def broker_url(request: pytest.FixtureRequest) -> str:
+    """Where the jobs are: every test of a verb runs on the example of docs/brokers.md, too."""
+    if request.param == "memory":
+        return "memory://"
+    if request.param == "sqlite":
+        return f"sqlite://{request.getfixturevalue('tmp_path')}"
+    url: str = request.getfixturevalue("redis_url")
+    return url
+
+
 @pytest.fixture
 async def worker(broker: Broker) -> Worker:
     """A live incarnation; it works through an object of its own for whoever sends and keeps."""
