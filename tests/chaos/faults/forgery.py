@@ -110,7 +110,7 @@ class Forger:
     def _of_another_version(self, id: str) -> bytes:
         if self._rng.random() < 0.5:
             return b"\x07" + self._genuine(id)[1:]
-        return self._genuine(id, version=WIRE_VERSION + self._rng.randrange(1, 200))
+        return self._genuine(id, version=WIRE_VERSION - self._rng.randrange(1, 200))
 
     def _raw(self, id: str) -> bytes:
         return self._rng.choice([self.bomb, self._call, encode_job(self._job(id)), b"J[[],{}]"])
