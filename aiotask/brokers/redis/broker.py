@@ -31,7 +31,7 @@ from ...broker import (
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
 from ..history import HistoryRow
-from ..lanes import claim_order, kind_of_requeue, lane_of, marks, suspect_lanes
+from ..lanes import claim_order, flags_of, kind_of_requeue, lane_of, suspect_lanes
 from ..shown import hide_password
 from .codec import (
     add_finishes,
@@ -235,7 +235,7 @@ class RedisBroker:
         claimed = []
         for name, entries in reply or ():
             lane = name.decode()[len(self.prefix) :]
-            suspect, returned = marks(lane)
+            suspect, returned = flags_of(lane)
             for entry, fields in entries:
                 values = dict(zip(fields[::2], fields[1::2], strict=True))
                 sealed, meta = values.get(b"j", b""), values.get(b"m", b"")

@@ -11,7 +11,7 @@ import msgspec
 from ...broker import Delivery, Finish, Meta, Notice, Obituary, Overflow, Push, Room
 from ...job import Status
 from ...wire.seal import OVERHEAD
-from ..lanes import lane_of, marks
+from ..lanes import flags_of, lane_of
 
 __all__ = [
     "ROW",
@@ -179,7 +179,7 @@ def id_of(sealed: bytes) -> str:
 
 
 def delivery(lane: str, entry: bytes, sealed: bytes, meta: bytes, suspect: bool, returned: bool) -> Delivery:
-    """One delivery from the fields of an entry, and from what ``marks`` says of its lane."""
+    """One delivery from the fields of an entry, and from what ``flags_of`` says of its lane."""
     known = decode_meta(meta) if meta else _FRESH
     return Delivery(lane, entry.decode(), id_of(sealed), sealed, known, suspect, returned)
 
@@ -189,7 +189,7 @@ def claimed(flat: list[Any], start: int) -> list[Delivery]:
     found: list[Delivery] = []
     while start < len(flat):
         lane = text(flat[start])
-        suspect, returned = marks(lane)
+        suspect, returned = flags_of(lane)
         end = start + 2 + 3 * flat[start + 1]
         found += [
             delivery(lane, flat[n], flat[n + 1], flat[n + 2], suspect, returned) for n in range(start + 2, end, 3)
@@ -203,7 +203,7 @@ def deliveries(flat: list[Any], start: int) -> list[Delivery]:
     found = []
     for n in range(start, len(flat), 4):
         lane = text(flat[n])
-        found.append(delivery(lane, flat[n + 1], flat[n + 2], flat[n + 3], *marks(lane)))
+        found.append(delivery(lane, flat[n + 1], flat[n + 2], flat[n + 3], *flags_of(lane)))
     return found
 
 

@@ -123,7 +123,7 @@ def test_a_loop_that_ended_while_it_waited_stops_nobody(app_name: str) -> None:
     asyncio.run(go_on())
 
     store = store_of("memory://", app_name)
-    assert not (store.bells or store.ears or store.recorders), "nobody keeps a place for those who are gone"
+    assert not (store.bells or store.listeners or store.recorders), "nobody keeps a place for those who are gone"
 
 
 async def test_a_verb_in_a_tight_loop_leaves_its_neighbours_their_turn(memory: Broker) -> None:
