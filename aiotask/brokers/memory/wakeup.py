@@ -34,7 +34,7 @@ class Bell:
         """Sleep until the bell rings, or return at once if it has rung since the last call."""
         await self._event.wait()
         self._event.clear()
-        self._is_ringing = False  # before the caller looks at the state, so that no change goes unnoticed
+        self._is_ringing = False  # before the caller reads the state, so that no change is missed
 
 
 class Listener(Bell):

@@ -1,4 +1,4 @@
-"""What the objects of one process share, and what is left of a job that is over."""
+"""The state that broker objects of one process share, and the state that is left after a job has ended."""
 
 from __future__ import annotations
 
