@@ -26,7 +26,7 @@ from .topology import cluster_warning, find_misfit, parse_info
 __all__ = ["RedisInspector", "namespaces"]
 
 _PAGE = 500
-#: Fields of INFO about failures to write files, and the warning for each.
+#: Fields of INFO that tell whether a write failed, and a description of each write.
 _WRITING = {
     "aof_last_write_status": "writing its append-only file",
     "aof_last_bgrewrite_status": "rewriting its append-only file",
@@ -34,7 +34,7 @@ _WRITING = {
 }
 
 
-#: A log by its appendfsync.
+#: How a log is kept, by the setting appendfsync.
 _LOGS = {
     "no": Persistence.LOG_BY_SYSTEM,
     "everysec": Persistence.LOG_EACH_SECOND,
