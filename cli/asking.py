@@ -1,4 +1,4 @@
-"""Asking before something is changed for good, and showing how far a long change has come."""
+"""Confirmation before a change that cannot be undone, and the progress of a long one."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .output import console
 
 __all__ = ["confirm", "progress"]
 
-#: Below this number of things a change is over before a bar could be read.
+#: Number of things up to which a change is over before a bar could be read.
 _SHORT = 200
 
 
-def confirm(verb: str, what: str, look: str) -> None:
+def confirm(verb: str, what: str, check_command: str) -> None:
     """Ask on the terminal whether to do this.
 
     Args:
         verb, what: ``delete``, ``3 dead letters``.
-        look: the command that shows what is meant.
+        check_command: the command that shows the things concerned.
 
     Raises:
         ConfigError: there is no terminal to ask on.
@@ -32,9 +32,9 @@ def confirm(verb: str, what: str, look: str) -> None:
     if not sys.stdin.isatty():
         raise ConfigError(
             f"Nothing was done: this would {verb} {what}, and there is no terminal to ask for confirmation. "
-            f"Check with {look}, then add --yes."
+            f"Check with {check_command}, then add --yes."
         )
-    # All of it on stderr: what is on stdout may be read by a program.
+    # The question goes to stderr: a program may read stdout.
     print(f"{verb.capitalize()} {what}? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
         raise typer.Abort

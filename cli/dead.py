@@ -10,7 +10,7 @@ from .asking import confirm, progress
 from .group import Group, add
 from .one_job import show_one
 from .options import AppName, Json, Url, count, option
-from .output import ago, console, page_table, plain, print_json, telling
+from .output import ago, console, informative, page_table, plain, print_json
 from .results import InQueue, OfTask, Since, Until
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def replay(
     if as_json:
         print_json({"replayed": done.moved, "missing": done.missing, "outdated": done.outdated})
     else:
-        _say("Replayed", done, bool(ids))
+        _print_done("Replayed", done, bool(ids))
     if done.unknown or done.outdated:
         raise typer.Exit(1)
 
@@ -167,7 +167,7 @@ def delete(
     if as_json:
         print_json({"deleted": done.moved, "missing": done.missing})
     else:
-        _say("Deleted", done, bool(ids))
+        _print_done("Deleted", done, bool(ids))
 
 
 def _act(
@@ -179,7 +179,7 @@ def _act(
     name: str | None,
     url: str | None,
 ) -> Done:
-    """Do it to the jobs with these ids, or, once the user has confirmed it, to those that match the filter."""
+    """Replay or delete the letters with these ids, or, once the user has confirmed, those that match the filter."""
     import asyncio
 
     from aiotask.errors import ConfigError
@@ -214,7 +214,7 @@ async def _moved(
 
 
 def _refuse_several(verb: Verb, opened: list[Connection]) -> None:
-    """``--all`` is meant for one app."""
+    """Refuse ``--all`` where several apps are on the server."""
     from aiotask.errors import ConfigError
 
     if len(opened) > 1:
@@ -227,7 +227,7 @@ def _refuse_several(verb: Verb, opened: list[Connection]) -> None:
 # ---- for people
 
 
-def _say(done_word: str, done: Done, is_named: bool) -> None:
+def _print_done(done_word: str, done: Done, is_named: bool) -> None:
     terminal = console()
     number = len(done.moved)
     terminal.print(f"{done_word} {number:,} dead letter{'' if number == 1 else 's'}.")
@@ -259,7 +259,7 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
         for letter in page
     ]
     columns = ["app", "id", "task", "queue", "given up", "error"]
-    terminal.print(page_table(*telling(columns, rows), terminal.width))
+    terminal.print(page_table(*informative(columns, rows), terminal.width))
     if len(page) >= limit:
         terminal.print(f"[dim]Next page: --offset {offset + limit}[/dim]")
     terminal.print("[dim]Details of one: aiotask dead show ID. Run it again: aiotask dead replay ID[/dim]")

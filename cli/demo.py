@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-#: Load per CPU from which on a comparison of times means little.
+#: Load per CPU from which on the times cannot be compared.
 _BUSY = 0.3
 
 Files = Annotated[
@@ -77,7 +77,7 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) 
 
 
 def _history() -> Path:
-    """A file of the demo's own, in the state directory: its jobs are not to stand among those of the user."""
+    """The history file of the demo, in the state directory, apart from the jobs of the user."""
     from aiotask.embedded.state_directory import StateDirectory
 
     home = StateDirectory.locate()
@@ -103,7 +103,7 @@ def _progress(terminal: Console) -> Progress:
 
 
 def _report(terminal: Console, spread: Run, alone: Run, load: float) -> bool:
-    """Print what came out; whether all of it is right."""
+    """Print the results; whether all of them are right."""
     _print_complex(terminal, spread)
     _print_times(terminal, spread, alone, load)
     return _print_check(terminal, spread, alone)
@@ -146,8 +146,8 @@ def _print_check(terminal: Console, spread: Run, alone: Run) -> bool:
     wrong = [file for file, found in alone.measures.items() if spread.measures.get(file) != found]
     unparsed = sum(1 for found in alone.measures.values() if found["error"])
     for file in wrong[:5]:
-        said = spread.errors.get(file) or repr(spread.measures.get(file))
-        terminal.print(f"[red]wrong: {plain(file)}: {plain(said, 300)}, here {plain(alone.measures[file], 300)}[/red]")
+        found = spread.errors.get(file) or repr(spread.measures.get(file))
+        terminal.print(f"[red]wrong: {plain(file)}: {plain(found, 300)}, here {plain(alone.measures[file], 300)}[/red]")
     if wrong:
         terminal.print(f"[red]{len(wrong):,} of {len(alone.measures):,} files do not agree.[/red]")
         return False

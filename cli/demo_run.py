@@ -25,29 +25,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "alone", "source_files", "stdlib", "through_workers"]
 
-#: Seconds that the workers get to come up, and one file to be done.
+#: Seconds that the workers get to start, and that one file may take.
 START_TIMEOUT, FILE_TIMEOUT = 60.0, 120.0
 
 
 @dataclass
 class Run:
-    """One way to measure the files: what came out, and how long it took (seconds)."""
+    """One way to measure the files: its results, and its duration (seconds)."""
 
     measures: dict[str, Measures] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
-    #: CPU time of every process that took part, but this one.
+    #: CPU seconds of the processes that took part, without this one.
     cpu: float = 0.0
     workers: int = 1
 
 
 def stdlib() -> str:
-    """Where the standard library of this interpreter is."""
+    """The directory of the standard library of this interpreter."""
     return sysconfig.get_path("stdlib")
 
 
 def source_files() -> list[str]:
-    """Every Python file of the standard library, tests included, packages installed beside it left out."""
+    """Every Python file of the standard library, with its tests, without installed packages."""
     found = Path(stdlib()).rglob("*.py")
     return sorted(str(file) for file in found if not {"site-packages", "dist-packages"} & set(file.parts))
 
@@ -93,14 +93,14 @@ async def _watch(workers: Fleet) -> None:
 
 
 async def _measure_all(files: list[str], run: Run, progress: Progress, bar: TaskID) -> None:
-    """Send every file at once; a run that is broken off takes back what has not started."""
+    """Send every file at once; an interrupted run cancels the jobs that have not started."""
     started = time.perf_counter()
     sent = {file: measure.apply_async(file) for file in files}
 
     async def collect(file: str) -> None:
         try:
             run.measures[file] = await sent[file].wait(FILE_TIMEOUT)
-        except Exception as error:  # whatever a job ends with is part of the report
+        except Exception as error:  # every outcome of a job is part of the report
             run.errors[file] = f"{type(error).__name__}: {error}"
         _advance(progress, bar, started)
 
@@ -115,7 +115,7 @@ async def _measure_all(files: list[str], run: Run, progress: Progress, bar: Task
 
 
 def alone(files: list[str], progress: Progress) -> Run:
-    """The same in this process: a plain call per file."""
+    """Measure the files in this process, with a plain call per file."""
     run = Run()
     bar = progress.add_task("in this process alone", total=len(files), rate="")
     started, cpu = time.perf_counter(), time.process_time()

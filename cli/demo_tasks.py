@@ -31,7 +31,7 @@ _BRANCHES = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHand
 
 
 class Measures(TypedDict):
-    """What was found in one file, as plain data that the history shows; ``error`` says why nothing was."""
+    """The measures of one file, as plain data that the history shows; ``error`` says why the file has none."""
 
     lines: int
     functions: int
@@ -53,8 +53,8 @@ def measure(path: str) -> Measures:
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:
-        said = f"{type(error).__name__}: {error}"
-        return Measures(lines=lines, functions=0, classes=0, branches=0, nesting=0, error=said)
+        text = f"{type(error).__name__}: {error}"
+        return Measures(lines=lines, functions=0, classes=0, branches=0, nesting=0, error=text)
     functions = classes = branches = nesting = 0
     for node, depth in _walk(tree):
         nesting = max(nesting, depth)

@@ -1,18 +1,18 @@
-"""How an error leaves the command line."""
+"""Prints an error of aiotask, and chooses the exit code."""
 
 from __future__ import annotations
 
 from aiotask.errors import AiotaskError, ConfigError, ImportFailed
 
-from .output import say_error
+from .output import print_error
 
 __all__ = ["FAILED", "MISUSED", "report"]
 
-#: Exit codes: what was asked for cannot be done as asked, or it failed.
+#: Exit codes: the command was used in a wrong way; it failed.
 MISUSED, FAILED = 2, 1
 
 
 def report(error: AiotaskError) -> int:
-    """Say it in red on stderr; the exit code."""
-    say_error(str(error))
+    """Print an error to stderr; the exit code for it."""
+    print_error(str(error))
     return MISUSED if isinstance(error, (ConfigError, ImportFailed)) else FAILED

@@ -1,4 +1,4 @@
-"""A supervisor of the demo's own: started as a child process, gone when the demo ends."""
+"""The supervisor of the demo: a child process that ends with the demo."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from aiotask.errors import AiotaskError
 
 __all__ = ["Fleet", "end_if_interrupted", "fleet"]
 
-#: Seconds that the workers get to end their jobs, and the supervisor to end them.
-GRACE, PATIENCE = 2.0, 10.0
+#: Seconds that the jobs get to end (``--grace``), and seconds that the supervisor gets to stop.
+JOBS_TIMEOUT, STOP_TIMEOUT = 2.0, 10.0
 _LAST_LINES = 15
 
 
@@ -31,46 +31,46 @@ class Fleet:
         self._before = _cpu_of_children()
 
     def check(self) -> None:
-        """AiotaskError with the end of its log when the supervisor has ended by itself."""
+        """Raise AiotaskError, with the end of the log, if the supervisor has ended by itself."""
         code = self._process.poll()
         if code is not None:
             raise AiotaskError(f"The workers ended with exit code {code}. The end of their log:\n{self.log_tail()}")
 
     def log_tail(self) -> str:
-        """The last lines that the workers said."""
+        """The last lines that the workers logged."""
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(lines[-_LAST_LINES:])
 
     def cpu_seconds(self) -> float:
-        """CPU time of the supervisor and all that it reaped, once it has ended."""
+        """CPU seconds of the supervisor and of the processes that it reaped, once it has ended."""
         return _cpu_of_children() - self._before
 
     def stop(self) -> None:
-        """Ask, wait, and kill what does not listen: nothing of it is left."""
+        """Stop the supervisor with TERM, and kill it if it does not end in time."""
         process = self._process
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
-            process.wait(PATIENCE)
+            process.wait(STOP_TIMEOUT)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             process.kill()
             process.wait()
 
 
 def _cpu_of_children() -> float:
-    """Seconds of all that have ended; also those of the shell script of which this program may be the last command,
-    since a shell becomes that one."""
+    """CPU seconds of all child processes that have ended. They include those of a shell script whose last command this
+    program is, since the shell becomes this process."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 @contextlib.contextmanager
 def fleet(arguments: list[str]) -> Iterator[Fleet]:
-    """``aiotask worker`` with these arguments, in a session of its own, so that Ctrl-C reaches this process alone.
+    """Run ``aiotask worker`` with these arguments, in its own session, so that Ctrl-C reaches this process alone.
 
     TERM and a closed terminal end this process like Ctrl-C does: through its ``finally`` blocks.
     """
-    command = [sys.executable, "-m", __package__, "worker", *arguments, "--grace", str(GRACE)]
+    command = [sys.executable, "-m", __package__, "worker", *arguments, "--grace", str(JOBS_TIMEOUT)]
     with tempfile.TemporaryDirectory(prefix="aiotask-demo-") as directory, _ending_on_signals():
         log = Path(directory) / "workers.log"
         with log.open("wb") as output:
@@ -107,7 +107,7 @@ def _ending_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-#: Ctrl-C has been pressed. An exception that a signal handler raises is lost where Python calls it inside a finalizer.
+#: Not empty once Ctrl-C was pressed: an exception of a signal handler is lost where Python calls it in a finalizer.
 _interrupted: list[int] = []
 
 

@@ -1,4 +1,4 @@
-"""How the command line is read: help without noise, and errors that look alike in every command."""
+"""Parses the command line: short help, and errors in the same form from every command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from .output import say_error
+from .output import print_error
 
 __all__ = ["ByDefault", "Group", "add"]
 
@@ -19,7 +19,7 @@ _UsageError: type[Exception]
 _ClickError: type[Exception]
 _UsageError, _ClickError = typer.BadParameter.__mro__[1:3]
 
-#: What users of other queues type, and what it is called here.
+#: Command names of other task queues, and the names here.
 _ELSEWHERE = {
     "workers": "queues",
     "ps": "queues",
@@ -63,10 +63,10 @@ class Group(_Quiet, TyperGroup):
         try:
             sys.exit(super().main(*args, **extra) or 0)
         except _ClickError as error:
-            _say(error)
+            _print_usage_error(error)
             sys.exit(getattr(error, "exit_code", 1))
         except typer.Abort:
-            say_error("Nothing was done.")
+            print_error("Nothing was done.")
             sys.exit(1)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -92,17 +92,17 @@ def add(group: typer.Typer, *commands: Callable[..., None], name: str | None = N
 
 
 def _unwrapped(function: Callable[..., Any]) -> str:
-    """Paragraphs in one line each, so that they fit any terminal."""
+    """The docstring with one line per paragraph, so that help fits any terminal."""
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     return "\n\n".join(
         text if "\n " in text or text.startswith(" ") else text.replace("\n", " ") for text in paragraphs
     )
 
 
-def _say(error: Any) -> None:
+def _print_usage_error(error: Any) -> None:
     context = getattr(error, "ctx", None)
-    # pydantic's words, where an enum is checked.
+    # This prefix is from pydantic, which checks enums in some versions of typer.
     message = error.format_message().rstrip(".").replace("Value error, ", "")
     if isinstance(error, _UsageError) and context is not None:
         message += f". See: {context.command_path} --help"
-    say_error(message)
+    print_error(message)

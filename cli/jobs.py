@@ -9,7 +9,7 @@ import typer
 
 from .one_job import coloured, show_one
 from .options import AppName, File, Json, Url, count, option
-from .output import ago, console, page_table, plain, print_json, telling
+from .output import ago, console, informative, page_table, plain, print_json
 
 __all__ = ["jobs"]
 
@@ -110,7 +110,7 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
         ]
         for job in page
     ]
-    terminal.print(page_table(*telling(columns, rows), terminal.width))
+    terminal.print(page_table(*informative(columns, rows), terminal.width))
     if len(page) >= limit:
         terminal.print(f"[dim]Next page: --offset {offset + limit}[/dim]")
 

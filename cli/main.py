@@ -68,7 +68,7 @@ app.add_typer(server_app, name="server")
 
 def main() -> None:
     """Run the command line; an error of aiotask ends it with one line and no traceback."""
-    # Nothing to parse: some versions of typer load pydantic for that.
+    # Answered without typer, since some versions of it load pydantic.
     if sys.argv[1:] in (["--version"], ["-V"]):
         return print(f"aiotask {version_of('aiotask')}")
     if sys.argv[1:] == ["version"] and not {"AIOTASK_JSON", "AIOTASK_SERVER"} & os.environ.keys():

@@ -12,13 +12,13 @@ _COLOURS = {"RUNNING": "green", "SUCCESS": "green", "FAILED": "red", "PARKED": "
 
 
 def coloured(status: str) -> str:
-    """A status for a terminal."""
+    """A status in its colour, for a terminal."""
     colour = _COLOURS.get(status)
     return f"[{colour}]{status}[/{colour}]" if colour else status
 
 
 def show_one(job: dict[str, Any]) -> None:
-    """One job line by line, its traceback last."""
+    """Print one job line by line, its traceback last."""
     from aiotask.log.events import in_words
 
     terminal = console()

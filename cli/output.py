@@ -18,19 +18,19 @@ __all__ = [
     "ago",
     "call_text",
     "console",
+    "informative",
     "page_table",
     "plain",
     "print_json",
     "table",
-    "telling",
     "write_anything",
 ]
 
-#: Columns that a narrow terminal goes without, the first one first.
+#: Columns that are left out on a narrow terminal, in this order.
 _LEAST = ("attempts", "attempt", "app", "queue", "took", "sent", "given up", "ended")
-#: Characters that the last column, and the name of a task, get at least.
+#: Least width, in characters, of the last column and of the name of a task.
 _LAST_COLUMN, _TASK_COLUMN = 8, 11
-#: What stands for our own glyphs on a terminal that cannot show them.
+#: Replacements for aiotask's glyphs on a terminal that cannot show them.
 _PLAIN = str.maketrans({"■": "+", "×": "x", "⊘": "/", "…": "~", "↻": "r", "–": "-", "→": ">", "µ": "u", "•": "*"})  # noqa: RUF001
 
 
@@ -49,14 +49,14 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
 
 
 def print_json(value: Any) -> None:
-    """The value as JSON on stdout; what JSON has no word for becomes text."""
+    """Print the value as JSON; values of types that JSON lacks become text."""
     is_utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
     json.dump(value, sys.stdout, indent=2, default=str, ensure_ascii=not is_utf8)
     sys.stdout.write("\n")
 
 
-def say_error(message: str) -> None:
-    """One error, in red on stderr."""
+def print_error(message: str) -> None:
+    """Print one error to stderr, in red on a terminal."""
     text = f"error: {message}"
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         text = f"\x1b[31m{text}\x1b[0m"
@@ -80,7 +80,7 @@ def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
 
     made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        # What one copies stays in one piece.
+        # Columns that users copy from are not wrapped.
         whole = column in right or column in ("id", "worker", "status")
         made.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=whole)
     return made
@@ -91,7 +91,7 @@ def page_table(
 ) -> Table:
     """A table of one line a row, as wide as the terminal at most.
 
-    The last column gets the room that the others leave, and ends in … there. Where that is too little, names of tasks
+    The last column gets the width that the others leave, and is cut with …. Where that is too little, names of tasks
     are cut in front (``…tiles:render``) first; then the columns of ``_LEAST`` go, in that order.
     """
     from rich.markup import escape
@@ -126,8 +126,8 @@ def page_table(
     return made
 
 
-def telling(columns: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
-    """The columns and rows without those that say the same everywhere, or what goes without saying."""
+def informative(columns: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """The columns and rows without the columns that have the usual value in every row, or only one app."""
     usual = {"queue": {"default"}, "attempt": {"1", ""}, "attempts": {"1", ""}}
     dull = [
         at
@@ -154,7 +154,7 @@ def plain(text: object, length: int = 120) -> str:
 
 
 def call_text(arguments: Any) -> str:
-    """The arguments of a call, as they stand in JSON, as one would write them: ``'leek', 100, per_kilo=2``."""
+    """The arguments of a call, given as in JSON, in Python syntax: ``'leek', 100, per_kilo=2``."""
     match arguments:
         case [list(args), dict(kwargs)]:
             return ", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())])

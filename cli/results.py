@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import File, Json, duration
-from .output import ago, call_text, console, page_table, plain, print_json, telling
+from .output import ago, call_text, console, informative, page_table, plain, print_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -195,7 +195,7 @@ def _show_page(page: list[JobRecord], count: int, path: Path, offset: int, wide:
         for record in page
     ]
     right = ("attempts", "took", "cpu", "memory")
-    terminal.print(page_table(*telling(columns, rows), terminal.width, right=right))
+    terminal.print(page_table(*informative(columns, rows), terminal.width, right=right))
     end = offset + len(page)
     terminal.print(f"[dim]{offset + 1}-{end} of {count} in {plain(path, 1000)}[/dim]", soft_wrap=True)
     if end < count:

@@ -56,7 +56,7 @@ def stack(target: Target = None, name: AppName = None, url: Url = None, as_json:
 
 
 def _show(hosts: dict[str, dict[str, Any]], silent: list[str], target: str | None) -> None:
-    from aiotask.ops.ask import PATIENCE
+    from aiotask.ops.ask import ANSWER_TIMEOUT
 
     terminal = console()
     if not hosts and not silent:
@@ -72,7 +72,7 @@ def _show(hosts: dict[str, dict[str, Any]], silent: list[str], target: str | Non
             f'No process that answered is called "{plain(target)}" or runs a job with this ID.', soft_wrap=True
         )
     for host in silent:
-        terminal.print(f"[red]{plain(host)} did not answer within {PATIENCE:g} s.[/red]", soft_wrap=True)
+        terminal.print(f"[red]{plain(host)} did not answer within {ANSWER_TIMEOUT:g} s.[/red]", soft_wrap=True)
 
 
 def _show_process(terminal: Console, process: dict[str, Any]) -> None:
@@ -103,6 +103,6 @@ def _show_frames(terminal: Console, frames: list[tuple[str, int, str]]) -> None:
 
     for file, line, function in frames:
         if is_executor(file):
-            # What called the job is the same for all of them.
+            # The frames below the call of the job are the same for all jobs.
             return
         terminal.print(f"      {plain(file, 300)}:{line} in {plain(function)}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Where the command begins: Ctrl-C during the imports ends it in silence."""
+"""The entry point of the command: Ctrl-C during the imports ends it without a traceback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 
 def _probe(question: str, app: str | None) -> None:
-    """Answer with one line and the exit code."""
+    """Answer a probe with one line and the exit code."""
     from aiotask.daemon.health.probe import probe
     from aiotask.errors import AiotaskError
 
@@ -28,13 +28,13 @@ def _probe(question: str, app: str | None) -> None:
 
 def main() -> None:
     """Load the command line and run it."""
-    # Nothing is under way yet that a KeyboardInterrupt could tidy up. (A shell may have it ignored: that stays.)
-    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if heard:
+    # No work is under way yet that a KeyboardInterrupt would clean up. A shell may have SIGINT ignored; that stays.
+    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if interruptible:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     write_anything()
     if sys.argv[1:3] in (["doctor", "--live"], ["doctor", "--ready"]) and "AIOTASK_JSON" not in os.environ:
-        # Asked every few seconds: what parses command lines would take several times as long.
+        # Probes run every few seconds, and loading the parser would take several times as long.
         question, rest = sys.argv[2].removeprefix("--"), sys.argv[3:]
         if not rest:
             return _probe(question, os.environ.get("AIOTASK_NAME") or None)
@@ -42,6 +42,6 @@ def main() -> None:
             return _probe(question, rest[1])
     from .main import main as run
 
-    if heard:
+    if interruptible:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     run()

@@ -1,6 +1,6 @@
 """What ``aiotask worker`` becomes: the supervisor in a fresh interpreter, without what parses command lines.
 
-The worker processes are forks of the supervisor, so whatever it has loaded weighs on each of them.
+The worker processes are forks of the supervisor, so each has every module that the supervisor has loaded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def become_supervisor(settings: WorkerSettings) -> NoReturn:
     """Replace this program by the supervisor: same process id, same terminal, same environment."""
     import msgspec
 
-    # Only what was chosen: it is what `ps` shows.
+    # Only settings that are not the default, since `ps` shows them.
     chosen = {
         field.name: getattr(settings, field.name)
         for field in fields(settings)
@@ -31,7 +31,7 @@ def become_supervisor(settings: WorkerSettings) -> NoReturn:
     }
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     _open_streams()
-    # A Ctrl-C from here on is heard by the supervisor, once it listens.
+    # A Ctrl-C from here on is delivered to the supervisor, once it handles signals.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # -P: no file of the working directory stands in for a module of Python; --app-dir is for apps.
     os.execv(
@@ -41,7 +41,7 @@ def become_supervisor(settings: WorkerSettings) -> NoReturn:
 
 
 def _open_streams() -> None:
-    """What waits in a buffer is written; a stream that is closed leads nowhere, and not into the next file opened."""
+    """Flush the standard streams; a closed one becomes ``/dev/null``, so that no file opened next takes its number."""
     for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
         if stream is None:
             null = os.open(os.devnull, os.O_RDWR)
@@ -55,7 +55,7 @@ def _open_streams() -> None:
 
 
 def main() -> int:
-    """Supervise with the settings in the first argument; an error is one line."""
+    """Supervise with the settings in the first argument; an error is printed in one line."""
     import msgspec
 
     from aiotask.daemon.settings import WorkerSettings

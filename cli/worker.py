@@ -40,9 +40,9 @@ from .options import (
 
 __all__ = ["worker"]
 
-#: Worker processes of one supervisor.
+#: Worker processes that one supervisor may have.
 MOST = 1000
-#: Those of aiotask.history.file, which is not imported for the help of a command: 30 days, 1 GB.
+#: The defaults of aiotask.history.file (30 days, 1 GB), which the help of a command does not import.
 MAX_AGE, MAX_BYTES = 30 * 86_400.0, 1024**3
 
 
@@ -142,10 +142,10 @@ def worker(
 
 
 def _try_history(path: str) -> None:
-    """Hear now, and not from a keeper that records nothing, that this can be no history.
+    """Check now that the path can be a history file; later only the keeper would log it.
 
     Raises:
-        ConfigError: it is a directory, damaged, of something else, or this user cannot write it.
+        ConfigError: the path is a directory, a damaged or other file, or this user cannot write it.
     """
     from contextlib import closing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aiotask.broker import Broker
-from aiotask.brokers.lanes import all_lanes, claim_order, is_lane, kind_of_requeue, lane_of, marks, need_of, queue_of
+from aiotask.brokers.lanes import all_lanes, claim_order, flags_of, is_lane, kind_of_requeue, lane_of, need_of, queue_of
 
 from .helpers import wait_until_async
 from .seam import Worker, send
@@ -36,7 +36,7 @@ def test_all_lanes_of_a_queue_are_the_claimed_ones_and_the_one_of_suspects() -> 
     ],
 )
 def test_a_lane_says_what_its_jobs_are(lane: str, suspect: bool, returned: bool) -> None:
-    assert marks(lane) == (suspect, returned)
+    assert flags_of(lane) == (suspect, returned)
     assert is_lane(lane)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aiotask.history.recorder import Recorder
-from aiotask_cli.output import page_table, telling
+from aiotask_cli.output import informative, page_table
 
 from .history import SECRET, finished
 from .server import PrivateServer
@@ -87,7 +87,7 @@ class TestPages:
 
         terminal = Console(width=width, no_color=True)
         with terminal.capture() as said:
-            terminal.print(page_table(*telling(list(self.COLUMNS), rows or self.rows()), width))
+            terminal.print(page_table(*informative(list(self.COLUMNS), rows or self.rows()), width))
         return [line for line in said.get().splitlines() if line.strip()]
 
     @pytest.mark.parametrize("width", [60, 80, 100, 140, 240])

@@ -36,7 +36,7 @@ def check_url(url: object) -> str:
     """The URL, if it is one of a broker; nothing is contacted.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: the URL is not one of a broker.
     """
     if not isinstance(url, str):
         raise ConfigError(f"url={url!r} is not text. {examples()}")
@@ -46,7 +46,7 @@ def check_url(url: object) -> str:
 
 
 def _fault(url: str) -> str:
-    """What is wrong with a URL. Much of it would go unnoticed later: a database that is no number counts as 0."""
+    """What is wrong with a URL. Later most faults would go unnoticed: a database that is not a number counts as 0."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -82,22 +82,22 @@ def inspect(broker: Broker) -> Inspector:
 
 
 async def namespaces(url: str) -> list[str]:
-    """Names of the apps that have something at this address."""
+    """Names of the apps that have keys, jobs or workers at this URL."""
     return await _technology(url).namespaces(url)
 
 
 def push_blocking(url: str) -> PushBlocking:
-    """How to push to this URL without a loop. Ask early: at the end nothing can be imported, and no file be opened."""
+    """A function that pushes to this URL without a loop. Get it early: at exit no module or file can be loaded."""
     return _technology(url).push_blocking(url)
 
 
 def is_private(url: str) -> bool:
-    """Whether only this machine can reach what answers there: a socket file, memory, or a loopback address."""
+    """Whether only this machine can reach the broker at a URL: a socket file, memory, or a loopback address."""
     return _technology(url).is_private(url)
 
 
 def features(url: str) -> frozenset[str]:
-    """What the broker at a URL can do beyond the verbs that every broker has."""
+    """The features of the broker at a URL, beyond the verbs that every broker has."""
     return _technology(url).features
 
 
@@ -105,7 +105,7 @@ def history_of(broker: Broker) -> History:
     """The broker, with the verbs of the history.
 
     Raises:
-        ConfigError: it lacks them.
+        ConfigError: the broker lacks these verbs.
     """
     require(broker.url, HISTORY, "result_db")
     return cast("History", broker)
@@ -115,10 +115,10 @@ def require(url: str, feature: str, option: str) -> None:
     """Check that the broker at a URL has a feature.
 
     Args:
-        option: what the user has set that needs it.
+        option: the option, set by the user, that needs the feature.
 
     Raises:
-        ConfigError: it lacks the feature.
+        ConfigError: the broker lacks the feature.
     """
     if feature not in features(url):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Where the broker of an app is, and what its messages are sealed with."""
+"""The URL of an app's broker, and the secrets that seal its messages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Address:
         return hide_password(self.locate()[0])
 
     def locate(self) -> tuple[str, tuple[str, ...]]:
-        """URL and secrets; starts the embedded server where no URL is given, and says so once.
+        """URL and secrets; starts the embedded server where no URL is given, and logs that once.
 
         Raises:
             ConfigError: the URL can be reached from other machines and there is no secret, or there is no URL and this
@@ -79,10 +79,10 @@ class Address:
 
 
 def _secrets_for(url: str, shown: str, secret: str | None) -> tuple[str, ...]:
-    """The secrets to seal with, first the one in force (``new,old`` while one is rotated).
+    """The secrets to seal with, first the current one (``new,old`` during a rotation).
 
     Raises:
-        ConfigError: the address is reachable from outside and there is none.
+        ConfigError: the address can be reached from other machines and there is no secret.
     """
     given = secret or environment("SECRET")
     if given:

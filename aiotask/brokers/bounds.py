@@ -1,4 +1,4 @@
-"""Bounds that every broker keeps, whatever technology it stands on."""
+"""Bounds that brokers of every technology keep."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["ASIDE", "CLIENT_TTL", "DEAD_LETTERS", "HISTORY_ROWS", "REFUSED_TTL",
 
 #: Dead letters that are kept; older ones make room.
 DEAD_LETTERS = 10_000
-#: Messages kept that were no jobs; older ones make room.
+#: Messages that were no jobs and are kept; older ones make room.
 ASIDE = 1_000
 #: Finished jobs that wait for a recorder; older ones make room.
 HISTORY_ROWS = 1_000_000
@@ -14,5 +14,5 @@ HISTORY_ROWS = 1_000_000
 CLIENT_TTL = 3600
 #: Seconds for which the reason why a worker set a job aside is remembered.
 REFUSED_TTL = 3600
-#: Seconds in which a volunteer for a suspect has to come back for it.
+#: Seconds in which a volunteer for a suspect has to claim it.
 VOLUNTEER_TTL = 30

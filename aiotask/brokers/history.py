@@ -13,7 +13,7 @@ __all__ = ["History", "HistoryRow"]
 
 
 class HistoryRow(msgspec.Struct, frozen=True, gc=False):
-    """One finished job as the recorder gets it: sealed envelope, sealed outcome. Several may share an entry."""
+    """One finished job as the recorder gets it: sealed envelope, sealed outcome. Several rows may share an entry."""
 
     entry: str
     job: bytes
@@ -25,19 +25,19 @@ class History(Broker, Protocol):
     """A broker that keeps finished jobs until a recorder has them."""
 
     async def start_history(self) -> None:
-        """Keep finished jobs for a recorder from now on, also while none is there to read them."""
+        """Keep finished jobs for a recorder from now on, even while no recorder reads them."""
         ...
 
     async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
-        """Finished jobs to record, oldest first; those of a recorder that went away come again.
+        """Finished jobs to record, oldest first; rows that a vanished recorder had read come again.
 
         Rows that share an entry come together, so there may be some more or fewer than ``limit``."""
         ...
 
     async def unrecorded(self) -> int:
-        """Finished jobs that are kept for a recorder."""
+        """Number of finished jobs that are kept for a recorder."""
         ...
 
     async def trim_history(self, entries: Sequence[str]) -> None:
-        """The rows of these entries are safe; forget them."""
+        """Delete the rows of these entries, which are recorded."""
         ...

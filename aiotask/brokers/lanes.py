@@ -1,4 +1,4 @@
-"""Lanes: where jobs wait. Their grammar and their order, for every broker.
+"""Lanes, in which jobs wait: their grammar and their order, for every broker.
 
 A lane is named ``q:QUEUE:KIND`` or ``parked:NEED``. A KIND is one of
 
@@ -22,11 +22,11 @@ __all__ = [
     "SUSPECT",
     "all_lanes",
     "claim_order",
+    "flags_of",
     "is_lane",
     "is_parked",
     "kind_of_requeue",
     "lane_of",
-    "marks",
     "need_of",
     "parked_lane",
     "queue_of",
@@ -66,14 +66,14 @@ def all_lanes(queue: str) -> list[str]:
     return [f"q:{queue}:{kind}" for kind in (SUSPECT, *KINDS)]
 
 
-def marks(lane: str) -> tuple[bool, bool]:
+def flags_of(lane: str) -> tuple[bool, bool]:
     """``Delivery.suspect`` and ``Delivery.returned`` of the jobs in a lane."""
     suspect = lane.startswith("q:") and lane.endswith(":s")
     return suspect, suspect or not lane.startswith("q:") or lane.endswith(":r")
 
 
 def kind_of_requeue(*, suspect: bool, behind: int) -> str | int:
-    """The kind of lane into which a delivery goes back that is due at once; a suspect that did not run is still one."""
+    """The kind of lane for a requeued delivery that is due at once; a suspect that did not run stays a suspect."""
     return SUSPECT if suspect else RETURNED if behind < 0 else behind
 
 
@@ -83,15 +83,15 @@ def is_lane(name: str) -> bool:
 
 
 def is_parked(lane: str) -> bool:
-    """Whether jobs of this lane wait for a need."""
+    """Whether this is a lane of parked jobs."""
     return lane.startswith(_PARKED)
 
 
 def need_of(lane: str) -> str:
-    """What the jobs of a lane of parked ones need; empty for other lanes."""
+    """The need of the jobs in a lane of parked jobs; empty for other lanes."""
     return lane.removeprefix(_PARKED) if lane.startswith(_PARKED) else ""
 
 
 def queue_of(lane: str) -> str:
-    """The queue of a lane that is one of a queue."""
+    """The queue to which a lane belongs; not for lanes of parked jobs."""
     return lane.removeprefix("q:").rpartition(":")[0]

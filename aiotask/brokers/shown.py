@@ -1,4 +1,4 @@
-"""A URL as it may be shown."""
+"""URLs without their password, for messages."""
 
 from __future__ import annotations
 

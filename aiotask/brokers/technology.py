@@ -25,9 +25,9 @@ __all__ = [
     "schemes",
 ]
 
-#: Features. The broker keeps finished jobs for a recorder: it has the verbs of ``history.History``.
+#: Feature: the broker keeps finished jobs for a recorder, with the verbs of ``history.History``.
 HISTORY = "history"
-#: Other processes see its jobs, so that worker processes can run them.
+#: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 
 
@@ -47,21 +47,21 @@ class PushBlocking(Protocol):
 
 
 class Technology(NamedTuple):
-    """One kind of broker: all that aiotask asks of it before there is a broker object."""
+    """One kind of broker: the functions that aiotask needs before there is a broker object."""
 
     #: The broker at a URL, for one app and the running event loop; nothing is sent yet.
     connect: Callable[[str, str], Broker]
     #: The read side of a broker that ``connect`` has made.
     inspect: Callable[[Broker], Inspector]
-    #: Names of the apps that have something at a URL.
+    #: Names of the apps that have keys, jobs or workers at a URL.
     namespaces: Callable[[str], Awaitable[list[str]]]
-    #: How to push to a URL without a loop; all that this needs is imported and read by this call.
+    #: Returns a function that pushes to a URL without a loop, with all modules and files loaded that it needs.
     push_blocking: Callable[[str], PushBlocking]
-    #: What is wrong with a URL of one of its schemes, as the end of a sentence; empty: nothing.
+    #: What is wrong with a URL, as the end of a sentence; empty: the URL is valid.
     check_url: Callable[[SplitResult], str]
-    #: Whether no other machine can reach what is at a URL, so that its messages need no secret.
+    #: Whether no other machine can reach the broker at a URL, so that its messages need no secret.
     is_private: Callable[[str], bool]
-    #: What it can do beyond the verbs of ``Broker``.
+    #: The features of the broker, beyond the verbs of ``Broker``.
     features: frozenset[str]
     #: URLs as error messages show them.
     examples: tuple[str, ...]
@@ -74,7 +74,7 @@ def register(technology: Technology, *schemes: str) -> None:
     """Make URLs of these schemes mean this technology, in this process.
 
     Raises:
-        ConfigError: a scheme means another one already.
+        ConfigError: a scheme already means another technology.
     """
     for scheme in schemes:
         if _by_scheme.setdefault(scheme, technology) is not technology:
@@ -82,7 +82,7 @@ def register(technology: Technology, *schemes: str) -> None:
 
 
 def by_scheme(scheme: str) -> Technology | None:
-    """What URLs of this scheme mean; None: nothing that is registered."""
+    """The technology of a scheme; None: the scheme is not registered."""
     return _by_scheme.get(scheme)
 
 
@@ -97,6 +97,6 @@ def having(feature: str) -> list[str]:
 
 
 def examples() -> str:
-    """What to write as a URL, as the last sentence of an error."""
+    """Examples of URLs, as the last sentence of an error."""
     *most, last = (example for technology in dict.fromkeys(_by_scheme.values()) for example in technology.examples)
     return f"Use {', '.join(most)} or {last}."

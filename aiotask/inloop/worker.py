@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 __all__ = ["InLoopWorker", "host_id", "in_loop_worker"]
 
-#: Seconds that running jobs have to end when the ``async with`` block is left.
+#: Seconds that running jobs get to end when the ``async with`` block is left.
 STOP_TIMEOUT = 10.0
 
 
 def host_id() -> str:
-    """A name for this host's keeper and workers that was never used before."""
+    """A new, unique name for the host that this process is."""
     return f"{os.uname().nodename.split('.')[0][:40] or 'host'}-{os.getpid()}-{random_source.token_hex(3)}"
 
 
@@ -98,7 +98,7 @@ class _KeeperThread:
         keeper = Keeper(connect(url, app), app, secrets, host, reading=reading, recorder=recorder)
         self._ready.set()
         keeping = keeper.run_for_ever(lambda: connect(url, app))
-        agents = (keeping, keeper.hear(lambda id: None, self.watch.stand), self.watch.run())
+        agents = (keeping, keeper.listen(lambda id: None, self.watch.snapshot), self.watch.run())
         running = [agent(each) for each in agents]
         await self._stop.wait()
         for task in running:
@@ -115,7 +115,7 @@ class _KeeperThread:
 
 async def _run(worker: Worker, broker: Broker) -> None:
     await worker.run()
-    # A burst ends before its block does: callers that look for live workers must not find it.
+    # A burst worker ends before its block does: until then no caller must find it among the live workers.
     if worker.incarnation:
         with contextlib.suppress(BrokerError):
             await broker.recover(worker.incarnation)
@@ -142,7 +142,7 @@ async def in_loop_worker(
     refuse_patched_threads()
     host = host_id()
     presence = Presence(host)
-    # Programs that tasks execute are in it, and whatever else was started with this one.
+    # The process group of this process, which includes the programs that tasks execute.
     presence.cells[0][0] = os.getpgrp()
     writer = recorder(result_db) if recorder is not None and result_db is not None else None
     keeper = _KeeperThread(url, name, secrets, host, writer)

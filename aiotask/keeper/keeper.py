@@ -10,14 +10,14 @@ from ..broker import Broker, Notice
 from ..brokers.history import History
 from ..errors import BrokerError
 from .lease import Lease
-from .operator import Requests, Stand
+from .operator import Requests, Snapshot
 from .promoter import Due
 from .recording import Recorder, Recording
 from .recovery import Death, Recovery
 
 __all__ = ["Keeper"]
 
-#: Cancels that wait to be looked up.
+#: Ids of cancelled jobs that may wait to be looked up.
 MAX_NOTICED = 1_000
 
 
@@ -25,9 +25,9 @@ class Keeper:
     """Lease, recovery, due jobs and recording of one app on one host, in an event loop of its own.
 
     Args:
-        broker: for the agents.
+        broker: that the agents use.
         reading: a second broker for the blocking read of the recorder; None: nothing is recorded.
-        recorder: where history goes.
+        recorder: writes finished jobs into the history file.
         revive: brings the embedded server back when it has crashed.
         queues, needs: what the workers of this host claim.
     """
@@ -58,14 +58,14 @@ class Keeper:
         self._recording = Recording(reading, recorder, host) if reading is not None and recorder is not None else None
 
     def report(self, death: Death) -> None:
-        """A worker of this host has ended."""
+        """Note that a worker of this host has ended."""
         self.recovery.report(death)
 
     async def run_for_ever(self, another: Callable[[], Broker]) -> None:
-        """Until cancelled. A process cannot be ended for it that is the user's: declared dead, its host lives anew.
+        """Run until cancelled; a host that was declared dead lives again, since its process is the user's and goes on.
 
         Args:
-            another: a broker that knows nothing of that death.
+            another: makes a broker that has no state from before that death.
         """
         while True:
             await self.run()
@@ -75,8 +75,8 @@ class Keeper:
             self.lease = self.lease.anew(self._renewing)
 
     async def run(self) -> None:
-        """Until cancelled, or until this host was declared dead."""
-        # The lease first: whatever follows is done in its name. Recording last: it may lag behind.
+        """Run the agents until cancelled, or until this host is declared dead."""
+        # The lease first: what the other agents do relies on it. Recording last: it may lag behind.
         agents = [self.lease.run(), self.recovery.run(), self._due.run()]
         if self._recording is not None:
             agents.append(self._recording.run())
@@ -90,27 +90,27 @@ class Keeper:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def hear(self, cancelled: Callable[[str], None], stand: Stand) -> None:
-        """Until cancelled: what comes for this host.
+    async def listen(self, cancelled: Callable[[str], None], snapshot: Snapshot) -> None:
+        """Handle the cancels and control messages for this host until cancelled.
 
         Args:
-            cancelled: called with each of its jobs that is cancelled.
-            stand: where its processes stand; see ``Requests``.
+            cancelled: called with the id of each job of this host that is cancelled.
+            snapshot: its processes; see ``Requests``.
         """
         noticed: set[str] = set()
         wake = asyncio.Event()
-        requests = Requests(self._broker, self._secrets, self._app, self._host, stand)
+        requests = Requests(self._broker, self._secrets, self._app, self._host, snapshot)
 
-        def heard(notices: list[Notice]) -> None:
+        def on_notices(notices: list[Notice]) -> None:
             for notice in notices:
                 if notice.outcome is not None:
-                    requests.hear(notice)
-                # More is a flood; its worker looks up what has run for a while.
+                    requests.receive(notice)
+                # Further ones are a flood; a worker looks up the cancels of its long jobs anyway.
                 elif len(noticed) < MAX_NOTICED:
                     noticed.add(notice.id)
                     wake.set()
 
-        listening = asyncio.gather(self._broker.listen(self._host, heard, lambda: None), requests.run())
+        listening = asyncio.gather(self._broker.listen(self._host, on_notices, lambda: None), requests.run())
         try:
             while True:
                 await wake.wait()
@@ -125,10 +125,10 @@ class Keeper:
             await asyncio.gather(listening, return_exceptions=True)
 
     async def leave(self, deaths: Sequence[Death], *, forget: bool = True) -> None:
-        """Give back what these workers have claimed, record what has ended, drop the lease.
+        """Requeue the jobs that these workers have claimed, record finished jobs, and drop the lease.
 
         Args:
-            forget: drop it. Not where another keeper may keep it, at the same broker under another address.
+            forget: drop the lease; False where another keeper may renew it, on the same broker under another address.
         """
         with contextlib.suppress(BrokerError):
             for death in deaths:

@@ -1,4 +1,4 @@
-"""The agent that keeps this host's lease and watches over those of others."""
+"""The agent that renews this host's lease and declares hosts with expired leases dead."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from collections.abc import Callable
 
 from ..broker import Broker, Standing
 from ..errors import AiotaskError, BrokerError, ConnectionLost
-from ..log.throttle import PATIENCE, Complaint
+from ..log.throttle import KEEPER_LOG_DELAY, Complaint
 from .presence import is_gone, is_near
 
 __all__ = ["LEASE", "Lease"]
 
 logger = logging.getLogger("aiotask.keeper")
 
-#: Seconds without a sign of life after which a host is dead.
+#: Seconds without a renewal after which a host is declared dead.
 LEASE = 10.0
-#: Seconds between two signs of life.
-BEAT = 1.0
-#: How often in between the processes of hosts on this machine are checked.
+#: Seconds between two renewals of this host's lease.
+RENEW_INTERVAL = 1.0
+#: Checks of the processes of hosts on this machine, per renewal.
 CHECKS = 4
 
 
 class Lease:
     """Raises a counter on the server; a peer whose counter stands still for LEASE seconds is declared dead.
 
-    The seconds are this process's own, and only those between two successful reads count: a paused
-    or stepping server clock kills no host, nor does a pause of this process. One whose processes were on this machine
-    is declared dead as soon as all of them are gone: none is left then that could fork one more.
+    The seconds are measured by this process, and only those between two successful reads count: a paused or stepping
+    server clock kills no host, nor does a pause of this process. A host on this machine is declared dead as soon as all
+    of its processes are gone, since none is left that could fork another.
     """
 
     def __init__(
@@ -48,26 +48,26 @@ class Lease:
         self._host = host
         self._beat = 0
         self._peers: dict[str, tuple[int, float]] = {}
-        #: Those of them that may be on this machine.
+        #: Peers that may be on this machine.
         self._near: list[str] = []
         self._last_read: float | None = None
         self._complain = Complaint(
-            logger, "The broker refused to renew the lease of this host; trying again: %s", PATIENCE
+            logger, "The broker refused to renew the lease of this host; trying again: %s", KEEPER_LOG_DELAY
         )
-        #: When the server last confirmed it, on the monotonic clock; at first: when this began.
+        #: When the server last renewed the lease (monotonic clock); before that, when this object was made.
         self.renewed_at = time.monotonic()
-        #: Since when it refuses to, though it answers (monotonic clock; 0: it does not), and why.
+        #: Since when the server answers but refuses to renew (monotonic clock; 0: it does not refuse), and its reason.
         self.refused_since = 0.0
         self.refusal = ""
         #: Set when this host was declared dead.
         self.lost = asyncio.Event()
 
     def anew(self, broker: Broker) -> Lease:
-        """The same once more, after the host was declared dead."""
+        """A new lease of the same host, after the host was declared dead."""
         return Lease(broker, self._host, self._revive, self._declared)
 
     async def renew(self) -> None:
-        """One sign of life."""
+        """Renew this host's lease once."""
         self._beat += 1
         standing = await self._broker.renew(self._host, self._beat)
         if standing is Standing.FORGOTTEN:
@@ -79,17 +79,17 @@ class Lease:
         self.refused_since = 0.0
 
     async def watch(self) -> None:
-        """Look at all counters once, and declare dead who has stood still for too long."""
+        """Read the counters of all hosts once, and declare those dead that have not moved for LEASE seconds."""
         leases = await self._broker.leases()
         now = time.monotonic()
-        passed = min(now - self._last_read, 2 * BEAT) if self._last_read is not None else 0.0
+        passed = min(now - self._last_read, 2 * RENEW_INTERVAL) if self._last_read is not None else 0.0
         self._last_read = now
         peers: dict[str, tuple[int, float]] = {}
         for host, beat in leases.items():
             if host == self._host:
                 continue
-            before, still = self._peers.get(host, (beat, 0.0))
-            still = still + passed if before == beat else 0.0
+            counter, still = self._peers.get(host, (beat, 0.0))
+            still = still + passed if counter == beat else 0.0
             peers[host] = (beat, still)
             gone = is_gone(host)
             if (gone or still >= LEASE) and await self._broker.declare_dead(host, beat):
@@ -120,12 +120,12 @@ class Lease:
             await self._pause()
 
     async def _pause(self) -> None:
-        """Until the next sign of life; less when a host is to be declared dead."""
+        """Sleep until the next renewal, or until a host on this machine is to be declared dead."""
         for _ in range(CHECKS):
-            await asyncio.sleep(BEAT / CHECKS)
+            await asyncio.sleep(RENEW_INTERVAL / CHECKS)
             if any(map(is_gone, self._near)):
                 break
 
     async def drop(self) -> None:
-        """At the end: this host and its incarnations are gone."""
+        """Give up the lease as the keeper ends: this host and its incarnations are declared dead."""
         await self._broker.declare_dead(self._host)

@@ -1,4 +1,4 @@
-"""The agent that answers operators: where do the processes of this host stand?"""
+"""The agent that answers operators who ask for the stacks of this host's processes."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ from ..errors import BrokerError, SealError
 from ..log.throttle import Complaint
 from ..wire.control import Control
 
-__all__ = ["Requests", "Stand"]
+__all__ = ["Requests", "Snapshot"]
 
-#: Says where the processes of a host stand, as plain data, and what is to be said beside it.
-Stand = Callable[[], Awaitable[tuple[list[dict[str, Any]], str]]]
+#: Returns the processes of a host with their jobs and stacks, as plain data, and a note for the operator.
+Snapshot = Callable[[], Awaitable[tuple[list[dict[str, Any]], str]]]
 
 logger = logging.getLogger("aiotask.keeper")
 
-#: Messages that wait to be looked at; what comes beyond that is a flood, and counted only.
+#: Messages that may wait for an answer; further ones are a flood, and only counted.
 _MOST = 1000
 
 
 class Requests:
-    """Hears control messages, and answers those that carry the seal of its app.
+    """Receives control messages, and answers those that carry the seal of its app.
 
     Args:
-        stand: is asked for the answer.
+        snapshot: called for each answer.
     """
 
-    def __init__(self, broker: Broker, secrets: Sequence[str], app: str, host: str, stand: Stand) -> None:
+    def __init__(self, broker: Broker, secrets: Sequence[str], app: str, host: str, snapshot: Snapshot) -> None:
         self._broker = broker
         self._control = Control(secrets, app)
         self._host = host
-        self._stand = stand
-        self._heard: deque[Notice] = deque()
+        self._snapshot = snapshot
+        self._received: deque[Notice] = deque()
         self._wake = asyncio.Event()
         self._answered: deque[str] = deque(maxlen=100)
         self._forged = 0
         self._complain = Complaint(logger, "A control message was ignored: %s")
 
-    def hear(self, notice: Notice) -> None:
-        """A message came for this host."""
-        if len(self._heard) < _MOST:
-            self._heard.append(notice)
+    def receive(self, notice: Notice) -> None:
+        """Queue a message that came for this host."""
+        if len(self._received) < _MOST:
+            self._received.append(notice)
         else:
             self._forged += 1
         self._wake.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Answer messages until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._heard:
-                await self._answer_to(self._heard.popleft())
+            while self._received:
+                await self._answer_to(self._received.popleft())
             try:
                 await self._count_forged()
             except BrokerError as error:
@@ -73,14 +73,14 @@ class Requests:
             return
         self._answered.append(ask.id)
         try:
-            processes, note = await self._stand()
+            processes, note = await self._snapshot()
             answer = self._control.answer(ask.id, self._host, processes, note)
             await self._broker.tell(ask.reply, Notice(self._host, answer))
         except BrokerError as error:
             logger.warning("A request of an operator could not be answered: %s", error)
 
     async def _count_forged(self) -> None:
-        """With everything else that was no message of this app."""
+        """Add forged messages to the count of everything that was no message of this app."""
         while self._forged:
             count = min(self._forged, BATCH_JOBS)
             misfit = Delivery("", "", "", b"", Meta())

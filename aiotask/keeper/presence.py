@@ -1,4 +1,4 @@
-"""A lock that is held for as long as any process of a host lives: so others can prove that all of them are gone."""
+"""A file lock that is held while any process of a host lives, so that others can prove that all of them are gone."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from ..settings import environment
 
 __all__ = ["DIRECTORY", "Presence", "is_gone", "is_near", "sweep"]
 
-#: In memory: no other machine sees it, and no restart of this one.
+#: In memory, so that no other machine sees the files and no restart of this machine leaves them behind.
 DIRECTORY = Path("/dev/shm")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
-# What a file begins with: which kernel, process numbers of which namespace, and the operator's word.
+# Bytes of a file's head: boot id, pid namespace, and the machine's name as the operator gave it.
 _HEAD = 512
 _MOST = 1 << 20
-#: Seconds after which a file that was found free proves nothing any more. Many leases.
-_KEPT = 60.0
-# Until they are removed: who forgets a worker in its loop has not ended it.
-_held: list[mmap.mmap] = []
+#: Seconds for which an unlocked file is kept as a proof: many times LEASE, after which no proof is needed.
+_KEEP_UNLOCKED = 60.0
+# Keeps the locks until ``remove``, also where a user drops the reference to an in-loop worker that still runs.
+_kept: list[mmap.mmap] = []
 
 
 class Presence:
-    """Held by this process and by all that it forks from now on, through whatever their code closes.
+    """A lock held by this process and its future forks, whatever file descriptors their code closes.
 
-    The lock is one on the open file, which every fork has open and mapped. It is free when the last of them has ended,
-    and a process that is being forked already has it: there is no moment between. What tasks execute does not have
-    it, so each process notes its process group in a cell before it runs any.
+    The lock belongs to the open file, which every fork has open and mapped. It is free when the last of these processes
+    has ended; a process that is being forked has it from its first moment. Programs that tasks execute do not have the
+    lock, so each process notes its process group in a cell before it runs a task.
 
-    Where there is no such place nothing is held, and nothing is claimed: the lease alone decides.
+    Without ``/dev/shm`` there is no lock, and nothing is proved: the lease alone decides.
 
     Args:
         host: a name that no host has had before.
-        cells: how many process groups there may be.
+        cells: greatest number of process groups.
     """
 
     def __init__(self, host: str, cells: int = 1) -> None:
@@ -52,11 +52,11 @@ class Presence:
         except OSError:
             self._map = mmap.mmap(-1, size)
         whole = memoryview(self._map)[_HEAD:].cast("i")
-        #: One number each; 0: there is no such group.
+        #: One process group each; 0: the cell is unused.
         self.cells: Sequence[memoryview] = [whole[n : n + 1] for n in range(cells)]
 
     def _locked(self, host: str, size: int) -> mmap.mmap:
-        """A file that is there under its name only once it is locked."""
+        """Map a new file that appears under its name only once it is locked."""
         path, here = _path(host), _here()
         if path is None or not here:
             raise OSError("nothing could be proved here")
@@ -64,7 +64,7 @@ class Presence:
         fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # All of it: a page that finds no room later would end whoever writes there.
+            # The whole file is written, since a missing page that finds no room later would kill the writing process.
             if os.write(fd, here.ljust(size, b"\0")) != size:
                 raise OSError("there is no room")
             locked = mmap.mmap(fd, size)
@@ -74,26 +74,26 @@ class Presence:
                 draft.unlink()
             raise
         finally:
-            # The map has it open. Never LOCK_UN: that would take it from all.
+            # The map keeps the file open. LOCK_UN must not be used: it would release the lock of every process.
             os.close(fd)
         self._path = path
-        _held.append(locked)
+        _kept.append(locked)
         return locked
 
     def rename(self, host: str) -> None:
-        """These processes are another host now."""
+        """Give the file the name under which these processes are a host from now on."""
         path = _path(host)
         if self._path is not None and path is not None:
             with contextlib.suppress(OSError):
                 self._path = self._path.rename(path)
 
     def remove(self) -> None:
-        """The host has left, so nothing is to be proved any more."""
+        """Remove the file: the host has left, so its end need not be proved."""
         if self._path is not None:
             with contextlib.suppress(OSError):
                 self._path.unlink()
             self._path = None
-            _held.remove(self._map)
+            _kept.remove(self._map)
 
 
 def is_near(host: str) -> bool:
@@ -103,8 +103,8 @@ def is_near(host: str) -> bool:
 
 
 def is_gone(host: str) -> bool:
-    """Whether every process that was this host, on this machine, has ended for good, with all that their tasks
-    started. False where that cannot be proved."""
+    """Whether every process of this host, on this machine, has ended, with all programs that its tasks started. False
+    where that cannot be proved."""
     path, here = _path(host), _here()
     if path is None or not here:
         return False
@@ -119,7 +119,7 @@ def is_gone(host: str) -> bool:
 
 
 def sweep() -> None:
-    """Remove files that were found free a while ago, and mark those that are free now."""
+    """Remove files that were found unlocked a minute ago, and mark those that are unlocked now."""
     boot = _here().split(b" ")[:2]
     with contextlib.suppress(OSError):
         for path in DIRECTORY.glob("aiotask-*"):
@@ -128,7 +128,7 @@ def sweep() -> None:
                     continue
                 if not _marked(path):
                     _mark(path)
-                elif time.time() - path.stat().st_mtime > _KEPT:
+                elif time.time() - path.stat().st_mtime > _KEEP_UNLOCKED:
                     path.unlink()
 
 
@@ -136,13 +136,13 @@ def sweep() -> None:
 
 
 def _path(host: str) -> Path | None:
-    """Hosts are named by whoever writes to the server."""
+    """The file of a host; None where the name, which anyone may write to the server, is unsafe in a path."""
     return DIRECTORY / f"aiotask-{host}" if _NAME.fullmatch(host) else None
 
 
 @cache
 def _here() -> bytes:
-    """This kernel, these process numbers, this machine by the operator's word; empty where that cannot be told."""
+    """Boot id, pid namespace and the operator's name for this machine, as a head; empty where they are unknown."""
     if sys.platform != "linux":
         return b""
     try:
@@ -156,7 +156,7 @@ def _here() -> bytes:
 
 @contextlib.contextmanager
 def _free(path: Path) -> Iterator[bytes | None]:
-    """What is in a file of this user that no process has locked, while none can. None: there is no such file."""
+    """The content of a file of this user, locked meanwhile. None: no such file, or another process has the lock."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -173,7 +173,7 @@ def _content(fd: int) -> bytes | None:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or not _HEAD <= found.st_size <= _MOST:
             return None
-        # Shared, so that several may look at a time.
+        # A shared lock, so that several processes may check at the same time.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return os.read(fd, _MOST)
     except OSError:
@@ -181,7 +181,7 @@ def _content(fd: int) -> bytes | None:
 
 
 def _mark(path: Path) -> None:
-    """Found free; the first time counts."""
+    """Mark a file as found unlocked, with the time of the first such finding."""
     if not _marked(path):
         with contextlib.suppress(OSError):
             os.utime(path)
@@ -199,11 +199,11 @@ def _marked(path: Path) -> bool:
 
 
 def _have_ended(groups: set[int]) -> bool:
-    """Whether no process of these groups lives. Who has a number that was used again is taken for one of them."""
+    """Whether no process of these groups lives. A process group with a reused number counts as one of them."""
     there = {group for group in groups if not _is_empty(group)}
     if not there:
         return True
-    # Ended ones that are not reaped. Twice: what was forked meanwhile is in the second list, or has left a zombie.
+    # Only zombies may be left. Listed twice: a process forked meanwhile is in the second list, or has left a zombie.
     zombies = _zombies(there)
     return bool(zombies) and zombies == _zombies(there)
 
@@ -219,17 +219,17 @@ def _is_empty(group: int) -> bool:
 
 
 def _zombies(groups: set[int]) -> set[int] | None:
-    """All processes of these groups; None: one of them may live."""
+    """The zombies of these groups; None: a process of them may live."""
     found: set[int] = set()
     try:
-        # Hidden where only one's own processes are shown.
+        # Fails where /proc shows only the processes of this user.
         os.stat("/proc/1/stat")
         for name in filter(str.isdecimal, os.listdir("/proc")):
-            # One that vanishes now may be one of them, and have left a child.
+            # A process that vanishes now may have belonged to a group, and have left a child.
             with open(f"/proc/{name}/stat", "rb") as file:
                 fields = file.read().rpartition(b")")[2].split()
             if int(fields[2]) in groups:
-                # The first thread of a process may have ended alone.
+                # The main thread of a process may have ended while other threads live.
                 if fields[0] not in (b"Z", b"X") or int(fields[17]) > 1:
                     return None
                 found.add(int(name))

@@ -7,22 +7,22 @@ import logging
 
 from ..broker import BATCH_JOBS, Broker
 from ..errors import BrokerError, ConnectionLost
-from ..log.throttle import PATIENCE, Complaint
+from ..log.throttle import KEEPER_LOG_DELAY, Complaint
 
 __all__ = ["Due"]
 
 logger = logging.getLogger("aiotask.keeper")
 
-#: Seconds between two ticks: a job may be sent with a shorter delay than any other.
+#: Seconds between two ticks, also where the next job is due later: a job sent meanwhile may be due before it.
 TICK = 0.2
 
 
 class Due:
-    """Moves jobs whose time has come; any number of keepers may do so at once."""
+    """Moves due jobs into their queues; any number of keepers may do so at once."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._complain = Complaint(logger, "The broker refused to queue due jobs; trying again: %s", PATIENCE)
+        self._complain = Complaint(logger, "The broker refused to queue due jobs; trying again: %s", KEEPER_LOG_DELAY)
 
     async def run(self) -> None:
         while True:

@@ -15,13 +15,13 @@ __all__ = ["Recorder", "Recording"]
 
 logger = logging.getLogger("aiotask.keeper")
 
-#: Rows in one transaction, seconds that a read waits for the first.
+#: Rows in one transaction, and seconds for which a read waits for the first row.
 ROWS = 500
 WAIT = 1.0
-#: While jobs end in a burst, the share of the time that goes into recording them, the seconds that this may
-#: last, and the rows that may wait (some 50 MB on the server).
+#: While jobs end in a burst: the share of the time that goes into recording them, the seconds for which recording is
+#: throttled at most, and the rows that may wait (some 50 MB on the server).
 SHARE, BURST, BACKLOG = 0.05, 5.0, 100_000
-#: Seconds between two questions whether the burst is over.
+#: Seconds between two checks whether the burst is over.
 TICK = 0.1
 
 
@@ -35,8 +35,8 @@ class Recorder(Protocol):
 class Recording:
     """Reads finished jobs from the broker, records them, and only then lets the broker forget them.
 
-    So a row may be recorded twice (it is found by id) and is never lost. What cannot be written now
-    waits on the server.
+    A row may be recorded twice (the file finds it by its id) and is never lost. Rows that cannot be written now
+    wait on the server.
     """
 
     def __init__(self, broker: History, recorder: Recorder, name: str) -> None:
@@ -44,7 +44,7 @@ class Recording:
         self._recorder = recorder
         self._name = name
         self._behind = False
-        #: Since when jobs end faster than they are recorded; when it was looked last; and the rows that waited then.
+        #: Since when jobs end faster than they are recorded; when rows were last counted; the rows that waited then.
         self._burst_since: float | None = None
         self._counted_at = time.monotonic()
         self._waiting = 0
@@ -55,15 +55,16 @@ class Recording:
                 rows = await self._broker.read_history(self._name, ROWS, WAIT)
                 if rows:
                     took = await self._record(rows)
-                    await self._give_way(len(rows), took)
+                    await self._yield_to_burst(len(rows), took)
             except BrokerError:
                 await asyncio.sleep(0.5)
 
-    async def _give_way(self, rows: int, took: float) -> None:
-        """Leave the processors to the jobs of a burst: what has to be recorded can wait until it is over.
+    async def _yield_to_burst(self, rows: int, took: float) -> None:
+        """Leave the CPUs to the jobs of a burst: rows can be recorded when it is over.
 
         Args:
-            rows: how many were recorded; ``took``: in how many seconds of a processor.
+            rows: number of rows recorded.
+            took: CPU seconds that recording them took.
         """
         pace = rows / max(took, 1e-6)
         rate = await self._count(rows)
@@ -78,13 +79,13 @@ class Recording:
             rate = await self._count(0)
 
     async def _count(self, recorded: int) -> float:
-        """Jobs that ended in a second, since the last count; ``recorded`` of them were recorded meanwhile."""
+        """Jobs that ended per second since the last count, of which ``recorded`` were recorded meanwhile."""
         waited, counted_at = self._waiting, self._counted_at
         self._waiting, self._counted_at = await self._broker.unrecorded(), time.monotonic()
         return (self._waiting - waited + recorded) / max(self._counted_at - counted_at, 1e-6)
 
     async def _record(self, rows: list[HistoryRow]) -> float:
-        """In how many seconds of a processor; those in which the file could not be written do not count."""
+        """Record rows, trying again until the file can be written; the CPU seconds that the writing took."""
         delay = 0.2
         while True:
             try:
@@ -108,7 +109,7 @@ class Recording:
         return time.thread_time() - began
 
     async def finish(self) -> None:
-        """Record what is there now."""
+        """Record the rows that wait now, as the keeper ends."""
         while rows := await self._broker.read_history(self._name, ROWS, 0.001):
             await asyncio.to_thread(self._recorder.record, rows)
             await self._broker.trim_history(list(dict.fromkeys(row.entry for row in rows)))

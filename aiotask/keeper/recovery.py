@@ -16,7 +16,7 @@ from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Obituary, Requeue
 from ..errors import BrokerError, ConnectionLost, JobError, JobOutOfMemory, JobTimeout, SealError
 from ..job import Job, Status, decode_job
 from ..log.events import counted
-from ..log.throttle import PATIENCE, Complaint
+from ..log.throttle import KEEPER_LOG_DELAY, Complaint
 from ..wire.cancel_marks import genuine_cancels
 from ..wire.ended import ended
 from ..wire.seal import Sealer
@@ -34,25 +34,26 @@ class Death:
     """What is known of an incarnation that ended."""
 
     incarnation: str
-    #: How it died, for people.
+    #: How the process died, as text for people.
     reason: str = ""
-    #: Jobs that ran as it died by itself.
+    #: Ids of the jobs that ran when the process crashed.
     blame: tuple[str, ...] = ()
-    #: Jobs for whose time limit it was killed: seconds until the next run, -1 to fail.
+    #: Jobs for whose time limit the process was killed: seconds until the next run, -1: the job fails.
     overdue: dict[str, float] = field(default_factory=dict)
-    #: Those of them for which it was another limit: ``cpu`` or ``memory``, and what is said of it.
+    #: The overdue jobs that exceeded another limit: ``cpu`` or ``memory``, and the text of the error.
     exceeded: dict[str, tuple[str, str]] = field(default_factory=dict)
-    #: Hashes of the ids of the last jobs that it started, if it died by itself while none of them ran.
+    #: Hashes of the ids of the last jobs that the process started, if it crashed while none of them ran.
     recent: frozenset[int] = frozenset()
-    #: Jobs to blame if there is no other.
+    #: Ids of the jobs to blame if no other job is.
     waited: tuple[str, ...] = ()
     obituary: Obituary | None = None
 
 
 class Recovery:
-    """Every tick gives back whatever is claimed by an incarnation that is not live.
+    """Every tick requeues the jobs that are claimed by incarnations that are not live.
 
-    A scan and not an event: it also finds what a read brought to an incarnation after its death.
+    It scans instead of reacting to events, so that it also finds jobs that were delivered to an incarnation after its
+    death.
     """
 
     def __init__(
@@ -66,16 +67,16 @@ class Recovery:
         self._deaths: deque[Death] = deque()
         self._nudge = asyncio.Event()
         self._complain = Complaint(
-            logger, "The broker refused to requeue the jobs of dead workers; trying again: %s", PATIENCE
+            logger, "The broker refused to requeue the jobs of dead workers; trying again: %s", KEEPER_LOG_DELAY
         )
 
     def report(self, death: Death) -> None:
-        """An incarnation has ended; the next scan comes at once."""
+        """Note that an incarnation has ended, and scan at once."""
         self._deaths.append(death)
         self.hurry()
 
     def hurry(self) -> None:
-        """The next scan comes at once."""
+        """Scan at once instead of at the next tick."""
         self._nudge.set()
 
     @property
@@ -100,7 +101,7 @@ class Recovery:
             self._nudge.clear()
 
     async def scan(self) -> None:
-        """Everything reported, then everything else that is not live."""
+        """Requeue the jobs of the reported incarnations, then those of all others that are not live."""
         while self._deaths:
             await self._handle_death(self._deaths[0])
             self._deaths.popleft()
@@ -116,7 +117,7 @@ class Recovery:
     async def relieve(
         self, incarnation: str, queues: Sequence[str], needs: Sequence[str], has_started: Callable[[str], bool]
     ) -> None:
-        """Give back what a worker has claimed and not started: it lives, but its loop stands still."""
+        """Requeue the jobs that a worker has claimed and not started, since its event loop is blocked."""
         claimed = await self._broker.adopt(incarnation, queues, needs)
         back = []
         for delivery in claimed:
@@ -131,11 +132,11 @@ class Recovery:
             logger.warning("The event loop of %s is blocked; requeued %s.", incarnation, unstarted)
 
     async def cancelled(self, incarnation: str, ids: Sequence[str]) -> list[str]:
-        """Which of these running jobs are cancelled."""
+        """The ids, among these running jobs, of those that are cancelled."""
         return genuine_cancels(self._outcomes_sealer, ids, await self._broker.cancels(incarnation, ids))
 
     async def _handle_death(self, death: Death) -> None:
-        held: list[Delivery] = []
+        overdue: list[Delivery] = []
         moved = 0
         blame = [*death.blame, *await self._unsettled(death)] or death.waited
         while True:
@@ -147,20 +148,20 @@ class Recovery:
                 hold=tuple(death.overdue),
             )
             moved += recovered.moved
-            held = recovered.held
+            overdue = recovered.held
             if not recovered.more:
                 break
-        for delivery in held:
+        for delivery in overdue:
             await self._end_overdue(death, delivery)
-        if held:
-            # Only now the consumer is empty and can go.
+        if overdue:
+            # The consumer has no claimed jobs any more, so this call can delete it.
             await self._broker.recover(death.incarnation)
         if moved:
             logger.info("Requeued %s of %s (%s).", counted(moved, "job"), death.incarnation, death.reason or "ended")
 
     async def _unsettled(self, death: Death) -> list[str]:
-        """Jobs that had ended in a process which then died, before their ends were reported: one of them may
-        have damaged it. For the others it means that they run alone once more."""
+        """Ids of jobs whose process died after they had ended, before their ends were reported: one of them may have
+        damaged it. The others are blamed, too, which costs them one run alone."""
         if not death.recent:
             return []
         claimed = await self._broker.adopt(death.incarnation, self._queues, self._needs)
@@ -168,7 +169,7 @@ class Recovery:
         return [id for id in ended if id not in death.waited]
 
     async def _end_overdue(self, death: Death, delivery: Delivery) -> None:
-        """A job that had to be killed at its time limit: retried or failed, as its worker wrote down at its start."""
+        """Retry or fail a job that was killed at its time limit, as its worker noted when the job started."""
         try:
             job = decode_job(self._jobs_sealer.open(delivery.sealed))
         except SealError:
@@ -176,12 +177,12 @@ class Recovery:
         again = death.overdue[delivery.id]
         kind, words = death.exceeded.get(delivery.id, ("time", "ran longer than its time limit"))
         if await self.cancelled(death.incarnation, [delivery.id]):
-            # The mark of the cancel ends it.
+            # The job is cancelled: the requeue ends it.
             await self._broker.requeue(death.incarnation, [Requeue(delivery, job.queue, delivery.meta)])
             return
         if again >= 0:
             meta = msgspec.structs.replace(delivery.meta, attempt=delivery.meta.attempt + 1)
-            # A zero delay would let it start before everything of the old run is gone.
+            # With a delay of zero the job could start before all processes of the old run are gone.
             delay = max(again, random.uniform(0.01, 0.05))
             await self._broker.requeue(death.incarnation, [Requeue(delivery, job.queue, meta, delay=delay)])
             logger.warning(
@@ -200,5 +201,5 @@ class Recovery:
     def _ended(self, job: Job, delivery: Delivery, death: Death, error: type[JobError], message: str) -> Finish:
         attempt, worker = delivery.meta.attempt, death.incarnation
         sealed = ended(self._outcomes_sealer, job.id, job.task, error, message, attempt=attempt, worker=worker)
-        # As with one that its worker ended: only where retries were used up.
+        # A dead letter only where retries were used up, as when the worker itself ends the job.
         return Finish(delivery, sealed, Status.FAILED, job.result_ttl, job.reply, delivery.meta.attempt > 1)

@@ -40,7 +40,7 @@ class JobEvent(StrEnum):
     BLOCKING = "blocking"
     LONG = "long"
 
-    # That of an enum is a call in Python, at every look into a table.
+    # The hash of an enum is a Python call for each lookup in a table.
     __hash__ = str.__hash__
 
 
@@ -69,15 +69,15 @@ _STYLES = {
 }
 
 
-#: Tracebacks like one that stands in the log.
+#: Style of the line about tracebacks like one that was logged.
 _LEFT_OUT = _Style("×", logging.WARNING, "33")  # noqa: RUF001
 
 
 class EventLog:
-    """Words the events of jobs: ``per_second`` lines of each kind, the rest counted and summed up.
+    """Logs the events of jobs: ``per_second`` lines of each kind, the rest counted and summed up.
 
-    A task that is rarely heard gets a few lines of its own beside one that floods. A log belongs to one
-    thread; it wants ``tick`` about once a second and ``flush`` at the end.
+    A task with few events gets a few lines of its own beside a task that floods. An EventLog belongs to one thread,
+    which calls ``tick`` about once a second and ``flush`` at the end.
 
     Args:
         name: of the logger.
@@ -121,13 +121,13 @@ class EventLog:
         """Log what happened to one job.
 
         Args:
-            late: seconds between the time it was due (or sent) and its start.
-            took: seconds that it ran.
+            late: seconds between the time at which the job was due (or sent) and its start.
+            took: seconds that the job ran.
             arguments: positional and keyword arguments; ignored without ``log_args``.
             detail: the error, the reason.
             error: what the run raised.
-            traceback: its traceback as text; the same one is shown once in a while.
-            stack: lines that stand below the line.
+            traceback: traceback of the error as text; the same one is shown once per interval.
+            stack: lines to print below the line.
         """
         now = time.monotonic()
         if now >= self._until:
@@ -170,12 +170,12 @@ class EventLog:
         self._log(style, line, facts)
 
     def counts(self, kind: JobEvent, task: str, now: float) -> bool:
-        """Count an event for which this second has no line left; False: it has one, so ``job`` is to log the event.
+        """Count an event that gets no line in this second; False: it gets one, so the caller logs it with ``job``.
 
-        At 30,000 jobs a second this is all that nearly every event costs.
+        At 30,000 jobs a second this is the whole cost of nearly every event.
 
         Args:
-            now: when it happened (monotonic).
+            now: time of the event (monotonic).
         """
         if self._left[kind] > 0:
             return False
@@ -256,12 +256,12 @@ class EventLog:
 
 
 def _seconds(measured: float | None) -> float | None:
-    """A duration; two clocks that disagree a little never make it negative."""
+    """A duration in seconds, never negative, though two clocks may disagree a little."""
     return None if measured is None else round(max(measured, 0.0), 6)
 
 
 def _sentence(style: _Style, facts: Mapping[str, Any]) -> str:
-    """Punctuality first, then duration, then the rest."""
+    """The facts as a text: punctuality first, then duration, then the rest."""
     parts = [style.word] if style.word else []
     if "late" in facts:
         parts.append(f"late +{in_words(facts['late'])}")
@@ -304,7 +304,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def plain(text: str, length: int = 300) -> str:
-    """Text of others in one line: bounded, and nothing in it that a terminal would obey."""
+    """Text of others in one line: bounded, without control characters."""
     if len(text) > length:
         text = text[: length - 1] + "…"
     if text.isprintable():

@@ -17,14 +17,14 @@ from .records import FIELDS, JOB
 
 __all__ = ["JsonFormatter", "LineFormatter", "error_type", "is_ours", "shortened"]
 
-#: Loggers of tasks begin so, and the rest is the task.
+#: Prefix of the names of task loggers; the rest is the task.
 TASK_LOGGERS = "aiotask.task"
-#: Characters of a message and of a traceback that are written.
+#: Characters that are written of a message, and of a traceback.
 MESSAGE_LENGTH = 100_000
 TRACEBACK_LENGTH = 8_000
 
 _NO_FACTS: Mapping[str, Any] = {}
-#: What every record has; anything else was passed with ``extra``.
+#: Attributes of every record; any other was passed with ``extra``.
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "facts", "colour", JOB, *FIELDS}
 
 
@@ -74,7 +74,7 @@ def _traceback_of(record: logging.LogRecord) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text of others, with its line breaks and without what a terminal would obey."""
+    """Text of others, with its line breaks and without control characters."""
     if text.isprintable():
         return text
     return "".join(
@@ -118,14 +118,14 @@ class LineFormatter(logging.Formatter):
             text = _origin(record) + _printable(text.rstrip()).replace("\n", "\n    ")
         if self._colour:
             head = f"\x1b[2m{head}\x1b[0m"
-            # The glyph alone, and all of a line that needs attention.
+            # Colour for the glyph alone, and for the whole line of a warning or error.
             coloured = len(text) if record.levelno >= logging.WARNING else 1
             text = f"\x1b[{colour or 0}m{text[:coloured]}\x1b[0m{text[coloured:]}"
         below = [facts.get("traceback") or ("" if "event" in facts else _traceback_of(record)), facts.get("stack")]
         return "\n".join([head + text, *(_printable(str(part)) for part in (*below, record.stack_info) if part)])
 
     def _time(self, record: logging.LogRecord) -> str:
-        # Not the local time of the moment: user code may set another time zone.
+        # Not the current local time, since user code may set another time zone.
         stamp = time.strftime(self._stamp, time.gmtime(record.created + self._offset))
         return f"{stamp}.{int(record.msecs):03d}{self._zone}"
 

@@ -12,7 +12,7 @@ __all__ = ["FIELDS", "JOB", "add_job_fields"]
 
 #: Attributes of a record that name the job; outside a job they are empty.
 FIELDS = ("job_id", "task", "attempt", "queue", "worker")
-#: The attribute that has all fields once more, and that no ``extra`` of user code replaces.
+#: Attribute with all fields once more, which no ``extra`` of user code replaces.
 JOB = "aiotask_job"
 
 _nowhere: Mapping[str, Any] = {"job_id": "", "task": "", "attempt": 0, "queue": "", "worker": ""}
@@ -23,7 +23,7 @@ _worker = ""
 
 class _Attributes(dict[str, Any]):
     """The attributes of a record. ``Logger.makeRecord`` refuses an ``extra`` that replaces one, and user code may well
-    pass a ``task`` or a ``job_id`` of its own: those are its to replace."""
+    pass a ``task`` or a ``job_id`` of its own: those may be replaced."""
 
     def __contains__(self, key: object) -> bool:
         return key not in FIELDS and super().__contains__(key)
@@ -33,7 +33,7 @@ class _Attributes(dict[str, Any]):
 
 
 def add_job_fields(job: Callable[[], Mapping[str, Any] | None], worker: str = "") -> None:
-    """Write on all records from now on which job they belong to. Once for a process; later calls change nothing.
+    """Add the fields of the current job to all records from now on. Only the first call in a process has an effect.
 
     A record costs a microsecond more, a job nothing. Threads that a job starts count as the job's, but for those of a
     ``ThreadPoolExecutor``, which serve many jobs.

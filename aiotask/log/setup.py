@@ -1,4 +1,4 @@
-"""Logging of a process that ``aiotask worker`` starts: where lines go, and how it lives with the logging of the app."""
+"""Logging of a process that ``aiotask worker`` starts: where lines go, beside the logging of the app."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _sink: Sink | None = None
 _handler: _OwnHandler | None = None
-#: One time zone for the whole life of a worker and its children: user code may set another one.
+#: Seconds east of UTC, fixed for a worker and its children, since user code may set another time zone.
 _offset: int | None = None
 _broken_is_logged = False
-#: How many loggers there were at the last look.
+#: Number of loggers at the last check.
 _loggers = 0
 
 
@@ -41,7 +41,7 @@ class _OwnHandler(logging.Handler):
         self.lock = None
 
     def handle(self, record: logging.LogRecord) -> bool:
-        # That of the standard library takes the lock.
+        # ``Handler.handle`` of the standard library takes a lock.
         try:
             if not (passed := self.filter(record)):
                 return False
@@ -130,7 +130,7 @@ def configure(
 
 def _set_level(logger: logging.Logger, level: str) -> None:
     if logger.level != logging.getLevelNamesMapping()[level.upper()]:
-        # Only where it changes: that writes to every logger there is, whose memory is shared with other processes.
+        # Only where the level changes: setting it writes to every logger, whose memory is shared with other processes.
         logger.setLevel(level.upper())
 
 
@@ -140,7 +140,7 @@ def _dropped(count: int) -> str:
 
 
 def has_colour(stream: TextIO) -> bool:
-    """Whether colour is welcome there: a terminal, and NO_COLOR is not set."""
+    """Whether a stream gets colours: it is a terminal, and NO_COLOR is not set."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return stream.isatty()
@@ -167,7 +167,7 @@ def adopt_root(log_level: str) -> None:
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = _thread_failed
     if _sink is not None:
-        _sink.patient = True
+        _sink.may_wait = True
 
 
 def _thread_failed(info: threading.ExceptHookArgs) -> None:
@@ -190,7 +190,7 @@ def _put_back() -> None:
 
 
 def _claim_loggers() -> None:
-    """Have the loggers of aiotask that exist by now ignore settings that are meant for those of the app."""
+    """Make the existing loggers of aiotask ignore settings that are meant for the loggers of the app."""
     global _loggers
     every = logging.root.manager.loggerDict
     if len(every) == _loggers:
@@ -202,14 +202,14 @@ def _claim_loggers() -> None:
 
 
 def tend() -> None:
-    """A few times a second: write what had to wait for the reader, and put back what user code has taken away."""
+    """Write the lines that had to wait, and restore what user code has changed. Call it a few times a second."""
     if _sink is not None:
         _sink.flush()
     if _handler is not None:
         _put_back()
 
 
-# ---- what else is written to stderr
+# ---- other writes to stderr
 
 
 def divert(fd: int) -> None:
@@ -219,13 +219,13 @@ def divert(fd: int) -> None:
 
 
 def pass_on(data: bytes) -> int:
-    """Write bytes of another process to stderr, as far as that does not wait; how many of them went out."""
+    """Write bytes of another process to stderr, as far as that does not wait; the number of bytes written."""
     global _sink
     _sink = _sink or Sink(2, _dropped)
     return _sink.write_some(data)
 
 
 def finish() -> None:
-    """Write what is kept, for at most a second, since the process ends."""
+    """Write the kept lines, for at most a second, as the process ends."""
     if _sink is not None:
         _sink.drain(1.0)

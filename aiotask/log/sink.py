@@ -1,4 +1,4 @@
-"""Where log lines go: a file descriptor of our own that can neither block nor break the process that writes.
+"""Where log lines go: a file descriptor of our own that can neither block nor break the writing process.
 
 The reader of a log may stop reading (a paused terminal, a log shipper that hangs) or go away. Lines are then kept up
 to a limit and dropped beyond it; the number of dropped lines is written once the reader is back.
@@ -20,7 +20,7 @@ from threading import Lock
 
 __all__ = ["Sink"]
 
-#: Bytes that a pipe with room takes as one piece, whatever other processes write meanwhile.
+#: Bytes that a pipe with room takes in one piece, even while other processes write.
 PIECE = select.PIPE_BUF
 #: Bytes that are kept while the reader does not read.
 KEPT = 1 << 20
@@ -35,7 +35,7 @@ LOCK_TIMEOUT = 5.0
 class Sink:
     """A file descriptor for whole lines, shared by a process and its forks; any thread and signal handler may write.
 
-    ``O_NONBLOCK`` belongs to what the shell, the terminal and user code share, so it is never set there. A pipe or a
+    ``O_NONBLOCK`` is never set on the open file, which the shell, the terminal and user code share. A pipe or a
     terminal is opened a second time instead. Where that is not possible each write is preceded by ``poll``.
 
     Args:
@@ -49,18 +49,18 @@ class Sink:
         self._polls = False
         self._fd = self._open(fd)
         self._identity = _identity(self._fd)
-        #: A file that takes the lines instead, for a while.
+        #: File descriptor that gets the lines for a while instead; -1: none.
         self._other = -1
         #: Whether threads without an event loop may wait for a slow reader.
-        self.patient = False
+        self.may_wait = False
         self._start()
         os.register_at_fork(after_in_child=self._start)
 
     def _start(self) -> None:
-        # What waits in a parent is written by the parent.
+        # The parent writes the lines that wait in it, so a fork begins without lines.
         self._lock = Lock()
         self._locked = 0.0
-        #: Lines of any thread, in order.
+        #: Lines of all threads, in order.
         self._come: deque[bytes] = deque()
         #: Lines that are being written, the first perhaps in part, each with the dropped lines that it reports; and
         #: their bytes.
@@ -78,7 +78,7 @@ class Sink:
         if sys.platform == "linux" and (stat.S_ISFIFO(mode) or os.isatty(fd)):
             with contextlib.suppress(OSError):
                 return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        # A file takes everything at once.
+        # A regular file takes every line at once.
         self._polls = not stat.S_ISREG(mode)
         return os.dup(fd)
 
@@ -92,12 +92,12 @@ class Sink:
         """
         self._come.append(text.encode("utf-8", "backslashreplace") + b"\n")
         self.flush()
-        if self._size > FULL and self.patient and not self._stopped and not _in_loop():
+        if self._size > FULL and self.may_wait and not self._stopped and not _in_loop():
             self._wait_for_room()
 
     def flush(self) -> None:
-        """Write what the reader takes at once; raises nothing."""
-        # The thread that has the lock writes what the others bring, so none of them ever waits for it.
+        """Write as many lines as the reader takes at once; raises nothing."""
+        # The thread that has the lock writes the lines of all threads, so no thread waits for the lock.
         while self._come or self._lines:
             lock = self._lock
             if not lock.acquire(blocking=False):
@@ -112,18 +112,18 @@ class Sink:
                 lock.release()
 
     def drain(self, seconds: float) -> None:
-        """Write what is kept, for at most this long, as far as the reader reads."""
+        """Write the kept lines as far as the reader reads, for at most ``seconds``."""
         deadline = time.monotonic() + seconds
         self.flush()
         while (self._lines or self._come) and time.monotonic() < deadline and self._has_room(READER_TIMEOUT):
             self.flush()
 
     def divert(self, fd: int) -> None:
-        """Write to this file instead; a negative number ends that."""
+        """Write lines to this file descriptor instead; a negative number ends that."""
         self._other = fd
 
     def write_some(self, data: bytes) -> int:
-        """Write bytes of another process; how many of them went out. They are lost if there is no reader any more."""
+        """Write bytes of another process; the number written. All bytes are lost if there is no reader any more."""
         if self._lines:
             self.flush()
         if self._lines:
@@ -166,7 +166,7 @@ class Sink:
         try:
             written = self._write(data)
         except OSError:
-            # There is no reader any more, or the disk is full. That may change, so the next line is tried again.
+            # There is no reader any more, or the disk is full. That may change, so the next line is written as usual.
             self._dropped += sum(dropped or 1 for _, dropped in lines)
             lines.clear()
             self._size = 0
@@ -183,7 +183,7 @@ class Sink:
         return True
 
     def _write(self, data: bytes) -> int:
-        """How many bytes went out, 0 if that had to wait."""
+        """Write bytes; the number written, 0 if the reader takes none now."""
         if self._other >= 0:
             return os.write(self._other, data)
         if _identity(self._fd) != self._identity:
@@ -198,7 +198,7 @@ class Sink:
             return 0
 
     def _open_again(self) -> None:
-        """User code has closed the file descriptor, and its number may belong to a file of user code by now."""
+        """Open the file again after user code has closed the descriptor, whose number may be another file by now."""
         if self._socket is not None:
             self._socket.detach()
             self._socket = None

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 __all__ = ["fill_standard", "open_streams"]
 
-#: Seconds that a reader which has stopped reading holds up a job that prints, once until it reads again.
+#: Seconds for which a job that prints waits for a reader that has stopped, once until the reader reads again.
 READER_TIMEOUT = 1.0
 
 
@@ -29,7 +29,7 @@ class _Outlet(io.FileIO):
         size = len(rest)
         while rest and self._takes_more():
             try:
-                # What `poll` promises room for. None: others were quicker.
+                # As many bytes as `poll` promises room for. None: other writers took the room.
                 rest = rest[super().write(rest[: select.PIPE_BUF]) or 0 :]
             except (BrokenPipeError, ConnectionResetError):
                 break

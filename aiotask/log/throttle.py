@@ -1,4 +1,4 @@
-"""What happens again and again, and is logged or done once in a while."""
+"""Rate limits for events that repeat: each is logged or done once per interval."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import logging
 import math
 import time
 
-__all__ = ["PATIENCE", "Complaint", "Throttle"]
+__all__ = ["KEEPER_LOG_DELAY", "Complaint", "Throttle"]
 
-#: Seconds that a keeper waits before it logs a trouble that its workers log at once.
-PATIENCE = 20.0
+#: Seconds for which an error has to last before a keeper logs it; the workers log it at once.
+KEEPER_LOG_DELAY = 20.0
 
-#: Seconds within which the same trouble is logged once.
+#: Seconds within which errors with the same reason are logged once.
 _SAME_INTERVAL = 60.0
-#: Seconds between two different troubles.
+#: Seconds between the log lines of errors with different reasons.
 _OTHER_INTERVAL = 1.0
-#: Seconds without an error after which a trouble is over.
+#: Seconds without an error after which its cause counts as gone.
 _OVER_AFTER = 5.0
 
 
@@ -37,10 +37,10 @@ class Throttle:
         return time.monotonic() >= self._until
 
     def passes(self, count: int = 1) -> int:
-        """Whether these events pass.
+        """Count events, and say whether they pass.
 
         Returns:
-            The number of events since the last ones that passed, with these; 0: they do not pass.
+            The number of events since the last ones that passed, these included; 0: these do not pass.
         """
         self._count += count
         if not self.is_open:
@@ -55,12 +55,12 @@ class Throttle:
 
 
 class Complaint:
-    """Logs an error with its reason; the same reason once a minute, and never more than a line a second.
+    """Logs an error with its reason: the same reason once a minute, at most one line per second in all.
 
     Args:
-        logger: of the part that meets the trouble.
-        text: with one ``%s`` for the reason.
-        after: seconds that the trouble has to last before it is logged, where others usually log it at once.
+        logger: of the caller.
+        text: the log line, with one ``%s`` for the reason.
+        after: seconds for which the errors have to last before one is logged; 0: the first is logged.
     """
 
     def __init__(self, logger: logging.Logger, text: str, after: float = 0.0) -> None:

@@ -1,4 +1,4 @@
-"""Which tracebacks stand in the log: each in full once in a while, however often runs fail in the same way."""
+"""Chooses the tracebacks to log: each in full once per interval, however often runs fail in the same way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["LeftOut", "Tracebacks"]
 
 #: Seconds for which the same traceback is not shown again.
 APART = 10.0
-#: Tracebacks shown in a second, of whatever kind, and those that are remembered.
+#: Tracebacks of all kinds shown per second, and tracebacks that are remembered.
 PER_SECOND = 10
 REMEMBERED = 256
 
@@ -28,8 +28,8 @@ class LeftOut:
 
 
 class Tracebacks:
-    """Remembers what was shown. Two tracebacks are alike if task, event, class of the error and lines of code are the
-    same."""
+    """Remembers the tracebacks that were shown. Two are alike if task, event, class of the error and lines of code are
+    the same."""
 
     def __init__(self) -> None:
         self._known: dict[int, LeftOut] = {}
@@ -40,7 +40,7 @@ class Tracebacks:
         return bool(self._known)
 
     def facts(self, now: float, id: str, task: str, event: str, error: str, traceback: str) -> dict[str, Any]:
-        """The traceback, or of which job it stands in the log.
+        """The traceback, or the id of the job with which it was logged.
 
         Args:
             now: seconds on the monotonic clock.
@@ -68,7 +68,7 @@ class Tracebacks:
         return facts
 
     def left_out(self, now: float | None) -> list[LeftOut]:
-        """Forget those that are due to be shown again (None: all); the ones of which some were left out."""
+        """Forget the tracebacks that may be shown again (None: all); returns those of which some were left out."""
         due = {key: each for key, each in self._known.items() if now is None or now - each.shown >= APART}
         for key in due:
             del self._known[key]

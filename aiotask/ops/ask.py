@@ -1,4 +1,4 @@
-"""Asking the hosts of an app what their processes do: supervisors and keepers answer through the broker."""
+"""Asks the hosts of an app for the stacks of their processes; supervisors and keepers answer through the broker."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..errors import SealError
 from ..wire.control import Control
 from .connection import Connection, inspectors
 
-__all__ = ["PATIENCE", "ask_hosts", "choose_processes"]
+__all__ = ["ANSWER_TIMEOUT", "ask_hosts", "choose_processes"]
 
-#: Seconds that hosts have to answer, and after which they are asked once more.
-PATIENCE, AGAIN = 3.0, 1.0
+#: Seconds that hosts have to answer, and seconds between two requests to a host.
+ANSWER_TIMEOUT, REPEAT_INTERVAL = 3.0, 1.0
 
 #: The answer of each host; None for a host that gave none.
 Answers = dict[str, dict[str, Any] | None]
@@ -39,9 +39,9 @@ async def _ask(connection: Connection) -> Answers:
     answers: Answers = dict.fromkeys(await broker.leases())
     complete, listening = asyncio.Event(), asyncio.Event()
 
-    def heard(notices: list[Notice]) -> None:
+    def on_notices(notices: list[Notice]) -> None:
         for notice in notices:
-            # Any client of the server could send something here.
+            # Any client of the server can send messages to this address.
             with contextlib.suppress(SealError):
                 answer = control.open_answer(notice.outcome or b"")
                 if answer.id == id and answer.host in answers:
@@ -49,16 +49,16 @@ async def _ask(connection: Connection) -> Answers:
         if all(answer is not None for answer in answers.values()):
             complete.set()
 
-    listener = asyncio.create_task(broker.listen(address, heard, listening.set))
+    listener = asyncio.create_task(broker.listen(address, on_notices, listening.set))
     try:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(ANSWER_TIMEOUT):
                 await listening.wait()
                 while answers and not complete.is_set():
                     for host in [host for host, answer in answers.items() if answer is None]:
                         await broker.tell(host, Notice(id, control.ask(id, address)))
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(complete.wait(), AGAIN)
+                        await asyncio.wait_for(complete.wait(), REPEAT_INTERVAL)
     finally:
         listener.cancel()
         await asyncio.gather(listener, return_exceptions=True)

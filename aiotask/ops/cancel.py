@@ -1,4 +1,4 @@
-"""Cancelling jobs of one or more apps, with what became of each."""
+"""Cancels jobs of one or more apps; returns how each of them ended."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .describe import describe_job
 
 __all__ = ["cancel_all"]
 
-#: Seconds in which a running job has ended: what does not react is killed after one.
-PATIENCE = 5.0
+#: Seconds to wait for the end of a running job; a job that does not react is killed after one second.
+END_TIMEOUT = 5.0
 
 
 async def cancel_all(ids: list[str], name: str | None, url: str | None) -> list[dict[str, Any]]:
@@ -50,9 +50,9 @@ async def _cancel(opened: list[Connection], id: str) -> dict[str, Any]:
 
 
 async def _end_of(connection: Connection, result: AsyncResult[Any], *, asked: bool) -> dict[str, str]:
-    """How a job ended that was running, or that had ended before the cancel."""
+    """The end of a job that was running, or that had ended before the cancel."""
     try:
-        outcome = await connection.app.client.outcome(result, PATIENCE)
+        outcome = await connection.app.client.outcome(result, END_TIMEOUT)
     except AiotaskError:
         return {"status": "RUNNING", "said": "its worker was asked to end it, and it has not ended yet"}
     if outcome.status == "CANCELLED":

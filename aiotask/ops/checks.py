@@ -1,4 +1,4 @@
-"""What ``aiotask doctor`` looks at: the server, each app on it, and this machine."""
+"""The checks of ``aiotask doctor``: of the server, of each app on it, and of this machine."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .sizes import in_bytes
 
 __all__ = ["Check", "State", "check_all"]
 
-#: Seconds that the server gets to answer everything.
-PATIENCE = 10.0
-#: Finished jobs that may wait for a recorder, and how many the server keeps.
+#: Seconds that the server gets to answer all checks.
+ANSWER_TIMEOUT = 10.0
+#: Number of finished jobs that may wait for a recorder, and number that the server keeps.
 BACKLOG, BACKLOG_CAP = 10_000, 1_000_000
 OLDEST_REDIS = (6, 2)
 
@@ -40,7 +40,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at; ``fix`` is what to do about it."""
+    """One check; ``fix`` is the remedy if it did not pass."""
 
     name: str
     state: State
@@ -51,7 +51,7 @@ class Check:
 async def check_all(
     name: str | None, url: str | None, result_db: str | None, nearby: Callable[[], list[str]]
 ) -> list[Check]:
-    """Every check, in the order in which one would look.
+    """Every check, in the order in which an operator would go through them.
 
     Args:
         nearby: the process ids of the supervisors on this machine; called if the embedded server does not run.
@@ -60,7 +60,7 @@ async def check_all(
 
 
 def _orphans(pids: list[str]) -> list[Check]:
-    """Workers of this machine that live although the server that they work for is gone."""
+    """Workers of this machine that live although the embedded server is gone."""
     if not pids:
         return []
     found = ", ".join(pids)
@@ -72,20 +72,22 @@ def _orphans(pids: list[str]) -> list[Check]:
 
 
 async def _server_checks(name: str | None, url: str | None, nearby: Callable[[], list[str]]) -> list[Check]:
-    """What the server says, or the one check that it cannot be reached."""
+    """The checks that ask the server, or the one check that it cannot be reached."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(ANSWER_TIMEOUT):
             return await _misfit(name or "default", url) or await _about_all(name, url)
     except ConfigError as error:
         return [Check("settings", State.FAIL, str(error)), *_orphans(nearby())]
     except TimeoutError:
-        return [Check("server", State.FAIL, f"It did not answer in {PATIENCE:.0f} s.", "Is it overloaded or stopped?")]
+        return [
+            Check("server", State.FAIL, f"It did not answer in {ANSWER_TIMEOUT:.0f} s.", "Is it overloaded or stopped?")
+        ]
     except AiotaskError as error:
         return [Check("server", State.FAIL, str(error), "Is it running, and is --url (AIOTASK_URL) right?")]
 
 
 async def _misfit(name: str, url: str | None) -> list[Check]:
-    """What there is to say of a server where no jobs can be kept; empty: it is none of these."""
+    """A failed check for a server that cannot keep jobs; empty: it can."""
     async with inspectors(name, url) as (connection,):
         facts = await connection.inspector.facts()
         if not facts.unfit:
@@ -143,18 +145,18 @@ def _about_server(facts: ServerFacts) -> Iterator[Check]:
     )
     yield _memory(facts)
     for warning in facts.warnings:
-        # Durability and eviction have a line of their own.
+        # Durability and eviction are checks of their own.
         if "appendonly" not in warning and "maxmemory-policy" not in warning:
             yield Check("server says", State.WARN, warning)
 
 
 def _version(facts: ServerFacts) -> Check:
-    said = f"{facts.kind} {facts.version}"
+    shown = f"{facts.kind} {facts.version}"
     parts = facts.version.split(".")[:2]
     known = tuple(int(part) for part in parts if part.isdigit())
     if facts.kind == "redis" and known < OLDEST_REDIS:
-        return Check("version", State.FAIL, said, "aiotask needs Redis 6.2 or newer, or Valkey.")
-    return Check("version", State.OK, said)
+        return Check("version", State.FAIL, shown, "aiotask needs Redis 6.2 or newer, or Valkey.")
+    return Check("version", State.OK, shown)
 
 
 def _eviction(facts: ServerFacts) -> Check:
@@ -183,7 +185,7 @@ def _memory(facts: ServerFacts) -> Check:
 
 
 def _secret(connection: Connection) -> Check:
-    """The app itself refuses a server that is not loopback without a secret; this says how it stands."""
+    """Whether messages are sealed; without a secret the app itself refuses a server that other machines can reach."""
     if any(connection.app.secrets):
         return Check("secret", State.OK, "messages are sealed with a secret")
     return Check("secret", State.OK, "none, and none is needed: the server runs on this machine")
@@ -229,7 +231,7 @@ def _unconsumed(name: str, queues: Sequence[QueueInfo], workers: Sequence[Worker
     for worker in workers:
         listed = worker.facts.get("queues")
         if not isinstance(listed, list):
-            return  # A worker of another release does not say what it consumes.
+            return  # A worker of another release does not register its queues.
         consumed.update(listed)
     for queue in queues if workers else ():
         if queue.name not in consumed and (waiting := queue.pending + queue.scheduled):
@@ -275,7 +277,7 @@ def _state_directory() -> list[Check]:
 
 
 def _result_db(path: str | None, *, embedded: bool) -> list[Check]:
-    """The history can be read: it is there, it is SQLite, it is not locked for good."""
+    """Whether the history file can be read: it exists, it is SQLite, and it is not locked all the time."""
     if path is None and embedded:
         with contextlib.suppress(ConfigError):
             usual = state_directory() / "results.db"

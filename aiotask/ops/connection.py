@@ -18,7 +18,7 @@ __all__ = ["Connection", "inspectors", "is_idle", "without_idle"]
 
 @dataclass(frozen=True)
 class Connection:
-    """One app on its broker, and the read side of that."""
+    """One app on its broker, with the inspector."""
 
     app: App
     inspector: Inspector
@@ -27,13 +27,13 @@ class Connection:
 
 @asynccontextmanager
 async def inspectors(name: str | None, url: str | None, *, fallback: str = "") -> AsyncIterator[list[Connection]]:
-    """The read side of the named app, or of every app that left something on the server.
+    """Connections to the named app, or to every app that has keys on the server.
 
     Args:
-        fallback: name to take when nothing is there yet.
+        fallback: name of the app to use when no app is on the server yet.
 
     Raises:
-        ConfigError: no server is named and the embedded one does not run: looking never starts one.
+        ConfigError: no server is named and the embedded one does not run; reading never starts it.
         BrokerError: the server cannot be reached.
     """
     # An address that needs a secret is refused before anything is sent there.

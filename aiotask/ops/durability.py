@@ -1,4 +1,4 @@
-"""What a dying server costs, by its settings: the rows of the table in ``docs/guarantees.md``."""
+"""The jobs that are lost when a server dies, by its settings: the rows of the table in ``docs/guarantees.md``."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["ROWS", "Row", "lost", "row_of"]
 
 
 class Row(NamedTuple):
-    """One kind of server."""
+    """One way in which servers keep data, and its losses."""
 
     kind: Persistence
-    #: In the words of the settings of Redis, as docs and output show it.
+    #: The settings of Redis, as docs and output show them.
     name: str
-    #: What is gone when its process is killed; when its machine dies.
+    #: What is lost when the process of the server is killed; when its machine dies.
     killed: str
     machine: str
-    #: What to do about it; empty: nothing has to be done.
+    #: The remedy; empty: none is needed.
     fix: str = ""
 
 
@@ -51,7 +51,7 @@ ROWS = {
             "1 to 2 s of accepted jobs and outcomes",
         ),
         Row(Persistence.LOG_EACH_WRITE, "appendonly always", "nothing", "nothing"),
-        # What is known where CONFIG is not permitted.
+        # Where CONFIG is not permitted, the settings are known only so far.
         Row(Persistence.LOG, "appendonly", "at most 2 s", "unknown: 0 to 30 s, depending on appendfsync", _PERMIT),
         Row(
             Persistence.MEMORY_OR_SNAPSHOTS,
@@ -71,7 +71,7 @@ def row_of(facts: ServerFacts) -> Row:
 
 
 def lost(facts: ServerFacts) -> str:
-    """The loss in words."""
+    """The loss of a server as a text."""
     row = row_of(facts)
     if row.killed == row.machine:
         text = f"{row.killed} is lost when the server or its machine dies"

@@ -1,4 +1,4 @@
-"""Unfinished jobs of one or more apps by the page, and all that is known about one job."""
+"""Unfinished jobs of one or more apps by the page, and all data about one job."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def _over_all(opened: list[Connection], read: _Read, limit: int, offset: i
         page += found
         if len(page) >= limit:
             break
-        # This app has been read to its end. What it had before the page is not to be skipped in the next one again.
+        # This app has been read to its end. Its jobs before the page must not be skipped once more in the next app.
         offset = 0 if found else offset - await _count(each, read, offset)
     return page
 
@@ -81,7 +81,7 @@ async def read_job(id: str, name: str | None, url: str | None, db: str | None) -
     """One job, from the server or else from the history file.
 
     Raises:
-        ResultExpired: it is in neither of them.
+        ResultExpired: the job is in neither of them.
     """
     async with inspectors(name, url) as opened:
         for each in opened:
@@ -109,7 +109,7 @@ async def _in_history(id: str, name: str | None, db: str | None) -> tuple[dict[s
     if record is None or name not in (None, record.app):
         return None, f'It is not in the history file "{history.path}" either.'
     found = describe_record(record)
-    # The names that a job on the server has.
+    # The fields are named as those of a job on the server.
     for there, here in (("attempts", "attempt"), ("result", "value")):
         found[here] = found.pop(there)
     return {**found, "from": f"the history file {history.path}"}, ""

@@ -17,13 +17,13 @@ Verb = Literal["replay", "delete"]
 #: The ids of letters in one app.
 Picked = tuple[Connection, list[str]]
 
-#: Letters that are read at a time, and that are moved at a time.
+#: Letters read per call, and letters moved per call.
 _PAGE, _BATCH = 200, 50
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which letters are meant; without any condition, all of them."""
+    """The conditions that letters have to match; without any condition, all letters do."""
 
     task: str | None
     queue: str | None
@@ -52,7 +52,7 @@ class Done:
     moved: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
-    #: Of those that are missing: no job of that id is known at all.
+    #: Missing ids of which no job is known, either.
     unknown: list[str] = field(default_factory=list)
 
 
@@ -113,7 +113,7 @@ async def move_ids(verb: Verb, opened: list[Connection], ids: list[str]) -> Done
     """Replay or delete the letters with these ids, in whichever app each of them is."""
     done = Done()
     for connection in opened:
-        # An id that one app has is not looked for in the next.
+        # An id that one app has is not searched for in the next app.
         ids = await _move(verb, connection, ids, done)
     done.missing = ids
     done.unknown = [id for id in ids if not await _is_known(opened, id)]
@@ -121,7 +121,7 @@ async def move_ids(verb: Verb, opened: list[Connection], ids: list[str]) -> Done
 
 
 async def move_picked(verb: Verb, picked: Sequence[Picked], progress: Callable[[int], None]) -> Done:
-    """Replay or delete picked letters; ``progress`` is called with the number that is done so far."""
+    """Replay or delete picked letters; ``progress`` is called with the number of letters done so far."""
     done, moved = Done(), 0
     for connection, found in picked:
         for start in range(0, len(found), _BATCH):

@@ -1,4 +1,4 @@
-"""The apps on a broker: their queues and who works on them."""
+"""The apps on a broker: their queues and their workers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def overview(name: str | None, url: str | None, everything: bool) -> tuple
     """The named app or all apps, and the names of those that were left out: without workers and jobs.
 
     Args:
-        everything: leave none out.
+        everything: leave no app out.
     """
     async with inspectors(name, url) as opened:
         shown, idle = (opened, []) if everything or name else await without_idle(opened)

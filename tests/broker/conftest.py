@@ -22,11 +22,11 @@ def broker_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def worker(broker: Broker) -> Worker:
-    """A live incarnation; it works through an object of its own for whoever sends and keeps."""
+    """A live incarnation with a broker object of its own, beside that of the client and the keeper."""
     return await Worker(broker, "host.1").enlist()
 
 
 @pytest.fixture
 async def other(another_broker: MakeBroker) -> Worker:
-    """Another live one, on another host."""
+    """A second live incarnation, on another host."""
     return await Worker(another_broker(), "elsewhere.1").enlist()

@@ -25,7 +25,7 @@ async def test_a_job_that_has_begun_is_not_run_again_whatever_becomes_of_its_wor
 
     async with listening(broker, "client") as client:
         await broker.recover(worker.name, blame=["begun"], reason="killed by SIGSEGV")
-        await wait_until_async(lambda: client.notices, description="who waits is told")
+        await wait_until_async(lambda: client.notices, description="the waiting client is notified")
 
     assert client.notices == [Notice("begun", LOST)]
     assert await broker.status(["begun", "cancelled"]) == [JobState(outcome=LOST), JobState(outcome=GONE)]

@@ -45,7 +45,7 @@ async def test_a_job_that_has_not_started_is_cancelled_at_once(
 
         assert await broker.cancel("a", GONE, 60.0) is Cancelled.DONE
 
-        await wait_until_async(lambda: sender.notices and watcher.notices, description="both are told")
+        await wait_until_async(lambda: sender.notices and watcher.notices, description="both are notified")
         assert sender.notices == watcher.notices == [Notice("a", GONE)]
     assert await broker.status(["a"]) == [JobState(outcome=GONE)]
     assert await broker.promote() == (0, None)
@@ -102,7 +102,7 @@ async def test_a_marked_job_does_not_go_on(
 
         assert await worker.requeue(delivery, reply="sender", **how) is Settled.DONE
 
-        await wait_until_async(lambda: sender.notices and watcher.notices, description="both are told")
+        await wait_until_async(lambda: sender.notices and watcher.notices, description="both are notified")
         assert sender.notices == watcher.notices == [Notice("a", GONE)]
     assert await broker.status(["a"]) == [JobState(outcome=GONE)]
     assert await broker.cancels(worker.name, ["a"]) == [None]
@@ -120,7 +120,7 @@ async def test_a_marked_job_whose_worker_dies_is_cancelled(broker: Broker, worke
 
         await broker.recover(worker.name, blame=["b"], reason="killed by SIGSEGV")
 
-        await wait_until_async(lambda: len(client.notices) == 2, description="both are told")
+        await wait_until_async(lambda: len(client.notices) == 2, description="both are notified")
     assert await broker.status(["a", "b", "c"]) == [
         JobState(outcome=GONE),
         JobState(outcome=GONE),

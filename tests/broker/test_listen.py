@@ -1,4 +1,4 @@
-"""status and listen: senders and watchers are told how jobs end."""
+"""status and listen: clients and watchers get the outcomes of jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def test_whoever_sent_the_job_is_told_the_outcome(broker: Broker, worker: 
         await worker.finish(await take(worker, "a"), reply="client")
         await worker.finish(await take(worker, "b"), reply="client")
 
-        await wait_until_async(lambda: len(client.notices) >= 2, description="both are told")
+        await wait_until_async(lambda: len(client.notices) >= 2, description="both are notified")
 
         assert client.notices == [Notice("a", sealed_outcome("a")), Notice("b", sealed_outcome("b"))]
         assert stranger.notices == []
@@ -25,7 +25,7 @@ async def test_every_listener_of_an_address_is_told(broker: Broker, worker: Work
     async with listening(broker, "client") as one, listening(another_broker(), "client") as two:
         await worker.finish(await take(worker, "a"), reply="client")
 
-        await wait_until_async(lambda: one.notices and two.notices, description="both have heard")
+        await wait_until_async(lambda: one.notices and two.notices, description="both are notified")
 
         assert one.notices == two.notices == [Notice("a", sealed_outcome("a"))]
 
@@ -52,7 +52,7 @@ async def test_whoever_looked_at_an_unfinished_job_is_told_its_outcome(
         for delivery in (await worker.claim()).deliveries:
             await worker.finish(delivery)
 
-        await wait_until_async(lambda: one.notices and two.heard_of("b"), description="both have heard")
+        await wait_until_async(lambda: one.notices and two.heard_of("b"), description="both are notified")
 
         assert one.notices == [Notice("a", sealed_outcome("a"))]
         assert two.notices == [Notice("a", sealed_outcome("a")), Notice("b", sealed_outcome("b"))]
@@ -65,7 +65,7 @@ async def test_a_look_at_a_finished_job_answers_and_watches_nothing(broker: Brok
         assert await broker.status(["a", "no-such"], "client") == [JobState(outcome=sealed_outcome("a")), JobState()]
 
         await worker.finish(await take(worker, "last"), reply="client")
-        await wait_until_async(lambda: client.notices, description="the last one is told")
+        await wait_until_async(lambda: client.notices, description="the last one is notified")
         assert [notice.id for notice in client.notices] == ["last"]
 
 
@@ -81,7 +81,7 @@ async def test_a_watcher_hears_of_a_job_that_took_a_long_way(broker: Broker, wor
 
         await other.finish(last)
 
-        await wait_until_async(lambda: client.notices, description="the watcher is told")
+        await wait_until_async(lambda: client.notices, description="the watcher is notified")
         assert client.notices == [Notice("a", sealed_outcome("a"))]
 
 
@@ -91,7 +91,7 @@ async def test_a_large_outcome_is_told_or_can_be_looked_up(broker: Broker, worke
     async with listening(broker, "client") as client:
         await worker.finish(await take(worker, "a"), outcome=large, reply="client")
 
-        await wait_until_async(lambda: client.notices, description="the client is told")
+        await wait_until_async(lambda: client.notices, description="the client is notified")
 
         assert client.notices[0].outcome in (None, large)
         assert await outcome_of(broker, "a") == large
@@ -102,7 +102,7 @@ async def test_an_outcome_that_is_not_stored_is_told_whole(broker: Broker, worke
     async with listening(broker, "client") as client:
         await worker.finish(await take(worker, "a"), outcome=large, reply="client", result_ttl=0.0)
 
-        await wait_until_async(lambda: client.notices, description="the client is told")
+        await wait_until_async(lambda: client.notices, description="the client is notified")
 
         assert client.notices == [Notice("a", large)]
 
@@ -117,7 +117,9 @@ async def test_a_batch_tells_everything_to_everybody(
         batch = [finish(delivery, reply=("even", "odd")[n % 2]) for n, delivery in enumerate(deliveries)]
         await broker.finish(worker.name, batch)
 
-        await wait_until_async(lambda: len(even.notices) + len(odd.notices) == 100, description="all is told")
+        await wait_until_async(
+            lambda: len(even.notices) + len(odd.notices) == 100, description="every outcome is published"
+        )
 
         assert [notice.id for notice in even.notices] == names[::2]
         assert [notice.id for notice in odd.notices] == names[1::2]
@@ -128,6 +130,6 @@ async def test_listening_ends_when_it_is_cancelled(broker: Broker, worker: Worke
         pass
     async with listening(broker, "client") as client:
         await worker.finish(await take(worker, "a"), reply="client")
-        await wait_until_async(lambda: client.notices, description="the one who listens is told")
+        await wait_until_async(lambda: client.notices, description="the listener is notified")
 
     assert gone.notices == []

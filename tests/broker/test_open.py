@@ -1,4 +1,4 @@
-"""open, close and url: a broker object, its place, and the apps that share the place."""
+"""open, close and url: a broker object, its address, and the apps that share the address."""
 
 from __future__ import annotations
 

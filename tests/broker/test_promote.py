@@ -60,7 +60,7 @@ async def test_promote_moves_the_earliest_up_to_its_limit(broker: Broker, worker
 
 
 async def overdue(broker: Broker) -> bool:
-    """The next due job waited so long that the others must be due too (they follow within 10 ms)."""
+    """Whether the next job has been due for 10 ms, so that the others, which follow within 10 ms, are due, too."""
     moved, until = await broker.promote(limit=0)
     assert moved == 0
     return until is not None and until < -0.01

@@ -1,4 +1,4 @@
-"""push: jobs are accepted once and in their order, under the id that they come with."""
+"""push: jobs are accepted once and in their order, under the ids that their clients gave them."""
 
 from __future__ import annotations
 

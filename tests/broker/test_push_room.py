@@ -43,12 +43,12 @@ async def test_the_oldest_of_a_full_queue_make_room(broker: Broker, worker: Work
     assert ids(refused.oldest) == ["old", "mid"]
 
     [new] = (await broker.claim(other.name, ["default"], (), 1)).deliveries
-    assert new.id == "mid", "somebody was quicker"
+    assert new.id == "mid", "the other worker must claim the job before it can be dropped"
     drop = [Finish(each, GONE, Status.CANCELLED, 60.0, "sender") for each in refused.oldest]
     async with listening(broker, "sender") as sender:
         for _ in range(2):
             assert await broker.push("a", 3, [a_push("x"), a_push("y")], room, drop) is None
-        await wait_until_async(lambda: sender.notices, description="the sender of the old one is told")
+        await wait_until_async(lambda: sender.notices, description="the sender of the old one is notified")
 
     assert sender.notices == [Notice("old", GONE)]
     assert await broker.status(["old"]) == [JobState(outcome=GONE)]

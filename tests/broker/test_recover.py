@@ -1,4 +1,4 @@
-"""recover: jobs that a dead worker held run again."""
+"""recover: jobs that a dead worker had claimed run again."""
 
 from __future__ import annotations
 

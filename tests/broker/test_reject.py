@@ -16,7 +16,7 @@ async def test_what_is_rejected_is_set_aside_and_counted(broker: Broker, worker:
     await broker.reject(worker.name, [(forged, "The seal does not fit.")])
 
     assert await inspector.rejected() == 1
-    # What came in no lane is counted too.
+    # A message that came in no lane is counted, too.
     await broker.reject(worker.name, [(Delivery("", "", "", b"", Meta()), "A forged message.")] * 2)
     assert await inspector.rejected() == 3
     assert await is_unknown(broker, "forged")
@@ -31,7 +31,7 @@ async def test_who_waits_for_what_was_rejected_is_told_to_look_and_finds_why(bro
         [delivery] = (await worker.claim()).deliveries
         await broker.reject(worker.name, [(delivery, "The seal does not fit.")])
 
-        await wait_until_async(lambda: client.notices, description="the sender is told")
+        await wait_until_async(lambda: client.notices, description="the sender is notified")
 
     assert client.notices == [Notice("forged")]
     assert await broker.status(["forged", "other"]) == [JobState(refused="The seal does not fit."), JobState()]

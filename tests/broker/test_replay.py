@@ -23,13 +23,13 @@ async def test_a_dead_letter_is_replayed_once_as_a_fresh_job(
 
     assert await broker.replay(["pill", "unknown", "pill"]) == [Replayed.DONE, Replayed.MISSING, Replayed.MISSING]
     assert await inspector.dead() == [] and await status_of(broker, "pill") is Status.PENDING
-    # Its outcome is another one from now on, and whoever asks for it by its id waits for that.
+    # The job is unfinished again, so a client that asks for its outcome waits for the new one.
     [again] = (await worker.claim()).deliveries
     assert (again.id, again.lane, again.meta) == ("pill", lane_of("mail", 2), Meta(series=again.meta.series))
     async with listening(broker, "asker") as asker:
         assert (await broker.status(["pill"], "asker"))[0].status is Status.RUNNING
         assert await worker.finish(again, outcome=sealed_outcome("pill")) is Settled.DONE
-        await wait_until_async(lambda: asker.heard_of("pill"), description="the asker is told")
+        await wait_until_async(lambda: asker.heard_of("pill"), description="the asker is notified")
     assert await outcome_of(broker, "pill") == sealed_outcome("pill")
     assert await broker.replay(["pill"]) == [Replayed.MISSING] and await drain(worker) == []
 
@@ -55,5 +55,5 @@ async def test_dead_letters_are_removed_for_good(broker: Broker, worker: Worker,
     assert await broker.discard(["one", "unknown"]) == [True, False]
     assert await broker.discard(["one"]) == [False]
     assert [letter.id for letter in await inspector.dead()] == ["two"]
-    # What it ended with is its sender's, until the TTL.
+    # The outcome stays for the client until its TTL is over.
     assert await outcome_of(broker, "one") == sealed_outcome("one")

@@ -81,7 +81,7 @@ async def test_the_counters_of_a_job_survive_every_way(broker: Broker, worker: W
 
 async def test_a_job_may_go_on_in_another_queue(broker: Broker, worker: Worker, other: Worker) -> None:
     other.queues = ["mail"]
-    await worker.requeue(await take(worker, "a"), queue="mail")  # to which nobody has ever sent a job
+    await worker.requeue(await take(worker, "a"), queue="mail")  # a queue into which no job was ever sent
 
     assert ids(await worker.claim()) == []
     assert ids(await other.claim()) == ["a"]
@@ -136,7 +136,7 @@ async def test_the_caller_is_told_to_look_when_its_job_is_parked(
         await broker.status(["a"], "watcher")
         await worker.requeue(delivery, need="task:x", reply="client")
 
-        await wait_until_async(lambda: client.notices and watcher.notices, description="both are told")
+        await wait_until_async(lambda: client.notices and watcher.notices, description="both are notified")
         assert client.notices == watcher.notices == [Notice("a", None)]
 
         worker.needs = ["task:x"]

@@ -1,4 +1,4 @@
-"""wait and wake: a worker without jobs gets the next one as soon as it is there."""
+"""wait and wake: a worker without jobs gets the next one as soon as it is pushed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_wait_ends_empty_when_its_time_is_over(worker: Worker) -> None:
 async def test_wait_leaves_other_queues_and_suspects_alone(broker: Broker, worker: Worker) -> None:
     await send(broker, a_push("theirs", "mail"))
     await suspect(broker, "risky", "host.2")
-    await worker.wait(timeout=0.01)  # the first one may only have prepared the lanes
+    await worker.wait(timeout=0.01)  # the first call may only have created the lanes
 
     assert (await worker.wait(timeout=0.01)).deliveries == []
     assert await broker.status(["theirs", "risky"]) == [JobState(Status.PENDING)] * 2

@@ -42,9 +42,9 @@ from aiotask.brokers.lanes import (
     RETURNED,
     SUSPECT,
     claim_order,
+    flags_of,
     is_parked,
     lane_of,
-    marks,
     parked_lane,
     suspect_lanes,
 )
@@ -332,7 +332,7 @@ class SqliteBroker(SqliteInspector):
                     meta = msgspec.structs.replace(meta, deaths=meta.deaths + 1, reason=reason, obituary=obituary)
                     tables.go_on(db, row._replace(meta=tables.encode_meta(meta)), lane_of(row.queue, SUSPECT))
                 else:
-                    stays = is_parked(row.lane) or marks(row.lane)[0]
+                    stays = is_parked(row.lane) or flags_of(row.lane)[0]
                     tables.go_on(db, row, row.lane if stays else lane_of(row.queue, RETURNED))
         return Recovered(moved, held)
 

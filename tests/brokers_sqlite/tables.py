@@ -27,10 +27,10 @@ from aiotask.brokers.lanes import (
     RETURNED,
     all_lanes,
     claim_order,
+    flags_of,
     is_parked,
     kind_of_requeue,
     lane_of,
-    marks,
     need_of,
     parked_lane,
     suspect_lanes,
@@ -102,7 +102,7 @@ class Row(NamedTuple):
         return None
 
     def delivery(self) -> Delivery:
-        return Delivery(self.lane, str(self.entry), self.id, self.sealed, decode_meta(self.meta), *marks(self.lane))
+        return Delivery(self.lane, str(self.entry), self.id, self.sealed, decode_meta(self.meta), *flags_of(self.lane))
 
 
 # ---- looking

@@ -62,8 +62,8 @@ def test_server_that_hangs_is_reported_and_found_again(monkeypatch: pytest.Monke
     os.kill(server.pid, signal.SIGSTOP)
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(embedded, "PATIENCE", 0.5)
-            patch.setattr(server_probe, "PATIENCE", 0.5)
+            patch.setattr(embedded, "SILENCE_TIMEOUT", 0.5)
+            patch.setattr(server_probe, "SILENCE_TIMEOUT", 0.5)
             with pytest.raises(BrokerError, match=rf"\(pid {server.pid}\).* does not answer"):
                 embedded.ensure()
             with pytest.raises(BrokerError, match=rf"\(pid {server.pid}\).* does not answer"):
@@ -125,7 +125,7 @@ def test_server_of_another_host_is_not_doubled(home: Path) -> None:
 
 
 def test_whoever_holds_the_lock_for_ever_is_reported(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "PATIENCE", 0.2)
+    monkeypatch.setattr(embedded, "SILENCE_TIMEOUT", 0.2)
     home.mkdir(mode=0o700)
 
     with StateDirectory.locate(home).try_lock() as mine:

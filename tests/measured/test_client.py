@@ -50,7 +50,7 @@ async def test_nothing_is_tried_twice_behind_the_back_of_the_caller(
 async def test_no_call_outlasts_a_server_that_hangs(
     proxy: Proxy, app_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocking, "PATIENCE", 0.2)
+    monkeypatch.setattr(blocking, "ANSWER_TIMEOUT", 0.2)
     wire, fresh = Wire(proxy.url, timeout=0.2), Wire(proxy.url, timeout=0.2)
     await wire.call("PING")
     for fault in (proxy.hold, proxy.swallow):

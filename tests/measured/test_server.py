@@ -132,7 +132,7 @@ async def test_a_pause_of_the_server_or_of_a_peer_kills_no_host(
     own_server: PrivateServer, another_broker: Callable[[], Broker], app_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "LEASE", 0.3)
-    monkeypatch.setattr(leases, "BEAT", 0.05)
+    monkeypatch.setattr(leases, "RENEW_INTERVAL", 0.05)
     other = Lease(another_broker(), "other")
     watching = Lease(another_broker(), "watching")
     await other.renew()
@@ -150,7 +150,7 @@ async def test_a_pause_of_the_server_or_of_a_peer_kills_no_host(
     async with asyncio.timeout(30):
         while await another_broker().leases():
             await watching.watch()
-            await asyncio.sleep(leases.BEAT)
+            await asyncio.sleep(leases.RENEW_INTERVAL)
     await other.renew()
     assert other.lost.is_set()
 

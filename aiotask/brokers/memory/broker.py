@@ -1,7 +1,6 @@
 """The memory broker: the same verbs on plain state of this process.
 
-For tests, notebooks, and a worker in the loop of its caller: nothing outlives the process, and no
-other process sees any of it.
+For tests, notebooks and in-loop workers: no job outlives the process, and no other process sees its jobs.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from .inspector import MemoryInspector
 from .record import Ending, Record
 from .store import Store
 from .stores import store_of
-from .wakeup import Bell, Ear
+from .wakeup import Bell, Listener
 
 __all__ = ["MemoryBroker", "push_now"]
 
@@ -68,7 +67,7 @@ class MemoryBroker(MemoryInspector):
         await self.wake()
 
     def abandon(self) -> None:
-        """There is no socket to let go of."""
+        """Do nothing: the memory broker has no socket to close."""
 
     # ---- sending
 
@@ -89,25 +88,25 @@ class MemoryBroker(MemoryInspector):
             return [store.status(id, address) for id in ids]
 
     async def listen(self, address: str, heard: Callable[[list[Notice]], None], ready: Callable[[], None]) -> None:
-        ear = Ear()
+        listener = Listener()
         async with self._store as store:
-            store.ears[address].add(ear)
+            store.listeners[address].add(listener)
         try:
             ready()
             while True:
-                await ear.rung()
+                await listener.rung()
                 with store.lock:
-                    notices = ear.take()
+                    notices = listener.take()
                 if notices:
                     heard(notices)
         finally:
             with store.lock:
-                store.hang_up(address, ear)
+                store.remove_listener(address, listener)
 
     async def tell(self, address: str, notice: Notice) -> bool:
         async with self._store as store:
-            store.tell({address}, notice)
-            return address in store.ears
+            store.notify({address}, notice)
+            return address in store.listeners
 
     async def cancel(self, id: str, outcome: bytes, result_ttl: float) -> Cancelled:
         async with self._store as store:
@@ -124,7 +123,7 @@ class MemoryBroker(MemoryInspector):
                     "and is live once in its life. Take a new name."
                 )
             store.live[incarnation] = host, facts
-            # Watched from now on, though its keeper may die before the first beat.
+            # The host has a lease from now on, since its keeper may die before the first renewal.
             store.leases.setdefault(host, 0)
             store.dead_hosts.discard(host)
 
@@ -136,10 +135,10 @@ class MemoryBroker(MemoryInspector):
             if standing is not Standing.LIVE:
                 return Claim([], standing)
             if alone:
-                return Claim(store.lend_suspect(incarnation, queues))
+                return Claim(store.claim_suspect(incarnation, queues))
             if store.volunteers(incarnation, queues):
                 return Claim([], suspects=True)
-            return Claim(store.lend(incarnation, claim_order(queues, needs), limit))
+            return Claim(store.claim(incarnation, claim_order(queues, needs), limit))
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         order = claim_order(queues, needs)
@@ -165,7 +164,7 @@ class MemoryBroker(MemoryInspector):
     @staticmethod
     def _claim_one(store: Store, incarnation: str, order: Sequence[str]) -> Claim:
         standing = store.standing(incarnation)
-        return Claim(store.lend(incarnation, order, 1) if standing is Standing.LIVE else [], standing)
+        return Claim(store.claim(incarnation, order, 1) if standing is Standing.LIVE else [], standing)
 
     async def wake(self) -> None:
         if self._sleeping is not None:
@@ -174,7 +173,7 @@ class MemoryBroker(MemoryInspector):
 
     async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
         async with self._store as store:
-            return [record.lent_again() for record in store.lent() if record.owner == incarnation]
+            return [record.as_claimed() for record in store.claimed() if record.owner == incarnation]
 
     async def begin(self, incarnation: str, batch: Sequence[Begin]) -> list[bool]:
         async with self._store as store:
@@ -207,7 +206,7 @@ class MemoryBroker(MemoryInspector):
 
     async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bytes | None]:
         async with self._store as store:
-            return [mark.outcome if (mark := store.marks.get(id)) else None for id in ids]
+            return [cancel.outcome if (cancel := store.cancels.get(id)) else None for id in ids]
 
     # ---- keeping
 
@@ -216,7 +215,7 @@ class MemoryBroker(MemoryInspector):
             if host in store.dead_hosts:
                 return Standing.DEAD
             store.leases[host] = beat
-            store.beating.add(host)
+            store.renewed_hosts.add(host)
             return Standing.LIVE
 
     async def leases(self) -> dict[str, int]:
@@ -244,13 +243,13 @@ class MemoryBroker(MemoryInspector):
         async with self._store as store:
             if dead:
                 store.declare_dead(dead)
-            for record in store.lent():
+            for record in store.claimed():
                 if record.owner in store.live or (dead and record.owner != dead):
                     continue
                 if moved == BATCH_JOBS:
                     return Recovered(moved, held, more=True)
                 if record.id in hold:
-                    held.append(record.lent_again())
+                    held.append(record.as_claimed())
                     continue
                 store.give_back(record, blamed=record.id in blame, reason=reason, obituary=obituary)
                 moved += 1
@@ -335,7 +334,7 @@ def _finish(store: Store, item: Finish, repeat: bool) -> Settled:
 def _requeue(store: Store, item: Requeue, repeat: bool) -> Settled:
     record = store.take_back(item.delivery)
     if record is not None:
-        store.go_on(record, item)
+        store.requeue(record, item)
         return Settled.DONE
     return Settled.BEFORE if repeat else Settled.NOT_YOURS
 
@@ -350,7 +349,7 @@ def _replay(store: Store, id: str) -> Replayed:
         return Replayed.OUTDATED
     del store.dead[id]
     store.results.pop(id, None)
-    store.marks.pop(id, None)
+    store.cancels.pop(id, None)
     record.queue = record.sent_to
     store.queues.add(record.queue)
     store.place(record, record.sent_lane)

@@ -1,4 +1,4 @@
-"""The clock of a store: a parameter, so that a test turns time instead of waiting for it."""
+"""The clock of a store: a parameter, so that a test advances time instead of waiting."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["Clock"]
 
 
 class Clock(Protocol):
-    """What a store asks for the time; the module ``time`` is one."""
+    """The clock that a store reads; the module ``time`` is one."""
 
     def time(self) -> float:
-        """Unix seconds: for what is due, and for what people read."""
+        """Unix seconds: for due times, and for times that people read."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some moment: for what expires."""
+        """Seconds since an arbitrary moment: for expiry."""
         ...

@@ -93,7 +93,7 @@ class MemoryInspector:
 
 
 def _records(store: Store) -> Iterator[Record]:
-    """Every unfinished job: those in lanes by age, then those that are not due by their time."""
+    """Every unfinished job: first the jobs in lanes by age, then the scheduled ones by due time."""
     in_lanes = (record for record in store.index.values() if record.due_at is None)
     yield from sorted(in_lanes, key=lambda record: int(record.entry))
     yield from sorted(

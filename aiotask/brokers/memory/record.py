@@ -1,4 +1,4 @@
-"""What the memory broker keeps of one job, and of one lane."""
+"""The state that the memory broker keeps per job and per lane."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...errors import SealError
 from ...job import Job, Status, decode_job
 from ...wire.seal import OVERHEAD
 from ..bounds import HISTORY_ROWS
-from ..lanes import lane_of, marks, need_of
+from ..lanes import flags_of, lane_of, need_of
 from .clock import Clock
 from .wakeup import Bell
 
@@ -19,7 +19,7 @@ __all__ = ["Ending", "Lane", "Record", "Row", "Rows"]
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """One unfinished job: in a lane (claimed by ``owner``, or by nobody), or outside it until it is due."""
+    """One unfinished job: in a lane (``owner`` has claimed it; empty: it waits), or scheduled outside it."""
 
     id: str
     queue: str
@@ -45,7 +45,7 @@ class Record:
 
     @property
     def reply(self) -> str:
-        """The address inside the envelope; for the rare paths on which nobody has decoded it."""
+        """The address inside the envelope; for the rare paths on which the envelope is not decoded yet."""
         job = self._opened()
         return job.reply if job else ""
 
@@ -57,7 +57,7 @@ class Record:
 
     @property
     def sent_lane(self) -> str:
-        """The lane in which it began, by the envelope; empty: that is not readable."""
+        """The lane into which the job was sent, by its envelope; empty: the envelope is not readable."""
         job = self._opened()
         return lane_of(job.queue, job.priority) if job else ""
 
@@ -68,29 +68,29 @@ class Record:
             return None
 
     def delivery(self, suspect: bool, returned: bool) -> Delivery:
-        """The job as it is lent.
+        """The job as a delivery.
 
         Args:
-            suspect: as ``marks`` says of its lane; ``returned``: the same.
+            suspect: as ``flags_of`` says of its lane; ``returned``: the same.
         """
         return Delivery(self.lane, self.entry, self.id, self.sealed, self.meta, suspect, returned)
 
-    def lent_again(self) -> Delivery:
-        """The job as it was lent."""
-        return self.delivery(*marks(self.lane))
+    def as_claimed(self) -> Delivery:
+        """The delivery with which the job was claimed."""
+        return self.delivery(*flags_of(self.lane))
 
 
 @dataclass(slots=True)
 class Lane:
-    """Entries of one lane, oldest first: what waits, and what is lent."""
+    """Entries of one lane, oldest first: jobs that wait, and jobs that are claimed."""
 
     waiting: dict[str, Record] = field(default_factory=dict)
-    lent: dict[str, Record] = field(default_factory=dict)
+    claimed: dict[str, Record] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Ending:
-    """What a job ends with. ``ttl`` is in seconds, 0: it is not stored."""
+    """The outcome with which a job ends. ``ttl`` is in seconds, 0: the outcome is not stored."""
 
     outcome: bytes
     status: Status
@@ -101,7 +101,7 @@ class Ending:
 
 @dataclass(slots=True)
 class Row:
-    """A finished job that waits to be recorded; ``reader`` has it since ``read_at`` (monotonic)."""
+    """A finished job that waits to be recorded; ``reader`` read it at ``read_at`` (monotonic)."""
 
     entry: str
     job: bytes
@@ -111,12 +111,12 @@ class Row:
     read_at: float = 0.0
 
 
-#: Seconds after which the rows that a recorder read and did not trim go to whoever reads next.
+#: Seconds after which the rows that a recorder read and did not trim go to the next recorder that reads.
 RECORDER_IDLE = 60.0
 
 
 class Rows:
-    """What has ended and is not recorded, oldest first."""
+    """Finished jobs that are not recorded yet, oldest first."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class Rows:
         self.recorders = {bell for bell in self.recorders if bell.ring()}
 
     def read(self, recorder: str, limit: int) -> list[Row]:
-        """Rows that nobody reads, or whose reader went away, oldest first."""
+        """Rows that no recorder has read, or whose recorder went away, oldest first."""
         self.is_recording = True
         now = self.clock.monotonic()
         free = (row for row in self.history.values() if not row.reader or row.read_at < now - RECORDER_IDLE)

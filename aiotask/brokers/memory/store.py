@@ -1,4 +1,4 @@
-"""What the memory broker keeps: the twin of ``redis/keys.py`` and of the scripts beside it."""
+"""The state of the memory broker: the twin of ``redis/keys.py`` and of the scripts beside it."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ from ..lanes import (
     SUSPECT,
     all_lanes,
     claim_order,
+    flags_of,
     is_parked,
     kind_of_requeue,
     lane_of,
-    marks,
     parked_lane,
     suspect_lanes,
 )
 from .clock import Clock
 from .record import Ending, Lane, Record, Rows
-from .wakeup import Bell, Ears
+from .wakeup import Bell, Listeners
 
 __all__ = ["Store"]
 
 
-class Store(Rows, Ears):
+class Store(Rows, Listeners):
     """All state of one app, shared by its broker objects in every loop and thread of this process.
 
     Its methods expect the caller to be inside ``async with store`` or to hold ``lock``.
@@ -59,42 +59,42 @@ class Store(Rows, Ears):
     def __init__(self, url: str, clock: Clock) -> None:
         super().__init__(clock)
         self.url = url
-        # Re-entrant: a finalizer may send while this thread holds it.
+        # Re-entrant: a finalizer may send while this thread has the lock.
         self.lock = threading.RLock()
-        #: This process is a fork of the one that the jobs belong to.
+        #: Whether this process is a fork of the one to which the jobs belong.
         self.is_foreign = False
         self.queues: set[str] = set()
         self.lanes: defaultdict[str, Lane] = defaultdict(Lane)
-        #: Exactly the unfinished jobs.
+        #: Every unfinished job by id, and no other.
         self.index: dict[str, Record] = {}
         self.due: list[tuple[float, int, Record]] = []
-        #: Sealed outcome, status, when it is forgotten (monotonic).
+        #: Sealed outcome and status of finished jobs by id, and when they expire (monotonic).
         self.results: dict[str, tuple[bytes, Status, float]] = {}
         self.watchers: dict[str, set[str]] = {}
-        #: What a claimed job that somebody cancelled ends with, unless its own end comes first.
-        self.marks: dict[str, Ending] = {}
-        #: What a job that runs once at most and has begun ends with, unless its owner finishes it or gives it back.
+        #: The ending of each claimed job that was cancelled, unless the job ends by itself first.
+        self.cancels: dict[str, Ending] = {}
+        #: The ending of each job that runs at most once and has begun, unless its owner finishes or requeues it.
         self.begun: dict[str, Ending] = {}
-        #: Last sequence of each client, when it pushed (monotonic; in the order of that), and what had no room then.
+        #: Per client, in the order of their last push: its sequence, its time (monotonic), ids that had no room in it.
         self.clients: dict[str, tuple[int, float, list[str]]] = {}
         #: Host and facts of each incarnation.
         self.live: dict[str, tuple[str, bytes]] = {}
         self.leases: dict[str, int] = {}
         self.dead_incarnations: set[str] = set()
         self.dead_hosts: set[str] = set()
-        self.beating: set[str] = set()  # hosts whose keeper has given a sign of life
+        self.renewed_hosts: set[str] = set()  # whose keeper has renewed the lease
         #: The incarnation that makes itself idle for a suspect, and until when (monotonic).
         self.volunteer = ("", 0.0)
         #: Dead letters and their queues, oldest first.
         self.dead: dict[str, tuple[str, DeadLetter]] = {}
         self.aside: deque[tuple[Record, str]] = deque(maxlen=ASIDE)
         self.rejected = 0
-        self.refused: dict[str, tuple[str, float]] = {}  # why, and when that is forgotten (monotonic)
+        self.refused: dict[str, tuple[str, float]] = {}  # reason, and when it expires (monotonic)
         self.bells: dict[Bell, frozenset[str]] = {}
         self._expiries: list[tuple[float, str]] = []
 
     async def __aenter__(self) -> Self:
-        """The state to oneself, after the loop has had its turn: a verb in a tight loop starves no neighbour."""
+        """Lock the state, after the loop has run other tasks: a verb in a tight loop starves no other task."""
         await asyncio.sleep(0)
         self.refuse_fork()
         self.lock.acquire()
@@ -114,38 +114,38 @@ class Store(Rows, Ears):
     # ---- where a job is
 
     def place(self, record: Record, lane: str) -> None:
-        """Put a job at the end of a lane; its old proofs are worth nothing from now on."""
+        """Put a job at the end of a lane; the deliveries made of it before are void from now on."""
         record.lane, record.entry, record.owner, record.due_at = lane, str(next(self._counter)), "", None
         self.lanes[lane].waiting[record.entry] = record
         self.index[record.id] = record
-        for bell in [bell for bell, heard in self.bells.items() if lane in heard and not bell.ring()]:
+        for bell in [bell for bell, lanes in self.bells.items() if lane in lanes and not bell.ring()]:
             del self.bells[bell]
 
-    def hold(self, record: Record, lane: str, due_at: float, *, is_retry: bool) -> None:
-        """Keep a job outside its lane until it is due."""
+    def schedule(self, record: Record, lane: str, due_at: float, *, is_retry: bool) -> None:
+        """Keep a job outside its lane until ``due_at`` (Unix seconds)."""
         record.lane, record.entry, record.owner = lane, "", ""
         record.due_at, record.is_retry = due_at, is_retry
         self.index[record.id] = record
         heapq.heappush(self.due, (due_at, next(self._counter), record))
 
     def take_back(self, delivery: Delivery) -> Record | None:
-        """Take a lent job out of its lane; None: that delivery is not (or no longer) lent."""
+        """Take a claimed job out of its lane; None: that delivery is not (or no longer) claimed."""
         lane = self.lanes.get(delivery.lane)
-        return lane.lent.pop(delivery.entry, None) if lane else None
+        return lane.claimed.pop(delivery.entry, None) if lane else None
 
-    def lend(self, incarnation: str, order: Sequence[str], limit: int) -> list[Delivery]:
-        """Lend from lane after lane, oldest first, until the limit of jobs or bytes is reached."""
+    def claim(self, incarnation: str, order: Sequence[str], limit: int) -> list[Delivery]:
+        """Claim from lane after lane, oldest first, until the limit of jobs or bytes is reached."""
         deliveries: list[Delivery] = []
         room, limit = BATCH_BYTES, min(limit, BATCH_JOBS)
         for name in order:
             lane = self.lanes.get(name)
             if lane is None or not lane.waiting:
                 continue
-            suspect, returned = marks(name)
+            suspect, returned = flags_of(name)
             while lane.waiting and len(deliveries) < limit and room > 0:
                 record = lane.waiting.pop(next(iter(lane.waiting)))
                 record.owner = incarnation
-                lane.lent[record.entry] = record
+                lane.claimed[record.entry] = record
                 deliveries.append(record.delivery(suspect, returned))
                 room -= len(record.sealed)
         return deliveries
@@ -153,26 +153,26 @@ class Store(Rows, Ears):
     def has_waiting(self, lane: str) -> bool:
         return lane in self.lanes and bool(self.lanes[lane].waiting)
 
-    def lend_suspect(self, incarnation: str, queues: Iterable[str]) -> list[Delivery]:
-        """Lend one suspect, if there is one; whoever volunteered for it is free again."""
-        deliveries = self.lend(incarnation, suspect_lanes(queues), 1)
+    def claim_suspect(self, incarnation: str, queues: Iterable[str]) -> list[Delivery]:
+        """Claim one suspect, if there is one; this ends the volunteering of the incarnation."""
+        deliveries = self.claim(incarnation, suspect_lanes(queues), 1)
         if deliveries and self.volunteer[0] == incarnation:
             self.volunteer = "", 0.0
         return deliveries
 
-    def lent(self) -> Iterator[Record]:
-        """Every job that some incarnation has, in the order in which they are given back."""
+    def claimed(self) -> Iterator[Record]:
+        """Every claimed job, in the order in which ``recover`` requeues them."""
         names = [name for queue in sorted(self.queues) for name in all_lanes(queue)]
         names += sorted(filter(is_parked, self.lanes))
         for lane in [self.lanes[name] for name in names if name in self.lanes]:
-            yield from sorted(lane.lent.values(), key=lambda record: (record.owner, int(record.entry)))
+            yield from sorted(lane.claimed.values(), key=lambda record: (record.owner, int(record.entry)))
 
     # ---- how a job moves
 
     def accept(
         self, client: str, sequence: int, batch: Sequence[Push], room: Room | None, drop: Sequence[Finish]
     ) -> Overflow | None:
-        """Take a batch in, unless this client has sent it before; what had no room."""
+        """Accept a batch, unless this client has sent it before; returns the jobs that had no room."""
         now = self.clock.monotonic()
         while self.clients and next(iter(self.clients.values()))[1] < now - CLIENT_TTL:
             del self.clients[next(iter(self.clients))]
@@ -192,7 +192,7 @@ class Store(Rows, Ears):
             record = Record(push.id, push.queue, push.sealed, lane)
             due_at = at + push.delay if push.eta is None else push.eta
             if due_at > at:
-                self.hold(record, lane, due_at, is_retry=False)
+                self.schedule(record, lane, due_at, is_retry=False)
             elif room and (limit := room.of(push.queue)) is not None and self.waiting(push.queue) >= limit:
                 full[push.id] = push.queue
             else:
@@ -205,13 +205,13 @@ class Store(Rows, Ears):
         return sum(len(self.lanes[name].waiting) for name in all_lanes(queue) if name in self.lanes)
 
     def longest(self, queues: list[str]) -> list[Delivery]:
-        """As many of the jobs that wait longest in each queue as it is named, suspects left aside."""
+        """The jobs that wait longest in each queue, one for each time that it is named, without suspects."""
         found = []
         for queue in dict.fromkeys(queues):
             lanes = [self.lanes[name] for name in claim_order([queue]) if name in self.lanes]
             waiting = [record for lane in lanes for record in lane.waiting.values()]
             oldest = heapq.nsmallest(queues.count(queue), waiting, key=lambda record: int(record.entry))
-            found += [record.lent_again() for record in oldest]
+            found += [record.as_claimed() for record in oldest]
         return found
 
     def drop(self, item: Finish) -> None:
@@ -221,28 +221,28 @@ class Store(Rows, Ears):
         if record is not None:
             self.end(record, Ending(item.outcome, item.status, item.result_ttl, item.reply))
 
-    def go_on(self, record: Record, item: Requeue) -> None:
-        """Let a job go on that was taken out of its lane; one that was cancelled ends here."""
+    def requeue(self, record: Record, item: Requeue) -> None:
+        """Requeue a job that was taken out of its lane; a cancelled one ends here."""
         record.meta, record.queue = item.meta, item.queue
-        # Its owner gives it back, so its function has not run.
+        # The owner requeues the job, so its function has not run.
         self.begun.pop(record.id, None)
         self.queues.add(item.queue)
-        if self.end_if_marked(record):
+        if self.end_if_cancelled(record):
             return
         if item.need:
             record.queue = record.sent_to or item.queue
             self.place(record, parked_lane(item.need))
-            self.tell({item.reply, *self.watchers.get(record.id, ())}, Notice(record.id))
+            self.notify({item.reply, *self.watchers.get(record.id, ())}, Notice(record.id))
         elif item.delay > 0:
-            self.hold(record, lane_of(item.queue, RETURNED), self.clock.time() + item.delay, is_retry=True)
+            self.schedule(record, lane_of(item.queue, RETURNED), self.clock.time() + item.delay, is_retry=True)
         else:
             kind = kind_of_requeue(suspect=item.delivery.suspect, behind=item.behind)
             self.place(record, lane_of(item.queue, kind))
 
     def give_back(self, record: Record, *, blamed: bool, reason: str, obituary: Obituary | None) -> None:
         """Put the job of a dead incarnation back where it can be claimed."""
-        del self.lanes[record.lane].lent[record.entry]
-        if self.end_if_marked(record):
+        del self.lanes[record.lane].claimed[record.entry]
+        if self.end_if_cancelled(record):
             return
         if blamed:
             meta = record.meta
@@ -254,12 +254,12 @@ class Store(Rows, Ears):
             self.place(record, lane_of(record.queue, RETURNED))
 
     def promote(self, limit: int) -> tuple[int, float | None]:
-        """Put due jobs into their lanes. How many, and seconds until the next one is due."""
+        """Put due jobs into their lanes; their number, and seconds until the next job is due."""
         at, moved = self.clock.time(), 0
         while self.due:
             due_at, _, record = self.due[0]
             if record.due_at != due_at:
-                heapq.heappop(self.due)  # it was cancelled
+                heapq.heappop(self.due)  # the job was cancelled
             elif due_at <= at and moved < limit:
                 heapq.heappop(self.due)
                 self.place(record, record.lane)
@@ -269,15 +269,15 @@ class Store(Rows, Ears):
         return moved, None
 
     def cancel(self, id: str, ending: Ending) -> Cancelled:
-        """End a job that nobody has claimed, mark one that somebody has."""
+        """End a job that is not claimed; note the cancel of a claimed one."""
         if id in self.results:
             return Cancelled.FINISHED
         record = self.index.get(id)
         if record is None:
             return Cancelled.UNKNOWN
         if record.owner:
-            self.marks[id] = ending
-            self.tell({record.owner, record.owner.rpartition(".")[0]}, Notice(id))
+            self.cancels[id] = ending
+            self.notify({record.owner, record.owner.rpartition(".")[0]}, Notice(id))
             return Cancelled.ASKED
         if record.due_at is None:
             del self.lanes[record.lane].waiting[record.entry]
@@ -286,14 +286,14 @@ class Store(Rows, Ears):
         return Cancelled.DONE
 
     def end(self, record: Record, ending: Ending) -> None:
-        """The end of a job that is out of its lane: outcome stored and told, all traces removed."""
+        """End a job that is out of its lane: store and publish its outcome, remove all traces of it."""
         addresses = {ending.reply, *self.watchers.get(record.id, ())}
         self.forget(record)
         if ending.ttl > 0:
             expires = self.clock.monotonic() + ending.ttl
             self.results[record.id] = ending.outcome, ending.status, expires
             heapq.heappush(self._expiries, (expires, record.id))
-        self.tell(addresses, Notice(record.id, ending.outcome))
+        self.notify(addresses, Notice(record.id, ending.outcome))
         if self.is_recording:
             self.record(record, ending.outcome)
         if ending.is_dead:
@@ -304,42 +304,41 @@ class Store(Rows, Ears):
                 del self.dead[next(iter(self.dead))]
 
     def begin(self, incarnation: str, item: Begin) -> bool:
-        """Let a job start that runs once at most, if this incarnation still has it."""
+        """Let a job start that runs at most once, if this incarnation still has it."""
         lane = self.lanes.get(item.delivery.lane)
-        record = lane.lent.get(item.delivery.entry) if lane else None
+        record = lane.claimed.get(item.delivery.entry) if lane else None
         if record is None or record.owner != incarnation:
             return False
         self.begun[record.id] = Ending(item.lost, Status.FAILED, item.result_ttl)
         return True
 
-    def end_if_marked(self, record: Record) -> bool:
-        """End a job with the outcome left for it: somebody asked to cancel it, or it had begun and runs once at most.
-        True if so."""
-        mark = self.marks.get(record.id) or self.begun.get(record.id)
+    def end_if_cancelled(self, record: Record) -> bool:
+        """End a job that was cancelled, or that had begun and runs at most once; whether that was so."""
+        mark = self.cancels.get(record.id) or self.begun.get(record.id)
         if mark is None:
             return False
         self.end(record, replace(mark, reply=record.reply))
         return True
 
     def forget(self, record: Record) -> None:
-        """Remove what was known of a job, unless its id means another one by now."""
+        """Remove all state of a job, unless its id means another job by now."""
         if self.index.get(record.id) is record:
             del self.index[record.id]
-            self.marks.pop(record.id, None)
+            self.cancels.pop(record.id, None)
             self.begun.pop(record.id, None)
             self.watchers.pop(record.id, None)
 
     def set_aside(self, record: Record, reason: str) -> None:
-        """Keep for people to see what was taken out of its lane and is no job of ours."""
+        """Keep an entry that was taken out of its lane and is no job of this app, for people to see."""
         if self.index.get(record.id) is record:
-            self.tell({record.reply, *self.watchers.get(record.id, ())}, Notice(record.id))
+            self.notify({record.reply, *self.watchers.get(record.id, ())}, Notice(record.id))
             self.refused[record.id] = reason, self.clock.monotonic() + REFUSED_TTL
         self.forget(record)
         self.rejected += 1
         self.aside.append((record, reason))
 
     def expire(self) -> None:
-        """Forget the outcomes whose time is over."""
+        """Remove the outcomes and reasons whose TTL is over."""
         now = self.clock.monotonic()
         while self._expiries and self._expiries[0][0] <= now:
             expires, id = heapq.heappop(self._expiries)
@@ -348,10 +347,10 @@ class Store(Rows, Ears):
         while self.refused and next(iter(self.refused.values()))[1] <= now:
             del self.refused[next(iter(self.refused))]
 
-    # ---- who is told
+    # ---- who is notified
 
     def status(self, id: str, address: str) -> JobState:
-        """What is known of one id; an unfinished one gets a watcher."""
+        """The state of one id; the address becomes a watcher of an unfinished job."""
         stored = self.results.get(id)
         if stored is not None:
             return JobState(outcome=stored[0])
@@ -374,13 +373,13 @@ class Store(Rows, Ears):
             self.dead_incarnations.add(incarnation)
 
     def declare_host_dead(self, host: str) -> None:
-        if self.leases.pop(host, None) is not None and host in self.beating:
+        if self.leases.pop(host, None) is not None and host in self.renewed_hosts:
             self.dead_hosts.add(host)
         for incarnation in [name for name, (home, _) in self.live.items() if home == host]:
             self.declare_dead(incarnation)
 
     def volunteers(self, incarnation: str, queues: Iterable[str]) -> bool:
-        """True when suspects wait and this incarnation is the one that makes itself idle for them."""
+        """Whether suspects wait and this incarnation is the one that makes itself idle for them."""
         if not any(map(self.has_waiting, suspect_lanes(queues))):
             return False
         name, until = self.volunteer

@@ -9,11 +9,11 @@ from contextlib import suppress
 
 from ...broker import Notice
 
-__all__ = ["Bell", "Ear", "Ears"]
+__all__ = ["Bell", "Listener", "Listeners"]
 
 
 class Bell:
-    """Wakes one coroutine, from whatever thread it is rung. Ring it after the state has changed, under its lock."""
+    """Wakes one coroutine, rung from any thread. Ring it after the state has changed, under the lock of the state."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -21,31 +21,31 @@ class Bell:
         self._is_ringing = False
 
     def ring(self) -> bool:
-        """Wake it. False: its loop is closed, nobody sleeps there any more."""
+        """Wake the coroutine. False: its loop is closed, so it will never run again."""
         if self._loop.is_closed():
             return False
         if not self._is_ringing:
-            self._is_ringing = True  # first: its loop may answer before the call below has returned
-            with suppress(RuntimeError):  # closed just now
+            self._is_ringing = True  # set first: the loop may clear it before the call below has returned
+            with suppress(RuntimeError):  # the loop was closed just now
                 self._loop.call_soon_threadsafe(self._event.set)
         return True
 
     async def rung(self) -> None:
-        """Sleep until it rings, or return at once if it has rung since the last time."""
+        """Sleep until the bell rings, or return at once if it has rung since the last call."""
         await self._event.wait()
         self._event.clear()
-        self._is_ringing = False  # before the caller looks at the state, so that no change goes unnoticed
+        self._is_ringing = False  # before the caller reads the state, so that no change is missed
 
 
-class Ear(Bell):
-    """One listener of the results channel, with what it has not taken yet."""
+class Listener(Bell):
+    """One listener of the results channel, with the notices that it has not taken yet."""
 
     def __init__(self) -> None:
         super().__init__()
         self._notices: list[Notice] = []
 
-    def tell(self, notice: Notice) -> bool:
-        """Add a notice and wake it. False: nobody listens there any more."""
+    def notify(self, notice: Notice) -> bool:
+        """Add a notice and wake the listener. False: its loop is closed."""
         self._notices.append(notice)
         return self.ring()
 
@@ -54,20 +54,20 @@ class Ear(Bell):
         return notices
 
 
-class Ears:
-    """Listeners by the address at which they are told."""
+class Listeners:
+    """The listeners at each address."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.ears: defaultdict[str, set[Ear]] = defaultdict(set)
+        self.listeners: defaultdict[str, set[Listener]] = defaultdict(set)
 
-    def tell(self, addresses: Iterable[str], notice: Notice) -> None:
+    def notify(self, addresses: Iterable[str], notice: Notice) -> None:
         for address in addresses:
-            for ear in [ear for ear in self.ears.get(address, ()) if not ear.tell(notice)]:
-                self.hang_up(address, ear)
+            for listener in [listener for listener in self.listeners.get(address, ()) if not listener.notify(notice)]:
+                self.remove_listener(address, listener)
 
-    def hang_up(self, address: str, ear: Ear) -> None:
-        """Stop telling a listener."""
-        self.ears[address].discard(ear)
-        if not self.ears[address]:
-            del self.ears[address]
+    def remove_listener(self, address: str, listener: Listener) -> None:
+        """Stop notifying a listener."""
+        self.listeners[address].discard(listener)
+        if not self.listeners[address]:
+            del self.listeners[address]

@@ -1,4 +1,4 @@
-"""Push over a plain blocking socket, for the last moments of an interpreter."""
+"""Push over a plain blocking socket, at interpreter exit."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from .keys import prefix
 
 __all__ = ["load", "push_blocking"]
 
-#: Seconds to wait for the server, to connect as for an answer.
-PATIENCE = 5.0
+#: Seconds in which the server has to accept the connection, and in which it has to answer.
+ANSWER_TIMEOUT = 5.0
 
 
-#: Connections that are made and not connected, by URL.
+#: Connection objects that are not connected, by URL.
 _spare: defaultdict[str, list[Any]] = defaultdict(list)
 
 
 def load(url: str) -> None:
-    """Read the script, and make a connection object: at the end of the interpreter no file can be opened, and redis-py
-    cannot import what it needs for one.
+    """Read the script, and make a connection object: at interpreter exit no file can be opened, and redis-py cannot
+    import the modules that a new one needs.
 
     Raises:
         ConfigError: the URL has options that redis-py does not know, or values that it does not take.
     """
-    parse(url, PATIENCE)
+    parse(url, ANSWER_TIMEOUT)
     script("push")
     "localhost".encode("idna")
     if not _spare[url]:
@@ -46,8 +46,8 @@ def load(url: str) -> None:
 
 def _make(url: str) -> Any:
     options = {
-        "socket_timeout": PATIENCE,
-        "socket_connect_timeout": PATIENCE,
+        "socket_timeout": ANSWER_TIMEOUT,
+        "socket_connect_timeout": ANSWER_TIMEOUT,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
         "decode_responses": False,
@@ -71,7 +71,7 @@ def push_blocking(
     push = script("push")
     args: list[Any] = push_arguments(client, sequence, batch, room, drop)
     try:
-        # A signal handler may push in the middle of this push: it takes another connection.
+        # A signal handler may push in the middle of this push: that push takes another connection.
         connection = _spare[url].pop()
     except IndexError:
         connection = _make(url)

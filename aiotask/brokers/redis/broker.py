@@ -31,7 +31,7 @@ from ...broker import (
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
 from ..history import HistoryRow
-from ..lanes import claim_order, kind_of_requeue, lane_of, marks, suspect_lanes
+from ..lanes import claim_order, flags_of, kind_of_requeue, lane_of, suspect_lanes
 from ..shown import hide_password
 from .codec import (
     add_finishes,
@@ -59,16 +59,16 @@ from .sweep import Sweep
 
 __all__ = ["RedisBroker", "script"]
 
-#: What finish.lua says where finished jobs are recorded.
+#: Reply of finish.lua where finished jobs are recorded.
 _RECORDING = 2
 _STANDINGS = {1: Standing.LIVE, _RECORDING: Standing.LIVE, 0: Standing.DEAD, -1: Standing.FORGOTTEN}
-#: What push.lua says of a batch that is in: now, or since an earlier attempt.
+#: Replies of push.lua for an accepted batch: by this call, or by an earlier attempt.
 _IN = (0, 1)
 _SETTLED = [Settled.NOT_YOURS, Settled.DONE, Settled.BEFORE]
-#: Seconds for which a reader of pub/sub may hear nothing before it proves that the connection lives.
+#: Seconds without a message after which a subscriber sends a ping, to check that the connection lives.
 _PING_EVERY = 4.0
 
-#: Dead letters in one call: the script moves what they carry.
+#: Dead letters in one call: the script moves their envelopes, which may be large.
 _LETTERS = 50
 
 script = cache(Script)
@@ -93,9 +93,9 @@ class RedisBroker:
         self._waiting_seen = 0
         self._subscriptions: set[Wire] = set()
         self._epochs: dict[str, bytes] = {}
-        #: In which epoch a host renewed last.
+        #: The epoch of the server in which each host renewed last.
         self._renewed: dict[str, bytes] = {}
-        #: By the last answer to a finish, finished jobs are recorded.
+        #: Whether finished jobs are recorded, as finish.lua last replied.
         self._is_recorded = False
 
     @property
@@ -161,7 +161,7 @@ class RedisBroker:
         self._subscriptions.add(wire)
         backoff = Backoff()
 
-        def hear(message: Any) -> None:
+        def on_message(message: Any) -> None:
             if message[0] == b"message":
                 heard(frames(message[2]))
 
@@ -172,7 +172,7 @@ class RedisBroker:
         try:
             while True:
                 try:
-                    await wire.listen(f"{self.prefix}to:{address}", hear, subscribed, _PING_EVERY)
+                    await wire.listen(f"{self.prefix}to:{address}", on_message, subscribed, _PING_EVERY)
                 except BrokerError:
                     await backoff.sleep()
         finally:
@@ -230,12 +230,12 @@ class RedisBroker:
                 await self._waiting.run(script("groups"), self.prefix, GROUP, *order)
             elif "UNBLOCKED" not in str(error):
                 raise
-            # Lanes that nobody has read yet, or that were deleted, perhaps with all the server knew: ask how we stand.
+            # The lanes are new, or were deleted, perhaps with all data: ask whether this incarnation is live.
             return await self.claim(incarnation, queues, needs, 0)
         claimed = []
         for name, entries in reply or ():
             lane = name.decode()[len(self.prefix) :]
-            suspect, returned = marks(lane)
+            suspect, returned = flags_of(lane)
             for entry, fields in entries:
                 values = dict(zip(fields[::2], fields[1::2], strict=True))
                 sealed, meta = values.get(b"j", b""), values.get(b"m", b"")
@@ -261,8 +261,8 @@ class RedisBroker:
     async def begin(self, incarnation: str, batch: Sequence[Begin]) -> list[bool]:
         args: list[Any] = [incarnation]
         for item in batch:
-            held = item.delivery
-            args += (held.lane, held.entry, held.id, milliseconds(item.result_ttl), item.lost)
+            claim = item.delivery
+            args += (claim.lane, claim.entry, claim.id, milliseconds(item.result_ttl), item.lost)
         return [answer == 1 for answer in await self._run("begin", *args)]
 
     async def finish(
@@ -299,8 +299,8 @@ class RedisBroker:
 
     async def reject(self, incarnation: str, batch: Sequence[tuple[Delivery, str]]) -> None:
         args: list[Any] = []
-        for lent, reason in batch:
-            args += (lent.lane, lent.entry, lent.id, reason)
+        for misfit, reason in batch:
+            args += (misfit.lane, misfit.entry, misfit.id, reason)
         await self._run("reject", *args)
 
     async def parked(self, needs: Sequence[str]) -> list[str]:
@@ -310,7 +310,7 @@ class RedisBroker:
     async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bytes | None]:
         if not ids:
             return []
-        # In front of the outcome stands its TTL.
+        # The first 8 bytes are the TTL of the outcome.
         return [mark and mark[8:] for mark in await self.wire.call("HMGET", f"{self.prefix}marks", *ids)]
 
     # ---- keeping
@@ -349,7 +349,7 @@ class RedisBroker:
             reply = await self._run("recover", dead, reason, known, BATCH_JOBS, len(blame), *blame, *hold)
         except BrokerError as error:
             if not dead and not isinstance(error, ConnectionLost):
-                # A key that somebody spoiled keeps this from its work, but not the index from being put right.
+                # A damaged key stops the recovery; the index is repaired all the same.
                 await audit(self.wire, self.prefix)
             raise
         if not dead and not reply[1]:
@@ -365,7 +365,7 @@ class RedisBroker:
         replayed: list[Replayed] = []
         for start in range(0, len(ids), _LETTERS):
             reply = await self._run("replay", *ids[start : start + _LETTERS])
-            replayed += [Replayed(said.decode()) for said in reply]
+            replayed += [Replayed(answer.decode()) for answer in reply]
         return replayed
 
     async def discard(self, ids: Sequence[str]) -> list[bool]:

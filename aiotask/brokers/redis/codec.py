@@ -1,4 +1,4 @@
-"""What goes to the scripts and comes back, as values."""
+"""Arguments and replies of the scripts, encoded from and decoded to values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from ...broker import Delivery, Finish, Meta, Notice, Obituary, Overflow, Push, Room
 from ...job import Status
 from ...wire.seal import OVERHEAD
-from ..lanes import lane_of, marks
+from ..lanes import flags_of, lane_of
 
 __all__ = [
     "ROW",
@@ -35,13 +35,13 @@ __all__ = [
 ]
 
 _FRESH = Meta()
-#: A row of the history begins with the lengths of envelope, outcome and meta, which follow.
+#: Head of a history row: the lengths in bytes of the envelope, the outcome and the meta that follow.
 ROW = struct.Struct(">IIH")
-#: Bytes of an envelope, and of a batch, above which the server looks for the envelopes itself.
+#: Bytes of an envelope, and of a batch, above which finish.lua reads the envelopes from the lanes.
 _SMALL, _ROWS = 4096, 256 * 1024
-#: Notices in one message: a script tells of a few hundred at most.
+#: Notices read from one message: a script publishes a few hundred at most.
 _FRAMES = 10_000
-#: Above any number of runs.
+#: Attempts and deaths from which on a meta counts as damaged.
 _MOST = 2**31
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -49,12 +49,12 @@ _read_head, _read_size = struct.Struct(">BH").unpack_from, struct.Struct(">I").u
 
 
 def text(name: bytes) -> str:
-    """A name that came from the server; what is no UTF-8 in it was written by somebody else, and shows as such."""
+    """A name that came from the server; bytes in it that are not UTF-8 are replaced by U+FFFD."""
     return name.decode("utf-8", "replace")
 
 
 def whole(number: bytes) -> int:
-    """A count that came from the server; 0 where something else was written there."""
+    """A count that came from the server; 0 where the value is not a number."""
     try:
         return int(number)
     except ValueError:
@@ -78,7 +78,7 @@ def push_arguments(
     """ARGV of push.lua: neighbours that have everything but id and envelope in common share a head.
 
     Args:
-        behind: it is sent along with the batch before it, and only accepted if that one is.
+        behind: the batch is sent along with the one before it, and accepted only if that one is.
     """
     args: list[Any] = [client, sequence, -1 if behind else 0]
     if room is not None:
@@ -88,8 +88,8 @@ def push_arguments(
         if limited:
             args += (*limited, "1" if room.oldest else "", len(drop))
             for item in drop:
-                held = item.delivery
-                args += (held.lane, held.entry, held.id, milliseconds(item.result_ttl), item.reply, item.outcome)
+                claim = item.delivery
+                args += (claim.lane, claim.entry, claim.id, milliseconds(item.result_ttl), item.reply, item.outcome)
     head: tuple[Any, ...] = ()
     count_at = 0
     for job in batch:
@@ -109,18 +109,18 @@ def add_finishes(args: list[Any], batch: Sequence[Finish]) -> None:
     lane, status, ttl, reply, dead = "", Status.PENDING, 0.0, "", False
     count_at = 0
     for item in batch:
-        held = item.delivery
+        claim = item.delivery
         if not (
-            held.lane == lane
+            claim.lane == lane
             and item.status is status
             and item.result_ttl == ttl
             and item.reply == reply
             and item.dead is dead
         ):
-            lane, status, ttl, reply, dead = held.lane, item.status, item.result_ttl, item.reply, item.dead
+            lane, status, ttl, reply, dead = claim.lane, item.status, item.result_ttl, item.reply, item.dead
             args += (lane, status.value, milliseconds(ttl), reply, "1" if dead else "", 0)
             count_at = len(args) - 1
-        args += (held.entry, held.id, item.outcome)
+        args += (claim.entry, claim.id, item.outcome)
         args[count_at] += 1
 
 
@@ -143,33 +143,33 @@ def milliseconds(seconds: float) -> int:
 
 
 def encode_meta(meta: Meta) -> bytes:
-    """Nothing for a fresh job, which is most of them."""
+    """Meta as bytes; empty for a fresh job, as most jobs are."""
     return b"" if meta == _FRESH else _encode(meta)
 
 
 def encode_obituary(obituary: Obituary | None) -> bytes:
-    """As the last field of a Meta."""
+    """An obituary as bytes, as it stands in the last field of a Meta."""
     return _encode(obituary)
 
 
 def decode_meta(packed: bytes) -> Meta:
-    """The counters; a fresh job's where there are none that can be read."""
+    """Meta from bytes; that of a fresh job where they are empty or not readable."""
     if not packed:
         return _FRESH
     try:
         meta = _decode_meta(packed)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _FRESH
-    # They stand beside the seal: a number that no run has had is nobody's.
+    # The seal does not cover the counters, so numbers that no job can have are ignored.
     return meta if 0 < meta.attempt < _MOST and 0 <= meta.deaths < _MOST else _FRESH
 
 
-#: Where an envelope has its id: after the seal, the head of an array and the version.
+#: Offset of the id in an envelope: behind the seal, the head of an array and the version.
 _ID = OVERHEAD + 2
 
 
 def id_of(sealed: bytes) -> str:
-    """The id inside a sealed envelope, which nobody has checked; empty: it is none."""
+    """The id inside an envelope whose seal is not checked; empty: it has none."""
     size = sealed[_ID] - 0xA0 if len(sealed) > _ID else 0
     if 0 <= size < 32:
         return sealed[_ID + 1 : _ID + 1 + size].decode("utf-8", "replace")
@@ -179,17 +179,17 @@ def id_of(sealed: bytes) -> str:
 
 
 def delivery(lane: str, entry: bytes, sealed: bytes, meta: bytes, suspect: bool, returned: bool) -> Delivery:
-    """One delivery from the fields of an entry, and from what ``marks`` says of its lane."""
+    """One delivery from the fields of an entry, and from what ``flags_of`` says of its lane."""
     known = decode_meta(meta) if meta else _FRESH
     return Delivery(lane, entry.decode(), id_of(sealed), sealed, known, suspect, returned)
 
 
 def claimed(flat: list[Any], start: int) -> list[Delivery]:
-    """Deliveries from the reply of claim.lua: lane, how many, and per delivery entry, sealed, meta."""
+    """Deliveries from the reply of claim.lua: per lane its name, a count, then entry, envelope and meta of each."""
     found: list[Delivery] = []
     while start < len(flat):
         lane = text(flat[start])
-        suspect, returned = marks(lane)
+        suspect, returned = flags_of(lane)
         end = start + 2 + 3 * flat[start + 1]
         found += [
             delivery(lane, flat[n], flat[n + 1], flat[n + 2], suspect, returned) for n in range(start + 2, end, 3)
@@ -199,16 +199,16 @@ def claimed(flat: list[Any], start: int) -> list[Delivery]:
 
 
 def deliveries(flat: list[Any], start: int) -> list[Delivery]:
-    """Deliveries from the flat reply of a script: lane, entry, sealed, meta, and again."""
+    """Deliveries from the flat reply of a script: lane, entry, envelope and meta of each."""
     found = []
     for n in range(start, len(flat), 4):
         lane = text(flat[n])
-        found.append(delivery(lane, flat[n + 1], flat[n + 2], flat[n + 3], *marks(lane)))
+        found.append(delivery(lane, flat[n + 1], flat[n + 2], flat[n + 3], *flags_of(lane)))
     return found
 
 
 def overflow(reply: Any) -> Overflow | None:
-    """What of a batch had no room, from the reply of push.lua: how many, their ids, and the oldest ones."""
+    """The jobs of a batch that had no room, from the reply of push.lua: a count, their ids, and the oldest jobs."""
     if isinstance(reply, int):
         return None
     count = reply[0]
@@ -222,8 +222,7 @@ def frame(notice: Notice) -> bytes:
 
 
 def frames(message: bytes) -> list[Notice]:
-    """The notices in one message of the results channel; what does not parse ends the row, and so does what no script
-    would say at once."""
+    """The notices in one message of the results channel, up to the first that does not parse; ``_FRAMES`` at most."""
     notices: list[Notice] = []
     at, end = 0, len(message)
     try:

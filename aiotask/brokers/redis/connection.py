@@ -1,7 +1,7 @@
-"""One connection to the server: commands in, raw replies out, every failure under its own name.
+"""One connection to the server: commands in, raw replies out, every failure as an error of its own class.
 
-redis-py's client would retry by itself (a script that ran before the connection broke runs twice)
-and parse replies entry by entry; so it only opens the connection, which a ``Line`` takes over.
+redis-py's client would retry by itself (a script that ran before the connection broke would run twice) and parse
+replies entry by entry; so redis-py only opens the connection, which a ``Line`` takes over.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def parse(url: str, timeout: float) -> ConnectionPool:
     """redis-py's own reading of a URL (redis, rediss, unix; user, password, db, TLS options)."""
     ours = {
         "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": None,  # our own timeouts: redis-py returns None where a reply is late
+        "socket_timeout": None,  # ``Line`` has the timeouts: redis-py returns None where a reply is late
         "socket_connect_timeout": timeout,
         "protocol": 2,
         "decode_responses": False,
@@ -61,17 +61,17 @@ def parse(url: str, timeout: float) -> ConnectionPool:
         raise ConfigError(f'"{hide_password(url)}" is not a broker URL: {fault}. {examples()}') from None
 
 
-#: How the servers say that user or password are wrong or missing; redis-py wraps some of it in other errors.
+#: Texts of errors about a wrong or missing user or password; redis-py wraps some of them in other errors.
 _NOT_LET_IN = (
     *("NOAUTH", "WRONGPASS", "Authentication required", "invalid username-password", "AUTH called"),
-    # What a server without a greeting says to a command with more than ten arguments.
+    # The reply of a server, before the login, to a command with more than ten arguments.
     "unauthenticated",
 )
-#: How they say within a script that this user may not do something.
+#: Texts of errors about a command or key inside a script that this user may not use.
 _NOT_ALLOWED = ("The user executing the script can't", "ACL failure in script")
-#: Where in a script it happened, which says nothing to a user.
+#: The place in a script at the end of an error, which does not help a user.
 _IN_SCRIPT = re.compile(r"\s*script:(?: [0-9a-f]{40},)? on @user_script:\d+\.?$")
-#: Bytes of one argument below which no server refuses it for its size.
+#: Bytes of one argument up to which no server refuses it for its size.
 _SMALL = 1_000_000
 
 
@@ -90,7 +90,7 @@ class Backoff:
 
 
 class Wire:
-    """One connection, one command at a time, never repeated behind the caller's back.
+    """One connection, one command at a time, never repeated without the caller.
 
     Args:
         url: address of the server.
@@ -106,10 +106,10 @@ class Wire:
         self._timeout = timeout
         self._connection: Any = None
         self._line: Line | None = None
-        #: How many connections there have been.
+        #: Number of connections made so far.
         self.generation = 0
         self._lock = asyncio.Lock()
-        #: When it last took too long to answer (monotonic), and the error for that.
+        #: When an answer last timed out (monotonic), and the text of that error.
         self._silent: tuple[float, str] | None = None
 
     @property
@@ -120,7 +120,7 @@ class Wire:
         """The raw reply to one command.
 
         Args:
-            timeout: seconds of silence to bear, where the usual ones do not fit.
+            timeout: seconds of silence after which to give up; None: the timeout of this object.
 
         Raises:
             ConnectionLost: no connection, or it broke; the command may or may not have run.
@@ -143,17 +143,17 @@ class Wire:
                 return await self._exchange(("EVAL", script.source, 1, prefix, *args), self._timeout)
 
     def _refuse_after_silence(self, asked: float) -> None:
-        """Who has waited in line while the server said nothing to those in front need not wait as long again."""
+        """Raise ConnectionLost if another command timed out since ``asked``, instead of waiting as long again."""
         if self._silent is not None and self._silent[0] > asked:
             raise ConnectionLost(self._silent[1])
 
     async def run_row(self, script: Script, prefix: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
-        """The replies of several calls of a script that go out together, up to the first one that failed.
+        """The replies of several calls of a script that go out together, up to the first that failed.
 
-        The server runs them in their order, and the later ones also where an earlier one failed.
+        The server runs the calls in their order, the later ones even where an earlier one failed.
 
         Raises:
-            BrokerError: the first one failed, as for ``run``.
+            BrokerError: the first call failed, as for ``run``.
         """
         asked = time.monotonic()
         commands = [("EVALSHA", script.digest, 1, prefix, *args) for args in calls]
@@ -166,28 +166,28 @@ class Wire:
                 return [await self._exchange(("EVAL", script.source, *commands[0][2:]), self._timeout)]
 
     async def listen(
-        self, channel: str, hear: Callable[[Any], None], ready: Callable[[], None], ping_every: float
+        self, channel: str, on_message: Callable[[Any], None], ready: Callable[[], None], ping_every: float
     ) -> None:
-        """Subscribe, and hand over every message until the connection ends; this connection is for nothing else.
+        """Subscribe, and pass on every message until the connection ends; the connection then serves nothing else.
 
         Raises:
-            ConnectionLost: it ended, or not even a ping comes back.
+            ConnectionLost: the connection ended, or a ping was not answered.
         """
         async with self._lock:
-            await self._ask(("SUBSCRIBE", channel), self._timeout, hear=hear)
+            await self._ask(("SUBSCRIBE", channel), self._timeout, on_message=on_message)
         line = self._line
         assert line is not None
         ready()
         pinged, before = False, line.pieces
         while not (await asyncio.wait((line.end,), timeout=ping_every))[0]:
             if line.pieces != before:
-                # Also a part of a large message on a slow line.
+                # A part of a large message on a slow line counts, too.
                 pinged, before = False, line.pieces
             elif pinged:
                 await self._drop()
                 raise ConnectionLost(f'The subscription at "{self.url}" went silent.')
             else:
-                line.tell(pack_command(("PING",)))
+                line.send(pack_command(("PING",)))
                 pinged = True
         error = line.end.exception()
         assert error is not None
@@ -209,12 +209,12 @@ class Wire:
             parts = chain(command, *behind)
             largest = max((len(part) for part in parts if isinstance(part, bytes)), default=0)
             if largest > _SMALL:
-                # A server hangs up on what is too large for it, often before it can be heard why.
+                # A server closes the connection on an argument that is too large, often before its error arrives.
                 await self._refuse_size(largest)
             raise
 
     async def _refuse_size(self, size: int) -> None:
-        """Raise BrokerError if the server takes less than that in one piece; silence if it does not say."""
+        """Raise BrokerError if one argument of ``size`` bytes is over the server's limit, or over the default limit."""
         limit = 512 * 1024 * 1024
         with contextlib.suppress(BrokerError, LookupError, ValueError):
             limit = int((await self._ask(("CONFIG", "GET", "proto-max-bulk-len"), self._timeout))[1])
@@ -225,7 +225,7 @@ class Wire:
             )
 
     async def _refuse_type(self, command: tuple[Any, ...]) -> None:
-        """Raise BrokerError with the name of the key that is no longer what it was; silence if there is none."""
+        """Raise BrokerError with the name of the key that has the wrong type, if one is found."""
         fault = ""
         with contextlib.suppress(BrokerError):
             fault = await name_wrong_key(lambda *parts: self._ask(parts, self._timeout), self._prefix, command)
@@ -237,16 +237,16 @@ class Wire:
         command: Command,
         timeout: float,
         behind: Sequence[Command] = (),
-        hear: Callable[[Any], None] | None = None,
+        on_message: Callable[[Any], None] | None = None,
     ) -> Any:
         """The reply; with commands ``behind``, all replies up to the first that is an error."""
         try:
             line = self._line
             if line is None or line.over:
-                # It may have been closed while nothing was under way: so nothing is lost.
+                # A connection that was closed between two commands has lost nothing.
                 await self._drop()
                 line = await self._connect()
-                line.hear = hear
+                line.on_message = on_message
             packed = b"".join(map(pack_command, (command, *behind))) if behind else pack_command(command)
             replies = await line.ask(packed, 1 + len(behind), timeout)
             if isinstance(replies[0], wrong.ResponseError):
@@ -255,17 +255,17 @@ class Wire:
         except wrong.NoScriptError as error:
             raise _NoScript from error
         except wrong.ResponseError as error:
-            # The server answered, so the connection is sound, except where it is the server that is not.
+            # The server answered, so the connection is sound, unless the error is about the connection or the server.
             refused = self._translate(error)
             if isinstance(refused, ConnectionLost) or "Protocol error" in str(error):
                 await self._drop()
             raise refused from None
         except GeneratorExit:
-            # The loop is gone; nothing can be awaited any more.
+            # The loop is closed; nothing can be awaited any more.
             self.abandon()
             raise
         except BaseException as error:
-            # Also when cancelled: a reply may be under way, and it must not answer the next command.
+            # Also on cancellation: a late reply must not answer the next command.
             await self._drop()
             translated = self._translate(error)
             if translated is error:
@@ -278,13 +278,13 @@ class Wire:
         connection = self._make()
         try:
             async with asyncio.timeout(self._timeout):
-                # Not connect(): that one retries, and awaits in its cleanup when its loop is gone.
+                # Not connect(), which retries, and which awaits in its cleanup even when its loop is closed.
                 await connection.connect_check_health(check_health=False, retry_socket_connect=False)
         except GeneratorExit:
-            _let_go(connection)
+            _abandon(connection)
             raise
         except BaseException:
-            await _hang_up(connection)
+            await _close(connection)
             raise
         self._connection, self._line = connection, Line(connection)
         self.generation += 1
@@ -324,11 +324,11 @@ class Wire:
                 "that it has: Sentinels and nodes of a cluster have /0 alone."
             )
         if isinstance(error, wrong.MovedError):
-            # redis-py has cut off the word for it.
+            # redis-py has cut off this word.
             text = f"MOVED {text}"
         if isinstance(error, wrong.ResponseError):
             return BrokerError(f'The server at "{self.url}" rejected a command: {text}.')
-        # uvloop's word for a connection that has just been closed.
+        # The error of uvloop for a connection that has just been closed.
         is_closed = isinstance(error, RuntimeError) and "handler is closed" in text
         if is_closed or isinstance(
             error, wrong.ConnectionError | wrong.TimeoutError | OSError | TimeoutError | EOFError
@@ -345,15 +345,15 @@ class Wire:
     async def _drop(self) -> None:
         connection, self._connection, self._line = self._connection, None, None
         if connection is not None:
-            await _hang_up(connection)
+            await _close(connection)
 
     async def close(self) -> None:
         await self._drop()
 
     def abandon(self) -> None:
-        """Let go of the socket without its loop (which has ended, or belongs to the parent of this fork)."""
+        """Close the socket without its loop (which has ended, or belongs to the parent of this fork)."""
         connection, self._connection, self._line = self._connection, None, None
-        _let_go(connection)
+        _abandon(connection)
 
 
 class _NoScript(Exception):
@@ -364,7 +364,7 @@ def _is_answer(reply: Any) -> bool:
     return not isinstance(reply, wrong.ResponseError)
 
 
-def _let_go(connection: Any) -> None:
+def _abandon(connection: Any) -> None:
     writer = getattr(connection, "_writer", None)
     if writer is None:
         return
@@ -372,7 +372,7 @@ def _let_go(connection: Any) -> None:
     transport = writer.transport
     with contextlib.suppress(Exception):
         if hasattr(transport, "_sock"):
-            # asyncio's own transport and its stream would warn in __del__ that nobody closed them.
+            # asyncio's transport and its stream would warn in __del__ that they were not closed.
             transport._sock.close()
             transport._sock = None
             transport._closing = True
@@ -382,12 +382,12 @@ def _let_go(connection: Any) -> None:
             os.close(null)
 
 
-async def _hang_up(connection: Any) -> None:
+async def _close(connection: Any) -> None:
     writer = getattr(connection, "_writer", None)
     if writer is None:
         return
     connection._writer = connection._reader = None
     with contextlib.suppress(Exception):
-        # Nothing is under way that should still arrive, and a TLS farewell could outlast the loop.
+        # No data has to arrive any more, and a TLS shutdown could outlast the loop.
         writer.transport.abort()
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Which key of an app is not what it should be: the server's own error does not say."""
+"""Finds the key of an app that has the wrong type, which the server's error does not name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .keys import in_index
 
 __all__ = ["name_wrong_key"]
 
-#: As the table in keys.py has it; what has an id in its name is left out.
+#: Types of keys, as in the table in keys.py; keys with an id in their name are left out.
 _TYPES = {
     **dict.fromkeys(("queues", "parked", "index"), "set"),
     **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts"), "hash"),
@@ -17,16 +17,16 @@ _TYPES = {
     **dict.fromkeys(("aside", "history"), "stream"),
     "volunteer": "string",
 }
-#: Lanes that are looked at: those of the command come first.
+#: Lanes that are checked at most: those of the command come first.
 _MOST = 500
 
 
 async def name_wrong_key(ask: Callable[..., Awaitable[object]], prefix: str, command: Iterable[object]) -> str:
-    """A sentence about the first key of the wrong type, and what to do; empty: there is none (any more).
+    """A sentence about the first key of the wrong type, and what to do; empty: there is no such key (any more).
 
     Args:
-        ask: sends a command and gives the reply.
-        command: the one that was refused; it names lanes, with or without the prefix.
+        ask: sends a command and returns the reply.
+        command: the refused command, whose arguments may be lanes, with or without the prefix.
     """
     wanted = dict(_TYPES)
     words = [part.removeprefix(prefix) for part in command if isinstance(part, str)]

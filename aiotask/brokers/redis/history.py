@@ -17,10 +17,10 @@ from .script import Script
 
 __all__ = ["HistoryReader", "rows_of", "unrecorded"]
 
-#: Milliseconds after which what another recorder has read and not recorded is taken over.
+#: Milliseconds after which entries that another recorder has read and not recorded are taken over.
 _ABANDONED = 60_000
 
-#: Entries that are read at least; the server puts up to 64 kB into one, or a single larger row.
+#: Least number of entries to read; the server puts up to 64 kB into one, or a single larger row.
 _ENTRIES = 4
 
 _script = cache(Script)
@@ -55,7 +55,8 @@ class HistoryReader:
     """One recorder of an app.
 
     Args:
-        wire: for commands; ``waiting``: for the read that blocks.
+        wire: connection for commands.
+        waiting: connection for the read that blocks.
     """
 
     def __init__(self, wire: Wire, waiting: Wire, prefix: str) -> None:
@@ -63,15 +64,15 @@ class HistoryReader:
         self._waiting = waiting
         self._prefix = prefix
         self._key = f"{prefix}history"
-        #: What this name holds has been read since the connection was made: a keeper before this one, or an
-        #: answer that got lost, may have left something.
+        #: Whether the pending entries of this recorder have been read since the connection was made: an earlier keeper,
+        #: or a lost reply, may have left some.
         self._is_caught_up = False
-        #: Rows of the entries that were read, and how many an entry had lately.
+        #: Rows of each entry that was read, and the mean number of rows per entry of the last read.
         self._read: dict[str, int] = {}
         self._rows_each = 100.0
 
     async def read(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
-        """Finished jobs, those first that were read before and not recorded; waits for so many seconds."""
+        """Finished jobs, first those that were read before and not recorded; waits up to ``timeout`` seconds."""
         try:
             entries = await self._entries(recorder, min(limit, max(_ENTRIES, round(limit / self._rows_each))), timeout)
         except BrokerError as error:
@@ -93,13 +94,13 @@ class HistoryReader:
         read = ("XREADGROUP", "GROUP", RECORDERS, recorder, "COUNT", limit)
         if not self._is_caught_up:
             got = await self._waiting.call(*read, "STREAMS", self._key, "0")
-            held = got[0][1] if got else []
-            if entries := [entry for entry in held if entry[1]]:
+            pending = got[0][1] if got else []
+            if entries := [entry for entry in pending if entry[1]]:
                 return entries
-            if held:
-                # Deleted while they were held.
-                await self._wire.call("XACK", self._key, RECORDERS, *(entry for entry, _ in held))
-            self._is_caught_up = len(held) < limit
+            if pending:
+                # The entries were deleted while they were pending.
+                await self._wire.call("XACK", self._key, RECORDERS, *(entry for entry, _ in pending))
+            self._is_caught_up = len(pending) < limit
         reply = await self._waiting.call("XAUTOCLAIM", self._key, RECORDERS, recorder, _ABANDONED, "0", "COUNT", limit)
         if entries := [entry for entry in reply[1] if entry and entry[1]]:
             return entries
@@ -108,7 +109,7 @@ class HistoryReader:
         return got[0][1] if got else []
 
     async def trim(self, entries: Sequence[str]) -> None:
-        """These are recorded."""
+        """Delete entries that are recorded."""
         pairs = [(entry, self._read.pop(entry, 1)) for entry in dict.fromkeys(entries)]
         for start in range(0, len(pairs), BATCH_JOBS):
             arguments = [argument for pair in pairs[start : start + BATCH_JOBS] for argument in pair]

@@ -26,7 +26,7 @@ from .topology import cluster_warning, find_misfit, parse_info
 __all__ = ["RedisInspector", "namespaces"]
 
 _PAGE = 500
-#: What INFO says of the files that the server writes.
+#: Fields of INFO that tell whether a write failed, and a description of each write.
 _WRITING = {
     "aof_last_write_status": "writing its append-only file",
     "aof_last_bgrewrite_status": "rewriting its append-only file",
@@ -34,7 +34,7 @@ _WRITING = {
 }
 
 
-#: A log by its appendfsync.
+#: How a log is kept, by the setting appendfsync.
 _LOGS = {
     "no": Persistence.LOG_BY_SYSTEM,
     "everysec": Persistence.LOG_EACH_SECOND,
@@ -109,7 +109,7 @@ class RedisInspector:
         )
 
     async def _durability(self, info: dict[str, str]) -> tuple[Durability, list[str]]:
-        """How the server keeps jobs, and what is wrong with that."""
+        """How the server keeps jobs, and warnings about that."""
         warnings = [
             f"The server fails at {what} ({name} is {info[name]}): is its disk full?"
             for name, what in _WRITING.items()
@@ -131,7 +131,7 @@ class RedisInspector:
         return Durability(Persistence.MEMORY, "memory"), warnings
 
     async def _setting(self, name: str) -> str | None:
-        """A setting of the server; None: it does not tell."""
+        """A setting of the server; None: this user may not read it."""
         try:
             return str((await self._wire.call("CONFIG", "GET", name))[1].decode())
         except (BrokerError, IndexError):
@@ -158,7 +158,7 @@ class RedisInspector:
                     pending=max(0, total - claimed),
                     running=claimed,
                     scheduled=due.get(name, 0),
-                    # What has no queue of its own is counted once, with the first.
+                    # Jobs without a queue of their own are counted once, with the first queue.
                     parked=parked if n == 0 else 0,
                     dead=dead if n == 0 else 0,
                     consumers=len(consumers),
@@ -168,8 +168,8 @@ class RedisInspector:
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
         for lane in claim_order(queues):
-            held = await self._wire.call("XLEN", self._prefix + lane)
-            if held and held > await self._claimed(self._prefix + lane, set()):
+            length = await self._wire.call("XLEN", self._prefix + lane)
+            if length and length > await self._claimed(self._prefix + lane, set()):
                 return True
         return False
 
@@ -185,14 +185,14 @@ class RedisInspector:
         return sum(int(_pairs(group)["pending"]) for group in groups)
 
     async def _due_by_queue(self) -> dict[str, int]:
-        """Scheduled jobs by queue; beyond 5,000 they are counted with the queue of the earliest."""
+        """Number of scheduled jobs by queue; those beyond 5,000 count for the queue of the earliest."""
         total = await self._wire.call("ZCARD", f"{self._prefix}due")
         counts: dict[str, int] = {}
         ids = await self._wire.call("ZRANGE", f"{self._prefix}due", 0, 4999) if total else []
         for start in range(0, len(ids), _PAGE):
             for packed in await self._wire.call("HMGET", f"{self._prefix}held", *ids[start : start + _PAGE]):
                 if packed:
-                    queue = queue_of(_held(packed)[0])
+                    queue = queue_of(_unpack_scheduled(packed)[0])
                     counts[queue] = counts.get(queue, 0) + 1
         if total > len(ids) and counts:
             counts[next(iter(counts))] += total - len(ids)
@@ -257,7 +257,7 @@ class RedisInspector:
         return [QueueInfo(text(name)) for name in sorted(await self._wire.call("SMEMBERS", f"{self._prefix}queues"))]
 
     async def _claims(self, lane: str) -> dict[bytes, str]:
-        """Who has claimed what in a lane, at most 10,000."""
+        """The owner of each claimed entry of a lane, for at most 10,000 entries."""
         try:
             rows = await self._wire.call("XPENDING", self._prefix + lane, GROUP, "-", "+", 10_000)
         except BrokerError as error:
@@ -279,17 +279,17 @@ class RedisInspector:
             ids, scores = page[::2], page[1::2]
             packed = await self._wire.call("HMGET", f"{self._prefix}held", *ids)
             places = await self._places(ids)
-            for id, score, held, place in zip(ids, scores, packed, places, strict=True):
-                if held is None:
+            for id, score, scheduled, place in zip(ids, scores, packed, places, strict=True):
+                if scheduled is None:
                     continue
-                lane, meta, sealed = _held(held)
+                lane, meta, sealed = _unpack_scheduled(scheduled)
                 state = Status.RETRYING if place == b"due|R" else Status.SCHEDULED
                 if status in (None, state) and (queue is None or queue_of(lane) == queue) and len(found) < limit:
                     found.append(JobInfo(text(id), state, lane, meta, due_at=float(score), sealed=sealed))
         return found
 
     async def _places(self, ids: Sequence[bytes]) -> list[bytes | None]:
-        """What the index says of each id."""
+        """The place of each id in the index; None: the id is not in it."""
         buckets: dict[bytes, list[bytes]] = {}
         for id in ids:
             buckets.setdefault(in_index(id)[0], []).append(id)
@@ -301,14 +301,14 @@ class RedisInspector:
         return [places[id] for id in ids]
 
     async def job(self, id: str) -> JobInfo | None:
-        # One script: between two questions the job could move, and would be in neither place.
+        # One script, since the job could move between two calls, and neither would find it.
         reply = await self._wire.run(script("job"), self._prefix, id)
         if not reply:
             return None
         if reply[0] == b"DONE":
             return JobInfo(id, _status(reply[1]), "stored outcome", outcome=reply[1])
         if reply[0] == b"DUE":
-            target, meta, sealed = _held(reply[3])
+            target, meta, sealed = _unpack_scheduled(reply[3])
             state = Status.RETRYING if reply[1] == b"due|R" else Status.SCHEDULED
             return JobInfo(id, state, target, meta, due_at=float(reply[2]) if reply[2] else None, sealed=sealed)
         _, lane, entry, consumer, sealed, meta = reply
@@ -341,7 +341,7 @@ class RedisInspector:
 
 
 def _letter(id: str, at: bytes, packed: bytes) -> DeadLetter:
-    # What is shorter was written by somebody else.
+    # A shorter value was not written by aiotask.
     (size,) = struct.unpack_from(">I", packed) if len(packed) > 3 else (0,)
     return DeadLetter(id, float(at), packed[4 : 4 + size], packed[4 + size :])
 
@@ -361,15 +361,15 @@ def _info(lane: str, entry: bytes, fields: list[bytes], claimed: dict[bytes, str
 
 
 def _status(sealed: bytes) -> Status:
-    """What a stored outcome says of itself; nobody has checked its seal."""
+    """The status inside a stored outcome whose seal is not checked."""
     try:
         return decode_outcome(sealed[OVERHEAD:]).status
     except SealError:
         return Status.FAILED
 
 
-def _held(packed: bytes) -> tuple[str, Meta, bytes]:
-    """What a job outside the stream is kept as: target lane, meta, envelope."""
+def _unpack_scheduled(packed: bytes) -> tuple[str, Meta, bytes]:
+    """Target lane, meta and envelope of a scheduled job, from its value in ``held``."""
     size = int.from_bytes(packed[:2])
     lane = text(packed[2 : 2 + size])
     meta = int.from_bytes(packed[2 + size : 4 + size])

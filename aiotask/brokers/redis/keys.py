@@ -6,47 +6,47 @@ are a cluster hash tag: every script stays in one slot).
 ==================  ======  ==========================================================  ====================
 key                 type    meaning                                                     lives until
 ==================  ======  ==========================================================  ====================
-q:QUEUE:0 … 9       stream  the tasks channel, a lane per priority; entry = j (sealed     a job is finished;
-                            envelope), m (msgpack of Meta, left out at first)             the empty lane stays
-q:QUEUE:r           stream  returned: recovered, released, retried; claimed first         as above
-q:QUEUE:s           stream  suspects: a process died with them; run alone                 as above
-parked:NEED         stream  jobs that need a task or a Python no worker had               as above
-queues              set     names of the queues                                          the app
-parked              set     the needs that have a lane                                   the app
-index               set     the buckets of the index: all of a job id but its last         its jobs are
-                            character, if it is one that we made; "" for all others;      finished; the
-                            and ".", without which this set was deleted by somebody       "." stays
-index:BUCKET        hash    the rest of the job id -> ``LANE|ENTRY``, ``due|S``,          the job is finished
+q:QUEUE:0 … 9       stream  the tasks channel, a lane per priority; entry = j (sealed   a job is finished;
+                            envelope), m (msgpack of Meta, left out at first)           the empty lane stays
+q:QUEUE:r           stream  returned: recovered, released, retried; claimed first       as above
+q:QUEUE:s           stream  suspects: a process died with them; run alone               as above
+parked:NEED         stream  jobs that need a task or a Python no worker had             as above
+queues              set     names of the queues                                         the app
+parked              set     the needs that have a lane                                  the app
+index               set     the buckets of the index: all of a job id but its last      its jobs are
+                            character, if aiotask made the id; "" for all others;       finished; the
+                            and ".": a set without it was deleted by hand               "." stays
+index:BUCKET        hash    the rest of the job id -> ``LANE|ENTRY``, ``due|S``,        the job is finished
                             ``due|E`` (an eta) or ``due|R``; exactly the unfinished jobs
-due                 zset    job id by due time (Unix seconds, server clock)              it is due
-clock               string  the latest time of the server's clock that was seen while     nothing is in
-                            something is in ``due``: whether it was set back              ``due`` any more
-held                hash    job id -> lane, meta and envelope of what is in ``due``      it is due
-r:ID                string  the sealed outcome                                           its result TTL
-refused:ID          string  why a worker set this job aside                              1 h
-watch               hash    job id -> addresses to tell, comma separated                 the job is finished
-marks               hash    job id -> sealed CANCELLED outcome: a cancel its owner,      the job is finished
+due                 zset    job id by due time (Unix seconds, server clock)             it is due
+clock               string  the latest time that the server's clock has shown while a   ``due`` is empty
+                            job is in ``due``: tells whether the clock was set back
+held                hash    job id -> lane, meta and envelope of the jobs in ``due``    it is due
+r:ID                string  the sealed outcome                                          its result TTL
+refused:ID          string  why a worker set this job aside                             1 h
+watch               hash    job id -> addresses to notify, comma separated              the job is finished
+marks               hash    job id -> sealed CANCELLED outcome: a cancel its owner,     the job is finished
                             recover and retry honour
-begun               hash    job id -> sealed FAILED outcome: it runs once at most and   the job is finished
-                            has begun, so recover ends it with this                      or given back
-client:ID           string  last sequence that this client pushed, and ids of what had   1 h after the last
+begun               hash    job id -> sealed FAILED outcome: it runs at most once and   the job is finished
+                            has begun, so recover ends it with this outcome             or requeued
+client:ID           string  last sequence that this client pushed, and ids that had     1 h after the last
                             no room in it
-live                hash    incarnation -> host and facts; field "" is the epoch         it is declared dead
-leases              hash    host -> counter that its keeper raises                       it is declared dead
-dead, dead:jobs     zset,   dead letters by time, and their envelope and outcome         10,000 newer ones
+live                hash    incarnation -> host and facts; field "" is the epoch        it is declared dead
+leases              hash    host -> counter that its keeper raises                      it is declared dead
+dead, dead:jobs     zset,   dead letters by time, and their envelope and outcome        10,000 newer ones
                     hash
-aside               stream  what was no job of ours, with the reason                     1,000 newer ones
-counts              hash    how many jobs ended in each status; ``rejected``;            the app
+aside               stream  entries that were no job of this app, and why               1,000 newer ones
+counts              hash    how many jobs ended in each status; ``rejected``;           the app
                             ``unrecorded``: rows in the history
-history             stream  finished jobs for the recorder (exists while one is           recorded, or
-                            registered), many in an entry: how many, and per row         1,000,000 newer ones
+history             stream  finished jobs for the recorder (exists while one is         recorded, or
+                            registered), many in an entry: how many, and per row        1,000,000 newer ones
                             envelope, sealed outcome, m
-volunteer           string  the incarnation that makes itself idle for a suspect         30 s
+volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
 
 Channels: ``aiotask1:{APP}:to:ADDRESS``, one per client session, and for cancels one per incarnation and host.
 A message is a row of frames:
-1 byte kind (0 outcome, 1 look), 2 bytes length of the id, the id, 4 bytes length, the sealed outcome.
+1 byte kind (0 outcome, 1 none: ask for the status), 2 bytes length of the id, the id, 4 bytes length, the outcome.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ GROUP = "w"
 #: Consumer group of the history stream.
 RECORDERS = "recorders"
 
-#: What the scripts know by these names: each gets those that it uses in front, as local constants.
+#: Constants of the scripts: each script begins with those that it uses, as local variables.
 CONSTANTS: dict[str, str | int] = {
     "GROUP": GROUP,
     # The last characters of all lanes of a queue.
     "LANE_KINDS": "".join(KINDS) + SUSPECT,
-    # With which words keys of this release begin; places that begin with another word are those of a later release.
+    # First words of the keys of this release; a place that begins with another word is one of a later release.
     "KEY_WORDS": (
         " q parked queues index due clock held r refused watch marks begun client live leases dead aside counts history"
         " volunteer to "
@@ -78,14 +78,14 @@ CONSTANTS: dict[str, str | int] = {
     "BATCH_BYTES": BATCH_BYTES,
     "DEAD_LETTERS": DEAD_LETTERS,
     "HISTORY_ROWS": HISTORY_ROWS,
-    # Bytes in an entry of the history from which another is begun.
+    # Bytes of an entry of the history from which on a new entry is begun.
     "HISTORY_BYTES": 64 * 1024,
     "ASIDE": ASIDE,
-    # Bytes that are kept of a message that was no job.
+    # Bytes that are kept of an entry that was no job.
     "ASIDE_BYTES": 64 * 1024,
     # Bytes of a stored outcome up to which it also travels on the results channel.
     "INLINE_BYTES": 16 * 1024,
-    # Seconds, as text: the server takes longer to make one of a number.
+    # Seconds, as text, since the server would take longer to convert a number.
     "CLIENT_TTL": str(CLIENT_TTL),
     "REFUSED_TTL": str(REFUSED_TTL),
     "VOLUNTEER_TTL": str(VOLUNTEER_TTL),

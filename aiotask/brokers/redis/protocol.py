@@ -16,9 +16,9 @@ from hiredis import Reader
 
 __all__ = ["Line"]
 
-#: Looks at a connection until it counts as silent.
-_LOOKS = 4
-#: Stands for the rest of a reply that has not arrived.
+#: Checks of a connection before it counts as silent.
+_CHECKS = 4
+#: The value of the parser for a reply that has not arrived completely.
 _NOTHING = object()
 _CLOSED = "Connection closed by server"
 
@@ -26,44 +26,44 @@ _CLOSED = "Connection closed by server"
 class Line(asyncio.Protocol):
     """Takes over the transport of an open connection.
 
-    One question at a time: what arrives while nothing is asked goes to ``hear``, or ends the connection
-    where nobody listens, since it would answer the next question.
+    It sends one request at a time. What arrives outside a request goes to ``on_message``; without that it ends the
+    connection, since it would answer the next request.
     """
 
     def __init__(self, connection: Any) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = connection._writer.transport
-        #: redis-py's own, which has to learn how the connection ends.
+        #: The protocol object of redis-py, which has to learn how the connection ends.
         self._former = self._transport.get_protocol()
         self._parser = Reader(
             protocolError=wrong.InvalidResponse, replyError=connection._parser.parse_error, notEnoughData=_NOTHING
         )
-        #: Told of each message on a subscription.
-        self.hear: Callable[[Any], None] | None = None
-        #: Changes with everything that arrives, also with a part of a message.
+        #: Called with each message of a subscription.
+        self.on_message: Callable[[Any], None] | None = None
+        #: Number of times that data arrived, also parts of a message.
         self.pieces = 0
         #: Done with an error once nothing more will arrive.
         self.end: asyncio.Future[None] = self._loop.create_future()
         self._asked: asyncio.Future[list[Any]] | None = None
         self._replies: list[Any] = []
         self._wanted = 0
-        #: What a server says at once to whom it does not let in.
+        #: Holds the error that a server sends at once to a client that it does not let in.
         self._early: asyncio.StreamReader | None = connection._reader
         self._transport.set_protocol(self)
 
     @property
     def over(self) -> bool:
-        """Whether the other end has closed it; uvloop raises RuntimeError on such a one."""
+        """Whether the other end has closed the connection; uvloop raises RuntimeError on a write to one."""
         return self.end.done() or bool(self._transport.is_closing())
 
-    # ---- asking
+    # ---- requests
 
     async def ask(self, packed: bytes, count: int, seconds: float) -> list[Any]:
-        """The replies to so many commands, of which each may be a ResponseError.
+        """Send ``count`` packed commands; their replies, of which each may be a ResponseError.
 
         Raises:
-            TimeoutError: nothing has moved for so many seconds, in either direction. Not when all of it took longer:
-                on a slow line a large reply does, and asking again would end in the same way.
+            TimeoutError: no data has moved for ``seconds``, in either direction. The whole exchange may take longer: a
+                large reply on a slow line does, and a second attempt would take as long.
             ConnectionError: redis-py's; the connection broke.
         """
         asked: asyncio.Future[list[Any]] = self._loop.create_future()
@@ -72,26 +72,26 @@ class Line(asyncio.Protocol):
         silence = _Silence(seconds, self, self._loop)
         self._transport.write(packed)
         if self._early is not None:
-            self._hear_early(self._early)
+            self._receive_early(self._early)
         try:
             return await asked
         finally:
             silence.end()
             self._asked = None
 
-    def _hear_early(self, reader: Any) -> None:
+    def _receive_early(self, reader: Any) -> None:
         self._early = None
         if reader._buffer:
             self.data_received(bytes(reader._buffer))
         if reader._eof or reader.exception() is not None:
             self._finish(wrong.ConnectionError(_CLOSED))
 
-    def tell(self, packed: bytes) -> None:
-        """A command whose reply arrives among the messages of a subscription."""
+    def send(self, packed: bytes) -> None:
+        """Send a command whose reply arrives among the messages of a subscription."""
         self._transport.write(packed)
 
     def give_up(self, error: Exception) -> None:
-        """Whoever asks gets this error."""
+        """Fail the request under way, if there is one, with this error."""
         if self._asked is not None and not self._asked.done():
             self._asked.set_exception(error)
 
@@ -105,7 +105,7 @@ class Line(asyncio.Protocol):
                 unsent += struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0" * 4))[0]
         return unsent
 
-    # ---- what the transport says
+    # ---- called by the transport
 
     def data_received(self, data: bytes) -> None:
         self.pieces += 1
@@ -124,14 +124,14 @@ class Line(asyncio.Protocol):
             self._replies.append(reply)
             self._wanted -= 1
             if isinstance(reply, wrong.ConnectionError):
-                # The server's own last word.
+                # The server's error before it closes the connection.
                 raise reply
             if not self._wanted and not asked.done():
                 asked.set_result(self._replies)
-        elif self.hear is not None and not isinstance(reply, wrong.ResponseError):
-            self.hear(reply)
-        elif self.hear is not None:
-            # To a ping, or the server's last word before it hangs up.
+        elif self.on_message is not None and not isinstance(reply, wrong.ResponseError):
+            self.on_message(reply)
+        elif self.on_message is not None:
+            # The reply to a ping, or the server's error before it closes the connection.
             raise reply
         else:
             raise wrong.ConnectionError(f"a reply to nothing: {reply!r:.100}")
@@ -155,27 +155,27 @@ class Line(asyncio.Protocol):
     def _finish(self, error: Exception) -> None:
         if not self.end.done():
             self.end.set_exception(error)
-            # It is nobody's duty to look.
+            # Marks the error as seen: asyncio would log it where no caller reads it.
             self.end.exception()
         self.give_up(error)
 
 
 class _Silence:
-    """Ends a question once nothing has moved for so many seconds."""
+    """Fails a request once no data has moved for ``seconds``."""
 
     __slots__ = ("_ends", "_line", "_loop", "_pieces", "_seconds", "_timer", "_unsent")
 
     def __init__(self, seconds: float, line: Line, loop: asyncio.AbstractEventLoop) -> None:
         self._seconds, self._line, self._loop = seconds, line, loop
-        # What is on its way out is first measured by the first look.
+        # The bytes on their way out are first measured by the first check.
         self._pieces, self._unsent = line.pieces, -1
         self._ends = loop.time() + seconds
-        self._timer = loop.call_later(seconds / _LOOKS, self._look)
+        self._timer = loop.call_later(seconds / _CHECKS, self._check)
 
     def end(self) -> None:
         self._timer.cancel()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now, arrived, unsent = self._loop.time(), self._line.pieces, self._line.count_unsent()
         if arrived != self._pieces or unsent < self._unsent:
             self._ends = now + self._seconds
@@ -183,4 +183,4 @@ class _Silence:
         if now >= self._ends:
             self._line.give_up(TimeoutError())
         else:
-            self._timer = self._loop.call_at(min(self._ends, now + self._seconds / _LOOKS), self._look)
+            self._timer = self._loop.call_at(min(self._ends, now + self._seconds / _CHECKS), self._check)

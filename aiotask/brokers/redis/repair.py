@@ -1,4 +1,4 @@
-"""Puts the index of jobs right when somebody deleted it, or a part of it."""
+"""Repairs the index of jobs when it, or a part of it, was deleted by hand."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from .script import Script
 
 __all__ = ["audit"]
 
-#: Pages of the index that are put right in one go.
+#: Pages of the index that one call repairs at most.
 _PAGES = 20
 
 _script = cache(Script)
 
 
 async def audit(wire: Wire, prefix: str) -> None:
-    """Look through one page of the index, or through up to 20 when all of it was deleted.
+    """Check one page of the index, or up to 20 pages when the whole index was deleted.
 
     Raises:
-        BrokerError: the server could not.
+        BrokerError: the server failed a command.
     """
     for page in range(_PAGES):
         _, found, is_lost = await wire.run(_script("audit"), prefix)
@@ -28,13 +28,13 @@ async def audit(wire: Wire, prefix: str) -> None:
         if not page:
             await _gather_buckets(wire, f"{prefix}index")
         if not found:
-            # It is whole; until now nobody was told that a job is gone.
+            # The index is complete again. Without "." in it, no caller was told that a job is unknown.
             await wire.call("SADD", f"{prefix}index", ".")
             return
 
 
 async def _gather_buckets(wire: Wire, index: str) -> None:
-    """The set of the buckets was deleted: what nobody knows of would stay for ever."""
+    """Restore the set of the buckets, without which the buckets would stay for ever."""
     cursor = b"0"
     while True:
         cursor, names = await wire.call("SCAN", cursor, "MATCH", f"{index}:*", "COUNT", 1000)

@@ -1,4 +1,4 @@
-"""The scripts that run on the server: each is its own text behind the parts of ``scripts/lib`` that it needs."""
+"""The scripts that run on the server: each is sent with the parts of ``scripts/lib`` that it needs in front."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NEEDS = re.compile(rb"^-- Needs:(.*)$", re.MULTILINE)
 
 
 class Script:
-    """A Lua script behind the constants and the definitions that it uses; called by its digest, sent whole when the
+    """A Lua script, behind the constants and definitions that it uses; called by its digest, and sent in full when the
     server does not know it."""
 
     def __init__(self, name: str) -> None:
@@ -36,8 +36,8 @@ class Script:
 
 @cache
 def load_scripts() -> dict[str, bytes]:
-    """The text of every script and part, read once: a process that is running when another release is installed over
-    this one goes on with the scripts that its own code knows."""
+    """The text of every script and part, read once, so that a process goes on with the scripts of its own release
+    when another release is installed over it."""
     return {
         f"{folder}{name.removesuffix('.lua')}": get_data(__package__, f"scripts/{folder}{name}") or b""
         for folder in _FOLDERS
@@ -50,25 +50,25 @@ def _names(folder: str) -> list[str]:
     try:
         return os.listdir(os.path.join(os.path.dirname(__file__), "scripts", folder))
     except OSError:
-        # Inside an archive.
+        # The package is inside an archive.
         from importlib.resources import files
 
         return [each.name for each in (files(__package__) / "scripts" / folder).iterdir()]
 
 
 def _bare(text: bytes) -> bytes:
-    """Without comments, which the server would keep in memory."""
+    """The text without its comments, which the server would keep in memory."""
     return _COMMENT.sub(b"", text)
 
 
 def _needs(text: bytes) -> list[str]:
-    """The parts that a script or a part names in its head."""
+    """The parts that a script or a part names in its head comment."""
     named = _NEEDS.search(text)
     return [f"lib/{part.decode()}" for part in named[1].split()] if named else []
 
 
 def _parts(code: bytes, texts: dict[str, bytes]) -> Iterable[str]:
-    """The parts that the code needs, directly or through another part; each stands behind those that it needs."""
+    """The parts that the code needs, directly or through another part; each comes after those that it needs."""
     ordered: dict[str, None] = {}
     for part in _needs(code):
         ordered |= dict.fromkeys([*_parts(texts[part], texts), part])
@@ -83,7 +83,7 @@ def _constants(code: bytes) -> bytes:
 
 
 def _used(parts: bytes, code: bytes) -> bytes:
-    """The definitions that the code comes to: the server makes each anew for every call, in about 0.2 us."""
+    """The definitions that the code uses, directly or not: the server evaluates each on every call, in about 0.2 us."""
     words = set(_WORD.findall(code))
     used: list[bytes] = []
     # A definition uses those above it.

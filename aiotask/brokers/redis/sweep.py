@@ -11,7 +11,7 @@ from .script import Script
 
 __all__ = ["Sweep"]
 
-#: Seconds between two sweeps: the server looks at every consumer there is.
+#: Seconds between two sweeps, since the server checks every consumer of every lane.
 EVERY = 60.0
 #: Lanes in one call.
 _LANES = 240
@@ -32,10 +32,10 @@ class Sweep:
         self._last = float("-inf")
 
     async def run(self) -> None:
-        """Sweep all lanes, if that is due.
+        """Sweep all lanes, if the next sweep is due.
 
         Raises:
-            BrokerError: the server could not; the next sweep is due in a minute all the same.
+            BrokerError: the server failed a command; the next sweep is due in a minute all the same.
         """
         now = time.monotonic()
         if now - self._last < EVERY:

@@ -1,4 +1,4 @@
-"""What a server is among others: a Sentinel, a replica or a node of a cluster, where jobs cannot be kept or not all."""
+"""Recognizes Sentinels, replicas and nodes of a cluster, on which some or all jobs cannot be kept."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ...errors import BrokerError
 
 __all__ = ["Misfit", "cluster_warning", "find_misfit", "may_be_misfit", "name_misfit", "parse_info"]
 
-#: Sends a command to the server; the reply.
+#: Sends a command to the server and returns the reply.
 Ask = Callable[..., Awaitable[Any]]
 
-#: In the errors of replicas, of nodes of a cluster, and of Sentinels, which know few commands.
+#: Texts in the errors of replicas, of nodes of a cluster, and of Sentinels, which know few commands.
 _SIGNS = ("read only replica", "READONLY", "MOVED", "slot not served", "unknown command")
 _SLOTS = 16_384
 
 
 class Misfit(NamedTuple):
-    """Why jobs cannot be kept on a server, as the rest of a sentence that begins with it; and what to do."""
+    """Why jobs cannot be kept on a server, as the rest of a sentence that begins with the server, and the remedy."""
 
     fault: str
     remedy: str
@@ -49,14 +49,14 @@ async def find_misfit(info: Mapping[str, str], ask: Ask, prefix: str) -> Misfit 
     """Why the jobs of an app cannot be kept on this server; None if they can.
 
     Args:
-        info: what INFO says.
+        info: the fields of INFO.
         prefix: of the app's keys; empty: no app is meant.
     """
     # ROLE would say the same, but it is not among the commands that a restricted user needs.
     if _is_sentinel(info):
         return _sentinel(await _masters(ask))
     if info.get("cluster_enabled") == "1":
-        # A user who may not ask is told nothing here; the server refuses the keys that belong elsewhere by itself.
+        # A user who may not run CLUSTER gets no answer here; the server refuses the keys of other nodes anyway.
         with suppress(BrokerError):
             return await _other_node(ask, prefix) if prefix else None
     elif info.get("role") == "slave":
@@ -65,7 +65,7 @@ async def find_misfit(info: Mapping[str, str], ask: Ask, prefix: str) -> Misfit 
 
 
 async def cluster_warning(info: Mapping[str, str], ask: Ask) -> str:
-    """What does not work, as a sentence, where a node of a cluster keeps the jobs of this app; else empty."""
+    """A sentence about what does not work where a node of a cluster keeps the jobs of this app; else empty."""
     if info.get("cluster_enabled") != "1":
         return ""
     served = 0
@@ -113,7 +113,7 @@ def _replica(info: Mapping[str, str]) -> Misfit:
 
 
 async def _other_node(ask: Ask, prefix: str) -> Misfit | None:
-    """The node that serves the slot of the app's keys, if it is another one or there is none."""
+    """The node that serves the slot of the app's keys, if that is another node or there is none."""
     slot, mine = await ask("CLUSTER", "KEYSLOT", prefix), await ask("CLUSTER", "MYID")
     app = prefix.partition("{")[2].rpartition("}")[0]
     owner = next((row[2] for row in await ask("CLUSTER", "SLOTS") if row[0] <= slot <= row[1]), None)
@@ -133,7 +133,7 @@ async def _other_node(ask: Ask, prefix: str) -> Misfit | None:
 
 
 async def _masters(ask: Ask) -> list[tuple[str, str]]:
-    """Names and addresses of the first masters that a Sentinel watches; none where this user may not ask."""
+    """Names and addresses of the first masters that a Sentinel watches; none where this user may not ask it."""
     found = []
     with suppress(BrokerError):
         for flat in (await ask("SENTINEL", "MASTERS"))[:3]:

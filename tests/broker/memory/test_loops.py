@@ -59,7 +59,7 @@ async def test_a_finish_in_one_thread_is_heard_in_another(app_name: str, memory:
                 await send(memory, f"job-{n}")
                 [delivery] = (await worker.claim()).deliveries
                 await thread.run(Worker(connect("memory://", app_name), "host.1").finish(delivery, reply="client"))
-            await wait_until_async(lambda: len(client.notices) == 50, description="everything is heard")
+            await wait_until_async(lambda: len(client.notices) == 50, description="every notice has arrived")
 
     assert client.notices == [Notice(f"job-{n}", sealed_outcome(f"job-{n}")) for n in range(50)]
 
@@ -93,7 +93,7 @@ def test_many_threads_run_each_job_once(app_name: str) -> None:
 
 def test_a_loop_that_ended_while_it_waited_stops_nobody(app_name: str) -> None:
     def abandon() -> None:
-        """A loop that is closed under its waiter, its listener and its recorder, as a killed notebook cell does it."""
+        """Close a loop while a worker waits, a client listens and a recorder reads in it, as a killed notebook does."""
         loop = asyncio.new_event_loop()
         broker = connect("memory://", app_name)
         worker = loop.run_until_complete(Worker(broker, "gone.1").enlist())
@@ -116,14 +116,14 @@ def test_a_loop_that_ended_while_it_waited_stops_nobody(app_name: str) -> None:
             await worker.broker.read_history("recorder", 10, 0.0)
             delivery = await worker.wait_for_job()
             assert await worker.finish(delivery, reply="client") is Settled.DONE
-            await wait_until_async(lambda: client.notices, description="the client is told")
+            await wait_until_async(lambda: client.notices, description="the client is notified")
 
     kept: list[object] = []
     abandon()
     asyncio.run(go_on())
 
     store = store_of("memory://", app_name)
-    assert not (store.bells or store.ears or store.recorders), "nobody keeps a place for those who are gone"
+    assert not (store.bells or store.listeners or store.recorders), "the store keeps state of a closed loop"
 
 
 async def test_a_verb_in_a_tight_loop_leaves_its_neighbours_their_turn(memory: Broker) -> None:

@@ -1,4 +1,4 @@
-"""A random history gets the same answers from memory and from Redis."""
+"""A random sequence of verbs gets the same answers from memory and from Redis."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ JOBS = 60
 
 @dataclass
 class Script:
-    """A random history, told to one broker. Entries differ from broker to broker, so deliveries go by the
-    number of their place in what this broker has lent so far."""
+    """A random sequence of verbs on one broker. Entries differ between brokers, so a delivery goes by its number
+    among the deliveries of this broker so far."""
 
     broker: Broker
-    lent: list[Delivery] = field(default_factory=list)
+    claimed: list[Delivery] = field(default_factory=list)
     pushes: int = 0
 
     async def step(self, verb: str, pick: random.Random) -> object:
@@ -51,7 +51,7 @@ class Script:
         return [(d.lane, d.id, d.sealed, d.meta, d.suspect, d.returned) for d in deliveries]
 
     def _delivery(self, pick: random.Random) -> Delivery | None:
-        recent = self.lent[-12:]
+        recent = self.claimed[-12:]
         return pick.choice(recent) if recent else None
 
     def _job(self, pick: random.Random) -> str:
@@ -73,7 +73,7 @@ class Script:
         ]
         room = pick.choice([None, Room({"mail": 3, "": 8}), Room({"default": 5}, oldest=True)])
         overflow = await self.broker.push("client", self.pushes - pick.choice([0, 0, 0, 1]), batch, room)
-        # Of the same millisecond either may be the older one.
+        # Of two jobs of the same millisecond either may count as the older one.
         return overflow and (overflow.full, len(overflow.oldest))
 
     async def _begin(self, pick: random.Random) -> object:
@@ -89,7 +89,7 @@ class Script:
 
     async def _claim(self, pick: random.Random) -> object:
         claim = await self._worker(pick).claim(pick.randrange(1, 6), alone=pick.random() < 0.3)
-        self.lent += claim.deliveries
+        self.claimed += claim.deliveries
         return self._said(claim.deliveries), claim.standing, claim.suspects
 
     async def _adopt(self, pick: random.Random) -> object:
@@ -175,7 +175,7 @@ VERBS: dict[str, int] = {
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_both_brokers_answer_a_random_history_alike(twins: list[Broker], seed: int) -> None:
-    """Every verb with every kind of argument, old proofs included: what one broker says, the other says."""
+    """Every verb with every kind of argument, void deliveries included, gets the same answer from both brokers."""
     choose = random.Random(seed)
     scripts = [Script(broker) for broker in twins]
     async with listening(twins[0], "client") as heard, listening(twins[1], "client") as heard_on_redis:
@@ -189,6 +189,6 @@ async def test_both_brokers_answer_a_random_history_alike(twins: list[Broker], s
             memory, redis = [await script.step(verb, random.Random(state)) for script in scripts]
             assert memory == redis, f"seed {seed}, step {number}: {verb} (memory is left, redis is right)"
         await wait_until_async(
-            lambda: len(heard.notices) == len(heard_on_redis.notices), description="both have heard the same"
+            lambda: len(heard.notices) == len(heard_on_redis.notices), description="both got the same number of notices"
         )
     assert sorted(map(repr, heard.notices)) == sorted(map(repr, heard_on_redis.notices))

@@ -1,4 +1,4 @@
-"""What the objects of one process share, and what is left of a job that is over."""
+"""The state that broker objects of one process share, and the state that is left after a job has ended."""
 
 from __future__ import annotations
 
@@ -72,8 +72,10 @@ async def test_what_is_over_leaves_nothing_behind(app_name: str, memory: Broker)
     await wait_until_async(lambda: all_expired(memory), description="all outcomes have expired")
 
     store = store_of("memory://", app_name)
-    assert not (store.index or store.due or store.results or store.watchers or store.marks or store.bells or store.ears)
-    assert not any(lane.waiting or lane.lent for lane in store.lanes.values())
+    assert not (
+        store.index or store.due or store.results or store.watchers or store.cancels or store.bells or store.listeners
+    )
+    assert not any(lane.waiting or lane.claimed for lane in store.lanes.values())
 
 
 async def all_expired(broker: Broker) -> bool:

@@ -1,1 +1,1 @@
-"""The broker on a real server that fails: connections die, memory fills up, keys vanish, strangers write."""
+"""The broker on a real server that fails: connections die, memory fills up, keys vanish, other programs write."""

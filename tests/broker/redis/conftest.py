@@ -1,4 +1,4 @@
-"""Every test here has a server of its own, to be hurt at will."""
+"""Every test of this folder has a server of its own, since the tests damage it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...server import PrivateServer
 
 @pytest.fixture
 def broker_url(own_server: PrivateServer) -> str:
-    """Here a server is hurt, so each test has its own."""
+    """Each test has a server of its own, since the tests damage it."""
     return own_server.url
 
 

@@ -58,7 +58,7 @@ async def test_a_storm_of_killed_connections_loses_and_doubles_nothing(
     async def storm() -> None:
         while True:
             own_server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            # Now and then long enough for a slow machine to get something done.
+            # The pause is long enough now and then for a slow machine to make progress.
             await asyncio.sleep(random.expovariate(100))
 
     killing = asyncio.create_task(storm())
@@ -93,7 +93,7 @@ async def test_what_was_delivered_into_a_dead_connection_is_adopted(
     own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
 ) -> None:
     await send(broker, "a", "b")
-    # The server gave it to this incarnation, and the answer never came.
+    # The server delivered the job to this incarnation, but the answer was lost.
     own_server.call("XGROUP", "CREATE", key("q:default:5"), "w", "0")
     own_server.call("XREADGROUP", "GROUP", "w", worker.name, "COUNT", 1, "STREAMS", key("q:default:5"), ">")
 
@@ -115,7 +115,7 @@ async def test_a_listener_subscribes_again_and_says_so(
 
         await worker.finish(await take(worker, "a"), reply="client")
 
-        await wait_until_async(lambda: client.notices, description="the client is told")
+        await wait_until_async(lambda: client.notices, description="the client is notified")
         assert client.notices == [Notice("a", sealed_outcome("a"))]
 
 
@@ -199,7 +199,7 @@ async def test_the_same_broker_object_works_on_when_the_server_is_back(
         assert ids(await worker.adopt()) == ["claimed"]
         assert await worker.finish(claimed, reply="client") is Settled.DONE
         assert (await worker.wait_for_job()).id == "pending"
-        await wait_until_async(lambda: client.notices, description="the client is told")
+        await wait_until_async(lambda: client.notices, description="the client is notified")
 
 
 @pytest.mark.trap("server that hangs")

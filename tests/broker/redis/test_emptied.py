@@ -1,4 +1,4 @@
-"""A server that loses scripts, groups or all of its data is used on."""
+"""Verbs work on after the server has lost scripts, groups or all of its data."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_lanes_whose_groups_were_destroyed_heal(
     await send(broker, "claimed", "waiting")
     claimed = ids(await worker.claim(1))
     assert claimed == ["claimed"]
-    waiting = asyncio.create_task(worker.wait_for_job())  # it will meet the missing group
+    waiting = asyncio.create_task(worker.wait_for_job())  # it will find the group missing
     assert (await waiting).id == "waiting"
 
     for lane in own_server.call("KEYS", key("q:*")):
@@ -87,7 +87,9 @@ async def test_an_emptied_server_forgets_everybody_and_is_used_again(
 
     own_server.call("FLUSHALL")
 
-    assert (await worker.wait(30.0)).standing is Standing.FORGOTTEN, "heard at once, not with the next claim"
+    assert (await worker.wait(30.0)).standing is Standing.FORGOTTEN, (
+        "the read must return at once, not with the next claim"
+    )
     assert (await worker.claim()).standing is Standing.FORGOTTEN
     assert await broker.renew("host", 2) is Standing.FORGOTTEN
     assert await broker.finish(worker.name, [finish(old)]) == ([Settled.NOT_YOURS], Standing.FORGOTTEN)

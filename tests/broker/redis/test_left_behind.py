@@ -1,4 +1,4 @@
-"""What is kept on the server, for how long, and how much of it."""
+"""The data that stays on the server: its kinds, its lifetime, its bounds."""
 
 from __future__ import annotations
 

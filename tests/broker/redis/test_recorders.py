@@ -18,7 +18,7 @@ async def test_rows_of_a_recorder_that_went_away_come_again(
     await worker.finish(await take(worker, "b"))
     rows = await broker.read_history("gone", 10, 10.0)
     assert len(rows) == 2
-    # The next keeper of the same host has its name, and goes on where it was.
+    # The next keeper of the same host has the same name, and gets the same rows again.
     assert await another_broker().read_history("gone", 1, 10.0) == rows[:1]
     later = another_broker()
     assert await later.read_history("later", 10, 0.01) == [], "they are still in good hands"
@@ -34,7 +34,7 @@ async def test_rows_of_a_recorder_that_went_away_come_again(
 async def test_rows_are_written_whole_however_they_come(
     own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
 ) -> None:
-    """Small envelopes come back with the outcomes, others are read where they are; so is what was partly lost."""
+    """Small envelopes are sent along with the outcomes, large and partly lost ones are read from the lanes."""
     await broker.start_history()
     large = a_push("large", body=b"x" * 100_000)
     await send(broker, "first", "second", "third", large, "fourth", "gone", "fifth")

@@ -62,7 +62,7 @@ async def test_a_batch_of_retries_and_parks_of_many_jobs_is_settled_at_once(brok
 async def test_a_server_whose_clock_is_set_back_keeps_nobody_waiting_for_longer_than_was_said(
     own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
 ) -> None:
-    """As if its clock had been an hour ahead until now, while all of these were sent."""
+    """Make the server look as if its clock had been an hour ahead while these jobs were sent."""
     seconds = int(own_server.call("TIME")[0])
     ahead = 3600.0
     await worker.requeue(await take(worker, "again"), delay=5.0)

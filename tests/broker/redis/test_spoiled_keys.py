@@ -1,4 +1,4 @@
-"""Single keys are deleted by hand, or hold what no aiotask wrote."""
+"""Single keys are deleted by hand, or hold data that aiotask did not write."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_while_the_index_cannot_be_put_right_nobody_is_told_that_a_job_is_
     await broker.recover()
     buckets = [key("index:")]
 
-    # Another key is spoiled, which holds up the recovery.
+    # Another key is damaged, which stops the recovery.
     live = own_server.call("DUMP", key("live"))
     own_server.call("SET", key("live"), "not ours")
     own_server.call("DEL", key("index"), *buckets)
@@ -94,12 +94,12 @@ async def test_the_index_follows_what_was_deleted_by_hand(
         assert (await broker.status(["later"]))[0].status is Status.SCHEDULED
     assert own_server.call("SCARD", key("index")) == 4
 
-    # A lane: a custom id that stood in it is free again, though nobody has looked for it.
+    # A lane: a custom id that stood in it is free again, though no client asked for it.
     own_server.call("DEL", key("q:default:5"))
     await broker.push("client", 1, [custom])
     assert ids(await worker.claim()) == ["daily"]
 
-    # One half of what is due, then the other: nobody waits for that for ever.
+    # One half of a scheduled job, then the other, is deleted: no client waits for ever.
     await send(broker, a_push("half", delay=3600.0), a_push("rest", delay=0.01))
     own_server.call("DEL", key("due"))
     assert await broker.status(["half"], "client") == [JobState()]
@@ -107,7 +107,7 @@ async def test_the_index_follows_what_was_deleted_by_hand(
     own_server.call("DEL", key("held"))
     assert await broker.status(["other"]) == [JobState()]
 
-    # Without its time nor its place in the index, nobody would ever look at it again.
+    # A job without its due time and its place in the index would never be found again.
     await send(broker, a_push("timeless", delay=3600.0))
     own_server.call("DEL", key("due"), *own_server.call("KEYS", key("index*")))
 
@@ -297,7 +297,7 @@ async def test_what_strangers_write_into_keys_stops_nobody(
     await broker.reject(worker.name, [(delivery, "no job") for delivery in strange])
 
     assert (await broker.leases())["many"] == 0
-    assert await broker.declare_dead("many", 0), "whoever never beats is buried"
+    assert await broker.declare_dead("many", 0), "a host that never renews must be declared dead"
     assert await broker.parked(["task:x"]) == []
     call("SET", key("r:waiting"), "forged")
     states = await broker.status(["waiting", "lane", "live", "ghost"])

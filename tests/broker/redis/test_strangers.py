@@ -1,4 +1,4 @@
-"""Messages that no aiotask sent, and readers that are dead."""
+"""Messages that aiotask did not send, and dead readers."""
 
 from __future__ import annotations
 
@@ -125,14 +125,14 @@ async def test_strange_messages_do_not_stop_a_listener(
 
         await worker.finish(await take(worker, "real"), reply="client")
 
-        await wait_until_async(lambda: client.heard_of("real"), description="the real one is heard")
+        await wait_until_async(lambda: client.heard_of("real"), description="the notice of the real job has arrived")
         assert client.times_ready == 1
 
 
 async def test_an_envelope_that_was_cut_off_anywhere_is_delivered(
     own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
 ) -> None:
-    """To be set aside by whoever gets it: an error here would end every worker and keeper that comes by."""
+    """The worker that gets the message sets it aside: an error would end every worker and keeper that reads it."""
     await send(broker, "first")
     short, long = sealed_job("short"), sealed_job("long" * 10)
     cuts = [sealed[:end] for sealed in (short, long) for end in range(40)]
