@@ -62,7 +62,7 @@ class AsyncResult(Generic[R_co]):
         "function",
         "id",
         "ignored",
-        "outbox",
+        "send_buffer",
         "shared",
         "task",
         "ticket",
@@ -80,7 +80,7 @@ class AsyncResult(Generic[R_co]):
         #: Which subscription stood when the job was sent.
         self.epoch = 0
         #: Where it was sent from, and its number there; None for a handle on any other job.
-        self.outbox: Any = None
+        self.send_buffer: Any = None
         self.ticket = 0
         #: The id was chosen by the user, so the job may be somebody else's; or nobody keeps the outcome.
         self.shared = False
