@@ -210,7 +210,7 @@ def _error_of(client: Client, result: AsyncResult[Any]) -> Exception:
 
 
 def client_at(
-    place: tuple[str, tuple[str, ...]],
+    location: tuple[str, tuple[str, ...]],
     app: str,
     serializer: Serializer,
     result_ttl: float,
@@ -219,12 +219,12 @@ def client_at(
     """The client of an app.
 
     Args:
-        place: the broker's URL, and the app's secrets.
+        location: the broker's URL, and the app's secrets.
         app: name of the app.
         serializer: the serializer of bodies.
         result_ttl: seconds that outcomes are kept.
         limits: those of queues, as ``backpressure.queue_limits`` returns them.
     """
-    url, secrets = place
+    url, secrets = location
     backpressure = Backpressure(*limits, secrets) if limits else None
     return Client(app, url, secrets, serializer, result_ttl=result_ttl, backpressure=backpressure)

@@ -320,8 +320,8 @@ class Mailbox:
             return
         # Parked or unknown: a later poll decides, since the job may be on its way.
         wait.misses += 1
-        patience = PARKED_POLLS if state.status is Status.PARKED else FORK_POLLS if is_parents(wait.result) else 1
-        if wait.misses > patience or state.refused:
+        allowed = PARKED_POLLS if state.status is Status.PARKED else FORK_POLLS if is_parents(wait.result) else 1
+        if wait.misses > allowed or state.refused:
             why = why_there_is_none(wait.result, state, foreign=wait.foreign, known_tasks=self._known_tasks)
             self.fail([id], why)
 

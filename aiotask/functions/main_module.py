@@ -162,7 +162,7 @@ def home_of(function: Callable[..., Any]) -> Home:
     home = name_of_main(_facts(namespace, code))
     if home.name is not None and namespace is not _main_namespace():
         _learned[home.name] = Script(home.name, namespace)
-    _look_again()
+    _find_scripts()
     return home
 
 
@@ -204,11 +204,11 @@ _encoded: tuple[bytes, ...] = ()
 def scripts() -> tuple[Script, ...]:
     """The scripts that run here and that a worker can import; mostly one, none at a prompt."""
     if sys.modules.get("__main__") is not _known_for:
-        _look_again()
+        _find_scripts()
     return _known
 
 
-def _look_again() -> None:
+def _find_scripts() -> None:
     global _known, _known_for, _encoded
     name = main_name()
     own = () if name is None else (Script(name, _main_namespace()),)
@@ -221,7 +221,7 @@ def _look_again() -> None:
 def names_a_script(body: bytes) -> bool:
     """Whether a body may refer to a script that runs here. Must be cheap: called for every job."""
     if sys.modules.get("__main__") is not _known_for:
-        _look_again()
+        _find_scripts()
     for name in _encoded:  # noqa: SIM110 - a generator costs more than all of the rest
         if body.find(name) >= 0:
             return True

@@ -27,7 +27,7 @@ __all__ = ["Recorder"]
 
 #: Seconds between two checks of the bounds; rows that one transaction of a check removes, so that other writers hardly
 #: wait for it; and transactions in one check.
-_LOOK_EVERY, _REMOVED, _TRANSACTIONS = 10.0, 1_000, 50
+_CHECK_EVERY, _REMOVED, _TRANSACTIONS = 10.0, 1_000, 50
 #: The share of ``max_bytes`` that a check leaves, so that the next check does not find the file too large again.
 _LEFT = 0.95
 
@@ -76,7 +76,7 @@ class Recorder:
         self._app = app_name
         self._max_age, self._max_bytes = max_age, max_bytes
         #: When the bounds were checked last (monotonic).
-        self._looked = -_LOOK_EVERY
+        self._checked_at = -_CHECK_EVERY
 
     @property
     def path(self) -> Path:
@@ -111,9 +111,9 @@ class Recorder:
 
         SQLite reuses the space of removed rows, so the file stops growing; it does not shrink.
         """
-        if time.monotonic() - self._looked < _LOOK_EVERY:
+        if time.monotonic() - self._checked_at < _CHECK_EVERY:
             return
-        self._looked = time.monotonic()
+        self._checked_at = time.monotonic()
         if self._max_age:
             self._remove("WHERE finished_at < ?", time.time() - self._max_age)
         if self._max_bytes and self._size() > self._max_bytes:

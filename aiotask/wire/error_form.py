@@ -84,7 +84,7 @@ class _Kind:
         self.is_kept = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ in _REDUCES and owner in _BUILTIN
         self.has_getstate = kind.__getstate__ not in _STATES
         self.has_setstate = kind.__setstate__ not in _STATES
-        self.says_its_args = kind.__str__ in _TEXTS
+        self.has_builtin_text = kind.__str__ in _TEXTS
         self.makes_itself = not isinstance(kind.__new__, BuiltinFunctionType)
         #: Descriptors of built-in attributes and slots, by name.
         self.fields: dict[str, Any] = {}
@@ -309,7 +309,7 @@ def _differs(error: BaseException, came: Any, *, by_value: bool) -> str:
     is_base = other is kind or (other in kind.__mro__ and other not in _BUILTIN)
     if not is_base and not (by_value and (other.__module__, other.__qualname__) == _name(kind)):
         return f"it comes back as {other.__module__}.{other.__qualname__}"
-    if other is kind and is_kept(kind) and _kind_of(kind).says_its_args:
+    if other is kind and is_kept(kind) and _kind_of(kind).has_builtin_text:
         return ""
     sent, read = text_of(error), text_of(came)
     if _letters(sent) != _letters(read) and sent == text_of(error):

@@ -182,7 +182,7 @@ def check_serializer(name: object) -> str:
     """The name, if there is such a serializer.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such serializer.
     """
     if not isinstance(name, str) or name not in ("cloudpickle", "json"):
         raise ConfigError(f'serializer={name!r} is not a serializer. Use "cloudpickle" or "json".')
@@ -193,7 +193,7 @@ def serializer_named(name: str) -> Serializer:
     """The serializer of this name: ``cloudpickle`` or ``json``.
 
     Raises:
-        ConfigError: there is none, or what it needs is not installed.
+        ConfigError: there is no such serializer, or a package that it needs is not installed.
     """
     if name not in _named:
         _named[name] = _json() if check_serializer(name) == "json" else PickleSerializer()

@@ -43,8 +43,8 @@ def blame_argument(
             in_json = _of_ours(type(value), "INSTEAD_IN_JSON")
             if hint := _sure_hint(type(found)) or (f"{in_json}." if in_json else ""):
                 found = value if in_json else found
-                held = "" if found is value else f" (it holds {_an(type(found).__qualname__)})"
-                return SerializationError(f'Task "{task}": {str(error).rstrip(".")}{held}. {hint.format(verb="Pass")}')
+                inner = "" if found is value else f" (it holds {_an(type(found).__qualname__)})"
+                return SerializationError(f'Task "{task}": {str(error).rstrip(".")}{inner}. {hint.format(verb="Pass")}')
         return SerializationError(f'Task "{task}": {error}')
     for name, value in named:
         try:

@@ -251,17 +251,17 @@ def _pairs(value: Any, tree: Any) -> Iterator[tuple[Any, Any]]:
         yield from zip(value, tree, strict=True)
 
 
-def _is_default(field: Any, held: Any) -> bool:
+def _is_default(field: Any, value: Any) -> bool:
     """Whether a field that is left out gets this value from its default; the tag of a union is never left out."""
     if typing.get_origin(field.annotation) is typing.Literal:
         return False
     factory = field.default_factory
     if factory is not None:
-        return factory in _EMPTY_FACTORIES and type(held) is factory and not held
-    if held is field.default:
+        return factory in _EMPTY_FACTORIES and type(value) is factory and not value
+    if value is field.default:
         return True
     comparison = Comparison()
-    return comparison.same(held, field.default) and not comparison.undecided
+    return comparison.same(value, field.default) and not comparison.undecided
 
 
 # ---- what errors say

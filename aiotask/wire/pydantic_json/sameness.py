@@ -249,12 +249,12 @@ class Comparison:
 class _Attributes:
     """The attributes of an object with or without a ``__dict__``, without its ``__getattr__``."""
 
-    def __init__(self, held: Any) -> None:
-        self._held = held
+    def __init__(self, value: Any) -> None:
+        self._value = value
 
     def get(self, name: str, default: Any) -> Any:
         try:
-            return object.__getattribute__(self._held, name)
+            return object.__getattribute__(self._value, name)
         except AttributeError:
             return default
 

@@ -106,7 +106,7 @@ def _rewritten_below(node: dict[str, Any], key: str, own_bytes: bool, opened: bo
         named = {name: _rewritten(part, own_bytes, opened) for name, part in below.items()}
         return below if all(named[name] is below[name] for name in below) else named
     new = _rewritten(below, own_bytes, opened)
-    return _told_apart(below, new) if key == "choices" and node["type"] == "union" and not own_bytes else new
+    return _distinct_choices(below, new) if key == "choices" and node["type"] == "union" and not own_bytes else new
 
 
 def _list_node(node: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _has_own_bytes(config: dict[str, Any]) -> bool:
     return bool(written == read != "utf8")
 
 
-def _told_apart(choices: Any, rewritten_choices: Any) -> Any:
+def _distinct_choices(choices: Any, rewritten_choices: Any) -> Any:
     """The choices of a union; if text is one, bytes are always written with the mark, and text is not read as bytes."""
     kinds = [(choice[0] if isinstance(choice, tuple) else choice).get("type") for choice in choices]
     if "str" not in kinds or "bytes" not in kinds:
