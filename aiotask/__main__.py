@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import runpy
 
-# The library does not know its command line; only this door leads there, by name.
+# By name: the library does not import its command line anywhere.
 if __name__ == "__main__":
     runpy.run_module("aiotask_cli", run_name="__main__")

@@ -66,7 +66,7 @@ class App(Registering):
         ConfigError: an argument is wrong.
     """
 
-    #: What to do where one should be serialized.
+    #: What to do instead of serializing an App, for the error.
     INSTEAD = "Import it in the module of the task"
 
     def __init__(
@@ -98,7 +98,7 @@ class App(Registering):
         self._workers_here = 0
         apps_here.add(self)
 
-    # ---- where things are
+    # ---- settings and parts
 
     @property
     def url(self) -> str:
@@ -127,7 +127,7 @@ class App(Registering):
 
     @property
     def client(self) -> Client:
-        """The sending side; made at first use."""
+        """The sending side of the app, made at first use."""
         return self._client or apart(self._make_client)
 
     def _make_client(self) -> Client:
@@ -156,7 +156,7 @@ class App(Registering):
     def send(
         self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], id: str | None = None
     ) -> AsyncResult[Any]:
-        """Encode a call and hand it over; what ``Task.apply_async`` does."""
+        """Encode a call and hand its job over for sending, for ``Task.apply_async``."""
         try:
             task.check(*args, **kwargs)
         except TypeError as error:
@@ -181,19 +181,19 @@ class App(Registering):
         client = self._client or self.client
         session = client.session()
         ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
-        # The id may be known to the broker; the job may have been sent by another client.
+        # ``custom``: the broker may know the id. ``shared``: another client may have sent the job.
         custom = shared = True
         if id is None:
             if task.id is not None:
                 id = task.id
             elif task.key is not None:
                 id = keyed_id(task.name, task.key)
-            # Asked twice because the first question costs nothing outside a job, where most are sent.
+            # Two tests, since the first one is cheap and fails outside a job, where most jobs are sent.
             elif (parent := entered.get()).calls is not None and parent.is_sending:
                 id, shared = parent.child_id(call_of(task, self.name), body), parent.may_repeat
             else:
                 id, custom, shared = ids.next(), False, False
-        said = task.said
+        explicit = task.explicit
         now = time.time()
         version, more = more_of(task.more, now) if task.more else _PLAIN
         job = Job(
@@ -205,8 +205,8 @@ class App(Registering):
             task.priority,
             now,
             "" if task.ignore_result else session.address,
-            task.retries if said and "retries" in said else None,
-            (task.timeout or 0.0) if said and "timeout" in said else None,
+            task.retries if explicit and "retries" in explicit else None,
+            (task.timeout or 0.0) if explicit and "timeout" in explicit else None,
             ttl,
             now + task.delay if task.eta is None else max(now, task.eta),
             more,
@@ -222,17 +222,17 @@ class App(Registering):
         return result
 
     def _new_id(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], function: Any) -> str:
-        """The id of a call that is to be sent later."""
+        """The id of a call that will be sent later."""
         if task.key is not None and task.id is None:
             return keyed_id(task.name, task.key)
         if task.id is None and (parent := entered.get()).is_sending:
-            # What cannot be serialized is refused when it is sent.
+            # A call that cannot be serialized is refused when it is sent.
             with contextlib.suppress(Exception):
                 return parent.child_id(call_of(task, self.name), self.serializer.dump_call((args, kwargs), function))
         return task.id or ids.next()
 
     def sign(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature[Any]:
-        """What ``Task.s`` does."""
+        """Create a call of a task, for ``Task.s``."""
         try:
             task.check(*args, **kwargs)
         except TypeError as error:
@@ -258,11 +258,11 @@ class App(Registering):
         return Signature(task, args, kwargs, self._new_id(named, args, kwargs, None), SendingByName(task, self))
 
     def send_by_name(self, call: Signature[Any]) -> AsyncResult[Any]:
-        """What sending a call by name does."""
+        """Send a call of a task that this process knows by name only."""
         return self._send(Definition(call.task, _probe, False, _probe), call.args, call.kwargs, call.id, None)
 
     def handle(self, id: str, task: Definition | None) -> AsyncResult[Any]:
-        """What ``Task.result`` does."""
+        """A handle on the job with this id, for ``Task.result``; ``task`` is None if it is not known."""
         if not isinstance(id, str) or not id:
             raise ConfigError(f"{id!r} is not a job ID. Give the text of `result.id`.")
         return AsyncResult(
@@ -371,12 +371,12 @@ class App(Registering):
 explain_absence(App, APP_ELSEWHERE)
 
 
-#: Version of the envelope, and ``Job.more``, of a job without further options.
+#: Version of the envelope and ``Job.more`` of a job without further options.
 _PLAIN: tuple[int, More | None] = (WIRE_VERSION, None)
 
 
 def _probe(*args: Any, **kwargs: Any) -> None:
-    """Stands where the function is not known."""
+    """Stands for the function of a task that is known by name only."""
 
 
 #: The one app at module level; ``aiotask.task`` registers here. Configured by the environment.

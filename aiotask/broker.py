@@ -41,19 +41,19 @@ __all__ = [
     "Standing",
 ]
 
-#: What one call to the broker holds at most: larger ones make bystanders wait.
+#: Number and bytes of the jobs in one call at most: other clients wait while the broker executes a larger one.
 BATCH_JOBS, BATCH_BYTES = 250, 256 * 1024
-#: Batches that go out in one row: others get their turn between them.
+#: Batches that are sent in one row: the broker serves other clients between them.
 BATCH_ROW = 4
 
 
 class Obituary(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is known of a process that died, beside the reason in words; text and numbers alone."""
+    """Facts about a process that died, besides the reason in words; only text and numbers."""
 
-    #: 0: it was not ended by a signal, but by ``exit_code``.
+    #: Number of the signal that ended the process; 0: it ended with ``exit_code``.
     signal: int = 0
     exit_code: int = 0
-    #: Bytes; 0: not known.
+    #: Peak memory of the process in bytes; 0: not known.
     peak_memory: int = 0
     #: Stack of the thread that died, and the last lines that the process wrote to stderr.
     stack: str = ""
@@ -67,10 +67,10 @@ class Meta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attempt: int = 1
     #: Processes that died while they ran this job.
     deaths: int = 0
-    #: How the last of them died, and all that is known of it.
+    #: How the last such process died, in words and as facts.
     reason: str = ""
     obituary: Obituary | None = None
-    #: Milliseconds of the Unix time at which its dead letter was replayed, 0: it was not. Its children are others then.
+    #: Unix time in milliseconds at which its dead letter was replayed, 0: never. A replay gives its children other ids.
     series: int = 0
 
 
@@ -82,20 +82,20 @@ class Push(msgspec.Struct, frozen=True, gc=False):
     priority: int
     #: The sealed envelope.
     sealed: bytes
-    #: Seconds from now, by the broker's clock.
+    #: Seconds until the job is due, by the broker's clock.
     delay: float = 0.0
-    #: Unix seconds; wins over ``delay``.
+    #: Unix seconds at which the job is due; takes precedence over ``delay``.
     eta: float | None = None
-    #: The id was chosen by the user: a job that is known by it already is the same job.
+    #: Whether the user chose the id: a job that the broker already has under it is the same job.
     custom: bool = False
 
 
 class Room(msgspec.Struct, frozen=True, gc=False):
-    """How many jobs may wait in a queue; the one without a name stands for every queue that is not named. What runs,
-    or is not due yet, does not count."""
+    """How many jobs may wait in a queue; the queue ``""`` stands for every one that is not named. Jobs that run or are
+    not due yet do not count."""
 
     max_pending: dict[str, int]
-    #: Say which ones wait longest there.
+    #: Whether ``push`` returns the jobs that wait longest in a full queue.
     oldest: bool = False
 
     def of(self, queue: str) -> int | None:
@@ -103,39 +103,39 @@ class Room(msgspec.Struct, frozen=True, gc=False):
 
 
 class Overflow(msgspec.Struct, frozen=True, gc=False):
-    """What of a batch had no room: ids that were not taken, and as many jobs that wait longest in those queues."""
+    """Jobs of a batch that had no room: their ids, and as many jobs that wait longest in those queues."""
 
     full: list[str]
     oldest: list[Delivery] = []
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
-    """A job lent to one worker incarnation. ``(lane, entry)`` is the proof of it: a job that another worker takes over
-    gets another entry, so an old holder's proof is worth nothing."""
+    """A job claimed by one worker incarnation. ``(lane, entry)`` proves the claim: a job that another worker takes over
+    gets another entry, so the proof of the previous worker is no longer valid."""
 
     lane: str
     entry: str
     id: str
     sealed: bytes
     meta: Meta
-    #: A process died with it, so it runs with no other job beside it.
+    #: A process died while it ran this job, so the job runs alone in a worker.
     suspect: bool = False
-    #: It came back to its queue, or was parked: an earlier run of this attempt may have sent jobs.
+    #: The job came back to its queue, or was parked: an earlier run of this attempt may have sent jobs.
     returned: bool = False
 
 
 class Standing(StrEnum):
-    """How the broker sees an incarnation."""
+    """The state of an incarnation at the broker."""
 
     LIVE = "live"
-    #: It was declared dead: its jobs went to others and it has to go.
+    #: The incarnation was declared dead: its jobs went to other workers, and it has to stop.
     DEAD = "dead"
-    #: The broker lost its memory of all incarnations (an emptied server): register anew.
+    #: The broker has lost all incarnations (an emptied server): the worker registers anew.
     FORGOTTEN = "forgotten"
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):
-    """What a claim brought. ``suspects`` asks this worker to become idle and claim ``alone``."""
+    """The result of a claim. ``suspects`` asks this worker to become idle and claim ``alone``."""
 
     deliveries: list[Delivery]
     standing: Standing = Standing.LIVE
@@ -143,21 +143,21 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
-    """A delivery whose job has ended: remove it, store and tell the outcome, all or nothing."""
+    """A delivery whose job has ended: remove it, store and publish the outcome, all or nothing."""
 
     delivery: Delivery
     outcome: bytes
     status: Status
-    #: Seconds that the outcome is kept; 0: not stored.
+    #: Seconds for which the outcome is kept; 0: it is not stored.
     result_ttl: float
-    #: Address to tell; empty: none.
+    #: Address to which the outcome is published; empty: none.
     reply: str = ""
-    #: Keep job and outcome as a dead letter too.
+    #: Whether job and outcome are also kept as a dead letter.
     dead: bool = False
 
 
 class Begin(msgspec.Struct, frozen=True, gc=False):
-    """A delivery whose job runs once at most and is about to start; ``lost`` is its sealed outcome if it dies there."""
+    """A delivery whose job runs once at most and is about to start; ``lost`` is its sealed outcome if it dies."""
 
     delivery: Delivery
     lost: bytes
@@ -165,9 +165,9 @@ class Begin(msgspec.Struct, frozen=True, gc=False):
 
 
 class Requeue(msgspec.Struct, frozen=True, gc=False):
-    """A delivery whose job goes on: back to its queue, now or later.
+    """A delivery whose job goes back to its queue, now or later.
 
-    ``need`` names what a worker must have to run it (``task:NAME``, ``python:3.11``): the job is parked until then."""
+    ``need`` names what a worker must have to run the job (``task:NAME``, ``python:3.11``): it is parked until then."""
 
     delivery: Delivery
     queue: str
@@ -175,7 +175,7 @@ class Requeue(msgspec.Struct, frozen=True, gc=False):
     delay: float = 0.0
     need: str = ""
     reply: str = ""
-    #: 0 to 9: behind all that waits with this priority. -1: before it, as what has waited long enough.
+    #: 0 to 9: behind all jobs that wait with this priority. -1: before them, since the job has waited long enough.
     behind: int = -1
 
 
@@ -184,12 +184,12 @@ class Settled(IntEnum):
 
     NOT_YOURS = 0
     DONE = 1
-    #: A repeat of what this worker had already settled.
+    #: This worker has already settled the delivery.
     BEFORE = 2
 
 
 class Recovered(msgspec.Struct, frozen=True, gc=False):
-    """What a recovery did: jobs given back, and the deliveries it was told to hold."""
+    """The result of a recovery: the number of jobs given back, and the deliveries that it was asked to hold."""
 
     moved: int = 0
     held: list[Delivery] = []
@@ -197,23 +197,23 @@ class Recovered(msgspec.Struct, frozen=True, gc=False):
 
 
 class JobState(msgspec.Struct, frozen=True, gc=False):
-    """What is known of one id: a stored outcome, or where the unfinished job stands, or nothing."""
+    """What the broker knows of one id: the stored outcome, or the status of the unfinished job, or nothing."""
 
     status: Status | None = None
     #: The sealed outcome.
     outcome: bytes | None = None
     #: What a parked job waits for.
     need: str = ""
-    #: Why a worker set it aside: it was no job of this app to it.
+    #: Why a worker set the message aside as no job of this app.
     refused: str = ""
-    #: Nothing is known because somebody has spoiled what the broker needs to know it.
+    #: Whether the broker cannot know the job, since another program has damaged its keys.
     doubtful: bool = False
 
 
 class Notice(msgspec.Struct, frozen=True, gc=False):
     """One message on the results channel.
 
-    Without an outcome it means that the status is to be asked for: the outcome was large, or the job was parked.
+    A notice without an outcome asks the client to poll the status: the outcome was large, or the job was parked.
     """
 
     id: str
@@ -221,28 +221,28 @@ class Notice(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cancelled(StrEnum):
-    """What a cancel did."""
+    """The result of a cancel."""
 
     #: The job had not started; it never will.
     DONE = "cancelled"
-    #: A worker has it; it is told, and it will not run again.
+    #: A worker has the job and is notified; the job will not run again.
     ASKED = "asked"
     FINISHED = "finished"
     UNKNOWN = "unknown"
 
 
 class Replayed(StrEnum):
-    """What became of a dead letter that was to be run again."""
+    """The result of a replay of one dead letter."""
 
     DONE = "replayed"
-    #: There is none of that id, or there is none any more.
+    #: There is no dead letter with that id (any more).
     MISSING = "missing"
-    #: A job of that id waits or runs, or ended later than this one: the letter stays.
+    #: A job with that id waits or runs, or ended later than this one: the letter stays.
     OUTDATED = "outdated"
 
 
 class Broker(Protocol):
-    """Where jobs wait and outcomes land."""
+    """The broker as senders, workers and keepers use it."""
 
     @property
     def url(self) -> str:
@@ -250,13 +250,13 @@ class Broker(Protocol):
         ...
 
     async def open(self) -> None:
-        """Connect once and check what is there. ConnectionLost, or BrokerError naming the fix."""
+        """Connect and check the server. Raises ConnectionLost, or BrokerError naming the fix."""
         ...
 
     async def close(self) -> None: ...
 
     def abandon(self) -> None:
-        """Let go of sockets without the loop: it has ended, or this is a forked child."""
+        """Drop the connections without using the loop, which has ended, or is that of the parent of this process."""
         ...
 
     # ---- sending
@@ -264,52 +264,52 @@ class Broker(Protocol):
     async def push(
         self, client: str, sequence: int, batch: Sequence[Push], room: Room | None = None, drop: Sequence[Finish] = ()
     ) -> Overflow | None:
-        """Accept a batch of at most BATCH_JOBS, all or nothing, but for what a full queue has no room for.
+        """Accept a batch of at most BATCH_JOBS, all or nothing, except for jobs whose queue is full.
 
-        ``sequence`` counts the batches of one client from 1: one that is sent again after an ambiguous failure is
-        accepted once. ``drop`` first ends these jobs, if they still wait."""
+        ``sequence`` counts the batches of one client from 1: a batch that is sent again after an ambiguous failure is
+        accepted once. The jobs in ``drop`` are ended first, if they still wait."""
         ...
 
     async def push_row(self, client: str, sequence: int, row: Sequence[Sequence[Push]]) -> int:
-        """Accept batches for queues without limits in one round trip: how many of them are in, from the first one on.
+        """Accept batches for queues without limits in one round trip; return how many were accepted, from the first on.
 
-        They count from ``sequence``, and none is in without the one before it. Raises as ``push`` does where the
-        first one is not in."""
+        They count from ``sequence``, and none is accepted without the one before it. Raises as ``push`` does if the
+        first one is not accepted."""
         ...
 
     async def status(self, ids: Sequence[str], address: str = "") -> list[JobState]:
-        """What is known of each id. With an address, its listener is told when an unfinished one ends."""
+        """The state of each id. With an address, its listener gets a notice when an unfinished job ends."""
         ...
 
     async def listen(self, address: str, heard: Callable[[list[Notice]], None], ready: Callable[[], None]) -> None:
-        """Pass on what comes for an address until cancelled; ``ready`` is called after every (re)subscription,
-        since whatever was said before that is lost. Connects again by itself."""
+        """Pass on the notices for an address until cancelled; ``ready`` is called after every (re)subscription, since
+        notices published before it are lost. Connects again by itself."""
         ...
 
     async def tell(self, address: str, notice: Notice) -> bool:
-        """Say something to the listener of an address. False: nobody listens there now."""
+        """Publish a notice to the listener of an address. False: there is no listener now."""
         ...
 
     async def cancel(self, id: str, outcome: bytes, result_ttl: float) -> Cancelled:
-        """End a job that has not started with this sealed outcome; leave a mark for one that has, and tell its
-        owner and the keeper there, who listen at their own names (incarnation, host)."""
+        """End a job that has not started with this sealed outcome; leave a mark for one that has, and notify its worker
+        and the keeper of its host, which listen at their own names (incarnation, host)."""
         ...
 
     # ---- working
 
     async def enlist(self, incarnation: str, host: str, facts: bytes) -> None:
-        """Make an incarnation live (an id is live once in its life). ``facts`` is msgpack for people to read."""
+        """Make an incarnation live (an id can be live once). ``facts`` is msgpack, for inspectors."""
         ...
 
     async def claim(
         self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
     ) -> Claim:
-        """Up to ``limit`` deliveries, now: returned ones first, then by priority. ``alone`` asks for one suspect
-        and nothing else."""
+        """Claim up to ``limit`` jobs without waiting: returned ones first, then by priority. ``alone`` claims one
+        suspect and nothing else."""
         ...
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
-        """Sleep until a job is there, or ``timeout`` seconds; brings few deliveries, often one."""
+        """Wait for jobs, at most ``timeout`` seconds, and claim a few of them, often one."""
         ...
 
     async def wake(self) -> None:
@@ -317,36 +317,36 @@ class Broker(Protocol):
         ...
 
     async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
-        """Every delivery the broker believes this incarnation to hold; for after a broken connection."""
+        """Every delivery that this incarnation holds, as the broker knows it; for use after a broken connection."""
         ...
 
     async def begin(self, incarnation: str, batch: Sequence[Begin]) -> list[bool]:
-        """Jobs that run once at most are about to start: from now on they are finished by this worker, or given back
-        by it unstarted, or else whoever recovers them ends them as lost. False: not yours any more."""
+        """Mark jobs that run once at most before they start: this worker finishes them or gives them back unstarted, or
+        a recovery ends them as lost. False: the delivery is no longer this worker's."""
         ...
 
     async def finish(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
     ) -> tuple[list[Settled], Standing]:
-        """Jobs that ended. ``repeat``: some of it may have been settled by a call whose answer got lost."""
+        """End jobs. ``repeat``: some may have been settled by an earlier call whose answer got lost."""
         ...
 
     async def requeue(
         self, incarnation: str, batch: Sequence[Requeue], *, repeat: bool = False
     ) -> tuple[list[Settled], Standing]:
-        """Jobs that go on: retry (later), release (now, as if it had not been claimed), park."""
+        """Give jobs back: retry (later), release (now, as if they had not been claimed), park."""
         ...
 
     async def reject(self, incarnation: str, batch: Sequence[tuple[Delivery, str]]) -> None:
-        """Set aside what is no job of ours (forged, damaged), each with the reason; what came in no lane is counted."""
+        """Set aside messages that are no jobs of this app, with the reasons; those without a lane are only counted."""
         ...
 
     async def parked(self, needs: Sequence[str]) -> list[str]:
-        """Which of these needs have jobs parked for them."""
+        """Those of these needs for which jobs are parked."""
         ...
 
     async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bytes | None]:
-        """The sealed outcome that whoever asked to cancel it has left for each of these running jobs."""
+        """The sealed outcome that a cancel has left for each of these running jobs; None: there was no cancel."""
         ...
 
     # ---- keeping
@@ -356,7 +356,7 @@ class Broker(Protocol):
         ...
 
     async def leases(self) -> dict[str, int]:
-        """The lease counter of every host."""
+        """The lease counters of all hosts."""
         ...
 
     async def declare_dead(self, host: str, beat: int | None = None) -> bool:
@@ -372,28 +372,28 @@ class Broker(Protocol):
         obituary: Obituary | None = None,
         hold: Collection[str] = (),
     ) -> Recovered:
-        """Give back what dead incarnations hold, a bounded number a call (``more``: call again).
+        """Give back the jobs of dead incarnations, a bounded number a call (``more``: call again).
 
-        Without ``dead`` it is a scan over whatever is not live. ``dead`` is made not live first; jobs in ``blame`` were
-        running as it died (a death is counted, they become suspects); those in ``hold`` stay, and come back as
+        Without ``dead`` it scans all incarnations that are not live. ``dead`` is made not live first; jobs in ``blame``
+        were running as it died (a death is counted, they become suspects); those in ``hold`` stay, and are returned as
         deliveries for the caller to finish."""
         ...
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
-        """Put due jobs into their queues. How many, and seconds until the next one is due (None: there is none)."""
+        """Queue due jobs; return their number, and the seconds until the next one is due (None: there is none)."""
         ...
 
     async def replay(self, ids: Sequence[str]) -> list[Replayed]:
-        """Run dead letters again, each under its id as if it had been sent just now: the letter is removed, its
-        outcome forgotten, its counters begin anew. A second call finds nothing to do."""
+        """Run the jobs of dead letters again, each under its id as if it had been sent just now: the letter and its
+        outcome are removed, its counters begin anew. A second call has no effect."""
         ...
 
     async def discard(self, ids: Sequence[str]) -> list[bool]:
-        """Remove dead letters for good. Which of them were there."""
+        """Remove dead letters for good; return for each id whether there was one."""
         ...
 
     async def forget(self, ids: Sequence[str]) -> list[bool]:
-        """Remove the stored outcomes of finished jobs; of each id whether there was one.
+        """Remove the stored outcomes of finished jobs; return for each id whether there was one.
 
         From then on the id is unknown: a call with it is a new job."""
         ...

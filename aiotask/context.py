@@ -21,52 +21,52 @@ _NOWHERE = Job(WIRE_VERSION, "", "", "", b"")
 
 
 class Seat(Protocol):
-    """An async job's place among those that run at a time; it is left to others while the job waits for one of them."""
+    """The place of an async job among those that run at a time; others may take it while the job waits for a job."""
 
-    #: The run is over.
+    #: Whether the run has ended.
     ended: bool
 
     def leave(self) -> bool:
-        """The job begins to wait. False: here it has no seat to leave."""
+        """Give the seat up while the job waits. False: the job has no seat here."""
         ...
 
     async def come_back(self) -> None:
-        """The job goes on, once there is a seat again."""
+        """Wait until there is a seat for the job again."""
         ...
 
     def give_up(self) -> None:
-        """The job is cancelled while it waits."""
+        """The job was cancelled while it waited: it takes no seat again."""
         ...
 
     def keeps(self, result: object) -> bool:
-        """Whether the cancel of this result is put off: the job goes back to its queue, and its next run takes over
-        what it has sent. It is cancelled then only if this run ends after all."""
+        """Whether the cancel of this result is put off: the waiting job goes back to its queue, and its next run takes
+        over the jobs that it has sent. The result's job is cancelled only if this run ends after all."""
         ...
 
 
 class JobContext(msgspec.Struct, frozen=True):
     """The job that is running in this task or thread. Outside a job its ``id`` is empty and its ``attempt`` 1."""
 
-    #: What to do where one should be written as JSON.
+    #: What to do instead of writing a JobContext as JSON, for the error.
     INSTEAD_IN_JSON: ClassVar[str] = "{verb} current_job().id"
 
     job: Job = _NOWHERE
     #: 1 on the first run.
     attempt: int = 1
-    #: Name of the worker, empty outside one.
+    #: Name of the worker; empty outside a worker.
     worker: str = ""
-    #: What limits how many async jobs run at a time.
+    #: The seat of an async job, which limits how many run at a time.
     seat: Seat | None = None
     #: An earlier run of this attempt may have sent jobs: the job came back to its queue, or was parked.
     may_repeat: bool = False
-    #: ``Meta.series``.
+    #: ``Meta.series`` of the job.
     series: int = 0
-    #: What this run has sent: by the digest of a call, the numbers for equal ones; under "" how a digest begins. None:
-    #: outside a job, and in a process that the job has forked.
+    #: Calls that this run has sent: by the digest of a call, a counter of equal calls; under "", the beginning of the
+    #: digests. None outside a job, and in a process that the job has forked.
     calls: dict[str, Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The seat belongs to the worker. What travels, or is kept beyond the run, is what the job was.
+        # Without the seat, which belongs to the worker: a context that is sent or kept describes only the job.
         return JobContext, (self.job, self.attempt, self.worker)
 
     @property
@@ -80,14 +80,14 @@ class JobContext(msgspec.Struct, frozen=True):
 
     @property
     def is_sending(self) -> bool:
-        """Whether what is sent here is a child of this run: it has not ended, and this is its own process."""
+        """Whether jobs that are sent here are children of this run, which goes on, in this very process."""
         return self.calls is not None and (self.seat is None or not self.seat.ended)
 
     def child_id(self, call: tuple[str | float | bool | None, ...], body: bytes) -> str:
-        """The id of a job that this run sends; a run that repeats this one makes the same.
+        """The id of a job that this run sends; a run that repeats this one makes the same id.
 
         Args:
-            call: all that makes this call what it is, but for its serialized arguments: the ``body``.
+            call: all that identifies the call, except for its serialized arguments, the ``body``.
         """
         calls = self.calls
         assert calls is not None
@@ -95,7 +95,7 @@ class JobContext(msgspec.Struct, frozen=True):
         if hashing is None:
             hashing = calls[""] = family(self.job, self.attempt, self.series)
         digest = child_digest(hashing, call, body)
-        # Equal calls are numbered in their order; two steps that are one each for all threads.
+        # Equal calls are numbered in their order, by two steps that are each atomic among threads.
         return child_id(digest, next(calls.setdefault(digest, itertools.count())))
 
 
@@ -103,7 +103,7 @@ entered: ContextVar[JobContext] = ContextVar("aiotask_job", default=JobContext()
 
 
 def _forget_calls() -> None:
-    """In a process that a job forks: its calls are others than those that the job sends under the same numbers."""
+    """Drop the calls in a process that a job forks: those that it sends are not the job's under the same numbers."""
     context = entered.get()
     if context.calls is not None:
         entered.set(msgspec.structs.replace(context, calls=None))
@@ -118,7 +118,7 @@ def current_job() -> JobContext:
 
 
 def job_fields() -> dict[str, Any] | None:
-    """What log records say of the job that runs here; None outside a job."""
+    """The fields of log records about the job that runs here; None outside a job."""
     here = entered.get()
     job = here.job
     if not job.id:
@@ -127,7 +127,7 @@ def job_fields() -> dict[str, Any] | None:
 
 
 async def unseated(waiting: Awaitable[T]) -> T:
-    """What it brings; a job that waits leaves its seat in the worker, perhaps to the very job that it waits for."""
+    """The result of ``waiting``; meanwhile the job leaves its seat, perhaps to the very job that it waits for."""
     seat = current_job().seat
     if seat is None or not seat.leave():
         return await waiting

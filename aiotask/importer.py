@@ -1,4 +1,4 @@
-"""From what a user types to the apps it means: ``module``, ``module:app``, the environment, pyproject."""
+"""Finds and loads the apps that a user names: ``module``, ``module:app``, the environment, pyproject."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def load_apps(specs: Sequence[str], app_dir: str = "") -> list[App]:
         for app in list(apps.values()):
             for module in app.include:
                 import_module(module, folder)
-    # Not before all modules are imported: one may define the tasks of another one's app.
+    # Only once all modules are imported: one may define the tasks of another one's app.
     for key, app in apps.items():
         if not len(app.registry):
             raise ImportFailed(_no_tasks(app, named_by[key], specs))
@@ -127,7 +127,7 @@ def _load(spec: str, folder: str) -> list[App]:
             raise ImportFailed(f'"{spec}" is of type {kind}, not an App.{_apps_hint(module, attribute)}')
         return [found]
     apps = {id(value): value for value in vars(module).values() if isinstance(value, App)}
-    # The decorator may have come without its app: from a function, or as an attribute of a module.
+    # A module may have the decorator without its app: from a function, or as an attribute of another module.
     apps |= {id(app): app for app in list(apps_here) if isinstance(app, App) and _has_tasks_of(app, module)}
     return list(apps.values()) or [default_app]
 
@@ -149,7 +149,7 @@ def _file_instead(spec: str, path: str) -> str:
 
 
 def _refuse_the_library(name: str, module: ModuleType, folder: str) -> None:
-    """A file of the user's may have the name of a module that is loaded already, or that comes first on the path."""
+    """Refuse a library in place of a user's file with its name: it is already loaded, or comes first on the path."""
     file = os.path.join(folder, *name.split("."))
     found = getattr(module, "__file__", None)
     own = next((path for path in (f"{file}.py", os.path.join(file, "__init__.py")) if os.path.isfile(path)), None)

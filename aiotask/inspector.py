@@ -1,4 +1,4 @@
-"""The reading seam: what people and programs are told about queues, jobs, workers and the server.
+"""The reading seam: what people and programs can read about queues, jobs, workers and the server.
 
 An inspector changes nothing. Its verbs raise as those of a broker do.
 """
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class QueueInfo(msgspec.Struct, frozen=True, gc=False):
-    """Counts of one queue. ``pending`` wait, ``running`` are claimed."""
+    """Counts of one queue: ``pending`` jobs wait, ``running`` jobs are claimed."""
 
     name: str
     pending: int = 0
@@ -52,7 +52,7 @@ class JobInfo(msgspec.Struct, frozen=True, gc=False):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
-    """A job that was given up: envelope, outcome, when (Unix seconds)."""
+    """A job that was given up: its envelope, its outcome, and when (Unix seconds)."""
 
     id: str
     at: float
@@ -61,7 +61,7 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, gc=False):
-    """One live incarnation and the facts it registered with."""
+    """One live worker incarnation and the facts that it registered with."""
 
     incarnation: str
     host: str
@@ -69,19 +69,19 @@ class WorkerInfo(msgspec.Struct, frozen=True, gc=False):
 
 
 class Persistence(StrEnum):
-    """Where accepted jobs and outcomes are, and so what is lost with the server or its machine."""
+    """Where accepted jobs and outcomes are kept, and so what is lost with the server or its machine."""
 
-    #: In memory alone.
+    #: In memory only.
     MEMORY = "memory"
     #: In snapshots that are taken now and then.
     SNAPSHOTS = "snapshots"
-    #: In memory or in snapshots: the server does not tell.
+    #: In memory or in snapshots: the server does not report which.
     MEMORY_OR_SNAPSHOTS = "memory or snapshots"
-    #: In a log that the operating system brings to the disk in its own time, every second, or with each write.
+    #: In a log that is written to disk when the operating system does so, every second, or with each write.
     LOG_BY_SYSTEM = "log by system"
     LOG_EACH_SECOND = "log each second"
     LOG_EACH_WRITE = "log each write"
-    #: In a log; when that comes to the disk the server does not tell.
+    #: In a log; the server does not report when that is written to disk.
     LOG = "log"
 
 
@@ -89,29 +89,29 @@ class Durability(msgspec.Struct, frozen=True, gc=False):
     """How accepted jobs are kept."""
 
     kind: Persistence
-    #: The same in the words of the broker's own settings, for people.
+    #: The kind in the words of the broker's own settings, for people.
     words: str
 
 
 class ServerFacts(msgspec.Struct, frozen=True, gc=False):
-    """What doctor and the banner say about the broker."""
+    """Facts about the broker for doctor and the banner."""
 
     kind: str
     version: str
     durability: Durability
-    #: Bytes that the broker may hold, 0: there is no limit; and bytes that it holds.
+    #: Bytes of memory that the broker may use (0: no limit), and that it uses.
     memory_limit: int = 0
     memory_used: int = 0
-    #: The broker's setting by which it drops jobs when it is full; empty: it refuses new ones then, and drops none.
+    #: The broker's setting by which it drops jobs when its memory is full; empty: it refuses new jobs instead.
     evicts: str = ""
-    #: Keys that end by themselves: nearly all of them are outcomes.
+    #: Number of keys that expire, nearly all of which are outcomes.
     expiring: int = 0
-    #: Seconds since the last snapshot of the data, None: there is none; replicas that are connected.
+    #: Seconds since the last snapshot (None: there is none), and number of connected replicas.
     unsaved: float | None = None
     replicas: int = 0
     #: Unix seconds of the broker's clock.
     time: float = 0.0
-    #: Something the operator should know, as sentences.
+    #: Sentences that the operator should read.
     warnings: list[str] = []
     #: Why jobs cannot be kept on this server, as the rest of a sentence that begins with it (``is a replica of …``),
     #: and what to do about it; both are empty if jobs can be kept there.
@@ -120,13 +120,13 @@ class ServerFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Inspector(Protocol):
-    """The read side for CLI and dashboard. It never loads a body."""
+    """The read side of a broker, for the commands. It never loads a body."""
 
     async def facts(self) -> ServerFacts: ...
     async def queues(self) -> list[QueueInfo]: ...
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
-        """Whether there is a job that a worker of these queues may claim now (suspects left aside)."""
+        """Whether a worker of these queues can claim a job now (suspects do not count)."""
         ...
 
     async def workers(self) -> list[WorkerInfo]: ...
@@ -145,9 +145,9 @@ class Inspector(Protocol):
     async def dead_letter(self, id: str) -> DeadLetter | None: ...
 
     async def rejected(self) -> int:
-        """How many messages were set aside because they were no jobs of ours."""
+        """The number of messages set aside because they were no jobs of this app."""
         ...
 
     async def unrecorded(self) -> int:
-        """Finished jobs that wait for a recorder."""
+        """The number of finished jobs that wait for a recorder."""
         ...

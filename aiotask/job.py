@@ -1,4 +1,4 @@
-"""A call that was sent: what travels, and the words for where it stands."""
+"""Jobs: their envelope, their ids, and the names of their statuses."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ __all__ = [
 
 #: Version of what every release since the first one reads: outcomes, control messages, and the envelopes of plain jobs.
 WIRE_VERSION = 1
-#: The highest version of an envelope that this release runs. That of a job is the lowest release that may run it: a
-#: worker of an older one parks the job for a newer one.
+#: The highest version of an envelope that this release runs. The version of a job is the lowest release that may run
+#: it: a worker of an older release parks the job for a newer one.
 RELEASE = 2
 
 
@@ -58,12 +58,12 @@ FINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELLED, Status.EXPIR
 
 
 class More(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What few jobs have. A release adds fields at the end; a job without any of them pays one byte."""
+    """Fields that few jobs have. A release adds fields at the end; a job without any of them takes one more byte."""
 
     #: Id of the job that sent this one, and what middleware attached: kept for later releases, which fill them in.
     parent: str = ""
     headers: dict[str, str] | None = None
-    #: Unix seconds by the sender's clock after which no run starts; 0: there is no such moment.
+    #: Unix seconds by the sender's clock after which no run starts; 0: the job does not expire.
     expires: float = 0.0
 
 
@@ -82,32 +82,32 @@ class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
     body: bytes
     #: 0 is first, 9 last.
     priority: int = 5
-    #: Unix seconds by the sender's clock.
+    #: When the job was sent, in Unix seconds by the sender's clock.
     sent_at: float = 0.0
-    #: Address of the client that is told about the outcome; empty: nobody.
+    #: Address of the client to which the outcome is published; empty: none.
     reply: str = ""
-    #: None: what the task itself says.
+    #: Number of retries; None: that of the task.
     retries: int | None = None
-    #: Seconds; None: what the task itself says; 0: no limit.
+    #: Time limit in seconds; None: that of the task; 0: no limit.
     timeout: float | None = None
-    #: Seconds that the outcome is kept; 0: it is not stored.
+    #: Seconds for which the outcome is kept; 0: it is not stored.
     result_ttl: float = 3600.0
-    #: When it was to start, Unix seconds by the sender's clock.
+    #: When the job is due, in Unix seconds by the sender's clock.
     due_at: float = 0.0
     more: More | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
-#: An envelope as bytes, not yet sealed. No function around it: every send would pay for the call.
+#: Encodes an envelope, which is not yet sealed. No function around it: every send would pay for the call.
 encode_job: Callable[[Job], bytes] = _encode
 _decode = msgspec.msgpack.Decoder(Job).decode
 
 
 def decode_job(data: bytes) -> Job:
-    """The job in an opened envelope, of this release or another one: its version says which may run it.
+    """The job in an opened envelope of this or another release; its version says which releases may run it.
 
     Raises:
-        SealError: it is no envelope.
+        SealError: the bytes are no envelope.
     """
     try:
         job = _decode(data)
@@ -119,16 +119,16 @@ def decode_job(data: bytes) -> Job:
 
 
 def need_of(job: Job) -> str:
-    """What a worker must offer to run this job beside its task, where this release does not; empty: it runs the job."""
+    """The release that a worker needs to run this job, as ``release:N``; empty: this release runs the job."""
     return f"release:{job.version}" if job.version > RELEASE else ""
 
 
-#: What the last three hex digits of a counter may be, in order.
+#: All values of the last three hex digits of a counter, in order.
 _TAILS = tuple(map("%03x".__mod__, range(0x1000)))
 
 
 class JobIds:
-    """Ids of one process: two hex digits of shard, 60 random bits of the client, a counter.
+    """The job ids of one process: two hex digits of shard, 60 random bits of the client, a counter.
 
     The random part is drawn once, and the counter is formatted once for every 4,096 ids, so an id costs a string join.
     ``client`` changes after a fork.
@@ -142,15 +142,15 @@ class JobIds:
         self.client = secrets.token_hex(8)[:15]
         heads = map(f"{self._shard:02x}{self.client}-%x".__mod__, itertools.count(1))
         each_for_all_tails = itertools.chain.from_iterable(map(itertools.repeat, heads, itertools.repeat(len(_TAILS))))
-        #: The next id; without a line of Python in between, and so for any number of threads.
+        #: Returns the next id. It runs no Python code, so any number of threads may call it.
         self.next: Callable[[], str] = map(str.__add__, each_for_all_tails, itertools.cycle(_TAILS)).__next__
 
 
 def keyed_id(task: str, key: str) -> str:
     """The id of the one job that a task has under an idempotency key.
 
-    The digest alone tells jobs apart; behind it stands as much of the key as people need to recognize the job in a list
-    or a log.
+    Only the digest distinguishes jobs; the end of the id shows as much of the key as people need to recognize the job
+    in a list or a log.
     """
     import hashlib
 
@@ -159,25 +159,25 @@ def keyed_id(task: str, key: str) -> str:
     return f"00key-{digest}-{shown if len(shown) <= 60 else '..' + shown[-58:]}"
 
 
-#: What an id shows of a key: characters that need no quotes in a shell and no escape in a URL.
+#: Characters of a key that an id does not show, since they need quotes in a shell or an escape in a URL.
 _UNSHOWN = re.compile(r"[^A-Za-z0-9._\-]")
 
 
 def family(parent: Job, attempt: int, series: int) -> blake2b:
-    """The beginning of the hashes that name what one attempt of a job sends.
+    """The beginning of the digests of all calls that one attempt of a job sends.
 
     Args:
-        series: of the parent's ``broker.Meta``.
+        series: the series in the parent's ``broker.Meta``.
     """
-    # A parent under an id of the user's may have been sent before, and ended: the moment tells them apart.
+    # Two parents may have had the same id, chosen by the user, one after the other: ``sent_at`` distinguishes them.
     return blake2b(f"{parent.id}\0{parent.sent_at!r}\0{attempt}\0{series}\0".encode(), digest_size=11)
 
 
 def child_digest(family: blake2b, call: tuple[str | float | bool | None, ...], body: bytes) -> str:
-    """What tells a call that a job sends from all others, but for equal ones in the same attempt of that job.
+    """The digest that distinguishes a call that a job sends from all but equal calls in the same attempt of the job.
 
     Args:
-        call: what is said of the call beside its serialized arguments, which are the ``body``.
+        call: all that identifies the call, except for its serialized arguments, the ``body``.
     """
     digest = family.copy()
     digest.update(_encode(call))
@@ -186,10 +186,10 @@ def child_digest(family: blake2b, call: tuple[str | float | bool | None, ...], b
 
 
 def child_id(digest: str, number: int) -> str:
-    """The id of a job that another one sends, the same whenever that attempt of the parent is run.
+    """The id of a job that another job sends, the same each time that attempt of the parent runs.
 
     Args:
-        number: how many equal calls came before it in this run.
+        number: how many equal calls were sent earlier in this run.
     """
     if number:
         digest = blake2b(f"{digest} {number}".encode(), digest_size=11).hexdigest()

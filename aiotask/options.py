@@ -1,4 +1,4 @@
-"""What can be said of a task and of a call, and whether it makes sense."""
+"""The options of tasks and calls, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
     "size",
 ]
 
-#: Unix seconds (in 1973) below which a moment is a duration by mistake.
+#: Unix seconds (in 1973) below which a time is a duration given by mistake.
 _LONG_AGO = 1e8
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 
@@ -122,7 +122,7 @@ def size(value: int | str, what: str) -> int:
     """A number of bytes; text may have a unit: kB, MB, GB, TB (powers of 1,000), KiB, MiB, GiB, TiB (of 1,024).
 
     Raises:
-        ConfigError: it is no size, or none from 1 MB.
+        ConfigError: the value is no size, or less than 1 MB.
     """
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     unit = _UNITS.get(match[2].upper()) if match else None
@@ -146,7 +146,7 @@ def check_name(name: str, what: str) -> str:
     """A name that may stand in a key: letters, digits, ``_ . -``.
 
     Raises:
-        ConfigError: it may not.
+        ConfigError: the text is not such a name.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} cannot name {what}: use 1 to 100 of the characters A-Z a-z 0-9 _ . -")
@@ -183,7 +183,7 @@ def check_task_name(name: Any) -> str:
     """A name that a task may have: any printable text.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the text is not such a name.
     """
     if not isinstance(name, str) or not 0 < len(name) <= 300 or not name.isprintable():
         raise ConfigError(f"name={name!r} cannot name a task: give printable text of 1 to 300 characters.")
@@ -239,12 +239,12 @@ def _expires_at(value: float | datetime, sent_at: float) -> float:
 
 
 class Option(NamedTuple):
-    """What is known of an option; its type stands in CallOptions or TaskOptions."""
+    """The definition of an option; its type is in CallOptions or TaskOptions."""
 
-    #: Gives the value as a Definition keeps it; durations in float seconds. Raises ConfigError.
+    #: Returns the value as a Definition keeps it; durations in float seconds. Raises ConfigError.
     check: Callable[[Any], Any]
-    #: For what travels in ``Job.more``, under the option's name: the value there, from the checked one and the Unix
-    #: time of the send. A checked value of None does not travel.
+    #: For options that travel in ``Job.more``, under their name: returns the value there, from the checked value and
+    #: the Unix time of the send. A checked value of None does not travel.
     travels: Callable[[Any, float], Any] | None = None
     #: The lowest envelope version that knows the option.
     since: int = WIRE_VERSION
@@ -273,11 +273,11 @@ OPTIONS: dict[str, Option] = {
 
 
 def more_of(options: Mapping[str, Any], sent_at: float) -> tuple[int, More | None]:
-    """What travels of these options beside the job itself, and the lowest release that may run the job.
+    """``Job.more`` for these options, and the lowest release that may run the job.
 
     Args:
-        options: checked ones, by name; only those that travel in ``Job.more``.
-        sent_at: Unix seconds.
+        options: checked values by name, of options that travel in ``Job.more``.
+        sent_at: time of the send, in Unix seconds.
     """
     version = WIRE_VERSION
     values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What a job ended with."""
+"""Outcomes of jobs, and errors in them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ __all__ = ["ErrorInfo", "Outcome", "decode_outcome", "encode_outcome"]
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A serialized exception: readable as text without loading anything, and recreated as itself if possible."""
+    """A serialized exception: its text can be read without loading anything, and it is recreated if possible."""
 
     #: Qualified name of the class, as in ``builtins.ValueError``.
     type: str
     message: str
     #: The remote traceback as text.
     traceback: str = ""
-    #: The exception through the app's serializer; None when it does not travel as itself.
+    #: The exception written by the app's serializer; None if it cannot be sent as itself.
     body: bytes | None = None
-    #: Why it does not travel as itself, for the caller to read.
+    #: Why the exception cannot be sent as itself, for the caller to read.
     why: str = ""
     #: ``__cause__``, ``__context__`` and ``__suppress_context__``. An older release reads over these and what follows.
     cause: ErrorInfo | None = None
     context: ErrorInfo | None = None
     suppressed: bool = False
-    #: Of a group: the causes of each of its exceptions; type, message and body are empty there.
+    #: For a group: the causes of each of its exceptions, without type, message and body.
     members: tuple[ErrorInfo, ...] = ()
-    #: The id of the job that one of aiotask's errors is about, where it is about one.
+    #: The id of the job that an error of aiotask is about, if any.
     about: str = ""
 
 
@@ -45,21 +45,21 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     worker: str = ""
     started_at: float = 0.0
     finished_at: float = 0.0
-    #: The return value through the app's serializer.
+    #: The return value written by the app's serializer.
     value: bytes | None = None
     error: ErrorInfo | None = None
-    #: What its last run used: microseconds of CPU, KiB of memory at most; 0: it was too short to be measured.
+    #: Microseconds of CPU and peak KiB of memory of the last run; 0: it was too short to be measured.
     cpu: int = 0
     memory: int = 0
 
 
-#: An outcome as bytes, not yet sealed. No function around it: every job would pay for the call.
+#: Encodes an outcome, which is not yet sealed. No function around it: every job would pay for the call.
 encode_outcome: Callable[[Outcome], bytes] = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Outcome).decode
 
 
 def decode_outcome(data: bytes) -> Outcome:
-    """The outcome in opened bytes; SealError when it is not one that this release reads."""
+    """The outcome in opened bytes; SealError if this release cannot read it."""
     try:
         outcome = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -18,7 +18,7 @@ R = TypeVar("R")
 if TYPE_CHECKING:
 
     class _Anything(list["_Anything"]):
-        """Fits a parameter and a result that are type variables, alone or in a list or another sequence, and no others.
+        """A type that matches only type variables, alone or in a list or another sequence.
 
         mypy would take the function of a generic task for one that returns ``NoReturn``, the type that every type
         variable may stand for, and each argument for an error.
@@ -39,13 +39,13 @@ class _Register(Protocol):
 
 
 class Registering(ABC):
-    """The registering half of an app."""
+    """The part of an app that registers functions as tasks."""
 
     name: str
 
     @abstractmethod
     def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
-        """The task of a function with these options, known to the app from now on."""
+        """Register a function with these options in the app, and return its task."""
 
     @overload
     def task(self, fn: Callable[Concatenate[_Anything, P], _Anything], /) -> SyncTask[Concatenate[Any, P], Any]: ...

@@ -25,12 +25,12 @@ __all__ = ["AsyncResult", "Home", "gather", "reveal"]
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
-#: A member of an enum takes longer to look up than to compare.
+#: Bound here, since looking up a member of an enum takes longer than comparing it.
 _SUCCESS = Status.SUCCESS
 
 
 class Home(Protocol):
-    """What a handle needs from the client that made it."""
+    """The client of a handle, as far as the handle needs it."""
 
     serializer: Serializer
 
@@ -50,7 +50,7 @@ class AsyncResult(Generic[R_co]):
     traceback is attached to the exception as a note.
     """
 
-    #: What to do where one should be serialized.
+    #: What to do instead of serializing an AsyncResult, for the error.
     INSTEAD = "{verb} result.id, or await it first"
 
     __slots__ = (
@@ -62,7 +62,7 @@ class AsyncResult(Generic[R_co]):
         "function",
         "id",
         "ignored",
-        "outbox",
+        "send_buffer",
         "shared",
         "task",
         "ticket",
@@ -73,21 +73,21 @@ class AsyncResult(Generic[R_co]):
         self.task = task
         self.function = function
         self._home = home
-        #: Where it was sent to; empty where that is not known here.
+        #: Queue of the job; empty: not known here.
         self._queue = queue
-        #: The outcome, once it is here.
+        #: The outcome, once it has arrived.
         self.arrived: Outcome | None = None
-        #: Which subscription stood when the job was sent.
+        #: Number of the mailbox's subscription when the job was sent.
         self.epoch = 0
-        #: Where it was sent from, and its number there; None for a handle on any other job.
-        self.outbox: Any = None
+        #: The send buffer of the job and its ticket there; None for a job that was not sent by this handle.
+        self.send_buffer: Any = None
         self.ticket = 0
-        #: The id was chosen by the user, so the job may be somebody else's; or nobody keeps the outcome.
+        #: Whether another client may have sent the job under its id, and whether the task ignores the result.
         self.shared = False
         self.ignored = False
 
     def __await__(self) -> Generator[Any, None, R_co]:
-        # As wait() does, without a coroutine in between.
+        # The same as wait(), without a coroutine in between.
         outcome = self.arrived
         if outcome is None:
             outcome = yield from self._home.outcome(self, None).__await__()

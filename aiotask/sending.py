@@ -1,4 +1,4 @@
-"""How a signature is sent, wherever it has got to: it finds its app again in the process that it arrives in."""
+"""How a signature is sent from any process: it finds its app in the process in which it was deserialized."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Sending", "SendingByName"]
 
 
 class Sending:
-    """How the signature of a task is sent; it travels as the task does."""
+    """Sends signatures of a task; serialized as the task is."""
 
     def __init__(self, task: Definition, app: Sender) -> None:
         self._task = task
@@ -31,7 +31,7 @@ def _sending(task: Task[..., Any]) -> Sending:
 
 
 class SendingByName:
-    """The same for a task that its app does not know."""
+    """Sends signatures of a task that its app knows by name only."""
 
     def __init__(self, task: str, app: Sender) -> None:
         self._task = task
@@ -45,7 +45,7 @@ class SendingByName:
 
 
 def _sending_by_name(task: str, app: str) -> Sending | SendingByName:
-    """Of the app of this name in this process, by what it knows of the task.
+    """The sending of a task by the app of this name in this process, which may know the task.
 
     Raises:
         SerializationError: there is no such app.

@@ -1,4 +1,4 @@
-"""Settings from the environment, under one name each."""
+"""Settings from environment variables, and checks of their values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def environment(name: str) -> str | None:
     return os.environ.get(f"AIOTASK_{name}") or None
 
 
-#: Seconds in 100 years: longer ones are mistakes, and clocks and servers cannot count them.
+#: Seconds in 100 years: a longer duration is a mistake, and clocks and servers cannot count it.
 CENTURY = 100 * 366 * 86400.0
 
 
@@ -24,7 +24,7 @@ def seconds(value: float | timedelta, what: str) -> float:
     """A duration in float seconds.
 
     Raises:
-        ConfigError: it is negative or no duration.
+        ConfigError: the value is negative or no duration.
     """
     if isinstance(value, timedelta):
         value = value.total_seconds()
@@ -37,7 +37,7 @@ def check_modules(include: object) -> tuple[str, ...]:
     """Names of modules, given as one or several.
 
     Raises:
-        ConfigError: they are something else.
+        ConfigError: the values are not names of modules.
     """
     given = [include] if isinstance(include, str) else list(include) if isinstance(include, Iterable) else [include]
     modules = tuple(name for name in given if isinstance(name, str))
@@ -47,7 +47,7 @@ def check_modules(include: object) -> tuple[str, ...]:
 
 
 def number(given: float | None, name: str, default: float) -> float:
-    """What was given, else the variable ``AIOTASK_{name}``, else the default.
+    """The given number, else that in the variable ``AIOTASK_{name}``, else the default.
 
     Raises:
         ConfigError: the variable holds no number.

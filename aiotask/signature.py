@@ -1,4 +1,4 @@
-"""A call that has not been sent."""
+"""Signature: a call that has not been sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Signature(Generic[R_co]):
     The id is fixed when the call is created, so sending the call twice creates one job.
     """
 
-    #: What to do where one should be written as JSON.
+    #: What to do instead of writing a Signature as JSON, for the error.
     INSTEAD_IN_JSON = "{verb} its arguments, or send it with apply_async() first"
 
     __slots__ = ("_send", "args", "id", "kwargs", "task")

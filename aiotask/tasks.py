@@ -1,4 +1,4 @@
-"""A task: a registered function that can be called here, and sent."""
+"""Tasks: registered functions, which can be called in this process or sent to a worker."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a registry knows of a task; all durations in seconds."""
+    """A task as its registry knows it; all durations in seconds."""
 
     name: str
     function: Callable[..., Any]
@@ -60,20 +60,20 @@ class Definition:
     backoff: Backoff = field(default_factory=exponential)
     result_ttl: float | None = None
     ignore_result: bool = False
-    #: ``early``: it runs once at most.
+    #: ``early``: a job of the task runs once at most.
     acks: str = "late"
-    #: What a run may use: bytes, seconds of CPU.
+    #: Limits of a run: bytes of memory, seconds of CPU.
     memory: int | None = None
     cpu: float | None = None
     is_limited: bool = False
     aliases: tuple[str, ...] = ()
     id: str | None = None
     key: str | None = None
-    #: What was said at the call itself and therefore travels with the job.
-    said: frozenset[str] = frozenset()
+    #: Names of the options given at the call itself, which therefore travel with the job.
+    explicit: frozenset[str] = frozenset()
     #: Options that travel in ``Job.more``, by name.
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    #: Why no worker process finds it, as the end of a sentence; empty: one does.
+    #: Why no worker process finds the function, as the end of a sentence; empty: workers find it.
     homeless: str = ""
 
     def option(self, name: str) -> Any:
@@ -86,9 +86,9 @@ class Registry:
 
     def __init__(self) -> None:
         self._tasks: dict[str, Definition] = {}
-        #: The task of this name or alias, or None. No method around it: a worker asks for every job.
+        #: Returns the task of a name or alias, or None. No method around it: a worker calls it for every job.
         self.get = self._tasks.get
-        #: What was being executed when each name was registered.
+        #: The module or prompt entry that was being executed when each name was registered.
         self._runs: dict[str, Run] = {}
 
     def add(self, task: Definition) -> None:
@@ -119,7 +119,7 @@ class Registry:
 
     @property
     def needs(self) -> list[str]:
-        """What parked jobs may need that this process has: its tasks, its Python, releases up to its own."""
+        """The needs of parked jobs that this process meets: its tasks, its Python, releases up to its own."""
         python = f"python:{sys.version_info[0]}.{sys.version_info[1]}"
         releases = (f"release:{number}" for number in range(WIRE_VERSION + 1, RELEASE + 1))
         return [*(f"task:{name}" for name in self.names), python, *releases]
@@ -131,7 +131,7 @@ class Registry:
 
 
 class Sender(Protocol):
-    """What a task needs from its app."""
+    """The app of a task, as far as the task needs it."""
 
     name: str
     registry: Registry
@@ -158,7 +158,7 @@ class Task(Generic[P, R_co]):
     def __init__(self, definition: Definition, app: Sender) -> None:
         self.definition = definition
         self._app = app
-        # Of a partial and of an object, which have no name of their own.
+        # For a partial and an object, which have no name of their own; else ``update_wrapper`` sets both.
         self.__name__ = self.__qualname__ = definition.name.rpartition(":")[2]
         functools.update_wrapper(cast("Callable[..., Any]", self), definition.function, updated=())
 
@@ -196,8 +196,10 @@ class Task(Generic[P, R_co]):
         known_options(options, CallOptions, f'task "{self.name}"')
         checked = check_options(dict(options), self.name)
         _refuse_retries(self.name, self.definition.acks, checked.get("retries", 0))
-        said = self.definition.said | set(checked)
-        return type(self)(replace(self.definition, **_fields(checked, self.definition.more), said=said), self._app)
+        explicit = self.definition.explicit | set(checked)
+        return type(self)(
+            replace(self.definition, **_fields(checked, self.definition.more), explicit=explicit), self._app
+        )
 
     def result(self, id: str, /) -> AsyncResult[R_co]:
         """A handle on the job of this task with this id, whichever process sent it.
@@ -214,13 +216,13 @@ class Task(Generic[P, R_co]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By reference, under the name by which a worker imports the module too.
-        function, said = self.definition.function, self.definition.said
+        # By reference, under the name by which a worker imports the module.
+        function, explicit = self.definition.function, self.definition.explicit
         module = home_of(function).name or function.__module__
         name = getattr(function, "__qualname__", "")
-        if not said and _is_found(self.definition, function.__module__, name):
+        if not explicit and _is_found(self.definition, function.__module__, name):
             return _task_in, (module, name)
-        options = {option: self.definition.option(option) for option in sorted(said)}
+        options = {option: self.definition.option(option) for option in sorted(explicit)}
         return _task_named, (self._app.name, self.name, module, options)
 
     def __repr__(self) -> str:
@@ -265,7 +267,7 @@ explain_absence(Task, TASK_ELSEWHERE)
 
 
 class _WithHints(Task[P, R_co]):
-    """Of a function with attributes of its own, such as the ``cache_clear`` of ``functools.lru_cache``."""
+    """A task of a function with attributes of its own, such as the ``cache_clear`` of ``functools.lru_cache``."""
 
     if not TYPE_CHECKING:
 
@@ -288,7 +290,7 @@ _AsyncTaskWithHints.__name__ = AsyncTask.__name__
 
 
 def _is_found(definition: Definition, module: str | None, qualname: str) -> bool:
-    """Whether a module that is loaded here holds this very task under this name."""
+    """Whether a loaded module has this very task under this name."""
     found: Any = sys.modules.get(module or "")
     for part in qualname.split("."):
         found = getattr(found, part, None)
@@ -296,7 +298,7 @@ def _is_found(definition: Definition, module: str | None, qualname: str) -> bool
 
 
 def _task_in(module: str, qualname: str) -> Any:
-    """The task that a module holds under this name."""
+    """The task that a module has under this name."""
     found: Any = importlib.import_module(module)
     for part in qualname.split("."):
         found = getattr(found, part)
@@ -304,10 +306,10 @@ def _task_in(module: str, qualname: str) -> Any:
 
 
 def call_of(task: Definition, app: str) -> tuple[str | float | bool | None, ...]:
-    """What tells this call from others of the same arguments: app, task and options."""
-    said = task.said
-    retries = task.retries if said and "retries" in said else None
-    timeout = task.timeout if said and "timeout" in said else -1.0
+    """What distinguishes a call from others with the same arguments: app, task and options."""
+    explicit = task.explicit
+    retries = task.retries if explicit and "retries" in explicit else None
+    timeout = task.timeout if explicit and "timeout" in explicit else -1.0
     where = app, task.name, task.queue, task.priority, task.delay, task.eta
     # Nothing is added for a call without further options: a run may be repeated by another release.
     more = [f"{name}={task.more[name]}" for name in sorted(task.more) if task.more[name] is not None]
@@ -318,10 +320,10 @@ def _task_named(app: str, name: str, module: str, options: CallOptions, of_main:
     """The task that an app of this process knows by this name, with these options of its calls.
 
     Args:
-        of_main: where the main script was also imported by its name, so that there are two: that of ``__main__``.
+        of_main: if the main script was also imported by its name, so that there are two tasks: that of ``__main__``.
 
     Raises:
-        SerializationError: no app of this process knows it, even once the module with its function is imported.
+        SerializationError: no app of this process knows the task, even once the module of its function is imported.
     """
     for imported in (False, True):
         if imported:
@@ -356,7 +358,7 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
     """The definition of a function with these options.
 
     Raises:
-        ConfigError: it is no function that can be a task, or an option is wrong.
+        ConfigError: the function cannot be a task, or an option is wrong.
     """
     known_options(options, TaskOptions, f'task "{getattr(function, "__qualname__", function)}"')
     if isinstance(function, Task):
@@ -384,7 +386,7 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
 
 
 def _fields(checked: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Checked options as fields of a Definition; ``more`` are those that it has already."""
+    """Checked options as fields of a Definition; ``more`` are the travelling options that it already has."""
     travel = {name: value for name, value in checked.items() if OPTIONS[name].travels is not None}
     fields = {name: value for name, value in checked.items() if name not in travel}
     return {**fields, "more": {**more, **travel}} if travel else fields

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from aiotask import App, BrokerError, ConfigError, ConnectionLost, JobCancelled, QueueFull, ResultTimeout, Status
-from aiotask.client import backpressure as holding
+from aiotask.client import backpressure
 from aiotask.result import AsyncResult
 
 from .helpers import wait_until_async
@@ -77,7 +77,7 @@ async def test_what_finds_its_queue_full_is_refused_and_nothing_else(
 async def test_senders_wait_for_room_and_hold_up_nobody(
     place: tuple[str, str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holding, "_SAY_AFTER", 0.0)
+    monkeypatch.setattr(backpressure, "_WARN_AFTER", 0.0)
     app = make_app(*place, max_pending=2, when_full="wait")
     double, mail = app.tasks["double"], app.tasks["mail"]  # type: ignore[attr-defined]
     results = [double.apply_async(n) for n in range(60)]
@@ -101,7 +101,7 @@ async def test_senders_wait_for_room_and_hold_up_nobody(
         fans = [app.tasks["fan_out"].apply_async(8) for _ in range(6)]  # type: ignore[attr-defined]
         assert await ends_of(fans) == [56] * 6
     await app.client.close()
-    assert app.client.session().outbox.empty
+    assert app.client.session().send_buffer.empty
 
 
 async def test_the_oldest_make_room_for_what_is_new(place: tuple[str, str]) -> None:

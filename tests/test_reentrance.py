@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aiotask.broker import Push
-from aiotask.client.send_buffer import Outbox
+from aiotask.client.send_buffer import SendBuffer
 
 from .senders import ran, run_program, serving
 
@@ -150,26 +150,26 @@ def test_a_logging_handler_sends_what_every_logger_says(tmp_path: Path, redis_ur
 
 def test_a_job_whose_send_was_interrupted_keeps_its_ticket() -> None:
     told: list[tuple[list[str], Exception]] = []
-    outbox = Outbox("client", lambda ids, error: bool(told.append((ids, error))) or True)
+    send_buffer = SendBuffer("client", lambda ids, error: bool(told.append((ids, error))) or True)
 
     def push(name: str) -> Push:
         return Push(name, "default", 5, b"")
 
     # As put() does in two steps, with another send and a batch between them.
-    first = next(outbox._numbers)
-    second = outbox.put(push("second"))
-    assert [each.id for each in outbox.next_batch()] == ["second"]
-    assert not outbox.is_settled(second)
-    outbox.accept()
-    assert outbox.is_settled(second)
-    assert not outbox.is_settled(first)
-    outbox.waiting[first] = push("first")
-    third = outbox.put(push("third"))
-    assert [each.id for each in outbox.next_batch()] == ["first", "third"]
+    first = next(send_buffer._numbers)
+    second = send_buffer.put(push("second"))
+    assert [each.id for each in send_buffer.next_batch()] == ["second"]
+    assert not send_buffer.is_settled(second)
+    send_buffer.accept()
+    assert send_buffer.is_settled(second)
+    assert not send_buffer.is_settled(first)
+    send_buffer.waiting[first] = push("first")
+    third = send_buffer.put(push("third"))
+    assert [each.id for each in send_buffer.next_batch()] == ["first", "third"]
     error = RuntimeError("refused")
-    assert not outbox.is_settled(first)
-    outbox.refuse(error)
+    assert not send_buffer.is_settled(first)
+    send_buffer.refuse(error)
 
-    assert outbox.empty
-    assert outbox.handed == outbox.settled_count == 3
-    assert [outbox.error_of(ticket) for ticket in (first, second, third)] == [error, None, error]
+    assert send_buffer.empty
+    assert send_buffer.handed == send_buffer.settled_count == 3
+    assert [send_buffer.error_of(ticket) for ticket in (first, second, third)] == [error, None, error]

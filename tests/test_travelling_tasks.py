@@ -68,7 +68,7 @@ def test_a_copy_of_a_task_is_sent_as_the_task_is(task: Task[..., Any], options: 
     for found in _copies(sent):
         assert type(found) is type(task)
         assert found.definition == sent.definition
-        assert found.options(priority=9).definition.said == sent.definition.said | {"priority"}
+        assert found.options(priority=9).definition.explicit == sent.definition.explicit | {"priority"}
 
 
 def test_a_task_that_its_module_holds_is_itself() -> None:

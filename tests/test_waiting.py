@@ -225,7 +225,7 @@ async def test_a_worker_that_comes_a_little_later_is_waited_for(app_name: str) -
         return a + b
 
     waiting = asyncio.ensure_future(add.apply_async(1))
-    await asyncio.wait([waiting], timeout=absence.LOOK_AFTER + 1)
+    await asyncio.wait([waiting], timeout=absence.CHECK_AFTER + 1)
     async with app.worker():
         assert await waiting == 3
     await app.client.close()

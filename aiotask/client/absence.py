@@ -1,4 +1,4 @@
-"""Callers that wait for a job that no worker will run as things are: they are told."""
+"""Warns callers that wait for a job which no live worker will run."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Absence"]
 
-#: Seconds of waiting after which the live workers are looked at, and between two such looks.
-LOOK_AFTER, LOOK_AGAIN = 2.0, 10.0
+#: Seconds of waiting after which the live workers are checked, and between two such checks.
+CHECK_AFTER, CHECK_EVERY = 2.0, 10.0
 #: Seconds without a worker after which waiting on the memory broker fails: no other process can start one.
-MEMORY_PATIENCE = 5.0
-#: Seconds between two looks at the memory broker.
-_TICK = 0.5
+MEMORY_WORKER_TIMEOUT = 5.0
+#: Seconds between two checks of the memory broker.
+_MEMORY_CHECK_EVERY = 0.5
 
 logger = logging.getLogger("aiotask.client")
 
-#: What was said in this process: an app, or a queue of one.
-_said: set[tuple[str, ...]] = set()
+#: What this process has warned of: (URL, app), or (URL, app, queue).
+_warned: set[tuple[str, ...]] = set()
 
 
 class Absence:
-    """Looks at the live workers of an app while callers of one session wait for long.
+    """Checks the live workers of an app while callers of one session wait for long.
 
     Args:
         app: name of the app.
-        broker: the session's.
-        mailbox: the session's.
+        broker: broker of the session.
+        mailbox: mailbox of the session.
     """
 
     def __init__(self, app: str, broker: Broker, mailbox: Mailbox) -> None:
@@ -55,7 +55,7 @@ class Absence:
         return self._task is not None
 
     def watch(self) -> None:
-        """Begin to look, in the session's loop; it ends when no caller waits any more."""
+        """Start checking in the session's loop, until no caller waits any more."""
         if self._task is None:
             self._task = quietly(agent(self._watch()))
             self._task.add_done_callback(self._over)
@@ -66,27 +66,27 @@ class Absence:
             logger.error("Could not look for live workers: %s", error, exc_info=error)
 
     async def _watch(self) -> None:
-        tick = _TICK if self._in_memory else LOOK_AFTER
+        tick = _MEMORY_CHECK_EVERY if self._in_memory else CHECK_AFTER
         absent_since: float | None = None
-        looked = 0.0
-        await asyncio.sleep(LOOK_AFTER)
+        checked_at = 0.0
+        await asyncio.sleep(CHECK_AFTER)
         while self._mailbox.is_awaited:
             now = time.monotonic()
-            waiting = self._mailbox.waiting_since(now - LOOK_AFTER)
-            if waiting and (self._in_memory or now - looked > LOOK_AGAIN):
-                looked = now
+            waiting = self._mailbox.waiting_since(now - CHECK_AFTER)
+            if waiting and (self._in_memory or now - checked_at > CHECK_EVERY):
+                checked_at = now
                 workers = await self._live()
                 if not self._in_memory or workers is None or workers:
                     absent_since = None
-                    self._tell(workers, waiting)
+                    self._report(workers, waiting)
                 else:
                     absent_since = absent_since or now
-                    if now - absent_since > MEMORY_PATIENCE - LOOK_AFTER:
+                    if now - absent_since > MEMORY_WORKER_TIMEOUT - CHECK_AFTER:
                         self._mailbox.fail([result.id for result in waiting], self._none_can_come())
             await asyncio.sleep(tick)
 
     async def _live(self) -> list[WorkerInfo] | None:
-        """The live workers; None: the broker does not say, which the callers find out by themselves."""
+        """The live workers; None: the broker gave no answer, which the waiting callers get as their own error."""
         try:
             return await inspect(self._broker).workers()
         except BrokerError:
@@ -99,12 +99,12 @@ class Absence:
             "still queued."
         )
 
-    def _tell(self, workers: list[WorkerInfo] | None, waiting: Iterable[AsyncResult[Any]]) -> None:
+    def _report(self, workers: list[WorkerInfo] | None, waiting: Iterable[AsyncResult[Any]]) -> None:
         if workers is None:
             return
         result = next(iter(waiting))
         if not workers:
-            self._say_once(
+            self._warn_once(
                 (self._broker.url, self._app),
                 f'No worker of app "{self._app}" is live at "{self._broker.url}", so job "{result.id}" waits'
                 f"{_in_queue(result)}. Start one: {_command(result)}",
@@ -116,16 +116,16 @@ class Absence:
         consumed = {queue for each in queues if isinstance(each, list) for queue in each}
         for result in waiting:
             if result._queue and result._queue not in consumed:
-                self._say_once(
+                self._warn_once(
                     (self._broker.url, self._app, result._queue),
                     f'No live worker of app "{self._app}" consumes queue "{result._queue}", so job "{result.id}" '
                     f"({result.task}) waits. Check the name of the queue, or start a worker for it: "
                     f"{_command(result)} --queues {result._queue}",
                 )
 
-    def _say_once(self, subject: tuple[str, ...], message: str) -> None:
-        if subject not in _said:
-            _said.add(subject)
+    def _warn_once(self, subject: tuple[str, ...], message: str) -> None:
+        if subject not in _warned:
+            _warned.add(subject)
             logger.warning("%s", message)
 
 

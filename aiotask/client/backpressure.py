@@ -19,7 +19,7 @@ from ..wire.ended import ended
 from ..wire.seal import Sealer
 from .watchers import wake
 
-__all__ = ["Backpressure", "Hold", "WhenFull", "queue_limits"]
+__all__ = ["Backpressure", "RoomRetry", "WhenFull", "queue_limits"]
 
 
 class WhenFull(StrEnum):
@@ -31,10 +31,10 @@ class WhenFull(StrEnum):
 
 
 class Backpressure:
-    """The limits of an app's queues, and what is done at them.
+    """The limits of an app's queues, and what a sender does when one is reached.
 
     Args:
-        max_pending: jobs that may wait, by queue; ``""`` is every queue that is not named.
+        max_pending: number of jobs that may wait, by queue; ``""`` is every queue that is not named.
     """
 
     def __init__(self, max_pending: Mapping[str, int], when_full: WhenFull, secrets: Sequence[str]) -> None:
@@ -44,7 +44,7 @@ class Backpressure:
         self._outcomes_sealer = Sealer(secrets, "outcome")
 
     def refusal(self, push: Push) -> QueueFull:
-        """Why this job was not taken."""
+        """The error for a job whose queue is full."""
         limit = self.room.of(push.queue) or 0
         return QueueFull(
             f'Queue "{push.queue}" is full: {limit:,} jobs are waiting in it (max_pending), so job "{push.id}" was '
@@ -53,7 +53,7 @@ class Backpressure:
         )
 
     def dropped(self, oldest: Sequence[Delivery]) -> list[Finish]:
-        """The end of jobs that make room."""
+        """The oldest waiting jobs, ended as CANCELLED to make room for newer ones."""
         return [self._drop(delivery) for delivery in oldest]
 
     def _drop(self, delivery: Delivery) -> Finish:
@@ -61,7 +61,7 @@ class Backpressure:
         try:
             job = decode_job(self._jobs_sealer.open(delivery.sealed))
         except SealError:
-            pass  # no job of ours; whoever waits under its id is told the same
+            pass  # not a job of this app; a caller that waits for its id gets the same outcome
         else:
             task, queue, ttl, reply = job.task, job.queue, job.result_ttl, job.reply
         message = (
@@ -74,54 +74,54 @@ class Backpressure:
         return Finish(delivery, sealed, Status.CANCELLED, ttl, reply)
 
 
-#: Seconds between two tries, from the first on and at most.
+#: Seconds between two attempts to send to a full queue: at first, and at most.
 _FIRST, _LONGEST = 0.01, 0.5
-#: Seconds of waiting after which it is said, and after how many more again.
-_SAY_AFTER, _SAY_AGAIN = 5.0, 60.0
+#: Seconds for which jobs wait for room until a warning is logged, and until it is logged again.
+_WARN_AFTER, _WARN_AGAIN = 5.0, 60.0
 
 logger = logging.getLogger("aiotask.client")
 
 
-class Hold:
-    """When the next try is due."""
+class RoomRetry:
+    """When jobs that wait for room in their queue are sent again."""
 
     def __init__(self) -> None:
         self._delay = _FIRST
         self._at = 0.0
-        self._said_at = float("inf")
-        self._resting: asyncio.Future[None] | None = None
+        self._warn_at = float("inf")
+        self._pause: asyncio.Future[None] | None = None
 
     @property
-    def is_over(self) -> bool:
+    def is_due(self) -> bool:
         return time.monotonic() >= self._at
 
     def reset(self) -> None:
-        """Some of them found room."""
-        self._delay, self._said_at = _FIRST, float("inf")
+        """Some of the waiting jobs found room: the next delay is the shortest again."""
+        self._delay, self._warn_at = _FIRST, float("inf")
 
-    def again(self) -> None:
-        """There was none."""
+    def postpone(self) -> None:
+        """No waiting job found room: put the next attempt off, each time for longer."""
         now = time.monotonic()
-        if self._said_at == float("inf"):
-            self._said_at = now + _SAY_AFTER
+        if self._warn_at == float("inf"):
+            self._warn_at = now + _WARN_AFTER
         self._at = now + self._delay
         self._delay = min(2 * self._delay, _LONGEST)
 
-    async def rest(self, held: Collection[Push]) -> None:
-        """Until the next try is due, or there is something else to send."""
-        if time.monotonic() >= self._said_at:
-            self._said_at = time.monotonic() + _SAY_AGAIN
-            queues = ", ".join(f'"{queue}" ({count:,})' for queue, count in Counter(p.queue for p in held).items())
+    async def wait(self, waiting: Collection[Push]) -> None:
+        """Sleep until the next attempt is due, or ``interrupt`` is called."""
+        if time.monotonic() >= self._warn_at:
+            self._warn_at = time.monotonic() + _WARN_AGAIN
+            queues = ", ".join(f'"{queue}" ({count:,})' for queue, count in Counter(p.queue for p in waiting).items())
             logger.warning("Jobs wait for room, since these queues are full (max_pending): %s.", queues)
-        self._resting = asyncio.get_running_loop().create_future()
+        self._pause = asyncio.get_running_loop().create_future()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, self._at - time.monotonic())):
-                await self._resting
+                await self._pause
 
-    def stir(self) -> None:
-        """There is something else to send."""
-        if self._resting is not None and not self._resting.done():
-            wake(self._resting)
+    def interrupt(self) -> None:
+        """End ``wait`` early, since there are other jobs to send."""
+        if self._pause is not None and not self._pause.done():
+            wake(self._pause)
 
 
 def queue_limits(

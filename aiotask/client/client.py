@@ -18,7 +18,7 @@ from ..result import AsyncResult, reveal
 from .backpressure import Backpressure, WhenFull
 from .inquiry import Inquiry
 from .mailbox import Arrival, Mailbox
-from .send_buffer import Outbox
+from .send_buffer import SendBuffer
 from .sessions import Sessions
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ __all__ = ["Client", "client_at"]
 T = TypeVar("T")
 
 
-#: A wait that is shorter than this (seconds) ends with one look of its own, for which there is so much time (seconds).
-SHORT, LAST_LOOK = 2.0, 1.0
+#: A wait with a timeout below SHORT_WAIT seconds asks the broker once more at its end, for at most the second number.
+SHORT_WAIT, LAST_POLL_TIMEOUT = 2.0, 1.0
 
 
 class Client(Sessions):
@@ -46,27 +46,27 @@ class Client(Sessions):
     async def accepted(self, result: AsyncResult[Any]) -> None:
         refuse_to_wait("sent()")
         asyncio_loop()
-        if result.outbox is None:
+        if result.send_buffer is None:
             return
-        outbox: Outbox = result.outbox
-        if outbox.is_parents(result.ticket):
+        send_buffer: SendBuffer = result.send_buffer
+        if send_buffer.is_parents(result.ticket):
             return await self._inquiry.sent_by_parent(result)
-        if outbox.is_settled(result.ticket):
-            return await outbox.accepted(result.ticket)
+        if send_buffer.is_settled(result.ticket):
+            return await send_buffer.accepted(result.ticket)
         session = self.session()
-        if outbox is session.outbox:
+        if send_buffer is session.send_buffer:
             session.flush_soon()
         else:
-            self._relieve(outbox)
+            self._relieve(send_buffer)
         # A job that waits for room in a queue may wait for its own worker.
-        await unseated(outbox.accepted(result.ticket))
+        await unseated(send_buffer.accepted(result.ticket))
 
     async def outcome(self, result: AsyncResult[Any], timeout: float | None) -> Outcome:
         """The outcome of one job.
 
         Raises:
-            ResultTimeout: not within ``timeout`` seconds.
-            AiotaskError: there will be none.
+            ResultTimeout: the outcome did not arrive within ``timeout`` seconds.
+            AiotaskError: the job will have no outcome.
         """
         if result.ignored:
             raise ResultExpired(
@@ -90,19 +90,19 @@ class Client(Sessions):
 
     def _wait_for(self, result: AsyncResult[Any], waiter: Callable[[Arrival], None]) -> Mailbox:
         session = self.session()
-        mailbox, outbox = session.mailbox, result.outbox
-        refused = outbox.error_of(result.ticket) if outbox is not None else None
+        mailbox, send_buffer = session.mailbox, result.send_buffer
+        refused = send_buffer.error_of(result.ticket) if send_buffer is not None else None
         if refused is not None:
             waiter(refused)
             return mailbox
-        if outbox is not session.outbox:
+        if send_buffer is not session.send_buffer:
             self.relieve_for(result)
         if session._flushing is None:
-            if not session.outbox.empty or session._closer is None:
+            if not session.send_buffer.empty or session._closer is None:
                 session.flush_soon()
-        elif session.outbox.held:
+        elif session.send_buffer.waiting_for_room:
             session.flush_soon()
-        mailbox.add(result, waiter, foreign=result.shared or outbox is not session.outbox)
+        mailbox.add(result, waiter, foreign=result.shared or send_buffer is not session.send_buffer)
         if not session.absence.is_watching:
             session.absence.watch()
         return mailbox
@@ -112,24 +112,24 @@ class Client(Sessions):
             async with asyncio.timeout(timeout):
                 return await future
         except TimeoutError:
-            outcome = await self._last_look(result) if timeout < SHORT else None
+            outcome = await self._last_poll(result) if timeout < SHORT_WAIT else None
         if outcome is None:
             text = f'Job "{result.id}" ({result.task}) has no outcome after {timeout:g} s. The job goes on: await it '
             raise about(ResultTimeout(f"{text}again, or cancel() it."), result.id)
         return outcome
 
-    async def _last_look(self, result: AsyncResult[Any]) -> Outcome | None:
-        """So short a wait may be over before the stored outcome was looked up."""
+    async def _last_poll(self, result: AsyncResult[Any]) -> Outcome | None:
+        """The stored outcome: a short wait may end before the mailbox has asked for it."""
         with contextlib.suppress(TimeoutError, BrokerError):
-            async with asyncio.timeout(LAST_LOOK):
+            async with asyncio.timeout(LAST_POLL_TIMEOUT):
                 return await self._inquiry.outcome(result)
         return None
 
     async def outcomes(self, results: list[AsyncResult[Any]], errors: dict[str, Exception] | None = None) -> None:
-        """Wait for many at once; returns when all are there, or raises as soon as one ended badly.
+        """Wait for many outcomes; return when all have arrived, or raise as soon as a job has failed.
 
         Args:
-            errors: go on to the end, and put in here, by id, why a job has no outcome.
+            errors: wait for all jobs, and put in here, by id, why a job has no outcome.
         """
         refuse_to_wait("gather()")
         future: asyncio.Future[None] = asyncio_loop().create_future()
@@ -182,7 +182,7 @@ class Client(Sessions):
         return await self._inquiry.forget(result)
 
     def block(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run it in the portal and wait in this thread; Ctrl-C ends the wait."""
+        """Run a coroutine in the portal and wait in this thread; Ctrl-C ends the wait."""
         try:
             refuse_to_wait("get() or result.blocking")
         except ConfigError:
@@ -210,7 +210,7 @@ def _error_of(client: Client, result: AsyncResult[Any]) -> Exception:
 
 
 def client_at(
-    place: tuple[str, tuple[str, ...]],
+    location: tuple[str, tuple[str, ...]],
     app: str,
     serializer: Serializer,
     result_ttl: float,
@@ -219,12 +219,12 @@ def client_at(
     """The client of an app.
 
     Args:
-        place: the broker's URL, and the secrets.
+        location: the broker's URL, and the app's secrets.
         app: name of the app.
-        serializer: what reads and writes values.
+        serializer: the serializer of bodies.
         result_ttl: seconds that outcomes are kept.
-        limits: of queues, as ``limits.queue_limits`` gives them.
+        limits: those of queues, as ``backpressure.queue_limits`` returns them.
     """
-    url, secrets = place
+    url, secrets = location
     backpressure = Backpressure(*limits, secrets) if limits else None
     return Client(app, url, secrets, serializer, result_ttl=result_ttl, backpressure=backpressure)

@@ -1,4 +1,4 @@
-"""What a caller asks of the broker about one job, and has done with it: where it stands, and its cancel."""
+"""Requests about one job that a caller makes of the broker: its status and outcome, cancel and forget."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ __all__ = ["Inquiry"]
 
 T = TypeVar("T")
 
-#: Seconds for an answer about one job, with the sending of what is left before.
-PATIENCE = 4.8
-#: Looks at a job that the parent of this forked process has to send, and seconds between them.
-_FORK_LOOKS, _FORK_PAUSE = 8, 0.5
+#: Seconds that a request about one job may take, with the sending of unsent jobs before it.
+ANSWER_TIMEOUT = 4.8
+#: Polls for a job that the parent of this forked process has to send, and seconds between them.
+_FORK_POLLS, _FORK_POLL_EVERY = 8, 0.5
 
 
 class Inquiry:
-    """Questions about single jobs, asked in the running loop."""
+    """Requests about single jobs, made in the running loop."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._sealer = sessions.outcomes_sealer
 
     async def outcome(self, result: AsyncResult[Any]) -> Outcome | None:
-        """The stored outcome, by one look; None: there is none yet."""
-        state = await self._in_time(self._look(result))
+        """The stored outcome, asked for once; None: the job has none yet."""
+        state = await self._in_time(self._state(result))
         return (
             decode_outcome(self._sealer.open(state.outcome))
             if state is not None and state.outcome is not None
@@ -45,7 +45,7 @@ class Inquiry:
         )
 
     async def status(self, result: AsyncResult[Any]) -> Status:
-        state = await self._in_time(self._look(result))
+        state = await self._in_time(self._state(result))
         if state is None:
             return Status.PENDING
         if state.outcome is not None:
@@ -60,14 +60,14 @@ class Inquiry:
         return await self._in_time(self._cancel(result))
 
     async def forget(self, result: AsyncResult[Any]) -> bool:
-        """Remove the stored outcome; whether there was one."""
+        """Remove the stored outcome of the job; return whether it had one."""
         (was_there,) = await self._in_time(self._sessions.session().broker.forget([result.id]))
         return was_there
 
     async def sent_by_parent(self, result: AsyncResult[Any]) -> None:
         """Return once the broker knows a job that the parent of this forked process has to send."""
-        for _ in range(_FORK_LOOKS):
-            state = await self._in_time(self._look(result))
+        for _ in range(_FORK_POLLS):
+            state = await self._in_time(self._state(result))
             if (
                 state is None
                 or state.outcome is not None
@@ -76,15 +76,15 @@ class Inquiry:
                 or state.doubtful
             ):
                 return
-            await asyncio.sleep(_FORK_PAUSE)
+            await asyncio.sleep(_FORK_POLL_EVERY)
         raise JobLost(lost_in_fork(result.id))
 
-    async def _look(self, result: AsyncResult[Any]) -> JobState | None:
-        """What the broker knows of a job; None: it waits for room in its queue."""
+    async def _state(self, result: AsyncResult[Any]) -> JobState | None:
+        """What the broker knows of a job; None: the job still waits here for room in its queue."""
         session = self._sessions.session()
-        await session.drain(held=False)
+        await session.drain(for_room=False)
         await self._sessions.hand_on(result)
-        if _is_held(result):
+        if _waits_for_room(result):
             return None
         (state,) = await session.broker.status([result.id])
         return state
@@ -95,10 +95,10 @@ class Inquiry:
         session = self._sessions.session()
         of_task = f" ({result.task})" if result.task else ""
         message = f'Job "{result.id}"{of_task} was cancelled.'
-        await session.drain(held=False)
+        await session.drain(for_room=False)
         await self._sessions.hand_on(result)
-        while _is_held(result):
-            if result.outbox.withdraw(result.ticket, JobCancelled(message)):
+        while _waits_for_room(result):
+            if result.send_buffer.withdraw(result.ticket, JobCancelled(message)):
                 return Cancelled.DONE
             await asyncio.sleep(0.01)
         sealed = ended(self._sealer, result.id, result.task, JobCancelled, message)
@@ -108,26 +108,31 @@ class Inquiry:
         return done
 
     async def _in_time(self, answer: Coroutine[Any, Any, T]) -> T:
-        """What it brings, or ConnectionLost where sending what is left and asking take too long together."""
+        """The answer, or ConnectionLost if sending unsent jobs and the request together take ANSWER_TIMEOUT seconds."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(ANSWER_TIMEOUT):
                 return await answer
         except TimeoutError:
             raise ConnectionLost(
-                f'No answer from the broker at "{hide_password(self._sessions.url)}" (silence for {PATIENCE:g} s). '
+                f'No answer from the broker at "{hide_password(self._sessions.url)}" '
+                f"(silence for {ANSWER_TIMEOUT:g} s). "
                 "Is the server running, and is the URL right? `aiotask doctor` checks both."
             ) from None
 
 
-def _is_held(result: AsyncResult[Any]) -> bool:
-    """Whether it waits for room in its queue, here."""
-    return result.outbox is not None and not result.outbox.is_copy and result.ticket in result.outbox.held
+def _waits_for_room(result: AsyncResult[Any]) -> bool:
+    """Whether the job waits in this process for room in its queue."""
+    return (
+        result.send_buffer is not None
+        and not result.send_buffer.is_copy
+        and result.ticket in result.send_buffer.waiting_for_room
+    )
 
 
 def _unknown(result: AsyncResult[Any]) -> Exception:
-    """Why the broker knows nothing of this job."""
+    """The error for a job of which the broker knows nothing."""
     if is_parents(result):
         return about(ResultExpired(lost_in_fork(result.id)), result.id)
-    refused: Exception | None = result.outbox.error_of(result.ticket) if result.outbox is not None else None
+    refused: Exception | None = result.send_buffer.error_of(result.ticket) if result.send_buffer is not None else None
     text = f'Job "{result.id}" is not known: it was never sent, or it is older than its result TTL.'
     return about(ResultExpired(text), result.id) if refused is None else refused

@@ -1,4 +1,4 @@
-"""Outcomes on their way to who waits for them."""
+"""Outcomes on their way to the callers that wait for them."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from .no_outcome import is_parents, why_there_is_none
 
 __all__ = ["Arrival", "Mailbox", "quietly"]
 
-#: Seconds after which what is overdue is looked at, and how many ids one look holds. With the time until the next
-#: round, a quarter of it, what was published to nobody is known within a second.
-LOOK_EVERY = 0.75
-LOOK_AT_MOST = 2_000
-#: Looks that may find a job parked: in the middle of a deploy it was claimed by a worker that does not know the
-#: task, and one that does states for parked jobs once a second.
-PARKED_LOOKS = 3
-#: Looks that may find nothing of a job that the parent of this forked process has to send.
-FORK_LOOKS = 5
-#: Looks that may find nothing where the broker cannot tell: some 30 s.
+#: Seconds after which the broker is asked about a job, and number of ids in one poll. A round begins every quarter of
+#: that time, so an outcome whose notice got lost is found within a second.
+POLL_EVERY = 0.75
+POLL_AT_MOST = 2_000
+#: Polls that may find a job parked: during a deploy a worker that does not know the task may have claimed it, and a
+#: worker that knows it asks for parked jobs once a second.
+PARKED_POLLS = 3
+#: Polls that may find nothing of a job that the parent of this forked process has to send.
+FORK_POLLS = 5
+#: Polls that may find nothing where the broker cannot know for sure: about 30 seconds.
 DOUBTS = 40
-#: Seconds for which the broker may be out of reach before waiting ends with the error.
-PATIENCE = 30.0
-#: The same for a handle on a job that was not sent from here, where the broker has never answered.
-FIRST_PATIENCE = 3.0
+#: Seconds for which the broker may be unreachable before waiting ends with the error.
+RECONNECT_TIMEOUT = 30.0
+#: The same for jobs that were not sent from here, if the broker has never answered this session.
+FIRST_ANSWER_TIMEOUT = 3.0
 
-#: Handles above which the dead ones are looked for.
+#: Number of handles above which the deleted ones are removed.
 SWEEP_AT = 1_000
 
 logger = logging.getLogger("aiotask.client")
@@ -49,60 +49,59 @@ Waiter = Callable[[Arrival], None]
 
 
 class _Wait:
-    """Who waits for one job, and what the states at it found."""
+    """The waiters of one job, and what polls for it have found."""
 
     __slots__ = ("began", "doubts", "foreign", "misses", "result", "since", "waiters")
 
     def __init__(self, result: AsyncResult[Any], waiter: Waiter) -> None:
         self.result = result
         self.waiters = [waiter]
-        #: It was not sent from here, or has an id that somebody else may have.
+        #: The job was not sent from here, or has an id that another sender may use too.
         self.foreign = False
-        #: When it was looked at last (monotonic), or its wait began.
+        #: When the job was polled last (monotonic), else when its wait began.
         self.since = self.began = time.monotonic()
         self.misses = self.doubts = 0
 
 
 class Mailbox:
-    """The results channel of one session: one subscription, and a look wherever that could have missed something.
+    """The results channel of one session: one subscription, and polls where it may have missed a message.
 
-    Pub/sub loses silently, so every (re)subscription is followed by a look at the stored outcomes of
-    all waiters, and what is overdue is looked up once a second.
+    Pub/sub loses messages silently, so after every (re)subscription the stored outcomes of all awaited jobs are
+    polled, and each job again once a second.
     """
 
     def __init__(self, broker: Broker, address: str, sealer: Sealer) -> None:
         self._broker = broker
         self.address = address
         self._sealer = sealer
-        #: By id, in the order of the last look.
+        #: Waits by job id, in the order of their last poll.
         self._waits: dict[str, _Wait] = {}
-        #: Handles, so that an outcome is kept that comes before anybody awaits it; of dead ones until a sweep.
+        #: Handles by job id, so that an outcome is kept which arrives before it is awaited; deleted ones until a sweep.
         self._handles: dict[str, ref[AsyncResult[Any]]] = {}
         self._sweep_at = SWEEP_AT
         self._listening: asyncio.Task[None] | None = None
-        self._looking: asyncio.Task[None] | None = None
-        #: Number of the subscription that stands; 0 before the first.
+        self._polling: asyncio.Task[None] | None = None
+        #: Number of the current subscription; 0 before the first.
         self.epoch = 0
-        #: Ids that are marked for a look, in the order in which it comes to them, and how many of them are still to be
-        #: examined in this round.
-        self._to_look: dict[str, None] = {}
+        #: Ids that are marked for a poll, in their order, and how many of them are still to be examined in this round.
+        self._to_poll: dict[str, None] = {}
         self._in_round = 0
-        self._look_now = asyncio.Event()
-        #: Outcomes that were set aside and not said yet, and when that was said last (monotonic).
-        self._damaged, self._said = 0, 0.0
-        #: Tasks of live workers, as of the last look that found a task which none of them knows.
+        self._poll_now = asyncio.Event()
+        #: Outcomes set aside since the last log line about them, and when that was logged (monotonic).
+        self._damaged, self._logged = 0, 0.0
+        #: Tasks of live workers, as of the last poll that found a job parked for its task.
         self._known_tasks: frozenset[str] = frozenset()
 
     def expect(self, result: AsyncResult[Any]) -> None:
-        """Keep the outcome of this handle when it comes. Cheap: called for every job that is sent."""
+        """Keep the outcome of this handle when it arrives. Must be cheap: called for every job that is sent."""
         result.epoch = self.epoch
         self._handles[result.id] = ref(result)
         if len(self._handles) > self._sweep_at:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Forget dead handles. A callback for each (as WeakValueDictionary has) would cost more than all of expect."""
-        # A copy is made without a line of Python: no finalizer that sends can change the size of what is copied.
+        """Forget deleted handles. A callback for each (see WeakValueDictionary) would cost more than all of expect."""
+        # copy() runs no Python code, so no finalizer that sends can change the size of the dict meanwhile.
         for id, handle in self._handles.copy().items():
             if handle() is None and self._handles.get(id) is handle:
                 self._handles.pop(id, None)
@@ -111,7 +110,7 @@ class Mailbox:
     # ---- waiting
 
     def add(self, result: AsyncResult[Any], waiter: Waiter, *, foreign: bool) -> None:
-        """Call ``waiter`` with the outcome, or with why there will be none."""
+        """Call ``waiter`` with the outcome, or with the error of a job that will have none."""
         id = result.id
         wait = self._waits.get(id)
         if wait is None:
@@ -121,18 +120,18 @@ class Mailbox:
         if foreign:
             wait.foreign = True
         if foreign or result.epoch != self.epoch or self.epoch == 0:
-            # Whatever was told before this subscription stood has to be looked up.
-            self._to_look[id] = None
+            # What was published before this subscription was made has to be polled.
+            self._to_poll[id] = None
             if self.epoch:
-                self._look_now.set()
+                self._poll_now.set()
         if self._listening is None or self._listening.done():
-            self._listening = quietly(agent(self._broker.listen(self.address, self._heard, self._ready)))
-            self._looking = quietly(agent(self._look()))
-            self._listening.add_done_callback(self._broke)
-            self._looking.add_done_callback(self._broke)
+            self._listening = quietly(agent(self._broker.listen(self.address, self._on_notices, self._on_subscribed)))
+            self._polling = quietly(agent(self._poll()))
+            self._listening.add_done_callback(self._on_broken)
+            self._polling.add_done_callback(self._on_broken)
 
     def drop(self, id: str, waiter: Waiter) -> None:
-        """Nobody waits there any more."""
+        """Remove a waiter of a job."""
         wait = self._waits.get(id)
         if wait is None:
             return
@@ -145,7 +144,7 @@ class Mailbox:
         wait = self._waits.pop(id, None)
         if wait is None:
             return []
-        self._to_look.pop(id, None)
+        self._to_poll.pop(id, None)
         return wait.waiters
 
     @property
@@ -158,11 +157,11 @@ class Mailbox:
         return [wait.result for wait in self._waits.values() if wait.began <= moment]
 
     def awaits(self, ids: Iterable[str]) -> bool:
-        """Whether a caller waits for one of these."""
+        """Whether a caller waits for one of these jobs."""
         return any(id in self._waits for id in ids)
 
     def fail(self, ids: Iterable[str], error: Exception) -> bool:
-        """There will be no outcome for these; whether anybody was waiting."""
+        """Give the waiters of these jobs this error; return whether there was one."""
         ids = list(ids)
         if len(ids) == 1 and isinstance(error, AiotaskError) and not error.job_id:
             error.job_id = ids[0]
@@ -173,19 +172,19 @@ class Mailbox:
 
     # ---- arriving
 
-    def _ready(self) -> None:
+    def _on_subscribed(self) -> None:
         self.epoch += 1
-        self._to_look.update(dict.fromkeys(self._waits))
-        self._look_now.set()
+        self._to_poll.update(dict.fromkeys(self._waits))
+        self._poll_now.set()
 
-    def _heard(self, notices: list[Notice]) -> None:
+    def _on_notices(self, notices: list[Notice]) -> None:
         waits, handles = self._waits, self._handles
         for notice in notices:
             id = notice.id
             if notice.outcome is None:
                 if id in waits:
-                    self._to_look[id] = None
-                    self._look_now.set()
+                    self._to_poll[id] = None
+                    self._poll_now.set()
             elif id in waits or id in handles:
                 self._open(id, notice.outcome, stored=False)
 
@@ -199,86 +198,86 @@ class Mailbox:
             wait = self._waits.get(id)
             if wait is None:
                 return
-            # Anybody can say anything: the true one may come yet. What is stored is all there will be.
+            # Every client can publish anything, and the true outcome may still arrive; a stored outcome is final.
             wait.misses += stored
             if wait.misses > 1:
                 self.fail([id], error)
             else:
-                self._to_look[id] = None
+                self._to_poll[id] = None
             return
-        handle = self._handles.pop(id, _nobody)()
+        handle = self._handles.pop(id, _no_handle)()
         if handle is not None:
             handle.arrived = outcome
         for waiter in self._forget(id):
             waiter(outcome)
 
     def _complain(self, error: SealError) -> None:
-        """A line a second at most: whoever can reach the broker can send any number of them."""
+        """Log at most one line a second: every client of the broker can send any number of damaged outcomes."""
         self._damaged += 1
-        if time.monotonic() - self._said >= 1.0:
+        if time.monotonic() - self._logged >= 1.0:
             others = f" (and {self._damaged - 1:,} others)" if self._damaged > 1 else ""
             logger.error("An outcome was set aside%s: %s", others, error)
-            self._damaged, self._said = 0, time.monotonic()
+            self._damaged, self._logged = 0, time.monotonic()
 
-    # ---- looking
+    # ---- polling
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         unreachable: float | None = None
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY / 4):
-                    await self._look_now.wait()
-            self._look_now.clear()
+                async with asyncio.timeout(POLL_EVERY / 4):
+                    await self._poll_now.wait()
+            self._poll_now.clear()
             asked = self._due()
             if not asked:
                 if not self._in_round:
                     unreachable = None
-                # The next part of a long round comes at once.
+                # The next part of a long round follows at once.
                 await asyncio.sleep(0)
                 continue
             try:
                 await self._ask(asked)
                 unreachable = None
             except BrokerError as error:
-                self._to_look.update((id, None) for id in asked if id in self._waits)
+                self._to_poll.update((id, None) for id in asked if id in self._waits)
                 self._in_round = 0
                 unreachable = unreachable or time.monotonic()
-                self.fail(self._hopeless(error, time.monotonic() - unreachable), error)
+                self.fail(self._timed_out(error, time.monotonic() - unreachable), error)
                 await asyncio.sleep(0.1)
 
-    def _hopeless(self, error: BrokerError, since: float) -> list[str]:
-        """Who need not wait longer for a broker that does not answer, or refuses, since so many seconds."""
-        if since > PATIENCE:
+    def _timed_out(self, error: BrokerError, since: float) -> list[str]:
+        """Ids of the jobs whose wait ends now; the broker has not answered, or has refused, for ``since`` seconds."""
+        if since > RECONNECT_TIMEOUT:
             return list(self._waits)
-        if self.epoch == 0 and (since > FIRST_PATIENCE or not isinstance(error, ConnectionLost)):
-            # It has never answered here, and those were sent elsewhere: more likely a wrong address than a restart.
+        if self.epoch == 0 and (since > FIRST_ANSWER_TIMEOUT or not isinstance(error, ConnectionLost)):
+            # The broker has never answered here, and these jobs were sent elsewhere: likely a wrong URL, not a restart.
             return [id for id, wait in self._waits.items() if not _from_here(wait.result)]
         return []
 
     def _due(self) -> list[str]:
-        """What was marked for a look, and the longest overdue of the rest; a part of very many."""
+        """Ids to poll now: the marked ones, then those polled longest ago; at most POLL_AT_MOST."""
         now = time.monotonic()
         waits = self._waits
         asked: dict[str, None] = {}
-        self._in_round = self._in_round or len(self._to_look)
-        for id in list(islice(self._to_look, min(self._in_round, LOOK_AT_MOST))):
+        self._in_round = self._in_round or len(self._to_poll)
+        for id in list(islice(self._to_poll, min(self._in_round, POLL_AT_MOST))):
             self._in_round -= 1
-            del self._to_look[id]
+            del self._to_poll[id]
             wait = waits.get(id)
-            # A job that the broker has not accepted yet would look lost.
+            # A job that the broker has not accepted yet would appear lost.
             if wait is not None and _accepted(wait.result):
                 asked[id] = None
             elif wait is not None and (wait.foreign or not self.epoch or not _unsent(wait.result)):
-                self._to_look[id] = None
-            # Else there is nothing to look for: what becomes of it is told while this subscription stands.
-        self._in_round = min(self._in_round, len(self._to_look))
+                self._to_poll[id] = None
+            # Else no poll is needed: an outcome of an unsent job will be published to this subscription.
+        self._in_round = min(self._in_round, len(self._to_poll))
         if self._in_round:
-            self._look_now.set()
-        late = takewhile(lambda item: now - item[1].since >= LOOK_EVERY, waits.items())
-        overdue = [id for id, _ in islice(late, max(0, LOOK_AT_MOST - len(asked)))]
+            self._poll_now.set()
+        late = takewhile(lambda item: now - item[1].since >= POLL_EVERY, waits.items())
+        overdue = [id for id, _ in islice(late, max(0, POLL_AT_MOST - len(asked)))]
         asked.update((id, None) for id in overdue if _accepted(waits[id].result))
         for id in (*asked, *overdue):
-            # To the end of the row: insertion order is the order of the last look.
+            # Moved to the end: insertion order is the order of the last poll.
             wait = waits.pop(id)
             wait.since = now
             waits[id] = wait
@@ -292,17 +291,17 @@ class Mailbox:
             if group:
                 states = await self._broker.status(group, address)
                 if any(
-                    state.need.startswith(("task:", "release:")) and self._misses(id)
+                    state.need.startswith(("task:", "release:")) and self._is_last_poll(id)
                     for id, state in zip(group, states, strict=True)
                 ):
                     self._known_tasks = await tasks_of_workers(self._broker)
                 for id, state in zip(group, states, strict=True):
                     self._judge(id, state)
 
-    def _misses(self, id: str) -> bool:
-        """Whether the next look that finds this job parked is the last one."""
+    def _is_last_poll(self, id: str) -> bool:
+        """Whether the wait for this job ends if it is found parked once more."""
         wait = self._waits.get(id)
-        return wait is not None and wait.misses >= PARKED_LOOKS
+        return wait is not None and wait.misses >= PARKED_POLLS
 
     def _judge(self, id: str, state: JobState) -> None:
         wait = self._waits.get(id)
@@ -316,60 +315,60 @@ class Mailbox:
             return
         if state.doubtful and wait.doubts < DOUBTS:
             wait.doubts += 1
-            # It may be found again, a little after all is well.
+            # Once the broker knows for sure again, the job may take a moment to be found.
             wait.misses = -1
             return
-        # Parked or unknown: a later look decides, since the job may be on its way.
+        # Parked or unknown: a later poll decides, since the job may be on its way.
         wait.misses += 1
-        patience = PARKED_LOOKS if state.status is Status.PARKED else FORK_LOOKS if is_parents(wait.result) else 1
-        if wait.misses > patience or state.refused:
+        allowed = PARKED_POLLS if state.status is Status.PARKED else FORK_POLLS if is_parents(wait.result) else 1
+        if wait.misses > allowed or state.refused:
             why = why_there_is_none(wait.result, state, foreign=wait.foreign, known_tasks=self._known_tasks)
             self.fail([id], why)
 
     # ---- ending
 
-    def _broke(self, task: asyncio.Task[None]) -> None:
-        """Nothing arrives any more: say so to who waits, and begin anew with the next one."""
-        if task.cancelled() or (error := task.exception()) is None or task not in (self._listening, self._looking):
+    def _on_broken(self, task: asyncio.Task[None]) -> None:
+        """Listening or polling has failed: fail all waits; the next wait starts both again."""
+        if task.cancelled() or (error := task.exception()) is None or task not in (self._listening, self._polling):
             return
         if not isinstance(error, Exception):
-            # A signal's handler ended the program just then.
+            # A signal handler ended the program at that moment.
             return
         logger.error("Waiting for outcomes failed: %s", error, exc_info=error)
-        for other in (self._listening, self._looking):
+        for other in (self._listening, self._polling):
             if other is not None:
                 other.cancel()
-        self._listening = self._looking = None
+        self._listening = self._polling = None
         broken = BrokerError(f"Waiting for outcomes failed: {type(error).__name__}: {error}")
         broken.__cause__ = error
         self.fail(list(self._waits), broken)
 
     def close(self) -> None:
-        """Stop listening; who still waits is told."""
-        for task in (self._listening, self._looking):
+        """Stop listening, and fail all waits."""
+        for task in (self._listening, self._polling):
             if task is not None:
                 task.cancel()
         self.fail(list(self._waits), BrokerError("The app was closed while this result was awaited."))
 
 
 def quietly(task: asyncio.Task[None]) -> asyncio.Task[None]:
-    """A task that ends with its loop: if the user closes the loop over it, that is nothing to complain of."""
+    """The task, without asyncio's complaint if the user closes the loop while the task is pending."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio does for its own
     return task
 
 
-def _nobody() -> None:
-    """Stands for the handle that there is none of."""
+def _no_handle() -> None:
+    """Stands for the reference to a handle that does not exist."""
 
 
 def _unsent(result: AsyncResult[Any]) -> bool:
-    return result.outbox is not None and bool(result.outbox.is_unsent(result.ticket))
+    return result.send_buffer is not None and bool(result.send_buffer.is_unsent(result.ticket))
 
 
 def _from_here(result: AsyncResult[Any]) -> bool:
-    """Whether this process has sent it."""
-    return result.outbox is not None and not result.outbox.is_copy
+    """Whether this process has sent the job."""
+    return result.send_buffer is not None and not result.send_buffer.is_copy
 
 
 def _accepted(result: AsyncResult[Any]) -> bool:
-    return result.outbox is None or bool(result.outbox.is_settled(result.ticket))
+    return result.send_buffer is None or bool(result.send_buffer.is_settled(result.ticket))

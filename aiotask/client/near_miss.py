@@ -1,4 +1,4 @@
-"""Which task of the workers that run may have been meant by a name that none of them knows."""
+"""Tasks of live workers whose names are close to one that no worker knows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..inspector import WorkerInfo
 
 __all__ = ["near_misses", "tasks_of_workers"]
 
-#: Names beyond which a list is no help.
+#: Names that a suggestion lists at most.
 _AT_MOST = 3
 
 
 async def tasks_of_workers(broker: Broker) -> frozenset[str]:
-    """Every task that a live worker knows; none if the broker does not answer."""
+    """The names of all tasks that live workers know; empty if the broker does not answer."""
     try:
         workers = await inspect(broker).workers()
     except BrokerError:
@@ -31,7 +31,7 @@ def _tasks(worker: WorkerInfo) -> list[str]:
 
 
 def near_misses(name: str, known: Iterable[str]) -> str:
-    """A sentence on the tasks whose names differ little, or in the module alone; empty if there are none."""
+    """A sentence that lists the known tasks with a similar name or the same function name; empty if there is none."""
     names = sorted(set(known) - {name})
     function = name.rpartition(":")[2]
     near = [other for other in names if other.rpartition(":")[2] == function]

@@ -1,4 +1,4 @@
-"""Why there will be no outcome of a job, in words."""
+"""The errors for jobs that will have no outcome."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def why_there_is_none(
     """The error for a job that the broker set aside, parked or does not know.
 
     Args:
-        foreign: it was not sent from here, or has an id that another sender may use too.
-        known_tasks: what live workers know.
+        foreign: the job was not sent from here, or has an id that another sender may use too.
+        known_tasks: names of the tasks that live workers know.
     """
     id = result.id
     if state.refused:
@@ -62,12 +62,12 @@ def refused_job(id: str, reason: str) -> SealError:
 
 
 def is_parents(result: AsyncResult[Any]) -> bool:
-    """Whether the parent of this forked process still had to send it at the fork."""
-    return result.outbox is not None and bool(result.outbox.is_parents(result.ticket))
+    """Whether the parent of this forked process still had to send the job at the fork."""
+    return result.send_buffer is not None and bool(result.send_buffer.is_parents(result.ticket))
 
 
 def lost_in_fork(id: str) -> str:
-    """What to say of such a job when the broker does not know it."""
+    """The error text for a job that the parent process had to send and that the broker does not know."""
     return (
         f'Job "{id}" was handed over before this process was forked, and the broker does not know it: either the '
         "parent process has not sent it yet, or its result TTL is over. Await it in the parent, or send it "

@@ -1,4 +1,4 @@
-"""One app in one event loop."""
+"""The sending side of one app in one event loop."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ..wire.seal import Sealer
 from .absence import Absence
 from .backpressure import Backpressure
 from .mailbox import Mailbox, quietly
-from .send_buffer import Outbox
+from .send_buffer import SendBuffer
 
 if TYPE_CHECKING:
     from ..broker import Broker
 
-__all__ = ["FAREWELL", "Session"]
+__all__ = ["FLUSH_TIMEOUT", "Session"]
 
 logger = logging.getLogger("aiotask.client")
 
-#: Seconds that a closing loop, and the interpreter at exit, spend on what is not sent yet.
-FAREWELL = 5.0
+#: Seconds that a closing loop, and the interpreter at exit, spend on sending the jobs that are left.
+FLUSH_TIMEOUT = 5.0
 
 
 class Owner(Protocol):
-    """What a session needs of its client."""
+    """The client of a session, as far as the session needs it."""
 
     url: str
     app: str
@@ -38,26 +38,26 @@ class Owner(Protocol):
     backpressure: Backpressure | None
 
     async def leave(self, session: Session) -> None:
-        """The loop of this session ends."""
+        """Close a session whose loop ends."""
         ...
 
 
 class Session:
-    """A broker, an outbox and a mailbox for one event loop, which also ends them."""
+    """A broker, a send buffer and a mailbox for one event loop; they are closed with the loop."""
 
     def __init__(
         self, owner: Owner, address: str, loop: asyncio.AbstractEventLoop | None, *, in_portal: bool = False
     ) -> None:
         self.address = address
-        #: None: the program ends, and jobs go out without a loop.
+        #: None at interpreter exit, when jobs are sent without a loop.
         self._loop = loop
-        #: Other threads hand over here.
+        #: The loop is the portal's: threads without a loop hand their jobs over here.
         self.in_portal = in_portal
         self._called = False
         self.broker: Broker = connect(owner.url, owner.app)
         self.mailbox = Mailbox(self.broker, address, owner.outcomes_sealer)
         self.absence = Absence(owner.app, self.broker, self.mailbox)
-        self.outbox = Outbox(address, self._refused, owner.backpressure)
+        self.send_buffer = SendBuffer(address, self._refused, owner.backpressure)
         # Weakly: a session belongs to its loop as much as to the client, and outlives it until it is closed.
         self._owner = weakref.ref(owner)
         self._flushing: asyncio.Task[None] | None = None
@@ -69,22 +69,26 @@ class Session:
             self._flushing = quietly(agent(self._flush()))
             self._flushing.add_done_callback(self._flushed)
         else:
-            self.outbox.hold.stir()
+            self.send_buffer.room_retry.interrupt()
 
     def flush_from_a_thread(self) -> None:
-        """The same for the portal's session, after something was handed over; wakes its loop where that does not look
-        by itself."""
-        if self._loop is not None and not self._called and (self._flushing is None or self.outbox.held):
+        """Send what another thread has handed over to the portal's session; wakes the portal's loop only where no flush
+        is under way that would pick it up."""
+        if (
+            self._loop is not None
+            and not self._called
+            and (self._flushing is None or self.send_buffer.waiting_for_room)
+        ):
             self._called = True
             self._loop.call_soon_threadsafe(self._flush_called)
 
     def _flush_called(self) -> None:
-        # First: what is handed over from here on calls again.
+        # Cleared first: a job that is handed over from here on schedules another call.
         self._called = False
         self.flush_soon()
 
     def _refused(self, ids: list[str], error: Exception) -> bool:
-        """Tell the callers that wait here; whether there is one. The sender may be another loop, or none."""
+        """Fail the callers that wait in this session; return whether there is one. The sender may run in any loop."""
         if self._loop is None or self._loop is asyncio._get_running_loop():
             return self.mailbox.fail(ids, error)
         awaited = self.mailbox.awaits(ids)
@@ -95,7 +99,7 @@ class Session:
     async def _flush(self) -> None:
         if self._closer is None:
             await self._arm()
-        await self.outbox.flush(self.broker)
+        await self.send_buffer.flush(self.broker)
 
     def _flushed(self, task: asyncio.Task[None]) -> None:
         self._flushing = None
@@ -103,13 +107,13 @@ class Session:
             logger.error("Sending failed: %s", error, exc_info=error)
             refused = BrokerError(f"Sending failed: {type(error).__name__}: {error}")
             refused.__cause__ = error
-            self.outbox.refuse_all(refused)
-        if not task.cancelled() and not self.outbox.empty:
-            # Handed over between the last look into the outbox and this callback.
+            self.send_buffer.refuse_all(refused)
+        if not task.cancelled() and not self.send_buffer.empty:
+            # A job was handed over between the end of the flush and this callback.
             self.flush_soon()
 
     async def _arm(self) -> None:
-        """Be told when the loop ends: asyncio.run closes asynchronous generators, after it has cancelled all tasks."""
+        """Close the session with its loop: asyncio.run closes asynchronous generators after it has cancelled tasks."""
         self._closer = self._until_the_loop_ends()
         await anext(self._closer)
 
@@ -120,28 +124,28 @@ class Session:
             owner = self._owner()
             await (self.close() if owner is None else owner.leave(self))
 
-    async def drain(self, *, held: bool = True) -> None:
-        """Return once everything handed over so far is accepted or refused; ``held=False``: or waits for room."""
-        outbox = self.outbox
-        goal = outbox.handed
-        while outbox.settled_count < goal:
+    async def drain(self, *, for_room: bool = True) -> None:
+        """Return once every job handed over so far is accepted or refused, or (``for_room=False``) waits for room."""
+        send_buffer = self.send_buffer
+        goal = send_buffer.handed
+        while send_buffer.settled_count < goal:
             await self._flush_more()
-        waiting = set(outbox.held) if held else set()
-        while not waiting.isdisjoint(outbox.held):
+        waiting = set(send_buffer.waiting_for_room) if for_room else set()
+        while not waiting.isdisjoint(send_buffer.waiting_for_room):
             await self._flush_more()
 
     async def _flush_more(self) -> None:
         self.flush_soon()
         assert self._flushing is not None
-        # Flushing does not end while something waits for room.
-        await asyncio.wait((self._flushing,), timeout=None if self.outbox.room is None else 0.05)
+        # A flush does not end while a job waits for room.
+        await asyncio.wait((self._flushing,), timeout=None if self.send_buffer.room is None else 0.05)
 
     async def close(self) -> None:
-        """Send what is left, within FAREWELL seconds, and hang up."""
+        """Send the jobs that are left, within FLUSH_TIMEOUT seconds, and close the connections."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL):
+            async with asyncio.timeout(FLUSH_TIMEOUT):
                 if self._flushing is not None and not self._flushing.done():
                     await asyncio.wait((self._flushing,))
-                await self.outbox.flush(self.broker)
+                await self.send_buffer.flush(self.broker)
         self.mailbox.close()
         await self.broker.close()

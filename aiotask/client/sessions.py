@@ -17,8 +17,8 @@ from ..loops.portal import asyncio_loop, portal, running_loop
 from ..result import AsyncResult
 from ..wire.seal import Sealer
 from .rescue import ASK_EVERY, TICK, answers, drained
-from .send_buffer import HIGH_WATER, Outbox
-from .session import FAREWELL, Session
+from .send_buffer import HIGH_WATER, SendBuffer
+from .session import FLUSH_TIMEOUT, Session
 
 if TYPE_CHECKING:
     from ..broker import Overflow, Push
@@ -31,8 +31,8 @@ logger = logging.getLogger("aiotask.client")
 
 #: Bytes of a sealed job above which a warning is logged, once per task.
 LARGE = 1_000_000
-#: Seconds for which a thread that sends faster than the broker accepts is held up at each send, at most.
-HELD_UP = 5.0
+#: Seconds for which each send of a thread that sends faster than the broker accepts is blocked, at most.
+ACCEPT_TIMEOUT = 5.0
 
 
 class Sessions:
@@ -54,22 +54,22 @@ class Sessions:
         self.url = url
         self.serializer = serializer
         self.outcomes_sealer = Sealer(secrets, "outcome")
-        #: By loop; None: the one of the program's end. Changed without a lock, by steps that cannot be interrupted: a
-        #: signal handler or a finalizer may send at any moment.
+        #: Sessions by loop; None: the session of interpreter exit. Changed without a lock, by steps that cannot be
+        #: interrupted: a signal handler or a finalizer may send at any moment.
         self._sessions: dict[asyncio.AbstractEventLoop | None, Session] = {}
-        #: Outboxes of loops that ended without closing them.
-        self._orphans: list[Outbox] = []
-        #: Every outbox that there is, of sessions that have ended too.
-        self._outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
-        #: Tasks of which a large call was logged.
-        self._large: set[str] = set()
-        #: Outboxes of other loops whose sending the portal watches.
-        self._watched: set[Outbox] = set()
+        #: Send buffers of loops that ended without closing them.
+        self._orphans: list[SendBuffer] = []
+        #: Every send buffer that still exists, those of ended sessions among them.
+        self._send_buffers: weakref.WeakSet[SendBuffer] = weakref.WeakSet()
+        #: Names of tasks for which a large call was logged.
+        self._warned_large: set[str] = set()
+        #: Send buffers of other loops whose sending the portal watches.
+        self._watched: set[SendBuffer] = set()
         self._last: tuple[asyncio.AbstractEventLoop | None, Session | None] = (None, None)
         _all.add(self)
         exits.watch_multiprocessing()
         self._push = push_blocking(url)
-        # Sessions belong to their loops as much as to this client: they outlive it until they are closed there.
+        # Sessions outlive this client until they are closed in their loops.
         weakref.finalize(self, _let_go, self._sessions).atexit = False
 
     # ---- sessions
@@ -96,12 +96,12 @@ class Sessions:
         made = Session(self, address, loop, in_portal=loop is None or portal.runs(loop))
         # Another thread, or a send in the middle of this one, may have been faster.
         session = self._sessions.setdefault(loop, made)
-        self._outboxes.add(session.outbox)
+        self._send_buffers.add(session.send_buffer)
         return session
 
     @staticmethod
     def _portals_loop() -> asyncio.AbstractEventLoop | None:
-        """None: the program ends, and jobs go out without a loop."""
+        """The loop of the portal; None at interpreter exit, when jobs are sent without a loop."""
         if not exits.ended:
             try:
                 return portal.loop()
@@ -114,40 +114,42 @@ class Sessions:
         for loop in list(self._sessions):
             if loop is not None and loop.is_closed() and (session := self._sessions.pop(loop, None)) is not None:
                 session.broker.abandon()
-                if not session.outbox.empty:
-                    self._orphans.append(session.outbox)
+                if not session.send_buffer.empty:
+                    self._orphans.append(session.send_buffer)
         self._last = (None, None)
 
-    def _loop_of(self, outbox: Outbox) -> asyncio.AbstractEventLoop | None:
-        return next((loop for loop, session in self._sessions.copy().items() if session.outbox is outbox), None)
+    def _loop_of(self, send_buffer: SendBuffer) -> asyncio.AbstractEventLoop | None:
+        return next(
+            (loop for loop, session in self._sessions.copy().items() if session.send_buffer is send_buffer), None
+        )
 
     async def leave(self, session: Session) -> None:
-        """The running loop ends, or the app is closed in it."""
+        """Close a session in the running loop, which ends or in which the app is closed."""
         for loop, other in self._sessions.copy().items():
             if other is session:
                 self._sessions.pop(loop, None)
         self._last = (None, None)
         await session.close()
-        if not session.outbox.empty:
-            self._orphans.append(session.outbox)
+        if not session.send_buffer.empty:
+            self._orphans.append(session.send_buffer)
 
     # ---- sending
 
     def submit(self, session: Session, push: Push, result: AsyncResult[Any]) -> None:
-        """Hand a job over; it goes out with the others of this tick."""
-        outbox = result.outbox = session.outbox
+        """Hand a job over; it is sent together with the others of this tick of the loop."""
+        send_buffer = result.send_buffer = session.send_buffer
         if len(push.sealed) > LARGE:
-            self._say_large(result.task, len(push.sealed))
+            self._warn_large(result.task, len(push.sealed))
         if not session.in_portal:
             session.mailbox.expect(result)
-            result.ticket = outbox.put(push)
-            if session._flushing is None or outbox.held:
+            result.ticket = send_buffer.put(push)
+            if session._flushing is None or send_buffer.waiting_for_room:
                 session.flush_soon()
             return
         session.mailbox.expect(result)
-        result.ticket = outbox.put(push)
+        result.ticket = send_buffer.put(push)
         if exits.ended:
-            self._send_now(outbox)
+            self._send_now(send_buffer)
             return
         if self._orphans:
             self._adopt_orphans()
@@ -155,14 +157,14 @@ class Sessions:
             session.flush_from_a_thread()
         except RuntimeError:
             # The portal has ended just now.
-            self._send_now(outbox)
+            self._send_now(send_buffer)
             return
-        if outbox.crowded and running_loop() is None:
-            portal.submit(_held_up(outbox, result.ticket - HIGH_WATER // 2)).exception()
+        if send_buffer.crowded and running_loop() is None:
+            portal.submit(_accepted_in_time(send_buffer, result.ticket - HIGH_WATER // 2)).exception()
 
-    def _say_large(self, task: str, size: int) -> None:
-        if task not in self._large:
-            self._large.add(task)
+    def _warn_large(self, task: str, size: int) -> None:
+        if task not in self._warned_large:
+            self._warned_large.add(task)
             logger.warning(
                 'A call of task "%s" takes %.1f MB. Large jobs slow down the server for all its clients, and it keeps '
                 "each in memory until the job has ended: send a path, a key or an ID of the data instead.",
@@ -170,117 +172,124 @@ class Sessions:
                 size / 1e6,
             )
 
-    def _adopt_orphans(self) -> list[Outbox]:
+    def _adopt_orphans(self) -> list[SendBuffer]:
         orphans, self._orphans = self._orphans, []
-        for outbox in orphans:
-            self._relieve(outbox)
+        for send_buffer in orphans:
+            self._relieve(send_buffer)
         return orphans
 
     async def flush(self) -> None:
-        """Everything handed over so far, in any loop, is accepted or refused."""
+        """Return once every job handed over so far, in any loop, is accepted or refused."""
         asyncio_loop()
         session = self.session()
         await session.drain()
         self._close_dead_loops()
-        others = [other.outbox for other in self._sessions.copy().values() if other is not session]
-        for outbox in [*self._adopt_orphans(), *self._watched, *others]:
-            await self._emptied(outbox)
+        others = [other.send_buffer for other in self._sessions.copy().values() if other is not session]
+        for send_buffer in [*self._adopt_orphans(), *self._watched, *others]:
+            await self._emptied(send_buffer)
 
-    def _relieve(self, outbox: Outbox) -> None:
-        """See to it that this outbox is emptied, by the portal where its own loop does not do so."""
-        if outbox.is_copy or outbox.empty or outbox in self._watched or portal.runs(self._loop_of(outbox)):
+    def _relieve(self, send_buffer: SendBuffer) -> None:
+        """Have this send buffer emptied, by the portal if its own loop does not do so."""
+        if (
+            send_buffer.is_copy
+            or send_buffer.empty
+            or send_buffer in self._watched
+            or portal.runs(self._loop_of(send_buffer))
+        ):
             return
         if self._portals_loop() is None:
-            self._send_now(outbox)
+            self._send_now(send_buffer)
             return
-        self._watched.add(outbox)
-        portal.submit(self._empty(outbox))
+        self._watched.add(send_buffer)
+        portal.submit(self._empty(send_buffer))
 
-    async def _empty(self, outbox: Outbox) -> None:
+    async def _empty(self, send_buffer: SendBuffer) -> None:
         try:
-            while not outbox.empty:
-                loop = self._loop_of(outbox)
+            while not send_buffer.empty:
+                loop = self._loop_of(send_buffer)
                 if loop is not None and await answers(loop):
                     await asyncio.sleep(ASK_EVERY)
                 else:
-                    await outbox.flush(self.session().broker)
+                    await send_buffer.flush(self.session().broker)
         finally:
-            self._watched.discard(outbox)
+            self._watched.discard(send_buffer)
 
-    async def _emptied(self, outbox: Outbox) -> None:
-        self._relieve(outbox)
-        await drained(outbox)
+    async def _emptied(self, send_buffer: SendBuffer) -> None:
+        self._relieve(send_buffer)
+        await drained(send_buffer)
 
     async def hand_on(self, result: AsyncResult[Any]) -> None:
-        """Return once a job that was handed over in another loop is with the broker, or waits for room."""
-        if result.outbox is None:
-            # It may be of a loop that stands still.
+        """Return once a job that was handed over in another loop has been accepted or refused, or waits for room."""
+        if result.send_buffer is None:
+            # The job may have been handed over in a loop that does not run any more.
             self._close_dead_loops()
             standing = [
-                other.outbox
+                other.send_buffer
                 for loop, other in self._sessions.copy().items()
                 if loop is not None and not loop.is_running() and not portal.runs(loop)
             ]
-            for outbox in [*self._adopt_orphans(), *standing]:
-                await self._emptied(outbox)
+            for send_buffer in [*self._adopt_orphans(), *standing]:
+                await self._emptied(send_buffer)
             return
-        outbox = result.outbox
-        if outbox is not self.session().outbox and not outbox.is_settled(result.ticket):
-            self._relieve(outbox)
-            while not outbox.is_settled(result.ticket) and result.ticket not in outbox.held:  # noqa: ASYNC110 - any loop
+        send_buffer = result.send_buffer
+        if send_buffer is not self.session().send_buffer and not send_buffer.is_settled(result.ticket):
+            self._relieve(send_buffer)
+            while not send_buffer.is_settled(result.ticket) and result.ticket not in send_buffer.waiting_for_room:  # noqa: ASYNC110 - any loop
                 await asyncio.sleep(TICK)
 
     def relieve_for(self, result: AsyncResult[Any]) -> None:
-        """See to it that a job goes out that another loop was to send."""
-        if result.outbox is None:
+        """Have a job sent that was handed over in another loop."""
+        if result.send_buffer is None:
             self._close_dead_loops()
             for loop, other in self._sessions.copy().items():
                 if loop is not None and not loop.is_running():
-                    self._relieve(other.outbox)
-        elif not result.outbox.is_settled(result.ticket):
-            self._relieve(result.outbox)
+                    self._relieve(other.send_buffer)
+        elif not result.send_buffer.is_settled(result.ticket):
+            self._relieve(result.send_buffer)
         if self._orphans:
             self._adopt_orphans()
 
     # ---- the end
 
     async def close(self) -> None:
-        """Send what is left in the running loop and hang up there."""
+        """Send the jobs that are left in the running loop, and close its session."""
         await self.leave(self.session())
 
-    def last_words(self) -> None:
-        """At interpreter exit: send what is left with a blocking connection (no thread can start any more)."""
-        outboxes = [*self._orphans, *self._watched, *(each.outbox for each in self._sessions.copy().values())]
+    def flush_at_exit(self) -> None:
+        """At interpreter exit: send the jobs that are left, blocking, since no thread can start any more."""
+        send_buffers = [*self._orphans, *self._watched, *(each.send_buffer for each in self._sessions.copy().values())]
         for loop, session in self._sessions.copy().items():
             if loop is None or not loop.is_running():
                 session.broker.abandon()
         self._orphans = []
         self._sessions.clear()
         self._last = (None, None)
-        for outbox in outboxes:
-            self._send_now(outbox)
-        # For finalizers of globals, when no module can be imported any more.
+        for send_buffer in send_buffers:
+            self._send_now(send_buffer)
+        # Made now for finalizers of globals that send, which run when no module can be imported any more.
         self._make_session(None)
 
-    def _send_now(self, outbox: Outbox) -> None:
-        outbox.flush_blocking(self._push_blocking)
+    def _send_now(self, send_buffer: SendBuffer) -> None:
+        send_buffer.flush_blocking(self._push_blocking)
 
-    def _push_blocking(self, outbox: Outbox, batch: list[Push]) -> Overflow | None:
-        return self._push(self.url, self.app, outbox.client, outbox.sequence, batch, outbox.room, outbox.drop)
+    def _push_blocking(self, send_buffer: SendBuffer, batch: list[Push]) -> Overflow | None:
+        return self._push(
+            self.url, self.app, send_buffer.client, send_buffer.sequence, batch, send_buffer.room, send_buffer.drop
+        )
 
     def forget(self) -> None:
-        """In a forked child: sockets, outboxes and sessions stay the parent's."""
+        """In a forked child: let go of sockets, send buffers and sessions, which are the parent's."""
         for session in self._sessions.values():
             session.broker.abandon()
-        for outbox in list(self._outboxes):
-            outbox.is_copy = True
+        for send_buffer in list(self._send_buffers):
+            send_buffer.is_copy = True
         self._sessions.clear()
         self._watched.clear()
         self._orphans, self._last = [], (None, None)
 
 
 def _let_go(sessions: dict[asyncio.AbstractEventLoop | None, Session]) -> None:
-    """Their client is gone: close them in the loops that still run."""
+    """Close the sessions of a client that was deleted, in those of their loops that still run."""
     for loop, session in sessions.items():
         if loop is not None and loop.is_running():
             asyncio.run_coroutine_threadsafe(session.close(), loop)
@@ -288,21 +297,21 @@ def _let_go(sessions: dict[asyncio.AbstractEventLoop | None, Session]) -> None:
             session.broker.abandon()
 
 
-async def _held_up(outbox: Outbox, ticket: int) -> None:
-    # Not for ever: the thread may hold what the portal needs to go on, such as the lock of a logging handler.
-    await asyncio.wait_for(outbox.accepted(ticket), HELD_UP)
+async def _accepted_in_time(send_buffer: SendBuffer, ticket: int) -> None:
+    # With a timeout: the thread may hold what the portal needs to go on, such as the lock of a logging handler.
+    await asyncio.wait_for(send_buffer.accepted(ticket), ACCEPT_TIMEOUT)
 
 
 _all: weakref.WeakSet[Sessions] = weakref.WeakSet()
-#: Numbers of sessions. Those of all clients together: the broker takes an address that it knows for the same
-#: sender, and several apps of one name in a process are several senders.
+#: Numbers of the sessions of all clients: the broker takes equal addresses for one sender, and several apps of one
+#: name in a process are several senders.
 _numbers = itertools.count(1)
 
 
 def _at_exit() -> None:
-    portal.stop(FAREWELL)
+    portal.stop(FLUSH_TIMEOUT)
     for sessions in list(_all):
-        sessions.last_words()
+        sessions.flush_at_exit()
 
 
 def _after_fork() -> None:

@@ -13,7 +13,7 @@ _Watcher = tuple[int, int, "asyncio.Future[None]"]
 
 
 class Watchers:
-    """Futures by the ticket that they wait for.
+    """Futures of callers, by the ticket of the job that they wait for.
 
     Args:
         is_settled: whether the job with a ticket is with the broker, or was refused.
@@ -21,10 +21,10 @@ class Watchers:
 
     def __init__(self, is_settled: Callable[[int], bool]) -> None:
         self._is_settled = is_settled
-        #: A heap. The number in the middle keeps futures from being compared.
+        #: A heap of (ticket, number, future); the number keeps futures from being compared.
         self._all: list[_Watcher] = []
-        #: Those whose job waits for room.
-        self._patient: list[_Watcher] = []
+        #: Watchers whose job waits for room in its queue.
+        self._for_room: list[_Watcher] = []
         self._numbers = itertools.count()
 
     async def settled(self, ticket: int) -> None:
@@ -32,29 +32,29 @@ class Watchers:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heappush(self._all, (ticket, next(self._numbers), future))
         if self._is_settled(ticket):
-            # By another thread, which may have looked before this future was there.
+            # Another thread settled the job, perhaps before this future was in the heap.
             _release(future)
         await future
 
-    def tell(self, settled: int) -> bool:
-        """Wake the futures of settled tickets, of which this is the highest; whether there was one."""
-        told = False
-        if self._patient:
-            patient, self._patient = self._patient, []
-            for watcher in patient:
+    def notify(self, settled: int) -> bool:
+        """Wake the futures of settled tickets up to this one; return whether there was one."""
+        notified = False
+        if self._for_room:
+            for_room, self._for_room = self._for_room, []
+            for watcher in for_room:
                 heappush(self._all, watcher)
         while self._all and self._all[0][0] <= settled:
             watcher = heappop(self._all)
             if not self._is_settled(watcher[0]):
-                self._patient.append(watcher)
+                self._for_room.append(watcher)
                 continue
             wake(watcher[2])
-            told = True
-        return told
+            notified = True
+        return notified
 
 
 def wake(future: asyncio.Future[None]) -> None:
-    """Let a future of any loop have its result, from any thread."""
+    """Set the result of a future of any loop, from any thread."""
     loop = future.get_loop()
     if loop is asyncio._get_running_loop():
         _release(future)

@@ -21,7 +21,7 @@ from ..app import App
 from ..brokers import connect, inspect
 from ..context import job_fields
 from ..errors import AiotaskError, BrokerError, ConfigError
-from ..functions.loading import said_when_slow
+from ..functions.loading import log_when_slow
 from ..importer import load_apps
 from ..log.events import EventLog
 from ..log.records import add_job_fields
@@ -106,7 +106,7 @@ def run_worker(settings: WorkerSettings, resources: WorkerResources, preloaded: 
     is_loaded = False
     try:
         enter_folder(settings)
-        with said_when_slow(", ".join(settings.apps)):
+        with log_when_slow(", ".join(settings.apps)):
             apps = list(preloaded) if preloaded is not None else load_apps(settings.apps, settings.app_dir)
         for app in apps:
             check_annotations(app.serializer, app.registry)

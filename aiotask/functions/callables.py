@@ -1,4 +1,4 @@
-"""What a callable takes and gives, whatever kind of callable it is."""
+"""The arguments of callables of every kind, and whether they are coroutine functions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["checker", "gives_coroutines", "parameter_names", "refuse_what_is_no_
 
 
 def gives_coroutines(function: Callable[..., Any]) -> bool:
-    """Whether calls give coroutines: a function, an object with such a ``__call__``, a partial, what is marked so."""
+    """Whether a call returns a coroutine: of a function, a partial, an object with ``__call__``, a marked callable."""
     inner = _below_partials(function)
-    # asyncio's own mark, which is no more in Python 3.14.
+    # asyncio's own mark, which Python 3.14 has removed.
     mark = getattr(asyncio.coroutines, "_is_coroutine", None)
     return (
         inspect.iscoroutinefunction(inner)
@@ -26,7 +26,7 @@ def gives_coroutines(function: Callable[..., Any]) -> bool:
 
 
 def what_runs(function: Any) -> Any:
-    """What runs when this is called: below partials, and the ``__call__`` of an object."""
+    """The function that a call runs: that of a partial, or the ``__call__`` of an object."""
     inner = _below_partials(function)
     return inner if inspect.isroutine(inner) or isinstance(inner, type) else type(inner).__call__
 
@@ -45,9 +45,9 @@ def parameter_names(function: Callable[..., Any]) -> list[str]:
 
 
 def checker(function: Callable[..., Any]) -> Callable[..., None]:
-    """What raises TypeError for arguments that do not fit.
+    """A function that raises TypeError for arguments that a callable does not take.
 
-    What a decorator takes may be more or less than the function inside it takes. So a call has to fit one of the two.
+    A decorator may take more or fewer arguments than the function inside it, so a call has to fit one of the two.
     """
     inner = _same_arguments(function)
     if not hasattr(function, "__wrapped__") or hasattr(function, "__signature__"):
@@ -69,7 +69,7 @@ def _same_arguments(function: Callable[..., Any], *, follow_wrapped: bool = True
         parameters = inspect.signature(function, follow_wrapped=follow_wrapped).parameters.values()
     except (TypeError, ValueError):
         if not follow_wrapped:
-            # Written in C, as functools.lru_cache is: it passes its arguments on.
+            # A wrapper written in C, such as functools.lru_cache, passes its arguments on.
             return _same_arguments(function)
         return lambda *args, **kwargs: None
     parts: list[str] = []
@@ -93,13 +93,13 @@ def _same_arguments(function: Callable[..., Any], *, follow_wrapped: bool = True
 
 
 def refuse_what_is_no_function(function: Any, *, is_named: bool) -> None:
-    """Refuse what cannot be a task.
+    """Refuse an object that cannot be a task.
 
     Args:
         is_named: the user gives the task a name.
 
     Raises:
-        ConfigError: a worker could not call it.
+        ConfigError: a worker could not call the object.
     """
     if isinstance(function, staticmethod):
         raise ConfigError(_NO_STATIC_METHODS.format(getattr(function, "__qualname__", function)))
@@ -112,7 +112,7 @@ def refuse_what_is_no_function(function: Any, *, is_named: bool) -> None:
     qualname = getattr(function, "__qualname__", None)
     if qualname is None and not is_named:
         raise ConfigError(f'{function!r} has no name. Give it one: app.register_task(fn, name="…").')
-    # "<locals>" or "<listcomp>" comes before the name of what is made inside of a function or a comprehension.
+    # The qualified name of what a function or a comprehension makes contains "<locals>" or "<listcomp>".
     if qualname is not None and "." in qualname and not qualname.rpartition(".")[0].endswith(">"):
         first = next(iter(parameter_names(function)), "")
         raise ConfigError((_NO_METHODS if first in ("self", "cls") else _NO_STATIC_METHODS).format(qualname))

@@ -1,4 +1,4 @@
-"""What users of other task queues write, and what it is called here."""
+"""Hints for users of other task queues: options and attributes that have another name here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = [
     "wrong_arguments",
 ]
 
-#: Options of other task queues, and what is said here instead.
+#: Options of other task queues, and what to write instead.
 OPTIONS_ELSEWHERE = {
     "countdown": "To start a call later: delay=… (seconds or a timedelta).",
     "bind": "A task takes no self: current_job() has the id, the attempt and the job.",
@@ -53,7 +53,7 @@ OPTIONS_ELSEWHERE = {
 }
 
 
-#: What apps of other task queues have, and what takes its place here.
+#: Attributes of apps of other task queues, and what takes their place.
 APP_ELSEWHERE = {
     "send_task": 'To send a call by the name of its task: app.s("module:function", …).apply_async().',
     "signature": 'A call as a value: task.s(…), or app.s("module:function", …) by name.',
@@ -71,11 +71,11 @@ APP_ELSEWHERE = {
 
 
 _SEND = "To send the call: .apply_async(…), and later: .options(delay=…).apply_async(…)."
-#: What tasks of other task queues have.
+#: Attributes of tasks of other task queues, and what takes their place.
 TASK_ELSEWHERE = dict.fromkeys(
     ("apply", "delay", "enqueue", "kiq", "schedule", "send", "send_with_options", "submit"), _SEND
 )
-#: What waiting is called elsewhere, and what asyncio asks of a future.
+#: Attributes of results of other task queues, and those that asyncio expects of a future.
 RESULT_ELSEWHERE = dict.fromkeys(
     ("collect", "join", "result", "value", "wait_result"), "To wait for it: await it, or result.get()."
 ) | dict.fromkeys(
@@ -85,8 +85,8 @@ RESULT_ELSEWHERE = dict.fromkeys(
 
 
 class _Absent:
-    """An attribute that is not there, with a hint for whoever expects it. A ``__getattr__`` would slow down the access
-    to every other attribute, by 40 ns each on Python 3.11, which adds up to a tenth of what a send costs."""
+    """A missing attribute whose AttributeError has a hint. A ``__getattr__`` would slow down the access to every other
+    attribute, by 40 ns each on Python 3.11, which adds up to a tenth of the time of a send."""
 
     def __init__(self, name: str, hint: str) -> None:
         self._name = name
@@ -100,19 +100,19 @@ class _Absent:
 
 
 def explain_absence(kind: type, hints: dict[str, str]) -> None:
-    """Make an access to one of these names say in its AttributeError what there is instead."""
+    """Have the AttributeError for each of these names say what takes its place."""
     for name, hint in hints.items():
         setattr(kind, name, _Absent(name, hint))
 
     def names(self: object) -> list[str]:
-        """Those that are there, as a prompt completes them."""
+        """The names without the missing ones, for completion at a prompt."""
         return [name for name in object.__dir__(self) if name not in hints]
 
     kind.__dir__ = names  # type: ignore[method-assign, assignment]
 
 
 def wrong_arguments(task: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: TypeError) -> TypeError:
-    """The error of a call that does not fit its function; with a hint where it is one for another task queue."""
+    """The error for arguments that a function does not take, with a hint if another task queue takes that form."""
     celery = {"args", "kwargs"} & set(kwargs) or {"countdown", "eta", "queue", "retries", "priority"} & set(kwargs)
     boxed = len(args) in (1, 2) and isinstance(args[0], tuple | list)
     hint = ""
@@ -124,15 +124,15 @@ def wrong_arguments(task: str, args: tuple[Any, ...], kwargs: dict[str, Any], er
     return TypeError(f'Task "{task}": {error}.{hint}')
 
 
-#: Annotations that no tuple fits; as text, too, which they are under ``from __future__ import annotations``.
+#: Annotations that no tuple fits, also in the text form of ``from __future__ import annotations``.
 _NO_TUPLES = (int, float, complex, str, bytes, bool, "int", "float", "complex", "str", "bytes", "bool")
 
 
 def refuse_boxed(task: str, function: Callable[..., Any], given: tuple[Any, ...]) -> None:
-    """Refuse a tuple as the one argument of a task that wants a number or a text: a call as other task queues have it.
+    """Refuse a tuple as the only argument of a task that takes a number or text: a call in another task queue's form.
 
     Raises:
-        TypeError: it is one.
+        TypeError: the call has that form.
     """
 
     try:

@@ -1,4 +1,4 @@
-"""A worker imports its app: what that module may not do meanwhile, and where its import stands."""
+"""While a worker imports its app: calls that its modules must not make, and a log line if the import is slow."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from types import FrameType
 
 from ..errors import ConfigError
 
-__all__ = ["importing", "refuse_to_wait", "said_when_slow", "warn_of_send"]
+__all__ = ["importing", "log_when_slow", "refuse_to_wait", "warn_of_send"]
 
-#: Seconds of an import after which the place where it stands is logged.
+#: Seconds of an import after which the line that it has reached is logged.
 SLOW = 5.0
 
 logger = logging.getLogger("aiotask.worker")
@@ -23,16 +23,16 @@ _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class _State:
-    """The thread that imports an app for a worker; 0: none does."""
+    """Ident of the thread that imports an app for a worker; 0: no thread does."""
 
     thread = 0
-    #: Places that were warned of.
+    #: Places (``file:line``) for which a warning was logged.
     warned: set[str] = set()  # noqa: RUF012 - of the process
 
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """A worker imports its app in this thread while the block lasts."""
+    """A block in which this thread imports an app for a worker."""
     before, _State.thread = _State.thread, threading.get_ident()
     try:
         yield
@@ -41,7 +41,7 @@ def importing() -> Iterator[None]:
 
 
 def refuse_to_wait(call: str) -> None:
-    """Raise ConfigError where a worker imports the module that waits: the worker itself would have to run the job."""
+    """Raise ConfigError if a worker is importing the module that waits: the worker itself would have to run the job."""
     if _State.thread and _State.thread == threading.get_ident():
         raise ConfigError(
             f"{_place(sys._getframe(1))}: the module waits for a job ({call}) while a worker imports it, but no job "
@@ -50,7 +50,7 @@ def refuse_to_wait(call: str) -> None:
 
 
 def warn_of_send() -> None:
-    """Log a warning, once per place, where a worker imports the module that sends."""
+    """Log a warning, once per place, if a worker is importing the module that sends."""
     if _State.thread and _State.thread == threading.get_ident():
         place = _place(sys._getframe(1))
         if place not in _State.warned:
@@ -63,8 +63,8 @@ def warn_of_send() -> None:
 
 
 @contextlib.contextmanager
-def said_when_slow(names: str) -> Iterator[None]:
-    """Log where the import in this thread stands if it takes long, and again after ever longer times."""
+def log_when_slow(names: str) -> Iterator[None]:
+    """Log the line that a slow import in this thread has reached, again and again at ever longer intervals."""
     over, thread = threading.Event(), threading.get_ident()
 
     def watch() -> None:
@@ -83,7 +83,7 @@ def said_when_slow(names: str) -> Iterator[None]:
 
 
 def _users(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames that are neither of aiotask nor of the import system, innermost first."""
+    """The frames of user code (neither aiotask nor the import system), innermost first."""
     while frame is not None:
         file = frame.f_code.co_filename
         if not file.startswith((_HERE, "<frozen importlib")) and f"{os.sep}importlib{os.sep}" not in file:
@@ -92,14 +92,14 @@ def _users(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _place(frame: FrameType | None) -> str:
-    """Where the module that is being imported stands, as ``file:line``."""
+    """The line of the importing module that is being executed, as ``file:line``."""
     frames = list(_users(frame))
     module = next((each for each in frames if each.f_code.co_name == "<module>"), None) or frames[0]
     return f"{module.f_code.co_filename}:{module.f_lineno}"
 
 
 def _stack(frame: FrameType) -> str:
-    """The innermost place, and the module's line that led there."""
+    """The innermost line of user code, and the module's line that led there."""
     frames = list(_users(frame)) or [frame]
     inner = frames[0]
     text = f"{inner.f_code.co_filename}:{inner.f_lineno} in {inner.f_code.co_name}"

@@ -33,12 +33,12 @@ __all__ = [
     "scripts",
 ]
 
-#: What ``__module__`` says of things that the main script defines; the second one in children of multiprocessing
-#: that were not forked.
+#: ``__module__`` of objects that the main script defines; the second name in children of multiprocessing that were
+#: not forked.
 MAINS = frozenset({"__main__", "__mp_main__"})
 #: File names that prompts give to the code typed there.
 _PROMPT = re.compile(r"<(stdin|console|doctest|([\w-]+-)?input)\b.*>")
-#: The current directory as this process began: a script may change it before it defines its tasks.
+#: The current directory at the start of this process: a script may change it before it defines its tasks.
 try:
     _START = os.getcwd()
 except OSError:  # The directory was deleted.
@@ -46,15 +46,15 @@ except OSError:  # The directory was deleted.
 
 
 class Facts(NamedTuple):
-    """What is known of a namespace that calls itself ``__main__``, and of one function in it."""
+    """Facts about a namespace that calls itself ``__main__``, and about one function in it."""
 
     #: Name in ``__spec__``; None if there is none, or if it is that of a tool which runs another file.
     spec: str | None
     #: Path of the file that defines it, symbolic links resolved.
     file: str | None
-    #: The file exists.
+    #: Whether the file exists.
     exists: bool
-    #: ``__init__.py`` lies beside the file.
+    #: Whether ``__init__.py`` lies beside the file.
     in_package: bool
     #: Directories that modules may be imported from, symbolic links resolved.
     roots: tuple[str, ...]
@@ -110,7 +110,7 @@ def name_of_main(facts: Facts) -> Home:
 
 
 def importable_name(stem: str) -> str:
-    """A name like this one that may stand in an import."""
+    """A similar name that is valid in an import."""
     name = re.sub(r"\W", "_", stem)
     return name if name.isidentifier() else f"_{name}"
 
@@ -129,7 +129,7 @@ def _facts(namespace: dict[str, Any], code: str | None) -> Facts:
         name = None
     exists = file is not None and os.path.isfile(file)
     folder = os.path.dirname(file) if file is not None else ""
-    # A worker starts with its current directory on the path, a script with its own folder.
+    # The path of a worker begins with its current directory, that of a script with the folder of the script.
     roots = [os.path.realpath(root or _START) for root in (*sys.path[1:], _START)]
     roots = [root for root in roots if not root.endswith(("site-packages", "dist-packages"))]
     return Facts(
@@ -162,7 +162,7 @@ def home_of(function: Callable[..., Any]) -> Home:
     home = name_of_main(_facts(namespace, code))
     if home.name is not None and namespace is not _main_namespace():
         _learned[home.name] = Script(home.name, namespace)
-    _look_again()
+    _find_scripts()
     return home
 
 
@@ -204,24 +204,24 @@ _encoded: tuple[bytes, ...] = ()
 def scripts() -> tuple[Script, ...]:
     """The scripts that run here and that a worker can import; mostly one, none at a prompt."""
     if sys.modules.get("__main__") is not _known_for:
-        _look_again()
+        _find_scripts()
     return _known
 
 
-def _look_again() -> None:
+def _find_scripts() -> None:
     global _known, _known_for, _encoded
     name = main_name()
     own = () if name is None else (Script(name, _main_namespace()),)
     _known = own + tuple(script for script in _learned.values() if script.name != name)
     _encoded = tuple(script.name.encode() for script in _known)
-    # Last: other threads go by it.
+    # Set last, since other threads test it first.
     _known_for = sys.modules["__main__"]
 
 
 def names_a_script(body: bytes) -> bool:
-    """Whether a body may refer to a script that runs here; asked for every job."""
+    """Whether a body may refer to a script that runs here. Must be cheap: called for every job."""
     if sys.modules.get("__main__") is not _known_for:
-        _look_again()
+        _find_scripts()
     for name in _encoded:  # noqa: SIM110 - a generator costs more than all of the rest
         if body.find(name) >= 0:
             return True
@@ -229,9 +229,9 @@ def names_a_script(body: bytes) -> bool:
 
 
 def script_named(name: str, function: Callable[..., Any] | None) -> Script | None:
-    """The script that workers import under this name, if what a handle on this function brings belongs to it.
+    """The script that workers import under this name, if values of this function's jobs belong to it.
 
-    A module of the script may have imported it by its name, so that all of its classes are here twice. Then a function
+    A module may have imported the script by its name, so that each class of it exists twice here. Then a function
     of ``__main__`` gets those of ``__main__``, and any other function those of the module.
     """
     for script in scripts():
@@ -242,14 +242,14 @@ def script_named(name: str, function: Callable[..., Any] | None) -> Script | Non
 
 
 def is_imported(script: Script) -> bool:
-    """Whether something here has imported the script by its name, so that there is a second copy of it."""
+    """Whether a module has imported the script by its name, so that there is a second copy of it in this process."""
     copy = sys.modules.get(script.name)
     files = getattr(copy, "__file__", None), script.namespace.get("__file__")
     return copy is not None and len({_real(file) for file in files if isinstance(file, str)}) == 1
 
 
 def reference_to(thing: Any, qualname: str | None = None) -> tuple[str, str] | None:
-    """The module and the name under which a worker finds this class or function of the script; None where it cannot."""
+    """Module and name under which a worker finds this class or function of the script; None if it cannot."""
     name: str = getattr(thing, "__qualname__", "") if qualname is None else qualname
     for script in scripts():
         if script.find(name) is thing and name.partition(".")[0] in _importable(script):
@@ -258,7 +258,7 @@ def reference_to(thing: Any, qualname: str | None = None) -> tuple[str, str] | N
 
 
 def _importable(script: Script) -> frozenset[str]:
-    """What the source binds when it is imported: what it does only as ``__main__`` is not there in a worker."""
+    """Names that the source binds when it is imported, without those that it binds only as ``__main__``."""
     path = _real(script.namespace.get("__file__") or "")
     return _bound("".join(linecache.getlines(path, script.namespace)))
 

@@ -1,4 +1,4 @@
-"""Importing a module of the user's, and the error that names what was wrong with it."""
+"""Imports user modules, with errors that name the cause."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["import_included", "import_module"]
 
 
 def import_included(names: Iterable[str]) -> None:
-    """Import what an app includes, for a worker in this process.
+    """Import the modules that an app includes, for a worker in this process.
 
     Raises:
         ImportFailed: one of the modules cannot be imported.
@@ -81,7 +81,7 @@ def _meant(name: str, missing: str) -> str:
 
 
 def _trace(error: BaseException) -> str:
-    """The user's part of a traceback: without importlib's frames and ours."""
+    """A traceback as text, without the frames of importlib and aiotask."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -89,6 +89,6 @@ def _trace(error: BaseException) -> str:
     ][1:]
     lines = traceback.format_list(frames)
     if isinstance(error, SyntaxError):
-        # Where it is, with the line itself; the last line is the message, which is said already.
+        # The place of the error and the line itself; without the last line, the message, which the error already has.
         lines += traceback.format_exception_only(error)[:-1]
     return "".join(lines).rstrip()

@@ -1,4 +1,4 @@
-"""Whether a function that takes a name again is the same function, loaded again, or another one."""
+"""Whether a function registered under a taken name is the known function, loaded again, or another one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Run(NamedTuple):
     """The execution of a module, or of one entry at a prompt, during which a task was registered."""
 
     code: CodeType | None = None
-    #: Its ``__dict__``.
+    #: The ``__dict__`` of the module.
     namespace: dict[str, Any] | None = None
 
 
@@ -37,7 +37,7 @@ def current_run() -> Run:
 
 
 def _is_module(frame: FrameType) -> bool:
-    """Whether this is a module's own code; IPython 8 names that of a cell "<cell line: 3>"."""
+    """Whether a frame runs a module's own code, which IPython 8 names "<cell line: 3>" for a cell."""
     if frame.f_code.co_name == "<module>":
         return True
     return not frame.f_code.co_flags & inspect.CO_OPTIMIZED and frame.f_locals is frame.f_globals
@@ -58,7 +58,7 @@ def is_reload(known: Function, new: Function, before: Run, now: Run) -> bool:
 
 
 def _identity(function: Function) -> tuple[object, ...]:
-    """The module and the name of a function, or of what is called in its place."""
+    """The module and the name of a function, of the function in a partial, or of a callable object's class."""
     while isinstance(function, functools.partial):
         function = function.func
     named: Any = function if hasattr(function, "__qualname__") else type(function)
@@ -71,12 +71,12 @@ def _ran_again(before: Run, now: Run) -> bool:
     one, other = before.code.co_filename, now.code.co_filename
     if os.path.isfile(one) or os.path.isfile(other):
         return os.path.realpath(one) == os.path.realpath(other)
-    # Entries at a prompt, cells of a notebook; but not code that a program makes of text: all of it is "<string>".
+    # Entries at a prompt and cells of a notebook, but not code that a program compiles from text, named "<string>".
     return before.namespace is now.namespace and "<string>" not in (one, other)
 
 
 def _compiled_again(known: Function, new: Function) -> bool:
-    """Whether both come from one line of one file, which was compiled twice."""
+    """Whether both functions come from one line of one file, which was compiled twice."""
     one, other = (getattr(inspect.unwrap(function), "__code__", None) for function in (known, new))
     return (
         one is not None
@@ -88,7 +88,7 @@ def _compiled_again(known: Function, new: Function) -> bool:
 
 
 def _equal(one: Any, other: Any, depth: int = 0) -> bool:
-    """Whether two functions, or two values that they were made with, are as good as each other."""
+    """Whether two functions, or two values that they were made with, are interchangeable."""
     if one is other:
         return True
     if type(one) is not type(other) or depth > 8:
@@ -108,20 +108,20 @@ def _equal(one: Any, other: Any, depth: int = 0) -> bool:
             getattr(one, "__dict__", None), getattr(other, "__dict__", None)
         )
     try:
-        # An __eq__ of the user's may leave out a part that the functions differ in.
+        # A user-defined __eq__ may ignore a part in which the functions differ.
         return bool(one == other) and _equal_inside(one, other, depth)
     except Exception:
         return False
 
 
 def _equal_inside(one: Any, other: Any, depth: int) -> bool:
-    """Whether the attributes of two values that say that they are equal are so, too."""
-    held = getattr(one, "__dict__", None)
-    return not isinstance(held, dict) or _equal(held, getattr(other, "__dict__", None), depth + 1)
+    """Whether two values that compare equal also have equal attributes."""
+    attributes = getattr(one, "__dict__", None)
+    return not isinstance(attributes, dict) or _equal(attributes, getattr(other, "__dict__", None), depth + 1)
 
 
 def _made_of(function: FunctionType) -> tuple[Any, ...]:
-    """What tells functions of one code apart."""
+    """The parts in which functions with the same code may differ."""
     return (_cells(function), function.__defaults__, function.__kwdefaults__, function.__dict__)
 
 
@@ -130,9 +130,9 @@ def _cells(function: FunctionType) -> list[Any]:
     for cell in function.__closure__ or ():
         try:
             cells.append(cell.cell_contents)
-        except ValueError:  # It has no value yet.
+        except ValueError:  # the cell has no value yet
             cells.append(cell)
-    # A function that calls itself holds itself.
+    # The closure of a recursive function contains the function itself.
     return [None if value is function else value for value in cells]
 
 
@@ -140,7 +140,7 @@ def _cells(function: FunctionType) -> list[Any]:
 
 
 def why_refused(name: str, known: Function, new: Function) -> str:
-    """The error for two different functions of one name."""
+    """The error text for two different functions of one name."""
     here, there = _place(new), _place(known)
     if _identity(known) == _identity(new):
         return f'The name "{name}" {_why_one_name(known, new)}'

@@ -32,7 +32,7 @@ __all__ = [
     "file_errors",
 ]
 
-#: What a file keeps unless other bounds are set: seconds after the end of a job, and bytes.
+#: Default bounds of a file: age of a job (seconds since its end), and size (bytes).
 MAX_AGE, MAX_BYTES = 30 * 86_400.0, 1024**3
 #: Columns of ``jobs`` in the order in which they are written and read.
 COLUMNS = (
@@ -99,17 +99,17 @@ _APPLICATION_ID = 0x61696F74
 
 
 class RecordingDelayed(AiotaskError):
-    """The result database cannot be used at this time; what was to be written is to be offered again later."""
+    """The result database cannot be used at this time; the caller should try to write the rows again later."""
 
 
 class HistoryFile:
     """The file and this process's one connection to it, which follows the path when the file is replaced.
 
-    It is used by one thread at a time, and survives a fork (the child opens its own connection).
+    One thread at a time may use the object. It survives a fork: the child opens its own connection.
 
     Args:
-        path: where it is.
-        create: make it, with its directories, and bring it to the present schema.
+        path: path of the file.
+        create: create the file and its directories if they are missing, and bring the schema up to date.
         timeout: seconds to wait for the lock of another process.
     """
 
@@ -125,8 +125,8 @@ class HistoryFile:
         """The connection to the file that is at the path now.
 
         Raises:
-            ConfigError: there is none, or it is no history that this release can use.
-            sqlite3.Error, OSError: it cannot be opened.
+            ConfigError: the file is missing, or is no history that this release can use.
+            sqlite3.Error, OSError: the file cannot be opened.
         """
         self._disown()
         if self._connection is not None and not self.is_current():
@@ -137,12 +137,12 @@ class HistoryFile:
         return self._connection
 
     def is_current(self) -> bool:
-        """The open file is still the one at the path, and so are its log and index."""
+        """Whether the open file is still the one at the path, and so are its log and index."""
         return bool(self._opened) and all(_identity(path) == opened for path, opened in self._opened.items())
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A write: committed, or rolled back and the connection closed."""
+        """A write transaction; on an error it is rolled back, and the connection is closed."""
         try:
             connection = self.connection()
             connection.execute("BEGIN IMMEDIATE")
@@ -161,7 +161,7 @@ class HistoryFile:
                 connection.close()
 
     def _disown(self) -> None:
-        """After a fork: the connection is the parent's, and closing it here would touch its files."""
+        """Drop the parent's connection after a fork, without closing it, which would touch the parent's files."""
         if self._connection is not None and self._pid != os.getpid():
             _inherited.append(self._connection)
             self._connection = None
@@ -199,8 +199,8 @@ class HistoryFile:
         return connection
 
     def _check_writable(self) -> None:
-        """Refuse a file that may only be read before SQLite opens it so, and leaves a log and an index that nobody
-        may write; give those that somebody left so the mode of the file."""
+        """Refuse a read-only file before SQLite opens it and creates a log and an index that are read-only, too; give
+        a log and an index that were left read-only the mode of the file."""
         if not os.access(self.path, os.W_OK):
             raise PermissionError(errno.EACCES, "no permission to write", str(self.path))
         for path in self._paths()[1:]:
@@ -208,7 +208,7 @@ class HistoryFile:
                 path.chmod(stat.S_IMODE(self.path.stat().st_mode))
 
     def _check(self, connection: sqlite3.Connection) -> None:
-        """Bring the schema up to date, or refuse a file that is not ours or from a later release."""
+        """Bring the schema up to date, or refuse a file of another program or of a later release."""
         if self._version(connection) == SCHEMA_VERSION:
             return
         if not self.create:
@@ -241,7 +241,7 @@ class HistoryFile:
         return int(version)
 
     def _leave(self, connection: sqlite3.Connection) -> None:
-        """Let go of a file that was moved or deleted: what is only in its write-ahead log goes into it first."""
+        """Close a file that was moved or deleted, after its write-ahead log was written into it."""
         if self.path.parent.is_dir():
             with _directory_lock(self.path.parent, self.timeout):
                 with contextlib.suppress(*file_errors()):
@@ -250,10 +250,10 @@ class HistoryFile:
         self.close()
 
     def _remove_leftovers(self) -> None:
-        """The log and index of the file that was replaced: SQLite would take them for those of the new one.
+        """Remove the log and index of the file that was replaced: SQLite would take them for those of the new one.
 
-        Compared by identity, so that those which another process has just made stay. It is done before the
-        connection is closed: until then no other file can get their inodes.
+        They are compared by inode, so that files which another process has just made stay, and while the connection
+        is open: until it is closed no other file can get these inodes.
         """
         if self._opened[self.path] == _identity(self.path):
             return
@@ -267,7 +267,7 @@ class HistoryFile:
 
 
 def explain(error: Exception, path: Path) -> AiotaskError:
-    """What an error of SQLite or of the file system means for this file, and what to do about it."""
+    """The error to raise for one of SQLite or the file system: what it means for this file, and what to do."""
     name = getattr(error, "sqlite_errorname", "") or type(error).__name__
     for start, (kind, text) in _CAUSES.items():
         if name.startswith(start):
@@ -285,7 +285,7 @@ _DAMAGED = (
     'is damaged, or not a SQLite database. Move it away (mv "{path}" "{path}.damaged", its -wal and -shm too): '
     'a worker then creates a new one; sqlite3 "{path}.damaged" .recover prints what can be saved.',
 )
-#: By the beginning of SQLite's (or Python's) name for the error.
+#: Errors by the beginning of SQLite's (or Python's) name for the cause.
 _CAUSES: dict[str, tuple[type[AiotaskError], str]] = {
     "SQLITE_BUSY": _LOCKED,
     "SQLITE_LOCKED": _LOCKED,
@@ -303,7 +303,7 @@ _CAUSES: dict[str, tuple[type[AiotaskError], str]] = {
 }
 
 
-#: Connections of a parent process: kept, since closing them here would touch its files.
+#: Connections of the parent process, kept open since closing them in the child would touch the parent's files.
 _inherited: list[sqlite3.Connection] = []
 
 
@@ -332,7 +332,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _make_directory(directory: Path) -> None:
-    """Every missing directory of the path, for this user only."""
+    """Make every missing directory of the path, for this user only."""
     if not directory.is_dir():
         _make_directory(directory.parent)
         with contextlib.suppress(FileExistsError):
@@ -340,15 +340,15 @@ def _make_directory(directory: Path) -> None:
 
 
 def _make_file(path: Path) -> None:
-    """An empty file for this user only. One that is there is not even opened: closing it again would
-    drop the locks that another connection of this process has on it."""
+    """Make an empty file for this user only. An existing file is not opened: closing it again would drop the locks
+    that another connection of this process has on it."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 @contextlib.contextmanager
 def _directory_lock(directory: Path, timeout: float) -> Iterator[None]:
-    """One recorder at a time makes, checks and replaces the files."""
+    """A lock under which one recorder at a time makes, checks and replaces the files of a directory."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         end = time.monotonic() + timeout

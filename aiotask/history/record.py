@@ -1,4 +1,4 @@
-"""One row of the history, as far as it can be read."""
+"""JobRecord: one row of the history, as far as it can be read."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_record(row: tuple[Any, ...]) -> JobRecord:
-    """The row as far as it can be read: nothing in a file keeps its columns to their types."""
+    """The record in a row, as far as it can be read: SQLite does not enforce the types of columns."""
     notes: list[str] = []
     columns = dict(zip(COLUMNS, row, strict=True))
     for name, value in columns.items():

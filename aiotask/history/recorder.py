@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorder"]
 
-#: Seconds between two looks whether the file has outgrown its bounds; rows that one transaction removes then, so that
-#: other writers hardly wait for it, and transactions of one look.
-_LOOK_EVERY, _REMOVED, _TRANSACTIONS = 10.0, 1_000, 50
-#: Of the bytes that may be there, the share that a look leaves: the next one is not due at once.
+#: Seconds between two checks of the bounds; rows that one transaction of a check removes, so that other writers hardly
+#: wait for it; and transactions in one check.
+_CHECK_EVERY, _REMOVED, _TRANSACTIONS = 10.0, 1_000, 50
+#: The share of ``max_bytes`` that a check leaves, so that the next check does not find the file too large again.
 _LEFT = 0.95
 
 _log = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ class Recorder:
         secrets: the app's secrets, the current one first.
         app_name: the app whose jobs these are.
         timeout: seconds to wait for the lock of another process.
-        max_age: seconds after its end that a job is kept; 0: for ever.
-        max_bytes: of the file; beyond it the oldest jobs, of any app, make room; 0: no bound.
+        max_age: seconds after its end for which a job is kept; 0: for ever.
+        max_bytes: size of the file above which the oldest jobs, of any app, are removed; 0: no bound.
     """
 
     def __init__(
@@ -64,63 +64,63 @@ class Recorder:
         max_age: float = MAX_AGE,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        #: Rows left out so far because they are not sealed by this app, or damaged.
+        #: Total number of rows left out because they are not sealed by this app, or damaged.
         self.skipped = 0
-        #: Those of them that were not said yet, and when that was last (monotonic): a line a second at most.
-        self._unsaid, self._said = 0, 0.0
+        #: Rows left out since the last log line about them, and when that was logged (monotonic).
+        self._unlogged, self._logged_at = 0, 0.0
         self._file = HistoryFile(path, create=True, timeout=timeout)
-        # Whoever stopped waiting for a write has not stopped it: SQLite must not be closed under it.
+        # A write goes on when its caller stops waiting for it, so ``close`` waits for the lock.
         self._lock = threading.Lock()
         self._jobs = Sealer(secrets, "job")
         self._outcomes = Sealer(secrets, "outcome")
         self._app = app_name
         self._max_age, self._max_bytes = max_age, max_bytes
-        #: When the bounds were looked at last (monotonic).
-        self._looked = -_LOOK_EVERY
+        #: When the bounds were checked last (monotonic).
+        self._checked_at = -_CHECK_EVERY
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The path of the file."""
         return self._file.path
 
     def open(self) -> None:
-        """Make or open the file now, to hear at start-up that it cannot be used.
+        """Make or open the file now, so that a file that cannot be used is an error at start-up.
 
         Raises:
-            ConfigError: it is damaged, of something else or of a later release, or this user cannot write it.
-            RecordingDelayed: it cannot be used at this time.
+            ConfigError: the file is damaged, of another program or a later release, or this user cannot write it.
+            RecordingDelayed: the file cannot be used at this time.
         """
         with self._lock, self._delays():
             self._file.connection()
 
     def record(self, rows: Sequence[HistoryRow]) -> None:
-        """Write the rows in one transaction. A job that is there already stays, unless this is a later end of it.
+        """Write the rows in one transaction. A job that the file already has is replaced only by a later end of it.
 
         Raises:
-            RecordingDelayed: nothing was written; offer the rows again. It names the fix.
+            RecordingDelayed: nothing was written; the rows should be offered again. The error names the fix.
         """
         jobs, left_out = self._readable(rows)
         with self._lock:
             if jobs:
                 left_out += self._write(jobs)
                 self._keep_bounds()
-            self._say(left_out)
+            self._log_left_out(left_out)
 
     def _keep_bounds(self) -> None:
-        """Remove what is older than the history may be, and the oldest rows of a file that is larger.
+        """Remove rows older than ``max_age``, and the oldest rows of a file larger than ``max_bytes``.
 
-        SQLite reuses the room of removed rows, so the file stops growing; it does not shrink.
+        SQLite reuses the space of removed rows, so the file stops growing; it does not shrink.
         """
-        if time.monotonic() - self._looked < _LOOK_EVERY:
+        if time.monotonic() - self._checked_at < _CHECK_EVERY:
             return
-        self._looked = time.monotonic()
+        self._checked_at = time.monotonic()
         if self._max_age:
             self._remove("WHERE finished_at < ?", time.time() - self._max_age)
         if self._max_bytes and self._size() > self._max_bytes:
             self._remove("ORDER BY finished_at", enough=lambda: self._size() <= _LEFT * self._max_bytes)
 
     def _size(self) -> int:
-        """Bytes of the file that hold rows."""
+        """The size of the file without free pages, in bytes."""
         connection = self._file.connection()
         pages, free, bytes_each = (
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
@@ -135,16 +135,17 @@ class Recorder:
             if removed < _REMOVED or enough():
                 return
 
-    def _say(self, left_out: list[str]) -> None:
+    def _log_left_out(self, left_out: list[str]) -> None:
+        """Count the rows left out, and log at most one line about them a second."""
         if left_out:
             self.skipped += len(left_out)
-            self._unsaid += len(left_out)
-            if time.monotonic() - self._said >= 1.0:
-                _log.warning("%d finished jobs were not recorded, among them %s", self._unsaid, left_out[0])
-                self._unsaid, self._said = 0, time.monotonic()
+            self._unlogged += len(left_out)
+            if time.monotonic() - self._logged_at >= 1.0:
+                _log.warning("%d finished jobs were not recorded, among them %s", self._unlogged, left_out[0])
+                self._unlogged, self._logged_at = 0, time.monotonic()
 
     def close(self) -> None:
-        """Close the file, once a write that is under way has ended."""
+        """Close the file, after a write that is under way has ended."""
         with self._lock:
             self._file.close()
 
@@ -155,7 +156,7 @@ class Recorder:
         self.close()
 
     def _readable(self, rows: Sequence[HistoryRow]) -> tuple[list[tuple[Any, ...]], list[str]]:
-        """The rows as columns, and why others have none."""
+        """The rows as tuples of columns, and the reasons why others are left out."""
         jobs, left_out = [], []
         for row in rows:
             try:
@@ -167,7 +168,7 @@ class Recorder:
         return jobs, left_out
 
     def _job(self, row: HistoryRow, id: str) -> Job | None:
-        """The job of an outcome; None if it is not readable, since the outcome is worth keeping without it."""
+        """The job of a row; None if it is not readable, since the outcome is recorded without it, too."""
         try:
             job = decode_job(self._jobs.open(row.job))
         except SealError:
@@ -175,7 +176,7 @@ class Recorder:
         return job if job.id == id else None
 
     def _write(self, jobs: list[tuple[Any, ...]]) -> list[str]:
-        """One transaction, once more if the file was replaced during it. Says what SQLite cannot hold."""
+        """Write in one transaction, again if the file was replaced meanwhile; return why SQLite refused some rows."""
         try:
             for _ in range(3):
                 with self._delays(), self._file.transaction() as connection:
@@ -227,7 +228,7 @@ def _columns(app: str, row: HistoryRow, job: Job | None, outcome: Outcome) -> tu
         clip(error.traceback, 16 * 4096) or None if error else None,
         job.sent_at or None if job else None,
         outcome.started_at or None,
-        # Another process may say when it ended than when it began, and their clocks may be apart.
+        # The end may come from another process than the start, with another clock: a job never ends before it starts.
         max(outcome.finished_at or time.time(), outcome.started_at),
         row.job,
         row.outcome,

@@ -1,4 +1,4 @@
-"""ResultDB: the history of finished jobs, for those who ask."""
+"""ResultDB: reads the history of finished jobs."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 __all__ = ["JobRecord", "RecordingDelayed", "ResultDB"]
 
 T = TypeVar("T")
-#: Unix seconds, an aware datetime, or how long ago.
+#: Unix seconds, an aware datetime, or a timedelta before now.
 Moment = float | datetime | timedelta
 #: Rows that one transaction of ``prune`` deletes, so that recorders hardly wait for it.
 _PRUNE_ROWS = 1000
 
 
 class ResultApp(Protocol):
-    """What ResultDB needs of an App."""
+    """An App, as far as ResultDB needs it."""
 
     name: str
 
@@ -74,7 +74,7 @@ class ResultDB:
             value = await db.fetch_result(job_id)
     """
 
-    #: What to do where one should be serialized.
+    #: What to do instead of serializing a ResultDB, for the error.
     INSTEAD = "Open it where it is needed"
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, app: ResultApp | None = None) -> None:
@@ -239,12 +239,12 @@ class ResultDB:
         """Return the space of deleted jobs to the disk. The file is rewritten; recording waits meanwhile."""
         await self._call(lambda: self._file.connection().execute("VACUUM"))
 
-    # ---- how
+    # ---- the file, in its thread
 
     async def _select(
         self, select: str, conditions: list[str], values: list[Any], *, limit: int | None = None, offset: int = 0
     ) -> list[tuple[Any, ...]]:
-        """Rows, newest first."""
+        """Rows that match all conditions, newest first."""
         for name, number in (("limit", limit), ("offset", offset)):
             if number is not None and number < 0:
                 raise ConfigError(f'{name}="{number}" is negative. Give 0 or more.')
@@ -259,7 +259,7 @@ class ResultDB:
         return (" WHERE " + " AND ".join(conditions) if conditions else ""), list(values)
 
     async def _call(self, work: Callable[[], T]) -> T:
-        """Run it in the thread that owns the connection."""
+        """Run ``work`` in the thread that owns the connection."""
         if self._thread is None or self._pid != os.getpid():
             from concurrent.futures import ThreadPoolExecutor
 
@@ -275,7 +275,7 @@ class ResultDB:
             raise explain(error, self.path) from error
 
     def _outcome(self, id: str) -> Outcome | None:
-        """The recorded outcome, its seal checked. Without any secret it cannot be; then only plain data is read."""
+        """The recorded outcome, its seal checked if a secret is known; without one, only plain data is read from it."""
         where, values = self._where(["id = ?"], [id])
         sql = f"SELECT outcome FROM jobs{where} ORDER BY finished_at DESC LIMIT 1"
         row = self._file.connection().execute(sql, values).fetchone()
@@ -293,7 +293,7 @@ class ResultDB:
 
 
 def _default_path(app: ResultApp | None) -> Path:
-    """Where the history is if nobody says: $AIOTASK_RESULT_DB, else beside the data of the embedded server."""
+    """The default path: $AIOTASK_RESULT_DB, else beside the data of the embedded server."""
     if app is not None:
         path = app.result_db_path()
         if path is not None:
@@ -348,7 +348,7 @@ def _unix(moment: Moment, name: str) -> float:
 
 
 def _plain_end(outcome: Outcome) -> Any:
-    """The end of a job for somebody who has no app: its value, or its error, as plain data."""
+    """The value of a job, or its error, raised; for callers without an app, so as plain data."""
     if outcome.status is not Status.SUCCESS:
         raise _plain_error(outcome)
     if outcome.value is None:

@@ -16,8 +16,8 @@ _hides = False
 def agent(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Task[T]:
     """A new asyncio task in the running event loop (or in ``loop``), made past the loop's task factory.
 
-    ``loop.create_task`` would ask the factory that user code may have set. An eager one runs the first step before the
-    task is returned: a task that clears the attribute in which it is kept would then be kept for ever.
+    ``loop.create_task`` would ask the factory that user code may have set. An eager factory runs the first
+    step before it returns the task: a task that clears the attribute in which it is kept would then be kept for ever.
     """
     task = asyncio.Task(work, loop=loop or asyncio.get_running_loop())
     hide(task)
@@ -31,9 +31,9 @@ def hide(task: asyncio.Task[Any]) -> None:
 
 
 def hide_agents() -> None:
-    """From now on ``asyncio.all_tasks()`` knows no agent of this process, nor jobs other than the one that asks.
+    """Hide the agents of this process, and all jobs but the calling one, from ``asyncio.all_tasks()``.
 
-    A job that cancels or awaits all tasks but its own means those that it has started.
+    A job that cancels or awaits all tasks but its own means the tasks that it has started.
     """
     global _hides
     _hides = True

@@ -34,10 +34,10 @@ class _Block(AbstractAsyncContextManager[T], Generic[T]):
 
 
 def async_block(function: Callable[P, AsyncIterator[T]]) -> Callable[P, AbstractAsyncContextManager[T]]:
-    """Make an ``async with`` block of a generator that yields once.
+    """Decorator that makes an ``async with`` block of a generator that yields once.
 
-    What the block raises is not thrown into the generator, which goes on after its ``yield`` in any case:
-    ``contextlib`` sets attributes of the exception then, and another one takes its place where the class refuses that.
+    An exception of the block is not thrown into the generator, which goes on after its ``yield`` in any case:
+    ``contextlib`` would set attributes of the exception, and raise another one where its class refuses that.
     """
 
     @functools.wraps(function)

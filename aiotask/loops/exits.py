@@ -1,6 +1,6 @@
 """The ends of a program: at interpreter exit, of a forked child, and of a child of multiprocessing.
 
-Imported with aiotask itself, so that its exit handler runs after those that are registered later.
+This module is imported with aiotask itself, so that its exit handler runs after those that are registered later.
 """
 
 from __future__ import annotations
@@ -20,59 +20,59 @@ __all__ = ["Exits", "apart", "exits"]
 
 T = TypeVar("T")
 
-#: Seconds for what the first send needs: imports, and the start of the embedded server.
-_PATIENCE = 60.0
+#: Seconds for preparing the first send: imports, and the start of the embedded server.
+_PREPARE_TIMEOUT = 60.0
 
 
 class Exits:
-    """What has to be done when this process ends, and in a process that is forked from it."""
+    """The handlers for the end of this process, and for processes that are forked from it."""
 
     def __init__(self) -> None:
-        #: The last words are said, or no thread can start any more: from now on a send goes out at once.
+        #: The exit handler has run, or no thread can start any more: each send blocks from now on.
         self.ended = False
         self._at_end: Callable[[], None] = _nothing
         self._in_child: Callable[[], None] = _nothing
-        #: Where the ends of multiprocessing's children were heard of, so that each process asks once.
+        #: Ids of the processes that have registered with multiprocessing, so that each does so once.
         self._asked: set[int] = set()
 
     def set(self, at_end: Callable[[], None], in_child: Callable[[], None]) -> None:
-        """Have these called at the end, and in a forked child; once per process, by the sending side."""
+        """Set the handlers for interpreter exit and a forked child; called once per process, by the sending side."""
         self._at_end, self._in_child = at_end, in_child
         self.watch_multiprocessing()
 
     def end(self) -> None:
-        """Say the last words. Twice is fine."""
+        """Run the exit handler. A second call does no harm."""
         self.ended = True
         self._at_end()
 
     def forked(self) -> None:
-        """This process is a new child."""
+        """Run the handler for a forked child, in the child."""
         self.ended = False
         self._in_child()
         self.watch_multiprocessing()
 
     def watch_multiprocessing(self) -> None:
-        """Be told of the end of a child of multiprocessing: it ends by ``os._exit``, without exit handlers."""
+        """Register with multiprocessing, whose children end by ``os._exit``, without exit handlers."""
         util: Any = sys.modules.get("multiprocessing.util")
         if util is None or os.getpid() in self._asked:
             return
         self._asked.add(os.getpid())
-        # A child first clears what it has inherited, and then calls these.
+        # A child first clears the finalizers that it has inherited, and then calls the registered functions.
         util.register_after_fork(self, Exits._finalize)
         if sys.modules["multiprocessing.process"].parent_process() is not None:
             self._finalize()
 
     def _finalize(self) -> None:
-        # The lowest priority: other finalizers may send.
+        # With the lowest priority, since other finalizers may send.
         sys.modules["multiprocessing.util"].Finalize(None, self.end, exitpriority=-1_000)
 
 
 def apart(work: Callable[[], T]) -> T:
-    """Import and make what the first send needs, where no other send can come between.
+    """Import and make what the first send needs, without another send in between.
 
-    A signal handler that sends would find half-loaded modules if the main thread were loading them; so the main thread
-    leaves that to another one, and the handler, which interrupts the wait, waits for it too. A finalizer could come
-    in any thread, so no garbage is collected meanwhile.
+    A signal handler that sends would find half-loaded modules if the main thread were loading them; so another thread
+    loads them, and the handler, which interrupts the main thread's wait, waits for that thread too. A finalizer could
+    send in any thread, so no garbage is collected meanwhile.
     """
     if threading.current_thread() is not threading.main_thread():
         return _uncollected(work)
@@ -89,15 +89,15 @@ def apart(work: Callable[[], T]) -> T:
     try:
         thread.start()
     except RuntimeError:
-        # The program ends.
+        # No thread can start any more, since the program ends.
         return _uncollected(work)
-    thread.join(_PATIENCE)
+    thread.join(_PREPARE_TIMEOUT)
     if errors:
         raise errors[0]
     if not done:
         raise AiotaskError(
-            f"Preparing the first send has taken {_PATIENCE:g} s. If this is in a signal handler, send a job before "
-            "the signal arrives."
+            f"Preparing the first send has taken {_PREPARE_TIMEOUT:g} s. If this is in a signal handler, send a job "
+            "before the signal arrives."
         )
     return done[0]
 
@@ -113,7 +113,7 @@ def _uncollected(work: Callable[[], T]) -> T:
 
 
 def _nothing() -> None:
-    """Stands for what is not loaded."""
+    """The handler as long as the sending side is not loaded."""
 
 
 exits = Exits()

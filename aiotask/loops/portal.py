@@ -1,4 +1,4 @@
-"""An event loop in a thread, for callers that have none."""
+"""An event loop in a background thread, for callers without a loop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Portal:
         self._ident = 0
 
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, which may be just starting.
+        """The loop of the portal, which may be just starting.
 
         Raises:
             RuntimeError: no thread can start any more, since the program ends.
@@ -69,21 +69,21 @@ class Portal:
             loop.close()
 
     def runs(self, loop: asyncio.AbstractEventLoop | None) -> bool:
-        """Whether this is the loop of its thread."""
+        """Whether this is the loop of the portal."""
         return loop is not None and loop is self._loop
 
     @property
     def is_elsewhere(self) -> bool:
-        """The caller is not in the portal's thread. With gevent's or eventlet's patches the portal is a greenlet of
-        the caller's thread, and asyncio takes its loop for the caller's."""
+        """Whether the portal runs in another thread than the caller. With gevent's or eventlet's patches the portal is
+        a greenlet of the caller's thread, and asyncio takes its loop for the caller's."""
         return threading.get_ident() != self._ident
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start a coroutine there."""
+        """Start a coroutine in the portal."""
         return asyncio.run_coroutine_threadsafe(work, self.loop())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there and wait in this thread; Ctrl-C ends the wait."""
+        """Run a coroutine in the portal and wait in this thread; Ctrl-C ends the wait."""
         future = self.submit(_ended(work))
         try:
             value, error = future.result()
@@ -95,7 +95,7 @@ class Portal:
         return cast("T", value)
 
     def stop(self, timeout: float) -> None:
-        """End the loop, with its asynchronous generators closed; waits at most ``timeout`` seconds."""
+        """Stop the loop and close its asynchronous generators; wait at most ``timeout`` seconds for that."""
         loop, thread = self._loop, self._thread
         if loop is None or thread is None or not thread.is_alive():
             return
@@ -103,12 +103,12 @@ class Portal:
         thread.join(timeout)
 
     def forget(self) -> None:
-        """In a forked child: the thread stayed in the parent."""
+        """Start anew in a forked child, which has no portal thread."""
         self.__init__()  # type: ignore[misc]
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop in which the caller runs, if it runs in one."""
+    """The event loop in which the caller runs; None outside a loop."""
     loop = asyncio._get_running_loop()
     return None if portal.runs(loop) and portal.is_elsewhere else loop
 
@@ -152,8 +152,8 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 async def _ended(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:
-    """What a coroutine returns or raises: a future of a thread asks an exception for its truth, which may run code of
-    its class, and takes a false one for none."""
+    """What a coroutine returns, or raises, as a value: a ``concurrent.futures.Future`` tests the truth of an exception,
+    which may run code of its class, and takes a false one for none."""
     try:
         return await work, None
     except Exception as error:

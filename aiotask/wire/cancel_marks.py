@@ -1,4 +1,4 @@
-"""The marks that cancels leave at the broker. Whoever can reach it can write one, so each mark has to be sealed."""
+"""The marks that cancels leave at the broker. Every client of the broker can write one, so each has to be sealed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def genuine_cancels(sealer: Sealer, ids: Sequence[str], marks: Sequence[bytes | 
     """Which of these jobs an app has asked to cancel.
 
     Args:
-        sealer: of the outcomes of the app.
-        ids: of jobs.
+        sealer: the app's sealer of outcomes.
+        ids: ids of running jobs.
         marks: what the broker holds for each of them: a sealed outcome, or None.
     """
     return [id for id, mark in zip(ids, marks, strict=True) if mark is not None and _is_genuine(sealer, id, mark)]

@@ -1,6 +1,6 @@
 """Control messages: what an operator's command asks of the keepers, and their answers.
 
-They travel over the results channel, sealed as ``control``; who cannot seal cannot ask.
+They travel over the results channel, sealed as ``control``, so only processes with the secret can send them.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ __all__ = ["Answer", "Ask", "Control"]
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where do the processes of this host stand?"""
+    """The question to a keeper for the state and stacks of the processes on its host."""
 
     version: int
     app: str
-    #: One question has one id, however often it is said.
+    #: Id of the question, the same each time it is sent again.
     id: str
-    #: Where the answer goes.
+    #: Address to which the answer is published.
     reply: str
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Of one host: its processes as plain data, and what is to be said beside them."""
+    """The answer of one host: its processes as plain data, and a note for the operator."""
 
     version: int
     app: str
@@ -54,12 +54,12 @@ class Control:
         return self._sealer.seal(self._encode(Answer(WIRE_VERSION, self._app, id, host, processes, note)))
 
     def open_ask(self, sealed: bytes) -> Ask:
-        """The question; SealError if it is forged, damaged, or one to another app."""
+        """The question; SealError if it is forged, damaged, or meant for another app."""
         message: Ask = self._open(sealed, _decode_ask)
         return message
 
     def open_answer(self, sealed: bytes) -> Answer:
-        """The answer; SealError as above."""
+        """The answer; SealError if it is forged, damaged, or meant for another app."""
         message: Answer = self._open(sealed, _decode_answer)
         return message
 

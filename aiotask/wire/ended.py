@@ -15,14 +15,14 @@ __all__ = ["ended"]
 def ended(
     sealer: Sealer, id: str, task: str, error: type[JobError], message: str, *, attempt: int = 1, worker: str = ""
 ) -> bytes:
-    """The sealed outcome of a job that ends now, in this process's own words.
+    """The sealed outcome of a job that this process, not its task, ends now.
 
     Args:
-        sealer: of the outcomes of the app.
-        id, task: of the job; an empty task is one that is not known here.
-        error: what the caller gets; with JobCancelled the job is CANCELLED, else FAILED.
-        attempt: number of the run that was the last one.
-        worker: name of the worker that ran it, where one did.
+        sealer: the app's sealer of outcomes.
+        id, task: id of the job and name of its task; an empty name is one that is not known here.
+        error: the error that the caller gets; with JobCancelled the job is CANCELLED, else FAILED.
+        attempt: number of the last run.
+        worker: name of the worker that ran the job; empty: no worker did.
     """
     status = Status.CANCELLED if error is JobCancelled else Status.FAILED
     info = ErrorInfo(f"{error.__module__}.{error.__qualname__}", message)

@@ -34,8 +34,8 @@ __all__ = [
     "members_of",
     "reason_of",
     "reduce_error",
-    "said",
     "stand_in",
+    "summary_of",
     "text_of",
     "unlike",
 ]
@@ -51,8 +51,8 @@ _TEXTS = frozenset(vars(kind)["__str__"] for kind in _BUILTIN if "__str__" in va
 _STATES = frozenset(
     vars(kind)[name] for kind in (object, *_BUILTIN) for name in ("__getstate__", "__setstate__") if name in vars(kind)
 )
-#: Attributes that are not copied: those of a group are given to its ``__new__``, and what an AttributeError tells of
-#: may be anything, so that Python does not pickle it either.
+#: Attributes that are not copied: those of a group are passed to its ``__new__``, and ``obj`` of an AttributeError may
+#: be any object, so Python does not pickle it either.
 _NOT_COPIED = frozenset({(BaseExceptionGroup, "message"), (BaseExceptionGroup, "exceptions"), (AttributeError, "obj")})
 #: Types whose values are compared by value.
 _PLAIN = frozenset({bool, bytes, float, int, str})
@@ -60,7 +60,7 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 
 class _Call:
-    """Pickled as the call that it is: reading the bytes calls the function."""
+    """An object that is pickled as a call: reading the bytes calls the function."""
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         self._call = function, args
@@ -73,20 +73,20 @@ class _Call:
 
 
 class _Kind:
-    """What has to be known of a class of exceptions, looked up once."""
+    """Facts about an exception class, looked up once."""
 
     def __init__(self, kind: type[BaseException]) -> None:
         owner: Any = kind
         while owner is not None and not isinstance(vars(owner).get("__new__"), BuiltinFunctionType):
             owner = owner.__base__
-        #: The base whose ``__new__`` makes the object, leaving out those that are written in Python.
+        #: The nearest base whose ``__new__`` is not written in Python, and makes the object.
         self.owner = owner
         self.is_kept = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ in _REDUCES and owner in _BUILTIN
         self.has_getstate = kind.__getstate__ not in _STATES
         self.has_setstate = kind.__setstate__ not in _STATES
-        self.says_its_args = kind.__str__ in _TEXTS
+        self.has_builtin_text = kind.__str__ in _TEXTS
         self.makes_itself = not isinstance(kind.__new__, BuiltinFunctionType)
-        #: Built-in attributes and slots.
+        #: Descriptors of built-in attributes and slots, by name.
         self.fields: dict[str, Any] = {}
         for base in kind.__mro__:
             for name, field in vars(base).items():
@@ -111,10 +111,10 @@ def is_a(error: object, kinds: type[T] | tuple[type[T], ...]) -> TypeGuard[T]:
 
 
 def is_kept(kind: type[BaseException]) -> bool:
-    """Whether exceptions of this class are put together here; False where the class has a way of its own."""
+    """Whether exceptions of this class are taken apart here; False if the class has its own ``__reduce__``."""
     try:
         return kind not in copyreg.dispatch_table and _kind_of(kind).is_kept
-    except Exception:  # its metaclass lets it not be hashed, or compared
+    except Exception:  # the metaclass of the class does not let it be hashed or compared
         return False
 
 
@@ -127,7 +127,7 @@ def _made(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException | N
 
 
 def _fields(error: BaseException) -> dict[str, Any]:
-    """Built-in attributes and slots that are set, by name."""
+    """The built-in attributes and slots of an exception that are set, by name."""
     found: dict[str, Any] = {}
     for name, field in _kind_of(type(error)).fields.items():
         try:
@@ -143,12 +143,12 @@ def _dict_of(error: BaseException) -> dict[str, Any]:
 
 
 def attributes_of(error: BaseException) -> dict[str, Any]:
-    """Its attributes and slots by name, read without code of its class."""
+    """The attributes and slots of an exception by name, read without running code of its class."""
     return _fields(error) | _dict_of(error)
 
 
 def _arguments(error: BaseException) -> tuple[Any, ...]:
-    """What ``__new__`` of the built-in base gets."""
+    """The arguments for ``__new__`` of the built-in base."""
     args: tuple[Any, ...] = _BASE["args"].__get__(error)
     if is_a(error, BaseExceptionGroup):
         message = vars(BaseExceptionGroup)["message"].__get__(error)
@@ -163,7 +163,7 @@ def _arguments(error: BaseException) -> tuple[Any, ...]:
 
 
 def members_of(group: BaseException) -> tuple[BaseException, ...]:
-    """The exceptions of a group, read without code of its class; TypeError: it is no group."""
+    """The exceptions of a group, read without running code of its class; TypeError: ``group`` is no group."""
     members: tuple[BaseException, ...] = vars(BaseExceptionGroup)["exceptions"].__get__(group)
     return members
 
@@ -175,7 +175,7 @@ def _same_items(one: Any, other: tuple[Any, ...]) -> bool:
 
 
 def _is_set(name: str, value: Any, before: dict[str, Any]) -> bool:
-    """Whether an object that was just made has this attribute already."""
+    """Whether a newly made object already has this attribute with this value."""
     if name not in before:
         return False
     had = before[name]
@@ -185,7 +185,7 @@ def _is_set(name: str, value: Any, before: dict[str, Any]) -> bool:
 
 
 def _parts(error: BaseException) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any], Any]:
-    """Arguments of ``__new__``, fields to set after it, the ``__dict__``, and what its own ``__setstate__`` gets."""
+    """Arguments of ``__new__``, fields to set after it, the ``__dict__``, and the state for a ``__setstate__``."""
     kind, args = _kind_of(type(error)), _arguments(error)
     fields: dict[str, Any] = {}
     if len(kind.fields) > 1 or is_a(error, BaseExceptionGroup):
@@ -204,12 +204,12 @@ def _parts(error: BaseException) -> tuple[tuple[Any, ...], dict[str, Any], dict[
 
 
 def reduce_error(error: BaseException) -> Any:
-    """What a pickler's ``reducer_override`` answers for an exception; NotImplemented: it has a way of its own."""
+    """The answer of a pickler's ``reducer_override`` for an exception; NotImplemented if its class reduces itself."""
     kind = type(error)
     if not is_kept(kind):
         return NotImplemented
     args, fields, attributes, state = _parts(error)
-    # Each is called when the bytes are read, after the object was made, which is why they may refer to it.
+    # These calls run when the bytes are read, after the object was made, so they may refer to the object.
     calls = [_Call(object.__setattr__, error, name, value) for name, value in fields.items()]
     if attributes:
         calls.append(_Call(dict.update, _Call(object.__getattribute__, error, "__dict__"), attributes))
@@ -218,13 +218,13 @@ def reduce_error(error: BaseException) -> Any:
     made: tuple[Any, ...] = (copyreg.__newobj__, (kind, *args))  # type: ignore[attr-defined]
     if _kind_of(kind).makes_itself:
         made = (_kind_of(kind).owner.__new__, (kind, *args))
-    # The last one is called with the object and the calls, and has nothing to do.
+    # The last item is called with the object and the calls; ``is_`` does nothing with them.
     return (*made, calls, None, None, operator.is_) if calls else made
 
 
 def copy_error(error: Exception) -> Exception:
-    """Another object with the same state and the same causes, and without a traceback: an exception that is raised
-    twice grows its traceback. Where the class does not let itself be copied, the exception itself."""
+    """A copy with the same state and the same causes, and without a traceback: an exception that is raised twice grows
+    its traceback. If the class cannot be copied, this is the exception itself."""
     kind = type(error)
     try:
         if is_kept(kind):
@@ -254,19 +254,19 @@ def copy_error(error: Exception) -> Exception:
 
 
 def links_of(error: BaseException) -> tuple[BaseException | None, BaseException | None, bool]:
-    """``__cause__``, ``__context__`` and ``__suppress_context__``."""
+    """The ``__cause__``, ``__context__`` and ``__suppress_context__`` of an exception."""
     return tuple(_BASE[name].__get__(error) for name in ("__cause__", "__context__", "__suppress_context__"))
 
 
 def link(error: BaseException, cause: BaseException | None, context: BaseException | None, suppressed: bool) -> None:
-    """Set ``__cause__``, ``__context__`` and ``__suppress_context__``."""
+    """Set the ``__cause__``, ``__context__`` and ``__suppress_context__`` of an exception."""
     _BASE["__cause__"].__set__(error, cause)
     _BASE["__context__"].__set__(error, context)
     _BASE["__suppress_context__"].__set__(error, suppressed)
 
 
 def add_note(error: BaseException, note: str) -> None:
-    """``error.add_note(note)`` for any exception: a frozen one, too, and whatever methods its class has."""
+    """Add a note to any exception, also to a frozen one, without running methods of its class."""
     attributes = _dict_of(error)
     notes = attributes.get("__notes__")
     attributes["__notes__"] = [*notes, note] if isinstance(notes, list | tuple) else [note]
@@ -276,20 +276,20 @@ def add_note(error: BaseException, note: str) -> None:
 
 
 def text_of(error: BaseException) -> str:
-    """What an error says, in at most 10,000 characters that can be sent and written anywhere."""
+    """The text of an error, in at most 10,000 characters, all of which can be encoded."""
     try:
-        # The exact type: __str__ may return an object of a subclass, whose methods are the user's.
+        # Made an exact str: __str__ may return an object of a subclass with methods of the user.
         text = str.__str__(str(error))[:10_000]
     except KeyboardInterrupt:
         raise
-    except BaseException as broken:  # a SystemExit, too: it says nothing of the process
+    except BaseException as broken:  # a SystemExit, too: here it does not mean that the process ends
         return f"(its __str__ raised {type(broken).__name__})"
-    # Half a surrogate pair, as in the name of a file that is not UTF-8, is no character: it becomes its escape.
+    # Half a surrogate pair (from a file name that is not UTF-8, say) cannot be encoded, so it becomes its escape.
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def said(error: BaseException) -> str:
-    """What an error says, without its full stop; of pydantic's pages the one line that matters."""
+def summary_of(error: BaseException) -> str:
+    """The text of an error without its full stop; of a pydantic error only the line that names the cause."""
     text = text_of(error).rstrip(".")
     if type(error).__module__.split(".")[0] in ("pydantic", "pydantic_core"):
         details: Any = getattr(error, "errors", list)()
@@ -302,18 +302,18 @@ def said(error: BaseException) -> str:
 
 
 def _differs(error: BaseException, came: Any, *, by_value: bool) -> str:
-    """As ``unlike``, of one exception."""
+    """How one exception that was read again differs from what was written, without its members; empty: it does not."""
     kind, other = type(error), type(came)
-    # Of a class that is made while the program runs, its __reduce__ may choose a base that can be imported: who catches
-    # that one catches both. A built-in base says less than RemoteError.
+    # A class that is made at run time may reduce itself to a base that can be imported, and ``except`` of that base
+    # catches both. A built-in base says less than RemoteError.
     is_base = other is kind or (other in kind.__mro__ and other not in _BUILTIN)
     if not is_base and not (by_value and (other.__module__, other.__qualname__) == _name(kind)):
         return f"it comes back as {other.__module__}.{other.__qualname__}"
-    if other is kind and is_kept(kind) and _kind_of(kind).says_its_args:
+    if other is kind and is_kept(kind) and _kind_of(kind).has_builtin_text:
         return ""
-    said, says = text_of(error), text_of(came)
-    if _letters(said) != _letters(says) and said == text_of(error):
-        return f'its text "{_short(said)}" comes back as "{_short(says)}"'
+    sent, read = text_of(error), text_of(came)
+    if _letters(sent) != _letters(read) and sent == text_of(error):
+        return f'its text "{_short(sent)}" comes back as "{_short(read)}"'
     return ""
 
 
@@ -322,7 +322,7 @@ def _name(kind: type) -> tuple[str, str]:
 
 
 def _letters(text: str) -> list[str]:
-    """Sets have no order, and addresses of objects are different each time."""
+    """A text in a form that does not depend on the order of sets, nor on addresses of objects."""
     return sorted(_ADDRESS.sub("0x", text))
 
 
@@ -336,7 +336,7 @@ def _short(text: str) -> str:
 def below(group: BaseException) -> dict[int, tuple[BaseException, int]]:
     """The members of a group and of the groups in it by their ids, each once and before its own members.
 
-    With each the largest number of groups that are around it.
+    Each comes with the largest number of groups around it.
     """
     ended: dict[int, BaseException] = {}
     path = [(group, iter(members_of(group)))]
@@ -362,7 +362,7 @@ def unlike(error: BaseException, came: Any, instead: dict[int, BaseException], *
 
     Args:
         instead: other exceptions for some of the members, by the ids of these.
-        by_value: a class may have been serialized with it, and is another object then.
+        by_value: its class may have been serialized with it, and is a different object then.
     """
     pairs: list[tuple[BaseException, Any]] = [(error, came)]
     seen: set[tuple[int, int]] = set()
@@ -379,13 +379,13 @@ def unlike(error: BaseException, came: Any, instead: dict[int, BaseException], *
 
 
 def stand_in(error: BaseException, reason: str) -> RemoteError:
-    """What comes in place of a member of a group that cannot be sent as itself; ``reason`` is a sentence."""
+    """The RemoteError for a member of a group that cannot be sent as itself; ``reason`` is a sentence."""
     kind = f"{type(error).__module__}.{type(error).__qualname__}"
     return RemoteError(f"{kind}: {text_of(error)}\n{reason}", type=kind)
 
 
 def reason_of(why: str) -> str:
-    """The sentences that tell the caller why an exception came as RemoteError, and how to mend it."""
+    """The sentences for the caller on why an exception arrived as RemoteError, and how to change that."""
     return (
         f"(It came as RemoteError because {why}. To send it as itself, give its class a __reduce__ that returns a "
         "function and serializable arguments that recreate it.)"

@@ -1,4 +1,4 @@
-"""An exception as it stands in an outcome, and back: class, text, remote traceback, causes."""
+"""Exceptions to their form in an outcome (class, text, remote traceback, causes) and back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .serializer import Serializer
 
 __all__ = ["error_info", "error_of", "is_of_another_job"]
 
-#: Causes of causes that are sent, and bytes that each may have: an outcome must not become too large by them.
+#: Depth to which causes of causes are sent, and bytes of each at most: they must not make an outcome too large.
 _DEPTH = 10
 _LINK_BYTES = 64 * 1024
 #: Exceptions whose causes are looked for, and bytes of all causes in one outcome: causes that are shared, or that are
@@ -36,7 +36,7 @@ _LINK_BYTES = 64 * 1024
 _MANY = 1_000
 _ALL_BYTES = 1024 * 1024
 
-#: Errors that are made where no serializer is at hand, by the name under which they travel.
+#: Classes of errors that are made without a serializer, by the name under which they travel.
 _OURS: dict[str, type[Exception]] = {
     f"{kind.__module__}.{kind.__qualname__}": kind
     for kind in (
@@ -50,11 +50,11 @@ _OURS: dict[str, type[Exception]] = {
         WorkerLost,
     )
 }
-#: What an outcome without an error is.
+#: The error of an outcome that carries none, by its status.
 _WITHOUT_ERROR = {Status.CANCELLED: JobCancelled, Status.EXPIRED: JobExpired}
-#: Errors that say what became of a job: of the one that is awaited, or of one that its task awaited.
+#: Errors about the end of a job: the awaited one, or one that its task awaited.
 _ENDS = (JobCancelled, JobExpired, JobLost, JobOutOfMemory, JobTimeout, WorkerLost)
-#: Errors that say so of a wait, and never of a job that has run.
+#: Errors about a wait, never about the end of a job.
 _WAITS = (ResultExpired, ResultTimeout, UnknownTask)
 
 
@@ -62,7 +62,7 @@ _WAITS = (ResultExpired, ResultTimeout, UnknownTask)
 
 
 def error_info(error: BaseException, trace: str, serializer: Serializer, job: str = "") -> ErrorInfo:
-    """An error as it is sent.
+    """The form in which an error is sent.
 
     Only Exceptions are sent as themselves, and those that would end a generator are not. An error about a wait that
     the task has let out is sent as RemoteError: the caller would take it for the end of its own wait. What became of
@@ -89,8 +89,8 @@ def error_info(error: BaseException, trace: str, serializer: Serializer, job: st
 
 
 def is_of_another_job(error: BaseException | None, job: str) -> bool:
-    """Whether an error of aiotask says what became of another job than this one, or of the wait for it."""
-    # By identity: the class of an exception may have an == of its own.
+    """Whether an error of aiotask is about the end of another job than this one, or about the wait for it."""
+    # Compared by identity: the metaclass of an exception may define ==.
     kind = type(error)
     if any(kind is each for each in _WAITS):
         return True
@@ -106,12 +106,12 @@ def _untravelled(error: BaseException, trace: str, why: str) -> ErrorInfo:
 
 
 def _dumped(error: BaseException, serializer: Serializer) -> tuple[bytes | None, str]:
-    """An exception through the serializer, or why it does not come as itself."""
+    """The bytes of an exception, or the reason why it cannot be sent as itself."""
     try:
         body = serializer.dump_error(error)
     except SerializationError as fault:
         return None, reason_of(str(fault))
-    except Exception as fault:  # of a class whose metaclass refuses, say
+    except Exception as fault:  # for example of a metaclass that refuses
         return None, reason_of(f"it cannot be serialized: {type(fault).__name__}: {text_of(fault).rstrip('.')}")
     if body is None:
         return None, f'(It came as RemoteError because serializer="{serializer.name}" cannot send its class.)'
@@ -124,16 +124,16 @@ def _name_of(error: BaseException) -> str:
 
 
 class _Links:
-    """Adds the causes of an exception, and of its members, to what is sent of it; and knows how much that was."""
+    """Adds the causes of an exception, and of its members, to an ErrorInfo, and counts their bytes."""
 
     def __init__(self, serializer: Serializer) -> None:
         self._serializer = serializer
         self._left, self._bytes_left = _MANY, _ALL_BYTES
-        #: The ids of the exceptions that are being looked at, each a cause or a member of the one before it.
+        #: Ids of the exceptions under way, each a cause or a member of the one before it.
         self._above: list[int] = []
 
     def add(self, info: ErrorInfo, error: BaseException, depth: int) -> ErrorInfo:
-        """The same with the causes of the error and of its members; ``depth`` causes of causes at most."""
+        """The ErrorInfo with the causes of the error and of its members added, to a depth of at most ``depth``."""
         cause, context, suppressed = links_of(error)
         if suppressed or context is cause:
             context = None
@@ -155,7 +155,7 @@ class _Links:
             self._above.pop()
 
     def _link(self, error: BaseException | None, depth: int) -> ErrorInfo | None:
-        """A cause; None for one that the error is itself a cause or a member of, and where there are too many."""
+        """The ErrorInfo of a cause; None if the error is itself a cause or a member of it, or if there are too many."""
         if error is None or id(error) in self._above or self._left <= 0:
             return None
         body, why = _dumped(error, self._serializer)
@@ -179,7 +179,7 @@ def error_of(outcome: Outcome, serializer: Serializer, function: Any = None) -> 
     """A fresh copy of the exception in an outcome that carries no value; no code of its class runs unguarded.
 
     Args:
-        function: the task's function, where it is known: it decides whose classes a script's errors get.
+        function: the task's function, if known; it decides which copy of a script's classes the error gets.
     """
     info = outcome.error
     if info is None:
@@ -208,15 +208,15 @@ def _made(info: ErrorInfo, serializer: Serializer, function: Any) -> BaseExcepti
                 error = None
         except KeyboardInterrupt:
             raise
-        except BaseException as fault:  # what a class does when it is read, SystemExit included, is not the outcome
+        except BaseException as fault:  # an error of reading, SystemExit included, is not the outcome of the job
             why = f"(It came as RemoteError because it cannot be read here: {type(fault).__name__}: {text_of(fault)})"
     if error is None and info.type in _OURS:
-        # One of ours that no serializer wrote: the keeper's, or a cancel's; or that another serializer wrote.
+        # An error of aiotask that no serializer wrote (of a keeper or a cancel), or that another serializer wrote.
         error = _OURS[info.type](info.message)
     if error is None:
         error = _remote(info, why)
     if type(error) is RemoteError and not error.type:
-        # JSON carries the text alone.
+        # JSON carries only the text of such an error.
         error.type = (info.cause or info).type
     if info.about and is_a(error, AiotaskError):
         vars(error)["job_id"] = info.about
@@ -230,7 +230,7 @@ def _remote(info: ErrorInfo, why: str) -> RemoteError:
 
 
 def _link(error: BaseException, info: ErrorInfo, serializer: Serializer, function: Any) -> None:
-    """Give an exception, and the members of a group, the causes that they had."""
+    """Set the causes that an exception, and the members of a group, had."""
     cause, context = (
         None if linked is None else _made(linked, serializer, function) for linked in (info.cause, info.context)
     )

@@ -1,4 +1,4 @@
-"""Picklers that take exceptions apart as errorform does it."""
+"""Picklers that take exceptions apart as ``error_form`` does."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Refer = Callable[[Any], Any]
 
 
 class Pickler(pickle.Pickler):
-    """Plain pickle, except that an exception is taken apart as errorform does it.
+    """Plain pickle, except that exceptions are taken apart as ``error_form`` does.
 
     Args:
         instead: other exceptions for some of those in the value, by the ids of these.
-        refer: how other objects are written, as by ``reducer_override``; None: as pickle does it.
+        refer: reduces other objects, as ``reducer_override`` does; None: pickle's own way.
     """
 
     def __init__(self, file: Any, instead: dict[int, BaseException], refer: Refer | None = None) -> None:
@@ -38,7 +38,7 @@ class Pickler(pickle.Pickler):
 
 @functools.cache
 def by_value() -> type[Any]:
-    """cloudpickle's pickler with the same ways for exceptions and for other objects."""
+    """cloudpickle's pickler, which takes exceptions apart as ``Pickler`` does and writes other objects by ``refer``."""
     import cloudpickle
 
     class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
@@ -57,7 +57,7 @@ def by_value() -> type[Any]:
 
 
 def copy_by_value(module: ModuleType) -> None:
-    """From now on write what this module defines by value, as what ``__main__`` defines."""
+    """From now on write objects that this module defines by value, as those of ``__main__``."""
     import cloudpickle
 
     cloudpickle.register_pickle_by_value(module)
@@ -76,7 +76,7 @@ def pickled(
     instead: dict[int, BaseException] | None = None,
     refer: Refer | None = None,
 ) -> bytes:
-    """The bytes that one of these picklers writes."""
+    """The bytes that one of these picklers writes for a value."""
     with io.BytesIO() as file:
         pickler(file, instead or {}, refer).dump(value)
         return file.getvalue()
@@ -85,18 +85,18 @@ def pickled(
 #: A class or function that a pickle looks up: its name, and the opcode; and the opcode after a name that is not there.
 _LOOKED_UP = re.compile(rb"\x8c.([\w.<>]+)\x94\x93", re.DOTALL)
 _REMEMBERED = re.compile(rb"(?:h.|j....)\x93", re.DOTALL)
-#: Names that are no exceptions', valid for this number of loaded modules.
+#: Names that no exception class has, valid for this number of loaded modules.
 _harmless: set[bytes] = set()
 _modules = 0
 
 
 def may_hold_errors(plain: bytes, value: Any) -> bool:
-    """Whether an exception is in a value, as its pickle shows; where that shows nothing for sure, as a walk does."""
-    # Much data in which these bytes mean nothing takes longer to look through than to walk.
+    """Whether a value contains an exception, by its pickle; if that does not decide it, by a walk through the value."""
+    # A walk is faster than a search in much data that contains these bytes by chance.
     if len(plain) < _MUCH or plain.count(b"\x93", 0, _MUCH) < _MANY:
         names, count = _LOOKED_UP.findall(plain), plain.count(b"\x93")
         if len(names) == count or (
-            len(names) == plain.count(b"\x94\x93") and _REMEMBERED.search(plain) is None  # others are no opcodes
+            len(names) == plain.count(b"\x94\x93") and _REMEMBERED.search(plain) is None  # the others are no opcodes
         ):
             return not (len(sys.modules) == _modules and _harmless.issuperset(names)) and _any_error(names)
     probe = _Probe()
@@ -132,10 +132,10 @@ def _may_be_an_error(path: list[str]) -> bool:
 
 
 class _Probe(pickle.Pickler):
-    """Walks through a value as pickle does, keeps nothing, and knows afterwards whether an exception was met."""
+    """Walks through a value as pickle does, without output, and records whether it has met an exception."""
 
     def __init__(self) -> None:
-        # Large buffers are passed by.
+        # The callback leaves large buffers out.
         super().__init__(self, 5, buffer_callback=lambda _: None)
         self.found = False
 

@@ -1,6 +1,6 @@
-"""Bodies as text, and plain values out of them, without running anybody's code.
+"""Bodies as text, and plain values from them, without running code of a message or of an app.
 
-For what must never load a body: the recorder, the history, the read side. A body begins with one
+For code that must never load a body: the recorder, the history, the read side. A body begins with one
 byte that names its format: ``P`` pickle, ``C`` Python version + cloudpickle, ``J`` JSON.
 """
 
@@ -19,11 +19,11 @@ from ..errors import SerializationError
 
 __all__ = ["TEXT_LIMIT", "clip", "plain_text", "plain_value"]
 
-#: Characters that a value gets as text when it is no short JSON.
+#: Characters to which the text of a value is cut if it is not written as JSON in full.
 TEXT_LIMIT = 4096
-#: Bytes of a pickle that is looked into, so that a row costs little whatever it carries.
+#: Bytes of a pickle above which it is not read, so that each row of the history costs little.
 _BODY_LIMIT = 32 * 1024
-#: Bytes of a JSON body that is looked into.
+#: Bytes of a JSON body above which it is not read.
 _JSON_LIMIT = 64 * 1024
 #: Integers that every reader of JSON keeps exactly.
 _EXACT = 2**53
@@ -33,7 +33,7 @@ def plain_value(body: bytes) -> Any:
     """The value in a body that is JSON or a pickle of plain data (numbers, text, bytes, containers).
 
     Raises:
-        SerializationError: reading it would import or call something, or it is damaged.
+        SerializationError: reading the body would import or call something, or the body is damaged.
     """
     if body[:1] == b"J":
         try:
@@ -48,14 +48,14 @@ def plain_value(body: bytes) -> Any:
         return _PlainUnpickler(stream).load()
     except SerializationError:
         raise
-    except Exception as error:  # a damaged pickle raises whatever its bytes lead to
+    except Exception as error:  # a damaged pickle may raise any exception
         raise SerializationError(f"This pickle is damaged: {type(error).__name__}: {error}.") from error
 
 
 def plain_text(body: bytes) -> str:
-    """What a body carries, as JSON text, for people and programs.
+    """The value in a body as JSON text, for people and programs.
 
-    What JSON has no word for (bytes, sets, dates, large integers) is a shortened string in Python's notation there;
+    Values that JSON has no type for (bytes, sets, dates, large integers) are shortened strings in Python's notation;
     tuples are arrays. A body that cannot be read without running code is one string such as ``"<pickled, 1.2 kB>"``.
     """
     kind = body[:1]
@@ -74,7 +74,7 @@ def plain_text(body: bytes) -> str:
 
 
 def _as_short_json(value: Any) -> str:
-    """As much of the value as fits, as JSON of ``TEXT_LIMIT`` characters at most."""
+    """The value, shortened if necessary, as JSON of at most ``TEXT_LIMIT`` characters."""
     text = _as_json(_shown(value), TEXT_LIMIT)
     room = TEXT_LIMIT
     while not text or len(text) > TEXT_LIMIT:
@@ -89,7 +89,7 @@ def _string(text: str) -> str:
 
 
 def _shown(value: Any, level: int = 5) -> Any:
-    """The value in the words that JSON has, as far as eight items and five levels go."""
+    """The value in types of JSON, cut to eight items each and five levels."""
     kind = type(value)
     if kind is str:
         return clip(value.encode("utf-8", "backslashreplace").decode(), _short.maxstring)
@@ -110,14 +110,14 @@ def clip(text: str, limit: int = TEXT_LIMIT) -> str:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Knows no name: whatever a pickle wants to import or call is refused."""
+    """Refuses every name that a pickle wants to import or call."""
 
     def find_class(self, module: str, name: str, /) -> NoReturn:
         raise SerializationError(f'This pickle needs "{module}.{name}", so it is not plain data.')
 
 
 def _is_json(value: Any, room: int) -> bool:
-    """Whether JSON says exactly this (a tuple counts as an array) in about ``room`` characters, in bounded time.
+    """Whether JSON represents the value exactly (a tuple as an array) in about ``room`` characters; takes bounded time.
 
     A pickle of a few bytes can share one list many times over, which as text would fill a disk.
     """
@@ -147,7 +147,7 @@ def _is_json(value: Any, room: int) -> bool:
 
 
 def _as_json(value: Any, room: int) -> str:
-    """The value as JSON; empty when JSON cannot say it in about ``room`` characters."""
+    """The value as JSON; empty if JSON cannot represent it in about ``room`` characters."""
     if not _is_json(value, room):
         return ""
     try:
@@ -157,7 +157,7 @@ def _as_json(value: Any, room: int) -> str:
 
 
 class _ShortRepr(reprlib.Repr):
-    """Cuts containers and text; bytes too, which the base class writes out before it cuts."""
+    """A repr that cuts containers and text, and bytes, which the base class writes in full before it cuts."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Pickle, where the program that is run as ``__main__`` and the module that its workers import are one file.
+"""Pickle for a program whose file is both run as ``__main__`` and imported by its workers.
 
-What the script defines is written as a reference to that module, and read as what the script here defines.
+Objects that the script defines are written as references to that module, and read as those of the script here.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Function = Callable[..., Any] | None
 
 
 class _NotThere(Exception):
-    """The main script defines this where no worker finds it."""
+    """The main script defines an object where no worker finds it."""
 
 
 def _reference(thing: Any, known: bool) -> Any:
-    """How pickle shall write this; NotImplemented for its usual way.
+    """The reduction of an object for pickle; NotImplemented for pickle's usual way.
 
     Raises:
-        _NotThere: it belongs to the main script, and a worker cannot import it.
+        _NotThere: the object belongs to the main script, and a worker cannot import it.
     """
     kind = type(thing)
     if issubclass(kind, type | FunctionType):
@@ -43,7 +43,7 @@ def _reference(thing: Any, known: bool) -> Any:
     elif kind in copyreg.dispatch_table:
         return NotImplemented
     elif kind.__module__ in MAINS or getattr(thing, "__module__", None) in MAINS:
-        # Some say their name in place of how they are made: singletons, and what the typing module makes.
+        # Some objects reduce to their name: singletons, and objects of the typing module.
         name = thing.__reduce_ex__(5)
         if not isinstance(name, str):
             return name
@@ -56,9 +56,9 @@ def _reference(thing: Any, known: bool) -> Any:
 
 
 def _parametrized(model: Any) -> Any:
-    """How to write ``Page[int]`` of a generic model of pydantic: made of ``Page`` again, for no module has it by name.
+    """The reduction of ``Page[int]`` of a generic pydantic model to ``Page``, since no module has it by name.
 
-    None for another model, and where that would make another class.
+    None for another model, and if that would make another class.
     """
     made_of = model.__dict__["__pydantic_generic_metadata__"]
     try:
@@ -69,7 +69,7 @@ def _parametrized(model: Any) -> Any:
 
 
 class _Reduced:
-    """Is pickled as a call."""
+    """An object that is pickled as a call."""
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         self._call = function, args
@@ -79,7 +79,7 @@ class _Reduced:
 
 
 def dump_by_reference(value: Any, function: Function, instead: dict[int, BaseException] | None = None) -> bytes | None:
-    """Plain pickle that a worker can read; None where only a copy of something can be sent.
+    """Plain pickle that a worker can read; None if part of the value has to be sent by value.
 
     Args:
         function: the function of the task, where it is known.
@@ -93,9 +93,9 @@ def dump_by_reference(value: Any, function: Function, instead: dict[int, BaseExc
 
 
 def dump_by_value(value: Any, function: Function, instead: dict[int, BaseException] | None = None) -> bytes:
-    """The pickle of cloudpickle; references to the script where a worker can follow them."""
+    """The pickle of cloudpickle, with references to the script where a worker can follow them."""
     if (spawned := sys.modules.get("__mp_main__")) is not None:
-        # As cloudpickle treats "__main__": a worker has no module of that name.
+        # By value, as cloudpickle writes "__main__": a worker has no module of that name.
         copy_by_value(spawned)
     known = _script_is_there(function)
 
@@ -111,7 +111,7 @@ def dump_by_value(value: Any, function: Function, instead: dict[int, BaseExcepti
 def _script_is_there(function: Function) -> bool:
     """Whether a worker that runs this function can import the main script.
 
-    It does if the function is the script's own. It should if a module that was imported here imports the script too.
+    A worker can if the function is the script's own, and should be able to if a module here has imported the script.
     """
     if getattr(function, "__module__", None) in MAINS:
         return True
@@ -119,10 +119,10 @@ def _script_is_there(function: Function) -> bool:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Finds what belongs to the script that runs here as ``__main__`` there, not in a second copy of its file.
+    """Finds objects of the script that runs here in ``__main__``, not in a second copy of its file.
 
     Args:
-        function: the function of the handle; ``script_named`` says what it decides.
+        function: the function of the handle, for ``script_named``.
         renamed: names of modules that are missing here, with the names to use instead.
     """
 
@@ -154,7 +154,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Members:
-    """A script as a module: what it defines, else what its file does when it is imported by its name."""
+    """A script as a module: its own attributes, else those of its file imported by its name."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -165,7 +165,7 @@ class _Members:
 
 
 def load(body: memoryview, function: Function) -> Any:
-    """The value; the function decides whether it gets the classes of ``__main__`` or those of the imported script."""
+    """The value of a body, with the classes of ``__main__`` or of the imported script, as the function decides."""
     try:
         return _Unpickler(io.BytesIO(body), function).load()
     except ModuleNotFoundError as error:

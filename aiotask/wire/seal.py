@@ -1,4 +1,4 @@
-"""The HMAC on what travels. It is checked before anything is loaded."""
+"""The HMAC on messages, which is checked before a message is decoded."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ OVERHEAD = _HEAD
 
 
 class _Mac:
-    """HMAC-SHA256 with one key: both of its hashes begin with a block that only depends on the key, so they
-    are kept begun. OpenSSL 3 takes three times as long when it sets up the whole for every message."""
+    """HMAC-SHA256 with one key. Both of its hashes begin with a block that depends on the key alone, so their states
+    after it are kept: OpenSSL 3 takes three times as long to set them up for every message."""
 
     __slots__ = ("_inner", "_outer")
 
@@ -64,14 +64,14 @@ class Sealer:
         self._kind = kind
 
     def seal(self, payload: bytes) -> bytes:
-        """The payload with its seal in front."""
+        """The payload with a seal in front of it."""
         return self._head + self._digest(payload) + payload
 
     def open(self, sealed: bytes) -> bytes:
-        """The payload, once its seal is proven.
+        """The payload of a message whose seal is valid.
 
         Raises:
-            SealError: it is too short, names a secret that is not known here, or does not fit.
+            SealError: the message is too short, names a secret that is not known here, or has a wrong HMAC.
         """
         digest = self._digests.get(sealed[:_MAC_AT])
         payload = sealed[_HEAD:]
@@ -80,7 +80,7 @@ class Sealer:
         return payload
 
     def _fault(self, sealed: bytes) -> str:
-        """What is wrong with a message that is not to be opened."""
+        """What is wrong with a message that cannot be opened."""
         if len(sealed) < _HEAD or sealed[:1] != _VERSION:
             return f"This {self._kind} carries no seal of aiotask."
         if sealed[:_MAC_AT] not in self._digests:

@@ -1,4 +1,4 @@
-"""Arguments and values to bytes and back.
+"""Serializers: arguments and values to bytes and back.
 
 A body begins with one byte that names its format: ``P`` plain pickle, ``C`` cloudpickle (then two
 bytes: the Python major and minor that wrote it), ``J`` JSON.
@@ -23,7 +23,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 Function = Callable[..., Any] | None
 
 _HERE = bytes(sys.version_info[:2])
-#: What both names of a main script (``__main__``, ``__mp_main__``) end with.
+#: The end of both names of a main script (``__main__``, ``__mp_main__``).
 _MAIN = b"_main__"
 #: The number of groups around an exception from which on it does not travel as itself: a pickle that is nested deeper
 #: than the stack of another process allows could not be read there, and what it costs to find which member cannot be
@@ -33,7 +33,7 @@ _TOO_DEEP = f"(It came as RemoteError because it is in {_GROUPS_AROUND} groups, 
 
 
 class OtherPython(SerializationError):
-    """A body by value that another Python minor version wrote; loading it here could crash the process."""
+    """A body contains code by value that another Python minor version wrote; loading it could crash the process."""
 
     def __init__(self, wrote: tuple[int, int]) -> None:
         self.need = f"python:{wrote[0]}.{wrote[1]}"
@@ -45,7 +45,7 @@ class OtherPython(SerializationError):
 
 
 class Serializer(Protocol):
-    """How bodies are written and read. ``function`` is the task's function where it is known here."""
+    """How bodies are written and read. ``function`` is the task's function, or None if it is not known here."""
 
     name: str
 
@@ -56,17 +56,17 @@ class Serializer(Protocol):
     def load_value(self, body: bytes, function: Function) -> Any: ...
 
     def dump_error(self, error: BaseException) -> bytes | None:
-        """An exception that will come back as what it is.
+        """The bytes of an exception that is read as itself.
 
         Raises:
-            SerializationError: it would not; the message says why. None says so without a reason.
+            SerializationError: it would not be; the message names the reason. None is returned if there is no reason.
         """
 
     def load_error(self, body: bytes, function: Function = None) -> Any: ...
 
 
 class PickleSerializer:
-    """Plain pickle where that is faithful; cloudpickle for lambdas, closures and what no worker can import.
+    """Plain pickle where that is faithful; cloudpickle for lambdas, closures and objects that no worker can import.
 
     Pickle stores a class or function of ``__main__`` as a reference to that name, and the worker's ``__main__`` is
     another program. The name stands in the bytes then, so looking for it there is a sure and cheap test. Such a value
@@ -77,14 +77,14 @@ class PickleSerializer:
     name = "cloudpickle"
 
     def prepare(self, task: str, function: Callable[..., Any], *, last_chance: bool = False) -> None:
-        """Pickle needs to know nothing of a function beforehand."""
+        """Do nothing: pickle does not depend on the function."""
 
     def _dump(self, value: Any, function: Function = None) -> bytes:
         try:
             plain = pickle.dumps(value, 5)
         except Exception:
             plain = b"\x93" + _MAIN
-        # Not "in", which first takes what it looks for as a number, and makes an error of that.
+        # Not "in", which first tries its operand as a number, and raises and catches an error.
         if plain.find(b"\x93") < 0:
             return b"P" + plain
         if plain.find(_MAIN) >= 0:
@@ -100,7 +100,7 @@ class PickleSerializer:
             if len(body) >= 4096:
                 return load(memoryview(body)[1:], function)
             if body.find(b"\x93") < 0:
-                # It looks up nothing by name: all plain values do without that.
+                # The pickle looks up nothing by name, as that of any plain value.
                 return pickle.loads(body[1:])
             if names_a_script(body):
                 return load(memoryview(body)[1:], function)
@@ -117,7 +117,7 @@ class PickleSerializer:
             "Give App(serializer=…) the same value on both sides."
         )
 
-    # The same under four names: a method between would cost as much as a small pickle.
+    # One method under several names: a call in between would cost as much as a small pickle.
     dump_call = dump_value = _dump
     load_call = load_value = _load
 
@@ -131,7 +131,7 @@ class PickleSerializer:
                     instead[id(member)] = stand_in(member, _TOO_DEEP)
         body, why = self._tried(error, instead)
         if why and members:
-            # From the innermost, so that a group is tried without those of its members that cannot be sent.
+            # From the innermost, so that a group is tried without members that cannot be sent.
             for member, depth in reversed(members.values()):
                 if depth < _GROUPS_AROUND:
                     fault = self._tried(member, instead)[1]
@@ -143,7 +143,7 @@ class PickleSerializer:
         return body
 
     def _tried(self, error: BaseException, instead: dict[int, BaseException]) -> tuple[bytes, str]:
-        """An exception as bytes, and why they may not be sent: what is read from them is not what was written."""
+        """The bytes of an exception, and the reason if they must not be sent, since they are read as something else."""
         try:
             try:
                 plain = pickled(error, Pickler, instead)
@@ -154,7 +154,7 @@ class PickleSerializer:
                 referring = dump_by_reference(error, None, instead)
                 by_value = b"C" + _HERE + dump_by_value(error, None, instead) if referring is None else b""
                 body = by_value or b"P" + (referring or b"")
-        except BaseException as fault:  # even a SystemExit that comes out of a __reduce__ is no reason to end here
+        except BaseException as fault:  # even a SystemExit of a __reduce__ must not end the process
             return b"", f"{self._blamed(error)}{type(fault).__name__}: {text_of(fault).rstrip('.')}"
         try:
             return body, unlike(error, self._load(body), instead, by_value=body[:1] == b"C")
@@ -162,7 +162,7 @@ class PickleSerializer:
             return b"", f"it cannot be recreated from its pickle: {type(fault).__name__}: {text_of(fault).rstrip('.')}"
 
     def _blamed(self, error: BaseException) -> str:
-        """The attribute for which an exception cannot be pickled."""
+        """The attribute of an exception that cannot be pickled."""
         if is_kept(type(error)):
             for name, value in attributes_of(error).items():
                 try:
@@ -182,7 +182,7 @@ def check_serializer(name: object) -> str:
     """The name, if there is such a serializer.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such serializer.
     """
     if not isinstance(name, str) or name not in ("cloudpickle", "json"):
         raise ConfigError(f'serializer={name!r} is not a serializer. Use "cloudpickle" or "json".')
@@ -193,7 +193,7 @@ def serializer_named(name: str) -> Serializer:
     """The serializer of this name: ``cloudpickle`` or ``json``.
 
     Raises:
-        ConfigError: there is none, or what it needs is not installed.
+        ConfigError: there is no such serializer, or a package that it needs is not installed.
     """
     if name not in _named:
         _named[name] = _json() if check_serializer(name) == "json" else PickleSerializer()
@@ -202,7 +202,7 @@ def serializer_named(name: str) -> Serializer:
 
 def _json() -> Serializer:
     try:
-        # Not at the top: pydantic takes longer to import than all the rest.
+        # Imported here: pydantic takes longer to import than the rest of aiotask.
         from .pydantic_json import JsonSerializer
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("pydantic", "pydantic_core"):
@@ -212,7 +212,7 @@ def _json() -> Serializer:
 
 
 def check_annotations(serializer: Serializer, tasks: Iterable[Any]) -> None:
-    """Look at the annotations of these task definitions once more, now that their modules are imported.
+    """Check the annotations of these task definitions again, once their modules are imported.
 
     Raises:
         ConfigError: the serializer cannot use those of a task.

@@ -1,4 +1,4 @@
-"""Says which argument, or which object in a value, cannot be serialized, and what to pass in its place."""
+"""Errors that name the argument, or the object in a value, that cannot be serialized, and what to pass instead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from ..errors import ConfigError, SerializationError
-from .error_form import said
+from .error_form import summary_of
 from .pickler import by_value
 from .serializer import Serializer
 
@@ -37,14 +37,14 @@ def blame_argument(
     named = [(names[n] if n < len(names) else f"#{n + 1}", value) for n, value in enumerate(args)]
     named += list(kwargs.items())
     if serializer.name == "json" and isinstance(error, SerializationError | ConfigError):
-        # It names the argument already, and the place in it.
+        # The error already names the argument, and the place in it.
         for _, value in named:
             found = _obstacle(value)
             in_json = _of_ours(type(value), "INSTEAD_IN_JSON")
             if hint := _sure_hint(type(found)) or (f"{in_json}." if in_json else ""):
                 found = value if in_json else found
-                held = "" if found is value else f" (it holds {_an(type(found).__qualname__)})"
-                return SerializationError(f'Task "{task}": {str(error).rstrip(".")}{held}. {hint.format(verb="Pass")}')
+                inner = "" if found is value else f" (it holds {_an(type(found).__qualname__)})"
+                return SerializationError(f'Task "{task}": {str(error).rstrip(".")}{inner}. {hint.format(verb="Pass")}')
         return SerializationError(f'Task "{task}": {error}')
     for name, value in named:
         try:
@@ -57,7 +57,7 @@ def blame_argument(
     if isinstance(error, SerializationError):
         return SerializationError(f'Task "{task}": {error}')
     return SerializationError(
-        f'Task "{task}": its arguments cannot be serialized with {serializer.name}: {said(error)}.'
+        f'Task "{task}": its arguments cannot be serialized with {serializer.name}: {summary_of(error)}.'
     )
 
 
@@ -72,19 +72,19 @@ def blame_value(serializer: Serializer, task: str, value: Any, error: Exception)
 def _parameters(function: Callable[..., Any] | None) -> list[str]:
     try:
         return [] if function is None else list(inspect.signature(function).parameters)
-    except (ValueError, TypeError):  # max and others have none
+    except (ValueError, TypeError):  # max and some other builtins have no signature
         return []
 
 
 def _reason(value: Any, error: Exception, verb: str) -> str:
-    """Why a value cannot be serialized and what to do, as the end of a sentence and another one."""
+    """Why a value cannot be serialized, as the end of a sentence, and a sentence on what to do."""
     found = _obstacle(value)
     hint = "" if found is None else _hint(found, verb)
     if found is None and (in_json := _of_ours(type(value), "INSTEAD_IN_JSON")):
-        # Pickle could write it.
+        # Pickle can write the value, JSON cannot.
         return f". {in_json}.".format(verb=verb)
     if not hint:
-        return f": {said(error)}. {verb} plain data, or what the receiver needs to create it (a path, an ID)."
+        return f": {summary_of(error)}. {verb} plain data, or what the receiver needs to create it (a path, an ID)."
     return f". {hint}" if found is value else f": it holds {_an(type(found).__qualname__)}. {hint}"
 
 
@@ -103,24 +103,24 @@ def _hint(found: Any, verb: str) -> str:
 
 
 def _sure_hint(kind: type) -> str:
-    """What to do in place of serializing an object of a class that never can be."""
+    """What to do instead of serializing an object of a class that can never be serialized."""
     if instead := _of_ours(kind, "INSTEAD"):
         return f"{instead}."
     return next((hint for kinds, hint in _HINTS if issubclass(kind, kinds)), "")
 
 
 def _of_ours(kind: type, name: str) -> str:
-    """What a class of aiotask's own says under this name; empty for others."""
-    said = getattr(kind, name, "") if kind.__module__.startswith("aiotask.") else ""
-    return str(said)
+    """The hint that a class of aiotask has under this name; empty for other classes."""
+    hint = getattr(kind, name, "") if kind.__module__.startswith("aiotask.") else ""
+    return str(hint)
 
 
 class _Obstructed(Exception):
-    """Ends a search at an object that never can be serialized: what it refers to would be blamed."""
+    """Ends a search at an object that can never be serialized, before an object that it refers to is blamed."""
 
 
 def _obstacle(value: Any) -> Any:
-    """The object in a value, at any depth, that pickle cannot serialize; None where it serializes all of them."""
+    """The object in a value, at any depth, that pickle cannot serialize; None if it can serialize all of them."""
 
     class Tracer(by_value()):  # type: ignore[misc]
         last: Any = None

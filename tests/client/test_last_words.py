@@ -118,7 +118,7 @@ def test_a_later_loop_sends_what_a_closed_one_left_behind(tmp_path: Path, redis_
     assert pending_jobs(redis_url, app_name) == 1
 
 
-def test_a_forked_child_has_an_id_and_an_outbox_of_its_own(tmp_path: Path, redis_url: str, app_name: str) -> None:
+def test_a_forked_child_has_an_id_and_a_send_buffer_of_its_own(tmp_path: Path, redis_url: str, app_name: str) -> None:
     done = run_script(
         tmp_path,
         redis_url,
@@ -128,7 +128,7 @@ def test_a_forked_child_has_an_id_and_an_outbox_of_its_own(tmp_path: Path, redis
         warnings.simplefilter("ignore", DeprecationWarning)
         async def main():
             await add.apply_async(0).sent()
-            add.apply_async(1)              # still in the outbox of the parent
+            add.apply_async(1)              # still in the send buffer of the parent
             pid = os.fork()
             if pid == 0:
                 return "child"
@@ -154,7 +154,7 @@ def test_a_send_that_failed_and_nobody_awaits_is_logged(tmp_path: Path, app_name
         async def main():
             add.apply_async(1)
             await asyncio.sleep(0)
-        import aiotask.client.session; aiotask.client.session.FAREWELL = 0.2
+        import aiotask.client.session; aiotask.client.session.FLUSH_TIMEOUT = 0.2
         asyncio.run(main())
         """,
     )

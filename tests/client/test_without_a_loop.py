@@ -11,7 +11,7 @@ import pytest
 import aiotask
 from aiotask import App, ConfigError, ResultTimeout
 from aiotask.broker import Push
-from aiotask.client.send_buffer import Outbox
+from aiotask.client.send_buffer import SendBuffer
 
 from .sums import make_app
 
@@ -51,20 +51,20 @@ async def test_get_without_a_timeout_inside_a_sync_task_is_refused(app: App, wor
 
 
 def test_a_thread_hands_over_while_another_takes_batches() -> None:
-    outbox = Outbox("client", lambda ids, error: False)
+    send_buffer = SendBuffer("client", lambda ids, error: False)
     push, usual = Push("a", "default", 5, b"sealed"), sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
-    thread = threading.Thread(target=lambda: [outbox.put(push) for _ in range(200_000)])
+    thread = threading.Thread(target=lambda: [send_buffer.put(push) for _ in range(200_000)])
     thread.start()
     try:
-        while thread.is_alive() or not outbox.empty:
-            outbox.next_batch()
-            outbox.accept()
+        while thread.is_alive() or not send_buffer.empty:
+            send_buffer.next_batch()
+            send_buffer.accept()
     finally:
         sys.setswitchinterval(usual)
         thread.join()
 
-    assert outbox.settled == outbox.handed == 200_000
+    assert send_buffer.settled == send_buffer.handed == 200_000
 
 
 def test_many_threads_send_at_once(redis_url: str, app_name: str) -> None:

@@ -18,7 +18,7 @@ import aiotask
 from aiotask import App
 from aiotask.broker import BATCH_BYTES, BATCH_JOBS, Broker, Notice
 from aiotask.brokers.redis import broker as redis_broker
-from aiotask.client.send_buffer import Outbox
+from aiotask.client.send_buffer import SendBuffer
 from aiotask.keeper import lease as leases
 from aiotask.keeper.lease import Lease
 from aiotask.worker.membership import Membership
@@ -100,15 +100,15 @@ def test_no_script_blocks() -> None:
 @pytest.mark.trap("large script")
 async def test_what_is_sent_at_once_goes_out_in_small_batches(own_server: PrivateServer, app_name: str) -> None:
     app, count = App(app_name, url=own_server.url), 8_100
-    outbox = Outbox("client", lambda ids, error: True)
+    send_buffer = SendBuffer("client", lambda ids, error: True)
     for n in range(600):
-        outbox.put(a_push(f"small-{n}"))
+        send_buffer.put(a_push(f"small-{n}"))
     for n in range(8):
-        outbox.put(a_push(f"large-{n}", body=bytes(BATCH_BYTES // 3 if n else BATCH_BYTES + 1)))
+        send_buffer.put(a_push(f"large-{n}", body=bytes(BATCH_BYTES // 3 if n else BATCH_BYTES + 1)))
     batches = []
-    while batch := outbox.next_batch():
+    while batch := send_buffer.next_batch():
         batches.append(batch)
-        outbox.accept()
+        send_buffer.accept()
     assert [push.id for batch in batches for push in batch] == [f"small-{n}" for n in range(600)] + [
         f"large-{n}" for n in range(8)
     ]
@@ -182,7 +182,7 @@ async def test_what_a_busy_client_was_told_and_the_server_threw_away_arrives(
         results = [app.big.apply_async(size) for size in sizes]  # type: ignore[attr-defined]
         awaited = asyncio.ensure_future(aiotask.gather(results))
         await wait_until_async(
-            lambda: own_server.call("PUBSUB", "CHANNELS") and all(result.outbox.empty for result in results),
+            lambda: own_server.call("PUBSUB", "CHANNELS") and all(result.send_buffer.empty for result in results),
             description="the client has subscribed and sent",
         )
         working = threading.Thread(target=lambda: asyncio.run(work()))

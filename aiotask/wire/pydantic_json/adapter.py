@@ -1,4 +1,4 @@
-"""One annotation: values are written to JSON and read back by the same rules, and the writer makes sure of it."""
+"""Writes and reads values of one annotation as JSON, and checks when writing that they are read back unchanged."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .schema import is_open, named_classes, nodes, rewritten, validator_and_seri
 __all__ = ["Adapter", "Misfit", "NotDefinedYet", "adapter_of", "reason_of", "to_json", "where_of"]
 
 _SCALARS: dict[str, type] = {"bool": bool, "float": float, "int": int, "str": str}
-#: Nodes whose values are plain data, so that most of them can be compared in C.
+#: Types of nodes whose values are plain data, most of which can be compared in C.
 _PLAIN = frozenset(_SCALARS) | {"any", "default", "dict", "list", "literal", "none", "nullable", "tuple", "typed-dict"}
 _PLAIN |= {"typed-dict-field", "union"}
 _EMPTY_FACTORIES = (list, dict, set, frozenset, tuple)
 
 
 class Misfit(Exception):
-    """A value that does not travel by this annotation: where in the value, and what is wrong."""
+    """A value does not come back unchanged by its annotation: where in the value, and what is wrong."""
 
     def __init__(self, path: str, what: str) -> None:
         super().__init__(path, what)
@@ -34,7 +34,7 @@ class Misfit(Exception):
 
 
 class NotDefinedYet(Exception):
-    """A name in an annotation means nothing so far."""
+    """An annotation contains a name that is not defined yet."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -42,12 +42,12 @@ class NotDefinedYet(Exception):
 
 
 def to_json(value: Any) -> bytes:
-    """Plain data as JSON, with NaN and Infinity as these words."""
+    """Plain data as JSON, in which NaN and Infinity are these words."""
     return bytes(pydantic_core.to_json(value, inf_nan_mode="constants"))
 
 
 class Adapter:
-    """What pydantic makes of one annotation.
+    """The validator and the serializer that pydantic makes of one annotation.
 
     Raises:
         NotDefinedYet: the annotation, or a class in it, names something that is not defined so far.
@@ -69,14 +69,14 @@ class Adapter:
         schema = rewritten(core)
         self._validator: Any = adapter.validator
         self._serializer: Any = adapter.serializer
-        #: Whether it leaves open what some part of a value is.
+        #: Whether the annotation leaves the type of some part of a value open.
         self.is_open = is_open(core)
         if schema is not core or self.is_open:
             self._validator, self._serializer = validator_and_serializer(pydantic_core, schema)
         kinds = [node["type"] for node in nodes(schema)]
         self._is_plain = _PLAIN.issuperset(kinds)
         self._has_models = "model" in kinds
-        #: Classes that it names.
+        #: Classes that the annotation names.
         self.named = named_classes(schema)
         self._sparse_first = True
         self._is_any = schema["type"] == "any"
@@ -87,14 +87,14 @@ class Adapter:
     # ---- writing
 
     def encode(self, value: Any, *, sparse: bool) -> bytes:
-        """The JSON that brings this very value.
+        """The JSON that is read as this very value.
 
         Args:
-            value: what is to be written.
+            value: the value to write.
             sparse: leave out the fields of models that were not set, so that they count as not set where it is read.
 
         Raises:
-            Misfit: it does not fit the annotation, or would arrive as something else.
+            Misfit: the value does not fit the annotation, or would be read as a different one.
         """
         if type(value) is self.exact:
             return self._text(value)
@@ -122,13 +122,13 @@ class Adapter:
             raise self._misfit_of(value, error) from error
 
     def _dump(self, value: Any, *, exclude_unset: bool = False, warnings: Any = "error") -> Any:
-        # Names, not aliases: a name is read whatever the aliases are. round_trip: nothing that is only computed.
+        # Names, not aliases, since names can always be read. round_trip: without computed fields.
         return self._serializer.to_python(
             value, mode="json", by_alias=False, round_trip=True, exclude_unset=exclude_unset, warnings=warnings
         )
 
     def _faithful(self, tree: Any, value: Any, *, grown: bool) -> bytes:
-        """The JSON of this tree, if it is read as this value."""
+        """The JSON of this tree, if it is read as this very value."""
         text = self._text(tree)
         try:
             back = self.decode(text)
@@ -140,7 +140,7 @@ class Adapter:
         comparison = Comparison(lenient=not self.is_open, grown=grown, named=self.named)
         try:
             same = comparison.same(value, back)
-        except Exception:  # code of the user's class, or nesting that is too deep
+        except Exception:  # an error of the user's class, or too deep nesting
             same = comparison.undecided = True
         if same and (not comparison.undecided or self._writes(back, tree)):
             return text
@@ -153,7 +153,7 @@ class Adapter:
             raise Misfit("", f"({kind_of(tree)}) {_NOT_SERIALIZED}: {reason_of(error)}") from error
 
     def _writes(self, back: Any, tree: Any) -> bool:
-        """Whether what was read is written in the same way again: all that can be known of objects without ``==``."""
+        """Whether the value that was read is written in the same way again: the test for objects without ``==``."""
         try:
             text = to_json(tree)
             return text in (to_json(self._dump(back)), to_json(self._dump(back, exclude_unset=True)))
@@ -174,7 +174,7 @@ class Adapter:
         return Misfit(found.path, f"({found.kind}) {_NOT_SERIALIZED}: it {found.what}. {advice}")
 
     def _misfit_of(self, value: Any, error: Exception) -> Misfit:
-        """What is wrong, and where: found by writing it all the same, and looking at what would arrive."""
+        """The Misfit of a value: found by writing it without checks, and comparing what would be read."""
         reason = reason_of(error)
         kind = kind_of(value)
         if not reason.endswith(" expected"):
@@ -193,10 +193,10 @@ class Adapter:
     # ---- reading
 
     def decode(self, text: bytes) -> Any:
-        """The value that this JSON brings.
+        """The value that this JSON stands for.
 
         Raises:
-            pydantic.ValidationError: it does not fit the annotation.
+            pydantic.ValidationError: the JSON does not fit the annotation.
         """
         if self._is_any:
             return pydantic_core.from_json(text)
@@ -215,15 +215,15 @@ _SECRET = "A secret is written as asterisks: pass what get_secret_value() return
 
 @functools.lru_cache(maxsize=1024)
 def adapter_of(annotation: Any) -> Adapter:
-    """The adapter of a class or of ``Any``; made once, for many tasks may take it.
+    """The adapter of a class or of ``Any``; made once, since many tasks may use it.
 
-    Not for other annotations: ``int | str`` equals ``str | int``, and is read in another order.
+    Not for other annotations: ``int | str`` equals ``str | int``, but is read in another order.
     """
     return Adapter(annotation)
 
 
 def _pruned(value: Any, tree: Any) -> Any:
-    """The tree without the fields of models that were not set and that a default of the class gives again."""
+    """The tree without unset fields of models that get the same value from a default of the class."""
     kind: Any = type(value)
     names = field_names(kind)
     if names is None:
@@ -251,24 +251,24 @@ def _pairs(value: Any, tree: Any) -> Iterator[tuple[Any, Any]]:
         yield from zip(value, tree, strict=True)
 
 
-def _is_default(field: Any, held: Any) -> bool:
-    """Whether a field that is left out comes back as this; the tag of a union is never left out."""
+def _is_default(field: Any, value: Any) -> bool:
+    """Whether a field that is left out gets this value from its default; the tag of a union is never left out."""
     if typing.get_origin(field.annotation) is typing.Literal:
         return False
     factory = field.default_factory
     if factory is not None:
-        return factory in _EMPTY_FACTORIES and type(held) is factory and not held
-    if held is field.default:
+        return factory in _EMPTY_FACTORIES and type(value) is factory and not value
+    if value is field.default:
         return True
     comparison = Comparison()
-    return comparison.same(held, field.default) and not comparison.undecided
+    return comparison.same(value, field.default) and not comparison.undecided
 
 
 # ---- what errors say
 
 
 def reason_of(error: Exception) -> str:
-    """What an error of pydantic's says in one line, without a full stop; any other error's text."""
+    """The reason that a pydantic error gives, in one line without a full stop; else the text of the error."""
     try:
         if isinstance(error, pydantic_core.ValidationError):
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
@@ -281,7 +281,7 @@ def reason_of(error: Exception) -> str:
 
 
 def where_of(error: Exception) -> str:
-    """The place that a validation error names, as in ``.items[2].price``."""
+    """The place that a validation error names, for example ``.items[2].price``."""
     if not isinstance(error, pydantic_core.ValidationError):
         return ""
     steps = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]

@@ -14,15 +14,15 @@ from .sameness import same_plain
 
 __all__ = ["read_failure", "write_failure"]
 
-#: Attributes that are set beside the arguments, where a class has them.
+#: Attributes that are set after the object was made from its arguments, if its class has them.
 _BESIDE = ("name", "path")
 
 
 def write_failure(error: BaseException) -> bytes | None:
-    """``[module, class, args]`` or ``[module, class, args, more]``; None if it would not come back as it is.
+    """``[module, class, args]`` or ``[module, class, args, more]``; None if the error would not come back unchanged.
 
-    ``more`` says which arguments are tuples or bytes, by their path, and which attributes are set beside them. The
-    release before takes an error with ``more`` as one that does not travel.
+    ``more`` says which arguments are tuples or bytes, by their path, and further attributes. The previous release
+    takes an error with ``more`` for one that cannot be sent as itself.
     """
     kind = type(error)
     if _exception_class(kind.__module__, kind.__qualname__) is not kind:
@@ -38,7 +38,7 @@ def write_failure(error: BaseException) -> bytes | None:
         text = to_json([*parts, more] if more else parts)
         back = read_failure(pydantic_core.from_json(text))
         return text if _is_same(error, back) else None
-    except BaseException:  # even a SystemExit out of an argument's code is no reason to end here
+    except BaseException:  # even a SystemExit of an argument's code must not end the process
         return None
 
 
@@ -46,7 +46,7 @@ def read_failure(parts: Any) -> BaseException:
     """The exception that was written.
 
     Raises:
-        SerializationError: it is none that may be built.
+        SerializationError: its class is not one that may be made.
     """
     module, name, args, *rest = parts
     found = _exception_class(module, name)
@@ -55,7 +55,7 @@ def read_failure(parts: Any) -> BaseException:
     more = rest[0] if rest else {}
     for path in more.get("bytes", ()):
         _change(args, path, base64.b64decode)
-    for path in more.get("tuples", ()):  # inner ones first
+    for path in more.get("tuples", ()):  # inner tuples first
         _change(args, path, tuple)
     error = found(*args)
     for key, value in more.get("beside", {}).items():
@@ -89,7 +89,7 @@ def _change(args: Any, path: list[Any], make: Any) -> None:
 
 
 def _beside(error: BaseException) -> dict[str, Any]:
-    """Its attributes that are plain data: notes, and what the task set on it."""
+    """The attributes of an exception that are plain data: its notes, and those that the task has set."""
     found = {key: value for key, value in error.__dict__.items() if _is_plain(value)}
     if isinstance(error, ImportError | NameError | AttributeError):
         found |= {key: value for key in _BESIDE if type(value := getattr(error, key, None)) is str}

@@ -1,4 +1,4 @@
-"""A task's function as JSON sees it: how a call of it, and what it returns, are written and read."""
+"""Writes and reads calls of a task's function, and its return values, as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Unresolved(ConfigError):
-    """An annotation names what is not defined (yet)."""
+    """An annotation contains a name that is not defined (yet)."""
 
     def __init__(self, function: str, name: str) -> None:
         self.name = name
@@ -31,7 +31,7 @@ class Unresolved(ConfigError):
 
 
 class JsonFunction:
-    """The adapters of one function, one for each parameter and one for the value.
+    """The adapters of one function, one for each parameter and one for the return value.
 
     Raises:
         Unresolved: an annotation names something that is not defined.
@@ -56,7 +56,7 @@ class JsonFunction:
             self._adapters[name] = self._any if hint is Any else self._adapter(name, hint)
             if whole:
                 self._whole.add(name)
-        # A wrapper that takes anything takes what has a name of an inner parameter as that.
+        # A wrapper with ``*args, **kwargs`` takes an argument with the name of an inner parameter as that parameter.
         self._shapes = [_Shape(each, set(self._adapters) if n else ()) for n, each in enumerate(_signatures(function))]
 
     def _hints(self, annotated: Callable[..., Any]) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class JsonFunction:
         """The call as JSON: ``[[positional], {by name}]``.
 
         Raises:
-            SerializationError: an argument would not arrive as it is.
+            SerializationError: an argument would not arrive unchanged.
         """
         shape = self._shape(args, kwargs)
         n = len(shape.positional)
@@ -122,7 +122,7 @@ class JsonFunction:
         """The arguments in these pieces of JSON.
 
         Raises:
-            SerializationError: one does not fit its annotation.
+            SerializationError: an argument does not fit its annotation.
             TypeError: the function takes other arguments.
         """
         shape = self._shape(args, kwargs)
@@ -150,29 +150,29 @@ class JsonFunction:
         for shape in self._shapes:
             if shape.takes(len(args), kwargs):
                 return shape
-        # It says what is wrong.
+        # Raises the TypeError that names the wrong argument.
         self._shapes[0].signature.bind(*args, **kwargs)
         return self._shapes[0]
 
     # ---- values
 
     def encode_value(self, value: Any) -> bytes:
-        """What the function returned as JSON.
+        """The return value of the function as JSON.
 
         Raises:
-            SerializationError: it would not arrive as it is.
+            SerializationError: the value would not arrive unchanged.
         """
         try:
-            # Whole: who asks for a result by name reads it without the class, and its defaults.
+            # With all fields: a caller that knows only the job id reads the result without the class and its defaults.
             return self._value.encode(value, sparse=False)
         except Misfit as misfit:
             raise SerializationError(f"the value of {self.name}(){_at(misfit.path)} {misfit.what}.") from misfit
 
     def decode_value(self, piece: bytes) -> Any:
-        """What this JSON says that the function returned.
+        """The return value of the function that this JSON stands for.
 
         Raises:
-            SerializationError: it does not fit the annotation.
+            SerializationError: the value does not fit the annotation.
         """
         try:
             return self._value.decode(piece)
@@ -192,23 +192,23 @@ class JsonFunction:
         return f"#{root + 1}"
 
     def is_declared_plain(self, root: int | str, wanted: str) -> bool:
-        """Whether an annotation says all of what this argument is made of, and names no class of this name."""
+        """Whether an annotation covers all parts of this argument, and names no class of this name."""
         adapter = self._adapters.get(self.parameter(root), self._any)
         return not adapter.is_open and all(kind.__name__ != wanted for kind in adapter.named)
 
-    def _encode(self, parameter: str, said: str, value: Any) -> bytes:
+    def _encode(self, parameter: str, shown: str, value: Any) -> bytes:
         try:
             return self._adapters.get(parameter, self._any).encode(value, sparse=True)
         except Misfit as misfit:
-            text = f'argument "{said}{misfit.path}" of {self.name}() {misfit.what}.'
+            text = f'argument "{shown}{misfit.path}" of {self.name}() {misfit.what}.'
             raise SerializationError(text) from misfit
 
-    def _decode(self, parameter: str, said: str, piece: bytes) -> Any:
+    def _decode(self, parameter: str, shown: str, piece: bytes) -> Any:
         try:
             return self._adapters.get(parameter, self._any).decode(piece)
         except Exception as error:
             what = f"({_json_kind(piece)}) does not fit its annotation: {reason_of(error)}"
-            raise SerializationError(f'argument "{said}{where_of(error)}" of {self.name}() {what}.') from error
+            raise SerializationError(f'argument "{shown}{where_of(error)}" of {self.name}() {what}.') from error
 
 
 class _Shape:
@@ -248,17 +248,17 @@ class _Shape:
 
 
 def _annotated(function: Any) -> Any:
-    """What carries the annotations: the function in a partial, the ``__call__`` of an object."""
+    """The function that carries the annotations: that of a partial, or the ``__call__`` of an object."""
     while isinstance(function, functools.partial):
         function = function.func
     return function if inspect.isroutine(function) else type(function).__call__
 
 
 def _signatures(function: Any) -> list[inspect.Signature]:
-    """What it takes: by its own account, and, for a wrapper, by what the wrapper itself takes."""
+    """The signature of a function as ``inspect`` gives it, and for a wrapper also that of the wrapper itself."""
     try:
         found = [inspect.signature(function)]
-    except (TypeError, ValueError):  # a builtin that does not say
+    except (TypeError, ValueError):  # a builtin without a signature
         anything = [inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)]
         anything.append(inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD))
         return [inspect.Signature(anything)]
@@ -269,7 +269,7 @@ def _signatures(function: Any) -> list[inspect.Signature]:
 
 
 def _meant(hint: Any) -> tuple[Any, bool]:
-    """The type to be checked, and whether it is one for all the arguments under one star."""
+    """The type to check, and whether it covers all arguments under one star together."""
     if isinstance(hint, typing.ParamSpecArgs | typing.ParamSpecKwargs) or hint in (typing.NoReturn, typing.Never):
         return Any, False
     origin = typing.get_origin(hint)
@@ -282,11 +282,11 @@ def _meant(hint: Any) -> tuple[Any, bool]:
 
 
 def imported_for_types_only(function: Callable[..., Any], name: str) -> bool:
-    """Whether the function's module imports this name under ``if TYPE_CHECKING`` alone, so that it never comes."""
+    """Whether the function's module imports this name only under ``if TYPE_CHECKING``, so it is never defined."""
     try:
         path = inspect.getsourcefile(inspect.unwrap(_annotated(function)))
         tree = ast.parse(Path(path or "").read_text(encoding="utf-8"))
-    except Exception:  # no source, no answer
+    except Exception:  # without the source there is no answer
         return False
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):

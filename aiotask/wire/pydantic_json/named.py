@@ -24,14 +24,14 @@ def write_named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     """The call as JSON.
 
     Raises:
-        SerializationError: an argument has no JSON form, or none that can be read again.
+        SerializationError: an argument has no JSON form, or one that cannot be read again.
     """
     call = [list(args), kwargs]
     try:
         text = to_json(call)
         if same_plain(call, pydantic_core.from_json(text)):
             return text
-    except Exception:  # the arguments are looked at one by one, to name the one at fault
+    except Exception:  # the arguments are checked one by one, to name the one at fault
         pass
     writer = _Writer()
     parts = [writer.argument(value, f"#{n + 1}", n) for n, value in enumerate(args)]
@@ -87,7 +87,7 @@ class _Writer:
             raise Misfit(_shown(path), what) from error
 
 
-#: What is a text or a number first of all; a parameter that is annotated so takes it.
+#: Plain types whose subclasses are sent as plain text or numbers, which a parameter of the plain type takes.
 _BASES: tuple[tuple[type, Any], ...] = ((str, str.__str__), (int, int.__int__), (float, float.__float__))
 
 
@@ -99,10 +99,10 @@ def _shown(path: list[Any]) -> str:
 
 
 def check_arrival(function: JsonFunction, call: Call, marks: list[list[Any]]) -> None:
-    """Make sure that what was no plain JSON at the sender is no plain JSON here.
+    """Check that arguments that were not plain JSON data at the sender are not plain data here.
 
     Raises:
-        SerializationError: the annotations made something else of it.
+        SerializationError: the annotations have made an object of another class.
     """
     args, kwargs = call
     for path, wanted, *base in marks:

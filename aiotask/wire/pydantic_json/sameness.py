@@ -23,7 +23,7 @@ _EXACT = frozenset({bool, bytes, int, str, type(None)})
 _NUMBERS = frozenset({bool, int})
 #: Immutable, of a class that cannot be changed, and equal only to what is the same.
 _SIMPLE = _EXACT | {float, date, timedelta, Decimal, UUID}
-#: Stands for what is not there.
+#: Stands for an attribute that does not exist.
 MISSING = object()
 
 
@@ -35,7 +35,7 @@ def same_plain(sent: Any, back: Any) -> bool:
     """
     try:
         return marshal.dumps(sent, 0) == marshal.dumps(back, 0)
-    except ValueError:  # something else than plain data, or nested too deeply
+    except ValueError:  # other objects than plain data, or too deep nesting
         return False
 
 
@@ -46,8 +46,8 @@ class Difference:
     Attributes:
         path: from the value down to the part that differs; empty for the value itself.
         kind: the class of the part as it was sent.
-        what: what becomes of it.
-        is_typed: another class arrives.
+        what: what the part is read as.
+        is_typed: whether a part of another class is read.
     """
 
     path: str
@@ -60,9 +60,9 @@ class Comparison:
     """One comparison of a value that was sent with the one that was read back.
 
     Args:
-        lenient: what equals the plain text, number or bool that comes back (an int for a float, a member of a StrEnum
-            for a str) counts as the same.
-        grown: fields of a model that were not set may count as set.
+        lenient: a value that equals the plain text, number or bool that is read (an int for a float, a member of a
+            StrEnum for a str) counts as the same.
+        grown: unset fields of a model may be read as set.
         named: classes that the annotation names (enums, mostly). Their members are never taken for plain text or
             numbers, which a union may name beside them.
 
@@ -80,7 +80,7 @@ class Comparison:
         self.undecided = False
 
     def same(self, sent: Any, back: Any) -> bool:
-        """Whether they are the same as far as can be known."""
+        """Whether the two values are the same as far as can be known."""
         return self._same(sent, back, ())
 
     # ---- by kind of value; a path is a chain of (rest of the path, last step), for it is needed only if they differ
@@ -108,7 +108,7 @@ class Comparison:
         return self._once(sent, back, path, names)
 
     def _is_equal_plain(self, sent: Any, back: Any) -> bool:
-        """Whether it was declared as plain text or a number, and is equal to what comes back."""
+        """Whether a value counts as plain text or a number, and equals the one that was read."""
         if not self._lenient or type(sent) in self._named or has_state(sent):
             return False
         wanted = type(back)
@@ -155,7 +155,7 @@ class Comparison:
         found = {each: each for each in back}
         rest = [each for each in back if each not in sent]
         for each in sent:
-            # What has no equal on the other side may be a NaN, which differs from itself.
+            # An item without an equal on the other side may be a NaN, which differs from itself.
             others = [found[each]] if each in found else rest
             if not any(self._afresh().same(each, other) for other in others):
                 return self._differ(path, sent, f'would arrive with another item in place of a "{kind_of(each)}"')
@@ -206,7 +206,7 @@ class Comparison:
         return self._differ(path, sent, f"would arrive with other fields set ({names})")
 
     def _same_rest(self, sent: Any, back: Any, path: Any, names: tuple[str, ...]) -> bool:
-        """What a dataclass holds beside its fields; what it computes by itself is none of that."""
+        """Compare the attributes of a dataclass that are not its fields, without those that it computes itself."""
         for name, value in (getattr(sent, "__dict__", None) or {}).items():
             if name in names or isinstance(getattr(type(sent), name, None), functools.cached_property):
                 continue
@@ -230,12 +230,12 @@ class Comparison:
         try:
             equal = bool(sent == back) and getattr(sent, "fold", 0) == getattr(back, "fold", 0)
             both_nan = not equal and sent != sent and back != back and isinstance(sent, (float, complex, Decimal))
-        except Exception:  # an array, a signalling NaN, any __eq__ that raises
+        except Exception:  # an array, a signalling NaN, or an __eq__ that raises
             self.undecided = True
             return True
         return equal or both_nan or self._other(path, sent, back)
 
-    # ---- what is said
+    # ---- the differences
 
     def _differ(self, path: Any, sent: Any, what: str, *, is_typed: bool = False) -> bool:
         if self.difference is None:
@@ -249,12 +249,12 @@ class Comparison:
 class _Attributes:
     """The attributes of an object with or without a ``__dict__``, without its ``__getattr__``."""
 
-    def __init__(self, held: Any) -> None:
-        self._held = held
+    def __init__(self, value: Any) -> None:
+        self._value = value
 
     def get(self, name: str, default: Any) -> Any:
         try:
-            return object.__getattribute__(self._held, name)
+            return object.__getattribute__(self._value, name)
         except AttributeError:
             return default
 
@@ -273,12 +273,12 @@ def field_names(kind: Any) -> tuple[str, ...] | None:
 
 
 def attribute(value: Any, name: str) -> Any:
-    """The attribute of this name; MISSING where there is none."""
+    """The attribute of this name; MISSING if there is none."""
     return _Attributes(value).get(name, MISSING)
 
 
 def has_state(value: Any) -> bool:
-    """Whether text or a number of a class of the user's holds attributes of its own; a member of an enum does not."""
+    """Whether text or a number of a user's class has attributes of its own; never for a member of an enum."""
     return not isinstance(value, Enum) and bool(getattr(value, "__dict__", None))
 
 
@@ -293,12 +293,12 @@ def _steps(chain: Any) -> Iterator[str]:
 
 
 def kind_of(value: Any) -> str:
-    """The name of its class."""
+    """The name of the class of a value."""
     return type(value).__qualname__
 
 
 def _shown(sent: Any, back: Any) -> str:
-    """Both values where they are numbers; text may be long, or secret."""
+    """Both values if they are numbers; text may be long, or secret."""
     shown = type(sent) in (int, float) and type(back) in (int, float)
     return f" ({_short(sent)} as {_short(back)})" if shown else ""
 

@@ -1,7 +1,7 @@
-"""What pydantic is told about a type beyond what its annotation says, so that a value comes back from JSON unchanged.
+"""Changes to the schemas that pydantic makes of annotations, so that values come back from JSON unchanged.
 
-pydantic keeps a type as a tree of nodes (its core schema). Two kinds of node are written anew here: bytes, which JSON
-has no form for, and lazy iterables, which would arrive as an iterator that can be read once.
+pydantic keeps a type as a tree of nodes (its core schema). Two kinds of node are replaced here: bytes, which JSON has
+no form for, and lazy iterables, which would arrive as an iterator that can be read once.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ __all__ = [
     "validator_and_serializer",
 ]
 
-#: What begins the text of bytes that are no UTF-8: a data URL. Other bytes are written as their text, which is also
-#: what the release before wrote and reads.
+#: Prefix of the text of bytes that are not UTF-8: a data URL. Other bytes are written as their text, as the previous
+#: release writes and reads them.
 BYTES_MARK = "data:;base64,"
 
-#: Where a node has a node, or several, below it.
+#: Keys of a node under which there are further nodes.
 _BELOW = frozenset({
     "arguments_schema", "choices", "computed_fields", "definitions", "extras_keys_schema", "extras_schema", "fields",
     "items_schema", "json_schema", "keys_schema", "lax_schema", "python_schema", "return_schema", "schema",
     "serialization", "steps", "strict_schema", "values_schema", "var_args_schema", "var_kwargs_schema",
 })  # fmt: skip
 _MODELS = frozenset({"model", "dataclass"})
-#: Containers are made of anything when this is not said.
+#: The key for the items of a container; without it the items may be of any type.
 _INNER = {"dict": "values_schema", "list": "items_schema", "set": "items_schema", "frozenset": "items_schema"}
-#: Without it, NaN becomes None where no annotation says that it is a float.
+#: Without this setting, NaN becomes None where no annotation says float.
 CONFIG = {"ser_json_inf_nan": "constants"}
 _building = Lock()
 
@@ -56,7 +56,7 @@ def bytes_from_text(value: Any) -> Any:
     """The bytes that this text stands for; anything else as it is.
 
     Raises:
-        ValueError: what follows the mark is no base64.
+        ValueError: the text after the mark is not base64.
     """
     if isinstance(value, str):
         if value.startswith(BYTES_MARK):
@@ -66,12 +66,12 @@ def bytes_from_text(value: Any) -> Any:
 
 
 def rewritten(schema: Any) -> Any:
-    """The same schema with bytes and lazy iterables written anew; the very same object where it has none."""
+    """The schema with the nodes of bytes and lazy iterables replaced; the same object if it has none."""
     return _rewritten(schema, False, is_open(schema))
 
 
 def is_open(schema: Any) -> bool:
-    """Whether it leaves open what some part of a value is."""
+    """Whether a schema leaves the type of some part of a value open."""
     return any(
         node["type"] == "any"
         or _INNER.get(node["type"], "type") not in node
@@ -106,7 +106,7 @@ def _rewritten_below(node: dict[str, Any], key: str, own_bytes: bool, opened: bo
         named = {name: _rewritten(part, own_bytes, opened) for name, part in below.items()}
         return below if all(named[name] is below[name] for name in below) else named
     new = _rewritten(below, own_bytes, opened)
-    return _told_apart(below, new) if key == "choices" and node["type"] == "union" and not own_bytes else new
+    return _distinct_choices(below, new) if key == "choices" and node["type"] == "union" and not own_bytes else new
 
 
 def _list_node(node: dict[str, Any]) -> dict[str, Any]:
@@ -115,24 +115,24 @@ def _list_node(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _has_own_bytes(config: dict[str, Any]) -> bool:
-    """Whether a class says itself how its bytes are written, and reads them in the same way."""
+    """Whether a class configures how its bytes are written, and reads them in the same way."""
     written, read = config.get("ser_json_bytes", "utf8"), config.get("val_json_bytes", "utf8")
     return bool(written == read != "utf8")
 
 
-def _told_apart(choices: Any, rewritten_choices: Any) -> Any:
-    """The choices of a union; where text is one, bytes are never written as their text, and text is no bytes."""
+def _distinct_choices(choices: Any, rewritten_choices: Any) -> Any:
+    """The choices of a union; if text is one, bytes are always written with the mark, and text is not read as bytes."""
     kinds = [(choice[0] if isinstance(choice, tuple) else choice).get("type") for choice in choices]
     if "str" not in kinds or "bytes" not in kinds:
         return rewritten_choices
-    told = []
+    marked_choices = []
     for kind, choice, new in zip(kinds, choices, rewritten_choices, strict=True):
         if kind == "bytes":
             node = choice[0] if isinstance(choice, tuple) else choice
             marked = _bytes_node(node, _bytes_from_mark, _bytes_to_mark)
             new = (marked, *choice[1:]) if isinstance(choice, tuple) else marked
-        told.append(new)
-    return told
+        marked_choices.append(new)
+    return marked_choices
 
 
 def _bytes_to_mark(value: Any) -> Any:
@@ -188,10 +188,10 @@ def named_classes(schema: Any) -> frozenset[type]:
 
 
 def validator_and_serializer(core: Any, schema: Any) -> tuple[Any, Any]:
-    """What validates and serializes by this schema.
+    """The validator and the serializer of this schema.
 
-    pydantic takes the finished parts of a class where a schema contains one, without looking at the schema of that
-    class. So the classes count as unfinished while this is built.
+    For a class in a schema, pydantic takes the validator and the serializer that the class already has, and ignores
+    its nodes. So the classes are marked as incomplete while these two are built.
     """
     classes = {node["cls"] for node in nodes(schema) if node["type"] in _MODELS}
     finished = [each for each in classes if each.__dict__.get("__pydantic_complete__") is True]

@@ -29,7 +29,7 @@ __all__ = ["JsonSerializer"]
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 Function = Callable[..., Any] | None
 
-#: A call, in pieces that are still JSON.
+#: Decodes a call into its arguments, which are still JSON.
 _pieces = msgspec.json.Decoder(tuple[list[msgspec.Raw], dict[str, msgspec.Raw]])
 
 
@@ -44,7 +44,7 @@ class JsonSerializer:
                 f'serializer="json" needs pydantic 2.11 or newer, and {pydantic.VERSION} is installed: '
                 "pip install 'aiotask[json]'."
             )
-        # By identity: a callable object need not be hashable.
+        # By id(): a callable object need not be hashable.
         self._known: dict[int, tuple[Any, JsonFunction]] = {}
 
     def _function(self, function: Callable[..., Any]) -> JsonFunction:
@@ -54,21 +54,21 @@ class JsonSerializer:
             seen = JsonFunction(function)
             try:
                 kept: Any = weakref.ref(function, lambda _: self._known.pop(key, None))
-            except TypeError:  # it takes no weak references, so it is kept
+            except TypeError:  # the function takes no weak references, so it is kept alive
                 kept = function
             known = self._known[key] = (kept, seen)
         return known[1]
 
     def prepare(self, task: str, function: Callable[..., Any], *, last_chance: bool = False) -> None:
-        """Look at the annotations of a function that becomes a task.
+        """Check the annotations of a function that becomes a task.
 
         Args:
             task: the name of the task, for the error.
-            function: what it runs.
-            last_chance: refuse a name that is not defined; else it may be defined further down in the module.
+            function: the function of the task.
+            last_chance: refuse an undefined name; otherwise it may still be defined further down in the module.
 
         Raises:
-            ConfigError: they cannot be used with JSON.
+            ConfigError: the annotations cannot be used with JSON.
         """
         try:
             self._function(function)
@@ -94,7 +94,7 @@ class JsonSerializer:
         seen = self._function(function)
         try:
             pieces, named = _pieces.decode(text)
-        except msgspec.DecodeError:  # NaN and Infinity, which are no JSON in the strict sense, or a call by name
+        except msgspec.DecodeError:  # NaN or Infinity, which strict JSON does not have, or a call by name
             args, kwargs, *marks = _read(text)
             call = seen.decode_call([to_json(each) for each in args], {key: to_json(kwargs[key]) for key in kwargs})
             for mark in marks:
@@ -114,9 +114,9 @@ class JsonSerializer:
     # ---- errors
 
     def dump_error(self, error: BaseException) -> bytes | None:
-        """Only built-in exceptions and aiotask's own travel as themselves: by name, with plain arguments.
+        """The JSON of a built-in exception or one of aiotask, by name and with plain arguments.
 
-        None for any other, and for one that would come back with another text or other arguments.
+        None for any other, and for one that would be read with another text or other arguments.
         """
         text = write_failure(error)
         return None if text is None else b"J" + text
