@@ -3,8 +3,7 @@
 Each verb is a whole state move: it happens completely or not at all, and says per job what became of it. What only
 some brokers can do is a Protocol beside them (``brokers/history.py``) and a feature of their ``Technology``.
 
-A broker object belongs to one event loop. Every verb raises ``ConnectionLost`` when the broker cannot be reached, and
-``BrokerError`` when it refuses; ``push`` alone may raise ``QueueFull``.
+A broker object belongs to one event loop. Each verb raises ConnectionLost or BrokerError; ``push`` alone: QueueFull.
 """
 
 from __future__ import annotations
@@ -135,11 +134,13 @@ class Standing(StrEnum):
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):
-    """The result of a claim. ``suspects`` asks this worker to become idle and claim ``alone``."""
+    """What a claim brought. ``suspects`` asks the worker to become idle and claim ``alone``; ``reconnected``: to adopt,
+    since the connection is new, and the server may have restarted in an older state."""
 
     deliveries: list[Delivery]
     standing: Standing = Standing.LIVE
     suspects: bool = False
+    reconnected: bool = False
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):

@@ -133,7 +133,7 @@ class Claimer:
         """What the queues hold; where they are empty, what comes first. None: that failed, and was waited for."""
         try:
             claim = await self._ask(room, now)
-            if self._membership.lost:
+            if self._membership.lost or claim.reconnected:
                 await self._adopt(claim.deliveries)
                 self._membership.say_found()
         except ConnectionLost as error:
@@ -179,7 +179,8 @@ class Claimer:
             await self._life.wait(0.1)
 
     async def _adopt(self, claimed: Sequence[Delivery]) -> None:
-        """After a broken connection: run what the broker lent this worker in an answer that got lost.
+        """After a broken connection: run what the broker lent this worker in an answer that got lost, and what a server
+        that has lost its last second takes for lent.
 
         The answer of the broker contains what was claimed just now too, and that is to run once.
         """

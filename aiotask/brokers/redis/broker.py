@@ -91,6 +91,8 @@ class RedisBroker:
         self._sweep = Sweep(self.wire, self.prefix)
         self._waiting_id: int | None = None
         self._waiting_seen = 0
+        #: The generation of that connection at the last claim.
+        self._claimed_over = 0
         self._subscriptions: set[Wire] = set()
         self._epochs: dict[str, bytes] = {}
         #: The epoch of the server in which each host renewed last.
@@ -211,7 +213,11 @@ class RedisBroker:
             *queues,
             *([] if alone else claim_order(queues, needs)),
         )
-        return Claim(claimed(reply, 2), _STANDINGS[reply[0]], bool(reply[1]))
+        return Claim(claimed(reply, 2), _STANDINGS[reply[0]], bool(reply[1]), self._has_reconnected())
+
+    def _has_reconnected(self) -> bool:
+        before, self._claimed_over = self._claimed_over, self._waiting.generation
+        return 0 < before != self._claimed_over
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         order = claim_order(queues, needs)
@@ -240,7 +246,7 @@ class RedisBroker:
                 values = dict(zip(fields[::2], fields[1::2], strict=True))
                 sealed, meta = values.get(b"j", b""), values.get(b"m", b"")
                 claimed.append(delivery(lane, entry, sealed, meta, suspect, returned))
-        return Claim(claimed)
+        return Claim(claimed, reconnected=self._has_reconnected())
 
     async def wake(self) -> None:
         if self._waiting.connected and self._waiting_id is not None:

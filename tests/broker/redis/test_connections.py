@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from aiotask.broker import Broker, Delivery, JobState, Notice, Settled
+from aiotask.broker import Broker, Claim, Delivery, JobState, Notice, Settled
 from aiotask.brokers import connect
+from aiotask.brokers.redis.broker import RedisBroker
 from aiotask.errors import ConnectionLost
 from aiotask.job import Status
 
@@ -102,6 +103,27 @@ async def test_what_was_delivered_into_a_dead_connection_is_adopted(
 
     assert sorted(ids(adopted)) == ["a", "b"]
     assert [await worker.finish(delivery) for delivery in adopted] == [Settled.DONE] * 2
+
+
+@pytest.mark.trap("stranded in the living")
+@pytest.mark.parametrize("how", ["claim", "wait"])
+async def test_a_claim_says_that_the_connection_broke_while_nothing_was_asked(
+    how: str, own_server: PrivateServer, broker: Broker, worker: Worker
+) -> None:
+    """What the server had forgotten meanwhile, as a machine that lost its last second, would be lent for ever."""
+
+    async def claim() -> Claim:
+        return await (worker.claim() if how == "claim" else worker.wait(0.01))
+
+    assert not (await worker.claim()).reconnected, "the first connection"
+    assert not (await claim()).reconnected
+    own_server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    redis_broker = worker.broker
+    assert isinstance(redis_broker, RedisBroker)
+    await wait_until_async(lambda: not redis_broker._waiting.connected, description="its end has arrived")
+
+    assert (await claim()).reconnected
+    assert not (await claim()).reconnected
 
 
 @pytest.mark.trap("silent loss")
