@@ -20,7 +20,7 @@ from aiotask import App
 from .workers import ROOT, Workers
 
 #: The last commit of the release before this one.
-BEFORE = "eb3507f"
+BEFORE = "eb3507f02f5268f4c63db289077702bc0b406d2e"
 
 app = App(os.environ.get("TEST_APP", "fleet"))
 
