@@ -7,7 +7,7 @@ import threading
 from importlib import import_module
 
 from ..app import App
-from ..brokers.redis.script import load_scripts
+from ..brokers.redis.script import compose_scripts
 from ..errors import AiotaskError, ConfigError
 from ..importer import load_apps
 from ..worker.budget import resident
@@ -40,7 +40,7 @@ def import_library() -> None:
     """
     for name in _LATER:
         import_module(name)
-    load_scripts()
+    compose_scripts()
 
 
 def check_memory_limit(limit: int | None) -> None:

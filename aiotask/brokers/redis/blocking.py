@@ -15,10 +15,10 @@ from redis.retry import Retry
 from ...broker import Finish, Overflow, Push, Room
 from ...errors import BrokerError, ConnectionLost, QueueFull
 from ..shown import hide_password
-from .broker import script
 from .codec import overflow, push_arguments, server_url
 from .connection import UNNAMED, parse
 from .keys import prefix
+from .script import script
 
 __all__ = ["load", "push_blocking"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Sequence
-from functools import cache
 from itertools import takewhile
 from typing import Any
 
@@ -54,10 +53,10 @@ from .connection import Backoff, Wire
 from .history import HistoryReader, unrecorded
 from .keys import GROUP, RECORDERS, prefix
 from .repair import audit
-from .script import Script
+from .script import script
 from .sweep import Sweep
 
-__all__ = ["RedisBroker", "script"]
+__all__ = ["RedisBroker"]
 
 #: Reply of finish.lua where finished jobs are recorded.
 _RECORDING = 2
@@ -70,8 +69,6 @@ _PING_EVERY = 4.0
 
 #: Dead letters in one call: the script moves their envelopes, which may be large.
 _LETTERS = 50
-
-script = cache(Script)
 
 
 class RedisBroker:

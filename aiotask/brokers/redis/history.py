@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import Any
 
 from ...broker import BATCH_JOBS
@@ -13,7 +12,7 @@ from ..history import HistoryRow
 from .codec import ROW, decode_meta, whole
 from .connection import Wire
 from .keys import RECORDERS
-from .script import Script
+from .script import script
 
 __all__ = ["HistoryReader", "rows_of", "unrecorded"]
 
@@ -22,8 +21,6 @@ _ABANDONED = 60_000
 
 #: Least number of entries to read; the server puts up to 64 kB into one, or a single larger row.
 _ENTRIES = 4
-
-_script = cache(Script)
 
 
 def rows_of(entry: str, fields: Sequence[bytes]) -> Iterator[HistoryRow]:
@@ -79,7 +76,7 @@ class HistoryReader:
             self._is_caught_up = False
             if "NOGROUP" not in str(error):
                 raise
-            await self._waiting.run(_script("groups"), self._prefix, RECORDERS, "history")
+            await self._waiting.run(script("groups"), self._prefix, RECORDERS, "history")
             return []
         rows: list[HistoryRow] = []
         for name, fields in entries:
@@ -113,4 +110,4 @@ class HistoryReader:
         pairs = [(entry, self._read.pop(entry, 1)) for entry in dict.fromkeys(entries)]
         for start in range(0, len(pairs), BATCH_JOBS):
             arguments = [argument for pair in pairs[start : start + BATCH_JOBS] for argument in pair]
-            await self._wire.run(_script("trim"), self._prefix, RECORDERS, *arguments)
+            await self._wire.run(script("trim"), self._prefix, RECORDERS, *arguments)

@@ -16,11 +16,12 @@ from ...job import Status
 from ...outcome import decode_outcome
 from ...wire.seal import OVERHEAD
 from ..lanes import KINDS, SUSPECT, all_lanes, claim_order, is_parked, lane_of, parked_lane, queue_of
-from .broker import RedisBroker, script
+from .broker import RedisBroker
 from .codec import decode_meta, id_of, server_url, text, whole
 from .connection import Wire
 from .history import unrecorded
 from .keys import GROUP, in_index
+from .script import script
 from .topology import cluster_warning, find_misfit, parse_info
 
 __all__ = ["RedisInspector", "namespaces"]

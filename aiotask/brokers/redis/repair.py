@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from .connection import Wire
-from .script import Script
+from .script import script
 
 __all__ = ["audit"]
 
 #: Pages of the index that one call repairs at most.
 _PAGES = 20
-
-_script = cache(Script)
 
 
 async def audit(wire: Wire, prefix: str) -> None:
@@ -22,7 +18,7 @@ async def audit(wire: Wire, prefix: str) -> None:
         BrokerError: the server failed a command.
     """
     for page in range(_PAGES):
-        _, found, is_lost = await wire.run(_script("audit"), prefix)
+        _, found, is_lost = await wire.run(script("audit"), prefix)
         if not is_lost:
             return
         if not page:

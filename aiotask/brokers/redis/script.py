@@ -11,7 +11,7 @@ from pkgutil import get_data
 
 from .keys import CONSTANTS
 
-__all__ = ["Script", "load_scripts"]
+__all__ = ["Script", "compose_scripts", "load_scripts", "script"]
 
 _FOLDERS = ("", "lib/")
 _COMMENT = re.compile(rb"^[ ]*--.*\n|[ ]+--.*|^\n", re.MULTILINE)
@@ -32,6 +32,19 @@ class Script:
         code = _used(parts, code) + code
         self.source = _constants(code) + _INDENT.sub(b"", code)
         self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of this name, composed once in a process and its forks."""
+    return Script(name)
+
+
+def compose_scripts() -> None:
+    """Compose every script now: what a process has before it forks, its children share."""
+    for name in load_scripts():
+        if "/" not in name:
+            script(name)
 
 
 @cache

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from functools import cache
 
 from ..lanes import KINDS, SUSPECT
 from .connection import Wire
-from .script import Script
+from .script import script
 
 __all__ = ["Sweep"]
 
@@ -15,8 +14,6 @@ __all__ = ["Sweep"]
 EVERY = 60.0
 #: Lanes in one call.
 _LANES = 240
-
-_script = cache(Script)
 
 
 class Sweep:
@@ -43,7 +40,7 @@ class Sweep:
         self._last = now
         lanes = await self._lanes()
         while lanes:
-            done = await self._wire.run(_script("sweep"), self._prefix, *lanes[:_LANES])
+            done = await self._wire.run(script("sweep"), self._prefix, *lanes[:_LANES])
             lanes = lanes[done:]
 
     async def _lanes(self) -> list[bytes]:
