@@ -145,7 +145,7 @@ def _refusals() -> list[Blow]:
             lambda arena: arena.server.call("REPLICAOF", "127.0.0.1", "1"),
             lambda arena: arena.server.call("REPLICAOF", "NO", "ONE"),
             refuses=call,
-            says=("read only",),
+            says=("is a replica of",),
         ),
         Blow("BUSY", _compute, lambda arena: arena.server.call("SCRIPT", "KILL"), refuses=call, says=("BUSY",)),
     ]
