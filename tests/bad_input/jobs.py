@@ -14,9 +14,9 @@ from aiotask.result import AsyncResult
 from aiotask.wire.seal import Sealer
 from aiotask_cli.main import app as command_line
 
-#: Nobody listens there, and only this machine could.
+#: No server listens at this port, and only this machine could run one there.
 NOWHERE = "redis://127.0.0.1:1"
-#: An address for documentation, which nobody has: nothing may ever be sent to it.
+#: An address that RFC 5737 reserves for documentation: no test may send anything to it.
 AFAR = "redis://user:hunter2@192.0.2.1:6379/0"
 
 

@@ -12,7 +12,7 @@ from ..stage import Stage, prepared
 
 @pytest.fixture(scope="package")
 def shared(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Stage]]:
-    """The app of ordinary calls, once with two worker processes and once with one, for tests that hurt nobody."""
+    """The app of ordinary calls, once with two worker processes and once with one, for tests that harm no process."""
     directory = tmp_path_factory.mktemp("calls")
     with running_workers(directory, redis_url) as workers:
         stages = {count: prepared("calls", workers, directory / f"ledger-{count}") for count in (2, 1)}

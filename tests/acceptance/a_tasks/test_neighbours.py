@@ -97,7 +97,7 @@ async def test_a12_the_death_of_a_child_does_not_leave_its_parent_waiting(stage:
     with pytest.raises(WorkerLost):
         await calls.parent_of_a_pill.apply_async().wait(60)
     # Each of its runs sends a new pill, and who only waits is not to blame for what dies alone beside it: so it is
-    # run again until it has stood three times beside a pill that nobody knew yet.
+    # run again until it has been in the process three times with a poison pill that the broker did not know yet.
     assert len(calls.ledger.runs("parent")) <= MAX_DEATHS**2
     assert await calls.add_async.apply_async(1).wait(60) == 11
 

@@ -10,32 +10,10 @@ import pytest
 from aiotask.broker import Broker
 from aiotask.brokers.redis import sweep
 
-from .seam import Worker, drain, send
-from .server import PrivateServer
+from ...seam import Worker, drain, send
+from ...server import PrivateServer
 
 _LANES = [f"q:default:{kind}" for kind in "r0123456789s"]
-
-
-@pytest.fixture
-def broker_url(own_server: PrivateServer) -> str:
-    """What is counted, and deleted by hand, is all of a server's."""
-    return own_server.url
-
-
-@pytest.fixture
-async def worker(another_broker: Callable[[], Broker]) -> Worker:
-    return await Worker(another_broker(), "host.1").enlist()
-
-
-@pytest.fixture
-async def other(another_broker: Callable[[], Broker]) -> Worker:
-    return await Worker(another_broker(), "elsewhere.1").enlist()
-
-
-@pytest.fixture
-def key(app_name: str) -> Callable[[str], str]:
-    """The full name of a key of this test's app."""
-    return lambda name: f"aiotask1:{{{app_name}}}:{name}"
 
 
 def consumers(server: PrivateServer, lane: str) -> set[bytes]:

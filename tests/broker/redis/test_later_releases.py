@@ -13,34 +13,12 @@ from aiotask.broker import Broker, Cancelled, Meta, Obituary, Push
 from aiotask.brokers.redis.keys import CONSTANTS
 from aiotask.job import Status
 
-from .helpers import wait_until_async
-from .seam import Worker, a_push, ids, sealed_job, send
-from .server import PrivateServer
-from .test_house import key_table
+from ...helpers import wait_until_async
+from ...seam import Worker, a_push, ids, sealed_job, send
+from ...server import PrivateServer
+from ...test_house import key_table
 
 _LINE = "l:default:5:thumbnails"
-
-
-@pytest.fixture
-def broker_url(own_server: PrivateServer) -> str:
-    """Keys are written by hand here, so each test has a server of its own."""
-    return own_server.url
-
-
-@pytest.fixture
-async def worker(another_broker: Callable[[], Broker]) -> Worker:
-    return await Worker(another_broker(), "host.1").enlist()
-
-
-@pytest.fixture
-async def other(another_broker: Callable[[], Broker]) -> Worker:
-    return await Worker(another_broker(), "elsewhere.1").enlist()
-
-
-@pytest.fixture
-def key(app_name: str) -> Callable[[str], str]:
-    """The full name of a key of this test's app."""
-    return lambda name: f"aiotask1:{{{app_name}}}:{name}"
 
 
 # ---- the counters of a job
