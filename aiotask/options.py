@@ -231,6 +231,8 @@ def _expires(value: Any) -> float | datetime | None:
         if value.tzinfo is None:
             raise ConfigError(f"expires={value!r} has no time zone. Use datetime.now(timezone.utc) + …, or seconds.")
         return value
+    if not isinstance(value, int | float | timedelta | None):
+        raise ConfigError(f"expires={value!r} is not a duration and not a moment: give seconds or an aware datetime.")
     return None if value is None else _positive(value, "expires")
 
 
