@@ -92,7 +92,9 @@ def _show_process(terminal: Console, process: dict[str, Any]) -> None:
         terminal.print(f"    [dim]{_KINDS.get(thread['kind'], 'thread')}[/dim]")
         _show_frames(terminal, thread["frames"])
     if not process["threads"]:
-        terminal.print("    (the process did not show its stacks)")
+        silence = process.get("silence")
+        why = f": {plain(silence)}" if silence else ""
+        terminal.print(f"    (the process did not show its stacks{why})", soft_wrap=True)
 
 
 _KINDS = {"loop": "event loop", "sync": "thread of sync jobs"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -15,10 +16,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 from aiotask.daemon.health.probe import probe
-from aiotask.daemon.health.process_state import holds_freezer, stop_of
+from aiotask.daemon.health.process_state import holds_freezer, silence_of, stop_of
 from aiotask.daemon.watch.stack_file import catches
+from aiotask_cli.main import app as cli
 
 from .acceptance.stage import Stage, staged
 from .helpers import wait_until, wait_until_async
@@ -93,6 +96,20 @@ async def test_a_stop_does_not_wait_for_a_stopped_process(stage: Stage) -> None:
     async with stage.app.inspector() as inspector:
         (waiting,) = await inspector.jobs()
     assert waiting.status.value == "PENDING"
+
+
+async def test_a_process_that_shows_no_stacks_is_shown_with_the_reason(stage: Stage) -> None:
+    supervisor = stage.start(1, "--stopped-process", "600")
+    pid = await stage.pid.apply_async()
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: "the supervisor has sent it CONT, once" in supervisor.log, description="it is noticed")
+    os.kill(pid, signal.SIGSTOP)
+    command = ["stack", "worker-1", "--name", stage.app.name, "--url", stage.app.url]
+    shown = (await asyncio.to_thread(CliRunner().invoke, cli, command)).stdout
+    os.kill(pid, signal.SIGCONT)
+    assert f"worker-1 (pid {pid}), 0 jobs, its event loop has not run for" in shown
+    assert "(the process did not show its stacks: it is stopped by a signal)" in shown
+    assert "event loop\n" in (await asyncio.to_thread(CliRunner().invoke, cli, command)).stdout
 
 
 async def test_a_stopped_keeper_is_replaced_and_a_stopped_supervisor_continued(stage: Stage) -> None:
@@ -191,7 +208,8 @@ def test_what_the_system_says_of_a_process(sleeper: subprocess.Popen[bytes]) -> 
     assert not catches(signal.SIGUSR1, sleeper.pid)
     sleeper.send_signal(signal.SIGSTOP)
     wait_until(lambda: stop_of(sleeper.pid) == "stopped by a signal", description="it is stopped")
-    assert stop_of(4_999_999) == ""
+    assert silence_of(sleeper.pid) == "it is stopped by a signal"
+    assert stop_of(4_999_999) == silence_of(4_999_999) == ""
 
 
 def test_a_frozen_process_is_known(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ logger = logging.getLogger("aiotask.supervisor")
 
 #: Seconds past its limit after which a job's process is killed.
 LIMIT_TOLERANCE = 1.0
-#: Seconds that writing down its stacks takes a process at least, and at most.
+#: Seconds that writing down its stacks takes a process, and seconds that one past a limit is given for it.
 DUMP_TIME = 0.05
 DUMP_TIMEOUT = 0.5
 _LIMITS = {
@@ -226,8 +226,8 @@ class Child:
 
     @property
     def has_written_stacks(self) -> bool:
-        """Whether the stacks are there, or no longer to be expected."""
-        return time.monotonic() - self.asked_for_stacks >= (DUMP_TIME if self.stacks.written else DUMP_TIMEOUT)
+        """Whether the stacks are there."""
+        return self.stacks.written and time.monotonic() - self.asked_for_stacks >= DUMP_TIME
 
     def send_snapshot(self, request: str, processes: list[ProcessState]) -> None:
         """Answer the keeper, which asked what every process is doing."""
@@ -249,7 +249,7 @@ class Child:
         elif not greedy and not self.asked_for_stacks:
             # First the stacks, which the process can write down whatever it does.
             self.ask_for_stacks()
-        elif greedy or self.has_written_stacks:
+        elif greedy or self.has_written_stacks or time.monotonic() - self.asked_for_stacks >= DUMP_TIMEOUT:
             # A job past its memory limit does not get the time to take more.
             self.overdue = {id: each.again for id, each in found.items()}
             used_up = {id: each for id, each in found.items() if each.kind in ("cpu", "memory")}

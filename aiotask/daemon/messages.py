@@ -109,6 +109,8 @@ class ProcessState(msgspec.Struct, frozen=True):
     still: float | UnsetType = UNSET
     threads: list[ThreadState] = []
     jobs: list[JobState] = []
+    #: Why there are no threads, for people: what keeps the process from running, or what it waits for.
+    silence: str | UnsetType = UNSET
 
 
 # ---- from a worker to the supervisor

@@ -16,7 +16,7 @@ from .connection import Connection, inspectors
 __all__ = ["ANSWER_TIMEOUT", "ask_hosts", "choose_processes"]
 
 #: Seconds that hosts have to answer, and seconds between two requests to a host.
-ANSWER_TIMEOUT, REPEAT_INTERVAL = 3.0, 1.0
+ANSWER_TIMEOUT, REPEAT_INTERVAL = 5.0, 1.0
 
 #: The answer of each host; None for a host that gave none.
 Answers = dict[str, dict[str, Any] | None]

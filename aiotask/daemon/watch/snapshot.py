@@ -8,18 +8,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from msgspec.structs import replace
+
 from ...worker.stacks import Frame, frames_of, shown_file, threads_in
 from .. import worker_loop
 from ..board import Board, Started
-from ..child import DUMP_TIMEOUT, Child
+from ..child import Child
+from ..health.process_state import silence_of
 from ..messages import JobState, ProcessState, ReportSuspended, ThreadState
 
-__all__ = ["LOOP", "Gathering", "name_of", "state_of"]
+__all__ = ["LOOP", "STACKS_TIMEOUT", "Gathering", "name_of", "state_of"]
 
 #: The file and the function by which the thread of an event loop is known in a stack.
 LOOP = (shown_file(worker_loop.__file__), worker_loop.run_loop.__name__)
 #: Seconds without a heartbeat after which a loop counts as standing still.
 _HEARTBEAT_TIMEOUT = 0.5
+#: Seconds that a process has for its stacks, and its loop for where its jobs wait. Stacks take a millisecond; a process
+#: that gets no CPU, or waits for a page from a busy disk, may need seconds.
+STACKS_TIMEOUT, _LOOP_TIMEOUT = 2.0, 0.5
 
 
 def name_of(child: Child) -> str:
@@ -51,10 +57,10 @@ class Gathering:
     @property
     def is_over(self) -> bool:
         waited = time.monotonic() - self._since
-        if waited > 2 * DUMP_TIMEOUT:
+        if waited > STACKS_TIMEOUT + _LOOP_TIMEOUT:
             return True
         return all(
-            child in self._dumps and (not child.number or child.suspended is not None or waited > DUMP_TIMEOUT)
+            child in self._dumps and (not child.number or child.suspended is not None or waited > _LOOP_TIMEOUT)
             for child in self._children
         )
 
@@ -69,7 +75,8 @@ class Gathering:
         answered = not child.number or child.suspended is not None
         threads = [ThreadState(*thread) for thread in threads_in(self._dumps.get(child, ""), LOOP)]
         name = name_of(child).removeprefix("the ")
-        return state_of(name, child.pid, child.board, self._task_of, threads, waiting, answered=answered)
+        found = state_of(name, child.pid, child.board, self._task_of, threads, waiting, answered=answered)
+        return found if threads else replace(found, silence=silence_of(child.pid))
 
 
 def state_of(

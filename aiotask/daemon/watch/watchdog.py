@@ -19,7 +19,7 @@ from ..app_facts import AppFacts
 from ..board import HEARTBEAT_INTERVAL, Started
 from ..child import Child
 from ..messages import ProcessState
-from .snapshot import LOOP, Gathering, name_of
+from .snapshot import LOOP, STACKS_TIMEOUT, Gathering, name_of
 
 __all__ = ["Watchdog"]
 
@@ -42,8 +42,9 @@ class Watchdog:
         self._log = EventLog("aiotask")
         #: Names of tasks by their hash, as it stands on the boards.
         self._tasks: dict[int, str] = {}
-        #: What to call with the stacks of a child once they are there.
+        #: What to call with the stacks of a child once they are there, and since when the first of them waits.
         self._waiting: dict[Child, list[Callable[[str], None]]] = {}
+        self._waiting_since: dict[Child, float] = {}
         #: By child, what has been logged: id and start of a job, or no id and the last heartbeat of a blocked loop.
         self._logged: dict[Child, set[tuple[str, float]]] = {}
         #: By hash of the task's name: lines that a job of it takes long.
@@ -151,20 +152,24 @@ class Watchdog:
     # ---- stacks
 
     def _ask(self, child: Child, receive: Callable[[str], None]) -> None:
-        """Call ``receive`` with the child's stacks once they are there; never, if the child ends before."""
+        """Call ``receive`` with the child's stacks once they are there; never, if the child ends before.
+
+        They are empty if the child does not write any within STACKS_TIMEOUT seconds.
+        """
         if not child.asked_for_stacks:
             child.ask_for_stacks()
         self._waiting.setdefault(child, []).append(receive)
+        self._waiting_since.setdefault(child, time.monotonic())
 
     def _deliver_stacks(self) -> None:
         for child, receivers in list(self._waiting.items()):
             if child.commands < 0 or child.killed:
                 # The child has ended, or is about to: what it wrote last is for its postmortem.
-                del self._waiting[child]
+                del self._waiting[child], self._waiting_since[child]
             elif not child.asked_for_stacks:
                 child.ask_for_stacks()
-            elif child.has_written_stacks:
-                del self._waiting[child]
+            elif child.has_written_stacks or time.monotonic() - self._waiting_since[child] >= STACKS_TIMEOUT:
+                del self._waiting[child], self._waiting_since[child]
                 stacks = child.take_stacks()
                 for receive in receivers:
                     receive(stacks)
