@@ -13,10 +13,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from aiotask.brokers.redis.history import rows_of
+from aiotask.errors import JobExpired
 from aiotask.job import Status
 from aiotask.outcome import Outcome, decode_outcome
 
-from .producer import ANYTHING, TOKEN, Sent
+from .producer import ANYTHING, TOKEN, Sent, Within
 from .report import Report, percentile
 from .residue import left_behind, look_until_clean
 
@@ -28,6 +29,8 @@ __all__ = ["examine"]
 
 #: Runs may touch by so much and do not overlap: the clock is read before the line is written.
 _TOUCH = 0.0005
+#: Seconds that may pass between the look at a job's time of expiry and the first line of its run, on a busy machine.
+_START = 0.5
 _PAGE = 1000
 
 
@@ -111,6 +114,9 @@ class _Examination:
         report.facts["lag of the caller's loop (s)"] = (
             f"p99 {percentile(lags, 0.99):.3f}, max {max(lags, default=0):.3f}"
         )
+        if fleeting := [sent for sent in self.sent.values() if isinstance(sent.expect, Within)]:
+            expired = sum(isinstance(sent.error, JobExpired) for sent in fleeting)
+            report.facts["jobs with a time of expiry"] = f"{len(fleeting):,}, of which {expired:,} expired"
         report.faults.update(fault.kind for fault in self.arena.faults)
         for sent in self.sent.values():
             rows = self.history.get(sent.id)
@@ -155,13 +161,20 @@ class _Examination:
             last = rows[-1] if rows else self.stored[sent.id]
             name = last.error.type if last.error is not None else str(last.status)
             return "" if name.rpartition(".")[2] == sent.expect.__name__ else f"ended with {name}"
+        expects_token = sent.expect is TOKEN
+        if isinstance(sent.expect, Within):
+            if fault := _fault_of_time(sent, sent.expect.seconds, runs):
+                return fault
+            if isinstance(sent.error, JobExpired):
+                return ""
+            expects_token = True
         if sent.error is not None:
             return f"ended with {sent.error!r}"
         if not sent.awaited:
             last = rows[-1] if rows else self.stored[sent.id]
             good = any(run.outcome == "ok" for run in runs)
             return "" if last.status is Status.SUCCESS and good else f"ended as {last.status}, {_seen(runs)}"
-        if sent.expect is TOKEN:
+        if expects_token:
             token = sent.value[0] if isinstance(sent.value, tuple) else sent.value
             known = any(run.token == token and run.outcome == "ok" for run in runs)
             return "" if known else f"its value {token!r} is of no run of it that ended well ({_seen(runs)})"
@@ -219,6 +232,16 @@ class _Examination:
                 firsts[kind, at] = min(took, firsts.get((kind, at), took))
         for (kind, _), took in firsts.items():
             self.report.recovery.setdefault(kind, []).append(took)
+
+
+def _fault_of_time(sent: Sent, seconds: float, runs: list[Attempt]) -> str:
+    """What is wrong with when a job that expires ran, or expired."""
+    late = max((run.start - sent.at - seconds for run in runs), default=0.0)
+    if late > _START:
+        return f"began {late:.2f} s after it had expired"
+    if isinstance(sent.error, JobExpired) and (early := sent.at + seconds - sent.ended_at) > _TOUCH:
+        return f"expired {early:.3f} s early"
+    return ""
 
 
 def _mark(outcome: Outcome) -> tuple[Any, ...]:

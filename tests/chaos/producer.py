@@ -14,7 +14,7 @@ from aiotask.errors import BrokerError, ConnectionLost
 from aiotask.outcome import Outcome
 from aiotask.result import AsyncResult
 
-__all__ = ["ANYTHING", "TOKEN", "Producer", "Sent"]
+__all__ = ["ANYTHING", "TOKEN", "Producer", "Sent", "Within"]
 
 
 class _Mark:
@@ -31,13 +31,20 @@ TOKEN = _Mark("the token of its run")
 ANYTHING = _Mark("anything")
 
 
+@dataclass(frozen=True)
+class Within:
+    """It brings the token of a run that began within so many seconds of the send, or expires after them."""
+
+    seconds: float
+
+
 @dataclass(slots=True)
 class Sent:
     """One job that was handed over. Times are monotonic."""
 
     id: str
     task: str
-    #: TOKEN, ANYTHING, a value, or the class of an error.
+    #: TOKEN, ANYTHING, a ``Within``, a value, or the class of an error.
     expect: Any
     awaited: bool
     at: float
@@ -74,7 +81,7 @@ class Producer:
 
         Args:
             task: of ``arena.tasks``, perhaps with ``.options(…)``.
-            expect: TOKEN, ANYTHING, the very value, or the class of the error it ends with.
+            expect: TOKEN, ANYTHING, a ``Within``, the very value, or the class of the error it ends with.
             awaited: False: nobody waits for its outcome.
         """
         return self.know(task.apply_async(*args, **kwargs), expect=expect, awaited=awaited)

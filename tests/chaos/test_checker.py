@@ -17,7 +17,7 @@ from ..helpers import wait_until_async
 from .arena import Arena
 from .checker import examine
 from .hosts import Fault
-from .producer import Sent
+from .producer import Sent, Within
 
 
 def forge_run(arena: Arena, token: str, id: str, pid: int, start: float, end: float | None) -> None:
@@ -81,6 +81,22 @@ async def test_every_kind_of_fault_is_found(tmp_path: Path) -> None:
     report.forgive("lost", "nobody works here", [lost.id])
     assert said(report.lost) == [stuck.id]
     assert "allowed, lost: nobody works here: 1" in report.lines()
+
+
+async def test_a_run_that_begins_after_the_time_of_expiry_is_found(tmp_path: Path) -> None:
+    async with Arena(tmp_path) as arena:
+        producer = arena.producer()
+        task = arena.tasks.noop.options(expires=0.1)
+        late, timely = (producer.send(task, expect=Within(0.1), awaited=False) for _ in range(2))
+        await producer.done(0.5)
+        for sent, after in ((late, 1.0), (timely, 0.05)):
+            forge_run(arena, f"{sent.id}.1", sent.id, 1, sent.at + after, sent.at + after + 0.01)
+            forge_outcome(arena, sent, "one")
+
+        report = await examine(arena, settle=0.2)
+
+    assert said(report.wrong) == [late.id]
+    assert "began 0.90 s after it had expired" in report.wrong[0]
 
 
 def sleeper() -> subprocess.Popen[bytes]:

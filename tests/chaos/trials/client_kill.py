@@ -10,6 +10,7 @@ from ..arena import Arena
 from ..checker import examine
 from ..faults.kills import workers_die
 from ..faults.storm import Storm
+from ..features import send_features
 from ..producer import Producer
 from ..report import Report, percentile
 from ..trial import Tier, trial
@@ -81,6 +82,7 @@ async def _stream(arena: Arena, producer: Producer, tier: Tier, rng: Random) -> 
                 producer.send(tasks.nap, rng.uniform(0.0, 0.1))
             else:
                 producer.send(tasks.noop if chance < 0.6 else tasks.sync_noop)
+        send_features(producer, tasks, rng)
         arena.tell(f"{len(arena.faults):,} times, {count:,} jobs", count, tier.jobs)
         await producer.pace(_ABOARD)
         await asyncio.sleep(_TICK)

@@ -19,6 +19,7 @@ from aiotask.brokers import connect, inspect
 from ..arena import Arena
 from ..checker import examine
 from ..faults.forgery import Forger
+from ..features import send_features
 from ..hosts import Host
 from ..producer import Producer, Sent
 from ..report import Report
@@ -108,6 +109,7 @@ class _Trial:
                 task = (tasks.noop, tasks.sync_noop)[n % 2]
                 producer.send(task)
             producer.send(tasks.echo, "ü" * 50)
+            send_features(producer, tasks, self.rng)
             # They run while others say that they are cancelled, or have ended.
             self.naps = [nap for nap in self.naps if not nap.ended]
             if len(self.naps) < 6:

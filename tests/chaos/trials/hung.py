@@ -13,6 +13,7 @@ from aiotask.errors import JobTimeout
 
 from ..arena import Arena
 from ..checker import examine
+from ..features import send_features
 from ..producer import Sent
 from ..report import Report, percentile
 from ..trial import Tier, trial
@@ -82,6 +83,7 @@ async def _neighbours(arena: Arena, rng: Random, stop: asyncio.Event) -> None:
             producer.send(tasks.nap, rng.uniform(0.05, 0.5))
             producer.send(tasks.noop)
             producer.send(tasks.sync_noop)
+            send_features(producer, tasks, rng)
         await asyncio.sleep(0.05)
 
 

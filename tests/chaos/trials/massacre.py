@@ -12,6 +12,7 @@ from aiotask.keeper.lease import LEASE
 from ..arena import Arena
 from ..checker import examine
 from ..faults.kills import keepers_die, supervisors_die, workers_die
+from ..features import send_features
 from ..producer import Producer
 from ..report import Report
 from ..trial import Tier, trial
@@ -91,6 +92,7 @@ async def _stream(arena: Arena, producer: Producer, tier: Tier, rng: Random) -> 
         while napping < (time.monotonic() - began) * 20:
             napping += 1
             producer.send(tasks.nap, rng.uniform(0.1, 0.3))
+            send_features(producer, tasks, rng)
         arena.tell(f"{len(arena.faults):,} dead, {count:,} jobs", count, tier.jobs)
         await producer.pace(_ABOARD)
         await asyncio.sleep(_TICK)

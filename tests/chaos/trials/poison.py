@@ -12,6 +12,7 @@ from aiotask.worker.verdict import MAX_DEATHS
 
 from ..arena import Arena
 from ..checker import examine
+from ..features import send_features
 from ..producer import Producer, Sent
 from ..report import Report, percentile
 from ..trial import Tier, trial
@@ -74,6 +75,7 @@ async def _innocents(arena: Arena, producer: Producer, tier: Tier, rng: Random) 
         else:
             producer.send(tasks.noop if kind < 0.5 else tasks.sync_noop)
         if count % 20 == 0:
+            send_features(producer, tasks, rng)
             arena.tell(f"{count:,} innocents, {time.monotonic() - began:.0f} s", count, tier.innocents)
             # Some 150 a second, so that there are always some beside the pills.
             await asyncio.sleep(0.13)

@@ -19,6 +19,7 @@ from aiotask.errors import JobLost
 from ..arena import Arena
 from ..checker import examine
 from ..faults.powercut import AppendOnlyTail
+from ..features import send_features
 from ..hosts import Host
 from ..producer import Producer, Sent
 from ..report import Report
@@ -146,6 +147,7 @@ class _Part:
                 self._producer.send(tasks.spin, 0.005)
             elif number % 100 == 7:
                 self._producer.send(tasks.nap, self._rng.uniform(0.1, 0.5))
+                send_features(self._producer, tasks, self._rng)
             else:
                 self._producer.send(tasks.noop if number % 2 else tasks.sync_noop)
             await self._producer.pace(_ABOARD)

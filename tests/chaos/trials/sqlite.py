@@ -15,6 +15,7 @@ from typing import Any
 from ..arena import Arena
 from ..checker import examine
 from ..faults.disk import Disk
+from ..features import send_features
 from ..hosts import Host
 from ..producer import Producer
 from ..report import Report
@@ -89,6 +90,7 @@ class _Trial:
             while count < (time.monotonic() - began) * self.tier.rate:
                 count += 1
                 self.producer.send(tasks.noop if self.rng.random() < 0.7 else tasks.sync_noop)
+            send_features(self.producer, tasks, self.rng)
             self.arena.tell(f"{len(self.arena.faults)} faults, {count:,} jobs")
             await self.producer.pace(5_000)
             await asyncio.sleep(0.05)

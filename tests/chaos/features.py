@@ -1,0 +1,26 @@
+"""Jobs of every feature beside plain ones, for the stream of any trial: a trial sends some of them at each turn."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from .producer import Producer, Within
+
+__all__ = ["send_features"]
+
+
+def send_features(producer: Producer, tasks: Any, rng: Random) -> None:
+    """Send one job of each feature.
+
+    Args:
+        tasks: a module with the tasks of ``tests.chaos.app``.
+    """
+    _send_expiring(producer, tasks, rng)
+
+
+def _send_expiring(producer: Producer, tasks: Any, rng: Random) -> None:
+    """Some are too late from the start, most run, and some are overtaken by a fault."""
+    seconds = rng.choice((0.001, rng.uniform(0.01, 0.2), rng.uniform(0.5, 3.0)))
+    task = (tasks.noop, tasks.sync_noop)[rng.random() < 0.5]
+    producer.send(task.options(expires=seconds), expect=Within(seconds))
