@@ -27,6 +27,7 @@ __all__ = [
     "Delivery",
     "Finish",
     "JobState",
+    "Liveness",
     "Meta",
     "Notice",
     "Obituary",
@@ -37,7 +38,6 @@ __all__ = [
     "Requeue",
     "Room",
     "Settled",
-    "Standing",
 ]
 
 #: Number and bytes of the jobs in one call at most: other clients wait while the broker executes a larger one.
@@ -123,7 +123,7 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     returned: bool = False
 
 
-class Standing(StrEnum):
+class Liveness(StrEnum):
     """The state of an incarnation at the broker."""
 
     LIVE = "live"
@@ -138,7 +138,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     since the connection is new, and the server may have restarted in an older state."""
 
     deliveries: list[Delivery]
-    standing: Standing = Standing.LIVE
+    liveness: Liveness = Liveness.LIVE
     suspects: bool = False
     reconnected: bool = False
 
@@ -190,10 +190,10 @@ class Settled(IntEnum):
 
 
 class Recovered(msgspec.Struct, frozen=True, gc=False):
-    """The result of a recovery: the number of jobs given back, and the deliveries that it was asked to hold."""
+    """The result of a recovery: the number of jobs given back, and the deliveries of the jobs to ``keep``."""
 
     moved: int = 0
-    held: list[Delivery] = []
+    kept: list[Delivery] = []
     more: bool = False
 
 
@@ -212,10 +212,8 @@ class JobState(msgspec.Struct, frozen=True, gc=False):
 
 
 class Notice(msgspec.Struct, frozen=True, gc=False):
-    """One message on the results channel.
-
-    A notice without an outcome asks the client to poll the status: the outcome was large, or the job was parked.
-    """
+    """One message on the results channel. Without an outcome it asks the client to poll the status of the job: the
+    outcome was large, or the job was parked."""
 
     id: str
     outcome: bytes | None = None
@@ -282,12 +280,14 @@ class Broker(Protocol):
         """The state of each id. With an address, its listener gets a notice when an unfinished job ends."""
         ...
 
-    async def listen(self, address: str, heard: Callable[[list[Notice]], None], ready: Callable[[], None]) -> None:
-        """Pass on the notices for an address until cancelled; ``ready`` is called after every (re)subscription, since
-        notices published before it are lost. Connects again by itself."""
+    async def listen(
+        self, address: str, on_notices: Callable[[list[Notice]], None], on_subscribed: Callable[[], None]
+    ) -> None:
+        """Pass the notices for an address to ``on_notices`` until cancelled. Connects again by itself, and calls
+        ``on_subscribed`` after every (re)subscription: notices published before it are lost."""
         ...
 
-    async def tell(self, address: str, notice: Notice) -> bool:
+    async def publish(self, address: str, notice: Notice) -> bool:
         """Publish a notice to the listener of an address. False: there is no listener now."""
         ...
 
@@ -328,13 +328,13 @@ class Broker(Protocol):
 
     async def finish(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
-    ) -> tuple[list[Settled], Standing]:
+    ) -> tuple[list[Settled], Liveness]:
         """End jobs. ``repeat``: some may have been settled by an earlier call whose answer got lost."""
         ...
 
     async def requeue(
         self, incarnation: str, batch: Sequence[Requeue], *, repeat: bool = False
-    ) -> tuple[list[Settled], Standing]:
+    ) -> tuple[list[Settled], Liveness]:
         """Give jobs back: retry (later), release (now, as if they had not been claimed), park."""
         ...
 
@@ -352,16 +352,16 @@ class Broker(Protocol):
 
     # ---- keeping
 
-    async def renew(self, host: str, beat: int) -> Standing:
-        """Raise the host's lease counter."""
+    async def renew(self, host: str, counter: int) -> Liveness:
+        """Set the host's lease counter, which its keeper raises."""
         ...
 
     async def leases(self) -> dict[str, int]:
         """The lease counters of all hosts."""
         ...
 
-    async def declare_dead(self, host: str, beat: int | None = None) -> bool:
-        """Declare a host and its incarnations dead, if its counter still stands at ``beat``; None: in any case."""
+    async def declare_dead(self, host: str, counter: int | None = None) -> bool:
+        """Declare a host and its incarnations dead, if its lease counter still is ``counter``; None: in any case."""
         ...
 
     async def recover(
@@ -371,13 +371,13 @@ class Broker(Protocol):
         blame: Collection[str] = (),
         reason: str = "",
         obituary: Obituary | None = None,
-        hold: Collection[str] = (),
+        keep: Collection[str] = (),
     ) -> Recovered:
         """Give back the jobs of dead incarnations, a bounded number a call (``more``: call again).
 
         Without ``dead`` it scans all incarnations that are not live. ``dead`` is made not live first; jobs in ``blame``
-        were running as it died (a death is counted, they become suspects); those in ``hold`` stay, and are returned as
-        deliveries for the caller to finish."""
+        were running as it died (a death is counted, they become suspects); those in ``keep`` stay claimed, and the
+        caller finishes the deliveries that are returned."""
         ...
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:

@@ -43,7 +43,8 @@ class JobInfo(msgspec.Struct, frozen=True, gc=False):
 
     id: str
     status: Status
-    place: str = ""
+    #: Lane and entry as ``LANE|ENTRY``; of a scheduled job the lane that it will go to; of a finished one, words.
+    position: str = ""
     meta: Meta = Meta()
     due_at: float | None = None
     worker: str = ""

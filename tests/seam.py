@@ -153,12 +153,12 @@ async def drain(worker: Worker) -> list[str]:
 
 @dataclasses.dataclass
 class Listener:
-    """What one address has heard."""
+    """The notices that one address has received."""
 
     notices: list[Notice] = dataclasses.field(default_factory=list)
-    times_ready: int = 0
+    subscriptions: int = 0
 
-    def heard_of(self, id: str) -> list[Notice]:
+    def notices_of(self, id: str) -> list[Notice]:
         return [notice for notice in self.notices if notice.id == id]
 
 
@@ -167,11 +167,11 @@ async def listening(broker: Broker, address: str) -> AsyncIterator[Listener]:
     """A listener that has subscribed, until the block ends."""
     listener, subscribed = Listener(), asyncio.Event()
 
-    def ready() -> None:
-        listener.times_ready += 1
+    def on_subscribed() -> None:
+        listener.subscriptions += 1
         subscribed.set()
 
-    task = asyncio.create_task(broker.listen(address, listener.notices.extend, ready))
+    task = asyncio.create_task(broker.listen(address, listener.notices.extend, on_subscribed))
     try:
         async with asyncio.timeout(30):
             await subscribed.wait()

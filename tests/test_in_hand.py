@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from aiotask.broker import Broker, Delivery, Meta, Standing
+from aiotask.broker import Broker, Delivery, Liveness, Meta
 from aiotask.brokers import connect
 from aiotask.tasks import Definition, Registry
 from aiotask.wire.seal import Sealer
@@ -67,8 +67,8 @@ class Hand:
             close=unused,
         )
 
-    def settled(self, deliveries: list[Delivery], standing: Standing) -> None:
-        assert standing is Standing.LIVE
+    def settled(self, deliveries: list[Delivery], liveness: Liveness) -> None:
+        assert liveness is Liveness.LIVE
         self.in_hand.forget(deliveries)
 
     async def claim(self) -> list[Delivery]:

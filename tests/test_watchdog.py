@@ -125,7 +125,7 @@ async def test_stack_shows_every_process_of_every_host(stage: Stage, supervisor:
     forged = Control(["another secret"], stage.app.name).ask("forged", "operator-forged")
     foreign = Control(stage.app.secrets, "another app").ask("foreign", "operator-forged")
     for message in (forged, foreign, b"", b"\x01" * 100):
-        assert await broker.tell(hosts[0], Notice("x", message))
+        assert await broker.publish(hosts[0], Notice("x", message))
 
     async def counted() -> bool:
         return await rejected(stage) == before + 4

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from ..broker import Broker, Standing
+from ..broker import Broker, Liveness
 from ..errors import AiotaskError, BrokerError, ConnectionLost
 from ..log.throttle import KEEPER_LOG_DELAY, Complaint
 from .presence import is_gone, is_near
@@ -46,7 +46,7 @@ class Lease:
         #: Brings the embedded server back when it has crashed.
         self._revive = revive
         self._host = host
-        self._beat = 0
+        self._counter = 0
         self._peers: dict[str, tuple[int, float]] = {}
         #: Peers that may be on this machine.
         self._near: list[str] = []
@@ -68,11 +68,11 @@ class Lease:
 
     async def renew(self) -> None:
         """Renew this host's lease once."""
-        self._beat += 1
-        standing = await self._broker.renew(self._host, self._beat)
-        if standing is Standing.FORGOTTEN:
-            standing = await self._broker.renew(self._host, self._beat)
-        if standing is Standing.DEAD:
+        self._counter += 1
+        liveness = await self._broker.renew(self._host, self._counter)
+        if liveness is Liveness.FORGOTTEN:
+            liveness = await self._broker.renew(self._host, self._counter)
+        if liveness is Liveness.DEAD:
             logger.error("Host %s was declared dead by another host; its jobs were requeued.", self._host)
             self.lost.set()
         self.renewed_at = time.monotonic()
@@ -85,14 +85,14 @@ class Lease:
         passed = min(now - self._last_read, 2 * RENEW_INTERVAL) if self._last_read is not None else 0.0
         self._last_read = now
         peers: dict[str, tuple[int, float]] = {}
-        for host, beat in leases.items():
+        for host, counter in leases.items():
             if host == self._host:
                 continue
-            counter, still = self._peers.get(host, (beat, 0.0))
-            still = still + passed if counter == beat else 0.0
-            peers[host] = (beat, still)
+            known, still = self._peers.get(host, (counter, 0.0))
+            still = still + passed if known == counter else 0.0
+            peers[host] = (counter, still)
             gone = is_gone(host)
-            if (gone or still >= LEASE) and await self._broker.declare_dead(host, beat):
+            if (gone or still >= LEASE) and await self._broker.declare_dead(host, counter):
                 silent = f"Host {host} has shown no sign of life for {still:.0f} s"
                 why = f"The processes of host {host} on this machine are gone" if gone else silent
                 logger.warning("%s: its jobs are requeued.", why)

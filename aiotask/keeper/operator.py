@@ -75,7 +75,7 @@ class Requests:
         try:
             processes, note = await self._snapshot()
             answer = self._control.answer(ask.id, self._host, processes, note)
-            await self._broker.tell(ask.reply, Notice(self._host, answer))
+            await self._broker.publish(ask.reply, Notice(self._host, answer))
         except BrokerError as error:
             logger.warning("A request of an operator could not be answered: %s", error)
 

@@ -145,10 +145,10 @@ class Recovery:
                 blame=blame,
                 reason=death.reason,
                 obituary=death.obituary,
-                hold=tuple(death.overdue),
+                keep=tuple(death.overdue),
             )
             moved += recovered.moved
-            overdue = recovered.held
+            overdue = recovered.kept
             if not recovered.more:
                 break
         for delivery in overdue:

@@ -56,7 +56,7 @@ async def _ask(connection: Connection) -> Answers:
                 await listening.wait()
                 while answers and not complete.is_set():
                     for host in [host for host, answer in answers.items() if answer is None]:
-                        await broker.tell(host, Notice(id, control.ask(id, address)))
+                        await broker.publish(host, Notice(id, control.ask(id, address)))
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(complete.wait(), REPEAT_INTERVAL)
     finally:

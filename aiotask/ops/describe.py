@@ -50,7 +50,7 @@ def describe_job(connection: Connection, info: JobInfo) -> dict[str, Any]:
         job |= describe_sealed(connection, info.sealed)
     if info.status == "PARKED":
         # ``parked:NEED|entry``: a task that no worker knew, or a version of Python.
-        job["needs"] = info.place.removeprefix("parked:").partition("|")[0]
+        job["needs"] = info.position.removeprefix("parked:").partition("|")[0]
     for key, value in (("due_at", info.due_at), ("worker", info.worker)):
         if value:
             job[key] = value

@@ -65,17 +65,17 @@ class Cancels:
         self._incarnation = incarnation
         if self._listening is not None:
             self._listening.cancel()
-        listening = self._broker.listen(incarnation, self._heard, self._ready)
+        listening = self._broker.listen(incarnation, self._on_notices, self._on_subscribed)
         self._listening = agent(listening)
 
-    def _heard(self, notices: Iterable[Notice]) -> None:
+    def _on_notices(self, notices: Iterable[Notice]) -> None:
         self._noticed.update(notice.id for notice in notices)
         if len(self._noticed) > MAX_NOTICED:
             # A flood. What has run for a while is looked up anyway.
             self._noticed = set(self._in_hand.ids)
         self._wake.set()
 
-    def _ready(self) -> None:
+    def _on_subscribed(self) -> None:
         # Notices from before this subscription were lost: all jobs have to be looked up.
         self._noticed.update(self._in_hand.ids)
         self._wake.set()

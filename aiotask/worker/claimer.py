@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from ..broker import Broker, Claim, Delivery, Standing
+from ..broker import Broker, Claim, Delivery, Liveness
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import Complaint
 from .in_hand import InHand
@@ -26,7 +26,7 @@ logger = logging.getLogger("aiotask.worker")
 #: suspects, and that this worker is dead.
 BLOCK = 1.0
 # An attribute of an enum class costs ten of a module.
-_LIVE = Standing.LIVE
+_LIVE = Liveness.LIVE
 
 
 class Claimer:
@@ -54,7 +54,7 @@ class Claimer:
         *,
         queues: Sequence[str],
         needs: Sequence[str],
-        restart: Callable[[Standing], Awaitable[None]],
+        restart: Callable[[Liveness], Awaitable[None]],
         burst: bool,
     ) -> None:
         self._broker = broker
@@ -112,8 +112,8 @@ class Claimer:
             claim = await self._claim(room, asked)
             if claim is None:
                 continue
-            if claim.standing is not _LIVE:
-                await self._restart(claim.standing)
+            if claim.liveness is not _LIVE:
+                await self._restart(claim.liveness)
             elif claim.suspects:
                 await self._suspects.run_alone()
                 # A death leaves several of them as a rule: the next one is asked for at once.

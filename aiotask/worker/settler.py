@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Requeue, Settled, Standing
+from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Liveness, Requeue, Settled
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import Complaint
 from .membership import Membership, pause
@@ -23,7 +23,7 @@ class Settler:
     """Finishes and requeues wait here until they are settled; the connection may break meanwhile."""
 
     # Given to ``run``.
-    _settled: Callable[[list[Delivery], Standing], None]
+    _settled: Callable[[list[Delivery], Liveness], None]
     _instead_of: Callable[[Finish, BrokerError], Finish]
 
     def __init__(self, broker: Broker, membership: Membership) -> None:
@@ -70,7 +70,7 @@ class Settler:
 
     async def run(
         self,
-        settled: Callable[[list[Delivery], Standing], None],
+        settled: Callable[[list[Delivery], Liveness], None],
         instead_of: Callable[[Finish, BrokerError], Finish],
     ) -> None:
         """Until cancelled.
@@ -102,7 +102,7 @@ class Settler:
                 break
         while True:
             try:
-                answers, standing = await self._broker.finish(self._membership.incarnation, batch, repeat=self._repeat)
+                answers, liveness = await self._broker.finish(self._membership.incarnation, batch, repeat=self._repeat)
             except ConnectionLost:
                 self._repeat = True
                 self._delay = await pause(self._delay)
@@ -124,7 +124,7 @@ class Settler:
                 batch = [replacement]
             else:
                 self._repeat, self._delay = self._repeat and bool(self._finishes), 0.05
-                self._report([item.delivery for item in batch], answers, standing, dropped=True)
+                self._report([item.delivery for item in batch], answers, liveness, dropped=True)
                 return
 
     async def _send_requeues(self) -> None:
@@ -134,22 +134,22 @@ class Settler:
         repeat, delay = False, 0.05
         while True:
             try:
-                answers, standing = await self._broker.requeue(self._membership.incarnation, batch, repeat=repeat)
+                answers, liveness = await self._broker.requeue(self._membership.incarnation, batch, repeat=repeat)
             except BrokerError as error:
                 if not isinstance(error, ConnectionLost):
                     self._complain_of_requeue(error)
                 repeat = True
                 delay = await pause(delay)
             else:
-                self._report([item.delivery for item in batch], answers, standing, dropped=False)
+                self._report([item.delivery for item in batch], answers, liveness, dropped=False)
                 return
 
     def _report(
-        self, deliveries: list[Delivery], answers: Sequence[Settled], standing: Standing, *, dropped: bool
+        self, deliveries: list[Delivery], answers: Sequence[Settled], liveness: Liveness, *, dropped: bool
     ) -> None:
         if dropped and Settled.NOT_YOURS in answers:
             self._log_dropped([delivery.id for delivery, answer in zip(deliveries, answers, strict=True) if not answer])
-        self._settled(deliveries, standing)
+        self._settled(deliveries, liveness)
 
     def _log_dropped(self, ids: list[str]) -> None:
         """Log that outcomes were dropped, once a second at most: after a server was emptied there are many."""

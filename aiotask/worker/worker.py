@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from ..broker import Broker, Delivery, Standing
+from ..broker import Broker, Delivery, Liveness
 from ..log.events import EventLog
 from ..loops.agent import agent
 from ..wire.seal import Sealer
@@ -178,9 +178,9 @@ class Worker:
 
     # ---- what the broker thinks of it
 
-    async def _restart(self, standing: Standing) -> None:
+    async def _restart(self, liveness: Liveness) -> None:
         """The broker does not see this worker as live: go on under another name."""
-        if standing is Standing.DEAD:
+        if liveness is Liveness.DEAD:
             logger.error("This worker (%s) was declared dead, and its jobs were requeued.", self.incarnation)
             self._die()
             self.abort()
@@ -189,9 +189,9 @@ class Worker:
             logger.warning("The broker has no record of its workers (was it emptied?); registering again.")
         await self._enlist()
 
-    def _settled(self, deliveries: list[Delivery], standing: Standing) -> None:
+    def _settled(self, deliveries: list[Delivery], liveness: Liveness) -> None:
         self._in_hand.forget(deliveries)
-        if standing is Standing.DEAD:
+        if liveness is Liveness.DEAD:
             self._die()
 
     def _die(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from aiotask.broker import BATCH_JOBS, Broker, JobState, Standing
+from aiotask.broker import BATCH_JOBS, Broker, JobState, Liveness
 from aiotask.job import Status
 
 from ..seam import MakeBroker, Worker, a_push, drain, ids, park, send, status_of, take
@@ -96,7 +96,7 @@ async def test_an_incarnation_that_never_enlisted_gets_nothing(broker: Broker) -
     claim = await Worker(broker, "host.1").claim()
 
     assert claim.deliveries == []
-    assert claim.standing is Standing.FORGOTTEN
+    assert claim.liveness is Liveness.FORGOTTEN
     assert await status_of(broker, "a") is Status.PENDING
 
 
@@ -108,6 +108,6 @@ async def test_a_dead_incarnation_gets_nothing(broker: Broker, worker: Worker, o
     claim = await worker.claim()
 
     assert claim.deliveries == []
-    assert claim.standing is Standing.DEAD
-    assert (await worker.claim(alone=True)).standing is Standing.DEAD
+    assert claim.liveness is Liveness.DEAD
+    assert (await worker.claim(alone=True)).liveness is Liveness.DEAD
     assert ids(await other.claim()) == ["a"]

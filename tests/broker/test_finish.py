@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from aiotask.broker import BATCH_JOBS, Broker, JobState, Settled, Standing
+from aiotask.broker import BATCH_JOBS, Broker, JobState, Liveness, Settled
 from aiotask.inspector import Inspector
 from aiotask.job import Status
 
@@ -102,9 +102,9 @@ async def test_a_worker_declared_dead_finishes_what_nobody_has_taken_and_is_told
     await broker.renew(worker.host, 1)
     await broker.declare_dead(worker.host)
 
-    settled, standing = await broker.finish(worker.name, [finish(delivery)])
+    settled, liveness = await broker.finish(worker.name, [finish(delivery)])
 
-    assert (settled, standing) == ([Settled.DONE], Standing.DEAD)
+    assert (settled, liveness) == ([Settled.DONE], Liveness.DEAD)
     assert await outcome_of(broker, "a") == sealed_outcome("a")
 
 
@@ -115,8 +115,8 @@ async def test_a_batch_of_finishes_is_answered_one_by_one(broker: Broker, worker
 
     answer = await broker.finish(worker.name, [finish(before), finish(gone), finish(fine)])
 
-    assert answer == ([Settled.BEFORE, Settled.NOT_YOURS, Settled.DONE], Standing.LIVE)
-    assert await broker.finish(worker.name, []) == ([], Standing.LIVE)
+    assert answer == ([Settled.BEFORE, Settled.NOT_YOURS, Settled.DONE], Liveness.LIVE)
+    assert await broker.finish(worker.name, []) == ([], Liveness.LIVE)
 
 
 async def test_a_full_batch_is_finished_at_once(broker: Broker, worker: Worker) -> None:
@@ -146,7 +146,7 @@ async def test_what_is_finished_together_need_have_nothing_in_common(
         outcome = sealed_outcome(name, status)
         batch.append(finish(delivery, outcome=outcome, status=status, result_ttl=ttl, dead=status is Status.FAILED))
 
-    assert await broker.finish(worker.name, batch) == ([Settled.DONE] * len(kinds), Standing.LIVE)
+    assert await broker.finish(worker.name, batch) == ([Settled.DONE] * len(kinds), Liveness.LIVE)
 
     states = await broker.status([name for name, *_ in kinds])
     assert [state.outcome for state in states] == [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aiotask.broker import Broker, Standing
+from aiotask.broker import Broker, Liveness
 from aiotask.errors import BrokerError
 
 from ..seam import MakeBroker, Worker, send
@@ -18,7 +18,7 @@ async def test_an_incarnation_is_live_once_in_its_life(broker: Broker, worker: W
 
     with pytest.raises(BrokerError, match="once in its life"):
         await worker.enlist()
-    assert (await worker.claim()).standing is Standing.DEAD
+    assert (await worker.claim()).liveness is Liveness.DEAD
 
 
 async def test_an_incarnation_is_named_after_its_host(broker: Broker) -> None:
@@ -29,14 +29,14 @@ async def test_an_incarnation_is_named_after_its_host(broker: Broker) -> None:
 async def test_a_host_is_live_from_its_first_beat(broker: Broker, another_broker: MakeBroker) -> None:
     assert await broker.leases() == {}
 
-    assert await broker.renew("host", 1) is Standing.LIVE
-    assert await another_broker().renew("elsewhere", 7) is Standing.LIVE
-    assert await broker.renew("host", 2) is Standing.LIVE
+    assert await broker.renew("host", 1) is Liveness.LIVE
+    assert await another_broker().renew("elsewhere", 7) is Liveness.LIVE
+    assert await broker.renew("host", 2) is Liveness.LIVE
 
     assert await another_broker().leases() == {"host": 2, "elsewhere": 7}
 
 
-async def test_a_host_whose_keeper_never_beat_is_watched_from_its_first_worker_on(
+async def test_a_host_whose_keeper_never_renewed_is_watched_from_its_first_worker_on(
     broker: Broker, worker: Worker, another_broker: MakeBroker
 ) -> None:
     await send(broker, "a")
@@ -46,7 +46,7 @@ async def test_a_host_whose_keeper_never_beat_is_watched_from_its_first_worker_o
     assert await another_broker().declare_dead(worker.host, 0) is True
 
     assert (await another_broker().recover()).moved == 1
-    assert (await worker.claim()).standing is Standing.DEAD
+    assert (await worker.claim()).liveness is Liveness.DEAD
 
 
 async def test_a_host_that_moved_on_is_not_declared_dead(
@@ -57,8 +57,8 @@ async def test_a_host_that_moved_on_is_not_declared_dead(
 
     assert await another_broker().declare_dead(worker.host, 1) is False
 
-    assert await broker.renew(worker.host, 3) is Standing.LIVE
-    assert (await worker.claim()).standing is Standing.LIVE
+    assert await broker.renew(worker.host, 3) is Liveness.LIVE
+    assert (await worker.claim()).liveness is Liveness.LIVE
 
 
 async def test_a_host_that_stands_still_is_declared_dead_with_its_incarnations(
@@ -70,34 +70,34 @@ async def test_a_host_that_stands_still_is_declared_dead_with_its_incarnations(
     assert await another_broker().declare_dead(worker.host, 5) is True
 
     assert await broker.leases() == {other.host: 5}
-    assert (await worker.claim()).standing is Standing.DEAD
-    assert (await other.claim()).standing is Standing.LIVE
-    assert await broker.renew(worker.host, 6) is Standing.DEAD
-    assert await other.broker.renew(other.host, 6) is Standing.LIVE
+    assert (await worker.claim()).liveness is Liveness.DEAD
+    assert (await other.claim()).liveness is Liveness.LIVE
+    assert await broker.renew(worker.host, 6) is Liveness.DEAD
+    assert await other.broker.renew(other.host, 6) is Liveness.LIVE
     assert await broker.leases() == {other.host: 6}
 
 
-async def test_a_host_is_declared_dead_in_any_case_when_no_beat_is_named(broker: Broker, worker: Worker) -> None:
+async def test_a_host_is_declared_dead_in_any_case_when_no_counter_is_named(broker: Broker, worker: Worker) -> None:
     await broker.renew(worker.host, 1)
 
     assert await broker.declare_dead(worker.host) is True
 
     assert await broker.leases() == {}
-    assert (await worker.claim()).standing is Standing.DEAD
+    assert (await worker.claim()).liveness is Liveness.DEAD
 
 
-async def test_a_host_that_is_buried_twice_is_buried_once(broker: Broker, worker: Worker) -> None:
+async def test_a_host_that_is_declared_dead_twice_is_dead_once(broker: Broker, worker: Worker) -> None:
     await broker.renew(worker.host, 1)
 
     assert await broker.declare_dead(worker.host, 1) is True
     assert await broker.declare_dead(worker.host, 1) is False
 
 
-async def test_a_buried_host_stays_dead_however_often_it_beats(broker: Broker, worker: Worker) -> None:
+async def test_a_dead_host_stays_dead_however_often_it_renews(broker: Broker, worker: Worker) -> None:
     await broker.renew(worker.host, 1)
     await broker.declare_dead(worker.host, 1)
 
-    assert [await broker.renew(worker.host, beat) for beat in (2, 3, 1)] == [Standing.DEAD] * 3
+    assert [await broker.renew(worker.host, counter) for counter in (2, 3, 1)] == [Liveness.DEAD] * 3
     assert await broker.leases() == {}
 
 
@@ -107,5 +107,5 @@ async def test_hosts_with_similar_names_are_different_hosts(broker: Broker) -> N
 
     await broker.declare_dead("h")
 
-    standings = [(await worker.claim()).standing for worker in workers]
-    assert standings == [Standing.DEAD] + [Standing.LIVE] * 5
+    liveness = [(await worker.claim()).liveness for worker in workers]
+    assert liveness == [Liveness.DEAD] + [Liveness.LIVE] * 5

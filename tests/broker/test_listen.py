@@ -32,9 +32,9 @@ async def test_every_listener_of_an_address_is_told(broker: Broker, worker: Work
 
 async def test_anybody_may_be_told_something(broker: Broker, another_broker: MakeBroker) -> None:
     async with listening(another_broker(), "operator") as operator:
-        assert await broker.tell("operator", Notice("é" * 20, b"x" * 100_000))
-        assert await broker.tell("operator", Notice("look"))
-        assert not await broker.tell("nobody", Notice("lost", b"x"))
+        assert await broker.publish("operator", Notice("é" * 20, b"x" * 100_000))
+        assert await broker.publish("operator", Notice("look"))
+        assert not await broker.publish("nobody", Notice("lost", b"x"))
 
         await wait_until_async(lambda: len(operator.notices) >= 2, description="both have come")
 
@@ -52,7 +52,7 @@ async def test_whoever_looked_at_an_unfinished_job_is_told_its_outcome(
         for delivery in (await worker.claim()).deliveries:
             await worker.finish(delivery)
 
-        await wait_until_async(lambda: one.notices and two.heard_of("b"), description="both are notified")
+        await wait_until_async(lambda: one.notices and two.notices_of("b"), description="both are notified")
 
         assert one.notices == [Notice("a", sealed_outcome("a"))]
         assert two.notices == [Notice("a", sealed_outcome("a")), Notice("b", sealed_outcome("b"))]

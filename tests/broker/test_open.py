@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiotask.broker import Broker, Standing
+from aiotask.broker import Broker, Liveness
 from aiotask.brokers import connect
 
 from ..seam import MakeBroker, Worker, drain, ids, is_unknown, send
@@ -34,6 +34,6 @@ async def test_apps_at_one_place_do_not_meet(broker: Broker, worker: Worker, bro
 
         assert await drain(worker) == ["mine"]
         assert await is_unknown(broker, "theirs")
-        assert (await Worker(neighbour, worker.name).claim()).standing is Standing.FORGOTTEN
+        assert (await Worker(neighbour, worker.name).claim()).liveness is Liveness.FORGOTTEN
     finally:
         await neighbour.close()

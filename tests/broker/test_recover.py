@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aiotask.broker import BATCH_JOBS, Broker, JobState, Meta, Obituary, Settled, Standing
+from aiotask.broker import BATCH_JOBS, Broker, JobState, Liveness, Meta, Obituary, Settled
 from aiotask.job import Status
 
 from ..seam import (
@@ -34,7 +34,7 @@ async def test_recover_gives_back_what_one_dead_incarnation_held(broker: Broker,
 
     recovered = await broker.recover(worker.name)
 
-    assert (recovered.moved, recovered.held, recovered.more) == (2, [], False)
+    assert (recovered.moved, recovered.kept, recovered.more) == (2, [], False)
     assert await drain(other) == ["a", "b", "urgent"]
     assert await other.finish(theirs) is Settled.DONE
     assert await worker.adopt() == []
@@ -123,29 +123,29 @@ async def test_a_parked_job_that_is_blamed_becomes_a_suspect_too(broker: Broker,
     assert delivery.meta == Meta(1, 1, "killed by SIGSEGV")
 
 
-async def test_recover_holds_what_it_is_told_to_hold(broker: Broker, worker: Worker, other: Worker) -> None:
-    await send(broker, "held", "back")
-    held, _ = (await worker.claim()).deliveries
+async def test_recover_leaves_the_jobs_to_keep_with_the_caller(broker: Broker, worker: Worker, other: Worker) -> None:
+    await send(broker, "kept", "back")
+    kept, _ = (await worker.claim()).deliveries
 
-    recovered = await broker.recover(worker.name, blame=["held"], hold=["held"])
+    recovered = await broker.recover(worker.name, blame=["kept"], keep=["kept"])
 
-    assert (recovered.moved, recovered.held, recovered.more) == (1, [held], False)
-    assert await status_of(broker, "held") is Status.RUNNING
+    assert (recovered.moved, recovered.kept, recovered.more) == (1, [kept], False)
+    assert await status_of(broker, "kept") is Status.RUNNING
     assert await drain(other) == ["back"]
-    lost = sealed_outcome("held", Status.FAILED)
-    settled, _ = await broker.finish("", [finish(recovered.held[0], outcome=lost, status=Status.FAILED, dead=True)])
+    lost = sealed_outcome("kept", Status.FAILED)
+    settled, _ = await broker.finish("", [finish(recovered.kept[0], outcome=lost, status=Status.FAILED, dead=True)])
     assert settled == [Settled.DONE]
-    assert await outcome_of(broker, "held") == lost
+    assert await outcome_of(broker, "kept") == lost
 
 
-async def test_what_was_held_and_never_finished_is_given_back_by_the_next_scan(
+async def test_a_job_that_was_kept_and_never_finished_is_given_back_by_the_next_scan(
     broker: Broker, worker: Worker, other: Worker
 ) -> None:
-    await take(worker, "held")
-    await broker.recover(worker.name, hold=["held"])
+    await take(worker, "kept")
+    await broker.recover(worker.name, keep=["kept"])
 
     assert (await broker.recover()).moved == 1
-    assert await drain(other) == ["held"]
+    assert await drain(other) == ["kept"]
 
 
 @pytest.mark.trap("large script")
@@ -181,5 +181,5 @@ async def test_a_recovered_job_is_claimed_again_and_its_first_holder_is_refused(
 async def test_recovering_an_incarnation_that_holds_nothing_buries_it(broker: Broker, worker: Worker) -> None:
     recovered = await broker.recover(worker.name)
 
-    assert (recovered.moved, recovered.held, recovered.more) == (0, [], False)
-    assert (await worker.claim()).standing is Standing.DEAD
+    assert (recovered.moved, recovered.kept, recovered.more) == (0, [], False)
+    assert (await worker.claim()).liveness is Liveness.DEAD

@@ -29,7 +29,7 @@ async def test_a_dead_letter_is_replayed_once_as_a_fresh_job(
     async with listening(broker, "asker") as asker:
         assert (await broker.status(["pill"], "asker"))[0].status is Status.RUNNING
         assert await worker.finish(again, outcome=sealed_outcome("pill")) is Settled.DONE
-        await wait_until_async(lambda: asker.heard_of("pill"), description="the asker is notified")
+        await wait_until_async(lambda: asker.notices_of("pill"), description="the asker is notified")
     assert await outcome_of(broker, "pill") == sealed_outcome("pill")
     assert await broker.replay(["pill"]) == [Replayed.MISSING] and await drain(worker) == []
 

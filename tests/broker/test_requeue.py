@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aiotask.broker import Broker, JobState, Meta, Notice, Settled, Standing
+from aiotask.broker import Broker, JobState, Liveness, Meta, Notice, Settled
 from aiotask.job import Status
 
 from ..helpers import wait_until_async
@@ -170,10 +170,10 @@ async def test_a_batch_of_requeues_is_answered_one_by_one(broker: Broker, worker
     await worker.finish(gone)
 
     answer = await broker.requeue(worker.name, [requeue(gone), requeue(fine)])
-    assert answer == ([Settled.NOT_YOURS, Settled.DONE], Standing.LIVE)
+    assert answer == ([Settled.NOT_YOURS, Settled.DONE], Liveness.LIVE)
 
     await broker.recover(worker.name)
-    assert await broker.requeue(worker.name, []) == ([], Standing.DEAD)
+    assert await broker.requeue(worker.name, []) == ([], Liveness.DEAD)
 
 
 async def test_a_surplus_goes_behind_what_waits_with_its_priority(broker: Broker, worker: Worker) -> None:

@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from aiotask.broker import Broker, JobState, Settled, Standing
+from aiotask.broker import Broker, JobState, Liveness, Settled
 from aiotask.job import Status
 
 from ..helpers import wait_until_async
@@ -70,7 +70,7 @@ async def test_wait_ends_empty_when_its_time_is_over(worker: Worker) -> None:
     claim = await worker.wait(timeout=0.01)
 
     assert claim.deliveries == []
-    assert claim.standing is Standing.LIVE
+    assert claim.liveness is Liveness.LIVE
 
 
 async def test_wait_leaves_other_queues_and_suspects_alone(broker: Broker, worker: Worker) -> None:

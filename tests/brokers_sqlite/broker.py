@@ -25,6 +25,7 @@ from aiotask.broker import (
     Delivery,
     Finish,
     JobState,
+    Liveness,
     Meta,
     Notice,
     Obituary,
@@ -35,7 +36,6 @@ from aiotask.broker import (
     Requeue,
     Room,
     Settled,
-    Standing,
 )
 from aiotask.brokers.history import HistoryRow
 from aiotask.brokers.lanes import (
@@ -157,11 +157,13 @@ class SqliteBroker(SqliteInspector):
         async with self.state() as db:
             return [tables.state_of(db, id, address) for id in ids]
 
-    async def listen(self, address: str, heard: Callable[[list[Notice]], None], ready: Callable[[], None]) -> None:
+    async def listen(
+        self, address: str, on_notices: Callable[[list[Notice]], None], on_subscribed: Callable[[], None]
+    ) -> None:
         async with self.state() as db:
             number = db.execute("INSERT INTO listeners (address) VALUES (?)", [address]).lastrowid
             (last,) = db.execute("SELECT ifnull(max(number), 0) FROM notices").fetchone()
-        ready()
+        on_subscribed()
         try:
             while True:
                 async with self.state() as db:
@@ -169,15 +171,15 @@ class SqliteBroker(SqliteInspector):
                     found = db.execute(sql, [address, last]).fetchall()
                 if found:
                     last = found[-1][0]
-                    heard([Notice(id, outcome) for _, id, outcome in found])
+                    on_notices([Notice(id, outcome) for _, id, outcome in found])
                 await asyncio.sleep(POLL)
         finally:
             async with self.state() as db:
                 db.execute("DELETE FROM listeners WHERE number = ?", [number])
 
-    async def tell(self, address: str, notice: Notice) -> bool:
+    async def publish(self, address: str, notice: Notice) -> bool:
         async with self.state() as db:
-            return tables.tell(db, [address], notice)
+            return tables.notify(db, [address], notice)
 
     async def cancel(self, id: str, outcome: bytes, result_ttl: float) -> Cancelled:
         async with self.state() as db:
@@ -188,7 +190,7 @@ class SqliteBroker(SqliteInspector):
                 return Cancelled.UNKNOWN
             if row.owner:
                 db.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, 'CANCELLED', ?)", [id, outcome, result_ttl])
-                tables.tell(db, [row.owner, row.owner.rpartition(".")[0]], Notice(id))
+                tables.notify(db, [row.owner, row.owner.rpartition(".")[0]], Notice(id))
                 return Cancelled.ASKED
             tables.end(db, row, tables.Ending(outcome, Status.CANCELLED, result_ttl))
             return Cancelled.DONE
@@ -197,12 +199,12 @@ class SqliteBroker(SqliteInspector):
 
     async def enlist(self, incarnation: str, host: str, facts: bytes) -> None:
         async with self.state() as db:
-            if tables.standing_of(db, incarnation) is not Standing.FORGOTTEN or incarnation.rpartition(".")[0] != host:
+            if tables.liveness_of(db, incarnation) is not Liveness.FORGOTTEN or incarnation.rpartition(".")[0] != host:
                 raise BrokerError(f'"{incarnation}" cannot be enlisted on "{host}": a name is live once in its life.')
             db.execute("INSERT INTO live (incarnation, host, facts) VALUES (?, ?, ?)", [incarnation, host, facts])
             db.execute(
-                "INSERT INTO hosts (host, beat) VALUES (?, 0) "
-                "ON CONFLICT DO UPDATE SET beat = ifnull(beat, 0), is_dead = 0",
+                "INSERT INTO hosts (host, counter) VALUES (?, 0) "
+                "ON CONFLICT DO UPDATE SET counter = ifnull(counter, 0), is_dead = 0",
                 [host],
             )
 
@@ -210,9 +212,9 @@ class SqliteBroker(SqliteInspector):
         self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
     ) -> Claim:
         async with self.state() as db:
-            standing = tables.standing_of(db, incarnation)
-            if standing is not Standing.LIVE:
-                return Claim([], standing)
+            liveness = tables.liveness_of(db, incarnation)
+            if liveness is not Liveness.LIVE:
+                return Claim([], liveness)
             if alone:
                 found = tables.lend(db, incarnation, suspect_lanes(queues), 1)
                 if found:
@@ -227,10 +229,10 @@ class SqliteBroker(SqliteInspector):
         self._is_woken = False
         while True:
             async with self.state() as db:
-                standing = tables.standing_of(db, incarnation)
-                claim = Claim(tables.lend(db, incarnation, order, 1) if standing is Standing.LIVE else [], standing)
+                liveness = tables.liveness_of(db, incarnation)
+                claim = Claim(tables.lend(db, incarnation, order, 1) if liveness is Liveness.LIVE else [], liveness)
             is_over = self._is_woken or time.monotonic() >= ends
-            if claim.deliveries or standing is not Standing.LIVE or is_over:
+            if claim.deliveries or liveness is not Liveness.LIVE or is_over:
                 return claim
             await asyncio.sleep(POLL)
 
@@ -255,22 +257,22 @@ class SqliteBroker(SqliteInspector):
 
     async def finish(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
-    ) -> tuple[list[Settled], Standing]:
+    ) -> tuple[list[Settled], Liveness]:
         async with self.state() as db:
-            return [tables.finish(db, item, repeat) for item in batch], tables.standing_of(db, incarnation)
+            return [tables.finish(db, item, repeat) for item in batch], tables.liveness_of(db, incarnation)
 
     async def requeue(
         self, incarnation: str, batch: Sequence[Requeue], *, repeat: bool = False
-    ) -> tuple[list[Settled], Standing]:
+    ) -> tuple[list[Settled], Liveness]:
         async with self.state() as db:
-            return [tables.requeue(db, item, repeat) for item in batch], tables.standing_of(db, incarnation)
+            return [tables.requeue(db, item, repeat) for item in batch], tables.liveness_of(db, incarnation)
 
     async def reject(self, incarnation: str, batch: Sequence[tuple[Delivery, str]]) -> None:
         async with self.state() as db:
             for delivery, reason in batch:
                 row = tables.lent(db, delivery)
                 if row is not None:
-                    tables.tell(db, tables.addresses(db, row), Notice(row.id))
+                    tables.notify(db, tables.addresses(db, row), Notice(row.id))
                     tables.remove(db, row)
                 if row is not None or not delivery.lane:
                     db.execute("INSERT INTO refused (id, reason) VALUES (?, ?)", [delivery.id, reason])
@@ -286,22 +288,23 @@ class SqliteBroker(SqliteInspector):
 
     # ---- keeping
 
-    async def renew(self, host: str, beat: int) -> Standing:
+    async def renew(self, host: str, counter: int) -> Liveness:
         async with self.state() as db:
             if db.execute("SELECT 1 FROM hosts WHERE host = ? AND is_dead", [host]).fetchone():
-                return Standing.DEAD
-            db.execute("INSERT OR REPLACE INTO hosts VALUES (?, ?, 1, 0)", [host, beat])
-            return Standing.LIVE
+                return Liveness.DEAD
+            db.execute("INSERT OR REPLACE INTO hosts VALUES (?, ?, 1, 0)", [host, counter])
+            return Liveness.LIVE
 
     async def leases(self) -> dict[str, int]:
         async with self.state() as db:
-            return dict(db.execute("SELECT host, beat FROM hosts WHERE beat IS NOT NULL"))
+            return dict(db.execute("SELECT host, counter FROM hosts WHERE counter IS NOT NULL"))
 
-    async def declare_dead(self, host: str, beat: int | None = None) -> bool:
-        if beat is not None and (await self.leases()).get(host) != beat:
+    async def declare_dead(self, host: str, counter: int | None = None) -> bool:
+        if counter is not None and (await self.leases()).get(host) != counter:
             return False
         async with self.state() as db:
-            db.execute("UPDATE hosts SET is_dead = has_beaten AND beat IS NOT NULL, beat = NULL WHERE host = ?", [host])
+            sql = "UPDATE hosts SET is_dead = was_renewed AND counter IS NOT NULL, counter = NULL WHERE host = ?"
+            db.execute(sql, [host])
             db.execute("UPDATE live SET is_dead = 1 WHERE host = ?", [host])
             return True
 
@@ -312,19 +315,19 @@ class SqliteBroker(SqliteInspector):
         blame: Collection[str] = (),
         reason: str = "",
         obituary: Obituary | None = None,
-        hold: Collection[str] = (),
+        keep: Collection[str] = (),
     ) -> Recovered:
         moved = 0
-        held: list[Delivery] = []
+        kept: list[Delivery] = []
         async with self.state() as db:
             db.execute("UPDATE live SET is_dead = 1 WHERE incarnation = ?", [dead])
             live = "SELECT incarnation FROM live WHERE NOT is_dead"
             left = "owner = ?" if dead else f"owner != ? AND owner NOT IN ({live})"
             for row in tables.rows(db, f"{left} ORDER BY entry", dead):
                 if moved == BATCH_JOBS:
-                    return Recovered(moved, held, more=True)
-                if row.id in hold:
-                    held.append(row.delivery())
+                    return Recovered(moved, kept, more=True)
+                if row.id in keep:
+                    kept.append(row.delivery())
                     continue
                 moved += 1
                 if row.id in blame:
@@ -334,7 +337,7 @@ class SqliteBroker(SqliteInspector):
                 else:
                     stays = is_parked(row.lane) or flags_of(row.lane)[0]
                     tables.go_on(db, row, row.lane if stays else lane_of(row.queue, RETURNED))
-        return Recovered(moved, held)
+        return Recovered(moved, kept)
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
         now = time.time()

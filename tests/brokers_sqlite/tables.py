@@ -16,12 +16,12 @@ from aiotask.broker import (
     Delivery,
     Finish,
     JobState,
+    Liveness,
     Meta,
     Notice,
     Replayed,
     Requeue,
     Settled,
-    Standing,
 )
 from aiotask.brokers.lanes import (
     RETURNED,
@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS marks (id PRIMARY KEY, outcome, status, ttl);
 CREATE TABLE IF NOT EXISTS begun (id PRIMARY KEY, outcome, status, ttl);
 CREATE TABLE IF NOT EXISTS clients (client PRIMARY KEY, sequence, refused, at);
 CREATE TABLE IF NOT EXISTS live (incarnation PRIMARY KEY, host, facts, is_dead DEFAULT 0);
-CREATE TABLE IF NOT EXISTS hosts (host PRIMARY KEY, beat, has_beaten DEFAULT 0, is_dead DEFAULT 0);
+CREATE TABLE IF NOT EXISTS hosts (host PRIMARY KEY, counter, was_renewed DEFAULT 0, is_dead DEFAULT 0);
 CREATE TABLE IF NOT EXISTS volunteer (incarnation, until);
 CREATE TABLE IF NOT EXISTS dead (number INTEGER PRIMARY KEY AUTOINCREMENT, id UNIQUE, at, job, outcome);
 CREATE TABLE IF NOT EXISTS refused (number INTEGER PRIMARY KEY AUTOINCREMENT, id, reason);
@@ -147,9 +147,9 @@ def state_of(db: sqlite3.Connection, id: str, address: str) -> JobState:
     return JobState(row.status, need=need_of(row.lane) if row.status is Status.PARKED else "")
 
 
-def standing_of(db: sqlite3.Connection, incarnation: str) -> Standing:
+def liveness_of(db: sqlite3.Connection, incarnation: str) -> Liveness:
     found = db.execute("SELECT is_dead FROM live WHERE incarnation = ?", [incarnation]).fetchone()
-    return Standing.FORGOTTEN if found is None else Standing.DEAD if found[0] else Standing.LIVE
+    return Liveness.FORGOTTEN if found is None else Liveness.DEAD if found[0] else Liveness.LIVE
 
 
 # ---- claiming
@@ -174,7 +174,7 @@ def volunteers(db: sqlite3.Connection, incarnation: str, queues: Sequence[str]) 
     if not waiting(db, suspect_lanes(queues), 1):
         return False
     found = db.execute("SELECT incarnation FROM volunteer WHERE until > ?", [time.time()]).fetchone()
-    if found and standing_of(db, found[0]) is Standing.LIVE:
+    if found and liveness_of(db, found[0]) is Liveness.LIVE:
         return bool(found[0] == incarnation)
     db.execute("DELETE FROM volunteer")
     db.execute("INSERT INTO volunteer VALUES (?, ?)", [incarnation, time.time() + VOLUNTEER])
@@ -226,7 +226,7 @@ def requeue(db: sqlite3.Connection, item: Requeue, repeat: bool) -> Settled:
     if item.need:
         sent_to = row.job.queue if row.job else item.queue
         if go_on(db, row._replace(queue=sent_to), parked_lane(item.need)):
-            tell(db, {item.reply, *addresses(db, row)}, Notice(row.id))
+            notify(db, {item.reply, *addresses(db, row)}, Notice(row.id))
     elif item.delay > 0:
         go_on(db, row, lane_of(item.queue, RETURNED), due=time.time() + item.delay)
     else:
@@ -263,13 +263,13 @@ def replay(db: sqlite3.Connection, id: str) -> Replayed:
 
 
 def end(db: sqlite3.Connection, row: Row, ending: Ending) -> None:
-    """The end of a job: outcome stored and told, all traces removed."""
-    told = {ending.reply, *addresses(db, row)}
+    """The end of a job: outcome stored and published, all traces removed."""
+    receivers = {ending.reply, *addresses(db, row)}
     remove(db, row)
     if ending.ttl > 0:
         result = [row.id, ending.outcome, ending.status, time.time() + ending.ttl]
         db.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)", result)
-    tell(db, told, Notice(row.id, ending.outcome))
+    notify(db, receivers, Notice(row.id, ending.outcome))
     if db.execute("SELECT 1 FROM recorders").fetchone():
         sql = "INSERT INTO history (job, outcome, meta) VALUES (?, ?, ?)"
         db.execute(sql, [row.sealed, ending.outcome, row.meta])
@@ -287,18 +287,18 @@ def remove(db: sqlite3.Connection, row: Row) -> None:
 
 
 def addresses(db: sqlite3.Connection, row: Row) -> set[str]:
-    """Who is told of a job: its sender, by the envelope, and its watchers."""
+    """The addresses that are notified of a job: that of its sender, by the envelope, and those of its watchers."""
     watching = {address for (address,) in db.execute("SELECT address FROM watchers WHERE id = ?", [row.id])}
     return watching | ({row.job.reply} if row.job else set())
 
 
-def tell(db: sqlite3.Connection, told: Iterable[str], notice: Notice) -> bool:
+def notify(db: sqlite3.Connection, receivers: Iterable[str], notice: Notice) -> bool:
     """Leave a notice for the listeners of these addresses. False: there are none."""
-    now, is_heard = time.time(), False
+    now, has_listeners = time.time(), False
     db.execute("DELETE FROM notices WHERE at < ?", [now - NOTICE])
-    for address in set(told):
+    for address in set(receivers):
         if db.execute("SELECT 1 FROM listeners WHERE address = ?", [address]).fetchone():
             sql = "INSERT INTO notices (address, id, outcome, at) VALUES (?, ?, ?, ?)"
             db.execute(sql, [address, notice.id, notice.outcome, now])
-            is_heard = True
-    return is_heard
+            has_listeners = True
+    return has_listeners

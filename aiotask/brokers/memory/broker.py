@@ -16,6 +16,7 @@ from ...broker import (
     Delivery,
     Finish,
     JobState,
+    Liveness,
     Meta,
     Notice,
     Obituary,
@@ -26,7 +27,6 @@ from ...broker import (
     Requeue,
     Room,
     Settled,
-    Standing,
 )
 from ...errors import BrokerError
 from ...job import Status
@@ -87,23 +87,25 @@ class MemoryBroker(MemoryInspector):
         async with self._store as store:
             return [store.status(id, address) for id in ids]
 
-    async def listen(self, address: str, heard: Callable[[list[Notice]], None], ready: Callable[[], None]) -> None:
+    async def listen(
+        self, address: str, on_notices: Callable[[list[Notice]], None], on_subscribed: Callable[[], None]
+    ) -> None:
         listener = Listener()
         async with self._store as store:
             store.listeners[address].add(listener)
         try:
-            ready()
+            on_subscribed()
             while True:
                 await listener.rung()
                 with store.lock:
                     notices = listener.take()
                 if notices:
-                    heard(notices)
+                    on_notices(notices)
         finally:
             with store.lock:
                 store.remove_listener(address, listener)
 
-    async def tell(self, address: str, notice: Notice) -> bool:
+    async def publish(self, address: str, notice: Notice) -> bool:
         async with self._store as store:
             store.notify({address}, notice)
             return address in store.listeners
@@ -131,9 +133,9 @@ class MemoryBroker(MemoryInspector):
         self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
     ) -> Claim:
         async with self._store as store:
-            standing = store.standing(incarnation)
-            if standing is not Standing.LIVE:
-                return Claim([], standing)
+            liveness = store.liveness(incarnation)
+            if liveness is not Liveness.LIVE:
+                return Claim([], liveness)
             if alone:
                 return Claim(store.claim_suspect(incarnation, queues))
             if store.volunteers(incarnation, queues):
@@ -151,11 +153,11 @@ class MemoryBroker(MemoryInspector):
                 while True:
                     with store.lock:
                         claim = self._claim_one(store, incarnation, order)
-                    if claim.deliveries or claim.standing is not Standing.LIVE or self._is_woken:
+                    if claim.deliveries or claim.liveness is not Liveness.LIVE or self._is_woken:
                         return claim
                     await bell.rung()
         except TimeoutError:
-            return Claim([], store.standing(incarnation))
+            return Claim([], store.liveness(incarnation))
         finally:
             self._sleeping = None
             with store.lock:
@@ -163,8 +165,8 @@ class MemoryBroker(MemoryInspector):
 
     @staticmethod
     def _claim_one(store: Store, incarnation: str, order: Sequence[str]) -> Claim:
-        standing = store.standing(incarnation)
-        return Claim(store.claim(incarnation, order, 1) if standing is Standing.LIVE else [], standing)
+        liveness = store.liveness(incarnation)
+        return Claim(store.claim(incarnation, order, 1) if liveness is Liveness.LIVE else [], liveness)
 
     async def wake(self) -> None:
         if self._sleeping is not None:
@@ -181,15 +183,15 @@ class MemoryBroker(MemoryInspector):
 
     async def finish(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
-    ) -> tuple[list[Settled], Standing]:
+    ) -> tuple[list[Settled], Liveness]:
         async with self._store as store:
-            return [_finish(store, item, repeat) for item in batch], store.standing(incarnation)
+            return [_finish(store, item, repeat) for item in batch], store.liveness(incarnation)
 
     async def requeue(
         self, incarnation: str, batch: Sequence[Requeue], *, repeat: bool = False
-    ) -> tuple[list[Settled], Standing]:
+    ) -> tuple[list[Settled], Liveness]:
         async with self._store as store:
-            return [_requeue(store, item, repeat) for item in batch], store.standing(incarnation)
+            return [_requeue(store, item, repeat) for item in batch], store.liveness(incarnation)
 
     async def reject(self, incarnation: str, batch: Sequence[tuple[Delivery, str]]) -> None:
         async with self._store as store:
@@ -210,21 +212,21 @@ class MemoryBroker(MemoryInspector):
 
     # ---- keeping
 
-    async def renew(self, host: str, beat: int) -> Standing:
+    async def renew(self, host: str, counter: int) -> Liveness:
         async with self._store as store:
             if host in store.dead_hosts:
-                return Standing.DEAD
-            store.leases[host] = beat
+                return Liveness.DEAD
+            store.leases[host] = counter
             store.renewed_hosts.add(host)
-            return Standing.LIVE
+            return Liveness.LIVE
 
     async def leases(self) -> dict[str, int]:
         async with self._store as store:
             return dict(store.leases)
 
-    async def declare_dead(self, host: str, beat: int | None = None) -> bool:
+    async def declare_dead(self, host: str, counter: int | None = None) -> bool:
         async with self._store as store:
-            if beat is not None and store.leases.get(host) != beat:
+            if counter is not None and store.leases.get(host) != counter:
                 return False
             store.declare_host_dead(host)
             return True
@@ -236,10 +238,10 @@ class MemoryBroker(MemoryInspector):
         blame: Collection[str] = (),
         reason: str = "",
         obituary: Obituary | None = None,
-        hold: Collection[str] = (),
+        keep: Collection[str] = (),
     ) -> Recovered:
         moved = 0
-        held: list[Delivery] = []
+        kept: list[Delivery] = []
         async with self._store as store:
             if dead:
                 store.declare_dead(dead)
@@ -247,13 +249,13 @@ class MemoryBroker(MemoryInspector):
                 if record.owner in store.live or (dead and record.owner != dead):
                     continue
                 if moved == BATCH_JOBS:
-                    return Recovered(moved, held, more=True)
-                if record.id in hold:
-                    held.append(record.as_claimed())
+                    return Recovered(moved, kept, more=True)
+                if record.id in keep:
+                    kept.append(record.as_claimed())
                     continue
                 store.give_back(record, blamed=record.id in blame, reason=reason, obituary=obituary)
                 moved += 1
-        return Recovered(moved, held)
+        return Recovered(moved, kept)
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
         async with self._store as store:

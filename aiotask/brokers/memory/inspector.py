@@ -105,7 +105,7 @@ def _info(record: Record) -> JobInfo:
     return JobInfo(
         record.id,
         record.status,
-        place=f"{record.lane}|{record.entry}" if record.entry else record.lane,
+        position=f"{record.lane}|{record.entry}" if record.entry else record.lane,
         meta=record.meta,
         due_at=record.due_at,
         worker=record.owner,

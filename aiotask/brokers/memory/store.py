@@ -18,6 +18,7 @@ from ...broker import (
     Delivery,
     Finish,
     JobState,
+    Liveness,
     Meta,
     Notice,
     Obituary,
@@ -25,7 +26,6 @@ from ...broker import (
     Push,
     Requeue,
     Room,
-    Standing,
 )
 from ...errors import BrokerError
 from ...inspector import DeadLetter
@@ -363,10 +363,10 @@ class Store(Rows, Listeners):
 
     # ---- who works
 
-    def standing(self, incarnation: str) -> Standing:
+    def liveness(self, incarnation: str) -> Liveness:
         if incarnation in self.live:
-            return Standing.LIVE
-        return Standing.DEAD if incarnation in self.dead_incarnations else Standing.FORGOTTEN
+            return Liveness.LIVE
+        return Liveness.DEAD if incarnation in self.dead_incarnations else Liveness.FORGOTTEN
 
     def declare_dead(self, incarnation: str) -> None:
         if self.live.pop(incarnation, None):

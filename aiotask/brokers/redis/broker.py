@@ -16,6 +16,7 @@ from ...broker import (
     Delivery,
     Finish,
     JobState,
+    Liveness,
     Notice,
     Obituary,
     Overflow,
@@ -25,7 +26,6 @@ from ...broker import (
     Requeue,
     Room,
     Settled,
-    Standing,
 )
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
@@ -60,7 +60,7 @@ __all__ = ["RedisBroker"]
 
 #: Reply of finish.lua where finished jobs are recorded.
 _RECORDING = 2
-_STANDINGS = {1: Standing.LIVE, _RECORDING: Standing.LIVE, 0: Standing.DEAD, -1: Standing.FORGOTTEN}
+_LIVENESS = {1: Liveness.LIVE, _RECORDING: Liveness.LIVE, 0: Liveness.DEAD, -1: Liveness.FORGOTTEN}
 #: Replies of push.lua for an accepted batch: by this call, or by an earlier attempt.
 _IN = (0, 1)
 _SETTLED = [Settled.NOT_YOURS, Settled.DONE, Settled.BEFORE]
@@ -155,18 +155,20 @@ class RedisBroker:
                     states.append(JobState())
         return states
 
-    async def listen(self, address: str, heard: Callable[[list[Notice]], None], ready: Callable[[], None]) -> None:
+    async def listen(
+        self, address: str, on_notices: Callable[[list[Notice]], None], on_subscribed: Callable[[], None]
+    ) -> None:
         wire = Wire(self.server)
         self._subscriptions.add(wire)
         backoff = Backoff()
 
         def on_message(message: Any) -> None:
             if message[0] == b"message":
-                heard(frames(message[2]))
+                on_notices(frames(message[2]))
 
         def subscribed() -> None:
             backoff.reset()
-            ready()
+            on_subscribed()
 
         try:
             while True:
@@ -178,7 +180,7 @@ class RedisBroker:
             self._subscriptions.discard(wire)
             await wire.close()
 
-    async def tell(self, address: str, notice: Notice) -> bool:
+    async def publish(self, address: str, notice: Notice) -> bool:
         return bool(await self.wire.call("PUBLISH", f"{self.prefix}to:{address}", frame(notice)))
 
     async def cancel(self, id: str, outcome: bytes, result_ttl: float) -> Cancelled:
@@ -210,7 +212,7 @@ class RedisBroker:
             *queues,
             *([] if alone else claim_order(queues, needs)),
         )
-        return Claim(claimed(reply, 2), _STANDINGS[reply[0]], bool(reply[1]), self._has_reconnected())
+        return Claim(claimed(reply, 2), _LIVENESS[reply[0]], bool(reply[1]), self._has_reconnected())
 
     def _has_reconnected(self) -> bool:
         before, self._claimed_over = self._claimed_over, self._waiting.generation
@@ -270,17 +272,17 @@ class RedisBroker:
 
     async def finish(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
-    ) -> tuple[list[Settled], Standing]:
+    ) -> tuple[list[Settled], Liveness]:
         rows = pack_rows(batch) if self._is_recorded else b""
         args: list[Any] = [incarnation, self._epoch(incarnation), "1" if repeat else "", rows]
         add_finishes(args, batch)
         reply = await self._run("finish", *args)
         self._is_recorded = reply[0] == _RECORDING
-        return [_SETTLED[code] for code in reply[1:]], _STANDINGS[reply[0]]
+        return [_SETTLED[code] for code in reply[1:]], _LIVENESS[reply[0]]
 
     async def requeue(
         self, incarnation: str, batch: Sequence[Requeue], *, repeat: bool = False
-    ) -> tuple[list[Settled], Standing]:
+    ) -> tuple[list[Settled], Liveness]:
         args: list[Any] = [incarnation, self._epoch(incarnation)]
         for item in batch:
             delivery = item.delivery
@@ -298,7 +300,7 @@ class RedisBroker:
         codes = [_SETTLED[code] for code in reply[1:]]
         if repeat:
             codes = [Settled.BEFORE if code is Settled.NOT_YOURS else code for code in codes]
-        return codes, _STANDINGS[reply[0]]
+        return codes, _LIVENESS[reply[0]]
 
     async def reject(self, incarnation: str, batch: Sequence[tuple[Delivery, str]]) -> None:
         args: list[Any] = []
@@ -318,22 +320,22 @@ class RedisBroker:
 
     # ---- keeping
 
-    async def renew(self, host: str, beat: int) -> Standing:
-        code, epoch = await self._run("renew", host, beat, self._renewed.get(host, b""), secrets.token_hex(8))
-        standing = _STANDINGS[code]
-        if standing is Standing.LIVE:
+    async def renew(self, host: str, counter: int) -> Liveness:
+        code, epoch = await self._run("renew", host, counter, self._renewed.get(host, b""), secrets.token_hex(8))
+        liveness = _LIVENESS[code]
+        if liveness is Liveness.LIVE:
             self._renewed[host] = epoch
-        elif standing is Standing.FORGOTTEN:
+        elif liveness is Liveness.FORGOTTEN:
             self._renewed.pop(host, None)
-        return standing
+        return liveness
 
     async def leases(self) -> dict[str, int]:
         flat = await self.wire.call("HGETALL", f"{self.prefix}leases")
-        beats = {text(host): whole(beat) for host, beat in zip(flat[::2], flat[1::2], strict=True)}
-        return {host: beat for host, beat in beats.items() if "\ufffd" not in host}
+        counters = {text(host): whole(counter) for host, counter in zip(flat[::2], flat[1::2], strict=True)}
+        return {host: counter for host, counter in counters.items() if "\ufffd" not in host}
 
-    async def declare_dead(self, host: str, beat: int | None = None) -> bool:
-        is_dead = bool(await self._run("declare_dead", host, "" if beat is None else beat))
+    async def declare_dead(self, host: str, counter: int | None = None) -> bool:
+        is_dead = bool(await self._run("declare_dead", host, "" if counter is None else counter))
         if is_dead:
             self._sweep.hurry()
         return is_dead
@@ -345,11 +347,11 @@ class RedisBroker:
         blame: Collection[str] = (),
         reason: str = "",
         obituary: Obituary | None = None,
-        hold: Collection[str] = (),
+        keep: Collection[str] = (),
     ) -> Recovered:
         known = encode_obituary(obituary)
         try:
-            reply = await self._run("recover", dead, reason, known, BATCH_JOBS, len(blame), *blame, *hold)
+            reply = await self._run("recover", dead, reason, known, BATCH_JOBS, len(blame), *blame, *keep)
         except BrokerError as error:
             if not dead and not isinstance(error, ConnectionLost):
                 # A damaged key stops the recovery; the index is repaired all the same.

@@ -166,7 +166,7 @@ class Wire:
                 return [await self._exchange(("EVAL", script.source, *commands[0][2:]), self._timeout)]
 
     async def listen(
-        self, channel: str, on_message: Callable[[Any], None], ready: Callable[[], None], ping_every: float
+        self, channel: str, on_message: Callable[[Any], None], on_subscribed: Callable[[], None], ping_every: float
     ) -> None:
         """Subscribe, and pass on every message until the connection ends; the connection then serves nothing else.
 
@@ -177,7 +177,7 @@ class Wire:
             await self._ask(("SUBSCRIBE", channel), self._timeout, on_message=on_message)
         line = self._line
         assert line is not None
-        ready()
+        on_subscribed()
         pinged, before = False, line.pieces
         while not (await asyncio.wait((line.end,), timeout=ping_every))[0]:
             if line.pieces != before:

@@ -90,7 +90,7 @@ class Script:
     async def _claim(self, pick: random.Random) -> object:
         claim = await self._worker(pick).claim(pick.randrange(1, 6), alone=pick.random() < 0.3)
         self.claimed += claim.deliveries
-        return self._said(claim.deliveries), claim.standing, claim.suspects
+        return self._said(claim.deliveries), claim.liveness, claim.suspects
 
     async def _adopt(self, pick: random.Random) -> object:
         worker = self._worker(pick)
@@ -136,15 +136,15 @@ class Script:
         return await self.broker.renew(f"host{pick.randrange(2)}", pick.randrange(5)), await self.broker.leases()
 
     async def _declare_dead(self, pick: random.Random) -> object:
-        beat = pick.choice([None, 0, 1, 2, 3, 4])
-        return await self.broker.declare_dead(f"host{pick.randrange(2)}", beat), await self.broker.leases()
+        counter = pick.choice([None, 0, 1, 2, 3, 4])
+        return await self.broker.declare_dead(f"host{pick.randrange(2)}", counter), await self.broker.leases()
 
     async def _recover(self, pick: random.Random) -> object:
         dead = self._worker(pick).name if pick.random() < 0.7 else ""
         blame = {self._job(pick) for _ in range(JOBS // 2)}
-        hold = {self._job(pick) for _ in range(5)}
-        recovered = await self.broker.recover(dead, blame=blame, reason="killed by SIGSEGV", hold=hold)
-        return recovered.moved, sorted(map(repr, self._said(recovered.held))), recovered.more
+        keep = {self._job(pick) for _ in range(5)}
+        recovered = await self.broker.recover(dead, blame=blame, reason="killed by SIGSEGV", keep=keep)
+        return recovered.moved, sorted(map(repr, self._said(recovered.kept))), recovered.more
 
     async def _promote(self, pick: random.Random) -> object:
         moved, until = await self.broker.promote(pick.randrange(5))

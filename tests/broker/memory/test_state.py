@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 
-from aiotask.broker import Broker, Standing
+from aiotask.broker import Broker, Liveness
 from aiotask.brokers import connect, inspect, namespaces, push_blocking
 from aiotask.brokers.memory.broker import MemoryBroker
 from aiotask.brokers.memory.stores import store_of
@@ -20,7 +20,7 @@ async def test_objects_with_the_same_url_and_app_share_their_jobs(app_name: str)
     await send(connect("memory://here", app_name), "a")
 
     assert await drain(await Worker(connect("memory://here", app_name), "host.1").enlist()) == ["a"]
-    assert (await Worker(connect("memory://there", app_name), "host.1").claim()).standing is Standing.FORGOTTEN
+    assert (await Worker(connect("memory://there", app_name), "host.1").claim()).liveness is Liveness.FORGOTTEN
 
 
 async def test_the_apps_of_a_url_are_listed(app_name: str) -> None:

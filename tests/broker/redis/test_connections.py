@@ -133,7 +133,7 @@ async def test_a_listener_subscribes_again_and_says_so(
     async with listening(broker, "client") as client:
         for times in (2, 3):
             own_server.call("CLIENT", "KILL", "TYPE", "pubsub")
-            await wait_until_async(lambda n=times: client.times_ready >= n, description="it has subscribed again")  # type: ignore[misc]
+            await wait_until_async(lambda n=times: client.subscriptions >= n, description="it has subscribed again")  # type: ignore[misc]
 
         await worker.finish(await take(worker, "a"), reply="client")
 
@@ -208,7 +208,7 @@ async def test_the_same_broker_object_works_on_when_the_server_is_back(
             await durable.status(["pending"])
         durable_server.start()
 
-        await wait_until_async(lambda: client.times_ready >= 2, description="the listener has subscribed again")
+        await wait_until_async(lambda: client.subscriptions >= 2, description="the listener has subscribed again")
         assert await durable.status(["claimed", "retried", "finished", "pending", "scheduled"]) == [
             JobState(Status.RUNNING),
             JobState(Status.RETRYING),

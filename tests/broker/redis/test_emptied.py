@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from aiotask.broker import Broker, Cancelled, Delivery, JobState, Settled, Standing
+from aiotask.broker import Broker, Cancelled, Delivery, JobState, Liveness, Settled
 
 from ...seam import Worker, a_push, drain, finish, ids, sealed_outcome, send, take
 from ...server import PrivateServer, is_blocked
@@ -34,7 +34,7 @@ async def test_every_verb_survives_a_script_flush(own_server: PrivateServer, bro
     flush()
     assert (await broker.promote())[0] == 0
     flush()
-    assert await broker.renew("host", 1) is Standing.LIVE
+    assert await broker.renew("host", 1) is Liveness.LIVE
     flush()
     assert (await broker.recover()).moved == 0
     flush()
@@ -87,19 +87,19 @@ async def test_an_emptied_server_forgets_everybody_and_is_used_again(
 
     own_server.call("FLUSHALL")
 
-    assert (await worker.wait(30.0)).standing is Standing.FORGOTTEN, (
+    assert (await worker.wait(30.0)).liveness is Liveness.FORGOTTEN, (
         "the read must return at once, not with the next claim"
     )
-    assert (await worker.claim()).standing is Standing.FORGOTTEN
-    assert await broker.renew("host", 2) is Standing.FORGOTTEN
-    assert await broker.finish(worker.name, [finish(old)]) == ([Settled.NOT_YOURS], Standing.FORGOTTEN)
+    assert (await worker.claim()).liveness is Liveness.FORGOTTEN
+    assert await broker.renew("host", 2) is Liveness.FORGOTTEN
+    assert await broker.finish(worker.name, [finish(old)]) == ([Settled.NOT_YOURS], Liveness.FORGOTTEN)
     assert await broker.status(["lost"]) == [JobState()]
 
     again = await Worker(worker.broker, "host.2").enlist()
-    assert await broker.renew("host", 3) is Standing.LIVE
+    assert await broker.renew("host", 3) is Liveness.LIVE
     await send(broker, "a")
     assert (await again.wait_for_job()).id == "a"
-    assert (await worker.claim()).standing is Standing.FORGOTTEN, "forgotten, not dead: others enlisted since"
+    assert (await worker.claim()).liveness is Liveness.FORGOTTEN, "forgotten, not dead: others enlisted since"
 
 
 async def test_a_host_is_forgotten_and_not_dead_when_others_came_back_first_to_an_emptied_server(
@@ -110,8 +110,8 @@ async def test_a_host_is_forgotten_and_not_dead_when_others_came_back_first_to_a
     await Worker(other.broker, "elsewhere.2").enlist()
     await other.broker.renew("elsewhere", 1)
 
-    assert await broker.renew(worker.host, 2) is Standing.FORGOTTEN
-    assert await broker.renew(worker.host, 3) is Standing.LIVE
+    assert await broker.renew(worker.host, 2) is Liveness.FORGOTTEN
+    assert await broker.renew(worker.host, 3) is Liveness.LIVE
 
 
 async def test_a_read_that_is_blocked_while_the_server_is_emptied_heals(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aiotask.broker import Broker, Cancelled, JobState, Settled, Standing
+from aiotask.broker import Broker, Cancelled, JobState, Liveness, Settled
 from aiotask.errors import QueueFull
 from aiotask.job import Status
 
@@ -39,7 +39,7 @@ async def test_only_sending_meets_a_full_server(
     ]
     assert await broker.cancel(recovered.id, b"gone", 60.0) is Cancelled.ASKED
     assert await broker.cancel("cancelled", b"gone", 60.0) is Cancelled.DONE
-    assert await broker.renew("host", 2) is Standing.LIVE
+    assert await broker.renew("host", 2) is Liveness.LIVE
     await wait_until_async(lambda: is_pending(broker, "due"), description="the due job is promoted")
     assert (await broker.recover(worker.name)).moved == 1
     assert await broker.status([recovered.id]) == [JobState(outcome=b"gone")]
@@ -59,7 +59,7 @@ async def test_a_new_worker_drains_a_full_server(own_server: PrivateServer, brok
     own_server.call("CONFIG", "SET", "maxmemory", 1)
 
     worker = await Worker(broker, "host.1", ["default", "mail", "empty"], ["task:x"]).enlist()
-    assert await broker.renew("host", 1) is Standing.LIVE
+    assert await broker.renew("host", 1) is Liveness.LIVE
 
     assert (await worker.wait(0.01)).deliveries == [], "it has only made the lanes"
     claimed = [*(await worker.wait(30.0)).deliveries, *(await worker.claim()).deliveries]

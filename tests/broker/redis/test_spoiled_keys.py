@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import redis
 
-from aiotask.broker import Broker, Cancelled, JobState, Meta, Push, Settled, Standing
+from aiotask.broker import Broker, Cancelled, JobState, Liveness, Meta, Push, Settled
 from aiotask.brokers import inspect
 from aiotask.errors import BrokerError, ConnectionLost, QueueFull
 from aiotask.job import Status
@@ -122,10 +122,10 @@ async def test_a_host_whose_lease_was_deleted_by_hand_lives_on(
 ) -> None:
     await broker.renew(worker.host, 1)
     own_server.call("DEL", key("leases"))
-    assert await broker.renew(worker.host, 2) is Standing.LIVE
+    assert await broker.renew(worker.host, 2) is Liveness.LIVE
 
     await broker.declare_dead(worker.host)
-    assert await broker.renew(worker.host, 3) is Standing.DEAD
+    assert await broker.renew(worker.host, 3) is Liveness.DEAD
 
 
 async def test_jobs_of_the_dead_come_back_though_the_names_of_the_queues_were_deleted(

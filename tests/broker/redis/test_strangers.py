@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aiotask.broker import Broker, Meta, Settled, Standing
+from aiotask.broker import Broker, Liveness, Meta, Settled
 from aiotask.wire.seal import OVERHEAD
 
 from ...helpers import wait_until_async
@@ -39,7 +39,7 @@ async def test_a_read_that_was_blocked_as_its_incarnation_was_buried_is_recovere
     await wait_until_async(others_have_it, description="the other worker has the job")
     for delivery in stranded:
         assert await worker.finish(delivery) is Settled.NOT_YOURS
-    assert (await worker.claim()).standing is Standing.DEAD
+    assert (await worker.claim()).liveness is Liveness.DEAD
 
 
 async def test_a_dead_incarnation_leaves_no_consumer_behind(
@@ -125,8 +125,8 @@ async def test_strange_messages_do_not_stop_a_listener(
 
         await worker.finish(await take(worker, "real"), reply="client")
 
-        await wait_until_async(lambda: client.heard_of("real"), description="the notice of the real job has arrived")
-        assert client.times_ready == 1
+        await wait_until_async(lambda: client.notices_of("real"), description="the notice of the real job has arrived")
+        assert client.subscriptions == 1
 
 
 async def test_an_envelope_that_was_cut_off_anywhere_is_delivered(

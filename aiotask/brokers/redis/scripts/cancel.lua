@@ -1,5 +1,5 @@
 -- KEYS: prefix.  ARGV: id, sealed CANCELLED outcome, result TTL (ms).
--- Returns cancelled, asked (a worker has it: a mark is left, and the worker and its keeper are told), finished or unknown.
+-- Returns cancelled, asked (a worker has it: a mark is left, and the worker and its keeper are notified), finished or unknown.
 -- Needs: core index due results repair
 local id, outcome, ttl = ARGV[1], ARGV[2], ARGV[3]
 local at = place_in_index(id)
@@ -24,8 +24,8 @@ if type(pending) == 'table' and not pending.err and #pending > 0 then
   redis.call('HDEL', key('marks'), id)
   redis.call('HSET', key('marks'), id, struct.pack('>I8', tonumber(ttl)) .. outcome)
   local owner = pending[1][2]
-  tell(endings, owner, id, nil)
-  tell(endings, string.match(owner, '^(.*)%.[^.]*$') or '', id, nil)
+  notify(endings, owner, id, nil)
+  notify(endings, string.match(owner, '^(.*)%.[^.]*$') or '', id, nil)
   close_endings(endings)
   return 'asked'
 end

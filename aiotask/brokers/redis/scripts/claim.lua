@@ -1,9 +1,9 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, limit, bytes, alone ('1' or ''), number of queues, queues, lanes…
--- Returns standing, volunteer (1: become idle for a suspect), then groups of deliveries: lane, how many, and per
+-- Returns liveness, volunteer (1: become idle for a suspect), then groups of deliveries: lane, how many, and per
 -- delivery: entry, sealed, meta.
 -- Needs: core lanes
 local incarnation = ARGV[1]
-local reply = { standing(incarnation, ARGV[2]), 0 }
+local reply = { liveness(incarnation, ARGV[2]), 0 }
 if reply[1] ~= 1 then return reply end
 local left, room = tonumber(ARGV[3]), tonumber(ARGV[4])
 local queues = tonumber(ARGV[6])

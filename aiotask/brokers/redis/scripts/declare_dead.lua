@@ -1,9 +1,9 @@
--- KEYS: prefix.  ARGV: host, beat ('' in any case). Compare and remove: the host and its incarnations are dead.
+-- KEYS: prefix.  ARGV: host, lease counter ('': in any case). Compare and remove: the host and its incarnations are dead.
 -- Returns 1 when it was done.
 -- Needs: core
-local beat = redis.call('HGET', key('leases'), ARGV[1])
--- A beat that is no number was written by hand.
-if ARGV[2] ~= '' and beat ~= ARGV[2] and (not beat or string.match(beat, '^%d+$')) then return 0 end
+local counter = redis.call('HGET', key('leases'), ARGV[1])
+-- A counter that is no number was written by another program.
+if ARGV[2] ~= '' and counter ~= ARGV[2] and (not counter or string.match(counter, '^%d+$')) then return 0 end
 redis.call('HDEL', key('leases'), ARGV[1])
 local live = redis.call('HGETALL', key('live'))
 for n = 1, #live, 2 do

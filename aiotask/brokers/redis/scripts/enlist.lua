@@ -4,7 +4,7 @@
 allow_writes()
 redis.call('HSETNX', key('live'), '', ARGV[3])
 redis.call('HSET', key('live'), ARGV[1], ARGV[2])
--- Its host is watched from now on, though its keeper may die before the first beat.
+-- Peers watch its host from now on, even if the keeper there dies before its first renewal.
 redis.call('HSETNX', key('leases'), string.match(ARGV[1], '^(.*)%.[^.]*$'), 0)
 for n = 4, #ARGV do redis.call('SADD', key('queues'), ARGV[n]) end
 return redis.call('HGET', key('live'), '')

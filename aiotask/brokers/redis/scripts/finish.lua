@@ -1,7 +1,7 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, repeat ('1' or ''), the jobs as rows of the history ('': look into the lanes for
 -- what is to be recorded), then groups of jobs that have the first six in common: lane, status, result TTL (ms, 0: not
 -- stored), reply address, dead letter ('1' or ''), how many, and per job: entry, id, outcome.
--- Returns standing (2: live, and jobs are recorded), then per job 1 (done), 2 (done before by you) or 0 (not yours). XACK is
+-- Returns liveness (2: live, and jobs are recorded), then per job 1 (done), 2 (done before by you) or 0 (not yours). XACK is
 -- the proof of ownership: an incarnation that takes a job over gives it another entry.
 -- Needs: core index history results
 local reply, replies = { 0 }, 1
@@ -59,6 +59,6 @@ for lane, list in pairs(entries) do
 end
 if has_rows then write_rows(jobs, ARGV[4]) end
 close_endings(endings)
-reply[1] = standing(ARGV[1], ARGV[2])
+reply[1] = liveness(ARGV[1], ARGV[2])
 if recording and reply[1] == 1 then reply[1] = 2 end
 return reply

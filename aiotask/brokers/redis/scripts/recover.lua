@@ -1,13 +1,13 @@
 -- KEYS: prefix.  ARGV: dead incarnation ('' scans for all that are not live), reason, obituary (msgpack), limit, number
--- of blamed ids, blamed ids…, ids to hold…
--- Returns moved, more (1: call again), then per held delivery: lane, entry, sealed, meta.
+-- of blamed ids, blamed ids…, ids to keep…
+-- Returns moved, more (1: call again), then per kept delivery: lane, entry, sealed, meta.
 -- Needs: core lanes results meta repair
 local dead, limit = ARGV[1], tonumber(ARGV[4])
-local blamed, kept = {}, {}
+local blamed, keep = {}, {}
 local split = 5 + tonumber(ARGV[5])
 for n = 6, split do blamed[ARGV[n]] = true end
-for n = split + 1, #ARGV do kept[ARGV[n]] = true end
-local moved, more, held = 0, 0, {}
+for n = split + 1, #ARGV do keep[ARGV[n]] = true end
+local moved, more, kept = 0, 0, {}
 check_placing()
 local endings = open_endings()
 if dead ~= '' then redis.call('HDEL', key('live'), dead) end
@@ -36,9 +36,9 @@ local function empty_out(lane, consumer)
       local entry = page[n][1]
       local id, sealed, meta = read(lane, entry)
       if not id then redis.call('XACK', key(lane), GROUP, entry)
-      elseif kept[id] then
+      elseif keep[id] then
         kept_some = true
-        for _, part in ipairs({ lane, entry, sealed, meta }) do held[#held + 1] = part end
+        for _, part in ipairs({ lane, entry, sealed, meta }) do kept[#kept + 1] = part end
       else give_back(lane, entry, id, sealed, meta) end
     end
     start = '(' .. page[#page][1]
@@ -95,6 +95,6 @@ for _, lane in ipairs(lanes) do
   if dead ~= '' and not holds then redis.pcall('XGROUP', 'DELCONSUMER', key(lane), GROUP, dead) end
 end
 close_endings(endings)
-table.insert(held, 1, more)
-table.insert(held, 1, moved)
-return held
+table.insert(kept, 1, more)
+table.insert(kept, 1, moved)
+return kept

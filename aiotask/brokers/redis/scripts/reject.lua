@@ -1,5 +1,5 @@
--- KEYS: prefix.  ARGV: per delivery: lane, entry, id, reason. Sets aside what is no job of ours, and tells who waits for it.
--- Without a lane it came on a channel, and is only counted.
+-- KEYS: prefix.  ARGV: per delivery: lane, entry, id, reason. Sets aside messages that are no jobs of this
+-- app, and notifies the clients that wait for them. A message without a lane came on a channel, and is only counted.
 -- Needs: core index history results repair
 local endings = open_endings()
 redis.call('XLEN', key('aside'))
@@ -12,8 +12,8 @@ for n = 1, #ARGV, 4 do
   elseif redis.call('XACK', key(ARGV[n]), GROUP, ARGV[n + 1]) == 1 then
     redis.call('XDEL', key(ARGV[n]), ARGV[n + 1])
     if ARGV[n + 2] ~= '' and place_in_index(ARGV[n + 2]) == ARGV[n] .. '|' .. ARGV[n + 1] then
-      tell(endings, address_of(sealed or ''), ARGV[n + 2], nil)
-      tell_watchers(endings, ARGV[n + 2], nil)
+      notify(endings, address_of(sealed or ''), ARGV[n + 2], nil)
+      notify_watchers(endings, ARGV[n + 2], nil)
       redis.call('SET', key('refused:' .. ARGV[n + 2]), ARGV[n + 3], 'EX', REFUSED_TTL)
       forget(ARGV[n + 2])
     end

@@ -1,5 +1,5 @@
--- KEYS: prefix.  ARGV: host, beat, the epoch in which this host renewed last ('' if never), a fresh epoch.
--- Returns standing (1 live, 0 declared dead, -1 the server has forgotten all incarnations) and the epoch.
+-- KEYS: prefix.  ARGV: host, lease counter, the epoch in which this host renewed last ('' if never), a fresh epoch.
+-- Returns liveness (1 live, 0 declared dead, -1 the server has forgotten all incarnations) and the epoch.
 -- Needs: core
 local epoch = redis.call('HGET', key('live'), '')
 if ARGV[3] ~= '' and redis.call('HEXISTS', key('leases'), ARGV[1]) == 0 then

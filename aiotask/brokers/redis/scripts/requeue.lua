@@ -1,6 +1,6 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, then per job: lane, entry, target lane, delay (s), meta, need ('' or a parked
 -- lane's need), reply address.
--- Returns standing, then per job 1 or 0 (not yours). A marked (cancelled) job ends here.
+-- Returns liveness, then per job 1 or 0 (not yours). A marked (cancelled) job ends here.
 -- Needs: core lanes results repair
 local reply = {}
 local at = now()
@@ -27,8 +27,8 @@ for n = 3, #ARGV, 7 do
         redis.call('SADD', key('parked'), need)
         ensure_group('parked:' .. need)
         put_one('parked:' .. need, id, sealed, meta)
-        tell(endings, ARGV[n + 6], id, nil)
-        tell_watchers(endings, id, nil)
+        notify(endings, ARGV[n + 6], id, nil)
+        notify_watchers(endings, id, nil)
       else
         target = sound(target, lane)
         note(target)
@@ -41,5 +41,5 @@ for n = 3, #ARGV, 7 do
   end
 end
 close_endings(endings)
-table.insert(reply, 1, standing(ARGV[1], ARGV[2]))
+table.insert(reply, 1, liveness(ARGV[1], ARGV[2]))
 return reply

@@ -7,7 +7,7 @@
 local function key(name) return KEYS[1] .. name end
 
 -- ARGV[1], ARGV[2]: incarnation and epoch. 1 live, 0 dead, -1 the server has forgotten all incarnations.
-local function standing(incarnation, epoch)
+local function liveness(incarnation, epoch)
   if redis.call('HEXISTS', key('live'), incarnation) == 1 then return 1 end
   if redis.call('HGET', key('live'), '') == epoch then return 0 end
   return -1

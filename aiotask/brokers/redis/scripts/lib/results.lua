@@ -1,11 +1,11 @@
--- The end of a job: its outcome stored and told, its traces removed.
+-- The end of a job: its outcome stored and published, its traces removed.
 -- Needs: core index history
 
 local RESULT = key('r:')
 
--- The endings of one call of a script. Each script that ends or tells of jobs opens them before its first write, hands them
--- to what it calls, and closes them at its end. Opened, they say which keys there are that an ending writes to besides, and
--- each is of its type: an error comes here. Of most of them there is none.
+-- The endings of one call of a script. Each script that ends jobs or publishes notices opens them before its first write,
+-- hands them to what it calls, and closes them at its end. Opened, they say which of the other keys that an ending writes to
+-- exist, and that each is of its type: the error for a wrong type is raised here. Most of these keys do not exist.
 --   recording: finished jobs are kept for a recorder.  watch, marks, begun: the hash of this name has something in it.
 --   ids, counts: of the jobs that ended.  rows: of the history.  frames: for the results channel, by address.
 local function open_endings()
@@ -21,15 +21,15 @@ end
 
 -- Frames are gathered by address and published once. An outcome that is not stored cannot be looked up: it travels whole,
 -- however large.
-local function tell(endings, address, id, outcome, whole)
+local function notify(endings, address, id, outcome, whole)
   if address == '' then return end
   local frames = endings.frames[address]
   if frames == nil then
     local listeners = redis.call('PUBSUB', 'NUMSUB', key('to:' .. address))
-    frames = { heard = tonumber(listeners[2]) > 0 }
+    frames = { has_listeners = tonumber(listeners[2]) > 0 }
     endings.frames[address] = frames
   end
-  if not frames.heard then return end
+  if not frames.has_listeners then return end
   if outcome and (whole or #outcome <= INLINE_BYTES) then
     frames[#frames + 1] = struct.pack('>BI2', 0, #id) .. id .. struct.pack('>I4', #outcome) .. outcome
   else
@@ -37,18 +37,18 @@ local function tell(endings, address, id, outcome, whole)
   end
 end
 
-local function tell_watchers(endings, id, outcome, whole)
+local function notify_watchers(endings, id, outcome, whole)
   local addresses = redis.call('HGET', key('watch'), id)
   if not addresses then return end
-  for address in string.gmatch(addresses, '[^,]+') do tell(endings, address, id, outcome, whole) end
+  for address in string.gmatch(addresses, '[^,]+') do notify(endings, address, id, outcome, whole) end
 end
 
--- A job that is out of its lane already ends: its outcome is stored and told. ``ttl`` is text, milliseconds.
+-- A job that is out of its lane already ends: its outcome is stored and published. ``ttl`` is text, milliseconds.
 local function conclude(endings, id, outcome, status, ttl, reply, sealed, meta)
   local ids, counts, stored = endings.ids, endings.counts, ttl ~= '0'
   if stored then redis.call('SET', RESULT .. id, outcome, 'PX', ttl) end
-  if reply ~= '' then tell(endings, reply, id, outcome, not stored) end
-  if endings.watch then tell_watchers(endings, id, outcome, not stored) end
+  if reply ~= '' then notify(endings, reply, id, outcome, not stored) end
+  if endings.watch then notify_watchers(endings, id, outcome, not stored) end
   ids[#ids + 1] = id
   counts[status] = (counts[status] or 0) + 1
   if endings.recording then keep_row(endings.rows, sealed, outcome, meta) end
