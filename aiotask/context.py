@@ -38,7 +38,7 @@ class Seat(Protocol):
         """The job was cancelled while it waited: it takes no seat again."""
         ...
 
-    def keeps(self, result: object) -> bool:
+    def defers_cancel(self, result: object) -> bool:
         """Whether the cancel of this result is put off: the waiting job goes back to its queue, and its next run takes
         over the jobs that it has sent. The result's job is cancelled only if this run ends after all."""
         ...

@@ -167,7 +167,7 @@ class AsyncResult(Generic[R_co]):
             ResultExpired: the broker knows neither the job nor its outcome.
         """
         seat = current_job().seat
-        if seat is not None and seat.keeps(self):
+        if seat is not None and seat.defers_cancel(self):
             from .broker import Cancelled
 
             return Cancelled.ASKED

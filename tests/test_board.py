@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aiotask.daemon.board import Board, unpack_ring
+from aiotask.daemon.board import SharedBoard, unpack_ring
 from aiotask.daemon.watch.excess import excesses
 from aiotask.daemon.watch.stack_file import Stacks, where
 from aiotask.worker.run import Budget
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 
 
 @pytest.fixture
-def board() -> Board:
-    return Board(8)
+def board() -> SharedBoard:
+    return SharedBoard(8)
 
 
 def in_a_fork(work: Callable[[], object]) -> None:
@@ -32,11 +32,11 @@ def in_a_fork(work: Callable[[], object]) -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
-def shown(board: Board) -> dict[str, tuple[float, float]]:
+def shown(board: SharedBoard) -> dict[str, tuple[float, float]]:
     return {job.id: (job.deadline, job.again) for job in board.started()}
 
 
-def test_it_shows_who_waits_for_another_job_and_whether_a_suspect_is_alone(board: Board) -> None:
+def test_it_shows_who_waits_for_another_job_and_whether_a_suspect_is_alone(board: SharedBoard) -> None:
     board.start(1, "ü" * 100, 0.0, -1.0)
     board.start(2, "runs", 0.0, -1.0)
     board.set_away(1, True)
@@ -51,7 +51,7 @@ def test_it_shows_who_waits_for_another_job_and_whether_a_suspect_is_alone(board
     assert [(job.id, job.away) for job in board.started()] == [("ü" * 100, False)] and not board.is_alone
 
 
-def test_it_shows_what_runs_and_no_more_what_has_ended(board: Board) -> None:
+def test_it_shows_what_runs_and_no_more_what_has_ended(board: SharedBoard) -> None:
     def work() -> None:
         board.start(0, "first", 0.0, -1.0)
         board.start(5, "second", 12.5, 3.0)
@@ -63,7 +63,7 @@ def test_it_shows_what_runs_and_no_more_what_has_ended(board: Board) -> None:
     assert shown(board) == {"fourth": (0.0, -1.0), "second": (12.5, 3.0)}
 
 
-def test_it_outlives_the_process_until_the_next_one_takes_its_place(board: Board) -> None:
+def test_it_outlives_the_process_until_the_next_one_takes_its_place(board: SharedBoard) -> None:
     def work() -> None:
         board.settle_in(os.getpid())
         board.enlist("host.1")
@@ -77,19 +77,19 @@ def test_it_outlives_the_process_until_the_next_one_takes_its_place(board: Board
     assert (board.pid, board.incarnations, shown(board), board.recent()) == (0, [], {}, frozenset())
 
 
-def test_the_longest_id_fits(board: Board) -> None:
+def test_the_longest_id_fits(board: SharedBoard) -> None:
     id = "\N{GRINNING FACE}" * 200
     in_a_fork(lambda: board.start(0, id, 0.0, -1.0))
     assert list(shown(board)) == [id]
 
 
-def test_only_the_last_names_of_a_process_are_kept(board: Board) -> None:
+def test_only_the_last_names_of_a_process_are_kept(board: SharedBoard) -> None:
     for n in range(10):
         board.enlist("h" * 60 + f".{n}")
     assert board.incarnations == ["h" * 60 + f".{n}" for n in range(6, 10)]
 
 
-def test_who_is_overdue(board: Board) -> None:
+def test_who_is_overdue(board: SharedBoard) -> None:
     now = time.monotonic()
     board.start(0, "without a limit", 0.0, -1.0)
     board.start(1, "in time", now + 5, -1.0)
@@ -107,7 +107,7 @@ def test_who_is_overdue(board: Board) -> None:
     assert found["spent"].words == "used more CPU than its limit of 2 s"
 
 
-def test_a_cancel_is_a_limit_of_that_job_alone(board: Board) -> None:
+def test_a_cancel_is_a_limit_of_that_job_alone(board: SharedBoard) -> None:
     board.start(0, "cancelled", 0.0, -1.0)
     board.start(1, "with a limit", time.monotonic() + 100, 5.0)
     for slot, id in ((0, "cancelled"), (1, "with a limit"), (0, "cancelled")):
@@ -127,7 +127,7 @@ def test_a_cancel_is_a_limit_of_that_job_alone(board: Board) -> None:
     assert shown(board)["cancelled"] == (0.0, -1.0)
 
 
-def test_nothing_starts_between_a_relief_and_its_notice(board: Board) -> None:
+def test_nothing_starts_between_a_relief_and_its_notice(board: SharedBoard) -> None:
     assert board.start(0, "before", 0.0, -1.0)
     board.relief += 1
     assert board.is_relieved
@@ -141,7 +141,7 @@ def test_nothing_starts_between_a_relief_and_its_notice(board: Board) -> None:
     assert board.start(1, "after", 0.0, -1.0) and not board.is_relieved
 
 
-def test_it_remembers_far_more_starts_than_a_worker_holds(board: Board) -> None:
+def test_it_remembers_far_more_starts_than_a_worker_holds(board: SharedBoard) -> None:
     for n in range(10_000):
         board.start(n % 8, f"job-{n}", 0.0, -1.0)
     recent = board.recent()
@@ -149,7 +149,7 @@ def test_it_remembers_far_more_starts_than_a_worker_holds(board: Board) -> None:
     assert hash("job-100") not in recent
 
 
-def test_a_process_that_a_task_forks_writes_on_no_board(board: Board) -> None:
+def test_a_process_that_a_task_forks_writes_on_no_board(board: SharedBoard) -> None:
     def work() -> None:
         board.start(0, "parent", 0.0, -1.0)
         pid = os.fork()

@@ -28,7 +28,7 @@ from aiotask.wire.seal import Sealer
 from aiotask.wire.serializer import OtherPython, serializer_named
 from aiotask.worker.executor import call_sync, resolve
 from aiotask.worker.prefetch import Prefetch
-from aiotask.worker.run import NoMarks, Run
+from aiotask.worker.run import NoBoard, Run
 from aiotask.worker.verdict import What, convict, judge, next_meta
 
 
@@ -248,7 +248,7 @@ def run_here(function: Any) -> Run:
 
         def __exit__(self, *_: object) -> None: ...
 
-    call_sync(run, serializer_named("cloudpickle"), NoMarks(), Unwatched())  # type: ignore[arg-type]
+    call_sync(run, serializer_named("cloudpickle"), NoBoard(), Unwatched())  # type: ignore[arg-type]
     return run
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from aiotask import App
 from aiotask.brokers import connect, inspect
-from aiotask.daemon.board import Board
+from aiotask.daemon.board import SharedBoard
 from aiotask.daemon.health import probe
 from aiotask.daemon.health.health import Branch, Health
 from aiotask.daemon.health.vitals import Vitals
@@ -171,11 +171,11 @@ class Bench:
 
     def __init__(self, app: App, patch: pytest.MonkeyPatch) -> None:
         self.app = app
-        self.vitals, self.board = Vitals(), Board(4)
+        self.vitals, self.board = Vitals(), SharedBoard(4)
         self.broker = connect(app.url, app.name)
         self.lease = Lease(self.broker, "host")
         branch = Branch(app.name, ["default"], self.lease, inspect(self.broker))
-        self.health = Health(self.vitals, [self.board, Board(4)], [branch])
+        self.health = Health(self.vitals, [self.board, SharedBoard(4)], [branch])
         self.vitals.turn(1, 1, stopping=False, complete=True)
         self.board.settle_in(4711)
         self.board.enlist("host.1")

@@ -21,7 +21,7 @@ from aiotask.worker.life import Life
 from aiotask.worker.membership import Membership
 from aiotask.worker.parents import Parents
 from aiotask.worker.prefetch import Prefetch
-from aiotask.worker.run import NoMarks, Run
+from aiotask.worker.run import NoBoard, Run
 from aiotask.worker.seats import Seats
 from aiotask.worker.settler import Settler
 from aiotask.worker.sync_lane import SyncLane
@@ -51,7 +51,7 @@ class Hand:
         self.registry = Registry()
         self.registry.add(Definition(TASK, nothing, is_async, nothing))
         self.life, seats, syncs = Life(), Seats(10), SyncLane()
-        self.membership = Membership(broker, NoMarks(), host="host", number="1", facts={}, recorded=False)
+        self.membership = Membership(broker, NoBoard(), host="host", number="1", facts={}, recorded=False)
         self.settler = Settler(broker, self.membership)
         asyncs = AsyncLane(seats, never, unused, self.life.stir)
         self.in_hand = InHand(

@@ -11,7 +11,7 @@ import pytest
 
 from aiotask.broker import Obituary
 from aiotask.daemon.app_facts import AppFacts
-from aiotask.daemon.board import Board, unpack_ring
+from aiotask.daemon.board import SharedBoard, unpack_ring
 from aiotask.daemon.messages import (
     Booted,
     DeclaredDead,
@@ -158,7 +158,7 @@ def test_a_later_release_may_say_more() -> None:
 
 
 def test_the_jobs_that_a_worker_has_started_travel_with_its_death() -> None:
-    board = Board(1)
+    board = SharedBoard(1)
     board.start(0, "first", 0.0, -1.0)
     death = WorkerDeath(incarnation="host.1", reason="exit code 1", recent=board.ring(), obituary=Obituary())
     (read,) = read_messages(bytearray(), encode(death))

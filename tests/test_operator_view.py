@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aiotask.daemon.board import Board
+from aiotask.daemon.board import SharedBoard
 from aiotask.daemon.child import Child
 from aiotask.daemon.health.probe import probe
 from aiotask.daemon.watch.postmortem import Postmortem
@@ -104,7 +104,7 @@ def test_a_probe_asks_the_workers_of_one_app(workers: Workers, tmp_path: Path, m
 
 
 def test_what_broke_in_a_process_is_said_with_its_exit_code() -> None:
-    child = Child(1, Board(1))
+    child = Child(1, SharedBoard(1))
     child.begin(0)
     child.loop_error = "KeyboardInterrupt"
     try:

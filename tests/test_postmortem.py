@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from aiotask.daemon.board import Board
+from aiotask.daemon.board import SharedBoard
 from aiotask.daemon.child import Child
 from aiotask.daemon.watch.blame import Blame, End
 from aiotask.daemon.watch.postmortem import Postmortem, how_it_ended
@@ -25,7 +25,7 @@ SEGV, KILL = -signal.SIGSEGV, -signal.SIGKILL
 @pytest.fixture
 def child() -> Iterator[Child]:
     """A worker as its supervisor sees it; no process is behind it."""
-    child = Child(3, Board(2))
+    child = Child(3, SharedBoard(2))
     child.begin(0)
     child.board.enlist("host.3")
     yield child

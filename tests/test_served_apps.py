@@ -16,7 +16,7 @@ import redis
 
 from aiotask import App
 from aiotask.daemon.app_facts import AppFacts
-from aiotask.daemon.board import Board
+from aiotask.daemon.board import SharedBoard
 from aiotask.daemon.child import Child
 from aiotask.daemon.health.probe import probe
 from aiotask.daemon.served_apps import ServedApps
@@ -210,7 +210,7 @@ def children() -> Iterator[Callable[..., Child]]:
     made: list[Child] = []
 
     def make(number: int, *apps: AppFacts, up: bool = True) -> Child:
-        child = Child(number, Board(1))
+        child = Child(number, SharedBoard(1))
         child.apps = list(apps)
         child.up = {app.name for app in apps} if up else set()
         made.append(child)

@@ -12,7 +12,7 @@ import time
 
 from ..worker.run import Budget
 
-__all__ = ["HEARTBEAT_INTERVAL", "Board", "Started", "unpack_ring"]
+__all__ = ["HEARTBEAT_INTERVAL", "SharedBoard", "Started", "unpack_ring"]
 
 #: Seconds between two heartbeats of a worker's loop.
 HEARTBEAT_INTERVAL = 0.25
@@ -74,7 +74,7 @@ class Started:
         self.cancelled = cancelled
 
 
-class Board:
+class SharedBoard:
     """The page of one worker process, made before the fork.
 
     Hashes of ids mean the same to all who read a board: they are forks of one process.
@@ -134,7 +134,7 @@ class Board:
         _DOUBLE.pack_into(self._map, _BEAT_AT, time.monotonic())
 
     def start(self, slot: int, id: str, deadline: float, again: float, now: float = 0.0, task: str = "") -> bool:
-        """A job starts, if it may; see ``Marks``."""
+        """Record that a job starts; False: the job must not start. See ``worker.run.Board``."""
         raw = id.encode()
         if slot >= self._high:
             self._high = slot + 1
@@ -154,16 +154,16 @@ class Board:
         return True
 
     def limit(self, slot: int, id: str, budget: Budget) -> None:
-        """What the job that has just started there may use."""
+        """Record what the job that has just started in this slot may use."""
         at = _SLOTS_AT + slot * _STRIDE + _SLOT.size
         _LIMITS.pack_into(self._map, at, hash(id), *budget)
 
     def clear(self, slot: int) -> None:
-        """User code of that slot has ended."""
+        """Record that the user code of this slot has ended."""
         _LENGTH.pack_into(self._map, _SLOTS_AT + _LENGTH_AT + slot * _STRIDE, 0)
 
     def set_away(self, slot: int, away: bool) -> None:
-        """The job of that slot waits for the outcome of another one, or goes on."""
+        """Record that the job of this slot waits for the outcome of another one, or that it goes on."""
         at = _SLOTS_AT + slot * _STRIDE + _LENGTH_AT
         length = _LENGTH.unpack_from(self._map, at)[0] & ~_AWAY
         if length:
@@ -274,5 +274,5 @@ class Board:
 
 
 def unpack_ring(packed: bytes) -> frozenset[int]:
-    """The hashes that a ``Board.ring`` holds, without the empty cells."""
+    """The hashes that a ``SharedBoard.ring`` holds, without the empty cells."""
     return frozenset(struct.unpack(f"={len(packed) // 8}q", packed)) - {0}

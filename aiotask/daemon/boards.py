@@ -10,7 +10,7 @@ from itertools import chain
 from ..keeper.presence import Presence
 from ..log.events import counted
 from ..worker.seats import AWAY
-from .board import Board
+from .board import SharedBoard
 from .child import Child
 from .settings import WorkerSettings
 
@@ -33,7 +33,7 @@ class Boards:
         slots = settings.max_in_flight + AWAY + settings.threads
         self._presence = Presence(host, cells=2 * settings.concurrency + 16)
         #: All boards, in use or free.
-        self.all = [Board(slots, cell) for cell in self._presence.cells]
+        self.all = [SharedBoard(slots, cell) for cell in self._presence.cells]
         self._free = deque(self.all)
         #: Whether it has been logged that no board is free, since one was.
         self._is_logged = False
@@ -43,7 +43,7 @@ class Boards:
         """The most processes that an operator may ask for."""
         return len(self.all) // 2
 
-    def find(self, children: Collection[Child]) -> Board | None:
+    def find(self, children: Collection[Child]) -> SharedBoard | None:
         """A free board; None, which is logged once: old processes use all of them."""
         if self._free:
             self._is_logged = False
@@ -67,11 +67,11 @@ class Boards:
         """Whether a board is free."""
         return bool(self._free)
 
-    def take(self, board: Board) -> None:
+    def take(self, board: SharedBoard) -> None:
         """A process uses this board now."""
         self._free.remove(board)
 
-    def give_back(self, board: Board) -> None:
+    def give_back(self, board: SharedBoard) -> None:
         """The process that used this board has ended."""
         self._free.append(board)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from .app_facts import AppFacts
-from .board import Board, Started
+from .board import SharedBoard, Started
 from .fork import fork
 from .messages import (
     Booted,
@@ -61,7 +61,7 @@ class Child:
     its ends open.
     """
 
-    def __init__(self, number: int, board: Board) -> None:
+    def __init__(self, number: int, board: SharedBoard) -> None:
         self.number = number
         self.board = board
         self.stacks = Stacks()
@@ -290,7 +290,7 @@ class Child:
 
 def start(
     number: int,
-    board: Board,
+    board: SharedBoard,
     live: Callable[[Child], int],
     others: Sequence[int],
     *,

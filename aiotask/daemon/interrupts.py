@@ -12,7 +12,7 @@ from types import FrameType
 from ..errors import Interrupted
 from ..worker.budget import over_cpu
 from ..worker.executor import Guard
-from ..worker.run import Marks, Run
+from ..worker.run import Board, Run
 from .own_signals import OwnSignals, handler_of
 
 __all__ = ["MainThreadInterrupts"]
@@ -31,7 +31,7 @@ class MainThreadInterrupts(Guard):
         signals: the handlers of this process, which are put back after each run that has changed them.
     """
 
-    def __init__(self, board: Marks, signals: OwnSignals) -> None:
+    def __init__(self, board: Board, signals: OwnSignals) -> None:
         self._board = board
         self._run: Run | None = None
         self._main = threading.main_thread().ident

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from ..worker.executor import call_async
 from ..worker.run import Run
-from .board import Board
+from .board import SharedBoard
 from .signals import do_nothing
 from .title import set_title
 
@@ -33,7 +33,7 @@ class JobFork:
         pipes: file descriptors that the copy closes.
     """
 
-    def __init__(self, board: Board, signals: Collection[signal.Signals], pipes: Collection[int]) -> None:
+    def __init__(self, board: SharedBoard, signals: Collection[signal.Signals], pipes: Collection[int]) -> None:
         self._board = board
         self._signals = signals
         self._pipes = pipes

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from .app_facts import AppFacts, app_key
-from .board import Board
+from .board import SharedBoard
 from .child import Child
 from .fork import Exit
 from .health.sockets import ProbeSockets
@@ -32,7 +32,7 @@ class _KeeperChild:
 
     def __init__(self, apps: Sequence[AppFacts]) -> None:
         self.apps = list(apps)
-        self.board = Board(1)
+        self.board = SharedBoard(1)
         self.process: Child | None = None
         #: How many deaths of workers the keeper was sent.
         self.sent_deaths = 0
@@ -63,10 +63,10 @@ class KeeperCare:
     def __init__(
         self,
         settings: WorkerSettings,
-        boards: Sequence[Board],
+        boards: Sequence[SharedBoard],
         vitals: Vitals,
         probe_sockets: ProbeSockets,
-        fork: Callable[[int, Board, Callable[[Child], int]], Child | None],
+        fork: Callable[[int, SharedBoard, Callable[[Child], int]], Child | None],
     ) -> None:
         self._settings = settings
         self._boards = boards

@@ -25,7 +25,7 @@ from ..log.setup import configure, tend
 from ..log.throttle import Throttle
 from ..worker.stacks import frames_of
 from .app_facts import AppFacts, app_key
-from .board import Board, unpack_ring
+from .board import SharedBoard, unpack_ring
 from .fork import Exit
 from .health.health import Branch, Health
 from .health.http import Probes
@@ -66,9 +66,9 @@ class KeeperResources:
     """What the keeper process is given."""
 
     #: Its own page, for its heartbeat.
-    board: Board
+    board: SharedBoard
     #: The pages of all workers there may ever be.
-    workers: Sequence[Board]
+    workers: Sequence[SharedBoard]
     #: The supervisor's page.
     vitals: Vitals
     #: Where the keeper answers probes.
@@ -254,7 +254,7 @@ class KeeperProcess:
                 if job.id == id:
                     board.hurry(job.slot, id)
 
-    async def _relieve(self, board: Board) -> None:
+    async def _relieve(self, board: SharedBoard) -> None:
         incarnation = board.incarnations[-1]
         relief = board.relief + 1
         board.relief = relief

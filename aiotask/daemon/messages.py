@@ -222,7 +222,7 @@ class WorkerDeath(_Message, frozen=True, kw_only=True):
     blame: tuple[str, ...] = ()
     #: Ids of jobs to blame if there is no other.
     waited: tuple[str, ...] = ()
-    #: ``Board.ring`` of the process, if a job that had ended before may be to blame; else empty.
+    #: ``SharedBoard.ring`` of the process, if a job that had ended before may be to blame; else empty.
     recent: bytes = b""
     #: By id of a job for whose limit the process was killed: seconds until the next run, -1: the job fails.
     overdue: dict[str, float] = {}

@@ -21,7 +21,7 @@ from ..log.events import counted, in_words
 from ..log.setup import configure, finish, tend
 from ..log.streams import open_streams
 from .banner import Greeting
-from .board import Board
+from .board import SharedBoard
 from .boards import Boards
 from .child import Child, start, wait_for
 from .folders import find_folders
@@ -218,7 +218,9 @@ class Supervisor:
             child.replaces, child.host = replaces, self._host
             self._children[child.pid] = child
 
-    def _fork(self, number: int, board: Board, live: Callable[[Child], int], *, dies_with_parent: bool) -> Child | None:
+    def _fork(
+        self, number: int, board: SharedBoard, live: Callable[[Child], int], *, dies_with_parent: bool
+    ) -> Child | None:
         """A new process, or None when the system has no room for one."""
 
         def begin(child: Child) -> int:

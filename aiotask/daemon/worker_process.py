@@ -41,7 +41,7 @@ from ..worker.suspects import Solitude
 from ..worker.sync_lane import SyncLane
 from ..worker.worker import Worker
 from .app_facts import app_facts
-from .board import HEARTBEAT_INTERVAL, Board
+from .board import HEARTBEAT_INTERVAL, SharedBoard
 from .folders import enter_folder
 from .fork import Exit, in_a_line
 from .interrupts import MainThreadInterrupts
@@ -82,7 +82,7 @@ class WorkerResources:
     """What one worker process is given: its board, its ends of two pipes, its names, files for its stacks and for
     its last words."""
 
-    board: Board
+    board: SharedBoard
     number: int
     host: str
     #: Read: messages of the supervisor. Write: messages to it.
@@ -178,6 +178,7 @@ class WorkerProcess:
         return self._code
 
     def _execute(self, run: Run) -> None:
+        assert run.owner is not None
         call_sync(run, run.owner.serializer, self._resources.board, self._interrupts)
         if self._fork.is_copy:
             # The task has forked and this is its child process, which takes no runs from the lane.

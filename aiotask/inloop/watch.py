@@ -80,7 +80,7 @@ class InLoopWatch:
                 self._log_event(JobEvent.LONG, run, now - run.started_mono, what, _above_the_call(frame))
 
     def _log_event(self, kind: JobEvent, run: Run, seconds: float, what: str, frames: list[Frame]) -> None:
-        self._log.standing(
+        self._log.slow(
             kind,
             id=run.job.id,
             task=run.task.name,

@@ -26,7 +26,7 @@ from ..wire.serializer import Serializer, check_annotations
 from ..worker.executor import Guard, call_sync
 from ..worker.membership import Membership
 from ..worker.patched import refuse_patched_threads
-from ..worker.run import NoMarks
+from ..worker.run import NoBoard
 from ..worker.seats import Seats
 from ..worker.surroundings import Served, Surroundings
 from ..worker.sync_lane import SyncLane
@@ -149,13 +149,13 @@ async def in_loop_worker(
     keeper.start()
     broker = connect(url, name)
     lane = SyncLane()
-    guard, marks = Guard(), NoMarks()
+    guard, board = Guard(), NoBoard()
     facts = {"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"}
     worker = Worker(
         Served(registry, secrets, serializer, queues),
         broker,
-        Membership(broker, marks, host=host, number="in-loop", facts=facts, recorded=writer is not None),
-        Surroundings(lane, marks, Seats(max_in_flight)),
+        Membership(broker, board, host=host, number="in-loop", facts=facts, recorded=writer is not None),
+        Surroundings(lane, board, Seats(max_in_flight)),
         EventLog("aiotask"),
         burst=burst,
     )
@@ -163,7 +163,7 @@ async def in_loop_worker(
     threads = [
         threading.Thread(
             target=lane.serve,
-            args=(max_in_flight + n, lambda run: call_sync(run, serializer, marks, guard)),
+            args=(max_in_flight + n, lambda run: call_sync(run, serializer, board, guard)),
             name=f"aiotask-sync-{n}",
             daemon=True,
         )

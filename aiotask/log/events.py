@@ -153,13 +153,14 @@ class EventLog:
         if detail:
             self._last[kind, task] = detail
 
-    def standing(
+    def slow(
         self, kind: JobEvent, *, id: str, task: str, worker: str, seconds: float, what: str, place: str, stack: str
     ) -> None:
-        """Log the position of a job that keeps others waiting, with its stack below.
+        """Log where a job is that takes long or blocks the event loop, with its stack below.
 
         Args:
-            seconds: how long the job has done so.
+            id, task: of the job; empty: the code belongs to no job.
+            seconds: how long the job has run or blocked the loop.
             what: as in ``has blocked the event loop of worker-3``.
         """
         style = _STYLES[kind]

@@ -14,7 +14,7 @@ from ..loops.agent import agent, hide
 from . import budget
 from .budget import LONG, PeakMemory
 from .job_task import Live, opener
-from .run import Marks, NoMarks, Run
+from .run import Board, NoBoard, Run
 from .seats import Seats
 
 __all__ = ["AsyncLane"]
@@ -36,7 +36,7 @@ class AsyncLane:
         call: what performs a run; it raises nothing.
         collect: called with runs that have ended, before the loop goes on to anything else.
         stir: called when a run has left its seat.
-        marks: where it is written down whose step the loop runs.
+        board: where it is written down whose step the loop runs.
         peak: measures the memory of long ones; None: it is not measured.
     """
 
@@ -46,15 +46,15 @@ class AsyncLane:
         call: Callable[[Run], Coroutine[Any, Any, None]],
         collect: Callable[[list[Run]], None],
         stir: Callable[[], None],
-        marks: Marks | None = None,
+        board: Board | None = None,
         peak: PeakMemory | None = None,
     ) -> None:
         self._seats = seats
         self.call = call
         self._collect = collect
         self._stir = stir
-        self._marks = marks or NoMarks()
-        self.steps = self._marks.steps
+        self._board = board or NoBoard()
+        self.steps = self._board.steps
         self._peak = peak
         self._row: deque[Run] = deque()
         self._beginner: asyncio.Task[None] | None = None
@@ -108,7 +108,7 @@ class AsyncLane:
         if loop is None or asyncio.get_running_loop() is not loop:
             return False
         self._seats.leave(run)
-        self._marks.set_away(run.slot, True)
+        self._board.set_away(run.slot, True)
         loop.call_soon(self.start)
         self._stir()
         return True
@@ -125,7 +125,7 @@ class AsyncLane:
 
     def _set_back(self, run: Run) -> None:
         if run.waits == 0 and not run.ended:
-            self._marks.set_away(run.slot, False)
+            self._board.set_away(run.slot, False)
 
     # ---- life
 
@@ -173,7 +173,7 @@ class AsyncLane:
     async def rest(self, run: Run, call: Live, waits_for: Any) -> None:
         """The life of one run after its first step, which ended with the run suspended."""
         try:
-            await _go_on(call, waits_for, run, self._marks)
+            await _go_on(call, waits_for, run, self._board)
         except Exception as error:
             run.error = error if run.error is None else run.error
         finally:
@@ -204,15 +204,15 @@ class AsyncLane:
 
 
 @coroutine
-def _go_on(call: Live, waits_for: Any, run: Run, marks: Marks) -> Generator[Any, Any, None]:
+def _go_on(call: Live, waits_for: Any, run: Run, board: Board) -> Generator[Any, Any, None]:
     """Run the rest of a coroutine that was begun by hand, and write down before each step whose step it is."""
-    steps, slot = marks.steps, run.slot + 1
+    steps, slot = board.steps, run.slot + 1
     step: Callable[[Any], Any]
     now, is_limited = time.monotonic, run.budget is not None
     used = now() - run.started_mono
     try:
         while True:
-            if is_limited and budget.end_step(run, marks, used) and (me := asyncio.current_task()):
+            if is_limited and budget.end_step(run, board, used) and (me := asyncio.current_task()):
                 me.cancel()
             try:
                 argument = yield waits_for
@@ -222,7 +222,7 @@ def _go_on(call: Live, waits_for: Any, run: Run, marks: Marks) -> Generator[Any,
             steps[0] = slot
             began = now()
             if is_limited:
-                budget.begin_step(run, marks, used)
+                budget.begin_step(run, board, used)
             try:
                 waits_for = step(argument)
             except StopIteration:

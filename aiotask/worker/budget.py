@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections import deque
 
 from ..errors import JobTimeout
-from .run import Budget, Marks, Run
+from .run import Board, Budget, Run
 
 __all__ = [
     "LONG",
@@ -120,7 +120,7 @@ def thread_cpu(pid: int, thread: int) -> float:
 # ---- the budget of a run
 
 
-def begin(run: Run, marks: Marks, again: tuple[float, float]) -> None:
+def begin(run: Run, board: Board, again: tuple[float, float]) -> None:
     """Give a run that has just started the budget of its task.
 
     Args:
@@ -138,32 +138,32 @@ def begin(run: Run, marks: Marks, again: tuple[float, float]) -> None:
         anonymous() if task.memory else 0,
         again[1],
     )
-    marks.limit(run.slot, run.job.id, run.budget)
+    board.limit(run.slot, run.job.id, run.budget)
 
 
-def over_cpu(run: Run, marks: Marks | None = None) -> bool:
+def over_cpu(run: Run, board: Board | None = None) -> bool:
     """In the thread of a sync run: whether it has used more CPU than it may; then the run says so.
 
     Args:
-        marks: where to write it down, if the run is now asked to end.
+        board: where to write it down, if the run is now asked to end.
     """
     budget = run.budget
     if budget is None or not budget.cpu or time.thread_time() - budget.cpu_before < budget.cpu:
         return False
     run.exceeded = cpu_words(budget.cpu)
-    if marks is not None:
-        marks.limit(run.slot, run.job.id, budget._replace(until=time.monotonic()))
+    if board is not None:
+        board.limit(run.slot, run.job.id, budget._replace(until=time.monotonic()))
     return True
 
 
-def begin_step(run: Run, marks: Marks, used: float) -> None:
+def begin_step(run: Run, board: Board, used: float) -> None:
     """A step of an async run with a budget begins; ``used`` seconds of CPU were used before it."""
     assert run.budget is not None
     if run.budget.cpu and not run.exceeded:
-        marks.limit(run.slot, run.job.id, run.budget._replace(until=time.monotonic() + run.budget.cpu - used))
+        board.limit(run.slot, run.job.id, run.budget._replace(until=time.monotonic() + run.budget.cpu - used))
 
 
-def end_step(run: Run, marks: Marks, used: float) -> bool:
+def end_step(run: Run, board: Board, used: float) -> bool:
     """A step has ended, after ``used`` seconds of CPU in all. True: the run has just used up its budget."""
     assert run.budget is not None
     if not run.budget.cpu or run.exceeded:
@@ -173,7 +173,7 @@ def end_step(run: Run, marks: Marks, used: float) -> bool:
         run.exceeded = cpu_words(run.budget.cpu)
         # From now on it has as long as every job that is asked to end.
         until = time.monotonic()
-    marks.limit(run.slot, run.job.id, run.budget._replace(until=until))
+    board.limit(run.slot, run.job.id, run.budget._replace(until=until))
     return bool(run.exceeded)
 
 

@@ -14,7 +14,7 @@ from ..loops.agent import agent
 from ..wire.cancel_marks import genuine_cancels
 from ..wire.seal import Sealer
 from .in_hand import InHand
-from .run import Marks, Run
+from .run import Board, Run
 
 __all__ = ["Cancels"]
 
@@ -43,7 +43,7 @@ class Cancels:
         self,
         broker: Broker,
         sealer: Sealer,
-        marks: Marks,
+        board: Board,
         in_hand: InHand,
         *,
         interrupt: Callable[[Run], None] | None,
@@ -51,7 +51,7 @@ class Cancels:
     ) -> None:
         self._broker = broker
         self._sealer = sealer
-        self._marks = marks
+        self._board = board
         self._in_hand = in_hand
         self._interrupt = interrupt
         self._give_up = give_up
@@ -120,7 +120,7 @@ class Cancels:
     def _cancel(self, run: Run) -> None:
         run.cancelled = True
         # If it does not react it is overdue now, and its process goes.
-        self._marks.hurry(run.slot, run.job.id)
+        self._board.hurry(run.slot, run.job.id)
         if self._interrupt is None:
             asyncio.get_running_loop().call_later(CANCEL_TIMEOUT, self._check, run)
         for task, other in self._in_hand.asyncs.running.items():

@@ -122,7 +122,7 @@ class Endings:
             self._report(run, Verdict(What.FAILED, _unreportable(run, error)), finishes, dead)
 
     def _report(self, run: Run, verdict: Verdict, finishes: list[Finish], dead: bool) -> None:
-        if run.started_at and not run.said:
+        if run.started_at and not run.start_logged:
             self._job_log.started(run)
         self._job_log.ended(run, verdict, dead=dead)
         if run.stopped:

@@ -31,7 +31,7 @@ from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
 from . import budget
-from .run import Marks, Run
+from .run import Board, Run
 from .verdict import What, judge
 
 __all__ = ["Guard", "call_async", "call_sync", "resolve", "text_of"]
@@ -63,7 +63,7 @@ def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str)
 # ---- call
 
 
-def _begin(run: Run, marks: Marks) -> bool:
+def _begin(run: Run, board: Board) -> bool:
     """Start the clocks of a run. False: it must not start, for it has expired, or the keeper is taking it back."""
     more = run.job.more
     if more is not None and 0 < more.expires <= time.time():
@@ -77,12 +77,12 @@ def _begin(run: Run, marks: Marks) -> bool:
     if run.timeout is not None:
         deadline = now + run.timeout
         again = _again(run, JobTimeout())
-    if not marks.start(run.slot, run.job.id, deadline, again, now, run.task.name):
+    if not board.start(run.slot, run.job.id, deadline, again, now, run.task.name):
         return False
     run.started_at = time.time()
     run.started_mono = now
     if run.task.is_limited:
-        budget.begin(run, marks, (_again(run, JobTimeout()), _again(run, JobOutOfMemory())))
+        budget.begin(run, board, (_again(run, JobTimeout()), _again(run, JobOutOfMemory())))
     return True
 
 
@@ -92,10 +92,10 @@ def _again(run: Run, error: JobError) -> float:
     return verdict.delay if verdict.what is What.RETRY else -1.0
 
 
-def _end(run: Run, marks: Marks) -> None:
+def _end(run: Run, board: Board) -> None:
     run.took = time.monotonic() - run.started_mono
     run.finished_at = run.started_at + run.took
-    marks.clear(run.slot)
+    board.clear(run.slot)
 
 
 def _failed(run: Run, error: BaseException) -> None:
@@ -156,9 +156,9 @@ def _not_awaited(run: Run, value: Any) -> SerializationError:
     return SerializationError(f'Task "{name}" returned a coroutine: {hint}')
 
 
-def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> None:
+def call_sync(run: Run, serializer: Serializer, board: Board, guard: Guard) -> None:
     """Run a sync task in this thread, from reading its body to writing its value."""
-    if not _begin(run, marks):
+    if not _begin(run, board):
         return
     try:
         # In a context of its own, as an async job has it: what a task sets in a context variable ends with the job.
@@ -170,7 +170,7 @@ def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> N
     except BaseException as error:
         _failed(run, error)
     finally:
-        _end(run, marks)
+        _end(run, board)
     late = run.timeout is not None and run.took > run.timeout
     if run.error is None and (late or (run.budget is not None and budget.over_cpu(run))):
         # Nothing could interrupt it here (a thread beside the main one), but the limit holds.
@@ -185,10 +185,10 @@ def _perform_sync(run: Run, serializer: Serializer, guard: Guard) -> None:
     _dump(run, value, serializer)
 
 
-async def call_async(run: Run, serializer: Serializer, marks: Marks, started: Callable[[Run], None]) -> None:
+async def call_async(run: Run, serializer: Serializer, board: Board, started: Callable[[Run], None]) -> None:
     """Run an async task in the current asyncio task and a context of its own; ``started`` is called when its arguments
     are known."""
-    if not _begin(run, marks):
+    if not _begin(run, board):
         return
     entered.set(run.context)
     limit: asyncio.Timeout | None = None
@@ -208,7 +208,7 @@ async def call_async(run: Run, serializer: Serializer, marks: Marks, started: Ca
     except BaseException as error:
         _failed(run, error)
     finally:
-        _end(run, marks)
+        _end(run, board)
     if run.error is None and ((run.timeout is not None and run.took > run.timeout) or run.exceeded):
         # It blocked the loop past its limit, so nothing could cancel it.
         _failed(run, _too_long(run))

@@ -26,7 +26,7 @@ class JobLog:
 
     def started(self, run: Run) -> None:
         """Log that a run has started, and how late."""
-        run.said = True
+        run.start_logged = True
         if self._log.counts(_STARTED, run.job.task, run.started_mono):
             return
         late = None

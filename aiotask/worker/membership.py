@@ -13,7 +13,7 @@ import msgspec
 from ..broker import Broker
 from ..brokers import history_of
 from ..errors import BrokerError
-from .run import Marks
+from .run import Board
 
 __all__ = ["Membership", "pause"]
 
@@ -27,15 +27,15 @@ class Membership:
     """One name after the other: each is live once in its life.
 
     Args:
-        marks: where the name is written down, to be read after a death.
+        board: where the name is written down, to be read after a death.
         recorded: finished jobs are kept for a recorder.
     """
 
     def __init__(
-        self, broker: Broker, marks: Marks, *, host: str, number: str, facts: dict[str, object], recorded: bool
+        self, broker: Broker, board: Board, *, host: str, number: str, facts: dict[str, object], recorded: bool
     ) -> None:
         self._broker = broker
-        self._marks = marks
+        self._board = board
         self._host = host
         #: The first name of the worker; a later incarnation has a number behind it.
         self.name = f"{host}.{number}"
@@ -56,7 +56,7 @@ class Membership:
             self._lives += 1
             name = self.name if self._lives == 1 else f"{self.name}r{self._lives}"
             # First: a death between the two calls is noticed only if the name is written down.
-            self._marks.enlist(name)
+            self._board.enlist(name)
             try:
                 # Is it a server that can do all that is asked of it? Later the refusals would be many and dark.
                 await self._broker.open()

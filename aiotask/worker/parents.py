@@ -68,7 +68,7 @@ class Parents:
                 # Nothing of this run goes on beside the next one. Most were cancelled with it.
                 if not task.done() and not task.cancelling():
                     task.cancel()
-        elif run.kept:
+        elif run.deferred_cancels:
             cancelling = asyncio.get_running_loop().create_task(_cancel(run))
             self._cancelling.add(cancelling)
             cancelling.add_done_callback(self._cancelling.discard)
@@ -76,7 +76,7 @@ class Parents:
 
 async def _cancel(run: Run) -> None:
     """Cancel what the run asked for while it was to go back: it ended after all."""
-    for result in run.kept or ():
+    for result in run.deferred_cancels or ():
         try:
             await result.cancel()
         except AiotaskError as error:

@@ -10,23 +10,25 @@ from ..broker import Delivery
 from ..context import JobContext
 from ..job import Job
 from ..tasks import Definition
+from ..wire.serializer import Serializer
 
-__all__ = ["Budget", "Marks", "NoMarks", "Run", "Steps"]
+__all__ = ["Board", "Budget", "NoBoard", "Owner", "Run", "Steps"]
 
 
 class Budget(NamedTuple):
-    """What a run may use beside time (0: as it likes); seconds until it runs again if that ends it (-1: it fails)."""
+    """CPU and memory that a run may use (0: no limit); in ``cpu_again`` and ``memory_again`` the seconds until the job
+    runs again if the run exceeds that limit (-1: the job fails)."""
 
-    #: Native id of the thread of a sync job; 0: it runs in the loop.
+    #: Native id of the thread of a sync job; 0: the job runs in the loop.
     thread: int = 0
-    #: Seconds of CPU, and what that thread had used as the run started.
+    #: Seconds of CPU that the run may use, and that its thread had used as the run started.
     cpu: float = 0.0
     cpu_before: float = 0.0
     cpu_again: float = -1.0
-    #: On the monotonic clock: when the present step of an async job will have used up the rest, or when a job was
-    #: asked to end for that; 0: it waits.
+    #: On the monotonic clock: when the present step of an async job will have used up the CPU seconds that are left, or
+    #: when a job was asked to end because it had used them up; 0: the job waits.
     until: float = 0.0
-    #: Bytes, and the size of the process as the run started.
+    #: Bytes of memory that the run may use, and the size of the process in bytes as the run started.
     memory: float = 0.0
     memory_before: float = 0.0
     memory_again: float = -1.0
@@ -40,8 +42,8 @@ class Run(msgspec.Struct, eq=False):
     task: Definition
     #: Name of the worker.
     worker: str
-    #: What its worker has in hand (``InHand``), which takes it back when it has ended.
-    owner: Any = None
+    #: The account of the worker that has claimed the job; None until the worker takes the run in.
+    owner: Owner | None = None
     #: Seconds this run may take; None: no limit.
     timeout: float | None = None
     slot: int = -1
@@ -49,35 +51,38 @@ class Run(msgspec.Struct, eq=False):
     started_mono: float = 0.0
     finished_at: float = 0.0
     took: float = 0.0
-    #: What it used: see ``budget.py``. None: not measured.
+    #: CPU seconds and peak memory in bytes that the run used (see ``budget.py``). None: not measured.
     cpu: float | None = None
     memory: int | None = None
-    #: What it may use, as it stands on the board; and which of it was used up, in words.
+    #: What the run may use, as the board has it.
     budget: Budget | None = None
+    #: Which part of the budget was used up, in words; empty: none.
     exceeded: str = ""
     arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
     value: bytes | None = None
     error: BaseException | None = None
-    #: Of an async run that is suspended, or was.
+    #: The coroutine of an async run that is suspended, or was.
     coroutine: Any = None
     #: The traceback as text, made where the error was caught.
     traceback: str = ""
-    #: Its start is in the log.
-    said: bool = False
-    #: A cancel has reached it.
+    #: Whether the start of the run is in the log.
+    start_logged: bool = False
+    #: Whether a cancel has reached the run.
     cancelled: bool = False
-    #: The worker stops, and gives it back.
+    #: Whether the worker stops and gives the job back.
     stopped: bool = False
-    #: It runs once at most, and the broker knows that it is about to.
+    #: Whether the job runs once at most, and the broker knows that this run is about to start.
     begun: bool = False
-    #: It did not react to a cancel, and has an outcome already; what it still brings is discarded.
+    #: Whether the run did not react to a cancel and has an outcome already; its own end is discarded.
     abandoned: bool = False
-    #: See ``Seats``: it has one; its tasks that wait for outcomes; it needs none any more.
+    #: Whether the run has a seat (see ``Seats``).
     seated: bool = False
+    #: Number of asyncio tasks of the run that wait for outcomes.
     waits: int = 0
+    #: Whether the run is over, so that it needs no seat any more.
     ended: bool = False
-    #: Results that it has asked to cancel since it was stopped.
-    kept: list[Any] | None = None
+    #: Results that the run has asked to cancel since it was stopped.
+    deferred_cancels: list[Any] | None = None
 
     @property
     def context(self) -> JobContext:
@@ -89,18 +94,20 @@ class Run(msgspec.Struct, eq=False):
     # ---- as the seat that the client sees
 
     def leave(self) -> bool:
-        return bool(self.owner.asyncs.leave_seat(self))
+        return self.owner is not None and self.owner.asyncs.leave_seat(self)
 
     async def come_back(self) -> None:
+        assert self.owner is not None
         await self.owner.asyncs.come_back(self)
 
     def give_up(self) -> None:
+        assert self.owner is not None
         self.owner.asyncs.give_up(self)
 
-    def keeps(self, result: Any) -> bool:
+    def defers_cancel(self, result: Any) -> bool:
         if not self.stopped or self.cancelled or self.ended:
             return False
-        self.kept = [*(self.kept or ()), result]
+        self.deferred_cancels = [*(self.deferred_cancels or ()), result]
         return True
 
     @property
@@ -110,18 +117,42 @@ class Run(msgspec.Struct, eq=False):
         return self.task.retries if self.job.retries is None else self.job.retries
 
 
+class SeatKeeper(Protocol):
+    """The lane of async runs, as a run leaves its seat and comes back to it."""
+
+    def leave_seat(self, run: Run) -> bool: ...
+    async def come_back(self, run: Run) -> None: ...
+    def give_up(self, run: Run) -> None: ...
+
+
+class Owner(Protocol):
+    """The account of one worker (``InHand``), as its runs and the threads that they share see it."""
+
+    @property
+    def serializer(self) -> Serializer:
+        """The serializer of the app whose jobs the worker runs."""
+        ...
+
+    @property
+    def asyncs(self) -> SeatKeeper: ...
+
+    def collect(self, runs: list[Run]) -> None:
+        """Take back sync runs that have ended; for the worker's loop."""
+        ...
+
+
 class Steps(Protocol):
-    """One number in memory."""
+    """An array of numbers in memory, of which only the first is used."""
 
     def __getitem__(self, index: int, /) -> int: ...
     def __setitem__(self, index: int, value: int, /) -> None: ...
 
 
-class Marks(Protocol):
-    """Where a worker writes down what it is doing, to be read when it cannot answer any more."""
+class Board(Protocol):
+    """Where a worker records what it is doing, for other processes to read when the worker cannot answer any more."""
 
     def enlist(self, incarnation: str) -> None:
-        """Under which name the broker knows this worker."""
+        """Record the name under which the broker knows this worker."""
         ...
 
     @property
@@ -130,29 +161,33 @@ class Marks(Protocol):
         ...
 
     def start(self, slot: int, id: str, deadline: float, again: float, now: float, task: str) -> bool:
-        """A job starts. ``deadline`` on the monotonic clock (0: none); ``again``: seconds until its next run if
-        it is killed at the deadline (-1: it fails). False: it must not, what has not started is being taken back."""
+        """Record that a job starts. False: the job must not start, since the keeper takes back what has not started.
+
+        Args:
+            deadline: on the monotonic clock; 0: the job has none.
+            again: seconds until the next run of the job if it is killed at the deadline; -1: the job fails.
+        """
         ...
 
     def limit(self, slot: int, id: str, budget: Budget) -> None:
-        """What the job that has just started there may use."""
+        """Record what the job that has just started in this slot may use."""
         ...
 
     def clear(self, slot: int) -> None:
-        """User code of that slot has ended."""
+        """Record that the user code of this slot has ended."""
         ...
 
     def set_away(self, slot: int, away: bool) -> None:
-        """The job of that slot waits for the outcome of another one, or goes on."""
+        """Record that the job of this slot waits for the outcome of another one, or that it goes on."""
         ...
 
     def hurry(self, slot: int, id: str) -> None:
-        """If this job still runs there its limit is now."""
+        """Make now the deadline of this job, if it still runs in this slot."""
         ...
 
 
-class NoMarks:
-    """For a worker inside a process of the user, whose death is not watched."""
+class NoBoard:
+    """The board of a worker inside a process of the user, whose death is not watched: it records nothing."""
 
     def __init__(self) -> None:
         self.steps: Steps = [0]

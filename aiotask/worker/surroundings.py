@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..tasks import Registry
 from ..wire.serializer import Serializer
-from .run import Marks, Run
+from .run import Board, Run
 from .seats import Seats
 from .suspects import Solitude
 from .sync_lane import SyncLane
@@ -49,7 +49,7 @@ class Surroundings:
     """
 
     syncs: SyncLane
-    marks: Marks
+    board: Board
     seats: Seats
     solitude: Solitude = field(default_factory=Solitude)
     hooks: Hooks = Hooks()

@@ -52,7 +52,7 @@ class Ticker:
         self._in_hand.asyncs.start()
         for run in self._in_hand.sync_runs:
             # A sync job starts in another thread; what takes longer is logged while it runs.
-            if not run.said and run.started_at:
+            if not run.start_logged and run.started_at:
                 self._job_log.started(run)
         self._in_hand.give_back_surplus()
         if time.monotonic() - self._asked_at >= 0.95:

@@ -60,7 +60,7 @@ class Worker:
         max_jobs: int | None = None,
     ) -> None:
         registry, serializer, queues = served.registry, served.serializer, list(served.queues)
-        syncs, marks, seats, solitude, hooks = around.syncs, around.marks, around.seats, around.solitude, around.hooks
+        syncs, board, seats, solitude, hooks = around.syncs, around.board, around.seats, around.solitude, around.hooks
         jobs_sealer, outcomes_sealer = Sealer(served.secrets, "job"), Sealer(served.secrets, "outcome")
         life, job_log, parents = Life(), JobLog(log), Parents()
         settler = Settler(broker, membership)
@@ -82,8 +82,8 @@ class Worker:
             max_jobs=max_jobs,
             full=hooks.full,
         )
-        call = partial(call_async, serializer=serializer, marks=marks, started=job_log.started)
-        asyncs = AsyncLane(seats, call, endings.close, life.stir, marks, syncs.peak)
+        call = partial(call_async, serializer=serializer, board=board, started=job_log.started)
+        asyncs = AsyncLane(seats, call, endings.close, life.stir, board, syncs.peak)
         at_most_once = AtMostOnce(broker, membership, life, seats, asyncs, syncs, lost=endings.lost)
         in_hand = InHand(
             life,
@@ -114,7 +114,7 @@ class Worker:
             restart=self._restart,
             burst=burst,
         )
-        cancels = Cancels(broker, outcomes_sealer, marks, in_hand, interrupt=hooks.interrupt, give_up=endings.give_up)
+        cancels = Cancels(broker, outcomes_sealer, board, in_hand, interrupt=hooks.interrupt, give_up=endings.give_up)
         ticker = Ticker(membership, in_hand, claimer, cancels, log, job_log)
         self.name = membership.name
         self.up = asyncio.Event()

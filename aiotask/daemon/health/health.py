@@ -12,7 +12,7 @@ from ...errors import BrokerError
 from ...inspector import Inspector
 from ...keeper.lease import Lease
 from ...log.events import counted, in_words
-from ..board import Board
+from ..board import SharedBoard
 from .process_state import stop_of
 from .vitals import Vitals
 
@@ -87,7 +87,7 @@ class Health:
     def __init__(
         self,
         vitals: Vitals,
-        boards: Sequence[Board],
+        boards: Sequence[SharedBoard],
         branches: Sequence[Branch],
         *,
         idle: float = IDLE_CHECK_INTERVAL,
@@ -215,7 +215,7 @@ def _about_brokers(brokers: dict[str, float]) -> list[str]:
     ]
 
 
-def _hung(board: Board, now: float, still: float) -> str | None:
+def _hung(board: SharedBoard, now: float, still: float) -> str | None:
     """What a loop hangs in, for people; None while that may be as it should be."""
     jobs = board.started()
     if not jobs:

@@ -31,7 +31,7 @@ class Postmortem:
     reason: str
     #: Jobs that ran as the process ended.
     started: tuple[Started, ...]
-    #: ``Board.ring``: the last jobs that were started.
+    #: ``SharedBoard.ring``: the last jobs that were started.
     ring: bytes
     #: The stacks that the process wrote last; empty: none.
     dump: str

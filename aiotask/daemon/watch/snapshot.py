@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ...worker.stacks import Frame, frames_of, shown_file, threads_in
 from .. import worker_loop
-from ..board import Board, Started
+from ..board import SharedBoard, Started
 from ..child import Child
 from ..health.process_state import silence_of
 from ..messages import JobState, ProcessState, ReportSuspended, ThreadState
@@ -82,7 +82,7 @@ class Gathering:
 def state_of(
     name: str,
     pid: int,
-    board: Board,
+    board: SharedBoard,
     task_of: Callable[[Started], str],
     threads: Sequence[ThreadState] = (),
     waiting: Mapping[str, list[Frame]] = MappingProxyType({}),

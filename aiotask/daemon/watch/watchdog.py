@@ -135,7 +135,7 @@ class Watchdog:
         self, kind: JobEvent, child: Child, job: Started | None, seconds: float, frames: Sequence[Frame], what: str
     ) -> None:
         worker = f"worker-{child.number}"
-        self._log.standing(
+        self._log.slow(
             kind,
             id=job.id if job else "",
             task=self.task_of(job) if job else "",
