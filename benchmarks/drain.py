@@ -15,8 +15,8 @@ from .tasks import Tasks
 __all__ = ["completions", "drain", "measure"]
 
 _GOALS = {1: 30_000.0, 2: 42_000.0}
-#: Seconds without any completion after which something is wrong.
-_PATIENCE = 20.0
+#: Seconds within which at least one more job has to be completed.
+_COMPLETION_TIMEOUT = 20.0
 
 
 async def completions(server: Server, jobs: int) -> float:
@@ -28,8 +28,8 @@ async def completions(server: Server, jobs: int) -> float:
         now = time.monotonic()
         if done != last:
             changed, last = now, done
-        elif now - changed > _PATIENCE:
-            raise Failed(f"{done} of {jobs} jobs were done, and no more for {_PATIENCE:g} s.")
+        elif now - changed > _COMPLETION_TIMEOUT:
+            raise Failed(f"{done} of {jobs} jobs were done, and no more for {_COMPLETION_TIMEOUT:g} s.")
         if done >= jobs:
             # So few jobs that they were over before anybody looked: more of them are needed.
             began, count = first or (now, done)

@@ -22,7 +22,7 @@ from .server import Server
 __all__ = ["Fleet", "fleet", "live_pids"]
 
 #: Seconds that workers may take to start, and to stop.
-_PATIENCE = 30.0
+_START_TIMEOUT, _STOP_TIMEOUT = 30.0, 30.0
 
 
 class Fleet:
@@ -83,7 +83,7 @@ def fleet(server: Server, processes: int, *options: str, clear: bool = True) -> 
         finally:
             process.terminate()
             try:
-                process.wait(_PATIENCE)
+                process.wait(_STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -97,11 +97,11 @@ def live_pids(server: Server) -> list[int]:
 
 def _wait_for(server: Server, process: subprocess.Popen[bytes], processes: int, others: Sequence[int]) -> list[int]:
     """Process ids of the workers, once all of them are live."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _START_TIMEOUT
     while len(pids := [pid for pid in live_pids(server) if pid not in others]) != processes:
         if process.poll() is not None:
             raise Failed(f"The supervisor ended with code {process.returncode}.")
         if time.monotonic() > deadline:
-            raise Failed(f"{len(pids)} of {processes} workers were up after {_PATIENCE:g} s.")
+            raise Failed(f"{len(pids)} of {processes} workers were up after {_START_TIMEOUT:g} s.")
         time.sleep(0.02)
     return pids

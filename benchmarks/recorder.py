@@ -19,7 +19,8 @@ from .tasks import Tasks
 __all__ = ["measure"]
 
 PROCESSES = 2
-_PATIENCE = 60.0
+#: Seconds that the recorder may take to catch up with the finished jobs.
+_RECORDING_TIMEOUT = 60.0
 
 
 async def _drained(plan: Plan, tasks: Tasks, *options: str) -> tuple[float, int, float]:
@@ -38,10 +39,10 @@ def _unrecorded(server: Server) -> int:
 
 
 async def _caught_up(server: Server) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _RECORDING_TIMEOUT
     while left := _unrecorded(server):
         if time.monotonic() > deadline:
-            raise Failed(f"{left:,} finished jobs were not recorded after {_PATIENCE:g} s.")
+            raise Failed(f"{left:,} finished jobs were not recorded after {_RECORDING_TIMEOUT:g} s.")
         await asyncio.sleep(0.005)
 
 

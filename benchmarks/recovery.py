@@ -22,16 +22,17 @@ from .tasks import Tasks, marks
 __all__ = ["measure"]
 
 PROCESSES = 2
-#: Per repetition.
+#: Kills per repetition.
 _KILLS = 4
-_PATIENCE = 30.0
+#: Seconds that workers may take to be in service, and a job to start or to run again.
+_RECOVERY_TIMEOUT = 30.0
 
 
 async def _until(there: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _RECOVERY_TIMEOUT
     while not there():
         if time.monotonic() > deadline:
-            raise Failed(f"{what} after {_PATIENCE:g} s.")
+            raise Failed(f"{what} after {_RECOVERY_TIMEOUT:g} s.")
         await asyncio.sleep(0.005)
 
 
@@ -44,7 +45,7 @@ async def _recovered(server: Server, task: Task[[str], None], path: Path) -> flo
     await asyncio.sleep(random.uniform(0.0, 1.0))
     killed = time.monotonic()
     os.kill(marks(str(path))[0][0], signal.SIGKILL)
-    await result.wait(timeout=_PATIENCE)
+    await result.wait(timeout=_RECOVERY_TIMEOUT)
     return marks(str(path))[1][1] - killed
 
 

@@ -23,7 +23,7 @@ from .tasks import NAME
 __all__ = ["Server", "kinds", "private_server"]
 
 #: Seconds that a server may take to answer.
-_PATIENCE = 10.0
+_ANSWER_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def private_server(fsync: str, kind: str | None = None) -> Iterator[Server]:
     finally:
         process.terminate()
         try:
-            process.wait(_PATIENCE)
+            process.wait(_ANSWER_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -123,7 +123,7 @@ def private_server(fsync: str, kind: str | None = None) -> Iterator[Server]:
 
 
 def _wait_for(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _ANSWER_TIMEOUT
     while True:
         try:
             server.client.ping()

@@ -13,14 +13,15 @@ from .server import Server
 
 __all__ = ["measure"]
 
-#: Per repetition.
+#: Starts per repetition.
 _TRIES = 4
-_PATIENCE = 20.0
+#: Seconds that a worker may take to start or to leave.
+_START_TIMEOUT = 20.0
 
 
 async def _until(server: Server, count: int) -> float:
-    """Return once so many workers are in service; when that was."""
-    deadline = time.monotonic() + _PATIENCE
+    """Return once ``count`` workers are in service; the time at which that was so (monotonic)."""
+    deadline = time.monotonic() + _START_TIMEOUT
     while len(live_pids(server)) != count:
         if time.monotonic() > deadline:
             raise Failed(f"{len(live_pids(server))} workers were in service instead of {count}.")

@@ -57,7 +57,7 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) 
     from aiotask.daemon.cpus import cpu_count
 
     from . import demo_run, demo_tasks
-    from .fleet import fleet
+    from .demo_workers import demo_workers
 
     terminal, load = console(), os.getloadavg()[0]
     processes = concurrency or cpu_count()
@@ -66,7 +66,7 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) 
     arguments = [demo_tasks.__name__, "--concurrency", str(processes), "--result-db", str(history)]
     terminal.print(f"{len(files):,} files of the standard library in {plain(demo_run.stdlib())}")
     with _progress(terminal) as progress:
-        with fleet([*arguments, "--log-level", "warning"]) as workers:
+        with demo_workers([*arguments, "--log-level", "warning"]) as workers:
             spread = asyncio.run(demo_run.through_workers(files, processes, workers, progress))
         spread.cpu = workers.cpu_seconds()
         alone = demo_run.alone(files, progress)

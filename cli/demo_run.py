@@ -14,14 +14,14 @@ from rich.progress import TaskID
 from aiotask.errors import AiotaskError
 
 from .demo_tasks import Measures, app, measure
-from .fleet import end_if_interrupted
+from .demo_workers import end_if_interrupted
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from aiotask.inspector import Inspector
 
-    from .fleet import Fleet
+    from .demo_workers import DemoWorkers
 
 __all__ = ["Run", "alone", "source_files", "stdlib", "through_workers"]
 
@@ -52,7 +52,7 @@ def source_files() -> list[str]:
     return sorted(str(file) for file in found if not {"site-packages", "dist-packages"} & set(file.parts))
 
 
-async def through_workers(files: list[str], concurrency: int, workers: Fleet, progress: Progress) -> Run:
+async def through_workers(files: list[str], concurrency: int, workers: DemoWorkers, progress: Progress) -> Run:
     bar = progress.add_task("starting workers", total=None, rate="")
     async with app, app.inspector() as inspector:
         live = await _until_live(inspector, concurrency, workers)
@@ -72,7 +72,7 @@ async def through_workers(files: list[str], concurrency: int, workers: Fleet, pr
     return run
 
 
-async def _until_live(inspector: Inspector, concurrency: int, workers: Fleet) -> int:
+async def _until_live(inspector: Inspector, concurrency: int, workers: DemoWorkers) -> int:
     deadline = time.monotonic() + START_TIMEOUT
     while (live := len(await inspector.workers())) < concurrency:
         workers.check()
@@ -85,7 +85,7 @@ async def _until_live(inspector: Inspector, concurrency: int, workers: Fleet) ->
     return concurrency
 
 
-async def _watch(workers: Fleet) -> None:
+async def _watch(workers: DemoWorkers) -> None:
     while True:
         workers.check()
         end_if_interrupted()

@@ -23,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 
 #: Seconds that a killed job gets to run again.
-PATIENCE = 600.0
+RERUN_TIMEOUT = 600.0
 
 COMMON = """
 import os, sys, time
@@ -268,7 +268,7 @@ def own_exception(scene: Scene) -> str:
     return "its traceback as text" if ": text: " in said else said.split(": ")[0]
 
 
-def killed(scene: Scene, patience: float) -> str:
+def killed(scene: Scene, timeout: float) -> str:
     """Kill the process that runs a job; if the worker command ends because of it, start it again at once."""
     path = scene.place / "killed.txt"
     scene.send(scene.peer.work, path)
@@ -276,7 +276,7 @@ def killed(scene: Scene, patience: float) -> str:
         return "never ran"
     at = time.time()
     os.kill(int(lines(path)[0][1]), signal.SIGKILL)
-    end = time.monotonic() + patience
+    end = time.monotonic() + timeout
     while len(lines(path)) < 2 and time.monotonic() < end:
         assert scene.worker is not None
         if scene.worker.poll() is not None:
@@ -284,7 +284,7 @@ def killed(scene: Scene, patience: float) -> str:
             scene.start()
         time.sleep(0.02)
     ran = lines(path)
-    return f"{float(ran[1][0]) - at:.1f} s" if len(ran) > 1 else f"not within {patience:.0f} s"
+    return f"{float(ran[1][0]) - at:.1f} s" if len(ran) > 1 else f"not within {timeout:.0f} s"
 
 
 def deployed_later(scene: Scene) -> str:
@@ -322,7 +322,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("peer", choices=PEERS)
     parser.add_argument("--port", type=int, default=16399, help="port of the private Redis")
-    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds that a killed job gets to run again")
+    parser.add_argument(
+        "--rerun-timeout", type=float, default=RERUN_TIMEOUT, help="seconds that a killed job gets to run again"
+    )
     arguments = parser.parse_args()
     peer = PEERS[arguments.peer]
     with tempfile.TemporaryDirectory(prefix="shop-") as directory:
@@ -335,7 +337,7 @@ def main() -> None:
                 row = {
                     "wrong arguments": wrong_arguments(scene),
                     "own exception": own_exception(scene),
-                    "killed": killed(scene, arguments.patience),
+                    "killed": killed(scene, arguments.rerun_timeout),
                     "deployed later": deployed_later(scene),
                 }
             finally:

@@ -150,7 +150,7 @@ def hostile_clients(port: int) -> Iterator[None]:
 
 def test_a_worker_that_cannot_answer_is_found_and_is_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that hangs before it has a keeper; and one that died without a word."""
-    monkeypatch.setattr(probe, "PATIENCE", 0.1)
+    monkeypatch.setattr(probe, "ANSWER_TIMEOUT", 0.1)
     monkeypatch.delenv("AIOTASK_HEALTH_PORT", raising=False)
     with tempfile.TemporaryDirectory(prefix="at-", dir="/tmp") as home, socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind(f"{home}/worker.71.sock")

@@ -75,8 +75,8 @@ async def test_a_delivery_says_whether_an_earlier_run_may_have_sent_jobs(broker:
     other = await Worker(broker, "host.2").enlist()
     [suspect] = (await other.claim(alone=True)).deliveries
     assert (suspect.suspect, suspect.returned) == (True, True)
-    recovered = await broker.recover(other.name, hold=["job"])
-    assert recovered.held == [suspect]
+    recovered = await broker.recover(other.name, keep=["job"])
+    assert recovered.kept == [suspect]
 
 
 async def test_wait_says_it_too(broker: Broker) -> None:

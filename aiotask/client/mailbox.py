@@ -194,7 +194,7 @@ class Mailbox:
             if outcome.id != id:
                 raise SealError(f'The outcome of job "{outcome.id}" arrived under the ID "{id}".')
         except SealError as error:
-            self._complain(error)
+            self._report_damaged(error)
             wait = self._waits.get(id)
             if wait is None:
                 return
@@ -211,7 +211,7 @@ class Mailbox:
         for waiter in self._forget(id):
             waiter(outcome)
 
-    def _complain(self, error: SealError) -> None:
+    def _report_damaged(self, error: SealError) -> None:
         """Log at most one line a second: every client of the broker can send any number of damaged outcomes."""
         self._damaged += 1
         if time.monotonic() - self._logged >= 1.0:
@@ -352,7 +352,7 @@ class Mailbox:
 
 
 def quietly(task: asyncio.Task[None]) -> asyncio.Task[None]:
-    """The task, without asyncio's complaint if the user closes the loop while the task is pending."""
+    """The task, without asyncio's warning if the user closes the loop while the task is pending."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio does for its own
     return task
 

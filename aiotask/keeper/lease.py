@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..broker import Broker, Liveness
 from ..errors import AiotaskError, BrokerError, ConnectionLost
-from ..log.throttle import KEEPER_LOG_DELAY, Complaint
+from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter
 from .presence import is_gone, is_near
 
 __all__ = ["LEASE", "Lease"]
@@ -51,7 +51,7 @@ class Lease:
         #: Peers that may be on this machine.
         self._near: list[str] = []
         self._last_read: float | None = None
-        self._complain = Complaint(
+        self._report_error = ErrorReporter(
             logger, "The broker refused to renew the lease of this host; trying again: %s", KEEPER_LOG_DELAY
         )
         #: When the server last renewed the lease (monotonic clock); before that, when this object was made.
@@ -109,7 +109,7 @@ class Lease:
                 await self.watch()
             except BrokerError as error:
                 if not isinstance(error, ConnectionLost):
-                    self._complain(error)
+                    self._report_error(error)
                     self.refused_since = self.refused_since or time.monotonic()
                     self.refusal = str(error)
                 self._last_read = None

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..broker import BATCH_JOBS, Broker, Delivery, Meta, Notice
 from ..errors import BrokerError, SealError
-from ..log.throttle import Complaint
+from ..log.throttle import ErrorReporter
 from ..wire.control import Control
 
 __all__ = ["Requests", "Snapshot"]
@@ -40,7 +40,7 @@ class Requests:
         self._wake = asyncio.Event()
         self._answered: deque[str] = deque(maxlen=100)
         self._forged = 0
-        self._complain = Complaint(logger, "A control message was ignored: %s")
+        self._report_error = ErrorReporter(logger, "A control message was ignored: %s")
 
     def receive(self, notice: Notice) -> None:
         """Queue a message that came for this host."""
@@ -66,7 +66,7 @@ class Requests:
         try:
             ask = self._control.open_ask(notice.outcome or b"")
         except SealError as error:
-            self._complain(error)
+            self._report_error(error)
             self._forged += 1
             return
         if ask.id in self._answered:

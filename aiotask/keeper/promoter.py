@@ -7,7 +7,7 @@ import logging
 
 from ..broker import BATCH_JOBS, Broker
 from ..errors import BrokerError, ConnectionLost
-from ..log.throttle import KEEPER_LOG_DELAY, Complaint
+from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter
 
 __all__ = ["Due"]
 
@@ -22,7 +22,9 @@ class Due:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._complain = Complaint(logger, "The broker refused to queue due jobs; trying again: %s", KEEPER_LOG_DELAY)
+        self._report_error = ErrorReporter(
+            logger, "The broker refused to queue due jobs; trying again: %s", KEEPER_LOG_DELAY
+        )
 
     async def run(self) -> None:
         while True:
@@ -30,7 +32,7 @@ class Due:
                 moved, until = await self._broker.promote()
             except BrokerError as error:
                 if not isinstance(error, ConnectionLost):
-                    self._complain(error)
+                    self._report_error(error)
                 await asyncio.sleep(TICK)
                 continue
             if moved < BATCH_JOBS:

@@ -16,7 +16,7 @@ from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Obituary, Requeue
 from ..errors import BrokerError, ConnectionLost, JobError, JobOutOfMemory, JobTimeout, SealError
 from ..job import Job, Status, decode_job
 from ..log.events import counted
-from ..log.throttle import KEEPER_LOG_DELAY, Complaint
+from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter
 from ..wire.cancel_marks import genuine_cancels
 from ..wire.ended import ended
 from ..wire.seal import Sealer
@@ -66,7 +66,7 @@ class Recovery:
         self._host = host
         self._deaths: deque[Death] = deque()
         self._nudge = asyncio.Event()
-        self._complain = Complaint(
+        self._report_error = ErrorReporter(
             logger, "The broker refused to requeue the jobs of dead workers; trying again: %s", KEEPER_LOG_DELAY
         )
 
@@ -90,7 +90,7 @@ class Recovery:
                 await self.scan()
             except BrokerError as error:
                 if not isinstance(error, ConnectionLost):
-                    self._complain(error)
+                    self._report_error(error)
                 await asyncio.sleep(0.2)
                 continue
             try:

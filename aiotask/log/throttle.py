@@ -6,7 +6,7 @@ import logging
 import math
 import time
 
-__all__ = ["KEEPER_LOG_DELAY", "Complaint", "Throttle"]
+__all__ = ["KEEPER_LOG_DELAY", "ErrorReporter", "Throttle"]
 
 #: Seconds for which an error has to last before a keeper logs it; the workers log it at once.
 KEEPER_LOG_DELAY = 20.0
@@ -54,7 +54,7 @@ class Throttle:
         self._until = -math.inf
 
 
-class Complaint:
+class ErrorReporter:
     """Logs an error with its reason: the same reason once a minute, at most one line per second in all.
 
     Args:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ..broker import Broker, Claim, Delivery, Liveness
 from ..errors import BrokerError, ConnectionLost
-from ..log.throttle import Complaint
+from ..log.throttle import ErrorReporter
 from .in_hand import InHand
 from .intake import Intake
 from .life import Life
@@ -68,7 +68,7 @@ class Claimer:
         self._needs = needs
         self._restart = restart
         self._burst = burst
-        self._complain = Complaint(logger, "The broker refused to hand out jobs; trying again: %s")
+        self._report_error = ErrorReporter(logger, "The broker refused to hand out jobs; trying again: %s")
         #: The queues in the order of the next claim.
         self._turns = deque(queues)
         #: Parked lanes that exist for what this worker has.
@@ -139,7 +139,7 @@ class Claimer:
         except ConnectionLost as error:
             self._membership.say_lost(error)
         except BrokerError as error:
-            self._complain(error)
+            self._report_error(error)
             self._refused_at = now
         else:
             self._delay = 0.05

@@ -16,7 +16,7 @@ from .catalog import OURS, Peer
 __all__ = ["CannotInstall", "Environment", "cache", "install", "interpreter"]
 
 #: Seconds that one call of pip may take.
-_PATIENCE = 600
+_PIP_TIMEOUT = 600
 _STAMP = "installed.json"
 _VERSIONS = "import json, importlib.metadata as m; print(json.dumps({d.name: d.version for d in m.distributions()}))"
 
@@ -125,7 +125,7 @@ def _versions(python: Path) -> dict[str, str]:
 
 def _run(command: list[str]) -> None:
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PIP_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotInstall(f"{type(error).__name__}: {error}") from None
     if done.returncode:

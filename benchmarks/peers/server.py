@@ -18,7 +18,8 @@ from aiotask.embedded.binary import choose
 
 __all__ = ["Server", "private_server"]
 
-_PATIENCE = 10.0
+#: Seconds that the server may take to answer.
+_ANSWER_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def _free_port() -> int:
 
 
 def _wait_for(client: redis.Redis, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _ANSWER_TIMEOUT
     while True:
         try:
             client.ping()

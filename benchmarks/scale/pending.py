@@ -25,7 +25,8 @@ SAMPLE = 20_000
 WARM = 2_000
 #: Bytes that a waiting job takes on the server at most, to see beforehand whether there is room.
 _BYTES = 700
-_PATIENCE = 120.0
+#: Seconds that the workers may take to empty the queue.
+_DRAIN_TIMEOUT = 120.0
 
 
 def sizes_that_fit(plan: Plan, sizes: tuple[int, ...], what: str) -> list[int]:
@@ -62,10 +63,10 @@ async def drained(server: Server, jobs: int, warm: int) -> tuple[float, float, f
 
 
 async def until_done(server: Server, jobs: int) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _DRAIN_TIMEOUT
     while server.finished() < jobs:
         if time.monotonic() > deadline:
-            raise Failed(f"{server.finished():,} of {jobs:,} jobs were done after {_PATIENCE:g} s.")
+            raise Failed(f"{server.finished():,} of {jobs:,} jobs were done after {_DRAIN_TIMEOUT:g} s.")
         await asyncio.sleep(0.005)
 
 

@@ -16,7 +16,7 @@ from .sockets import sockets_nearby
 __all__ = ["nearby", "probe"]
 
 #: Seconds that a worker has for its answer.
-PATIENCE = 3.0
+ANSWER_TIMEOUT = 3.0
 #: Bytes of an answer.
 MOST = 65536
 
@@ -74,7 +74,7 @@ def _ask(address: tuple[str, int] | Path, question: str, app: str | None) -> tup
                 address.unlink()
         return None
     except TimeoutError:
-        return False, f"{name} did not answer in {PATIENCE:g} s (is it still starting?)"
+        return False, f"{name} did not answer in {ANSWER_TIMEOUT:g} s (is it still starting?)"
     except (OSError, ValueError) as error:
         return False, f"{name} could not be asked: {error}"
     return status == 200, name if status == 200 else f"{name}: {body}"
@@ -97,9 +97,9 @@ def _get(address: tuple[str, int] | Path, target: str) -> tuple[int, str]:
     """Status and body of the answer; ValueError if it is none."""
     if isinstance(address, Path):
         made = socket.socket(socket.AF_UNIX)
-        made.settimeout(PATIENCE)
+        made.settimeout(ANSWER_TIMEOUT)
     else:
-        made = socket.create_connection(address, PATIENCE)
+        made = socket.create_connection(address, ANSWER_TIMEOUT)
     with made:
         if isinstance(address, Path):
             made.connect(str(address))

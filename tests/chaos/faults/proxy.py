@@ -30,8 +30,8 @@ __all__ = ["Direction", "Fault", "Proxy"]
 Direction = Literal["up", "down", "both"]
 
 _PROCESS = Path(__file__).resolve().with_name("proxy_process.py")
-#: Seconds for the process to start, to obey and to end.
-_PATIENCE = 30.0
+#: Seconds that the proxy process may take to start, to carry out a command and to end.
+_PROXY_TIMEOUT = 30.0
 
 
 class Fault:
@@ -77,7 +77,7 @@ class Proxy:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
-        ours.settimeout(_PATIENCE)
+        ours.settimeout(_PROXY_TIMEOUT)
         self._control = ours.makefile("rwb")
         ours.close()  # the file holds it now
         self.port = self._answer()["port"]
@@ -88,7 +88,7 @@ class Proxy:
         if self._process is not None:
             self._control.close()
             self._process.terminate()
-            self._process.wait(_PATIENCE)
+            self._process.wait(_PROXY_TIMEOUT)
             self._process = None
 
     def __enter__(self) -> Proxy:

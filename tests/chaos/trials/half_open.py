@@ -23,8 +23,9 @@ from ..producer import Producer, Sent
 from ..report import Report
 from ..trial import Tier, trial
 
-#: Seconds: a client's patience, what a busy machine may add to it, and until all is as before.
-_PATIENCE = 5.0
+#: Seconds: how long a call of a client waits for an answer, what a busy machine may add to that, and how long it may
+#: take until everything works again.
+_CALL_TIMEOUT = 5.0
 _SLACK = 0.3
 _BACK = 10.0
 #: Seconds of lag that are too much, and how often the machine may surprise us with them.
@@ -148,9 +149,9 @@ class _Stage:
             f"{seconds:g} s; a send failed within {failed['a send']:.2f} s, all within {slowest:.2f} s ({what}); "
             f"{self._lag_text}, back after {back:.1f} s"
         )
-        allowed = _PATIENCE + max(_SLACK, 2 * self.lag.worst(began, ended + _PATIENCE))
+        allowed = _CALL_TIMEOUT + max(_SLACK, 2 * self.lag.worst(began, ended + _CALL_TIMEOUT))
         for what, took in failed.items():
-            self.check(took <= allowed, f"{name}: {what} took {took:.2f} s to fail, not {_PATIENCE:g} s")
+            self.check(took <= allowed, f"{name}: {what} took {took:.2f} s to fail, not {_CALL_TIMEOUT:g} s")
 
     async def _go_on(self, name: str, until: float) -> None:
         while (left := until - time.monotonic()) > 0:

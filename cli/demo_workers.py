@@ -1,4 +1,4 @@
-"""The supervisor of the demo: a child process that ends with the demo."""
+"""The worker processes of the demo: a supervisor that is a child process and ends with the demo."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from types import FrameType
 
 from aiotask.errors import AiotaskError
 
-__all__ = ["Fleet", "end_if_interrupted", "fleet"]
+__all__ = ["DemoWorkers", "demo_workers", "end_if_interrupted"]
 
 #: Seconds that the jobs get to end (``--grace``), and seconds that the supervisor gets to stop.
 JOBS_TIMEOUT, STOP_TIMEOUT = 2.0, 10.0
 _LAST_LINES = 15
 
 
-class Fleet:
-    """The supervisor as its parent sees it."""
+class DemoWorkers:
+    """The supervisor of the demo's workers, as its parent process sees it."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process = process
@@ -65,7 +65,7 @@ def _cpu_of_children() -> float:
 
 
 @contextlib.contextmanager
-def fleet(arguments: list[str]) -> Iterator[Fleet]:
+def demo_workers(arguments: list[str]) -> Iterator[DemoWorkers]:
     """Run ``aiotask worker`` with these arguments, in its own session, so that Ctrl-C reaches this process alone.
 
     TERM and a closed terminal end this process like Ctrl-C does: through its ``finally`` blocks.
@@ -82,7 +82,7 @@ def fleet(arguments: list[str]) -> Iterator[Fleet]:
                 start_new_session=True,
                 env={**os.environ, "NO_COLOR": "1"},
             )
-        started = Fleet(process, log)
+        started = DemoWorkers(process, log)
         try:
             yield started
         finally:
