@@ -1,10 +1,11 @@
-"""Outcomes that no task made: of a job that was cancelled, dropped or killed, or that a dead process left behind."""
+"""Outcomes that no task made: of a job that was cancelled, dropped or killed, that a dead process left behind, or whose
+own outcome the broker rejects."""
 
 from __future__ import annotations
 
 import time
 
-from ..errors import JobCancelled, JobError
+from ..errors import AiotaskError, JobCancelled
 from ..job import WIRE_VERSION, Status
 from ..outcome import ErrorInfo, Outcome, encode_outcome
 from .seal import Sealer
@@ -13,9 +14,18 @@ __all__ = ["ended"]
 
 
 def ended(
-    sealer: Sealer, id: str, task: str, error: type[JobError], message: str, *, attempt: int = 1, worker: str = ""
+    sealer: Sealer,
+    id: str,
+    task: str,
+    error: type[AiotaskError],
+    message: str,
+    *,
+    attempt: int = 1,
+    worker: str = "",
+    started_at: float = 0.0,
+    finished_at: float | None = None,
 ) -> bytes:
-    """The sealed outcome of a job that this process, not its task, ends now.
+    """The sealed outcome of a job that this process, not its task, ends.
 
     Args:
         sealer: the app's sealer of outcomes.
@@ -23,9 +33,12 @@ def ended(
         error: the error that the caller gets; with JobCancelled the job is CANCELLED, else FAILED.
         attempt: number of the last run.
         worker: name of the worker that ran the job; empty: no worker did.
+        started_at, finished_at: start and end of the last run in Unix seconds, 0: not known. Without ``finished_at``
+            the job ends now.
     """
     status = Status.CANCELLED if error is JobCancelled else Status.FAILED
     info = ErrorInfo(f"{error.__module__}.{error.__qualname__}", message)
+    end = time.time() if finished_at is None else finished_at
     return sealer.seal(
-        encode_outcome(Outcome(WIRE_VERSION, id, task, status, attempt, worker, finished_at=time.time(), error=info))
+        encode_outcome(Outcome(WIRE_VERSION, id, task, status, attempt, worker, started_at, end, None, info))
     )

@@ -7,10 +7,11 @@ import logging
 import time
 from collections.abc import Callable
 
-from ..broker import Delivery, Finish, Requeue
+from ..broker import Finish, Requeue
 from ..errors import BrokerError, JobCancelled, JobError, SerializationError, WorkerLost
-from ..job import WIRE_VERSION, Job, Status, decode_job
-from ..outcome import ErrorInfo, Outcome, encode_outcome
+from ..job import WIRE_VERSION, Status, decode_job
+from ..outcome import Outcome, encode_outcome
+from ..wire.ended import ended
 from ..wire.error_info import error_info
 from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
@@ -27,7 +28,7 @@ __all__ = ["Endings"]
 
 logger = logging.getLogger("aiotask.worker")
 
-#: Bytes below which an outcome is not what the broker objects to.
+#: Bytes from which an outcome may be refused for its size.
 _LARGE = 100_000
 
 
@@ -155,39 +156,45 @@ class Endings:
         cpu = memory = 0
         if run.took >= SHORT:
             cpu, memory = _used(run)
-        began, ended, worker = run.started_at, run.finished_at or time.time(), self._worker
+        began, end, worker = run.started_at, run.finished_at or time.time(), self._worker
         outcome = Outcome(
-            WIRE_VERSION, job.id, job.task, status, attempt, worker, began, ended, value, error, cpu, memory
+            WIRE_VERSION, job.id, job.task, status, attempt, worker, began, end, value, error, cpu, memory
         )
         sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
         return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead)
 
     def lost(self, run: Run) -> bytes:
         """The outcome of a job that runs at most once, if its process dies."""
-        reason = (
-            f'Job "{run.job.id}" ({run.task.name}) was lost: the process or the host that ran it died, and with '
+        job, attempt = run.job, run.delivery.meta.attempt
+        message = (
+            f'Job "{job.id}" ({run.task.name}) was lost: the process or the host that ran it died, and with '
             'acks="early" it does not run again.'
         )
-        error = ErrorInfo(f"{WorkerLost.__module__}.{WorkerLost.__qualname__}", reason)
-        return self._failed(run.job, run.delivery, error, began=time.time(), ended=0.0)
+        return ended(
+            self._outcomes_sealer,
+            job.id,
+            job.task,
+            WorkerLost,
+            message,
+            attempt=attempt,
+            worker=self._worker,
+            started_at=time.time(),
+            finished_at=0.0,
+        )
 
-    def instead_of(self, item: Finish, refusal: BrokerError) -> Finish:
-        """What to send where the broker refuses an outcome: that it was too large, if it was."""
+    def replacement(self, item: Finish, refusal: BrokerError) -> Finish:
+        """What to send where the broker refuses an outcome: the error that it was too large, if it was; else itself."""
         if len(item.outcome) < _LARGE:
             return item
-        job = decode_job(self._jobs_sealer.open(item.delivery.sealed))
-        reason = SerializationError(
+        job, attempt = decode_job(self._jobs_sealer.open(item.delivery.sealed)), item.delivery.meta.attempt
+        message = (
             f'The outcome of job "{job.id}" ({job.task}) has {len(item.outcome):,} bytes, '
             f"and the broker rejected it: {refusal}"
         )
-        error = error_info(reason, "", self._serializer)
-        sealed = self._failed(job, item.delivery, error, began=0.0, ended=time.time())
+        sealed = ended(
+            self._outcomes_sealer, job.id, job.task, SerializationError, message, attempt=attempt, worker=self._worker
+        )
         return Finish(item.delivery, sealed, Status.FAILED, job.result_ttl, job.reply, item.dead)
-
-    def _failed(self, job: Job, delivery: Delivery, error: ErrorInfo, *, began: float, ended: float) -> bytes:
-        attempt, worker = delivery.meta.attempt, self._worker
-        outcome = Outcome(WIRE_VERSION, job.id, job.task, Status.FAILED, attempt, worker, began, ended, None, error)
-        return self._outcomes_sealer.seal(encode_outcome(outcome))
 
 
 def _way_back(run: Run, verdict: Verdict) -> Requeue | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Liveness, Requeue, Settled
 from ..errors import BrokerError, ConnectionLost
-from ..log.throttle import Complaint
+from ..log.throttle import ErrorReporter
 from .membership import Membership, pause
 from .run import Run
 
@@ -24,7 +24,7 @@ class Settler:
 
     # Given to ``run``.
     _settled: Callable[[list[Delivery], Liveness], None]
-    _instead_of: Callable[[Finish, BrokerError], Finish]
+    _replacement: Callable[[Finish, BrokerError], Finish]
 
     def __init__(self, broker: Broker, membership: Membership) -> None:
         self._broker = broker
@@ -34,8 +34,8 @@ class Settler:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._complain_of_finish = Complaint(logger, "The broker refused the outcome of a job; trying again: %s")
-        self._complain_of_requeue = Complaint(logger, "The broker refused to requeue jobs; trying again: %s")
+        self._report_finish_error = ErrorReporter(logger, "The broker refused the outcome of a job; trying again: %s")
+        self._report_requeue_error = ErrorReporter(logger, "The broker refused to requeue jobs; trying again: %s")
         #: Outcomes that were dropped and not logged yet, and when that was logged last (monotonic).
         self._dropped = 0
         self._logged_at = 0.0
@@ -71,15 +71,15 @@ class Settler:
     async def run(
         self,
         settled: Callable[[list[Delivery], Liveness], None],
-        instead_of: Callable[[Finish, BrokerError], Finish],
+        replacement: Callable[[Finish, BrokerError], Finish],
     ) -> None:
         """Until cancelled.
 
         Args:
             settled: called with what is no longer this worker's, and how the broker sees the worker.
-            instead_of: called with a finish that the broker refuses (too large, say); gives what to send instead.
+            replacement: called with a finish that the broker refuses (too large, say); gives what to send instead.
         """
-        self._settled, self._instead_of = settled, instead_of
+        self._settled, self._replacement = settled, replacement
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -113,8 +113,8 @@ class Settler:
                     batch = batch[:1]
                     self._repeat = True
                     continue
-                self._complain_of_finish(error)
-                replacement = self._instead_of(batch[0], error)
+                self._report_finish_error(error)
+                replacement = self._replacement(batch[0], error)
                 if replacement is batch[0]:
                     self._delay = await pause(self._delay)
                     if self._finishes:
@@ -137,7 +137,7 @@ class Settler:
                 answers, liveness = await self._broker.requeue(self._membership.incarnation, batch, repeat=repeat)
             except BrokerError as error:
                 if not isinstance(error, ConnectionLost):
-                    self._complain_of_requeue(error)
+                    self._report_requeue_error(error)
                 repeat = True
                 delay = await pause(delay)
             else:

@@ -122,7 +122,7 @@ class Worker:
         self._suspects, self._claimer, self._settler, self._cancels = suspects, claimer, settler, cancels
         self._log, self._hooks = log, hooks
         self._agents: list[Callable[[], Coroutine[Any, Any, None]]] = [
-            partial(settler.run, self._settled, endings.instead_of),
+            partial(settler.run, self._settled, endings.replacement),
             partial(at_most_once.run, intake.begin, in_hand.lose),
             cancels.run,
             ticker.run,
