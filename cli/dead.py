@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from .asking import confirm, progress
+from .filters import InQueue, Limit, Offset, OfTask, Since, Until
 from .group import Group, add
 from .one_job import show_one
-from .options import AppName, Json, Url, count, option
+from .options import AppName, Json, Url, Yes, option
 from .output import ago, console, informative, page_table, plain, print_json
-from .results import InQueue, OfTask, Since, Until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from aiotask.ops.connection import Connection
     from aiotask.ops.letters import Done, Filter, Verb
 
@@ -42,10 +44,36 @@ WithError = Annotated[
     str | None,
     option("--error", "-e", metavar="TEXT", help="Only jobs whose error contains this text (case is ignored)."),
 ]
-Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of jobs per page.")]
-Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Number of jobs to skip.")]
-Everything = Annotated[bool, option("--all", metavar="", help="Every dead letter.")]
-Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do not ask for confirmation.")]
+Everything = Annotated[bool, option("--all", help="Every dead letter.")]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The letters that a command acts on, as the user chose them: by ID, by filter, or all. The fields are options."""
+
+    ids: JobIds = None
+    task: OfTask = None
+    queue: InQueue = None
+    error: WithError = None
+    since: Since = None
+    until: Until = None
+    everything: Everything = False
+    yes: Yes = False
+    name: AppName = None
+    url: Url = None
+    as_json: Json = False
+
+
+def _on_chosen(command: Callable[[Chosen], None]) -> Callable[..., None]:
+    """The command with the fields of ``Chosen`` as its options."""
+
+    @wraps(command)
+    def run(**options: Any) -> None:
+        command(Chosen(**options))
+
+    run.__signature__ = inspect.signature(Chosen, eval_str=True)  # type: ignore[attr-defined]
+    run.__annotations__ = get_type_hints(Chosen, include_extras=True)
+    return run
 
 
 def list_(
@@ -99,19 +127,8 @@ def show(id: JobId, name: AppName = None, url: Url = None, as_json: Json = False
     print_json(letter) if as_json else show_one(letter)
 
 
-def replay(
-    ids: JobIds = None,
-    task: OfTask = None,
-    queue: InQueue = None,
-    error: WithError = None,
-    since: Since = None,
-    until: Until = None,
-    everything: Everything = False,
-    yes: Yes = False,
-    name: AppName = None,
-    url: Url = None,
-    as_json: Json = False,
-) -> None:
+@_on_chosen
+def replay(chosen: Chosen) -> None:
     """Run dead letters again: by ID, by filter, or all.
 
     Each becomes a job with the same ID, as if it had just been sent: its retries and deaths are counted from zero, and
@@ -124,31 +141,17 @@ def replay(
       aiotask dead replay --error ConnectionRefused --yes
       aiotask dead replay --all
     """
-    from aiotask.ops.letters import Filter
-
-    wanted = Filter(task, queue, error, since, until)
-    done = _act("replay", ids or [], wanted, everything, yes, name, url)
-    if as_json:
+    done = _act("replay", chosen)
+    if chosen.as_json:
         print_json({"replayed": done.moved, "missing": done.missing, "outdated": done.outdated})
     else:
-        _print_done("Replayed", done, bool(ids))
+        _print_done("Replayed", done, bool(chosen.ids))
     if done.unknown or done.outdated:
         raise typer.Exit(1)
 
 
-def delete(
-    ids: JobIds = None,
-    task: OfTask = None,
-    queue: InQueue = None,
-    error: WithError = None,
-    since: Since = None,
-    until: Until = None,
-    everything: Everything = False,
-    yes: Yes = False,
-    name: AppName = None,
-    url: Url = None,
-    as_json: Json = False,
-) -> None:
+@_on_chosen
+def delete(chosen: Chosen) -> None:
     """Remove dead letters for good: by ID, by filter, or all.
 
     The outcome of the job is kept until its result TTL is over, and in the history. An ID without a dead letter
@@ -160,54 +163,43 @@ def delete(
       aiotask dead delete --until 30d --yes
       aiotask dead delete --all
     """
-    from aiotask.ops.letters import Filter
-
-    wanted = Filter(task, queue, error, since, until)
-    done = _act("delete", ids or [], wanted, everything, yes, name, url)
-    if as_json:
+    done = _act("delete", chosen)
+    if chosen.as_json:
         print_json({"deleted": done.moved, "missing": done.missing})
     else:
-        _print_done("Deleted", done, bool(ids))
+        _print_done("Deleted", done, bool(chosen.ids))
 
 
-def _act(
-    verb: Verb,
-    ids: Sequence[str],
-    wanted: Filter,
-    everything: bool,
-    yes: bool,
-    name: str | None,
-    url: str | None,
-) -> Done:
+def _act(verb: Verb, chosen: Chosen) -> Done:
     """Replay or delete the letters with these ids, or, once the user has confirmed, those that match the filter."""
     import asyncio
 
     from aiotask.errors import ConfigError
+    from aiotask.ops.letters import Filter
 
-    given = bool(ids) + everything + (not wanted.is_open and not everything)
+    wanted = Filter(chosen.task, chosen.queue, chosen.error, chosen.since, chosen.until)
+    given = bool(chosen.ids) + chosen.everything + (not wanted.is_open and not chosen.everything)
     if given != 1:
         which = "IDs cannot be combined with --all or filters" if given else "no jobs were named"
         raise ConfigError(
             f"Nothing was done: {which}. Give IDs (aiotask dead {verb} ID), filters (--task, --queue, --error, "
             "--since, --until), or --all."
         )
-    return asyncio.run(_moved(verb, list(dict.fromkeys(ids)), wanted, everything, yes, name, url))
+    return asyncio.run(_moved(verb, chosen, wanted))
 
 
-async def _moved(
-    verb: Verb, ids: list[str], wanted: Filter, everything: bool, yes: bool, name: str | None, url: str | None
-) -> Done:
+async def _moved(verb: Verb, chosen: Chosen, wanted: Filter) -> Done:
     from aiotask.ops.connection import inspectors
     from aiotask.ops.letters import move_ids, move_picked, pick
 
-    async with inspectors(name, url) as opened:
-        if ids:
-            return await move_ids(verb, opened, ids)
-        if everything and name is None:
+    async with inspectors(chosen.name, chosen.url) as opened:
+        if chosen.ids:
+            return await move_ids(verb, opened, list(dict.fromkeys(chosen.ids)))
+        if chosen.everything and chosen.name is None:
             _refuse_several(verb, opened)
         picked = await pick(opened, wanted)
         number = sum(len(found) for _, found in picked)
-        if number and not yes:
+        if number and not chosen.yes:
             confirm(verb, f"{number:,} dead letter{'s' if number > 1 else ''}", "aiotask dead list")
         with progress(f"{verb.capitalize()} dead letters", number) as show:
             return await move_picked(verb, picked, show)

@@ -19,7 +19,6 @@ Live = Annotated[
     bool,
     option(
         "--live",
-        metavar="",
         help="Ask only the workers on this machine whether any of them hangs, as a liveness probe does.",
     ),
 ]
@@ -27,7 +26,6 @@ Ready = Annotated[
     bool,
     option(
         "--ready",
-        metavar="",
         help="Ask only the workers on this machine whether they run jobs, as a readiness probe does.",
     ),
 ]

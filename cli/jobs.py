@@ -5,10 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-import typer
-
+from .filters import InQueue, JobIdOrNone, Limit, Offset
 from .one_job import coloured, show_one
-from .options import AppName, File, Json, Url, count, option
+from .options import AppName, File, Json, Url, option
 from .output import ago, console, informative, page_table, plain, print_json
 
 __all__ = ["jobs"]
@@ -26,9 +25,6 @@ class Wanted(StrEnum):
     DEAD = "dead"
 
 
-JobId = Annotated[
-    str | None, typer.Argument(metavar="ID", help="Show only this job, with everything that is known about it.")
-]
 InStatus = Annotated[
     Wanted | None,
     option(
@@ -39,13 +35,10 @@ InStatus = Annotated[
         help=f"Only jobs with this status: {', '.join(Wanted)}.",
     ),
 ]
-InQueue = Annotated[str | None, option("--queue", "-q", metavar="NAME", help="Only jobs of this queue.")]
-Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of jobs per page.")]
-Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Number of jobs to skip.")]
 
 
 def jobs(
-    id: JobId = None,
+    id: JobIdOrNone = None,
     status: InStatus = None,
     queue: InQueue = None,
     limit: Limit = 20,

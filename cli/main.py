@@ -45,9 +45,7 @@ def _print_version(asked: bool) -> None:
 
 ShowVersion = Annotated[
     bool,
-    typer.Option(
-        "--version", "-V", metavar="", is_eager=True, callback=_print_version, help="Print the version and exit."
-    ),
+    typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="Print the version and exit."),
 ]
 
 

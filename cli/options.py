@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -40,6 +41,7 @@ __all__ = [
     "Threads",
     "Url",
     "WorkerUrl",
+    "Yes",
     "count",
     "duration",
     "names",
@@ -148,11 +150,18 @@ File = Annotated[
         help="SQLite file into which the worker records finished jobs.",
     ),
 ]
-Json = Annotated[bool, option("--json", metavar="", help="Print JSON.")]
+Json = Annotated[bool, option("--json", help="Print JSON.")]
+Yes = Annotated[bool, option("--yes", "-y", help="Do not ask for confirmation.")]
 
 # ---- the worker
 
-_WHAT, _HOW_MUCH, _LIFE, _LOG = "What to run", "Concurrency", "Lifetime of processes", "History and logging"
+# Options by their panel in the help of ``aiotask worker``, and the settings of those that take a value of one kind.
+_what = partial(option, rich_help_panel="What to run")
+_how_much = partial(option, rich_help_panel="Concurrency")
+_life = partial(option, rich_help_panel="Lifetime of processes")
+_log = partial(option, rich_help_panel="History and logging")
+_NUMBER: dict[str, Any] = {"parser": count, "metavar": "N"}
+_TIME: dict[str, Any] = {"parser": duration, "metavar": "TIME"}
 
 Apps = Annotated[
     list[str] | None,
@@ -161,228 +170,172 @@ Apps = Annotated[
 # Without an environment variable of its own, since that would be split at blanks: find_specs reads AIOTASK_APP.
 MoreApps = Annotated[
     list[str] | None,
-    option(
+    _what(
         "--app",
         "-A",
         metavar="APP",
         envvar=None,
         show_default="[tool.aiotask] app in pyproject.toml",
         help="Module with the app, like APP; can be repeated. [dim]\\[env var: AIOTASK_APP, separated by commas][/dim]",
-        rich_help_panel=_WHAT,
     ),
 ]
 AppDir = Annotated[
     str,
-    option("--app-dir", metavar="DIR", help="Directory that is searched first for modules.", rich_help_panel=_WHAT),
+    _what("--app-dir", metavar="DIR", help="Directory that is searched first for modules."),
 ]
 Queues = Annotated[
     list[str] | None,
-    option(
+    _what(
         "--queues",
         "-q",
         metavar="NAMES",
         show_default="all queues that its tasks name, and default",
         help="Queues to consume, separated by commas.",
-        rich_help_panel=_WHAT,
     ),
 ]
 WorkerUrl = Annotated[
     str | None,
-    option(
+    _what(
         "--url",
         metavar="URL",
         show_default="the embedded server",
         help="Redis or Valkey server, for apps that do not name one themselves.",
-        rich_help_panel=_WHAT,
     ),
 ]
 Concurrency = Annotated[
     int | None,
-    option(
-        "--concurrency",
-        "-c",
-        parser=count,
-        metavar="N",
-        show_default="number of CPUs",
-        help="Number of worker processes.",
-        rich_help_panel=_HOW_MUCH,
-    ),
+    _how_much("--concurrency", "-c", **_NUMBER, show_default="number of CPUs", help="Number of worker processes."),
 ]
 MaxInFlight = Annotated[
     int,
-    option(
-        "--max-in-flight",
-        parser=count,
-        metavar="N",
-        help="Number of async jobs that one process runs at a time.",
-        rich_help_panel=_HOW_MUCH,
-    ),
+    _how_much("--max-in-flight", **_NUMBER, help="Number of async jobs that one process runs at a time."),
 ]
 Threads = Annotated[
     int,
-    option(
+    _how_much(
         "--threads",
-        parser=count,
-        metavar="N",
+        **_NUMBER,
         help="Number of sync jobs that one process runs at a time; use more than 1 for blocking I/O.",
-        rich_help_panel=_HOW_MUCH,
     ),
 ]
 MaxJobsPerChild = Annotated[
     int | None,
-    option(
-        "--max-jobs-per-child",
-        parser=count,
-        metavar="N",
-        show_default="no limit",
-        help="Replace a process after this number of jobs.",
-        rich_help_panel=_LIFE,
+    _life(
+        "--max-jobs-per-child", **_NUMBER, show_default="no limit", help="Replace a process after this number of jobs."
     ),
 ]
 MaxMemoryPerChild = Annotated[
     int | None,
-    option(
+    _life(
         "--max-memory-per-child",
         parser=size,
         metavar="SIZE",
         show_default="no limit",
         help="Replace a process that holds more memory than this, as in 512MB.",
-        rich_help_panel=_LIFE,
     ),
 ]
 Grace = Annotated[
     float,
-    option(
+    _life(
         "--grace",
-        parser=duration,
-        metavar="TIME",
+        **_TIME,
         show_default="30s",
         help="After TERM: time that running jobs get to end. Then they are killed and requeued.",
-        rich_help_panel=_LIFE,
     ),
 ]
 BlockedLoop = Annotated[
     float,
-    option(
+    _log(
         "--blocked-loop",
-        parser=duration,
-        metavar="TIME",
+        **_TIME,
         show_default="1s",
         help="Log where a job stands that has blocked the event loop for this long; 0: never.",
-        rich_help_panel=_LOG,
     ),
 ]
 LongJob = Annotated[
     float,
-    option(
+    _log(
         "--long-job",
-        parser=duration,
-        metavar="TIME",
+        **_TIME,
         show_default="60s",
         help="Log where a sync job stands that has run for this long; 0: never.",
-        rich_help_panel=_LOG,
     ),
 ]
 StoppedProcess = Annotated[
     float,
-    option(
+    _life(
         "--stopped-process",
-        parser=duration,
-        metavar="TIME",
+        **_TIME,
         show_default="30s",
         help="Kill a worker process that is stopped for so long by a signal, a debugger or the freezer, and run its "
         "jobs again; 0: never.",
-        rich_help_panel=_LIFE,
     ),
 ]
-Burst = Annotated[
-    bool, option("--burst", metavar="", help="Run the jobs in the queues, then stop.", rich_help_panel=_LIFE)
-]
+Burst = Annotated[bool, _life("--burst", help="Run the jobs in the queues, then stop.")]
 Reload = Annotated[
     bool,
-    option(
-        "--reload", metavar="", help="Restart when a source file changes, during development.", rich_help_panel=_LIFE
-    ),
+    _life("--reload", help="Restart when a source file changes, during development."),
 ]
 Preload = Annotated[
     bool,
-    option(
+    _life(
         "--preload",
-        metavar="",
         help="Import the app before the fork. It saves memory; fresh code then needs a restart, HUP is not enough.",
-        rich_help_panel=_LIFE,
     ),
 ]
 HealthPort = Annotated[
     int | None,
-    option(
+    _life(
         "--health-port",
         parser=port,
         metavar="PORT",
         show_default="none",
         help="Port that answers HTTP probes: GET /live, GET /ready, and GET / for everything as JSON.",
-        rich_help_panel=_LIFE,
     ),
 ]
 HealthHost = Annotated[
     str,
-    option(
+    _life(
         "--health-host",
         metavar="ADDRESS",
         help="Address to listen on; use 0.0.0.0 if the probes come from another machine.",
-        rich_help_panel=_LIFE,
     ),
 ]
 ResultDb = Annotated[
     str | None,
-    option(
+    _log(
         "--result-db",
         metavar="FILE",
         show_default="next to the embedded server's data; none with a URL",
         help="SQLite file in which every finished job is recorded.",
-        rich_help_panel=_LOG,
     ),
 ]
 ResultDbAge = Annotated[
     float,
-    option(
-        "--result-db-age",
-        parser=duration,
-        metavar="TIME",
-        show_default="30d",
-        help="How long that file keeps a finished job; 0: for ever.",
-        rich_help_panel=_LOG,
-    ),
+    _log("--result-db-age", **_TIME, show_default="30d", help="How long that file keeps a finished job; 0: for ever."),
 ]
 ResultDbSize = Annotated[
     int,
-    option(
+    _log(
         "--result-db-size",
         parser=size_or_none,
         metavar="SIZE",
         show_default="1GB",
         help="How large that file may grow before the oldest jobs are removed; 0: no limit.",
-        rich_help_panel=_LOG,
     ),
 ]
-LogArgs = Annotated[bool, option("--log-args", metavar="", help="Log the arguments of jobs.", rich_help_panel=_LOG)]
+LogArgs = Annotated[bool, _log("--log-args", help="Log the arguments of jobs.")]
 LogTracebacks = Annotated[
     bool,
-    option(
-        "--log-tracebacks/--no-log-tracebacks",
-        metavar="",
-        help="Log the traceback of a failed run.",
-        rich_help_panel=_LOG,
-    ),
+    _log("--log-tracebacks/--no-log-tracebacks", help="Log the traceback of a failed run."),
 ]
-LogJson = Annotated[bool, option("--log-json", metavar="", help="Log one JSON object per line.", rich_help_panel=_LOG)]
+LogJson = Annotated[bool, _log("--log-json", help="Log one JSON object per line.")]
 LogLevel = Annotated[
     Level,
-    option(
+    _log(
         "--log-level",
         metavar="LEVEL",
         case_sensitive=False,
         help="Lowest level to log: debug, info, warning, error, critical.",
-        rich_help_panel=_LOG,
     ),
 ]

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 from .asking import confirm, progress
-from .options import File, Json, duration, option
+from .options import File, Json, Yes, duration, option
 from .output import console, plain, print_json
 
 if TYPE_CHECKING:
@@ -26,11 +26,8 @@ OlderThan = Annotated[
 ]
 Compact = Annotated[
     bool,
-    option(
-        "--compact", metavar="", help="Also return the freed space to the disk; recording waits until this is done."
-    ),
+    option("--compact", help="Also return the freed space to the disk; recording waits until this is done."),
 ]
-Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do not ask for confirmation.")]
 
 
 def prune(

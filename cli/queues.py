@@ -16,7 +16,7 @@ __all__ = ["queues"]
 COUNTS = ("pending", "running", "scheduled", "parked", "dead", "consumers")
 
 
-Everything = Annotated[bool, option("--all", "-a", metavar="", help="Show apps without workers and jobs, too.")]
+Everything = Annotated[bool, option("--all", "-a", help="Show apps without workers and jobs, too.")]
 
 
 def queues(name: AppName = None, everything: Everything = False, url: Url = None, as_json: Json = False) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from .options import File, Json, duration
+from .filters import InQueue, JobIdOrNone, OfTask, Since, Until
+from .options import File, Json, option
 from .output import ago, call_text, console, informative, page_table, plain, print_json
 
 if TYPE_CHECKING:
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
     from aiotask.job import Status
 
 __all__ = ["results"]
-
-#: A bare number from here on is a Unix time (2001 and later), below it an age.
-_UNIX = 1e9
 
 
 class Ended(StrEnum):
@@ -33,77 +28,24 @@ class Ended(StrEnum):
     EXPIRED = "expired"
 
 
-def moment(text: str | float) -> float:
-    """Unix seconds in a text: an age (``10m``), a date or time (local unless it has a zone), or Unix seconds."""
-    text = str(text).strip()
-    try:
-        age = duration(text)
-    except typer.BadParameter:
-        pass
-    else:
-        return age if age >= _UNIX else time.time() - age
-    try:
-        return datetime.datetime.fromisoformat(text).astimezone().timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise typer.BadParameter(
-            f'"{text}" is not a moment. Write how long ago it was (10m, 2h, 7d), a date or time (2025-12-31, '
-            "2025-12-31T23:00), or Unix seconds."
-        ) from None
-
-
-JobId = Annotated[
-    str | None, typer.Argument(metavar="ID", help="Show only this job, with everything that is known about it.")
-]
-OfTask = Annotated[
-    str | None, typer.Option("--task", "-t", metavar="NAME", envvar="AIOTASK_TASK", help="Only jobs of this task.")
-]
 WithStatus = Annotated[
     Ended | None,
-    typer.Option(
-        "--status", "-s", envvar="AIOTASK_RESULT_STATUS", case_sensitive=False, help="Only jobs with this status."
-    ),
+    option("--status", "-s", envvar="AIOTASK_RESULT_STATUS", case_sensitive=False, help="Only jobs with this status."),
 ]
-InQueue = Annotated[
-    str | None, typer.Option("--queue", "-q", metavar="NAME", envvar="AIOTASK_QUEUE", help="Only jobs of this queue.")
-]
-Since = Annotated[
-    float | None,
-    typer.Option(
-        "--since",
-        parser=moment,
-        metavar="MOMENT",
-        envvar="AIOTASK_SINCE",
-        help="Only jobs that ended at or after this time: 10m (ago), 2025-12-31, 2025-12-31T23:00 or Unix seconds.",
-    ),
-]
-Until = Annotated[
-    float | None,
-    typer.Option(
-        "--until",
-        parser=moment,
-        metavar="MOMENT",
-        envvar="AIOTASK_UNTIL",
-        help="Only jobs that ended before this time, in the same formats.",
-    ),
-]
-Limit = Annotated[
-    int, typer.Option("--limit", "-l", min=1, max=10_000, envvar="AIOTASK_LIMIT", help="Number of jobs per page.")
-]
-Offset = Annotated[int, typer.Option("--offset", min=0, envvar="AIOTASK_OFFSET", help="Number of jobs to skip.")]
+Limit = Annotated[int, option("--limit", "-l", min=1, max=10_000, help="Number of jobs per page.")]
+Offset = Annotated[int, option("--offset", min=0, help="Number of jobs to skip.")]
 Wide = Annotated[
     bool,
-    typer.Option(
+    option(
         "--wide",
         "-w",
-        metavar="",
-        envvar="AIOTASK_WIDE",
         help="Show also the CPU time and memory that each job used, and its worker.",
     ),
 ]
 
 
 def results(
-    id: JobId = None,
+    id: JobIdOrNone = None,
     task: OfTask = None,
     status: WithStatus = None,
     queue: InQueue = None,

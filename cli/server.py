@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import typer
 
 from .asking import confirm
 from .group import Group, add
-from .options import Json, option
+from .options import Json, Yes
 from .output import console, plain, print_json
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do not ask for confirmation.")]
 
 app = typer.Typer(
     cls=Group,

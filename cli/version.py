@@ -10,7 +10,7 @@ from .output import print_json
 
 __all__ = ["version", "version_of"]
 
-Server = Annotated[bool, option("--server", metavar="", help="Ask the server for its version too.")]
+Server = Annotated[bool, option("--server", help="Ask the server for its version too.")]
 
 
 def version(server: Server = False, url: Url = None, as_json: Json = False) -> None:
