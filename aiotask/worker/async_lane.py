@@ -20,24 +20,24 @@ from .seats import Seats
 __all__ = ["AsyncLane"]
 
 #: Seconds for which jobs are begun before the loop gets its turn: with many more behind them, and with few. Then
-#: callers may wait for these, who go on while the rest runs.
+#: callers that wait for the first of these jobs go on while the others run.
 _TURN, _SHORT_TURN = 0.001, 0.00025
 _FEW = BATCH_JOBS // 2
 
 
 class AsyncLane:
-    """A row of runs, and those of them that have begun.
+    """Async runs of one worker: a row of those that have not begun, and those that have.
 
     One asyncio task of the lane begins job after job. Each job has a context and an asyncio task of its own, see
     ``job_task``; most jobs end within their first step, before the event loop has come round.
 
     Args:
-        seats: how many run at a time.
-        call: what performs a run; it raises nothing.
+        seats: limits how many runs go on at a time.
+        call: performs a run; raises nothing.
         collect: called with runs that have ended, before the loop goes on to anything else.
         stir: called when a run has left its seat.
-        board: where it is written down whose step the loop runs.
-        peak: measures the memory of long ones; None: it is not measured.
+        board: records whose step the loop runs; None: nothing does.
+        peak: measures the memory of long runs; None: it is not measured.
     """
 
     def __init__(
@@ -59,22 +59,22 @@ class AsyncLane:
         self._row: deque[Run] = deque()
         self._beginner: asyncio.Task[None] | None = None
         self._began = 0.0
-        #: What has ended since the beginner had its turn.
+        #: Runs that have ended since ``_hand_over`` was called last.
         self._ended: list[Run] = []
-        #: What waits for something, by its asyncio task.
+        #: Suspended runs by their asyncio tasks.
         self.running: dict[asyncio.Task[Any], Run] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run in this loop."""
+        """Run the jobs in this loop from now on."""
         self._loop = loop
 
     def put(self, run: Run) -> None:
-        """To the end of the row; ``start`` gets it going."""
+        """Append a run to the row; ``start`` begins it."""
         self._row.append(run)
 
     def take_back(self) -> list[Run]:
-        """Every run that has not begun."""
+        """Empty the row: return every run that has not begun."""
         back = list(self._row)
         self._row.clear()
         return back
@@ -92,18 +92,18 @@ class AsyncLane:
         return len(self._row)
 
     def stuck(self, seconds: float) -> bool:
-        """Whether every seat has been taken for this long."""
+        """Whether every seat has been taken for this number of seconds."""
         return self._seats.free <= 0 and time.monotonic() - self._began > seconds
 
     def start(self) -> None:
-        """Begin what is ready, as far as there are seats."""
+        """Begin the runs in the row, as far as there are seats."""
         if self._row and self._beginner is None:
             self._beginner = agent(self._begin())
 
     # ---- seats
 
     def leave_seat(self, run: Run) -> bool:
-        """The run waits for the outcome of another job; others go on. False: it waits in another loop."""
+        """Free the seat of a run that waits for the outcome of another job. False: the run waits in another loop."""
         loop = self._loop
         if loop is None or asyncio.get_running_loop() is not loop:
             return False
@@ -114,12 +114,12 @@ class AsyncLane:
         return True
 
     async def come_back(self, run: Run) -> None:
-        """One of the run's tasks has its outcome, and goes on with a seat."""
+        """Give the run a seat again, since one of its asyncio tasks has the outcome that it waited for."""
         await self._seats.come_back(run)
         self._set_back(run)
 
     def give_up(self, run: Run) -> None:
-        """One of the run's tasks stops waiting because it is cancelled."""
+        """Note that one of the run's asyncio tasks stops waiting because it is cancelled."""
         self._seats.give_up(run)
         self._set_back(run)
 
@@ -164,7 +164,7 @@ class AsyncLane:
         except StopIteration:
             run.cpu = run.took
         except Exception as error:
-            # Not the task's, that one is caught: whatever it is, the job must not be left hanging.
+            # An error of aiotask itself: ``call`` catches those of the task. The job must not be left without an end.
             run.error = error if run.error is None else run.error
         else:
             run.coroutine = call
@@ -191,7 +191,7 @@ class AsyncLane:
         self._seats.give_back(run)
         if run.budget is not None:
             budget.end(run)
-        # What was stopped and ends well all the same keeps its value.
+        # A run that was stopped and returned all the same keeps its value.
         kept = run.stopped and run.value is not None
         if task is not None and run.error is None and task.cancelling() and not kept:
             run.error = asyncio.CancelledError()
@@ -205,7 +205,7 @@ class AsyncLane:
 
 @coroutine
 def _go_on(call: Live, waits_for: Any, run: Run, board: Board) -> Generator[Any, Any, None]:
-    """Run the rest of a coroutine that was begun by hand, and write down before each step whose step it is."""
+    """Run the rest of a coroutine whose first step the lane has run, and record before each step whose step it is."""
     steps, slot = board.steps, run.slot + 1
     step: Callable[[Any], Any]
     now, is_limited = time.monotonic, run.budget is not None

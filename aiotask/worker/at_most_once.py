@@ -1,4 +1,4 @@
-"""The agent that tells the broker of jobs which run at most once (``acks="early"``), before they start."""
+"""The agent that has the broker mark jobs which run at most once (``acks="early"``) before they start."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = ["AtMostOnce"]
 
 logger = logging.getLogger("aiotask.worker")
 
-#: Jobs in one question: all of them are lost if the process dies before they have started.
+#: Jobs in one call: all of them are lost if the process dies before they have started.
 AT_A_TIME = 25
 
 
 class AtMostOnce:
-    """A row of runs that wait for the broker's word; only those are asked for that can start at once.
+    """A row of runs that the broker has to mark as begun; only runs that can start at once are marked.
 
-    From that word on the job is run by no other worker: recovery ends it as lost. So few are asked for at a time, and
-    what waits here can still go back.
+    A marked job is run by no other worker: recovery ends it as lost. So few are marked at a time, and a run that waits
+    here can still go back to its queue.
 
     Args:
-        lost: the sealed outcome of a run whose process dies.
+        lost: returns the sealed outcome that a run gets if its process dies.
     """
 
     def __init__(
@@ -53,22 +53,22 @@ class AtMostOnce:
         self._syncs = syncs
         self._lost = lost
         self._row: deque[Run] = deque()
-        #: Runs in the question under way.
+        #: Runs in the call to the broker that is under way.
         self.asked: list[Run] = []
         self._arrived = asyncio.Event()
 
     def put(self, run: Run) -> None:
-        """To the end of the row."""
+        """Append a run to the row."""
         self._row.append(run)
         self._arrived.set()
         self._life.stir()
 
     def waiting(self, *, is_async: bool) -> int:
-        """How many of this kind have not begun."""
+        """How many runs of this kind have not begun."""
         return sum(run.task.is_async is is_async for run in (*self._row, *self.asked)) if self._row or self.asked else 0
 
     def take_back(self, *, sync_only: bool = False) -> list[Run]:
-        """Every run that the broker has not been told of."""
+        """Take the runs out of the row that the broker has not been asked to mark."""
         back = [run for run in self._row if not (sync_only and run.task.is_async)]
         self._row = deque(run for run in self._row if run not in back)
         return back
@@ -82,7 +82,7 @@ class AtMostOnce:
         return None
 
     async def run(self, go: Callable[[Run], None], gone: Callable[[Run], None]) -> None:
-        """Until cancelled.
+        """Have the broker mark runs, and start them, until cancelled.
 
         Args:
             go: called with a run that may start.
@@ -92,14 +92,14 @@ class AtMostOnce:
             while batch := self._next():
                 await self._ask(batch, go, gone)
             if self._row:
-                # There is no room for them.
+                # There is no room for these runs.
                 await self._life.wait(None)
             else:
                 self._arrived.clear()
                 await self._arrived.wait()
 
     def _next(self) -> list[Run]:
-        """The runs that can start at once."""
+        """Take the runs out of the row that can start at once."""
         syncs = self._syncs
         room = {
             True: self._seats.free - self._asyncs.waiting,
@@ -120,7 +120,7 @@ class AtMostOnce:
         delay = 0.05
         while True:
             try:
-                # Twice is fine: the second answer is the same, unless another worker has the job by then.
+                # Repeating the call is harmless: the answer is the same, unless another worker has the job by then.
                 answers = await self._broker.begin(incarnation, asking)
                 break
             except BrokerError as error:

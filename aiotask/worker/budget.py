@@ -1,7 +1,7 @@
-"""What a job uses: CPU time and memory, measured where that is nearly free, and compared with its budget.
+"""CPU time and memory that a job uses, measured where that is nearly free, and compared with the job's budget.
 
-CPU of a sync job is what its thread used; of an async one it is the time for which its own steps kept
-the event loop. Memory is what the process holds, which is all that a system can say.
+The CPU time of a sync job is that of its thread; the CPU time of an async job is the time for which its own steps kept
+the event loop. Its memory is that of the whole process: the system measures no smaller unit.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ __all__ = [
     "thread_cpu",
 ]
 
-#: Seconds: what is shorter is not measured; for what is longer, memory is measured too.
+#: Seconds: a run that took less than SHORT is not measured; of a run that took LONG or more, memory is measured too.
 SHORT = 0.001
 LONG = 0.05
 _PAGE = resource.getpagesize()
-#: Seconds for which a reading of the peak is good enough.
+#: Seconds for which a reading of the peak is used again.
 _FRESH = 0.01
 _READINGS = 1000
 
@@ -45,18 +45,18 @@ _READINGS = 1000
 class PeakMemory:
     """The largest size of this process in any stretch of time, from the system's high-water mark.
 
-    The mark is read and set back now and then, so a job's peak is that of the time since the last reading
-    before it, at most some 50 ms of jobs earlier. Where it cannot be set back (macOS) it is that of the
-    process's whole life. For all threads.
+    The mark is read and reset now and then, so the peak of a job is that since the last reading before the job, which
+    is at most some 50 ms of jobs earlier. Where the mark cannot be reset (macOS), the peak is that of the process's
+    whole life. Safe to call from any thread.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: (until, bytes), later ones smaller: a peak hides the lower ones before it.
+        #: (time of the reading, bytes), from large to small, since a reading replaces the smaller ones before it.
         self._readings: deque[tuple[float, int]] = deque(maxlen=_READINGS)
 
     def since(self, start: float) -> int:
-        """Bytes at most since then (monotonic clock)."""
+        """The largest size in bytes since ``start`` (monotonic clock)."""
         with self._lock:
             now = time.monotonic()
             readings = self._readings
@@ -83,7 +83,7 @@ def _read_peak() -> int:
 
 
 def resident(pid: int | str = "self") -> int:
-    """Bytes of memory that a process holds; of another one 0 where the system does not say."""
+    """Bytes of memory that a process holds; 0 for another process where the system does not report it."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
             return int(file.read().split()[1]) * _PAGE
@@ -95,7 +95,7 @@ def resident(pid: int | str = "self") -> int:
 
 
 def anonymous(pid: int | str = "self") -> int:
-    """Bytes that a process has allocated and touched, without mapped files; 0 where the system does not say."""
+    """Bytes that a process has allocated and touched, without mapped files; 0 where the system does not report it."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
             numbers = file.read().split()
@@ -108,7 +108,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def thread_cpu(pid: int, thread: int) -> float:
-    """Seconds of CPU that a thread has used, to 10 ms; 0 where the system does not say."""
+    """Seconds of CPU that a thread has used, to 10 ms; 0 where the system does not report it."""
     try:
         with open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
             numbers = file.read().rpartition(b")")[2].split()
@@ -124,7 +124,8 @@ def begin(run: Run, board: Board, again: tuple[float, float]) -> None:
     """Give a run that has just started the budget of its task.
 
     Args:
-        again: seconds until its next run if it is ended for its CPU time, and for its memory (-1: it fails).
+        again: seconds until the next run of the job if this run is ended for its CPU time, and for its memory (-1: the
+            job fails).
     """
     task = run.task
     sync = not task.is_async
@@ -142,10 +143,10 @@ def begin(run: Run, board: Board, again: tuple[float, float]) -> None:
 
 
 def over_cpu(run: Run, board: Board | None = None) -> bool:
-    """In the thread of a sync run: whether it has used more CPU than it may; then the run says so.
+    """Whether a sync run has used more CPU than it may; if so, ``run.exceeded`` is set. To be called in its thread.
 
     Args:
-        board: where to write it down, if the run is now asked to end.
+        board: records that the run is asked to end now; None: the run is not asked.
     """
     budget = run.budget
     if budget is None or not budget.cpu or time.thread_time() - budget.cpu_before < budget.cpu:
@@ -157,28 +158,28 @@ def over_cpu(run: Run, board: Board | None = None) -> bool:
 
 
 def begin_step(run: Run, board: Board, used: float) -> None:
-    """A step of an async run with a budget begins; ``used`` seconds of CPU were used before it."""
+    """Note that a step of an async run with a budget begins; the run has used ``used`` seconds of CPU before it."""
     assert run.budget is not None
     if run.budget.cpu and not run.exceeded:
         board.limit(run.slot, run.job.id, run.budget._replace(until=time.monotonic() + run.budget.cpu - used))
 
 
 def end_step(run: Run, board: Board, used: float) -> bool:
-    """A step has ended, after ``used`` seconds of CPU in all. True: the run has just used up its budget."""
+    """Note that a step has ended, after ``used`` seconds of CPU in all. True: the run has just used up its budget."""
     assert run.budget is not None
     if not run.budget.cpu or run.exceeded:
         return False
     until = 0.0
     if used > run.budget.cpu:
         run.exceeded = cpu_words(run.budget.cpu)
-        # From now on it has as long as every job that is asked to end.
+        # From now on the run has as much time as every job that is asked to end.
         until = time.monotonic()
     board.limit(run.slot, run.job.id, run.budget._replace(until=until))
     return bool(run.exceeded)
 
 
 def end(run: Run) -> None:
-    """An async run has ended: if its last step used up its CPU time, it has failed all the same."""
+    """Fail an async run that has ended if its last step used up its CPU time."""
     assert run.budget is not None
     if run.budget.cpu and run.error is None and (run.cpu or 0.0) > run.budget.cpu:
         run.exceeded = cpu_words(run.budget.cpu)

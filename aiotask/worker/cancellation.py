@@ -22,21 +22,24 @@ logger = logging.getLogger("aiotask.worker")
 
 #: Seconds that a cancelled job has to end. Then its process is replaced, or it gets its outcome without having ended.
 CANCEL_TIMEOUT = 1.0
-#: Cancels that wait to be looked up, at most.
+#: Greatest number of noticed cancels that wait to be looked up.
 MAX_NOTICED = 1_000
-#: Seconds until a cancel is looked up again whose job is not here yet: its claim was under way.
+#: Seconds until a cancel is looked up again whose job is not in hand yet, since its claim was under way.
 _SOON = 0.1
-#: Seconds after its start from which a job is looked up once a second, in case that a notice was lost.
+#: Seconds after its start from which a job is looked up once a second, in case the notice of a cancel was lost.
 _OLD = 0.5
 
 
 class Cancels:
-    """Cancels are noticed at once, and looked up once a second; the mark at the broker is what counts.
+    """Ends the cancelled jobs of one worker: at once by the notice, within a second without it.
+
+    Only a sealed mark at the broker ends a job; a notice makes the worker look it up.
 
     Args:
-        sealer: of outcomes.
-        interrupt: stops a sync run, best effort. None: nothing can, and this process is not replaced either.
-        give_up: called with a run of such a worker that did not end in time.
+        sealer: the app's sealer of outcomes.
+        interrupt: stops a sync run, best effort. None: sync runs cannot be stopped, and this process is not replaced
+            for a run that does not end.
+        give_up: called, where ``interrupt`` is None, with a run that did not end in time.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class Cancels:
         self._listening: asyncio.Task[None] | None = None
 
     def follow(self, incarnation: str) -> None:
-        """Listen under this name from now on."""
+        """Listen for notices to this incarnation from now on."""
         self._incarnation = incarnation
         if self._listening is not None:
             self._listening.cancel()
@@ -71,7 +74,7 @@ class Cancels:
     def _on_notices(self, notices: Iterable[Notice]) -> None:
         self._noticed.update(notice.id for notice in notices)
         if len(self._noticed) > MAX_NOTICED:
-            # A flood. What has run for a while is looked up anyway.
+            # A flood of notices. Jobs that have run for a while are looked up anyway.
             self._noticed = set(self._in_hand.ids)
         self._wake.set()
 
@@ -81,7 +84,7 @@ class Cancels:
         self._wake.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Look up the noticed cancels until cancelled."""
         try:
             while True:
                 await self._wake.wait()
@@ -119,7 +122,7 @@ class Cancels:
 
     def _cancel(self, run: Run) -> None:
         run.cancelled = True
-        # If it does not react it is overdue now, and its process goes.
+        # From now on a run that does not react is overdue, and its process is replaced.
         self._board.hurry(run.slot, run.job.id)
         if self._interrupt is None:
             asyncio.get_running_loop().call_later(CANCEL_TIMEOUT, self._check, run)
@@ -131,7 +134,7 @@ class Cancels:
             self._interrupt(run)
 
     def _check(self, run: Run) -> None:
-        """Nothing can end it by force here: its caller gets an outcome, and what the run may still bring is dropped."""
+        """Abandon a run that did not end in time: its caller gets an outcome, and the run's own end is discarded."""
         if any(run is other for other in self._in_hand.running):
             run.abandoned = True
             logger.warning(

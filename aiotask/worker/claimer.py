@@ -22,23 +22,23 @@ __all__ = ["BLOCK", "Claimer"]
 
 logger = logging.getLogger("aiotask.worker")
 
-#: Seconds that a blocking claim waits, and after which there is one that does not block: only that one is told of
-#: suspects, and that this worker is dead.
+#: Seconds that a blocking claim waits, and after which there is a quick one: only the answer to a quick claim
+#: reports suspects, and that this worker was declared dead.
 BLOCK = 1.0
-# An attribute of an enum class costs ten of a module.
+# Reading an attribute of an enum class takes ten times as long as reading a global of the module.
 _LIVE = Liveness.LIVE
 
 
 class Claimer:
     """Claims for one worker until it stops.
 
-    A claim is quick or it blocks. A quick one takes as much as there is room for, by priority, and comes back at once;
-    it is for queues that have jobs. A blocking one waits in the server for the first job, and is there sooner
-    than one of many quick ones; it is for queues that are empty.
+    A claim is quick or blocking. A quick claim takes as many jobs as there is room for, by priority, and returns at
+    once; it is for queues that have jobs. A blocking claim waits in the server for the first job, which it brings
+    sooner than repeated quick claims would; it is for queues that are empty.
 
     Args:
-        needs: what jobs may ask for that this worker has; it claims the parked ones too.
-        restart: called where the broker does not see this worker as live; enlists it anew.
+        needs: what this worker has of that for which jobs are parked; it claims these parked jobs too.
+        restart: called when the broker does not see this worker as live; enlists it anew.
         burst: end as soon as the queues are empty and nothing runs.
     """
 
@@ -73,7 +73,7 @@ class Claimer:
         self._turns = deque(queues)
         #: Parked lanes that exist for what this worker has.
         self._parked_lanes: Sequence[str] = ()
-        #: The next claim is a quick one.
+        #: Whether the next claim is a quick one.
         self._quick = True
         #: When the last quick claim was asked for, and the last one that was refused (monotonic).
         self._quick_at = self._refused_at = 0.0
@@ -84,14 +84,14 @@ class Claimer:
         self._is_over = False
 
     async def run(self) -> None:
-        """Until the worker stops; a burst ends with its queues empty and nothing in hand."""
+        """Claim until the worker stops; a burst ends when the queues are empty and no job is in hand."""
         await self._claim_all()
         self._is_over = True
 
     async def interrupt(self) -> None:
-        """End the claim that blocks, since the worker stops."""
+        """End the blocking claim that is under way, since the worker stops."""
         while not self._is_over:
-            # Again and again: one that is just about to block does not notice the first call.
+            # Repeated, since a claim that is just about to block does not notice the first call.
             with contextlib.suppress(BrokerError):
                 await self._broker.wake()
             await asyncio.sleep(0.02)
@@ -102,7 +102,7 @@ class Claimer:
             if self._solitude.excludes(in_hand):
                 await self._solitude.end()
                 continue
-            # Asked first: a pause that is over a moment after there was no room would be a wait without end.
+            # Read before ``room``: a pause that ended between the two would be read as 0, and the wait have no end.
             rest = in_hand.prefetch.pause
             room = in_hand.room()
             if room <= 0:
@@ -116,7 +116,7 @@ class Claimer:
                 await self._restart(claim.liveness)
             elif claim.suspects:
                 await self._suspects.run_alone()
-                # A death leaves several of them as a rule: the next one is asked for at once.
+                # A death usually leaves several suspects: the next one is asked for at once.
                 self._quick = True
             elif claim.deliveries:
                 self._intake.take(claim.deliveries, reliefs)
@@ -130,7 +130,7 @@ class Claimer:
                 await self._wait_idle(asked)
 
     async def _claim(self, room: int, now: float) -> Claim | None:
-        """What the queues hold; where they are empty, what comes first. None: that failed, and was waited for."""
+        """The next claim, quick or blocking. None: the claim failed, and the delay until the next attempt is over."""
         try:
             claim = await self._ask(room, now)
             if self._membership.lost or claim.reconnected:
@@ -153,12 +153,12 @@ class Claimer:
         self._turns.rotate(-1)
         queues, incarnation = list(self._turns), self._membership.incarnation
         if self._suspects.wait_for_others(now) and not self._burst:
-            # A blocking claim passes by suspects.
+            # A blocking claim skips suspects.
             claim = await self._broker.wait(incarnation, queues, self._parked_lanes, 0.02)
             if not claim.deliveries:
                 self._suspects.take_turn()
             return claim
-        # After a refusal too: a quick claim passes by a lane that is none any more, and a blocking one does not.
+        # After a refusal too: a quick claim skips a lane whose key is no stream any more, a blocking one fails.
         if self._quick or self._burst or now - self._quick_at > BLOCK or now - self._refused_at < BLOCK:
             self._quick_at = now
             claim = await self._broker.claim(incarnation, queues, self._parked_lanes, room)
@@ -167,22 +167,22 @@ class Claimer:
         return await self._broker.wait(incarnation, queues, self._parked_lanes, BLOCK)
 
     def _has_blocked(self, asked: float) -> bool:
-        # Beside a job that holds the GIL, even an answer that was there at once arrives late; and from a server far
-        # away none comes sooner than the one before.
+        # While a job holds the GIL, even an immediate answer arrives late; and from a distant server no answer comes
+        # sooner than the one before.
         return time.monotonic() - asked > max(0.01 if self._in_hand.syncs.busy else 0.002, 1.5 * self._answer)
 
     async def _wait_idle(self, asked: float) -> None:
-        """A claim has brought nothing; the next one, where it would not block, comes a moment later."""
+        """Wait a moment after an empty claim, where the next claim would not block."""
         if self._burst:
             await self._life.wait(0.1)
         if asked - self._refused_at < BLOCK:
             await self._life.wait(0.1)
 
     async def _adopt(self, claimed: Sequence[Delivery]) -> None:
-        """After a broken connection: run what the broker lent this worker in an answer that got lost, and what a server
-        that has lost its last second takes for lent.
+        """After a broken connection: run the jobs that the broker lists as claimed here and that are not in hand.
 
-        The answer of the broker contains what was claimed just now too, and that is to run once.
+        The answer with them got lost, or the server lost its last second. The jobs that were claimed just now are among
+        those of the broker too, and must not run twice.
         """
         reliefs = self._in_hand.reliefs
         with self._in_hand.adopting(claimed) as is_missing:

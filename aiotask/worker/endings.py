@@ -1,4 +1,4 @@
-"""The ends of runs: each is judged, logged, and handed over to the settler as an outcome or a way back."""
+"""The ends of runs: each run is judged, logged, and handed over to the settler as an outcome or a requeue."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Endings:
     """What one worker does at the end of each of its runs.
 
     Args:
-        worker: its name, as outcomes show it.
-        max_jobs: after this many ends ``full`` is called, once. None: never.
+        worker: name of the worker, as outcomes show it.
+        max_jobs: number of ends after which ``full`` is called, once. None: never.
     """
 
     def __init__(
@@ -71,27 +71,27 @@ class Endings:
     # ---- runs that have ended
 
     def close(self, runs: list[Run]) -> None:
-        """An attempt to run each of these is over."""
+        """End these runs: those that have run are judged, the others go back to their queues."""
         finishes: list[Finish] = []
         for run in runs:
             if run.abandoned:
                 continue
             if run.started_at == 0.0 and (run.error is None or isinstance(run.error, asyncio.CancelledError)):
-                # Cancelled before its first step, or taken back: it has not run.
+                # The run was cancelled before its first step, or taken back: the task has not run.
                 self._settler.give_back(run)
                 continue
             self._conclude(run, SUCCEEDED if run.error is None else self._judge(run), finishes)
         self._finish(finishes)
 
     def convict(self, runs: list[Run]) -> None:
-        """Each of these took too many processes with it: it ends without another run."""
+        """End these runs without running them: too many processes died while they ran the job."""
         finishes: list[Finish] = []
         for run in runs:
             self._conclude(run, convict(run), finishes, dead=True)
         self._finish(finishes)
 
     def give_up(self, run: Run) -> None:
-        """The run was cancelled and goes on, and nothing can end it here: its caller waits no longer."""
+        """End the job of a cancelled run that goes on and cannot be ended here, so that its caller waits no longer."""
         run.took = time.monotonic() - run.started_mono
         run.finished_at = run.started_at + run.took
         reason = JobCancelled(
@@ -114,7 +114,7 @@ class Endings:
         return verdict
 
     def _conclude(self, run: Run, verdict: Verdict, finishes: list[Finish], *, dead: bool = False) -> None:
-        """Do all that the end of a run takes; an outcome is added to ``finishes``, which ``_finish`` hands over."""
+        """Log and settle the end of a run; an outcome is added to ``finishes``, which ``_finish`` hands over."""
         self._jobs += 1
         self._prefetch.measure(run.task.is_async, run.took)
         try:
@@ -135,7 +135,7 @@ class Endings:
             self._settler.requeue(requeue)
 
     def _finish(self, finishes: list[Finish]) -> None:
-        """Hand over to the broker what has ended."""
+        """Hand over the outcomes of jobs that have ended."""
         if finishes:
             self._settler.finish(finishes)
         self._life.stir()
@@ -151,7 +151,7 @@ class Endings:
         attempt, value, error = delivery.meta.attempt, run.value, None
         if verdict.error is not None:
             value, error = None, error_info(verdict.error, run.traceback, self._serializer, job.id)
-            # Its retries are used up: it was expected to succeed in the end.
+            # The retries of the job are used up, so it was expected to succeed in the end.
             dead = dead or (verdict.what is What.FAILED and attempt > 1)
         cpu = memory = 0
         if run.took >= SHORT:
@@ -198,7 +198,7 @@ class Endings:
 
 
 def _way_back(run: Run, verdict: Verdict) -> Requeue | None:
-    """The way back into a queue, where the verdict says that the job goes on."""
+    """How the job goes back into a queue; None: the verdict ends it."""
     delivery, job = run.delivery, run.job
     if verdict.what is What.RETRY:
         return Requeue(delivery, job.queue, next_meta(run), delay=verdict.delay)
@@ -210,7 +210,7 @@ def _way_back(run: Run, verdict: Verdict) -> Requeue | None:
 
 
 def _unreportable(run: Run, error: BaseException) -> JobError:
-    """What a job ends with where what it raised or returned cannot be inspected: its caller waits no longer."""
+    """The error of a job whose value or error cannot be inspected, so that its caller waits no longer."""
     logger.error("The end of job %s could not be reported as it was.", run.job.id, exc_info=error)
     run.traceback = ""
     return JobError(
@@ -220,5 +220,5 @@ def _unreportable(run: Run, error: BaseException) -> JobError:
 
 
 def _used(run: Run) -> tuple[int, int]:
-    """Microseconds of CPU and KiB of memory, as an outcome says it."""
+    """Microseconds of CPU and KiB of memory that a run used, as outcomes have them."""
     return round((run.cpu or 0.0) * 1e6), (run.memory or 0) // 1024

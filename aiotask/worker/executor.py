@@ -36,7 +36,7 @@ from .verdict import What, judge
 
 __all__ = ["Guard", "call_async", "call_sync", "resolve", "text_of"]
 
-#: Characters of a traceback that travel.
+#: Characters of a traceback that an outcome has at most.
 TRACE_LIMIT = 100_000
 
 
@@ -44,10 +44,10 @@ TRACE_LIMIT = 100_000
 
 
 def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str) -> Run:
-    """The run of a delivery; nothing of its body is read here.
+    """The run of a delivery, made without reading the body of the job.
 
     Raises:
-        SealError: it is no job of this app.
+        SealError: the delivery is no job of this app.
         UnknownTask: this worker does not know the task, or is of an older release than the job needs.
     """
     job = decode_job(sealer.open(delivery.sealed))
@@ -64,7 +64,7 @@ def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str)
 
 
 def _begin(run: Run, board: Board) -> bool:
-    """Start the clocks of a run. False: it must not start, for it has expired, or the keeper is taking it back."""
+    """Start the clocks of a run. False: the run must not start: the job has expired, or the keeper takes it back."""
     more = run.job.more
     if more is not None and 0 < more.expires <= time.time():
         until = datetime.fromtimestamp(more.expires, UTC).isoformat(timespec="milliseconds")
@@ -87,7 +87,7 @@ def _begin(run: Run, board: Board) -> bool:
 
 
 def _again(run: Run, error: JobError) -> float:
-    """Seconds until the next run if this one ends so; -1: then it fails."""
+    """Seconds until the next run of the job if this run ends with that error; -1: the job fails."""
     verdict = judge(run, error)
     return verdict.delay if verdict.what is What.RETRY else -1.0
 
@@ -102,7 +102,7 @@ def _failed(run: Run, error: BaseException) -> None:
     run.error = error
     run.value = None
     try:
-        # Frames of aiotask itself come first and say nothing; the last ones are the task's.
+        # Frames of aiotask itself come first and do not help the user; the last ones are the task's.
         trace = error.__traceback__
         while trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("aiotask."):
             trace = trace.tb_next
@@ -161,7 +161,7 @@ def call_sync(run: Run, serializer: Serializer, board: Board, guard: Guard) -> N
     if not _begin(run, board):
         return
     try:
-        # In a context of its own, as an async job has it: what a task sets in a context variable ends with the job.
+        # In a context of its own, like an async job: the context variables that a task sets end with the job.
         copy_context().run(_perform_sync, run, serializer, guard)
     except Interrupted as error:
         reason = JobCancelled(f'Job "{run.job.id}" was cancelled while it ran.') if run.cancelled else _too_long(run)
@@ -173,7 +173,7 @@ def call_sync(run: Run, serializer: Serializer, board: Board, guard: Guard) -> N
         _end(run, board)
     late = run.timeout is not None and run.took > run.timeout
     if run.error is None and (late or (run.budget is not None and budget.over_cpu(run))):
-        # Nothing could interrupt it here (a thread beside the main one), but the limit holds.
+        # A run outside the main thread could not be interrupted, but the limit holds.
         _failed(run, _too_long(run))
 
 
@@ -210,7 +210,7 @@ async def call_async(run: Run, serializer: Serializer, board: Board, started: Ca
     finally:
         _end(run, board)
     if run.error is None and ((run.timeout is not None and run.took > run.timeout) or run.exceeded):
-        # It blocked the loop past its limit, so nothing could cancel it.
+        # The run blocked the loop past its limit, so it could not be cancelled.
         _failed(run, _too_long(run))
 
 
@@ -220,7 +220,8 @@ def _too_long(run: Run) -> JobTimeout:
 
 
 class Guard:
-    """Watches over a sync run; this one can do nothing. ``daemon`` has one that interrupts the main thread."""
+    """Watches the limits of a sync run. This guard cannot interrupt it; ``daemon`` has one that interrupts the main
+    thread."""
 
     def watch(self, run: Run) -> Guard:
         return self

@@ -1,4 +1,4 @@
-"""What a worker has in hand: jobs that it has claimed, waiting in a row or running, until the broker settles them."""
+"""What a worker has in hand: the jobs that it has claimed and the broker has not settled, waiting or running."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ __all__ = ["BACKLOG", "InHand", "Key"]
 #: Lane and entry: the proof that a delivery is this worker's.
 Key = tuple[str, str]
 
-#: Outcomes that the broker does not take, above which nothing more is claimed.
+#: Number of outcomes waiting for the broker from which on the worker claims no more jobs.
 BACKLOG = 10_000
 
 
 class InHand:
     """The deliveries of one worker, and the rows in which their runs wait. For the worker's loop.
 
-    It is the ``owner`` of the runs: several workers of one process share the threads of sync jobs.
+    This object is the ``owner`` of the runs: several workers of one process share the threads of sync jobs.
 
     Args:
-        serializer: of the app whose jobs these are.
+        serializer: the serializer of the app whose jobs these are.
         close: called with runs that have ended.
 
     Attributes:
         claimed: every delivery that the broker has not settled.
-        reliefs: how often the keeper has taken what had not started. A claim that was asked for before brings
-            deliveries that are no longer this worker's.
+        reliefs: how often the keeper has requeued the jobs that had not started here. A claim that was sent before
+            such a relief brings deliveries that are no longer this worker's.
         filled: set when runs have been put into the rows.
     """
 
@@ -82,7 +82,7 @@ class InHand:
         return [delivery.id for delivery in self.claimed.values()]
 
     def forget(self, deliveries: Sequence[Delivery]) -> None:
-        """These are no longer this worker's."""
+        """Remove deliveries that are no longer this worker's."""
         claimed = self.claimed
         for delivery in deliveries:
             claimed.pop((delivery.lane, delivery.entry), None)
@@ -91,14 +91,14 @@ class InHand:
         self._life.stir()
 
     def lose(self, run: Run) -> None:
-        """A run that has not begun belongs to another worker by now."""
+        """Remove the delivery of a run that has not begun and belongs to another worker by now."""
         self.forget([run.delivery])
 
     @contextlib.contextmanager
     def adopting(self, claimed: Sequence[Delivery]) -> Iterator[Callable[[Delivery], bool]]:
-        """In the block, the function that it gives says whether a delivery of this worker is to be taken.
+        """Yield a function that says whether a delivery, which the broker lists for this worker, is missing here.
 
-        It is not if it is in hand, was claimed just now, or was forgotten while the broker was asked.
+        A delivery is not missing if it is in hand, is among ``claimed``, or was forgotten within the block.
         """
         forgotten = self._forgotten = {(delivery.lane, delivery.entry) for delivery in claimed}
 
@@ -122,19 +122,19 @@ class InHand:
         self.asyncs.start()
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """From now on runs begin and end in this loop."""
+        """Begin and end runs in this loop from now on."""
         self.asyncs.attach(loop)
         self.syncs.attach(loop)
 
     def collect(self, runs: list[Run]) -> None:
-        """Sync runs have ended; called by their lane, in the loop."""
+        """Close sync runs that have ended; called by their lane, in the loop."""
         self._begun_syncs -= len(runs)
         self.prefetch.resume()
         self._close(runs)
 
     @property
     def sync_runs(self) -> list[Run]:
-        """Sync runs that a thread is on."""
+        """Sync runs that a thread executes now."""
         return [run for run in list(self.syncs.current.values()) if run.owner is self]
 
     @property
@@ -148,36 +148,36 @@ class InHand:
 
     @property
     def has_begun(self) -> bool:
-        """Whether anything is here that cannot go back unstarted."""
+        """Whether a run is here that cannot go back unstarted."""
         return bool(self.asyncs.running or self._begun_syncs or self.at_most_once.asked)
 
     @property
     def waits(self) -> bool:
-        """Whether anything waits for a thread or a seat."""
+        """Whether a run waits for a thread or a seat."""
         return bool(self.syncs.waiting or self.asyncs.waiting)
 
     def abort(self) -> None:
-        """Cancel the async jobs that run; they go back to their queue."""
+        """Cancel the async jobs that run; they go back to their queues."""
         for task, run in list(self.asyncs.running.items()):
             run.stopped = True
             task.cancel()
 
     async def become_idle(self) -> None:
-        """Return when nothing runs, or a stop is near; jobs that wait for others may wait for what comes next."""
+        """Return when no job runs, except those that wait for the outcomes of others, or when the worker stops."""
         while not self._life.stopping and len(self.claimed) > sum(
             run.waits > 0 for run in self.asyncs.running.values()
         ):
             await self._life.wait(None)
 
     async def make_way(self) -> None:
-        """Give back what has not started, and become idle."""
+        """Give back the jobs that have not started, and become idle."""
         self.give_back_unstarted()
         await self.become_idle()
 
     # ---- how much more
 
     def room(self) -> int:
-        """How many more jobs to claim now."""
+        """How many more jobs the worker may claim now."""
         if self.settler.backlog >= BACKLOG:
             return 0
         syncs, asyncs, waiting = self.syncs, self.asyncs, self.at_most_once.waiting
@@ -196,24 +196,25 @@ class InHand:
     # ---- the way back
 
     def release(self, run: Run, *, surplus: bool = False) -> None:
-        """The job goes back as if it had not been claimed.
+        """Give a job back as if it had not been claimed.
 
-        A surplus of one kind goes behind the rest: at its head it would be claimed again and again, and what
-        there is room for would never come up.
+        Args:
+            surplus: there are too many jobs of this kind, so this one goes behind those of its priority: before them it
+                would be claimed again and again, and no job of the other kind would be.
         """
         self.settler.give_back(run, run.job.priority if surplus and self.prefetch.chooses else -1)
 
     def give_back_unstarted(self) -> None:
-        """What has not started goes back without an attempt counted."""
+        """Give back all jobs that have not started, without counting an attempt."""
         for run in [*self._take_back_syncs(), *self.asyncs.take_back(), *self.at_most_once.take_back()]:
             self.settler.give_back(run)
 
     def give_back_parents(self) -> None:
-        """Runs that only wait for jobs which run elsewhere go back, although they have begun."""
+        """Give back runs that have begun and only wait for jobs that run elsewhere."""
         self._parents.give_back(self.asyncs.running, {run.job.id for run in self.running})
 
     def give_back_surplus(self) -> None:
-        """What stands behind long jobs, or was claimed while jobs were shorter: a peer may be free for it."""
+        """Give back jobs that wait behind long ones or are too many by now, since a peer may be free for them."""
         back: list[Run] = []
         stuck = self.syncs.stuck(AHEAD)
         keep = 0 if stuck else self.prefetch.max_waiting
@@ -229,7 +230,7 @@ class InHand:
             self.release(run, surplus=True)
 
     def take_back(self, id: str) -> bool:
-        """Give back one job that was cancelled before it started, if it is here."""
+        """Give back a job that was cancelled before it started. False: the job is not here."""
         run = self.asyncs.pick(id) or self.at_most_once.pick(id)
         if run is None and (run := self.syncs.pick(self, id)) is not None:
             self._begun_syncs -= 1
@@ -239,8 +240,9 @@ class InHand:
         return True
 
     def relieve(self) -> None:
-        """The loop stood still, and meanwhile the keeper gave to others what had not started here; what a claim
-        that is under way brings may be among it."""
+        """Give back all jobs that have not started, after the loop stood still and the keeper requeued them.
+
+        The deliveries of a claim that is under way may be among those that the keeper requeued."""
         self.reliefs += 1
         self.give_back_unstarted()
         self._life.stir()

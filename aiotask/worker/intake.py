@@ -1,4 +1,4 @@
-"""What a claim has brought becomes runs; or it is parked, rejected, ended, or given back."""
+"""From the deliveries of a claim to runs; deliveries that cannot run here are parked, rejected, ended or given back."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ __all__ = ["Intake"]
 
 
 class Intake:
-    """Takes deliveries in for one worker.
+    """Turns the deliveries of one worker into runs.
 
     Args:
-        sealer: of jobs.
+        sealer: the app's sealer of jobs.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class Intake:
         self._job_log = job_log
         self._registry = registry
         self._sealer = sealer
-        #: Kept here, since the loop itself keeps no task alive.
+        #: Tasks that reject deliveries; referenced here, since the loop has only weak references to its tasks.
         self._rejecting: set[asyncio.Task[None]] = set()
 
     def take(self, deliveries: Sequence[Delivery], reliefs: int) -> None:
-        """Deliveries of this worker: run, park, end or set aside each.
+        """Run, park, end or set aside each of these deliveries.
 
         Args:
-            reliefs: ``InHand.reliefs`` as they were asked for.
+            reliefs: ``InHand.reliefs`` at the time of the claim.
         """
         rejected: list[tuple[Delivery, str]] = []
         convicted, syncs = list[Run](), list[Run]()
@@ -71,7 +71,7 @@ class Intake:
         goes_back = self._life.stopping or reliefs != in_hand.reliefs or self._solitude.excludes(in_hand)
         for delivery in deliveries:
             if claimed.setdefault((delivery.lane, delivery.entry), delivery) is not delivery:
-                # Lent to this worker once more, after the consumer group was destroyed: it is in hand.
+                # The job is in hand already: it was delivered a second time after the consumer group was destroyed.
                 continue
             try:
                 run = resolve(delivery, registry, sealer, name)
@@ -96,7 +96,7 @@ class Intake:
         in_hand.start(syncs)
 
     def begin(self, run: Run) -> None:
-        """A run that happens at most once: the broker knows that it begins."""
+        """Put a run that happens at most once into its row: the broker has marked it as begun."""
         if self._life.stopping:
             self._in_hand.release(run)
         else:
@@ -105,7 +105,7 @@ class Intake:
             self._in_hand.start(syncs)
 
     def _enqueue(self, run: Run, stuck: bool, syncs: list[Run]) -> None:
-        """Into its row; sync runs to ``syncs``, since they go into theirs together."""
+        """Put a run into its row; sync runs are added to ``syncs``, since they are put into their row together."""
         task = run.task
         if stuck and not task.is_async:
             self._in_hand.prefetch.back_off()
@@ -118,14 +118,14 @@ class Intake:
             syncs.append(run)
 
     def _park(self, delivery: Delivery) -> None:
-        """This worker does not have the task, or is of too old a release: the job waits for one that can run it."""
+        """Park a job whose task this worker does not know, or that needs a later release, until a worker can run it."""
         job = decode_job(self._sealer.open(delivery.sealed))
         need = need_of(job) or f"task:{job.task}"
         self._job_log.parked(job, need)
         self._in_hand.settler.requeue(Requeue(delivery, job.queue, delivery.meta, need=need, reply=job.reply))
 
     def _reject(self, rejected: list[tuple[Delivery, str]]) -> None:
-        """These are no jobs of this app, for the reasons given: set them aside at the broker."""
+        """Set aside at the broker deliveries that are no jobs of this app, with the reasons."""
         for delivery, reason in rejected:
             self._job_log.rejected(delivery, reason)
         rejecting = agent(self._set_aside(rejected))

@@ -22,12 +22,12 @@ Live = Coroutine[Any, Any, None]
 
 
 class Lane(Protocol):
-    """What an opener needs of the lane whose jobs it begins."""
+    """The lane, as far as the opener of its jobs needs it."""
 
     steps: Steps
 
     def call(self, run: Run) -> Live:
-        """What performs the run; it raises nothing."""
+        """The coroutine that performs the run; it raises nothing."""
         ...
 
     def live(self, run: Run, call: Live, /) -> Live:
@@ -43,20 +43,20 @@ class Opener(Protocol):
     """Runs the first step of jobs, one after the other, from within the asyncio task of the lane."""
 
     def open(self, run: Run) -> asyncio.Task[None] | None:
-        """Run the first step, in a context of its own. The task of the job; None: the job has ended and never asked
-        for one."""
+        """Run the first step of a job, in a context of its own; return the task of the job. None: the job has ended and
+        never asked for a task."""
         ...
 
 
 class _LazyOpener:
-    """The task of a job is made when its first step asks for the current task, or ends with the job suspended."""
+    """Makes the task of a job when its first step asks for the current task, or ends with the job suspended."""
 
     def __init__(self, lane: Lane, loop: asyncio.AbstractEventLoop, me: asyncio.Task[Any]) -> None:
         self._call, self._after, self._steps = lane.call, lane.rest, lane.steps
         self._loop = loop
         self._me = me
         self._call_now: Live | None = None
-        #: The context of the job whose first step runs now; what it does after that step; its task, if it has one.
+        #: The context of the job whose first step runs now, the rest of that job, and its task, if there is one.
         self._context: Context | None = None
         self._rest: _Rest | None = None
         self._task: asyncio.Task[None] | None = None
@@ -73,7 +73,7 @@ class _LazyOpener:
         except StopIteration:
             run.cpu = run.took
         except Exception as error:
-            # Not the task's, that one is caught: whatever it is, the job must not be left hanging.
+            # An error of aiotask itself: ``call`` catches those of the task. The job must not be left without an end.
             run.error = error if run.error is None else run.error
         else:
             run.coroutine = call
@@ -85,7 +85,7 @@ class _LazyOpener:
         return self._close() if self._task is not None else None
 
     def ask(self) -> asyncio.Task[Any]:
-        """The current task, when the lane's own one is: that of the job whose first step runs."""
+        """The task of the job whose first step runs, made now and entered; without such a job, the lane's own task."""
         if self._context is None:
             return self._me
         task = self._make()
@@ -100,7 +100,7 @@ class _LazyOpener:
         return self._task
 
     def _close(self) -> asyncio.Task[None] | None:
-        """The first step is over, and the lane's task is the current one again."""
+        """Make the lane's task the current one again after a first step; return the job's task, if one was made."""
         task, self._task, self._rest = self._task, None, None
         if task is not None and asyncio.tasks._current_tasks.get(self._loop) is task:  # type: ignore[attr-defined]
             asyncio.tasks._leave_task(self._loop, task)
@@ -109,21 +109,21 @@ class _LazyOpener:
 
 
 class _Rest(Coroutine[Any, Any, None]):
-    """What is left of a job after its first step, as the coroutine of the task that was made meanwhile."""
+    """The rest of a job after its first step, as the coroutine of the task that was made during that step."""
 
     def __init__(self, call: Live) -> None:
         self.__name__ = getattr(call, "__name__", "")
         self.__qualname__ = getattr(call, "__qualname__", "")
         #: The coroutine whose first step was run without the task.
         self._call = call
-        #: None: the job ended within its first step.
+        #: The life of the run after its first step; None: the job ended within that step.
         self._live: Live | None = None
-        #: What the first step waits for, as long as the task has not begun to wait for it.
+        #: The object that the first step has yielded, until the task begins to wait for it.
         self._waits_for: Any = None
         self._is_new = True
 
     def suspend(self, live: Live, waits_for: Any) -> None:
-        """The first step has ended with the job suspended; ``live`` begins by waiting."""
+        """Note that the first step has ended with the job suspended; ``live`` begins by waiting for ``waits_for``."""
         self._live, self._waits_for = live, waits_for
 
     def send(self, value: Any, /) -> Any:
@@ -139,14 +139,14 @@ class _Rest(Coroutine[Any, Any, None]):
             raise error
         if self._is_new:
             waits_for = self._waits_for
-            # As a task does that is cancelled before it waits: what it would wait for is cancelled, and says so.
+            # As asyncio cancels a task that waits: the awaited future is cancelled, which then wakes the task.
             if isinstance(error, asyncio.CancelledError) and asyncio.isfuture(waits_for) and waits_for.cancel():
                 return self._take_over()
             self._take_over()
         return self._live.throw(error)
 
     def _resume(self) -> Any:
-        # The turn of the event loop that a bare yield gives is over.
+        # The first step ended with a bare yield, which gives the event loop one turn. That turn is over.
         self._take_over()
         assert self._live is not None
         return self._live.send(None)
@@ -155,7 +155,7 @@ class _Rest(Coroutine[Any, Any, None]):
         assert self._live is not None
         self._is_new, self._waits_for = False, None
         waits_for = self._live.send(None)
-        # The mark that says "awaited just now"; another task that awaits the same future may have removed it.
+        # asyncio's flag for a future that was just yielded by ``await``; another task that awaits it may have reset it.
         if getattr(waits_for, "_asyncio_future_blocking", None) is False:
             waits_for._asyncio_future_blocking = True
         return waits_for
@@ -191,9 +191,9 @@ class _Rest(Coroutine[Any, Any, None]):
 
 
 class _CurrentTasks(MutableMapping[Any, Any]):
-    """Stands for the table in which Python 3.11 looks up the current task of an event loop.
+    """Replaces the dict in which Python 3.11 looks up the current task of an event loop.
 
-    It is a table of Python there: ``asyncio.current_task`` asks it, and the C part of asyncio keeps what it holds.
+    ``asyncio.current_task`` reads this attribute of ``asyncio.tasks``; the C part of asyncio goes on using the dict.
     """
 
     def __init__(self, tasks: dict[Any, Any]) -> None:
@@ -230,7 +230,7 @@ def _install() -> _CurrentTasks:
 if sys.version_info >= (3, 12):
 
     class _EagerOpener:
-        """Every job is an eager task: its first step runs at once, and most jobs end with it."""
+        """Makes every job an eager task, whose first step runs at once; most jobs end with that step."""
 
         def __init__(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
             self._call, self._live = lane.call, lane.live
@@ -243,7 +243,7 @@ if sys.version_info >= (3, 12):
 
 
 def opener(lane: Lane) -> Opener:
-    """For the running asyncio task, which is to begin the jobs of this lane."""
+    """The opener for the running asyncio task, which is to begin the jobs of this lane."""
     loop, me = asyncio.get_running_loop(), asyncio.current_task()
     assert me is not None
     if sys.version_info >= (3, 12):

@@ -1,4 +1,4 @@
-"""What the parts of a worker wait for: its stop, and a change of what it has in hand."""
+"""The signals that the parts of a worker wait for: its stop, and a change of the jobs in hand."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["Life"]
 
 
 class Life:
-    """One worker's life, shared by its parts. For the worker's loop.
+    """The stop and the changes of one worker, shared by its parts. For the worker's loop.
 
     Attributes:
-        stopping: the worker claims no more, and starts nothing.
+        stopping: whether the worker stops: it claims and starts no more jobs.
         stir: call it when something has changed: a job has ended or went back, or a seat is free.
     """
 
@@ -22,13 +22,14 @@ class Life:
         self.stir = self._changed.set
 
     def stop(self) -> None:
-        """From now on the worker is stopping."""
+        """Begin the stop of the worker."""
         self.stopping = True
         self.stir()
 
     async def wait(self, timeout: float | None) -> None:
-        """Return at the next change, or after this many seconds. Check for what you wait for right before this call:
-        a change before it is not noticed."""
+        """Return at the next change, or after ``timeout`` seconds.
+
+        A change before this call is not noticed, so the caller checks its condition right before it."""
         self._changed.clear()
         if timeout is None:
             await self._changed.wait()

@@ -1,4 +1,4 @@
-"""A worker among the live ones: under which name the broker knows it, and whether it can be reached."""
+"""The registration of a worker: the name under which the broker knows it, and whether the broker can be reached."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _LOGGED_ONCE = 60.0
 
 
 class Membership:
-    """One name after the other: each is live once in its life.
+    """Registers one worker under a new name each time, since a name is live once at most.
 
     Args:
-        board: where the name is written down, to be read after a death.
-        recorded: finished jobs are kept for a recorder.
+        board: records the name, to be read after a death.
+        recorded: whether finished jobs are kept for a recorder.
     """
 
     def __init__(
@@ -42,26 +42,26 @@ class Membership:
         self._facts = facts
         self._recorded = recorded
         self._lives = 0
-        #: The name in force; empty before the first.
+        #: The current name; empty before the first registration.
         self.incarnation = ""
-        #: The broker is out of reach.
+        #: Whether the broker is out of reach.
         self.lost = False
         self._said = ("", 0.0)
         self._loud = True
 
     async def enlist(self, stopping: Callable[[], bool]) -> None:
-        """Become live under a new name; for ever, since a worker outlasts its broker, but not past a stop."""
+        """Become live under a new name, trying again until the broker accepts it or the worker stops."""
         delay = 0.05
         while not stopping():
             self._lives += 1
             name = self.name if self._lives == 1 else f"{self.name}r{self._lives}"
-            # First: a death between the two calls is noticed only if the name is written down.
+            # Before the broker: a death between the two calls is noticed only if the board has the name.
             self._board.enlist(name)
             try:
-                # Is it a server that can do all that is asked of it? Later the refusals would be many and dark.
+                # Checks what the server can do: a later refusal would be one of many, and say less.
                 await self._broker.open()
                 if self._recorded:
-                    # Before the first claim: the recorder may come up later than the first job ends.
+                    # Before the first claim, since the recorder may start after the first job has ended.
                     await history_of(self._broker).start_history()
                 await self._broker.enlist(name, self._host, msgspec.msgpack.encode(self._facts))
             except BrokerError as error:

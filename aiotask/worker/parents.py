@@ -22,29 +22,30 @@ ON_ITS_WAY = 2.0
 class Parents:
     """Cancels each run that does nothing but wait for jobs that this worker is not running.
 
-    Its next run takes over what it has sent (see ``JobContext.child_id``), so no work is done twice but its own.
+    The next run of such a job takes over the jobs that this one has sent (see ``JobContext.child_id``), so only the
+    code of the waiting job itself runs twice.
     """
 
     def __init__(self) -> None:
-        #: When each job was seen last to run here (monotonic).
+        #: When each job was last seen running here (monotonic).
         self._seen: dict[str, float] = {}
-        #: What the runs that were cancelled here had under way beside their own coroutine.
+        #: Asyncio tasks that the runs cancelled here have made, by the ``id()`` of the run.
         self._tasks: dict[int, list[asyncio.Task[object]]] = {}
-        #: Kept here, since the loop itself keeps no task alive.
+        #: Tasks that cancel results; referenced here, since the loop has only weak references to its tasks.
         self._cancelling: set[asyncio.Task[None]] = set()
 
     def give_back(self, suspended: Mapping[asyncio.Task[object], Run], running: Collection[str]) -> None:
-        """Cancel those that wait; call it again until nothing runs any more.
+        """Cancel the runs that only wait for other jobs; to be called again until no job runs any more.
 
         Args:
             suspended: the async runs of this worker that have begun, by their asyncio tasks.
-            running: ids of the jobs that run in this worker. Who waits for them alone gets their outcomes.
+            running: ids of the jobs that run in this worker. A run that waits for these alone gets their outcomes.
         """
         now = time.monotonic()
         self._seen.update(dict.fromkeys(running, now))
         near = {id for id, seen in self._seen.items() if now - seen < ON_ITS_WAY}
         runs = {run: task for task, run in suspended.items()}
-        # What runs once at most would be lost.
+        # A job that runs once at most would be lost.
         candidates = [run for run in runs if not (run.stopped or run.cancelled or run.begun)]
         back = [each for each in waiting(candidates) if not each.ids <= near]
         for each in back:
@@ -60,12 +61,12 @@ class Parents:
             )
 
     def ended(self, run: Run, *, goes_back: bool) -> None:
-        """A run is over that was stopped here or elsewhere."""
+        """Clean up after a run that was stopped, here or elsewhere, and is over."""
         tasks = self._tasks.pop(id(run), [])
         if goes_back:
             self._seen.pop(run.job.id, None)
             for task in tasks:
-                # Nothing of this run goes on beside the next one. Most were cancelled with it.
+                # No task of this run goes on beside the next run. Most were cancelled with it.
                 if not task.done() and not task.cancelling():
                     task.cancel()
         elif run.deferred_cancels:
@@ -75,7 +76,7 @@ class Parents:
 
 
 async def _cancel(run: Run) -> None:
-    """Cancel what the run asked for while it was to go back: it ended after all."""
+    """Cancel the results whose cancel was put off while the run was to go back, since it ended after all."""
     for result in run.deferred_cancels or ():
         try:
             await result.cancel()

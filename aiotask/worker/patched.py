@@ -10,13 +10,13 @@ from ..errors import ConfigError
 
 __all__ = ["refuse_patched_threads"]
 
-# As they are before the app is imported. A module that was patched even earlier has left its own functions here.
+# The functions as they are before the app is imported. If a library has patched them even earlier, they are its own.
 _START, _LOCK = _thread.start_new_thread, _thread.allocate_lock
 _PATCHERS = ("gevent", "eventlet")
 
 
 def refuse_patched_threads() -> None:
-    """Check, after the app was imported, that a thread still is a thread.
+    """Check, after the app was imported, that ``threading`` still makes threads of the system.
 
     Raises:
         ConfigError: gevent or eventlet has replaced threads by greenlets, which run in the thread that has made them.

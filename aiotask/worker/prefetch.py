@@ -10,29 +10,29 @@ __all__ = ["AHEAD", "Prefetch"]
 
 #: Seconds of work that a worker claims before it can start, and after which a job behind a long one goes back.
 AHEAD = 0.05
-#: How much the last job counts in the average of what jobs took.
+#: Weight of the last job in the moving averages.
 _WEIGHT = 0.1
-#: Up to this many jobs are claimed ahead in two goes, and not one by one as they end: each claim takes the GIL from
-#: the job that runs.
+#: Where at most this many jobs are claimed ahead, a claim waits until half of them have ended: each claim takes the GIL
+#: from the job that runs.
 _FEW = 50
-#: Jobs that a probe asks for at most: a claim that may bring jobs of the kind that is full.
+#: Jobs that a probe (a claim that may bring jobs of the kind that is full) asks for at most.
 _PROBE = 50
-#: Seconds between two probes at most, where they bring nothing else: each job costs a claim and a way back, which is
-#: taken from what runs.
+#: Greatest number of seconds between two probes that bring only jobs of the full kind: each such job costs a claim and
+#: a requeue, at the expense of the jobs that run.
 _PROBE_INTERVAL = 1.0
-#: Share of sync jobs from which on there are next to no others.
+#: Share of sync jobs above which there are next to no async jobs.
 _MOSTLY = 0.95
 
 
 class Prefetch:
-    """What one worker may claim now, from what its jobs took lately.
+    """Says how many jobs one worker may claim now, by the recent durations of its jobs.
 
     A claim cannot choose between sync and async jobs, so their recent shares say how many of each a
     claim is likely to bring. While one kind is full, the worker claims in small probes: they bring jobs of the other
     kind, or jobs that have to go back.
 
     Attributes:
-        chooses: there are tasks of both kinds, so that one may stand in the way of the other.
+        chooses: whether there are tasks of both kinds, so that jobs of one kind may keep back those of the other.
     """
 
     def __init__(self, *, syncs: bool, asyncs: bool, max_in_flight: int) -> None:
@@ -43,33 +43,34 @@ class Prefetch:
         self._sync_seconds = 0.01
         self._async_seconds = 0.01
         self._sync_share = 0.5 if self.chooses else float(syncs)
-        #: After a sync job had to go back: seconds of the last pause, and its end (monotonic).
+        #: Seconds of the last pause after a sync job had to go back, and the end of that pause (monotonic).
         self._pause = 0.0
         self._paused_until = 0.0
         #: Whether async jobs are full while sync ones are not (True), or the other way round (False).
         self._full_of_async: bool | None = None
-        #: Jobs that the next probe asks for, and when it may (monotonic).
+        #: Jobs that the next probe asks for, and the earliest time of that probe (monotonic).
         self._probe = 1
         self._next_probe = 0.0
-        #: Seconds until another probe after one in vain; and whether the last claim may still turn out to be one.
+        #: Seconds until the next probe after one that brought only jobs of the full kind.
         self._probe_interval = AHEAD
+        #: Whether the last claim was a probe of which no job has been counted yet.
         self._probing = False
 
-    # ---- what it learns
+    # ---- measurements
 
     def measure(self, is_async: bool, took: float) -> None:
-        """A job took this many seconds."""
+        """Count a job that took ``took`` seconds."""
         if is_async:
             self._async_seconds += _WEIGHT * (took - self._async_seconds)
         else:
             self._sync_seconds += _WEIGHT * (took - self._sync_seconds)
 
     def claimed(self, is_async: bool) -> None:
-        """A claim brought a job of this kind. To be called where ``chooses`` is true."""
+        """Count a job of this kind that a claim brought. To be called where ``chooses`` is true."""
         self._sync_share += _WEIGHT * ((0.0 if is_async else 1.0) - self._sync_share)
         if self._full_of_async is not None:
-            # The next probe is larger, to get past a long row of what there is too much of; after some of that it
-            # comes later, since a peer could run it.
+            # The next probe is larger, to get past many jobs of the full kind; and where it brings only those, the one
+            # after it comes later, since a peer could run them.
             self._probe = min(2 * self._probe, _PROBE)
             if is_async is not self._full_of_async:
                 self._probe_interval, self._next_probe = AHEAD, 0.0
@@ -80,32 +81,32 @@ class Prefetch:
             self._probing = False
 
     def back_off(self) -> None:
-        """A sync job had to go back because every thread is on a long one: do not claim it again at once."""
+        """Pause after a sync job had to go back, since all threads have long jobs: it would be claimed again now."""
         self._pause = min(max(self._pause * 2, 0.02), 0.5)
         self._paused_until = time.monotonic() + self._pause
 
     def resume(self) -> None:
-        """A thread is free again."""
+        """End the pause, since a thread is free again."""
         self._pause = self._paused_until = 0.0
 
     def adapt(self, room: int, full_of_async: bool | None) -> None:
-        """A claim follows the answer of ``room``. To be called where ``chooses`` is true."""
+        """Note the answer of ``room`` that the next claim follows. To be called where ``chooses`` is true."""
         self._full_of_async = full_of_async
         if full_of_async is None:
             self._probe = 1
         elif room > 0:
             self._probing = True
 
-    # ---- what it is asked
+    # ---- answers
 
     @property
     def pause(self) -> float:
-        """Seconds until a claim makes sense again."""
+        """Seconds until a claim is of use again."""
         return max(0.0, max(self._paused_until, self._next_probe) - time.monotonic())
 
     @property
     def max_waiting(self) -> int:
-        """Sync jobs that may wait for a thread; what is more than that was claimed while they were shorter."""
+        """How many sync jobs may wait for a thread; more than that were claimed while jobs were shorter."""
         return 2 * self._ahead(self._sync_seconds) + 2
 
     def room(
@@ -130,10 +131,10 @@ class Prefetch:
         if not self._syncs:
             return max(0, min(async_room, BATCH_JOBS)), None
         if sync_room <= 0 or async_room <= 0:
-            # The kind that is not full still gets its turn, by probes.
+            # Jobs of the kind that is not full are still claimed, by probes.
             return 0 if self.pause else min(self._probe, max(sync_room, async_room, 0)), async_room <= 0
         if enough and self._sync_share > _MOSTLY:
-            # The next job of either kind is asked for when one of these has ended, or turns out to be long.
+            # The next claim comes when one of the waiting jobs has ended, or turns out to be long.
             return 0, None
         share = min(max(self._sync_share, 0.001), 0.999)
         return max(1, min(int(sync_room / share), int(async_room / (1 - share)), BATCH_JOBS)), None

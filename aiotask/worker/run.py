@@ -1,4 +1,4 @@
-"""One delivery on its way through a worker, and what is known of it."""
+"""A run of a job in a worker, and what the run needs of the worker around it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Budget(NamedTuple):
 
 
 class Run(msgspec.Struct, eq=False):
-    """One run of one job: what was claimed, how it is called, what came of it."""
+    """One run of one job: the claimed delivery, the call, and its result."""
 
     delivery: Delivery
     job: Job
@@ -86,7 +86,7 @@ class Run(msgspec.Struct, eq=False):
 
     @property
     def context(self) -> JobContext:
-        """What the task can ask about itself."""
+        """The JobContext that the task sees."""
         delivery = self.delivery
         meta, seat = delivery.meta, self if self.task.is_async else None
         return JobContext(self.job, meta.attempt, self.worker, seat, delivery.returned, meta.series, {})

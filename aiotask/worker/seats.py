@@ -14,20 +14,20 @@ AWAY = 10_000
 
 
 class Seats:
-    """A job needs a seat to run, and leaves it to others while it waits for another job's outcome.
+    """The seats of one process. A job needs a seat to run, and leaves it while it waits for another job's outcome.
 
-    Else parents could take all seats and wait for children that never get one. Several workers of one
-    process share them. All methods are for the worker's loop.
+    Otherwise parents could take all seats and wait for children that never get one. The workers of one process share
+    the seats. All methods are for their loop.
 
     Args:
-        count: jobs that run at a time.
+        count: number of jobs that run at a time.
         first: number of the first slot. A slot tells the jobs that have begun from each other, on the board; a job
             keeps its slot while it waits.
     """
 
     def __init__(self, count: int, first: int = 0) -> None:
         self.count = self._free = count
-        # The last one goes first: the low ones are used always.
+        # Taken from the end, so that the low slots are used most.
         self._slots = list(range(first + count + AWAY - 1, first - 1, -1))
         self._returning: deque[tuple[Run, asyncio.Future[None]]] = deque()
 
@@ -49,7 +49,7 @@ class Seats:
         return True
 
     def give_back(self, run: Run) -> None:
-        """The job has ended."""
+        """Take back the seat and the slot of a job that has ended."""
         self._slots.append(run.slot)
         run.ended = True
         if run.seated:
@@ -60,13 +60,13 @@ class Seats:
                 self._free += 1
 
     def leave(self, run: Run) -> None:
-        """The job waits for an outcome, in one of its tasks at least."""
+        """Free the seat of a job, one of whose asyncio tasks begins to wait for an outcome."""
         run.waits += 1
         if run.seated and not run.ended:
             self._vacate(run)
 
     async def come_back(self, run: Run) -> None:
-        """The job has its outcome and goes on, with a seat once none of its tasks waits any more."""
+        """End the wait of one of the job's asyncio tasks; after the last one, return once the job has a seat again."""
         run.waits -= 1
         if run.waits or run.seated or run.ended:
             return
@@ -79,7 +79,7 @@ class Seats:
         await future
 
     def give_up(self, run: Run) -> None:
-        """The job stops waiting because it is cancelled, and that is not to wait for a seat."""
+        """End the wait of one of the job's asyncio tasks that is cancelled; a cancel does not wait for a seat."""
         run.waits -= 1
 
     def _vacate(self, run: Run) -> None:

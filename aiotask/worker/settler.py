@@ -1,4 +1,4 @@
-"""The agent that reports to the broker what became of jobs, in batches as large as the last answer took to come."""
+"""The agent that finishes and requeues jobs at the broker, each time those that came during the last call."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ logger = logging.getLogger("aiotask.worker")
 
 
 class Settler:
-    """Finishes and requeues wait here until they are settled; the connection may break meanwhile."""
+    """Keeps finishes and requeues until the broker has settled them, also across broken connections."""
 
-    # Given to ``run``.
+    # The arguments of ``run``.
     _settled: Callable[[list[Delivery], Liveness], None]
     _replacement: Callable[[Finish, BrokerError], Finish]
 
@@ -61,11 +61,11 @@ class Settler:
 
     @property
     def backlog(self) -> int:
-        """How many outcomes wait here."""
+        """How many outcomes wait to be sent."""
         return len(self._finishes)
 
     async def settle_all(self) -> None:
-        """Return once nothing waits here."""
+        """Return once every finish and requeue is settled."""
         await self._idle.wait()
 
     async def run(
@@ -73,11 +73,11 @@ class Settler:
         settled: Callable[[list[Delivery], Liveness], None],
         replacement: Callable[[Finish, BrokerError], Finish],
     ) -> None:
-        """Until cancelled.
+        """Send finishes and requeues until cancelled.
 
         Args:
-            settled: called with what is no longer this worker's, and how the broker sees the worker.
-            replacement: called with a finish that the broker refuses (too large, say); gives what to send instead.
+            settled: called with the deliveries that are no longer this worker's, and the worker's liveness.
+            replacement: called with a finish that the broker refuses (too large, say); returns the one to send instead.
         """
         self._settled, self._replacement = settled, replacement
         while True:
@@ -108,7 +108,7 @@ class Settler:
                 self._delay = await pause(self._delay)
             except BrokerError as error:
                 if len(batch) > 1:
-                    # One of them is at fault: each on its own, this one first.
+                    # One of the outcomes is at fault: each is sent on its own, this one first.
                     self._finishes.extendleft(reversed(batch[1:]))
                     batch = batch[:1]
                     self._repeat = True
@@ -118,7 +118,7 @@ class Settler:
                 if replacement is batch[0]:
                     self._delay = await pause(self._delay)
                     if self._finishes:
-                        # The others need not wait for it.
+                        # The other outcomes need not wait for this one.
                         self._finishes.append(replacement)
                         return
                 batch = [replacement]

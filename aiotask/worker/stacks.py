@@ -46,7 +46,7 @@ class Thread(NamedTuple):
 
     @property
     def job_frames(self) -> list[Frame] | None:
-        """Frames of the job that the thread runs. None: it runs none."""
+        """Frames of the job that the thread runs. None: the thread runs no job."""
         for n, frame in enumerate(self.frames):
             if is_executor(frame.file) and frame.function in _CALLS:
                 return self.frames[:n]
@@ -59,7 +59,7 @@ _OURS = str(Path(__file__).resolve().parent.parent)
 
 
 def shown_file(file: str) -> str:
-    """How a stack shows a file of aiotask, from the package's folder on: that may lie elsewhere for another process."""
+    """The path of a file of aiotask from the package's folder on: the same wherever another process has the package."""
     return file[len(os.path.dirname(_PACKAGE)) :]
 
 
@@ -72,7 +72,7 @@ _INSTALLED = ("/site-packages/", "/dist-packages/")
 
 @cache
 def _foreign() -> tuple[str, ...]:
-    """Folders of code that is not the user's: Python's own, installed packages, aiotask."""
+    """Folders with code that is not the user's: those of Python, of installed packages and of aiotask."""
     import sysconfig
 
     paths = sysconfig.get_paths()
@@ -80,12 +80,12 @@ def _foreign() -> tuple[str, ...]:
 
 
 def is_executor(file: str) -> bool:
-    """Whether a frame of this file calls jobs."""
+    """Whether this file is the executor's, whose frames call jobs."""
     return file.endswith(_EXECUTOR)
 
 
 def threads_in(dump: str, loop: tuple[str, str]) -> list[Thread]:
-    """What ``faulthandler`` wrote of all threads.
+    """The threads of a process in the text that ``faulthandler`` wrote.
 
     Args:
         loop: file, as ``shown_file`` has it, and name of the function that runs the event loop of a worker process.
@@ -105,7 +105,7 @@ def _kind(frames: Sequence[Frame], loop: tuple[str, str]) -> str:
 
 
 def frames_of(frame: FrameType | None) -> list[Frame]:
-    """A live stack of this process."""
+    """The frames of a live stack of this process."""
     found: list[Frame] = []
     while frame is not None and len(found) < 100:
         found.append(Frame(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
@@ -114,7 +114,7 @@ def frames_of(frame: FrameType | None) -> list[Frame]:
 
 
 def users(frames: Sequence[Frame]) -> Frame | None:
-    """The innermost frame that is neither Python's own, nor of an installed package, nor aiotask's."""
+    """The innermost frame that is neither of Python itself, nor of an installed package, nor of aiotask."""
     for frame in frames:
         if not frame.file.startswith(_foreign()) and not any(part in frame.file for part in _INSTALLED):
             return frame
@@ -122,7 +122,7 @@ def users(frames: Sequence[Frame]) -> Frame | None:
 
 
 def place(frames: Sequence[Frame]) -> str:
-    """Where that is, for one line: the user's frame, and the innermost one if it is another."""
+    """The position of a stack in one line: the innermost frame of user code, and the innermost frame if another."""
     if not frames:
         return "an unknown place"
     user = users(frames) or frames[0]
@@ -130,16 +130,16 @@ def place(frames: Sequence[Frame]) -> str:
 
 
 def text(frames: Sequence[Frame]) -> str:
-    """The frames line by line, innermost first."""
+    """The frames as lines of text, innermost first."""
     return "\n".join(f'  File "{frame.file}", line {frame.line} in {frame.function}' for frame in frames)
 
 
-#: Jobs, and frames of each, in an answer.
+#: Greatest number of jobs in an answer, and of frames of each job.
 _JOBS, _DEPTH = 200, 20
 
 
 def awaits(runs: Sequence[Run]) -> dict[str, Any]:
-    """Where suspended runs wait, innermost frame first; to be called in their loop."""
+    """The jobs of suspended runs and the frames in which each waits, innermost first; to be called in their loop."""
     jobs = [{"id": run.job.id, "frames": _chain(run.coroutine)} for run in runs[:_JOBS]]
     return {"jobs": jobs}
 
@@ -161,7 +161,7 @@ _KINDS: tuple[tuple[str, str], ...] = (("cr_frame", "cr_await"), ("ag_frame", "a
 
 
 def _step(awaited: Any) -> tuple[FrameType | None, Any]:
-    """The frame of something that is awaited, and what it awaits."""
+    """The frame of an awaited coroutine or generator, and the object that this awaits."""
     for frame, following in _KINDS:
         if hasattr(awaited, frame):
             return getattr(awaited, frame), getattr(awaited, following)

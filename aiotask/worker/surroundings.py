@@ -1,4 +1,4 @@
-"""What a worker is given: the app that it serves, and the process around it."""
+"""The app that a worker serves, and the process around the worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Hooks", "Served", "Surroundings"]
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a worker serves: the tasks and the queues of one app."""
+    """The tasks and the queues of the app that a worker serves."""
 
     registry: Registry
     secrets: Sequence[str]
@@ -27,25 +27,26 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What the process around a worker does for it."""
+    """Callbacks by which the process around a worker acts for it."""
 
-    #: It was declared dead, its jobs went to others. None: start anew under another name.
+    #: Called when the worker was declared dead and its jobs went to others. None: the worker goes on under a new name.
     dead: Callable[[], None] | None = None
-    #: It has run as many jobs as it should.
+    #: Called when the worker has run as many jobs as it should.
     full: Callable[[], None] | None = None
-    #: Stop this sync run now (a cancel): best effort.
+    #: Stops a sync run whose job was cancelled: best effort.
     interrupt: Callable[[Run], None] | None = None
-    #: A suspect runs with no other job beside it (True), or that is over (False).
+    #: Called with True when a suspect begins to run with no other job beside it, with False when that is over.
     alone: Callable[[bool], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the workers of one process share, and what the process does for them.
+    """The objects that the workers of one process share, and what the process does for them.
 
     Attributes:
         syncs: the row of sync jobs, which threads of the process serve.
-        seats: how many async jobs run at a time.
+        board: records what the workers do.
+        seats: limits how many async jobs run at a time.
     """
 
     syncs: SyncLane

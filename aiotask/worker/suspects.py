@@ -1,4 +1,4 @@
-"""Suspects: jobs that a process died with, run again one by one with nothing beside them."""
+"""Suspects: jobs during which a process died. They run again one by one, with no other job beside them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .membership import Membership
 
 __all__ = ["Solitude", "Suspects"]
 
-#: Seconds for which suspects are run one after the other at most, and as long as that all others then: a process that
-#: dies again and again leaves more suspects than there is time for.
+#: Seconds for which suspects run one after the other at most; all other jobs then have as long. Processes that die
+#: again and again leave more suspects than there is time for.
 TURN = 1.0
 
 
 class Suspects:
-    """The suspects' turn in the life of one worker.
+    """Runs the suspects that one worker claims.
 
     Args:
         take: ``Intake.take``.
@@ -57,11 +57,11 @@ class Suspects:
         return now < self._others_until
 
     def take_turn(self) -> None:
-        """No other jobs are there: suspects need not wait for them."""
+        """End the turn of all other jobs, since there are none."""
         self._others_until = 0.0
 
     async def run_first(self) -> None:
-        """Run suspects before this worker takes anything else, where no other app shares the process."""
+        """Run suspects before this worker claims other jobs, where no other app shares the process."""
         if not self._solitude.is_shared:
             await self._run()
 
@@ -72,14 +72,14 @@ class Suspects:
             await self._run()
 
     async def _run(self) -> None:
-        """One after the other, since a death leaves several as a rule; then it is the turn of all other jobs."""
+        """Run several suspects, as a death usually leaves several; then it is the turn of all other jobs."""
         began = took = time.monotonic()
         while took - began < TURN and await self._run_one():
             took = time.monotonic()
         self._others_until = took + min(took - began, TURN)
 
     async def _run_one(self) -> bool:
-        """Run one suspect with nothing beside it, if there is one."""
+        """Run one suspect with no other job beside it. False: there was none."""
         if self._life.stopping:
             return False
         reliefs = self._in_hand.reliefs
@@ -87,7 +87,7 @@ class Suspects:
             claim = await self._broker.claim(self._membership.incarnation, self._queues, (), 1, alone=True)
         except BrokerError as error:
             if isinstance(error, ConnectionLost):
-                # Perhaps it was lent all the same: the next claim that gets through adopts it.
+                # The claim may have been made all the same: the next claim that gets through adopts the job.
                 self._membership.say_lost(error)
             return False
         if not claim.deliveries:
@@ -99,7 +99,7 @@ class Suspects:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """What is known of a death in the block concerns a suspect alone."""
+        """In the block, a suspect runs alone: a death is its doing."""
         self._alone(True)
         try:
             yield
@@ -108,9 +108,9 @@ class Suspects:
 
 
 class Solitude:
-    """Several workers of one process, each for another app, share it as they share the seats.
+    """Lets one worker of a process run a suspect alone: the other workers, of other apps, start no jobs meanwhile.
 
-    All methods are for their loop.
+    The workers of one process share this object. All methods are for their loop.
     """
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class Solitude:
         self._free = asyncio.Event()
 
     def join(self, member: InHand) -> None:
-        """What another worker of this process has in hand."""
+        """Add a worker of this process, by what it has in hand."""
         self._members.append(member)
 
     @property
@@ -127,18 +127,18 @@ class Solitude:
         return len(self._members) > 1
 
     def excludes(self, member: InHand) -> bool:
-        """Whether it may start nothing, because another one is alone."""
+        """Whether a member may start no job, because another member runs a suspect alone."""
         return self._owner is not None and self._owner is not member
 
     async def end(self) -> None:
-        """Return when no member is alone."""
+        """Return when no member runs a suspect alone."""
         while self._owner is not None:
             self._free.clear()
             await self._free.wait()
 
     @asynccontextmanager
     async def of(self, member: InHand) -> AsyncIterator[None]:
-        """In the block nothing of the others runs, except what waits for the outcome of another job."""
+        """In the block no job of another member runs, except those that wait for the outcome of another job."""
         await self.end()
         self._owner = member
         try:

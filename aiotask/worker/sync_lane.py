@@ -18,13 +18,13 @@ __all__ = ["SyncLane"]
 
 
 class SyncLane:
-    """A row of runs that ``serve`` takes from, in the main thread of a worker process or in any thread.
+    """A row of sync runs, which ``serve`` executes in the main thread of a worker process or in any other thread.
 
-    Waking a thread costs some 200 us, so results cross back to the loop in batches: the first one
-    rings, the following ones just join it.
+    Waking a thread costs some 200 us, so ended runs go back to the loop in batches: the first one schedules a callback
+    in the loop, which takes all that have ended by then.
 
     Args:
-        peak: measures the memory of long ones; None: it is not measured.
+        peak: measures the memory of long runs; None: it is not measured.
     """
 
     def __init__(self, peak: PeakMemory | None = None) -> None:
@@ -33,7 +33,7 @@ class SyncLane:
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._idle = 0
         self._stopping = False
-        #: Runs under way, by thread.
+        #: Runs under way, by the slot of their thread.
         self.current: dict[int, Run] = {}
         self.threads = 0
         self._done: deque[Run] = deque()
@@ -43,17 +43,17 @@ class SyncLane:
     # ---- the loop's side
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give finished runs back to their owners in this loop."""
+        """Give ended runs back to their owners in this loop from now on."""
         self._loop = loop
 
     def put(self, runs: Sequence[Run]) -> None:
-        """To the end of the row. Once for many: to wake a thread costs more than a small job."""
+        """Append runs to the row, many in one call: waking a thread costs more than a small job."""
         self._row.extend(runs)
         for _ in range(min(self._idle, len(runs))):
             self._wake.put(None)
 
     def take_back(self, owner: object, keep: int = 0) -> list[Run]:
-        """Every run of this owner that has not started, but for the oldest ``keep``; newest last."""
+        """Take back this owner's runs that have not started, except for the ``keep`` oldest; the newest is last."""
         back: list[Run] = []
         others: list[Run] = []
         while True:
@@ -84,7 +84,7 @@ class SyncLane:
         return len(self.current)
 
     def stuck(self, seconds: float) -> bool:
-        """Whether every thread has been on its run for this long."""
+        """Whether every thread has been on its run for this number of seconds."""
         if len(self.current) < max(1, self.threads):
             return False
         runs = list(self.current.values())
@@ -92,7 +92,7 @@ class SyncLane:
         return len(runs) >= max(1, self.threads) and all(0 < run.started_mono < limit for run in runs)
 
     def until_stuck(self, seconds: float) -> float:
-        """Seconds until every thread may have been on its run for this long; below 0: they have been."""
+        """Seconds until every thread may have been on its run for ``seconds``; below 0: every thread has been."""
         youngest = max((run.started_mono for run in list(self.current.values())), default=0.0)
         return youngest + seconds - time.monotonic() if youngest else 0.0
 
@@ -130,7 +130,7 @@ class SyncLane:
             try:
                 execute(run)
                 if (end := run.started_mono + run.took) >= until:
-                    # The clock of a thread costs as much as a small job: it is read once for all of a millisecond.
+                    # Reading a thread's clock costs as much as a small job: it is read once a millisecond at most.
                     before, cpu, until = cpu, time.thread_time(), end + SHORT
                     if run.took >= SHORT:
                         run.cpu = min(cpu - before, run.took)

@@ -1,4 +1,4 @@
-"""What a worker does every now and then: gives back what waits too long, looks up cancels and parked jobs."""
+"""The agent that gives back jobs that wait too long, and looks up cancels and parked jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IDLE = 0.5
 
 
 class Ticker:
-    """An agent of one worker."""
+    """Does the periodic work of one worker."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Ticker:
         self._asked_at = 0.0
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Tick until cancelled."""
         while True:
             await self._tick()
             if self._in_hand.waits or await self._is_filled():
@@ -51,7 +51,7 @@ class Ticker:
     async def _tick(self) -> None:
         self._in_hand.asyncs.start()
         for run in self._in_hand.sync_runs:
-            # A sync job starts in another thread; what takes longer is logged while it runs.
+            # Sync jobs start in other threads: the start of one that still runs at a tick is logged here.
             if not run.start_logged and run.started_at:
                 self._job_log.started(run)
         self._in_hand.give_back_surplus()

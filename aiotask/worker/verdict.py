@@ -1,4 +1,4 @@
-"""What becomes of a job after a run: the verdict, a pure function of the run and of what it raised."""
+"""The verdict on a job after a run: a pure function of the run and of the error that it raised."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ __all__ = ["MAX_DEATHS", "SUCCEEDED", "Verdict", "What", "convict", "judge", "ne
 
 logger = logging.getLogger("aiotask.worker")
 
-#: Processes that may die with a job before it is given up.
+#: Number of processes that may die while they run a job; then it is given up.
 MAX_DEATHS = 3
 
 
 class What(Enum):
-    """What becomes of a job after a run; with it the status that the job has then, and the event in the log."""
+    """The kinds of verdicts, each with the status that the job has then and the event in the log."""
 
     SUCCESS = Status.SUCCESS, JobEvent.SUCCEEDED
     FAILED = Status.FAILED, JobEvent.FAILED
     CANCELLED = Status.CANCELLED, JobEvent.CANCELLED
     EXPIRED = Status.EXPIRED, JobEvent.EXPIRED
-    # The job goes on: after a delay, in a worker that has what this one lacks, or as if it had not been claimed.
+    # The job goes on: after a delay, in a worker that has what this worker lacks, or as if it had not been claimed.
     RETRY = Status.RETRYING, JobEvent.RETRYING
     PARK = Status.PARKED, JobEvent.PARKED
     RELEASE = Status.PENDING, JobEvent.RELEASED
@@ -47,13 +47,13 @@ class What(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of one job, and what goes with it.
+    """The verdict on one job after a run.
 
     Attributes:
-        error: what the job ends with, or why it runs again.
+        error: the error that the job ends with, or the reason why it runs again.
         delay: seconds until the next run of a job that is retried.
         need: what a worker must have to run a job that is parked.
-        timed_out: the error is the job's own time limit.
+        timed_out: whether the error is the job's own time limit.
     """
 
     what: What
@@ -68,7 +68,7 @@ class Verdict:
         return self.what is What.FAILED or self.what is What.RETRY
 
     def event(self, *, dead: bool) -> JobEvent:
-        """What the log calls it; ``dead``: the job becomes a dead letter."""
+        """The event of this verdict in the log; ``dead``: the job becomes a dead letter."""
         if dead and self.error is not None:
             return JobEvent.DEAD
         return JobEvent.TIMEOUT if self.timed_out and self.what is What.FAILED else self.what.event
@@ -78,7 +78,7 @@ SUCCEEDED = Verdict(What.SUCCESS)
 
 
 def judge(run: Run, error: BaseException | None) -> Verdict:
-    """What becomes of the job; a pure function of the run and what it raised."""
+    """The verdict on a job: a pure function of the run and the error that it raised (None: it returned)."""
     if error is None:
         return SUCCEEDED
     if run.cancelled:
@@ -110,7 +110,7 @@ def judge(run: Run, error: BaseException | None) -> Verdict:
 
 
 def _comes_of_a_cancel(error: BaseException) -> bool:
-    """Whether this is what a cancel raised, or was raised while that was handled; ``Retry`` is a word of the task's."""
+    """Whether a cancel raised this error, or the task did while it handled a cancel; never true of ``Retry``."""
     if is_a(error, Retry):
         return False
     seen: set[int] = set()
@@ -125,7 +125,7 @@ def _comes_of_a_cancel(error: BaseException) -> bool:
 
 
 def _pause(run: Run) -> float:
-    """Seconds until the next run, by the task's backoff; by the usual one if that is at fault."""
+    """Seconds until the next run, by the task's backoff; by the default backoff if the task's own one fails."""
     failures = run.delivery.meta.attempt
     try:
         return seconds(run.task.backoff(failures), "backoff")
@@ -135,7 +135,7 @@ def _pause(run: Run) -> float:
 
 
 def convict(run: Run) -> Verdict:
-    """The end of a job that took too many processes with it."""
+    """The verdict on a job during which too many processes died."""
     meta, known = run.delivery.meta, run.delivery.meta.obituary or Obituary()
     parts = [
         f'Job "{run.job.id}" ({run.task.name}) was given up: {meta.deaths} processes died while they ran it, '

@@ -1,7 +1,7 @@
 """Which of the async jobs that run in a loop do nothing but wait for the outcomes of other jobs.
 
-Asked when a worker drains: such a job may go back to its queue at once. Anything else that a job waits for (a timer, a
-socket, a thread, a lock) is in flight here, so the answer is no wherever it is not certain.
+A worker that drains asks this: such a job may go back to its queue at once. A job that waits for anything else (a
+timer, a socket, a thread, a lock) has work under way here, so a job counts as waiting only where that is certain.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from .run import Run
 __all__ = ["Waiting", "waiting"]
 
 _AWAITS: tuple[tuple[str, str], ...] = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"))
-#: What the interpreter puts between a coroutine and what it awaits; neither says in Python what that is.
+#: Types of objects that the interpreter puts between a coroutine and what it awaits; they have no attribute for that.
 _WRAPPERS = ("FutureIter", "coroutine_wrapper")
 _OURS = __name__.partition(".")[0] + "."
 _GATHERING: type[Any] = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
 
 
 class Waiting:
-    """A run that waits for other jobs alone.
+    """A run that only waits for other jobs.
 
     Args:
-        ids: those jobs.
+        ids: ids of those jobs.
         tasks: asyncio tasks that the job has made and that have not ended.
     """
 
@@ -42,12 +42,12 @@ class Waiting:
 
 
 def waiting(runs: Iterable[Run]) -> list[Waiting]:
-    """Those of these suspended runs that wait for other jobs alone; call it in their loop."""
+    """The suspended runs, among these, that only wait for other jobs; to be called in their loop."""
     tasks: dict[int, list[asyncio.Task[Any]]] = {id(run): [] for run in runs}
     for task in asyncio.all_tasks():
         context = _context_of(task)
         if context is None:
-            # It is about to run, and may belong to any job. The next call of this function will see.
+            # The task is about to run, and may belong to any job: the next call of this function decides.
             return []
         seat = context[entered].seat if entered in context else None
         if id(seat) in tasks and not _is_service(task):
@@ -57,10 +57,10 @@ def waiting(runs: Iterable[Run]) -> list[Waiting]:
 
 
 def _context_of(task: asyncio.Task[Any]) -> Context | None:
-    """The context in which the task runs; None: that cannot be known just now."""
+    """The context in which the task runs; None: the context cannot be found now."""
     if sys.version_info >= (3, 12):
         return task.get_context()
-    # What wakes the task up is called in its context.
+    # The callback that wakes the task up is called in the task's context.
     future = task._fut_waiter  # type: ignore[attr-defined]
     for callback, context in getattr(future, "_callbacks", None) or ():
         if getattr(callback, "__self__", None) is task:
@@ -70,7 +70,7 @@ def _context_of(task: asyncio.Task[Any]) -> Context | None:
 
 
 def _is_service(task: asyncio.Task[Any]) -> bool:
-    """Whether this is one of aiotask's own tasks: a session that a job was the first to use has its context."""
+    """Whether this is a task of aiotask itself. Those of a session have the context of the job that first used it."""
     coroutine = task.get_coro()
     frame = getattr(coroutine, "cr_frame", None)
     is_ours = frame is not None and str(frame.f_globals.get("__name__", "")).startswith(_OURS)
@@ -95,7 +95,7 @@ def _awaited(awaiting: Any) -> tuple[list[FrameType], Any]:
     frames: list[FrameType] = []
     while awaiting is not None and len(frames) < 1_000:
         if type(awaiting).__name__ in _WRAPPERS:
-            # From Python 3.12 on, its class is among what it refers to.
+            # From Python 3.12 on, the class of the wrapper is among the objects that it refers to.
             awaiting = next((each for each in gc.get_referents(awaiting) if not isinstance(each, type)), None)
             continue
         names = next((names for names in _AWAITS if hasattr(awaiting, names[0])), None)
@@ -107,33 +107,33 @@ def _awaited(awaiting: Any) -> tuple[list[FrameType], Any]:
             results = frame.f_locals[name]
             results = [results] if isinstance(results, AsyncResult) else results
             missing = {result.id for result in results if result.arrived is None}
-            # Where all are here, the job is about to go on.
+            # Where all outcomes have arrived, the job is about to go on.
             return frames, missing or None
         awaiting = getattr(awaiting, names[1])
     return frames, awaiting
 
 
 def _waits() -> dict[CodeType, str]:
-    """Where outcomes are awaited, and what the awaited results are called there."""
+    """The functions that await outcomes, each with the name of its variable for the awaited results."""
     from ..client.client import Client
 
     return {Client.outcome.__code__: "result", Client.outcomes.__code__: "results"}
 
 
 def _is_one_of(awaited: Any, known: set[asyncio.Task[Any]]) -> bool:
-    """Whether this ends with tasks that are known, and with nothing else."""
+    """Whether the awaited object waits for known tasks and for nothing else."""
     if isinstance(awaited, asyncio.Task):
         return awaited in known
     if isinstance(awaited, _GATHERING):
         children: list[Any] = awaited._children
         return all(child.done() or _is_one_of(child, known) for child in children)
-    # A shield in front of a task.
+    # ``asyncio.shield`` around a task.
     inner = _cells(awaited, "shield.<locals>._outer_done_callback").get("inner")
     return inner is not None and not awaited.done() and _is_one_of(inner, known)
 
 
 def _waits_for(frames: list[FrameType], awaited: Any, known: set[asyncio.Task[Any]]) -> bool:
-    """Whether the innermost frame is one of asyncio's own that wait for tasks which are known."""
+    """Whether the innermost frame is one of asyncio that waits for known tasks and for nothing else."""
     if not frames or not asyncio.isfuture(awaited) or awaited.done():
         return False
     frame = frames[-1]
@@ -149,7 +149,7 @@ def _waits_for(frames: list[FrameType], awaited: Any, known: set[asyncio.Task[An
 
 
 def _to_complete(frame: FrameType, queue: Any, known: set[asyncio.Task[Any]]) -> Iterable[Any] | None:
-    """What ``asyncio.as_completed`` still waits for, which puts into this queue; None: that cannot be found."""
+    """The futures that ``asyncio.as_completed`` still waits for, by its queue; None: they cannot be found."""
     if "self" in frame.f_locals:
         todo: Iterable[Any] = frame.f_locals["self"]._todo
         return todo
@@ -162,7 +162,7 @@ def _to_complete(frame: FrameType, queue: Any, known: set[asyncio.Task[Any]]) ->
 
 
 def _cells(future: Any, name: str) -> dict[str, Any]:
-    """What the callback of this name that a future has was made with."""
+    """The closure variables of a future's callback with this qualified name; empty: there is no such callback."""
     for callback, _ in getattr(future, "_callbacks", None) or ():
         if getattr(callback, "__qualname__", "") == name:
             values = (cell.cell_contents for cell in callback.__closure__ or ())

@@ -39,12 +39,12 @@ logger = logging.getLogger("aiotask.worker")
 class Worker:
     """One app's deliveries in one event loop.
 
-    It sees a registry and a broker, never an app. Async jobs run here, as many as there are seats; sync jobs in the
-    threads that serve the lane. ``run`` returns when it has been stopped and drained. This class is wiring and life:
-    what is claimed is in ``InHand``, ``Claimer`` claims, ``Intake`` makes runs of it, ``Endings`` ends them.
+    A worker has a registry and a broker, never an app. Async jobs run in its loop, as many as there are seats; sync
+    jobs run in the threads that serve the lane. This class is wiring and life: ``InHand`` has the claimed jobs,
+    ``Claimer`` claims them, ``Intake`` makes runs of them, ``Endings`` ends the runs.
 
     Args:
-        burst: end when the queues are empty.
+        burst: whether to end when the queues are empty.
         max_jobs: call ``Hooks.full`` after this many jobs.
     """
 
@@ -130,11 +130,11 @@ class Worker:
         self._interrupting: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Work until stopped, then give back what has not started, finish what runs, and return."""
+        """Work until stopped, then give back the jobs that have not started, finish those that run, and return."""
         self._in_hand.attach(asyncio.get_running_loop())
         agents = [agent(each()) for each in (self._serve, *self._agents)]
         try:
-            # Only the first one ends by itself. Without one of the others a worker would be alive and useless.
+            # Only ``_serve`` ends by itself. Without one of the other agents the worker would be live and useless.
             done, _ = await asyncio.wait(agents, return_when=asyncio.FIRST_COMPLETED)
             for ended in done:
                 ended.result()
@@ -159,10 +159,10 @@ class Worker:
             self._cancels.follow(self.incarnation)
 
     def stop(self) -> None:
-        """Claim no more; ``run`` returns when what runs has ended."""
+        """Claim no more jobs; ``run`` returns when those that run have ended."""
         if not self._life.stopping:
             self._life.stop()
-            # At once, and not only when the claim that is under way has ended: until then they would start.
+            # At once, not after the claim that is under way: until then jobs would start.
             self._in_hand.give_back_unstarted()
             self._interrupting = agent(self._claimer.interrupt())
 
@@ -171,15 +171,15 @@ class Worker:
         in_hand.give_back_unstarted()
         while in_hand.has_begun:
             in_hand.give_back_parents()
-            # A job may come to wait for others in a step of its own, without an event that says so.
+            # A job may begin to wait for other jobs without a change that ends this wait.
             await self._life.wait(0.1)
             in_hand.give_back_unstarted()
         await self._settler.settle_all()
 
-    # ---- what the broker thinks of it
+    # ---- the worker's liveness
 
     async def _restart(self, liveness: Liveness) -> None:
-        """The broker does not see this worker as live: go on under another name."""
+        """Go on under another name, since the broker does not see this worker as live."""
         if liveness is Liveness.DEAD:
             logger.error("This worker (%s) was declared dead, and its jobs were requeued.", self.incarnation)
             self._die()
@@ -202,7 +202,7 @@ class Worker:
 
     @property
     def incarnation(self) -> str:
-        """Under which name the broker knows it."""
+        """The name under which the broker knows this worker."""
         return self._membership.incarnation
 
     @property
@@ -215,9 +215,9 @@ class Worker:
         return run.owner is self._in_hand
 
     def abort(self) -> None:
-        """Cancel the async jobs that run; they go back to their queue."""
+        """Cancel the async jobs that run; they go back to their queues."""
         self._in_hand.abort()
 
     def relieved(self) -> None:
-        """The loop stood still, and meanwhile the keeper gave to others what had not started here."""
+        """Give back all jobs that have not started, after the loop stood still and the keeper requeued them."""
         self._in_hand.relieve()
