@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from ..broker import Begin, Broker
 from ..errors import BrokerError, ConnectionLost
+from ..loops.delay import BrokerDelay
 from .async_lane import AsyncLane
 from .life import Life
-from .membership import Membership, pause
+from .membership import Membership
 from .run import Run
 from .seats import Seats
 from .sync_lane import SyncLane
@@ -56,6 +57,7 @@ class AtMostOnce:
         #: Runs in the question under way.
         self.asked: list[Run] = []
         self._arrived = asyncio.Event()
+        self._delay = BrokerDelay()
 
     def put(self, run: Run) -> None:
         """To the end of the row."""
@@ -117,7 +119,6 @@ class AtMostOnce:
         self.asked = batch
         incarnation = self._membership.incarnation
         asking = [Begin(run.delivery, self._lost(run), run.job.result_ttl) for run in batch]
-        delay = 0.05
         while True:
             try:
                 # Twice is fine: the second answer is the same, unless another worker has the job by then.
@@ -128,7 +129,9 @@ class AtMostOnce:
                     logger.error(
                         "The broker refused to record the start of %d jobs; trying again: %s", len(batch), error
                     )
-                delay = await pause(delay)
+                await self._delay.wait()
+        if self._delay.failures:
+            self._delay.reset()
         self.asked = []
         for run, is_ours in zip(batch, answers, strict=True):
             if is_ours:

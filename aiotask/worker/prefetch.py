@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from ..broker import BATCH_JOBS
+from ..loops.delay import DoublingDelay
 
 __all__ = ["AHEAD", "Prefetch"]
 
@@ -43,8 +44,8 @@ class Prefetch:
         self._sync_seconds = 0.01
         self._async_seconds = 0.01
         self._sync_share = 0.5 if self.chooses else float(syncs)
-        #: After a sync job had to go back: seconds of the last pause, and its end (monotonic).
-        self._pause = 0.0
+        #: After a sync job had to go back: the pause, and its end (monotonic).
+        self._pause = DoublingDelay(0.02, 0.5)
         self._paused_until = 0.0
         #: Whether async jobs are full while sync ones are not (True), or the other way round (False).
         self._full_of_async: bool | None = None
@@ -52,7 +53,7 @@ class Prefetch:
         self._probe = 1
         self._next_probe = 0.0
         #: Seconds until another probe after one in vain; and whether the last claim may still turn out to be one.
-        self._probe_interval = AHEAD
+        self._probe_interval = DoublingDelay(AHEAD, _PROBE_INTERVAL)
         self._probing = False
 
     # ---- what it learns
@@ -72,21 +73,23 @@ class Prefetch:
             # comes later, since a peer could run it.
             self._probe = min(2 * self._probe, _PROBE)
             if is_async is not self._full_of_async:
-                self._probe_interval, self._next_probe = AHEAD, 0.0
+                self._next_probe = 0.0
+                if self._probe_interval.failures:
+                    self._probe_interval.reset()
             else:
-                self._next_probe = time.monotonic() + self._probe_interval
-                if self._probing:
-                    self._probe_interval = min(2 * self._probe_interval, _PROBE_INTERVAL)
+                interval = self._probe_interval
+                self._next_probe = time.monotonic() + (interval.next() if self._probing else interval.seconds)
             self._probing = False
 
     def back_off(self) -> None:
         """A sync job had to go back because every thread is on a long one: do not claim it again at once."""
-        self._pause = min(max(self._pause * 2, 0.02), 0.5)
-        self._paused_until = time.monotonic() + self._pause
+        self._paused_until = time.monotonic() + self._pause.next()
 
     def resume(self) -> None:
         """A thread is free again."""
-        self._pause = self._paused_until = 0.0
+        if self._pause.failures:
+            self._pause.reset()
+            self._paused_until = 0.0
 
     def adapt(self, room: int, full_of_async: bool | None) -> None:
         """A claim follows the answer of ``room``. To be called where ``chooses`` is true."""
