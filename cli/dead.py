@@ -9,7 +9,7 @@ import typer
 from .asking import confirm, progress
 from .group import Group, add
 from .one_job import show_one
-from .options import AppName, Json, Url, count, option
+from .options import AppName, Json, Limit, Offset, Url, option
 from .output import ago, console, informative, page_table, plain, print_json
 from .results import InQueue, OfTask, Since, Until
 
@@ -42,8 +42,6 @@ WithError = Annotated[
     str | None,
     option("--error", "-e", metavar="TEXT", help="Only jobs whose error contains this text (case is ignored)."),
 ]
-Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of jobs per page.")]
-Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Number of jobs to skip.")]
 Everything = Annotated[bool, option("--all", metavar="", help="Every dead letter.")]
 Yes = Annotated[bool, option("--yes", "-y", metavar="", help="Do not ask for confirmation.")]
 

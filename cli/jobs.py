@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from .one_job import coloured, show_one
-from .options import AppName, File, Json, Url, count, option
+from .options import AppName, File, Json, Limit, Offset, Url, option
 from .output import ago, console, informative, page_table, plain, print_json
+from .results import InQueue
 
 __all__ = ["jobs"]
 
@@ -39,9 +40,6 @@ InStatus = Annotated[
         help=f"Only jobs with this status: {', '.join(Wanted)}.",
     ),
 ]
-InQueue = Annotated[str | None, option("--queue", "-q", metavar="NAME", help="Only jobs of this queue.")]
-Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of jobs per page.")]
-Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Number of jobs to skip.")]
 
 
 def jobs(
@@ -69,14 +67,15 @@ def jobs(
     import asyncio
 
     from aiotask.job import Status
-    from aiotask.ops.jobs import read_dead_page, read_job, read_page
+    from aiotask.ops import letters
+    from aiotask.ops.jobs import read_job, read_page
 
     if id is not None:
         found = asyncio.run(read_job(id, name, url, db))
         print_json(found) if as_json else show_one(found)
         return
     if status is Wanted.DEAD:
-        page = asyncio.run(read_dead_page(name, url, queue, limit, offset))
+        page = asyncio.run(letters.read_page(name, url, letters.Filter(queue=queue), limit, offset))
     else:
         asked = Status(status.value.upper()) if status else None
         page = asyncio.run(read_page(name, url, asked, queue, limit, offset))

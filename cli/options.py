@@ -21,6 +21,7 @@ __all__ = [
     "HealthPort",
     "Json",
     "Level",
+    "Limit",
     "LogArgs",
     "LogJson",
     "LogLevel",
@@ -30,6 +31,7 @@ __all__ = [
     "MaxJobsPerChild",
     "MaxMemoryPerChild",
     "MoreApps",
+    "Offset",
     "Preload",
     "Queues",
     "Reload",
@@ -149,6 +151,8 @@ File = Annotated[
     ),
 ]
 Json = Annotated[bool, option("--json", metavar="", help="Print JSON.")]
+Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of jobs per page.")]
+Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Number of jobs to skip.")]
 
 # ---- the worker
 

@@ -13,6 +13,7 @@ from ..loops.delay import BrokerDelay
 from .async_lane import AsyncLane
 from .life import Life
 from .membership import Membership
+from .rows import pick
 from .run import Run
 from .seats import Seats
 from .sync_lane import SyncLane
@@ -77,11 +78,7 @@ class AtMostOnce:
 
     def pick(self, id: str) -> Run | None:
         """Take this one back, if it is here."""
-        for run in self._row:
-            if run.job.id == id:
-                self._row.remove(run)
-                return run
-        return None
+        return pick(self._row, id)
 
     async def run(self, go: Callable[[Run], None], gone: Callable[[Run], None]) -> None:
         """Until cancelled.
