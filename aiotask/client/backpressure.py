@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from ..broker import Delivery, Finish, Push, Room
 from ..errors import ConfigError, JobCancelled, QueueFull, SealError
-from ..job import Status, decode_job
+from ..job import RESULT_TTL, Status, decode_job
 from ..log.throttle import Throttle
 from ..loops.delay import DoublingDelay
 from ..options import check_name
@@ -59,7 +59,7 @@ class Backpressure:
         return [self._drop(delivery) for delivery in oldest]
 
     def _drop(self, delivery: Delivery) -> Finish:
-        task, queue, ttl, reply = "", "", 3600.0, ""
+        task, queue, ttl, reply = "", "", RESULT_TTL, ""
         try:
             job = decode_job(self._jobs_sealer.open(delivery.sealed))
         except SealError:

@@ -87,9 +87,9 @@ class Prefetch:
 
     def resume(self) -> None:
         """A thread is free again."""
-        if self._pause.failures:
-            self._pause.reset()
+        if self._paused_until:
             self._paused_until = 0.0
+            self._pause.reset()
 
     def adapt(self, room: int, full_of_async: bool | None) -> None:
         """A claim follows the answer of ``room``. To be called where ``chooses`` is true."""
