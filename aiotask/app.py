@@ -17,7 +17,7 @@ from .context import entered
 from .errors import ConfigError
 from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
 from .functions.modules import import_included
-from .job import WIRE_VERSION, Job, More, encode_job, ids, keyed_id
+from .job import RESULT_TTL, WIRE_VERSION, Job, More, encode_job, ids, keyed_id
 from .loops.async_block import async_block
 from .loops.exits import apart
 from .options import check_name, check_task_name, meant, more_of, seconds
@@ -89,7 +89,7 @@ class App(Registering):
         self.include = check_modules(include)
         self.address = Address(url, secret)
         self._serializer_name = check_serializer(serializer or environment("SERIALIZER") or "cloudpickle")
-        self.result_ttl = seconds(number(result_ttl, "RESULT_TTL", 3600.0), "result_ttl")
+        self.result_ttl = seconds(number(result_ttl, "RESULT_TTL", RESULT_TTL), "result_ttl")
         self._limits = queue_limits(max_pending, when_full)
         self._lock = threading.RLock()  # re-entrant: a finalizer may send while this thread makes the client
         self._client: Client | None = None

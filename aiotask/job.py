@@ -17,6 +17,7 @@ from .errors import SealError
 __all__ = [
     "FINAL",
     "RELEASE",
+    "RESULT_TTL",
     "WIRE_VERSION",
     "Job",
     "JobIds",
@@ -36,6 +37,8 @@ WIRE_VERSION = 1
 #: The highest version of an envelope that this release runs. The version of a job is the lowest release that may run
 #: it: a worker of an older release parks the job for a newer one.
 RELEASE = 2
+#: Seconds for which an outcome is kept, unless the app or the task gives others.
+RESULT_TTL = 3600.0
 
 
 class Status(StrEnum):
@@ -91,7 +94,7 @@ class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
     #: Time limit in seconds; None: that of the task; 0: no limit.
     timeout: float | None = None
     #: Seconds for which the outcome is kept; 0: it is not stored.
-    result_ttl: float = 3600.0
+    result_ttl: float = RESULT_TTL
     #: When the job is due, in Unix seconds by the sender's clock.
     due_at: float = 0.0
     more: More | None = None

@@ -62,14 +62,15 @@ def jobs(
     import asyncio
 
     from aiotask.job import Status
-    from aiotask.ops.jobs import read_dead_page, read_job, read_page
+    from aiotask.ops import letters
+    from aiotask.ops.jobs import read_job, read_page
 
     if id is not None:
         found = asyncio.run(read_job(id, name, url, db))
         print_json(found) if as_json else show_one(found)
         return
     if status is Wanted.DEAD:
-        page = asyncio.run(read_dead_page(name, url, queue, limit, offset))
+        page = asyncio.run(letters.read_page(name, url, letters.Filter(queue=queue), limit, offset))
     else:
         asked = Status(status.value.upper()) if status else None
         page = asyncio.run(read_page(name, url, asked, queue, limit, offset))

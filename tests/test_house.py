@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import aiotask
+from aiotask.brokers.redis import keys
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted(path for folder in ("aiotask", "cli", "tests") for path in (ROOT / folder).rglob("*.py"))
@@ -134,6 +135,20 @@ def key_table() -> list[str]:
     column = [row[:20].strip() for row in rows if row and not row.startswith(" ")]
     names = [name.strip() for cell in column for name in cell.split("…")[0].split(",")]
     return names + re.findall(r"aiotask1:\{APP\}:([\w:]+)", source)
+
+
+def key_types() -> dict[str, str]:
+    """The types of keys that the table in ``keys.py`` tells of; a row with two keys has the second type below it."""
+    rows = re.split(r"^=[= ]+$", keys.__doc__ or "", flags=re.MULTILINE)[2].strip("\n").splitlines()
+    names = [name.strip() for row in rows for name in row[:20].split("…")[0].split(",") if name.strip()]
+    types = [row[20:26].strip(" ,") for row in rows if row[20:26].strip()]
+    return dict(zip(names, types, strict=True))
+
+
+def test_the_types_of_keys_are_those_of_the_table() -> None:
+    whole_names = {name: kind for name, kind in key_types().items() if name.islower()}
+
+    assert whole_names == {**keys.TYPES, "clock": "string"}
 
 
 def is_in_table(literal: str, table: list[str]) -> bool:

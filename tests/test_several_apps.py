@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from aiotask import App
+from aiotask.broker import Settled
+from aiotask.brokers import connect
 
 from .seam import Worker, finish, send
 from .server import PrivateServer
@@ -48,8 +50,6 @@ async def three_apps(own_server: PrivateServer) -> PrivateServer:
     """Apps with 3, 0 and 4 unfinished jobs; the second one left its name only."""
     await sends(own_server, "one", 3)
     await sends(own_server, "three", 4)
-    from aiotask.brokers import connect
-
     broker = connect(own_server.url, "two")
     worker = await Worker(broker, "host.1").enlist()
     await send(broker, "done")
@@ -74,6 +74,24 @@ async def test_a_page_counts_the_jobs_of_all_apps(three_apps: PrivateServer) -> 
     assert parsed(three_apps, "jobs", "--offset", "7") == []
 
 
+async def test_a_page_counts_the_dead_letters_of_all_apps(own_server: PrivateServer) -> None:
+    for name, count in (("one", 3), ("three", 4)):
+        broker = connect(own_server.url, name)
+        worker = await Worker(broker, "host.1").enlist()
+        await send(broker, *(f"{name}-{number}" for number in range(count)))
+        deliveries = (await worker.claim()).deliveries
+        assert len(deliveries) == count
+        for delivery in deliveries:
+            assert await worker.finish(delivery, dead=True) is Settled.DONE
+        await broker.close()
+
+    every = [letter["id"] for letter in parsed(own_server, "dead", "list")]
+    assert len(every) == len(set(every)) == 7
+    for listed in (["dead", "list"], ["dead", "list", "--since", "1h"], ["jobs", "--status", "dead"]):
+        asked = [parsed(own_server, *listed, "--limit", "2", "--offset", str(offset)) for offset in (0, 2, 4, 6)]
+        assert [[letter["id"] for letter in page] for page in asked] == [every[:2], every[2:4], every[4:6], every[6:]]
+
+
 async def test_an_app_that_left_only_its_name_is_not_shown(three_apps: PrivateServer) -> None:
     assert [app["app"] for app in parsed(three_apps, "queues")] == ["one", "three"]
     assert [app["app"] for app in parsed(three_apps, "queues", "--all")] == ["one", "three", "two"]
@@ -86,8 +104,6 @@ async def test_an_app_that_left_only_its_name_is_not_shown(three_apps: PrivateSe
 
 
 async def test_all_dead_letters_of_several_apps_are_not_moved_without_a_name(own_server: PrivateServer) -> None:
-    from aiotask.brokers import connect
-
     for name in ("one", "two"):
         broker = connect(own_server.url, name)
         worker = await Worker(broker, "host.1").enlist()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 
 from aiotask.daemon.restarts import RestartAllowance, RestartDelay
 from aiotask.log.throttle import Throttle
-from aiotask.loops.delay import DoublingDelay
+from aiotask.loops.delay import BrokerDelay, DoublingDelay
 
 
 class Clock:
@@ -52,16 +53,44 @@ def test_after_a_reset_the_next_event_passes(clock: Clock) -> None:
     assert throttle.passes() == 2
 
 
+def test_no_event_passes_in_the_first_seconds_if_the_caller_wants_that(clock: Clock) -> None:
+    throttle = Throttle(60.0, after=5.0)
+    assert not throttle.is_open and throttle.passes() == 0
+    clock.now += 4.9
+    assert throttle.passes() == 0
+    clock.now += 0.1
+    assert throttle.passes() == 3
+    clock.now += 59.0
+    assert throttle.passes() == 0
+
+
 def test_a_delay_doubles_up_to_the_longest_and_begins_anew() -> None:
     delay = DoublingDelay(0.1, 0.5)
     assert [delay.next() for _ in range(5)] == [0.1, 0.2, 0.4, 0.5, 0.5]
+    assert (delay.seconds, delay.failures) == (0.5, 5)
     delay.reset()
+    assert (delay.seconds, delay.failures) == (0.1, 0)
     assert [delay.next(), delay.next()] == [0.1, 0.2]
 
 
 def test_a_first_delay_is_never_longer_than_the_longest() -> None:
     delay = DoublingDelay(2.0, 0.5)
     assert [delay.next(), delay.next()] == [0.5, 0.5]
+
+
+async def test_a_wait_takes_half_of_the_delay_up_to_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", note)
+    delay = BrokerDelay()
+    for _ in range(6):
+        await delay.wait()
+    bounds = [0.05, 0.1, 0.2, 0.4, 0.8, 0.8]
+    assert all(bound / 2 <= wait <= bound for wait, bound in zip(waits, bounds, strict=True)), waits
+    assert len({wait / bound for wait, bound in zip(waits, bounds, strict=True)}) > 1, waits
 
 
 def test_processes_that_die_early_are_followed_later_and_later(clock: Clock) -> None:

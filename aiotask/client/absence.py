@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..brokers import features, inspect
 from ..brokers.technology import PROCESSES
 from ..errors import BrokerError, ConfigError
+from ..log.throttle import Throttle
 from ..loops.agent import agent
 from ..result import AsyncResult
 from .mailbox import Mailbox, quietly
@@ -68,13 +69,12 @@ class Absence:
     async def _watch(self) -> None:
         tick = _MEMORY_CHECK_EVERY if self._in_memory else CHECK_AFTER
         absent_since: float | None = None
-        checked_at = 0.0
+        checks = Throttle(CHECK_EVERY)
         await asyncio.sleep(CHECK_AFTER)
         while self._mailbox.is_awaited:
             now = time.monotonic()
             waiting = self._mailbox.waiting_since(now - CHECK_AFTER)
-            if waiting and (self._in_memory or now - checked_at > CHECK_EVERY):
-                checked_at = now
+            if waiting and (self._in_memory or checks.passes()):
                 workers = await self._live()
                 if not self._in_memory or workers is None or workers:
                     absent_since = None

@@ -12,7 +12,9 @@ from enum import StrEnum
 
 from ..broker import Delivery, Finish, Push, Room
 from ..errors import ConfigError, JobCancelled, QueueFull, SealError
-from ..job import Status, decode_job
+from ..job import RESULT_TTL, Status, decode_job
+from ..log.throttle import Throttle
+from ..loops.delay import DoublingDelay
 from ..options import check_name
 from ..settings import environment
 from ..wire.ended import ended
@@ -57,7 +59,7 @@ class Backpressure:
         return [self._drop(delivery) for delivery in oldest]
 
     def _drop(self, delivery: Delivery) -> Finish:
-        task, queue, ttl, reply = "", "", 3600.0, ""
+        task, queue, ttl, reply = "", "", RESULT_TTL, ""
         try:
             job = decode_job(self._jobs_sealer.open(delivery.sealed))
         except SealError:
@@ -86,9 +88,10 @@ class RoomRetry:
     """When jobs that wait for room in their queue are sent again."""
 
     def __init__(self) -> None:
-        self._delay = _FIRST
+        self._delay = DoublingDelay(_FIRST, _LONGEST)
         self._at = 0.0
-        self._warn_at = float("inf")
+        #: Warnings about the jobs that wait; None: the last attempt found room for some of them.
+        self._warnings: Throttle | None = None
         self._pause: asyncio.Future[None] | None = None
 
     @property
@@ -97,20 +100,18 @@ class RoomRetry:
 
     def reset(self) -> None:
         """Some of the waiting jobs found room: the next delay is the shortest again."""
-        self._delay, self._warn_at = _FIRST, float("inf")
+        self._delay.reset()
+        self._warnings = None
 
     def postpone(self) -> None:
         """No waiting job found room: put the next attempt off, each time for longer."""
-        now = time.monotonic()
-        if self._warn_at == float("inf"):
-            self._warn_at = now + _WARN_AFTER
-        self._at = now + self._delay
-        self._delay = min(2 * self._delay, _LONGEST)
+        if self._warnings is None:
+            self._warnings = Throttle(_WARN_AGAIN, after=_WARN_AFTER)
+        self._at = time.monotonic() + self._delay.next()
 
     async def wait(self, waiting: Collection[Push]) -> None:
         """Sleep until the next attempt is due, or ``interrupt`` is called."""
-        if time.monotonic() >= self._warn_at:
-            self._warn_at = time.monotonic() + _WARN_AGAIN
+        if self._warnings is not None and self._warnings.passes():
             queues = ", ".join(f'"{queue}" ({count:,})' for queue, count in Counter(p.queue for p in waiting).items())
             logger.warning("Jobs wait for room, since these queues are full (max_pending): %s.", queues)
         self._pause = asyncio.get_running_loop().create_future()

@@ -14,6 +14,7 @@ from weakref import ref
 from ..broker import Broker, JobState, Notice
 from ..errors import AiotaskError, BrokerError, ConnectionLost, SealError
 from ..job import Status
+from ..log.throttle import Throttle
 from ..loops.agent import agent
 from ..outcome import Outcome, decode_outcome
 from ..result import AsyncResult
@@ -87,8 +88,8 @@ class Mailbox:
         self._to_poll: dict[str, None] = {}
         self._in_round = 0
         self._poll_now = asyncio.Event()
-        #: Outcomes set aside since the last log line about them, and when that was logged (monotonic).
-        self._damaged, self._logged = 0, 0.0
+        #: Log lines about damaged outcomes: one a second, since every client of the broker can send any number of them.
+        self._damaged_lines = Throttle(1.0)
         #: Tasks of live workers, as of the last poll that found a job parked for its task.
         self._known_tasks: frozenset[str] = frozenset()
 
@@ -212,12 +213,10 @@ class Mailbox:
             waiter(outcome)
 
     def _report_damaged(self, error: SealError) -> None:
-        """Log at most one line a second: every client of the broker can send any number of damaged outcomes."""
-        self._damaged += 1
-        if time.monotonic() - self._logged >= 1.0:
-            others = f" (and {self._damaged - 1:,} others)" if self._damaged > 1 else ""
+        count = self._damaged_lines.passes()
+        if count:
+            others = f" (and {count - 1:,} others)" if count > 1 else ""
             logger.error("An outcome was set aside%s: %s", others, error)
-            self._damaged, self._logged = 0, time.monotonic()
 
     # ---- polling
 

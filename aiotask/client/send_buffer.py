@@ -15,6 +15,7 @@ from itertools import islice, repeat
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, BATCH_ROW, Broker, Finish, Overflow, Push, Room
 from ..errors import AiotaskError, BrokerError, ConnectionLost, QueueFull
+from ..loops.delay import DoublingDelay
 from ..wire.error_form import copy_error
 from .backpressure import Backpressure, RoomRetry, WhenFull
 from .refusals import Refusals
@@ -197,8 +198,8 @@ class SendBuffer:
     async def flush(self, broker: Broker) -> None:
         """Send until the buffer is empty. A batch that cannot be sent is refused: its callers get the error."""
         me = self.take_over()
-        began: float | None = None
-        delay, doubt = 0.05, False
+        began, doubt = 0.0, False
+        delays: DoublingDelay | None = None
         while not self.empty:
             with self._steps:
                 if self._sender is not me:
@@ -215,19 +216,20 @@ class SendBuffer:
             except ConnectionLost as error:
                 if self._sender is not me:
                     return
+                delay = (delays := delays or DoublingDelay(0.05, 0.5)).next()
                 if time.monotonic() - began + delay > SEND_TIMEOUT:
                     # The other jobs would fail in the same way, each batch after a timeout of its own.
                     self._step(me, partial(self.refuse_all, error))
                     return
                 await asyncio.sleep(delay)
-                doubt, delay = True, min(delay * 2, 0.5)
+                doubt = True
             except BrokerError as error:
                 # The broker refuses now, but may have accepted the attempt whose answer got lost.
                 error = ConnectionLost(f"{error} An earlier attempt may have succeeded.") if doubt else error
                 self._step(me, partial(self.refuse, error))
                 doubt = False
             else:
-                began, delay, doubt = None, 0.05, False
+                began, delays, doubt = 0.0, None, False
                 self._step(me, partial(self._accept_row, overflow, accepted))
 
     def flush_blocking(self, push: Callable[[SendBuffer, list[Push]], Overflow | None]) -> None:
@@ -300,9 +302,8 @@ class SendBuffer:
         full = set(overflow.full) if overflow is not None else set()
         landed = self._land()
         lacking = {ticket: push for ticket, push in landed if push.id in full}
-        for ticket, _ in landed:
-            if ticket not in lacking and self.waiting_for_room.pop(ticket, None) is not None:
-                self.room_retry.reset()
+        if any([self.waiting_for_room.pop(ticket, None) for ticket, _ in landed if ticket not in lacking]):
+            self.room_retry.reset()
         if lacking and overflow is not None:
             self._find_room(lacking, overflow, final=final)
         self._notify()
@@ -378,8 +379,7 @@ class SendBuffer:
         """Return once the broker has accepted this job; raise its error if it was refused."""
         if not self.is_settled(ticket):
             await self._watchers.settled(ticket)
-        error = self.error_of(ticket)
-        if error is not None:
+        if (error := self.error_of(ticket)) is not None:
             raise copy_error(error)
 
     def _notify(self) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..brokers import push_blocking
 from ..functions.loading import warn_of_send
-from ..job import ids
+from ..job import RESULT_TTL, ids
 from ..loops.exits import exits
 from ..loops.portal import asyncio_loop, portal, running_loop
 from ..result import AsyncResult
@@ -45,7 +45,7 @@ class Sessions:
         secrets: Sequence[str],
         serializer: Serializer,
         *,
-        result_ttl: float = 3600.0,
+        result_ttl: float = RESULT_TTL,
         backpressure: Backpressure | None = None,
     ) -> None:
         self.app = app

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from ..errors import ConfigError
+from ..loops.delay import DoublingDelay
 
 __all__ = ["importing", "log_when_slow", "refuse_to_wait", "warn_of_send"]
 
@@ -68,9 +69,9 @@ def log_when_slow(names: str) -> Iterator[None]:
     over, thread = threading.Event(), threading.get_ident()
 
     def watch() -> None:
-        taken, pause = 0.0, SLOW
-        while not over.wait(pause):
-            taken, pause = taken + pause, min(2 * pause, 60.0)
+        taken, interval = 0.0, DoublingDelay(SLOW, 60.0)
+        while not over.wait(pause := interval.next()):
+            taken += pause
             frame = sys._current_frames().get(thread)
             if frame is not None:
                 logger.warning("Importing %s has taken %.0f s so far. It is at %s.", names, taken, _stack(frame))

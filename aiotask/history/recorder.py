@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..brokers.history import HistoryRow
 from ..errors import ConfigError, SealError
 from ..job import Job, decode_job
+from ..log.throttle import Throttle
 from ..outcome import Outcome, decode_outcome
 from ..wire.plaintext import clip, plain_text
 from ..wire.seal import Sealer
@@ -66,8 +67,8 @@ class Recorder:
     ) -> None:
         #: Total number of rows left out because they are not sealed by this app, or damaged.
         self.skipped = 0
-        #: Rows left out since the last log line about them, and when that was logged (monotonic).
-        self._unlogged, self._logged_at = 0, 0.0
+        #: Log lines about rows left out: one a second.
+        self._left_out_lines = Throttle(1.0)
         self._file = HistoryFile(path, create=True, timeout=timeout)
         # A write goes on when its caller stops waiting for it, so ``close`` waits for the lock.
         self._lock = threading.Lock()
@@ -75,8 +76,7 @@ class Recorder:
         self._outcomes = Sealer(secrets, "outcome")
         self._app = app_name
         self._max_age, self._max_bytes = max_age, max_bytes
-        #: When the bounds were checked last (monotonic).
-        self._checked_at = -_CHECK_EVERY
+        self._checks = Throttle(_CHECK_EVERY)
 
     @property
     def path(self) -> Path:
@@ -111,9 +111,8 @@ class Recorder:
 
         SQLite reuses the space of removed rows, so the file stops growing; it does not shrink.
         """
-        if time.monotonic() - self._checked_at < _CHECK_EVERY:
+        if not self._checks.passes():
             return
-        self._checked_at = time.monotonic()
         if self._max_age:
             self._remove("WHERE finished_at < ?", time.time() - self._max_age)
         if self._max_bytes and self._size() > self._max_bytes:
@@ -139,10 +138,8 @@ class Recorder:
         """Count the rows left out, and log at most one line about them a second."""
         if left_out:
             self.skipped += len(left_out)
-            self._unlogged += len(left_out)
-            if time.monotonic() - self._logged_at >= 1.0:
-                _log.warning("%d finished jobs were not recorded, among them %s", self._unlogged, left_out[0])
-                self._unlogged, self._logged_at = 0, time.monotonic()
+            if count := self._left_out_lines.passes(len(left_out)):
+                _log.warning("%d finished jobs were not recorded, among them %s", count, left_out[0])
 
     def close(self) -> None:
         """Close the file, after a write that is under way has ended."""

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ..brokers.history import History, HistoryRow
 from ..errors import AiotaskError, BrokerError
+from ..loops.delay import DoublingDelay
 
 __all__ = ["Recorder", "Recording"]
 
@@ -44,6 +45,7 @@ class Recording:
         self._recorder = recorder
         self._name = name
         self._behind = False
+        self._delay = DoublingDelay(0.2, 2.0)
         #: Since when jobs end faster than they are recorded; when rows were last counted; the rows that waited then.
         self._burst_since: float | None = None
         self._counted_at = time.monotonic()
@@ -86,7 +88,6 @@ class Recording:
 
     async def _record(self, rows: list[HistoryRow]) -> float:
         """Record rows, trying again until the file can be written; the CPU seconds that the writing took."""
-        delay = 0.2
         while True:
             try:
                 took = await asyncio.to_thread(self._write, rows)
@@ -95,10 +96,10 @@ class Recording:
                 if not self._behind:
                     self._behind = True
                     logger.error("History is not being recorded; trying again: %s", error)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 2.0)
+                await asyncio.sleep(self._delay.next())
         if self._behind:
             self._behind = False
+            self._delay.reset()
             logger.info("History is being recorded again.")
         await self._broker.trim_history(list(dict.fromkeys(row.entry for row in rows)))
         return took

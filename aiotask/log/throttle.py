@@ -24,11 +24,12 @@ class Throttle:
 
     Args:
         interval: seconds between two events that pass.
+        after: seconds from now on in which no event passes.
     """
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, after: float = 0.0) -> None:
         self._interval = interval
-        self._until = -math.inf
+        self._until = time.monotonic() + after if after else -math.inf
         self._count = 0
 
     @property

@@ -1,8 +1,11 @@
-"""A delay between attempts that doubles."""
+"""Delays between attempts that double."""
 
 from __future__ import annotations
 
-__all__ = ["DoublingDelay"]
+import asyncio
+import random
+
+__all__ = ["BrokerDelay", "DoublingDelay"]
 
 
 class DoublingDelay:
@@ -11,19 +14,39 @@ class DoublingDelay:
     Args:
         first: seconds before the second attempt.
         longest: seconds that a delay never exceeds.
+
+    Attributes:
+        seconds: the delay after the next failure.
+        failures: number of failed attempts since the last success. Where each call counts, check it before ``reset``.
     """
 
     def __init__(self, first: float, longest: float) -> None:
-        self._first = first
+        self._first = self.seconds = min(first, longest)
         self._longest = longest
-        self._next = first
+        self.failures = 0
 
     def next(self) -> float:
         """An attempt has failed: the seconds to wait before the next one."""
-        delay = min(self._next, self._longest)
-        self._next = min(2 * delay, self._longest)
+        delay = self.seconds
+        self.seconds = min(2 * delay, self._longest)
+        self.failures += 1
         return delay
 
     def reset(self) -> None:
         """An attempt has succeeded: the next delay is the first one again."""
-        self._next = self._first
+        self.seconds = self._first
+        self.failures = 0
+
+    async def wait(self) -> None:
+        """An attempt has failed: wait before the next one, for half of the delay up to all of it.
+
+        The time is random, so that processes that lost the same server do not all return to it at the same moment.
+        """
+        await asyncio.sleep(self.next() * random.uniform(0.5, 1.0))
+
+
+class BrokerDelay(DoublingDelay):
+    """The delay between attempts to reach a broker; so short that a broker that is back is found within a second."""
+
+    def __init__(self) -> None:
+        super().__init__(0.05, 0.8)

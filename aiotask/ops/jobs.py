@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..errors import AiotaskError, ResultExpired
 from ..history.resultdb import ResultDB
 from ..job import Status
 from .connection import Connection, inspectors
-from .describe import describe_job, describe_letter, describe_record
+from .describe import describe_job, describe_record
+from .paging import page_of_all
 
-__all__ = ["read_dead_page", "read_job", "read_page"]
-
-#: Reads jobs of one app: limit and offset.
-_Read = Callable[[Connection, int, int], Awaitable[list[dict[str, Any]]]]
+__all__ = ["read_job", "read_page"]
 
 
 async def read_page(
@@ -27,54 +24,7 @@ async def read_page(
         return [describe_job(connection, info) for info in listed]
 
     async with inspectors(name, url) as opened:
-        return await _over_all(opened, read, limit, offset)
-
-
-async def read_dead_page(
-    name: str | None, url: str | None, queue: str | None, limit: int, offset: int
-) -> list[dict[str, Any]]:
-    """Dead letters of the named app or of all apps."""
-
-    async def read(connection: Connection, limit: int, offset: int) -> list[dict[str, Any]]:
-        return await _dead_of(connection, queue, limit, offset)
-
-    async with inspectors(name, url) as opened:
-        return await _over_all(opened, read, limit, offset)
-
-
-async def _over_all(opened: list[Connection], read: _Read, limit: int, offset: int) -> list[dict[str, Any]]:
-    """One page over all apps, in their order: ``limit`` and ``offset`` count the jobs of all of them."""
-    page: list[dict[str, Any]] = []
-    for each in opened:
-        found = await read(each, limit - len(page), offset)
-        page += found
-        if len(page) >= limit:
-            break
-        # This app has been read to its end. Its jobs before the page must not be skipped once more in the next app.
-        offset = 0 if found else offset - await _count(each, read, offset)
-    return page
-
-
-async def _count(connection: Connection, read: _Read, most: int) -> int:
-    """How many jobs this app has, ``most`` at most."""
-    counted = 0
-    while counted < most and (found := await read(connection, min(500, most - counted), counted)):
-        counted += len(found)
-    return counted
-
-
-async def _dead_of(connection: Connection, queue: str | None, limit: int, offset: int) -> list[dict[str, Any]]:
-    """Dead letters are kept by time alone, so those of one queue are picked here, a bounded number at a time."""
-    found: list[dict[str, Any]] = []
-    start, wanted = (offset, limit) if queue is None else (0, offset + limit)
-    while len(found) < wanted:
-        letters = await connection.inspector.dead(limit=min(limit, 500) if queue is None else 500, offset=start)
-        jobs = [describe_letter(connection, letter) for letter in letters]
-        found += [job for job in jobs if queue in (None, job.get("queue"))]
-        start += len(letters)
-        if not letters:
-            break
-    return found[:limit] if queue is None else found[offset:wanted]
+        return await page_of_all(opened, read, limit, offset)
 
 
 async def read_job(id: str, name: str | None, url: str | None, db: str | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ..broker import Replayed
 from ..errors import ResultExpired
 from .connection import Connection, inspectors
 from .describe import describe_letter
+from .paging import page_of_all
 
 __all__ = ["Done", "Filter", "Picked", "Verb", "move_ids", "move_picked", "pick", "read_letter", "read_page"]
 
@@ -25,15 +26,15 @@ _PAGE, _BATCH = 200, 50
 class Filter:
     """The conditions that letters have to match; without any condition, all letters do."""
 
-    task: str | None
-    queue: str | None
-    error: str | None
-    since: float | None
-    until: float | None
+    task: str | None = None
+    queue: str | None = None
+    error: str | None = None
+    since: float | None = None
+    until: float | None = None
 
     @property
     def is_open(self) -> bool:
-        return self == Filter(None, None, None, None, None)
+        return self == Filter()
 
     def fits(self, letter: dict[str, Any]) -> bool:
         return (
@@ -63,12 +64,24 @@ async def read_page(name: str | None, url: str | None, wanted: Filter, limit: in
     """Letters of the named app or of all apps, the latest of each app first."""
     found: list[dict[str, Any]] = []
     async with inspectors(name, url) as opened:
+        if wanted.is_open:
+            return await page_of_all(opened, _read, limit, offset)
         for each in opened:
             async for letter in _fitting(each, wanted):
                 found.append(letter)
                 if len(found) >= offset + limit:
                     return found[offset:]
     return found[offset:]
+
+
+async def _read(connection: Connection, limit: int, offset: int) -> list[dict[str, Any]]:
+    """Letters of one app, whatever they are: the broker skips those before the page."""
+    found: list[dict[str, Any]] = []
+    while page := await connection.inspector.dead(limit=min(_PAGE, limit - len(found)), offset=offset + len(found)):
+        found += [describe_letter(connection, letter) for letter in page]
+        if len(found) >= limit:
+            break
+    return found
 
 
 async def read_letter(id: str, name: str | None, url: str | None) -> dict[str, Any]:

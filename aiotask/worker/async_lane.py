@@ -14,6 +14,7 @@ from ..loops.agent import agent, hide
 from . import budget
 from .budget import LONG, PeakMemory
 from .job_task import Live, opener
+from .rows import pick
 from .run import Board, NoBoard, Run
 from .seats import Seats
 
@@ -81,11 +82,7 @@ class AsyncLane:
 
     def pick(self, id: str) -> Run | None:
         """Take this one back, if it is here and has not begun."""
-        for run in self._row:
-            if run.job.id == id:
-                self._row.remove(run)
-                return run
-        return None
+        return pick(self._row, id)
 
     @property
     def waiting(self) -> int:

@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 from ..broker import Begin, Broker
 from ..errors import BrokerError, ConnectionLost
+from ..loops.delay import BrokerDelay
 from .async_lane import AsyncLane
 from .life import Life
-from .membership import Membership, pause
+from .membership import Membership
+from .rows import pick
 from .run import Run
 from .seats import Seats
 from .sync_lane import SyncLane
@@ -56,6 +58,7 @@ class AtMostOnce:
         #: Runs in the call to the broker that is under way.
         self.asked: list[Run] = []
         self._arrived = asyncio.Event()
+        self._delay = BrokerDelay()
 
     def put(self, run: Run) -> None:
         """Append a run to the row."""
@@ -75,11 +78,7 @@ class AtMostOnce:
 
     def pick(self, id: str) -> Run | None:
         """Take this one back, if it is here."""
-        for run in self._row:
-            if run.job.id == id:
-                self._row.remove(run)
-                return run
-        return None
+        return pick(self._row, id)
 
     async def run(self, go: Callable[[Run], None], gone: Callable[[Run], None]) -> None:
         """Have the broker mark runs, and start them, until cancelled.
@@ -117,7 +116,6 @@ class AtMostOnce:
         self.asked = batch
         incarnation = self._membership.incarnation
         asking = [Begin(run.delivery, self._lost(run), run.job.result_ttl) for run in batch]
-        delay = 0.05
         while True:
             try:
                 # Repeating the call is harmless: the answer is the same, unless another worker has the job by then.
@@ -128,7 +126,9 @@ class AtMostOnce:
                     logger.error(
                         "The broker refused to record the start of %d jobs; trying again: %s", len(batch), error
                     )
-                delay = await pause(delay)
+                await self._delay.wait()
+        if self._delay.failures:
+            self._delay.reset()
         self.asked = []
         for run, is_ours in zip(batch, answers, strict=True):
             if is_ours:

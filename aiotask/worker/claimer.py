@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from ..broker import Broker, Claim, Delivery, Liveness
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import ErrorReporter
+from ..loops.delay import BrokerDelay
 from .in_hand import InHand
 from .intake import Intake
 from .life import Life
-from .membership import Membership, pause
+from .membership import Membership
 from .suspects import Solitude, Suspects
 
 __all__ = ["BLOCK", "Claimer"]
@@ -79,8 +80,7 @@ class Claimer:
         self._quick_at = self._refused_at = 0.0
         #: Seconds that the answer to the last quick claim took.
         self._answer = 0.0
-        #: Seconds until another attempt after a failure.
-        self._delay = 0.05
+        self._delay = BrokerDelay()
         self._is_over = False
 
     async def run(self) -> None:
@@ -142,9 +142,10 @@ class Claimer:
             self._report_error(error)
             self._refused_at = now
         else:
-            self._delay = 0.05
+            if self._delay.failures:
+                self._delay.reset()
             return claim
-        self._delay = await pause(self._delay)
+        await self._delay.wait()
         return None
 
     async def _ask(self, room: int, now: float) -> Claim:

@@ -9,6 +9,7 @@ from ..broker import Broker, Delivery, Requeue
 from ..errors import BrokerError, SealError, UnknownTask
 from ..job import decode_job, need_of
 from ..loops.agent import agent
+from ..loops.delay import BrokerDelay
 from ..tasks import Registry
 from ..wire.seal import Sealer
 from .endings import Endings
@@ -16,7 +17,7 @@ from .executor import resolve
 from .in_hand import InHand
 from .job_log import JobLog
 from .life import Life
-from .membership import Membership, pause
+from .membership import Membership
 from .prefetch import AHEAD
 from .run import Run
 from .suspects import Solitude
@@ -133,12 +134,12 @@ class Intake:
         rejecting.add_done_callback(self._rejecting.discard)
 
     async def _set_aside(self, rejected: list[tuple[Delivery, str]]) -> None:
-        delay = 0.05
+        delay = BrokerDelay()
         while True:
             try:
                 await self._broker.reject(self._membership.incarnation, rejected)
                 break
             except BrokerError as error:
                 self._membership.say_lost(error)
-                delay = await pause(delay)
+                await delay.wait()
         self._in_hand.forget([delivery for delivery, _ in rejected])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -13,9 +10,11 @@ import msgspec
 from ..broker import Broker
 from ..brokers import history_of
 from ..errors import BrokerError
+from ..log.throttle import Throttle
+from ..loops.delay import BrokerDelay
 from .run import Board
 
-__all__ = ["Membership", "pause"]
+__all__ = ["Membership"]
 
 logger = logging.getLogger("aiotask.worker")
 
@@ -46,12 +45,14 @@ class Membership:
         self.incarnation = ""
         #: Whether the broker is out of reach.
         self.lost = False
-        self._said = ("", 0.0)
+        #: Log lines about the broker, and the reason in the last one.
+        self._lines = Throttle(_LOGGED_ONCE)
+        self._reason = ""
         self._loud = True
 
     async def enlist(self, stopping: Callable[[], bool]) -> None:
         """Become live under a new name, trying again until the broker accepts it or the worker stops."""
-        delay = 0.05
+        delay = BrokerDelay()
         while not stopping():
             self._lives += 1
             name = self.name if self._lives == 1 else f"{self.name}r{self._lives}"
@@ -66,7 +67,7 @@ class Membership:
                 await self._broker.enlist(name, self._host, msgspec.msgpack.encode(self._facts))
             except BrokerError as error:
                 self.say_lost(error)
-                delay = await pause(delay)
+                await delay.wait()
                 continue
             self.incarnation = name
             self.say_found()
@@ -77,9 +78,11 @@ class Membership:
         if self.lost:
             return
         self.lost = True
-        self._loud = str(error) != self._said[0] or time.monotonic() - self._said[1] > _LOGGED_ONCE
+        if str(error) != self._reason:
+            self._reason = str(error)
+            self._lines.reset()
+        self._loud = bool(self._lines.passes())
         if self._loud:
-            self._said = str(error), time.monotonic()
             logger.warning("%s Trying again until the broker answers.", error)
 
     def say_found(self) -> None:
@@ -88,10 +91,3 @@ class Membership:
             self.lost = False
             if self._loud:
                 logger.info("The broker is back; consuming again.")
-
-
-async def pause(delay: float) -> float:
-    """Wait up to ``delay`` seconds before another attempt; returns the next delay."""
-    await asyncio.sleep(delay * random.uniform(0.5, 1.0))
-    # Well again, the broker is found so within a second.
-    return min(delay * 2, 0.8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from ..broker import BATCH_JOBS
+from ..loops.delay import DoublingDelay
 
 __all__ = ["AHEAD", "Prefetch"]
 
@@ -43,8 +44,8 @@ class Prefetch:
         self._sync_seconds = 0.01
         self._async_seconds = 0.01
         self._sync_share = 0.5 if self.chooses else float(syncs)
-        #: Seconds of the last pause after a sync job had to go back, and the end of that pause (monotonic).
-        self._pause = 0.0
+        #: The pause after a sync job had to go back, and its end (monotonic).
+        self._pause = DoublingDelay(0.02, 0.5)
         self._paused_until = 0.0
         #: Whether async jobs are full while sync ones are not (True), or the other way round (False).
         self._full_of_async: bool | None = None
@@ -52,7 +53,7 @@ class Prefetch:
         self._probe = 1
         self._next_probe = 0.0
         #: Seconds until the next probe after one that brought only jobs of the full kind.
-        self._probe_interval = AHEAD
+        self._probe_interval = DoublingDelay(AHEAD, _PROBE_INTERVAL)
         #: Whether the last claim was a probe of which no job has been counted yet.
         self._probing = False
 
@@ -73,21 +74,23 @@ class Prefetch:
             # after it comes later, since a peer could run them.
             self._probe = min(2 * self._probe, _PROBE)
             if is_async is not self._full_of_async:
-                self._probe_interval, self._next_probe = AHEAD, 0.0
+                self._next_probe = 0.0
+                if self._probe_interval.failures:
+                    self._probe_interval.reset()
             else:
-                self._next_probe = time.monotonic() + self._probe_interval
-                if self._probing:
-                    self._probe_interval = min(2 * self._probe_interval, _PROBE_INTERVAL)
+                interval = self._probe_interval
+                self._next_probe = time.monotonic() + (interval.next() if self._probing else interval.seconds)
             self._probing = False
 
     def back_off(self) -> None:
         """Pause after a sync job had to go back, since all threads have long jobs: it would be claimed again now."""
-        self._pause = min(max(self._pause * 2, 0.02), 0.5)
-        self._paused_until = time.monotonic() + self._pause
+        self._paused_until = time.monotonic() + self._pause.next()
 
     def resume(self) -> None:
         """End the pause, since a thread is free again."""
-        self._pause = self._paused_until = 0.0
+        if self._paused_until:
+            self._paused_until = 0.0
+            self._pause.reset()
 
     def adapt(self, room: int, full_of_async: bool | None) -> None:
         """Note the answer of ``room`` that the next claim follows. To be called where ``chooses`` is true."""

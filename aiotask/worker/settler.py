@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Liveness, Requeue, Settled
 from ..errors import BrokerError, ConnectionLost
-from ..log.throttle import ErrorReporter
-from .membership import Membership, pause
+from ..log.throttle import ErrorReporter, Throttle
+from ..loops.delay import BrokerDelay
+from .membership import Membership
 from .run import Run
 
 __all__ = ["Settler"]
@@ -36,12 +36,12 @@ class Settler:
         self._idle.set()
         self._report_finish_error = ErrorReporter(logger, "The broker refused the outcome of a job; trying again: %s")
         self._report_requeue_error = ErrorReporter(logger, "The broker refused to requeue jobs; trying again: %s")
-        #: Outcomes that were dropped and not logged yet, and when that was logged last (monotonic).
-        self._dropped = 0
-        self._logged_at = 0.0
+        #: Log lines about dropped outcomes: one a second, since after a server was emptied there are many.
+        self._dropped_lines = Throttle(1.0)
         #: Some of what waits was under way when the connection broke.
         self._repeat = False
-        self._delay = 0.05
+        #: Between attempts to send finishes, and requeues.
+        self._finish_delay, self._requeue_delay = BrokerDelay(), BrokerDelay()
 
     def finish(self, items: Sequence[Finish]) -> None:
         self._finishes.extend(items)
@@ -105,7 +105,7 @@ class Settler:
                 answers, liveness = await self._broker.finish(self._membership.incarnation, batch, repeat=self._repeat)
             except ConnectionLost:
                 self._repeat = True
-                self._delay = await pause(self._delay)
+                await self._finish_delay.wait()
             except BrokerError as error:
                 if len(batch) > 1:
                     # One of the outcomes is at fault: each is sent on its own, this one first.
@@ -116,14 +116,16 @@ class Settler:
                 self._report_finish_error(error)
                 replacement = self._replacement(batch[0], error)
                 if replacement is batch[0]:
-                    self._delay = await pause(self._delay)
+                    await self._finish_delay.wait()
                     if self._finishes:
                         # The other outcomes need not wait for this one.
                         self._finishes.append(replacement)
                         return
                 batch = [replacement]
             else:
-                self._repeat, self._delay = self._repeat and bool(self._finishes), 0.05
+                self._repeat = self._repeat and bool(self._finishes)
+                if self._finish_delay.failures:
+                    self._finish_delay.reset()
                 self._report([item.delivery for item in batch], answers, liveness, dropped=True)
                 return
 
@@ -131,7 +133,7 @@ class Settler:
         batch: list[Requeue] = []
         while self._requeues and len(batch) < BATCH_JOBS:
             batch.append(self._requeues.popleft())
-        repeat, delay = False, 0.05
+        repeat = False
         while True:
             try:
                 answers, liveness = await self._broker.requeue(self._membership.incarnation, batch, repeat=repeat)
@@ -139,8 +141,10 @@ class Settler:
                 if not isinstance(error, ConnectionLost):
                     self._report_requeue_error(error)
                 repeat = True
-                delay = await pause(delay)
+                await self._requeue_delay.wait()
             else:
+                if self._requeue_delay.failures:
+                    self._requeue_delay.reset()
                 self._report([item.delivery for item in batch], answers, liveness, dropped=False)
                 return
 
@@ -152,12 +156,11 @@ class Settler:
         self._settled(deliveries, liveness)
 
     def _log_dropped(self, ids: list[str]) -> None:
-        """Log that outcomes were dropped, once a second at most: after a server was emptied there are many."""
-        self._dropped += len(ids)
-        if time.monotonic() - self._logged_at < 1.0:
-            return
-        others = f" (nor did {self._dropped - 1:,} others)" if self._dropped > 1 else ""
-        logger.warning(
-            "Job %s no longer belonged to this worker when it ended%s; its return value is discarded.", ids[0], others
-        )
-        self._dropped, self._logged_at = 0, time.monotonic()
+        count = self._dropped_lines.passes(len(ids))
+        if count:
+            others = f" (nor did {count - 1:,} others)" if count > 1 else ""
+            logger.warning(
+                "Job %s no longer belonged to this worker when it ended%s; its return value is discarded.",
+                ids[0],
+                others,
+            )

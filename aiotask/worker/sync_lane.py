@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from operator import attrgetter
 from queue import SimpleQueue
 
 from .budget import LONG, SHORT, PeakMemory
+from .rows import pick
 from .run import Run
 
 __all__ = ["SyncLane"]
@@ -68,12 +68,7 @@ class SyncLane:
 
     def pick(self, owner: object, id: str) -> Run | None:
         """Take this one back, if it is here and has not started."""
-        for run in list(self._row):
-            if run.job.id == id and run.owner is owner:
-                with contextlib.suppress(ValueError):  # a thread was quicker
-                    self._row.remove(run)
-                    return run
-        return None
+        return pick(self._row, id, owner)
 
     @property
     def waiting(self) -> int:

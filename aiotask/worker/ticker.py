@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from ..errors import BrokerError, ConnectionLost
 from ..log.events import EventLog
+from ..log.throttle import Throttle
 from .cancellation import Cancels
 from .claimer import Claimer
 from .in_hand import InHand
@@ -38,8 +38,7 @@ class Ticker:
         self._claimer = claimer
         self._log = log
         self._job_log = job_log
-        #: When the broker was asked last (monotonic).
-        self._asked_at = 0.0
+        self._questions = Throttle(0.95)
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -55,8 +54,7 @@ class Ticker:
             if not run.start_logged and run.started_at:
                 self._job_log.started(run)
         self._in_hand.give_back_surplus()
-        if time.monotonic() - self._asked_at >= 0.95:
-            self._asked_at = time.monotonic()
+        if self._questions.passes():
             self._log.tick()
             await self._ask()
 

@@ -29,6 +29,7 @@ from ...broker import (
 )
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
+from ...loops.delay import BrokerDelay
 from ..history import HistoryRow
 from ..lanes import claim_order, flags_of, kind_of_requeue, lane_of, suspect_lanes
 from ..shown import hide_password
@@ -49,7 +50,7 @@ from .codec import (
     text,
     whole,
 )
-from .connection import Backoff, Wire
+from .connection import Wire
 from .history import HistoryReader, unrecorded
 from .keys import GROUP, RECORDERS, prefix
 from .repair import audit
@@ -160,14 +161,14 @@ class RedisBroker:
     ) -> None:
         wire = Wire(self.server)
         self._subscriptions.add(wire)
-        backoff = Backoff()
+        delay = BrokerDelay()
 
         def on_message(message: Any) -> None:
             if message[0] == b"message":
                 on_notices(frames(message[2]))
 
         def subscribed() -> None:
-            backoff.reset()
+            delay.reset()
             on_subscribed()
 
         try:
@@ -175,7 +176,7 @@ class RedisBroker:
                 try:
                     await wire.listen(f"{self.prefix}to:{address}", on_message, subscribed, _PING_EVERY)
                 except BrokerError:
-                    await backoff.sleep()
+                    await delay.wait()
         finally:
             self._subscriptions.discard(wire)
             await wire.close()

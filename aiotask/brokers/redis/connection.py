@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -31,7 +30,7 @@ from .protocol import Line
 from .script import Script
 from .topology import may_be_misfit, name_misfit
 
-__all__ = ["UNNAMED", "Backoff", "Wire", "parse"]
+__all__ = ["UNNAMED", "Wire", "parse"]
 
 Command = tuple[Any, ...]
 #: No `CLIENT SETINFO`: redis-py would look up its version in the metadata of all that is installed, in every process.
@@ -73,20 +72,6 @@ _NOT_ALLOWED = ("The user executing the script can't", "ACL failure in script")
 _IN_SCRIPT = re.compile(r"\s*script:(?: [0-9a-f]{40},)? on @user_script:\d+\.?$")
 #: Bytes of one argument up to which no server refuses it for its size.
 _SMALL = 1_000_000
-
-
-class Backoff:
-    """Waits between attempts to connect: 50 ms doubling to 0.8 s, with jitter."""
-
-    def __init__(self) -> None:
-        self._delay = 0.05
-
-    def reset(self) -> None:
-        self._delay = 0.05
-
-    async def sleep(self) -> None:
-        await asyncio.sleep(self._delay * random.uniform(0.5, 1.0))
-        self._delay = min(self._delay * 2, 0.8)
 
 
 class Wire:

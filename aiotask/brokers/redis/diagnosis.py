@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 
 from ..lanes import all_lanes, is_lane
-from .keys import in_index
+from .keys import TYPES, in_index
 
 __all__ = ["name_wrong_key"]
 
-#: Types of keys, as in the table in keys.py; keys with an id in their name are left out.
-_TYPES = {
-    **dict.fromkeys(("queues", "parked", "index"), "set"),
-    **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts"), "hash"),
-    **dict.fromkeys(("due", "dead"), "zset"),
-    **dict.fromkeys(("aside", "history"), "stream"),
-    "volunteer": "string",
-}
 #: Lanes that are checked at most: those of the command come first.
 _MOST = 500
 
@@ -28,7 +20,7 @@ async def name_wrong_key(ask: Callable[..., Awaitable[object]], prefix: str, com
         ask: sends a command and returns the reply.
         command: the refused command, whose arguments may be lanes, with or without the prefix.
     """
-    wanted = dict(_TYPES)
+    wanted = dict(TYPES)
     words = [part.removeprefix(prefix) for part in command if isinstance(part, str)]
     lanes = list(filter(is_lane, words))
     if await ask("TYPE", f"{prefix}queues") == b"set":

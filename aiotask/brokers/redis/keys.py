@@ -56,12 +56,22 @@ from ...wire.seal import OVERHEAD
 from ..bounds import ASIDE, CLIENT_TTL, DEAD_LETTERS, HISTORY_ROWS, REFUSED_TTL, VOLUNTEER_TTL
 from ..lanes import KINDS, SUSPECT
 
-__all__ = ["CONSTANTS", "GROUP", "RECORDERS", "in_index", "prefix"]
+__all__ = ["CONSTANTS", "GROUP", "RECORDERS", "TYPES", "in_index", "prefix"]
 
 #: Consumer group of every lane.
 GROUP = "w"
 #: Consumer group of the history stream.
 RECORDERS = "recorders"
+
+#: Types of the keys that have neither an id nor a queue in their name, as in the table above; without ``clock``, since
+#: the scripts replace it whatever it holds.
+TYPES = {
+    **dict.fromkeys(("queues", "parked", "index"), "set"),
+    **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts"), "hash"),
+    **dict.fromkeys(("due", "dead"), "zset"),
+    **dict.fromkeys(("aside", "history"), "stream"),
+    "volunteer": "string",
+}
 
 #: Constants of the scripts: each script begins with those that it uses, as local variables.
 CONSTANTS: dict[str, str | int] = {

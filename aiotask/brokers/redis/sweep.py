@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from ...log.throttle import Throttle
 from ..lanes import KINDS, SUSPECT
 from .connection import Wire
 from .script import script
@@ -22,11 +21,11 @@ class Sweep:
     def __init__(self, wire: Wire, prefix: str) -> None:
         self._wire = wire
         self._prefix = prefix
-        self._last = float("-inf")
+        self._due = Throttle(EVERY)
 
     def hurry(self) -> None:
         """A host was declared dead: the next sweep is due at once."""
-        self._last = float("-inf")
+        self._due.reset()
 
     async def run(self) -> None:
         """Sweep all lanes, if the next sweep is due.
@@ -34,10 +33,8 @@ class Sweep:
         Raises:
             BrokerError: the server failed a command; the next sweep is due in a minute all the same.
         """
-        now = time.monotonic()
-        if now - self._last < EVERY:
+        if not self._due.passes():
             return
-        self._last = now
         lanes = await self._lanes()
         while lanes:
             done = await self._wire.run(script("sweep"), self._prefix, *lanes[:_LANES])
