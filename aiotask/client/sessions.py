@@ -223,12 +223,12 @@ class Sessions:
         if result.send_buffer is None:
             # The job may have been handed over in a loop that does not run any more.
             self._close_dead_loops()
-            standing = [
+            stopped = [
                 other.send_buffer
                 for loop, other in self._sessions.copy().items()
                 if loop is not None and not loop.is_running() and not portal.runs(loop)
             ]
-            for send_buffer in [*self._adopt_orphans(), *standing]:
+            for send_buffer in [*self._adopt_orphans(), *stopped]:
                 await self._emptied(send_buffer)
             return
         send_buffer = result.send_buffer
