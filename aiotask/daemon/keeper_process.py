@@ -58,7 +58,7 @@ HEARTBEAT_TIMEOUT = 2.0
 #: Seconds that the last scans may take when the supervisor ends.
 LEAVE_TIMEOUT = 10.0
 #: Seconds within which the supervisor answers a ``SnapshotRequest``.
-SNAPSHOT_TIMEOUT = 3.5
+SNAPSHOT_TIMEOUT = 2.2
 
 
 @dataclass(frozen=True, slots=True)

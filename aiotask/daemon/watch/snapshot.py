@@ -25,7 +25,7 @@ LOOP = (shown_file(worker_loop.__file__), worker_loop.run_loop.__name__)
 _HEARTBEAT_TIMEOUT = 0.5
 #: Seconds that a process has for its stacks, and its loop for where its jobs wait. Stacks take a millisecond; a process
 #: that gets no CPU, or waits for a page from a busy disk, may need seconds.
-STACKS_TIMEOUT, _LOOP_TIMEOUT = 2.0, 0.5
+STACKS_TIMEOUT, _LOOP_TIMEOUT = 1.5, 0.5
 
 
 def name_of(child: Child) -> str:
