@@ -202,7 +202,7 @@ async def _about_app(connection: Connection) -> list[Check]:
     checks += _unconsumed(name, queues, workers)
     checks.append(_backlog(name, await inspector.unrecorded()))
     if parked := sum(queue.parked for queue in queues):
-        fix = "Start a worker that knows the task: aiotask jobs --status parked shows which."
+        fix = "Start a worker that has what they need: aiotask jobs --status parked shows it."
         checks.append(Check(f"{name}: parked", State.WARN, f"jobs that no worker could run: {parked:,}", fix))
     if dead := sum(queue.dead for queue in queues):
         fix = (
