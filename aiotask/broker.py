@@ -168,7 +168,8 @@ class Begin(msgspec.Struct, frozen=True, gc=False):
 class Requeue(msgspec.Struct, frozen=True, gc=False):
     """A delivery whose job goes back to its queue, now or later.
 
-    ``need`` names what a worker must have to run the job (``task:NAME``, ``python:3.11``): it is parked until then."""
+    ``need`` names what a worker must have to run the job (``task:NAME``, ``python:3.11``, ``release:3``): it is
+    parked until then."""
 
     delivery: Delivery
     queue: str
