@@ -197,7 +197,9 @@ def _eviction(facts: ServerFacts) -> Check:
 
 def _durability(facts: ServerFacts) -> Check:
     row = row_of(facts)
-    return Check("durability", State.WARN if row.fix else State.OK, f"{facts.durability.words}: {lost(facts)}", row.fix)
+    # The remedies are settings of these two; another broker has its own, or none.
+    fix = row.fix if facts.kind in ("redis", "valkey") else ""
+    return Check("durability", State.WARN if row.fix else State.OK, f"{facts.durability.words}: {lost(facts)}", fix)
 
 
 def _memory(facts: ServerFacts) -> Check:
