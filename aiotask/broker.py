@@ -168,7 +168,7 @@ class Begin(msgspec.Struct, frozen=True, gc=False):
 class Requeue(msgspec.Struct, frozen=True, gc=False):
     """A delivery whose job goes back to its queue, now or later.
 
-    ``need`` names what a worker must have to run the job (``task:NAME``, ``python:3.11``): it is parked until then."""
+    ``need``: the job is parked for a worker that has this (``task:NAME``, ``python:3.11``, ``release:3``)."""
 
     delivery: Delivery
     queue: str

@@ -17,7 +17,7 @@
         ├── JobTimeout        the job ran longer, or used more CPU, than its limit
         ├── JobOutOfMemory    the job took more memory than its limit
         ├── JobCancelled      the job was cancelled
-        ├── JobExpired        the job did not start before the moment that expires= named
+        ├── JobExpired        the job did not start, or was not retried, before the moment that expires= named
         ├── JobLost           the broker accepted the job and no longer has it
         ├── DependencyFailed  a job whose value it needed failed
         ├── WorkerLost        the processes that ran the job died
@@ -85,7 +85,7 @@ class ImportFailed(AiotaskError):
 
 
 class UnknownTask(AiotaskError):
-    """No running worker knows the task. The job is parked until such a worker starts."""
+    """No running worker knows the task, or is of a release that can run the job. The job is parked until one starts."""
 
 
 class SerializationError(AiotaskError):

@@ -50,6 +50,8 @@ class JobInfo(msgspec.Struct, frozen=True, gc=False):
     worker: str = ""
     sealed: bytes | None = None
     outcome: bytes | None = None
+    #: What a worker must have to run a parked job, as in ``broker.JobState``; empty: the job is not parked.
+    need: str = ""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):

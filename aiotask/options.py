@@ -20,6 +20,7 @@ __all__ = [
     "check_name",
     "check_options",
     "check_task_name",
+    "check_together",
     "known_options",
     "meant",
     "more_of",
@@ -29,6 +30,8 @@ __all__ = [
 
 #: Unix seconds (in 1973) below which a time is a duration given by mistake.
 _LONG_AGO = 1e8
+#: Seconds (31 years) from which a wait is a moment in Unix seconds, given by mistake.
+_MOMENTS = 1e9
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 
 
@@ -135,6 +138,15 @@ def size(value: int | str, what: str) -> int:
     return int(number)
 
 
+def _wait(value: float | timedelta, what: str) -> float:
+    """A duration that counts from the send on; Unix seconds are refused."""
+    checked = seconds(value, what)
+    if checked >= _MOMENTS:
+        moment = "eta=…" if what == "delay" else "expires=datetime.fromtimestamp(…, timezone.utc)"
+        raise ConfigError(f"{what}={value!r} is a duration of more than 31 years. For a moment, give {moment}.")
+    return checked
+
+
 def _positive(value: float | timedelta, what: str) -> float:
     checked = seconds(value, what)
     if not checked:
@@ -159,11 +171,16 @@ def _whole(value: Any, what: str, low: int, high: int) -> int:
     return value
 
 
+def _aware(value: datetime, what: str, instead: str) -> datetime:
+    """The datetime itself, if it has a UTC offset: a time zone alone may have none."""
+    if value.utcoffset() is None:
+        raise ConfigError(f"{what}={value!r} has no time zone. Use datetime.now(timezone.utc) + …, or {instead}.")
+    return value
+
+
 def _moment(value: Any) -> float:
     if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ConfigError(f"eta={value!r} has no time zone. Use datetime.now(timezone.utc) + …, or delay=….")
-        return value.timestamp()
+        return _aware(value, "eta", "delay=…").timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 2 * CENTURY:
         raise ConfigError(f"eta={value!r} is not a moment: give an aware datetime or Unix seconds.")
     if abs(value) < _LONG_AGO:
@@ -228,16 +245,15 @@ def _exceptions(value: Any) -> tuple[type[Exception], ...]:
 
 def _expires(value: Any) -> float | datetime | None:
     if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ConfigError(f"expires={value!r} has no time zone. Use datetime.now(timezone.utc) + …, or seconds.")
-        return value
+        return _aware(value, "expires", "seconds")
     if not isinstance(value, int | float | timedelta | None):
         raise ConfigError(f"expires={value!r} is not a duration and not a moment: give seconds or an aware datetime.")
-    return None if value is None else _positive(value, "expires")
+    return None if value is None else _wait(_positive(value, "expires"), "expires")
 
 
 def _expires_at(value: float | datetime, sent_at: float) -> float:
-    return value.timestamp() if isinstance(value, datetime) else sent_at + value
+    # On the wire 0 is "does not expire", so a moment up to 1970 becomes one second later.
+    return max(value.timestamp(), 1.0) if isinstance(value, datetime) else sent_at + value
 
 
 class Option(NamedTuple):
@@ -255,7 +271,7 @@ class Option(NamedTuple):
 #: Every option but ``name``.
 OPTIONS: dict[str, Option] = {
     "queue": Option(lambda value: check_name(value, "a queue")),
-    "delay": Option(lambda value: seconds(value, "delay")),
+    "delay": Option(lambda value: _wait(value, "delay")),
     "eta": Option(_moment),
     "retries": Option(lambda value: _whole(value, "retries", 0, 1_000_000)),
     "timeout": Option(lambda value: None if value is None else _positive(value, "timeout")),
@@ -304,9 +320,24 @@ def check_options(options: dict[str, Any], name: str) -> dict[str, Any]:
                 f"retries={checked['retries']} and retry_on=() contradict each other: no exception would be retried. "
                 "Name some, as in retry_on=(ConnectionError,), or leave retries out."
             )
-        expires, delay = checked.get("expires"), checked.get("delay")
-        if isinstance(expires, float) and delay and delay >= expires:
-            raise ConfigError(f"delay={delay:g} and expires={expires:g}: the job would expire before it may start.")
         return checked
     except ConfigError as error:
         raise ConfigError(f'Task "{name}": {error}') from None
+
+
+def check_together(name: str, *, acks: str, retries: int, delay: float, expires: float | datetime | None) -> None:
+    """Refuse options of the task with this name that exclude each other. Some may come from the task, others from a
+    call.
+
+    Raises:
+        ConfigError: a job that runs once at most has retries, or a job would expire before its delay is over.
+    """
+    if acks == "early" and retries:
+        raise ConfigError(
+            f'Task "{name}": acks="early" means that a job runs once at most, but retries={retries} asks for more. '
+            'Leave one of them out: with acks="late", the default, a job may be retried.'
+        )
+    if isinstance(expires, float) and delay >= expires:
+        raise ConfigError(
+            f'Task "{name}": delay={delay:g} and expires={expires:g}: the job would expire before it may start.'
+        )

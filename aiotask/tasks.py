@@ -21,7 +21,7 @@ from .functions.hints import TASK_ELSEWHERE, explain_absence
 from .functions.main_module import MAINS, home_of
 from .functions.reloads import Run, current_run, is_reload, why_refused
 from .job import RELEASE, WIRE_VERSION
-from .options import OPTIONS, CallOptions, TaskOptions, check_options, check_task_name, known_options
+from .options import OPTIONS, CallOptions, TaskOptions, check_options, check_task_name, check_together, known_options
 
 if TYPE_CHECKING:
     from .result import AsyncResult
@@ -195,11 +195,9 @@ class Task(Generic[P, R_co]):
         """
         known_options(options, CallOptions, f'task "{self.name}"')
         checked = check_options(dict(options), self.name)
-        _refuse_retries(self.name, self.definition.acks, checked.get("retries", 0))
         explicit = self.definition.explicit | set(checked)
-        return type(self)(
-            replace(self.definition, **_fields(checked, self.definition.more), explicit=explicit), self._app
-        )
+        changed = replace(self.definition, **_fields(checked, self.definition.more), explicit=explicit)
+        return type(self)(_consistent(changed), self._app)
 
     def result(self, id: str, /) -> AsyncResult[R_co]:
         """A handle on the job of this task with this id, whichever process sent it.
@@ -373,15 +371,16 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         homeless = home.why_not
         name = f"{home.name or '__main__'}:{function.__qualname__}"
     checked = check_options({key: value for key, value in options.items() if key != "name"}, name)
-    _refuse_retries(name, checked.get("acks", "late"), checked.get("retries", 0))
-    return Definition(
-        name=name,
-        function=function,
-        is_async=gives_coroutines(function),
-        check=checker(function),
-        homeless=homeless,
-        is_limited=bool(checked.get("memory") or checked.get("cpu")),
-        **_fields(checked, {}),
+    return _consistent(
+        Definition(
+            name=name,
+            function=function,
+            is_async=gives_coroutines(function),
+            check=checker(function),
+            homeless=homeless,
+            is_limited=bool(checked.get("memory") or checked.get("cpu")),
+            **_fields(checked, {}),
+        )
     )
 
 
@@ -392,9 +391,9 @@ def _fields(checked: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return {**fields, "more": {**more, **travel}} if travel else fields
 
 
-def _refuse_retries(name: str, acks: str, retries: int) -> None:
-    if acks == "early" and retries:
-        raise ConfigError(
-            f'Task "{name}": acks="early" means that a job runs once at most, but retries={retries} asks for more. '
-            'Leave one of them out: with acks="late", the default, a job may be retried.'
-        )
+def _consistent(task: Definition) -> Definition:
+    """The definition itself; ConfigError if its options contradict each other."""
+    delay = task.delay if task.eta is None else 0.0
+    expires = task.more.get("expires")
+    check_together(task.name, acks=task.acks, retries=task.retries, delay=delay, expires=expires)
+    return task

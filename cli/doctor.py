@@ -10,6 +10,8 @@ from .options import AppName, Json, ResultDb, Url, option
 from .output import console, plain, print_json
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from aiotask.ops.checks import Check
 
 __all__ = ["doctor"]
@@ -90,10 +92,22 @@ def _show(checks: list[Check]) -> None:
     terminal = console()
     width = max(len(check.name) for check in checks)
     for check in checks:
-        terminal.print(
-            f"{_MARKS[check.state]} {plain(check.name):<{width}}  {plain(check.detail, 400)}", soft_wrap=True
-        )
+        _show_line(terminal, f"{_MARKS[check.state]} {plain(check.name):<{width}}  ", plain(check.detail, 400))
         if check.fix:
-            terminal.print(f"  {'':<{width}}  [bold]{plain(check.fix, 400)}[/bold]", soft_wrap=True)
+            _show_line(terminal, " " * (width + 4), f"[bold]{plain(check.fix, 400)}[/bold]")
     states = [check.state.value for check in checks]
     terminal.print(f"\n{states.count('ok')} ok, {states.count('warn')} to look at, {states.count('fail')} failed")
+
+
+def _show_line(terminal: Console, head: str, text: str) -> None:
+    """One line for a pipe; on a terminal the text is wrapped into the column beside its head."""
+    from rich.table import Table
+
+    if not terminal.is_terminal:
+        terminal.print(f"{head}{text}", soft_wrap=True)
+        return
+    line = Table.grid()
+    line.add_column(no_wrap=True)
+    line.add_column(overflow="fold")
+    line.add_row(head, text)
+    terminal.print(line)

@@ -116,6 +116,8 @@ def _more(job: dict[str, Any]) -> str:
         return plain(job["sealed"])
     if "due_at" in job:
         return f"due {ago(job['due_at'])}"
+    if "needs" in job:
+        return f"needs {plain(job['needs'])}"
     if job["status"] == "RUNNING":
         return plain(job.get("worker", ""))
     return plain(job.get("last_death", ""))

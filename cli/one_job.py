@@ -51,4 +51,7 @@ def _indented(lines: list[str]) -> str:
 def _moment(at: float) -> str:
     import datetime
 
-    return datetime.datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="milliseconds")
+    try:
+        return datetime.datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{at:.0f}"  # beyond the year 9999 in this time zone

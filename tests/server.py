@@ -60,7 +60,8 @@ class PrivateServer:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
+    def start(self, *, loading: bool = False) -> None:
+        """Start it, and return once it answers; ``loading``: once it says that it is loading its data."""
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -73,15 +74,17 @@ class PrivateServer:
                 stderr=log,
                 env={**os.environ, **self.environment},
             )
-        wait_until(self._answers, description="the private server answers")
+        wait_until(lambda: self._answers(loading), description="the private server answers")
 
-    def _answers(self) -> bool:
+    def _answers(self, loading: bool) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
             raise AssertionError(f"The server did not start: {(self.directory / 'log').read_text()}")
         try:
-            return bool(self.call("PING"))
-        except (redis.ConnectionError, redis.BusyLoadingError):
+            return bool(self.call("PING")) and not loading
+        except redis.BusyLoadingError:
+            return loading
+        except redis.ConnectionError:
             return False
 
     def call(self, *command: Any) -> Any:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
 
 from aiotask import App, ConfigError, JobExpired, exponential
-from aiotask.job import decode_job
+from aiotask.broker import Broker, Replayed
+from aiotask.job import Status, decode_job
 from aiotask.options import OPTIONS, CallOptions, TaskOptions
 from aiotask.tasks import call_of
 from aiotask.wire.seal import Sealer
 
 from .helpers import wait_until_async
+from .seam import Worker, sealed_outcome
 from .workers import ROOT, Supervisor, Workers
 
 app = App(os.environ.get("TEST_APP", "expiring"), url=os.environ.get("AIOTASK_URL"))
@@ -92,9 +95,47 @@ async def test_a_job_that_fails_is_not_retried_beyond_the_moment(
     path = tmp_path / "runs"
     async with here:
         result = here.register_task(fail.func, retries=1_000).options(expires=2).apply_async(str(path))
-        with pytest.raises(JobExpired):
+        with pytest.raises(JobExpired, match=r"expired after \d+ failed runs?: no other run was to start after"):
             await result.wait(60)
     assert path.read_text().startswith("ran\n")
+
+
+async def test_a_moment_before_1970_is_over(here: App) -> None:
+    task = here.register_task(fresh.func)
+    async with here, here.worker():
+        for year in (1, 1969, 1970):
+            with pytest.raises(JobExpired):
+                await task.options(expires=datetime(year, 1, 1, tzinfo=UTC)).apply_async().wait(60)
+
+
+async def test_a_replayed_dead_letter_runs_although_it_has_expired(
+    broker_url: str, app_name: str, another_broker: Callable[[], Broker]
+) -> None:
+    here = App(app_name, url=broker_url)
+    task = here.register_task(fresh.func)
+    async with here:
+        result = task.options(expires=datetime.now(UTC) - timedelta(hours=1)).apply_async()
+        await result.sent()
+        broker = another_broker()
+        worker = await Worker(broker, "elsewhere.1").enlist()
+        [delivery] = (await worker.claim()).deliveries
+        lost = sealed_outcome(result.id, Status.FAILED)
+        await worker.finish(delivery, outcome=lost, status=Status.FAILED, dead=True)
+        assert await broker.replay([result.id]) == [Replayed.DONE]
+        async with here.worker():
+            assert await here.result(result.id).wait(60) == "in time"
+
+
+async def test_the_log_does_not_say_how_long_a_job_took_that_did_not_start(
+    here: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with here, here.worker():
+        with pytest.raises(JobExpired):
+            await (
+                here.register_task(fresh.func).options(expires=datetime(2020, 1, 1, tzinfo=UTC)).apply_async().wait(60)
+            )
+    [line] = [record.getMessage() for record in caplog.records if " expired" in record.getMessage()]
+    assert "took" not in line
 
 
 async def test_what_has_started_in_time_ends_as_it_would(here: App, workers: Workers, app_name: str) -> None:
@@ -108,10 +149,19 @@ async def test_what_has_started_in_time_ends_as_it_would(here: App, workers: Wor
 # ---- the option
 
 
+class NoZone(tzinfo):
+    """A time zone that knows no offset from UTC: a datetime with it is as naive as one without."""
+
+    def utcoffset(self, when: datetime | None) -> None:
+        return None
+
+
 @pytest.mark.parametrize(
     ("expires", "said"),
     [
         (0, "leaves the job no time"),
+        (1_800_000_000, r"more than 31 years\. For a moment, give expires=datetime\.fromtimestamp"),
+        (datetime(2030, 1, 1, tzinfo=NoZone()), "has no time zone"),
         (-1, "not a duration"),
         ("soon", "not a duration"),
         (datetime(2030, 1, 1), "has no time zone"),
@@ -128,6 +178,13 @@ def test_a_moment_that_is_none_is_refused(expires: object, said: str) -> None:
 def test_a_job_may_not_expire_before_it_may_start() -> None:
     with pytest.raises(ConfigError, match="would expire before it may start"):
         fresh.options(delay=60, expires=10)
+    # One of the two may come from the task, and the other one from the call.
+    with pytest.raises(ConfigError, match="delay=3600 and expires=3600: the job would expire before it may start"):
+        fresh.options(delay=3600)
+    with pytest.raises(ConfigError, match="would expire before it may start"):
+        App("none", url="memory://").register_task(fresh.func, expires=10, delay=10)
+    fresh.options(delay=3600, expires=None)
+    fresh.options(delay=3600, eta=datetime.now(UTC))
 
 
 async def test_only_a_job_that_expires_needs_the_second_release(redis_url: str, app_name: str) -> None:

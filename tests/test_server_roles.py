@@ -248,6 +248,12 @@ async def test_jobs_of_another_node_are_not_sent_after_it(make_server: MakeServe
     assert "aiotask does not follow redirects" in found.fix
     assert f'The server at "{others.url}" {belongs}' in str(await refusal_of(others))
 
+    # Without a name, doctor asks about an app that the node has: "default" belongs to the other node.
+    assert here.call("CLUSTER", "KEYSLOT", prefix("default")) < 8192 <= here.call("CLUSTER", "KEYSLOT", prefix("tiles"))
+    async with App("tiles", url=there.url) as app:
+        await app.task(double).apply_async(1).sent()
+    assert not [check for check in await check_all(None, there.url, None, lambda: []) if check.state is State.FAIL]
+
 
 def here_bus(node: PrivateServer) -> int:
     """The port at which other nodes meet this one."""

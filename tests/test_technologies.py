@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +13,7 @@ from aiotask.brokers import check_url, connect, features, history_of, inspect, i
 from aiotask.brokers.history import History
 from aiotask.brokers.memory.broker import MemoryBroker
 from aiotask.brokers.memory.technology import MEMORY
-from aiotask.brokers.technology import HISTORY, PROCESSES, by_scheme, having, register
+from aiotask.brokers.technology import ENTRY_POINTS, HISTORY, PROCESSES, by_scheme, having, register
 from aiotask.daemon.settings import WorkerSettings
 from aiotask.daemon.worker_process import app_facts
 from aiotask.errors import ConfigError
@@ -20,8 +21,11 @@ from aiotask.history.resultdb import ResultDB
 from aiotask.inspector import Persistence
 from aiotask.ops.durability import ROWS
 
+from . import test_expires as expiring
+from .cli.command import run
 from .helpers import wait_until_async
 from .seam import Worker, a_push, drain
+from .workers import ROOT, Workers
 
 #: The memory broker under another name, as one that keeps no history.
 BARE = MEMORY._replace(
@@ -165,7 +169,52 @@ def test_aiotask_worker_refuses_it_too(app_name: str, tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=LACKS):
         app_facts(app, settings(result_db=str(tmp_path / "history.db")))
-    assert app_facts(app, settings()).result_db is None
+
+
+# ---- what every process knows
+
+SQLITE = "tests.brokers_sqlite.technology:SQLITE"
+
+
+def declare(folder: Path, **entries: str) -> Path:
+    """A folder for PYTHONPATH with an installed package that declares brokers."""
+    package = folder / "stores-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: stores\nVersion: 1.0\n")
+    lines = [f"{scheme} = {value}\n" for scheme, value in entries.items()]
+    (package / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\n{''.join(lines)}")
+    return folder
+
+
+def test_worker_processes_need_a_broker_that_the_keeper_knows(app_name: str) -> None:
+    with pytest.raises(ConfigError, match=r'bare:// is registered by the app, .* in the group "aiotask\.brokers"'):
+        app_facts(App(app_name, url="bare://private"), settings())
+
+
+def test_worker_processes_and_commands_know_a_broker_that_a_package_declares(
+    tmp_path: Path, workers: Workers, app_name: str
+) -> None:
+    url = f"sqlite://{tmp_path}/broker"
+    paths = f"{declare(tmp_path / 'site', sqlite=SQLITE)}{os.pathsep}{ROOT}"
+    workers.start("tests.test_expires", env={"TEST_APP": app_name, "AIOTASK_URL": url, "PYTHONPATH": paths})
+
+    task = App(app_name, url=url).register_task(expiring.fresh.func, name="tests.test_expires:fresh")
+    # The keeper moves it into its queue.
+    assert task.options(delay=0.1).apply_async().get(timeout=60) == "in time"
+    said = run("queues", "--url", url, env={**os.environ, "PYTHONPATH": paths})
+    assert (said.returncode, said.stderr) == (0, "") and app_name in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("no.such.module:X", "cannot be loaded .* ModuleNotFoundError"), ("os:sep", "which is no Technology")],
+)
+def test_a_declared_broker_that_is_none_is_named(
+    value: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(declare(tmp_path, broken=value))
+    with pytest.raises(ConfigError, match=f"The broker of broken:// .*{said}"):
+        check_url("broken://here")
 
 
 def test_worker_processes_need_a_broker_that_they_can_reach(app_name: str) -> None:

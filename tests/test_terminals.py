@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -162,3 +163,22 @@ def test_help_fits_eighty_columns_and_flags_have_no_type(arguments: list[str]) -
 
     assert max(map(len, said.splitlines())) <= 80
     assert "<bool>" not in said and "[[" not in said and "..." not in said.replace("]...", "").replace("}...", "")
+
+
+def test_doctor_wraps_its_text_into_the_column_beside_the_names(own_server: PrivateServer, tmp_path: Path) -> None:
+    settings = {"AIOTASK_HOME": str(tmp_path), "COLUMNS": "80"}
+    shown = command("doctor", "--url", own_server.url, FORCE_COLOR="1", **settings).stdout.decode()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert max(map(len, lines)) <= 80
+    at = next(line.index("memory: everything") for line in lines if "durability" in line)
+    below = [line for line in lines if line.startswith("   ")]
+    assert len(below) > 1 and all(len(line) - len(line.lstrip()) == at for line in below)
+
+    piped = command("doctor", "--url", own_server.url, **settings).stdout.decode()
+    assert "Run CONFIG SET appendonly yes, and set it in the configuration file of the server, too.\n" in piped
+
+
+def test_doctor_names_no_setting_of_redis_for_the_broker_in_memory() -> None:
+    checks = json.loads(command("doctor", "--url", "memory://", "--json").stdout)["checks"]
+    [found] = [check for check in checks if check["name"] == "durability"]
+    assert (found["state"], found["fix"]) == ("warn", "")

@@ -9,7 +9,18 @@ from ..errors import ConfigError
 from .memory.technology import MEMORY
 from .redis.technology import REDIS
 from .shown import hide_password
-from .technology import HISTORY, PushBlocking, Technology, by_scheme, examples, having, register, schemes
+from .technology import (
+    ENTRY_POINTS,
+    HISTORY,
+    PushBlocking,
+    Technology,
+    by_scheme,
+    examples,
+    having,
+    is_declared,
+    register,
+    schemes,
+)
 
 if TYPE_CHECKING:
     from ..broker import Broker
@@ -26,10 +37,13 @@ __all__ = [
     "namespaces",
     "push_blocking",
     "require",
+    "require_declared",
 ]
 
 register(REDIS, "redis", "rediss", "unix", "valkey", "valkeys")
 register(MEMORY, "memory")
+#: The schemes of aiotask's own brokers, which every process knows.
+_OWN = frozenset(scheme.removesuffix("://") for scheme in schemes())
 
 
 def check_url(url: object) -> str:
@@ -124,4 +138,19 @@ def require(url: str, feature: str, option: str) -> None:
         raise ConfigError(
             f'{option} needs a broker with the feature "{feature}", which the one at "{hide_password(url)}" lacks. '
             f"Leave out {option}, or use a broker that has it: {', '.join(having(feature))}."
+        )
+
+
+def require_declared(url: str) -> None:
+    """Check that processes which import no code of the app know the broker at a URL, as the keeper does.
+
+    Raises:
+        ConfigError: the broker is registered in this process alone.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme not in _OWN and not is_declared(scheme):
+        raise ConfigError(
+            f"{scheme}:// is registered by the app, but the keeper of `aiotask worker` imports no code of the app. "
+            f'Declare the broker as an entry point of its package: in the group "{ENTRY_POINTS}", under the name '
+            f'"{scheme}".'
         )

@@ -6,7 +6,7 @@ A lane is named ``q:QUEUE:KIND`` or ``parked:NEED``. A KIND is one of
 - ``r``: returned jobs, which were recovered, released or retried;
 - ``s``: suspects, jobs with which a process died. A worker runs one at a time, with no other job beside it.
 
-A parked job waits for a worker that offers what it needs (``task:NAME``, ``python:3.11``).
+A parked job waits for a worker that offers what it needs (``task:NAME``, ``python:3.11``, ``release:3``).
 
 The names are on the server, so they outlive a release. Code above the brokers does not read them: a ``Delivery`` says
 whether it is a suspect, and whether it is a returned job.

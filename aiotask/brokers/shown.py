@@ -1,10 +1,13 @@
-"""URLs without their password, for messages."""
+"""What messages about brokers have in common: URLs without their password, and what to do without an answer."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["hide_password"]
+__all__ = ["NO_ANSWER", "hide_password"]
+
+#: The end of every error about a broker that does not answer.
+NO_ANSWER = "Is the server running, and is the URL right? `aiotask doctor` checks both."
 
 _IN_QUERY = re.compile(r"([?&]password=)[^&#]*")
 

@@ -8,12 +8,14 @@ from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from importlib.metadata import EntryPoint, EntryPoints
     from urllib.parse import SplitResult
 
     from ..broker import Broker, Finish, Overflow, Push, Room
     from ..inspector import Inspector
 
 __all__ = [
+    "ENTRY_POINTS",
     "HISTORY",
     "PROCESSES",
     "PushBlocking",
@@ -21,6 +23,7 @@ __all__ = [
     "by_scheme",
     "examples",
     "having",
+    "is_declared",
     "register",
     "schemes",
 ]
@@ -29,6 +32,9 @@ __all__ = [
 HISTORY = "history"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
+
+#: Group of the entry points by which installed packages declare technologies, each under the name of its scheme.
+ENTRY_POINTS = "aiotask.brokers"
 
 
 class PushBlocking(Protocol):
@@ -73,6 +79,8 @@ _by_scheme: dict[str, Technology] = {}
 def register(technology: Technology, *schemes: str) -> None:
     """Make URLs of these schemes mean this technology, in this process.
 
+    The keeper and most commands import no code of the app: they know a technology only from an entry point.
+
     Raises:
         ConfigError: a scheme already means another technology.
     """
@@ -82,8 +90,39 @@ def register(technology: Technology, *schemes: str) -> None:
 
 
 def by_scheme(scheme: str) -> Technology | None:
-    """The technology of a scheme; None: the scheme is not registered."""
+    """The technology of a scheme; None: the scheme is neither registered nor declared.
+
+    Raises:
+        ConfigError: a package declares a technology that cannot be loaded.
+    """
+    if scheme and scheme not in _by_scheme:
+        for entry in _entry_points(scheme):
+            register(_loaded(entry), scheme)
     return _by_scheme.get(scheme)
+
+
+def is_declared(scheme: str) -> bool:
+    """Whether an installed package declares the technology of a scheme, so that every process knows it."""
+    return bool(_entry_points(scheme))
+
+
+def _entry_points(scheme: str) -> EntryPoints:
+    # Imported here: it takes several ms, and URLs of aiotask's own brokers do without it.
+    from importlib.metadata import entry_points
+
+    return entry_points(group=ENTRY_POINTS, name=scheme)
+
+
+def _loaded(entry: EntryPoint) -> Technology:
+    try:
+        found = entry.load()
+    except Exception as error:
+        raise ConfigError(
+            f'The broker of {entry.name}:// cannot be loaded from "{entry.value}": {type(error).__name__}: {error}.'
+        ) from error
+    if not isinstance(found, Technology):
+        raise ConfigError(f'The broker of {entry.name}:// is declared as "{entry.value}", which is no Technology.')
+    return found
 
 
 def schemes() -> list[str]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..brokers.shown import hide_password
+from ..brokers.shown import NO_ANSWER, hide_password
 from ..errors import ConnectionLost, JobCancelled, JobLost, ResultExpired, about
 from ..job import Status
 from ..outcome import Outcome, decode_outcome
@@ -115,8 +115,7 @@ class Inquiry:
         except TimeoutError:
             raise ConnectionLost(
                 f'No answer from the broker at "{hide_password(self._sessions.url)}" '
-                f"(silence for {ANSWER_TIMEOUT:g} s). "
-                "Is the server running, and is the URL right? `aiotask doctor` checks both."
+                f"(silence for {ANSWER_TIMEOUT:g} s). {NO_ANSWER}"
             ) from None
 
 

@@ -19,7 +19,7 @@ from ..loops.agent import agent
 from ..outcome import Outcome, decode_outcome
 from ..result import AsyncResult
 from ..wire.seal import Sealer
-from .near_miss import tasks_of_workers
+from .near_miss import needs_of_workers
 from .no_outcome import is_parents, why_there_is_none
 
 __all__ = ["Arrival", "Mailbox", "quietly"]
@@ -90,8 +90,8 @@ class Mailbox:
         self._poll_now = asyncio.Event()
         #: Log lines about damaged outcomes: one a second, since every client of the broker can send any number of them.
         self._damaged_lines = Throttle(1.0)
-        #: Tasks of live workers, as of the last poll that found a job parked for its task.
-        self._known_tasks: frozenset[str] = frozenset()
+        #: Needs that live workers meet, as of the last poll that would end the wait for a parked job.
+        self._met: frozenset[str] = frozenset()
 
     def expect(self, result: AsyncResult[Any]) -> None:
         """Keep the outcome of this handle when it arrives. Must be cheap: called for every job that is sent."""
@@ -289,11 +289,8 @@ class Mailbox:
         for group, address in ((own, ""), (others, self.address)):
             if group:
                 states = await self._broker.status(group, address)
-                if any(
-                    state.need.startswith(("task:", "release:")) and self._is_last_poll(id)
-                    for id, state in zip(group, states, strict=True)
-                ):
-                    self._known_tasks = await tasks_of_workers(self._broker)
+                if any(state.need and self._is_last_poll(id) for id, state in zip(group, states, strict=True)):
+                    self._met = await needs_of_workers(self._broker)
                 for id, state in zip(group, states, strict=True):
                     self._judge(id, state)
 
@@ -320,9 +317,14 @@ class Mailbox:
         # Parked or unknown: a later poll decides, since the job may be on its way.
         wait.misses += 1
         allowed = PARKED_POLLS if state.status is Status.PARKED else FORK_POLLS if is_parents(wait.result) else 1
-        if wait.misses > allowed or state.refused:
-            why = why_there_is_none(wait.result, state, foreign=wait.foreign, known_tasks=self._known_tasks)
-            self.fail([id], why)
+        if wait.misses <= allowed and not state.refused:
+            return
+        if state.need and state.need in self._met:
+            # A live worker has what the job needs, and takes it once there is room.
+            wait.misses = 0
+            return
+        tasks = [need.removeprefix("task:") for need in self._met if need.startswith("task:")]
+        self.fail([id], why_there_is_none(wait.result, state, foreign=wait.foreign, known_tasks=tasks))
 
     # ---- ending
 

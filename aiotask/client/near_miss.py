@@ -1,4 +1,4 @@
-"""Tasks of live workers whose names are close to one that no worker knows."""
+"""What live workers have that parked jobs need, and tasks whose names are close to one that no worker knows."""
 
 from __future__ import annotations
 
@@ -9,20 +9,30 @@ from ..broker import Broker
 from ..brokers import inspect
 from ..errors import BrokerError
 from ..inspector import WorkerInfo
+from ..job import WIRE_VERSION
 
-__all__ = ["near_misses", "tasks_of_workers"]
+__all__ = ["near_misses", "needs_of_workers"]
 
 #: Names that a suggestion lists at most.
 _AT_MOST = 3
+#: Release above which a worker's fact is no release.
+_MOST_RELEASES = 1_000
 
 
-async def tasks_of_workers(broker: Broker) -> frozenset[str]:
-    """The names of all tasks that live workers know; empty if the broker does not answer."""
+async def needs_of_workers(broker: Broker) -> frozenset[str]:
+    """The needs of parked jobs that live workers meet; empty if the broker does not answer."""
     try:
         workers = await inspect(broker).workers()
     except BrokerError:
         return frozenset()
-    return frozenset(name for worker in workers for name in _tasks(worker))
+    return frozenset(need for worker in workers for need in _needs(worker))
+
+
+def _needs(worker: WorkerInfo) -> list[str]:
+    release, python = worker.facts.get("release"), str(worker.facts.get("python", "")).split(".")
+    releases = range(WIRE_VERSION + 1, min(release, _MOST_RELEASES) + 1) if isinstance(release, int) else ()
+    met = [f"release:{number}" for number in releases] + [f"task:{name}" for name in _tasks(worker)]
+    return [*met, f"python:{python[0]}.{python[1]}"] if len(python) > 1 else met
 
 
 def _tasks(worker: WorkerInfo) -> list[str]:

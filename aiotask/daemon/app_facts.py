@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ..app import App
-from ..brokers import features, require
+from ..brokers import features, require, require_declared
 from ..brokers.technology import HISTORY, PROCESSES
 from ..errors import ConfigError
 from .settings import WorkerSettings
@@ -47,7 +47,8 @@ def app_facts(app: App, settings: WorkerSettings) -> AppFacts:
     """The facts of an app that this process has loaded.
 
     Raises:
-        ConfigError: the app keeps its jobs in memory, or its broker has no history and one is to be recorded.
+        ConfigError: the app keeps its jobs in memory, its broker has no history and one is to be recorded, or the
+            keeper would not know its broker.
     """
     if PROCESSES not in features(app.url):
         raise ConfigError(
@@ -57,6 +58,7 @@ def app_facts(app: App, settings: WorkerSettings) -> AppFacts:
     path = Path(settings.result_db) if settings.result_db else app.result_db_path()
     if path is not None:
         require(app.url, HISTORY, "result_db")
+    require_declared(app.url)
     return AppFacts(
         name=app.name,
         address=app.url,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import platform
 import secrets as random_source
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,6 +16,7 @@ from ..broker import Broker
 from ..brokers import connect, history_of
 from ..context import job_fields
 from ..errors import BrokerError
+from ..job import RELEASE
 from ..keeper.keeper import Keeper
 from ..keeper.presence import Presence
 from ..log.events import EventLog
@@ -151,6 +153,7 @@ async def in_loop_worker(
     lane = SyncLane()
     guard, board = Guard(), NoBoard()
     facts = {"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"}
+    facts |= {"python": platform.python_version(), "release": RELEASE}
     worker = Worker(
         Served(registry, secrets, serializer, queues),
         broker,

@@ -14,8 +14,10 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
+from ..brokers import namespaces
+from ..brokers.shown import NO_ANSWER
 from ..embedded.server import state_directory
-from ..errors import AiotaskError, ConfigError
+from ..errors import AiotaskError, BrokerError, ConfigError, ConnectionLost
 from ..inspector import QueueInfo, ServerFacts, WorkerInfo
 from .connection import Connection, inspectors, is_idle
 from .durability import lost, row_of
@@ -75,19 +77,42 @@ async def _server_checks(name: str | None, url: str | None, nearby: Callable[[],
     """The checks that ask the server, or the one check that it cannot be reached."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT):
-            return await _misfit(name or "default", url) or await _about_all(name, url)
+            return await _misfit(name, url) or await _about_all(name, url)
     except ConfigError as error:
-        return [Check("settings", State.FAIL, str(error)), *_orphans(nearby())]
+        # With a URL it is that which is wrong: nothing is known of the server of the workers.
+        return [Check("settings", State.FAIL, str(error)), *_orphans([] if url else nearby())]
     except TimeoutError:
         return [
             Check("server", State.FAIL, f"It did not answer in {ANSWER_TIMEOUT:.0f} s.", "Is it overloaded or stopped?")
         ]
     except AiotaskError as error:
-        return [Check("server", State.FAIL, str(error), "Is it running, and is --url (AIOTASK_URL) right?")]
+        return [_unreachable(error)]
 
 
-async def _misfit(name: str, url: str | None) -> list[Check]:
-    """A failed check for a server that cannot keep jobs; empty: it can."""
+def _unreachable(error: AiotaskError) -> Check:
+    """The check of a server that does not answer, does not let this user in, or is no server for jobs."""
+    text = str(error)
+    if text.endswith(NO_ANSWER):
+        fix = "Is it running, and is --url (AIOTASK_URL) right?"
+        return Check("server", State.FAIL, text.removesuffix(NO_ANSWER).rstrip(), fix)
+    # Any other error says itself what to do, except that a server may not be ready yet.
+    fix = "Wait until it is, or look into its log." if isinstance(error, ConnectionLost) else ""
+    return Check("server", State.FAIL, text, fix)
+
+
+async def _misfit(name: str | None, url: str | None) -> list[Check]:
+    """A failed check for a server that cannot keep the jobs of the app, or of an app that it has; empty: it can."""
+    checks = await _misfit_of(name or "default", url)
+    if checks and not name and url:
+        # A node of a cluster has some apps only. A Sentinel cannot list any.
+        with contextlib.suppress(BrokerError):
+            if found := await namespaces(url):
+                return await _misfit_of(min(found), url)
+    return checks
+
+
+async def _misfit_of(name: str, url: str | None) -> list[Check]:
+    """A failed check for a server that cannot keep the jobs of an app; empty: it can."""
     async with inspectors(name, url) as (connection,):
         facts = await connection.inspector.facts()
         if not facts.unfit:
@@ -172,7 +197,9 @@ def _eviction(facts: ServerFacts) -> Check:
 
 def _durability(facts: ServerFacts) -> Check:
     row = row_of(facts)
-    return Check("durability", State.WARN if row.fix else State.OK, f"{facts.durability.words}: {lost(facts)}", row.fix)
+    # The remedies are settings of these two; another broker has its own, or none.
+    fix = row.fix if facts.kind in ("redis", "valkey") else ""
+    return Check("durability", State.WARN if row.fix else State.OK, f"{facts.durability.words}: {lost(facts)}", fix)
 
 
 def _memory(facts: ServerFacts) -> Check:
@@ -202,7 +229,7 @@ async def _about_app(connection: Connection) -> list[Check]:
     checks += _unconsumed(name, queues, workers)
     checks.append(_backlog(name, await inspector.unrecorded()))
     if parked := sum(queue.parked for queue in queues):
-        fix = "Start a worker that knows the task: aiotask jobs --status parked shows which."
+        fix = "Start a worker that has what they need: aiotask jobs --status parked shows it."
         checks.append(Check(f"{name}: parked", State.WARN, f"jobs that no worker could run: {parked:,}", fix))
     if dead := sum(queue.dead for queue in queues):
         fix = (

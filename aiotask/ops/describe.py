@@ -48,9 +48,8 @@ def describe_job(connection: Connection, info: JobInfo) -> dict[str, Any]:
         job |= {"deaths": info.meta.deaths, "last_death": info.meta.reason}
     if info.sealed is not None:
         job |= describe_sealed(connection, info.sealed)
-    if info.status == "PARKED":
-        # ``parked:NEED|entry``: a task that no worker knew, or a version of Python.
-        job["needs"] = info.position.removeprefix("parked:").partition("|")[0]
+    if info.need:
+        job["needs"] = info.need
     for key, value in (("due_at", info.due_at), ("worker", info.worker)):
         if value:
             job[key] = value
@@ -76,6 +75,7 @@ def describe_sealed(connection: Connection, sealed: bytes) -> dict[str, Any]:
         "queue": job.queue,
         "priority": job.priority,
         "sent_at": job.sent_at,
+        "expires_at": (job.more.expires if job.more else 0.0) or None,
         "retries": job.retries,
         "timeout": job.timeout,
         "result_ttl": job.result_ttl,

@@ -66,11 +66,9 @@ def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str)
 def _begin(run: Run, board: Board) -> bool:
     """Start the clocks of a run. False: the run must not start: the job has expired, or the keeper takes it back."""
     more = run.job.more
-    if more is not None and 0 < more.expires <= time.time():
-        until = datetime.fromtimestamp(more.expires, UTC).isoformat(timespec="milliseconds")
-        run.error = JobExpired(
-            f'Job "{run.job.id}" ({run.task.name}) expired: no run of it was to start after {until}.'
-        )
+    # A replay of a dead letter is asked for by people, who want the run: it does not expire.
+    if more is not None and 0 < more.expires <= time.time() and not run.delivery.meta.series:
+        run.error = _expired(run, more.expires)
         return False
     now = time.monotonic()
     deadline, again = 0.0, -1.0
@@ -84,6 +82,18 @@ def _begin(run: Run, board: Board) -> bool:
     if run.task.is_limited:
         budget.begin(run, board, (_again(run, JobTimeout()), _again(run, JobOutOfMemory())))
     return True
+
+
+def _expired(run: Run, at: float) -> JobExpired:
+    """The error of a run that was to start after this moment, in Unix seconds."""
+    until = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    failed = run.delivery.meta.attempt - 1
+    if failed:
+        runs = f"{failed} failed run{'s' if failed > 1 else ''}"
+        return JobExpired(
+            f'Job "{run.job.id}" ({run.task.name}) expired after {runs}: no other run was to start after {until}.'
+        )
+    return JobExpired(f'Job "{run.job.id}" ({run.task.name}) expired: no run of it was to start after {until}.')
 
 
 def _again(run: Run, error: JobError) -> float:

@@ -60,7 +60,7 @@ class JobLog:
             id=run.job.id,
             task=run.job.task,
             attempt=run.delivery.meta.attempt,
-            took=run.took,
+            took=run.took if run.started_at else None,
             detail=detail,
             queue=run.job.queue,
             error=verdict.error if verdict.is_failure else None,

@@ -64,7 +64,7 @@ async def test_a_job_of_a_later_release_is_parked_and_said(hostile: Stage) -> No
             await result.wait(30)
         assert await result.status() == "PARKED"
         info = await inspector.job(result.id)
-        assert info is not None and info.position.startswith("parked:release:99")
+        assert info is not None and info.need == "release:99"
         assert await inspector.rejected() == before
         await result.cancel()
 

@@ -69,6 +69,7 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"delay": -1}, "delay=-1 is not a duration: give seconds (0 to 100 years) or a timedelta"),
     ({"delay": timedelta(days=-1)}, "is not a duration"),
     ({"delay": 1e300}, "delay=1e+300 is not a duration"),
+    ({"delay": 1_800_000_000}, "is a duration of more than 31 years. For a moment, give eta=…"),
     ({"timeout": "x"}, "timeout='x' is not a duration"),
     ({"timeout": float("nan")}, "timeout=nan is not a duration"),
     ({"eta": datetime(2030, 1, 1)}, "has no time zone. Use datetime.now(timezone.utc)"),

@@ -61,7 +61,13 @@ async def test_unfinished_jobs_are_listed_by_status(broker: Broker, worker: Work
         Status.PENDING: ["pending"],
     }
     assert sorted(info.id for info in await inspector.jobs()) == ["later", "parked", "pending", "retrying", "running"]
+    assert {info.id: info.need for info in await inspector.jobs() if info.need} == {"parked": "task:x"}
     assert await worker.finish(running) is Settled.DONE
+
+    worker.needs = ["task:x"]
+    await worker.claim()
+    found_again = await inspector.job("parked")
+    assert found_again is not None and (found_again.status, found_again.need) == (Status.RUNNING, "")
 
 
 async def test_jobs_are_listed_page_by_page_oldest_first(broker: Broker, inspector: Inspector) -> None:

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
+from aiotask.brokers.lanes import need_of
 from aiotask.inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
 from aiotask.job import Status
 
@@ -91,7 +92,8 @@ class SqliteInspector(ABC):
 
 def _info(row: tables.Row) -> JobInfo:
     meta = tables.decode_meta(row.meta)
-    return JobInfo(row.id, row.status, f"{row.lane}|{row.entry}", meta, row.due, row.owner, row.sealed)
+    need = need_of(row.lane) if row.status is Status.PARKED else ""
+    return JobInfo(row.id, row.status, f"{row.lane}|{row.entry}", meta, row.due, row.owner, row.sealed, need=need)
 
 
 def _queues_of(worker: WorkerInfo) -> list[str]:

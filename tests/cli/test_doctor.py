@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from aiotask.ops import durability as durability_of_the_cli
+from aiotask.ops.checks import State, check_all
 
 from ..server import PrivateServer
 from .command import invoke, run
@@ -93,6 +95,46 @@ def test_doctor_fails_when_the_server_does_not_answer(own_server: PrivateServer)
 
     assert code == 1
     assert found["server"]["state"] == "fail"
+    # The error of every other command sends its reader to this one.
+    assert "aiotask doctor" not in found["server"]["detail"]
+    assert found["server"]["fix"] == "Is it running, and is --url (AIOTASK_URL) right?"
+
+
+def test_doctor_of_a_server_that_refuses_the_password_does_not_ask_whether_it_runs(own_server: PrivateServer) -> None:
+    superfluous = own_server.url.replace("unix://", "unix://:word@")
+    _, found = checks("--url", superfluous)
+    assert "it has none). Leave it out of the URL" in found["server"]["detail"]
+
+    own_server.call("CONFIG", "SET", "requirepass", "hunter2")
+    code, found = checks("--url", own_server.url)
+
+    assert code == 1
+    assert "rejected the user or password" in found["server"]["detail"]
+    assert not found["server"]["fix"]
+
+
+def test_doctor_of_a_server_that_loads_its_data_says_to_wait(own_server: PrivateServer) -> None:
+    own_server.call("CONFIG", "SET", "rdbcompression", "no")
+    own_server.call("EVAL", "for i = 1, 3000 do redis.call('SET', i, string.rep('x', 2000)) end", 0)
+    own_server.call("SAVE")
+    own_server.kill()
+    # It takes a minute, and a look at its connections after each key.
+    own_server.options = ("--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
+    own_server.start(loading=True)
+
+    code, found = checks("--url", own_server.url)
+
+    assert code == 1
+    assert "is not ready" in found["server"]["detail"]
+    assert found["server"]["fix"] == "Wait until it is, or look into its log."
+
+
+def test_doctor_knows_nothing_of_workers_where_the_url_is_none(tmp_path: Path) -> None:
+    checked = asyncio.run(check_all(None, "http://127.0.0.1", None, lambda: ["4711"]))
+    assert [check.name for check in checked if check.state is not State.OK] == ["settings"]
+
+    checked = asyncio.run(check_all(None, None, None, lambda: ["4711"]))
+    assert "pid 4711" in {check.name: check.detail for check in checked}["workers"]
 
 
 def test_doctor_wants_a_secret_for_a_server_on_the_network() -> None:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import re
+from datetime import UTC, datetime
+
+import msgspec
+
+from aiotask import App
+from aiotask.broker import Requeue
+from aiotask.brokers import connect
 
 from ..server import PrivateServer
 from .command import invoke, run
@@ -66,6 +76,43 @@ def test_one_job_is_shown_with_all_that_is_known(own_server: PrivateServer, shop
     assert job["due_at"] > job["sent_at"] + 3500
     assert "[bold]no markup[/bold]" in said
     assert "in 59 min" in said or "in 1 h" in said
+
+
+async def park(app: App, need: str) -> str:
+    """Claim a job as a worker does, park it, and return its id."""
+    broker = connect(app.url, app.name)
+    await broker.enlist("host-1.1", "host-1", msgspec.msgpack.encode({"pid": 1}))
+    [delivery] = (await broker.claim("host-1.1", ["tiles"], [], 1)).deliveries
+    await broker.requeue("host-1.1", [Requeue(delivery, "tiles", delivery.meta, need=need)])
+    await broker.close()
+    return delivery.id
+
+
+def test_a_parked_job_is_listed_with_what_it_needs(own_server: PrivateServer, shop: Shop) -> None:
+    parked = asyncio.run(park(shop.app, "release:3"))
+
+    assert "needs release:3" in invoke("jobs", "--url", own_server.url, "--status", "parked").output
+    job = json.loads(invoke("jobs", parked, "--url", own_server.url, "--json").output)
+    assert (job["status"], job["needs"]) == ("PARKED", "release:3")
+    [found] = [
+        check
+        for check in json.loads(invoke("doctor", "--json", "--url", own_server.url).output)["checks"]
+        if check["name"] == f"{shop.app.name}: parked"
+    ]
+    assert found["fix"] == "Start a worker that has what they need: aiotask jobs --status parked shows it."
+
+
+def test_a_job_that_expires_is_shown_with_its_moment(own_server: PrivateServer, shop: Shop) -> None:
+    end = datetime.max.replace(tzinfo=UTC)
+    for id, expires in (("soon", datetime(2030, 1, 2, tzinfo=UTC)), ("at-the-end", end)):
+        shop.render.options(id=id, expires=expires).apply_async(1).blocking.sent()
+
+    job = json.loads(invoke("jobs", "soon", "--url", own_server.url, "--json").output)
+    assert job["expires_at"] == datetime(2030, 1, 2, tzinfo=UTC).timestamp()
+    assert re.search(r"^expires +2030-01-0", invoke("jobs", "soon", "--url", own_server.url).output, re.MULTILINE)
+    # Such a moment is in the year 10000 east of Greenwich, which a datetime does not have.
+    said = run("jobs", "at-the-end", "--url", own_server.url, env={**os.environ, "TZ": "Asia/Tokyo"})
+    assert said.returncode == 0 and "expires" in said.stdout, said.stderr
 
 
 def test_a_job_sealed_with_another_secret_is_listed_as_such(own_server: PrivateServer, shop: Shop) -> None:

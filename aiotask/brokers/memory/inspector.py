@@ -11,6 +11,7 @@ import msgspec
 
 from ...inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
 from ...job import Status
+from ..lanes import need_of
 from .record import Record
 from .store import Store
 
@@ -110,6 +111,7 @@ def _info(record: Record) -> JobInfo:
         due_at=record.due_at,
         worker=record.owner,
         sealed=record.sealed,
+        need=need_of(record.lane) if record.status is Status.PARKED else "",
     )
 
 

@@ -23,7 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from ...errors import BrokerError, ConfigError, ConnectionLost, QueueFull
-from ..shown import hide_password
+from ..shown import NO_ANSWER, hide_password
 from ..technology import examples
 from .diagnosis import name_wrong_key
 from .protocol import Line
@@ -62,7 +62,7 @@ def parse(url: str, timeout: float) -> ConnectionPool:
 
 #: Texts of errors about a wrong or missing user or password; redis-py wraps some of them in other errors.
 _NOT_LET_IN = (
-    *("NOAUTH", "WRONGPASS", "Authentication required", "invalid username-password", "AUTH called"),
+    *("NOAUTH", "WRONGPASS", "Authentication required", "invalid username-password", "AUTH called", "any password"),
     # The reply of a server, before the login, to a command with more than ten arguments.
     "unauthenticated",
 )
@@ -278,10 +278,10 @@ class Wire:
     def _translate(self, error: BaseException) -> BaseException:
         text = _IN_SCRIPT.sub("", str(error)).rstrip(".")
         if isinstance(error, wrong.AuthenticationError) or any(word in text for word in _NOT_LET_IN):
-            return BrokerError(
-                f'The server at "{self.url}" rejected the user or password ({text}). Put them into the URL: '
-                "redis://user:password@host:6379/0."
-            )
+            advice = "Put them into the URL: redis://user:password@host:6379/0"
+            if "without any password" in text:
+                text, advice = "it has none", "Leave it out of the URL, or set one at the server: requirepass"
+            return BrokerError(f'The server at "{self.url}" rejected the user or password ({text}). {advice}.')
         if isinstance(error, wrong.NoPermissionError) or any(word in text for word in _NOT_ALLOWED):
             return BrokerError(
                 f'The server at "{self.url}" does not permit this user a command or key that aiotask needs ({text}). '
@@ -319,10 +319,7 @@ class Wire:
             error, wrong.ConnectionError | wrong.TimeoutError | OSError | TimeoutError | EOFError
         ):
             silent = f"silence for {self._timeout:g} s" if isinstance(error, TimeoutError) else type(error).__name__
-            return ConnectionLost(
-                f'No answer from the broker at "{self.url}" ({text or silent}). '
-                "Is the server running, and is the URL right? `aiotask doctor` checks both."
-            )
+            return ConnectionLost(f'No answer from the broker at "{self.url}" ({text or silent}). {NO_ANSWER}')
         if isinstance(error, wrong.RedisError):
             return BrokerError(f'The server at "{self.url}" returned an error: {text}.')
         return error

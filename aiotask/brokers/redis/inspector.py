@@ -15,7 +15,7 @@ from ...inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo
 from ...job import Status
 from ...outcome import decode_outcome
 from ...wire.seal import OVERHEAD
-from ..lanes import KINDS, SUSPECT, all_lanes, claim_order, is_parked, lane_of, parked_lane, queue_of
+from ..lanes import KINDS, SUSPECT, all_lanes, claim_order, is_parked, lane_of, need_of, parked_lane, queue_of
 from .broker import RedisBroker
 from .codec import decode_meta, id_of, server_url, text, whole
 from .connection import Wire
@@ -358,6 +358,7 @@ def _info(lane: str, entry: bytes, fields: list[bytes], claimed: dict[bytes, str
         decode_meta(values.get(b"m", b"")),
         worker=worker,
         sealed=values.get(b"j"),
+        need=need_of(lane) if state is Status.PARKED else "",
     )
 
 

@@ -10,7 +10,7 @@ q:QUEUE:0 … 9       stream  the tasks channel, a lane per priority; entry = j 
                             envelope), m (msgpack of Meta, left out at first)           the empty lane stays
 q:QUEUE:r           stream  returned: recovered, released, retried; claimed first       as above
 q:QUEUE:s           stream  suspects: a process died with them; run alone               as above
-parked:NEED         stream  jobs that need a task or a Python no worker had             as above
+parked:NEED         stream  jobs that need a task, Python or release no worker had      as above
 queues              set     names of the queues                                         the app
 parked              set     the needs that have a lane                                  the app
 index               set     the buckets of the index: all of a job id but its last      its jobs are
