@@ -13,6 +13,7 @@ from hashlib import blake2b
 import msgspec
 
 from .errors import SealError
+from .flow import Flow
 
 __all__ = [
     "FINAL",
@@ -65,6 +66,11 @@ class More(msgspec.Struct, frozen=True, array_like=True, gc=False):
     headers: dict[str, str] | None = None
     #: Unix seconds by the sender's clock after which no run starts; 0: the job does not expire.
     expires: float = 0.0
+    #: Reserved for limits and unique jobs of a later release, whose jobs have a higher version.
+    limit: str = ""
+    unique: str = ""
+    #: The place of the job in its graph.
+    flow: Flow | None = None
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..inspector import Inspector
 
 __all__ = [
+    "GRAPHS",
     "HISTORY",
     "PROCESSES",
     "PushBlocking",
@@ -27,6 +28,8 @@ __all__ = [
 
 #: Feature: the broker keeps finished jobs for a recorder, with the verbs of ``history.History``.
 HISTORY = "history"
+#: Feature: jobs may take the values of other jobs, with the verbs of ``graphs.Graphs``.
+GRAPHS = "graphs"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 
