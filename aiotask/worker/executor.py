@@ -107,7 +107,7 @@ def _end(run: Run, marks: Marks) -> None:
 
 def _failed(run: Run, error: BaseException) -> None:
     run.error = error
-    run.value = None
+    run.value = run.returned = None
     try:
         # Frames of aiotask itself come first and say nothing; the last ones are the task's.
         trace = error.__traceback__

@@ -30,7 +30,7 @@ from ..wire.error_info import is_of_another_job
 from ..wire.serializer import OtherPython
 from .run import Run
 
-__all__ = ["MAX_DEATHS", "SUCCEEDED", "Verdict", "What", "convict", "judge", "next_meta"]
+__all__ = ["MAX_DEATHS", "SUCCEEDED", "WAITS", "Verdict", "What", "convict", "judge", "next_meta"]
 
 logger = logging.getLogger("aiotask.worker")
 
@@ -87,6 +87,8 @@ class Verdict:
 
 
 SUCCEEDED = Verdict(What.SUCCESS)
+#: The run has returned Refs, and the broker has accepted the jobs that they stand for.
+WAITS = Verdict(What.WAIT)
 
 
 def judge(run: Run, error: BaseException | None) -> Verdict:
