@@ -60,10 +60,11 @@ class JobLog:
             id=run.job.id,
             task=run.job.task,
             attempt=run.delivery.meta.attempt,
-            took=run.took,
+            # A job behind one that has failed was not run.
+            took=None if run.info is not None else run.took,
             detail=detail,
             queue=run.job.queue,
-            error=verdict.error if verdict.is_failure else None,
+            error=verdict.error if verdict.is_failure and run.info is None else None,
             traceback=run.traceback if _is_of_interest(verdict) else "",
             stack=stack,
         )

@@ -163,7 +163,7 @@ class Upstream:
         """Give a run its values; or what becomes of a job that cannot have them."""
         flow = run.flow
         assert flow is not None
-        settled, values = frozenset(flow.settled), list[bytes | BaseException]()
+        settled, values = frozenset(flow.settled), list[bytes | Exception]()
         for position, id in enumerate(ids):
             outcome = found[id]
             if isinstance(outcome, str):
