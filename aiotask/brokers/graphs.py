@@ -104,7 +104,8 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     #: Seconds that the outcome of the root is kept: the graph lives as long after a good end.
     result_ttl: float
     fields: list[tuple[str, bytes]] = []
-    #: Id and number of each node whose fields are in this part.
+    #: Id and number of each node whose fields are in this part; of a growth, without the job that grows: its own new
+    #: number holds from the accept on.
     members: list[tuple[str, int]] = []
     queues: list[str] = []
     #: Number of sources by queue, in the part that accepts.
@@ -280,7 +281,9 @@ def _sheets(nodes: Sequence[Node], first: int, result_ttl: float, growth: Growth
                 yield sheet
                 sheet = _Sheet()
             sheet.add(row)
-        if node.push.id and node.push.sealed:
+        if growth is not None and node.number == growth.new:
+            sheet.queues.add(node.push.queue)
+        elif node.push.id and node.push.sealed:
             sheet.members.append((node.push.id, node.number))
             sheet.queues.add(node.push.queue)
     yield sheet
