@@ -26,7 +26,7 @@ from .named import check_arrival
 
 __all__ = ["read_call", "read_value", "refuse_refs", "write_call", "write_value"]
 
-Upstream = Sequence[bytes | Exception]
+Upstream = Sequence[bytes | BaseException]
 Path = list[int | str]
 _ANY = adapter_of(Any)
 
@@ -237,7 +237,7 @@ def _put(data: Any, places: Iterable[tuple[Path, int]], upstream: Upstream) -> l
         for step in steps:
             holder = holder[step]
         given = upstream[number]
-        if isinstance(given, Exception):
+        if isinstance(given, BaseException):
             with_errors.append(path)
             holder[last] = given
         else:
