@@ -119,7 +119,7 @@ def graphs_of(broker: Broker) -> Graphs:
     Raises:
         ConfigError: the broker lacks these verbs.
     """
-    require(broker.url, GRAPHS, "a call that takes the value of another one")
+    require(broker.url, GRAPHS, "A call with the future value of another one (.cast)")
     return cast("Graphs", broker)
 
 

@@ -56,9 +56,9 @@ class Serializer(Protocol):
 
     def prepare(self, task: str, function: Callable[..., Any], *, last_chance: bool = False) -> None: ...
     def dump_call(self, call: Call, function: Function) -> bytes: ...
-    def load_call(self, body: bytes, function: Function, upstream: Sequence[bytes | Exception] = ()) -> Call: ...
+    def load_call(self, body: bytes, function: Function, upstream: Sequence[bytes | BaseException] = ()) -> Call: ...
     def dump_value(self, value: Any, function: Function) -> bytes: ...
-    def load_value(self, body: bytes, function: Function, upstream: Sequence[bytes | Exception] = ()) -> Any: ...
+    def load_value(self, body: bytes, function: Function, upstream: Sequence[bytes | BaseException] = ()) -> Any: ...
 
     def dump_error(self, error: BaseException) -> bytes | None:
         """The bytes of an exception that is read as itself.
@@ -102,7 +102,7 @@ class PickleSerializer:
             plain = pickled(value)
         return b"P" + plain
 
-    def _load(self, body: bytes, function: Function = None, upstream: Sequence[bytes | Exception] = ()) -> Any:
+    def _load(self, body: bytes, function: Function = None, upstream: Sequence[bytes | BaseException] = ()) -> Any:
         if upstream:
             with resolving(_Values(self, upstream, function)):
                 return self._load(body, function)
@@ -189,11 +189,11 @@ class PickleSerializer:
 class _Values(Sequence[Any]):
     """The values upstream of a job, each read when its first Ref is met."""
 
-    def __init__(self, serializer: PickleSerializer, upstream: Sequence[bytes | Exception], function: Function) -> None:
+    def __init__(self, serializer: PickleSerializer, upstream: Sequence[bytes | BaseException], function: Function) -> None:
         self._serializer = serializer
         self._upstream: list[Any] = list(upstream)
         self._function = function
-        self._read = [isinstance(each, Exception) for each in upstream]
+        self._read = [isinstance(each, BaseException) for each in upstream]
 
     def __len__(self) -> int:
         return len(self._upstream)

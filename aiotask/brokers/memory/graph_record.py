@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -81,18 +81,18 @@ class GraphRecord:
     #: When it is dropped, unless something happens before; None: not while it has nodes that run or wait.
     drop_at: float | None = None
 
-    def write(self, parts: Iterable[Part]) -> list[NodeRecord]:
+    def write(self, parts: Sequence[Part]) -> list[NodeRecord]:
         """Add the nodes of all parts of one staging; returns those that have a job."""
-        members = []
+        members: list[NodeRecord] = []
         for part in parts:
             for name, value in part.fields:
                 self._write_field(name, value)
             self.highest = max(self.highest, part.highest)
-            members += [(number, part.result_ttl) for _, number in part.members]
-        for number, result_ttl in members:
-            node = self.nodes[number]
-            node.result_ttl = result_ttl if node.result_ttl is None else node.result_ttl
-        return [self.nodes[number] for number, _ in members]
+            new = [part.growth.new] if part.growth else []
+            members += [self.node(number) for number in [number for _, number in part.members] + new]
+        for node in members:
+            node.result_ttl = parts[0].result_ttl if node.result_ttl is None else node.result_ttl
+        return members
 
     def _write_field(self, name: str, value: bytes) -> None:
         number, _, _ = name[1:].partition(".")

@@ -49,8 +49,9 @@ class GraphStore(Store):
         graph = self.graphs.get(part.graph)
         if graph is None and part.first:
             return Taken.MISSING
-        if graph is not None and (taken := _before(graph, part)):
-            return taken
+        before = _before(graph, part) if graph is not None else None
+        if before is not None:
+            return before
         graph = self._graph(part.graph)
         staged = self._stage(graph, part)
         if not part.parts:
@@ -379,7 +380,7 @@ def _stand_for(graph: GraphRecord, growth: Growth) -> None:
     """The old number is virtual from now on: it ends with the new one, and keeps those that need the value."""
     if growth.old:
         old = graph.node(growth.old)
-        old.open, old.is_virtual, old.sealed = 1, True, b""
+        old.open, old.is_virtual, old.sealed, old.inherited = 1, True, b"", Status.SUCCESS
         graph.node(growth.new).stands_for = growth.old
 
 

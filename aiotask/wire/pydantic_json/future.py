@@ -11,6 +11,7 @@ value  ``[value, [[path, number of the Ref], …]]``
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ from .named import check_arrival
 
 __all__ = ["read_call", "read_value", "refuse_refs", "write_call", "write_value"]
 
-Upstream = Sequence[bytes | Exception]
+Upstream = Sequence[bytes | BaseException]
 Path = list[int | str]
 _ANY = adapter_of(Any)
 
@@ -147,27 +148,32 @@ def refuse_refs(error: Exception, *values: Any) -> None:
     Args:
         error: why it cannot.
     """
-    for value in values:
-        found = _first_ref(value, set())
-        if found is not None:
-            try:
-                refuse(found, "serialized")
-            except Unresolved as unresolved:
-                raise unresolved from error
+    found = _first_ref(values)
+    if found is not None:
+        try:
+            refuse(found, "serialized")
+        except Unresolved as unresolved:
+            raise unresolved from error
 
 
-def _first_ref(value: Any, seen: set[int]) -> Ref | None:
-    if type(value) is Ref:
-        return value
-    if id(value) in seen or isinstance(value, str | bytes | int | float | type):
-        return None
-    seen.add(id(value))
-    below: Any = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    try:
-        below = [*below, *vars(value).values()]
-    except TypeError:  # an object without attributes of its own
-        below = list(below)
-    return next((found for each in below if (found := _first_ref(each, seen)) is not None), None)
+def _first_ref(values: Iterable[Any]) -> Ref | None:
+    """A Ref in these values, in containers and attributes in them."""
+    stack, seen = list(values), set[int]()
+    while stack and len(seen) < _SEARCHED:
+        value = stack.pop()
+        if type(value) is Ref:
+            return value
+        if id(value) in seen or isinstance(value, str | bytes | int | float | type):
+            continue
+        seen.add(id(value))
+        stack += value.values() if type(value) is dict else value if isinstance(value, list | tuple) else ()
+        with contextlib.suppress(Exception):  # an object without attributes of its own
+            stack += vars(value).values()
+    return None
+
+
+#: Objects that are searched for a Ref at most.
+_SEARCHED = 100_000
 
 
 # ---- reading
@@ -231,7 +237,7 @@ def _put(data: Any, places: Iterable[tuple[Path, int]], upstream: Upstream) -> l
         for step in steps:
             holder = holder[step]
         given = upstream[number]
-        if isinstance(given, Exception):
+        if isinstance(given, BaseException):
             with_errors.append(path)
             holder[last] = given
         else:

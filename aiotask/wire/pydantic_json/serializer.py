@@ -94,7 +94,7 @@ class JsonSerializer:
             refuse_refs(error, args, kwargs)
             raise
 
-    def load_call(self, body: bytes, function: Function, upstream: Sequence[bytes | Exception] = ()) -> Call:
+    def load_call(self, body: bytes, function: Function, upstream: Sequence[bytes | BaseException] = ()) -> Call:
         text = _text_of(body)
         if upstream:
             return read_call(None if function is None else self._function(function), text, upstream)
@@ -124,7 +124,7 @@ class JsonSerializer:
             refuse_refs(error, value)
             raise
 
-    def load_value(self, body: bytes, function: Function, upstream: Sequence[bytes | Exception] = ()) -> Any:
+    def load_value(self, body: bytes, function: Function, upstream: Sequence[bytes | BaseException] = ()) -> Any:
         text = _text_of(body)
         if upstream:
             return read_value(None if function is None else self._function(function), text, upstream)
