@@ -52,6 +52,8 @@ class JobLog:
             if isinstance(verdict.error, WorkerLost):
                 # Its last stack, and its last lines on stderr.
                 detail, _, stack = detail.partition("\n")
+            if run.item >= 0:
+                detail = f"item {run.item}: {detail}"
             if verdict.what is What.RETRY:
                 left = run.retries - run.delivery.meta.attempt + 1
                 detail += f" (again in {verdict.delay:.1f} s, {left} left)"

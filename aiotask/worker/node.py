@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import Unresolved
 from ..flow import Kind
 from ..functions.chunks import of_items
 from ..planning import Plan
 from ..ref import collecting
-from ..signature import Signature
 from ..wire.error_form import add_note
 from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
 from .run import Returned, Run
 
-__all__ = ["call_each", "call_each_async", "function_of", "holds_refs", "refs_in"]
+__all__ = ["call_each", "call_each_async", "function_of", "refs_in"]
 
 
 def call_each(run: Run, items: list[Any]) -> list[Any]:
@@ -48,14 +46,12 @@ def _blame(run: Run, error: Exception, count: int) -> None:
 
 
 def refs_in(run: Run, value: Any, serializer: Serializer) -> Returned:
-    """A value that a run has returned, with the calls behind the Refs in it; a signature stands for its ``.cast``.
+    """A value that a run has returned, with the calls behind the Refs in it.
 
     Raises:
         ConfigError: these calls cannot be sent.
         SerializationError: the value cannot be serialized, or an argument of these calls.
     """
-    if isinstance(value, Signature):
-        value = value.cast
     try:
         with collecting() as found:
             body = serializer.dump_value(value, function_of(run))
@@ -70,8 +66,3 @@ def function_of(run: Run) -> Callable[..., Any]:
     """What the serializer takes for the function of a run: that of a chunk takes and returns lists."""
     function = run.task.function
     return of_items(function) if run.flow is not None and run.flow.kind == Kind.CHUNK else function
-
-
-def holds_refs(value: Any, error: Exception) -> bool:
-    """Whether a value could not be serialized because it takes values of calls that have not been sent."""
-    return isinstance(error, Unresolved) or isinstance(value, Signature)
