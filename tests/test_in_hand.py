@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ async def never(run: Run) -> None:
     raise AssertionError("no run begins in these tests")
 
 
-def unused(*_: object) -> bytes:
+def unused(*_: object) -> Any:
     raise AssertionError("no outcome is made in these tests")
 
 
