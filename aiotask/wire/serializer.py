@@ -189,7 +189,9 @@ class PickleSerializer:
 class _Values(Sequence[Any]):
     """The values upstream of a job, each read when its first Ref is met."""
 
-    def __init__(self, serializer: PickleSerializer, upstream: Sequence[bytes | BaseException], function: Function) -> None:
+    def __init__(
+        self, serializer: PickleSerializer, upstream: Sequence[bytes | BaseException], function: Function
+    ) -> None:
         self._serializer = serializer
         self._upstream: list[Any] = list(upstream)
         self._function = function
