@@ -97,12 +97,13 @@ class Plan:
         except Exception as error:
             with collecting():
                 raise blame_argument(self.app.serializer, call.task, (args, kwargs), function, error) from error
-        if condition and found.upstream != [followed]:
+        calls, upstream, settled = found.parts()
+        if condition and upstream != [followed]:
             raise ConfigError(
                 f'The follow-up "{call.task}" takes the value of another call. A follow-up takes only that of the '
                 "call that it follows: use .then(), or pass the .cast of both to one call."
             )
-        return _Planned(call, definition, body, found.calls, found.upstream, found.settled, condition)
+        return _Planned(call, definition, body, calls, upstream, settled, condition)
 
     def _check(self, call: Signature[Any], definition: Definition) -> None:
         """Refuse a call that cannot be a node of this graph."""
@@ -123,7 +124,8 @@ class Plan:
                 f'The call of "{call.task}" is one of several that are sent together, and only the call that is sent '
                 f"may have {option}=. Use .options({option}=None) for the others."
             )
-        app.refuse_homeless(definition)
+        if definition.homeless:
+            app.refuse_homeless(definition)
 
     def nodes(self, first: int = 0, *, reply: str = "", awaited: Collection[str] = (), parent: str = "") -> list[Node]:
         """The nodes, numbered from ``first + 1``, sealed; from now on their signatures count as sent.

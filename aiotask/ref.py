@@ -26,20 +26,31 @@ class Found:
             self.refs.append(ref)
         return number
 
+    def parts(self) -> tuple[list[Any], list[str], list[int]]:
+        """The signatures behind the Refs, each once; the id behind each number of a Ref in the body; and the numbers
+        that stand for the value or the error."""
+        refs = self.refs
+        if len(refs) == 1:
+            call: Any = refs[0]._call
+            return [call], [call.id], [0] if refs[0]._settled else []
+        calls = {ref._call.id: ref._call for ref in refs}
+        settled = [number for number, ref in enumerate(refs) if ref._settled]
+        return list(calls.values()), [ref._call.id for ref in refs], settled
+
     @property
     def calls(self) -> list[Any]:
-        """The signatures behind the Refs, each once, in the order in which pickling has met them."""
-        return list({ref._call.id: ref._call for ref in self.refs}.values())
+        """The signatures behind the Refs, each once."""
+        return self.parts()[0]
 
     @property
     def upstream(self) -> list[str]:
-        """The ids behind the Refs: the positions of this list are the numbers in the body."""
-        return [ref._call.id for ref in self.refs]
+        """The id behind each number of a Ref in the body."""
+        return self.parts()[1]
 
     @property
     def settled(self) -> list[int]:
-        """The positions in ``upstream`` at which the body takes the value or the error."""
-        return [number for number, ref in enumerate(self.refs) if ref._settled]
+        """The numbers that stand for the value or the error."""
+        return self.parts()[2]
 
 
 class _Here(threading.local):
@@ -158,14 +169,18 @@ def found_here() -> Found | None:
     return _here.found
 
 
-@contextmanager
-def collecting() -> Iterator[Found]:
+class collecting:
     """A block in which this thread may serialize Refs: each is written as its number."""
-    before, _here.found = _here.found, Found()
-    try:
-        yield _here.found
-    finally:
-        _here.found = before
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> Found:
+        self._before, found = _here.found, Found()
+        _here.found = found
+        return found
+
+    def __exit__(self, *_: object) -> None:
+        _here.found = self._before
 
 
 @contextmanager

@@ -218,6 +218,7 @@ def parts_of(
         token: drawn for each staging.
     """
     sheets = list(_sheets(nodes, first, result_ttl, growth))
+    highest = max((node.number for node in nodes), default=first)
     for number, sheet in enumerate(sheets, 1):
         is_last = number == len(sheets)
         yield Part(
@@ -227,7 +228,7 @@ def parts_of(
             number,
             parts=number if is_last else 0,
             added=len(nodes),
-            highest=max((node.number for node in nodes), default=first),
+            highest=highest,
             result_ttl=result_ttl,
             fields=sheet.fields,
             members=sheet.members,

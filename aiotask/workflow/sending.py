@@ -77,9 +77,9 @@ class Composing:
             # A call that cannot be serialized is refused when it is sent.
             with contextlib.suppress(Exception), collecting() as found:
                 body = self.serializer.dump_call((args, kwargs), function_of(task))
-                upstream = "\0".join(found.upstream)
+                _, upstream, settled = found.parts()
                 call = call_of(task, self.name)
-                return parent.child_id((*call, upstream, *found.settled) if upstream else call, body)
+                return parent.child_id((*call, *upstream, *settled), body)
         return ""
 
     def named(self, task: str, /, **options: Any) -> Task[..., Any]:
