@@ -155,6 +155,9 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
     reply: str = ""
     #: Whether job and outcome are also kept as a dead letter.
     dead: bool = False
+    #: The graph of the job and its number there; empty: the job is in none.
+    graph: str = ""
+    node: int = 0
 
 
 class Begin(msgspec.Struct, frozen=True, gc=False):

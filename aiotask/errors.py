@@ -7,6 +7,7 @@
     ├── ImportFailed          the module with the app could not be imported
     ├── UnknownTask           no running worker knows the task (the job is parked, not lost)
     ├── SerializationError    a value cannot be serialized or deserialized
+    ├── Unresolved            (also a TypeError) a value that is not there yet was used
     ├── SealError             a message was forged, damaged, or sealed with another secret
     ├── BrokerError           the broker refused a request or did not answer
     │   ├── ConnectionLost    the broker cannot be reached
@@ -54,6 +55,7 @@ __all__ = [
     "SealError",
     "SerializationError",
     "UnknownTask",
+    "Unresolved",
     "WorkerLost",
 ]
 
@@ -90,6 +92,10 @@ class UnknownTask(AiotaskError):
 
 class SerializationError(AiotaskError):
     """An argument, a return value or an exception cannot be serialized, or cannot be deserialized in this process."""
+
+
+class Unresolved(AiotaskError, TypeError):
+    """The value of a call that has not ended was used. A ``.cast`` may only be passed on, as an argument of a call."""
 
 
 class SealError(AiotaskError):
@@ -141,7 +147,16 @@ class JobLost(JobError):
 
 
 class DependencyFailed(JobError):
-    """A job whose value this one needed has failed. Reserved: not raised in this release."""
+    """A job whose value this one needed ended without a value, so this one was not run.
+
+    ``job_id`` and ``task`` name the first job that failed, also where others stand between it and this one. Its own
+    error is the ``__cause__``, if it can be sent.
+    """
+
+    task: str = ""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (DependencyFailed, self.args, dict(vars(self)))
 
 
 class WorkerLost(JobError):

@@ -13,6 +13,7 @@ from hashlib import blake2b
 import msgspec
 
 from .errors import SealError
+from .flow import Flow
 
 __all__ = [
     "FINAL",
@@ -28,6 +29,7 @@ __all__ = [
     "decode_job",
     "encode_job",
     "family",
+    "flow_of",
     "keyed_id",
     "need_of",
 ]
@@ -68,6 +70,11 @@ class More(msgspec.Struct, frozen=True, array_like=True, gc=False):
     headers: dict[str, str] | None = None
     #: Unix seconds by the sender's clock after which no run starts; 0: the job does not expire.
     expires: float = 0.0
+    #: Reserved for limits and unique jobs of a later release, whose jobs have a higher version.
+    limit: str = ""
+    unique: str = ""
+    #: The place of the job in its graph.
+    flow: Flow | None = None
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -119,6 +126,11 @@ def decode_job(data: bytes) -> Job:
     if job.version < WIRE_VERSION:
         raise SealError(f"The job has envelope version {job.version}, and the first one is {WIRE_VERSION}.")
     return job
+
+
+def flow_of(job: Job) -> Flow | None:
+    """The place of a job in its graph; None: it is in none."""
+    return None if job.more is None else job.more.flow
 
 
 def need_of(job: Job) -> str:

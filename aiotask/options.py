@@ -21,6 +21,7 @@ __all__ = [
     "check_options",
     "check_task_name",
     "check_together",
+    "fields_of",
     "known_options",
     "meant",
     "more_of",
@@ -323,6 +324,13 @@ def check_options(options: dict[str, Any], name: str) -> dict[str, Any]:
         return checked
     except ConfigError as error:
         raise ConfigError(f'Task "{name}": {error}') from None
+
+
+def fields_of(checked: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked options as fields of a Definition; ``more`` are the travelling options that it already has."""
+    travel = {name: value for name, value in checked.items() if OPTIONS[name].travels is not None}
+    fields = {name: value for name, value in checked.items() if name not in travel}
+    return {**fields, "more": {**more, **travel}} if travel else fields
 
 
 def check_together(name: str, *, acks: str, retries: int, delay: float, expires: float | datetime | None) -> None:

@@ -32,6 +32,8 @@ class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
     members: tuple[ErrorInfo, ...] = ()
     #: The id of the job that an error of aiotask is about, if any.
     about: str = ""
+    #: The task of that job, where the error is a DependencyFailed.
+    task: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -51,6 +53,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     #: Microseconds of CPU and peak KiB of memory of the last run; 0: it was too short to be measured.
     cpu: int = 0
     memory: int = 0
+    #: The graph of the job; empty: it was in none.
+    graph: str = ""
 
 
 #: Encodes an outcome, which is not yet sealed. No function around it: every job would pay for the call.

@@ -11,6 +11,7 @@ from .redis.technology import REDIS
 from .shown import hide_password
 from .technology import (
     ENTRY_POINTS,
+    GRAPHS,
     HISTORY,
     PushBlocking,
     Technology,
@@ -25,12 +26,14 @@ from .technology import (
 if TYPE_CHECKING:
     from ..broker import Broker
     from ..inspector import Inspector
+    from .graphs import Graphs
     from .history import History
 
 __all__ = [
     "check_url",
     "connect",
     "features",
+    "graphs_of",
     "history_of",
     "inspect",
     "is_private",
@@ -123,6 +126,16 @@ def history_of(broker: Broker) -> History:
     """
     require(broker.url, HISTORY, "result_db")
     return cast("History", broker)
+
+
+def graphs_of(broker: Broker) -> Graphs:
+    """The broker, with the verbs of graphs.
+
+    Raises:
+        ConfigError: the broker lacks these verbs.
+    """
+    require(broker.url, GRAPHS, "A call with the future value of another one (.cast)")
+    return cast("Graphs", broker)
 
 
 def require(url: str, feature: str, option: str) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENTRY_POINTS",
+    "GRAPHS",
     "HISTORY",
     "PROCESSES",
     "PushBlocking",
@@ -30,6 +31,8 @@ __all__ = [
 
 #: Feature: the broker keeps finished jobs for a recorder, with the verbs of ``history.History``.
 HISTORY = "history"
+#: Feature: jobs may take the values of other jobs, with the verbs of ``graphs.Graphs``.
+GRAPHS = "graphs"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 

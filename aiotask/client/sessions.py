@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..broker import Overflow, Push
     from ..wire.serializer import Serializer
     from .backpressure import Backpressure
+    from .staging import GraphPush
 
 __all__ = ["Sessions"]
 
@@ -161,6 +162,17 @@ class Sessions:
             return
         if send_buffer.crowded and running_loop() is None:
             portal.submit(_accepted_in_time(send_buffer, result.ticket - HIGH_WATER // 2)).exception()
+
+    def submit_graph(
+        self, session: Session, push: GraphPush, result: AsyncResult[Any], handles: Sequence[AsyncResult[Any]]
+    ) -> None:
+        """Hand a graph over, as ``submit`` does with a job; ``handles`` are those on jobs of it."""
+        for handle in handles:
+            handle.send_buffer = session.send_buffer
+            session.mailbox.expect(handle)
+        self.submit(session, push, result)
+        for handle in handles:
+            handle.ticket = result.ticket
 
     def _warn_large(self, task: str, size: int) -> None:
         if task not in self._warned_large:

@@ -24,6 +24,7 @@ def ended(
     worker: str = "",
     started_at: float = 0.0,
     finished_at: float | None = None,
+    graph: str = "",
 ) -> bytes:
     """The sealed outcome of a job that this process, not its task, ends.
 
@@ -35,10 +36,10 @@ def ended(
         worker: name of the worker that ran the job; empty: no worker did.
         started_at, finished_at: start and end of the last run in Unix seconds, 0: not known. Without ``finished_at``
             the job ends now.
+        graph: the graph of the job; empty: it is in none.
     """
     status = Status.CANCELLED if error is JobCancelled else Status.FAILED
     info = ErrorInfo(f"{error.__module__}.{error.__qualname__}", message)
     end = time.time() if finished_at is None else finished_at
-    return sealer.seal(
-        encode_outcome(Outcome(WIRE_VERSION, id, task, status, attempt, worker, started_at, end, None, info))
-    )
+    outcome = Outcome(WIRE_VERSION, id, task, status, attempt, worker, started_at, end, error=info, graph=graph)
+    return sealer.seal(encode_outcome(outcome))

@@ -7,6 +7,8 @@ import logging
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from ..broker import Finish, Requeue
 from ..errors import BrokerError, JobCancelled, JobError, SerializationError, WorkerLost
 from ..job import WIRE_VERSION, Status, decode_job
@@ -22,7 +24,7 @@ from .parents import Parents
 from .prefetch import Prefetch
 from .run import Run
 from .settler import Settler
-from .verdict import SUCCEEDED, Verdict, What, convict, judge, next_meta
+from .verdict import SUCCEEDED, WAITS, Verdict, What, convict, judge, next_meta
 
 __all__ = ["Endings"]
 
@@ -37,6 +39,7 @@ class Endings:
 
     Args:
         worker: name of the worker, as outcomes show it.
+        grow: called with runs that have returned Refs.
         max_jobs: number of ends after which ``full`` is called, once. None: never.
     """
 
@@ -52,6 +55,7 @@ class Endings:
         jobs_sealer: Sealer,
         outcomes_sealer: Sealer,
         serializer: Serializer,
+        grow: Callable[[Run], None],
         max_jobs: int | None,
         full: Callable[[], None] | None,
     ) -> None:
@@ -64,6 +68,7 @@ class Endings:
         self._jobs_sealer = jobs_sealer
         self._outcomes_sealer = outcomes_sealer
         self._serializer = serializer
+        self._grow = grow
         self._full = full if max_jobs is not None else None
         self._max_jobs = max_jobs or 0
         self._jobs = 0
@@ -80,8 +85,26 @@ class Endings:
                 # The run was cancelled before its first step, or taken back: the task has not run.
                 self._settler.give_back(run)
                 continue
-            self._conclude(run, SUCCEEDED if run.error is None else self._judge(run), finishes)
+            verdict = SUCCEEDED if run.error is None else self._judge(run)
+            if run.returned is not None and verdict is SUCCEEDED:
+                self._grow(run)
+            else:
+                self._conclude(run, verdict, finishes)
         self._finish(finishes)
+
+    def end(self, runs: list[tuple[Run, Verdict]]) -> None:
+        """These runs do not take place, and so much is known of their jobs."""
+        finishes: list[Finish] = []
+        for run, verdict in runs:
+            self._conclude(run, verdict, finishes)
+        self._finish(finishes)
+
+    def wait(self, run: Run) -> None:
+        """The job of this run has been given up: it waits for the jobs that the run has returned."""
+        self._jobs += 1
+        self._prefetch.measure(run.task.is_async, run.took)
+        self._job_log.ended(run, WAITS, dead=False)
+        self._finish([])
 
     def convict(self, runs: list[Run]) -> None:
         """End these runs without running them: too many processes died while they ran the job."""
@@ -130,7 +153,11 @@ class Endings:
             self._parents.ended(run, goes_back=verdict.what is What.RELEASE)
         requeue = None if verdict is SUCCEEDED else _way_back(run, verdict)
         if requeue is None:
-            finishes.append(self._finish_of(run, verdict, dead))
+            finish = self._finish_of(run, verdict, dead)
+            if finish.graph:
+                self._settler.finish_node(finish)
+            else:
+                finishes.append(finish)
         else:
             self._settler.requeue(requeue)
 
@@ -150,7 +177,8 @@ class Endings:
         job, delivery, status = run.job, run.delivery, verdict.what.status
         attempt, value, error = delivery.meta.attempt, run.value, None
         if verdict.error is not None:
-            value, error = None, error_info(verdict.error, run.traceback, self._serializer, job.id)
+            value = None
+            error = run.info or error_info(verdict.error, run.traceback, self._serializer, job.id)
             # The retries of the job are used up, so it was expected to succeed in the end.
             dead = dead or (verdict.what is What.FAILED and attempt > 1)
         cpu = memory = 0
@@ -160,6 +188,11 @@ class Endings:
         outcome = Outcome(
             WIRE_VERSION, job.id, job.task, status, attempt, worker, began, end, value, error, cpu, memory
         )
+        flow = run.flow
+        if flow is not None:
+            outcome = msgspec.structs.replace(outcome, graph=flow.graph)
+            sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
+            return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, flow.graph, flow.node)
         sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
         return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead)
 
@@ -191,10 +224,18 @@ class Endings:
             f'The outcome of job "{job.id}" ({job.task}) has {len(item.outcome):,} bytes, '
             f"and the broker rejected it: {refusal}"
         )
+        ttl, graph, node = job.result_ttl, item.graph, item.node
         sealed = ended(
-            self._outcomes_sealer, job.id, job.task, SerializationError, message, attempt=attempt, worker=self._worker
+            self._outcomes_sealer,
+            job.id,
+            job.task,
+            SerializationError,
+            message,
+            attempt=attempt,
+            worker=self._worker,
+            graph=graph,
         )
-        return Finish(item.delivery, sealed, Status.FAILED, job.result_ttl, job.reply, item.dead)
+        return Finish(item.delivery, sealed, Status.FAILED, ttl, job.reply, item.dead, graph, node)
 
 
 def _way_back(run: Run, verdict: Verdict) -> Requeue | None:

@@ -8,13 +8,16 @@ from typing import Any
 
 import msgspec
 
-from ...broker import Delivery, Finish, Meta, Notice, Obituary, Overflow, Push, Room
+from ...broker import Delivery, Finish, Liveness, Meta, Notice, Obituary, Overflow, Push, Room, Settled
 from ...job import Status
 from ...wire.seal import OVERHEAD
 from ..lanes import flags_of, lane_of
 
 __all__ = [
+    "LIVENESS",
+    "RECORDING",
     "ROW",
+    "SETTLED",
     "add_finishes",
     "claimed",
     "decode_meta",
@@ -34,6 +37,11 @@ __all__ = [
     "whole",
 ]
 
+#: Reply of finish.lua where finished jobs are recorded.
+RECORDING = 2
+#: What the numbers in replies of scripts mean.
+LIVENESS = {1: Liveness.LIVE, RECORDING: Liveness.LIVE, 0: Liveness.DEAD, -1: Liveness.FORGOTTEN}
+SETTLED = [Settled.NOT_YOURS, Settled.DONE, Settled.BEFORE]
 _FRESH = Meta()
 #: Head of a history row: the lengths in bytes of the envelope, the outcome and the meta that follow.
 ROW = struct.Struct(">IIH")
