@@ -32,7 +32,7 @@ from ...errors import BrokerError
 from ...job import Status
 from ..history import HistoryRow
 from ..lanes import claim_order, parked_lane
-from .inspector import MemoryInspector
+from .graph_verbs import MemoryGraphs
 from .record import Ending, Record
 from .store import Store
 from .stores import store_of
@@ -41,7 +41,7 @@ from .wakeup import Bell, Listener
 __all__ = ["MemoryBroker", "push_now"]
 
 
-class MemoryBroker(MemoryInspector):
+class MemoryBroker(MemoryGraphs):
     """Broker and Inspector of one app; all objects with the same URL and app share one state.
 
     Args:
@@ -184,6 +184,12 @@ class MemoryBroker(MemoryInspector):
     ) -> tuple[list[Settled], Standing]:
         async with self._store as store:
             return [_finish(store, item, repeat) for item in batch], store.standing(incarnation)
+
+    async def finish_special(
+        self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
+    ) -> tuple[list[Settled], Standing, bool]:
+        settled, standing = await self.finish(incarnation, batch, repeat=repeat)
+        return settled, standing, False  # every end feeds what is downstream at once
 
     async def requeue(
         self, incarnation: str, batch: Sequence[Requeue], *, repeat: bool = False

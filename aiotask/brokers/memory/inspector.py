@@ -11,8 +11,8 @@ import msgspec
 
 from ...inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
 from ...job import Status
+from .graphs import GraphStore
 from .record import Record
-from .store import Store
 
 __all__ = ["MemoryInspector"]
 
@@ -23,7 +23,7 @@ _DURABILITY = Durability(Persistence.MEMORY, "memory")
 class MemoryInspector:
     """Inspector of one app on the store of its memory broker."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: GraphStore) -> None:
         self._store = store
 
     async def facts(self) -> ServerFacts:
@@ -92,7 +92,7 @@ class MemoryInspector:
             return len(store.history)
 
 
-def _records(store: Store) -> Iterator[Record]:
+def _records(store: GraphStore) -> Iterator[Record]:
     """Every unfinished job: first the jobs in lanes by age, then the scheduled ones by due time."""
     in_lanes = (record for record in store.index.values() if record.due_at is None)
     yield from sorted(in_lanes, key=lambda record: int(record.entry))
@@ -113,7 +113,7 @@ def _info(record: Record) -> JobInfo:
     )
 
 
-def _workers(store: Store) -> list[WorkerInfo]:
+def _workers(store: GraphStore) -> list[WorkerInfo]:
     return [WorkerInfo(name, host, _facts(packed)) for name, (host, packed) in sorted(store.live.items())]
 
 

@@ -30,7 +30,7 @@ from ...broker import (
 from ...errors import BrokerError
 from ...inspector import DeadLetter
 from ...job import Status
-from ..bounds import ASIDE, CLIENT_TTL, DEAD_LETTERS, REFUSED_TTL, VOLUNTEER_TTL
+from ..bounds import ASIDE, DEAD_LETTERS, REFUSED_TTL, VOLUNTEER_TTL
 from ..lanes import (
     RETURNED,
     SUSPECT,
@@ -43,6 +43,7 @@ from ..lanes import (
     parked_lane,
     suspect_lanes,
 )
+from .clients import Clients
 from .clock import Clock
 from .record import Ending, Lane, Record, Rows
 from .wakeup import Bell, Listeners
@@ -50,7 +51,7 @@ from .wakeup import Bell, Listeners
 __all__ = ["Store"]
 
 
-class Store(Rows, Listeners):
+class Store(Rows, Clients, Listeners):
     """All state of one app, shared by its broker objects in every loop and thread of this process.
 
     Its methods expect the caller to be inside ``async with store`` or to hold ``lock``.
@@ -75,8 +76,6 @@ class Store(Rows, Listeners):
         self.cancels: dict[str, Ending] = {}
         #: The ending of each job that runs at most once and has begun, unless its owner finishes or requeues it.
         self.begun: dict[str, Ending] = {}
-        #: Per client, in the order of their last push: its sequence, its time (monotonic), ids that had no room in it.
-        self.clients: dict[str, tuple[int, float, list[str]]] = {}
         #: Host and facts of each incarnation.
         self.live: dict[str, tuple[str, bytes]] = {}
         self.leases: dict[str, int] = {}
@@ -173,20 +172,17 @@ class Store(Rows, Listeners):
         self, client: str, sequence: int, batch: Sequence[Push], room: Room | None, drop: Sequence[Finish]
     ) -> Overflow | None:
         """Accept a batch, unless this client has sent it before; returns the jobs that had no room."""
-        now = self.clock.monotonic()
-        while self.clients and next(iter(self.clients.values()))[1] < now - CLIENT_TTL:
-            del self.clients[next(iter(self.clients))]
-        last, _, before = self.clients.pop(client, (-1, 0.0, []))
-        self.clients[client] = max(sequence, last), now, before
-        if sequence <= last:
+        if self.is_repeat(client, sequence):
+            last, _, before = self.clients[client]
             return Overflow(before) if before and sequence == last else None
+        self.count_batch(client, sequence)
         for item in drop:
             self.drop(item)
         full: dict[str, str] = {}
         at = self.clock.time()
         for push in batch:
             self.queues.add(push.queue)
-            if push.custom and (push.id in self.index or push.id in self.results):
+            if push.custom and self.knows(push.id):
                 continue
             lane = lane_of(push.queue, push.priority)
             record = Record(push.id, push.queue, push.sealed, lane)
@@ -197,8 +193,12 @@ class Store(Rows, Listeners):
                 full[push.id] = push.queue
             else:
                 self.place(record, lane)
-        self.clients[client] = sequence, now, list(full)
+        self.count_batch(client, sequence, full)
         return Overflow(list(full), self.longest(list(full.values())) if room and room.oldest else []) if full else None
+
+    def knows(self, id: str) -> bool:
+        """Whether there is a job or an outcome under an id."""
+        return id in self.index or id in self.results
 
     def waiting(self, queue: str) -> int:
         """How many jobs wait in a queue and are not claimed."""
@@ -290,9 +290,7 @@ class Store(Rows, Listeners):
         addresses = {ending.reply, *self.watchers.get(record.id, ())}
         self.forget(record)
         if ending.ttl > 0:
-            expires = self.clock.monotonic() + ending.ttl
-            self.results[record.id] = ending.outcome, ending.status, expires
-            heapq.heappush(self._expiries, (expires, record.id))
+            self.keep(record.id, ending.outcome, ending.status, ending.ttl)
         self.notify(addresses, Notice(record.id, ending.outcome))
         if self.is_recording:
             self.record(record, ending.outcome)
@@ -302,6 +300,12 @@ class Store(Rows, Listeners):
             self.dead[record.id] = record.queue, letter
             if len(self.dead) > DEAD_LETTERS:
                 del self.dead[next(iter(self.dead))]
+
+    def keep(self, id: str, outcome: bytes, status: Status, ttl: float) -> None:
+        """Store an outcome for a number of seconds."""
+        expires = self.clock.monotonic() + ttl
+        self.results[id] = outcome, status, expires
+        heapq.heappush(self._expiries, (expires, id))
 
     def begin(self, incarnation: str, item: Begin) -> bool:
         """Let a job start that runs at most once, if this incarnation still has it."""

@@ -7,14 +7,14 @@ import threading
 import time
 
 from .clock import Clock
-from .store import Store
+from .graphs import GraphStore
 
 __all__ = ["apps_at", "store_of"]
 
-_stores: dict[tuple[str, str], Store] = {}
+_stores: dict[tuple[str, str], GraphStore] = {}
 
 
-def store_of(url: str, app: str, clock: Clock = time) -> Store:
+def store_of(url: str, app: str, clock: Clock = time) -> GraphStore:
     """The one store that this URL and app have in this process.
 
     Args:
@@ -22,7 +22,7 @@ def store_of(url: str, app: str, clock: Clock = time) -> Store:
     """
     store = _stores.get((url, app))
     # Without a lock, since a finalizer may send in the middle of it.
-    return store if store is not None else _stores.setdefault((url, app), Store(url, clock))
+    return store if store is not None else _stores.setdefault((url, app), GraphStore(url, clock))
 
 
 def apps_at(url: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..technology import HISTORY, Technology
+from ..technology import GRAPHS, HISTORY, Technology
 
 if TYPE_CHECKING:
     from ...broker import Broker
@@ -46,6 +46,6 @@ MEMORY = Technology(
     push_blocking=_push_blocking,
     check_url=lambda parts: "",
     is_private=lambda url: True,
-    features=frozenset({HISTORY}),
+    features=frozenset({GRAPHS, HISTORY}),
     examples=("memory://",),
 )

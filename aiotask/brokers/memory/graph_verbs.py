@@ -1,0 +1,48 @@
+"""The verbs of graphs of the memory broker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...broker import Room
+from ..graphs import Advance, Conclusion, Part, Steered, Taken
+from .inspector import MemoryInspector
+from .stores import store_of
+
+__all__ = ["MemoryGraphs", "push_graph_now"]
+
+
+class MemoryGraphs(MemoryInspector):
+    """The verbs of ``graphs.Graphs``, except for ``finish_special``, which stands beside ``finish``."""
+
+    async def reserve(self, graph: str, count: int) -> int:
+        async with self._store as store:
+            return store.reserve(graph, count)
+
+    async def push_graph(self, client: str, sequence: int, part: Part, room: Room | None = None) -> Taken:
+        async with self._store as store:
+            return store.push_graph(client, sequence, part, room)
+
+    async def advance(self) -> Advance:
+        async with self._store as store:
+            return Advance(cancelling=list(store.cancelling))
+
+    async def conclude(self, batch: Sequence[Conclusion]) -> list[bool]:
+        async with self._store as store:
+            return [store.conclude(item) for item in batch]
+
+    async def unfinished(self, graph: str, after: int, limit: int) -> list[tuple[int, str]]:
+        async with self._store as store:
+            return store.unfinished(graph, after, limit)
+
+    async def steer(self, graph: str, *, replay: bool = False, ended: bool = False) -> Steered:
+        async with self._store as store:
+            return store.steer(graph, replay=replay, ended=ended)
+
+
+def push_graph_now(url: str, app: str, client: str, sequence: int, part: Part, room: Room | None = None) -> Taken:
+    """``push_graph`` for code without an event loop."""
+    store = store_of(url, app)
+    store.refuse_fork()
+    with store.lock:
+        return store.push_graph(client, sequence, part, room)
