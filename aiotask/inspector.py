@@ -17,6 +17,10 @@ from .job import Status
 __all__ = [
     "DeadLetter",
     "Durability",
+    "GraphInfo",
+    "GraphInspector",
+    "GraphNodeInfo",
+    "GraphSummary",
     "Inspector",
     "JobInfo",
     "Persistence",
@@ -66,6 +70,44 @@ class WorkerInfo(msgspec.Struct, frozen=True, gc=False):
     incarnation: str
     host: str
     facts: dict[str, object]
+
+
+class GraphNodeInfo(msgspec.Struct, frozen=True, gc=False):
+    """One node of a graph, a job. The end of its job says more than ``bad``: it ended without a value."""
+
+    number: int
+    id: str
+    task: str
+    #: Numbers of the nodes whose values it takes.
+    upstream: tuple[int, ...] = ()
+    #: Id of the job whose run has returned it; empty: it was sent.
+    parent: str = ""
+    #: Whether a node upstream has not ended.
+    waiting: bool = False
+    bad: bool = False
+
+
+class GraphInfo(msgspec.Struct, frozen=True, gc=False):
+    """A graph and some of its nodes, by number; ``more``: there are others."""
+
+    id: str
+    #: ``accepted``, ``cancelled`` or ``ended``: every node has ended.
+    state: str
+    total: int
+    #: Number of nodes that have not ended.
+    left: int
+    nodes: list[GraphNodeInfo] = []
+    more: bool = False
+
+
+class GraphSummary(msgspec.Struct, frozen=True, gc=False):
+    """One graph in a list; ``at`` in Unix seconds: when the broker is to look at it, inf while it runs."""
+
+    id: str
+    state: str
+    total: int
+    left: int
+    at: float
 
 
 class Persistence(StrEnum):
@@ -150,4 +192,17 @@ class Inspector(Protocol):
 
     async def unrecorded(self) -> int:
         """The number of finished jobs that wait for a recorder."""
+        ...
+
+
+class GraphInspector(Inspector, Protocol):
+    """The read side of a broker that keeps graphs."""
+
+    async def graph(self, id: str, after: int = 0, limit: int = 1000) -> GraphInfo | None:
+        """The graph with this id, or of the unfinished node with this id, and its nodes with numbers above ``after``;
+        None: there is none."""
+        ...
+
+    async def graphs(self, after: int = 0, limit: int = 100) -> list[GraphSummary]:
+        """Graphs in the order of their ``at``, without the first ``after``."""
         ...
