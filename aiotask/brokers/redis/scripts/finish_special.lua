@@ -1,7 +1,7 @@
 -- KEYS: prefix.  ARGV: as of ``finish.lua``, but groups of jobs have the first seven in common: lane, status, result TTL (ms, 0:
 -- not stored), reply address, dead letter ('1' or ''), graph ('' of none), how many, and per job: entry, id, outcome, number in
 -- the graph.
--- Returns standing (2: live, and jobs are recorded), whether work is on the agenda (1 or 0), then per job 1 (done), 2 (done before
+-- Returns liveness (2: live, and jobs are recorded), whether work is on the agenda (1 or 0), then per job 1 (done), 2 (done before
 -- by you) or 0 (not yours). XACK is the proof of ownership: an incarnation that takes a job over gives it another entry.
 -- Needs: core nodes index history results repair graphs
 local reply, replies = { 0, 0 }, 2
@@ -97,6 +97,6 @@ if #gone > 0 then
   reply[2] = type(left) == 'number' and left > 0 and 1 or 0
 end
 close_endings(endings)
-reply[1] = standing(ARGV[1], ARGV[2])
+reply[1] = liveness(ARGV[1], ARGV[2])
 if recording and reply[1] == 1 then reply[1] = 2 end
 return reply
