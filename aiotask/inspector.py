@@ -17,6 +17,11 @@ from .job import Status
 __all__ = [
     "DeadLetter",
     "Durability",
+    "GraphInfo",
+    "GraphInspector",
+    "GraphNodeInfo",
+    "GraphState",
+    "GraphSummary",
     "Inspector",
     "JobInfo",
     "Persistence",
@@ -119,6 +124,52 @@ class ServerFacts(msgspec.Struct, frozen=True, gc=False):
     remedy: str = ""
 
 
+class GraphState(StrEnum):
+    """How far a graph is."""
+
+    ACCEPTED = "accepted"
+    #: Nothing of it becomes ready any more.
+    CANCELLED = "cancelled"
+    #: Every node has ended.
+    ENDED = "ended"
+
+
+class GraphNodeInfo(msgspec.Struct, frozen=True, gc=False):
+    """One node of a graph. ``waiting``: a node upstream has not ended; ``bad``: it did not end as SUCCESS."""
+
+    number: int
+    id: str
+    task: str
+    #: Numbers of the nodes whose values it takes.
+    upstream: tuple[int, ...] = ()
+    #: Id of the job that returned this node; empty: it was sent.
+    parent: str = ""
+    waiting: bool = False
+    bad: bool = False
+
+
+class GraphInfo(msgspec.Struct, frozen=True, gc=False):
+    """A graph and a page of its nodes; ``left`` have not ended. ``total`` is the highest number of a node."""
+
+    id: str
+    state: GraphState
+    total: int
+    left: int
+    nodes: list[GraphNodeInfo] = []
+    #: Whether there may be nodes behind this page.
+    more: bool = False
+
+
+class GraphSummary(msgspec.Struct, frozen=True, gc=False):
+    """One graph in a list; ``at`` is when it came into this state, in Unix seconds by the broker's clock."""
+
+    id: str
+    state: GraphState
+    total: int
+    left: int
+    at: float = 0.0
+
+
 class Inspector(Protocol):
     """The read side of a broker, for the commands. It never loads a body."""
 
@@ -150,4 +201,17 @@ class Inspector(Protocol):
 
     async def unrecorded(self) -> int:
         """The number of finished jobs that wait for a recorder."""
+        ...
+
+
+class GraphInspector(Inspector, Protocol):
+    """The read side of a broker that keeps graphs."""
+
+    async def graph(self, id: str, after: int = 0, limit: int = 1000) -> GraphInfo | None:
+        """The graph of this id, or of the unfinished node of this id, with the nodes whose numbers are above ``after``
+        and up to ``limit`` more; None: there is none."""
+        ...
+
+    async def graphs(self, after: int = 0, limit: int = 100) -> list[GraphSummary]:
+        """The graphs, those that run first, beginning with the one behind ``after`` others."""
         ...

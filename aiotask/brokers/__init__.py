@@ -9,19 +9,22 @@ from ..errors import ConfigError
 from .memory.technology import MEMORY
 from .redis.technology import REDIS
 from .shown import hide_password
-from .technology import HISTORY, PushBlocking, Technology, by_scheme, examples, having, register, schemes
+from .technology import GRAPHS, HISTORY, PushBlocking, Technology, by_scheme, examples, having, register, schemes
 
 if TYPE_CHECKING:
     from ..broker import Broker
-    from ..inspector import Inspector
+    from ..inspector import GraphInspector, Inspector
+    from .graphs import Graphs
     from .history import History
 
 __all__ = [
     "check_url",
     "connect",
     "features",
+    "graphs_of",
     "history_of",
     "inspect",
+    "inspect_graphs",
     "is_private",
     "namespaces",
     "push_blocking",
@@ -81,6 +84,16 @@ def inspect(broker: Broker) -> Inspector:
     return found.inspect(broker)
 
 
+def inspect_graphs(broker: Broker) -> GraphInspector:
+    """The read side of a broker, with the verbs of graphs.
+
+    Raises:
+        ConfigError: the broker lacks these verbs.
+    """
+    require(broker.url, GRAPHS, "A list of graphs")
+    return cast("GraphInspector", inspect(broker))
+
+
 async def namespaces(url: str) -> list[str]:
     """Names of the apps that have keys, jobs or workers at this URL."""
     return await _technology(url).namespaces(url)
@@ -109,6 +122,16 @@ def history_of(broker: Broker) -> History:
     """
     require(broker.url, HISTORY, "result_db")
     return cast("History", broker)
+
+
+def graphs_of(broker: Broker) -> Graphs:
+    """The broker, with the verbs of graphs.
+
+    Raises:
+        ConfigError: the broker lacks these verbs.
+    """
+    require(broker.url, GRAPHS, "A call with the future value of another one (.cast)")
+    return cast("Graphs", broker)
 
 
 def require(url: str, feature: str, option: str) -> None:

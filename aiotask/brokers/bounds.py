@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ASIDE", "CLIENT_TTL", "DEAD_LETTERS", "HISTORY_ROWS", "REFUSED_TTL", "VOLUNTEER_TTL"]
+__all__ = ["ASIDE", "BAD_GRAPH_TTL", "CLIENT_TTL", "DEAD_LETTERS", "HISTORY_ROWS", "REFUSED_TTL", "VOLUNTEER_TTL"]
 
 #: Dead letters that are kept; older ones make room.
 DEAD_LETTERS = 10_000
@@ -16,3 +16,5 @@ CLIENT_TTL = 3600
 REFUSED_TTL = 3600
 #: Seconds in which a volunteer for a suspect has to claim it.
 VOLUNTEER_TTL = 30
+#: Seconds for which a graph is kept at least after a bad end, with the outcomes that a replay needs.
+BAD_GRAPH_TTL = 86_400.0

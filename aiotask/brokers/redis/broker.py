@@ -33,6 +33,9 @@ from ..history import HistoryRow
 from ..lanes import claim_order, flags_of, kind_of_requeue, lane_of, suspect_lanes
 from ..shown import hide_password
 from .codec import (
+    RECORDING,
+    SETTLED,
+    STANDINGS,
     add_finishes,
     claimed,
     deliveries,
@@ -50,6 +53,7 @@ from .codec import (
     whole,
 )
 from .connection import Backoff, Wire
+from .graphs import GraphVerbs
 from .history import HistoryReader, unrecorded
 from .keys import GROUP, RECORDERS, prefix
 from .repair import audit
@@ -58,12 +62,8 @@ from .sweep import Sweep
 
 __all__ = ["RedisBroker"]
 
-#: Reply of finish.lua where finished jobs are recorded.
-_RECORDING = 2
-_STANDINGS = {1: Standing.LIVE, _RECORDING: Standing.LIVE, 0: Standing.DEAD, -1: Standing.FORGOTTEN}
 #: Replies of push.lua for an accepted batch: by this call, or by an earlier attempt.
 _IN = (0, 1)
-_SETTLED = [Settled.NOT_YOURS, Settled.DONE, Settled.BEFORE]
 #: Seconds without a message after which a subscriber sends a ping, to check that the connection lives.
 _PING_EVERY = 4.0
 
@@ -71,7 +71,7 @@ _PING_EVERY = 4.0
 _LETTERS = 50
 
 
-class RedisBroker:
+class RedisBroker(GraphVerbs):
     """One app on one server, for one event loop.
 
     Three connections, each opened at first use: commands, a worker's claims (which may block), and
@@ -120,9 +120,6 @@ class RedisBroker:
     def abandon(self) -> None:
         for wire in (self.wire, self._waiting, *self._subscriptions):
             wire.abandon()
-
-    async def _run(self, name: str, *args: Any) -> Any:
-        return await self.wire.run(script(name), self.prefix, *args)
 
     # ---- sending
 
@@ -210,7 +207,7 @@ class RedisBroker:
             *queues,
             *([] if alone else claim_order(queues, needs)),
         )
-        return Claim(claimed(reply, 2), _STANDINGS[reply[0]], bool(reply[1]), self._has_reconnected())
+        return Claim(claimed(reply, 2), STANDINGS[reply[0]], bool(reply[1]), self._has_reconnected())
 
     def _has_reconnected(self) -> bool:
         before, self._claimed_over = self._claimed_over, self._waiting.generation
@@ -275,8 +272,8 @@ class RedisBroker:
         args: list[Any] = [incarnation, self._epoch(incarnation), "1" if repeat else "", rows]
         add_finishes(args, batch)
         reply = await self._run("finish", *args)
-        self._is_recorded = reply[0] == _RECORDING
-        return [_SETTLED[code] for code in reply[1:]], _STANDINGS[reply[0]]
+        self._is_recorded = reply[0] == RECORDING
+        return [SETTLED[code] for code in reply[1:]], STANDINGS[reply[0]]
 
     async def requeue(
         self, incarnation: str, batch: Sequence[Requeue], *, repeat: bool = False
@@ -295,10 +292,10 @@ class RedisBroker:
                 item.reply,
             )
         reply = await self._run("requeue", *args)
-        codes = [_SETTLED[code] for code in reply[1:]]
+        codes = [SETTLED[code] for code in reply[1:]]
         if repeat:
             codes = [Settled.BEFORE if code is Settled.NOT_YOURS else code for code in codes]
-        return codes, _STANDINGS[reply[0]]
+        return codes, STANDINGS[reply[0]]
 
     async def reject(self, incarnation: str, batch: Sequence[tuple[Delivery, str]]) -> None:
         args: list[Any] = []
@@ -320,7 +317,7 @@ class RedisBroker:
 
     async def renew(self, host: str, beat: int) -> Standing:
         code, epoch = await self._run("renew", host, beat, self._renewed.get(host, b""), secrets.token_hex(8))
-        standing = _STANDINGS[code]
+        standing = STANDINGS[code]
         if standing is Standing.LIVE:
             self._renewed[host] = epoch
         elif standing is Standing.FORGOTTEN:

@@ -8,13 +8,16 @@ from typing import Any
 
 import msgspec
 
-from ...broker import Delivery, Finish, Meta, Notice, Obituary, Overflow, Push, Room
+from ...broker import Delivery, Finish, Meta, Notice, Obituary, Overflow, Push, Room, Settled, Standing
 from ...job import Status
 from ...wire.seal import OVERHEAD
 from ..lanes import flags_of, lane_of
 
 __all__ = [
+    "RECORDING",
     "ROW",
+    "SETTLED",
+    "STANDINGS",
     "add_finishes",
     "claimed",
     "decode_meta",
@@ -34,6 +37,11 @@ __all__ = [
     "whole",
 ]
 
+#: Reply of finish.lua where finished jobs are recorded.
+RECORDING = 2
+#: What the numbers in replies of scripts mean.
+STANDINGS = {1: Standing.LIVE, RECORDING: Standing.LIVE, 0: Standing.DEAD, -1: Standing.FORGOTTEN}
+SETTLED = [Settled.NOT_YOURS, Settled.DONE, Settled.BEFORE]
 _FRESH = Meta()
 #: Head of a history row: the lengths in bytes of the envelope, the outcome and the meta that follow.
 ROW = struct.Struct(">IIH")

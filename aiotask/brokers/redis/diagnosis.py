@@ -12,8 +12,8 @@ __all__ = ["name_wrong_key"]
 #: Types of keys, as in the table in keys.py; keys with an id in their name are left out.
 _TYPES = {
     **dict.fromkeys(("queues", "parked", "index"), "set"),
-    **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts"), "hash"),
-    **dict.fromkeys(("due", "dead"), "zset"),
+    **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes"), "hash"),
+    **dict.fromkeys(("due", "dead", "graphs"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
     "volunteer": "string",
 }

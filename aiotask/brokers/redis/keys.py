@@ -41,6 +41,14 @@ counts              hash    how many jobs ended in each status; ``rejected``;   
 history             stream  finished jobs for the recorder (exists while one is         recorded, or
                             registered), many in an entry: how many, and per row        1,000,000 newer ones
                             envelope, sealed outcome, m
+g:GRAPH             hash    one graph, and every node of it by number (the fields are   it is dropped; a day
+                            those of ``graphs.Part``, and state, total, left, ttl)      later in any case
+nodes               hash    job id -> number and graph: the nodes that have not ended   the node has ended
+agenda              list    work on graphs that is promised and not done yet            it is done
+graphs              zset    each graph by when the keeper is to look at it (Unix        the graph is dropped
+                            seconds; +inf: while it runs)
+kids:ID             list    ids of the jobs that this job has sent, the newest 1,000    the result TTL of the
+                                                                                        job
 volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
 
@@ -53,7 +61,8 @@ from __future__ import annotations
 
 from ...broker import BATCH_BYTES
 from ...wire.seal import OVERHEAD
-from ..bounds import ASIDE, CLIENT_TTL, DEAD_LETTERS, HISTORY_ROWS, REFUSED_TTL, VOLUNTEER_TTL
+from ..bounds import ASIDE, BAD_GRAPH_TTL, CLIENT_TTL, DEAD_LETTERS, HISTORY_ROWS, REFUSED_TTL, VOLUNTEER_TTL
+from ..graphs import CHUNK, STAGE_TIMEOUT
 from ..lanes import KINDS, SUSPECT
 
 __all__ = ["CONSTANTS", "GROUP", "RECORDERS", "in_index", "prefix"]
@@ -63,6 +72,9 @@ GROUP = "w"
 #: Consumer group of the history stream.
 RECORDERS = "recorders"
 
+#: Seconds after which the server drops a graph by itself, beyond its time.
+GRAPH_NET = 86_400
+
 #: Constants of the scripts: each script begins with those that it uses, as local variables.
 CONSTANTS: dict[str, str | int] = {
     "GROUP": GROUP,
@@ -71,7 +83,7 @@ CONSTANTS: dict[str, str | int] = {
     # First words of the keys of this release; a place that begins with another word is one of a later release.
     "KEY_WORDS": (
         " q parked queues index due clock held r refused watch marks begun client live leases dead aside counts history"
-        " volunteer to "
+        " volunteer g nodes agenda graphs kids to "
     ),
     # Bytes of seal in front of an envelope.
     "SEAL_BYTES": OVERHEAD,
@@ -89,6 +101,13 @@ CONSTANTS: dict[str, str | int] = {
     "CLIENT_TTL": str(CLIENT_TTL),
     "REFUSED_TTL": str(REFUSED_TTL),
     "VOLUNTEER_TTL": str(VOLUNTEER_TTL),
+    # Edges and nodes of graphs that one call goes through.
+    "GRAPH_STEPS": 500,
+    "CHUNK": CHUNK,
+    # Seconds for which a graph is kept that is not accepted, and one that ended badly, and beyond that at most.
+    "STAGE_TIMEOUT": round(STAGE_TIMEOUT),
+    "BAD_GRAPH_TTL": round(BAD_GRAPH_TTL),
+    "GRAPH_NET": GRAPH_NET,
 }
 
 

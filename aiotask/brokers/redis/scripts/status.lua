@@ -2,7 +2,7 @@
 -- The first ids are answered, one at least: once their outcomes reach the limit in bytes, the script leaves the others to the next
 -- call, since it keeps all other clients waiting. Returns per id: status ('' unknown, 'DOUBT' unknown, but the index has not been put right yet, 'DONE' when an outcome is
 -- stored, 'REFUSED' when a worker set it aside), and the sealed outcome, the need of a parked one, or the reason.
--- Needs: core index repair
+-- Needs: core nodes index repair
 local reply = {}
 local ADDRESS, room = ARGV[1], tonumber(ARGV[2])
 local spoiled
@@ -18,6 +18,15 @@ local function is_spoiled()
     end
   end
   return spoiled
+end
+-- The end of this job will be told to the caller too.
+local function watch(id)
+  allow_writes()
+  local watchers = redis.call('HGET', key('watch'), id)
+  if not watchers then redis.call('HSET', key('watch'), id, ADDRESS)
+  elseif not string.find(',' .. watchers .. ',', ',' .. ADDRESS .. ',', 1, true) then
+    redis.call('HSET', key('watch'), id, watchers .. ',' .. ADDRESS)
+  end
 end
 for n = 3, #ARGV do
   local id = ARGV[n]
@@ -50,18 +59,12 @@ for n = 3, #ARGV do
           end
         end
       end
-      if ADDRESS ~= '' and status ~= '' then
-        allow_writes()
-        local watchers = redis.call('HGET', key('watch'), id)
-        if not watchers then redis.call('HSET', key('watch'), id, ADDRESS)
-        elseif not string.find(',' .. watchers .. ',', ',' .. ADDRESS .. ',', 1, true) then
-          redis.call('HSET', key('watch'), id, watchers .. ',' .. ADDRESS)
-        end
-      end
+    elseif waiting_node(id) then status = 'WAITING'
     else
       local reason = redis.call('GET', key('refused:' .. id))
       if reason then status, extra = 'REFUSED', reason end
     end
+    if ADDRESS ~= '' and status ~= '' and status ~= 'REFUSED' then watch(id) end
   end
   if status == '' and is_spoiled() then status = 'DOUBT' end
   reply[#reply + 1] = status

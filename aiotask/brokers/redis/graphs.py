@@ -1,0 +1,106 @@
+"""The verbs of graphs on Redis: a graph is a hash, and each verb is one script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...broker import Finish, Room, Settled, Standing
+from ..graphs import Advance, Conclusion, Part, Steered, Taken
+from .codec import RECORDING, SETTLED, STANDINGS, milliseconds, pack_rows, text
+from .connection import Wire
+from .graph_pages import find_bad, find_unfinished
+from .script import script
+
+__all__ = ["GraphVerbs", "graph_arguments"]
+
+
+def graph_arguments(client: str, sequence: int, part: Part, room: Room | None) -> list[Any]:
+    """ARGV of graph.lua."""
+    args: list[Any] = [client, sequence, part.graph, part.first, part.token, part.number, part.parts, part.added]
+    args += (part.highest, milliseconds(part.result_ttl), "1" if part.custom else "")
+    if part.growth is None:
+        args += ("", "", "", "", "")
+    else:
+        claim = part.growth.delivery
+        args += (claim.lane, claim.entry, claim.id, part.growth.old, part.growth.new)
+    for pairs in (part.fields, part.members):
+        args.append(len(pairs))
+        for pair in pairs:
+            args += pair
+    args += (len(part.queues), *part.queues)
+    for queue, sources in part.sources.items():
+        limit = None if room is None else room.of(queue)
+        if limit is not None:
+            args += (queue, sources, limit)
+    return args
+
+
+def _special_arguments(batch: Sequence[Finish]) -> list[Any]:
+    """ARGV of finish_special.lua behind those of finish.lua: neighbours that have everything but entry, id, outcome and
+    number in common share a head."""
+    args: list[Any] = []
+    head: tuple[Any, ...] = ()
+    count_at = 0
+    for item in batch:
+        claim = item.delivery
+        own = (claim.lane, item.status, item.result_ttl, item.reply, item.dead, item.graph)
+        if own != head:
+            head = own
+            args += (claim.lane, item.status.value, milliseconds(item.result_ttl), item.reply, "1" if item.dead else "")
+            args += (item.graph, 0)
+            count_at = len(args) - 1
+        args += (claim.entry, claim.id, item.outcome, item.node)
+        args[count_at] += 1
+    return args
+
+
+class GraphVerbs:
+    """The verbs of ``Graphs``, a part of ``RedisBroker``."""
+
+    wire: Wire
+    prefix: str
+    _epochs: dict[str, bytes]
+    _is_recorded: bool
+
+    async def _run(self, name: str, *args: Any) -> Any:
+        return await self.wire.run(script(name), self.prefix, *args)
+
+    async def reserve(self, graph: str, count: int) -> int:
+        return int(await self._run("reserve", graph, count))
+
+    async def push_graph(self, client: str, sequence: int, part: Part, room: Room | None = None) -> Taken:
+        return Taken(await self._run("graph", *graph_arguments(client, sequence, part, room)))
+
+    async def finish_special(
+        self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
+    ) -> tuple[list[Settled], Standing, bool]:
+        rows = pack_rows(batch) if self._is_recorded else b""
+        epoch = self._epochs.get(incarnation, b"?")
+        args = _special_arguments(batch)
+        reply = await self._run("finish_special", incarnation, epoch, "1" if repeat else "", rows, *args)
+        self._is_recorded = reply[0] == RECORDING
+        return [SETTLED[code] for code in reply[2:]], STANDINGS[reply[0]], bool(reply[1])
+
+    async def advance(self) -> Advance:
+        left, *cancelling = await self._run("advance")
+        return Advance(left, list(map(text, cancelling)))
+
+    async def conclude(self, batch: Sequence[Conclusion]) -> list[bool]:
+        args: list[Any] = []
+        for item in batch:
+            args += (item.id, item.outcome, item.status.value, milliseconds(item.result_ttl))
+        return [answer == 1 for answer in await self._run("conclude", *args)]
+
+    async def steer(self, graph: str, *, replay: bool = False, ended: bool = False) -> Steered:
+        if not replay:
+            answer, count = await self._run("steer", graph, "ended" if ended else "cancel")
+            return Steered(text(answer), count)
+        badly, missing = await find_bad(self.wire, self.prefix, graph)
+        if missing:
+            return Steered("gone", missing=missing)
+        answer, _ = await self._run("steer", graph, "replay")
+        return Steered(text(answer), badly if answer == b"done" else 0)
+
+    async def unfinished(self, graph: str, after: int, limit: int) -> list[tuple[int, str]]:
+        return await find_unfinished(self.wire, self.prefix, graph, after, limit)

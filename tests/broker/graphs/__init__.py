@@ -1,0 +1,1 @@
+"""Tests of the verbs of graphs, on every broker that has them."""
