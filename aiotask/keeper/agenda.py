@@ -57,7 +57,7 @@ class Agenda:
         while True:
             advance = await self._broker.advance()
             is_empty = is_empty and not advance.left and not advance.cancelling
-            if advance.left <= len(advance.cancelling):
+            if not advance.left:
                 break
         self._asked = {graph: self._asked.get(graph, set()) for graph in advance.cancelling}
         for graph in advance.cancelling:

@@ -50,9 +50,7 @@ class Agenda:
 
     async def advance(self) -> bool:
         """Work off a part of it; whether a worker can do more at once."""
-        advance = await cast("Graphs", self._broker).advance()
-        # Graphs that are being cancelled are on it, too, until a keeper has ended their jobs.
-        return advance.left > len(advance.cancelling)
+        return (await cast("Graphs", self._broker).advance()).left > 0
 
     async def is_empty(self) -> bool:
         """Whether nothing is left that may make a job ready."""

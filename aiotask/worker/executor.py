@@ -23,16 +23,18 @@ from ..errors import (
     SealError,
     SerializationError,
     UnknownTask,
+    Unresolved,
 )
 from ..flow import Kind
 from ..job import RELEASE, decode_job
+from ..signature import Signature
 from ..tasks import Registry
 from ..wire.error_form import text_of
 from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
 from . import budget
-from .node import call_each, call_each_async, holds_refs, refs_in
+from .node import call_each, call_each_async, function_of, refs_in
 from .run import Marks, Run
 from .verdict import What, judge
 
@@ -121,8 +123,8 @@ def _failed(run: Run, error: BaseException) -> None:
 
 def _load(run: Run, serializer: Serializer) -> tuple[tuple[Any, ...], dict[str, Any]]:
     try:
-        if run.upstream:
-            args, kwargs = run.arguments = serializer.load_call(run.job.body, run.task.function, run.upstream)
+        if run.flow is not None:
+            args, kwargs = run.arguments = serializer.load_call(run.job.body, function_of(run), run.upstream)
         else:
             args, kwargs = run.arguments = serializer.load_call(run.job.body, run.task.function)
         if type(args) is tuple and type(kwargs) is dict:
@@ -156,22 +158,18 @@ def _unreadable(run: Run, what: str, error: Exception) -> SerializationError:
 
 
 def _dump(run: Run, value: object, serializer: Serializer) -> None:
+    if isinstance(value, Signature):
+        run.returned = refs_in(run, value.cast, serializer)
+        return
     try:
-        run.value = serializer.dump_value(value, run.task.function)
+        run.value = serializer.dump_value(value, run.task.function if run.flow is None else function_of(run))
+    except Unresolved:
+        run.returned = refs_in(run, value, serializer)
     except Exception as error:
-        if holds_refs(value, error):
-            _dump_refs(run, value, serializer)
-        elif inspect.isawaitable(value) and not hasattr(type(value), "INSTEAD"):
+        if inspect.isawaitable(value) and not hasattr(type(value), "INSTEAD"):
             raise _not_awaited(run, value) from None
         else:
             raise blame_value(serializer, run.task.name, value, error) from error
-
-
-def _dump_refs(run: Run, value: object, serializer: Serializer) -> None:
-    try:
-        run.returned = refs_in(value, run.task.function, serializer)
-    except Exception as error:
-        raise blame_value(serializer, run.task.name, value, error) from error
 
 
 def _not_awaited(run: Run, value: Any) -> SerializationError:

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, cast
+from functools import partial
+from typing import cast
 
 import msgspec
 
@@ -18,7 +19,6 @@ from ..flow import Flow, Kind, pack_ids
 from ..job import RELEASE, Job, More, encode_job
 from ..log.throttle import Complaint
 from ..loops.agent import agent
-from ..ref import Ref
 from ..wire.seal import Sealer
 from .membership import Membership, pause
 from .run import Returned, Run
@@ -26,6 +26,9 @@ from .run import Returned, Run
 __all__ = ["Growths"]
 
 logger = logging.getLogger("aiotask.worker")
+
+#: Nodes that are sealed in the event loop at most; it stands still meanwhile.
+MANY = 500
 
 
 class Growths:
@@ -95,34 +98,35 @@ class Growths:
             self._wait(run)
 
     async def _add(self, run: Run) -> Taken:
-        graph = run.job.id if run.flow is None else run.flow.graph
         returned = run.returned
         assert returned is not None
+        plan = returned.plan
         while True:
-            plan = plan_of(returned.refs)
-            first = await self._reserve(graph, plan.count + 2)
+            first = await self._reserve(plan.graph, len(plan) + 2)
+            sealing = partial(plan.nodes, first, parent=run.job.id)
+            nodes = await asyncio.to_thread(sealing) if len(plan) > MANY else sealing()
             taken = Taken.DONE
-            for part in self._parts(run, returned, graph, first, plan.nodes(graph, first)):
+            for part in self._parts(run, returned, first, nodes):
                 taken = await self._push(part)
                 if taken not in (Taken.DONE, Taken.BEFORE):
                     break
             if taken is not Taken.MISSING:
                 return taken
 
-    def _parts(self, run: Run, returned: Returned, graph: str, first: int, nodes: Sequence[Node]) -> Iterator[Part]:
-        new = first + len(nodes) + 1
+    def _parts(self, run: Run, returned: Returned, first: int, nodes: Sequence[Node]) -> Iterator[Part]:
+        found, graph, new = returned.found, returned.plan.graph, first + len(nodes) + 1
         numbers = {node.push.id: node.number for node in nodes}
-        upstream = tuple(dict.fromkeys(numbers[ref._call.id] for ref in returned.refs))
-        job = _resealed(run.job, Flow(graph, new, *_upstream(returned.refs), Kind.RETURNED), returned.body)
+        flow = Flow(graph, new, pack_ids(found.upstream), found.settled, Kind.RETURNED)
+        job = _resealed(run.job, flow, returned.body)
         push = Push(job.id, job.queue, job.priority, self._sealer.seal(encode_job(job)))
-        growth = Growth(run.delivery, 0 if run.flow is None else run.flow.node, new)
+        waits_for = tuple(numbers[call.id] for call in found.calls)
         return parts_of(
             graph,
-            [*nodes, Node(new, job.task, push, upstream, job.result_ttl)],
+            [*nodes, Node(new, job.task, push, waits_for, job.result_ttl)],
             token=secrets.token_hex(4),
             result_ttl=job.result_ttl,
             first=first,
-            growth=growth,
+            growth=Growth(run.delivery, 0 if run.flow is None else run.flow.node, new),
         )
 
     async def _reserve(self, graph: str, count: int) -> int:
@@ -146,12 +150,6 @@ class Growths:
         if not isinstance(error, ConnectionLost):
             self._complain(error)
         return await pause(delay)
-
-
-def _upstream(refs: Sequence[Ref]) -> tuple[list[str | tuple[str, int]], list[int]]:
-    """What ``Flow`` says of the jobs whose values are taken."""
-    settled = [position for position, ref in enumerate(refs) if ref._settled]
-    return pack_ids(ref._call.id for ref in refs), settled
 
 
 def _resealed(job: Job, flow: Flow, body: bytes) -> Job:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import Unresolved
+from ..flow import Kind
+from ..functions.chunks import of_items
+from ..planning import Plan
 from ..ref import collecting
-from ..signature import Signature
 from ..wire.error_form import add_note
 from ..wire.serializer import Serializer
+from ..wire.unserializable import blame_value
 from .run import Returned, Run
 
-__all__ = ["call_each", "call_each_async", "holds_refs", "refs_in"]
+__all__ = ["call_each", "call_each_async", "function_of", "refs_in"]
 
 
 def call_each(run: Run, items: list[Any]) -> list[Any]:
@@ -43,19 +45,24 @@ def _blame(run: Run, error: Exception, count: int) -> None:
     add_note(error, f"This was item {run.item} of the {count:,} in the chunk (job {run.job.id}), counted from 0.")
 
 
-def refs_in(value: Any, function: Callable[..., Any], serializer: Serializer) -> Returned:
-    """A value that a task has returned, with the Refs in it; a signature stands for its ``.cast``.
+def refs_in(run: Run, value: Any, serializer: Serializer) -> Returned:
+    """A value that a run has returned, with the calls behind the Refs in it.
 
     Raises:
-        Exception: the value cannot be serialized.
+        ConfigError: these calls cannot be sent.
+        SerializationError: the value cannot be serialized, or an argument of these calls.
     """
-    if isinstance(value, Signature):
-        value = value.cast
-    with collecting() as found:
-        body = serializer.dump_value(value, function)
-    return Returned(body, found.refs)
+    try:
+        with collecting() as found:
+            body = serializer.dump_value(value, function_of(run))
+    except Exception as error:
+        with collecting():
+            raise blame_value(serializer, run.task.name, value, error) from error
+    graph = run.job.id if run.flow is None else run.flow.graph
+    return Returned(body, found, Plan(found.calls, graph))
 
 
-def holds_refs(value: Any, error: Exception) -> bool:
-    """Whether a value could not be serialized because it takes values of calls that have not been sent."""
-    return isinstance(error, Unresolved) or isinstance(value, Signature)
+def function_of(run: Run) -> Callable[..., Any]:
+    """What the serializer takes for the function of a run: that of a chunk takes and returns lists."""
+    function = run.task.function
+    return of_items(function) if run.flow is not None and run.flow.kind == Kind.CHUNK else function

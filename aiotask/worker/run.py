@@ -12,7 +12,8 @@ from ..context import JobContext
 from ..flow import Flow, Kind
 from ..job import Job
 from ..outcome import ErrorInfo
-from ..ref import Ref
+from ..planning import Plan
+from ..ref import Found
 from ..tasks import Definition
 
 __all__ = ["Budget", "Marks", "NoMarks", "Returned", "Run", "Steps"]
@@ -39,9 +40,11 @@ class Budget(NamedTuple):
 class Returned(NamedTuple):
     """The value of a task with the Refs that it holds: other jobs have to end before it is complete."""
 
-    #: The value written by the app's serializer, each Ref as its position in ``refs``.
+    #: The value written by the app's serializer, each Ref as its number.
     body: bytes
-    refs: list[Ref]
+    found: Found
+    #: The calls that the Refs stand for, and those upstream of them.
+    plan: Plan
 
 
 class Run(msgspec.Struct, eq=False):
@@ -93,7 +96,7 @@ class Run(msgspec.Struct, eq=False):
     #: The place of the job in its graph; None: it is in none. And for each job upstream of it, in the order of
     #: ``Flow.upstream``: the serialized value, or the error.
     flow: Flow | None = None
-    upstream: Sequence[bytes | BaseException] = ()
+    upstream: Sequence[bytes | Exception] = ()
     #: The call of a chunk that runs now, or that has failed: counted from 0; -1: the job is no chunk.
     item: int = -1
     #: It has ended with a value that other jobs have to complete.

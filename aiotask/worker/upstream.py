@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
+import msgspec
+
 from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, JobState
 from ..errors import BrokerError, ConnectionLost, SealError
 from ..flow import Kind, unpack_ids
@@ -163,7 +165,7 @@ class Upstream:
         """Give a run its values; or what becomes of a job that cannot have them."""
         flow = run.flow
         assert flow is not None
-        settled, values = frozenset(flow.settled), list[bytes | BaseException]()
+        settled, values = frozenset(flow.settled), list[bytes | Exception]()
         for position, id in enumerate(ids):
             outcome = found[id]
             if isinstance(outcome, str):
@@ -181,6 +183,7 @@ class Upstream:
                 run.info = error_behind(outcome)
                 return judge(run, shown(run.info))
         run.upstream = values
+        _set_expiry(run, found, ids)
         return None
 
     # ---- outcomes
@@ -225,3 +228,12 @@ class Upstream:
         if (outcome.status is Status.SUCCESS) is not (outcome.value is not None):
             return "its outcome carries no value."
         return outcome
+
+
+def _set_expiry(run: Run, found: dict[str, Found], ids: Sequence[str]) -> None:
+    """Where the job expires so many seconds after it is ready (written as a negative number), say when that is."""
+    more = run.job.more
+    if more is not None and more.expires < 0:
+        ready_at = max(outcome.finished_at for outcome in map(found.__getitem__, ids) if isinstance(outcome, Outcome))
+        more = msgspec.structs.replace(more, expires=ready_at - more.expires)
+        run.job = msgspec.structs.replace(run.job, more=more)
