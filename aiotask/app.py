@@ -34,6 +34,7 @@ from .workflow.sending import Composing
 
 if TYPE_CHECKING:
     from .client.client import Client
+    from .graph import Graph
     from .inloop.worker import InLoopWorker
     from .inspector import Inspector
     from .outcome import Outcome
@@ -272,6 +273,27 @@ class App(Composing, Registering):
             ConfigError: the id is empty or not text.
         """
         return self.handle(id, None)
+
+    async def graph(self, id: str) -> Graph:
+        """The graph with this id, or of the job with this id; of a job that is in none, a graph of it alone.
+
+        Raises:
+            ResultExpired: the broker knows neither a graph nor a job of this id.
+        """
+        return await self.client.graph_named(id)
+
+    async def replay_graph(self, id: str) -> int:
+        """Run again what did not end well in a graph at rest, and what is downstream of it, under the same ids; what
+        ended well is not repeated.
+
+        Returns:
+            The number of jobs that run again.
+
+        Raises:
+            ConfigError: jobs of the graph have not ended, or a value that is needed is gone.
+            ResultExpired: the broker does not know the graph.
+        """
+        return await self.client.replay_graph(id)
 
     def decode_outcome(self, outcome: Outcome) -> Any:
         """The value of an outcome whose seal was checked, or its error, raised."""

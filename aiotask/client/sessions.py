@@ -56,6 +56,7 @@ class Sessions:
         self.url = url
         self.serializer = serializer
         self.outcomes_sealer = Sealer(secrets, "outcome")
+        self.jobs_sealer = Sealer(secrets, "job")
         #: Sessions by loop; None: the session of interpreter exit. Changed without a lock, by steps that cannot be
         #: interrupted: a signal handler or a finalizer may send at any moment.
         self._sessions: dict[asyncio.AbstractEventLoop | None, Session] = {}

@@ -14,7 +14,7 @@ from ..context import entered
 from ..errors import ConfigError
 from ..functions.chunks import of_items
 from ..functions.hints import wrong_arguments
-from ..group_result import GroupResult
+from ..group_result import GraphResult, GroupResult
 from ..job import ids, keyed_id
 from ..options import CallOptions
 from ..planning import Plan
@@ -107,7 +107,7 @@ class Composing:
         """Send a call and everything that it depends on; return the handle on its job."""
         require(self.url, GRAPHS, "A .cast in arguments, a group or a follow-up")
         plan = Plan([root], root.id, root)
-        result = self._handle_on(root)
+        result = self._handle_on(root, GraphResult)
         self._hand_over(plan, result, [result], custom=not root._fresh)
         return result
 
@@ -130,12 +130,12 @@ class Composing:
         ]
         return GroupResult(group.id, self.client, members, is_chunked=is_chunked)
 
-    def _handle_on(self, call: Signature[Any]) -> AsyncResult[Any]:
+    def _handle_on(self, call: Signature[Any], kind: type[AsyncResult[Any]] = AsyncResult) -> AsyncResult[Any]:
         definition: Definition = call._send.definition
         function = function_of(definition)
         if call.is_chunk and function is not None:
             function = of_items(function)
-        result: AsyncResult[Any] = AsyncResult(call.id, self.client, call.task, function, definition.queue)
+        result = kind(call.id, self.client, call.task, function, definition.queue)
         result.ignored = definition.ignore_result
         return result
 
