@@ -9,11 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, Self, cast
 
+import msgspec
+
 from .broker import Push
 from .brokers.address import Address
 from .by_name import function_of
 from .client.backpressure import queue_limits
-from .context import entered
+from .context import JobContext, entered, sending_job
 from .defining import define
 from .errors import ConfigError, Unresolved
 from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
@@ -34,7 +36,7 @@ from .workflow.sending import Composing
 
 if TYPE_CHECKING:
     from .client.client import Client
-    from .graph import Graph
+    from .client.session import Session
     from .inloop.worker import InLoopWorker
     from .inspector import Inspector
     from .outcome import Outcome
@@ -217,22 +219,27 @@ class App(Composing, Registering):
         ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
         # ``custom``: the broker may know the id. ``shared``: another client may have sent the job.
         custom = shared = True
+        parent: JobContext | None = None
         if call is not None:
             id = call.id
             custom = shared = not call._fresh
             call._sent, call._fresh = id, False
+            parent = sending_job()
         elif task.id is not None:
             id = task.id
         elif task.key is not None:
             id = keyed_id(task.name, task.key)
         # Two tests, since the first one is cheap and fails outside a job, where most jobs are sent.
-        elif (parent := entered.get()).calls is not None and parent.is_sending:
+        elif (here := entered.get()).calls is not None and here.is_sending:
+            parent = here
             id, shared = parent.child_id(call_of(task, self.name), body), parent.may_repeat
         else:
             id, custom, shared = ids.next(), False, False
         explicit = task.explicit
         now = time.time()
         version, more = more_of(task.more, now) if task.more else _PLAIN
+        if parent is not None:
+            more = _child(client, session, parent, id, more)
         job = Job(
             version,
             id,
@@ -273,27 +280,6 @@ class App(Composing, Registering):
             ConfigError: the id is empty or not text.
         """
         return self.handle(id, None)
-
-    async def graph(self, id: str) -> Graph:
-        """The graph with this id, or of the job with this id; of a job that is in none, a graph of it alone.
-
-        Raises:
-            ResultExpired: the broker knows neither a graph nor a job of this id.
-        """
-        return await self.client.graph_named(id)
-
-    async def replay_graph(self, id: str) -> int:
-        """Run again what did not end well in a graph at rest, and what is downstream of it, under the same ids; what
-        ended well is not repeated.
-
-        Returns:
-            The number of jobs that run again.
-
-        Raises:
-            ConfigError: jobs of the graph have not ended, or a value that is needed is gone.
-            ResultExpired: the broker does not know the graph.
-        """
-        return await self.client.replay_graph(id)
 
     def decode_outcome(self, outcome: Outcome) -> Any:
         """The value of an outcome whose seal was checked, or its error, raised."""
@@ -391,6 +377,12 @@ explain_absence(App, APP_ELSEWHERE)
 
 #: Version of the envelope and ``Job.more`` of a job without further options.
 _PLAIN: tuple[int, More | None] = (WIRE_VERSION, None)
+
+
+def _child(client: Client, session: Session, parent: JobContext, id: str, more: More | None) -> More:
+    """``Job.more`` of a job that a job sends, which is listed among the children of that one."""
+    client.list_child(session, parent, id)
+    return msgspec.structs.replace(more or More(), parent=parent.id)
 
 
 #: The one app at module level; ``aiotask.task`` registers here. Configured by the environment.

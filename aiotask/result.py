@@ -42,6 +42,7 @@ class Home(Protocol):
     async def cancel(self, result: AsyncResult[Any]) -> Cancelled: ...
     async def forget_outcome(self, result: AsyncResult[Any]) -> bool: ...
     async def graph(self, result: AsyncResult[Any]) -> Graph: ...
+    async def children(self, result: AsyncResult[Any]) -> list[AsyncResult[Any]]: ...
     def block(self, work: Coroutine[Any, Any, T]) -> T: ...
 
 
@@ -195,6 +196,11 @@ class AsyncResult(Generic[R_co]):
             ResultExpired: the broker knows neither the job nor its outcome.
         """
         return await self._home.graph(self)
+
+    async def children(self) -> list[AsyncResult[Any]]:
+        """Handles on the jobs that this job has sent while it ran, those of all its runs: the newest 1,000, for as long
+        as its own result is kept. Of a graph that it has sent it lists the job that the graph was sent for."""
+        return await self._home.children(self)
 
     def __repr__(self) -> str:
         state = self.arrived.status if self.arrived is not None else "…"

@@ -185,6 +185,11 @@ class Client(Sessions):
         asyncio_loop()
         return await self._inquiry.graph(id, result)
 
+    async def children(self, result: AsyncResult[Any]) -> list[AsyncResult[Any]]:
+        refuse_to_wait("children()")
+        asyncio_loop()
+        return [AsyncResult(id, self) for id in await self._inquiry.children(result.id)]
+
     async def replay_graph(self, id: str) -> int:
         refuse_to_wait("replay_graph()")
         asyncio_loop()

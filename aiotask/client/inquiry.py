@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..broker import Cancelled
-from ..brokers import features
+from ..brokers import features, inspect
 from ..brokers.shown import hide_password
 from ..brokers.technology import GRAPHS
 from ..errors import ConnectionLost, JobCancelled, JobLost, ResultExpired, about
@@ -22,6 +22,7 @@ from .sessions import Sessions
 if TYPE_CHECKING:
     from ..broker import JobState
     from ..graph import Graph
+    from ..inspector import GraphInspector
 
 __all__ = ["Inquiry"]
 
@@ -81,6 +82,13 @@ class Inquiry:
 
     async def replay(self, graph: str) -> int:
         return await self._in_time(self.graphs.replay(graph))
+
+    async def children(self, id: str) -> list[str]:
+        """Ids of the jobs that a job has sent."""
+        if GRAPHS not in features(self._sessions.url):
+            return []
+        view = cast("GraphInspector", inspect(self._sessions.session().broker))
+        return await self._in_time(view.children(id))
 
     @property
     def graphs(self) -> GraphInquiry:

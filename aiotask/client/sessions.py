@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..brokers import push_blocking, push_graph_blocking
+from ..brokers import features, push_blocking, push_graph_blocking
+from ..brokers.technology import GRAPHS
 from ..functions.loading import warn_of_send
 from ..job import ids
 from ..loops.exits import exits
@@ -24,6 +25,7 @@ from .staging import GraphPush
 
 if TYPE_CHECKING:
     from ..broker import Overflow, Push
+    from ..context import JobContext
     from ..wire.serializer import Serializer
     from .backpressure import Backpressure
 
@@ -73,6 +75,7 @@ class Sessions:
         exits.watch_multiprocessing()
         self._push = push_blocking(url)
         self._push_graph = push_graph_blocking(url)
+        self._has_graphs = GRAPHS in features(url)
         # Sessions outlive this client until they are closed in their loops.
         weakref.finalize(self, _let_go, self._sessions).atexit = False
 
@@ -176,6 +179,11 @@ class Sessions:
         self.submit(session, push, result)
         for handle in handles:
             handle.ticket = result.ticket
+
+    def list_child(self, session: Session, parent: JobContext, id: str) -> None:
+        """Have a job listed among those that this job has sent; call it before the job is handed over."""
+        if parent.job.result_ttl > 0 and self._has_graphs:
+            session.kids.append((parent.id, id, parent.job.result_ttl))
 
     def _warn_large(self, task: str, size: int) -> None:
         if task not in self._warned_large:
