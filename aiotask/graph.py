@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 __all__ = ["Graph", "GraphNode"]
 
-#: Siblings of one task, and the same status or not, from which on one line with counts stands for all of them.
+#: Siblings of one task up to which each has a line of its own; one line with counts stands for more.
 _MANY = 20
 #: Levels by which the tree is indented at most: a chain may have any number of links.
 _DEEPEST = 24
@@ -87,16 +87,14 @@ class _Tree:
 
     def _level(self, ids: list[str], depth: int) -> list[tuple[int, GraphNode | str]]:
         """What stands next to each other at one place of the tree: jobs, and lines that stand for many."""
-        nodes = [self._nodes[id] for id in ids if id in self._nodes]
-        counts = Counter(node.task for node in nodes)
+        by_task: dict[str, list[GraphNode]] = {}
+        for id in ids:
+            if (node := self._nodes.get(id)) is not None:
+                by_task.setdefault(node.task, []).append(node)
         depth = min(depth, _DEEPEST)
         level: list[tuple[int, GraphNode | str]] = []
-        for node in nodes:
-            if counts[node.task] <= _MANY:
-                level.append((depth, node))
-            elif counts.pop(node.task, 0):
-                level.append((depth, _counted([each for each in nodes if each.task == node.task])))
-                counts[node.task] = 0
+        for siblings in by_task.values():
+            level += [(depth, _counted(siblings))] if len(siblings) > _MANY else [(depth, node) for node in siblings]
         return level
 
 

@@ -21,6 +21,8 @@ __all__ = ["GraphInquiry"]
 
 #: Nodes that one request reads.
 _PAGE = 1_000
+#: Bounded parts of the agenda that a replay works off itself, at most.
+_ADVANCES = 1_000
 #: Ids whose status one request asks for.
 _STATUSES = 250
 
@@ -65,9 +67,11 @@ class GraphInquiry:
         page = first = await view.graph(id, 0, _PAGE)
         if first is None:
             return None
-        infos = list(first.nodes)
-        while page is not None and page.more and page.nodes:
-            page = await view.graph(first.id, page.nodes[-1].number, _PAGE)
+        infos, after = list(first.nodes), 0
+        while page is not None and page.more:
+            # The numbers of a page may all be of nodes that are not shown.
+            after = page.nodes[-1].number if page.nodes else after + _PAGE
+            page = await view.graph(first.id, after, _PAGE)
             infos += page.nodes if page is not None else []
         ids = {info.number: info.id for info in infos}
         statuses = await self._statuses(infos)
@@ -145,7 +149,8 @@ class GraphInquiry:
             ConfigError: jobs of it have not ended, or a value that is needed is gone.
             ResultExpired: the broker does not know the graph.
         """
-        steered = await graphs_of(self._broker).steer(graph, replay=True)
+        broker = graphs_of(self._broker)
+        steered = await broker.steer(graph, replay=True)
         if steered.answer == "unknown":
             raise _unknown(graph)
         if steered.answer == "running":
@@ -160,6 +165,10 @@ class GraphInquiry:
                 ),
                 steered.missing,
             )
+        for _ in range(_ADVANCES):
+            # Until then an outcome of before may still be there. A keeper does what is left.
+            if not (await broker.advance()).left:
+                break
         return steered.count
 
 
