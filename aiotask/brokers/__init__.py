@@ -14,6 +14,7 @@ from .technology import (
     GRAPHS,
     HISTORY,
     PushBlocking,
+    PushGraphBlocking,
     Technology,
     by_scheme,
     examples,
@@ -40,6 +41,7 @@ __all__ = [
     "is_private",
     "namespaces",
     "push_blocking",
+    "push_graph_blocking",
     "require",
     "require_declared",
 ]
@@ -117,6 +119,12 @@ async def namespaces(url: str) -> list[str]:
 def push_blocking(url: str) -> PushBlocking:
     """A function that pushes to this URL without a loop. Get it early: at exit no module or file can be loaded."""
     return _technology(url).push_blocking(url)
+
+
+def push_graph_blocking(url: str) -> PushGraphBlocking | None:
+    """The same for parts of graphs; None: the broker keeps no graphs."""
+    load = _technology(url).push_graph_blocking
+    return None if load is None else load(url)
 
 
 def is_private(url: str) -> bool:
