@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
-from .job import WIRE_VERSION, Job, child_digest, child_id, family
+from .job import WIRE_VERSION, Job, child_digest, child_id, family, flow_of
 
 __all__ = ["JobContext", "Seat", "current_job", "entered", "job_fields", "sending_job", "unseated"]
 
@@ -72,6 +72,16 @@ class JobContext(msgspec.Struct, frozen=True):
     @property
     def id(self) -> str:
         return self.job.id
+
+    @property
+    def parent(self) -> str:
+        """The id of the job that sent this one as it ran; empty: no job did."""
+        return self.job.more.parent if self.job.more is not None else ""
+
+    @property
+    def graph(self) -> str:
+        """The id of the graph that the job belongs to; empty: it is in none."""
+        return flow.graph if (flow := flow_of(self.job)) is not None else ""
 
     @property
     def logger(self) -> logging.Logger:
