@@ -13,7 +13,7 @@ from .technology import GRAPHS, HISTORY, PushBlocking, Technology, by_scheme, ex
 
 if TYPE_CHECKING:
     from ..broker import Broker
-    from ..inspector import Inspector
+    from ..inspector import GraphInspector, Inspector
     from .graphs import Graphs
     from .history import History
 
@@ -24,6 +24,7 @@ __all__ = [
     "graphs_of",
     "history_of",
     "inspect",
+    "inspect_graphs",
     "is_private",
     "namespaces",
     "push_blocking",
@@ -81,6 +82,16 @@ def inspect(broker: Broker) -> Inspector:
     found = by_scheme(urlsplit(broker.url).scheme)
     assert found is not None
     return found.inspect(broker)
+
+
+def inspect_graphs(broker: Broker) -> GraphInspector:
+    """The read side of a broker, with the verbs of graphs.
+
+    Raises:
+        ConfigError: the broker lacks these verbs.
+    """
+    require(broker.url, GRAPHS, "A list of graphs")
+    return cast("GraphInspector", inspect(broker))
 
 
 async def namespaces(url: str) -> list[str]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...broker import Finish, Room, Settled, Standing
-from ..graphs import Advance, Part, Taken
-from .codec import RECORDING, SETTLED, STANDINGS, milliseconds, pack_rows, text, whole
+from ..graphs import Advance, Conclusion, Part, Steered, Taken
+from .codec import RECORDING, SETTLED, STANDINGS, milliseconds, pack_rows, text
 from .connection import Wire
+from .graph_pages import find_bad, find_unfinished
 from .script import script
 
-__all__ = ["GraphVerbs", "graph_arguments", "id_in"]
-
-#: Numbers of nodes that are looked at in one command.
-_PAGE = 250
+__all__ = ["GraphVerbs", "graph_arguments"]
 
 
 def graph_arguments(client: str, sequence: int, part: Part, room: Room | None) -> list[Any]:
@@ -88,38 +86,21 @@ class GraphVerbs:
         left, *cancelling = await self._run("advance")
         return Advance(left, list(map(text, cancelling)))
 
+    async def conclude(self, batch: Sequence[Conclusion]) -> list[bool]:
+        args: list[Any] = []
+        for item in batch:
+            args += (item.id, item.outcome, item.status.value, milliseconds(item.result_ttl))
+        return [answer == 1 for answer in await self._run("conclude", *args)]
+
+    async def steer(self, graph: str, *, replay: bool = False, ended: bool = False) -> Steered:
+        if not replay:
+            answer, count = await self._run("steer", graph, "ended" if ended else "cancel")
+            return Steered(text(answer), count)
+        badly, missing = await find_bad(self.wire, self.prefix, graph)
+        if missing:
+            return Steered("gone", missing=missing)
+        answer, _ = await self._run("steer", graph, "replay")
+        return Steered(text(answer), badly if answer == b"done" else 0)
+
     async def unfinished(self, graph: str, after: int, limit: int) -> list[tuple[int, str]]:
-        hash = f"{self.prefix}g:{graph}"
-        state, total, staged = await self.wire.call("HMGET", hash, "state", "total", "staged")
-        if state is None:
-            return []
-        found: list[tuple[int, str]] = []
-        for numbers in _pages(after, whole(total or b"0"), _ranges(staged)):
-            some = await self.wire.call("HMGET", hash, *(f"i{number}" for number in numbers))
-            ids = {number: id_in(field) for number, field in zip(numbers, some, strict=True) if field}
-            if ids:
-                places = await self.wire.call("HMGET", f"{self.prefix}nodes", *ids.values())
-                here = [b"%d|%b" % (number, graph.encode()) for number in ids]
-                found += [row for row, at, own in zip(ids.items(), places, here, strict=True) if at == own]
-            if len(found) >= limit:
-                break
-        return found[:limit]
-
-
-def id_in(field: bytes) -> str:
-    """The job id in the field ``i`` of a node, behind the name of its task."""
-    return text(field[2 + int.from_bytes(field[:2]) :])
-
-
-def _ranges(staged: bytes | None) -> list[range]:
-    """The numbers that growths have reserved and not accepted."""
-    firsts_and_lasts = (part.partition("-") for part in text(staged or b"").split())
-    return [range(int(first), int(last) + 1) for first, _, last in firsts_and_lasts]
-
-
-def _pages(after: int, total: int, left_out: Sequence[range]) -> Iterator[list[int]]:
-    """The numbers above ``after`` in pages, without those that are left out."""
-    for first in range(after + 1, total + 1, _PAGE):
-        numbers = range(first, min(first + _PAGE, total + 1))
-        if page := [number for number in numbers if not any(number in each for each in left_out)]:
-            yield page
+        return await find_unfinished(self.wire, self.prefix, graph, after, limit)

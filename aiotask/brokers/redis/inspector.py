@@ -19,6 +19,7 @@ from ..lanes import KINDS, SUSPECT, all_lanes, claim_order, is_parked, lane_of, 
 from .broker import RedisBroker
 from .codec import decode_meta, id_of, server_url, text, whole
 from .connection import Wire
+from .graph_reader import GraphReader
 from .history import unrecorded
 from .keys import GROUP, in_index
 from .script import script
@@ -64,7 +65,7 @@ def _pairs(flat: list[Any]) -> dict[str, Any]:
     return {text(key): value for key, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
-class RedisInspector:
+class RedisInspector(GraphReader):
     """Reads one app's keys; costs the server little, whatever the number of jobs."""
 
     def __init__(self, broker: RedisBroker) -> None:
@@ -168,6 +169,8 @@ class RedisInspector:
         return infos
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
+        if await self._wire.call("EXISTS", f"{self._prefix}agenda"):
+            return True
         for lane in claim_order(queues):
             length = await self._wire.call("XLEN", self._prefix + lane)
             if length and length > await self._claimed(self._prefix + lane, set()):

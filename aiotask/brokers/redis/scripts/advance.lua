@@ -1,9 +1,11 @@
 -- KEYS: prefix. Works off a part of the agenda, and looks after the graphs whose time has come.
 -- An item begins with its kind: f (feed) or n (free): node, graph, letter of its end, chunk; e (a node has ended, on a path that
--- did not know its graph): node, graph, letter, envelope; d (drop): from which node on, name of the graph's key.
+-- did not know its graph): node, graph, letter, envelope; d (drop): from which node on, name of the graph's key; y (replay): from
+-- which node on, graph, virtual node, phase; p (what a replay makes wait for a node): node, graph, letter, chunk.
 -- Returns how many items are left, then the cancelled graphs whose jobs are to be concluded.
 -- Needs: core nodes repair results graphs
-local PAGE, GRAPHS_EACH = 250, 10
+-- Numbers of nodes in one page, also of a replay (as many as edges in a chunk), and graphs that are looked after in one call.
+local PAGE, REPLAYED, GRAPHS_EACH = 250, CHUNK, 10
 check_placing()
 local endings = open_endings()
 allow_writes()
@@ -43,12 +45,91 @@ local function drop_nodes(from, name)
   redis.call('ZREM', key('graphs'), name)
 end
 
+-- Of a replay: whatever ended badly downstream of these nodes, which did too, waits for one node more.
+local function wait_again(graph, numbers, from)
+  local letters = {}
+  for n = 1, #numbers do letters[n] = '' end
+  local left = each_edge(graph, 'f', numbers, letters, from, nil, function(other)
+    local bad = redis.call('HGET', graph.name, 'b' .. other)
+    if bad and bad ~= 'l' then redis.call('HINCRBY', graph.name, 'o' .. other, 1) end
+    steps = steps - 1
+  end, 'p')
+  if left > 0 then redis.call('HINCRBY', graph.name, 'edges', left) end
+end
+
+-- Of a replay, first phase: nodes that ended badly wait again. Their outcomes and dead letters go.
+local function prepare(graph, from, first)
+  local wanted, again, ids, envelopes = {}, {}, {}, {}
+  for number = from, from + REPLAYED - 1 do
+    wanted[#wanted + 1], wanted[#wanted + 2], wanted[#wanted + 3] = 'b' .. number, 'i' .. number, 'e' .. number
+  end
+  local found, places, chunk, outcomes = redis.call('HMGET', graph.name, unpack(wanted)), {}, {}, {}
+  for n = 1, #found, 3 do
+    local bad, number = found[n], from + (n - 1) / 3
+    if bad and bad ~= 'l' then
+      again[#again + 1] = number
+      if found[n + 2] then
+        local id = id_in(found[n + 1])
+        ids[#ids + 1], outcomes[#outcomes + 1] = id, RESULT .. id
+        places[#places + 1], places[#places + 2] = id, string.format('%d|%s', number, graph.id)
+        chunk[#chunk + 1] = struct.pack('>I4', number)
+        redis.call('HINCRBY', graph.name, 'o' .. number, 1)
+      end
+    end
+  end
+  steps = steps - REPLAYED
+  if #again == 0 then return end
+  redis.call('HINCRBY', graph.name, 'left', #again)
+  wait_again(graph, again, 0)
+  if #ids == 0 then return end
+  redis.call('HSET', key('nodes'), unpack(places))
+  for _, name in ipairs({ 'dead:jobs', 'marks' }) do redis.pcall('HDEL', key(name), unpack(ids)) end
+  redis.pcall('ZREM', key('dead'), unpack(ids))
+  redis.call('UNLINK', unpack(outcomes))
+  ready_count = ready_count - #ids
+  local at = redis.call('HINCRBY', graph.name, 'chunks', 1) - 1
+  redis.call('HSET', graph.name, 'f' .. first .. '.' .. at, table.concat(chunk))
+end
+
+-- A graph that is at rest runs again: its nodes are prepared, and then are no longer bad; at last they may start.
+local function replay(graph, from, first, phase)
+  if phase == 0 then
+    prepare(graph, from, first)
+    local goes_on = from + REPLAYED < first
+    owe({ 'y', goes_on and from + REPLAYED or 1, graph.id, first, goes_on and 0 or 1 })
+  elseif redis.call('HGET', graph.name, 'edges') and redis.call('HGET', graph.name, 'edges') ~= '0' then
+    -- Items of the first phase are behind this one.
+    owe({ 'y', from, graph.id, first, phase })
+    steps = steps - REPLAYED
+  else
+    local wanted, gone = {}, {}
+    for number = from, from + PAGE - 1 do wanted[#wanted + 1] = 'b' .. number end
+    for n, bad in ipairs(redis.call('HMGET', graph.name, unpack(wanted))) do
+      if bad and bad ~= 'l' then gone[#gone + 1] = wanted[n] end
+    end
+    if #gone > 0 then redis.call('HINCRBY', graph.name, 'bad', -redis.call('HDEL', graph.name, unpack(gone))) end
+    steps = steps - PAGE
+    if from + PAGE < first then return owe({ 'y', from + PAGE, graph.id, first, phase }) end
+    local is_cancelled = redis.call('HGET', graph.name, 'cancelled')
+    redis.call('HDEL', graph.name, 'cancelled', 'chunks', 'edges')
+    graph.state, graph.is_new = is_cancelled and 'x' or 'c', true
+    redis.call('HSET', graph.name, 'state', graph.state)
+    if is_cancelled then redis.call('ZADD', key('graphs'), now(), graph.id) end
+    owe({ 'f', first, graph.id, 's', 0 })
+  end
+end
+
 local function work(item)
   local kind, number = item[1], item[2]
   if kind == 'd' then return drop_nodes(number, item[3]) end
   local graph, letter, extra = graph_of(item[3]), item[4], item[5]
   steps = steps - 1
   if not graph then return end
+  if kind == 'y' then return graph.state == 'r' and replay(graph, number, letter, extra) end
+  if kind == 'p' then
+    wait_again(graph, { number }, extra)
+    return redis.call('HINCRBY', graph.name, 'edges', -1)
+  end
   if kind == 'n' then return free(graph, { number }, { letter }, extra) end
   if kind == 'f' then
     local over, ends = {}, {}
@@ -86,7 +167,7 @@ if steps > 0 then
       -- The items that were to drop it may have been lost.
       owe({ 'd', 1, gid })
       redis.call('ZADD', key('graphs'), at + STAGE_TIMEOUT, gid)
-    elseif state == 'c' then redis.call('ZADD', key('graphs'), '+inf', gid)
+    elseif state == 'c' or state == 'r' then redis.call('ZADD', key('graphs'), '+inf', gid)
     elseif type(state) == 'table' or redis.call('EXISTS', key('g:' .. gid)) == 0 then redis.call('ZREM', key('graphs'), gid)
     else retire(gid) end
   end

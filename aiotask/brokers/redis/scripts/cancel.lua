@@ -1,37 +1,29 @@
 -- KEYS: prefix.  ARGV: id, sealed CANCELLED outcome, result TTL (ms).
--- Returns cancelled, asked (a worker has it: a mark is left, and the worker and its keeper are told), finished or unknown.
--- Needs: core index due results repair
+-- Returns cancelled, asked (a worker has it: a mark is left, and the worker and its keeper are told; or it is the id of a graph:
+-- nothing of that becomes ready, and ``advance`` names it), finished or unknown.
+-- Needs: core index results repair unstarted
 local id, outcome, ttl = ARGV[1], ARGV[2], ARGV[3]
-local at = place_in_index(id)
-local lane, entry
-if at then lane, entry = place_of(at) end
-if redis.call('EXISTS', key('r:' .. id)) == 1 and not (lane and is_there(id, at)) then return 'finished' end
-if not lane then return 'unknown' end
-check_placing()
-local endings = open_endings()
-if lane == 'due' then
-  local target, meta, sealed = unpack_held(redis.call('HGET', key('held'), id) or struct.pack('>I2I2', 0, 0))
-  if is_foreign_lane(target) then return 'unknown' end
-  redis.call('ZREM', key('due'), id)
-  if redis.call('ZCARD', key('due')) == 0 then redis.call('DEL', key('clock')) end
-  redis.call('HDEL', key('held'), id)
-  conclude(endings, id, outcome, 'CANCELLED', ttl, address_of(sealed), sealed, meta)
-  close_endings(endings)
-  return 'cancelled'
-end
-local pending = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
-if type(pending) == 'table' and not pending.err and #pending > 0 then
-  redis.call('HDEL', key('marks'), id)
-  redis.call('HSET', key('marks'), id, struct.pack('>I8', tonumber(ttl)) .. outcome)
-  local owner = pending[1][2]
-  tell(endings, owner, id, nil)
-  tell(endings, string.match(owner, '^(.*)%.[^.]*$') or '', id, nil)
-  close_endings(endings)
+local state = redis.pcall('HGET', key('g:' .. id), 'state')
+if state == 'c' then
+  allow_writes()
+  redis.call('HSET', key('g:' .. id), 'state', 'x', 'at', string.format('%.3f', now()))
+  redis.call('ZADD', key('graphs'), now(), id)
   return 'asked'
 end
-local _, sealed, meta = read(lane, entry)
-if not sealed then forget(id); return 'unknown' end
-redis.call('XDEL', key(lane), entry)
-conclude(endings, id, outcome, 'CANCELLED', ttl, address_of(sealed), sealed, meta)
-close_endings(endings)
-return 'cancelled'
+local at = place_in_index(id)
+if redis.call('EXISTS', key('r:' .. id)) == 1 and not (at and place_of(at) and is_there(id, at)) then return 'finished' end
+check_placing()
+local endings = open_endings()
+local is_over, owner = end_unstarted(endings, id, outcome, 'CANCELLED', ttl)
+if owner then
+  redis.call('HDEL', key('marks'), id)
+  redis.call('HSET', key('marks'), id, struct.pack('>I8', tonumber(ttl)) .. outcome)
+  tell(endings, owner, id, nil)
+  tell(endings, string.match(owner, '^(.*)%.[^.]*$') or '', id, nil)
+elseif not is_over then
+  local lane = at and place_of(at)
+  if lane and lane ~= 'due' then forget(id) end
+end
+close_unstarted(endings)
+if is_over then return 'cancelled' end
+return (owner or state == 'x') and 'asked' or 'unknown'

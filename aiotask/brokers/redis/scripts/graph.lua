@@ -12,7 +12,7 @@ local name, session, mark = key('g:' .. gid), key('client:' .. ARGV[1]), 'x' .. 
 local lane, entry, job, old, new = unpack(ARGV, 12, 16)
 
 local function is_known()
-  return redis.call('EXISTS', RESULT .. gid) == 1 or node_of(gid) ~= nil or is_unfinished(gid)
+  return redis.call('EXISTS', RESULT .. gid) == 1 or waiting_node(gid) ~= nil or is_unfinished(gid)
 end
 
 -- 1. A repeat; what is staged already; whether this part belongs to it.

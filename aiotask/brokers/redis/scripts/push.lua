@@ -92,6 +92,13 @@ for _, victim in ipairs(victims) do
   if found == id and not (type(claims) == 'table' and not claims.err and #claims > 0) then
     redis.call('XDEL', key(lane), entry)
     conclude(endings, id, outcome, 'CANCELLED', ttl, reply, sealed, meta)
+    -- The graph of a node hears of it.
+    local node = redis.pcall('HGET', key('nodes'), id)
+    if type(node) == 'string' then
+      local number, gid = string.match(node, '^(%d+)|(.*)$')
+      redis.call('HDEL', key('nodes'), id)
+      redis.pcall('RPUSH', key('agenda'), cmsgpack.pack({ 'e', number, gid, 'c', sealed }))
+    end
   end
 end
 if endings then close_endings(endings) end
@@ -114,6 +121,14 @@ if #chosen > 0 then
     for n, job in ipairs(jobs) do names[n] = fields[job] end
     for n, place in ipairs(redis.call('HMGET', key('index:' .. bucket), unpack(names))) do
       if place then indexed[ARGV[jobs[n]]] = true end
+    end
+  end
+  -- A node that waits for others is not in the index.
+  if redis.call('EXISTS', key('nodes')) == 1 then
+    for _, job in ipairs(chosen) do
+      local node = redis.pcall('HGET', key('nodes'), ARGV[job])
+      local gid = type(node) == 'string' and string.match(node, '|(.*)$')
+      if gid and type(redis.pcall('HGET', key('g:' .. gid), 'state')) == 'string' then fresh[ARGV[job]] = true end
     end
   end
 end

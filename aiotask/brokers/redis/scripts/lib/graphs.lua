@@ -24,8 +24,10 @@ end
 local function id_in(field) return string.sub(field, 3 + struct.unpack('>I2', field)) end
 
 -- Calls ``act`` with each number at the other end of the edges of these nodes: f (downstream) or n (upstream). ``from``: the
--- chunk to begin with; ``chunks``: what stands in it, where the caller has read it. No more than a chunk goes over the steps.
-local function each_edge(graph, kind, numbers, letters, from, chunks, act)
+-- chunk to begin with; ``chunks``: what stands in it, where the caller has read it. No more than a chunk goes over the steps:
+-- what is left then goes on the agenda as items of ``owed`` (nil: of this kind). Returns how many items that were.
+local function each_edge(graph, kind, numbers, letters, from, chunks, act, owed)
+  local left = 0
   if not chunks then
     local wanted = {}
     for n = 1, #numbers do wanted[n] = kind .. numbers[n] .. '.' .. from end
@@ -35,7 +37,8 @@ local function each_edge(graph, kind, numbers, letters, from, chunks, act)
     local chunk, at = chunks[n], from
     while chunk do
       if steps <= 0 then
-        owe({ kind, numbers[n], graph.id, letters[n], at })
+        owe({ owed or kind, numbers[n], graph.id, letters[n], at })
+        left = left + 1
         break
       end
       for byte = 1, #chunk, 4 do act(struct.unpack('>I4', chunk, byte), letters[n]) end
@@ -45,6 +48,7 @@ local function each_edge(graph, kind, numbers, letters, from, chunks, act)
       chunk = redis.call('HGET', graph.name, kind .. numbers[n] .. '.' .. at)
     end
   end
+  return left
 end
 
 -- An unwanted follow-up ends without an outcome. It stays in the graph if a replay of what it follows may want it.

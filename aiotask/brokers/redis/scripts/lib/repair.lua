@@ -1,6 +1,6 @@
 -- Repairs of keys that were deleted, spoiled or filled by hand, and the checks that keep a job from being lost to such a key.
 -- How jobs travel can be read without this file.
--- Needs: core history results
+-- Needs: core nodes history results
 
 -- What is no job of ours is counted, and a part of it kept for people.
 local function set_aside(id, sealed, reason)
@@ -19,6 +19,7 @@ end
 local function forget(id)
   redis.call('ZREM', key('due'), id)
   redis.call('HDEL', key('held'), id)
+  leave_graph(id, 'f', '')
   ended({ id }, { marks = true, begun = true, watch = true })
 end
 

@@ -1,5 +1,5 @@
 -- The end of a job: its outcome stored and told, its traces removed.
--- Needs: core index history
+-- Needs: core nodes index history
 
 local RESULT = key('r:')
 
@@ -84,12 +84,13 @@ end
 -- A job that was to be cancelled, or that had begun and runs once at most, ends with the outcome that was left for it. True
 -- if so.
 local function marked(endings, id, sealed, meta)
-  local status, outcome, ttl = 'CANCELLED', left_for('marks', id)
+  local status, letter, outcome, ttl = 'CANCELLED', 'c', left_for('marks', id)
   if not outcome then
-    status = 'FAILED'
+    status, letter = 'FAILED', 'f'
     outcome, ttl = left_for('begun', id)
   end
   if not outcome then return false end
   conclude(endings, id, outcome, status, ttl, address_of(sealed), sealed, meta)
+  leave_graph(id, letter, sealed)
   return true
 end

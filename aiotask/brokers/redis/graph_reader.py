@@ -1,0 +1,73 @@
+"""The read side of graphs on Redis, a part of ``RedisInspector``."""
+
+from __future__ import annotations
+
+from ...inspector import GraphInfo, GraphNodeInfo, GraphState, GraphSummary
+from .codec import text
+from .connection import Wire
+from .graph_pages import Head, edges_of, field_rows, id_in, pages, read_head, task_in
+
+__all__ = ["GraphReader"]
+
+_STATES = {"c": GraphState.ACCEPTED, "r": GraphState.ACCEPTED, "x": GraphState.CANCELLED, "e": GraphState.ENDED}
+#: The letter at a follow-up that was dropped, and may run after a replay.
+_DROPPED = b"d"
+#: Numbers that are looked through for the growth to which the first node of a page belongs.
+_BACK = 10_000
+
+
+class GraphReader:
+    """The verbs of ``GraphInspector``."""
+
+    _wire: Wire
+    _prefix: str
+
+    async def graph(self, id: str, after: int = 0, limit: int = 1000) -> GraphInfo | None:
+        head = await read_head(self._wire, self._prefix, id)
+        if head is None:
+            # A plain job that grows has a graph which is not accepted yet; a node is a way to its graph.
+            place = await self._wire.call("HGET", f"{self._prefix}nodes", id)
+            id = text(place or b"").partition("|")[2]
+            head = await read_head(self._wire, self._prefix, id) if id else None
+        if head is None:
+            return None
+        nodes = await self._nodes(id, head, after, limit)
+        return GraphInfo(id, _STATES[head.state], head.total, head.left, nodes, after + limit < head.total)
+
+    async def _nodes(self, graph: str, head: Head, after: int, limit: int) -> list[GraphNodeInfo]:
+        hash = f"{self._prefix}g:{graph}"
+        parent = await self._parent_before(hash, after)
+        found: list[GraphNodeInfo] = []
+        for numbers in pages(head, after, limit):
+            rows = await field_rows(self._wire, hash, ["p", "i", "v", "o", "b", "n.0"], numbers)
+            for number, (grown, field, old, open_, bad, chunk) in rows.items():
+                if grown is not None:
+                    parent = text(grown)
+                # A job that grew is shown under the number that it had first.
+                if field is None or old is not None or bad == _DROPPED:
+                    continue
+                id = id_in(field)
+                upstream = await edges_of(self._wire, hash, number, chunk)
+                own = "" if id == parent else parent
+                found.append(
+                    GraphNodeInfo(number, id, task_in(field), upstream, own, open_ is not None, bad is not None)
+                )
+        return found
+
+    async def _parent_before(self, hash: str, after: int) -> str:
+        """The id of the job that grew into the nodes around number ``after``; empty: they were sent."""
+        for last in range(after, max(0, after - _BACK), -1000):
+            numbers = range(last, max(0, last - 1000), -1)
+            for (grown,) in (await field_rows(self._wire, hash, ["p"], numbers)).values():
+                if grown is not None:
+                    return text(grown)
+        return ""
+
+    async def graphs(self, after: int = 0, limit: int = 100) -> list[GraphSummary]:
+        names = await self._wire.call("ZREVRANGE", f"{self._prefix}graphs", after, after + limit - 1)
+        found = []
+        for name in map(text, names):
+            head = await read_head(self._wire, self._prefix, name)
+            if head is not None:
+                found.append(GraphSummary(name, _STATES[head.state], head.total, head.left, head.at))
+        return found

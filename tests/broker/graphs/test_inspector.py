@@ -1,0 +1,115 @@
+"""What an inspector shows of graphs."""
+
+from __future__ import annotations
+
+import pytest
+
+from aiotask.brokers import inspect_graphs
+from aiotask.brokers.graphs import Graphs
+from aiotask.inspector import GraphInspector, GraphState
+
+from ...graphs import Run, cancel_all, chain, end, grow, node, parts, send_graph
+from ...seam import Worker
+
+
+@pytest.fixture
+def reader(graphs: Graphs) -> GraphInspector:
+    return inspect_graphs(graphs)
+
+
+async def test_a_graph_is_shown_by_its_id_and_by_that_of_a_node(
+    graphs: Graphs, reader: GraphInspector, worker: Worker
+) -> None:
+    await send_graph(graphs, "root", [node(1), node(2, 1), node(3, 1, 2)])
+
+    shown = await reader.graph("root")
+
+    assert shown is not None
+    assert (shown.id, shown.state, shown.total, shown.left, shown.more) == ("root", GraphState.ACCEPTED, 3, 3, False)
+    assert [(n.number, n.id, n.task, n.upstream, n.waiting) for n in shown.nodes] == [
+        (1, "n1", "shop.tasks:render", (), False),
+        (2, "n2", "shop.tasks:render", (1,), True),
+        (3, "n3", "shop.tasks:render", (1, 2), True),
+    ]
+    assert await reader.graph("n3") == shown
+    assert await reader.graph("n9") is None
+
+
+async def test_pages_of_a_graph_make_the_whole(graphs: Graphs, reader: GraphInspector) -> None:
+    await send_graph(graphs, "root", [*(node(n) for n in range(1, 701)), node(701, *range(1, 701))])
+    numbers: list[int] = []
+    after = 0
+
+    while page := await reader.graph("root", after, 300):
+        numbers += [n.number for n in page.nodes]
+        after += 300
+        if not page.more:
+            break
+
+    assert numbers == list(range(1, 702))
+    assert page is not None
+    assert page.nodes[-1].upstream == tuple(range(1, 701))
+
+
+async def test_ends_are_shown(graphs: Graphs, reader: GraphInspector, worker: Worker) -> None:
+    await send_graph(graphs, "n2", chain(2))
+    await Run(worker, "n2", {"n1": 1, "n2": 2}, ["n2"]).to_its_end()
+
+    shown = await reader.graph("n2")
+
+    assert shown is not None
+    assert (shown.state, shown.left) == (GraphState.ENDED, 0)
+    assert [(n.bad, n.waiting) for n in shown.nodes] == [(False, False), (True, False)]
+
+
+async def test_what_a_job_returned_names_it(graphs: Graphs, reader: GraphInspector, worker: Worker) -> None:
+    await send_graph(graphs, "n2", chain(2))
+    [first] = (await worker.claim()).deliveries
+    start = await graphs.reserve("n2", 3)
+    await graphs.reserve("n2", 3)
+    await grow(graphs, "n2", first, 1, [node(4), node(5, 4, id="n1")], first=start)
+
+    shown = await reader.graph("n2")
+
+    assert shown is not None
+    assert [(n.number, n.id, n.parent) for n in shown.nodes] == [(1, "n1", ""), (2, "n2", ""), (4, "n4", "n1")]
+
+
+async def test_what_is_not_accepted_is_not_shown(graphs: Graphs, reader: GraphInspector, worker: Worker) -> None:
+    some = parts("big", chain(900))
+    assert len(some) > 1
+    await graphs.push_graph("client", 1, some[0])
+
+    assert await reader.graph("big") is None
+    assert await reader.graphs() == []
+
+
+async def test_graphs_are_listed(graphs: Graphs, reader: GraphInspector, worker: Worker) -> None:
+    await send_graph(graphs, "n1", [node(1)])
+    [first] = (await worker.claim()).deliveries
+    await end(worker, "n1", first, 1)
+    await send_graph(graphs, "m", [node(1, id="m1")])
+    await graphs.steer("m")
+    await cancel_all(graphs, "m")
+    await send_graph(graphs, "l", [node(1, id="l1")])
+
+    listed = {each.id: (each.state, each.total, each.left) for each in await reader.graphs()}
+
+    assert listed == {
+        "n1": (GraphState.ENDED, 1, 0),
+        "m": (GraphState.ENDED, 1, 0),
+        "l": (GraphState.ACCEPTED, 1, 1),
+    }
+    assert len(await reader.graphs(1, 1)) == 1
+
+
+async def test_work_on_the_agenda_is_work_that_waits(graphs: Graphs, reader: GraphInspector, worker: Worker) -> None:
+    assert not await reader.is_waiting(["elsewhere"])
+    await graphs.push_graph("client", 1, parts("wide", [node(n, queue="images") for n in range(1, 151)])[0])
+
+    waits = await reader.is_waiting(["elsewhere"])
+    while (await graphs.advance()).left:
+        pass
+
+    assert waits is True
+    assert not await reader.is_waiting(["elsewhere"])
