@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Any
 
@@ -153,11 +154,16 @@ async def test_g24_an_expiry_counts_from_the_moment_at_which_everything_upstream
     nodes.start(1)
     call = nodes.at_the_gate.s(1)
     kept = nodes.give.options(expires=60).s(call.cast, "kept")
-    lost = nodes.give.options(expires=0.3, delay=0.6).s(call.cast, "lost")
-    result = nodes.agive.s([kept.settled, lost.settled]).apply_async()
+    lost = nodes.give.options(expires=0.3).s(call.cast, "lost")
+    # It has the one thread until the others are late.
+    blocker = nodes.at_the_gate.s(call.cast, "second gate", "blocker")
+    result = nodes.agive.s([blocker.cast, kept.settled, lost.settled], "all").apply_async()
     nodes.open_gate()
+    [blocked] = await wait_until_async(lambda: nodes.ledger.runs("blocker"), description="the thread is taken")
+    await wait_until_async(lambda: time.monotonic() > blocked.start + 0.4, description="the others are late")
+    nodes.open_gate("second gate")
 
-    value, error = await result
+    _, value, error = await result
     assert value == 1 and type(error).__name__ == "JobExpired"
     assert nodes.ledger.runs("lost") == []
 
