@@ -9,11 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, Self, cast
 
+import msgspec
+
 from .broker import Push
 from .brokers.address import Address
 from .by_name import function_of
 from .client.backpressure import queue_limits
-from .context import entered
+from .context import JobContext, entered, sending_job
 from .defining import define
 from .errors import ConfigError, Unresolved
 from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
@@ -34,6 +36,7 @@ from .workflow.sending import Composing
 
 if TYPE_CHECKING:
     from .client.client import Client
+    from .client.session import Session
     from .inloop.worker import InLoopWorker
     from .inspector import Inspector
     from .outcome import Outcome
@@ -216,22 +219,27 @@ class App(Composing, Registering):
         ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
         # ``custom``: the broker may know the id. ``shared``: another client may have sent the job.
         custom = shared = True
+        parent: JobContext | None = None
         if call is not None:
             id = call.id
             custom = shared = not call._fresh
             call._sent, call._fresh = id, False
+            parent = sending_job()
         elif task.id is not None:
             id = task.id
         elif task.key is not None:
             id = keyed_id(task.name, task.key)
         # Two tests, since the first one is cheap and fails outside a job, where most jobs are sent.
-        elif (parent := entered.get()).calls is not None and parent.is_sending:
+        elif (here := entered.get()).calls is not None and here.is_sending:
+            parent = here
             id, shared = parent.child_id(call_of(task, self.name), body), parent.may_repeat
         else:
             id, custom, shared = ids.next(), False, False
         explicit = task.explicit
         now = time.time()
         version, more = more_of(task.more, now) if task.more else _PLAIN
+        if parent is not None:
+            more = _child(client, session, parent, id, more)
         job = Job(
             version,
             id,
@@ -369,6 +377,12 @@ explain_absence(App, APP_ELSEWHERE)
 
 #: Version of the envelope and ``Job.more`` of a job without further options.
 _PLAIN: tuple[int, More | None] = (WIRE_VERSION, None)
+
+
+def _child(client: Client, session: Session, parent: JobContext, id: str, more: More | None) -> More:
+    """``Job.more`` of a job that a job sends, which is listed among the children of that one."""
+    client.list_child(session, parent, id)
+    return msgspec.structs.replace(more or More(), parent=parent.id)
 
 
 #: The one app at module level; ``aiotask.task`` registers here. Configured by the environment.

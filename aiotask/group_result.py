@@ -12,9 +12,15 @@ from .job import FINAL, Status
 from .result import AsyncResult, Home, gather
 from .settings import seconds
 
-__all__ = ["GroupResult"]
+__all__ = ["GraphResult", "GroupResult"]
 
 T = TypeVar("T")
+
+
+class GraphResult(AsyncResult[T]):
+    """A handle on the job for which a graph was sent; ``cancel`` is about the whole graph."""
+
+    __slots__ = ()
 
 
 class GroupResult(AsyncResult[list[T]]):

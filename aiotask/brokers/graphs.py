@@ -22,6 +22,7 @@ from .lanes import lane_of
 __all__ = [
     "BATCH_CONCLUDED",
     "BATCH_SPECIAL",
+    "CHILDREN",
     "CHUNK",
     "PART_FIELDS",
     "STAGE_TIMEOUT",
@@ -43,6 +44,8 @@ BATCH_SPECIAL, BATCH_CONCLUDED = 64, 250
 PART_FIELDS = 1000
 #: Numbers of nodes in one field at most.
 CHUNK = 64
+#: Ids that are kept of the jobs that one job has sent.
+CHILDREN = 1000
 #: Seconds without a further part after which a graph that was not accepted is dropped.
 STAGE_TIMEOUT = 120.0
 
@@ -198,6 +201,11 @@ class Graphs(Broker, Protocol):
         """Cancel a graph: nothing of it becomes ready from now on, and ``advance`` names it until ``ended`` says that
         its jobs are concluded. Or replay one that is at rest: what did not end well runs again, and what is downstream
         of it."""
+        ...
+
+    async def add_children(self, parent: str, ids: Sequence[str], ttl: float) -> None:
+        """Keep ids of jobs that a job has sent, at most BATCH_JOBS a call: the newest CHILDREN, for ``ttl`` seconds
+        from the first one on."""
         ...
 
 

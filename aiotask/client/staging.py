@@ -78,18 +78,18 @@ class Staging:
             self.moved_at = time.monotonic()
         return Taken.DONE
 
-    def send_blocking(self, push: Callable[[Part, bool], Taken]) -> Taken:
+    def send_blocking(self, push: Callable[[int, Part, Room | None], Taken], sequence: int, room: Room | None) -> Taken:
         """``send`` for code without an event loop, in one attempt.
 
         Args:
-            push: sends a part; True: it is the last one.
+            push: sends a part; it counts with the sequence if that is above 0.
         """
         while True:
             if not self._parts:
                 self._begin()
             taken = Taken.DONE
             for part in self._parts[self._staged :]:
-                taken = push(part, bool(part.parts))
+                taken = push(sequence, part, room) if part.parts else push(0, part, None)
                 if taken is not Taken.DONE:
                     break
             if not self._again(taken):
@@ -128,10 +128,15 @@ class GraphPush(Push, frozen=True, gc=False):
 
     async def send(self, broker: Broker, client: str, sequence: int, room: Room | None) -> Overflow | None:
         """Have the graph accepted; return what had no room, as ``Broker.push`` does."""
-        return self.overflow(await self.staging.send(cast("Graphs", broker), client, sequence, room))
+        return self._overflow(await self.staging.send(cast("Graphs", broker), client, sequence, room))
 
-    def overflow(self, taken: Taken) -> Overflow | None:
-        """What had no room, as ``Broker.push`` returns it, by the answer of the broker."""
+    def send_blocking(
+        self, push: Callable[[int, Part, Room | None], Taken], sequence: int, room: Room | None
+    ) -> Overflow | None:
+        """``send`` for code without an event loop."""
+        return self._overflow(self.staging.send_blocking(push, sequence, room))
+
+    def _overflow(self, taken: Taken) -> Overflow | None:
         return Overflow([self.id]) if taken is Taken.FULL else None
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ..brokers import require
 from ..brokers.technology import GRAPHS
 from ..by_name import function_of, task_named
 from ..client.staging import GraphPush
-from ..context import entered
+from ..context import sending_job
 from ..errors import ConfigError
 from ..functions.chunks import of_items
 from ..functions.hints import wrong_arguments
-from ..group_result import GroupResult
+from ..group_result import GraphResult, GroupResult
 from ..job import ids, keyed_id
 from ..options import CallOptions
 from ..planning import Plan
@@ -27,6 +27,7 @@ from .group import Group
 
 if TYPE_CHECKING:
     from ..client.client import Client
+    from ..graph import Graph
     from ..tasks import Registry, Sender
     from ..wire.serializer import Serializer
 
@@ -72,8 +73,8 @@ class Composing:
             return task.id
         if task.key is not None:
             return keyed_id(task.name, task.key)
-        parent = entered.get()
-        if parent.is_sending:
+        parent = sending_job()
+        if parent is not None:
             # A call that cannot be serialized is refused when it is sent.
             with contextlib.suppress(Exception), collecting() as found:
                 body = self.serializer.dump_call((args, kwargs), function_of(task))
@@ -82,7 +83,7 @@ class Composing:
                 return parent.child_id((*call, *upstream, *settled), body)
         return ""
 
-    def named(self, task: str, /, **options: Any) -> Task[..., Any]:
+    def named(self, task: str, /, **options: Unpack[CallOptions]) -> Task[..., Any]:
         """A task by its name, which this process need not import: ``app.named("shop:add", queue="math")``.
 
         The worker checks the arguments. The options are those of ``Task.options``; without ``queue=`` the calls of a
@@ -91,7 +92,7 @@ class Composing:
         Raises:
             ConfigError: the name is not printable text of 1 to 300 characters, or an option is wrong.
         """
-        return task_named(task, cast("Sender", self), cast("CallOptions", options))
+        return task_named(task, cast("Sender", self), options)
 
     def s(self, task: str, /, *args: Any, **kwargs: Any) -> Signature[Any]:
         """Create a call by the name of the task: the short form of ``app.named(task).s(…)``.
@@ -107,7 +108,7 @@ class Composing:
         """Send a call and everything that it depends on; return the handle on its job."""
         require(self.url, GRAPHS, "A .cast in arguments, a group or a follow-up")
         plan = Plan([root], root.id, root)
-        result = self._handle_on(root)
+        result = self._handle_on(root, GraphResult)
         self._hand_over(plan, result, [result], custom=not root._fresh)
         return result
 
@@ -130,12 +131,12 @@ class Composing:
         ]
         return GroupResult(group.id, self.client, members, is_chunked=is_chunked)
 
-    def _handle_on(self, call: Signature[Any]) -> AsyncResult[Any]:
+    def _handle_on(self, call: Signature[Any], kind: type[AsyncResult[Any]] = AsyncResult) -> AsyncResult[Any]:
         definition: Definition = call._send.definition
         function = function_of(definition)
         if call.is_chunk and function is not None:
             function = of_items(function)
-        result: AsyncResult[Any] = AsyncResult(call.id, self.client, call.task, function, definition.queue)
+        result = kind(call.id, self.client, call.task, function, definition.queue)
         result.ignored = definition.ignore_result
         return result
 
@@ -151,14 +152,17 @@ class Composing:
         """
         client = self.client
         session = client.session()
-        parent = entered.get()
+        parent = sending_job()
         awaited = {handle.id: handle for handle in handles}
-        nodes = plan.nodes(reply=session.address, awaited=awaited, parent=parent.id if parent.is_sending else "")
+        nodes = plan.nodes(reply=session.address, awaited=awaited, parent=parent.id if parent else "")
         root = next((node for node in reversed(nodes) if node.push.id == plan.graph), None)
         ttl = self.result_ttl if root is None else root.result_ttl
         push = GraphPush.of(plan.graph, nodes, ttl, awaited=list(awaited), custom=custom)
         for handle in (result, *handles):
             handle.shared = custom
+        if parent is not None:
+            for id in awaited:
+                client.list_child(session, parent, id)
         client.submit_graph(session, push, result, handles)
 
     def map(self, task: Definition, items: Iterable[Any], chunk: int | None) -> GroupResult[Any]:
@@ -179,3 +183,26 @@ class Composing:
             return GroupResult(group.id, None, [])
         result: GroupResult[Any] = self.send_group(group, calls, is_chunked=chunk is not None)
         return result
+
+    # ---- seeing
+
+    async def graph(self, id: str) -> Graph:
+        """The graph with this id, or of the job with this id; of a job that is in none, a graph of it alone.
+
+        Raises:
+            ResultExpired: the broker knows neither a graph nor a job of this id.
+        """
+        return await self.client.graph_named(id)
+
+    async def replay_graph(self, id: str) -> int:
+        """Run again what did not end well in a graph at rest, and what is downstream of it, under the same ids; what
+        ended well is not repeated.
+
+        Returns:
+            The number of jobs that run again.
+
+        Raises:
+            ConfigError: jobs of the graph have not ended, or a value that is needed is gone.
+            ResultExpired: the broker does not know the graph.
+        """
+        return await self.client.replay_graph(id)

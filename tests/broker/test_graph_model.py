@@ -50,6 +50,7 @@ async def test_a_random_graph_ends_as_the_model_says(
     await run.check_rest(ends)
 
     mend(planned)
+    run.cancelled.clear()
     good = {id: end for id, end in ends.items() if end == DROPPED or end.status == Status.SUCCESS}
     run.ends = {id: end for id, end in run.ends.items() if id in good}
     assert await run.broker.steer(run.graph, replay=True) == Steered("done", len(ends) - len(good))
@@ -175,7 +176,7 @@ class Run:
         after = 0
         while page := await self.broker.unfinished(graph, after, self.pick.choice([7, BATCH_JOBS])):
             after = page[-1][0]
-            ends = [Conclusion(id, GONE, Status.CANCELLED, 3600.0) for _, id in page]
+            ends = [Conclusion(id, GONE, Status.CANCELLED, self.known[id].result_ttl) for _, id in page]
             for (_, id), is_done in zip(page, await self.broker.conclude(ends), strict=True):
                 if is_done:
                     self._note_cancel(id)
@@ -183,7 +184,7 @@ class Run:
 
     async def _cancel(self) -> None:
         id = self.pick.choice(list(self.known))
-        match await self.broker.cancel(id, GONE, 3600.0):
+        match await self.broker.cancel(id, GONE, self.known[id].result_ttl):
             case Cancelled.DONE:
                 self._note_cancel(id)
             case Cancelled.ASKED:
@@ -306,13 +307,10 @@ class Run:
         for id, end in ends.items():
             [state] = await self.broker.status([id])
             assert state.status is None
-            if end == DROPPED or (self._ttl_of(id, end) == 0 and id not in needed):
+            if end == DROPPED or (self.known[id].result_ttl == 0 and id not in needed):
                 assert state.outcome is None
             else:
                 assert state.outcome == f"{end.status}:{end.value}".encode()
-
-    def _ttl_of(self, id: str, end: End) -> float:
-        return 3600.0 if end.status == Status.CANCELLED else self.known[id].result_ttl
 
     def _needed(self, ends: dict[str, End]) -> set[str]:
         """Ids whose values a node that ended badly has not used; a group with such a member keeps all of them."""
