@@ -156,7 +156,7 @@ async def test_g24_an_expiry_counts_from_the_moment_at_which_everything_upstream
     kept = nodes.give.options(expires=60).s(call.cast, "kept")
     lost = nodes.give.options(expires=0.3).s(call.cast, "lost")
     # It has the one thread until the others are late.
-    blocker = nodes.at_the_gate.s(call.cast, "second gate", "blocker")
+    blocker = nodes.at_the_gate.options(priority=0).s(call.cast, "second gate", "blocker")
     result = nodes.agive.s([blocker.cast, kept.settled, lost.settled], "all").apply_async()
     nodes.open_gate()
     [blocked] = await wait_until_async(lambda: nodes.ledger.runs("blocker"), description="the thread is taken")
