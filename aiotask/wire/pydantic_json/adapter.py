@@ -127,13 +127,8 @@ class Adapter:
             value, mode="json", by_alias=False, round_trip=True, exclude_unset=exclude_unset, warnings=warnings
         )
 
-    def dump_leniently(self, value: Any, instead: Any, *, sparse: bool) -> Any:
-        """The value as plain data, without checks of the types.
-
-        Args:
-            instead: returns plain data for an object that pydantic cannot write.
-            sparse: as for ``encode``.
-        """
+    def dump_leniently(self, value: Any, *, sparse: bool) -> Any:
+        """The value as plain data, without checks of the types; ``sparse`` as for ``encode``."""
         return self._serializer.to_python(
             value,
             mode="json",
@@ -141,7 +136,6 @@ class Adapter:
             round_trip=True,
             exclude_unset=sparse and self._has_models,
             warnings=False,
-            fallback=instead,
         )
 
     def _faithful(self, tree: Any, value: Any, *, grown: bool) -> bytes:

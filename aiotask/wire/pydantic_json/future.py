@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pydantic_core
 
 from ...errors import SerializationError, Unresolved
-from ...ref import Found, Ref, refuse
+from ...ref import Found, Ref, found_here, refuse
 from .adapter import Adapter, Misfit, adapter_of, reason_of, to_json
 from .function import Call, JsonFunction
 from .named import check_arrival
@@ -31,13 +32,39 @@ Path = list[int | str]
 _ANY = adapter_of(Any)
 
 
+#: Stands for a Ref in data that pydantic has written, with its number. No text of a user can contain it: it is drawn
+#: for this process, which never lets it out.
+_MARK = secrets.token_hex(16)
+
+
+class _Marking(threading.local):
+    """Whether pydantic has met a Ref in this thread."""
+
+    is_met = False
+
+
+_marking = _Marking()
+
+
+def _marked(ref: Ref) -> str:
+    found = found_here()
+    if found is None:
+        refuse(ref, "serialized")
+    _marking.is_met = True
+    return f"{_MARK}{found.number(ref)}"
+
+
+# pydantic asks the class of an object that it has no schema for; it would iterate over a Ref otherwise.
+Ref.__pydantic_serializer__ = pydantic_core.SchemaSerializer(  # type: ignore[attr-defined]
+    {"type": "any", "serialization": {"type": "function-plain", "function": _marked}}
+)
+
+
 class _Places:
     """Writes data with Refs as plain data, and keeps their places."""
 
     def __init__(self, found: Found) -> None:
         self._found = found
-        # No text of a user can contain it: it is drawn for this call.
-        self._mark = secrets.token_hex(16)
         self.list: list[tuple[Path, int]] = []
 
     def write(self, adapter: Adapter, value: Any, path: Path, *, sparse: bool) -> bytes:
@@ -65,25 +92,17 @@ class _Places:
         return pydantic_core.from_json(_ANY.encode(value, sparse=True))
 
     def _marked(self, adapter: Adapter, value: Any, path: Path, *, sparse: bool) -> Any:
-        met = False
-
-        def mark(other: Any) -> str:
-            nonlocal met
-            if type(other) is not Ref:
-                raise TypeError(f"{type(other).__qualname__} has no JSON form")
-            met = True
-            return f"{self._mark}{self._found.number(other)}"
-
+        _marking.is_met = False
         try:
-            tree = adapter.dump_leniently(value, mark, sparse=sparse)
+            tree = adapter.dump_leniently(value, sparse=sparse)
         except Exception as error:
             raise Misfit("", f"cannot be serialized with json: {reason_of(error)}") from error
-        return self._taken_out(tree, path) if met else tree
+        return self._taken_out(tree, path) if _marking.is_met else tree
 
     def _taken_out(self, tree: Any, path: Path) -> Any:
         """The tree with None in place of the marks, whose places are kept."""
-        if isinstance(tree, str) and tree.startswith(self._mark):
-            self.list.append((path, int(tree[len(self._mark) :])))
+        if isinstance(tree, str) and tree.startswith(_MARK):
+            self.list.append((path, int(tree[len(_MARK) :])))
             return None
         if isinstance(tree, list):
             return [self._taken_out(each, [*path, n]) for n, each in enumerate(tree)]
