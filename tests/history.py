@@ -15,7 +15,7 @@ from typing import Any
 
 from aiotask.broker import Meta
 from aiotask.brokers.history import HistoryRow
-from aiotask.job import WIRE_VERSION, Job, Status, encode_job
+from aiotask.job import WIRE_VERSION, Job, More, Status, encode_job
 from aiotask.outcome import ErrorInfo, Outcome, encode_outcome
 from aiotask.wire.seal import Sealer
 
@@ -70,6 +70,8 @@ def finished(
     attempt: int = 1,
     finished_at: float = START,
     secret: str = SECRET,
+    more: More | None = None,
+    graph: str = "",
 ) -> HistoryRow:
     """A finished job as the recorder gets it from the broker."""
     job = Job(WIRE_VERSION, id, task, queue, pickled((args, {})) if body is None else body, sent_at=finished_at - 2)
