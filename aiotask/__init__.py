@@ -5,6 +5,7 @@ from __future__ import annotations
 from .app import App, default_app, register_task, task
 from .backoff import exponential
 from .context import JobContext, current_job
+from .depends import Depends
 from .errors import (
     AiotaskError,
     BrokerError,
@@ -31,6 +32,7 @@ from .errors import (
 )
 from .history.resultdb import ResultDB
 from .job import Job, Status
+from .middleware import Call, Middleware
 from .outcome import Outcome
 from .result import AsyncResult, gather
 from .signature import Signature
@@ -50,9 +52,12 @@ __all__ = [
     "AsyncResult",
     "Signature",
     "gather",
-    # inside a task
+    # around and inside a task
+    "Call",
+    "Depends",
     "Interrupted",
     "JobContext",
+    "Middleware",
     "Retry",
     "current_job",
     # values and history

@@ -21,9 +21,10 @@ from .functions.hints import TASK_ELSEWHERE, explain_absence
 from .functions.main_module import MAINS, home_of
 from .functions.reloads import Run, current_run, is_reload, why_refused
 from .job import RELEASE, WIRE_VERSION
-from .options import OPTIONS, CallOptions, TaskOptions, check_options, check_task_name, known_options
+from .options import CallOptions, TaskOptions, check_options, check_task_name, fields_of, known_options, refuse_retries
 
 if TYPE_CHECKING:
+    from .middleware import Around
     from .result import AsyncResult
     from .signature import Signature
 
@@ -75,6 +76,13 @@ class Definition:
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
     #: Why no worker process finds the function, as the end of a sentence; empty: workers find it.
     homeless: str = ""
+    #: Middleware and providers around the function in a worker.
+    around: Around | None = field(default=None, hash=False, compare=False)
+
+    def refuse_gaps(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise ConfigError if a call in this process leaves out what only a worker provides."""
+        if self.around is not None and self.around.injection is not None:
+            self.around.injection.refuse_gaps(self.name, self.function, args, kwargs)
 
     def option(self, name: str) -> Any:
         """The checked value of an option."""
@@ -195,10 +203,10 @@ class Task(Generic[P, R_co]):
         """
         known_options(options, CallOptions, f'task "{self.name}"')
         checked = check_options(dict(options), self.name)
-        _refuse_retries(self.name, self.definition.acks, checked.get("retries", 0))
+        refuse_retries(self.name, self.definition.acks, checked.get("retries", 0))
         explicit = self.definition.explicit | set(checked)
         return type(self)(
-            replace(self.definition, **_fields(checked, self.definition.more), explicit=explicit), self._app
+            replace(self.definition, **fields_of(checked, self.definition.more), explicit=explicit), self._app
         )
 
     def result(self, id: str, /) -> AsyncResult[R_co]:
@@ -233,6 +241,7 @@ class SyncTask(Task[P, R_co]):
     """A task whose function is a plain function: calling the task returns the value of the function."""
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        self.definition.refuse_gaps(args, kwargs)
         return cast("R_co", self.definition.function(*args, **kwargs))
 
 
@@ -240,6 +249,7 @@ class AsyncTask(Task[P, R_co]):
     """A task whose function is ``async def``; ``inspect`` and ``asyncio`` also see it as a coroutine function."""
 
     async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        self.definition.refuse_gaps(args, kwargs)
         return cast("R_co", await self.definition.function(*args, **kwargs))
 
     if not TYPE_CHECKING:
@@ -373,7 +383,7 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         homeless = home.why_not
         name = f"{home.name or '__main__'}:{function.__qualname__}"
     checked = check_options({key: value for key, value in options.items() if key != "name"}, name)
-    _refuse_retries(name, checked.get("acks", "late"), checked.get("retries", 0))
+    refuse_retries(name, checked.get("acks", "late"), checked.get("retries", 0))
     return Definition(
         name=name,
         function=function,
@@ -381,20 +391,5 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         check=checker(function),
         homeless=homeless,
         is_limited=bool(checked.get("memory") or checked.get("cpu")),
-        **_fields(checked, {}),
+        **fields_of(checked, {}),
     )
-
-
-def _fields(checked: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Checked options as fields of a Definition; ``more`` are the travelling options that it already has."""
-    travel = {name: value for name, value in checked.items() if OPTIONS[name].travels is not None}
-    fields = {name: value for name, value in checked.items() if name not in travel}
-    return {**fields, "more": {**more, **travel}} if travel else fields
-
-
-def _refuse_retries(name: str, acks: str, retries: int) -> None:
-    if acks == "early" and retries:
-        raise ConfigError(
-            f'Task "{name}": acks="early" means that a job runs once at most, but retries={retries} asks for more. '
-            'Leave one of them out: with acks="late", the default, a job may be retried.'
-        )

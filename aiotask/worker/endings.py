@@ -14,6 +14,7 @@ from ..outcome import ErrorInfo, Outcome, encode_outcome
 from ..wire.error_info import error_info
 from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
+from .aftermath import Aftermath
 from .budget import SHORT
 from .job_log import JobLog
 from .life import Life
@@ -36,6 +37,7 @@ class Endings:
 
     Args:
         worker: its name, as outcomes show it.
+        aftermath: told of what ends; None: no middleware asks for it.
         max_jobs: after this many ends ``full`` is called, once. None: never.
     """
 
@@ -53,6 +55,7 @@ class Endings:
         serializer: Serializer,
         max_jobs: int | None,
         full: Callable[[], None] | None,
+        aftermath: Aftermath | None = None,
     ) -> None:
         self._life = life
         self._settler = settler
@@ -65,6 +68,7 @@ class Endings:
         self._serializer = serializer
         self._full = full if max_jobs is not None else None
         self._max_jobs = max_jobs or 0
+        self._aftermath = aftermath
         self._jobs = 0
 
     # ---- runs that have ended
@@ -127,6 +131,8 @@ class Endings:
         self._job_log.ended(run, verdict, dead=dead)
         if run.stopped:
             self._parents.ended(run, goes_back=verdict.what is What.RELEASE)
+        if self._aftermath is not None:
+            self._aftermath.expect(run, verdict)
         requeue = None if verdict is SUCCEEDED else _way_back(run, verdict)
         if requeue is None:
             finishes.append(self._finish_of(run, verdict, dead))
@@ -180,6 +186,8 @@ class Endings:
             f'The outcome of job "{job.id}" ({job.task}) has {len(item.outcome):,} bytes, '
             f"and the broker rejected it: {refusal}"
         )
+        if self._aftermath is not None:
+            self._aftermath.replace(item.delivery, Verdict(What.FAILED, reason))
         error = error_info(reason, "", self._serializer)
         sealed = self._failed(job, item.delivery, error, began=0.0, ended=time.time())
         return Finish(item.delivery, sealed, Status.FAILED, job.result_ttl, job.reply, item.dead)

@@ -31,6 +31,7 @@ from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
 from . import budget
+from .provide import perform_async, perform_sync
 from .run import Marks, Run
 from .verdict import What, judge
 
@@ -181,7 +182,8 @@ def _perform_sync(run: Run, serializer: Serializer, guard: Guard) -> None:
     entered.set(run.context)
     with guard.watch(run):
         args, kwargs = _load(run, serializer)
-        value = run.task.function(*args, **kwargs)
+        around = run.task.around
+        value = run.task.function(*args, **kwargs) if around is None else perform_sync(run, around, args, kwargs)
     _dump(run, value, serializer)
 
 
@@ -195,11 +197,16 @@ async def call_async(run: Run, serializer: Serializer, marks: Marks, started: Ca
     try:
         args, kwargs = _load(run, serializer)
         started(run)
+        around = run.task.around
         if run.timeout is None:
-            value = await run.task.function(*args, **kwargs)
+            value = await (
+                run.task.function(*args, **kwargs) if around is None else perform_async(run, around, args, kwargs)
+            )
         else:
             async with asyncio.timeout(run.timeout) as limit:
-                value = await run.task.function(*args, **kwargs)
+                value = await (
+                    run.task.function(*args, **kwargs) if around is None else perform_async(run, around, args, kwargs)
+                )
         _dump(run, value, serializer)
     except TimeoutError as error:
         _failed(run, _too_long(run).with_traceback(error.__traceback__) if limit and limit.expired() else error)

@@ -14,6 +14,7 @@ from .life import Life
 from .parents import Parents
 from .prefetch import AHEAD, Prefetch
 from .run import Run
+from .scope import Scope
 from .seats import Seats
 from .settler import Settler
 from .sync_lane import SyncLane
@@ -35,6 +36,7 @@ class InHand:
     Args:
         serializer: of the app whose jobs these are.
         close: called with runs that have ended.
+        scope: what the jobs share.
 
     Attributes:
         claimed: every delivery that the broker has not settled.
@@ -56,6 +58,7 @@ class InHand:
         *,
         serializer: Serializer,
         close: Callable[[list[Run]], None],
+        scope: Scope | None = None,
     ) -> None:
         self._life = life
         self.settler = settler
@@ -66,6 +69,7 @@ class InHand:
         self.syncs = syncs
         self.at_most_once = at_most_once
         self.serializer = serializer
+        self.scope = scope or Scope()
         self._close = close
         self.claimed: dict[Key, Delivery] = {}
         self.reliefs = 0
@@ -123,6 +127,7 @@ class InHand:
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on runs begin and end in this loop."""
+        self.scope.loop = loop
         self.asyncs.attach(loop)
         self.syncs.attach(loop)
 

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Requeue, Settled, Standing
 from ..errors import BrokerError, ConnectionLost
@@ -17,6 +18,19 @@ from .run import Run
 __all__ = ["Settler"]
 
 logger = logging.getLogger("aiotask.worker")
+
+
+class Listener(Protocol):
+    """What is told of the broker's answers."""
+
+    @property
+    def backlog(self) -> int:
+        """How much is left to do about earlier answers."""
+        ...
+
+    def settled(self, deliveries: Sequence[Delivery], answers: Sequence[Settled]) -> None:
+        """The broker has answered for these."""
+        ...
 
 
 class Settler:
@@ -41,6 +55,8 @@ class Settler:
         self._logged_at = 0.0
         #: Some of what waits was under way when the connection broke.
         self._repeat = False
+        #: Told of the answers of the broker. None: no middleware asks for them.
+        self.aftermath: Listener | None = None
         self._delay = 0.05
 
     def finish(self, items: Sequence[Finish]) -> None:
@@ -61,8 +77,8 @@ class Settler:
 
     @property
     def backlog(self) -> int:
-        """How many outcomes wait here."""
-        return len(self._finishes)
+        """How many outcomes wait here, and hooks that still run for others."""
+        return len(self._finishes) + (0 if self.aftermath is None else self.aftermath.backlog)
 
     async def settle_all(self) -> None:
         """Return once nothing waits here."""
@@ -150,6 +166,8 @@ class Settler:
         if dropped and Settled.NOT_YOURS in answers:
             self._log_dropped([delivery.id for delivery, answer in zip(deliveries, answers, strict=True) if not answer])
         self._settled(deliveries, standing)
+        if self.aftermath is not None:
+            self.aftermath.settled(deliveries, answers)
 
     def _log_dropped(self, ids: list[str]) -> None:
         """Log that outcomes were dropped, once a second at most: after a server was emptied there are many."""

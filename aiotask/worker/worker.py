@@ -12,6 +12,7 @@ from ..broker import Broker, Delivery, Standing
 from ..log.events import EventLog
 from ..loops.agent import agent
 from ..wire.seal import Sealer
+from .aftermath import aftermath_of
 from .async_lane import AsyncLane
 from .at_most_once import AtMostOnce
 from .cancellation import Cancels
@@ -64,6 +65,7 @@ class Worker:
         jobs_sealer, outcomes_sealer = Sealer(served.secrets, "job"), Sealer(served.secrets, "outcome")
         life, job_log, parents = Life(), JobLog(log), Parents()
         settler = Settler(broker, membership)
+        aftermath = aftermath_of(served.middleware, membership.name, life, settler)
         prefetch = Prefetch(
             syncs=any(not task.is_async for task in registry),
             asyncs=any(task.is_async for task in registry),
@@ -81,6 +83,7 @@ class Worker:
             serializer=serializer,
             max_jobs=max_jobs,
             full=hooks.full,
+            aftermath=aftermath,
         )
         call = partial(call_async, serializer=serializer, marks=marks, started=job_log.started)
         asyncs = AsyncLane(seats, call, endings.close, life.stir, marks, syncs.peak)
@@ -96,6 +99,7 @@ class Worker:
             at_most_once,
             serializer=serializer,
             close=endings.close,
+            scope=served.scope,
         )
         intake = Intake(
             broker, membership, life, solitude, in_hand, endings, job_log, registry=registry, sealer=jobs_sealer
@@ -120,7 +124,7 @@ class Worker:
         self.up = asyncio.Event()
         self._life, self._membership, self._in_hand = life, membership, in_hand
         self._suspects, self._claimer, self._settler, self._cancels = suspects, claimer, settler, cancels
-        self._log, self._hooks = log, hooks
+        self._log, self._hooks, self._aftermath = log, hooks, aftermath
         self._agents: list[Callable[[], Coroutine[Any, Any, None]]] = [
             partial(settler.run, self._settled, endings.instead_of),
             partial(at_most_once.run, intake.begin, in_hand.lose),
@@ -175,6 +179,8 @@ class Worker:
             await self._life.wait(0.1)
             in_hand.give_back_unstarted()
         await self._settler.settle_all()
+        if self._aftermath is not None:
+            await self._aftermath.settle_all()
 
     # ---- what the broker thinks of it
 
