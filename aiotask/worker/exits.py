@@ -35,6 +35,10 @@ def _details(error: BaseException | None) -> tuple[Any, Any, Any]:
     return (None, None, None) if error is None else (type(error), error, error.__traceback__)
 
 
+#: Context managers of the parent process, kept alive in the copy: a generator that nothing refers to is closed.
+_of_the_parent: list[object] = []
+
+
 class Exits:
     """The context managers that a run has entered. An error that one of them catches remains the run's error.
 
@@ -54,7 +58,10 @@ class Exits:
 
     def close(self, error: BaseException | None) -> BaseException | None:
         """Close all, and return the error with which the run ends: that of the run, or what a close raised."""
-        while self._exits and not self.is_copied:
+        if self.is_copied:
+            _of_the_parent.append(self._exits)
+            return error
+        while self._exits:
             try:
                 while self._exits:
                     self._exits.pop()(*_details(error))
@@ -78,7 +85,10 @@ class AsyncExits:
 
     async def close(self, error: BaseException | None) -> BaseException | None:
         """As ``Exits.close``."""
-        while self._exits and os.getpid() == self._pid:
+        if os.getpid() != self._pid:
+            _of_the_parent.append(self._exits)
+            return error
+        while self._exits:
             is_async, exit = self._exits.pop()
             try:
                 done = exit(*_details(error))
