@@ -76,6 +76,11 @@ class JobContext(msgspec.Struct, frozen=True):
         return self.job.id
 
     @property
+    def task(self) -> str:
+        """The name of the task."""
+        return self.job.task
+
+    @property
     def headers(self) -> Mapping[str, str]:
         """Text by name that the middleware of the sender attached to the call."""
         more = self.job.more

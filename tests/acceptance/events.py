@@ -9,7 +9,9 @@ from typing import Any
 
 from aiotask import current_job
 
-__all__ = ["Event", "events", "mark"]
+from ..helpers import wait_until_async
+
+__all__ = ["Event", "events", "finish_of", "mark"]
 
 
 class Event(tuple[int, str, str, Any]):
@@ -37,3 +39,13 @@ def events(directory: Path, job: str | None = None) -> list[Event]:
     lines = path.read_text().splitlines() if path.exists() else []
     found = [Event(json.loads(line)) for line in lines]
     return [each for each in found if job is None or each.job == job]
+
+
+async def finish_of(directory: Path, job: str) -> Any:
+    """What ``on_finish`` was called with, which happens once."""
+    found = await wait_until_async(
+        lambda: [each.detail for each in events(directory, job) if each.what == "finish"],
+        description="on_finish was called",
+    )
+    assert len(found) == 1
+    return found[0]

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 import aiotask
-from aiotask import App, Call, ConfigError, JobCancelled, JobContext, Middleware, Retry, Status, current_job
+from aiotask import App, Call, ConfigError, JobContext, Middleware, current_job
 
-from ..helpers import wait_until_async
 from ..workers import running_workers
-from .events import Event, events
+from .events import events, finish_of
 from .stage import Stage, prepared
 
 KINDS = ["sync", "in_loop"]
@@ -47,19 +46,6 @@ def on_behalf(stage: Stage, tenant: str) -> Iterator[None]:
         stage.tenant.reset(token)
 
 
-def seen(stage: Stage, job: str) -> list[Event]:
-    return events(stage.ledger.directory, job)
-
-
-async def finish_of(stage: Stage, job: str) -> Any:
-    """What ``on_finish`` was called with."""
-    found = await wait_until_async(
-        lambda: [each.detail for each in seen(stage, job) if each.what == "finish"], description="on_finish was called"
-    )
-    assert len(found) == 1
-    return found[0]
-
-
 # ---- send
 
 
@@ -72,16 +58,16 @@ async def test_g26_send_sees_and_changes_arguments_and_headers(between: Stage, t
 
 
 async def test_g26_send_runs_once_per_call_the_first_middleware_outside(between: Stage) -> None:
-    before = len(seen(between, "caller"))
+    before = len(events(between.ledger.directory, "caller"))
 
     result = between.sync.apply_async(1)
 
-    assert [each.what for each in seen(between, "caller")[before:]] == [
+    assert [each.what for each in events(between.ledger.directory, "caller")[before:]] == [
         *("send outer", "send inner"),
         *("sent inner", "sent outer"),
     ]
     assert await result.wait(TIMEOUT)
-    assert len(seen(between, "caller")) == before + 4
+    assert len(events(between.ledger.directory, "caller")) == before + 4
 
 
 async def test_g26_send_refuses_a_call(between: Stage) -> None:
@@ -95,14 +81,14 @@ async def test_g26_send_refuses_a_call(between: Stage) -> None:
 async def test_g26_a_signature_passes_the_middleware_when_it_is_sent(between: Stage, by_name: bool) -> None:
     stranger = App(between.app.name, url=between.app.url, middleware=[between.Outer(), between.Inner()])
     call = stranger.s(between.sync.name, 5) if by_name else between.sync.s(5)
-    before = len(seen(between, "caller"))
+    before = len(events(between.ledger.directory, "caller"))
 
     with on_behalf(between, "later"):
         result = call.apply_async()
 
     assert result.id == call.id
     assert (await result.wait(TIMEOUT))[::2] == [10, "later", {"tenant": "later"}]
-    assert len(seen(between, "caller")) == before + 4
+    assert len(events(between.ledger.directory, "caller")) == before + 4
     await stranger.client.close()
 
 
@@ -244,9 +230,9 @@ async def test_g26_execute_is_around_the_function_and_its_providers(between: Sta
     with on_behalf(between, "acme"):
         result = getattr(between, task).apply_async(1)
         assert (await result.wait(TIMEOUT))[2] == "acme"
-    await finish_of(between, result.id)
+    await finish_of(between.ledger.directory, result.id)
 
-    assert [each.what for each in seen(between, result.id)] == [
+    assert [each.what for each in events(between.ledger.directory, result.id)] == [
         *("enter outer", "enter inner", "open provided", "run"),
         *("leave inner", "leave outer", "finish"),
     ]
@@ -259,7 +245,7 @@ async def test_g26_an_error_that_a_middleware_catches_remains_the_jobs(between: 
     with pytest.raises(LookupError, match="of the task"):
         await result.wait(TIMEOUT)
 
-    assert "error in outer" in [each.what for each in seen(between, result.id)]
+    assert "error in outer" in [each.what for each in events(between.ledger.directory, result.id)]
 
 
 async def test_g26_the_error_of_execute_is_the_jobs_and_judged_as_such(between: Stage) -> None:
@@ -268,118 +254,9 @@ async def test_g26_the_error_of_execute_is_the_jobs_and_judged_as_such(between: 
         with pytest.raises(PermissionError, match="the tenant is locked"):
             await result.wait(TIMEOUT)
 
-    assert await finish_of(between, result.id) == [4, "FAILED", "PermissionError", "locked", True]
-    retries = [each.detail for each in seen(between, result.id) if each.what == "retry"]
+    assert await finish_of(between.ledger.directory, result.id) == [4, "FAILED", "PermissionError", "locked", True]
+    retries = [each.detail for each in events(between.ledger.directory, result.id) if each.what == "retry"]
     assert retries == [[n, "PermissionError", 0.0] for n in (1, 2, 3)]
-
-
-# ---- on_retry, on_finish
-
-
-async def test_c4_on_retry_and_on_finish_say_what_became_of_a_job(between: Stage) -> None:
-    result = between.retried.apply_async("retried")
-
-    assert await result.wait(TIMEOUT) == "retried"
-
-    assert await finish_of(between, result.id) == [2, "SUCCESS", "NoneType", "none", True]
-    assert [each.detail for each in seen(between, result.id) if each.what == "retry"] == [[1, "Retry", 0.0]]
-    assert await result.status() is Status.SUCCESS
-
-
-async def test_c4_on_finish_tells_of_a_cancel(between: Stage) -> None:
-    result = between.hold.apply_async()
-    await wait_until_async(
-        lambda: "run" in [each.what for each in seen(between, result.id)], description="the job runs"
-    )
-
-    await result.cancel()
-    with pytest.raises(JobCancelled):
-        await result.wait(TIMEOUT)
-
-    assert (await finish_of(between, result.id))[1:3] == ["CANCELLED", "JobCancelled"]
-
-
-async def test_c4_on_finish_comes_once_though_a_process_died(between: Stage) -> None:
-    result = between.kill.apply_async()
-
-    assert await result.wait(TIMEOUT) == "done"
-
-    assert (await finish_of(between, result.id))[1] == "SUCCESS"
-
-
-async def test_c4_errors_of_hooks_are_logged_and_change_nothing(between: Stage) -> None:
-    result = between.retried.apply_async("logged")
-    assert await result.wait(TIMEOUT) == "logged"
-    await finish_of(between, result.id)
-
-    def log() -> str:
-        return "".join(supervisor.log for supervisor in between.workers.all)
-
-    await wait_until_async(
-        lambda: f"Outer.on_finish failed after job {result.id}" in log(), description="the error is logged"
-    )
-    assert f"Outer.on_retry failed after job {result.id}" in log()
-
-
-async def test_c4_on_finish_comes_after_the_broker_has_the_outcome() -> None:
-    statuses: dict[str, Status] = {}
-
-    class Looks(Middleware):
-        async def on_finish(self, job: JobContext, status: str, error: Exception | None, /) -> None:
-            statuses[status] = await app.result(job.id).status()
-
-        async def on_retry(self, job: JobContext, error: Exception, delay: float, /) -> None:
-            statuses["RETRY"] = await app.result(job.id).status()
-
-    app = App("looks", url="memory://", middleware=[Looks()])
-
-    @app.task(retries=1)
-    async def twice() -> int:
-        if current_job().attempt == 1:
-            raise Retry("once more", delay=0.5)
-        return current_job().attempt
-
-    async with app, app.worker():
-        assert await twice.apply_async() == 2
-    assert statuses == {"RETRY": Status.RETRYING, "SUCCESS": Status.SUCCESS}
-
-
-async def test_c4_on_finish_of_a_value_that_cannot_be_serialized_says_failed() -> None:
-    endings: list[tuple[str, str]] = []
-
-    class Ends(Middleware):
-        def on_finish(self, job: JobContext, status: str, error: Exception | None, /) -> None:
-            endings.append((status, type(error).__name__))
-
-    app = App("ends", url="memory://", middleware=[Ends()])
-
-    @app.task
-    def unserializable() -> Any:
-        return threading.Lock()
-
-    async with app, app.worker():
-        with pytest.raises(aiotask.SerializationError):
-            await unserializable.apply_async()
-    assert endings == [("FAILED", "SerializationError")]
-
-
-async def test_c4_a_worker_that_ends_waits_for_hooks_that_run() -> None:
-    done: list[str] = []
-
-    class Slow(Middleware):
-        async def on_finish(self, job: JobContext, status: str, error: Exception | None, /) -> None:
-            for _ in range(20):
-                await asyncio.sleep(0.01)
-            done.append(status)
-
-    app = App("slow", url="memory://", middleware=[Slow()])
-
-    @app.task
-    def task() -> None: ...
-
-    async with app, app.worker():
-        await task.apply_async()
-    assert done == ["SUCCESS"]
 
 
 # ---- async execute
