@@ -203,7 +203,7 @@ class App(Registering, Serving, Overriding):
         kwargs: dict[str, Any],
         id: str | None,
         function: Any,
-        headers: dict[str, str] | None,
+        headers: dict[str, str] | None = None,
     ) -> AsyncResult[Any]:
         serializer = self._serializer or self.serializer
         try:

@@ -7,7 +7,17 @@ ignore that nothing needs (``tests/test_types.py``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -293,7 +303,7 @@ class Client:
 
 
 @asynccontextmanager
-async def open_pool() -> AsyncIterator[Pool]:
+async def open_pool() -> AsyncGenerator[Pool, None]:
     yield Pool()
 
 
@@ -318,19 +328,19 @@ async def async_session() -> AsyncIterator[bytes]:
 
 
 @contextmanager
-def span(job: JobContext = Depends(current_job)) -> Iterator[float]:
+def span(job: JobContext = Depends(current_job)) -> Generator[float, None, None]:
     yield 1.0
 
 
 class Timing(Middleware):
     @contextmanager
-    def send(self, call: Call, /) -> Iterator[None]:
+    def send(self, call: Call, /) -> Generator[None, None, None]:
         call.headers["tenant"] = "a"
         assert_type(call.kwargs, dict[str, Any])
         yield
 
     @contextmanager
-    def execute(self, job: JobContext, /) -> Iterator[None]:
+    def execute(self, job: JobContext, /) -> Generator[None, None, None]:
         assert_type(job.attempt, int)
         assert_type(job.headers, Mapping[str, str])
         yield
@@ -343,7 +353,7 @@ class Timing(Middleware):
 
 class InLoop(Middleware):
     @asynccontextmanager
-    async def execute(self, job: JobContext, /) -> AsyncIterator[None]:
+    async def execute(self, job: JobContext, /) -> AsyncGenerator[None, None]:
         yield
 
 

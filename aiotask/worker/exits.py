@@ -51,14 +51,9 @@ class Exits:
         #: Add what closes a context manager that has just been entered.
         self.push = self._exits.append
 
-    @property
-    def is_copied(self) -> bool:
-        """Whether this is a process that the run has forked."""
-        return os.getpid() != self._pid
-
     def close(self, error: BaseException | None) -> BaseException | None:
         """Close all, and return the error with which the run ends: that of the run, or what a close raised."""
-        if self.is_copied:
+        if os.getpid() != self._pid:
             _of_the_parent.append(self._exits)
             return error
         while self._exits:

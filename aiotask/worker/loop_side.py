@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -18,6 +19,8 @@ __all__ = ["LoopSide"]
 
 #: Seconds past its limit that a run has for closing, as a job that is asked to end.
 CLOSE_TIMEOUT = 1.0
+#: Seconds after which a thread that no signal interrupts looks whether its run is to end.
+POLL_INTERVAL = 0.1
 
 Step = tuple[Callable[[], Awaitable[Any]], "Future[Any]"]
 
@@ -37,41 +40,48 @@ class LoopSide:
     # ---- in the thread
 
     def open(self, step: Callable[[], Awaitable[Any]]) -> Any:
-        """The value of a step, which is cancelled at the time limit of the run.
+        """The value of a step, which is cancelled at the time limit of the run, and with the run.
 
         Raises:
-            Interrupted: the run is past its limit.
+            Interrupted: the run is past its limit, or was cancelled.
         """
-        return self._wait(step, self._left(0.0))
+        return self._wait(step, 0.0)
 
-    def close(self, step: Callable[[], Awaitable[Any]]) -> Any:
+    def close(self, step: Callable[[], Awaitable[Any]]) -> None:
         """The same for a step that closes: it has a second even when the run is past its limit."""
-        return self._wait(step, self._left(CLOSE_TIMEOUT))
+        self._wait(step, CLOSE_TIMEOUT)
 
     def end(self) -> None:
         """There are no more steps."""
         self._loop.call_soon_threadsafe(self._steps.put_nowait, None)
 
-    def _left(self, least: float) -> float | None:
-        run = self._run
-        if run.timeout is None:
-            return None
-        return max(run.started_mono + run.timeout - time.monotonic(), least)
-
-    def _wait(self, step: Callable[[], Awaitable[Any]], timeout: float | None) -> Any:
+    def _wait(self, step: Callable[[], Awaitable[Any]], least: float) -> Any:
         future: Future[Any] = Future()
         self._loop.call_soon_threadsafe(self._steps.put_nowait, (step, future))
         try:
-            return future.result(timeout)
-        except BaseException as error:
-            if future.done():
-                raise
-            self._loop.call_soon_threadsafe(self._cancel, future)
-            with contextlib.suppress(BaseException):
-                future.exception(CLOSE_TIMEOUT)
-            if isinstance(error, TimeoutError):
-                raise Interrupted from None
+            if threading.current_thread() is threading.main_thread():
+                return future.result()
+            return self._poll(future, time.monotonic() + least)
+        except BaseException:
+            if not future.done():
+                self._loop.call_soon_threadsafe(self._cancel, future)
+                with contextlib.suppress(BaseException):
+                    future.exception(CLOSE_TIMEOUT)
             raise
+
+    def _poll(self, future: Future[Any], earliest: float) -> Any:
+        """The result of a step in a thread that no signal interrupts."""
+        run = self._run
+        while True:
+            try:
+                return future.result(POLL_INTERVAL)
+            except TimeoutError:
+                if future.done():
+                    raise
+            now = time.monotonic()
+            late = run.timeout is not None and now > run.started_mono + run.timeout
+            if (late or run.cancelled) and now > earliest:
+                raise Interrupted
 
     # ---- in the loop
 
@@ -89,16 +99,14 @@ class LoopSide:
             try:
                 taken = await self._steps.get()
             except asyncio.CancelledError:
-                # A task group of a provider has failed, and says so when it is closed; a loop that ends cancels twice.
-                if self._loop.is_closed() or (me := asyncio.current_task()) is None or me.cancelling() > 1:
-                    raise
+                # A task group of a provider has failed, and says so when it is closed; or the loop is to end, which
+                # waits for what runs in threads.
                 continue
             if taken is None:
                 return
             step, future = taken
-            if not future.set_running_or_notify_cancel():
-                continue
-            await self._do(step, future)
+            if future.set_running_or_notify_cancel():
+                await self._do(step, future)
 
     async def _do(self, step: Callable[[], Awaitable[Any]], future: Future[Any]) -> None:
         me = asyncio.current_task()

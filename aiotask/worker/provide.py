@@ -27,27 +27,22 @@ def perform_sync(run: Run, around: Around, args: tuple[Any, ...], kwargs: Mappin
         BaseException: what the function, the middleware or a provider has raised.
     """
     exits = Exits()
-    providers: _SyncProviders | None = None
-    error: BaseException | None = None
-    value: Any = None
     try:
         for hook in around.execute:
             _enter_hook(hook, entered.get(), exits)
         if around.injection is not None:
-            providers = _SyncProviders(run, around.injection, exits)
-            kwargs = {**kwargs, **providers.values()}
+            kwargs = {**kwargs, **_SyncProviders(run, around.injection, exits).values()}
         value = run.task.function(*args, **kwargs)
-    except BaseException as raised:
-        error = raised
-    error = exits.close(error)
-    if providers is not None and not exits.is_copied:
-        providers.end()
-    if error is not None:
-        try:
-            raise error
-        finally:
-            del error  # which refers to this frame
-    return value
+        if (failure := exits.close(None)) is not None:
+            raise failure
+        return value
+    except BaseException as error:
+        # An interrupt may come anywhere above, also between two closes.
+        ended = exits.close(error) or error
+    try:
+        raise ended
+    finally:
+        del ended  # which refers to this frame
 
 
 async def perform_async(run: Run, around: Around, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -57,23 +52,21 @@ async def perform_async(run: Run, around: Around, args: tuple[Any, ...], kwargs:
         BaseException: as ``perform_sync``.
     """
     exits = AsyncExits()
-    error: BaseException | None = None
-    value: Any = None
     try:
         for hook in around.execute:
             await _enter_async_hook(hook, entered.get(), exits)
         if around.injection is not None:
             kwargs = {**kwargs, **await AsyncProviders(around.injection, run.owner.scope, exits).values()}
         value = await run.task.function(*args, **kwargs)
-    except BaseException as raised:
-        error = raised
-    error = await exits.close(error)
-    if error is not None:
-        try:
-            raise error
-        finally:
-            del error  # which refers to this frame
-    return value
+        if (failure := await exits.close(None)) is not None:
+            raise failure
+        return value
+    except BaseException as error:
+        ended = await exits.close(error) or error
+    try:
+        raise ended
+    finally:
+        del ended  # which refers to this frame
 
 
 def _enter_hook(hook: Callable[[JobContext], Any], job: JobContext, exits: Exits) -> None:
@@ -121,11 +114,6 @@ class _SyncProviders:
         """The arguments that the worker provides, by name."""
         return {name: self._value(provider) for name, provider in self._injection.parameters.items()}
 
-    def end(self) -> None:
-        """All have been closed."""
-        if self._loop_side is not None:
-            self._loop_side.end()
-
     def _value(self, provider: Provider) -> Any:
         found, value = _known(provider, self._injection, self._scope, self._opened)
         if not found:
@@ -144,6 +132,8 @@ class _SyncProviders:
         if self._loop_side is None:
             assert self._scope.loop is not None
             self._loop_side = LoopSide(self._run, self._scope.loop)
+            end = self._loop_side.end
+            self._exits.push(lambda *error: end())
         side, exits = self._loop_side, AsyncExits()
 
         async def close(error: BaseException | None) -> None:

@@ -78,6 +78,16 @@ async def test_g27_a_process_that_follows_opens_its_own(stage: Put) -> None:
     await wait_until_async(lambda: "close pool" in whats(lifelong), description="the first one has closed")
 
 
+def test_g27_a_burst_closes_it(stage: Put) -> None:
+    lifelong = stage("lifelong")
+    result = lifelong.sync.apply_async()
+    result.blocking.sent()
+
+    assert lifelong.start(1, "--burst", wait=False).wait() == 0
+    assert result.get(TIMEOUT)
+    assert whats(lifelong) == ["open pool", "open cache", "run", "close cache", "close pool"]
+
+
 async def test_g27_a_process_that_a_job_forks_does_not_close_it(stage: Put) -> None:
     lifelong = stage("lifelong")
     await asyncio.to_thread(lifelong.start)

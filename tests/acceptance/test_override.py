@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
 import pytest
 
-from aiotask import App, ConfigError, Depends, JobTimeout
+from aiotask import App, ConfigError, Depends, JobCancelled, JobTimeout
+
+from ..helpers import wait_until_async
 
 TIMEOUT = 60
 
@@ -142,6 +145,55 @@ async def test_g28_a_hanging_provider_of_a_sync_task_ends_at_the_limit_in_a_thre
         with pytest.raises(JobTimeout):
             await sync.apply_async().wait(TIMEOUT)
     assert seen == ["cancelled"]
+
+
+async def test_g28_a_cancel_reaches_a_hanging_provider_of_a_sync_task_in_a_thread_too() -> None:
+    app = app_of_a_test()
+    seen: list[str] = []
+
+    async def never() -> AsyncIterator[None]:
+        seen.append("open")
+        try:
+            await asyncio.sleep(600)
+            yield
+        finally:
+            seen.append("closed")
+
+    @app.task
+    def sync(value: None = Depends(never)) -> None:
+        seen.append("run")
+
+    async with app, app.worker():
+        result = sync.apply_async()
+        await wait_until_async(lambda: seen, description="it is being opened")
+        await result.cancel()
+        with pytest.raises(JobCancelled):
+            await result.wait(TIMEOUT)
+    assert seen == ["open", "closed"]
+
+
+async def test_g28_a_task_group_of_a_provider_that_fails_fails_the_job() -> None:
+    app = app_of_a_test()
+
+    async def grouped() -> AsyncIterator[asyncio.TaskGroup]:
+        async def fail() -> None:
+            failed.set()
+            raise ConnectionError("in the background")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+            yield group
+
+    failed = threading.Event()
+
+    @app.task
+    def sync(group: object = Depends(grouped)) -> None:
+        assert failed.wait(TIMEOUT)
+
+    async with app, app.worker():
+        with pytest.raises(ExceptionGroup) as raised:
+            await sync.apply_async().wait(TIMEOUT)
+    assert "in the background" in str(raised.value.exceptions[0])
 
 
 async def test_g28_with_json_the_provided_parameters_are_no_part_of_the_call() -> None:
