@@ -22,6 +22,8 @@ logger = logging.getLogger("aiotask.worker")
 
 #: Seconds of opening after which the log says so, and between two such lines.
 SLOW = 5.0
+#: Seconds that all providers together have for closing.
+CLOSE_TIMEOUT = 10.0
 
 
 class Lifespan:
@@ -64,14 +66,22 @@ class Lifespan:
             self._task.result()
 
     async def close(self) -> None:
-        """Close what is open.
+        """Close what is open; after 10 seconds, cancel the close that is under way, and close the others.
 
         Raises:
             Exception: of a provider, after all were closed.
         """
-        if self._task is not None:
-            self._closing.set()
-            await self._task
+        task = self._task
+        if task is None:
+            return
+        self._closing.set()
+        done, _ = await asyncio.wait((task,), timeout=CLOSE_TIMEOUT)
+        if not done:
+            logger.error("The lifespan took longer than %.0f s to close, and is cancelled.", CLOSE_TIMEOUT)
+            task.cancel()
+            done, _ = await asyncio.wait((task,), timeout=1.0)
+        if done and not task.cancelled():
+            task.result()
 
     async def _live(self, injection: Injection) -> None:
         exits = AsyncExits()

@@ -228,3 +228,26 @@ async def test_g27_errors_of_the_lifespan_reach_the_block_and_close_what_was_ope
 def test_g27_what_is_no_provider_is_refused() -> None:
     with pytest.raises(ConfigError, match="not callable"):
         App("wrong", lifespan=["pool"])  # type: ignore[list-item]
+
+
+async def test_g27_a_close_that_hangs_is_cancelled_and_the_others_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiotask.worker.lifespan.CLOSE_TIMEOUT", 0.1)
+    seen: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def first() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            seen.append("close first")
+
+    @contextlib.asynccontextmanager
+    async def hanging() -> AsyncIterator[None]:
+        yield
+        seen.append("hangs")
+        await asyncio.sleep(600)
+
+    app = App("hanging", url="memory://", lifespan=[first, hanging])
+    async with app.worker():
+        pass
+    assert seen == ["hangs", "close first"]
