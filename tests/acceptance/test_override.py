@@ -100,8 +100,8 @@ async def test_g28_an_override_replaces_a_provider_until_its_block_ends() -> Non
         for task in (sync, in_loop):
             with app.override(connect, "a fake"):
                 assert await task.apply_async() == ["session of a fake", "the tenant"]
-                with app.override(connect, "another"), app.override(tenant, "nobody"):
-                    assert await task.apply_async() == ["session of another", "nobody"]
+                with app.override(connect, "another"), app.override(tenant, "a guest"):
+                    assert await task.apply_async() == ["session of another", "a guest"]
                 with app.override(session, "no session"):
                     assert await task.apply_async() == ["no session", "the tenant"]
                 assert await task.apply_async() == ["session of a fake", "the tenant"]
