@@ -14,6 +14,7 @@ from .life import Life
 from .parents import Parents
 from .prefetch import AHEAD, Prefetch
 from .run import Run
+from .scope import Scope
 from .seats import Seats
 from .settler import Settler
 from .sync_lane import SyncLane
@@ -36,6 +37,7 @@ class InHand:
     Args:
         serializer: the serializer of the app whose jobs these are.
         close: called with runs that have ended.
+        scope: what the jobs share.
 
     Attributes:
         claimed: every delivery that the broker has not settled.
@@ -58,6 +60,7 @@ class InHand:
         *,
         serializer: Serializer,
         close: Callable[[list[Run]], None],
+        scope: Scope | None = None,
     ) -> None:
         self._life = life
         self.settler = settler
@@ -69,6 +72,7 @@ class InHand:
         self.at_most_once = at_most_once
         self.upstream = upstream
         self.serializer = serializer
+        self.scope = scope or Scope()
         self._close = close
         self.claimed: dict[Key, Delivery] = {}
         self.reliefs = 0
@@ -126,6 +130,7 @@ class InHand:
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin and end runs in this loop from now on."""
+        self.scope.loop = loop
         self.asyncs.attach(loop)
         self.syncs.attach(loop)
 

@@ -16,6 +16,7 @@ from ..planning import Plan
 from ..ref import Found
 from ..tasks import Definition
 from ..wire.serializer import Serializer
+from .scope import Scope
 
 __all__ = ["Board", "Budget", "NoBoard", "Owner", "Returned", "Run", "Steps"]
 
@@ -165,6 +166,9 @@ class Owner(Protocol):
 
     @property
     def asyncs(self) -> SeatKeeper: ...
+
+    #: What the jobs share: the worker's loop, and the values of its lifespan.
+    scope: Scope
 
     def collect(self, runs: list[Run]) -> None:
         """Take back sync runs that have ended; for the worker's loop."""
