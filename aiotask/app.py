@@ -202,15 +202,18 @@ class App(Composing, Registering, Serving, Overriding):
             refuse_boxed(task.name, task.function, args[0])
         if task.homeless and not self._workers_here:
             self.refuse_homeless(task)
-        return self._send(task, args, kwargs, call, task.function)
+        return self._send(task, args, kwargs, call, task.function, headers)
 
     def send_signed(self, task: Definition, call: Signature[Any]) -> AsyncResult[Any]:
         """Send a signature, and what it depends on, for ``Signature.apply_async``."""
         if call._follow_ups:
             return self.send_graph(call)
-        if function_of(task) is None:
-            return self._send(task, call.args, call.kwargs, call, None)
-        return self.send(task, call.args, call.kwargs, call)
+        if function_of(task) is not None:
+            return self.send(task, call.args, call.kwargs, call)
+        if self._send_hooks:
+            on = partial(self._send, task)
+            return depart(self._send_hooks, task.name, call.args, call.kwargs, lambda a, k, h: on(a, k, call, None, h))
+        return self._send(task, call.args, call.kwargs, call, None)
 
     def refuse_homeless(self, task: Definition) -> None:
         """Refuse a call of a task that no worker process finds, unless a worker runs in this process."""
