@@ -20,7 +20,6 @@ __all__ = [
     "GraphInfo",
     "GraphInspector",
     "GraphNodeInfo",
-    "GraphState",
     "GraphSummary",
     "Inspector",
     "JobInfo",
@@ -71,6 +70,44 @@ class WorkerInfo(msgspec.Struct, frozen=True, gc=False):
     incarnation: str
     host: str
     facts: dict[str, object]
+
+
+class GraphNodeInfo(msgspec.Struct, frozen=True, gc=False):
+    """One node of a graph, a job. The end of its job says more than ``bad``: it ended without a value."""
+
+    number: int
+    id: str
+    task: str
+    #: Numbers of the nodes whose values it takes.
+    upstream: tuple[int, ...] = ()
+    #: Id of the job whose run has returned it; empty: it was sent.
+    parent: str = ""
+    #: Whether a node upstream has not ended.
+    waiting: bool = False
+    bad: bool = False
+
+
+class GraphInfo(msgspec.Struct, frozen=True, gc=False):
+    """A graph and some of its nodes, by number; ``more``: there are others."""
+
+    id: str
+    #: ``accepted``, ``cancelled`` or ``ended``: every node has ended.
+    state: str
+    total: int
+    #: Number of nodes that have not ended.
+    left: int
+    nodes: list[GraphNodeInfo] = []
+    more: bool = False
+
+
+class GraphSummary(msgspec.Struct, frozen=True, gc=False):
+    """One graph in a list; ``at`` in Unix seconds: when the broker is to look at it, inf while it runs."""
+
+    id: str
+    state: str
+    total: int
+    left: int
+    at: float
 
 
 class Persistence(StrEnum):
@@ -124,52 +161,6 @@ class ServerFacts(msgspec.Struct, frozen=True, gc=False):
     remedy: str = ""
 
 
-class GraphState(StrEnum):
-    """How far a graph is."""
-
-    ACCEPTED = "accepted"
-    #: Nothing of it becomes ready any more.
-    CANCELLED = "cancelled"
-    #: Every node has ended.
-    ENDED = "ended"
-
-
-class GraphNodeInfo(msgspec.Struct, frozen=True, gc=False):
-    """One node of a graph. ``waiting``: a node upstream has not ended; ``bad``: it did not end as SUCCESS."""
-
-    number: int
-    id: str
-    task: str
-    #: Numbers of the nodes whose values it takes.
-    upstream: tuple[int, ...] = ()
-    #: Id of the job that returned this node; empty: it was sent.
-    parent: str = ""
-    waiting: bool = False
-    bad: bool = False
-
-
-class GraphInfo(msgspec.Struct, frozen=True, gc=False):
-    """A graph and a page of its nodes; ``left`` have not ended. ``total`` is the highest number of a node."""
-
-    id: str
-    state: GraphState
-    total: int
-    left: int
-    nodes: list[GraphNodeInfo] = []
-    #: Whether there may be nodes behind this page.
-    more: bool = False
-
-
-class GraphSummary(msgspec.Struct, frozen=True, gc=False):
-    """One graph in a list; ``at`` is when it came into this state, in Unix seconds by the broker's clock."""
-
-    id: str
-    state: GraphState
-    total: int
-    left: int
-    at: float = 0.0
-
-
 class Inspector(Protocol):
     """The read side of a broker, for the commands. It never loads a body."""
 
@@ -208,10 +199,10 @@ class GraphInspector(Inspector, Protocol):
     """The read side of a broker that keeps graphs."""
 
     async def graph(self, id: str, after: int = 0, limit: int = 1000) -> GraphInfo | None:
-        """The graph of this id, or of the unfinished node of this id, with the nodes whose numbers are above ``after``
-        and up to ``limit`` more; None: there is none."""
+        """The graph with this id, or of the unfinished node with this id, and its nodes with numbers above ``after``;
+        None: there is none."""
         ...
 
     async def graphs(self, after: int = 0, limit: int = 100) -> list[GraphSummary]:
-        """The graphs, those that run first, beginning with the one behind ``after`` others."""
+        """Graphs by their ``at``, latest first and so those that run, without the first ``after``."""
         ...

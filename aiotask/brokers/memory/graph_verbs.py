@@ -47,7 +47,7 @@ class MemoryGraphs(MemoryInspector):
                 store.cancelling.pop(graph, None)
             else:
                 store.cancel_graph(found)
-            return Steered("done", found.left)
+            return Steered("done")
 
 
 def push_graph_now(url: str, app: str, client: str, sequence: int, part: Part, room: Room | None = None) -> Taken:

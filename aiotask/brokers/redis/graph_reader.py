@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from ...inspector import GraphInfo, GraphNodeInfo, GraphState, GraphSummary
+from ...inspector import GraphInfo, GraphNodeInfo, GraphSummary
 from .codec import text
 from .connection import Wire
 from .graph_pages import Head, edges_of, field_rows, id_in, pages, read_head, task_in
 
 __all__ = ["GraphReader"]
 
-_STATES = {"c": GraphState.ACCEPTED, "r": GraphState.ACCEPTED, "x": GraphState.CANCELLED, "e": GraphState.ENDED}
-#: The letter at a follow-up that was dropped, and may run after a replay.
-_DROPPED = b"d"
+#: States of a graph on the server; r: a replay is being prepared.
+_STATES = {"c": "accepted", "r": "accepted", "x": "cancelled", "e": "ended"}
 #: Numbers that are looked through for the growth to which the first node of a page belongs.
 _BACK = 10_000
 
@@ -44,7 +43,7 @@ class GraphReader:
                 if grown is not None:
                     parent = text(grown)
                 # A job that grew is shown under the number that it had first.
-                if field is None or old is not None or bad == _DROPPED:
+                if field is None or old is not None:
                     continue
                 id = id_in(field)
                 upstream = await edges_of(self._wire, hash, number, chunk)
@@ -64,10 +63,11 @@ class GraphReader:
         return ""
 
     async def graphs(self, after: int = 0, limit: int = 100) -> list[GraphSummary]:
-        names = await self._wire.call("ZREVRANGE", f"{self._prefix}graphs", after, after + limit - 1)
+        last = after + limit - 1
+        flat = await self._wire.call("ZREVRANGE", f"{self._prefix}graphs", after, last, "WITHSCORES")
         found = []
-        for name in map(text, names):
+        for name, at in zip(map(text, flat[::2]), map(float, flat[1::2]), strict=True):
             head = await read_head(self._wire, self._prefix, name)
             if head is not None:
-                found.append(GraphSummary(name, _STATES[head.state], head.total, head.left, head.at))
+                found.append(GraphSummary(name, _STATES[head.state], head.total, head.left, at))
         return found
