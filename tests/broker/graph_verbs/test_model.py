@@ -115,8 +115,6 @@ class Run:
         *staged, last = parts
         staged += self.pick.sample(staged, len(staged) // 3)
         self.pick.shuffle(staged)
-        # The first part of a new graph comes first, since it begins the staging.
-        staged.sort(key=lambda part: part.first > 0 or part.number > 1)
         for part in staged:
             assert await self.broker.push_graph("client", sequence, part) is Taken.DONE
         if growth is not None and staged and self.pick.random() < 0.3:
