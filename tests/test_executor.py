@@ -11,6 +11,7 @@ import pytest
 from aiotask import exponential
 from aiotask.broker import BATCH_JOBS, Delivery, Meta, Obituary
 from aiotask.errors import (
+    DependencyFailed,
     Interrupted,
     JobCancelled,
     JobError,
