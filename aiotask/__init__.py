@@ -27,14 +27,19 @@ from .errors import (
     SealError,
     SerializationError,
     UnknownTask,
+    Unresolved,
     WorkerLost,
 )
+from .graph import Graph, GraphNode
+from .group_result import GroupResult
 from .history.resultdb import ResultDB
 from .job import Job, Status
 from .outcome import Outcome
 from .result import AsyncResult, gather
 from .signature import Signature
 from .tasks import AsyncTask, SyncTask, Task
+from .workflow.chain import chain
+from .workflow.group import Group, group
 
 __all__ = [
     # apps and tasks
@@ -50,6 +55,13 @@ __all__ = [
     "AsyncResult",
     "Signature",
     "gather",
+    # calls that depend on calls
+    "Graph",
+    "GraphNode",
+    "Group",
+    "GroupResult",
+    "chain",
+    "group",
     # inside a task
     "Interrupted",
     "JobContext",
@@ -80,6 +92,7 @@ __all__ = [
     "SealError",
     "SerializationError",
     "UnknownTask",
+    "Unresolved",
     "WorkerLost",
 ]
 

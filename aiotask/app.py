@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -10,29 +9,34 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, Self, cast
 
+import msgspec
+
 from .broker import Push
 from .brokers.address import Address
+from .by_name import function_of
 from .client.backpressure import queue_limits
-from .context import entered
-from .errors import ConfigError
+from .context import JobContext, entered, sending_job
+from .defining import define
+from .errors import ConfigError, Unresolved
 from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
 from .functions.modules import import_included
 from .job import WIRE_VERSION, Job, More, encode_job, ids, keyed_id
 from .loops.async_block import async_block
 from .loops.exits import apart
-from .options import check_name, check_task_name, meant, more_of, seconds
+from .options import check_name, meant, more_of, seconds
 from .registering import Registering
 from .result import AsyncResult
-from .sending import Sending, SendingByName
 from .settings import check_modules, environment, number
 from .signature import Signature
-from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, call_of, define, task_of
+from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, call_of, task_of
 from .wire.seal import Sealer
 from .wire.serializer import Serializer, check_serializer, serializer_named
 from .wire.unserializable import blame_argument
+from .workflow.sending import Composing
 
 if TYPE_CHECKING:
     from .client.client import Client
+    from .client.session import Session
     from .inloop.worker import InLoopWorker
     from .inspector import Inspector
     from .outcome import Outcome
@@ -42,7 +46,7 @@ __all__ = ["App", "default_app", "register_task", "task"]
 _OPTIONS = ("name", "url", "secret", "serializer", "result_ttl", "include", "max_pending", "when_full")
 
 
-class App(Registering):
+class App(Composing, Registering):
     """A registry of tasks, and the broker that their jobs go through.
 
     Creating an app connects to nothing: the broker is first contacted when a job is sent.
@@ -120,6 +124,14 @@ class App(Registering):
         return self.address.embedded
 
     @property
+    def jobs_sealer(self) -> Sealer:
+        """The sealer of envelopes."""
+        if self._jobs_sealer is None:
+            apart(self._make_client)
+        assert self._jobs_sealer is not None
+        return self._jobs_sealer
+
+    @property
     def serializer(self) -> Serializer:
         if self._serializer is None:
             self._serializer = apart(lambda: serializer_named(self._serializer_name))
@@ -154,9 +166,13 @@ class App(Registering):
     # ---- sending
 
     def send(
-        self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], id: str | None = None
+        self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], call: Signature[Any] | None = None
     ) -> AsyncResult[Any]:
-        """Encode a call and hand its job over for sending, for ``Task.apply_async``."""
+        """Encode a call and hand its job over for sending, for ``Task.apply_async``.
+
+        Args:
+            call: the signature of the call; None: it has none.
+        """
         try:
             task.check(*args, **kwargs)
         except TypeError as error:
@@ -164,18 +180,38 @@ class App(Registering):
         if len(args) == 1 and type(args[0]) is tuple and not kwargs:
             refuse_boxed(task.name, task.function, args[0])
         if task.homeless and not self._workers_here:
+            self.refuse_homeless(task)
+        return self._send(task, args, kwargs, call, task.function)
+
+    def send_signed(self, task: Definition, call: Signature[Any]) -> AsyncResult[Any]:
+        """Send a signature, and what it depends on, for ``Signature.apply_async``."""
+        if call._follow_ups:
+            return self.send_graph(call)
+        if function_of(task) is None:
+            return self._send(task, call.args, call.kwargs, call, None)
+        return self.send(task, call.args, call.kwargs, call)
+
+    def refuse_homeless(self, task: Definition) -> None:
+        """Refuse a call of a task that no worker process finds, unless a worker runs in this process."""
+        if task.homeless and not self._workers_here:
             raise ConfigError(
                 f'Task "{task.name}" {task.homeless} '
                 "Move it into a module, or run a worker in this process: `async with app.worker(): …`."
             )
-        return self._send(task, args, kwargs, id, task.function)
 
     def _send(
-        self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], id: str | None, function: Any
+        self,
+        task: Definition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        call: Signature[Any] | None,
+        function: Any,
     ) -> AsyncResult[Any]:
         serializer = self._serializer or self.serializer
         try:
             body = serializer.dump_call((args, kwargs), function)
+        except Unresolved:
+            return self.send_graph(call or self.sign(task, args, kwargs))
         except Exception as error:
             raise blame_argument(serializer, task.name, (args, kwargs), function, error) from error
         client = self._client or self.client
@@ -183,19 +219,27 @@ class App(Registering):
         ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
         # ``custom``: the broker may know the id. ``shared``: another client may have sent the job.
         custom = shared = True
-        if id is None:
-            if task.id is not None:
-                id = task.id
-            elif task.key is not None:
-                id = keyed_id(task.name, task.key)
-            # Two tests, since the first one is cheap and fails outside a job, where most jobs are sent.
-            elif (parent := entered.get()).calls is not None and parent.is_sending:
-                id, shared = parent.child_id(call_of(task, self.name), body), parent.may_repeat
-            else:
-                id, custom, shared = ids.next(), False, False
+        parent: JobContext | None = None
+        if call is not None:
+            id = call.id
+            custom = shared = not call._fresh
+            call._sent, call._fresh = id, False
+            parent = sending_job()
+        elif task.id is not None:
+            id = task.id
+        elif task.key is not None:
+            id = keyed_id(task.name, task.key)
+        # Two tests, since the first one is cheap and fails outside a job, where most jobs are sent.
+        elif (here := entered.get()).calls is not None and here.is_sending:
+            parent = here
+            id, shared = parent.child_id(call_of(task, self.name), body), parent.may_repeat
+        else:
+            id, custom, shared = ids.next(), False, False
         explicit = task.explicit
         now = time.time()
         version, more = more_of(task.more, now) if task.more else _PLAIN
+        if parent is not None:
+            more = _child(client, session, parent, id, more)
         job = Job(
             version,
             id,
@@ -220,46 +264,6 @@ class App(Registering):
             result.ignored = True
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
-
-    def _new_id(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], function: Any) -> str:
-        """The id of a call that will be sent later."""
-        if task.key is not None and task.id is None:
-            return keyed_id(task.name, task.key)
-        if task.id is None and (parent := entered.get()).is_sending:
-            # A call that cannot be serialized is refused when it is sent.
-            with contextlib.suppress(Exception):
-                return parent.child_id(call_of(task, self.name), self.serializer.dump_call((args, kwargs), function))
-        return task.id or ids.next()
-
-    def sign(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature[Any]:
-        """Create a call of a task, for ``Task.s``."""
-        try:
-            task.check(*args, **kwargs)
-        except TypeError as error:
-            raise wrong_arguments(task.name, args, kwargs, error) from None
-        return Signature(
-            task.name,
-            args,
-            kwargs,
-            self._new_id(task, args, kwargs, task.function),
-            Sending(task, self),
-        )
-
-    def s(self, task: str, /, *args: Any, **kwargs: Any) -> Signature[Any]:
-        """Create a call by the name of the task, which this process need not import. The worker checks the arguments.
-
-        Raises:
-            ConfigError: the name is not printable text of 1 to 300 characters.
-        """
-        known = self.registry.get(task)
-        if known is not None:
-            return self.sign(known, args, kwargs)
-        named = Definition(check_task_name(task), _probe, False, _probe)
-        return Signature(task, args, kwargs, self._new_id(named, args, kwargs, None), SendingByName(task, self))
-
-    def send_by_name(self, call: Signature[Any]) -> AsyncResult[Any]:
-        """Send a call of a task that this process knows by name only."""
-        return self._send(Definition(call.task, _probe, False, _probe), call.args, call.kwargs, call.id, None)
 
     def handle(self, id: str, task: Definition | None) -> AsyncResult[Any]:
         """A handle on the job with this id, for ``Task.result``; ``task`` is None if it is not known."""
@@ -375,8 +379,10 @@ explain_absence(App, APP_ELSEWHERE)
 _PLAIN: tuple[int, More | None] = (WIRE_VERSION, None)
 
 
-def _probe(*args: Any, **kwargs: Any) -> None:
-    """Stands for the function of a task that is known by name only."""
+def _child(client: Client, session: Session, parent: JobContext, id: str, more: More | None) -> More:
+    """``Job.more`` of a job that a job sends, which is listed among the children of that one."""
+    client.list_child(session, parent, id)
+    return msgspec.structs.replace(more or More(), parent=parent.id)
 
 
 #: The one app at module level; ``aiotask.task`` registers here. Configured by the environment.

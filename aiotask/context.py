@@ -14,7 +14,7 @@ import msgspec
 
 from .job import WIRE_VERSION, Job, child_digest, child_id, family
 
-__all__ = ["JobContext", "Seat", "current_job", "entered", "job_fields", "unseated"]
+__all__ = ["JobContext", "Seat", "current_job", "entered", "job_fields", "sending_job", "unseated"]
 
 T = TypeVar("T")
 _NOWHERE = Job(WIRE_VERSION, "", "", "", b"")
@@ -115,6 +115,12 @@ os.register_at_fork(after_in_child=_forget_calls)
 def current_job() -> JobContext:
     """The JobContext of the job that is running in this task or thread; outside a job, one with an empty ``id``."""
     return entered.get()
+
+
+def sending_job() -> JobContext | None:
+    """The job whose children the jobs are that are sent here; None outside a job."""
+    here = entered.get()
+    return here if here.is_sending else None
 
 
 def job_fields() -> dict[str, Any] | None:

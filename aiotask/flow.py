@@ -7,7 +7,7 @@ from enum import IntEnum
 
 import msgspec
 
-__all__ = ["Flow", "Kind", "pack_ids", "unpack_ids"]
+__all__ = ["NOWHERE", "Flow", "Kind", "pack_ids", "unpack_ids"]
 
 
 class Kind(IntEnum):
@@ -32,6 +32,10 @@ class Flow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     #: Positions in ``upstream`` at which the body takes the value or the error, as ``.settled`` asks.
     settled: list[int] = []
     kind: int = 0
+
+
+#: The place of a job that is in no graph.
+NOWHERE = Flow("", 0)
 
 
 def pack_ids(ids: Iterable[str]) -> list[str | tuple[str, int]]:

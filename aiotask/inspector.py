@@ -206,3 +206,8 @@ class GraphInspector(Inspector, Protocol):
     async def graphs(self, after: int = 0, limit: int = 100) -> list[GraphSummary]:
         """Graphs by their ``at``, latest first and so those that run, without the first ``after``."""
         ...
+
+    async def children(self, id: str) -> list[str]:
+        """Ids of the jobs that this job has sent, each once, in their order; only the newest are kept, for some
+        time."""
+        ...

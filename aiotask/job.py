@@ -28,6 +28,7 @@ __all__ = [
     "decode_job",
     "encode_job",
     "family",
+    "flow_of",
     "keyed_id",
     "need_of",
 ]
@@ -122,6 +123,11 @@ def decode_job(data: bytes) -> Job:
     if job.version < WIRE_VERSION:
         raise SealError(f"The job has envelope version {job.version}, and the first one is {WIRE_VERSION}.")
     return job
+
+
+def flow_of(job: Job) -> Flow | None:
+    """The place of a job in its graph; None: it is in none."""
+    return None if job.more is None else job.more.flow
 
 
 def need_of(job: Job) -> str:

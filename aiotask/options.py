@@ -20,9 +20,11 @@ __all__ = [
     "check_name",
     "check_options",
     "check_task_name",
+    "fields_of",
     "known_options",
     "meant",
     "more_of",
+    "refuse_retries",
     "seconds",
     "size",
 ]
@@ -310,3 +312,23 @@ def check_options(options: dict[str, Any], name: str) -> dict[str, Any]:
         return checked
     except ConfigError as error:
         raise ConfigError(f'Task "{name}": {error}') from None
+
+
+def fields_of(checked: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked options as fields of a Definition; ``more`` are the travelling options that it already has."""
+    travel = {name: value for name, value in checked.items() if OPTIONS[name].travels is not None}
+    fields = {name: value for name, value in checked.items() if name not in travel}
+    return {**fields, "more": {**more, **travel}} if travel else fields
+
+
+def refuse_retries(name: str, acks: str, retries: int) -> None:
+    """Refuse retries of the task of this name if its jobs run once at most.
+
+    Raises:
+        ConfigError: both are asked for.
+    """
+    if acks == "early" and retries:
+        raise ConfigError(
+            f'Task "{name}": acks="early" means that a job runs once at most, but retries={retries} asks for more. '
+            'Leave one of them out: with acks="late", the default, a job may be retried.'
+        )

@@ -32,6 +32,8 @@ class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
     members: tuple[ErrorInfo, ...] = ()
     #: The id of the job that an error of aiotask is about, if any.
     about: str = ""
+    #: The task of that job, where the error is a DependencyFailed.
+    task: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -20,6 +20,7 @@ from .wire.serializer import Serializer
 
 if TYPE_CHECKING:
     from .broker import Cancelled
+    from .graph import Graph
 
 __all__ = ["AsyncResult", "Home", "gather", "reveal"]
 
@@ -40,6 +41,8 @@ class Home(Protocol):
     async def status(self, result: AsyncResult[Any]) -> Status: ...
     async def cancel(self, result: AsyncResult[Any]) -> Cancelled: ...
     async def forget_outcome(self, result: AsyncResult[Any]) -> bool: ...
+    async def graph(self, result: AsyncResult[Any]) -> Graph: ...
+    async def children(self, result: AsyncResult[Any]) -> list[AsyncResult[Any]]: ...
     def block(self, work: Coroutine[Any, Any, T]) -> T: ...
 
 
@@ -156,6 +159,9 @@ class AsyncResult(Generic[R_co]):
     async def cancel(self) -> Cancelled:
         """Cancel the job, queued or running. Cancelling a job twice does no harm.
 
+        Of the handle with which a graph was sent, or with its id, this cancels every job of the graph that has not
+        ended. Where one inner job is cancelled, those that need its value fail, and the others go on.
+
         A worker interrupts a running job at once, and kills it with its process if it has not ended a second later.
         Callers that await the job get JobCancelled, unless the job ended first.
 
@@ -182,6 +188,19 @@ class AsyncResult(Generic[R_co]):
             Whether the broker had an outcome to remove.
         """
         return await self._home.forget_outcome(self)
+
+    async def graph(self) -> Graph:
+        """The graph of the job: the jobs that were sent together with it, and how they stand; else it alone.
+
+        Raises:
+            ResultExpired: the broker knows neither the job nor its outcome.
+        """
+        return await self._home.graph(self)
+
+    async def children(self) -> list[AsyncResult[Any]]:
+        """Handles on the jobs that this job has sent while it ran, those of all its runs: the newest 1,000, for as long
+        as its own result is kept. Of a graph that it has sent it lists the job that the graph was sent for."""
+        return await self._home.children(self)
 
     def __repr__(self) -> str:
         state = self.arrived.status if self.arrived is not None else "…"

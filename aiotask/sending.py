@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .by_name import named_definition
 from .errors import SerializationError
+from .options import CallOptions
 from .result import AsyncResult
 from .signature import Signature
 from .tasks import Definition, Sender, Task, apps_here, task_of
@@ -15,36 +17,30 @@ __all__ = ["Sending", "SendingByName"]
 class Sending:
     """Sends signatures of a task; serialized as the task is."""
 
-    def __init__(self, task: Definition, app: Sender) -> None:
-        self._task = task
-        self._app = app
+    def __init__(self, definition: Definition, app: Sender) -> None:
+        self.definition = definition
+        self.app = app
 
     def __call__(self, call: Signature[Any]) -> AsyncResult[Any]:
-        return self._app.send(self._task, call.args, call.kwargs, call.id)
+        return self.app.send_signed(self.definition, call)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _sending, (task_of(self._task, self._app),)
+        return _sending, (task_of(self.definition, self.app),)
 
 
 def _sending(task: Task[..., Any]) -> Sending:
     return Sending(task.definition, task._app)
 
 
-class SendingByName:
+class SendingByName(Sending):
     """Sends signatures of a task that its app knows by name only."""
 
-    def __init__(self, task: str, app: Sender) -> None:
-        self._task = task
-        self._app = app
-
-    def __call__(self, call: Signature[Any]) -> AsyncResult[Any]:
-        return self._app.send_by_name(call)
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return _sending_by_name, (self._task, self._app.name)
+        options = {name: self.definition.option(name) for name in sorted(self.definition.explicit)}
+        return _sending_by_name, (self.definition.name, self.app.name, *((options,) if options else ()))
 
 
-def _sending_by_name(task: str, app: str) -> Sending | SendingByName:
+def _sending_by_name(task: str, app: str, options: CallOptions | None = None) -> Sending:
     """The sending of a task by the app of this name in this process, which may know the task.
 
     Raises:
@@ -56,5 +52,5 @@ def _sending_by_name(task: str, app: str) -> Sending | SendingByName:
     for sender in senders:
         known = sender.registry.get(task)
         if known is not None:
-            return Sending(known, sender)
-    return SendingByName(task, senders[0])
+            return Sending(task_of(known, sender).options(**options).definition if options else known, sender)
+    return SendingByName(named_definition(task, options or {}), senders[0])

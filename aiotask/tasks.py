@@ -8,7 +8,7 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast
@@ -16,16 +16,18 @@ from weakref import WeakSet
 
 from .backoff import Backoff, exponential
 from .errors import ConfigError, SerializationError
-from .functions.callables import checker, gives_coroutines, refuse_what_is_no_function
 from .functions.hints import TASK_ELSEWHERE, explain_absence
 from .functions.main_module import MAINS, home_of
 from .functions.reloads import Run, current_run, is_reload, why_refused
 from .job import RELEASE, WIRE_VERSION
-from .options import OPTIONS, CallOptions, TaskOptions, check_options, check_task_name, known_options
+from .options import CallOptions, check_options, fields_of, known_options, refuse_retries
 
 if TYPE_CHECKING:
+    from .group_result import GroupResult
     from .result import AsyncResult
     from .signature import Signature
+    from .wire.seal import Sealer
+    from .wire.serializer import Serializer
 
 __all__ = [
     "AsyncTask",
@@ -34,11 +36,12 @@ __all__ = [
     "SyncTask",
     "Task",
     "call_of",
-    "define",
 ]
 
 P = ParamSpec("P")
-R = TypeVar("R")
+A = TypeVar("A")
+T = TypeVar("T")
+A_contra = TypeVar("A_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -131,21 +134,32 @@ class Registry:
 
 
 class Sender(Protocol):
-    """The app of a task, as far as the task needs it."""
+    """The app of a task, as far as its tasks and signatures need it."""
 
     name: str
     registry: Registry
+    result_ttl: float
 
-    def send(
-        self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], id: str | None = None
-    ) -> AsyncResult[Any]: ...
-    def send_by_name(self, call: Signature[Any]) -> AsyncResult[Any]: ...
+    @property
+    def serializer(self) -> Serializer: ...
+    @property
+    def jobs_sealer(self) -> Sealer: ...
+    def send(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncResult[Any]: ...
+    def send_signed(self, task: Definition, call: Signature[Any]) -> AsyncResult[Any]: ...
     def sign(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature[Any]: ...
+    def map(self, task: Definition, items: Iterable[Any], chunk: int | None) -> GroupResult[Any]: ...
     def handle(self, id: str, task: Definition) -> AsyncResult[Any]: ...
+    def refuse_homeless(self, task: Definition) -> None: ...
 
 
 #: Every app of this process that still exists. A task that arrives as an argument is looked up there.
 apps_here: WeakSet[Sender] = WeakSet()
+
+
+class _OneArgument(Protocol[A_contra, R_co]):
+    """A task that may be called with one argument."""
+
+    def apply_async(self, arg: A_contra, /) -> AsyncResult[R_co]: ...
 
 
 class Task(Generic[P, R_co]):
@@ -187,6 +201,19 @@ class Task(Generic[P, R_co]):
         """Create a call that can be stored, passed on, and sent later with ``apply_async()``."""
         return self._app.sign(self.definition, args, kwargs)
 
+    def map(self: _OneArgument[A, T], items: Iterable[A], /, *, chunk: int | None = None) -> GroupResult[T]:
+        """Send a call for each item, all of them or none; await the result for the list of values, in order.
+
+        Args:
+            chunk: so many items are one job, with one time limit and one set of retries; None: each is a job.
+
+        Raises:
+            ConfigError: ``chunk`` is not a whole number from 1, or the task has an id or a key.
+            SerializationError: an item cannot be serialized; nothing was sent.
+        """
+        task = cast("Task[[A], T]", self)
+        return task._app.map(task.definition, items, chunk)
+
     def options(self, /, **options: Unpack[CallOptions]) -> Self:
         """A copy of this task whose calls are sent with these options (see CallOptions).
 
@@ -195,10 +222,10 @@ class Task(Generic[P, R_co]):
         """
         known_options(options, CallOptions, f'task "{self.name}"')
         checked = check_options(dict(options), self.name)
-        _refuse_retries(self.name, self.definition.acks, checked.get("retries", 0))
+        refuse_retries(self.name, self.definition.acks, checked.get("retries", 0))
         explicit = self.definition.explicit | set(checked)
         return type(self)(
-            replace(self.definition, **_fields(checked, self.definition.more), explicit=explicit), self._app
+            replace(self.definition, **fields_of(checked, self.definition.more), explicit=explicit), self._app
         )
 
     def result(self, id: str, /) -> AsyncResult[R_co]:
@@ -349,52 +376,3 @@ def task_of(definition: Definition, app: Sender) -> Task[..., Any]:
     if type(function) is FunctionType and not vars(function):
         return (AsyncTask if definition.is_async else SyncTask)(definition, app)
     return (_AsyncTaskWithHints if definition.is_async else _SyncTaskWithHints)(definition, app)
-
-
-# ---- defining
-
-
-def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
-    """The definition of a function with these options.
-
-    Raises:
-        ConfigError: the function cannot be a task, or an option is wrong.
-    """
-    known_options(options, TaskOptions, f'task "{getattr(function, "__qualname__", function)}"')
-    if isinstance(function, Task):
-        raise ConfigError(f'"{function.name}" is a task already.')
-    name = options.get("name")
-    refuse_what_is_no_function(function, is_named=name is not None)
-    homeless = ""
-    if name is not None:
-        check_task_name(name)
-    else:
-        home = home_of(function)
-        homeless = home.why_not
-        name = f"{home.name or '__main__'}:{function.__qualname__}"
-    checked = check_options({key: value for key, value in options.items() if key != "name"}, name)
-    _refuse_retries(name, checked.get("acks", "late"), checked.get("retries", 0))
-    return Definition(
-        name=name,
-        function=function,
-        is_async=gives_coroutines(function),
-        check=checker(function),
-        homeless=homeless,
-        is_limited=bool(checked.get("memory") or checked.get("cpu")),
-        **_fields(checked, {}),
-    )
-
-
-def _fields(checked: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Checked options as fields of a Definition; ``more`` are the travelling options that it already has."""
-    travel = {name: value for name, value in checked.items() if OPTIONS[name].travels is not None}
-    fields = {name: value for name, value in checked.items() if name not in travel}
-    return {**fields, "more": {**more, **travel}} if travel else fields
-
-
-def _refuse_retries(name: str, acks: str, retries: int) -> None:
-    if acks == "early" and retries:
-        raise ConfigError(
-            f'Task "{name}": acks="early" means that a job runs once at most, but retries={retries} asks for more. '
-            'Leave one of them out: with acks="late", the default, a job may be retried.'
-        )

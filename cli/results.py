@@ -66,6 +66,10 @@ WithStatus = Annotated[
 InQueue = Annotated[
     str | None, typer.Option("--queue", "-q", metavar="NAME", envvar="AIOTASK_QUEUE", help="Only jobs of this queue.")
 ]
+OfGraph = Annotated[
+    str | None,
+    typer.Option("--graph", metavar="ID", envvar="AIOTASK_GRAPH", help="Only jobs of the graph with this ID."),
+]
 Since = Annotated[
     float | None,
     typer.Option(
@@ -107,6 +111,7 @@ def results(
     task: OfTask = None,
     status: WithStatus = None,
     queue: InQueue = None,
+    graph: OfGraph = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = 20,
@@ -125,6 +130,7 @@ def results(
       aiotask results --status failed --since 10m
       aiotask results --task shop.tasks:render --limit 50 --offset 50
       aiotask results --since 1h --wide
+      aiotask results --graph 00a1b2c3d4e5f6a7b-2a
       aiotask results 00a1b2c3d4e5f6a7b-2a
       aiotask results --json --since 2025-12-31
     """
@@ -139,7 +145,7 @@ def results(
         _show_one(asyncio.run(_one(history, id)), history.path, as_json)
         return
     ended = Status(status.value.upper()) if status else None
-    wanted = {"task": task, "status": ended, "queue": queue, "since": since, "until": until}
+    wanted = {"task": task, "status": ended, "queue": queue, "graph": graph, "since": since, "until": until}
     page, count = asyncio.run(_page(history, wanted, limit, offset))
     if as_json:
         print_json([describe_record(record) for record in page])
@@ -223,6 +229,8 @@ def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:
         "took": _took(record),
         "cpu": _cpu(record),
         "memory": _memory(record),
+        "sent by": plain(record.parent or ""),
+        "graph": plain(record.graph or ""),
         "needed": plain(", ".join(record.deps), 1000),
         "arguments": plain(call_text(read_json(record.arguments) or ""), 10_000),
         "result": plain(record.result or "", 10_000),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ from aiotask.worker.run import NoMarks, Run
 from aiotask.worker.seats import Seats
 from aiotask.worker.settler import Settler
 from aiotask.worker.sync_lane import SyncLane
+from aiotask.worker.upstream import Upstream
 
 from .seam import ids, send
 
@@ -35,7 +37,7 @@ async def never(run: Run) -> None:
     raise AssertionError("no run begins in these tests")
 
 
-def unused(*_: object) -> bytes:
+def unused(*_: object) -> Any:
     raise AssertionError("no outcome is made in these tests")
 
 
@@ -52,7 +54,8 @@ class Hand:
         self.registry.add(Definition(TASK, nothing, is_async, nothing))
         self.life, seats, syncs = Life(), Seats(10), SyncLane()
         self.membership = Membership(broker, NoMarks(), host="host", number="1", facts={}, recorded=False)
-        self.settler = Settler(broker, self.membership)
+        self.settler = Settler(broker, self.membership, unused)
+        sealer, serializer = Sealer(["test"], "outcome"), serializer_named("cloudpickle")
         asyncs = AsyncLane(seats, never, unused, self.life.stir)
         self.in_hand = InHand(
             self.life,
@@ -63,7 +66,8 @@ class Hand:
             asyncs,
             syncs,
             AtMostOnce(broker, self.membership, self.life, seats, asyncs, syncs, lost=unused),
-            serializer=serializer_named("cloudpickle"),
+            Upstream(broker, self.life, seats, asyncs, syncs, sealer=sealer, serializer=serializer),
+            serializer=serializer,
             close=unused,
         )
 

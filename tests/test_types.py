@@ -1,4 +1,4 @@
-"""The typed surface: ``typing_api.py`` is accepted, and each error it expects is one."""
+"""The typed surface: ``typing_api.py`` and ``typing_graphs.py`` are accepted, each error they expect is one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
-CASES = ROOT / "tests" / "typing_api.py"
+CASES = [ROOT / "tests" / "typing_api.py", ROOT / "tests" / "typing_graphs.py"]
 
 
 def run_mypy(file: Path, cache: Path) -> subprocess.CompletedProcess[str]:
@@ -25,8 +27,9 @@ def run_mypy(file: Path, cache: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
 
 
-def test_the_public_surface_is_typed_and_expected_errors_are_errors(tmp_path: Path) -> None:
-    checked = run_mypy(CASES, tmp_path / "cache")
+@pytest.mark.parametrize("cases", CASES, ids=[path.stem for path in CASES])
+def test_the_public_surface_is_typed_and_expected_errors_are_errors(cases: Path, tmp_path: Path) -> None:
+    checked = run_mypy(cases, tmp_path / "cache")
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
 

@@ -13,7 +13,7 @@ ERROR = KeyError("k")
 
 @pytest.mark.parametrize("what", What)
 def test_a_job_that_goes_on_has_no_final_status(what: What) -> None:
-    goes_on = what in (What.RETRY, What.PARK, What.RELEASE)
+    goes_on = what in (What.RETRY, What.WAIT, What.PARK, What.RELEASE)
 
     assert (what.status in FINAL) is not goes_on
 

@@ -9,7 +9,18 @@ from ..errors import ConfigError
 from .memory.technology import MEMORY
 from .redis.technology import REDIS
 from .shown import hide_password
-from .technology import GRAPHS, HISTORY, PushBlocking, Technology, by_scheme, examples, having, register, schemes
+from .technology import (
+    GRAPHS,
+    HISTORY,
+    PushBlocking,
+    PushGraphBlocking,
+    Technology,
+    by_scheme,
+    examples,
+    having,
+    register,
+    schemes,
+)
 
 if TYPE_CHECKING:
     from ..broker import Broker
@@ -28,6 +39,7 @@ __all__ = [
     "is_private",
     "namespaces",
     "push_blocking",
+    "push_graph_blocking",
     "require",
 ]
 
@@ -102,6 +114,12 @@ async def namespaces(url: str) -> list[str]:
 def push_blocking(url: str) -> PushBlocking:
     """A function that pushes to this URL without a loop. Get it early: at exit no module or file can be loaded."""
     return _technology(url).push_blocking(url)
+
+
+def push_graph_blocking(url: str) -> PushGraphBlocking | None:
+    """The same for parts of graphs; None: the broker keeps no graphs."""
+    load = _technology(url).push_graph_blocking
+    return None if load is None else load(url)
 
 
 def is_private(url: str) -> bool:

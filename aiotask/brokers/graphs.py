@@ -22,6 +22,7 @@ from .lanes import lane_of
 __all__ = [
     "BATCH_CONCLUDED",
     "BATCH_SPECIAL",
+    "CHILDREN",
     "CHUNK",
     "PART_FIELDS",
     "STAGE_TIMEOUT",
@@ -43,6 +44,8 @@ BATCH_SPECIAL, BATCH_CONCLUDED = 64, 250
 PART_FIELDS = 1000
 #: Numbers of nodes in one field at most.
 CHUNK = 64
+#: Ids that are kept of the jobs that one job has sent.
+CHILDREN = 1000
 #: Seconds without a further part after which a graph that was not accepted is dropped.
 STAGE_TIMEOUT = 120.0
 
@@ -200,6 +203,11 @@ class Graphs(Broker, Protocol):
         of it."""
         ...
 
+    async def add_children(self, parent: str, ids: Sequence[str], ttl: float) -> None:
+        """Keep ids of jobs that a job has sent, at most BATCH_JOBS a call: the newest CHILDREN, for ``ttl`` seconds
+        from the first one on."""
+        ...
+
 
 def parts_of(
     graph: str,
@@ -218,6 +226,7 @@ def parts_of(
         token: drawn for each staging.
     """
     sheets = list(_sheets(nodes, first, result_ttl, growth))
+    highest = max((node.number for node in nodes), default=first)
     for number, sheet in enumerate(sheets, 1):
         is_last = number == len(sheets)
         yield Part(
@@ -227,7 +236,7 @@ def parts_of(
             number,
             parts=number if is_last else 0,
             added=len(nodes),
-            highest=max((node.number for node in nodes), default=first),
+            highest=highest,
             result_ttl=result_ttl,
             fields=sheet.fields,
             members=sheet.members,

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
     from ..broker import Broker, Finish, Overflow, Push, Room
     from ..inspector import Inspector
+    from .graphs import Part, Taken
 
 __all__ = [
     "GRAPHS",
     "HISTORY",
     "PROCESSES",
     "PushBlocking",
+    "PushGraphBlocking",
     "Technology",
     "by_scheme",
     "examples",
@@ -49,6 +51,14 @@ class PushBlocking(Protocol):
     ) -> Overflow | None: ...
 
 
+class PushGraphBlocking(Protocol):
+    """``Graphs.push_graph`` over a plain blocking socket, as ``PushBlocking``."""
+
+    def __call__(
+        self, url: str, app: str, client: str, sequence: int, part: Part, room: Room | None = None
+    ) -> Taken: ...
+
+
 class Technology(NamedTuple):
     """One kind of broker: the functions that aiotask needs before there is a broker object."""
 
@@ -68,6 +78,8 @@ class Technology(NamedTuple):
     features: frozenset[str]
     #: URLs as error messages show them.
     examples: tuple[str, ...]
+    #: As ``push_blocking``, for parts of graphs; None: the broker keeps no graphs.
+    push_graph_blocking: Callable[[str], PushGraphBlocking] | None = None
 
 
 _by_scheme: dict[str, Technology] = {}

@@ -12,7 +12,8 @@ from enum import StrEnum
 
 from ..broker import Delivery, Finish, Push, Room
 from ..errors import ConfigError, JobCancelled, QueueFull, SealError
-from ..job import Status, decode_job
+from ..flow import NOWHERE
+from ..job import Status, decode_job, flow_of
 from ..options import check_name
 from ..settings import environment
 from ..wire.ended import ended
@@ -57,21 +58,24 @@ class Backpressure:
         return [self._drop(delivery) for delivery in oldest]
 
     def _drop(self, delivery: Delivery) -> Finish:
-        task, queue, ttl, reply = "", "", 3600.0, ""
+        task, queue, ttl, reply, flow = "", "", 3600.0, "", NOWHERE
         try:
             job = decode_job(self._jobs_sealer.open(delivery.sealed))
         except SealError:
             pass  # not a job of this app; a caller that waits for its id gets the same outcome
         else:
             task, queue, ttl, reply = job.task, job.queue, job.result_ttl, job.reply
+            flow = flow_of(job) or NOWHERE
         message = (
             f'Job "{delivery.id}" ({task}) was dropped before it started: queue "{queue}" was full '
             f'({self.room.of(queue) or 0:,} jobs, max_pending), and with when_full="drop_oldest" the oldest waiting '
             "jobs are dropped."
         )
         attempt = delivery.meta.attempt
-        sealed = ended(self._outcomes_sealer, delivery.id, task, JobCancelled, message, attempt=attempt)
-        return Finish(delivery, sealed, Status.CANCELLED, ttl, reply)
+        sealed = ended(
+            self._outcomes_sealer, delivery.id, task, JobCancelled, message, attempt=attempt, graph=flow.graph
+        )
+        return Finish(delivery, sealed, Status.CANCELLED, ttl, reply, graph=flow.graph, node=flow.node)
 
 
 #: Seconds between two attempts to send to a full queue: at first, and at most.

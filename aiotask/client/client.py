@@ -23,6 +23,7 @@ from .sessions import Sessions
 
 if TYPE_CHECKING:
     from ..broker import Cancelled
+    from ..graph import Graph
     from ..wire.serializer import Serializer
 
 __all__ = ["Client", "client_at"]
@@ -175,6 +176,24 @@ class Client(Sessions):
         refuse_to_wait("cancel()")
         asyncio_loop()
         return await self._inquiry.cancel(result)
+
+    async def graph(self, result: AsyncResult[Any]) -> Graph:
+        return await self.graph_named(result.id, result)
+
+    async def graph_named(self, id: str, result: AsyncResult[Any] | None = None) -> Graph:
+        refuse_to_wait("graph()")
+        asyncio_loop()
+        return await self._inquiry.graph(id, result)
+
+    async def children(self, result: AsyncResult[Any]) -> list[AsyncResult[Any]]:
+        refuse_to_wait("children()")
+        asyncio_loop()
+        return [AsyncResult(id, self) for id in await self._inquiry.children(result.id)]
+
+    async def replay_graph(self, id: str) -> int:
+        refuse_to_wait("replay_graph()")
+        asyncio_loop()
+        return await self._inquiry.replay(id)
 
     async def forget_outcome(self, result: AsyncResult[Any]) -> bool:
         refuse_to_wait("forget()")

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from ..broker import Cancelled
+from ..brokers import features, inspect
 from ..brokers.shown import hide_password
+from ..brokers.technology import GRAPHS
 from ..errors import ConnectionLost, JobCancelled, JobLost, ResultExpired, about
 from ..job import Status
 from ..outcome import Outcome, decode_outcome
 from ..result import AsyncResult
 from ..wire.ended import ended
+from .graphs import GraphInquiry
 from .no_outcome import is_parents, lost_in_fork, refused_job
 from .sessions import Sessions
 
 if TYPE_CHECKING:
-    from ..broker import Cancelled, JobState
+    from ..broker import JobState
+    from ..graph import Graph
+    from ..inspector import GraphInspector
 
 __all__ = ["Inquiry"]
 
@@ -57,7 +63,43 @@ class Inquiry:
         return state.status
 
     async def cancel(self, result: AsyncResult[Any]) -> Cancelled:
+        is_plain = type(result) is AsyncResult and result.send_buffer is not None and not result.shared
+        if not is_plain and GRAPHS in features(self._sessions.url):
+            # A large graph takes longer than one request may.
+            done = await self._cancel_graph(result.id)
+            if done is not Cancelled.UNKNOWN:
+                return done
         return await self._in_time(self._cancel(result))
+
+    async def _cancel_graph(self, id: str) -> Cancelled:
+        """Cancel a graph; UNKNOWN: the id is none of a graph."""
+        await self._in_time(self._settled(None))
+        return await self.graphs.cancel(id, self._sessions.result_ttl)
+
+    async def graph(self, id: str, result: AsyncResult[Any] | None = None) -> Graph:
+        await self._in_time(self._settled(result))
+        return await self.graphs.graph(id)
+
+    async def replay(self, graph: str) -> int:
+        return await self._in_time(self.graphs.replay(graph))
+
+    async def children(self, id: str) -> list[str]:
+        """Ids of the jobs that a job has sent."""
+        if GRAPHS not in features(self._sessions.url):
+            return []
+        view = cast("GraphInspector", inspect(self._sessions.session().broker))
+        return await self._in_time(view.children(id))
+
+    @property
+    def graphs(self) -> GraphInquiry:
+        sessions = self._sessions
+        return GraphInquiry(sessions.session().broker, sessions.outcomes_sealer, sessions.jobs_sealer)
+
+    async def _settled(self, result: AsyncResult[Any] | None) -> None:
+        """Return once what was handed over here is with the broker."""
+        await self._sessions.session().drain(for_room=False)
+        if result is not None:
+            await self._sessions.hand_on(result)
 
     async def forget(self, result: AsyncResult[Any]) -> bool:
         """Remove the stored outcome of the job; return whether it had one."""
@@ -90,8 +132,6 @@ class Inquiry:
         return state
 
     async def _cancel(self, result: AsyncResult[Any]) -> Cancelled:
-        from ..broker import Cancelled
-
         session = self._sessions.session()
         of_task = f" ({result.task})" if result.task else ""
         message = f'Job "{result.id}"{of_task} was cancelled.'

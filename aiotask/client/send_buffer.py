@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import operator
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from itertools import islice, repeat
 
@@ -17,7 +16,9 @@ from ..broker import BATCH_BYTES, BATCH_JOBS, BATCH_ROW, Broker, Finish, Overflo
 from ..errors import AiotaskError, BrokerError, ConnectionLost, QueueFull
 from ..wire.error_form import copy_error
 from .backpressure import Backpressure, RoomRetry, WhenFull
+from .fitting import fitting
 from .refusals import Refusals
+from .staging import GraphPush, ids_of
 from .watchers import Watchers
 
 __all__ = ["HIGH_WATER", "SendBuffer"]
@@ -26,7 +27,6 @@ __all__ = ["HIGH_WATER", "SendBuffer"]
 HIGH_WATER = 10_000
 #: Seconds for which a batch is tried before its jobs are refused.
 SEND_TIMEOUT = 4.0
-_sealed = operator.attrgetter("sealed")
 
 logger = logging.getLogger("aiotask.client")
 
@@ -127,7 +127,7 @@ class SendBuffer:
         """
         if not self.flying and self.waiting_for_room and (now or self.room_retry.is_due):
             tickets = list(islice(self.waiting_for_room, BATCH_JOBS))
-            self._tickets = tickets[: _fitting(self.waiting_for_room.values())]
+            self._tickets = tickets[: fitting(self.waiting_for_room.values())]
             self.flying = [self.waiting_for_room[ticket] for ticket in self._tickets]
             self.sequence += 1
         while not self.flying and (self._behind or self.waiting):
@@ -155,9 +155,9 @@ class SendBuffer:
             waiting.update((number, push) for number, push in zip(numbers, found, strict=True) if push is not None)
             tickets = sorted(waiting)[:BATCH_JOBS]
             batch = list(map(waiting.pop, tickets))
-        fitting = _fitting(batch)
-        waiting.update(zip((tickets or numbers)[fitting:], batch[fitting:], strict=True))
-        return batch[:fitting], tickets and tickets[:fitting]
+        count = fitting(batch)
+        waiting.update(zip((tickets or numbers)[count:], batch[count:], strict=True))
+        return batch[:count], tickets and tickets[:count]
 
     def _fly(self) -> None:
         """Make a batch of waiting jobs the batch under way."""
@@ -215,6 +215,8 @@ class SendBuffer:
             except ConnectionLost as error:
                 if self._sender is not me:
                     return
+                if isinstance(batch[0], GraphPush):
+                    began = max(began, batch[0].staging.moved_at)
                 if time.monotonic() - began + delay > SEND_TIMEOUT:
                     # The other jobs would fail in the same way, each batch after a timeout of its own.
                     self._step(me, partial(self.refuse_all, error))
@@ -260,6 +262,8 @@ class SendBuffer:
 
     async def _send(self, broker: Broker, batch: list[Push]) -> tuple[Overflow | None, int]:
         """Send the batch under way and those behind it; return what had no room, and how many batches were accepted."""
+        if type(batch[0]) is GraphPush:
+            return await batch[0].send(broker, self.client, self.sequence, self.room), 1
         if not self._behind:
             return await broker.push(self.client, self.sequence, batch, self.room, self.drop), 1
         return None, await broker.push_row(self.client, self.sequence, [batch, *self._behind])
@@ -310,7 +314,9 @@ class SendBuffer:
     def _find_room(self, lacking: dict[int, Push], overflow: Overflow, *, final: bool) -> None:
         assert self._backpressure is not None
         when_full = self._backpressure.when_full
-        if when_full is WhenFull.REJECT or (final and not overflow.oldest):
+        # Nothing is dropped for the sake of a graph.
+        is_drop = when_full is WhenFull.DROP_OLDEST and isinstance(next(iter(lacking.values())), GraphPush)
+        if when_full is WhenFull.REJECT or is_drop or (final and not overflow.oldest):
             self._refuse_singly({ticket: self._backpressure.refusal(push) for ticket, push in lacking.items()}, lacking)
             return
         self.waiting_for_room |= lacking
@@ -331,7 +337,7 @@ class SendBuffer:
             self._notify()
             return
         self._refusals.add_batch(self.settled + 1, self._taken, error)
-        self._report([push.id for _, push in self._land()], error)
+        self._report(ids_of([push for _, push in self._land()]), error)
 
     def refuse_all(self, error: Exception) -> None:
         """Refuse every job in this buffer."""
@@ -344,7 +350,7 @@ class SendBuffer:
         self._refusals.add(errors.items())
         for ticket, error in errors.items():
             self.waiting_for_room.pop(ticket, None)
-            if not self._on_refused([pushes[ticket].id], error):
+            if not self._on_refused(ids_of([pushes[ticket]]), error):
                 unnotified.append((pushes[ticket].id, error))
         if unnotified and len(unnotified) == len(errors):
             self._report([id for id, _ in unnotified], unnotified[0][1], awaited=False)
@@ -364,7 +370,7 @@ class SendBuffer:
             push = self.waiting_for_room.pop(ticket)
             self._missing.discard(ticket)
             self._refusals.add([(ticket, error)])
-            self._on_refused([push.id], error)
+            self._on_refused(ids_of([push]), error)
             self._notify()
             return True
 
@@ -385,16 +391,3 @@ class SendBuffer:
     def _notify(self) -> bool:
         """Wake the callers that wait for a settled ticket; return whether there was one."""
         return self._watchers.notify(self.settled)
-
-
-def _fitting(pushes: Collection[Push]) -> int:
-    """How many of these jobs, from the first one on, fit into one batch."""
-    if len(pushes) <= BATCH_JOBS and sum(map(len, map(_sealed, pushes))) <= BATCH_BYTES:
-        return len(pushes)
-    size = count = 0
-    for push in islice(pushes, BATCH_JOBS):
-        size += len(push.sealed)
-        if count and size > BATCH_BYTES:
-            break
-        count += 1
-    return count

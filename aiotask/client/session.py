@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import logging
 import weakref
+from collections import deque
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Protocol
 
-from ..brokers import connect
-from ..errors import BrokerError
+from ..broker import BATCH_JOBS
+from ..brokers import connect, graphs_of
+from ..errors import AiotaskError, BrokerError
 from ..loops.agent import agent
 from ..wire.seal import Sealer
 from .absence import Absence
@@ -60,6 +62,8 @@ class Session:
         self.send_buffer = SendBuffer(address, self._refused, owner.backpressure)
         # Weakly: a session belongs to its loop as much as to the client, and outlives it until it is closed.
         self._owner = weakref.ref(owner)
+        #: Jobs that jobs of this process have sent: ids of parent and child, and seconds that the list is kept.
+        self.kids: deque[tuple[str, str, float]] = deque()
         self._flushing: asyncio.Task[None] | None = None
         self._closer: AsyncGenerator[None, None] | None = None
 
@@ -100,6 +104,21 @@ class Session:
         if self._closer is None:
             await self._arm()
         await self.send_buffer.flush(self.broker)
+        if self.kids:
+            await self._list_kids()
+
+    async def _list_kids(self) -> None:
+        """Have the broker list the children of jobs. Without the list nothing is lost but ``children()``."""
+        lists: dict[tuple[str, float], list[str]] = {}
+        while self.kids:
+            parent, child, ttl = self.kids.popleft()
+            lists.setdefault((parent, ttl), []).append(child)
+        try:
+            for (parent, ttl), ids in lists.items():
+                for at in range(0, len(ids), BATCH_JOBS):
+                    await graphs_of(self.broker).add_children(parent, ids[at : at + BATCH_JOBS], ttl)
+        except AiotaskError as error:
+            logger.warning("The children of %d jobs were not listed: %s", len(lists), error)
 
     def _flushed(self, task: asyncio.Task[None]) -> None:
         self._flushing = None

@@ -7,9 +7,11 @@ import itertools
 import logging
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..brokers import push_blocking
+from ..brokers import features, push_blocking, push_graph_blocking
+from ..brokers.technology import GRAPHS
 from ..functions.loading import warn_of_send
 from ..job import ids
 from ..loops.exits import exits
@@ -19,9 +21,11 @@ from ..wire.seal import Sealer
 from .rescue import ASK_EVERY, TICK, answers, drained
 from .send_buffer import HIGH_WATER, SendBuffer
 from .session import FLUSH_TIMEOUT, Session
+from .staging import GraphPush
 
 if TYPE_CHECKING:
     from ..broker import Overflow, Push
+    from ..context import JobContext
     from ..wire.serializer import Serializer
     from .backpressure import Backpressure
 
@@ -54,6 +58,7 @@ class Sessions:
         self.url = url
         self.serializer = serializer
         self.outcomes_sealer = Sealer(secrets, "outcome")
+        self.jobs_sealer = Sealer(secrets, "job")
         #: Sessions by loop; None: the session of interpreter exit. Changed without a lock, by steps that cannot be
         #: interrupted: a signal handler or a finalizer may send at any moment.
         self._sessions: dict[asyncio.AbstractEventLoop | None, Session] = {}
@@ -69,6 +74,8 @@ class Sessions:
         _all.add(self)
         exits.watch_multiprocessing()
         self._push = push_blocking(url)
+        self._push_graph = push_graph_blocking(url)
+        self._has_graphs = GRAPHS in features(url)
         # Sessions outlive this client until they are closed in their loops.
         weakref.finalize(self, _let_go, self._sessions).atexit = False
 
@@ -161,6 +168,22 @@ class Sessions:
             return
         if send_buffer.crowded and running_loop() is None:
             portal.submit(_accepted_in_time(send_buffer, result.ticket - HIGH_WATER // 2)).exception()
+
+    def submit_graph(
+        self, session: Session, push: GraphPush, result: AsyncResult[Any], handles: Sequence[AsyncResult[Any]]
+    ) -> None:
+        """Hand a graph over, as ``submit`` does with a job; ``handles`` are those on jobs of it."""
+        for handle in handles:
+            handle.send_buffer = session.send_buffer
+            session.mailbox.expect(handle)
+        self.submit(session, push, result)
+        for handle in handles:
+            handle.ticket = result.ticket
+
+    def list_child(self, session: Session, parent: JobContext, id: str) -> None:
+        """Have a job listed among those that this job has sent; call it before the job is handed over."""
+        if parent.job.result_ttl > 0 and self._has_graphs:
+            session.kids.append((parent.id, id, parent.job.result_ttl))
 
     def _warn_large(self, task: str, size: int) -> None:
         if task not in self._warned_large:
@@ -273,9 +296,16 @@ class Sessions:
         send_buffer.flush_blocking(self._push_blocking)
 
     def _push_blocking(self, send_buffer: SendBuffer, batch: list[Push]) -> Overflow | None:
+        if isinstance(batch[0], GraphPush):
+            return self._push_graph_blocking(send_buffer, batch[0])
         return self._push(
             self.url, self.app, send_buffer.client, send_buffer.sequence, batch, send_buffer.room, send_buffer.drop
         )
+
+    def _push_graph_blocking(self, send_buffer: SendBuffer, graph: GraphPush) -> Overflow | None:
+        assert self._push_graph is not None
+        push = partial(self._push_graph, self.url, self.app, send_buffer.client)
+        return graph.send_blocking(push, send_buffer.sequence, send_buffer.room)
 
     def forget(self) -> None:
         """In a forked child: let go of sockets, send buffers and sessions, which are the parent's."""

@@ -55,6 +55,8 @@ COLUMNS = (
     "outcome",
     "cpu",
     "memory",
+    "parent",
+    "graph",
 )
 
 #: Step N brings a file from version N to N + 1. Steps are added, never changed.
@@ -89,6 +91,11 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "ALTER TABLE jobs ADD COLUMN cpu REAL",  # seconds
         "ALTER TABLE jobs ADD COLUMN memory INTEGER",  # bytes
+    ),
+    (
+        "ALTER TABLE jobs ADD COLUMN parent TEXT",  # id of the job that sent it
+        "ALTER TABLE jobs ADD COLUMN graph TEXT",
+        "CREATE INDEX jobs_graph ON jobs (graph, finished_at) WHERE graph IS NOT NULL",
     ),
 )
 

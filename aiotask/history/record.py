@@ -41,6 +41,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     #: Seconds of CPU and bytes of memory at most that the last run used; None: it was too short to be measured.
     cpu: float | None = None
     memory: int | None = None
+    #: Ids of the job that sent this one, and of its graph; None: no job did, it is in none.
+    parent: str | None = None
+    graph: str | None = None
 
     def __repr__(self) -> str:
         return f"<JobRecord {self.id} {self.task} {self.status}>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import threading
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..brokers.history import HistoryRow
 from ..errors import ConfigError, SealError
-from ..job import Job, decode_job
+from ..flow import unpack_ids
+from ..job import Job, decode_job, flow_of
 from ..outcome import Outcome, decode_outcome
 from ..wire.plaintext import clip, plain_text
 from ..wire.seal import Sealer
@@ -30,6 +32,9 @@ __all__ = ["Recorder"]
 _CHECK_EVERY, _REMOVED, _TRANSACTIONS = 10.0, 1_000, 50
 #: The share of ``max_bytes`` that a check leaves, so that the next check does not find the file too large again.
 _LEFT = 0.95
+
+#: Ids in the column ``deps`` at most.
+_DEPS = 1_000
 
 _log = logging.getLogger(__name__)
 
@@ -213,13 +218,14 @@ def _insert(connection: sqlite3.Connection, jobs: list[tuple[Any, ...]]) -> list
 
 def _columns(app: str, row: HistoryRow, job: Job | None, outcome: Outcome) -> tuple[Any, ...]:
     error = outcome.error
+    flow = flow_of(job) if job else None
     return (
         outcome.id,
         app,
         outcome.task,
         job.queue if job else None,
         outcome.status.value,
-        "[]",  # deps: reserved
+        "[]" if flow is None else json.dumps(unpack_ids(flow.upstream[:_DEPS])[:_DEPS]),
         outcome.attempt,
         outcome.worker or None,
         plain_text(job.body) if job else None,
@@ -234,4 +240,6 @@ def _columns(app: str, row: HistoryRow, job: Job | None, outcome: Outcome) -> tu
         row.outcome,
         outcome.cpu / 1e6 or None,
         outcome.memory * 1024 or None,
+        (job.more.parent or None) if job and job.more else None,
+        outcome.graph or None,
     )

@@ -169,6 +169,7 @@ class ResultDB:
         task: str | None = None,
         status: Status | str | None = None,
         queue: str | None = None,
+        graph: str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
         limit: int | None = 50,
@@ -179,6 +180,7 @@ class ResultDB:
         Args:
             task, queue: the name of the task, of the queue.
             status: the status with which the job ended.
+            graph: id of the graph that the job was in: that of the call that was sent.
             since, until: the time at which the job ended (since <= end < until): Unix seconds, an aware datetime, or
                 a timedelta before now.
             limit: number of jobs to return at most; None: all.
@@ -187,7 +189,7 @@ class ResultDB:
         Raises:
             ConfigError: an argument is not valid, for example a datetime without a time zone.
         """
-        conditions, values = _filter(task, status, queue, since, until)
+        conditions, values = _filter(task, status, queue, graph, since, until)
         return [read_record(row) for row in await self._select(_SELECT, conditions, values, limit=limit, offset=offset)]
 
     async def count(
@@ -196,11 +198,12 @@ class ResultDB:
         task: str | None = None,
         status: Status | str | None = None,
         queue: str | None = None,
+        graph: str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
     ) -> int:
         """The number of recorded jobs that match all of the conditions of ``search``."""
-        conditions, values = _filter(task, status, queue, since, until)
+        conditions, values = _filter(task, status, queue, graph, since, until)
         where, values = self._where(conditions, values)
         sql = f"SELECT count(*) FROM jobs{where}"
         return int(await self._call(lambda: self._file.connection().execute(sql, values).fetchone()[0]))
@@ -321,6 +324,7 @@ def _filter(
     task: str | None,
     status: Status | str | None,
     queue: str | None,
+    graph: str | None,
     since: Moment | None,
     until: Moment | None,
 ) -> tuple[list[str], list[Any]]:
@@ -330,6 +334,7 @@ def _filter(
         "task = ?": task,
         "status = ?": None if status is None else str(status),
         "queue = ?": queue,
+        "graph = ?": graph,
         "finished_at >= ?": None if since is None else _unix(since, "since"),
         "finished_at < ?": None if until is None else _unix(until, "until"),
     }

@@ -7,8 +7,11 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from ..broker import Broker, Notice
+from ..brokers import features, graphs_of
 from ..brokers.history import History
+from ..brokers.technology import GRAPHS
 from ..errors import BrokerError
+from .agenda import Agenda
 from .lease import Lease
 from .operator import Requests, Snapshot
 from .promoter import Due
@@ -22,7 +25,7 @@ MAX_NOTICED = 1_000
 
 
 class Keeper:
-    """Lease, recovery, due jobs and recording of one app on one host, in an event loop of its own.
+    """Lease, recovery, due jobs, graphs and recording of one app on one host, in an event loop of its own.
 
     Args:
         broker: that the agents use.
@@ -54,6 +57,8 @@ class Keeper:
         self.recovery = Recovery(broker, secrets, host, queues, needs)
         self.lease = Lease(broker, host, revive, self.recovery.hurry)
         self._due = Due(broker)
+        has_graphs = GRAPHS in features(broker.url)
+        self._agenda = Agenda(graphs_of(broker), secrets) if has_graphs else None
         self._recorder = recorder
         self._recording = Recording(reading, recorder, host) if reading is not None and recorder is not None else None
 
@@ -78,6 +83,8 @@ class Keeper:
         """Run the agents until cancelled, or until this host is declared dead."""
         # The lease first: what the other agents do relies on it. Recording last: it may lag behind.
         agents = [self.lease.run(), self.recovery.run(), self._due.run()]
+        if self._agenda is not None:
+            agents.append(self._agenda.run())
         if self._recording is not None:
             agents.append(self._recording.run())
         tasks = [asyncio.create_task(agent) for agent in agents]

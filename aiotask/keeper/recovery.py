@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Obituary, Requeue
+from ..brokers import graphs_of
 from ..errors import BrokerError, ConnectionLost, JobError, JobOutOfMemory, JobTimeout, SealError
-from ..job import Job, Status, decode_job
+from ..flow import NOWHERE
+from ..job import Job, Status, decode_job, flow_of
 from ..log.events import counted
 from ..log.throttle import KEEPER_LOG_DELAY, Complaint
 from ..wire.cancel_marks import genuine_cancels
@@ -195,11 +197,21 @@ class Recovery:
             end = f"did not react; its process was killed ({death.reason})."
         error: type[JobError] = JobOutOfMemory if kind == "memory" else JobTimeout
         message = f'Job "{job.id}" ({job.task}) {words}, and {end}'
-        await self._broker.finish(death.incarnation, [self._ended(job, delivery, death, error, message)])
+        await self._finish(death.incarnation, self._ended(job, delivery, death, error, message))
         logger.error("◔ %s %s %s, and its process was killed", job.task, job.id, words)
 
     def _ended(self, job: Job, delivery: Delivery, death: Death, error: type[JobError], message: str) -> Finish:
-        attempt, worker = delivery.meta.attempt, death.incarnation
-        sealed = ended(self._outcomes_sealer, job.id, job.task, error, message, attempt=attempt, worker=worker)
+        attempt, worker, flow = delivery.meta.attempt, death.incarnation, flow_of(job) or NOWHERE
+        sealed = ended(
+            self._outcomes_sealer, job.id, job.task, error, message, attempt=attempt, worker=worker, graph=flow.graph
+        )
         # A dead letter only where retries were used up, as when the worker itself ends the job.
-        return Finish(delivery, sealed, Status.FAILED, job.result_ttl, job.reply, delivery.meta.attempt > 1)
+        is_dead, ttl = attempt > 1, job.result_ttl
+        return Finish(delivery, sealed, Status.FAILED, ttl, job.reply, is_dead, flow.graph, flow.node)
+
+    async def _finish(self, incarnation: str, item: Finish) -> None:
+        """End a job; what waits for a node of a graph goes on."""
+        if item.graph:
+            await graphs_of(self._broker).finish_special(incarnation, [item])
+        else:
+            await self._broker.finish(incarnation, [item])

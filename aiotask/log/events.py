@@ -28,6 +28,7 @@ class JobEvent(StrEnum):
 
     STARTED = "started"
     RETRYING = "retrying"
+    WAITING = "waiting"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -56,6 +57,7 @@ _STYLES = {
     JobEvent.STARTED: _Style("→", logging.INFO, "36"),
     JobEvent.SUCCEEDED: _Style("■", logging.INFO, "32"),
     JobEvent.RETRYING: _Style("↻", logging.WARNING, "33", "retry"),
+    JobEvent.WAITING: _Style("⋯", logging.INFO, "36", "waits"),
     JobEvent.FAILED: _Style("×", logging.ERROR, "31"),  # noqa: RUF001 (the glyph of a failure)
     JobEvent.CANCELLED: _Style("⊘", logging.INFO, "35", "cancelled"),
     JobEvent.EXPIRED: _Style("⊗", logging.WARNING, "33", "expired"),

@@ -13,7 +13,15 @@ __all__ = ["ended"]
 
 
 def ended(
-    sealer: Sealer, id: str, task: str, error: type[JobError], message: str, *, attempt: int = 1, worker: str = ""
+    sealer: Sealer,
+    id: str,
+    task: str,
+    error: type[JobError],
+    message: str,
+    *,
+    attempt: int = 1,
+    worker: str = "",
+    graph: str = "",
 ) -> bytes:
     """The sealed outcome of a job that this process, not its task, ends now.
 
@@ -23,9 +31,10 @@ def ended(
         error: the error that the caller gets; with JobCancelled the job is CANCELLED, else FAILED.
         attempt: number of the last run.
         worker: name of the worker that ran the job; empty: no worker did.
+        graph: the graph of the job; empty: it is in none.
     """
     status = Status.CANCELLED if error is JobCancelled else Status.FAILED
     info = ErrorInfo(f"{error.__module__}.{error.__qualname__}", message)
-    return sealer.seal(
-        encode_outcome(Outcome(WIRE_VERSION, id, task, status, attempt, worker, finished_at=time.time(), error=info))
-    )
+    now = time.time()
+    outcome = Outcome(WIRE_VERSION, id, task, status, attempt, worker, finished_at=now, error=info, graph=graph)
+    return sealer.seal(encode_outcome(outcome))

@@ -8,6 +8,7 @@ import msgspec
 
 from ..errors import (
     AiotaskError,
+    DependencyFailed,
     JobCancelled,
     JobError,
     JobExpired,
@@ -40,6 +41,7 @@ _ALL_BYTES = 1024 * 1024
 _OURS: dict[str, type[Exception]] = {
     f"{kind.__module__}.{kind.__qualname__}": kind
     for kind in (
+        DependencyFailed,
         JobCancelled,
         JobError,
         JobExpired,
@@ -53,7 +55,7 @@ _OURS: dict[str, type[Exception]] = {
 #: The error of an outcome that carries none, by its status.
 _WITHOUT_ERROR = {Status.CANCELLED: JobCancelled, Status.EXPIRED: JobExpired}
 #: Errors about the end of a job: the awaited one, or one that its task awaited.
-_ENDS = (JobCancelled, JobExpired, JobLost, JobOutOfMemory, JobTimeout, WorkerLost)
+_ENDS = (DependencyFailed, JobCancelled, JobExpired, JobLost, JobOutOfMemory, JobTimeout, WorkerLost)
 #: Errors about a wait, never about the end of a job.
 _WAITS = (ResultExpired, ResultTimeout, UnknownTask)
 
@@ -84,7 +86,8 @@ def error_info(error: BaseException, trace: str, serializer: Serializer, job: st
         why = "it would end the generator or the loop that awaits the job"
         return _Links(serializer).add(_untravelled(error, trace, why), error, _DEPTH)
     body, why = _dumped(error, serializer)
-    info = ErrorInfo(_name_of(error), text_of(error), trace, body, why, about=_job_of(error))
+    task = error.task if type(error) is DependencyFailed else ""
+    info = ErrorInfo(_name_of(error), text_of(error), trace, body, why, about=_job_of(error), task=task)
     return _Links(serializer).add(info, error, _DEPTH)
 
 
@@ -220,6 +223,8 @@ def _made(info: ErrorInfo, serializer: Serializer, function: Any) -> BaseExcepti
         error.type = (info.cause or info).type
     if info.about and is_a(error, AiotaskError):
         vars(error)["job_id"] = info.about
+    if info.task and is_a(error, DependencyFailed):
+        vars(error)["task"] = info.task
     _link(error, info, serializer, function)
     return error  # type: ignore[no-any-return]
 
@@ -234,6 +239,9 @@ def _link(error: BaseException, info: ErrorInfo, serializer: Serializer, functio
     cause, context = (
         None if linked is None else _made(linked, serializer, function) for linked in (info.cause, info.context)
     )
+    if cause is not None and info.cause is not None and info.cause.traceback:
+        # Of the job that failed first: its cause goes with the error of every job behind it.
+        add_note(cause, f"\nRemote traceback (job {info.about}, {info.task}):\n{info.cause.traceback}")
     if cause is not None or context is not None or info.suppressed:
         link(error, cause, context, info.suppressed)
     if info.members and is_a(error, BaseExceptionGroup):

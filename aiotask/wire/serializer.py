@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from ..errors import ConfigError, SerializationError
+from ..errors import ConfigError, SerializationError, Unresolved
 from ..functions.main_module import names_a_script
+from ..ref import resolving
 from .error_form import attributes_of, below, is_a, is_kept, reason_of, stand_in, text_of, unlike
 from .pickler import Pickler, may_hold_errors, pickled
 from .script_pickle import dump_by_reference, dump_by_value, load, load_renamed
@@ -45,15 +46,19 @@ class OtherPython(SerializationError):
 
 
 class Serializer(Protocol):
-    """How bodies are written and read. ``function`` is the task's function, or None if it is not known here."""
+    """How bodies are written and read. ``function`` is the task's function, or None if it is not known here.
+
+    Bodies with Refs are written inside ``ref.collecting()``; elsewhere a Ref raises Unresolved. They are read with
+    ``upstream``: for each number of a Ref, the bytes of the value in its place, or an exception.
+    """
 
     name: str
 
     def prepare(self, task: str, function: Callable[..., Any], *, last_chance: bool = False) -> None: ...
     def dump_call(self, call: Call, function: Function) -> bytes: ...
-    def load_call(self, body: bytes, function: Function) -> Call: ...
+    def load_call(self, body: bytes, function: Function, upstream: Sequence[bytes | BaseException] = ()) -> Call: ...
     def dump_value(self, value: Any, function: Function) -> bytes: ...
-    def load_value(self, body: bytes, function: Function) -> Any: ...
+    def load_value(self, body: bytes, function: Function, upstream: Sequence[bytes | BaseException] = ()) -> Any: ...
 
     def dump_error(self, error: BaseException) -> bytes | None:
         """The bytes of an exception that is read as itself.
@@ -82,6 +87,9 @@ class PickleSerializer:
     def _dump(self, value: Any, function: Function = None) -> bytes:
         try:
             plain = pickle.dumps(value, 5)
+        except Unresolved:
+            # The caller looks for it; no other pickler can write the value.
+            raise
         except Exception:
             plain = b"\x93" + _MAIN
         # Not "in", which first tries its operand as a number, and raises and catches an error.
@@ -94,7 +102,10 @@ class PickleSerializer:
             plain = pickled(value)
         return b"P" + plain
 
-    def _load(self, body: bytes, function: Function = None) -> Any:
+    def _load(self, body: bytes, function: Function = None, upstream: Sequence[bytes | BaseException] = ()) -> Any:
+        if upstream:
+            with resolving(_Values(self, upstream, function)):
+                return self._load(body, function)
         kind = body[:1]
         if kind == b"P":
             if len(body) >= 4096:
@@ -173,6 +184,27 @@ class PickleSerializer:
 
     def load_error(self, body: bytes, function: Function = None) -> Any:
         return self._load(body, function)
+
+
+class _Values(Sequence[Any]):
+    """The values upstream of a job, each read when its first Ref is met."""
+
+    def __init__(
+        self, serializer: PickleSerializer, upstream: Sequence[bytes | BaseException], function: Function
+    ) -> None:
+        self._serializer = serializer
+        self._upstream: list[Any] = list(upstream)
+        self._function = function
+        self._read = [isinstance(each, BaseException) for each in upstream]
+
+    def __len__(self) -> int:
+        return len(self._upstream)
+
+    def __getitem__(self, number: Any) -> Any:
+        if not self._read[number]:
+            self._upstream[number] = self._serializer.load_value(self._upstream[number], self._function)
+            self._read[number] = True
+        return self._upstream[number]
 
 
 _named: dict[str, Serializer] = {}

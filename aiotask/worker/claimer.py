@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from ..broker import Broker, Claim, Delivery, Standing
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import Complaint
+from .agenda import Agenda
 from .in_hand import InHand
 from .intake import Intake
 from .life import Life
@@ -51,6 +52,7 @@ class Claimer:
         suspects: Suspects,
         in_hand: InHand,
         intake: Intake,
+        agenda: Agenda,
         *,
         queues: Sequence[str],
         needs: Sequence[str],
@@ -64,6 +66,7 @@ class Claimer:
         self._suspects = suspects
         self._in_hand = in_hand
         self._intake = intake
+        self._agenda = agenda
         self._queues = queues
         self._needs = needs
         self._restart = restart
@@ -109,6 +112,7 @@ class Claimer:
                 await life.wait(rest or None)
                 continue
             asked, reliefs = time.monotonic(), in_hand.reliefs
+            was_idle = self._burst and not in_hand.claimed
             claim = await self._claim(room, asked)
             if claim is None:
                 continue
@@ -123,11 +127,20 @@ class Claimer:
                 # A claim that blocked found the queues empty: the next one blocks too. A claim that brought several
                 # did not block, and a blocking one takes from every lane alike, whatever its priority.
                 self._quick = len(claim.deliveries) > 1 or self._quick or not self._has_blocked(asked)
-            elif self._burst and not in_hand.claimed:
+            elif was_idle and not in_hand.claimed and await self._is_over_for_good():
                 return
             else:
                 self._quick = False
                 await self._wait_idle(asked)
+
+    async def _is_over_for_good(self) -> bool:
+        """Whether nothing is left that may put a job into the queues, for a burst that has found them empty.
+
+        Asked only where nothing was in hand before that claim: the end of a node makes others ready."""
+        try:
+            return await self._agenda.is_empty()
+        except BrokerError:
+            return False
 
     async def _claim(self, room: int, now: float) -> Claim | None:
         """What the queues hold; where they are empty, what comes first. None: that failed, and was waited for."""

@@ -7,9 +7,12 @@ import logging
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from ..broker import Delivery, Finish, Requeue
 from ..errors import BrokerError, JobCancelled, JobError, SerializationError, WorkerLost
-from ..job import WIRE_VERSION, Job, Status, decode_job
+from ..flow import NOWHERE
+from ..job import WIRE_VERSION, Job, Status, decode_job, flow_of
 from ..outcome import ErrorInfo, Outcome, encode_outcome
 from ..wire.error_info import error_info
 from ..wire.seal import Sealer
@@ -21,7 +24,7 @@ from .parents import Parents
 from .prefetch import Prefetch
 from .run import Run
 from .settler import Settler
-from .verdict import SUCCEEDED, Verdict, What, convict, judge, next_meta
+from .verdict import SUCCEEDED, WAITS, Verdict, What, convict, judge, next_meta
 
 __all__ = ["Endings"]
 
@@ -36,6 +39,7 @@ class Endings:
 
     Args:
         worker: its name, as outcomes show it.
+        grow: called with runs that have returned Refs.
         max_jobs: after this many ends ``full`` is called, once. None: never.
     """
 
@@ -51,6 +55,7 @@ class Endings:
         jobs_sealer: Sealer,
         outcomes_sealer: Sealer,
         serializer: Serializer,
+        grow: Callable[[Run], None],
         max_jobs: int | None,
         full: Callable[[], None] | None,
     ) -> None:
@@ -63,6 +68,7 @@ class Endings:
         self._jobs_sealer = jobs_sealer
         self._outcomes_sealer = outcomes_sealer
         self._serializer = serializer
+        self._grow = grow
         self._full = full if max_jobs is not None else None
         self._max_jobs = max_jobs or 0
         self._jobs = 0
@@ -79,8 +85,26 @@ class Endings:
                 # Cancelled before its first step, or taken back: it has not run.
                 self._settler.give_back(run)
                 continue
-            self._conclude(run, SUCCEEDED if run.error is None else self._judge(run), finishes)
+            verdict = SUCCEEDED if run.error is None else self._judge(run)
+            if run.returned is not None and verdict is SUCCEEDED:
+                self._grow(run)
+            else:
+                self._conclude(run, verdict, finishes)
         self._finish(finishes)
+
+    def end(self, runs: list[tuple[Run, Verdict]]) -> None:
+        """These runs do not take place, and so much is known of their jobs."""
+        finishes: list[Finish] = []
+        for run, verdict in runs:
+            self._conclude(run, verdict, finishes)
+        self._finish(finishes)
+
+    def wait(self, run: Run) -> None:
+        """The job of this run has been given up: it waits for the jobs that the run has returned."""
+        self._jobs += 1
+        self._prefetch.measure(run.task.is_async, run.took)
+        self._job_log.ended(run, WAITS, dead=False)
+        self._finish([])
 
     def convict(self, runs: list[Run]) -> None:
         """Each of these took too many processes with it: it ends without another run."""
@@ -129,7 +153,11 @@ class Endings:
             self._parents.ended(run, goes_back=verdict.what is What.RELEASE)
         requeue = None if verdict is SUCCEEDED else _way_back(run, verdict)
         if requeue is None:
-            finishes.append(self._finish_of(run, verdict, dead))
+            finish = self._finish_of(run, verdict, dead)
+            if finish.graph:
+                self._settler.finish_node(finish)
+            else:
+                finishes.append(finish)
         else:
             self._settler.requeue(requeue)
 
@@ -149,7 +177,8 @@ class Endings:
         job, delivery, status = run.job, run.delivery, verdict.what.status
         attempt, value, error = delivery.meta.attempt, run.value, None
         if verdict.error is not None:
-            value, error = None, error_info(verdict.error, run.traceback, self._serializer, job.id)
+            value = None
+            error = run.info or error_info(verdict.error, run.traceback, self._serializer, job.id)
             # Its retries are used up: it was expected to succeed in the end.
             dead = dead or (verdict.what is What.FAILED and attempt > 1)
         cpu = memory = 0
@@ -159,6 +188,11 @@ class Endings:
         outcome = Outcome(
             WIRE_VERSION, job.id, job.task, status, attempt, worker, began, ended, value, error, cpu, memory
         )
+        flow = run.flow
+        if flow is not None:
+            outcome = msgspec.structs.replace(outcome, graph=flow.graph)
+            sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
+            return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, flow.graph, flow.node)
         sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
         return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead)
 
@@ -182,11 +216,24 @@ class Endings:
         )
         error = error_info(reason, "", self._serializer)
         sealed = self._failed(job, item.delivery, error, began=0.0, ended=time.time())
-        return Finish(item.delivery, sealed, Status.FAILED, job.result_ttl, job.reply, item.dead)
+        ttl, graph, node = job.result_ttl, item.graph, item.node
+        return Finish(item.delivery, sealed, Status.FAILED, ttl, job.reply, item.dead, graph, node)
 
     def _failed(self, job: Job, delivery: Delivery, error: ErrorInfo, *, began: float, ended: float) -> bytes:
-        attempt, worker = delivery.meta.attempt, self._worker
-        outcome = Outcome(WIRE_VERSION, job.id, job.task, Status.FAILED, attempt, worker, began, ended, None, error)
+        attempt, worker, flow = delivery.meta.attempt, self._worker, flow_of(job) or NOWHERE
+        outcome = Outcome(
+            WIRE_VERSION,
+            job.id,
+            job.task,
+            Status.FAILED,
+            attempt,
+            worker,
+            began,
+            ended,
+            None,
+            error,
+            graph=flow.graph,
+        )
         return self._outcomes_sealer.seal(encode_outcome(outcome))
 
 

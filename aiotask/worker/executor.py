@@ -23,14 +23,18 @@ from ..errors import (
     SealError,
     SerializationError,
     UnknownTask,
+    Unresolved,
 )
+from ..flow import Kind
 from ..job import RELEASE, decode_job
+from ..signature import Signature
 from ..tasks import Registry
 from ..wire.error_form import text_of
 from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
 from . import budget
+from .node import call_each, call_each_async, function_of, refs_in
 from .run import Marks, Run
 from .verdict import What, judge
 
@@ -38,6 +42,8 @@ __all__ = ["Guard", "call_async", "call_sync", "resolve", "text_of"]
 
 #: Characters of a traceback that travel.
 TRACE_LIMIT = 100_000
+# An attribute of an enum class costs ten of a module.
+_PLAIN = Kind.PLAIN
 
 
 # ---- resolve
@@ -57,7 +63,10 @@ def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str)
     if task is None or job.version > RELEASE:
         raise UnknownTask(job.task)
     limit = task.timeout if job.timeout is None else job.timeout
-    return Run(delivery, job, task, worker, None, limit or None)
+    run = Run(delivery, job, task, worker, None, limit or None)
+    if job.more is not None:
+        run.flow = job.more.flow
+    return run
 
 
 # ---- call
@@ -100,7 +109,7 @@ def _end(run: Run, marks: Marks) -> None:
 
 def _failed(run: Run, error: BaseException) -> None:
     run.error = error
-    run.value = None
+    run.value = run.returned = None
     try:
         # Frames of aiotask itself come first and say nothing; the last ones are the task's.
         trace = error.__traceback__
@@ -114,28 +123,53 @@ def _failed(run: Run, error: BaseException) -> None:
 
 def _load(run: Run, serializer: Serializer) -> tuple[tuple[Any, ...], dict[str, Any]]:
     try:
-        args, kwargs = run.arguments = serializer.load_call(run.job.body, run.task.function)
+        if run.flow is not None:
+            args, kwargs = run.arguments = serializer.load_call(run.job.body, function_of(run), run.upstream)
+        else:
+            args, kwargs = run.arguments = serializer.load_call(run.job.body, run.task.function)
         if type(args) is tuple and type(kwargs) is dict:
             return args, kwargs
     except SerializationError:
         raise
     except Exception as error:
-        raise SerializationError(
-            f'The arguments of job "{run.job.id}" ({run.task.name}) cannot be read here: {type(error).__name__}: '
-            f"{text_of(error).rstrip('.')}. Check that this worker runs the same code as the sender, with the same "
-            "packages."
-        ) from error
+        raise _unreadable(run, "The arguments of", error) from error
     run.arguments = None
     raise SerializationError(f'The body of job "{run.job.id}" ({run.task.name}) holds no arguments.')
 
 
-def _dump(run: Run, value: object, serializer: Serializer) -> None:
+def _completed(run: Run, serializer: Serializer) -> Any:
+    """The value of a job whose function has run before, and has returned what other jobs had to complete."""
+    # There is no start for the log.
+    run.said = True
     try:
-        run.value = serializer.dump_value(value, run.task.function)
+        return serializer.load_value(run.job.body, run.task.function, run.upstream)
+    except SerializationError:
+        raise
+    except Exception as error:
+        raise _unreadable(run, "The values in what was returned by", error) from error
+
+
+def _unreadable(run: Run, what: str, error: Exception) -> SerializationError:
+    return SerializationError(
+        f'{what} job "{run.job.id}" ({run.task.name}) cannot be read here: {type(error).__name__}: '
+        f"{text_of(error).rstrip('.')}. Check that this worker runs the same code as the sender, with the same "
+        "packages."
+    )
+
+
+def _dump(run: Run, value: object, serializer: Serializer) -> None:
+    if isinstance(value, Signature):
+        run.returned = refs_in(run, value.cast, serializer)
+        return
+    try:
+        run.value = serializer.dump_value(value, run.task.function if run.flow is None else function_of(run))
+    except Unresolved:
+        run.returned = refs_in(run, value, serializer)
     except Exception as error:
         if inspect.isawaitable(value) and not hasattr(type(value), "INSTEAD"):
             raise _not_awaited(run, value) from None
-        raise blame_value(serializer, run.task.name, value, error) from error
+        else:
+            raise blame_value(serializer, run.task.name, value, error) from error
 
 
 def _not_awaited(run: Run, value: Any) -> SerializationError:
@@ -180,8 +214,14 @@ def call_sync(run: Run, serializer: Serializer, marks: Marks, guard: Guard) -> N
 def _perform_sync(run: Run, serializer: Serializer, guard: Guard) -> None:
     entered.set(run.context)
     with guard.watch(run):
-        args, kwargs = _load(run, serializer)
-        value = run.task.function(*args, **kwargs)
+        if run.flow is None or run.flow.kind == _PLAIN:
+            args, kwargs = _load(run, serializer)
+            value = run.task.function(*args, **kwargs)
+        elif run.calls_nothing:
+            value = _completed(run, serializer)
+        else:
+            (items,), _ = _load(run, serializer)
+            value = call_each(run, items)
     _dump(run, value, serializer)
 
 
@@ -193,13 +233,21 @@ async def call_async(run: Run, serializer: Serializer, marks: Marks, started: Ca
     entered.set(run.context)
     limit: asyncio.Timeout | None = None
     try:
-        args, kwargs = _load(run, serializer)
-        started(run)
-        if run.timeout is None:
-            value = await run.task.function(*args, **kwargs)
-        else:
-            async with asyncio.timeout(run.timeout) as limit:
+        if run.flow is None or run.flow.kind == _PLAIN:
+            args, kwargs = _load(run, serializer)
+            started(run)
+            if run.timeout is None:
                 value = await run.task.function(*args, **kwargs)
+            else:
+                async with asyncio.timeout(run.timeout) as limit:
+                    value = await run.task.function(*args, **kwargs)
+        elif run.calls_nothing:
+            value = _completed(run, serializer)
+        else:
+            (items,), _ = _load(run, serializer)
+            started(run)
+            async with asyncio.timeout(run.timeout) as limit:
+                value = await call_each_async(run, items)
         _dump(run, value, serializer)
     except TimeoutError as error:
         _failed(run, _too_long(run).with_traceback(error.__traceback__) if limit and limit.expired() else error)

@@ -17,6 +17,7 @@ from .run import Run
 from .seats import Seats
 from .settler import Settler
 from .sync_lane import SyncLane
+from .upstream import Upstream
 
 __all__ = ["BACKLOG", "InHand", "Key"]
 
@@ -53,6 +54,7 @@ class InHand:
         asyncs: AsyncLane,
         syncs: SyncLane,
         at_most_once: AtMostOnce,
+        upstream: Upstream,
         *,
         serializer: Serializer,
         close: Callable[[list[Run]], None],
@@ -65,6 +67,7 @@ class InHand:
         self.asyncs = asyncs
         self.syncs = syncs
         self.at_most_once = at_most_once
+        self.upstream = upstream
         self.serializer = serializer
         self._close = close
         self.claimed: dict[Key, Delivery] = {}
@@ -181,10 +184,14 @@ class InHand:
         if self.settler.backlog >= BACKLOG:
             return 0
         syncs, asyncs, waiting = self.syncs, self.asyncs, self.at_most_once.waiting
+        ready, unstarted = asyncs.waiting + waiting(is_async=True), syncs.waiting + waiting(is_async=False)
+        if self.upstream.row:
+            ready += self.upstream.waiting(is_async=True)
+            unstarted += self.upstream.waiting(is_async=False)
         room, full_of_async = self.prefetch.room(
             running=self._seats.taken,
-            ready=asyncs.waiting + waiting(is_async=True),
-            waiting=syncs.waiting + waiting(is_async=False),
+            ready=ready,
+            waiting=unstarted,
             free=syncs.threads - syncs.busy,
             stuck=syncs.stuck(AHEAD),
             full=asyncs.stuck(AHEAD),
@@ -205,7 +212,8 @@ class InHand:
 
     def give_back_unstarted(self) -> None:
         """What has not started goes back without an attempt counted."""
-        for run in [*self._take_back_syncs(), *self.asyncs.take_back(), *self.at_most_once.take_back()]:
+        lanes = [*self._take_back_syncs(), *self.asyncs.take_back()]
+        for run in [*lanes, *self.at_most_once.take_back(), *self.upstream.take_back()]:
             self.settler.give_back(run)
 
     def give_back_parents(self) -> None:
@@ -230,7 +238,7 @@ class InHand:
 
     def take_back(self, id: str) -> bool:
         """Give back one job that was cancelled before it started, if it is here."""
-        run = self.asyncs.pick(id) or self.at_most_once.pick(id)
+        run = self.asyncs.pick(id) or self.at_most_once.pick(id) or self.upstream.pick(id)
         if run is None and (run := self.syncs.pick(self, id)) is not None:
             self._begun_syncs -= 1
         if run is None:

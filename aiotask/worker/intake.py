@@ -88,7 +88,10 @@ class Intake:
                 else:
                     if chooses:
                         prefetch.claimed(run.task.is_async)
-                    self._enqueue(run, stuck, syncs)
+                    if run.flow is not None and run.flow.upstream:
+                        in_hand.upstream.put(run)
+                    else:
+                        self._enqueue(run, stuck, syncs)
         if rejected:
             self._reject(rejected)
         if convicted:
@@ -97,12 +100,17 @@ class Intake:
 
     def begin(self, run: Run) -> None:
         """A run that happens at most once: the broker knows that it begins."""
-        if self._life.stopping:
-            self._in_hand.release(run)
-        else:
-            syncs: list[Run] = []
-            self._enqueue(run, False, syncs)
-            self._in_hand.start(syncs)
+        self.go_on([run])
+
+    def go_on(self, runs: Sequence[Run]) -> None:
+        """What these runs waited for outside the rows is there."""
+        syncs: list[Run] = []
+        for run in runs:
+            if self._life.stopping:
+                self._in_hand.release(run)
+            else:
+                self._enqueue(run, False, syncs)
+        self._in_hand.start(syncs)
 
     def _enqueue(self, run: Run, stuck: bool, syncs: list[Run]) -> None:
         """Into its row; sync runs to ``syncs``, since they go into theirs together."""
@@ -110,7 +118,7 @@ class Intake:
         if stuck and not task.is_async:
             self._in_hand.prefetch.back_off()
             self._in_hand.release(run, surplus=True)
-        elif task.acks == "early" and not run.begun:
+        elif task.acks == "early" and not run.begun and not run.calls_nothing:
             self._in_hand.at_most_once.put(run)
         elif task.is_async:
             self._in_hand.asyncs.put(run)

@@ -52,6 +52,8 @@ class JobLog:
             if isinstance(verdict.error, WorkerLost):
                 # Its last stack, and its last lines on stderr.
                 detail, _, stack = detail.partition("\n")
+            if run.item >= 0:
+                detail = f"item {run.item}: {detail}"
             if verdict.what is What.RETRY:
                 left = run.retries - run.delivery.meta.attempt + 1
                 detail += f" (again in {verdict.delay:.1f} s, {left} left)"
@@ -60,10 +62,11 @@ class JobLog:
             id=run.job.id,
             task=run.job.task,
             attempt=run.delivery.meta.attempt,
-            took=run.took,
+            # A job behind one that has failed was not run.
+            took=None if run.info is not None else run.took,
             detail=detail,
             queue=run.job.queue,
-            error=verdict.error if verdict.is_failure else None,
+            error=verdict.error if verdict.is_failure and run.info is None else None,
             traceback=run.traceback if _is_of_interest(verdict) else "",
             stack=stack,
         )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from ..broker import Delivery
 from ..context import JobContext
+from ..flow import Flow, Kind
 from ..job import Job
+from ..outcome import ErrorInfo
+from ..planning import Plan
+from ..ref import Found
 from ..tasks import Definition
 
-__all__ = ["Budget", "Marks", "NoMarks", "Run", "Steps"]
+__all__ = ["Budget", "Marks", "NoMarks", "Returned", "Run", "Steps"]
 
 
 class Budget(NamedTuple):
@@ -30,6 +35,16 @@ class Budget(NamedTuple):
     memory: float = 0.0
     memory_before: float = 0.0
     memory_again: float = -1.0
+
+
+class Returned(NamedTuple):
+    """The value of a task with the Refs that it holds: other jobs have to end before it is complete."""
+
+    #: The value written by the app's serializer, each Ref as its number.
+    body: bytes
+    found: Found
+    #: The calls that the Refs stand for, and those upstream of them.
+    plan: Plan
 
 
 class Run(msgspec.Struct, eq=False):
@@ -78,6 +93,16 @@ class Run(msgspec.Struct, eq=False):
     ended: bool = False
     #: Results that it has asked to cancel since it was stopped.
     kept: list[Any] | None = None
+    #: The place of the job in its graph; None: it is in none. And for each job upstream of it, in the order of
+    #: ``Flow.upstream``: the serialized value, or the error.
+    flow: Flow | None = None
+    upstream: Sequence[bytes | Exception] = ()
+    #: The call of a chunk that runs now, or that has failed: counted from 0; -1: the job is no chunk.
+    item: int = -1
+    #: It has ended with a value that other jobs have to complete.
+    returned: Returned | None = None
+    #: The error with which the job ends, in the form in which it is sent, where it was made without a run.
+    info: ErrorInfo | None = None
 
     @property
     def context(self) -> JobContext:
@@ -102,6 +127,11 @@ class Run(msgspec.Struct, eq=False):
             return False
         self.kept = [*(self.kept or ()), result]
         return True
+
+    @property
+    def calls_nothing(self) -> bool:
+        """Whether the body is a value that an earlier run has returned: it can be completed more than once."""
+        return self.flow is not None and self.flow.kind == Kind.RETURNED
 
     @property
     def retries(self) -> int:

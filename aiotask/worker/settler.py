@@ -6,9 +6,11 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, cast
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Requeue, Settled, Standing
+from ..brokers.graphs import BATCH_SPECIAL, Graphs
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import Complaint
 from .membership import Membership, pause
@@ -19,17 +21,48 @@ __all__ = ["Settler"]
 logger = logging.getLogger("aiotask.worker")
 
 
+class _Finisher(Protocol):
+    """The verb that ends jobs of one kind."""
+
+    def __call__(
+        self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
+    ) -> Awaitable[tuple[list[Settled], Standing]]: ...
+
+
+class _Row:
+    """Finishes of one kind, in their order.
+
+    Args:
+        finish: the verb that takes them.
+        most: how many at a time.
+    """
+
+    def __init__(self, finish: _Finisher, most: int) -> None:
+        self.finish = finish
+        self.waiting: deque[Finish] = deque()
+        #: Some of what waits was under way when the connection broke.
+        self.repeat = False
+        self.most = most
+
+
 class Settler:
-    """Finishes and requeues wait here until they are settled; the connection may break meanwhile."""
+    """Finishes and requeues wait here until they are settled; the connection may break meanwhile.
+
+    Args:
+        agenda: called when the end of a node has left work on the agenda of the broker.
+    """
 
     # Given to ``run``.
     _settled: Callable[[list[Delivery], Standing], None]
     _instead_of: Callable[[Finish, BrokerError], Finish]
 
-    def __init__(self, broker: Broker, membership: Membership) -> None:
+    def __init__(self, broker: Broker, membership: Membership, agenda: Callable[[], None]) -> None:
         self._broker = broker
         self._membership = membership
-        self._finishes: deque[Finish] = deque()
+        self._agenda = agenda
+        self._plain = _Row(broker.finish, BATCH_JOBS)
+        self._nodes = _Row(self._finish_nodes, BATCH_SPECIAL)
+        self._finishes = self._plain.waiting
         self._requeues: deque[Requeue] = deque()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -39,12 +72,15 @@ class Settler:
         #: Outcomes that were dropped and not logged yet, and when that was logged last (monotonic).
         self._dropped = 0
         self._logged_at = 0.0
-        #: Some of what waits was under way when the connection broke.
-        self._repeat = False
         self._delay = 0.05
 
     def finish(self, items: Sequence[Finish]) -> None:
         self._finishes.extend(items)
+        self._stir()
+
+    def finish_node(self, item: Finish) -> None:
+        """The job is one of a graph: what is downstream of it goes on."""
+        self._nodes.waiting.append(item)
         self._stir()
 
     def requeue(self, item: Requeue) -> None:
@@ -62,7 +98,7 @@ class Settler:
     @property
     def backlog(self) -> int:
         """How many outcomes wait here."""
-        return len(self._finishes)
+        return len(self._finishes) + len(self._nodes.waiting)
 
     async def settle_all(self) -> None:
         """Return once nothing waits here."""
@@ -83,18 +119,20 @@ class Settler:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._finishes or self._requeues:
+            while self._finishes or self._requeues or self._nodes.waiting:
                 if self._requeues:
                     await self._send_requeues()
                 if self._finishes:
-                    await self._send_finishes()
+                    await self._send_finishes(self._plain)
+                if self._nodes.waiting:
+                    await self._send_finishes(self._nodes)
             self._idle.set()
 
-    async def _send_finishes(self) -> None:
+    async def _send_finishes(self, row: _Row) -> None:
         batch: list[Finish] = []
         size = 0
-        waiting = self._finishes
-        for _ in range(min(len(waiting), BATCH_JOBS)):
+        waiting = row.waiting
+        for _ in range(min(len(waiting), row.most)):
             item = waiting.popleft()
             batch.append(item)
             size += len(item.outcome)
@@ -102,30 +140,39 @@ class Settler:
                 break
         while True:
             try:
-                answers, standing = await self._broker.finish(self._membership.incarnation, batch, repeat=self._repeat)
+                answers, standing = await row.finish(self._membership.incarnation, batch, repeat=row.repeat)
             except ConnectionLost:
-                self._repeat = True
+                row.repeat = True
                 self._delay = await pause(self._delay)
             except BrokerError as error:
                 if len(batch) > 1:
                     # One of them is at fault: each on its own, this one first.
-                    self._finishes.extendleft(reversed(batch[1:]))
+                    waiting.extendleft(reversed(batch[1:]))
                     batch = batch[:1]
-                    self._repeat = True
+                    row.repeat = True
                     continue
                 self._complain_of_finish(error)
                 replacement = self._instead_of(batch[0], error)
                 if replacement is batch[0]:
                     self._delay = await pause(self._delay)
-                    if self._finishes:
+                    if waiting:
                         # The others need not wait for it.
-                        self._finishes.append(replacement)
+                        waiting.append(replacement)
                         return
                 batch = [replacement]
             else:
-                self._repeat, self._delay = self._repeat and bool(self._finishes), 0.05
+                row.repeat, self._delay = row.repeat and bool(waiting), 0.05
                 self._report([item.delivery for item in batch], answers, standing, dropped=True)
                 return
+
+    async def _finish_nodes(
+        self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
+    ) -> tuple[list[Settled], Standing]:
+        broker = cast("Graphs", self._broker)
+        answers, standing, has_agenda = await broker.finish_special(incarnation, batch, repeat=repeat)
+        if has_agenda:
+            self._agenda()
+        return answers, standing
 
     async def _send_requeues(self) -> None:
         batch: list[Requeue] = []
@@ -148,10 +195,10 @@ class Settler:
         self, deliveries: list[Delivery], answers: Sequence[Settled], standing: Standing, *, dropped: bool
     ) -> None:
         if dropped and Settled.NOT_YOURS in answers:
-            self._log_dropped([delivery.id for delivery, answer in zip(deliveries, answers, strict=True) if not answer])
+            self.log_dropped([delivery.id for delivery, answer in zip(deliveries, answers, strict=True) if not answer])
         self._settled(deliveries, standing)
 
-    def _log_dropped(self, ids: list[str]) -> None:
+    def log_dropped(self, ids: list[str]) -> None:
         """Log that outcomes were dropped, once a second at most: after a server was emptied there are many."""
         self._dropped += len(ids)
         if time.monotonic() - self._logged_at < 1.0:

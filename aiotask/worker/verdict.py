@@ -11,7 +11,17 @@ import msgspec
 
 from ..backoff import exponential
 from ..broker import Meta, Obituary
-from ..errors import Interrupted, JobCancelled, JobError, JobExpired, JobTimeout, Retry, SerializationError, WorkerLost
+from ..errors import (
+    DependencyFailed,
+    Interrupted,
+    JobCancelled,
+    JobError,
+    JobExpired,
+    JobTimeout,
+    Retry,
+    SerializationError,
+    WorkerLost,
+)
 from ..job import Status
 from ..log.events import JobEvent
 from ..options import seconds
@@ -20,7 +30,7 @@ from ..wire.error_info import is_of_another_job
 from ..wire.serializer import OtherPython
 from .run import Run
 
-__all__ = ["MAX_DEATHS", "SUCCEEDED", "Verdict", "What", "convict", "judge", "next_meta"]
+__all__ = ["MAX_DEATHS", "SUCCEEDED", "WAITS", "Verdict", "What", "convict", "judge", "next_meta"]
 
 logger = logging.getLogger("aiotask.worker")
 
@@ -35,8 +45,10 @@ class What(Enum):
     FAILED = Status.FAILED, JobEvent.FAILED
     CANCELLED = Status.CANCELLED, JobEvent.CANCELLED
     EXPIRED = Status.EXPIRED, JobEvent.EXPIRED
-    # The job goes on: after a delay, in a worker that has what this one lacks, or as if it had not been claimed.
+    # The job goes on: after a delay, when the jobs that it has returned have ended, in a worker that has what this one
+    # lacks, or as if it had not been claimed.
     RETRY = Status.RETRYING, JobEvent.RETRYING
+    WAIT = Status.WAITING, JobEvent.WAITING
     PARK = Status.PARKED, JobEvent.PARKED
     RELEASE = Status.PENDING, JobEvent.RELEASED
 
@@ -75,6 +87,8 @@ class Verdict:
 
 
 SUCCEEDED = Verdict(What.SUCCESS)
+#: The run has returned Refs, and the broker has accepted the jobs that they stand for.
+WAITS = Verdict(What.WAIT)
 
 
 def judge(run: Run, error: BaseException | None) -> Verdict:
@@ -85,6 +99,9 @@ def judge(run: Run, error: BaseException | None) -> Verdict:
         return Verdict(What.CANCELLED, JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled.'))
     if is_a(error, JobExpired) and not run.started_at:
         return Verdict(What.EXPIRED, error)
+    if is_a(error, DependencyFailed) and not run.started_at:
+        # Another run would find the same outcome upstream.
+        return Verdict(What.FAILED, error)
     if run.stopped and _comes_of_a_cancel(error):
         return Verdict(What.RELEASE)
     if is_a(error, OtherPython):

@@ -12,12 +12,14 @@ from ..broker import Broker, Delivery, Standing
 from ..log.events import EventLog
 from ..loops.agent import agent
 from ..wire.seal import Sealer
+from .agenda import Agenda
 from .async_lane import AsyncLane
 from .at_most_once import AtMostOnce
 from .cancellation import Cancels
 from .claimer import Claimer
 from .endings import Endings
 from .executor import call_async
+from .growth import Growths
 from .in_hand import InHand
 from .intake import Intake
 from .job_log import JobLog
@@ -30,6 +32,7 @@ from .settler import Settler
 from .surroundings import Served, Surroundings
 from .suspects import Suspects
 from .ticker import Ticker
+from .upstream import Upstream
 
 __all__ = ["Worker"]
 
@@ -63,7 +66,8 @@ class Worker:
         syncs, marks, seats, solitude, hooks = around.syncs, around.marks, around.seats, around.solitude, around.hooks
         jobs_sealer, outcomes_sealer = Sealer(served.secrets, "job"), Sealer(served.secrets, "outcome")
         life, job_log, parents = Life(), JobLog(log), Parents()
-        settler = Settler(broker, membership)
+        agenda, growths = Agenda(broker), Growths(broker, membership, sealer=jobs_sealer)
+        settler = Settler(broker, membership, agenda.stir)
         prefetch = Prefetch(
             syncs=any(not task.is_async for task in registry),
             asyncs=any(task.is_async for task in registry),
@@ -79,12 +83,14 @@ class Worker:
             jobs_sealer=jobs_sealer,
             outcomes_sealer=outcomes_sealer,
             serializer=serializer,
+            grow=growths.put,
             max_jobs=max_jobs,
             full=hooks.full,
         )
         call = partial(call_async, serializer=serializer, marks=marks, started=job_log.started)
         asyncs = AsyncLane(seats, call, endings.close, life.stir, marks, syncs.peak)
         at_most_once = AtMostOnce(broker, membership, life, seats, asyncs, syncs, lost=endings.lost)
+        upstream = Upstream(broker, life, seats, asyncs, syncs, sealer=outcomes_sealer, serializer=serializer)
         in_hand = InHand(
             life,
             settler,
@@ -94,6 +100,7 @@ class Worker:
             asyncs,
             syncs,
             at_most_once,
+            upstream,
             serializer=serializer,
             close=endings.close,
         )
@@ -109,6 +116,7 @@ class Worker:
             suspects,
             in_hand,
             intake,
+            agenda,
             queues=queues,
             needs=registry.needs,
             restart=self._restart,
@@ -120,10 +128,14 @@ class Worker:
         self.up = asyncio.Event()
         self._life, self._membership, self._in_hand = life, membership, in_hand
         self._suspects, self._claimer, self._settler, self._cancels = suspects, claimer, settler, cancels
+        self._growths = growths
+        growths.attach(endings.close, endings.wait, settler.log_dropped, in_hand.forget)
         self._log, self._hooks = log, hooks
         self._agents: list[Callable[[], Coroutine[Any, Any, None]]] = [
             partial(settler.run, self._settled, endings.instead_of),
             partial(at_most_once.run, intake.begin, in_hand.lose),
+            partial(upstream.run, intake.go_on, endings.end),
+            agenda.run,
             cancels.run,
             ticker.run,
         ]
@@ -174,6 +186,7 @@ class Worker:
             # A job may come to wait for others in a step of its own, without an event that says so.
             await self._life.wait(0.1)
             in_hand.give_back_unstarted()
+        await self._growths.settle_all()
         await self._settler.settle_all()
 
     # ---- what the broker thinks of it

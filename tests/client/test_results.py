@@ -12,7 +12,6 @@ import pytest
 import aiotask
 from aiotask import (
     App,
-    ConfigError,
     JobCancelled,
     JobLost,
     RemoteError,
@@ -166,8 +165,6 @@ async def test_a_task_by_name_and_a_signature_are_sent_like_a_task(app: App, wor
     with pytest.raises(UnknownTask, match="nowhere"):
         await result
     assert await result.status() is Status.PARKED
-    with pytest.raises(ConfigError, match="not supported in this release"):
-        _ = add.s(1).cast
 
 
 async def test_an_ignored_result_cannot_be_awaited(app: App, worker: None) -> None:

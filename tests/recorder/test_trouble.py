@@ -127,11 +127,12 @@ async def test_a_file_and_outcomes_of_the_release_before_are_read_and_brought_up
 ) -> None:
     recorder.record([finished("before")])
     recorder.close()
-    for column in ("cpu", "memory"):
+    sqlite(path, "DROP INDEX jobs_graph")
+    for column in ("cpu", "memory", "parent", "graph"):
         sqlite(path, f"ALTER TABLE jobs DROP COLUMN {column}")
     sqlite(path, "PRAGMA user_version = 1")
     outcome = Outcome(WIRE_VERSION, "used", "shop:spin", Status.SUCCESS, value=pickled(1), cpu=1_500_000, memory=1024)
-    old = decode_outcome(msgspec.msgpack.encode(msgspec.structs.astuple(outcome)[:-2]))
+    old = decode_outcome(msgspec.msgpack.encode(msgspec.structs.astuple(outcome)[:-3]))
     assert (old.value, old.cpu, old.memory) == (outcome.value, 0, 0)
 
     sealed = Sealer([SECRET], "outcome").seal(encode_outcome(outcome))

@@ -49,6 +49,14 @@ class MemoryGraphs(MemoryInspector):
                 store.cancel_graph(found)
             return Steered("done")
 
+    async def add_children(self, parent: str, ids: Sequence[str], ttl: float) -> None:
+        async with self._store as store:
+            store.add_children(parent, ids, ttl)
+
+    async def children(self, id: str) -> list[str]:
+        async with self._store as store:
+            return store.children(id)
+
 
 def push_graph_now(url: str, app: str, client: str, sequence: int, part: Part, room: Room | None = None) -> Taken:
     """``push_graph`` for code without an event loop."""

@@ -45,13 +45,14 @@ from ..lanes import (
 )
 from .clients import Clients
 from .clock import Clock
+from .kids import Kids
 from .record import Ending, Lane, Record, Rows
 from .wakeup import Bell, Listeners
 
 __all__ = ["Store"]
 
 
-class Store(Rows, Clients, Listeners):
+class Store(Rows, Clients, Kids, Listeners):
     """All state of one app, shared by its broker objects in every loop and thread of this process.
 
     Its methods expect the caller to be inside ``async with store`` or to hold ``lock``.

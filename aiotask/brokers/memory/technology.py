@@ -9,7 +9,7 @@ from ..technology import GRAPHS, HISTORY, Technology
 if TYPE_CHECKING:
     from ...broker import Broker
     from ...inspector import Inspector
-    from ..technology import PushBlocking
+    from ..technology import PushBlocking, PushGraphBlocking
 
 __all__ = ["MEMORY"]
 
@@ -39,6 +39,12 @@ def _push_blocking(url: str) -> PushBlocking:
     return push_now
 
 
+def _push_graph_blocking(url: str) -> PushGraphBlocking:
+    from .graph_verbs import push_graph_now
+
+    return push_graph_now
+
+
 MEMORY = Technology(
     connect=_connect,
     inspect=_inspect,
@@ -48,4 +54,5 @@ MEMORY = Technology(
     is_private=lambda url: True,
     features=frozenset({GRAPHS, HISTORY}),
     examples=("memory://",),
+    push_graph_blocking=_push_graph_blocking,
 )

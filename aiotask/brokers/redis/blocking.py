@@ -14,13 +14,15 @@ from redis.retry import Retry
 
 from ...broker import Finish, Overflow, Push, Room
 from ...errors import BrokerError, ConnectionLost, QueueFull
+from ..graphs import Part, Taken
 from ..shown import hide_password
 from .codec import overflow, push_arguments, server_url
 from .connection import UNNAMED, parse
+from .graphs import graph_arguments
 from .keys import prefix
 from .script import script
 
-__all__ = ["load", "push_blocking"]
+__all__ = ["load", "push_blocking", "push_graph_blocking"]
 
 #: Seconds in which the server has to accept the connection, and in which it has to answer.
 ANSWER_TIMEOUT = 5.0
@@ -31,7 +33,7 @@ _spare: defaultdict[str, list[Any]] = defaultdict(list)
 
 
 def load(url: str) -> None:
-    """Read the script, and make a connection object: at interpreter exit no file can be opened, and redis-py cannot
+    """Read the scripts, and make a connection object: at interpreter exit no file can be opened, and redis-py cannot
     import the modules that a new one needs.
 
     Raises:
@@ -39,6 +41,7 @@ def load(url: str) -> None:
     """
     parse(url, ANSWER_TIMEOUT)
     script("push")
+    script("graph")
     "localhost".encode("idna")
     if not _spare[url]:
         _spare[url].append(_make(url))
@@ -68,8 +71,17 @@ def push_blocking(
     drop: Sequence[Finish] = (),
 ) -> Overflow | None:
     """Accept a batch, as ``RedisBroker.push`` does, in one attempt."""
-    push = script("push")
-    args: list[Any] = push_arguments(client, sequence, batch, room, drop)
+    return overflow(_run(url, app, "push", push_arguments(client, sequence, batch, room, drop)))
+
+
+def push_graph_blocking(url: str, app: str, client: str, sequence: int, part: Part, room: Room | None = None) -> Taken:
+    """Take a part of a graph, as ``RedisBroker.push_graph`` does, in one attempt."""
+    return Taken(_run(url, app, "graph", graph_arguments(client, sequence, part, room)))
+
+
+def _run(url: str, app: str, name: str, args: list[Any]) -> Any:
+    """What the server replies to a script."""
+    source = script(name).source
     try:
         # A signal handler may push in the middle of this push: that push takes another connection.
         connection = _spare[url].pop()
@@ -77,8 +89,8 @@ def push_blocking(
         connection = _make(url)
     try:
         connection.connect()
-        connection.send_command("EVAL", push.source, 1, prefix(app), *args)
-        return overflow(connection.read_response())
+        connection.send_command("EVAL", source, 1, prefix(app), *args)
+        return connection.read_response()
     except wrong.OutOfMemoryError as error:
         raise QueueFull(f'The server at "{hide_password(url)}" is out of memory.') from error
     except (wrong.ConnectionError, wrong.TimeoutError, OSError) as error:

@@ -56,6 +56,7 @@ from .connection import Backoff, Wire
 from .graphs import GraphVerbs
 from .history import HistoryReader, unrecorded
 from .keys import GROUP, RECORDERS, prefix
+from .kids import Kids
 from .repair import audit
 from .script import script
 from .sweep import Sweep
@@ -71,7 +72,7 @@ _PING_EVERY = 4.0
 _LETTERS = 50
 
 
-class RedisBroker(GraphVerbs):
+class RedisBroker(GraphVerbs, Kids):
     """One app on one server, for one event loop.
 
     Three connections, each opened at first use: commands, a worker's claims (which may block), and

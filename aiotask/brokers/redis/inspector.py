@@ -22,6 +22,7 @@ from .connection import Wire
 from .graph_reader import GraphReader
 from .history import unrecorded
 from .keys import GROUP, in_index
+from .kids import KidsView
 from .script import script
 from .topology import cluster_warning, find_misfit, parse_info
 
@@ -65,7 +66,7 @@ def _pairs(flat: list[Any]) -> dict[str, Any]:
     return {text(key): value for key, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
-class RedisInspector(GraphReader):
+class RedisInspector(GraphReader, KidsView):
     """Reads one app's keys; costs the server little, whatever the number of jobs."""
 
     def __init__(self, broker: RedisBroker) -> None:

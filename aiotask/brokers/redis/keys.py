@@ -62,7 +62,7 @@ from __future__ import annotations
 from ...broker import BATCH_BYTES
 from ...wire.seal import OVERHEAD
 from ..bounds import ASIDE, BAD_GRAPH_TTL, CLIENT_TTL, DEAD_LETTERS, HISTORY_ROWS, REFUSED_TTL, VOLUNTEER_TTL
-from ..graphs import CHUNK, STAGE_TIMEOUT
+from ..graphs import CHILDREN, CHUNK, STAGE_TIMEOUT
 from ..lanes import KINDS, SUSPECT
 
 __all__ = ["CONSTANTS", "GROUP", "RECORDERS", "in_index", "prefix"]
@@ -93,6 +93,7 @@ CONSTANTS: dict[str, str | int] = {
     # Bytes of an entry of the history from which on a new entry is begun.
     "HISTORY_BYTES": 64 * 1024,
     "ASIDE": ASIDE,
+    "KIDS": CHILDREN,
     # Bytes that are kept of an entry that was no job.
     "ASIDE_BYTES": 64 * 1024,
     # Bytes of a stored outcome up to which it also travels on the results channel.

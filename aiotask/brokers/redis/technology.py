@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ...broker import Broker
     from ...inspector import Inspector
-    from ..technology import PushBlocking
+    from ..technology import PushBlocking, PushGraphBlocking
 
 __all__ = ["REDIS"]
 
@@ -43,6 +43,13 @@ def _push_blocking(url: str) -> PushBlocking:
 
     blocking.load(url)
     return blocking.push_blocking
+
+
+def _push_graph_blocking(url: str) -> PushGraphBlocking:
+    from . import blocking
+
+    blocking.load(url)
+    return blocking.push_graph_blocking
 
 
 def _check_url(parts: SplitResult) -> str:
@@ -76,4 +83,5 @@ REDIS = Technology(
     is_private=_is_private,
     features=frozenset({GRAPHS, HISTORY, PROCESSES}),
     examples=("redis://host:6379/0", "rediss://…", "unix:///path/to/sock"),
+    push_graph_blocking=_push_graph_blocking,
 )

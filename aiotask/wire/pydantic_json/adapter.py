@@ -56,7 +56,7 @@ class Adapter:
 
     def __init__(self, annotation: Any) -> None:
         try:
-            adapter = pydantic.TypeAdapter(annotation)
+            adapter = _type_adapter(annotation)
             if not adapter.pydantic_complete:
                 adapter.rebuild(force=True, raise_errors=True)
         except pydantic.errors.PydanticUndefinedAnnotation as error:
@@ -79,7 +79,7 @@ class Adapter:
         #: Classes that the annotation names.
         self.named = named_classes(schema)
         self._sparse_first = True
-        self._is_any = schema["type"] == "any"
+        self.is_any = schema["type"] == "any"
         bare = set(schema) <= {"type", "metadata"}
         #: Values of exactly this type need no check.
         self.exact: type | None = _SCALARS.get(schema["type"]) if bare else None
@@ -114,7 +114,7 @@ class Adapter:
 
     def _tree(self, value: Any, *, exclude_unset: bool = False) -> Any:
         """The value as plain data."""
-        if self._is_any:
+        if self.is_any:
             return value
         try:
             return self._dump(value, exclude_unset=exclude_unset)
@@ -125,6 +125,17 @@ class Adapter:
         # Names, not aliases, since names can always be read. round_trip: without computed fields.
         return self._serializer.to_python(
             value, mode="json", by_alias=False, round_trip=True, exclude_unset=exclude_unset, warnings=warnings
+        )
+
+    def dump_leniently(self, value: Any, *, sparse: bool) -> Any:
+        """The value as plain data, without checks of the types; ``sparse`` as for ``encode``."""
+        return self._serializer.to_python(
+            value,
+            mode="json",
+            by_alias=False,
+            round_trip=True,
+            exclude_unset=sparse and self._has_models,
+            warnings=False,
         )
 
     def _faithful(self, tree: Any, value: Any, *, grown: bool) -> bytes:
@@ -198,9 +209,35 @@ class Adapter:
         Raises:
             pydantic.ValidationError: the JSON does not fit the annotation.
         """
-        if self._is_any:
+        if self.is_any:
             return pydantic_core.from_json(text)
         return self._validator.validate_json(text, by_alias=True, by_name=True)
+
+    def validate(self, tree: Any) -> Any:
+        """The value that plain data, in which exceptions may stand, is read as.
+
+        Raises:
+            pydantic.ValidationError: the data does not fit the annotation.
+        """
+        return tree if self.is_any else self._validator.validate_python(tree, by_alias=True, by_name=True)
+
+
+def _type_adapter(annotation: Any) -> pydantic.TypeAdapter[Any]:
+    """pydantic's adapter; where the annotation names exceptions, as for a value that ``.settled`` gives, it takes
+    their instances."""
+    if not any(map(_is_error, _parts(annotation))):
+        return pydantic.TypeAdapter(annotation)
+    return pydantic.TypeAdapter(annotation, config={"arbitrary_types_allowed": True})
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in typing.get_args(annotation):
+        yield from _parts(part)
+
+
+def _is_error(part: Any) -> bool:
+    return isinstance(part, type) and issubclass(part, BaseException)
 
 
 _NOT_SERIALIZED = "cannot be serialized with json"

@@ -154,7 +154,26 @@ class JsonFunction:
         self._shapes[0].signature.bind(*args, **kwargs)
         return self._shapes[0]
 
+    def adapters(self, args: Sequence[Any], kwargs: Iterable[str]) -> dict[int | str, tuple[str, Adapter]]:
+        """For each argument of a call, by position or name: how errors name it, and its adapter."""
+        shape = self._shape(args, dict.fromkeys(kwargs))
+        n = len(shape.positional)
+        found: dict[int | str, tuple[str, Adapter]] = {}
+        for at in range(len(args)):
+            name = shape.positional[at] if at < n else shape.rest or ""
+            shown = name if at < n else f"{name}[{at - n}]"
+            found[at] = shown, self._any if at >= n and name in self._whole else self._adapters.get(name, self._any)
+        for name in kwargs:
+            parameter = shape.parameter_of(name)
+            found[name] = name, self._any if parameter in self._whole else self._adapters.get(parameter, self._any)
+        return found
+
     # ---- values
+
+    @property
+    def value_adapter(self) -> Adapter:
+        """The adapter of the return value."""
+        return self._value
 
     def encode_value(self, value: Any) -> bytes:
         """The return value of the function as JSON.

@@ -4,6 +4,7 @@
 call     ``[[positional], {by name}]``; from a sender that has no function, with what JSON has no
          type for: ``[[positional], {by name}, [[path, class], …]]``
 value    the value
+         (calls and values with Refs: see ``future.py``)
 error    ``[module, class, args]``, and where that is not all of it ``[module, class, args, more]``
 =======  =======================================================================================
 """
@@ -11,7 +12,7 @@ error    ``[module, class, args]``, and where that is not all of it ``[module, c
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -19,9 +20,11 @@ import pydantic
 import pydantic_core
 
 from ...errors import ConfigError, SerializationError
+from ...ref import found_here
 from .adapter import to_json
 from .failure import read_failure, write_failure
 from .function import JsonFunction, Unresolved, imported_for_types_only
+from .future import read_call, read_value, refuse_refs, write_call, write_value
 from .named import check_arrival, write_named
 
 __all__ = ["JsonSerializer"]
@@ -82,12 +85,19 @@ class JsonSerializer:
 
     def dump_call(self, call: Call, function: Function) -> bytes:
         args, kwargs = call
-        if function is None:
-            return b"J" + write_named(args, kwargs)
-        return b"J" + self._function(function).encode_call(args, kwargs)
+        seen = None if function is None else self._function(function)
+        if (found := found_here()) is not None and (text := write_call(seen, args, kwargs, found)):
+            return b"J" + text
+        try:
+            return b"J" + (write_named(args, kwargs) if seen is None else seen.encode_call(args, kwargs))
+        except SerializationError as error:
+            refuse_refs(error, args, kwargs)
+            raise
 
-    def load_call(self, body: bytes, function: Function) -> Call:
+    def load_call(self, body: bytes, function: Function, upstream: Sequence[bytes | BaseException] = ()) -> Call:
         text = _text_of(body)
+        if upstream:
+            return read_call(None if function is None else self._function(function), text, upstream)
         if function is None:
             args, kwargs, *_ = _read(text)
             return tuple(args), dict(kwargs)
@@ -105,10 +115,19 @@ class JsonSerializer:
     # ---- values
 
     def dump_value(self, value: Any, function: Function) -> bytes:
-        return b"J" + (to_json(value) if function is None else self._function(function).encode_value(value))
+        seen = None if function is None else self._function(function)
+        if (found := found_here()) is not None and (text := write_value(seen, value, found)):
+            return b"J" + text
+        try:
+            return b"J" + (to_json(value) if seen is None else seen.encode_value(value))
+        except Exception as error:
+            refuse_refs(error, value)
+            raise
 
-    def load_value(self, body: bytes, function: Function) -> Any:
+    def load_value(self, body: bytes, function: Function, upstream: Sequence[bytes | BaseException] = ()) -> Any:
         text = _text_of(body)
+        if upstream:
+            return read_value(None if function is None else self._function(function), text, upstream)
         return _read(text) if function is None else self._function(function).decode_value(text)
 
     # ---- errors

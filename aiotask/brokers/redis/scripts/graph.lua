@@ -69,6 +69,8 @@ if parts > 0 and lane ~= '' then
   _, sealed, meta = read(lane, entry)
   if redis.call('XACK', key(lane), GROUP, entry) ~= 1 then return -2 end
   redis.call('XDEL', key(lane), entry)
+  -- What runs once at most has run; only a cancel ends it here.
+  redis.call('HDEL', key('begun'), job)
   if marked(endings, job, sealed or '', meta or '') then
     close_endings(endings)
     return 1
@@ -111,7 +113,7 @@ redis.call('ZADD', key('graphs'), state == 'x' and now() or '+inf', gid)
 if lane ~= '' then
   waits = waits + 1
   redis.call('HSET', key('nodes'), job, new .. '|' .. gid)
-  ended({ job }, { begun = true })
+  ended({ job }, {})
   redis.call('HSET', name, 'p' .. first, job)
   local staged = string.gsub(redis.call('HGET', name, 'staged') or '', '%f[%d]' .. first .. '%-%d+ ', '', 1)
   redis.call('HSET', name, 'staged', staged)

@@ -1,0 +1,68 @@
+"""What a node of a graph may be beside one call: a chunk of calls, and a value that other jobs have to complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..flow import Kind
+from ..functions.chunks import of_items
+from ..planning import Plan
+from ..ref import collecting
+from ..wire.error_form import add_note
+from ..wire.serializer import Serializer
+from ..wire.unserializable import blame_value
+from .run import Returned, Run
+
+__all__ = ["call_each", "call_each_async", "function_of", "refs_in"]
+
+
+def call_each(run: Run, items: list[Any]) -> list[Any]:
+    """The values of a chunk of calls, in order; the first error ends it."""
+    function, values = run.task.function, list[Any]()
+    try:
+        for run.item, item in enumerate(items):
+            values.append(function(item))
+    except Exception as error:
+        _blame(run, error, len(items))
+        raise
+    return values
+
+
+async def call_each_async(run: Run, items: list[Any]) -> list[Any]:
+    """The same for an async task: each call begins when the one before it has ended."""
+    function, values = run.task.function, list[Any]()
+    try:
+        for run.item, item in enumerate(items):
+            values.append(await function(item))
+    except Exception as error:
+        _blame(run, error, len(items))
+        raise
+    return values
+
+
+def _blame(run: Run, error: Exception, count: int) -> None:
+    add_note(error, f"This was item {run.item} of the {count:,} in the chunk (job {run.job.id}), counted from 0.")
+
+
+def refs_in(run: Run, value: Any, serializer: Serializer) -> Returned:
+    """A value that a run has returned, with the calls behind the Refs in it.
+
+    Raises:
+        ConfigError: these calls cannot be sent.
+        SerializationError: the value cannot be serialized, or an argument of these calls.
+    """
+    try:
+        with collecting() as found:
+            body = serializer.dump_value(value, function_of(run))
+    except Exception as error:
+        with collecting():
+            raise blame_value(serializer, run.task.name, value, error) from error
+    graph = run.job.id if run.flow is None else run.flow.graph
+    return Returned(body, found, Plan(found.calls, graph))
+
+
+def function_of(run: Run) -> Callable[..., Any]:
+    """What the serializer takes for the function of a run: that of a chunk takes and returns lists."""
+    function = run.task.function
+    return of_items(function) if run.flow is not None and run.flow.kind == Kind.CHUNK else function
