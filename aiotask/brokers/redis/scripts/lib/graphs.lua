@@ -51,15 +51,15 @@ local function each_edge(graph, kind, numbers, letters, from, chunks, act, owed)
   return left
 end
 
--- An unwanted follow-up ends without a trace; what it follows has one less that may want its outcome.
-local function drop_follow_up(graph, number, packed)
+-- An unwanted follow-up ends without a trace. What it follows, if that ended well, has one less that may want its outcome.
+local function drop_follow_up(graph, number, letter, packed)
   graph.gone = graph.gone + 1
   if packed then
     dropped[#dropped + 1] = id_of(string.sub(packed, 19 + struct.unpack('>I2', packed)))
     ready_count = ready_count + 1
   end
   redis.call('HDEL', graph.name, 'e' .. number, 'o' .. number, 'i' .. number, 'w' .. number)
-  owe({ 'n', number, graph.id, 's', 0 })
+  if letter == 's' then owe({ 'n', number, graph.id, letter, 0 }) end
 end
 
 -- Where jobs for a lane are put: something else may stand in its place. False: nowhere for now.
@@ -81,7 +81,7 @@ local function make_ready(graph, numbers, letters, over, ends)
   for n = 1, #numbers do
     local packed, condition, bad = found[3 * n - 2], found[3 * n - 1], found[3 * n]
     if condition and (condition == 'e' and 'f' or condition) ~= letters[n] then
-      drop_follow_up(graph, numbers[n], packed)
+      drop_follow_up(graph, numbers[n], letters[n], packed)
     elseif not packed then
       over[#over + 1], ends[#ends + 1] = numbers[n], bad or letters[n]
       gone[#gone + 1] = 'o' .. numbers[n]
