@@ -243,6 +243,8 @@ class Replayed(StrEnum):
     MISSING = "missing"
     #: A job with that id waits or runs, or ended later than this one: the letter stays.
     OUTDATED = "outdated"
+    #: The job belongs to a graph, which is replayed as a whole: the letter stays.
+    GRAPH = "graph"
 
 
 class Broker(Protocol):
