@@ -87,12 +87,13 @@ local function prepare(graph, from, first)
   redis.pcall('ZREM', key('dead'), unpack(ids))
   redis.call('UNLINK', unpack(outcomes))
   ready_count = ready_count - #ids
-  -- Each chunk but the last one is full: a shorter one ends the edges.
+  -- Every chunk but the last is full.
   local at = tonumber(redis.call('HGET', graph.name, 'chunks') or 0)
-  local edges = (redis.call('HGET', graph.name, 'f' .. first .. '.' .. at) or '') .. table.concat(chunk)
-  redis.call('HSET', graph.name, 'f' .. first .. '.' .. at, string.sub(edges, 1, 4 * CHUNK))
-  if #edges >= 4 * CHUNK then redis.call('HSET', graph.name, 'chunks', at + 1) end
-  if #edges > 4 * CHUNK then redis.call('HSET', graph.name, 'f' .. first .. '.' .. at + 1, string.sub(edges, 4 * CHUNK + 1)) end
+  local numbers = (redis.call('HGET', graph.name, 'f' .. first .. '.' .. at) or '') .. table.concat(chunk)
+  redis.call('HSET', graph.name, 'f' .. first .. '.' .. at, string.sub(numbers, 1, 4 * CHUNK))
+  if #numbers >= 4 * CHUNK then
+    redis.call('HSET', graph.name, 'chunks', at + 1, 'f' .. first .. '.' .. (at + 1), string.sub(numbers, 4 * CHUNK + 1))
+  end
 end
 
 -- A graph that is at rest runs again: its nodes are prepared, and then are no longer bad; at last they may start.
