@@ -204,7 +204,7 @@ class GraphInspector(Inspector, Protocol):
         ...
 
     async def graphs(self, after: int = 0, limit: int = 100) -> list[GraphSummary]:
-        """Graphs in the order of their ``at``, without the first ``after``."""
+        """Graphs by their ``at``, latest first and so those that run, without the first ``after``."""
         ...
 
     async def children(self, id: str) -> list[str]:

@@ -94,12 +94,11 @@ class GraphVerbs:
 
     async def steer(self, graph: str, *, replay: bool = False, ended: bool = False) -> Steered:
         if not replay:
-            answer, count = await self._run("steer", graph, "ended" if ended else "cancel")
-            return Steered(text(answer), count)
+            return Steered(text(await self._run("steer", graph, "ended" if ended else "cancel")))
         badly, missing = await find_bad(self.wire, self.prefix, graph)
         if missing:
             return Steered("gone", missing=missing)
-        answer, _ = await self._run("steer", graph, "replay")
+        answer = await self._run("steer", graph, "replay")
         return Steered(text(answer), badly if answer == b"done" else 0)
 
     async def unfinished(self, graph: str, after: int, limit: int) -> list[tuple[int, str]]:

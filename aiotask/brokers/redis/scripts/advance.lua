@@ -87,8 +87,13 @@ local function prepare(graph, from, first)
   redis.pcall('ZREM', key('dead'), unpack(ids))
   redis.call('UNLINK', unpack(outcomes))
   ready_count = ready_count - #ids
-  local at = redis.call('HINCRBY', graph.name, 'chunks', 1) - 1
-  redis.call('HSET', graph.name, 'f' .. first .. '.' .. at, table.concat(chunk))
+  -- Every chunk but the last is full.
+  local at = tonumber(redis.call('HGET', graph.name, 'chunks') or 0)
+  local numbers = (redis.call('HGET', graph.name, 'f' .. first .. '.' .. at) or '') .. table.concat(chunk)
+  redis.call('HSET', graph.name, 'f' .. first .. '.' .. at, string.sub(numbers, 1, 4 * CHUNK))
+  if #numbers >= 4 * CHUNK then
+    redis.call('HSET', graph.name, 'chunks', at + 1, 'f' .. first .. '.' .. (at + 1), string.sub(numbers, 4 * CHUNK + 1))
+  end
 end
 
 -- A graph that is at rest runs again: its nodes are prepared, and then are no longer bad; at last they may start.

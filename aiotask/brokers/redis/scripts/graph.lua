@@ -20,11 +20,12 @@ if parts > 0 and sequence > 0 then
   local last = string.match(redis.call('GET', session) or '', '^%d+')
   if last and sequence <= tonumber(last) then return 0 end
 end
-local known = redis.call('HMGET', name, 'state', mark, 'i' .. new)
+local known = redis.call('HMGET', name, 'state', mark, 'p' .. first)
 local state, staging = known[1], known[2]
 local makes_room = false
 if first == '0' then
-  local begins = part == 1 and staging ~= token
+  -- The first part begins anew where another staging is; any part begins where there is none.
+  local begins = staging ~= token and (part == 1 or not staging)
   if state then
     if not is_custom then return 0 end
     if not begins or state ~= 'e' or is_known() then return -3 end
@@ -34,8 +35,8 @@ if first == '0' then
   if begins then state = false end
 elseif not staging then
   -- Numbers of a growth are made by ``reserve.lua``, and their mark is gone when it was accepted, or dropped.
-  if parts == 0 or not (state or known[3]) then return -1 end
   if known[3] then return 0 end
+  if parts == 0 then return -1 end
   return #redis.call('XPENDING', key(lane), GROUP, entry, entry, 1) > 0 and -1 or -2
 end
 local waits = 0
@@ -101,7 +102,7 @@ end
 if sequence > 0 then redis.call('SET', session, ARGV[2], 'EX', CLIENT_TTL) end
 if redis.call('SCARD', key('index')) == 0 then redis.call('SADD', key('index'), '.') end
 if not state then
-  redis.call('HSET', name, 'state', 'c', 'ttl', ARGV[10], 'at', string.format('%.3f', now()))
+  redis.call('HSET', name, 'state', 'c', 'ttl', ARGV[10])
   redis.call('PERSIST', name)
 end
 local over = { mark }
@@ -113,7 +114,7 @@ if lane ~= '' then
   waits = waits + 1
   redis.call('HSET', key('nodes'), job, new .. '|' .. gid)
   redis.call('HSET', name, 'p' .. first, job)
-  local staged = string.gsub(redis.call('HGET', name, 'staged') or '', first .. '%-%d+ ', '', 1)
+  local staged = string.gsub(redis.call('HGET', name, 'staged') or '', ' ' .. first .. '%-%d+', '', 1)
   redis.call('HSET', name, 'staged', staged)
   if old ~= '0' then
     -- The old number is virtual from here on, and ends with the new one, whose outcome the same nodes want.
