@@ -9,7 +9,7 @@ from itertools import islice
 
 import msgspec
 
-from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, JobState
+from ..broker import Broker, JobState
 from ..errors import BrokerError, ConnectionLost, SealError
 from ..flow import Kind, unpack_ids
 from ..job import FINAL, Status
@@ -36,8 +36,6 @@ AT_A_TIME = 64
 #: Bytes of values for one node from which on they are fetched only for nodes that can start at once: those of all that
 #: are claimed might not fit into memory.
 LARGE = 64 * 1024
-#: Outcomes in the first look, when nothing is known of their size.
-FIRST_LOOK = 25
 #: What becomes of a job that stands for another one, by the status with which that one has ended.
 _SAME_END = {what.status: what for what in (What.FAILED, What.CANCELLED, What.EXPIRED)}
 
@@ -76,7 +74,6 @@ class Upstream:
         #: In their order; those whose values are under way are still here.
         self.row: dict[Run, None] = {}
         self._arrived = asyncio.Event()
-        self._look_size = FIRST_LOOK
         #: Whether the last nodes had large values.
         self._is_heavy = False
         self._complain = Complaint(logger, "The broker refused the values of jobs; trying again: %s")
@@ -195,18 +192,10 @@ class Upstream:
             found |= await self._look(useless)
         return found
 
-    async def _look(self, ids: list[str]) -> dict[str, Found]:
-        found: dict[str, Found] = {}
-        while len(found) < len(ids):
-            asked = ids[len(found) : len(found) + self._look_size]
-            states = await self._ask(asked)
-            size = sum(len(state.outcome) for state in states if state.outcome is not None)
-            # As many as have brought BATCH_BYTES, by the mean of these.
-            self._look_size = max(1, min(BATCH_JOBS, 2 * self._look_size, BATCH_BYTES * len(asked) // max(size, 1)))
-            found |= {id: self._open(id, state) for id, state in zip(asked, states, strict=True)}
-        return found
+    async def _look(self, ids: Sequence[str]) -> dict[str, Found]:
+        return {id: self._open(id, state) for id, state in zip(ids, await self._ask(ids), strict=True)}
 
-    async def _ask(self, ids: list[str]) -> list[JobState]:
+    async def _ask(self, ids: Sequence[str]) -> list[JobState]:
         delay = 0.05
         while True:
             try:

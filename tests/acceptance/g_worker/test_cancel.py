@@ -1,4 +1,4 @@
-"""G21: a graph is cancelled whole, also where a keeper dies meanwhile; a cancelled node takes what is behind it along."""
+"""G21: a graph is cancelled whole, also where a keeper dies meanwhile; a cancelled node fails what is behind it."""
 
 from __future__ import annotations
 

@@ -151,19 +151,24 @@ async def test_g24_a_delay_counts_from_the_moment_at_which_everything_upstream_h
 
 
 async def test_g24_an_expiry_counts_from_the_moment_at_which_everything_upstream_has_ended(nodes: Stage) -> None:
-    nodes.start(1)
+    nodes.start(1, "--queues", "default")
     call = nodes.at_the_gate.s(1)
-    kept = nodes.give.options(expires=60).s(call.cast, "kept")
-    lost = nodes.give.options(expires=0.3).s(call.cast, "lost")
-    # It has the one thread until the others are late.
-    blocker = nodes.at_the_gate.options(priority=0).s(call.cast, "second gate", "blocker")
-    result = nodes.agive.s([blocker.cast, kept.settled, lost.settled], "all").apply_async()
+    kept = nodes.give.options(expires=600, queue="later").s(call.cast, "kept")
+    lost = nodes.give.options(expires=0.3, queue="later").s(call.cast, "lost")
+    result = nodes.agive.s([kept.settled, lost.settled], "all").apply_async()
+    [first] = await wait_until_async(lambda: nodes.ledger.runs("at the gate"), description="the first one runs")
+    await wait_until_async(lambda: time.monotonic() > first.start + 0.4, description="more than that has passed")
     nodes.open_gate()
-    [blocked] = await wait_until_async(lambda: nodes.ledger.runs("blocker"), description="the thread is taken")
-    await wait_until_async(lambda: time.monotonic() > blocked.start + 0.4, description="the others are late")
-    nodes.open_gate("second gate")
 
-    _, value, error = await result
+    async def is_ready() -> bool:
+        return await status(nodes, lost.id) == Status.PENDING
+
+    await wait_until_async(is_ready, description="its time begins now")
+    now = time.monotonic()
+    await wait_until_async(lambda: time.monotonic() > now + 0.4, description="its time is over")
+    nodes.start(1, "--queues", "later")
+
+    value, error = await result
     assert value == 1 and type(error).__name__ == "JobExpired"
     assert nodes.ledger.runs("lost") == []
 
