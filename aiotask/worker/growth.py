@@ -92,7 +92,7 @@ class Growths:
             self._close([run])
             return
         self._forget([run.delivery])
-        if taken is Taken.NOT_YOURS:
+        if taken < 0:
             self._log_dropped([run.job.id])
         else:
             self._wait(run)
@@ -112,6 +112,7 @@ class Growths:
                     break
             if taken is not Taken.MISSING:
                 return taken
+            await pause(0.05)
 
     def _parts(self, run: Run, returned: Returned, first: int, nodes: Sequence[Node]) -> Iterator[Part]:
         found, graph, new = returned.found, returned.plan.graph, first + len(nodes) + 1

@@ -32,7 +32,7 @@ __all__ = ["Upstream"]
 logger = logging.getLogger("aiotask.worker")
 
 #: Nodes whose values are fetched together.
-AT_A_TIME = 64
+AT_A_TIME = 250
 #: Bytes of values for one node from which on they are fetched only for nodes that can start at once: those of all that
 #: are claimed might not fit into memory.
 LARGE = 64 * 1024
@@ -73,33 +73,37 @@ class Upstream:
         self._serializer = serializer
         #: In their order; those whose values are under way are still here.
         self.row: dict[Run, None] = {}
+        #: How many of them are async.
+        self.asyncs_waiting = 0
         self._arrived = asyncio.Event()
-        #: Whether the last nodes had large values.
-        self._is_heavy = False
+        #: Whether the last nodes had large values; before the first ones it is not known.
+        self._is_heavy = True
         self._complain = Complaint(logger, "The broker refused the values of jobs; trying again: %s")
 
     def put(self, run: Run) -> None:
         """To the end of the row."""
         self.row[run] = None
+        self.asyncs_waiting += run.task.is_async
         self._arrived.set()
-
-    def waiting(self, *, is_async: bool) -> int:
-        """How many of this kind are in the row."""
-        return sum(run.task.is_async is is_async for run in self.row)
 
     def take_back(self) -> list[Run]:
         """Every run of the row."""
         back = list(self.row)
         self.row.clear()
+        self.asyncs_waiting = 0
         return back
 
     def pick(self, id: str) -> Run | None:
         """Take this one back, if it is here."""
         for run in self.row:
             if run.job.id == id:
-                del self.row[run]
+                self._remove(run)
                 return run
         return None
+
+    def _remove(self, run: Run) -> None:
+        del self.row[run]
+        self.asyncs_waiting -= run.task.is_async
 
     async def run(self, go: Callable[[list[Run]], None], end: Callable[[list[tuple[Run, Verdict]]], None]) -> None:
         """Until cancelled.
@@ -143,7 +147,7 @@ class Upstream:
         for run, upstream in ids.items():
             # It may have been taken back meanwhile.
             if run in self.row:
-                del self.row[run]
+                self._remove(run)
                 verdict = self._judge(run, upstream, found)
                 if verdict is None:
                     ready.append(run)
