@@ -74,11 +74,13 @@ def finished(
     graph: str = "",
 ) -> HistoryRow:
     """A finished job as the recorder gets it from the broker."""
-    job = Job(WIRE_VERSION, id, task, queue, pickled((args, {})) if body is None else body, sent_at=finished_at - 2)
+    body = pickled((args, {})) if body is None else body
+    job = Job(WIRE_VERSION, id, task, queue, body, sent_at=finished_at - 2, more=more)
     if result is None and status is Status.SUCCESS:
         result = pickled(value)
+    began = finished_at - 1
     outcome = Outcome(
-        WIRE_VERSION, id, task, status, attempt, "host-7-1", finished_at - 1, finished_at, value=result, error=error
+        WIRE_VERSION, id, task, status, attempt, "host-7-1", began, finished_at, value=result, error=error, graph=graph
     )
     return HistoryRow(
         entry=f"1-{id}",

@@ -23,7 +23,6 @@ from ..context import job_fields
 from ..errors import AiotaskError, ConfigError
 from ..functions.loading import log_when_slow
 from ..importer import load_apps
-from ..job import RELEASE
 from ..log.events import EventLog
 from ..log.records import add_job_fields
 from ..log.setup import adopt_root, configure, divert, tend
@@ -266,7 +265,6 @@ class WorkerProcess:
             "pid": os.getpid(),
             "host": platform.node(),
             "python": platform.python_version(),
-            "release": RELEASE,
             "queues": queues,
             "tasks": app.registry.names,
             "since": time.time(),

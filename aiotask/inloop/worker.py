@@ -16,7 +16,6 @@ from ..broker import Broker
 from ..brokers import connect, history_of
 from ..context import job_fields
 from ..errors import BrokerError
-from ..job import RELEASE
 from ..keeper.keeper import Keeper
 from ..keeper.presence import Presence
 from ..log.events import EventLog
@@ -150,7 +149,7 @@ async def in_loop_worker(
     lane = SyncLane()
     guard, board = Guard(), NoBoard()
     facts = {"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"}
-    facts |= {"python": platform.python_version(), "release": RELEASE}
+    facts |= {"python": platform.python_version()}
     worker = Worker(
         served,
         broker,

@@ -191,8 +191,8 @@ class InHand:
         syncs, asyncs, waiting = self.syncs, self.asyncs, self.at_most_once.waiting
         ready, unstarted = asyncs.waiting + waiting(is_async=True), syncs.waiting + waiting(is_async=False)
         if self.upstream.row:
-            ready += self.upstream.waiting(is_async=True)
-            unstarted += self.upstream.waiting(is_async=False)
+            ready += self.upstream.asyncs_waiting
+            unstarted += len(self.upstream.row) - self.upstream.asyncs_waiting
         room, full_of_async = self.prefetch.room(
             running=self._seats.taken,
             ready=ready,

@@ -5,12 +5,21 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from ...inspector import GraphState
 from ...job import Status
 from ..graphs import CHUNK, Condition, Part
 
-__all__ = ["GraphRecord", "NodeRecord"]
+__all__ = ["GraphRecord", "NodeRecord", "State"]
+
+
+class State(StrEnum):
+    """The state of a graph that was accepted."""
+
+    ACCEPTED = "accepted"
+    CANCELLED = "cancelled"
+    #: At rest: every node has ended.
+    ENDED = "ended"
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +66,7 @@ class GraphRecord:
 
     id: str
     #: None: nothing of it was accepted yet.
-    state: GraphState | None = None
+    state: State | None = None
     #: The highest number given to a node so far.
     highest: int = 0
     #: Nodes that have not ended.
@@ -69,8 +78,6 @@ class GraphRecord:
     staged: dict[tuple[int, str], dict[int, Part]] = field(default_factory=dict)
     #: Tokens of what was accepted, by the number of the virtual node that stands for it.
     accepted: dict[int, str] = field(default_factory=dict)
-    #: When it came into its state, in Unix seconds.
-    at: float = 0.0
     #: When it is dropped (monotonic), unless something happens before; None: not while it has nodes that run or wait.
     drop_at: float | None = None
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from ...inspector import GraphState
 from ...job import Status
 from ..graphs import Steered
-from .graph_record import GraphRecord, NodeRecord
+from .graph_record import GraphRecord, NodeRecord, State
 from .graphs import GraphStore
 
 __all__ = ["replay_graph"]
 
 
 def replay_graph(store: GraphStore, graph: GraphRecord) -> Steered:
-    if graph.state is not GraphState.ENDED:
+    if graph.state is not State.ENDED:
         return Steered("running")
     bad = [node for node in graph.nodes.values() if node.is_bad]
     missing = _missing(store, graph, bad)

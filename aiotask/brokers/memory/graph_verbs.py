@@ -47,7 +47,7 @@ class MemoryGraphs(MemoryInspector):
                 store.cancelling.pop(graph, None)
             else:
                 store.cancel_graph(found)
-            return Steered("done", found.left)
+            return Steered("done")
 
     async def add_children(self, parent: str, ids: Sequence[str], ttl: float) -> None:
         async with self._store as store:

@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ...broker import Cancelled, JobState, Meta, Notice, Room
-from ...inspector import GraphState
 from ...job import Status
 from ..bounds import BAD_GRAPH_TTL
 from ..graphs import STAGE_TIMEOUT, Conclusion, Condition, Growth, Part, Taken
 from ..lanes import queue_of
 from .clock import Clock
-from .graph_record import GraphRecord, NodeRecord
+from .graph_record import GraphRecord, NodeRecord, State
 from .record import Ending, Record
 from .store import Store
 
@@ -38,7 +37,7 @@ class GraphStore(Store):
 
     def reserve(self, graph_id: str, count: int) -> int:
         old = self.graphs.get(graph_id)
-        if old is not None and old.state is GraphState.ENDED:
+        if old is not None and old.state is State.ENDED:
             self._drop_graph(old)  # of another job that had this id
         graph = self._graph(graph_id)
         graph.highest += count
@@ -71,7 +70,7 @@ class GraphStore(Store):
 
     def _holds(self, graph: GraphRecord) -> bool:
         """Whether a graph that is sent under the id of this one would be the same one."""
-        return graph.state is not GraphState.ENDED or self.knows(graph.id)
+        return graph.state is not State.ENDED or self.knows(graph.id)
 
     def _graph(self, id: str) -> GraphRecord:
         """The graph with an id; it is made if there is none."""
@@ -137,13 +136,10 @@ class GraphStore(Store):
     def go_on(self, graph: GraphRecord) -> None:
         """The graph has nodes that run or wait, from now on; those of a cancelled one are to be ended."""
         graph.drop_at = None
-        if graph.state is GraphState.CANCELLED:
+        if graph.state is State.CANCELLED:
             self.cancelling[graph.id] = None
-        elif graph.state is not GraphState.ACCEPTED:
-            self._come_into(graph, GraphState.ACCEPTED)
-
-    def _come_into(self, graph: GraphRecord, state: GraphState) -> None:
-        graph.state, graph.at = state, self.clock.time()
+        else:
+            graph.state = State.ACCEPTED
 
     def _give_up(self, growth: Growth) -> None:
         """Take the job whose run has returned Refs out of its lane and out of the index: it waits from now on."""
@@ -227,11 +223,10 @@ class GraphStore(Store):
     def _make_ready(self, graph: GraphRecord, node: NodeRecord, todo: deque[tuple[NodeRecord, Status]]) -> None:
         """Everything upstream of a node has ended."""
         if node.is_unwanted:
-            self._drop_node(node)
-        if node.is_unwanted or node.is_virtual:
-            # An unwanted follow-up of a job that ended badly does so too: a replay may want it.
+            self._drop_node(graph, node)
+        elif node.is_virtual:
             todo.append((node, node.inherited))
-        elif graph.state is not GraphState.CANCELLED:
+        elif graph.state is not State.CANCELLED:
             record = _record_of(node)
             at = self.clock.time()
             due_at = node.eta or at + node.delay
@@ -240,14 +235,18 @@ class GraphStore(Store):
             else:
                 self.place(record, record.lane)
 
-    def _drop_node(self, node: NodeRecord) -> None:
+    def _drop_node(self, graph: GraphRecord, node: NodeRecord) -> None:
         """Drop an unwanted follow-up without a trace; who waits for it looks again, and finds nothing."""
         del self.nodes[node.id]
+        graph.left -= 1
         self.notify({_record_of(node).reply, *self.watchers.pop(node.id, ())}, Notice(node.id))
+        node.is_ended, node.sealed = True, b""
+        if node.inherited is Status.SUCCESS:
+            self._free(graph, node)
 
     def _rest(self, graph: GraphRecord) -> None:
         """Every node of a graph has ended."""
-        self._come_into(graph, GraphState.ENDED)
+        graph.state = State.ENDED
         self.cancelling.pop(graph.id, None)
         is_bad = any(node.is_bad for node in graph.nodes.values())
         self._drop_in(graph, max(graph.result_ttl, BAD_GRAPH_TTL) if is_bad else graph.result_ttl)
@@ -255,23 +254,17 @@ class GraphStore(Store):
     # ---- what ends before it has started
 
     def cancel(self, id: str, ending: Ending) -> Cancelled:
-        """Cancel a job; the id of a graph means all of it, once."""
-        graph, node = self.graphs.get(id), self.waiting_node(id)
-        if graph is not None and graph.state is GraphState.ACCEPTED:
-            self.cancel_graph(graph)
-            return Cancelled.ASKED
-        if node is not None:
-            self._end_waiting(node, ending)
-            return Cancelled.DONE
-        found = super().cancel(id, ending)
-        is_ending = graph is not None and graph.state is GraphState.CANCELLED
-        return Cancelled.ASKED if is_ending and found is Cancelled.UNKNOWN else found
+        node = self.waiting_node(id)
+        if node is None:
+            return super().cancel(id, ending)
+        self._end_waiting(node, ending)
+        return Cancelled.DONE
 
     def conclude(self, item: Conclusion) -> bool:
         ending = Ending(item.outcome, item.status, item.result_ttl)
         record = self.index.get(item.id)
         if record is not None:
-            return not record.owner and Store.cancel(self, item.id, ending) is Cancelled.DONE
+            return not record.owner and super().cancel(item.id, ending) is Cancelled.DONE
         node = self.waiting_node(item.id)
         if node is not None:
             self._end_waiting(node, ending)
@@ -298,8 +291,8 @@ class GraphStore(Store):
 
     def cancel_graph(self, graph: GraphRecord) -> None:
         """Let nothing of a graph become ready any more; ``advance`` names it until its jobs are concluded."""
-        if graph.state is GraphState.ACCEPTED:
-            self._come_into(graph, GraphState.CANCELLED)
+        if graph.state is State.ACCEPTED:
+            graph.state = State.CANCELLED
             self.cancelling[graph.id] = None
 
     # ---- time

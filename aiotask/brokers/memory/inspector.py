@@ -24,7 +24,7 @@ from ...inspector import (
 )
 from ...job import Status
 from ..lanes import need_of
-from .graph_record import NodeRecord
+from .graph_record import GraphRecord, NodeRecord
 from .graphs import GraphStore
 from .record import Record
 
@@ -130,13 +130,14 @@ class MemoryInspector:
 
     async def graphs(self, after: int = 0, limit: int = 100) -> list[GraphSummary]:
         async with self._store as store:
-            accepted = [graph for graph in store.graphs.values() if graph.state is not None]
-            accepted.sort(key=lambda graph: (graph.drop_at or math.inf, graph.id), reverse=True)
-            return [
-                GraphSummary(graph.id, graph.state, graph.highest, graph.left, graph.at)
-                for graph in accepted[after : after + limit]
-                if graph.state is not None
-            ]
+            found = [_summary(store, graph) for graph in store.graphs.values() if graph.state is not None]
+            return sorted(found, key=lambda graph: (graph.at, graph.id), reverse=True)[after : after + limit]
+
+
+def _summary(store: GraphStore, graph: GraphRecord) -> GraphSummary:
+    """A graph in a list, by when it is dropped."""
+    ahead = math.inf if graph.drop_at is None else graph.drop_at - store.clock.monotonic()
+    return GraphSummary(graph.id, graph.state or "", graph.highest, graph.left, store.clock.time() + ahead)
 
 
 def _records(store: GraphStore) -> Iterator[Record]:

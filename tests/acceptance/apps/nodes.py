@@ -81,6 +81,15 @@ def too_long() -> None:
         time.sleep(600)
 
 
+@app.task(timeout=0.2)
+def never_ends() -> None:
+    """Its process is killed for it."""
+    with entered("never ends"):
+        while True:
+            with contextlib.suppress(BaseException):
+                time.sleep(600)
+
+
 @app.task
 def die(label: str = "die") -> None:
     with entered(label):

@@ -65,6 +65,7 @@ async def test_g10_ten_thousand_dependents_end_with_the_job_that_they_need(nodes
     ("task", "cause", "text"),
     [
         ("too_long", JobTimeout, "ended as FAILED: JobTimeout"),
+        ("never_ends", JobTimeout, "ended as FAILED: JobTimeout"),
         ("die", WorkerLost, "ended as FAILED: WorkerLost"),
         ("die_early", WorkerLost, "ended as FAILED: WorkerLost"),
     ],

@@ -43,7 +43,8 @@ async def test_g18_a_task_under_at_most_once_returns_calls_too(nodes: Stage) -> 
     nodes.start(1)
 
     assert await nodes.return_once.apply_async("value") == "value"
-    assert len(nodes.ledger.runs("returns")) == 1
+    assert await nodes.return_once.s(nodes.give.s("from upstream").cast).apply_async() == "from upstream"
+    assert len(nodes.ledger.runs("returns")) == 2
 
 
 async def test_g18_the_error_of_a_returned_call_is_that_of_the_job(nodes: Stage) -> None:

@@ -31,7 +31,7 @@ class End:
 
 #: The end of an unwanted follow-up: there is nothing to be seen of it.
 DROPPED = End("")
-#: The same of one that a replay may want, since the job that it follows ended badly.
+#: The same, where the job that it follows ended badly: the outcome of that is kept.
 WITHHELD = End("", "withheld")
 
 

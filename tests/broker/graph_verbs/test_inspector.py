@@ -103,7 +103,7 @@ async def test_graphs_are_listed(graphs: Graphs, reader: GraphInspector, worker:
     assert len(await reader.graphs(1, 1)) == 1
 
 
-async def test_work_on_the_agenda_is_work_that_waits(graphs: Graphs, reader: GraphInspector, worker: Worker) -> None:
+async def test_work_on_the_agenda_is_work_that_waits(graphs: Graphs, reader: GraphInspector) -> None:
     assert not await reader.is_waiting(["elsewhere"])
     await graphs.push_graph("client", 1, parts("wide", [node(n, queue="images") for n in range(1, 151)])[0])
 
@@ -111,5 +111,6 @@ async def test_work_on_the_agenda_is_work_that_waits(graphs: Graphs, reader: Gra
     while (await graphs.advance()).left:
         pass
 
-    assert waits is True
+    # The memory broker does all of it at once.
+    assert waits is (graphs.url != "memory://")
     assert not await reader.is_waiting(["elsewhere"])

@@ -115,7 +115,7 @@ if lane ~= '' then
   redis.call('HSET', key('nodes'), job, new .. '|' .. gid)
   ended({ job }, {})
   redis.call('HSET', name, 'p' .. first, job)
-  local staged = string.gsub(redis.call('HGET', name, 'staged') or '', first .. '%-%d+ ', '', 1)
+  local staged = string.gsub(redis.call('HGET', name, 'staged') or '', ' ' .. first .. '%-%d+', '', 1)
   redis.call('HSET', name, 'staged', staged)
   if old ~= '0' then
     -- The old number is virtual from here on, and ends with the new one, whose outcome the same nodes want.

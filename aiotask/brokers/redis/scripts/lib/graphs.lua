@@ -51,7 +51,7 @@ local function each_edge(graph, kind, numbers, letters, from, chunks, act, owed)
   return left
 end
 
--- An unwanted follow-up ends without a trace; what it follows has one less that may want its outcome.
+-- An unwanted follow-up ends without a trace. What it follows, if that ended well, has one less that may want its outcome.
 local function drop_follow_up(graph, number, letter, packed)
   graph.gone = graph.gone + 1
   if packed then
