@@ -398,6 +398,16 @@ async def test_another_process_sees_a_graph_by_its_id(g: Graphs, broker_url: str
     await g.app.client.close()
 
 
+async def test_the_id_of_a_group_is_none_of_a_job(g: Graphs) -> None:
+    result = group(g.gated.s(1)).apply_async()
+    await result.sent()
+    async with g.app, g.app.worker():
+        with pytest.raises(ConfigError, match="the id of a group"):
+            await g.app.result(result.id)
+        g.gate.set()
+        assert await result == [1]
+
+
 # ---- children
 
 
