@@ -236,9 +236,11 @@ class App(Composing, Registering, Serving, Overriding):
         try:
             body = serializer.dump_call((args, kwargs), function)
         except Unresolved:
-            return self._send_composed(task, args, kwargs, call, headers)
+            body = b""
         except Exception as error:
             raise blame_argument(serializer, task.name, (args, kwargs), function, error) from error
+        if not body:  # not in the handler: what is wrong with the graph is an error of its own
+            return self._send_composed(task, args, kwargs, call, headers)
         client = self._client or self.client
         session = client.session()
         ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
@@ -283,10 +285,8 @@ class App(Composing, Registering, Serving, Overriding):
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function, task.queue)
-        if shared:
-            result.shared = True
-        if task.ignore_result:
-            result.ignored = True
+        result.shared = shared
+        result.ignored = task.ignore_result
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
 
