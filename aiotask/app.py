@@ -211,9 +211,11 @@ class App(Composing, Registering):
         try:
             body = serializer.dump_call((args, kwargs), function)
         except Unresolved:
-            return self.send_graph(call or self.sign(task, args, kwargs))
+            body = b""
         except Exception as error:
             raise blame_argument(serializer, task.name, (args, kwargs), function, error) from error
+        if not body:  # not in the handler: what is wrong with the graph is an error of its own
+            return self.send_graph(call or self.sign(task, args, kwargs))
         client = self._client or self.client
         session = client.session()
         ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
@@ -258,10 +260,8 @@ class App(Composing, Registering):
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function, task.queue)
-        if shared:
-            result.shared = True
-        if task.ignore_result:
-            result.ignored = True
+        result.shared = shared
+        result.ignored = task.ignore_result
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
 

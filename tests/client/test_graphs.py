@@ -121,6 +121,19 @@ async def test_a_group_is_awaited_again_member_by_member_and_with_a_limit(g: Gra
         assert await gather(result.members) == [1, 2] and await result.status() is Status.SUCCESS
 
 
+async def test_groups_are_gathered_like_jobs(g: Graphs) -> None:
+    async with g.app, g.app.worker():
+        results = [
+            group(g.add.s(1), g.add.s(2)).apply_async(),
+            g.add.map([3], chunk=2),
+            group([g.bad.s(4)]).apply_async(),
+        ]
+
+        values = await gather(results, return_exceptions=True)
+
+    assert values[:2] == [[1, 2], [3]] and isinstance(values[2], ValueError)
+
+
 async def test_the_first_error_ends_the_wait_for_a_group(g: Graphs) -> None:
     async with g.app, g.app.worker():
         result = group(g.gated.s(1), g.bad.s(7)).apply_async()

@@ -48,6 +48,11 @@ async def test_g2_values_arrive_wherever_they_were_put(
     ).apply_async()
 
     assert found == composed.Page("u", {"a": 1, "null": 0, "x": 2, "y": 5, "more": 13})
+    assert await composed.square.map([1, 2, 3], chunk=2) == [1, 4, 9]
+    assert await composed.shown.s([composed.add.s(3).settled, composed.square.s(13).settled]).apply_async() == [
+        "3",
+        "ValueError('thirteen')",
+    ]
     await composed.app.client.close()
 
 
