@@ -129,10 +129,12 @@ def replay(
     wanted = Filter(task, queue, error, since, until)
     done = _act("replay", ids or [], wanted, everything, yes, name, url)
     if as_json:
-        print_json({"replayed": done.moved, "missing": done.missing, "outdated": done.outdated})
+        print_json(
+            {"replayed": done.moved, "missing": done.missing, "outdated": done.outdated, "of_graphs": done.of_graphs}
+        )
     else:
         _print_done("Replayed", done, bool(ids))
-    if done.unknown or done.outdated:
+    if done.unknown or done.outdated or done.of_graphs:
         raise typer.Exit(1)
 
 
@@ -238,6 +240,12 @@ def _print_done(done_word: str, done: Done, is_named: bool) -> None:
         terminal.print(
             f"[yellow]{plain(id)} was skipped: a newer job with this id is unfinished, or ended later.[/yellow] "
             f"See aiotask jobs {plain(id)}",
+            soft_wrap=True,
+        )
+    for id in done.of_graphs:
+        terminal.print(
+            f"[yellow]{plain(id)} was skipped: it belongs to a graph, which runs again as a whole.[/yellow] "
+            f"Use aiotask graphs replay {plain(id)}",
             soft_wrap=True,
         )
 

@@ -106,7 +106,8 @@ async def test_the_log_shows_that_a_job_waits_and_why_another_was_not_run(
         await result
 
     lines = [record.getMessage() for record in caplog.records]
-    assert any(line.startswith(f"⋯ shop:fold {fold.id} waits, took ") for line in lines)
+    of_fold = [line.split(",")[0] for line in lines if fold.id in line]
+    assert [line.split()[0] for line in of_fold] == ["→", "⋯", "■"] and of_fold[1].endswith("waits")
     [line] = [line for line in lines if f"shop:give {result.id}" in line]
     assert line.startswith(f"× shop:give {result.id} DependencyFailed: This job was not run because job")  # noqa: RUF001
     assert not any("→" in line and result.id in line for line in lines)
@@ -123,6 +124,22 @@ async def test_the_error_of_an_item_in_a_chunk_says_which(
     assert any("This was item 3 of the 4 in the chunk" in note for note in caught.value.__notes__)
     assert await result.members[1] == [24, 25]
     assert any(", item 3: ValueError: 23" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("serializer", ["cloudpickle", "json"])
+async def test_the_calls_of_a_chunk_return_calls(app_name: str, serializer: str) -> None:
+    app = App(app_name, url=f"memory://{app_name}", serializer=serializer)
+
+    @app.task(name="shop:double")
+    def double(number: int) -> int:
+        return double_it.s(number).cast
+
+    @app.task(name="shop:double_it")
+    async def double_it(number: int) -> int:
+        return 2 * number
+
+    async with app, app.worker():
+        assert await double.map(range(7), chunk=3) == [0, 2, 4, 6, 8, 10, 12]
 
 
 async def test_a_cancelled_graph_ends_whole(shop: Shop) -> None:

@@ -52,6 +52,8 @@ class Done:
     moved: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
+    #: Ids whose jobs belong to graphs, which are replayed as a whole.
+    of_graphs: list[str] = field(default_factory=list)
     #: Missing ids of which no job is known, either.
     unknown: list[str] = field(default_factory=list)
 
@@ -142,7 +144,12 @@ async def _move(verb: Verb, connection: Connection, ids: list[str], done: Done) 
         else:
             were_there = await connection.broker.discard(batch)
             became = [Replayed.DONE if was else Replayed.MISSING for was in were_there]
-        lists = {Replayed.DONE: done.moved, Replayed.MISSING: missing, Replayed.OUTDATED: done.outdated}
+        lists = {
+            Replayed.DONE: done.moved,
+            Replayed.MISSING: missing,
+            Replayed.OUTDATED: done.outdated,
+            Replayed.GRAPH: done.of_graphs,
+        }
         for id, what in zip(batch, became, strict=True):
             lists[what].append(id)
     return missing

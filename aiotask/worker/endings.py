@@ -103,7 +103,11 @@ class Endings:
         """The job of this run has been given up: it waits for the jobs that the run has returned."""
         self._jobs += 1
         self._prefetch.measure(run.task.is_async, run.took)
+        if not run.said:
+            self._job_log.started(run)
         self._job_log.ended(run, WAITS, dead=False)
+        if run.stopped:
+            self._parents.ended(run, goes_back=False)
         self._finish([])
 
     def convict(self, runs: list[Run]) -> None:

@@ -142,7 +142,7 @@ def _completed(run: Run, serializer: Serializer) -> Any:
     # There is no start for the log.
     run.said = True
     try:
-        return serializer.load_value(run.job.body, run.task.function, run.upstream)
+        return serializer.load_value(run.job.body, function_of(run), run.upstream)
     except SerializationError:
         raise
     except Exception as error:

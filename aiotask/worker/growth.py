@@ -117,7 +117,9 @@ class Growths:
     def _parts(self, run: Run, returned: Returned, first: int, nodes: Sequence[Node]) -> Iterator[Part]:
         found, graph, new = returned.found, returned.plan.graph, first + len(nodes) + 1
         numbers = {node.push.id: node.number for node in nodes}
-        flow = Flow(graph, new, pack_ids(found.upstream), found.settled, Kind.RETURNED)
+        is_chunk = run.flow is not None and run.flow.kind == Kind.CHUNK
+        kind = Kind.RETURNED_CHUNK if is_chunk else Kind.RETURNED
+        flow = Flow(graph, new, pack_ids(found.upstream), found.settled, kind)
         job = _resealed(run.job, flow, returned.body)
         push = Push(job.id, job.queue, job.priority, self._sealer.seal(encode_job(job)))
         waits_for = tuple(numbers[call.id] for call in found.calls)

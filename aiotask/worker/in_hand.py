@@ -156,8 +156,8 @@ class InHand:
 
     @property
     def waits(self) -> bool:
-        """Whether anything waits for a thread or a seat."""
-        return bool(self.syncs.waiting or self.asyncs.waiting)
+        """Whether anything waits for a thread, a seat or values."""
+        return bool(self.syncs.waiting or self.asyncs.waiting or self.upstream.row)
 
     def abort(self) -> None:
         """Cancel the async jobs that run; they go back to their queue."""
@@ -233,6 +233,8 @@ class InHand:
             back += self.at_most_once.take_back(sync_only=True)
         if self.asyncs.stuck(AHEAD):
             back += self.asyncs.take_back()
+        if self.upstream.row:
+            back += self.upstream.take_back(syncs=stuck, asyncs=self.asyncs.stuck(AHEAD))
         for run in back:
             self.release(run, surplus=True)
 

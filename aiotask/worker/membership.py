@@ -13,6 +13,7 @@ import msgspec
 from ..broker import Broker
 from ..brokers import history_of
 from ..errors import BrokerError
+from ..job import RELEASE
 from .run import Marks
 
 __all__ = ["Membership", "pause"]
@@ -39,7 +40,8 @@ class Membership:
         self._host = host
         #: The first name of the worker; a later incarnation has a number behind it.
         self.name = f"{host}.{number}"
-        self._facts = facts
+        # A release that knows graphs sends none while workers of an older one live.
+        self._facts = {**facts, "release": RELEASE}
         self._recorded = recorded
         self._lives = 0
         #: The name in force; empty before the first.

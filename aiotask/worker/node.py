@@ -26,6 +26,7 @@ def call_each(run: Run, items: list[Any]) -> list[Any]:
     except Exception as error:
         _blame(run, error, len(items))
         raise
+    run.item = -1
     return values
 
 
@@ -38,6 +39,7 @@ async def call_each_async(run: Run, items: list[Any]) -> list[Any]:
     except Exception as error:
         _blame(run, error, len(items))
         raise
+    run.item = -1
     return values
 
 
@@ -65,4 +67,5 @@ def refs_in(run: Run, value: Any, serializer: Serializer) -> Returned:
 def function_of(run: Run) -> Callable[..., Any]:
     """What the serializer takes for the function of a run: that of a chunk takes and returns lists."""
     function = run.task.function
-    return of_items(function) if run.flow is not None and run.flow.kind == Kind.CHUNK else function
+    is_chunk = run.flow is not None and run.flow.kind in (Kind.CHUNK, Kind.RETURNED_CHUNK)
+    return of_items(function) if is_chunk else function

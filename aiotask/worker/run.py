@@ -131,7 +131,7 @@ class Run(msgspec.Struct, eq=False):
     @property
     def calls_nothing(self) -> bool:
         """Whether the body is a value that an earlier run has returned: it can be completed more than once."""
-        return self.flow is not None and self.flow.kind == Kind.RETURNED
+        return self.flow is not None and self.flow.kind in (Kind.RETURNED, Kind.RETURNED_CHUNK)
 
     @property
     def retries(self) -> int:

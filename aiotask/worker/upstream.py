@@ -11,7 +11,7 @@ import msgspec
 
 from ..broker import Broker, JobState
 from ..errors import BrokerError, ConnectionLost, SealError
-from ..flow import Kind, unpack_ids
+from ..flow import unpack_ids
 from ..job import FINAL, Status
 from ..log.throttle import Complaint
 from ..outcome import Outcome, decode_outcome
@@ -46,7 +46,7 @@ Found = Outcome | str
 class Upstream:
     """A row of nodes that wait for the values of other jobs; those jobs have ended, or the broker is wrong.
 
-    Who can write to the broker can make a node ready early, or replace an outcome. So an outcome counts only if its
+    Any client of the broker can make a node ready early, or replace an outcome. So an outcome counts only if its
     seal is valid and it is that of the very job; a node of which one is missing never runs.
 
     Args:
@@ -86,11 +86,11 @@ class Upstream:
         self.asyncs_waiting += run.task.is_async
         self._arrived.set()
 
-    def take_back(self) -> list[Run]:
-        """Every run of the row."""
-        back = list(self.row)
-        self.row.clear()
-        self.asyncs_waiting = 0
+    def take_back(self, *, syncs: bool = True, asyncs: bool = True) -> list[Run]:
+        """Every run of the row that is of one of these kinds."""
+        back = [run for run in self.row if (asyncs if run.task.is_async else syncs)]
+        for run in back:
+            self._remove(run)
         return back
 
     def pick(self, id: str) -> Run | None:
@@ -116,8 +116,8 @@ class Upstream:
             while batch := self._next():
                 await self._fetch(batch, go, end)
             if self.row:
-                # Their values are large, and no seat or thread is free.
-                await self._life.wait(None)
+                # Their values are large, and no seat or thread is free; or the threads have not come up yet.
+                await self._life.wait(0.5)
             else:
                 self._arrived.clear()
                 await self._arrived.wait()
@@ -176,7 +176,7 @@ class Upstream:
                 values.append(outcome.value)
             elif position in settled:
                 values.append(error_of(outcome, self._serializer))
-            elif flow.kind == Kind.RETURNED:
+            elif run.calls_nothing:
                 # The job is the call that it has returned, and ends as that one did.
                 run.info = outcome.error
                 return Verdict(_SAME_END[outcome.status], error_of(outcome, self._serializer))
