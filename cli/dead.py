@@ -129,9 +129,8 @@ def replay(
     wanted = Filter(task, queue, error, since, until)
     done = _act("replay", ids or [], wanted, everything, yes, name, url)
     if as_json:
-        print_json(
-            {"replayed": done.moved, "missing": done.missing, "outdated": done.outdated, "of_graphs": done.of_graphs}
-        )
+        of_graphs = {"of_graphs": done.of_graphs} if done.of_graphs else {}
+        print_json({"replayed": done.moved, "missing": done.missing, "outdated": done.outdated, **of_graphs})
     else:
         _print_done("Replayed", done, bool(ids))
     if done.unknown or done.outdated or done.of_graphs:
@@ -245,7 +244,7 @@ def _print_done(done_word: str, done: Done, is_named: bool) -> None:
     for id in done.of_graphs:
         terminal.print(
             f"[yellow]{plain(id)} was skipped: it belongs to a graph, which runs again as a whole.[/yellow] "
-            f"Use aiotask graphs replay {plain(id)}",
+            "Use aiotask graphs replay with the ID of the graph.",
             soft_wrap=True,
         )
 
