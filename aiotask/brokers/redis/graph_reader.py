@@ -31,7 +31,8 @@ class GraphReader:
         if head is None:
             return None
         nodes = await self._nodes(id, head, after, limit)
-        return GraphInfo(id, _STATES[head.state], head.total, head.left, nodes, after + limit < head.total)
+        is_more = after + limit < head.total
+        return GraphInfo(id, _STATES[head.state], head.total, head.left, nodes, is_more, head.at)
 
     async def _nodes(self, graph: str, head: Head, after: int, limit: int) -> list[GraphNodeInfo]:
         hash = f"{self._prefix}g:{graph}"
@@ -69,5 +70,5 @@ class GraphReader:
         for name, at in zip(map(text, flat[::2]), map(float, flat[1::2]), strict=True):
             head = await read_head(self._wire, self._prefix, name)
             if head is not None:
-                found.append(GraphSummary(name, _STATES[head.state], head.total, head.left, at))
+                found.append(GraphSummary(name, _STATES[head.state], head.total, head.left, at, head.at))
         return found
