@@ -50,8 +50,9 @@ class Graph:
         return _Tree(self.nodes).lines()
 
     def mermaid(self) -> str:
-        """A Mermaid flowchart, in which values flow downwards; an edge to a job of many is drawn for each. A dotted edge
-        leads from a call that a run has returned to the job of that run."""
+        """A Mermaid flowchart, in which values flow downwards; an edge to a job of many is drawn for each.
+
+        A dotted edge leads from a call that a run has returned to the job of that run."""
         numbers = {node.id: number for number, node in enumerate(self.nodes)}
         lines = ["flowchart TD"]
         lines += [f'    n{numbers[node.id]}["{_escaped(node.task)}<br/>{node.status}"]' for node in self.nodes]
@@ -62,9 +63,7 @@ class Graph:
             if id in numbers
         ]
         lines += [
-            f"    n{numbers[id]} -.-> n{numbers[parent]}"
-            for parent, ids in _returned(self.nodes).items()
-            for id in ids
+            f"    n{numbers[id]} -.-> n{numbers[parent]}" for parent, ids in _returned(self.nodes).items() for id in ids
         ]
         return "\n".join(lines)
 
@@ -80,20 +79,16 @@ class TreeLine(NamedTuple):
     #: Whether all of them, and what is below them, stand further up.
     is_repeat: bool = False
 
-    @property
-    def counts(self) -> str:
-        """How many of these jobs are in each status."""
-        statuses = Counter(node.status for node in self.nodes).most_common()
-        return ", ".join(f"{count:,} {status}" for status, count in statuses)
+    def statuses(self) -> list[tuple[str, int]]:
+        """How many of these jobs are in each status, the most frequent one first."""
+        return Counter(node.status for node in self.nodes).most_common()
 
     def __str__(self) -> str:
         first, number = self.nodes[0], len(self.nodes)
         task = printable(first.task)
-        if number > 1:
-            text = f"{task} \N{MULTIPLICATION SIGN} {number:,}: {self.counts}"
-        else:
-            text = f"{task} {printable(first.id)} {first.status}"
-        return f"{text} (see above)" if self.is_repeat else text
+        counts = ", ".join(f"{count:,} {status}" for status, count in self.statuses())
+        one, many = f"{printable(first.id)} {first.status}", f"\N{MULTIPLICATION SIGN} {number:,}: {counts}"
+        return f"{task} {one if number == 1 else many}{' (see above)' if self.is_repeat else ''}"
 
 
 class _Tree:
