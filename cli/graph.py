@@ -21,6 +21,8 @@ __all__ = ["graph"]
 
 #: Characters that the text of a line gets at least, whatever its depth in the tree.
 _TEXT_WIDTH = 50
+#: Levels by which the tree is indented at most.
+_DEEPEST = 24
 
 GraphId = Annotated[str, typer.Argument(metavar="ID", help="ID of the graph, or of any job in it.")]
 Mermaid = Annotated[bool, option("--mermaid", help="Print a Mermaid flowchart.")]
@@ -69,7 +71,7 @@ def graph(
 def _show(found: FoundGraph, limit: int, offset: int) -> None:
     terminal = console()
     terminal.print(_headline(found), soft_wrap=True)
-    deepest = max(4, (terminal.width - _TEXT_WIDTH) // 2)
+    deepest = min(_DEEPEST, max(4, (terminal.width - _TEXT_WIDTH) // 2))
     lines = found.graph.tree()
     for line in islice(lines, offset, offset + limit):
         terminal.print(f"{'  ' * min(line.depth, deepest)}{_text(line)}", soft_wrap=True)
