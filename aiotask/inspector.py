@@ -112,6 +112,8 @@ class GraphInfo(msgspec.Struct, frozen=True, gc=False):
     left: int
     nodes: list[GraphNodeInfo] = []
     more: bool = False
+    #: Unix seconds when it came into this state.
+    since: float = 0.0
 
 
 class GraphSummary(msgspec.Struct, frozen=True, gc=False):
@@ -122,6 +124,8 @@ class GraphSummary(msgspec.Struct, frozen=True, gc=False):
     total: int
     left: int
     at: float
+    #: Unix seconds when it came into this state.
+    since: float = 0.0
 
 
 class Persistence(StrEnum):

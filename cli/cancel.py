@@ -11,11 +11,14 @@ from .output import console, plain, print_json
 
 __all__ = ["cancel"]
 
-JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="IDs of the jobs to cancel.")]
+JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="IDs of the jobs or graphs to cancel.")]
 
 
 def cancel(ids: JobIds, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """Cancel jobs: queued jobs end at once; running jobs are interrupted, and killed if they do not react.
+    """Cancel jobs or graphs: jobs that wait end at once; running jobs are interrupted, and killed if they do not react.
+
+    With the ID of a graph, all its jobs that have not ended are cancelled. With the ID of another job of a graph, that
+    job alone; those that need its value fail.
 
     The callers that await a job get JobCancelled. Repeating the command does no harm. The exit code is 1 if a job
     had already ended in another way, or is unknown.

@@ -46,6 +46,9 @@ WithError = Annotated[
 ]
 Everything = Annotated[bool, option("--all", help="Every dead letter.")]
 
+#: Graphs that are named when their jobs were skipped.
+_MOST_GRAPHS = 10
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -134,6 +137,8 @@ def replay(chosen: Chosen) -> None:
     Each becomes a job with the same ID, as if it had just been sent: its retries and deaths are counted from zero, and
     its new outcome replaces the old one. Repeating the command does no harm: a dead letter is replayed once.
 
+    A job of a graph runs again with what depends on it: [bold]aiotask graphs replay[/bold]. Here it is skipped.
+
     [bold]Examples[/bold]
 
       aiotask dead replay 00a1b2c3d4e5f6a7b-2a
@@ -198,12 +203,14 @@ async def _moved(verb: Verb, chosen: Chosen, wanted: Filter) -> Done:
             return await move_ids(verb, opened, list(dict.fromkeys(chosen.ids)))
         if chosen.everything and chosen.name is None:
             _refuse_several(verb, opened)
-        picked = await pick(opened, wanted)
+        picked, of_graphs = await pick(verb, opened, wanted)
         number = sum(len(found) for _, found in picked)
         if number and not chosen.yes:
             confirm(verb, f"{number:,} dead letter{'s' if number > 1 else ''}", "aiotask dead list")
         with progress(f"{verb.capitalize()} dead letters", number) as show:
-            return await move_picked(verb, picked, show)
+            done = await move_picked(verb, picked, show)
+        done.of_graphs = of_graphs
+        return done
 
 
 def _refuse_several(verb: Verb, opened: list[Connection]) -> None:
@@ -233,12 +240,17 @@ def _print_done(done_word: str, done: Done, is_named: bool) -> None:
             f"See aiotask jobs {plain(id)}",
             soft_wrap=True,
         )
-    for id in done.of_graphs:
+    graphs = list(dict.fromkeys(done.of_graphs.values()))
+    for graph in graphs[:_MOST_GRAPHS]:
+        skipped = [id for id, of in done.of_graphs.items() if of == graph]
+        what = plain(skipped[0]) if len(skipped) == 1 else f"{len(skipped):,} dead letters"
         terminal.print(
-            f"[yellow]{plain(id)} was skipped: it belongs to a graph, which runs again as a whole.[/yellow] "
-            "Use aiotask graphs replay with the ID of the graph.",
+            f"[yellow]Skipped {what}, of graph {plain(graph)}.[/yellow] Run it again: "
+            f"aiotask graphs replay {plain(graph)}",
             soft_wrap=True,
         )
+    if len(graphs) > _MOST_GRAPHS:
+        terminal.print(f"[yellow]Skipped also jobs of {len(graphs) - _MOST_GRAPHS:,} other graphs.[/yellow]")
 
 
 def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
@@ -262,6 +274,8 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
     if len(page) >= limit:
         terminal.print(f"[dim]Next page: --offset {offset + limit}[/dim]")
     terminal.print("[dim]Details of one: aiotask dead show ID. Run it again: aiotask dead replay ID[/dim]")
+    if any("graph" in letter for letter in page):
+        terminal.print("[dim]A job of a graph runs again with its graph: aiotask graphs replay ID[/dim]")
 
 
 add(app, list_, name="list")

@@ -118,6 +118,8 @@ def _more(job: dict[str, Any]) -> str:
         return f"due {ago(job['due_at'])}"
     if "needs" in job:
         return f"needs {plain(job['needs'])}"
+    if job["status"] == "WAITING":
+        return f"graph {plain(job.get('graph', ''))}"
     if job["status"] == "RUNNING":
         return plain(job.get("worker", ""))
     return plain(job.get("last_death", ""))

@@ -12,6 +12,8 @@ from .cancel import cancel
 from .dead import app as dead_app
 from .demo import demo
 from .doctor import doctor
+from .graph import graph
+from .graphs import app as graphs_app
 from .group import ByDefault, Group, add
 from .jobs import jobs
 from .prune import prune
@@ -59,6 +61,8 @@ results_app = typer.Typer(cls=ByDefault, rich_markup_mode="rich", help="Show fin
 add(results_app, results, name="list")
 add(results_app, prune)
 app.add_typer(results_app, name="results")
+add(app, graph)
+app.add_typer(graphs_app, name="graphs")
 add(app, stack, doctor, version)
 app.add_typer(dead_app, name="dead")
 app.add_typer(server_app, name="server")

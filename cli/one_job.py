@@ -9,6 +9,8 @@ from .output import ago, call_text, console, plain
 __all__ = ["coloured", "show_one"]
 
 _COLOURS = {"RUNNING": "green", "SUCCESS": "green", "FAILED": "red", "PARKED": "yellow", "RETRYING": "yellow"}
+#: What lines are called that have another name than the field.
+_NAMES = {"parent": "sent by", "deps": "needed"}
 
 
 def coloured(status: str) -> str:
@@ -23,7 +25,7 @@ def show_one(job: dict[str, Any]) -> None:
 
     terminal = console()
     for key, value in job.items():
-        if key == "traceback" or value is None or value == "":
+        if key == "traceback" or value is None or value in ("", []):
             continue
         if key.endswith("_at"):
             shown = f"{_moment(value)} ({ago(value)})"
@@ -31,11 +33,13 @@ def show_one(job: dict[str, Any]) -> None:
             shown = in_words(value)
         elif key == "status":
             shown = coloured(value)
+        elif key == "deps":
+            shown = plain(", ".join(value), 500)
         elif key == "arguments":
             shown = plain(call_text(value), 500)
         else:
             shown = plain(value, 500) if len(lines := str(value).splitlines()) < 2 else _indented(lines)
-        terminal.print(f"{key.removesuffix('_at'):<12} {shown}", soft_wrap=True)
+        terminal.print(f"{_NAMES.get(key, key.removesuffix('_at')):<12} {shown}", soft_wrap=True)
     if job.get("started_at") and job.get("finished_at"):
         terminal.print(f"{'took':<12} {in_words(max(job['finished_at'] - job['started_at'], 0))}")
     if job.get("traceback"):

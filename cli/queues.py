@@ -53,6 +53,9 @@ def _show(app: AppOverview) -> None:
     for queue in app.queues:
         made.add_row(plain(queue.name), *(_count(queue, column) for column in COUNTS))
     terminal.print(made)
+    if (unfinished := app.graphs).graphs:
+        count = f"{unfinished.graphs:,} graph{' is' if unfinished.graphs == 1 else 's are'} unfinished"
+        terminal.print(f"{count}, with {unfinished.left:,} jobs left. See aiotask graphs\n")
     if app.rejected:
         terminal.print(f"[yellow]{app.rejected:,} messages without a valid seal of this app were set aside.[/yellow]")
     if app.workers:

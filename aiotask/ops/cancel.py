@@ -1,24 +1,29 @@
-"""Cancels jobs of one or more apps; returns how each of them ended."""
+"""Cancels jobs and graphs of one or more apps; returns how each of them ended."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from ..broker import Cancelled
 from ..errors import AiotaskError, ResultExpired
+from ..inspector import GraphInfo
 from ..result import AsyncResult
 from .connection import Connection, inspectors
 from .describe import describe_job
+from .graphs import head_of
 
 __all__ = ["cancel_all"]
 
 #: Seconds to wait for the end of a running job; a job that does not react is killed after one second.
 END_TIMEOUT = 5.0
+#: Seconds between two looks at a graph that is being cancelled.
+_POLL_INTERVAL = 0.1
 
 
 async def cancel_all(ids: list[str], name: str | None, url: str | None) -> list[dict[str, Any]]:
-    """Cancel jobs of the named app or of all apps; a dict for each id, in their order."""
+    """Cancel jobs and graphs of the named app or of all apps; a dict for each id, in their order."""
     async with inspectors(name, url) as opened:
         try:
             return await asyncio.gather(*(_cancel(opened, id) for id in ids))
@@ -29,8 +34,10 @@ async def cancel_all(ids: list[str], name: str | None, url: str | None) -> list[
 
 
 async def _cancel(opened: list[Connection], id: str) -> dict[str, Any]:
-    """Cancel one job, in the app that has it."""
+    """Cancel one job, or one graph, in the app that has it."""
     for each in opened:
+        if (graph := await head_of(each, id)) is not None:
+            return await _cancel_graph(each, graph)
         info = await each.inspector.job(id)
         if info is None:
             continue
@@ -47,6 +54,41 @@ async def _cancel(opened: list[Connection], id: str) -> dict[str, Any]:
         return {**found, "did": did.value, **await _end_of(each, result, asked=did is Cancelled.ASKED)}
     said = "unknown: it was never sent, or it finished longer ago than its result TTL"
     return {"id": id, "app": "", "task": "", "did": Cancelled.UNKNOWN.value, "status": "UNKNOWN", "said": said}
+
+
+async def _cancel_graph(connection: Connection, graph: GraphInfo) -> dict[str, Any]:
+    """Cancel every job of a graph that has not ended."""
+    result: AsyncResult[Any] = connection.app.result(graph.id)
+    did = await result.cancel()
+    found = {"id": graph.id, "app": connection.app.name, "task": "graph", "did": did.value}
+    of_all = f"{graph.left:,} of its jobs had not ended"
+    if not graph.left:
+        return {**found, **await _rest_of(connection, graph)}
+    left = await _left_in(connection, graph.id)
+    if left:
+        said = f"cancelled; {of_all}, and the workers of {left:,} were asked to end them"
+        return {**found, "status": "RUNNING", "said": said}
+    return {**found, "status": "CANCELLED", "said": f"cancelled; {of_all}"}
+
+
+async def _rest_of(connection: Connection, graph: GraphInfo) -> dict[str, str]:
+    """How a graph had ended before the cancel: as the job for which it was sent, if that is known."""
+    info = await connection.inspector.job(graph.id)
+    status = info.status.value if info is not None else "ENDED"
+    was_cancelled = status == "CANCELLED"
+    return {"status": status, "said": "had already been cancelled" if was_cancelled else f"had already ended: {status}"}
+
+
+async def _left_in(connection: Connection, graph: str) -> int:
+    """How many jobs of a cancelled graph have not ended after a while."""
+    left = 1
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_TIMEOUT):
+            while left:
+                found = await head_of(connection, graph)
+                left = found.left if found is not None else 0
+                await asyncio.sleep(_POLL_INTERVAL if left else 0)
+    return left
 
 
 async def _end_of(connection: Connection, result: AsyncResult[Any], *, asked: bool) -> dict[str, str]:

@@ -12,15 +12,17 @@ from msgspec.structs import asdict
 
 from ..embedded.server import EmbeddedServer
 from ..errors import SealError
+from ..flow import unpack_ids
 from ..history.resultdb import JobRecord
 from ..inspector import DeadLetter, JobInfo, QueueInfo, WorkerInfo
-from ..job import decode_job
+from ..job import More, decode_job
 from ..outcome import decode_outcome
 from ..wire.plaintext import plain_text
 from ..wire.seal import Sealer
 from .connection import Connection
 
 __all__ = [
+    "MOST_DEPS",
     "describe_embedded",
     "describe_job",
     "describe_letter",
@@ -31,6 +33,10 @@ __all__ = [
     "describe_worker",
     "read_json",
 ]
+
+
+#: Ids of jobs upstream of one job that are shown at most.
+MOST_DEPS = 1000
 
 
 # ---- what is on the server
@@ -70,17 +76,23 @@ def describe_sealed(connection: Connection, sealed: bytes) -> dict[str, Any]:
         job = decode_job(Sealer(connection.app.secrets, "job").open(sealed))
     except SealError as error:
         return {"sealed": str(error)}
-    return {
+    more = job.more or More()
+    described = {
         "task": job.task,
         "queue": job.queue,
         "priority": job.priority,
         "sent_at": job.sent_at,
-        "expires_at": (job.more.expires if job.more else 0.0) or None,
+        "expires_at": more.expires or None,
         "retries": job.retries,
         "timeout": job.timeout,
         "result_ttl": job.result_ttl,
         "arguments": json.loads(plain_text(job.body)),
     }
+    if more.parent:
+        described["parent"] = more.parent
+    if more.flow is not None:
+        described |= {"graph": more.flow.graph, "deps": unpack_ids(more.flow.upstream)[:MOST_DEPS]}
+    return described
 
 
 def describe_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
@@ -97,6 +109,8 @@ def describe_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
         "started_at": outcome.started_at or None,
         "finished_at": outcome.finished_at or None,
     }
+    if outcome.graph:
+        found["graph"] = outcome.graph
     if outcome.value is not None:
         found["value"] = json.loads(plain_text(outcome.value))
     if outcome.error is not None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import AiotaskError, ResultExpired
+from ..errors import AiotaskError, ConfigError, ResultExpired
 from ..history.resultdb import ResultDB
 from ..job import Status
 from .connection import Connection, inspectors
 from .describe import describe_job, describe_record
 from .paging import page_of_all
 
-__all__ = ["read_job", "read_page"]
+__all__ = ["in_history", "read_job", "read_page"]
 
 
 async def read_page(
@@ -38,7 +38,7 @@ async def read_job(id: str, name: str | None, url: str | None, db: str | None) -
             info = await each.inspector.job(id)
             if info is not None:
                 return describe_job(each, info)
-    found, where = await _in_history(id, name, db)
+    found, where = await in_history(id, name, db)
     if found is not None:
         return found
     raise ResultExpired(
@@ -46,9 +46,12 @@ async def read_job(id: str, name: str | None, url: str | None, db: str | None) -
     )
 
 
-async def _in_history(id: str, name: str | None, db: str | None) -> tuple[dict[str, Any] | None, str]:
+async def in_history(id: str, name: str | None, db: str | None) -> tuple[dict[str, Any] | None, str]:
     """The job as the history file has it, if there is one; and where the job was looked for, as a sentence."""
-    history = ResultDB(db)
+    try:
+        history = ResultDB(db)
+    except ConfigError:
+        return None, "To search a history file too, name it with --db FILE (AIOTASK_RESULT_DB)."
     if not history.path.exists():
         return None, f'No history file was found ("{history.path}"); name it with --db FILE (AIOTASK_RESULT_DB).'
     try:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import AiotaskError
 from ..inspector import QueueInfo, WorkerInfo
 from .connection import Connection, inspectors, without_idle
 from .describe import describe_queue, describe_worker
+from .graphs import Running, running
 
 __all__ = ["AppOverview", "live_workers", "overview"]
 
 
 @dataclass(frozen=True)
 class AppOverview:
-    """One app: its queues, its live workers, and how many messages without a valid seal were set aside."""
+    """One app: its queues and live workers, its graphs that run, and how many messages without a valid seal were set
+    aside."""
 
     app: str
     url: str
     queues: list[QueueInfo]
     workers: list[WorkerInfo]
     rejected: int
+    graphs: Running
 
     def described(self) -> dict[str, Any]:
         return {
@@ -30,6 +33,7 @@ class AppOverview:
             "queues": [describe_queue(queue) for queue in self.queues],
             "workers": [describe_worker(worker) for worker in self.workers],
             "rejected": self.rejected,
+            "graphs": asdict(self.graphs),
         }
 
 
@@ -51,6 +55,7 @@ async def _overview_of(connection: Connection) -> AppOverview:
         queues=await connection.inspector.queues(),
         workers=await connection.inspector.workers(),
         rejected=await connection.inspector.rejected(),
+        graphs=await running(connection),
     )
 
 

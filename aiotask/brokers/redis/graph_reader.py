@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ...inspector import GraphInfo, GraphNodeInfo, GraphSummary
+from collections.abc import AsyncIterator
+
+from ...inspector import GraphInfo, GraphNodeInfo, GraphSummary, JobInfo
+from ...job import Status
+from ..lanes import queue_of
 from .codec import text
 from .connection import Wire
 from .graph_pages import Head, edges_of, field_rows, id_in, pages, read_head, task_in
@@ -13,6 +17,10 @@ __all__ = ["GraphReader"]
 _STATES = {"c": "accepted", "r": "accepted", "x": "cancelled", "e": "ended"}
 #: Numbers that are looked through for the growth to which the first node of a page belongs.
 _BACK = 10_000
+#: Envelopes that one command reads.
+_ENVELOPES = 25
+#: Bytes between the lane and the envelope of a node: its delay and its due time.
+_TIMES = 16
 
 
 class GraphReader:
@@ -31,7 +39,8 @@ class GraphReader:
         if head is None:
             return None
         nodes = await self._nodes(id, head, after, limit)
-        return GraphInfo(id, _STATES[head.state], head.total, head.left, nodes, after + limit < head.total)
+        is_more = after + limit < head.total
+        return GraphInfo(id, _STATES[head.state], head.total, head.left, nodes, is_more, head.at)
 
     async def _nodes(self, graph: str, head: Head, after: int, limit: int) -> list[GraphNodeInfo]:
         hash = f"{self._prefix}g:{graph}"
@@ -69,5 +78,61 @@ class GraphReader:
         for name, at in zip(map(text, flat[::2]), map(float, flat[1::2]), strict=True):
             head = await read_head(self._wire, self._prefix, name)
             if head is not None:
-                found.append(GraphSummary(name, _STATES[head.state], head.total, head.left, at))
+                found.append(GraphSummary(name, _STATES[head.state], head.total, head.left, at, head.at))
         return found
+
+    # ---- jobs that wait for others
+
+    async def waiting_job(self, id: str) -> JobInfo | None:
+        """The job with this id, if it is a node that waits for others."""
+        place = text(await self._wire.call("HGET", f"{self._prefix}nodes", id) or b"")
+        number, _, graph = place.partition("|")
+        if not graph:
+            return None
+        packed, open_ = await self._wire.call("HMGET", f"{self._prefix}g:{graph}", f"e{number}", f"o{number}")
+        return _waiting(id, packed) if packed and open_ is not None else None
+
+    async def waiting_jobs(self, status: Status | None, queue: str | None, limit: int) -> list[JobInfo]:
+        """Jobs that wait for others, a graph after the other."""
+        found: list[JobInfo] = []
+        if status not in (None, Status.WAITING):
+            return found
+        async for graph in self._running():
+            async for info in self._waiting_in(graph, queue):
+                found.append(info)
+                if len(found) >= limit:
+                    return found
+        return found
+
+    async def _running(self) -> AsyncIterator[str]:
+        """Ids of the graphs that are not at rest."""
+        start = 0
+        while page := await self._wire.call(
+            "ZREVRANGEBYSCORE", f"{self._prefix}graphs", "+inf", "+inf", "LIMIT", start, 100
+        ):
+            for graph in page:
+                yield text(graph)
+            start += len(page)
+
+    async def _waiting_in(self, graph: str, queue: str | None) -> AsyncIterator[JobInfo]:
+        hash = f"{self._prefix}g:{graph}"
+        head = await read_head(self._wire, self._prefix, graph)
+        for numbers in pages(head, 0) if head is not None else ():
+            rows = await field_rows(self._wire, hash, ["i", "o", "v"], numbers)
+            ids = {n: id_in(field) for n, (field, open_, old) in rows.items() if field and open_ and old is None}
+            # Envelopes may be large.
+            for start in range(0, len(ids), _ENVELOPES):
+                some = list(ids)[start : start + _ENVELOPES]
+                for number, (packed,) in (await field_rows(self._wire, hash, ["e"], some)).items():
+                    if packed and (queue is None or queue_of(_lane_in(packed)) == queue):
+                        yield _waiting(ids[number], packed)
+
+
+def _lane_in(packed: bytes) -> str:
+    return text(packed[2 : 2 + int.from_bytes(packed[:2])])
+
+
+def _waiting(id: str, packed: bytes) -> JobInfo:
+    """A waiting node, from its field ``e``."""
+    lane = _lane_in(packed)
+    return JobInfo(id, Status.WAITING, lane, sealed=packed[2 + len(lane.encode()) + _TIMES :])

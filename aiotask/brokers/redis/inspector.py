@@ -231,7 +231,7 @@ class RedisInspector(GraphReader, KidsView):
     ) -> list[JobInfo]:
         wanted = limit + offset
         found: list[JobInfo] = []
-        for reader in (self._in_lanes, self._in_due):
+        for reader in (self._in_lanes, self._in_due, self.waiting_jobs):
             if len(found) < wanted:
                 found += await reader(status, queue, wanted - len(found))
         return found[offset:wanted]
@@ -309,7 +309,11 @@ class RedisInspector(GraphReader, KidsView):
         # One script, since the job could move between two calls, and neither would find it.
         reply = await self._wire.run(script("job"), self._prefix, id)
         if not reply:
-            return None
+            # A job that waits for others is in its graph alone; it may have become ready just now.
+            waiting = await self.waiting_job(id)
+            reply = [] if waiting is not None else await self._wire.run(script("job"), self._prefix, id)
+            if not reply:
+                return waiting
         if reply[0] == b"DONE":
             return JobInfo(id, _status(reply[1]), "stored outcome", outcome=reply[1])
         if reply[0] == b"DUE":

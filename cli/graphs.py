@@ -1,0 +1,116 @@
+"""``aiotask graphs``: the graphs on the server, and replays of what did not end well."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from .group import ByDefault, add
+from .options import AppName, Json, Url, count, option
+from .output import ago, console, informative, page_table, plain, print_error, print_json
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    cls=ByDefault,
+    help="List the graphs on the server, or run again what did not end well in one.",
+    rich_markup_mode="rich",
+)
+
+GraphId = Annotated[str, typer.Argument(metavar="ID", help="ID of the graph, or of any job in it.")]
+Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of graphs per page.")]
+Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Number of graphs to skip.")]
+
+_COLOURS = {"accepted": "green", "cancelled": "yellow"}
+
+
+def list_(limit: Limit = 20, offset: Offset = 0, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
+    """List the graphs on the server: first those with jobs left, then those at rest.
+
+    A graph at rest is kept as long as the outcome of its job; one in which a job did not end well, for a day at least.
+
+    [bold]Examples[/bold]
+
+      aiotask graphs
+      aiotask graphs list --limit 50 --offset 50
+      aiotask graphs --json | jq -r '.[] | select(.left > 0).id'
+    """
+    import asyncio
+
+    from aiotask.ops.graphs import read_page
+
+    page = asyncio.run(read_page(name, url, limit, offset))
+    if as_json:
+        print_json(page)
+    else:
+        _show_page(page, limit, offset)
+
+
+def replay(id: GraphId, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
+    """Run again what did not end well in a graph at rest, and what is downstream of it.
+
+    The jobs keep their IDs, and their retries and deaths are counted anew. Jobs that ended as SUCCESS do not run
+    again: their values are used. The exit code is 1, and nothing is done, while jobs of the graph have not ended, and
+    where a value that is needed is no longer kept.
+
+    [bold]Examples[/bold]
+
+      aiotask graphs replay 00a1b2c3d4e5f6a7b-2a
+      aiotask graphs replay 00a1b2c3d4e5f6a7b-2a --json
+    """
+    import asyncio
+
+    from aiotask.ops.graphs import replay as replay_graph
+
+    done = asyncio.run(replay_graph(id, name, url))
+    if as_json:
+        print_json(done)
+    elif done["refused"]:
+        print_error(f"{done['refused']} See: aiotask graph {done['id']}")
+    else:
+        console().print(_said(done["id"], done["replayed"]), soft_wrap=True)
+    if done["refused"]:
+        raise typer.Exit(1)
+
+
+# ---- for people
+
+
+def _said(graph: str, number: int) -> str:
+    if not number:
+        return f"Nothing is to be run again: every job of graph {plain(graph)} ended well."
+    jobs = "1 job runs" if number == 1 else f"{number:,} jobs run"
+    return f"{jobs} again in graph {plain(graph)}. [dim]Watch: aiotask graph {plain(graph)}[/dim]"
+
+
+def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
+    terminal = console()
+    if not page:
+        terminal.print("There are no more graphs." if offset else "There are no graphs on the server.")
+        return
+    columns = ["app", "id", "task", "state", "jobs ended", "since"]
+    rows = [
+        [
+            plain(graph["app"]),
+            plain(graph["id"]),
+            plain(graph["task"] or "(group)"),
+            _coloured(graph["state"]),
+            f"{graph['total'] - graph['left']:,}/{graph['total']:,}",
+            ago(graph["since"]),
+        ]
+        for graph in page
+    ]
+    terminal.print(page_table(*informative(columns, rows), terminal.width, right=("jobs ended",)))
+    if len(page) >= limit:
+        terminal.print(f"[dim]Next page: --offset {offset + limit}[/dim]")
+    terminal.print("[dim]One of them: aiotask graph ID. Run again what failed: aiotask graphs replay ID[/dim]")
+
+
+def _coloured(state: str) -> str:
+    colour = _COLOURS.get(state)
+    return f"[{colour}]{state}[/{colour}]" if colour else state
+
+
+add(app, list_, name="list")
+add(app, replay)
