@@ -22,7 +22,7 @@ from aiotask.client.send_buffer import SendBuffer
 from aiotask.keeper import lease as leases
 from aiotask.keeper.lease import Lease
 from aiotask.worker.membership import Membership
-from aiotask.worker.run import NoMarks
+from aiotask.worker.run import NoBoard
 
 from ..chaos.faults.proxy import Proxy
 from ..helpers import wait_until, wait_until_async
@@ -230,7 +230,7 @@ class OldServer:
 async def test_a_worker_says_that_its_server_is_too_old(app_name: str, caplog: pytest.LogCaptureFixture) -> None:
     async with OldServer() as server:
         broker = redis_broker.RedisBroker(server.url, app_name)
-        membership = Membership(broker, NoMarks(), host="host", number="1", facts={}, recorded=True)
+        membership = Membership(broker, NoBoard(), host="host", number="1", facts={}, recorded=True)
         with caplog.at_level(logging.WARNING):
             await membership.enlist(lambda: "is version 6.0; aiotask needs Redis 6.2 or Valkey." in caplog.text)
         assert membership.incarnation == ""
