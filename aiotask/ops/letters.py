@@ -170,14 +170,16 @@ async def _move(verb: Verb, connection: Connection, ids: list[str], done: Done) 
         else:
             were_there = await connection.broker.discard(batch)
             became = [Replayed.DONE if was else Replayed.MISSING for was in were_there]
+        of_graphs = list[str]()
         lists = {
             Replayed.DONE: done.moved,
             Replayed.MISSING: missing,
             Replayed.OUTDATED: done.outdated,
-            Replayed.GRAPH: done.of_graphs,
+            Replayed.GRAPH: of_graphs,
         }
         for id, what in zip(batch, became, strict=True):
             lists[what].append(id)
+        done.of_graphs |= await _graphs_of(connection, of_graphs)
     return missing
 
 

@@ -21,14 +21,15 @@ class Head:
     """What a graph says of itself.
 
     Args:
-        fields: state, total, left and staged, as they stand on the server.
+        fields: state, total, left, staged and at, as they stand on the server.
     """
 
     def __init__(self, fields: Sequence[bytes | None]) -> None:
-        state, total, left, staged = (field or b"" for field in fields)
+        state, total, left, staged, at = (field or b"" for field in fields)
         self.state = text(state)
         self.total = whole(total)
         self.left = max(0, whole(left))
+        self.at = float(at or 0)
         firsts_and_lasts = (part.partition("-") for part in text(staged).split())
         #: The numbers that growths have reserved and not accepted.
         self.staged = [range(int(first), int(last) + 1) for first, _, last in firsts_and_lasts]
@@ -36,7 +37,7 @@ class Head:
 
 async def read_head(wire: Wire, prefix: str, graph: str) -> Head | None:
     """What a graph says of itself; None: there is no graph of this id, or it was not accepted."""
-    head = Head(await wire.call("HMGET", f"{prefix}g:{graph}", "state", "total", "left", "staged"))
+    head = Head(await wire.call("HMGET", f"{prefix}g:{graph}", "state", "total", "left", "staged", "at"))
     return head if head.state and head.state != "d" else None
 
 
