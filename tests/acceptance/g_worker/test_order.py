@@ -78,7 +78,9 @@ async def test_g9_a_graph_that_waits_costs_the_server_nothing(own_server: Privat
             calls.append(give.s(calls[-1].cast))
         await calls[-1].apply_async().sent()
         await turn(broker)
-        assert await round_of_worker_and_keeper() == before
+        after = await round_of_worker_and_keeper()
+        # The audit, once a second, looks whether the graphs of some nodes are there: of 100 at most, however many wait.
+        assert after.pop("cmdstat_type", 0) <= 100 and after == before
     await broker.close()
 
 
