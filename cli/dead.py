@@ -148,8 +148,14 @@ def replay(chosen: Chosen) -> None:
     """
     done = _act("replay", chosen)
     if chosen.as_json:
-        of_graphs = {"of_graphs": done.of_graphs} if done.of_graphs else {}
-        print_json({"replayed": done.moved, "missing": done.missing, "outdated": done.outdated, **of_graphs})
+        print_json(
+            {
+                "replayed": done.moved,
+                "missing": done.missing,
+                "outdated": done.outdated,
+                "of_graphs": done.of_graphs,
+            }
+        )
     else:
         _print_done("Replayed", done, bool(chosen.ids))
     if done.unknown or done.outdated or done.of_graphs:
