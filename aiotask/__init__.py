@@ -5,6 +5,7 @@ from __future__ import annotations
 from .app import App, default_app, register_task, task
 from .backoff import exponential
 from .context import JobContext, current_job
+from .depends import Depends
 from .errors import (
     AiotaskError,
     BrokerError,
@@ -34,6 +35,7 @@ from .graph import Graph, GraphNode
 from .group_result import GroupResult
 from .history.resultdb import ResultDB
 from .job import Job, Status
+from .middleware import Call, Middleware
 from .outcome import Outcome
 from .result import AsyncResult, gather
 from .signature import Signature
@@ -62,9 +64,12 @@ __all__ = [
     "GroupResult",
     "chain",
     "group",
-    # inside a task
+    # around and inside a task
+    "Call",
+    "Depends",
     "Interrupted",
     "JobContext",
+    "Middleware",
     "Retry",
     "current_job",
     # values and history

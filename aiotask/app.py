@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, Self, cast
@@ -17,15 +20,16 @@ from .by_name import function_of
 from .client.backpressure import queue_limits
 from .context import JobContext, entered, sending_job
 from .defining import define
+from .depends import Overrides, Overriding, injection_of, lifespan_of
 from .errors import ConfigError, Unresolved
 from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
-from .functions.modules import import_included
 from .job import RESULT_TTL, WIRE_VERSION, Job, More, encode_job, ids, keyed_id
-from .loops.async_block import async_block
 from .loops.exits import apart
+from .middleware import Call, Middleware, around_of, depart, hooks_of
 from .options import check_name, meant, more_of, seconds
 from .registering import Registering
 from .result import AsyncResult
+from .serving import Serving
 from .settings import check_modules, environment, number
 from .signature import Signature
 from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, call_of, task_of
@@ -37,16 +41,17 @@ from .workflow.sending import Composing
 if TYPE_CHECKING:
     from .client.client import Client
     from .client.session import Session
-    from .inloop.worker import InLoopWorker
-    from .inspector import Inspector
     from .outcome import Outcome
 
 __all__ = ["App", "default_app", "register_task", "task"]
 
-_OPTIONS = ("name", "url", "secret", "serializer", "result_ttl", "include", "max_pending", "when_full")
+_OPTIONS = [
+    *("name", "url", "secret", "serializer", "result_ttl", "include", "max_pending", "when_full"),
+    *("middleware", "lifespan"),
+]
 
 
-class App(Composing, Registering):
+class App(Composing, Registering, Serving, Overriding):
     """A registry of tasks, and the broker that their jobs go through.
 
     Creating an app connects to nothing: the broker is first contacted when a job is sent.
@@ -63,6 +68,9 @@ class App(Composing, Registering):
         max_pending: how many jobs may wait in a queue: one number for every queue, or one for each (``""``: all
             others), as in ``{"mail": 10_000}``. Default: ``$AIOTASK_MAX_PENDING`` (``10000`` or
             ``mail=10000,=500``), else no limit.
+        middleware: code around every call and job, the outermost first (see Middleware).
+        lifespan: providers that each worker process opens once, before its first job, and closes after its last one
+            (see Depends).
         when_full: what sending to a full queue does: ``reject`` (the job fails with QueueFull), ``wait`` (until there
             is room) or ``drop_oldest``. Default: ``$AIOTASK_WHEN_FULL``, else ``reject``.
 
@@ -84,6 +92,8 @@ class App(Composing, Registering):
         include: Iterable[str] = (),
         max_pending: int | Mapping[str, int] | None = None,
         when_full: str | None = None,
+        middleware: Sequence[Middleware] = (),
+        lifespan: Sequence[Callable[[], AbstractAsyncContextManager[Any]]] = (),
         **unknown: Never,
     ) -> None:
         for option in unknown:
@@ -95,19 +105,17 @@ class App(Composing, Registering):
         self._serializer_name = check_serializer(serializer or environment("SERIALIZER") or "cloudpickle")
         self.result_ttl = seconds(number(result_ttl, "RESULT_TTL", RESULT_TTL), "result_ttl")
         self._limits = queue_limits(max_pending, when_full)
+        self.hooks = hooks_of(middleware)
+        self._send_hooks = self.hooks.send
+        self.overrides = Overrides()
+        self.lifespan = lifespan_of(lifespan, self.overrides)
         self._lock = threading.RLock()  # re-entrant: a finalizer may send while this thread makes the client
         self._client: Client | None = None
         self._jobs_sealer: Sealer | None = None
         self._serializer: Serializer | None = None
-        self._workers_here = 0
         apps_here.add(self)
 
     # ---- settings and parts
-
-    @property
-    def url(self) -> str:
-        """The address of the broker, including its password."""
-        return self.address.locate()[0]
 
     @property
     def broker_url(self) -> str:
@@ -158,6 +166,10 @@ class App(Composing, Registering):
 
     def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
         definition = define(function, options)
+        injection = injection_of(function, definition.name, self.overrides)
+        around = around_of(self.hooks, injection, definition.name, is_async=definition.is_async)
+        if around is not None:
+            definition = replace(definition, around=around)
         if self._serializer_name == "json":
             self.serializer.prepare(definition.name, function)
         self.registry.add(definition)
@@ -166,13 +178,22 @@ class App(Composing, Registering):
     # ---- sending
 
     def send(
-        self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], call: Signature[Any] | None = None
+        self,
+        task: Definition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        call: Signature[Any] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> AsyncResult[Any]:
         """Encode a call and hand its job over for sending, for ``Task.apply_async``.
 
         Args:
             call: the signature of the call; None: it has none.
+            headers: what the middleware attached; None: the call has not passed it.
         """
+        if self._send_hooks and headers is None:
+            on = partial(self.send, task)
+            return depart(self._send_hooks, task.name, args, kwargs, lambda args, kwargs, h: on(args, kwargs, call, h))
         try:
             task.check(*args, **kwargs)
         except TypeError as error:
@@ -181,15 +202,18 @@ class App(Composing, Registering):
             refuse_boxed(task.name, task.function, args[0])
         if task.homeless and not self._workers_here:
             self.refuse_homeless(task)
-        return self._send(task, args, kwargs, call, task.function)
+        return self._send(task, args, kwargs, call, task.function, headers)
 
     def send_signed(self, task: Definition, call: Signature[Any]) -> AsyncResult[Any]:
         """Send a signature, and what it depends on, for ``Signature.apply_async``."""
         if call._follow_ups:
             return self.send_graph(call)
-        if function_of(task) is None:
-            return self._send(task, call.args, call.kwargs, call, None)
-        return self.send(task, call.args, call.kwargs, call)
+        if function_of(task) is not None:
+            return self.send(task, call.args, call.kwargs, call)
+        if self._send_hooks:
+            on = partial(self._send, task)
+            return depart(self._send_hooks, task.name, call.args, call.kwargs, lambda a, k, h: on(a, k, call, None, h))
+        return self._send(task, call.args, call.kwargs, call, None)
 
     def refuse_homeless(self, task: Definition) -> None:
         """Refuse a call of a task that no worker process finds, unless a worker runs in this process."""
@@ -206,14 +230,17 @@ class App(Composing, Registering):
         kwargs: dict[str, Any],
         call: Signature[Any] | None,
         function: Any,
+        headers: dict[str, str] | None = None,
     ) -> AsyncResult[Any]:
         serializer = self._serializer or self.serializer
         try:
             body = serializer.dump_call((args, kwargs), function)
         except Unresolved:
-            return self.send_graph(call or self.sign(task, args, kwargs))
+            body = b""
         except Exception as error:
             raise blame_argument(serializer, task.name, (args, kwargs), function, error) from error
+        if not body:  # not in the handler: what is wrong with the graph is an error of its own
+            return self._send_composed(task, args, kwargs, call, headers)
         client = self._client or self.client
         session = client.session()
         ttl = 0.0 if task.ignore_result else self.result_ttl if task.result_ttl is None else task.result_ttl
@@ -238,8 +265,8 @@ class App(Composing, Registering):
         explicit = task.explicit
         now = time.time()
         version, more = more_of(task.more, now) if task.more else _PLAIN
-        if parent is not None:
-            more = _child(client, session, parent, id, more)
+        if parent is not None or headers:
+            more = _more(client, session, parent, id, more, headers)
         job = Job(
             version,
             id,
@@ -258,12 +285,25 @@ class App(Composing, Registering):
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function, task.queue)
-        if shared:
-            result.shared = True
-        if task.ignore_result:
-            result.ignored = True
+        result.shared = shared
+        result.ignored = task.ignore_result
         client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
         return result
+
+    def _send_composed(
+        self,
+        task: Definition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        call: Signature[Any] | None,
+        headers: dict[str, str] | None,
+    ) -> AsyncResult[Any]:
+        """Send a call with future values in its arguments."""
+        departed: Call | None = None
+        if headers is not None:
+            departed = Call(task.name, args, kwargs)
+            departed.headers = headers
+        return self.send_graph(call or self._signed(task, args, kwargs), departed)
 
     def handle(self, id: str, task: Definition | None) -> AsyncResult[Any]:
         """A handle on the job with this id, for ``Task.result``; ``task`` is None if it is not known."""
@@ -302,72 +342,6 @@ class App(Composing, Registering):
     ) -> None:
         await self.client.close()
 
-    @async_block
-    async def inspector(self) -> AsyncIterator[Inspector]:
-        """An ``async with`` block with an Inspector, which reads queues, jobs and workers without changing them."""
-        from .brokers import connect, inspect
-
-        broker = connect(self.url, self.name)
-        try:
-            await broker.open()
-            yield inspect(broker)
-        finally:
-            await broker.close()
-
-    @async_block
-    async def worker(
-        self,
-        *,
-        concurrency: int = 1,
-        queues: Iterable[str] = (),
-        max_in_flight: int = 100,
-        result_db: str | Path | None = None,
-        burst: bool = False,
-    ) -> AsyncIterator[InLoopWorker]:
-        """An ``async with`` block that runs a worker in the current event loop: for tests, notebooks and ``memory://``.
-
-        The worker first imports the modules of ``include``; a thread of its own keeps its lease alive.
-
-        Args:
-            concurrency: number of sync jobs that run at a time, each in a thread. A thread cannot be interrupted, so
-                the time limit of a sync job is checked when its function returns.
-            queues: names of the queues to consume. Default: every queue that a task names, and ``default``.
-            max_in_flight: number of async jobs that run at a time.
-            result_db: path of the history file. Default: finished jobs are not recorded.
-            burst: run until the queues are empty, then stop; ``await worker.finished()`` waits for that.
-
-        Raises:
-            ConfigError: a queue name is not valid, or the broker keeps no history for ``result_db``.
-            ImportFailed: a module of ``include`` cannot be imported.
-        """
-        from .brokers import require
-        from .brokers.technology import HISTORY
-        from .history.recorder import Recorder
-        from .inloop.worker import in_loop_worker
-
-        import_included(self.include)
-        url, secrets = self.address.locate()
-        if result_db is not None:
-            require(url, HISTORY, "result_db")
-        self._workers_here += 1
-        try:
-            async with in_loop_worker(
-                registry=self.registry,
-                url=url,
-                name=self.name,
-                secrets=secrets,
-                serializer=self.serializer,
-                queues=[check_name(queue, "a queue") for queue in queues] or self.registry.queues,
-                concurrency=concurrency,
-                max_in_flight=max_in_flight,
-                recorder=lambda path: Recorder(path, secrets, self.name),
-                result_db=Path(result_db) if result_db is not None else None,
-                burst=burst,
-            ) as worker:
-                yield worker
-        finally:
-            self._workers_here -= 1
-
     def __repr__(self) -> str:
         return f"<App {self.name}: {len(self.registry)} tasks>"
 
@@ -379,10 +353,18 @@ explain_absence(App, APP_ELSEWHERE)
 _PLAIN: tuple[int, More | None] = (WIRE_VERSION, None)
 
 
-def _child(client: Client, session: Session, parent: JobContext, id: str, more: More | None) -> More:
-    """``Job.more`` of a job that a job sends, which is listed among the children of that one."""
-    client.list_child(session, parent, id)
-    return msgspec.structs.replace(more or More(), parent=parent.id)
+def _more(
+    client: Client,
+    session: Session,
+    parent: JobContext | None,
+    id: str,
+    more: More | None,
+    headers: dict[str, str] | None,
+) -> More:
+    """``Job.more`` of a job with headers, or of one that a job sends, which is listed among that job's children."""
+    if parent is not None:
+        client.list_child(session, parent, id)
+    return msgspec.structs.replace(more or More(), parent=parent.id if parent is not None else "", headers=headers)
 
 
 #: The one app at module level; ``aiotask.task`` registers here. Configured by the environment.

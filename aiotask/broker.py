@@ -241,6 +241,8 @@ class Replayed(StrEnum):
     MISSING = "missing"
     #: A job with that id waits or runs, or ended later than this one: the letter stays.
     OUTDATED = "outdated"
+    #: The job belongs to a graph, which is replayed as a whole: the letter stays.
+    GRAPH = "graph"
 
 
 class Broker(Protocol):
@@ -303,37 +305,30 @@ class Broker(Protocol):
 
     async def enlist(self, incarnation: str, host: str, facts: bytes) -> None:
         """Make an incarnation live (an id can be live once). ``facts`` is msgpack, for inspectors."""
-        ...
 
     async def claim(
         self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
     ) -> Claim:
         """Claim up to ``limit`` jobs without waiting: returned ones first, then by priority. ``alone`` claims one
         suspect and nothing else."""
-        ...
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         """Wait for jobs, at most ``timeout`` seconds, and claim a few of them, often one."""
-        ...
 
     async def wake(self) -> None:
         """End the ``wait`` of this object, if one is under way."""
-        ...
 
     async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
         """Every delivery that this incarnation holds, as the broker knows it; for use after a broken connection."""
-        ...
 
     async def begin(self, incarnation: str, batch: Sequence[Begin]) -> list[bool]:
         """Mark jobs that run once at most before they start: this worker finishes them or gives them back unstarted, or
         a recovery ends them as lost. False: the delivery is no longer this worker's."""
-        ...
 
     async def finish(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
     ) -> tuple[list[Settled], Liveness]:
         """End jobs. ``repeat``: some may have been settled by an earlier call whose answer got lost."""
-        ...
 
     async def requeue(
         self, incarnation: str, batch: Sequence[Requeue], *, repeat: bool = False

@@ -6,18 +6,20 @@ import asyncio
 import itertools
 import logging
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
-from .job import WIRE_VERSION, Job, child_digest, child_id, family
+from .job import WIRE_VERSION, Job, child_digest, child_id, family, flow_of
 
 __all__ = ["JobContext", "Seat", "current_job", "entered", "job_fields", "sending_job", "unseated"]
 
 T = TypeVar("T")
 _NOWHERE = Job(WIRE_VERSION, "", "", "", b"")
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Seat(Protocol):
@@ -72,6 +74,27 @@ class JobContext(msgspec.Struct, frozen=True):
     @property
     def id(self) -> str:
         return self.job.id
+
+    @property
+    def parent(self) -> str:
+        """The id of the job that sent this one as it ran; empty: no job did."""
+        return self.job.more.parent if self.job.more is not None else ""
+
+    @property
+    def graph(self) -> str:
+        """The id of the graph that the job belongs to; empty: it is in none."""
+        return flow.graph if (flow := flow_of(self.job)) is not None else ""
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return self.job.task
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Text by name that the middleware of the sender attached to the call."""
+        more = self.job.more
+        return _NO_HEADERS if more is None or more.headers is None else MappingProxyType(more.headers)
 
     @property
     def logger(self) -> logging.Logger:

@@ -19,6 +19,8 @@ class Kind(IntEnum):
     RETURNED = 1
     #: The arguments of several calls of ``Task.map``.
     CHUNK = 2
+    #: A list of values with Refs in it, which a run of such calls returned.
+    RETURNED_CHUNK = 3
 
 
 class Flow(msgspec.Struct, frozen=True, array_like=True, gc=False):

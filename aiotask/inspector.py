@@ -20,6 +20,7 @@ __all__ = [
     "GraphInfo",
     "GraphInspector",
     "GraphNodeInfo",
+    "GraphState",
     "GraphSummary",
     "Inspector",
     "JobInfo",
@@ -73,6 +74,16 @@ class WorkerInfo(msgspec.Struct, frozen=True, gc=False):
     incarnation: str
     host: str
     facts: dict[str, object]
+
+
+class GraphState(StrEnum):
+    """What a graph that was accepted is doing."""
+
+    ACCEPTED = "accepted"
+    #: Nothing of it becomes ready any more.
+    CANCELLED = "cancelled"
+    #: Every node has ended.
+    ENDED = "ended"
 
 
 class GraphNodeInfo(msgspec.Struct, frozen=True, gc=False):
@@ -211,7 +222,7 @@ class GraphInspector(Inspector, Protocol):
         ...
 
     async def graphs(self, after: int = 0, limit: int = 100) -> list[GraphSummary]:
-        """Graphs in the order of their ``at``, without the first ``after``."""
+        """Graphs by their ``at``, latest first and so those that run, without the first ``after``."""
         ...
 
     async def children(self, id: str) -> list[str]:

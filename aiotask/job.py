@@ -65,8 +65,9 @@ FINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELLED, Status.EXPIR
 class More(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Fields that few jobs have. A release adds fields at the end; a job without any of them takes one more byte."""
 
-    #: Id of the job that sent this one, and what middleware attached: kept for later releases, which fill them in.
+    #: Id of the job that sent this one: kept for later releases, which fill it in.
     parent: str = ""
+    #: Text by name that the middleware of the sender attached.
     headers: dict[str, str] | None = None
     #: Unix seconds by the sender's clock after which no run starts; 0: the job does not expire.
     expires: float = 0.0

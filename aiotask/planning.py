@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +16,7 @@ from .errors import ConfigError, Unresolved
 from .flow import Flow, Kind, pack_ids
 from .functions.chunks import of_items
 from .job import RELEASE, Job, More, encode_job
+from .middleware import Call, leave
 from .options import more_of
 from .ref import collecting
 from .wire.unserializable import blame_argument
@@ -34,6 +36,8 @@ class Plan:
         graph: id of the graph that they become, or join. A call of another graph, or one that was sent alone, is
             refused: its value may be awaited and passed on.
         root: the one call that may have an id or a key of its own.
+        stack: left when the calls have been handed over: the middleware around each of them. None: it is left at once.
+        departed: the root as it has left the middleware, if it has passed it.
 
     Raises:
         ConfigError: calls depend on each other in a circle, one was sent already, one that is not the root has an id
@@ -42,20 +46,33 @@ class Plan:
         Unresolved: a future value was used in a way that is not possible.
     """
 
-    def __init__(self, calls: Iterable[Signature[Any]], graph: str, root: Signature[Any] | None = None) -> None:
+    def __init__(
+        self,
+        calls: Iterable[Signature[Any]],
+        graph: str,
+        root: Signature[Any] | None = None,
+        *,
+        stack: ExitStack | None = None,
+        departed: Call | None = None,
+    ) -> None:
         calls = list(calls)
         self.graph = graph
         self.app: Sender = calls[0]._send.app
         self._root = root
         #: Calls with everything upstream before them, by id.
         self._planned: dict[str, _Planned] = {}
-        self._walk(calls)
+        self._departed = departed
+        if stack is not None:
+            self._walk(calls, stack)
+        else:
+            with ExitStack() as stack:
+                self._walk(calls, stack)
 
     def __len__(self) -> int:
         """The number of nodes."""
         return len(self._planned)
 
-    def _walk(self, calls: list[Signature[Any]]) -> None:
+    def _walk(self, calls: list[Signature[Any]], middleware: ExitStack) -> None:
         """Plan these calls and what they depend on, without recursion: a chain may have 100,000 links."""
         stack = [(call, "", "") for call in reversed(calls)]
         # Calls that were read, and wait until those upstream of them are planned.
@@ -71,7 +88,7 @@ class Plan:
                 self._planned[call.id] = planned
                 stack += ((after, condition, call.id) for condition, after in reversed(call._follow_ups))
                 continue
-            planned = reading[call.id] = self._read(call, condition, followed)
+            planned = reading[call.id] = self._read(call, condition, followed, middleware)
             for upstream in planned.calls:
                 if upstream.id in reading:
                     raise ConfigError(
@@ -81,11 +98,11 @@ class Plan:
                 if upstream.id not in self._planned:
                     stack.append((upstream, "", ""))
 
-    def _read(self, call: Signature[Any], condition: str, followed: str) -> _Planned:
+    def _read(self, call: Signature[Any], condition: str, followed: str, middleware: ExitStack) -> _Planned:
         """Serialize one call, and find what it depends on. Every call of a graph passes here once."""
         definition: Definition = call._send.definition
         self._check(call, definition)
-        args, kwargs = call.args, call.kwargs
+        args, kwargs, headers = self._depart(call, definition, middleware)
         function = function_of(definition)
         if call.is_chunk and function is not None:
             function = of_items(function)
@@ -103,7 +120,22 @@ class Plan:
                 f'The follow-up "{call.task}" takes the value of another call. A follow-up takes only that of the '
                 "call that it follows: use .then(), or pass the .cast of both to one call."
             )
-        return _Planned(call, definition, body, calls, upstream, settled, condition)
+        return _Planned(call, definition, body, calls, upstream, settled, condition, headers)
+
+    def _depart(
+        self, call: Signature[Any], definition: Definition, middleware: ExitStack
+    ) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, str] | None]:
+        """Send one call through the middleware; its arguments and headers."""
+        hooks = self.app.hooks.send
+        if not hooks:
+            return call.args, call.kwargs, None
+        if call is self._root and self._departed is not None:
+            departed = self._departed
+        else:
+            departed = leave(middleware, hooks, call.task, call.args, call.kwargs)
+            if not call.is_chunk:
+                definition.check_call(departed.args, departed.kwargs)
+        return departed.args, departed.kwargs, departed.headers or None
 
     def _check(self, call: Signature[Any], definition: Definition) -> None:
         """Refuse a call that cannot be a node of this graph."""
@@ -158,7 +190,7 @@ class Plan:
                 (task.timeout or 0.0) if "timeout" in explicit else None,
                 ttl,
                 now + task.delay if task.eta is None else max(now, task.eta),
-                _more(task, flow, parent, now, is_source=not planned.upstream),
+                _more(planned, flow, parent, now),
             )
             push = Push(id, task.queue, task.priority, seal(encode_job(job)), task.delay, task.eta)
             upstream = tuple([numbers[each.id] for each in planned.calls])
@@ -170,7 +202,7 @@ class Plan:
 class _Planned:
     """One call, serialized."""
 
-    __slots__ = ("body", "call", "calls", "condition", "settled", "task", "upstream")
+    __slots__ = ("body", "call", "calls", "condition", "headers", "settled", "task", "upstream")
 
     def __init__(
         self,
@@ -181,6 +213,7 @@ class _Planned:
         upstream: list[str],
         settled: list[int],
         condition: str,
+        headers: dict[str, str] | None,
     ) -> None:
         self.call = call
         self.task = task
@@ -190,20 +223,21 @@ class _Planned:
         self.upstream = upstream
         self.settled = settled
         self.condition = condition
+        #: What the middleware attached to the call.
+        self.headers = headers
 
 
 def _names(reading: dict[str, _Planned]) -> list[str]:
     return [planned.call.task for planned in list(reading.values())[-5:]]
 
 
-def _more(task: Definition, flow: Flow, parent: str, now: float, *, is_source: bool) -> More:
-    if not task.more:
-        return More(parent=parent, flow=flow)
-    _, more = more_of(task.more, now)
+def _more(planned: _Planned, flow: Flow, parent: str, now: float) -> More:
+    task, headers = planned.task, planned.headers
+    more = more_of(task.more, now)[1] if task.more else None
     if more is None:
-        return More(parent=parent, flow=flow)
+        return More(parent=parent, headers=headers, flow=flow)
     expires = task.more.get("expires")
-    if isinstance(expires, float) and not is_source:
+    if isinstance(expires, float) and planned.upstream:
         # Seconds from the moment at which the node becomes ready, which is not known yet.
-        return msgspec.structs.replace(more, parent=parent, flow=flow, expires=-expires)
-    return msgspec.structs.replace(more, parent=parent, flow=flow)
+        more = msgspec.structs.replace(more, expires=-expires)
+    return msgspec.structs.replace(more, parent=parent, headers=headers, flow=flow)

@@ -310,6 +310,9 @@ async def gather(
             "asyncio.gather(first, second) takes them one by one."
         )
     results = list(results)
+    if any([type(result) is not AsyncResult for result in results]):
+        # Groups are no jobs: each waits for its members itself.
+        return await asyncio.gather(*results, return_exceptions=return_exceptions)  # type: ignore[return-value]
     errors: dict[str, Exception] | None = {} if return_exceptions else None
     by_home: dict[Home, list[AsyncResult[Any]]] = {}
     for result in results:

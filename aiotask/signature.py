@@ -64,14 +64,22 @@ class Signature(Generic[R_co]):
         state: dict[str, Any] = {name: getattr(self, name) for name in ("_send", "args", "id", "kwargs", "task")}
         # The common signature is written as by the release before.
         if self._follow_ups:
-            state["_follow_ups"] = self._follow_ups
+            # Without their first argument, the future value of this very call.
+            state["_follow_ups"] = [
+                (condition, call.task, call.args[1:], call.kwargs, call.id, call._send)
+                for condition, call in self._follow_ups
+            ]
         if self.is_chunk:
             state["is_chunk"] = True
         return None, state
 
     def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
         self._fresh, self._sent, self._follow_ups, self.is_chunk = False, "", [], False
-        for name, value in state[1].items():
+        slots = dict(state[1])
+        for condition, task, rest, kwargs, id, send in slots.pop("_follow_ups", ()):
+            first = Ref(self, settled=condition == "e")
+            self._follow_ups.append((condition, Signature(task, (first, *rest), kwargs, id, send)))
+        for name, value in slots.items():
             setattr(self, name, value)
 
     # ---- the future value

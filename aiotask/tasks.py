@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from .backoff import Backoff, exponential
 from .errors import ConfigError, SerializationError
-from .functions.hints import TASK_ELSEWHERE, explain_absence
+from .functions.hints import TASK_ELSEWHERE, explain_absence, wrong_arguments
 from .functions.main_module import MAINS, home_of
 from .functions.reloads import Run, current_run, is_reload, why_refused
 from .job import RELEASE, WIRE_VERSION
@@ -24,6 +24,7 @@ from .options import CallOptions, check_options, check_together, fields_of, know
 
 if TYPE_CHECKING:
     from .group_result import GroupResult
+    from .middleware import Around, Hooks
     from .result import AsyncResult
     from .signature import Signature
     from .wire.seal import Sealer
@@ -78,6 +79,20 @@ class Definition:
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
     #: Why no worker process finds the function, as the end of a sentence; empty: workers find it.
     homeless: str = ""
+    #: Middleware and providers around the function in a worker.
+    around: Around | None = field(default=None, hash=False, compare=False)
+
+    def refuse_gaps(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise ConfigError if a call in this process leaves out what only a worker provides."""
+        if self.around is not None and self.around.injection is not None:
+            self.around.injection.refuse_gaps(self.name, self.function, args, kwargs)
+
+    def check_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Check the arguments of a call; TypeError says what is wrong with them."""
+        try:
+            self.check(*args, **kwargs)
+        except TypeError as error:
+            raise wrong_arguments(self.name, args, kwargs, error) from None
 
     def option(self, name: str) -> Any:
         """The checked value of an option."""
@@ -139,6 +154,7 @@ class Sender(Protocol):
     name: str
     registry: Registry
     result_ttl: float
+    hooks: Hooks
 
     @property
     def serializer(self) -> Serializer: ...
@@ -258,6 +274,7 @@ class SyncTask(Task[P, R_co]):
     """A task whose function is a plain function: calling the task returns the value of the function."""
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        self.definition.refuse_gaps(args, kwargs)
         return cast("R_co", self.definition.function(*args, **kwargs))
 
 
@@ -265,6 +282,7 @@ class AsyncTask(Task[P, R_co]):
     """A task whose function is ``async def``; ``inspect`` and ``asyncio`` also see it as a coroutine function."""
 
     async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        self.definition.refuse_gaps(args, kwargs)
         return cast("R_co", await self.definition.function(*args, **kwargs))
 
     if not TYPE_CHECKING:

@@ -18,6 +18,7 @@ from . import (
     cpu,
     drain,
     fairness,
+    graphs_server,
     importing,
     lanes,
     latency,
@@ -49,6 +50,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], Coroutine[Any, Any, list[Figure]]]] = {
     "recorder": recorder.measure,
     "lanes": lanes.measure,
     "fairness": fairness.measure,
+    "graphs_server": graphs_server.measure,
     "payload": payload.measure,
     "scale": scale.measure,
 }

@@ -46,8 +46,8 @@ WithError = Annotated[
 ]
 Everything = Annotated[bool, option("--all", help="Every dead letter.")]
 
-#: Graphs that are named when their jobs were skipped.
-_MOST_GRAPHS = 10
+#: Jobs of graphs that are named when they were skipped.
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -149,12 +149,7 @@ def replay(chosen: Chosen) -> None:
     done = _act("replay", chosen)
     if chosen.as_json:
         print_json(
-            {
-                "replayed": done.moved,
-                "missing": done.missing,
-                "outdated": done.outdated,
-                "of_graphs": done.of_graphs,
-            }
+            {"replayed": done.moved, "missing": done.missing, "outdated": done.outdated, "of_graphs": done.of_graphs}
         )
     else:
         _print_done("Replayed", done, bool(chosen.ids))
@@ -209,14 +204,12 @@ async def _moved(verb: Verb, chosen: Chosen, wanted: Filter) -> Done:
             return await move_ids(verb, opened, list(dict.fromkeys(chosen.ids)))
         if chosen.everything and chosen.name is None:
             _refuse_several(verb, opened)
-        picked, of_graphs = await pick(verb, opened, wanted)
+        picked = await pick(opened, wanted)
         number = sum(len(found) for _, found in picked)
         if number and not chosen.yes:
             confirm(verb, f"{number:,} dead letter{'s' if number > 1 else ''}", "aiotask dead list")
         with progress(f"{verb.capitalize()} dead letters", number) as show:
-            done = await move_picked(verb, picked, show)
-        done.of_graphs = of_graphs
-        return done
+            return await move_picked(verb, picked, show)
 
 
 def _refuse_several(verb: Verb, opened: list[Connection]) -> None:
@@ -246,17 +239,14 @@ def _print_done(done_word: str, done: Done, is_named: bool) -> None:
             f"See aiotask jobs {plain(id)}",
             soft_wrap=True,
         )
-    graphs = list(dict.fromkeys(done.of_graphs.values()))
-    for graph in graphs[:_MOST_GRAPHS]:
-        skipped = [id for id, of in done.of_graphs.items() if of == graph]
-        what = plain(skipped[0]) if len(skipped) == 1 else f"{len(skipped):,} dead letters"
+    for id in done.of_graphs[:_MOST_NAMED]:
         terminal.print(
-            f"[yellow]Skipped {what}, of graph {plain(graph)}.[/yellow] Run it again: "
-            f"aiotask graphs replay {plain(graph)}",
+            f"[yellow]{plain(id)} was skipped: it belongs to a graph, which runs again as a whole.[/yellow] "
+            f"Use aiotask graphs replay {plain(id)}",
             soft_wrap=True,
         )
-    if len(graphs) > _MOST_GRAPHS:
-        terminal.print(f"[yellow]Skipped also jobs of {len(graphs) - _MOST_GRAPHS:,} other graphs.[/yellow]")
+    if (others := len(done.of_graphs) - _MOST_NAMED) > 0:
+        terminal.print(f"[yellow]{others:,} other jobs of graphs were skipped.[/yellow] See aiotask graphs")
 
 
 def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:

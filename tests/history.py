@@ -15,7 +15,7 @@ from typing import Any
 
 from aiotask.broker import Meta
 from aiotask.brokers.history import HistoryRow
-from aiotask.job import WIRE_VERSION, Job, Status, encode_job
+from aiotask.job import WIRE_VERSION, Job, More, Status, encode_job
 from aiotask.outcome import ErrorInfo, Outcome, encode_outcome
 from aiotask.wire.seal import Sealer
 
@@ -70,13 +70,17 @@ def finished(
     attempt: int = 1,
     finished_at: float = START,
     secret: str = SECRET,
+    more: More | None = None,
+    graph: str = "",
 ) -> HistoryRow:
     """A finished job as the recorder gets it from the broker."""
-    job = Job(WIRE_VERSION, id, task, queue, pickled((args, {})) if body is None else body, sent_at=finished_at - 2)
+    body = pickled((args, {})) if body is None else body
+    job = Job(WIRE_VERSION, id, task, queue, body, sent_at=finished_at - 2, more=more)
     if result is None and status is Status.SUCCESS:
         result = pickled(value)
+    began = finished_at - 1
     outcome = Outcome(
-        WIRE_VERSION, id, task, status, attempt, "host-7-1", finished_at - 1, finished_at, value=result, error=error
+        WIRE_VERSION, id, task, status, attempt, "host-7-1", began, finished_at, value=result, error=error, graph=graph
     )
     return HistoryRow(
         entry=f"1-{id}",

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from aiotask.broker import BATCH_JOBS, Broker, Claim, Delivery, Finish, Meta, Notice, Push, Requeue, Settled
-from aiotask.job import WIRE_VERSION, Job, Status, encode_job
+from aiotask.job import RELEASE, WIRE_VERSION, Job, Status, encode_job
 from aiotask.outcome import Outcome, encode_outcome
 from aiotask.wire.seal import Sealer
 
@@ -97,7 +97,7 @@ class Worker:
         return self.name.rpartition(".")[0]
 
     async def enlist(self) -> Worker:
-        facts = {"host": self.host, "queues": list(self.queues), "pid": 4711}
+        facts = {"host": self.host, "queues": list(self.queues), "pid": 4711, "release": RELEASE}
         await self.broker.enlist(self.name, self.host, msgspec.msgpack.encode(facts))
         return self
 

@@ -37,7 +37,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
         patch.setenv("AIOTASK_URL", redis_url)
         patch.setenv("DJANGO_DATABASE", str(folder / "shop.sqlite3"))
         patch.syspath_prepend(str(ROOT))
-        modules = ("examples.readme", "examples.words", "examples.orders_json", "examples.web_django")
+        patch.setenv("HEARTBEATS", str(folder / "heartbeats"))
+        patch.setenv("ORDERS_DATABASE", str(folder / "orders.sqlite3"))
+        names = ("readme", "words", "orders_json", "web_django", "heartbeat", "database")
+        modules = [f"examples.{name}" for name in names]
         workers.start(*modules, concurrency=2)
         yield workers
 
@@ -82,6 +85,27 @@ def test_a_script_without_a_loop_counts_the_words_of_files(fleet: Workers, tmp_p
 
 def test_models_travel_as_json(fleet: Workers) -> None:
     assert script("examples.orders_json") == "Ada owes 4.25, due on 2026-02-13\n"
+
+
+def test_c4_a_middleware_beats_while_sync_and_async_jobs_run(fleet: Workers) -> None:
+    assert script("examples.heartbeat").splitlines() == ["compute: beat while it ran", "wait: beat while it ran"]
+
+
+def test_a_transaction_of_a_failed_job_is_rolled_back(fleet: Workers) -> None:
+    assert script("examples.database").splitlines() == ["refused: an order of 0 pieces", "1 more"]
+
+
+def test_the_test_of_the_database_example_passes_with_another_database() -> None:
+    code = "import asyncio, examples.database as it; asyncio.run(it.test_an_order_that_is_refused_is_not_stored())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "AIOTASK_URL": "memory://", "ORDERS_DATABASE": "/nowhere/it.is"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # ---- sites

@@ -11,6 +11,7 @@ import pytest
 from aiotask import exponential
 from aiotask.broker import BATCH_JOBS, Delivery, Meta, Obituary
 from aiotask.errors import (
+    DependencyFailed,
     Interrupted,
     JobCancelled,
     JobError,
@@ -48,6 +49,7 @@ def run_of(
     reason: str = "",
     cancelled: bool = False,
     stopped: bool = False,
+    started: bool = False,
 ) -> Run:
     task = Definition(
         "shop:sell",
@@ -66,7 +68,7 @@ def run_of(
     run = resolve(
         Delivery("q:default:5", "1-0", "id-1", sealer.seal(encode_job(job)), meta), registry, sealer, "host.1"
     )
-    run.cancelled, run.stopped = cancelled, stopped
+    run.cancelled, run.stopped, run.started_at = cancelled, stopped, float(started)
     return run
 
 
@@ -95,6 +97,21 @@ VERDICTS: dict[str, tuple[dict[str, Any], BaseException | None, What, float, Any
     "an exit": ({"retries": 9}, SystemExit(1), What.FAILED, 0.0, SystemExit),
     "an interrupt": ({"retries": 9}, KeyboardInterrupt(), What.FAILED, 0.0, KeyboardInterrupt),
     "arguments that cannot be read": ({"retries": 9}, SerializationError("no"), What.FAILED, 0.0, SerializationError),
+    "a job upstream has failed": ({"retries": 9}, DependencyFailed("no"), What.FAILED, 0.0, DependencyFailed),
+    "so it has, whatever retry_on": (
+        {"retries": 9, "retry_on": (DependencyFailed,)},
+        DependencyFailed("no"),
+        What.FAILED,
+        0.0,
+        DependencyFailed,
+    ),
+    "awaits a job that was not run": (
+        {"retries": 1, "started": True},
+        DependencyFailed("no"),
+        What.RETRY,
+        8.0,
+        DependencyFailed,
+    ),
     "another Python": ({"retries": 9}, OtherPython((3, 13)), What.PARK, 0.0, OtherPython),
     "asks to be run again": ({"retries": 1}, Retry(), What.RETRY, 8.0, Retry),
     "at a time": ({"retries": 1}, Retry(delay=3.5), What.RETRY, 3.5, Retry),

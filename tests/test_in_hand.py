@@ -79,13 +79,19 @@ class Hand:
         claim = await self.broker.claim(self.membership.incarnation, ["default"], [], 10)
         return claim.deliveries
 
-    async def fill(self) -> None:
-        """Claim what is there, and have it wait in its row."""
-        syncs: list[Run] = []
+    async def claim_runs(self) -> list[Run]:
+        runs = []
         for delivery in await self.claim():
             self.in_hand.claimed[delivery.lane, delivery.entry] = delivery
             run = resolve(delivery, self.registry, Sealer(["test"], "job"), self.membership.name)
             run.owner = self.in_hand
+            runs.append(run)
+        return runs
+
+    async def fill(self) -> None:
+        """Claim what is there, and have it wait in its row."""
+        syncs: list[Run] = []
+        for run in await self.claim_runs():
             if run.task.is_async:
                 self.in_hand.asyncs.put(run)
             else:
@@ -137,6 +143,24 @@ async def test_one_job_is_taken_back_by_its_id_and_the_others_stay(app_name: str
 
         assert list(made.in_hand.ids) == ["one", "three"]
         assert ids(await made.claim()) == ["two"]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_what_waits_for_values_of_other_jobs_goes_back_too(app_name: str, is_async: bool) -> None:
+    async with hand(app_name, is_async=is_async) as made:
+        await send(made.broker, "a", "b", "c")
+        for run in await made.claim_runs():
+            made.in_hand.upstream.put(run)
+        assert made.in_hand.waits and not made.in_hand.has_begun
+        assert made.in_hand.take_back("b") and not made.in_hand.take_back("b")
+        # No thread and no seat is stuck: nothing is surplus.
+        made.in_hand.give_back_surplus()
+        await made.settler.settle_all()
+        assert ids(await made.claim()) == ["b"]
+        made.in_hand.give_back_unstarted()
+        await made.settler.settle_all()
+        assert sorted(ids(await made.claim())) == ["a", "c"]
+        assert not made.in_hand.waits
 
 
 async def test_a_claim_that_was_asked_for_before_a_relief_can_be_told_from_one_after_it(app_name: str) -> None:

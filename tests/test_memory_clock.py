@@ -7,13 +7,15 @@ import dataclasses
 import pytest
 
 from aiotask.broker import Broker, Cancelled, JobState
-from aiotask.brokers import connect, history_of, inspect
-from aiotask.brokers.bounds import CLIENT_TTL, VOLUNTEER_TTL
+from aiotask.brokers import connect, graphs_of, history_of, inspect, inspect_graphs
+from aiotask.brokers.bounds import BAD_GRAPH_TTL, CLIENT_TTL, VOLUNTEER_TTL
+from aiotask.brokers.graphs import STAGE_TIMEOUT, Taken
 from aiotask.brokers.memory.record import RECORDER_IDLE
 from aiotask.brokers.memory.stores import store_of
 from aiotask.job import Status
 
-from .seam import Worker, a_push, drain, ids, send
+from .graphs import Run, chain, end, node, parts, send_graph
+from .seam import Worker, a_push, drain, ids, is_unknown, outcome_of, send
 
 DAY = 86_400.0
 
@@ -143,3 +145,48 @@ def test_the_clock_of_a_store_is_the_one_it_was_made_with(app_name: str, clock: 
 
     assert store_of("memory://", app_name, TurnedClock(0.0)) is made
     assert made.clock is clock
+
+
+async def test_a_graph_goes_with_its_time(memory: Broker, clock: TurnedClock) -> None:
+    graphs, worker = graphs_of(memory), await Worker(memory, "host.1").enlist()
+    await send_graph(graphs, "n2", [node(1, result_ttl=0.0), node(2, 1)])
+    [first] = (await worker.claim()).deliveries
+    await end(worker, "n2", first, 1, result_ttl=0.0)
+    clock.turn(10 * DAY)
+
+    assert await outcome_of(memory, "n1") is not None, "a node may want it"
+
+    [second] = (await worker.claim()).deliveries
+    await end(worker, "n2", second, 2)
+    assert await is_unknown(memory, "n1")
+    assert [graph.state for graph in await inspect_graphs(memory).graphs()] == ["ended"]
+    clock.turn(3600.0)
+    assert await inspect_graphs(memory).graphs() == []
+
+
+async def test_what_a_replay_needs_goes_with_the_graph(memory: Broker, clock: TurnedClock) -> None:
+    graphs, worker = graphs_of(memory), await Worker(memory, "host.1").enlist()
+    await send_graph(graphs, "n2", [node(1, result_ttl=1.0), node(2, 1)])
+    await Run(worker, "n2", {"n1": 1, "n2": 2}, ["n2"]).to_its_end()
+
+    clock.turn(BAD_GRAPH_TTL - 1)
+    assert await outcome_of(memory, "n1") is not None
+    clock.turn(1)
+    assert await is_unknown(memory, "n1")
+    assert (await graphs.steer("n2", replay=True)).answer == "unknown"
+
+
+async def test_a_graph_that_is_not_sent_to_its_end_is_dropped(memory: Broker, clock: TurnedClock) -> None:
+    graphs, worker = graphs_of(memory), await Worker(memory, "host.1").enlist()
+    first, *_, last = parts("big", chain(1000))
+    await graphs.push_graph("client", 1, first)
+    clock.turn(STAGE_TIMEOUT - 1)
+    await graphs.push_graph("client", 1, first)  # and so it has that time anew
+    clock.turn(STAGE_TIMEOUT - 1)
+    assert await graphs.push_graph("client", 1, last) is Taken.MISSING
+
+    clock.turn(STAGE_TIMEOUT)
+
+    assert await drain(worker) == []
+    assert (await graphs.steer("big")).answer == "unknown"
+    assert await is_unknown(memory, "n1")

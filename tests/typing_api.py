@@ -7,13 +7,39 @@ ignore that nothing needs (``tests/test_types.py``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn, ParamSpec, TypeVar, assert_type
 
 import aiotask
-from aiotask import App, AsyncResult, AsyncTask, Interrupted, ResultDB, Signature, Status, SyncTask, Task
+from aiotask import (
+    App,
+    AsyncResult,
+    AsyncTask,
+    Call,
+    Depends,
+    Interrupted,
+    JobContext,
+    Middleware,
+    ResultDB,
+    Signature,
+    Status,
+    SyncTask,
+    Task,
+    current_job,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -259,3 +285,110 @@ async def mistakes() -> None:
     refuse.apply_async()  # type: ignore[call-arg]
     weigh.result(7)  # type: ignore[arg-type]
     await double.s(1)  # type: ignore[misc]
+
+
+# ---- middleware and what a worker provides
+
+
+class Pool:
+    def query(self, sql: str) -> list[int]:
+        return [len(sql)]
+
+
+class Client:
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+@asynccontextmanager
+async def open_pool() -> AsyncGenerator[Pool, None]:
+    yield Pool()
+
+
+def make_client() -> Client:
+    return Client()
+
+
+async def fetch_token() -> str:
+    return ""
+
+
+def a_number() -> int:
+    return 1
+
+
+def session() -> Iterator[bytes]:
+    yield b""
+
+
+async def async_session() -> AsyncIterator[bytes]:
+    yield b""
+
+
+@contextmanager
+def span(job: JobContext = Depends(current_job)) -> Generator[float, None, None]:
+    yield 1.0
+
+
+class Timing(Middleware):
+    @contextmanager
+    def send(self, call: Call, /) -> Generator[None, None, None]:
+        call.headers["tenant"] = "a"
+        assert_type(call.kwargs, dict[str, Any])
+        yield
+
+    @contextmanager
+    def execute(self, job: JobContext, /) -> Generator[None, None, None]:
+        assert_type(job.attempt, int)
+        assert_type(job.headers, Mapping[str, str])
+        yield
+
+    def on_retry(self, job: JobContext, error: Exception, delay: float, /) -> None: ...
+
+    async def on_finish(self, job: JobContext, status: str, error: Exception | None, /) -> None:
+        assert_type(error, Exception | None)
+
+
+class InLoop(Middleware):
+    @asynccontextmanager
+    async def execute(self, job: JobContext, /) -> AsyncGenerator[None, None]:
+        yield
+
+
+provided = App("provided", middleware=[Timing(), InLoop()], lifespan=[open_pool])
+App("wrong", middleware=[open_pool])  # type: ignore[list-item]
+App("wrong", lifespan=[a_number])  # type: ignore[list-item]
+
+
+@provided.task
+def load(
+    key: str, pool: Pool = Depends(open_pool), http: Client = Depends(make_client), secret: str = Depends(fetch_token)
+) -> list[int]:
+    return pool.query(key)
+
+
+@provided.task
+async def timed(n: int, job: JobContext = Depends(current_job), began: float = Depends(span)) -> str:
+    return job.task
+
+
+@provided.task
+def mistaken(pool: Client = Depends(open_pool)) -> None: ...  # type: ignore[assignment]
+
+
+async def providing() -> None:
+    assert_type(await load.apply_async("k"), list[int])
+    assert_type(load("k", Pool(), Client(), "t"), list[int])
+    assert_type(await timed.apply_async(1), str)
+    assert_type(Depends(open_pool), Pool)
+    assert_type(Depends(make_client), Client)
+    assert_type(Depends(Client), Client)
+    assert_type(Depends(fetch_token), str)
+    assert_type(Depends(a_number), int)
+    assert_type(Depends(session), bytes)
+    assert_type(Depends(async_session), bytes)
+    assert_type(Depends(span), float)
+    with provided.override(open_pool, Pool()), provided.override(a_number, 5), provided.override(session, b""):
+        pass

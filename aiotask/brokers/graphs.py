@@ -271,6 +271,8 @@ def _sheets(nodes: Sequence[Node], first: int, result_ttl: float, growth: Growth
     downstream: dict[int, list[int]] = {}
     # The old number of a job that grows is virtual from now on: it ends with the new one.
     stands_for = {growth.new: growth.old} if growth is not None and growth.old else {}
+    # The graph that it grows has a TTL of its own.
+    common = None if stands_for else result_ttl
     for node in nodes:
         for number in node.upstream or (first,):
             downstream.setdefault(number, []).append(node.number)
@@ -284,7 +286,7 @@ def _sheets(nodes: Sequence[Node], first: int, result_ttl: float, growth: Growth
         # A node with very many edges fills more than one sheet.
         fed = downstream.get(node.number) or [stands_for[n] for n in (node.number,) if n in stands_for]
         edges = [*_chunks("n", node.number, node.upstream), *_chunks("f", node.number, fed)]
-        rows = [_fields_of(node, len(downstream.get(node.number, [])), result_ttl), *([edge] for edge in edges)]
+        rows = [_fields_of(node, len(downstream.get(node.number, [])), common), *([edge] for edge in edges)]
         for row in rows:
             if not sheet.takes(row):
                 yield sheet
@@ -298,7 +300,7 @@ def _sheets(nodes: Sequence[Node], first: int, result_ttl: float, growth: Growth
     yield sheet
 
 
-def _fields_of(node: Node, dependents: int, result_ttl: float) -> list[tuple[str, bytes]]:
+def _fields_of(node: Node, dependents: int, result_ttl: float | None) -> list[tuple[str, bytes]]:
     number, push = node.number, node.push
     fields = [(f"o{number}", b"%d" % (len(node.upstream) or 1))]
     if push.sealed:

@@ -83,6 +83,9 @@ class Client(Sessions):
                 outcome = await future
             else:
                 outcome = await unseated(future if timeout is None else self._within(timeout, future, result))
+        except ResultExpired:
+            await self._inquiry.refuse_group(result)
+            raise
         finally:
             if not future.done() or future.cancelled():
                 mailbox.drop(result.id, waiter)

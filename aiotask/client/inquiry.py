@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -10,7 +11,7 @@ from ..broker import Cancelled
 from ..brokers import features, inspect
 from ..brokers.shown import NO_ANSWER, hide_password
 from ..brokers.technology import GRAPHS
-from ..errors import ConnectionLost, JobCancelled, JobLost, ResultExpired, about
+from ..errors import AiotaskError, ConfigError, ConnectionLost, JobCancelled, JobLost, ResultExpired, about
 from ..job import Status
 from ..outcome import Outcome, decode_outcome
 from ..result import AsyncResult
@@ -82,6 +83,18 @@ class Inquiry:
 
     async def replay(self, graph: str) -> int:
         return await self._in_time(self.graphs.replay(graph))
+
+    async def refuse_group(self, result: AsyncResult[Any]) -> None:
+        """Raise ConfigError if the id, which is of no job, is that of a group."""
+        if result.send_buffer is None and GRAPHS in features(self._sessions.url):
+            graph = None
+            with contextlib.suppress(AiotaskError):
+                graph = await self._in_time(self.graphs.graph(result.id))
+            if graph is not None and all(node.id != result.id for node in graph.nodes):
+                raise ConfigError(
+                    f'"{result.id}" is the id of a group, which is no job and has no outcome of its own. See its jobs '
+                    "with `await app.graph(id)`, or send the group with .then(task) and await that."
+                )
 
     async def children(self, id: str) -> list[str]:
         """Ids of the jobs that a job has sent."""

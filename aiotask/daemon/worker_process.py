@@ -18,12 +18,11 @@ from functools import partial
 from typing import Any
 
 from ..app import App
-from ..brokers import connect, inspect
+from ..brokers import connect
 from ..context import job_fields
-from ..errors import AiotaskError, BrokerError, ConfigError
+from ..errors import AiotaskError, ConfigError
 from ..functions.loading import log_when_slow
 from ..importer import load_apps
-from ..job import RELEASE
 from ..log.events import EventLog
 from ..log.records import add_job_fields
 from ..log.setup import adopt_root, configure, divert, tend
@@ -35,6 +34,7 @@ from ..worker.executor import call_sync, text_of
 from ..worker.membership import Membership
 from ..worker.patched import refuse_patched_threads
 from ..worker.run import Run
+from ..worker.scope import Scope
 from ..worker.seats import Seats
 from ..worker.stacks import awaits
 from ..worker.surroundings import Hooks, Served, Surroundings
@@ -45,17 +45,18 @@ from .app_facts import app_facts
 from .board import HEARTBEAT_INTERVAL, SharedBoard
 from .folders import enter_folder
 from .fork import Exit, in_a_line
+from .in_service import in_service
 from .interrupts import MainThreadInterrupts
 from .job_context import initial_context
 from .job_fork import JobFork, end_copy
 from .leftovers import find_leftovers
+from .lifespans import Lifespans
 from .messages import (
     Booted,
     DeclaredDead,
     Done,
     Drain,
     DumpStacks,
-    InService,
     LoadFailed,
     LoopBroke,
     Oversized,
@@ -124,9 +125,11 @@ def run_worker(settings: WorkerSettings, resources: WorkerResources, preloaded: 
     add_job_fields(job_fields, name)
     # The app may have asked for the signals, and the stacks, itself.
     resources.stacks.record()
-    send_message(resources.reports, Booted(facts))
+    lifespans = Lifespans(apps)
+    if lifespans.is_empty:
+        send_message(resources.reports, Booted(facts))
     try:
-        return WorkerProcess(settings, resources, apps).run()
+        return WorkerProcess(settings, resources, apps, lifespans, Booted(facts)).run()
     except BaseException as error:
         send_message(resources.reports, LoopBroke(in_a_line(error)))
         raise
@@ -141,8 +144,17 @@ def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
 class WorkerProcess:
     """Threads, pipes and signals of one worker process around its workers (one per app)."""
 
-    def __init__(self, settings: WorkerSettings, resources: WorkerResources, apps: Sequence[App]) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        resources: WorkerResources,
+        apps: Sequence[App],
+        lifespans: Lifespans,
+        booted: Booted,
+    ) -> None:
         self._settings = settings
+        self._lifespans = lifespans
+        self._booted = booted
         self._resources = resources
         self._apps = apps
         self._lane = SyncLane(PeakMemory())
@@ -217,10 +229,12 @@ class WorkerProcess:
         loop.set_exception_handler(_log_fault)
         loop.add_reader(self._resources.commands, self._receive)
         loop.add_reader(self._wakeup.fileno(), self._on_wakeup)
-        running = [agent(self._work(app)) for app in self._apps]
         watching = agent(self._watch())
         try:
-            await asyncio.gather(*running)
+            if not await self._open_lifespans():
+                return
+            await asyncio.gather(*[agent(self._work(*each)) for each in self._lifespans.by_app])
+            await self._lifespans.close()
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
@@ -230,7 +244,19 @@ class WorkerProcess:
         # What ends from here on concerns no job.
         send_message(self._resources.reports, Done(find_leftovers()))
 
-    async def _work(self, app: App) -> None:
+    async def _open_lifespans(self) -> bool:
+        """Open what the jobs of this process share; False: that failed, and the process ends without a claim."""
+        if self._lifespans.is_empty:
+            return True
+        if failure := await self._lifespans.open():
+            await self._lifespans.close()
+            self._code = Exit.BOOT
+            send_message(self._resources.reports, LoadFailed(failure, False))
+            return False
+        send_message(self._resources.reports, self._booted)
+        return True
+
+    async def _work(self, app: App, scope: Scope) -> None:
         settings, resources = self._settings, self._resources
         broker = connect(app.url, app.name)
         jitter = random.uniform(0.9, 1.1)
@@ -239,7 +265,6 @@ class WorkerProcess:
             "pid": os.getpid(),
             "host": platform.node(),
             "python": platform.python_version(),
-            "release": RELEASE,
             "queues": queues,
             "tasks": app.registry.names,
             "since": time.time(),
@@ -253,7 +278,7 @@ class WorkerProcess:
             alone=self._set_alone,
         )
         worker = Worker(
-            Served(app.registry, app.secrets, app.serializer, queues),
+            Served(app.registry, app.secrets, app.serializer, queues, middleware=app.hooks, scope=scope),
             broker,
             Membership(
                 broker,
@@ -283,24 +308,7 @@ class WorkerProcess:
 
     async def _notify_when_up(self, app: App, worker: Worker) -> None:
         await worker.up.wait()
-        message = InService(app=app.name)
-        broker = connect(app.url, app.name)
-        try:
-            inspector = inspect(broker)
-            server = await inspector.facts()
-            queues = await inspector.queues()
-            message = InService(
-                app=app.name,
-                server=f"{server.kind} {server.version}",
-                durability=server.durability.words,
-                pending=sum(queue.pending + queue.scheduled + queue.parked for queue in queues),
-                warnings=server.warnings,
-            )
-        except BrokerError:
-            pass
-        finally:
-            await broker.close()
-        send_message(self._resources.reports, message)
+        send_message(self._resources.reports, await in_service(app))
 
     async def _watch(self) -> None:
         """The heartbeat, and the size of this process."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from ..errors import ConfigError
+from .injected import callers_signature, injected_into
 
 __all__ = ["checker", "gives_coroutines", "parameter_names", "refuse_what_is_no_function", "what_runs"]
 
@@ -48,8 +49,11 @@ def checker(function: Callable[..., Any]) -> Callable[..., None]:
     """A function that raises TypeError for arguments that a callable does not take.
 
     A decorator may take more or fewer arguments than the function inside it, so a call has to fit one of the two.
+    What a worker fills in is no argument of a call; then a decorator, which may take any, is not asked.
     """
     inner = _same_arguments(function)
+    if injected := injected_into(function):
+        return _without(injected, inner)
     if not hasattr(function, "__wrapped__") or hasattr(function, "__signature__"):
         return inner
     outer = _same_arguments(function, follow_wrapped=False)
@@ -63,10 +67,21 @@ def checker(function: Callable[..., Any]) -> Callable[..., None]:
     return check
 
 
+def _without(injected: Iterable[str], inner: Callable[..., None]) -> Callable[..., None]:
+    names = frozenset(injected)
+
+    def check(*args: Any, **kwargs: Any) -> None:
+        for name in names & kwargs.keys():
+            raise TypeError(f'"{name}" is provided by the worker (Depends) and is not sent: leave it out')
+        inner(*args, **kwargs)
+
+    return check
+
+
 def _same_arguments(function: Callable[..., Any], *, follow_wrapped: bool = True) -> Callable[..., None]:
     """A function that takes the same arguments and does nothing: Python itself checks a call, in 100 ns."""
     try:
-        parameters = inspect.signature(function, follow_wrapped=follow_wrapped).parameters.values()
+        parameters = callers_signature(function, follow_wrapped=follow_wrapped).parameters.values()
     except (TypeError, ValueError):
         if not follow_wrapped:
             # A wrapper written in C, such as functools.lru_cache, passes its arguments on.

@@ -16,15 +16,13 @@ from ..broker import Broker
 from ..brokers import connect, history_of
 from ..context import job_fields
 from ..errors import BrokerError
-from ..job import RELEASE
 from ..keeper.keeper import Keeper
 from ..keeper.presence import Presence
 from ..log.events import EventLog
 from ..log.records import add_job_fields
 from ..loops.agent import agent
 from ..loops.async_block import async_block
-from ..tasks import Registry
-from ..wire.serializer import Serializer, check_annotations
+from ..wire.serializer import check_annotations
 from ..worker.executor import Guard, call_sync
 from ..worker.membership import Membership
 from ..worker.patched import refuse_patched_threads
@@ -126,12 +124,9 @@ async def _run(worker: Worker, broker: Broker) -> None:
 @async_block
 async def in_loop_worker(
     *,
-    registry: Registry,
+    served: Served,
     url: str,
     name: str,
-    secrets: Sequence[str],
-    serializer: Serializer,
-    queues: Sequence[str],
     concurrency: int,
     max_in_flight: int,
     recorder: Callable[[Path], Any] | None,
@@ -139,6 +134,7 @@ async def in_loop_worker(
     burst: bool,
 ) -> AsyncIterator[InLoopWorker]:
     """Run a worker in this loop while the block lasts."""
+    registry, secrets, serializer, queues = served.registry, served.secrets, served.serializer, served.queues
     check_annotations(serializer, registry)
     add_job_fields(job_fields)
     refuse_patched_threads()
@@ -153,9 +149,9 @@ async def in_loop_worker(
     lane = SyncLane()
     guard, board = Guard(), NoBoard()
     facts = {"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"}
-    facts |= {"python": platform.python_version(), "release": RELEASE}
+    facts |= {"python": platform.python_version()}
     worker = Worker(
-        Served(registry, secrets, serializer, queues),
+        served,
         broker,
         Membership(broker, board, host=host, number="in-loop", facts=facts, recorded=writer is not None),
         Surroundings(lane, board, Seats(max_in_flight)),

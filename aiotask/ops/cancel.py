@@ -7,6 +7,7 @@ import contextlib
 from typing import Any
 
 from ..broker import Cancelled
+from ..brokers import graphs_of
 from ..errors import AiotaskError, ResultExpired
 from ..inspector import GraphInfo
 from ..result import AsyncResult
@@ -81,10 +82,12 @@ async def _rest_of(connection: Connection, graph: GraphInfo) -> dict[str, str]:
 
 async def _left_in(connection: Connection, graph: str) -> int:
     """How many jobs of a cancelled graph have not ended after a while."""
-    left = 1
+    left, broker = 1, graphs_of(connection.broker)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(END_TIMEOUT):
             while left:
+                # There may be no worker that works off the agenda.
+                await broker.advance()
                 found = await head_of(connection, graph)
                 left = found.left if found is not None else 0
                 await asyncio.sleep(_POLL_INTERVAL if left else 0)

@@ -53,8 +53,8 @@ class Done:
     moved: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
-    #: Of a replay, jobs of graphs, which run again with their graph alone: its id by theirs.
-    of_graphs: dict[str, str] = field(default_factory=dict)
+    #: Ids whose jobs belong to graphs, which are replayed as a whole.
+    of_graphs: list[str] = field(default_factory=list)
     #: Missing ids of which no job is known, either.
     unknown: list[str] = field(default_factory=list)
 
@@ -103,19 +103,9 @@ async def read_letter(id: str, name: str | None, url: str | None) -> dict[str, A
     )
 
 
-async def pick(verb: Verb, opened: list[Connection], wanted: Filter) -> tuple[list[Picked], dict[str, str]]:
-    """The ids that match, for each app; of a replay, without jobs of graphs, which are by id in the second result."""
-    picked: list[Picked] = []
-    of_graphs: dict[str, str] = {}
-    for each in opened:
-        ids = []
-        async for letter in _fitting(each, wanted):
-            if verb == "replay" and "graph" in letter:
-                of_graphs[letter["id"]] = letter["graph"]
-            else:
-                ids.append(letter["id"])
-        picked.append((each, ids))
-    return picked, of_graphs
+async def pick(opened: list[Connection], wanted: Filter) -> list[Picked]:
+    """The ids that match, for each app."""
+    return [(each, [letter["id"] async for letter in _fitting(each, wanted)]) for each in opened]
 
 
 async def _fitting(connection: Connection, wanted: Filter) -> AsyncIterator[dict[str, Any]]:
@@ -138,9 +128,6 @@ async def move_ids(verb: Verb, opened: list[Connection], ids: list[str]) -> Done
     """Replay or delete the letters with these ids, in whichever app each of them is."""
     done = Done()
     for connection in opened:
-        if verb == "replay":
-            done.of_graphs |= await _graphs_of(connection, ids)
-            ids = [id for id in ids if id not in done.of_graphs]
         # An id that one app has is not searched for in the next app.
         ids = await _move(verb, connection, ids, done)
     done.missing = ids
@@ -170,20 +157,15 @@ async def _move(verb: Verb, connection: Connection, ids: list[str], done: Done) 
         else:
             were_there = await connection.broker.discard(batch)
             became = [Replayed.DONE if was else Replayed.MISSING for was in were_there]
-        lists = {Replayed.DONE: done.moved, Replayed.MISSING: missing, Replayed.OUTDATED: done.outdated}
+        lists = {
+            Replayed.DONE: done.moved,
+            Replayed.MISSING: missing,
+            Replayed.OUTDATED: done.outdated,
+            Replayed.GRAPH: done.of_graphs,
+        }
         for id, what in zip(batch, became, strict=True):
             lists[what].append(id)
     return missing
-
-
-async def _graphs_of(connection: Connection, ids: list[str]) -> dict[str, str]:
-    """The ids of the graphs of those letters whose jobs are in one."""
-    found: dict[str, str] = {}
-    for id in ids:
-        letter = await connection.inspector.dead_letter(id)
-        if letter is not None and (graph := describe_letter(connection, letter).get("graph")):
-            found[id] = graph
-    return found
 
 
 async def _is_known(opened: list[Connection], id: str) -> bool:

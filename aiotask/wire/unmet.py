@@ -22,7 +22,9 @@ def error_behind(upstream: Outcome) -> ErrorInfo:
     error = upstream.error
     if error is not None and error.type == _TYPE and not upstream.started_at:
         return error
-    text = f'This job was not run because job "{upstream.id}" ({upstream.task}), upstream of it, '
+    # A cancel by the id alone does not know the task.
+    task = f" ({upstream.task})" if upstream.task else ""
+    text = f'This job was not run because job "{upstream.id}"{task}, upstream of it, '
     if error is None:
         return ErrorInfo(_TYPE, f"{text}ended as {upstream.status}.", about=upstream.id, task=upstream.task)
     said = f"{text}ended as {upstream.status}: {error.type.rpartition('.')[2]}: {error.message[:_LENGTH]}"

@@ -17,6 +17,7 @@ from ..wire.ended import ended
 from ..wire.error_info import error_info
 from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
+from .aftermath import Aftermath
 from .budget import SHORT
 from .job_log import JobLog
 from .life import Life
@@ -41,6 +42,7 @@ class Endings:
         worker: name of the worker, as outcomes show it.
         grow: called with runs that have returned Refs.
         max_jobs: number of ends after which ``full`` is called, once. None: never.
+        aftermath: told of what ends; None: no middleware asks for it.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Endings:
         grow: Callable[[Run], None],
         max_jobs: int | None,
         full: Callable[[], None] | None,
+        aftermath: Aftermath | None = None,
     ) -> None:
         self._life = life
         self._settler = settler
@@ -71,6 +74,7 @@ class Endings:
         self._grow = grow
         self._full = full if max_jobs is not None else None
         self._max_jobs = max_jobs or 0
+        self._aftermath = aftermath
         self._jobs = 0
 
     # ---- runs that have ended
@@ -103,7 +107,11 @@ class Endings:
         """The job of this run has been given up: it waits for the jobs that the run has returned."""
         self._jobs += 1
         self._prefetch.measure(run.task.is_async, run.took)
+        if not run.start_logged:
+            self._job_log.started(run)
         self._job_log.ended(run, WAITS, dead=False)
+        if run.stopped:
+            self._parents.ended(run, goes_back=False)
         self._finish([])
 
     def convict(self, runs: list[Run]) -> None:
@@ -151,6 +159,8 @@ class Endings:
         self._job_log.ended(run, verdict, dead=dead)
         if run.stopped:
             self._parents.ended(run, goes_back=verdict.what is What.RELEASE)
+        if self._aftermath is not None:
+            self._aftermath.expect(run, verdict)
         requeue = None if verdict is SUCCEEDED else _way_back(run, verdict)
         if requeue is None:
             finish = self._finish_of(run, verdict, dead)
@@ -224,6 +234,8 @@ class Endings:
             f'The outcome of job "{job.id}" ({job.task}) has {len(item.outcome):,} bytes, '
             f"and the broker rejected it: {refusal}"
         )
+        if self._aftermath is not None:
+            self._aftermath.replace(item.delivery, Verdict(What.FAILED, SerializationError(message)))
         ttl, graph, node = job.result_ttl, item.graph, item.node
         sealed = ended(
             self._outcomes_sealer,

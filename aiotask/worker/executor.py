@@ -35,6 +35,7 @@ from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
 from . import budget
 from .node import call_each, call_each_async, function_of, refs_in
+from .provide import perform_async, perform_sync
 from .run import Board, Run
 from .verdict import What, judge
 
@@ -152,7 +153,7 @@ def _completed(run: Run, serializer: Serializer) -> Any:
     # There is no start for the log.
     run.start_logged = True
     try:
-        return serializer.load_value(run.job.body, run.task.function, run.upstream)
+        return serializer.load_value(run.job.body, function_of(run), run.upstream)
     except SerializationError:
         raise
     except Exception as error:
@@ -224,14 +225,13 @@ def call_sync(run: Run, serializer: Serializer, board: Board, guard: Guard) -> N
 def _perform_sync(run: Run, serializer: Serializer, guard: Guard) -> None:
     entered.set(run.context)
     with guard.watch(run):
-        if run.flow is None or run.flow.kind == _PLAIN:
-            args, kwargs = _load(run, serializer)
-            value = run.task.function(*args, **kwargs)
-        elif run.calls_nothing:
+        if run.calls_nothing:
             value = _completed(run, serializer)
         else:
-            (items,), _ = _load(run, serializer)
-            value = call_each(run, items)
+            args, kwargs = _load(run, serializer)
+            function = run.task.function if run.flow is None or run.flow.kind == _PLAIN else call_each(run)
+            around = run.task.around
+            value = function(*args, **kwargs) if around is None else perform_sync(run, around, function, args, kwargs)
     _dump(run, value, serializer)
 
 
@@ -243,21 +243,24 @@ async def call_async(run: Run, serializer: Serializer, board: Board, started: Ca
     entered.set(run.context)
     limit: asyncio.Timeout | None = None
     try:
-        if run.flow is None or run.flow.kind == _PLAIN:
-            args, kwargs = _load(run, serializer)
-            started(run)
-            if run.timeout is None:
-                value = await run.task.function(*args, **kwargs)
-            else:
-                async with asyncio.timeout(run.timeout) as limit:
-                    value = await run.task.function(*args, **kwargs)
-        elif run.calls_nothing:
+        if run.calls_nothing:
             value = _completed(run, serializer)
         else:
-            (items,), _ = _load(run, serializer)
+            args, kwargs = _load(run, serializer)
             started(run)
-            async with asyncio.timeout(run.timeout) as limit:
-                value = await call_each_async(run, items)
+            function = run.task.function if run.flow is None or run.flow.kind == _PLAIN else call_each_async(run)
+            around = run.task.around
+            if run.timeout is None:
+                value = await (
+                    function(*args, **kwargs) if around is None else perform_async(run, around, function, args, kwargs)
+                )
+            else:
+                async with asyncio.timeout(run.timeout) as limit:
+                    value = await (
+                        function(*args, **kwargs)
+                        if around is None
+                        else perform_async(run, around, function, args, kwargs)
+                    )
         _dump(run, value, serializer)
     except TimeoutError as error:
         _failed(run, _too_long(run).with_traceback(error.__traceback__) if limit and limit.expired() else error)

@@ -95,7 +95,7 @@ class Growths:
             self._close([run])
             return
         self._forget([run.delivery])
-        if taken is Taken.NOT_YOURS:
+        if taken < 0:
             self._log_dropped([run.job.id])
         else:
             self._wait(run)
@@ -103,7 +103,7 @@ class Growths:
     async def _add(self, run: Run) -> Taken:
         returned = run.returned
         assert returned is not None
-        plan = returned.plan
+        plan, again = returned.plan, BrokerDelay()
         while True:
             first = await self._reserve(plan.graph, len(plan) + 2)
             sealing = partial(plan.nodes, first, parent=run.job.id)
@@ -115,11 +115,14 @@ class Growths:
                     break
             if taken is not Taken.MISSING:
                 return taken
+            await again.wait()
 
     def _parts(self, run: Run, returned: Returned, first: int, nodes: Sequence[Node]) -> Iterator[Part]:
         found, graph, new = returned.found, returned.plan.graph, first + len(nodes) + 1
         numbers = {node.push.id: node.number for node in nodes}
-        flow = Flow(graph, new, pack_ids(found.upstream), found.settled, Kind.RETURNED)
+        is_chunk = run.flow is not None and run.flow.kind == Kind.CHUNK
+        kind = Kind.RETURNED_CHUNK if is_chunk else Kind.RETURNED
+        flow = Flow(graph, new, pack_ids(found.upstream), found.settled, kind)
         job = _resealed(run.job, flow, returned.body)
         push = Push(job.id, job.queue, job.priority, self._sealer.seal(encode_job(job)))
         waits_for = tuple(numbers[call.id] for call in found.calls)

@@ -14,6 +14,7 @@ from .life import Life
 from .parents import Parents
 from .prefetch import AHEAD, Prefetch
 from .run import Run
+from .scope import Scope
 from .seats import Seats
 from .settler import Settler
 from .sync_lane import SyncLane
@@ -36,6 +37,7 @@ class InHand:
     Args:
         serializer: the serializer of the app whose jobs these are.
         close: called with runs that have ended.
+        scope: what the jobs share.
 
     Attributes:
         claimed: every delivery that the broker has not settled.
@@ -58,6 +60,7 @@ class InHand:
         *,
         serializer: Serializer,
         close: Callable[[list[Run]], None],
+        scope: Scope | None = None,
     ) -> None:
         self._life = life
         self.settler = settler
@@ -69,6 +72,7 @@ class InHand:
         self.at_most_once = at_most_once
         self.upstream = upstream
         self.serializer = serializer
+        self.scope = scope or Scope()
         self._close = close
         self.claimed: dict[Key, Delivery] = {}
         self.reliefs = 0
@@ -126,6 +130,7 @@ class InHand:
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin and end runs in this loop from now on."""
+        self.scope.loop = loop
         self.asyncs.attach(loop)
         self.syncs.attach(loop)
 
@@ -156,8 +161,8 @@ class InHand:
 
     @property
     def waits(self) -> bool:
-        """Whether a run waits for a thread or a seat."""
-        return bool(self.syncs.waiting or self.asyncs.waiting)
+        """Whether a run waits for a thread, a seat or values."""
+        return bool(self.syncs.waiting or self.asyncs.waiting or self.upstream.row)
 
     def abort(self) -> None:
         """Cancel the async jobs that run; they go back to their queues."""
@@ -186,8 +191,8 @@ class InHand:
         syncs, asyncs, waiting = self.syncs, self.asyncs, self.at_most_once.waiting
         ready, unstarted = asyncs.waiting + waiting(is_async=True), syncs.waiting + waiting(is_async=False)
         if self.upstream.row:
-            ready += self.upstream.waiting(is_async=True)
-            unstarted += self.upstream.waiting(is_async=False)
+            ready += self.upstream.asyncs_waiting
+            unstarted += len(self.upstream.row) - self.upstream.asyncs_waiting
         room, full_of_async = self.prefetch.room(
             running=self._seats.taken,
             ready=ready,
@@ -234,6 +239,8 @@ class InHand:
             back += self.at_most_once.take_back(sync_only=True)
         if self.asyncs.stuck(AHEAD):
             back += self.asyncs.take_back()
+        if self.upstream.row:
+            back += self.upstream.take_back(syncs=stuck, asyncs=self.asyncs.stuck(AHEAD))
         for run in back:
             self.release(run, surplus=True)
 

@@ -10,6 +10,7 @@ import msgspec
 from ..broker import Broker
 from ..brokers import history_of
 from ..errors import BrokerError
+from ..job import RELEASE
 from ..log.throttle import Throttle
 from ..loops.delay import BrokerDelay
 from .run import Board
@@ -38,7 +39,8 @@ class Membership:
         self._host = host
         #: The first name of the worker; a later incarnation has a number behind it.
         self.name = f"{host}.{number}"
-        self._facts = facts
+        # Clients read the release: which jobs a worker can run, and whether it knows graphs.
+        self._facts = {**facts, "release": RELEASE}
         self._recorded = recorded
         self._lives = 0
         #: The current name; empty before the first registration.

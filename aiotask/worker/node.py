@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ..flow import Kind
@@ -17,28 +17,41 @@ from .run import Returned, Run
 __all__ = ["call_each", "call_each_async", "function_of", "refs_in"]
 
 
-def call_each(run: Run, items: list[Any]) -> list[Any]:
-    """The values of a chunk of calls, in order; the first error ends it."""
-    function, values = run.task.function, list[Any]()
-    try:
-        for run.item, item in enumerate(items):
-            values.append(function(item))
-    except Exception as error:
-        _blame(run, error, len(items))
-        raise
-    return values
+def call_each(run: Run) -> Callable[..., list[Any]]:
+    """A function that runs a chunk of calls of a sync task in order and returns their values; the first error ends it.
+
+    What the worker provides to the function is given to every call.
+    """
+
+    def call(items: list[Any], **provided: Any) -> list[Any]:
+        function, values = run.task.function, list[Any]()
+        try:
+            for run.item, item in enumerate(items):
+                values.append(function(item, **provided))
+        except Exception as error:
+            _blame(run, error, len(items))
+            raise
+        run.item = -1
+        return values
+
+    return call
 
 
-async def call_each_async(run: Run, items: list[Any]) -> list[Any]:
-    """The same for an async task: each call begins when the one before it has ended."""
-    function, values = run.task.function, list[Any]()
-    try:
-        for run.item, item in enumerate(items):
-            values.append(await function(item))
-    except Exception as error:
-        _blame(run, error, len(items))
-        raise
-    return values
+def call_each_async(run: Run) -> Callable[..., Coroutine[Any, Any, list[Any]]]:
+    """``call_each`` for an async task: each call begins when the one before it has ended."""
+
+    async def call(items: list[Any], **provided: Any) -> list[Any]:
+        function, values = run.task.function, list[Any]()
+        try:
+            for run.item, item in enumerate(items):
+                values.append(await function(item, **provided))
+        except Exception as error:
+            _blame(run, error, len(items))
+            raise
+        run.item = -1
+        return values
+
+    return call
 
 
 def _blame(run: Run, error: Exception, count: int) -> None:
@@ -65,4 +78,5 @@ def refs_in(run: Run, value: Any, serializer: Serializer) -> Returned:
 def function_of(run: Run) -> Callable[..., Any]:
     """What the serializer takes for the function of a run: that of a chunk takes and returns lists."""
     function = run.task.function
-    return of_items(function) if run.flow is not None and run.flow.kind == Kind.CHUNK else function
+    is_chunk = run.flow is not None and run.flow.kind in (Kind.CHUNK, Kind.RETURNED_CHUNK)
+    return of_items(function) if is_chunk else function

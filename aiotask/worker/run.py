@@ -16,6 +16,7 @@ from ..planning import Plan
 from ..ref import Found
 from ..tasks import Definition
 from ..wire.serializer import Serializer
+from .scope import Scope
 
 __all__ = ["Board", "Budget", "NoBoard", "Owner", "Returned", "Run", "Steps"]
 
@@ -138,7 +139,7 @@ class Run(msgspec.Struct, eq=False):
     @property
     def calls_nothing(self) -> bool:
         """Whether the body is a value that an earlier run has returned: it can be completed more than once."""
-        return self.flow is not None and self.flow.kind == Kind.RETURNED
+        return self.flow is not None and self.flow.kind in (Kind.RETURNED, Kind.RETURNED_CHUNK)
 
     @property
     def retries(self) -> int:
@@ -165,6 +166,9 @@ class Owner(Protocol):
 
     @property
     def asyncs(self) -> SeatKeeper: ...
+
+    #: What the jobs share: the worker's loop, and the values of its lifespan.
+    scope: Scope
 
     def collect(self, runs: list[Run]) -> None:
         """Take back sync runs that have ended; for the worker's loop."""

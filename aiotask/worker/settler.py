@@ -21,6 +21,19 @@ __all__ = ["Settler"]
 logger = logging.getLogger("aiotask.worker")
 
 
+class Listener(Protocol):
+    """What is told of the broker's answers."""
+
+    @property
+    def backlog(self) -> int:
+        """How much is left to do about earlier answers."""
+        ...
+
+    def settled(self, deliveries: Sequence[Delivery], answers: Sequence[Settled]) -> None:
+        """The broker has answered for these."""
+        ...
+
+
 class _Finisher(Protocol):
     """The verb that ends jobs of one kind."""
 
@@ -71,6 +84,8 @@ class Settler:
         self._report_requeue_error = ErrorReporter(logger, "The broker refused to requeue jobs; trying again: %s")
         #: Log lines about dropped outcomes: one a second, since after a server was emptied there are many.
         self._dropped_lines = Throttle(1.0)
+        #: Told of the answers of the broker. None: no middleware asks for them.
+        self.aftermath: Listener | None = None
         #: Between attempts to send finishes, and requeues.
         self._finish_delay, self._requeue_delay = BrokerDelay(), BrokerDelay()
 
@@ -97,8 +112,9 @@ class Settler:
 
     @property
     def backlog(self) -> int:
-        """How many outcomes wait to be sent."""
-        return len(self._finishes) + len(self._nodes.waiting)
+        """How many outcomes wait to be sent, and hooks that still run for others."""
+        hooks = 0 if self.aftermath is None else self.aftermath.backlog
+        return len(self._finishes) + len(self._nodes.waiting) + hooks
 
     async def settle_all(self) -> None:
         """Return once every finish and requeue is settled."""
@@ -201,6 +217,8 @@ class Settler:
         if dropped and Settled.NOT_YOURS in answers:
             self.log_dropped([delivery.id for delivery, answer in zip(deliveries, answers, strict=True) if not answer])
         self._settled(deliveries, liveness)
+        if self.aftermath is not None:
+            self.aftermath.settled(deliveries, answers)
 
     def log_dropped(self, ids: list[str]) -> None:
         """Log that the outcomes of these jobs were dropped, once a second at most."""

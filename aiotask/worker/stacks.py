@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from . import executor, sync_lane
+from . import executor, provide, sync_lane
 from .run import Run
 
 __all__ = [
@@ -64,9 +64,10 @@ def shown_file(file: str) -> str:
 
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
-_EXECUTOR, _SYNC_LANE = shown_file(executor.__file__), shown_file(sync_lane.__file__)
+_EXECUTORS = shown_file(executor.__file__), shown_file(provide.__file__)
+_SYNC_LANE = shown_file(sync_lane.__file__)
 #: Functions of the executor that call a task.
-_CALLS = ("_perform_sync", "call_sync", "call_async")
+_CALLS = ("_perform_sync", "call_sync", "call_async", "perform_sync", "perform_async")
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 
 
@@ -81,7 +82,7 @@ def _foreign() -> tuple[str, ...]:
 
 def is_executor(file: str) -> bool:
     """Whether this file is the executor's, whose frames call jobs."""
-    return file.endswith(_EXECUTOR)
+    return file.endswith(_EXECUTORS)
 
 
 def threads_in(dump: str, loop: tuple[str, str]) -> list[Thread]:
@@ -153,7 +154,9 @@ def _chain(awaited: Any) -> list[Frame]:
         chain.append(Frame(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
         awaited = following
     chain.reverse()
-    inner = next((n for n, frame in enumerate(chain) if frame.function == "call_async"), len(chain))
+    inner = next(
+        (n for n, frame in enumerate(chain) if is_executor(frame.file) and frame.function in _CALLS), len(chain)
+    )
     return chain[:inner][:_DEPTH]
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ..depends import Injection
+from ..middleware import Hooks as Middlewares
 from ..tasks import Registry
 from ..wire.serializer import Serializer
 from .run import Board, Run
+from .scope import Scope
 from .seats import Seats
 from .suspects import Solitude
 from .sync_lane import SyncLane
@@ -23,6 +26,11 @@ class Served:
     secrets: Sequence[str]
     serializer: Serializer
     queues: Sequence[str]
+    #: What the middleware of the app does.
+    middleware: Middlewares = field(default_factory=Middlewares)
+    #: Providers that are open as long as the worker is; the process around it opens them into ``scope``.
+    lifespan: Injection | None = None
+    scope: Scope = field(default_factory=Scope)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from itertools import islice
 
 import msgspec
 
-from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, JobState
+from ..broker import Broker, JobState
 from ..errors import BrokerError, ConnectionLost, SealError
-from ..flow import Kind, unpack_ids
+from ..flow import unpack_ids
 from ..job import FINAL, Status
 from ..log.throttle import ErrorReporter
 from ..loops.delay import BrokerDelay
@@ -32,12 +32,10 @@ __all__ = ["Upstream"]
 logger = logging.getLogger("aiotask.worker")
 
 #: Nodes whose values are fetched together.
-AT_A_TIME = 64
+AT_A_TIME = 250
 #: Bytes of values for one node from which on they are fetched only for nodes that can start at once: those of all that
 #: are claimed might not fit into memory.
 LARGE = 64 * 1024
-#: Outcomes in the first look, when nothing is known of their size.
-FIRST_LOOK = 25
 #: What becomes of a job that stands for another one, by the status with which that one has ended.
 _SAME_END = {what.status: what for what in (What.FAILED, What.CANCELLED, What.EXPIRED)}
 
@@ -48,7 +46,7 @@ Found = Outcome | str
 class Upstream:
     """A row of nodes that wait for the values of other jobs; those jobs have ended, or the broker is wrong.
 
-    Who can write to the broker can make a node ready early, or replace an outcome. So an outcome counts only if its
+    Any client of the broker can make a node ready early, or replace an outcome. So an outcome counts only if its
     seal is valid and it is that of the very job; a node of which one is missing never runs.
 
     Args:
@@ -75,34 +73,37 @@ class Upstream:
         self._serializer = serializer
         #: In their order; those whose values are under way are still here.
         self.row: dict[Run, None] = {}
+        #: How many of them are async.
+        self.asyncs_waiting = 0
         self._arrived = asyncio.Event()
-        self._look_size = FIRST_LOOK
-        #: Whether the last nodes had large values.
-        self._is_heavy = False
+        #: Whether the last nodes had large values; before the first ones it is not known.
+        self._is_heavy = True
         self._report_error = ErrorReporter(logger, "The broker refused the values of jobs; trying again: %s")
 
     def put(self, run: Run) -> None:
         """To the end of the row."""
         self.row[run] = None
+        self.asyncs_waiting += run.task.is_async
         self._arrived.set()
 
-    def waiting(self, *, is_async: bool) -> int:
-        """How many of this kind are in the row."""
-        return sum(run.task.is_async is is_async for run in self.row)
-
-    def take_back(self) -> list[Run]:
-        """Every run of the row."""
-        back = list(self.row)
-        self.row.clear()
+    def take_back(self, *, syncs: bool = True, asyncs: bool = True) -> list[Run]:
+        """Every run of the row that is of one of these kinds."""
+        back = [run for run in self.row if (asyncs if run.task.is_async else syncs)]
+        for run in back:
+            self._remove(run)
         return back
 
     def pick(self, id: str) -> Run | None:
         """Take this one back, if it is here."""
         for run in self.row:
             if run.job.id == id:
-                del self.row[run]
+                self._remove(run)
                 return run
         return None
+
+    def _remove(self, run: Run) -> None:
+        del self.row[run]
+        self.asyncs_waiting -= run.task.is_async
 
     async def run(self, go: Callable[[list[Run]], None], end: Callable[[list[tuple[Run, Verdict]]], None]) -> None:
         """Until cancelled.
@@ -115,8 +116,8 @@ class Upstream:
             while batch := self._next():
                 await self._fetch(batch, go, end)
             if self.row:
-                # Their values are large, and no seat or thread is free.
-                await self._life.wait(None)
+                # Their values are large, and no seat or thread is free; or the threads have not come up yet.
+                await self._life.wait(0.5)
             else:
                 self._arrived.clear()
                 await self._arrived.wait()
@@ -146,7 +147,7 @@ class Upstream:
         for run, upstream in ids.items():
             # It may have been taken back meanwhile.
             if run in self.row:
-                del self.row[run]
+                self._remove(run)
                 verdict = self._judge(run, upstream, found)
                 if verdict is None:
                     ready.append(run)
@@ -175,7 +176,7 @@ class Upstream:
                 values.append(outcome.value)
             elif position in settled:
                 values.append(error_of(outcome, self._serializer))
-            elif flow.kind == Kind.RETURNED:
+            elif run.calls_nothing:
                 # The job is the call that it has returned, and ends as that one did.
                 run.info = outcome.error
                 return Verdict(_SAME_END[outcome.status], error_of(outcome, self._serializer))
@@ -195,18 +196,10 @@ class Upstream:
             found |= await self._look(useless)
         return found
 
-    async def _look(self, ids: list[str]) -> dict[str, Found]:
-        found: dict[str, Found] = {}
-        while len(found) < len(ids):
-            asked = ids[len(found) : len(found) + self._look_size]
-            states = await self._ask(asked)
-            size = sum(len(state.outcome) for state in states if state.outcome is not None)
-            # As many as have brought BATCH_BYTES, by the mean of these.
-            self._look_size = max(1, min(BATCH_JOBS, 2 * self._look_size, BATCH_BYTES * len(asked) // max(size, 1)))
-            found |= {id: self._open(id, state) for id, state in zip(asked, states, strict=True)}
-        return found
+    async def _look(self, ids: Sequence[str]) -> dict[str, Found]:
+        return {id: self._open(id, state) for id, state in zip(ids, await self._ask(ids), strict=True)}
 
-    async def _ask(self, ids: list[str]) -> list[JobState]:
+    async def _ask(self, ids: Sequence[str]) -> list[JobState]:
         delay = BrokerDelay()
         while True:
             try:

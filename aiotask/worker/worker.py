@@ -12,6 +12,7 @@ from ..broker import Broker, Delivery, Liveness
 from ..log.events import EventLog
 from ..loops.agent import agent
 from ..wire.seal import Sealer
+from .aftermath import aftermath_of
 from .agenda import Agenda
 from .async_lane import AsyncLane
 from .at_most_once import AtMostOnce
@@ -68,6 +69,7 @@ class Worker:
         life, job_log, parents = Life(), JobLog(log), Parents()
         agenda, growths = Agenda(broker), Growths(broker, membership, sealer=jobs_sealer)
         settler = Settler(broker, membership, agenda.stir)
+        aftermath = aftermath_of(served.middleware, membership.name, life, settler)
         prefetch = Prefetch(
             syncs=any(not task.is_async for task in registry),
             asyncs=any(task.is_async for task in registry),
@@ -86,6 +88,7 @@ class Worker:
             grow=growths.put,
             max_jobs=max_jobs,
             full=hooks.full,
+            aftermath=aftermath,
         )
         call = partial(call_async, serializer=serializer, board=board, started=job_log.started)
         asyncs = AsyncLane(seats, call, endings.close, life.stir, board, syncs.peak)
@@ -103,6 +106,7 @@ class Worker:
             upstream,
             serializer=serializer,
             close=endings.close,
+            scope=served.scope,
         )
         intake = Intake(
             broker, membership, life, solitude, in_hand, endings, job_log, registry=registry, sealer=jobs_sealer
@@ -130,7 +134,7 @@ class Worker:
         self._suspects, self._claimer, self._settler, self._cancels = suspects, claimer, settler, cancels
         self._growths = growths
         growths.attach(endings.close, endings.wait, settler.log_dropped, in_hand.forget)
-        self._log, self._hooks = log, hooks
+        self._log, self._hooks, self._aftermath = log, hooks, aftermath
         self._agents: list[Callable[[], Coroutine[Any, Any, None]]] = [
             partial(settler.run, self._settled, endings.replacement),
             partial(at_most_once.run, intake.begin, in_hand.lose),
@@ -188,6 +192,8 @@ class Worker:
             in_hand.give_back_unstarted()
         await self._growths.settle_all()
         await self._settler.settle_all()
+        if self._aftermath is not None:
+            await self._aftermath.settle_all()
 
     # ---- the worker's liveness
 

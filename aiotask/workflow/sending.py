@@ -13,9 +13,9 @@ from ..client.staging import GraphPush
 from ..context import sending_job
 from ..errors import ConfigError
 from ..functions.chunks import of_items
-from ..functions.hints import wrong_arguments
 from ..group_result import GraphResult, GroupResult
 from ..job import ids, keyed_id
+from ..middleware import Call, Departures, Hooks
 from ..options import CallOptions
 from ..planning import Plan
 from ..ref import collecting
@@ -41,6 +41,7 @@ class Composing:
         name: str
         registry: Registry
         result_ttl: float
+        hooks: Hooks
 
         @property
         def url(self) -> str: ...
@@ -53,10 +54,9 @@ class Composing:
 
     def sign(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature[Any]:
         """Create a call of a task, for ``Task.s``."""
-        try:
-            task.check(*args, **kwargs)
-        except TypeError as error:
-            raise wrong_arguments(task.name, args, kwargs, error) from None
+        # Middleware may add arguments when the call is sent; then they are checked.
+        if not self.hooks.send:
+            task.check_call(args, kwargs)
         return self._signed(task, args, kwargs)
 
     def _signed(self, task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature[Any]:
@@ -104,23 +104,29 @@ class Composing:
 
     # ---- sending
 
-    def send_graph(self, root: Signature[Any]) -> AsyncResult[Any]:
-        """Send a call and everything that it depends on; return the handle on its job."""
+    def send_graph(self, root: Signature[Any], departed: Call | None = None) -> AsyncResult[Any]:
+        """Send a call and everything that it depends on; return the handle on its job.
+
+        Args:
+            departed: the call as it has left the middleware, if it has passed it.
+        """
         require(self.url, GRAPHS, "A .cast in arguments, a group or a follow-up")
-        plan = Plan([root], root.id, root)
-        result = self._handle_on(root, GraphResult)
-        self._hand_over(plan, result, [result], custom=not root._fresh)
-        return result
+        with Departures() as middleware:
+            plan = Plan([root], root.id, root, stack=middleware.stack, departed=departed)
+            result = self._handle_on(root, GraphResult)
+            self._hand_over(plan, result, [result], custom=not root._fresh)
+            return result
 
     def send_group(self, group: Group[Any], calls: Sequence[Signature[Any]], *, is_chunked: bool = False) -> Any:
         """Send the members of a group, given as all calls in it, and everything that they depend on."""
         require(self.url, GRAPHS, "A .cast in arguments, a group or a follow-up")
-        plan = Plan(calls, group.id)
-        handles = {call.id: self._handle_on(call) for call in calls}
-        result = self._group_result(group, handles, is_chunked=is_chunked)
-        self._hand_over(plan, result, [*handles.values()], custom=not group._fresh)
-        group._sent, group._fresh = group.id, False
-        return result
+        with Departures() as middleware:
+            plan = Plan(calls, group.id, stack=middleware.stack)
+            handles = {call.id: self._handle_on(call) for call in calls}
+            result = self._group_result(group, handles, is_chunked=is_chunked)
+            self._hand_over(plan, result, [*handles.values()], custom=not group._fresh)
+            group._sent, group._fresh = group.id, False
+            return result
 
     def _group_result(
         self, group: Group[Any], handles: dict[str, AsyncResult[Any]], *, is_chunked: bool = False
@@ -170,7 +176,7 @@ class Composing:
         if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
             raise ConfigError(f"chunk={chunk!r}: give a whole number from 1, or None for a job for each item.")
         items = list(items)
-        for item in items:
+        for item in items if not self.hooks.send else ():
             task.check(item)
         if chunk is None:
             calls = [self._signed(task, (item,), {}) for item in items]

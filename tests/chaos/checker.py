@@ -56,6 +56,7 @@ async def examine(
     examination.judge_jobs()
     examination.judge_runs(undue)
     examination.measure_recovery()
+    report.history = examination.history
     return report
 
 

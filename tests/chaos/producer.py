@@ -95,6 +95,12 @@ class Producer:
         following.add_done_callback(self._close_one)
         return sent
 
+    def look_after(self, task: asyncio.Task[None]) -> None:
+        """Count a task that follows something sent by other means as one that is on its way."""
+        self._open[task] = Sent("", "", ANYTHING, True, time.monotonic())
+        self._ended.clear()
+        task.add_done_callback(self._close_one)
+
     def _close_one(self, task: asyncio.Task[None]) -> None:
         self._open.pop(task, None)
         self._ended.set()

@@ -73,6 +73,8 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
     #: Pass lines that were not kept.
     failures: list[str] = field(default_factory=list)
+    #: By job id: every outcome that was stored, with the server's time of it (Unix seconds).
+    history: dict[str, list[tuple[float, Any]]] = field(default_factory=dict)
     #: Where ledger and logs are, if they were kept.
     kept: str = ""
 

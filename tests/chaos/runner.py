@@ -50,9 +50,15 @@ def perform(
     else:
         report.kept = str(directory)
         if made and directory.parent != Path("/tmp"):
-            report.kept = shutil.move(directory, "/tmp")
+            report.kept = str(shutil.copytree(directory, Path("/tmp", directory.name), ignore=_sockets))
+            shutil.rmtree(directory, ignore_errors=True)
         print(f"chaos: {trial.name} failed with seed {seed}", file=sys.stderr, flush=True)
     return report
+
+
+def _sockets(directory: str, names: list[str]) -> list[str]:
+    """Those that cannot be copied."""
+    return [name for name in names if Path(directory, name).is_socket()]
 
 
 def _fast() -> str:

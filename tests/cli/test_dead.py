@@ -68,8 +68,8 @@ def test_dead_letters_are_replayed_and_deleted_once(own_server: PrivateServer, s
     async def status(id: str) -> Status | None:
         return await shop.app.result(id).status()
 
-    assert did("replay", one) == {"replayed": [one], "missing": [], "outdated": []}
-    assert did("replay", one) == {"replayed": [], "missing": [one], "outdated": []}
+    assert did("replay", one) == {"replayed": [one], "missing": [], "outdated": [], "of_graphs": []}
+    assert did("replay", one) == {"replayed": [], "missing": [one], "outdated": [], "of_graphs": []}
     assert asyncio.run(status(one)) == "PENDING"
     said = invoke("dead", "replay", one, "--url", own_server.url)
     assert "Replayed 0 dead letters." in said.output and f"aiotask jobs {one}" in said.output

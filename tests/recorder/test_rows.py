@@ -13,8 +13,10 @@ import pytest
 from aiotask import Status
 from aiotask.broker import Meta
 from aiotask.brokers.history import HistoryRow
+from aiotask.flow import Flow
 from aiotask.history.file import SCHEMA_VERSION
 from aiotask.history.recorder import Recorder
+from aiotask.job import More
 from aiotask.outcome import ErrorInfo
 from aiotask.wire.plaintext import TEXT_LIMIT, plain_text
 
@@ -103,6 +105,20 @@ def test_the_file_is_wal_indexed_versioned_and_private(recorder: Recorder, path:
         assert "USING INDEX" in plan and "TEMP B-TREE" not in plan, query
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [stat.S_IMODE(each.stat().st_mode) for each in (path.parent, path.parent.parent)] == [0o700, 0o700]
+
+
+def test_the_graph_of_a_job_what_it_took_and_who_sent_it(recorder: Recorder, path: Path) -> None:
+    upstream = [("c-1f", 3), "other"]
+    node = More(parent="parent", flow=Flow("graph", 7, upstream))
+    wide = More(flow=Flow("graph", 8, [("c-1f", 5_000)]))
+
+    recorder.record([finished("a"), finished("b", more=node, graph="graph"), finished("c", more=wide, graph="graph")])
+
+    rows = sqlite(path, "SELECT id, deps, parent, graph FROM jobs ORDER BY id")
+    assert rows[:2] == [("a", "[]", None, None), ("b", '["c-1f", "c-20", "c-21", "other"]', "parent", "graph")]
+    assert len(json.loads(rows[2][1])) == 1_000
+    query = "SELECT * FROM jobs WHERE graph = 'graph' ORDER BY finished_at DESC"
+    assert "USING INDEX jobs_graph" in str(sqlite(path, f"EXPLAIN QUERY PLAN {query}"))
 
 
 def test_rows_that_are_not_ours_are_left_out_and_counted(

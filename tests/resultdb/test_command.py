@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 from aiotask import ResultDB, Status
+from aiotask.flow import Flow
 from aiotask.history.recorder import Recorder
+from aiotask.job import More
 from aiotask.outcome import ErrorInfo
 
 from ..history import ROOT, START, TASK, finished
@@ -70,6 +72,22 @@ def test_the_command_shows_one_job(recorder: Recorder, path: Path) -> None:
     assert "\x1b" not in said
     code, said = command("a", "--db", path, "--json")
     assert code == 0 and json.loads(said)["attempts"] == 3
+
+
+def test_the_command_lists_the_jobs_of_a_graph(recorder: Recorder, path: Path) -> None:
+    more = More(parent="sender", flow=Flow("graph", 1, ["a"]))
+    recorder.record([finished("a", graph="graph"), finished("b", more=more, graph="graph"), finished("c")])
+
+    code, said = command("--db", path, "--graph", "graph", "--json")
+    assert code == 0
+    assert {job["id"]: (job["graph"], job["parent"], job["deps"]) for job in json.loads(said)} == {
+        "a": ("graph", None, []),
+        "b": ("graph", "sender", ["a"]),
+    }
+    code, said = command("b", "--db", path)
+    assert code == 0
+    for text in ("graph      graph", "sent by    sender", "needed     a"):
+        assert text in said, said
 
 
 def test_the_command_says_what_to_do_when_there_is_nothing(recorder: Recorder, path: Path, tmp_path: Path) -> None:

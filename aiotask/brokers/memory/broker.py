@@ -33,6 +33,7 @@ from ...job import Status
 from ..history import HistoryRow
 from ..lanes import claim_order, parked_lane
 from .graph_verbs import MemoryGraphs
+from .graphs import GraphStore
 from .record import Ending, Record
 from .store import Store
 from .stores import store_of
@@ -347,12 +348,14 @@ def _requeue(store: Store, item: Requeue, repeat: bool) -> Settled:
     return Settled.BEFORE if repeat else Settled.NOT_YOURS
 
 
-def _replay(store: Store, id: str) -> Replayed:
+def _replay(store: GraphStore, id: str) -> Replayed:
     if id not in store.dead:
         return Replayed.MISSING
     _, letter = store.dead[id]
     stored = store.results.get(id)
     record = Record(id, "", letter.job, "", Meta(series=int(store.clock.time() * 1000)))
+    if record.graph in store.graphs:
+        return Replayed.GRAPH
     if not record.sent_lane or id in store.index or (stored is not None and stored[0] != letter.outcome):
         return Replayed.OUTDATED
     del store.dead[id]

@@ -14,10 +14,8 @@ __all__ = ["GraphRecord", "NodeRecord", "State"]
 
 
 class State(StrEnum):
-    """The state of a graph."""
+    """The state of a graph that was accepted."""
 
-    #: Nothing of it was accepted yet.
-    STAGED = "staged"
     ACCEPTED = "accepted"
     CANCELLED = "cancelled"
     #: At rest: every node has ended.
@@ -56,16 +54,19 @@ class NodeRecord:
     is_bad: bool = False
     #: A follow-up whose condition has not come true.
     is_unwanted: bool = False
+    #: Id of the job that returned this node; empty: the node was sent.
+    parent: str = ""
     #: The number that this one stands for, since a run of its job has returned Refs; 0: none.
     stands_for: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class GraphRecord:
-    """One graph. Times are Unix seconds (``at``) and seconds of the monotonic clock (``drop_at``)."""
+    """One graph."""
 
     id: str
-    state: State = State.STAGED
+    #: None: nothing of it was accepted yet.
+    state: State | None = None
     #: The highest number given to a node so far.
     highest: int = 0
     #: Nodes that have not ended.
@@ -77,19 +78,24 @@ class GraphRecord:
     staged: dict[tuple[int, str], dict[int, Part]] = field(default_factory=dict)
     #: Tokens of what was accepted, by the number of the virtual node that stands for it.
     accepted: dict[int, str] = field(default_factory=dict)
-    at: float = 0.0
-    #: When it is dropped, unless something happens before; None: not while it has nodes that run or wait.
+    #: When it is dropped (monotonic), unless something happens before; None: not while it has nodes that run or wait.
     drop_at: float | None = None
+    #: Unix seconds when it came into its state.
+    since: float = 0.0
 
     def write(self, parts: Sequence[Part]) -> list[NodeRecord]:
         """Add the nodes of all parts of one staging; returns those that have a job."""
+        growth = parts[-1].growth
         members: list[NodeRecord] = []
         for part in parts:
             for name, value in part.fields:
                 self._write_field(name, value)
             self.highest = max(self.highest, part.highest)
-            new = [part.growth.new] if part.growth else []
-            members += [self.node(number) for number in [number for _, number in part.members] + new]
+            members += [self.node(number) for _, number in part.members]
+        for node in members:
+            node.parent = growth.delivery.id if growth else ""
+        if growth is not None:
+            members.append(self.node(growth.new))
         for node in members:
             node.result_ttl = parts[0].result_ttl if node.result_ttl is None else node.result_ttl
         return members

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ...broker import Room
 from ..graphs import Advance, Conclusion, Part, Steered, Taken
+from .graph_replay import replay_graph
 from .inspector import MemoryInspector
 from .stores import store_of
 
@@ -37,7 +38,16 @@ class MemoryGraphs(MemoryInspector):
 
     async def steer(self, graph: str, *, replay: bool = False, ended: bool = False) -> Steered:
         async with self._store as store:
-            return store.steer(graph, replay=replay, ended=ended)
+            found = store.graphs.get(graph)
+            if found is None or found.state is None:
+                return Steered("unknown")
+            if replay:
+                return replay_graph(store, found)
+            if ended:
+                store.cancelling.pop(graph, None)
+            else:
+                store.cancel_graph(found)
+            return Steered("done")
 
     async def add_children(self, parent: str, ids: Sequence[str], ttl: float) -> None:
         async with self._store as store:

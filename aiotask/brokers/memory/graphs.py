@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
 from ...broker import Cancelled, JobState, Meta, Notice, Room
 from ...job import Status
-from ..graphs import STAGE_TIMEOUT, Conclusion, Condition, Growth, Part, Steered, Taken
+from ..bounds import BAD_GRAPH_TTL
+from ..graphs import STAGE_TIMEOUT, Conclusion, Condition, Growth, Part, Taken
 from ..lanes import queue_of
 from .clock import Clock
 from .graph_record import GraphRecord, NodeRecord, State
@@ -18,9 +19,6 @@ from .record import Ending, Record
 from .store import Store
 
 __all__ = ["GraphStore"]
-
-#: Seconds for which a graph is kept after a node of it ended without a value, for people to see and to replay it.
-BAD_TTL = 86_400.0
 
 
 class GraphStore(Store):
@@ -38,6 +36,9 @@ class GraphStore(Store):
     # ---- a graph begins
 
     def reserve(self, graph_id: str, count: int) -> int:
+        old = self.graphs.get(graph_id)
+        if old is not None and old.state is State.ENDED:
+            self._drop_graph(old)  # of another job that had this id
         graph = self._graph(graph_id)
         graph.highest += count
         return graph.highest - count + 1
@@ -50,7 +51,9 @@ class GraphStore(Store):
         if graph is None and part.first:
             return Taken.MISSING
         before = _before(graph, part) if graph is not None else None
-        if before is not None:
+        if before is Taken.KNOWN and graph is not None and not self._holds(graph):
+            self._drop_graph(graph)
+        elif before is not None:
             return before
         graph = self._graph(part.graph)
         staged = self._stage(graph, part)
@@ -65,6 +68,10 @@ class GraphStore(Store):
             del graph.staged[part.first, part.token]
         return taken
 
+    def _holds(self, graph: GraphRecord) -> bool:
+        """Whether a graph that is sent under the id of this one would be the same one."""
+        return graph.state is not State.ENDED or self.knows(graph.id)
+
     def _graph(self, id: str) -> GraphRecord:
         """The graph with an id; it is made if there is none."""
         graph = self.graphs.get(id)
@@ -77,7 +84,7 @@ class GraphStore(Store):
         """Keep a part; returns those of its staging that are there."""
         staged = graph.staged.setdefault((part.first, part.token), {})
         staged[part.number] = part
-        if graph.state is State.STAGED:
+        if graph.state is None:
             self._drop_in(graph, STAGE_TIMEOUT)
         return staged
 
@@ -123,16 +130,16 @@ class GraphStore(Store):
             graph.result_ttl = last.result_ttl
         graph.accepted[last.first] = last.token
         graph.left += last.added
-        self._go_on(graph)
-        self._end_nodes(graph, [(graph.node(last.first), Status.SUCCESS)])
+        self.go_on(graph)
+        self.end_nodes(graph, [(graph.node(last.first), Status.SUCCESS)])
 
-    def _go_on(self, graph: GraphRecord) -> None:
+    def go_on(self, graph: GraphRecord) -> None:
         """The graph has nodes that run or wait, from now on; those of a cancelled one are to be ended."""
+        graph.drop_at = None
         if graph.state is State.CANCELLED:
             self.cancelling[graph.id] = None
         else:
-            graph.state = State.ACCEPTED
-        graph.at, graph.drop_at = self.clock.time(), None
+            graph.state, graph.since = State.ACCEPTED, self.clock.time()
 
     def _give_up(self, growth: Growth) -> None:
         """Take the job whose run has returned Refs out of its lane and out of the index: it waits from now on."""
@@ -153,14 +160,14 @@ class GraphStore(Store):
         graph, node = place
         if graph.is_needed(node):
             self.results[record.id] = ending.outcome, ending.status, math.inf
-        self._end_nodes(graph, [(node, ending.status)])
+        self.end_nodes(graph, [(node, ending.status)])
 
     def set_aside(self, record: Record, reason: str) -> None:
         place = self._leave(record)
         super().set_aside(record, reason)
         if place is not None:
             graph, node = place
-            self._end_nodes(graph, [(node, Status.FAILED)])
+            self.end_nodes(graph, [(node, Status.FAILED)])
 
     def _leave(self, record: Record) -> tuple[GraphRecord, NodeRecord] | None:
         """The graph and the node of a job that ends; None: it is in no graph, or its id means another job by now."""
@@ -170,7 +177,7 @@ class GraphStore(Store):
         graph = self.graphs[graph_id]
         return graph, graph.nodes[number]
 
-    def _end_nodes(self, graph: GraphRecord, ends: Iterable[tuple[NodeRecord, Status]]) -> None:
+    def end_nodes(self, graph: GraphRecord, ends: Iterable[tuple[NodeRecord, Status]]) -> None:
         """Let what is downstream of these nodes go on, without recursion: a chain may have 100,000 virtual nodes."""
         todo = deque(ends)
         while todo:
@@ -216,8 +223,7 @@ class GraphStore(Store):
     def _make_ready(self, graph: GraphRecord, node: NodeRecord, todo: deque[tuple[NodeRecord, Status]]) -> None:
         """Everything upstream of a node has ended."""
         if node.is_unwanted:
-            self._drop_node(node)
-            todo.append((node, Status.SUCCESS))
+            self._drop_node(graph, node)
         elif node.is_virtual:
             todo.append((node, node.inherited))
         elif graph.state is not State.CANCELLED:
@@ -229,17 +235,21 @@ class GraphStore(Store):
             else:
                 self.place(record, record.lane)
 
-    def _drop_node(self, node: NodeRecord) -> None:
+    def _drop_node(self, graph: GraphRecord, node: NodeRecord) -> None:
         """Drop an unwanted follow-up without a trace; who waits for it looks again, and finds nothing."""
         del self.nodes[node.id]
+        graph.left -= 1
         self.notify({_record_of(node).reply, *self.watchers.pop(node.id, ())}, Notice(node.id))
+        node.is_ended, node.sealed = True, b""
+        if node.inherited is Status.SUCCESS:
+            self._free(graph, node)
 
     def _rest(self, graph: GraphRecord) -> None:
         """Every node of a graph has ended."""
-        graph.state, graph.at = State.ENDED, self.clock.time()
+        graph.state, graph.since = State.ENDED, self.clock.time()
         self.cancelling.pop(graph.id, None)
         is_bad = any(node.is_bad for node in graph.nodes.values())
-        self._drop_in(graph, BAD_TTL if is_bad else graph.result_ttl)
+        self._drop_in(graph, max(graph.result_ttl, BAD_GRAPH_TTL) if is_bad else graph.result_ttl)
 
     # ---- what ends before it has started
 
@@ -279,62 +289,16 @@ class GraphStore(Store):
 
     # ---- a whole graph
 
-    def steer(self, graph_id: str, *, replay: bool, ended: bool) -> Steered:
-        graph = self.graphs.get(graph_id)
-        if graph is None or graph.state is State.STAGED:
-            return Steered("unknown")
-        if replay:
-            return self._replay(graph)
-        if ended:
-            self.cancelling.pop(graph_id, None)
-        elif graph.state is State.ACCEPTED:
-            graph.state = State.CANCELLED
-            self.cancelling[graph_id] = None
-        return Steered("done")
-
-    def _replay(self, graph: GraphRecord) -> Steered:
-        if graph.state is not State.ENDED:
-            return Steered("running")
-        bad = [node for node in graph.nodes.values() if node.is_bad]
-        missing = self._missing(graph, bad)
-        if missing:
-            return Steered("gone", missing=missing)
-        # Nothing starts before everything waits: what runs again hangs on a virtual node of its own.
-        first = graph.node(self.reserve(graph.id, 1))
-        graph.accepted[first.number] = ""
-        waits = Counter(number for node in bad for number in node.downstream)
-        for node in bad:
-            hangs = not node.is_virtual or not waits[node.number]
-            if hangs:
-                first.downstream.append(node.number)
-            node.open = waits[node.number] + hangs
-            self._renew(graph, node)
-        graph.left = len(bad)
-        self._go_on(graph)
-        self._end_nodes(graph, [(first, Status.SUCCESS)])
-        return Steered("done", sum(not node.is_virtual for node in bad))
-
-    def _missing(self, graph: GraphRecord, bad: Iterable[NodeRecord]) -> str:
-        """A job whose value is needed by one of these nodes, and gone; empty: there is none."""
-        upstream = (graph.nodes[number] for node in bad if not node.is_virtual for number in node.upstream)
-        gone = (node.id for node in upstream if node.id and not node.is_bad and node.id not in self.results)
-        return next(gone, "")
-
-    def _renew(self, graph: GraphRecord, node: NodeRecord) -> None:
-        """Forget how a node ended, and its counters."""
-        node.is_bad = node.is_ended = node.is_unwanted = False
-        node.inherited = Status.SUCCESS
-        if not node.is_virtual:
-            node.series = int(self.clock.time() * 1000)
-            self.nodes[node.id] = graph.id, node.number
-            self.results.pop(node.id, None)
-            self.dead.pop(node.id, None)
+    def cancel_graph(self, graph: GraphRecord) -> None:
+        """Let nothing of a graph become ready any more; ``advance`` names it until its jobs are concluded."""
+        if graph.state is State.ACCEPTED:
+            graph.state, graph.since = State.CANCELLED, self.clock.time()
+            self.cancelling[graph.id] = None
 
     # ---- time
 
     def _drop_in(self, graph: GraphRecord, seconds: float) -> None:
         graph.drop_at = self.clock.monotonic() + seconds
-        graph.at = self.clock.time() + seconds
         heapq.heappush(self._drops, (graph.drop_at, graph.id))
 
     def expire(self) -> None:
@@ -369,8 +333,8 @@ def _before(graph: GraphRecord, part: Part) -> Taken | None:
     """What a part hears whose graph was accepted before; None: it was not."""
     if part.first in graph.accepted:
         is_known = part.custom and graph.accepted[part.first] != part.token
-    elif part.first == 0 and graph.state is not State.STAGED:
-        is_known = True
+    elif part.first == 0 and graph.state is not None:
+        is_known = part.custom
     else:
         return None
     return Taken.KNOWN if is_known else Taken.BEFORE

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 import msgspec
 
-from ...inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
+from ...inspector import (
+    DeadLetter,
+    Durability,
+    GraphInfo,
+    GraphNodeInfo,
+    GraphSummary,
+    JobInfo,
+    Persistence,
+    QueueInfo,
+    ServerFacts,
+    WorkerInfo,
+)
 from ...job import Status
-from ..lanes import need_of
+from ..lanes import need_of, queue_of
+from .graph_record import GraphRecord, NodeRecord
 from .graphs import GraphStore
 from .record import Record
 
@@ -50,7 +63,8 @@ class MemoryInspector:
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
         async with self._store as store:
-            return any(record.status is Status.PENDING and record.queue in queues for record in _records(store))
+            pending = (record for record in _records(store) if record.status is Status.PENDING)
+            return any(record.queue in queues for record in pending) or bool(store.cancelling)
 
     async def workers(self) -> list[WorkerInfo]:
         async with self._store as store:
@@ -60,12 +74,17 @@ class MemoryInspector:
         self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
     ) -> list[JobInfo]:
         async with self._store as store:
-            wanted = (
-                record
+            unfinished = (
+                _info(record)
                 for record in _records(store)
-                if (status is None or record.status is status) and (queue is None or record.queue == queue)
+                if status in (None, record.status) and queue in (None, record.queue)
             )
-            return [_info(record) for record in islice(wanted, offset, offset + limit)]
+            waiting = (
+                _waiting_info(node)
+                for node in _waiting_nodes(store)
+                if status in (None, Status.WAITING) and queue in (None, queue_of(node.lane))
+            )
+            return list(islice(chain(unfinished, waiting), offset, offset + limit))
 
     async def job(self, id: str) -> JobInfo | None:
         async with self._store as store:
@@ -73,7 +92,10 @@ class MemoryInspector:
             if stored is not None:
                 return JobInfo(id, stored[1], "stored outcome", outcome=stored[0])
             record = store.index.get(id)
-            return _info(record) if record is not None else None
+            if record is not None:
+                return _info(record)
+            node = store.waiting_node(id)
+            return _waiting_info(node) if node is not None else None
 
     async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
         async with self._store as store:
@@ -92,6 +114,37 @@ class MemoryInspector:
         async with self._store as store:
             return len(store.history)
 
+    async def graph(self, id: str, after: int = 0, limit: int = 1000) -> GraphInfo | None:
+        async with self._store as store:
+            graph = store.graphs.get(id)
+            if graph is None or graph.state is None:
+                graph = store.graphs.get(store.nodes.get(id, ("", 0))[0])
+            if graph is None or graph.state is None:
+                return None
+            numbers = range(after + 1, min(after + limit, graph.highest) + 1)
+            nodes = [graph.nodes[number] for number in numbers if number in graph.nodes]
+            shown = [_node_info(store, node) for node in nodes if node.id and not node.stands_for]
+            return GraphInfo(
+                graph.id,
+                graph.state,
+                graph.highest,
+                graph.left,
+                list(filter(None, shown)),
+                after + limit < graph.highest,
+                graph.since,
+            )
+
+    async def graphs(self, after: int = 0, limit: int = 100) -> list[GraphSummary]:
+        async with self._store as store:
+            found = [_summary(store, graph) for graph in store.graphs.values() if graph.state is not None]
+            return sorted(found, key=lambda graph: (graph.at, graph.id), reverse=True)[after : after + limit]
+
+
+def _summary(store: GraphStore, graph: GraphRecord) -> GraphSummary:
+    """A graph in a list, by when it is dropped."""
+    ahead = math.inf if graph.drop_at is None else graph.drop_at - store.clock.monotonic()
+    return GraphSummary(graph.id, graph.state or "", graph.highest, graph.left, store.clock.time() + ahead, graph.since)
+
 
 def _records(store: GraphStore) -> Iterator[Record]:
     """Every unfinished job: first the jobs in lanes by age, then the scheduled ones by due time."""
@@ -100,6 +153,32 @@ def _records(store: GraphStore) -> Iterator[Record]:
     yield from sorted(
         (record for record in store.index.values() if record.due_at), key=lambda record: record.due_at or 0
     )
+
+
+def _is_shown(node: NodeRecord) -> bool:
+    """Whether people see a node: it has a job, under its first number, and is no follow-up that was dropped."""
+    return bool(node.id) and not node.stands_for and not (node.is_unwanted and node.is_ended)
+
+
+def _node_info(store: GraphStore, node: NodeRecord) -> GraphNodeInfo:
+    return GraphNodeInfo(
+        node.number,
+        node.id,
+        node.task,
+        tuple(node.upstream),
+        node.parent,
+        waiting=not node.is_ended and node.id not in store.index,
+        bad=node.is_bad,
+    )
+
+
+def _waiting_nodes(store: GraphStore) -> Iterator[NodeRecord]:
+    """Every job that waits for others."""
+    return (node for id in store.nodes if (node := store.waiting_node(id)) is not None)
+
+
+def _waiting_info(node: NodeRecord) -> JobInfo:
+    return JobInfo(node.id, Status.WAITING, node.lane, sealed=node.sealed)
 
 
 def _info(record: Record) -> JobInfo:

@@ -61,6 +61,12 @@ class Record:
         job = self._opened()
         return lane_of(job.queue, job.priority) if job else ""
 
+    @property
+    def graph(self) -> str:
+        """The graph inside the envelope; empty: the job is in none."""
+        job = self._opened()
+        return job.more.flow.graph if job and job.more and job.more.flow else ""
+
     def _opened(self) -> Job | None:
         try:
             return decode_job(self.sealed[OVERHEAD:])

@@ -54,7 +54,7 @@ from .codec import (
     whole,
 )
 from .connection import Wire
-from .graphs import GraphVerbs
+from .graphs import GraphVerbs, nodes_among
 from .history import HistoryReader, unrecorded
 from .keys import GROUP, RECORDERS, prefix
 from .kids import Kids
@@ -368,8 +368,11 @@ class RedisBroker(GraphVerbs, Kids):
     async def replay(self, ids: Sequence[str]) -> list[Replayed]:
         replayed: list[Replayed] = []
         for start in range(0, len(ids), _LETTERS):
-            reply = await self._run("replay", *ids[start : start + _LETTERS])
-            replayed += [Replayed(answer.decode()) for answer in reply]
+            some = ids[start : start + _LETTERS]
+            nodes = await nodes_among(self.wire, self.prefix, some)
+            reply = await self._run("replay", *(id for id in some if id not in nodes))
+            answers = iter(reply)
+            replayed += [Replayed.GRAPH if id in nodes else Replayed(next(answers).decode()) for id in some]
         return replayed
 
     async def discard(self, ids: Sequence[str]) -> list[bool]:

@@ -29,6 +29,7 @@ class Head:
         self.state = text(state)
         self.total = whole(total)
         self.left = max(0, whole(left))
+        #: Unix seconds when it came into its state.
         self.at = float(at or 0)
         firsts_and_lasts = (part.partition("-") for part in text(staged).split())
         #: The numbers that growths have reserved and not accepted.

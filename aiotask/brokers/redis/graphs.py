@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from ...broker import Finish, Liveness, Room, Settled
+from ...errors import BrokerError, SealError
+from ...job import decode_job
+from ...wire.seal import OVERHEAD
 from ..graphs import Advance, Conclusion, Part, Steered, Taken
 from .codec import LIVENESS, RECORDING, SETTLED, milliseconds, pack_rows, text
 from .connection import Wire
 from .graph_pages import find_bad, find_unfinished
 from .script import script
 
-__all__ = ["GraphVerbs", "graph_arguments"]
+__all__ = ["GraphVerbs", "graph_arguments", "nodes_among"]
+
+#: The first release that knows graphs, and seconds after which a client looks again for workers of an older one.
+_FIRST_RELEASE, _LOOK_EVERY = 2, 60.0
 
 
 def graph_arguments(client: str, sequence: int, part: Part, room: Room | None) -> list[Any]:
@@ -55,11 +64,48 @@ def _special_arguments(batch: Sequence[Finish]) -> list[Any]:
     return args
 
 
+async def nodes_among(wire: Wire, prefix: str, ids: Sequence[str]) -> set[str]:
+    """Those of the dead letters of these ids whose jobs belong to graphs that are still there."""
+    graphs: dict[str, str] = {}
+    for id, packed in zip(ids, await wire.call("HMGET", f"{prefix}dead:jobs", *ids), strict=True):
+        if graph := _graph_of(packed or b""):
+            graphs[id] = graph
+    return {id for id, graph in graphs.items() if await wire.call("EXISTS", f"{prefix}g:{graph}")}
+
+
+def _graph_of(packed: bytes) -> str:
+    """The graph that a dead letter names, whose seal is not checked; empty: its job was in none."""
+    try:
+        job = decode_job(packed[4 + OVERHEAD : 4 + int.from_bytes(packed[:4])])
+    except SealError:
+        return ""
+    return job.more.flow.graph if job.more and job.more.flow else ""
+
+
+def _older(flat: Sequence[bytes]) -> str:
+    """The host of a live incarnation of a release that does not know graphs; empty: there is none."""
+    for name, facts in zip(flat[::2], flat[1::2], strict=True):
+        try:
+            known = msgspec.msgpack.decode(facts) if name else None
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            known = {}
+        if isinstance(known, dict) and not _is_new(known.get("release")):
+            host = known.get("host")
+            return str(host) if host else text(name).rpartition(".")[0]
+    return ""
+
+
+def _is_new(release: object) -> bool:
+    return isinstance(release, int) and release >= _FIRST_RELEASE
+
+
 class GraphVerbs:
     """The verbs of ``Graphs``, a part of ``RedisBroker``."""
 
     wire: Wire
     prefix: str
+    #: When this object has looked for workers of older releases, by the monotonic clock.
+    _looked_at = float("-inf")
     _epochs: dict[str, bytes]
     _is_recorded: bool
 
@@ -70,7 +116,19 @@ class GraphVerbs:
         return int(await self._run("reserve", graph, count))
 
     async def push_graph(self, client: str, sequence: int, part: Part, room: Room | None = None) -> Taken:
+        if not part.first and time.monotonic() - self._looked_at > _LOOK_EVERY:
+            await self._refuse_beside_older()
         return Taken(await self._run("graph", *graph_arguments(client, sequence, part, room)))
+
+    async def _refuse_beside_older(self) -> None:
+        """Raise BrokerError while a worker of an older release lives: its scripts end nodes as if they were plain jobs,
+        and what is downstream would wait for ever."""
+        if host := _older(await self.wire.call("HGETALL", f"{self.prefix}live")):
+            raise BrokerError(
+                f'A worker on host "{host}" is of an older release of aiotask, which does not know graphs. Restart the '
+                "workers there with this release, then send the calls again."
+            )
+        self._looked_at = time.monotonic()
 
     async def finish_special(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
@@ -94,12 +152,11 @@ class GraphVerbs:
 
     async def steer(self, graph: str, *, replay: bool = False, ended: bool = False) -> Steered:
         if not replay:
-            answer, count = await self._run("steer", graph, "ended" if ended else "cancel")
-            return Steered(text(answer), count)
+            return Steered(text(await self._run("steer", graph, "ended" if ended else "cancel")))
         badly, missing = await find_bad(self.wire, self.prefix, graph)
         if missing:
             return Steered("gone", missing=missing)
-        answer, _ = await self._run("steer", graph, "replay")
+        answer = await self._run("steer", graph, "replay")
         return Steered(text(answer), badly if answer == b"done" else 0)
 
     async def unfinished(self, graph: str, after: int, limit: int) -> list[tuple[int, str]]:

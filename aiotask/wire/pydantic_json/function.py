@@ -9,9 +9,11 @@ import inspect
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from ...errors import ConfigError, SerializationError
+from ...functions.injected import callers_signature, injected_into
 from .adapter import Adapter, Misfit, NotDefinedYet, adapter_of, reason_of, to_json, where_of
 
 __all__ = ["JsonFunction", "Unresolved", "imported_for_types_only"]
@@ -68,7 +70,7 @@ class JsonFunction:
             with contextlib.suppress(ValueError):  # a variable that has no value yet
                 enclosed[name] = cell.cell_contents
         try:
-            return typing.get_type_hints(annotated, localns=enclosed or None, include_extras=True)
+            return typing.get_type_hints(_sent_part(annotated), localns=enclosed or None, include_extras=True)
         except NameError as error:
             raise Unresolved(self.name, error.name or str(error)) from error
         except Exception as error:
@@ -273,17 +275,28 @@ def _annotated(function: Any) -> Any:
     return function if inspect.isroutine(function) else type(function).__call__
 
 
+def _sent_part(annotated: Any) -> Any:
+    """An object with the annotations of a function, without those of parameters that a worker fills in."""
+    injected = injected_into(annotated)
+    if not injected:
+        return annotated
+    stand_in = FunctionType(_sent_part.__code__, getattr(inspect.unwrap(annotated), "__globals__", {}))
+    hints = annotated.__annotations__
+    stand_in.__annotations__ = {name: hint for name, hint in hints.items() if name not in injected}
+    return stand_in
+
+
 def _signatures(function: Any) -> list[inspect.Signature]:
     """The signature of a function as ``inspect`` gives it, and for a wrapper also that of the wrapper itself."""
     try:
-        found = [inspect.signature(function)]
+        found = [callers_signature(function)]
     except (TypeError, ValueError):  # a builtin without a signature
         anything = [inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)]
         anything.append(inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD))
         return [inspect.Signature(anything)]
     if hasattr(function, "__wrapped__"):
         with contextlib.suppress(TypeError, ValueError):
-            found.append(inspect.signature(function, follow_wrapped=False))
+            found.append(callers_signature(function, follow_wrapped=False))
     return found
 
 

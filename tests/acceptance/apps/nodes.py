@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -80,6 +81,15 @@ def too_long() -> None:
         time.sleep(600)
 
 
+@app.task(timeout=0.2)
+def never_ends() -> None:
+    """Its process is killed for it."""
+    with entered("never ends"):
+        while True:
+            with contextlib.suppress(BaseException):
+                time.sleep(600)
+
+
 @app.task
 def die(label: str = "die") -> None:
     with entered(label):
@@ -147,6 +157,16 @@ def return_boom() -> int:
 def return_at_the_gate(value: Any) -> Any:
     with entered("returns"):
         return at_the_gate.s(value).cast
+
+
+@app.task
+def return_when_told(value: Any) -> Any:
+    """It does not react to a cancel."""
+    with entered("returns"):
+        while not (_LEDGER / "told").exists():
+            with contextlib.suppress(BaseException):
+                time.sleep(0.01)
+        return give.s(value).cast
 
 
 @app.task(acks="early")

@@ -65,6 +65,7 @@ async def test_g10_ten_thousand_dependents_end_with_the_job_that_they_need(nodes
     ("task", "cause", "text"),
     [
         ("too_long", JobTimeout, "ended as FAILED: JobTimeout"),
+        ("never_ends", JobTimeout, "ended as FAILED: JobTimeout"),
         ("die", WorkerLost, "ended as FAILED: WorkerLost"),
         ("die_early", WorkerLost, "ended as FAILED: WorkerLost"),
     ],
@@ -147,9 +148,9 @@ async def test_g30_a_job_whose_value_cannot_be_trusted_never_runs(
     supervisor = nodes.start(1, "--queues", "default")
     await wait_until_async(lambda: nodes.ledger.ended("give") == 2, description="two values are there")
 
-    async def sealed(id: str) -> bytes | None:
+    async def sealed(id: str) -> bytes:
         [state] = await graphs.status([id])
-        return state.outcome
+        return state.outcome or b""
 
     before = await wait_until_async(lambda: sealed(value.id), description="the outcome is there")
     another = await wait_until_async(lambda: sealed(other.id), description="so is the other")

@@ -61,11 +61,12 @@ end
 local function prepare(graph, from, first)
   local wanted, again, ids, envelopes = {}, {}, {}, {}
   for number = from, from + REPLAYED - 1 do
-    wanted[#wanted + 1], wanted[#wanted + 2], wanted[#wanted + 3] = 'b' .. number, 'i' .. number, 'e' .. number
+    wanted[#wanted + 1], wanted[#wanted + 2] = 'b' .. number, 'i' .. number
+    wanted[#wanted + 1], wanted[#wanted + 2] = 'e' .. number, 'v' .. number
   end
   local found, places, chunk, outcomes = redis.call('HMGET', graph.name, unpack(wanted)), {}, {}, {}
-  for n = 1, #found, 3 do
-    local bad, number = found[n], from + (n - 1) / 3
+  for n = 1, #found, 4 do
+    local bad, number, old = found[n], from + (n - 1) / 4, found[n + 3]
     if bad and bad ~= 'l' then
       again[#again + 1] = number
       if found[n + 2] then
@@ -74,6 +75,8 @@ local function prepare(graph, from, first)
         places[#places + 1], places[#places + 2] = id, string.format('%d|%s', number, graph.id)
         chunk[#chunk + 1] = struct.pack('>I4', number)
         redis.call('HINCRBY', graph.name, 'o' .. number, 1)
+        -- Some that wanted the outcome under its old number have ended well with that of the earlier run.
+        if old then redis.call('HSET', graph.name, 'u' .. number, redis.call('HGET', graph.name, 'u' .. old) or 0) end
       end
     end
   end
@@ -87,8 +90,13 @@ local function prepare(graph, from, first)
   redis.pcall('ZREM', key('dead'), unpack(ids))
   redis.call('UNLINK', unpack(outcomes))
   ready_count = ready_count - #ids
-  local at = redis.call('HINCRBY', graph.name, 'chunks', 1) - 1
-  redis.call('HSET', graph.name, 'f' .. first .. '.' .. at, table.concat(chunk))
+  -- Every chunk but the last is full.
+  local at = tonumber(redis.call('HGET', graph.name, 'chunks') or 0)
+  local numbers = (redis.call('HGET', graph.name, 'f' .. first .. '.' .. at) or '') .. table.concat(chunk)
+  redis.call('HSET', graph.name, 'f' .. first .. '.' .. at, string.sub(numbers, 1, 4 * CHUNK))
+  if #numbers >= 4 * CHUNK then
+    redis.call('HSET', graph.name, 'chunks', at + 1, 'f' .. first .. '.' .. (at + 1), string.sub(numbers, 4 * CHUNK + 1))
+  end
 end
 
 -- A graph that is at rest runs again: its nodes are prepared, and then are no longer bad; at last they may start.

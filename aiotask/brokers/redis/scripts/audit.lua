@@ -1,7 +1,7 @@
 -- KEYS: prefix.  The index holds exactly the unfinished jobs; where keys were deleted by hand, that is put right.
 -- Looks at a bounded number of jobs a call, and at few where nothing is wrong. Returns how many were
 -- forgotten and found, and whether the set of the buckets was lost: the caller looks for those that there are.
--- Needs: core index due repair
+-- Needs: core index due history repair
 local AT_MOST, BUCKETS, FEW = 100, 128, 5
 local lanes, count = {}, redis.call('ZCARD', key('due'))
 local function note(lane)
@@ -24,6 +24,16 @@ if redis.call('HLEN', key('held')) > redis.call('ZCARD', key('due')) then
         if at and place_of(at) == 'due' then forget(id) else redis.call('HDEL', key('held'), id) end
       end
     end
+  end
+end
+-- A node waits for ever if its graph was deleted by hand, or something else put in its place.
+local nodes = redis.pcall('HRANDFIELD', key('nodes'), AT_MOST, 'WITHVALUES')
+for n = 1, nodes.err and 0 or #nodes, 2 do
+  local gid = string.match(nodes[n + 1], '^%d+|(.*)$')
+  if not gid or redis.call('TYPE', key('g:' .. gid)).ok ~= 'hash' and not place_in_index(nodes[n]) then
+    redis.call('HDEL', key('nodes'), nodes[n])
+    redis.pcall('HDEL', key('watch'), nodes[n])
+    add_up('WAITING', -1)
   end
 end
 local many, lost = redis.call('SCARD', key('index')), 0

@@ -1,15 +1,7 @@
 -- KEYS: prefix.  ARGV: id, sealed CANCELLED outcome, result TTL (ms).
--- Returns cancelled, asked (a worker has it: a mark is left, and the worker and its keeper are notified; or it is the id of a graph:
--- nothing of that becomes ready, and ``advance`` names it), finished or unknown.
+-- Returns cancelled, asked (a worker has it: a mark is left, and the worker and its keeper are notified), finished or unknown.
 -- Needs: core index results repair unstarted
 local id, outcome, ttl = ARGV[1], ARGV[2], ARGV[3]
-local state = redis.pcall('HGET', key('g:' .. id), 'state')
-if state == 'c' then
-  allow_writes()
-  redis.call('HSET', key('g:' .. id), 'state', 'x', 'at', string.format('%.3f', now()))
-  redis.call('ZADD', key('graphs'), now(), id)
-  return 'asked'
-end
 local at = place_in_index(id)
 if redis.call('EXISTS', key('r:' .. id)) == 1 and not (at and place_of(at) and is_there(id, at)) then return 'finished' end
 check_placing()
@@ -26,4 +18,4 @@ elseif not is_over then
 end
 close_unstarted(endings)
 if is_over then return 'cancelled' end
-return (owner or state == 'x') and 'asked' or 'unknown'
+return owner and 'asked' or 'unknown'

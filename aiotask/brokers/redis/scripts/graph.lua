@@ -20,11 +20,12 @@ if parts > 0 and sequence > 0 then
   local last = string.match(redis.call('GET', session) or '', '^%d+')
   if last and sequence <= tonumber(last) then return 0 end
 end
-local known = redis.call('HMGET', name, 'state', mark, 'i' .. new)
+local known = redis.call('HMGET', name, 'state', mark, 'p' .. first)
 local state, staging = known[1], known[2]
 local makes_room = false
 if first == '0' then
-  local begins = part == 1 and staging ~= token
+  -- The first part begins anew where another staging is; any part begins where there is none.
+  local begins = staging ~= token and (part == 1 or not staging)
   if state then
     if not is_custom then return 0 end
     if not begins or state ~= 'e' or is_known() then return -3 end
@@ -34,8 +35,8 @@ if first == '0' then
   if begins then state = false end
 elseif not staging then
   -- Numbers of a growth are made by ``reserve.lua``, and their mark is gone when it was accepted, or dropped.
-  if parts == 0 or not (state or known[3]) then return -1 end
   if known[3] then return 0 end
+  if parts == 0 then return -1 end
   return #redis.call('XPENDING', key(lane), GROUP, entry, entry, 1) > 0 and -1 or -2
 end
 local waits = 0
@@ -68,6 +69,8 @@ if parts > 0 and lane ~= '' then
   _, sealed, meta = read(lane, entry)
   if redis.call('XACK', key(lane), GROUP, entry) ~= 1 then return -2 end
   redis.call('XDEL', key(lane), entry)
+  -- What runs once at most has run; only a cancel ends it here.
+  redis.call('HDEL', key('begun'), job)
   if marked(endings, job, sealed or '', meta or '') then
     close_endings(endings)
     return 1
@@ -110,9 +113,9 @@ redis.call('ZADD', key('graphs'), state == 'x' and now() or '+inf', gid)
 if lane ~= '' then
   waits = waits + 1
   redis.call('HSET', key('nodes'), job, new .. '|' .. gid)
-  ended({ job }, { begun = true })
+  ended({ job }, {})
   redis.call('HSET', name, 'p' .. first, job)
-  local staged = string.gsub(redis.call('HGET', name, 'staged') or '', first .. '%-%d+ ', '', 1)
+  local staged = string.gsub(redis.call('HGET', name, 'staged') or '', ' ' .. first .. '%-%d+', '', 1)
   redis.call('HSET', name, 'staged', staged)
   if old ~= '0' then
     -- The old number is virtual from here on, and ends with the new one, whose outcome the same nodes want.

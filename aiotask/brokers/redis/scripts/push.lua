@@ -97,6 +97,8 @@ for _, victim in ipairs(victims) do
     if type(node) == 'string' then
       local number, gid = string.match(node, '^(%d+)|(.*)$')
       redis.call('HDEL', key('nodes'), id)
+      local users = number and redis.pcall('HGET', key('g:' .. gid), 'u' .. number)
+      if type(users) == 'string' and users ~= '0' then redis.call('SET', key('r:' .. id), outcome) end
       redis.pcall('RPUSH', key('agenda'), cmsgpack.pack({ 'e', number, gid, 'c', sealed }))
     end
   end

@@ -12,7 +12,7 @@ end
 local last = redis.call('HINCRBY', name, 'total', count)
 local first = last - count + 1
 local staged = redis.call('HGET', name, 'staged') or ''
-redis.call('HSET', name, 'x' .. first, '1', 'staged', staged .. first .. '-' .. last .. ' ')
+redis.call('HSET', name, 'x' .. first, '1', 'staged', staged .. ' ' .. first .. '-' .. last)
 if not state then
   redis.call('ZADD', key('graphs'), now() + STAGE_TIMEOUT, gid)
   redis.call('EXPIRE', name, GRAPH_NET)

@@ -1,17 +1,17 @@
 -- KEYS: prefix.  ARGV: graph, what: cancel, ended (the jobs of a cancelled graph are concluded) or replay.
--- Returns done, unknown, or running (a replay of a graph that is not at rest), and how many nodes have not ended.
+-- Returns done, unknown, or running (a replay of a graph that is not at rest).
 -- Needs: core nodes
 local gid, what = ARGV[1], ARGV[2]
 local name = key('g:' .. gid)
 local state = redis.pcall('HGET', name, 'state')
-if type(state) ~= 'string' or state == 'd' then return { 'unknown', 0 } end
+if type(state) ~= 'string' or state == 'd' then return 'unknown' end
 redis.call('ZCARD', key('graphs'))
 allow_writes()
 if what == 'replay' then
-  if state ~= 'e' then return { 'running', 0 } end
+  if state ~= 'e' then return 'running' end
   -- One number more: that of the virtual node for which the nodes wait until all of them are prepared.
   local first = redis.call('HINCRBY', name, 'total', 1)
-  redis.call('HSET', name, 'state', 'r', 'at', string.format('%.3f', now()), 'left', 0)
+  redis.call('HSET', name, 'state', 'r', 'left', 0, 'at', string.format('%.3f', now()))
   redis.call('PERSIST', name)
   redis.call('ZADD', key('graphs'), '+inf', gid)
   owe({ 'y', 1, gid, first, 0 })
@@ -22,4 +22,4 @@ elseif state ~= 'e' then
   redis.call('HSET', name, 'state', 'x', 'at', string.format('%.3f', now()))
   redis.call('ZADD', key('graphs'), now(), gid)
 end
-return { 'done', tonumber(redis.call('HGET', name, 'left') or 0) }
+return 'done'

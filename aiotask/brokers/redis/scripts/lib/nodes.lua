@@ -35,10 +35,15 @@ end
 -- The letter of an end: s (SUCCESS), c (CANCELLED) or f (FAILED, EXPIRED).
 local function letter_of(status) return status == 'SUCCESS' and 's' or status == 'CANCELLED' and 'c' or 'f' end
 
--- A job has ended on a path that knows no more than its id: if it was a node, the agenda says so to its graph.
-local function leave_graph(id, letter, sealed)
+-- A job has ended on a path that knows no more than its id: if it was a node, the agenda says so to its graph. Its outcome
+-- stays, whatever its TTL, while a node may want it.
+local function leave_graph(id, letter, sealed, outcome)
   local number, gid = node_of(id)
   if not number then return end
   redis.call('HDEL', key('nodes'), id)
+  if outcome then
+    local users = redis.pcall('HGET', key('g:' .. gid), 'u' .. number)
+    if type(users) == 'string' and users ~= '0' then redis.call('SET', key('r:' .. id), outcome) end
+  end
   owe({ 'e', number, gid, letter, sealed })
 end

@@ -91,6 +91,6 @@ local function marked(endings, id, sealed, meta)
   end
   if not outcome then return false end
   conclude(endings, id, outcome, status, ttl, address_of(sealed), sealed, meta)
-  leave_graph(id, letter, sealed)
+  leave_graph(id, letter, sealed, outcome)
   return true
 end

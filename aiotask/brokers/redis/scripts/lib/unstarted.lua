@@ -20,7 +20,7 @@ local function end_unstarted(endings, id, outcome, status, ttl)
     concluded_waiting = concluded_waiting + 1
     conclude(endings, id, outcome, status, ttl, address_of(sealed), sealed, '')
     -- The graph has its envelope.
-    leave_graph(id, letter, '')
+    leave_graph(id, letter, '', outcome)
     return true
   end
   if not lane then return false end
@@ -31,7 +31,7 @@ local function end_unstarted(endings, id, outcome, status, ttl)
     if redis.call('ZCARD', key('due')) == 0 then redis.call('DEL', key('clock')) end
     redis.call('HDEL', key('held'), id)
     conclude(endings, id, outcome, status, ttl, address_of(sealed), sealed, meta)
-    leave_graph(id, letter, sealed)
+    leave_graph(id, letter, sealed, outcome)
     return true
   end
   local pending = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
@@ -40,7 +40,7 @@ local function end_unstarted(endings, id, outcome, status, ttl)
   if not sealed then return false end
   redis.call('XDEL', key(lane), entry)
   conclude(endings, id, outcome, status, ttl, address_of(sealed), sealed, meta)
-  leave_graph(id, letter, sealed)
+  leave_graph(id, letter, sealed, outcome)
   return true
 end
 

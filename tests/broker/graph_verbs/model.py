@@ -14,7 +14,7 @@ from aiotask.flow import Flow, Kind, pack_ids
 from aiotask.job import RELEASE, Job, More, Status, encode_job
 from aiotask.wire.seal import Sealer
 
-__all__ = ["DROPPED", "TASK", "End", "Planned", "ends_of", "message_of", "nodes_of", "plan", "value_of"]
+__all__ = ["DROPPED", "TASK", "WITHHELD", "End", "Planned", "ends_of", "message_of", "nodes_of", "plan", "value_of"]
 
 TASK = "shop.tasks:render"
 
@@ -31,6 +31,8 @@ class End:
 
 #: The end of an unwanted follow-up: there is nothing to be seen of it.
 DROPPED = End("")
+#: The same, where the job that it follows ended badly: the outcome of that is kept.
+WITHHELD = End("", "withheld")
 
 
 @dataclass
@@ -97,10 +99,10 @@ def ends_of(
         if node.id in cancelled:
             return End(Status.CANCELLED)
         taken = [ends[one.id] for one in node.upstream]
-        if node.condition and (taken[0].status == Status.SUCCESS) != (node.condition is Condition.SUCCESS):
+        if node.condition is Condition.ERROR and taken[0].status == Status.SUCCESS:
             return DROPPED
-        if node.condition is Condition.ERROR and taken[0].status == Status.CANCELLED:
-            return DROPPED
+        if node.condition and taken[0].status not in _WANTED[node.condition]:
+            return WITHHELD
         if not node.settled and any(end.status != Status.SUCCESS for end in taken):
             return End(Status.FAILED, "behind")
         if node.fails:
@@ -117,6 +119,9 @@ def ends_of(
         if node.id not in ends:
             ends[node.id] = end_of(node)
     return ends
+
+
+_WANTED = {Condition.SUCCESS: [Status.SUCCESS], Condition.ERROR: [Status.FAILED, Status.EXPIRED]}
 
 
 def value_of(id: str, taken: list[End]) -> str:

