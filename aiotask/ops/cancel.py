@@ -75,7 +75,9 @@ async def _cancel_graph(connection: Connection, graph: GraphInfo) -> dict[str, A
 async def _rest_of(connection: Connection, graph: GraphInfo) -> dict[str, str]:
     """How a graph had ended before the cancel: as the job for which it was sent, if that is known."""
     info = await connection.inspector.job(graph.id)
-    status = info.status.value if info is not None else "ENDED"
+    if info is None:
+        return {"status": "ENDED", "said": "had already ended"}
+    status = info.status.value
     was_cancelled = status == "CANCELLED"
     return {"status": status, "said": "had already been cancelled" if was_cancelled else f"had already ended: {status}"}
 

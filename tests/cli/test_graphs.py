@@ -113,7 +113,8 @@ def work(shop: Shop, workers: Workers) -> Callable[[], None]:
     """Starts a worker of the app."""
     (shop.folder / "shop.py").write_text(SHOP)
     env = {"TEST_APP": shop.app.name, "TEST_FOLDER": str(shop.folder)}
-    return lambda: workers.start("shop", app_dir=shop.folder, env=env) and None
+    history = ("--result-db", str(shop.folder / "history.db"))
+    return lambda: workers.start("shop", app_dir=shop.folder, env=env, options=history) and None
 
 
 def sent(result: AsyncResult[Any]) -> str:
@@ -199,6 +200,26 @@ def test_a_long_tree_is_shown_by_pages(shop: Shop) -> None:
 
     assert len(first) == 7 and first[5] == "Next page: --offset 4"
     assert len(second) == 8 and second[1].startswith(" " * 8 + "shop:price") and not second[-2].startswith("Next")
+
+
+def test_a_job_whose_outcome_is_gone_leads_to_its_graph(shop: Shop, work: Callable[[], None]) -> None:
+    work()
+    history = ("--db", str(shop.folder / "history.db"))
+    price = shop.task("price", result_ttl=0.0).s(1)
+    root = shop.task("total").apply_async([price.cast])
+    assert root.get(timeout=60) == 1
+    done = run("graph", price.id, *shop.server)
+    assert done.returncode == 1 and f'No graph and no job "{price.id}"' in done.stderr
+
+    def recorded() -> bool:
+        return len(json.loads(invoke("results", "--graph", root.id, *history, "--json").stdout or "[]")) == 2
+
+    wait_until(recorded, description="the history has both", timeout=60.0)
+
+    seen = shop.ask("graph", price.id, *history)
+
+    assert seen["id"] == root.id
+    assert {node["id"]: node["status"] for node in seen["nodes"]} == {price.id: "SUCCESS", root.id: "SUCCESS"}
 
 
 def test_a_job_in_no_graph_is_shown_alone(shop: Shop) -> None:
