@@ -19,7 +19,7 @@ from .brokers.address import Address
 from .by_name import function_of
 from .client.backpressure import queue_limits
 from .context import JobContext, entered, sending_job
-from .defining import define
+from .defining import call_of, define
 from .depends import Overrides, Overriding, injection_of, lifespan_of
 from .errors import ConfigError, Unresolved
 from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
@@ -32,7 +32,7 @@ from .result import AsyncResult
 from .serving import Serving
 from .settings import check_modules, environment, number
 from .signature import Signature
-from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, call_of, task_of
+from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, task_of
 from .wire.seal import Sealer
 from .wire.serializer import Serializer, check_serializer, serializer_named
 from .wire.unserializable import blame_argument

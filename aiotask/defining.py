@@ -1,4 +1,4 @@
-"""How a function and its options become the definition of a task."""
+"""How a function and its options become the definition of a task, and what tells calls of it apart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .functions.main_module import home_of
 from .options import TaskOptions, check_options, check_task_name, fields_of, known_options
 from .tasks import Definition, Task, consistent
 
-__all__ = ["define"]
+__all__ = ["call_of", "define"]
 
 
 def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
@@ -43,3 +43,14 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         **fields_of(checked, {}),
     )
     return consistent(definition)
+
+
+def call_of(task: Definition, app: str) -> tuple[str | float | bool | None, ...]:
+    """What distinguishes a call from others with the same arguments: app, task and options."""
+    explicit = task.explicit
+    retries = task.retries if explicit and "retries" in explicit else None
+    timeout = task.timeout if explicit and "timeout" in explicit else -1.0
+    where = app, task.name, task.queue, task.priority, task.delay, task.eta
+    # Nothing is added for a call without further options: a run may be repeated by another release.
+    more = [f"{name}={task.more[name]}" for name in sorted(task.more) if task.more[name] is not None]
+    return *where, retries, timeout, task.result_ttl, task.ignore_result, *more

@@ -36,7 +36,6 @@ __all__ = [
     "Registry",
     "SyncTask",
     "Task",
-    "call_of",
 ]
 
 P = ParamSpec("P")
@@ -346,17 +345,6 @@ def _task_in(module: str, qualname: str) -> Any:
     for part in qualname.split("."):
         found = getattr(found, part)
     return found
-
-
-def call_of(task: Definition, app: str) -> tuple[str | float | bool | None, ...]:
-    """What distinguishes a call from others with the same arguments: app, task and options."""
-    explicit = task.explicit
-    retries = task.retries if explicit and "retries" in explicit else None
-    timeout = task.timeout if explicit and "timeout" in explicit else -1.0
-    where = app, task.name, task.queue, task.priority, task.delay, task.eta
-    # Nothing is added for a call without further options: a run may be repeated by another release.
-    more = [f"{name}={task.more[name]}" for name in sorted(task.more) if task.more[name] is not None]
-    return *where, retries, timeout, task.result_ttl, task.ignore_result, *more
 
 
 def _task_named(app: str, name: str, module: str, options: CallOptions, of_main: bool = False) -> Task[..., Any]:

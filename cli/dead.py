@@ -46,8 +46,8 @@ WithError = Annotated[
 ]
 Everything = Annotated[bool, option("--all", help="Every dead letter.")]
 
-#: Jobs of graphs that are named when they were skipped.
-_MOST_NAMED = 10
+#: Graphs that are named when their jobs were skipped.
+_MOST_GRAPHS = 10
 
 
 @dataclass(frozen=True)
@@ -204,12 +204,14 @@ async def _moved(verb: Verb, chosen: Chosen, wanted: Filter) -> Done:
             return await move_ids(verb, opened, list(dict.fromkeys(chosen.ids)))
         if chosen.everything and chosen.name is None:
             _refuse_several(verb, opened)
-        picked = await pick(opened, wanted)
+        picked, of_graphs = await pick(verb, opened, wanted)
         number = sum(len(found) for _, found in picked)
         if number and not chosen.yes:
             confirm(verb, f"{number:,} dead letter{'s' if number > 1 else ''}", "aiotask dead list")
         with progress(f"{verb.capitalize()} dead letters", number) as show:
-            return await move_picked(verb, picked, show)
+            done = await move_picked(verb, picked, show)
+        done.of_graphs |= of_graphs
+        return done
 
 
 def _refuse_several(verb: Verb, opened: list[Connection]) -> None:
@@ -239,14 +241,17 @@ def _print_done(done_word: str, done: Done, is_named: bool) -> None:
             f"See aiotask jobs {plain(id)}",
             soft_wrap=True,
         )
-    for id in done.of_graphs[:_MOST_NAMED]:
+    graphs = list(dict.fromkeys(done.of_graphs.values()))
+    for graph in graphs[:_MOST_GRAPHS]:
+        skipped = [id for id, of in done.of_graphs.items() if of == graph]
+        what = plain(skipped[0]) if len(skipped) == 1 else f"{len(skipped):,} dead letters"
         terminal.print(
-            f"[yellow]{plain(id)} was skipped: it belongs to a graph, which runs again as a whole.[/yellow] "
-            f"Use aiotask graphs replay {plain(id)}",
+            f"[yellow]Skipped {what}, of graph {plain(graph)}.[/yellow] Run it again: "
+            f"aiotask graphs replay {plain(graph)}",
             soft_wrap=True,
         )
-    if (others := len(done.of_graphs) - _MOST_NAMED) > 0:
-        terminal.print(f"[yellow]{others:,} other jobs of graphs were skipped.[/yellow] See aiotask graphs")
+    if len(graphs) > _MOST_GRAPHS:
+        terminal.print(f"[yellow]Skipped also jobs of {len(graphs) - _MOST_GRAPHS:,} other graphs.[/yellow]")
 
 
 def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:

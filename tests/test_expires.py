@@ -13,9 +13,9 @@ import pytest
 
 from aiotask import App, ConfigError, JobExpired, exponential
 from aiotask.broker import Broker, Replayed
+from aiotask.defining import call_of
 from aiotask.job import Status, decode_job
 from aiotask.options import OPTIONS, CallOptions, TaskOptions
-from aiotask.tasks import call_of
 from aiotask.wire.seal import Sealer
 
 from .helpers import wait_until_async

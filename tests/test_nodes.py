@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aiotask import App, DependencyFailed, JobCancelled, Status
+from aiotask import App, DependencyFailed, JobCancelled, Status, group
 from aiotask.brokers import connect, graphs_of
 
 from .helpers import wait_until_async
@@ -58,6 +58,13 @@ class Shop:
             await gate.wait()
             return value
 
+        self.give, self.sync, self.boom, self.held = give, sync, boom, held
+        self.check, self.acheck, self.late = check, acheck, late
+        self._add_what_returns_calls(app)
+
+    def _add_what_returns_calls(self, app: App) -> None:
+        sync = self.sync
+
         @app.task(name="shop:fold")
         async def fold(values: list[int]) -> Any:
             """The sum, by halves."""
@@ -70,8 +77,11 @@ class Shop:
         def add(a: int, b: int) -> int:
             return a + b
 
-        self.give, self.sync, self.boom, self.held, self.fold = give, sync, boom, held, fold
-        self.check, self.acheck, self.late = check, acheck, late
+        @app.task(name="shop:squares")
+        async def squares(count: int) -> Any:
+            return group(sync.s(number * number) for number in range(count))
+
+        self.fold, self.squares = fold, squares
 
 
 @pytest.fixture
@@ -92,6 +102,7 @@ async def test_a_call_takes_values_from_upstream_wherever_they_stand(shop: Shop)
 async def test_a_job_that_returns_calls_has_their_value(shop: Shop) -> None:
     assert await shop.fold.apply_async(list(range(33))) == sum(range(33))
     assert await shop.give.s([shop.fold.s([1, 2, 3]).cast]).apply_async() == [6]
+    assert await shop.squares.apply_async(4) == [0, 1, 4, 9]
 
 
 async def test_the_log_shows_that_a_job_waits_and_why_another_was_not_run(

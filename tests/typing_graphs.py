@@ -1,4 +1,4 @@
-"""Calls that depend on calls as type checkers see them: checked by mypy and pyright, never run (see typing_api.py)."""
+"""Calls that depend on calls, as type checkers see them. Never run; see ``typing_api.py``."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ class Done:
     moved: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
-    #: Ids whose jobs belong to graphs, which are replayed as a whole.
-    of_graphs: list[str] = field(default_factory=list)
+    #: Of a replay, jobs of graphs, which run again with their graph alone: its id by theirs.
+    of_graphs: dict[str, str] = field(default_factory=dict)
     #: Missing ids of which no job is known, either.
     unknown: list[str] = field(default_factory=list)
 
@@ -103,9 +103,19 @@ async def read_letter(id: str, name: str | None, url: str | None) -> dict[str, A
     )
 
 
-async def pick(opened: list[Connection], wanted: Filter) -> list[Picked]:
-    """The ids that match, for each app."""
-    return [(each, [letter["id"] async for letter in _fitting(each, wanted)]) for each in opened]
+async def pick(verb: Verb, opened: list[Connection], wanted: Filter) -> tuple[list[Picked], dict[str, str]]:
+    """The ids that match, for each app; of a replay, without jobs of graphs, which are by id in the second result."""
+    picked: list[Picked] = []
+    of_graphs: dict[str, str] = {}
+    for each in opened:
+        ids = []
+        async for letter in _fitting(each, wanted):
+            if verb == "replay" and "graph" in letter:
+                of_graphs[letter["id"]] = letter["graph"]
+            else:
+                ids.append(letter["id"])
+        picked.append((each, ids))
+    return picked, of_graphs
 
 
 async def _fitting(connection: Connection, wanted: Filter) -> AsyncIterator[dict[str, Any]]:
@@ -157,15 +167,27 @@ async def _move(verb: Verb, connection: Connection, ids: list[str], done: Done) 
         else:
             were_there = await connection.broker.discard(batch)
             became = [Replayed.DONE if was else Replayed.MISSING for was in were_there]
+        of_graphs = list[str]()
         lists = {
             Replayed.DONE: done.moved,
             Replayed.MISSING: missing,
             Replayed.OUTDATED: done.outdated,
-            Replayed.GRAPH: done.of_graphs,
+            Replayed.GRAPH: of_graphs,
         }
         for id, what in zip(batch, became, strict=True):
             lists[what].append(id)
+        done.of_graphs |= await _graphs_of(connection, of_graphs)
     return missing
+
+
+async def _graphs_of(connection: Connection, ids: list[str]) -> dict[str, str]:
+    """The ids of the graphs of these letters, by their ids; a letter that cannot be read here has its own id, which
+    leads to the graph too."""
+    found: dict[str, str] = {}
+    for id in ids:
+        letter = await connection.inspector.dead_letter(id)
+        found[id] = id if letter is None else describe_letter(connection, letter).get("graph", id)
+    return found
 
 
 async def _is_known(opened: list[Connection], id: str) -> bool:

@@ -11,6 +11,7 @@ from ..brokers.technology import GRAPHS
 from ..by_name import function_of, task_named
 from ..client.staging import GraphPush
 from ..context import sending_job
+from ..defining import call_of
 from ..errors import ConfigError
 from ..functions.chunks import of_items
 from ..group_result import GraphResult, GroupResult
@@ -22,7 +23,7 @@ from ..ref import collecting
 from ..result import AsyncResult
 from ..sending import Sending, SendingByName
 from ..signature import Signature
-from ..tasks import Definition, Task, call_of
+from ..tasks import Definition, Task
 from .group import Group
 
 if TYPE_CHECKING:

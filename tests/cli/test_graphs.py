@@ -345,9 +345,9 @@ def test_a_dead_letter_of_a_graph_is_replayed_with_its_graph_alone(shop: Shop, w
     by_id = shop.ask("dead", "replay", letter["id"], code=1)
     by_filter = shop.ask("dead", "replay", "--all", "--yes", code=1)
 
-    nothing = {"replayed": [], "missing": [], "outdated": [], "of_graphs": [letter["id"]]}
+    nothing = {"replayed": [], "missing": [], "outdated": [], "of_graphs": {letter["id"]: "parcel"}}
     assert by_id == by_filter == nothing
-    assert f"aiotask graphs replay {letter['id']}" in shop.say("dead", "replay", letter["id"], code=1)
+    assert "aiotask graphs replay parcel" in shop.say("dead", "replay", letter["id"], code=1)
     assert "aiotask graphs replay ID" in shop.say("dead", "list")
     (shop.folder / "paper").touch()
     assert shop.ask("graphs", "replay", letter["id"])["replayed"] == 2

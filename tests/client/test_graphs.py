@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 
 from aiotask import (
-    App,
     ConfigError,
     DependencyFailed,
     JobCancelled,
-    QueueFull,
     ResultExpired,
     Status,
     Unresolved,
@@ -23,52 +21,9 @@ from aiotask import (
     group,
 )
 from aiotask.broker import Cancelled
-from aiotask.brokers import connect
 
 from ..helpers import wait_until_async
-
-
-class Graphs:
-    """An app with tasks, and what their runs have left behind."""
-
-    def __init__(self, url: str, name: str, **settings: Any) -> None:
-        self.app = app = App(name, url=url, **settings)
-        self.runs: list[Any] = []
-        self.gate = asyncio.Event()
-        runs, gate = self.runs, self.gate
-
-        @app.task(name="g:add")
-        async def add(a: int, b: int = 0) -> int:
-            runs.append(("add", a, b))
-            return a + b
-
-        @app.task(name="g:total")
-        def total(numbers: list[int], start: int = 0) -> int:
-            return sum(numbers) + start
-
-        @app.task(name="g:bad")
-        async def bad(n: int = 0) -> int:
-            raise ValueError(f"bad {n}")
-
-        @app.task(name="g:note")
-        async def note(what: Any, label: str = "") -> None:
-            runs.append((label, what))
-
-        @app.task(name="g:shown")
-        def shown(values: list[Any]) -> list[str]:
-            return [repr(value) for value in values]
-
-        @app.task(name="g:gated")
-        async def gated(n: int) -> int:
-            await gate.wait()
-            return n
-
-        @app.task(name="g:fib")
-        async def fib(n: int) -> int:
-            return n if n < 2 else add.s(fib.s(n - 1).cast, fib.s(n - 2).cast).cast
-
-        self.add, self.total, self.bad, self.note = add, total, bad, note
-        self.shown, self.gated, self.fib = shown, gated, fib
+from .graphs import Graphs
 
 
 @pytest.fixture
@@ -334,100 +289,3 @@ async def test_a_graph_at_rest_is_repeated_where_it_failed(g: Graphs) -> None:
         with pytest.raises(ResultExpired, match="not known"):
             await g.app.replay_graph("nowhere")
     assert g.runs == [("add", 2, 0)]
-
-
-# ---- full queues
-
-
-@pytest.mark.parametrize("when_full", ["reject", "drop_oldest"])
-async def test_a_graph_whose_sources_have_no_room_is_refused_whole(
-    broker_url: str, app_name: str, when_full: str
-) -> None:
-    g = Graphs(broker_url, app_name, max_pending=3, when_full=when_full)
-    result = group(g.add.s(n) for n in range(4)).apply_async()
-
-    with pytest.raises(QueueFull):
-        await result.sent()
-    with pytest.raises(QueueFull):
-        await result
-    with pytest.raises(QueueFull):
-        await result.members[2]
-    fitting = g.total.s(group(g.add.s(n) for n in range(3)).cast).apply_async()
-    await fitting.sent()
-    with pytest.raises(ResultExpired):
-        await g.app.result(result.members[0].id).status()
-    await g.app.client.close()
-
-
-async def test_a_graph_waits_for_room_behind_others_of_its_queue(broker_url: str, app_name: str) -> None:
-    g = Graphs(broker_url, app_name, max_pending=2, when_full="wait")
-    first = g.add.apply_async(1)
-    graph = group(g.add.s(n) for n in range(2)).apply_async()
-    last = g.add.apply_async(3)
-    await first.sent()
-    async with g.app, g.app.worker():
-        assert [await first, await graph, await last] == [1, [0, 1], 3]
-
-
-# ---- many
-
-
-@pytest.mark.parametrize("count", [1, 149, 150, 151, 3_000])
-async def test_a_graph_of_any_size_is_accepted_whole(g: Graphs, count: int) -> None:
-    await g.add.apply_async(0).sent()
-    result = g.total.s(group(g.add.s(n) for n in range(count)).cast).apply_async()
-    behind = g.add.apply_async(1)
-    await behind.sent()
-
-    graph = await result.graph()
-
-    assert len(graph.nodes) == count + 1
-    assert sum(node.status == "WAITING" for node in graph.nodes) <= count and graph.nodes[-1].status == "WAITING"
-    await g.app.client.close()
-
-
-async def test_another_process_sees_a_graph_by_its_id(g: Graphs, broker_url: str, app_name: str) -> None:
-    result = g.add.s(g.add.s(1).cast).apply_async()
-    await g.app.flush()
-    broker = connect(broker_url, app_name)
-
-    (state,) = await broker.status([result.id])
-
-    assert state.status is Status.WAITING
-    await broker.close()
-    await g.app.client.close()
-
-
-async def test_the_id_of_a_group_is_none_of_a_job(g: Graphs) -> None:
-    result = group(g.gated.s(1)).apply_async()
-    await result.sent()
-    async with g.app, g.app.worker():
-        with pytest.raises(ConfigError, match="the id of a group"):
-            await g.app.result(result.id)
-        g.gate.set()
-        assert await result == [1]
-
-
-# ---- children
-
-
-async def test_a_job_lists_what_it_has_sent(g: Graphs) -> None:
-    @g.app.task(name="g:sender", retries=1)
-    async def sender() -> int:
-        for n in range(3):
-            g.add.apply_async(n)
-        await g.total.s([g.add.s(5).cast]).apply_async()
-        if current_job().attempt == 1:
-            raise ValueError("once more")
-        return 1
-
-    result = sender.options(retries=1).apply_async()
-    async with g.app, g.app.worker():
-        await result
-        await g.app.flush()
-
-        children = await result.children()
-
-        assert len(children) == 8
-        assert sorted([await child for child in children]) == [0, 0, 1, 1, 2, 2, 5, 5]
-        assert await children[0].children() == []

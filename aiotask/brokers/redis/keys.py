@@ -79,6 +79,7 @@ TYPES = {
     **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes"), "hash"),
     **dict.fromkeys(("due", "dead", "graphs"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
+    "agenda": "list",
     "volunteer": "string",
 }
 #: Seconds after which the server drops a graph by itself, beyond its time.

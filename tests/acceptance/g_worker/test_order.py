@@ -6,12 +6,14 @@ import time
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
 from aiotask import App, Status
 from aiotask.broker import Broker
 from aiotask.brokers import connect, graphs_of
+from aiotask.job import RELEASE
 
 from ...helpers import wait_until_async
 from ...server import PrivateServer
@@ -59,7 +61,7 @@ async def test_g9_a_graph_that_waits_costs_the_server_nothing(own_server: Privat
 
     broker = connect(own_server.url, app_name)
     await broker.open()
-    await broker.enlist("host-1.1", "host-1", b"\x80")
+    await broker.enlist("host-1.1", "host-1", msgspec.msgpack.encode({"release": RELEASE}))
 
     async def round_of_worker_and_keeper() -> Counter[str]:
         own_server.call("CONFIG", "RESETSTAT")
@@ -76,7 +78,9 @@ async def test_g9_a_graph_that_waits_costs_the_server_nothing(own_server: Privat
             calls.append(give.s(calls[-1].cast))
         await calls[-1].apply_async().sent()
         await turn(broker)
-        assert await round_of_worker_and_keeper() == before
+        after = await round_of_worker_and_keeper()
+        # The audit, once a second, looks whether the graphs of some nodes are there: of 100 at most, however many wait.
+        assert after.pop("cmdstat_type", 0) <= 100 and after == before
     await broker.close()
 
 
