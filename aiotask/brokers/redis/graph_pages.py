@@ -25,6 +25,8 @@ class Head:
     """
 
     def __init__(self, fields: Sequence[bytes | None]) -> None:
+        #: Whether a run has ever returned calls into it.
+        self.has_grown = fields[3] is not None
         state, total, left, staged, at = (field or b"" for field in fields)
         self.state = text(state)
         self.total = whole(total)

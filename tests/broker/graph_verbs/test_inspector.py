@@ -74,6 +74,8 @@ async def test_what_a_job_returned_names_it(graphs: Graphs, reader: GraphInspect
 
     assert shown is not None
     assert [(n.number, n.id, n.parent) for n in shown.nodes] == [(1, "n1", ""), (2, "n2", ""), (4, "n4", "n1")]
+    later = await reader.graph("n2", 3)
+    assert later is not None and [(n.id, n.parent) for n in later.nodes] == [("n4", "n1")]
 
 
 async def test_what_is_not_accepted_is_not_shown(graphs: Graphs, reader: GraphInspector, worker: Worker) -> None:
