@@ -149,12 +149,7 @@ def replay(chosen: Chosen) -> None:
     done = _act("replay", chosen)
     if chosen.as_json:
         print_json(
-            {
-                "replayed": done.moved,
-                "missing": done.missing,
-                "outdated": done.outdated,
-                "of_graphs": done.of_graphs,
-            }
+            {"replayed": done.moved, "missing": done.missing, "outdated": done.outdated, "of_graphs": done.of_graphs}
         )
     else:
         _print_done("Replayed", done, bool(chosen.ids))
@@ -215,7 +210,7 @@ async def _moved(verb: Verb, chosen: Chosen, wanted: Filter) -> Done:
             confirm(verb, f"{number:,} dead letter{'s' if number > 1 else ''}", "aiotask dead list")
         with progress(f"{verb.capitalize()} dead letters", number) as show:
             done = await move_picked(verb, picked, show)
-        done.of_graphs = of_graphs
+        done.of_graphs |= of_graphs
         return done
 
 

@@ -138,9 +138,6 @@ async def move_ids(verb: Verb, opened: list[Connection], ids: list[str]) -> Done
     """Replay or delete the letters with these ids, in whichever app each of them is."""
     done = Done()
     for connection in opened:
-        if verb == "replay":
-            done.of_graphs |= await _graphs_of(connection, ids)
-            ids = [id for id in ids if id not in done.of_graphs]
         # An id that one app has is not searched for in the next app.
         ids = await _move(verb, connection, ids, done)
     done.missing = ids
@@ -184,12 +181,12 @@ async def _move(verb: Verb, connection: Connection, ids: list[str], done: Done) 
 
 
 async def _graphs_of(connection: Connection, ids: list[str]) -> dict[str, str]:
-    """The ids of the graphs of those letters whose jobs are in one."""
+    """The ids of the graphs of these letters, by their ids; a letter that cannot be read here has its own id, which
+    leads to the graph too."""
     found: dict[str, str] = {}
     for id in ids:
         letter = await connection.inspector.dead_letter(id)
-        if letter is not None and (graph := describe_letter(connection, letter).get("graph")):
-            found[id] = graph
+        found[id] = id if letter is None else describe_letter(connection, letter).get("graph", id)
     return found
 
 

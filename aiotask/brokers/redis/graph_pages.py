@@ -25,10 +25,13 @@ class Head:
     """
 
     def __init__(self, fields: Sequence[bytes | None]) -> None:
+        #: Whether a run has ever returned calls into it.
+        self.has_grown = fields[3] is not None
         state, total, left, staged, at = (field or b"" for field in fields)
         self.state = text(state)
         self.total = whole(total)
         self.left = max(0, whole(left))
+        #: Unix seconds when it came into its state.
         self.at = float(at or 0)
         firsts_and_lasts = (part.partition("-") for part in text(staged).split())
         #: The numbers that growths have reserved and not accepted.
