@@ -18,10 +18,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from comparison import Peer, Scene, lines, private_redis, until
+from comparison import RERUN_TIMEOUT, Peer, Scene, lines, private_redis, until
 
-#: Seconds that a job whose worker was killed gets to run again.
-RERUN_TIMEOUT = 300.0
 #: Seconds after which what has not run is said not to run.
 PATIENCE = 20.0
 
@@ -243,7 +241,10 @@ def killed(scene: Scene, calls: Calls, timeout: float) -> str:
     scene.stop()
     scene.start()
     until(lambda: log.has("join"), timeout)
-    return f"join run after {log.time('join') - at:.1f} s" if log.has("join") else f"join not run within {timeout:.0f} s"
+    starts = [float(when) for when, _, what in lines(log.path) if what == "slow"]
+    again = f"run again after {starts[1] - at:.1f} s" if len(starts) > 1 else f"not run again within {timeout:.0f} s"
+    join = f"after {log.time('join') - at:.1f} s" if log.has("join") else "not run"
+    return f"the member: {again}; the join: {join}"
 
 
 def cancelled(scene: Scene, calls: Calls) -> str:
