@@ -196,7 +196,7 @@ QUEUES = {
         "await until('broken'); await new Promise((done) => setTimeout(done, 3000)); "
         "require('fs').writeFileSync(path + '.mended', ''); "
         "const failed = await new Queue('shop', { connection }).getFailed(); "
-        "await failed.find((job) => job.data.path === path).retry()\", path)",
+        'await failed.find((job) => job.data.path === path).retry()", path)',
     ),
 }
 
