@@ -57,24 +57,34 @@ local function wait_again(graph, numbers, from)
   if left > 0 then redis.call('HINCRBY', graph.name, 'edges', left) end
 end
 
+-- Whether the one node upstream of a follow-up is to run again; ``upstream``: the chunk with its number.
+local function runs_again(graph, upstream)
+  local bad = upstream and redis.call('HGET', graph.name, 'b' .. struct.unpack('>I4', upstream))
+  return bad and bad ~= 'l'
+end
+
 -- Of a replay, first phase: nodes that ended badly wait again. Their outcomes and dead letters go.
 local function prepare(graph, from, first)
   local wanted, again, ids, envelopes = {}, {}, {}, {}
   for number = from, from + REPLAYED - 1 do
     wanted[#wanted + 1], wanted[#wanted + 2] = 'b' .. number, 'i' .. number
     wanted[#wanted + 1], wanted[#wanted + 2] = 'e' .. number, 'v' .. number
+    wanted[#wanted + 1], wanted[#wanted + 2] = 'w' .. number, 'n' .. number .. '.0'
   end
   local found, places, chunk, outcomes = redis.call('HMGET', graph.name, unpack(wanted)), {}, {}, {}
-  for n = 1, #found, 4 do
-    local bad, number, old = found[n], from + (n - 1) / 4, found[n + 3]
+  for n = 1, #found, 6 do
+    local bad, number, old = found[n], from + (n - 1) / 6, found[n + 3]
     if bad and bad ~= 'l' then
       again[#again + 1] = number
       if found[n + 2] then
         local id = id_in(found[n + 1])
         ids[#ids + 1], outcomes[#outcomes + 1] = id, RESULT .. id
         places[#places + 1], places[#places + 2] = id, string.format('%d|%s', number, graph.id)
-        chunk[#chunk + 1] = struct.pack('>I4', number)
-        redis.call('HINCRBY', graph.name, 'o' .. number, 1)
+        -- A follow-up waits for what it follows alone, if that runs again too: the end that comes last decides about it.
+        if not (found[n + 4] and runs_again(graph, found[n + 5])) then
+          chunk[#chunk + 1] = struct.pack('>I4', number)
+          redis.call('HINCRBY', graph.name, 'o' .. number, 1)
+        end
         -- Some that wanted the outcome under its old number have ended well with that of the earlier run.
         if old then redis.call('HSET', graph.name, 'u' .. number, redis.call('HGET', graph.name, 'u' .. old) or 0) end
       end

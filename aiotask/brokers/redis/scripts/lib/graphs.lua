@@ -51,15 +51,22 @@ local function each_edge(graph, kind, numbers, letters, from, chunks, act, owed)
   return left
 end
 
--- An unwanted follow-up ends without a trace. What it follows, if that ended well, has one less that may want its outcome.
+-- An unwanted follow-up ends without a trace. What it follows, if that ended well, has one less that may want its outcome; if
+-- not, a replay of the graph may want the follow-up after all.
 local function drop_follow_up(graph, number, letter, packed)
   graph.gone = graph.gone + 1
   if packed then
     dropped[#dropped + 1] = id_of(string.sub(packed, 19 + struct.unpack('>I2', packed)))
     ready_count = ready_count + 1
   end
-  redis.call('HDEL', graph.name, 'e' .. number, 'o' .. number, 'i' .. number, 'w' .. number)
-  if letter == 's' then owe({ 'n', number, graph.id, letter, 0 }) end
+  if letter == 's' then
+    redis.call('HDEL', graph.name, 'e' .. number, 'o' .. number, 'i' .. number, 'w' .. number)
+    owe({ 'n', number, graph.id, letter, 0 })
+  else
+    redis.call('HDEL', graph.name, 'o' .. number)
+    redis.call('HSET', graph.name, 'b' .. number, 'd')
+    redis.call('HINCRBY', graph.name, 'bad', 1)
+  end
 end
 
 -- Where jobs for a lane are put: something else may stand in its place. False: nowhere for now.
