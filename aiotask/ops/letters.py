@@ -53,7 +53,7 @@ class Done:
     moved: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
-    #: Of a replay, jobs of graphs, which run again with their graph alone: its id by theirs.
+    #: Jobs of graphs, whose letters stay: they run again with their graph alone. The graph's id by theirs.
     of_graphs: dict[str, str] = field(default_factory=dict)
     #: Missing ids of which no job is known, either.
     unknown: list[str] = field(default_factory=list)
@@ -162,11 +162,8 @@ async def _move(verb: Verb, connection: Connection, ids: list[str], done: Done) 
     missing: list[str] = []
     for start in range(0, len(ids), _BATCH):
         batch = ids[start : start + _BATCH]
-        if verb == "replay":
-            became = await connection.broker.replay(batch)
-        else:
-            were_there = await connection.broker.discard(batch)
-            became = [Replayed.DONE if was else Replayed.MISSING for was in were_there]
+        move = connection.broker.replay if verb == "replay" else connection.broker.discard
+        became = await move(batch)
         of_graphs = list[str]()
         lists = {
             Replayed.DONE: done.moved,

@@ -74,8 +74,8 @@ def test_dead_letters_are_replayed_and_deleted_once(own_server: PrivateServer, s
     said = invoke("dead", "replay", one, "--url", own_server.url)
     assert "Replayed 0 dead letters." in said.output and f"aiotask jobs {one}" in said.output
     assert did("replay", "no-such-job", code=1)["missing"] == ["no-such-job"]
-    assert did("delete", one, two, two) == {"deleted": [two], "missing": [one]}
-    assert did("delete", two) == {"deleted": [], "missing": [two]}
+    assert did("delete", one, two, two) == {"deleted": [two], "missing": [one], "of_graphs": {}}
+    assert did("delete", two) == {"deleted": [], "missing": [two], "of_graphs": {}}
     assert asyncio.run(status(two)) == "FAILED"
     # The one that was replayed runs, and nothing else of them is left.
     jobs = json.loads(invoke("jobs", "--url", own_server.url, "--json", "--status", "pending").output)

@@ -348,6 +348,9 @@ def test_a_dead_letter_of_a_graph_is_replayed_with_its_graph_alone(shop: Shop, w
     nothing = {"replayed": [], "missing": [], "outdated": [], "of_graphs": {letter["id"]: "parcel"}}
     assert by_id == by_filter == nothing
     assert "aiotask graphs replay parcel" in shop.say("dead", "replay", letter["id"], code=1)
+    deleted = shop.ask("dead", "delete", letter["id"], code=1)
+    assert deleted == {"deleted": [], "missing": [], "of_graphs": {letter["id"]: "parcel"}}
+    assert "aiotask graphs replay parcel" in shop.say("dead", "delete", letter["id"], code=1)
     assert "aiotask graphs replay ID" in shop.say("dead", "list")
     (shop.folder / "paper").touch()
     assert shop.ask("graphs", "replay", letter["id"])["replayed"] == 2

@@ -240,8 +240,9 @@ class GraphStore(Store):
         del self.nodes[node.id]
         graph.left -= 1
         self.notify({_record_of(node).reply, *self.watchers.pop(node.id, ())}, Notice(node.id))
-        node.is_ended, node.sealed = True, b""
+        node.is_ended = True
         if node.inherited is Status.SUCCESS:
+            node.sealed = b""
             self._free(graph, node)
 
     def _rest(self, graph: GraphRecord) -> None:

@@ -30,6 +30,7 @@ from ...broker import (
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
 from ...loops.delay import BrokerDelay
+from ..graphs import GraphsDue
 from ..history import HistoryRow
 from ..lanes import claim_order, flags_of, kind_of_requeue, lane_of, suspect_lanes
 from ..shown import hide_password
@@ -354,32 +355,32 @@ class RedisBroker(GraphVerbs, Kids):
         except BrokerError as error:
             if not dead and not isinstance(error, ConnectionLost):
                 # A damaged key stops the recovery; the index is repaired all the same.
-                await audit(self.wire, self.prefix)
+                await audit(self.wire, self.prefix, graphs=self.graphs_due > 0)
             raise
         if not dead and not reply[1]:
-            await audit(self.wire, self.prefix)
+            await audit(self.wire, self.prefix, graphs=self.graphs_due > 0)
             await self._sweep.run()
         return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
-        moved, until = await self._run("promote", limit)
+        moved, until, graphs = await self._run("promote", limit)
+        self.graphs_due = GraphsDue(graphs)
         return moved, float(until) if until else None
 
     async def replay(self, ids: Sequence[str]) -> list[Replayed]:
-        replayed: list[Replayed] = []
+        return await self._move_letters("replay", ids)
+
+    async def _move_letters(self, script: str, ids: Sequence[str]) -> list[Replayed]:
+        moved: list[Replayed] = []
         for start in range(0, len(ids), _LETTERS):
             some = ids[start : start + _LETTERS]
             nodes = await nodes_among(self.wire, self.prefix, some)
-            reply = await self._run("replay", *(id for id in some if id not in nodes))
-            answers = iter(reply)
-            replayed += [Replayed.GRAPH if id in nodes else Replayed(next(answers).decode()) for id in some]
-        return replayed
+            answers = iter(await self._run(script, *(id for id in some if id not in nodes)))
+            moved += [Replayed.GRAPH if id in nodes else Replayed(next(answers).decode()) for id in some]
+        return moved
 
-    async def discard(self, ids: Sequence[str]) -> list[bool]:
-        were_there: list[bool] = []
-        for start in range(0, len(ids), BATCH_JOBS):
-            were_there += map(bool, await self._run("discard", *ids[start : start + BATCH_JOBS]))
-        return were_there
+    async def discard(self, ids: Sequence[str]) -> list[Replayed]:
+        return await self._move_letters("discard", ids)
 
     async def forget(self, ids: Sequence[str]) -> list[bool]:
         # An unfinished job has no outcome.
