@@ -149,12 +149,7 @@ def replay(chosen: Chosen) -> None:
     done = _act("replay", chosen)
     if chosen.as_json:
         print_json(
-            {
-                "replayed": done.moved,
-                "missing": done.missing,
-                "outdated": done.outdated,
-                "of_graphs": done.of_graphs,
-            }
+            {"replayed": done.moved, "missing": done.missing, "outdated": done.outdated, "of_graphs": done.of_graphs}
         )
     else:
         _print_done("Replayed", done, bool(chosen.ids))

@@ -178,12 +178,12 @@ async def _move(verb: Verb, connection: Connection, ids: list[str], done: Done) 
 
 
 async def _graphs_of(connection: Connection, ids: list[str]) -> dict[str, str]:
-    """The ids of the graphs of those letters whose jobs are in one."""
+    """The ids of the graphs of these letters, by their ids; a letter that cannot be read here has its own id, which
+    leads to the graph too."""
     found: dict[str, str] = {}
     for id in ids:
         letter = await connection.inspector.dead_letter(id)
-        if letter is not None and (graph := describe_letter(connection, letter).get("graph")):
-            found[id] = graph
+        found[id] = id if letter is None else describe_letter(connection, letter).get("graph", id)
     return found
 
 

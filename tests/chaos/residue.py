@@ -18,7 +18,7 @@ __all__ = ["left_behind", "look_until_clean"]
 #: Keys that stay when every job is finished (see the table in aiotask/brokers/redis/keys.py).
 _USUAL = (
     *(r"q:[^:]+:[0-9rs]", "queues", r"r:.+", r"client:.+", "live", "leases", "counts", "history"),
-    *("dead", "dead:jobs", "volunteer"),
+    *("dead", "dead:jobs", "volunteer", r"g:.+", "graphs", r"kids:.+"),
 )
 #: Of these each needs a time to live.
 _MORTAL = re.compile(r"r:|client:|refused:|volunteer$")

@@ -38,10 +38,13 @@ class Head:
     """
 
     def __init__(self, fields: Sequence[bytes | None]) -> None:
+        #: Whether a run has ever returned calls into it.
+        self.has_grown = fields[3] is not None
         state, total, left, staged, at = (field or b"" for field in fields)
         self.state = text(state)
         self.total = whole(total)
         self.left = max(0, whole(left))
+        #: Unix seconds when it came into its state.
         self.at = float(at or 0)
         firsts_and_lasts = (part.partition("-") for part in text(staged).split())
         #: The numbers that growths have reserved and not accepted.
@@ -79,7 +82,8 @@ async def edges_of(wire: Wire, hash: str, number: int, first: bytes | None) -> t
     edges: tuple[int, ...] = ()
     chunk, at = first, 0
     while chunk:
-        edges += struct.unpack(f">{len(chunk) // 4}I", chunk)
+        # What was spoiled by hand may end within a number.
+        edges += struct.unpack_from(f">{len(chunk) // 4}I", chunk)
         at += 1
         chunk = await wire.call("HGET", hash, f"n{number}.{at}") if len(chunk) == 4 * CHUNK else None
     return edges

@@ -44,7 +44,7 @@ class GraphReader:
 
     async def _nodes(self, graph: str, head: Head, after: int, limit: int) -> list[GraphNodeInfo]:
         hash = f"{self._prefix}g:{graph}"
-        parent = await self._parent_before(hash, after)
+        parent = await self._parent_before(hash, after) if head.has_grown else ""
         found: list[GraphNodeInfo] = []
         for numbers in pages(head, after, limit):
             rows = await field_rows(self._wire, hash, ["p", "i", "v", "o", "b", "n.0"], numbers)

@@ -102,7 +102,7 @@ end
 if sequence > 0 then redis.call('SET', session, ARGV[2], 'EX', CLIENT_TTL) end
 if redis.call('SCARD', key('index')) == 0 then redis.call('SADD', key('index'), '.') end
 if not state then
-  redis.call('HSET', name, 'state', 'c', 'ttl', ARGV[10])
+  redis.call('HSET', name, 'state', 'c', 'ttl', ARGV[10], 'at', string.format('%.3f', now()))
   redis.call('PERSIST', name)
 end
 local over = { mark }
