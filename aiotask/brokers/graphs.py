@@ -30,6 +30,7 @@ __all__ = [
     "Conclusion",
     "Condition",
     "Graphs",
+    "GraphsDue",
     "Growth",
     "Node",
     "Part",
@@ -162,8 +163,25 @@ class Steered(msgspec.Struct, frozen=True, gc=False):
     missing: str = ""
 
 
+class GraphsDue(IntEnum):
+    """Whether ``advance`` has something to do."""
+
+    #: There are no graphs.
+    NONE = 0
+    #: At some later time, or there are graphs that only wait.
+    LATER = 1
+    #: There is work on the agenda.
+    NOW = 2
+
+
 class Graphs(Broker, Protocol):
     """A broker that keeps graphs."""
+
+    @property
+    def graphs_due(self) -> GraphsDue:
+        """What the last ``promote`` of this object has found: where there are no graphs, a keeper sends nothing else
+        for them."""
+        ...
 
     async def reserve(self, graph: str, count: int) -> int:
         """The first of ``count`` numbers that a graph gives to new nodes; the graph is made if there is none.

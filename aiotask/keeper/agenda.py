@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from ..broker import Cancelled
-from ..brokers.graphs import BATCH_CONCLUDED, Conclusion, Graphs
+from ..brokers.graphs import BATCH_CONCLUDED, Conclusion, Graphs, GraphsDue
 from ..errors import BrokerError, ConnectionLost, JobCancelled
 from ..job import Status
 from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter
@@ -19,9 +19,10 @@ __all__ = ["Agenda"]
 
 logger = logging.getLogger("aiotask.keeper")
 
-#: Seconds between two ticks: while graphs leave work to do, or did a moment ago; and else, also where there are none.
-TICK, IDLE_TICK = 0.2, 1.0
-#: Seconds for which ticks go on as before when there is nothing left to do.
+#: Seconds between two ticks, at least: while there is work to do, or was a moment ago; and where graphs only wait. The
+#: ticks of ``Due`` cause them, so each is half of such a tick below the time that is meant.
+TICK, IDLE_TICK = 0.1, 0.9
+#: Seconds for which ticks follow each other as before when there is nothing left to do.
 STAY = 10.0
 #: Seconds for which the outcome of a job is kept that was cancelled with its graph.
 RESULT_TTL = 3600.0
@@ -29,27 +30,39 @@ RESULT_TTL = 3600.0
 
 class Agenda:
     """Any number of keepers may work on one agenda; what a keeper leaves undone when it dies, the next tick of another
-    one goes on with."""
+    one goes on with. It ticks when ``Due`` has found graphs: an app without them pays nothing."""
 
     def __init__(self, broker: Graphs, secrets: Sequence[str]) -> None:
         self._broker = broker
         self._sealer = Sealer(secrets, "outcome")
+        self._wake = asyncio.Event()
+        #: By the monotonic clock.
+        self._ticked_at = self._busy_until = 0.0
         #: Running jobs that were asked to end, by their graph.
         self._asked: dict[str, set[str]] = {}
         self._report_error = ErrorReporter(
             logger, "The broker refused to go on with graphs; trying again: %s", KEEPER_LOG_DELAY
         )
 
+    def hear(self, due: GraphsDue) -> None:
+        """What is due, as the broker said just now; called several times a second."""
+        now = time.monotonic()
+        rest = TICK if due is GraphsDue.NOW or now < self._busy_until else IDLE_TICK
+        if due is not GraphsDue.NONE and now - self._ticked_at >= rest:
+            self._wake.set()
+
     async def run(self) -> None:
-        busy_until = 0.0
+        """Until cancelled."""
         while True:
+            await self._wake.wait()
+            self._wake.clear()
+            self._ticked_at = time.monotonic()
             try:
                 if await self.tick():
-                    busy_until = time.monotonic() + STAY
+                    self._busy_until = time.monotonic() + STAY
             except BrokerError as error:
                 if not isinstance(error, ConnectionLost):
                     self._report_error(error)
-            await asyncio.sleep(TICK if time.monotonic() < busy_until else IDLE_TICK)
 
     async def tick(self) -> bool:
         """Work off the agenda, as far as it can be now; whether there was anything on it."""

@@ -56,9 +56,9 @@ class Keeper:
         self._renewing: Broker | None = None
         self.recovery = Recovery(broker, secrets, host, queues, needs)
         self.lease = Lease(broker, host, revive, self.recovery.hurry)
-        self._due = Due(broker)
         has_graphs = GRAPHS in features(broker.url)
         self._agenda = Agenda(graphs_of(broker), secrets) if has_graphs else None
+        self._due = Due(broker, self._agenda.hear if self._agenda is not None else None)
         self._recorder = recorder
         self._recording = Recording(reading, recorder, host) if reading is not None and recorder is not None else None
 

@@ -34,7 +34,7 @@ from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
 from . import budget
-from .node import call_each, call_each_async, function_of, refs_in
+from .node import call_each, call_each_async, function_of, is_chunk, refs_in
 from .provide import perform_async, perform_sync
 from .run import Board, Run
 from .verdict import What, judge
@@ -43,8 +43,8 @@ __all__ = ["Guard", "call_async", "call_sync", "resolve", "text_of"]
 
 #: Characters of a traceback that an outcome has at most.
 TRACE_LIMIT = 100_000
-# An attribute of an enum class costs ten of a module.
-_PLAIN = Kind.PLAIN
+#: Nodes whose body is a value that an earlier run has returned.
+_RETURNED = frozenset({Kind.RETURNED, Kind.RETURNED_CHUNK})
 
 
 # ---- resolve
@@ -65,8 +65,12 @@ def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str)
         raise UnknownTask(job.task)
     limit = task.timeout if job.timeout is None else job.timeout
     run = Run(delivery, job, task, worker, None, limit or None)
-    if job.more is not None:
+    if job.more is not None and job.more.flow is not None:
         run.flow = job.more.flow
+        run.calls_nothing = run.flow.kind in _RETURNED
+        run.is_special = True
+    elif task.around is not None:
+        run.is_special = True
     return run
 
 
@@ -134,7 +138,7 @@ def _failed(run: Run, error: BaseException) -> None:
 
 def _load(run: Run, serializer: Serializer) -> tuple[tuple[Any, ...], dict[str, Any]]:
     try:
-        if run.flow is not None:
+        if run.is_special:
             args, kwargs = run.arguments = serializer.load_call(run.job.body, function_of(run), run.upstream)
         else:
             args, kwargs = run.arguments = serializer.load_call(run.job.body, run.task.function)
@@ -173,7 +177,7 @@ def _dump(run: Run, value: object, serializer: Serializer) -> None:
         run.returned = refs_in(run, value.cast, serializer)
         return
     try:
-        run.value = serializer.dump_value(value, run.task.function if run.flow is None else function_of(run))
+        run.value = serializer.dump_value(value, function_of(run) if run.is_special else run.task.function)
     except Unresolved:
         run.returned = refs_in(run, value, serializer)
     except Exception as error:
@@ -225,14 +229,21 @@ def call_sync(run: Run, serializer: Serializer, board: Board, guard: Guard) -> N
 def _perform_sync(run: Run, serializer: Serializer, guard: Guard) -> None:
     entered.set(run.context)
     with guard.watch(run):
-        if run.calls_nothing:
-            value = _completed(run, serializer)
+        if run.is_special:
+            value = _call_special(run, serializer)
         else:
             args, kwargs = _load(run, serializer)
-            function = run.task.function if run.flow is None or run.flow.kind == _PLAIN else call_each(run)
-            around = run.task.around
-            value = function(*args, **kwargs) if around is None else perform_sync(run, around, function, args, kwargs)
+            value = run.task.function(*args, **kwargs)
     _dump(run, value, serializer)
+
+
+def _call_special(run: Run, serializer: Serializer) -> Any:
+    """The value of a run that is more than a call of the function."""
+    if run.calls_nothing:
+        return _completed(run, serializer)
+    args, kwargs = _load(run, serializer)
+    function, around = call_each(run) if is_chunk(run) else run.task.function, run.task.around
+    return function(*args, **kwargs) if around is None else perform_sync(run, around, function, args, kwargs)
 
 
 async def call_async(run: Run, serializer: Serializer, board: Board, started: Callable[[Run], None]) -> None:
@@ -243,24 +254,17 @@ async def call_async(run: Run, serializer: Serializer, board: Board, started: Ca
     entered.set(run.context)
     limit: asyncio.Timeout | None = None
     try:
-        if run.calls_nothing:
-            value = _completed(run, serializer)
+        if run.is_special:
+            function, args, kwargs = _special_async(run, serializer, started)
         else:
             args, kwargs = _load(run, serializer)
             started(run)
-            function = run.task.function if run.flow is None or run.flow.kind == _PLAIN else call_each_async(run)
-            around = run.task.around
-            if run.timeout is None:
-                value = await (
-                    function(*args, **kwargs) if around is None else perform_async(run, around, function, args, kwargs)
-                )
-            else:
-                async with asyncio.timeout(run.timeout) as limit:
-                    value = await (
-                        function(*args, **kwargs)
-                        if around is None
-                        else perform_async(run, around, function, args, kwargs)
-                    )
+            function = run.task.function
+        if run.timeout is None:
+            value = await function(*args, **kwargs)
+        else:
+            async with asyncio.timeout(run.timeout) as limit:
+                value = await function(*args, **kwargs)
         _dump(run, value, serializer)
     except TimeoutError as error:
         _failed(run, _too_long(run).with_traceback(error.__traceback__) if limit and limit.expired() else error)
@@ -273,6 +277,22 @@ async def call_async(run: Run, serializer: Serializer, board: Board, started: Ca
     if run.error is None and ((run.timeout is not None and run.took > run.timeout) or run.exceeded):
         # The run blocked the loop past its limit, so it could not be cancelled.
         _failed(run, _too_long(run))
+
+
+def _special_async(
+    run: Run, serializer: Serializer, started: Callable[[Run], None]
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """What to await for the value of a run that is more than a call of the function: a function and its arguments."""
+    if run.calls_nothing:
+        return _known, (_completed(run, serializer),), {}
+    args, kwargs = _load(run, serializer)
+    started(run)
+    function, around = call_each_async(run) if is_chunk(run) else run.task.function, run.task.around
+    return (function, args, kwargs) if around is None else (perform_async, (run, around, function, args, kwargs), {})
+
+
+async def _known(value: Any) -> Any:
+    return value
 
 
 def _too_long(run: Run) -> JobTimeout:

@@ -14,7 +14,10 @@ from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
 from .run import Returned, Run
 
-__all__ = ["call_each", "call_each_async", "function_of", "refs_in"]
+__all__ = ["call_each", "call_each_async", "function_of", "is_chunk", "refs_in"]
+
+# An attribute of an enum class costs ten of a module.
+_CHUNKS = frozenset({Kind.CHUNK, Kind.RETURNED_CHUNK})
 
 
 def call_each(run: Run) -> Callable[..., list[Any]]:
@@ -77,6 +80,9 @@ def refs_in(run: Run, value: Any, serializer: Serializer) -> Returned:
 
 def function_of(run: Run) -> Callable[..., Any]:
     """What the serializer takes for the function of a run: that of a chunk takes and returns lists."""
-    function = run.task.function
-    is_chunk = run.flow is not None and run.flow.kind in (Kind.CHUNK, Kind.RETURNED_CHUNK)
-    return of_items(function) if is_chunk else function
+    return of_items(run.task.function) if is_chunk(run) else run.task.function
+
+
+def is_chunk(run: Run) -> bool:
+    """Whether the job is a chunk of calls, or the values that a chunk has returned."""
+    return run.flow is not None and run.flow.kind in _CHUNKS

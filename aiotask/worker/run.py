@@ -9,7 +9,7 @@ import msgspec
 
 from ..broker import Delivery
 from ..context import JobContext
-from ..flow import Flow, Kind
+from ..flow import Flow
 from ..job import Job
 from ..outcome import ErrorInfo
 from ..planning import Plan
@@ -103,6 +103,11 @@ class Run(msgspec.Struct, eq=False):
     #: ``Flow.upstream``: the serialized value, or the error.
     flow: Flow | None = None
     upstream: Sequence[bytes | Exception] = ()
+    #: Whether the run is more than a call of the function: the job is a node of a graph, or the task has middleware or
+    #: providers. Decided once for a run, since most are plain.
+    is_special: bool = False
+    #: Whether the body is a value that an earlier run has returned: it can be completed more than once.
+    calls_nothing: bool = False
     #: The call of a chunk that runs now, or that has failed: counted from 0; -1: the job is no chunk.
     item: int = -1
     #: The value with which the run has ended, and which other jobs have to complete.
@@ -135,11 +140,6 @@ class Run(msgspec.Struct, eq=False):
             return False
         self.deferred_cancels = [*(self.deferred_cancels or ()), result]
         return True
-
-    @property
-    def calls_nothing(self) -> bool:
-        """Whether the body is a value that an earlier run has returned: it can be completed more than once."""
-        return self.flow is not None and self.flow.kind in (Kind.RETURNED, Kind.RETURNED_CHUNK)
 
     @property
     def retries(self) -> int:

@@ -67,7 +67,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 _EXECUTORS = shown_file(executor.__file__), shown_file(provide.__file__)
 _SYNC_LANE = shown_file(sync_lane.__file__)
 #: Functions of the executor that call a task.
-_CALLS = ("_perform_sync", "call_sync", "call_async", "perform_sync", "perform_async")
+_CALLS = ("_perform_sync", "_call_special", "call_sync", "call_async", "perform_sync", "perform_async")
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...broker import Room
-from ..graphs import Advance, Conclusion, Part, Steered, Taken
+from ..graphs import Advance, Conclusion, GraphsDue, Part, Steered, Taken
 from .graph_replay import replay_graph
 from .inspector import MemoryInspector
 from .stores import store_of
@@ -15,6 +15,10 @@ __all__ = ["MemoryGraphs", "push_graph_now"]
 
 class MemoryGraphs(MemoryInspector):
     """The verbs of ``graphs.Graphs``, except for ``finish_special``, which stands beside ``finish``."""
+
+    @property
+    def graphs_due(self) -> GraphsDue:
+        return GraphsDue.NOW if self._store.cancelling else GraphsDue.NONE
 
     async def reserve(self, graph: str, count: int) -> int:
         async with self._store as store:

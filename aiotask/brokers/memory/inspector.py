@@ -123,13 +123,13 @@ class MemoryInspector:
                 return None
             numbers = range(after + 1, min(after + limit, graph.highest) + 1)
             nodes = [graph.nodes[number] for number in numbers if number in graph.nodes]
-            shown = [_node_info(store, node) for node in nodes if node.id and not node.stands_for]
+            shown = [_node_info(store, node) for node in nodes if _is_shown(node)]
             return GraphInfo(
                 graph.id,
                 graph.state,
                 graph.highest,
                 graph.left,
-                list(filter(None, shown)),
+                shown,
                 after + limit < graph.highest,
                 graph.since,
             )

@@ -30,6 +30,7 @@ from ...broker import (
 from ...errors import BrokerError, ConnectionLost
 from ...job import Status
 from ...loops.delay import BrokerDelay
+from ..graphs import GraphsDue
 from ..history import HistoryRow
 from ..lanes import claim_order, flags_of, kind_of_requeue, lane_of, suspect_lanes
 from ..shown import hide_password
@@ -354,15 +355,16 @@ class RedisBroker(GraphVerbs, Kids):
         except BrokerError as error:
             if not dead and not isinstance(error, ConnectionLost):
                 # A damaged key stops the recovery; the index is repaired all the same.
-                await audit(self.wire, self.prefix)
+                await audit(self.wire, self.prefix, graphs=self.graphs_due > 0)
             raise
         if not dead and not reply[1]:
-            await audit(self.wire, self.prefix)
+            await audit(self.wire, self.prefix, graphs=self.graphs_due > 0)
             await self._sweep.run()
         return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
-        moved, until = await self._run("promote", limit)
+        moved, until, graphs = await self._run("promote", limit)
+        self.graphs_due = GraphsDue(graphs)
         return moved, float(until) if until else None
 
     async def replay(self, ids: Sequence[str]) -> list[Replayed]:

@@ -12,7 +12,7 @@ from ...broker import Finish, Liveness, Room, Settled
 from ...errors import BrokerError, SealError
 from ...job import decode_job
 from ...wire.seal import OVERHEAD
-from ..graphs import Advance, Conclusion, Part, Steered, Taken
+from ..graphs import Advance, Conclusion, GraphsDue, Part, Steered, Taken
 from .codec import LIVENESS, RECORDING, SETTLED, milliseconds, pack_rows, text
 from .connection import Wire
 from .graph_pages import find_bad, find_unfinished
@@ -104,6 +104,8 @@ class GraphVerbs:
 
     wire: Wire
     prefix: str
+    #: Before the first ``promote`` it is not known.
+    graphs_due: GraphsDue = GraphsDue.LATER
     #: When this object has looked for workers of older releases, by the monotonic clock.
     _looked_at = float("-inf")
     _epochs: dict[str, bytes]

@@ -11,14 +11,17 @@ __all__ = ["audit"]
 _PAGES = 20
 
 
-async def audit(wire: Wire, prefix: str) -> None:
+async def audit(wire: Wire, prefix: str, *, graphs: bool) -> None:
     """Check one page of the index, or up to 20 pages when the whole index was deleted.
+
+    Args:
+        graphs: whether there may be graphs, whose nodes are checked too.
 
     Raises:
         BrokerError: the server failed a command.
     """
     for page in range(_PAGES):
-        _, found, is_lost = await wire.run(script("audit"), prefix)
+        _, found, is_lost = await wire.run(script("audit"), prefix, "1" if graphs else "")
         if not is_lost:
             return
         if not page:

@@ -52,6 +52,23 @@ async def test_pages_of_a_graph_make_the_whole(graphs: Graphs, reader: GraphInsp
     assert page.nodes[-1].upstream == tuple(range(1, 701))
 
 
+@pytest.mark.parametrize("condition", ["s", "e"])
+async def test_a_follow_up_that_was_dropped_is_not_shown(
+    graphs: Graphs, reader: GraphInspector, worker: Worker, condition: str
+) -> None:
+    await send_graph(graphs, "n1", [node(1), node(2, 1, condition=condition)])
+    [first] = (await worker.claim()).deliveries
+    before = await reader.graph("n1")
+    assert before is not None
+    assert [n.id for n in before.nodes] == ["n1", "n2"]
+
+    await end(worker, "n1", first, 1, Status.FAILED if condition == "s" else Status.SUCCESS)
+
+    after = await reader.graph("n1")
+    assert after is not None
+    assert (after.state, [n.id for n in after.nodes]) == ("ended", ["n1"])
+
+
 async def test_ends_are_shown(graphs: Graphs, reader: GraphInspector, worker: Worker) -> None:
     await send_graph(graphs, "n2", chain(2))
     await Run(worker, "n2", {"n1": 1, "n2": 2}, ["n2"]).to_its_end()

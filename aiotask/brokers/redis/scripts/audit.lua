@@ -1,5 +1,5 @@
--- KEYS: prefix.  The index holds exactly the unfinished jobs; where keys were deleted by hand, that is put right.
--- Looks at a bounded number of jobs a call, and at few where nothing is wrong. Returns how many were
+-- KEYS: prefix.  ARGV: '1' where there may be graphs.  The index holds exactly the unfinished jobs; where keys were deleted
+-- by hand, that is put right. Looks at a bounded number of jobs a call, and at few where nothing is wrong. Returns how many were
 -- forgotten and found, and whether the set of the buckets was lost: the caller looks for those that there are.
 -- Needs: core nodes index due history repair damage
 local AT_MOST, BUCKETS, FEW, FEW_NODES = 100, 128, 5, 10
@@ -28,21 +28,27 @@ if redis.call('HLEN', key('held')) > redis.call('ZCARD', key('due')) then
 end
 -- A node waits for ever if its graph was deleted by hand, or something else put in its place, or if something in it was: then it
 -- waits though everything upstream of it has ended.
-local nodes = redis.pcall('HRANDFIELD', key('nodes'), AT_MOST, 'WITHVALUES')
-for n = 1, nodes.err and 0 or #nodes, 2 do
-  local gid = string.match(nodes[n + 1], '^%d+|(.*)$')
-  if not gid or redis.call('TYPE', key('g:' .. gid)).ok ~= 'hash' and not place_in_index(nodes[n]) then
-    redis.call('HDEL', key('nodes'), nodes[n])
-    redis.pcall('HDEL', key('watch'), nodes[n])
-    add_up('WAITING', -1)
-  elseif n <= 2 * FEW_NODES and redis.pcall('LLEN', key('agenda')) == 0 then
-    local number, _, state = waiting_node(nodes[n])
-    if number and state == 'c' and upstream_of(gid, number, 0, 's', 4) == 'over' then
-      allow_writes()
-      note_damage(gid)
+local function mend_nodes(at_most)
+  local nodes, types, forgotten = redis.pcall('HRANDFIELD', key('nodes'), at_most, 'WITHVALUES'), {}, 0
+  for n = 1, nodes.err and 0 or #nodes, 2 do
+    local gid = string.match(nodes[n + 1], '^%d+|(.*)$')
+    if gid and not types[gid] then types[gid] = redis.call('TYPE', key('g:' .. gid)).ok end
+    if not gid or types[gid] ~= 'hash' and not place_in_index(nodes[n]) then
+      redis.call('HDEL', key('nodes'), nodes[n])
+      redis.pcall('HDEL', key('watch'), nodes[n])
+      add_up('WAITING', -1)
+      forgotten = forgotten + 1
+    elseif n <= 2 * FEW_NODES and redis.pcall('LLEN', key('agenda')) == 0 then
+      local number, _, state = waiting_node(nodes[n])
+      if number and state == 'c' and upstream_of(gid, number, 0, 's', 4) == 'over' then
+        allow_writes()
+        note_damage(gid)
+      end
     end
   end
+  return forgotten
 end
+if ARGV[1] == '1' and mend_nodes(FEW_NODES) > 0 then mend_nodes(AT_MOST) end
 local many, lost = redis.call('SCARD', key('index')), 0
 if redis.call('SISMEMBER', key('index'), '.') == 0 and many + redis.call('EXISTS', key('queues')) > 0 then lost = 1 end
 if many <= BUCKETS then
