@@ -19,6 +19,7 @@ from ..loops.agent import agent
 from ..outcome import Outcome, decode_outcome
 from ..result import AsyncResult
 from ..wire.seal import Sealer
+from .behind_parked import parked_upstream
 from .near_miss import needs_of_workers
 from .no_outcome import is_parents, why_there_is_none
 
@@ -31,6 +32,8 @@ POLL_AT_MOST = 2_000
 #: Polls that may find a job parked: during a deploy a worker that does not know the task may have claimed it, and a
 #: worker that knows it asks for parked jobs once a second.
 PARKED_POLLS = 3
+#: Polls after which, again and again, a waiting job is looked at: whether it waits for one that is parked for good.
+WAITING_POLLS = 8
 #: Polls that may find nothing of a job that the parent of this forked process has to send.
 FORK_POLLS = 5
 #: Polls that may find nothing where the broker cannot know for sure: about 30 seconds.
@@ -52,7 +55,7 @@ Waiter = Callable[[Arrival], None]
 class _Wait:
     """The waiters of one job, and what polls for it have found."""
 
-    __slots__ = ("began", "doubts", "foreign", "misses", "result", "since", "waiters")
+    __slots__ = ("began", "doubts", "foreign", "misses", "result", "since", "waited", "waiters")
 
     def __init__(self, result: AsyncResult[Any], waiter: Waiter) -> None:
         self.result = result
@@ -62,6 +65,8 @@ class _Wait:
         #: When the job was polled last (monotonic), else when its wait began.
         self.since = self.began = time.monotonic()
         self.misses = self.doubts = 0
+        #: Polls that have found it waiting for other jobs.
+        self.waited = 0
 
 
 class Mailbox:
@@ -293,6 +298,23 @@ class Mailbox:
                     self._met = await needs_of_workers(self._broker)
                 for id, state in zip(group, states, strict=True):
                     self._judge(id, state)
+                waiting = [id for id, state in zip(group, states, strict=True) if state.status is Status.WAITING]
+                if long := [id for id in waiting if self._has_waited_long(id)]:
+                    await self._fail_behind_parked(long)
+
+    def _has_waited_long(self, id: str) -> bool:
+        wait = self._waits.get(id)
+        if wait is None:
+            return False
+        wait.waited += 1
+        return wait.waited % WAITING_POLLS == 0
+
+    async def _fail_behind_parked(self, ids: list[str]) -> None:
+        """End the wait for jobs that wait for one which is parked and which no live worker can run."""
+        for id, (parked, state) in (await parked_upstream(self._broker, ids)).items():
+            if (wait := self._waits.get(id)) is not None:
+                error = why_there_is_none(AsyncResult(parked, wait.result._home), state, foreign=True)
+                self.fail([id], type(error)(f'Job "{id}" waits for job "{parked}". {error}'))
 
     def _is_last_poll(self, id: str) -> bool:
         """Whether the wait for this job ends if it is found parked once more."""

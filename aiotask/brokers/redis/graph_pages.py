@@ -82,7 +82,8 @@ async def edges_of(wire: Wire, hash: str, number: int, first: bytes | None) -> t
     edges: tuple[int, ...] = ()
     chunk, at = first, 0
     while chunk:
-        edges += struct.unpack(f">{len(chunk) // 4}I", chunk)
+        # What was spoiled by hand may end within a number.
+        edges += struct.unpack_from(f">{len(chunk) // 4}I", chunk)
         at += 1
         chunk = await wire.call("HGET", hash, f"n{number}.{at}") if len(chunk) == 4 * CHUNK else None
     return edges

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import redis
 
-from aiotask import DependencyFailed, JobCancelled, JobExpired, JobTimeout, Status, WorkerLost
+from aiotask import DependencyFailed, JobCancelled, JobExpired, JobTimeout, Status, UnknownTask, WorkerLost
 from aiotask.brokers.graphs import Graphs
 from aiotask.outcome import Outcome, decode_outcome, encode_outcome
 from aiotask.result import AsyncResult
@@ -95,6 +95,21 @@ async def test_g11_what_is_cancelled_or_expires_ends_what_is_behind_it(nodes: St
 
     assert [type(error.__cause__) for error in errors] == [JobCancelled, JobExpired]
     assert [error.job_id for error in errors] == [cancelled.id, expired.id]
+    assert nodes.ledger.runs() == []
+
+
+async def test_g11_the_wait_for_what_is_behind_a_job_that_no_worker_knows_ends(nodes: Stage) -> None:
+    nodes.start(1)
+    unknown = nodes.app.named("shop.tasks:render").s()
+    behind = nodes.after.s(nodes.after.s(unknown.cast).cast)
+    result = behind.apply_async()
+
+    for id in (unknown.id, behind.id):
+        with pytest.raises(UnknownTask, match=f'"shop.tasks:render".*job "{unknown.id}" is parked'):
+            async with asyncio.timeout(60):
+                await nodes.app.result(id)
+
+    assert await result.status() is Status.WAITING
     assert nodes.ledger.runs() == []
 
 

@@ -52,6 +52,19 @@ async def test_g8_every_node_has_its_status_before_while_and_after_it_runs(nodes
     assert await status(nodes, third.id) == Status.FAILED
 
 
+async def test_g8_nodes_whose_results_are_not_kept_have_their_status_after_the_end(nodes: Stage) -> None:
+    nodes.start(1)
+    good, bad = nodes.give.options(result_ttl=0).s(1), nodes.boom.options(result_ttl=0).s()
+    result = nodes.agive.s([good.cast, bad.settled], "last").apply_async()
+
+    await result
+
+    # As another process sees it, which knows nothing but the id; the values that the last one took are gone by now.
+    async with App(nodes.app.name, url=nodes.app.url) as app:
+        statuses = {node.id: node.status for node in (await app.graph(result.id)).nodes}
+    assert statuses == {good.id: "SUCCESS", bad.id: "FAILED", result.id: "SUCCESS"}
+
+
 async def test_g9_a_graph_that_waits_costs_the_server_nothing(own_server: PrivateServer, app_name: str) -> None:
     app = App(app_name, url=own_server.url)
 

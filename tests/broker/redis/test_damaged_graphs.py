@@ -42,7 +42,8 @@ def lose_agenda(server: PrivateServer, how: str = "DEL") -> None:
 
 def look_again(server: PrivateServer, graph: str) -> None:
     """Let the time pass until a damaged graph is looked at again."""
-    if server.call("HEXISTS", key(f"g:{graph}"), "hurt"):
+    state, hurt = server.call("HMGET", key(f"g:{graph}"), "state", "hurt")
+    if state != b"e" and hurt is not None:
         server.call("HSET", key(f"g:{graph}"), "hurt", 0)
         server.call("ZADD", key("graphs"), 0, graph)
 
@@ -222,3 +223,38 @@ async def test_a_graph_with_a_spoiled_envelope_is_cancelled(
 
     assert await outcome_of(graphs, "n2") == GONE
     assert await status_of(graphs, "n3") is Status.PENDING
+
+
+async def test_a_graph_with_a_spoiled_total_is_dropped(
+    own_server: PrivateServer, graphs: Graphs, worker: Worker
+) -> None:
+    await send_graph(graphs, "n3", chain(3))
+    await Run(worker, "n3", numbers_of(chain(3))).to_its_end()
+    own_server.call("HSET", key("g:n3"), "total", "x")
+    own_server.call("ZADD", key("graphs"), 0, "n3")
+
+    await graphs.advance()
+    await advance_all(graphs)
+
+    assert own_server.call("EXISTS", key("g:n3"), key("graphs"), key("agenda")) == 0
+
+
+@pytest.mark.parametrize(
+    "field", ["o2", "e2", "f1.0", "n3.0", "i2", "u1", "left", "bad", "b2", "w2", "v2", "chunks", "edges"]
+)
+async def test_a_replay_of_a_graph_with_a_spoiled_field_does_not_go_round_in_circles(
+    own_server: PrivateServer, graphs: Graphs, worker: Worker, field: str
+) -> None:
+    nodes = [*chain(3), node(4, 2, 3)]
+    await send_graph(graphs, "n4", nodes)
+    await Run(worker, "n4", numbers_of(nodes), ["n1", "n2", "n3", "n4"]).to_its_end()
+    own_server.call("HSET", key("g:n4"), field, "x")
+
+    assert (await graphs.steer("n4", replay=True)).answer in ("done", "gone")
+    for _ in range(5):
+        await advance_all(graphs)
+        await Run(worker, "n4", numbers_of(nodes)).to_its_end()
+        look_again(own_server, "n4")
+
+    for id in numbers_of(nodes):
+        assert await status_of(graphs, id) in (None, Status.WAITING) or await outcome_of(graphs, id), id

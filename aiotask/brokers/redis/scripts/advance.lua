@@ -18,7 +18,8 @@ allow_writes()
 local function drop_nodes(from, name)
   local hash = key('g:' .. name)
   local known = redis.call('HMGET', hash, 'total', 'id')
-  if known[1] then
+  local total = tonumber(known[1] or '')
+  if total then
     local wanted, ids, outcomes, numbers = {}, {}, {}, {}
     for number = from, from + PAGE - 1 do wanted[#wanted + 1], wanted[#wanted + 2] = 'i' .. number, 'u' .. number end
     local found = redis.call('HMGET', hash, unpack(wanted))
@@ -40,7 +41,7 @@ local function drop_nodes(from, name)
       if #outcomes > 0 then redis.call('UNLINK', unpack(outcomes)) end
     end
     steps = steps - PAGE
-    if from + PAGE <= tonumber(known[1]) then
+    if from + PAGE <= total then
       owe({ 'd', from + PAGE, name })
       return
     end
@@ -300,7 +301,9 @@ while steps > 0 do
   popped = popped + 1
   local ok, item = pcall(cmsgpack.unpack, packed)
   -- What was written there by hand is left out.
-  if ok and type(item) == 'table' and not pcall(work, item) and type(item[3]) == 'string' then note_damage(item[3]) end
+  if ok and type(item) == 'table' and not pcall(work, item) and item[1] ~= 'd' and type(item[3]) == 'string' then
+    note_damage(item[3])
+  end
 end
 check_agenda(popped)
 close_graphs(endings)

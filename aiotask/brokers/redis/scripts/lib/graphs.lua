@@ -208,7 +208,6 @@ local function close_graphs(endings)
       local kept = tonumber(graph.ttl) / 1000
       if bad and bad ~= '0' then kept = math.max(kept, BAD_GRAPH_TTL) end
       redis.call('HSET', graph.name, 'state', 'e', 'at', string.format('%.3f', at))
-      redis.call('HDEL', graph.name, 'hurt')
       redis.pcall('ZADD', key('graphs'), at + kept, graph.id)
       redis.call('EXPIRE', graph.name, string.format('%.0f', math.ceil(kept) + GRAPH_NET))
     end
