@@ -234,7 +234,7 @@ class Cancelled(StrEnum):
 
 
 class Replayed(StrEnum):
-    """The result of a replay of one dead letter."""
+    """What became of one dead letter that was to run again, or to be removed."""
 
     DONE = "replayed"
     #: There is no dead letter with that id (any more).
@@ -387,8 +387,8 @@ class Broker(Protocol):
         outcome are removed, its counters begin anew. A second call has no effect."""
         ...
 
-    async def discard(self, ids: Sequence[str]) -> list[bool]:
-        """Remove dead letters for good; return for each id whether there was one."""
+    async def discard(self, ids: Sequence[str]) -> list[Replayed]:
+        """Remove dead letters for good (``Replayed.DONE``), except those of jobs whose graphs are still there."""
         ...
 
     async def forget(self, ids: Sequence[str]) -> list[bool]:

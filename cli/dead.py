@@ -149,12 +149,7 @@ def replay(chosen: Chosen) -> None:
     done = _act("replay", chosen)
     if chosen.as_json:
         print_json(
-            {
-                "replayed": done.moved,
-                "missing": done.missing,
-                "outdated": done.outdated,
-                "of_graphs": done.of_graphs,
-            }
+            {"replayed": done.moved, "missing": done.missing, "outdated": done.outdated, "of_graphs": done.of_graphs}
         )
     else:
         _print_done("Replayed", done, bool(chosen.ids))
@@ -169,6 +164,9 @@ def delete(chosen: Chosen) -> None:
     The outcome of the job is kept until its result TTL is over, and in the history. An ID without a dead letter
     is not an error.
 
+    The letter of a job of a graph stays until the graph runs again ([bold]aiotask graphs replay[/bold]) or is no longer
+    kept. Here it is skipped.
+
     [bold]Examples[/bold]
 
       aiotask dead delete 00a1b2c3d4e5f6a7b-2a
@@ -177,9 +175,11 @@ def delete(chosen: Chosen) -> None:
     """
     done = _act("delete", chosen)
     if chosen.as_json:
-        print_json({"deleted": done.moved, "missing": done.missing})
+        print_json({"deleted": done.moved, "missing": done.missing, "of_graphs": done.of_graphs})
     else:
         _print_done("Deleted", done, bool(chosen.ids))
+    if done.of_graphs:
+        raise typer.Exit(1)
 
 
 def _act(verb: Verb, chosen: Chosen) -> Done:
@@ -215,7 +215,7 @@ async def _moved(verb: Verb, chosen: Chosen, wanted: Filter) -> Done:
             confirm(verb, f"{number:,} dead letter{'s' if number > 1 else ''}", "aiotask dead list")
         with progress(f"{verb.capitalize()} dead letters", number) as show:
             done = await move_picked(verb, picked, show)
-        done.of_graphs = of_graphs
+        done.of_graphs |= of_graphs
         return done
 
 

@@ -110,5 +110,5 @@ def _hint(found: FoundGraph) -> str:
     if found.info is not None and found.info.state == "accepted":
         return "One job: aiotask jobs ID. Cancel all of it: aiotask cancel ID"
     if any(node.status != "SUCCESS" for node in found.graph.nodes):
-        return "One job: aiotask jobs ID. Run again what did not end well: aiotask graphs replay ID"
+        return "One job: aiotask jobs ID. Run again what failed: aiotask graphs replay ID"
     return ""

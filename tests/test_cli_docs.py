@@ -56,6 +56,8 @@ def test_every_flag_of_every_command_has_its_row_with_its_variable() -> None:
 
 # ---- JSON
 
+GRAPH_STATES = ("accepted", "cancelled", "ended")
+
 
 def fields(heading: str) -> set[str]:
     """Every name in the table of fields, in its first column and in its explanations."""
@@ -109,10 +111,11 @@ def shop(workers: Workers, app_name: str, redis_url: str, tmp_path: Path) -> Ite
     failed = app.s("shop:label", "leek").apply_async()
     with pytest.raises(ValueError, match="paper"):
         failed.get(timeout=30)
+    assert app.s("shop:total", [app.s("shop:price", 100).cast]).apply_async().get(timeout=30) == 1.25
     running = app.s("shop:nap", 3600).apply_async()
     app.s("shop:new").apply_async().blocking.sent()
     found = Shop(environment)
-    wait_until(lambda: len(found.ask("results")) == 2, description="the history has both")
+    wait_until(lambda: len(found.ask("results")) == 4, description="the history has all")
     wait_until(lambda: {"RUNNING", "PARKED"} <= {job["status"] for job in found.ask("jobs")}, description="one runs")
     yield found
     running.blocking.cancel()
@@ -136,6 +139,10 @@ def test_every_field_of_json_output_is_told_of(shop: Shop) -> None:
     assert keys(shop.ask("version --server")) <= names(section("aiotask version"))
     assert keys(shop.ask(f"cancel {jobs[0]['id']}")) <= fields("aiotask cancel")
     assert keys(shop.ask(f"dead replay {dead[0]['id']}")) == fields("aiotask dead replay")
+    graphs = shop.ask("graphs")
+    assert keys(graphs) == fields("aiotask graphs list") - {"SUCCESS"}
+    assert keys(shop.ask(f"graph {graphs[0]['id']}")) == fields("aiotask graph") - {*GRAPH_STATES, "null"}
+    assert keys(shop.ask(f"graphs replay {graphs[0]['id']}")) == fields("aiotask graphs replay")
     assert keys(shop.ask("dead delete nothing")) == fields("aiotask dead delete")
     assert keys(shop.ask("results prune --yes")) == fields("aiotask results prune")
     assert keys(shop.ask("server status", code=1)) <= fields("aiotask server stop")

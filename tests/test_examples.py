@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +22,10 @@ from .workers import ROOT, Workers, running_workers
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 TEXT = "To be, or not to be: that is the question. Be!"
 WORDS = [["be", 3], ["to", 2], ["or", 1]]
+SERVED = (
+    *("readme", "words", "orders_json", "web_django", "heartbeat", "database"),
+    *("calc", "crawler", "order", "sums", "thumbnails", "wordcount"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +45,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
         patch.syspath_prepend(str(ROOT))
         patch.setenv("HEARTBEATS", str(folder / "heartbeats"))
         patch.setenv("ORDERS_DATABASE", str(folder / "orders.sqlite3"))
-        names = ("readme", "words", "orders_json", "web_django", "heartbeat", "database")
-        modules = [f"examples.{name}" for name in names]
-        workers.start(*modules, concurrency=2)
+        history = folder / "history.db"
+        patch.setenv("AIOTASK_RESULT_DB", str(history))
+        modules = [f"examples.{name}" for name in SERVED]
+        workers.start(*modules, concurrency=2, env={"AIOTASK_RESULT_DB": str(history)})
         yield workers
 
 
@@ -106,6 +113,60 @@ def test_the_test_of_the_database_example_passes_with_another_database() -> None
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
+
+
+# ---- calls that depend on calls
+
+
+def test_a_calculation_is_three_jobs_with_rows_in_the_history(fleet: Workers) -> None:
+    said, status, *rows = script("examples.calc").splitlines()
+
+    assert said == "(1 + 2) * (3 + 4) = 21"
+    assert status == "SUCCESS 21"
+    assert rows[0] == "examples.calc:mul took the values of 2 jobs; its own is 21"
+    assert sorted(rows[1:]) == [f"examples.calc:add took the values of 0 jobs; its own is {value}" for value in (3, 7)]
+
+
+def test_jobs_groups_and_chains_report_what_becomes_of_them(fleet: Workers) -> None:
+    (supervisor,) = fleet.all
+
+    assert script("examples.sums").splitlines() == ["9 SUCCESS", "[4, 5, 6]", "12"]
+    # One job, a group of three and a chain of three; the reports follow the outcomes.
+    wait_until(lambda: supervisor.log.count("ended as SUCCESS") >= 7, description="every job has reported its end")
+    assert supervisor.log.count("processing") == 7
+
+
+def test_pictures_are_scaled_and_joined(fleet: Workers) -> None:
+    assert script("examples.thumbnails") == "48 x 8\n"
+
+
+def test_the_words_of_many_files_are_counted(fleet: Workers) -> None:
+    counted: Counter[str] = Counter()
+    for file in Path(json.__file__).parent.parent.glob("*.py"):
+        counted.update(re.findall(r"[a-z]{4,}", file.read_text(encoding="utf-8", errors="replace").lower()))
+
+    lines = [line.split() for line in script("examples.wordcount").splitlines()]
+
+    assert [(word, int(number.replace(",", ""))) for word, number in lines] == counted.most_common(3)
+
+
+def test_a_crawler_follows_links_that_it_did_not_know(fleet: Workers) -> None:
+    assert script("examples.crawler").splitlines() == [
+        *("/", "/docs", "/docs/tasks", "/docs/workers"),
+        *("/blog", "/blog/1", "/blog/2", "/blog/2/comments", "/blog/3"),
+    ]
+
+
+def test_an_order_that_fails_gives_back_what_it_has_reserved(fleet: Workers) -> None:
+    (supervisor,) = fleet.all
+
+    assert script("examples.order").splitlines() == [
+        "a kettle reserved, paid, shipped",
+        "examples.order:charge failed: the card was declined",
+    ]
+    told = "a gold watch is given back: the card was declined"
+    wait_until(lambda: told in supervisor.log, description="the reservation is given back")
+    assert "a kettle is given back" not in supervisor.log
 
 
 # ---- sites

@@ -76,3 +76,37 @@ def test_a_diagram_escapes_the_names_of_tasks() -> None:
 
 def test_its_repr_is_short() -> None:
     assert repr(Graph("a", [node("a")])) == "<Graph a of 1>"
+
+
+def test_what_many_siblings_need_stands_below_their_line() -> None:
+    nodes = [GraphNode("s", "shop:split", "SUCCESS")]
+    nodes += [GraphNode(f"r{n}", "shop:render", "SUCCESS" if n < 900 else "PENDING", ("s",)) for n in range(1000)]
+    nodes += [GraphNode("j", "shop:join", "WAITING", tuple(f"r{n}" for n in range(1000)))]
+
+    assert str(Graph("j", nodes)).splitlines() == [
+        "shop:join j WAITING",
+        "  shop:render \N{MULTIPLICATION SIGN} 1,000: 900 SUCCESS, 100 PENDING",
+        "    shop:split s SUCCESS",
+    ]
+
+
+def test_returned_calls_stand_below_the_job_that_returned_them() -> None:
+    # The first was sent, and its edge names the call; the second had a number already, and only ``parent`` tells.
+    nodes = [
+        GraphNode("b", "shop:fib", "WAITING", (), "root"),
+        GraphNode("c", "shop:add", "RUNNING", (), "b"),
+        GraphNode("root", "shop:fib", "WAITING", ("b",)),
+    ]
+
+    drawn = Graph("root", nodes)
+
+    assert str(drawn).splitlines() == ["shop:fib root WAITING", "  shop:fib b WAITING", "    shop:add c RUNNING"]
+    assert [line.strip() for line in drawn.mermaid().splitlines()[4:]] == ["n0 --> n2", "n1 -.-> n0"]
+
+
+def test_names_of_tasks_are_text_and_nothing_else() -> None:
+    name = 'shop:"<b>]\n\x1b[31m'
+    drawn = Graph("1", [GraphNode("1", name, "SUCCESS")])
+
+    assert str(drawn) == 'shop:"<b>]\\n\\x1b[31m 1 SUCCESS'
+    assert drawn.mermaid() == 'flowchart TD\n    n0["shop:#34;#60;b#62;#93;#92;n#92;x1b#91;31m<br/>SUCCESS"]'

@@ -67,8 +67,8 @@ async def test_letters_are_replayed_as_they_were_picked(broker_url: str, app_nam
         with pytest.raises(ValueError, match="on purpose"):
             await failed.wait(30)
         async with inspectors(app_name, broker_url) as opened:
-            picked = await pick(opened, Filter(task.name, None, "on purpose", None, None))
-            assert [ids for _, ids in picked] == [[failed.id]]
+            picked, of_graphs = await pick("replay", opened, Filter(task.name, None, "on purpose", None, None))
+            assert [ids for _, ids in picked] == [[failed.id]] and not of_graphs
             done = await move_picked("replay", picked, steps.append)
             again = await move_picked("delete", [(opened[0], ["unknown"])], steps.append)
 

@@ -228,6 +228,16 @@ def test_the_comparison_can_be_run() -> None:
     assert all(name.lower() in said for name in compared)
 
 
+def test_the_comparison_of_graphs_can_be_run() -> None:
+    said = subprocess.run(
+        [sys.executable, "docs/comparison_graphs.py", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    ).stdout
+    (heading,) = re.findall(r"^\| \| (.*: canvas .*) \|$", doc("comparison.md"), re.MULTILINE)
+
+    assert re.search(r"\{(.*)\}", said)
+    assert [cell.split(":")[0].lower() for cell in heading.split(" | ")] == said.split("{")[1].split("}")[0].split(",")
+
+
 def test_every_kind_of_server_has_its_row_and_costs_what_doctor_says() -> None:
     from aiotask.ops.durability import ROWS
 

@@ -128,7 +128,7 @@ class Taken(IntEnum):
     BEFORE = 0
     #: Parts are missing, or the staging was dropped: send all of them again, as a new staging.
     MISSING = -1
-    #: The delivery that the nodes stand for is no longer this worker's.
+    #: The delivery that the nodes stand for is no longer this worker's, or its job was cancelled and has ended now.
     NOT_YOURS = -2
     #: The broker knows the root's id: there is a job or a graph under it already.
     KNOWN = -3

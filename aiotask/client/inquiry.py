@@ -65,12 +65,17 @@ class Inquiry:
 
     async def cancel(self, result: AsyncResult[Any]) -> Cancelled:
         is_plain = type(result) is AsyncResult and result.send_buffer is not None and not result.shared
-        if not is_plain and GRAPHS in features(self._sessions.url):
+        has_graphs = GRAPHS in features(self._sessions.url)
+        if not is_plain and has_graphs:
             # A large graph takes longer than one request may.
             done = await self._cancel_graph(result.id)
             if done is not Cancelled.UNKNOWN:
                 return done
-        return await self._in_time(self._cancel(result))
+        done = await self._in_time(self._cancel(result))
+        if has_graphs and await self.graphs.cancel(result.id, self._sessions.result_ttl) is Cancelled.ASKED:
+            # Its run has returned Refs, and jobs for which it waited run now. None can be added after its cancel.
+            done = Cancelled.ASKED
+        return done
 
     async def _cancel_graph(self, id: str) -> Cancelled:
         """Cancel a graph; UNKNOWN: the id is none of a graph."""

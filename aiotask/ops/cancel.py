@@ -7,6 +7,7 @@ import contextlib
 from typing import Any
 
 from ..broker import Cancelled
+from ..brokers import graphs_of
 from ..errors import AiotaskError, ResultExpired
 from ..inspector import GraphInfo
 from ..result import AsyncResult
@@ -74,17 +75,21 @@ async def _cancel_graph(connection: Connection, graph: GraphInfo) -> dict[str, A
 async def _rest_of(connection: Connection, graph: GraphInfo) -> dict[str, str]:
     """How a graph had ended before the cancel: as the job for which it was sent, if that is known."""
     info = await connection.inspector.job(graph.id)
-    status = info.status.value if info is not None else "ENDED"
+    if info is None:
+        return {"status": "ENDED", "said": "had already ended"}
+    status = info.status.value
     was_cancelled = status == "CANCELLED"
     return {"status": status, "said": "had already been cancelled" if was_cancelled else f"had already ended: {status}"}
 
 
 async def _left_in(connection: Connection, graph: str) -> int:
     """How many jobs of a cancelled graph have not ended after a while."""
-    left = 1
+    left, broker = 1, graphs_of(connection.broker)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(END_TIMEOUT):
             while left:
+                # There may be no worker that works off the agenda.
+                await broker.advance()
                 found = await head_of(connection, graph)
                 left = found.left if found is not None else 0
                 await asyncio.sleep(_POLL_INTERVAL if left else 0)

@@ -53,7 +53,7 @@ class Done:
     moved: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
-    #: Of a replay, jobs of graphs, which run again with their graph alone: its id by theirs.
+    #: Jobs of graphs, whose letters stay: they run again with their graph alone. The graph's id by theirs.
     of_graphs: dict[str, str] = field(default_factory=dict)
     #: Missing ids of which no job is known, either.
     unknown: list[str] = field(default_factory=list)
@@ -138,9 +138,6 @@ async def move_ids(verb: Verb, opened: list[Connection], ids: list[str]) -> Done
     """Replay or delete the letters with these ids, in whichever app each of them is."""
     done = Done()
     for connection in opened:
-        if verb == "replay":
-            done.of_graphs |= await _graphs_of(connection, ids)
-            ids = [id for id in ids if id not in done.of_graphs]
         # An id that one app has is not searched for in the next app.
         ids = await _move(verb, connection, ids, done)
     done.missing = ids
@@ -165,11 +162,8 @@ async def _move(verb: Verb, connection: Connection, ids: list[str], done: Done) 
     missing: list[str] = []
     for start in range(0, len(ids), _BATCH):
         batch = ids[start : start + _BATCH]
-        if verb == "replay":
-            became = await connection.broker.replay(batch)
-        else:
-            were_there = await connection.broker.discard(batch)
-            became = [Replayed.DONE if was else Replayed.MISSING for was in were_there]
+        move = connection.broker.replay if verb == "replay" else connection.broker.discard
+        became = await move(batch)
         of_graphs = list[str]()
         lists = {
             Replayed.DONE: done.moved,
@@ -184,12 +178,12 @@ async def _move(verb: Verb, connection: Connection, ids: list[str], done: Done) 
 
 
 async def _graphs_of(connection: Connection, ids: list[str]) -> dict[str, str]:
-    """The ids of the graphs of those letters whose jobs are in one."""
+    """The ids of the graphs of these letters, by their ids; a letter that cannot be read here has its own id, which
+    leads to the graph too."""
     found: dict[str, str] = {}
     for id in ids:
         letter = await connection.inspector.dead_letter(id)
-        if letter is not None and (graph := describe_letter(connection, letter).get("graph")):
-            found[id] = graph
+        found[id] = id if letter is None else describe_letter(connection, letter).get("graph", id)
     return found
 
 

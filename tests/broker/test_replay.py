@@ -52,8 +52,8 @@ async def test_dead_letters_are_removed_for_good(broker: Broker, worker: Worker,
     for name in ("one", "two"):
         await worker.finish(await take(worker, name), dead=True)
 
-    assert await broker.discard(["one", "unknown"]) == [True, False]
-    assert await broker.discard(["one"]) == [False]
+    assert await broker.discard(["one", "unknown"]) == [Replayed.DONE, Replayed.MISSING]
+    assert await broker.discard(["one"]) == [Replayed.MISSING]
     assert [letter.id for letter in await inspector.dead()] == ["two"]
     # The outcome stays for the client until its TTL is over.
     assert await outcome_of(broker, "one") == sealed_outcome("one")

@@ -352,9 +352,10 @@ class SqliteBroker(SqliteInspector):
         async with self.state() as db:
             return [tables.replay(db, id) for id in ids]
 
-    async def discard(self, ids: Sequence[str]) -> list[bool]:
+    async def discard(self, ids: Sequence[str]) -> list[Replayed]:
         async with self.state() as db:
-            return [db.execute("DELETE FROM dead WHERE id = ?", [id]).rowcount > 0 for id in ids]
+            gone = [db.execute("DELETE FROM dead WHERE id = ?", [id]).rowcount > 0 for id in ids]
+            return [Replayed.DONE if was_there else Replayed.MISSING for was_there in gone]
 
     async def forget(self, ids: Sequence[str]) -> list[bool]:
         async with self.state() as db:

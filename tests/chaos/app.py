@@ -64,6 +64,13 @@ async def echo(text: str) -> tuple[str, str]:
 
 
 @app.task
+async def joined(tokens: list[str]) -> str:
+    """Takes the values of other jobs."""
+    with attempt() as token:
+        return token
+
+
+@app.task
 async def blob(size: int) -> tuple[str, bytes]:
     """Its run and so many bytes."""
     with attempt() as token:

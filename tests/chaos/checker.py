@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from aiotask.brokers.redis.history import rows_of
-from aiotask.errors import JobExpired
+from aiotask.errors import JobExpired, SealError
 from aiotask.job import Status
 from aiotask.outcome import Outcome, decode_outcome
 
@@ -97,7 +97,10 @@ class _Examination:
                 part, self.arena.server.call("MGET", *(f"{self.arena.prefix}r:{id}" for id in part)), strict=True
             ):
                 if sealed is not None:
-                    found[id] = self._opened(sealed)
+                    try:
+                        found[id] = self._opened(sealed)
+                    except SealError as error:
+                        self.report.wrong.append(f"{id} what is stored as its outcome is none: {error}")
         return found
 
     # ---- counting

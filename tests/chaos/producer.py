@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,25 @@ class Producer:
         self._open[following] = sent
         following.add_done_callback(self._close_one)
         return sent
+
+    def send_graph(self, root: Any, others: Iterable[Any]) -> None:
+        """Send the calls that a signature depends on with it; all of them are accepted, or none.
+
+        Args:
+            others: the signatures of the other calls.
+        """
+        result = root.apply_async()
+        sent = self.know(result, awaited=True)
+        self.look_after(asyncio.ensure_future(self._spread(result, sent, [(call.id, call.task) for call in others])))
+
+    async def _spread(self, result: AsyncResult[Any], root: Sent, others: Sequence[tuple[str, str]]) -> None:
+        """Give the jobs of a graph the verdict on its root."""
+        with contextlib.suppress(BrokerError):
+            await result.sent()
+        while not root.verdict:
+            await asyncio.sleep(0)
+        for id, task in others:
+            self.sent[id] = Sent(id, task, ANYTHING, False, root.at, root.verdict, root.accepted_at, ended=True)
 
     def look_after(self, task: asyncio.Task[None]) -> None:
         """Count a task that follows something sent by other means as one that is on its way."""

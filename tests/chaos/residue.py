@@ -18,12 +18,14 @@ __all__ = ["left_behind", "look_until_clean"]
 #: Keys that stay when every job is finished (see the table in aiotask/brokers/redis/keys.py).
 _USUAL = (
     *(r"q:[^:]+:[0-9rs]", "queues", r"r:.+", r"client:.+", "live", "leases", "counts", "history"),
-    *("dead", "dead:jobs", "volunteer"),
+    *("dead", "dead:jobs", "volunteer", r"g:.+", "graphs", r"kids:.+"),
 )
 #: Of these each needs a time to live.
 _MORTAL = re.compile(r"r:|client:|refused:|volunteer$")
 #: File descriptors that a supervisor may have more than at its start: those of a child that is just being replaced.
 _MORE_FDS = 6
+#: Items of a key that are shown.
+_FEW = 20
 
 
 async def look_until_clean(arena: Arena, settle: float, keys: Sequence[str] = ()) -> list[str]:
@@ -53,7 +55,7 @@ def _on_the_server(arena: Arena, keys: Sequence[str]) -> list[str]:
         if name == "index" and _size(arena, name) == 1:
             continue
         if not allowed.fullmatch(name):
-            found.append(f"key: {name} ({_size(arena, name)} items)")
+            found.append(f"key: {name} ({_size(arena, name)} items){_shown(arena, name)}")
         elif re.fullmatch(r"q:[^:]+:[0-9rs]", name):
             found += _in_lane(arena, name)
     mortal = [name for name in _names(arena) if _MORTAL.match(name)]
@@ -78,6 +80,16 @@ def _size(arena: Arena, name: str) -> Any:
     kind = arena.server.call("TYPE", arena.prefix + name).decode()
     command = {"hash": "HLEN", "zset": "ZCARD", "set": "SCARD", "stream": "XLEN", "string": "STRLEN"}.get(kind)
     return arena.server.call(command, arena.prefix + name) if command else "?"
+
+
+def _shown(arena: Arena, name: str) -> str:
+    """The contents of a small key, for whoever looks for the cause."""
+    kind = arena.server.call("TYPE", arena.prefix + name).decode()
+    read = {"hash": ("HGETALL",), "zset": ("ZRANGE", 0, -1, "WITHSCORES"), "set": ("SMEMBERS",), "string": ("GET",)}
+    if kind not in read or _size(arena, name) > _FEW:
+        return ""
+    command, *rest = read[kind]
+    return f": {arena.server.call(command, arena.prefix + name, *rest)!r:.1000}"
 
 
 def _in_lane(arena: Arena, name: str) -> list[str]:

@@ -59,23 +59,23 @@ def test_dead_letters_are_found_and_shown_without_loading_them(own_server: Priva
 def test_dead_letters_are_replayed_and_deleted_once(own_server: PrivateServer, shop: Shop) -> None:
     one, two = asyncio.run(give_up(shop, 2))
 
-    def did(verb: str, *arguments: str, code: int = 0) -> dict[str, list[str]]:
+    def did(verb: str, *arguments: str, code: int = 0) -> dict[str, Any]:
         done = invoke("dead", verb, "--url", own_server.url, "--json", *arguments)
         assert done.exit_code == code, done.output
-        found: dict[str, list[str]] = json.loads(done.output)
+        found: dict[str, Any] = json.loads(done.output)
         return found
 
     async def status(id: str) -> Status | None:
         return await shop.app.result(id).status()
 
-    assert did("replay", one) == {"replayed": [one], "missing": [], "outdated": []}
-    assert did("replay", one) == {"replayed": [], "missing": [one], "outdated": []}
+    assert did("replay", one) == {"replayed": [one], "missing": [], "outdated": [], "of_graphs": {}}
+    assert did("replay", one) == {"replayed": [], "missing": [one], "outdated": [], "of_graphs": {}}
     assert asyncio.run(status(one)) == "PENDING"
     said = invoke("dead", "replay", one, "--url", own_server.url)
     assert "Replayed 0 dead letters." in said.output and f"aiotask jobs {one}" in said.output
     assert did("replay", "no-such-job", code=1)["missing"] == ["no-such-job"]
-    assert did("delete", one, two, two) == {"deleted": [two], "missing": [one]}
-    assert did("delete", two) == {"deleted": [], "missing": [two]}
+    assert did("delete", one, two, two) == {"deleted": [two], "missing": [one], "of_graphs": {}}
+    assert did("delete", two) == {"deleted": [], "missing": [two], "of_graphs": {}}
     assert asyncio.run(status(two)) == "FAILED"
     # The one that was replayed runs, and nothing else of them is left.
     jobs = json.loads(invoke("jobs", "--url", own_server.url, "--json", "--status", "pending").output)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from aiotask import App, AsyncResult, DependencyFailed, Signature, group
 
 from ..helpers import wait_until
 from ..workers import Workers
-from .command import invoke
+from .command import invoke, run
 
 SHOP = """
 import asyncio
@@ -71,7 +70,7 @@ class Shop:
     def __init__(self, url: str, name: str, folder: Path) -> None:
         self.app = App(name, url=url)
         self.folder = folder
-        self._server = ("--url", url, "--name", name)
+        self.server = ("--url", url, "--name", name)
 
     def task(self, name: str, **options: Any) -> Any:
         task = self.app.named(f"shop:{name}")
@@ -83,13 +82,13 @@ class Shop:
 
     def ask(self, *command: str, code: int = 0) -> Any:
         """The JSON that a command prints."""
-        done = invoke(*command, *self._server, "--json")
+        done = invoke(*command, *self.server, "--json")
         assert done.exit_code == code, f"{command} ended with {done.exit_code}\n{done.output}{done.stderr}"
         return json.loads(done.stdout)
 
     def say(self, *command: str, code: int = 0) -> str:
         """What a command prints for people, on stdout and stderr."""
-        done = invoke(*command, *self._server)
+        done = invoke(*command, *self.server)
         assert done.exit_code == code, f"{command} ended with {done.exit_code}\n{done.output}{done.stderr}"
         return str(done.stdout) + str(done.stderr)
 
@@ -104,10 +103,9 @@ class Shop:
 
 
 @pytest.fixture
-def shop(redis_url: str, app_name: str, tmp_path: Path) -> Iterator[Shop]:
+def shop(redis_url: str, app_name: str, tmp_path: Path) -> Shop:
     made = Shop(redis_url, app_name, tmp_path)
-    yield made
-    asyncio.run(made.app.close())
+    return made
 
 
 @pytest.fixture
@@ -115,7 +113,8 @@ def work(shop: Shop, workers: Workers) -> Callable[[], None]:
     """Starts a worker of the app."""
     (shop.folder / "shop.py").write_text(SHOP)
     env = {"TEST_APP": shop.app.name, "TEST_FOLDER": str(shop.folder)}
-    return lambda: workers.start("shop", app_dir=shop.folder, env=env) and None
+    history = ("--result-db", str(shop.folder / "history.db"))
+    return lambda: workers.start("shop", app_dir=shop.folder, env=env, options=history) and None
 
 
 def sent(result: AsyncResult[Any]) -> str:
@@ -203,6 +202,26 @@ def test_a_long_tree_is_shown_by_pages(shop: Shop) -> None:
     assert len(second) == 8 and second[1].startswith(" " * 8 + "shop:price") and not second[-2].startswith("Next")
 
 
+def test_a_job_whose_outcome_is_gone_leads_to_its_graph(shop: Shop, work: Callable[[], None]) -> None:
+    work()
+    history = ("--db", str(shop.folder / "history.db"))
+    price = shop.task("price", result_ttl=0.0).s(1)
+    root = shop.task("total").apply_async([price.cast])
+    assert root.get(timeout=60) == 1
+    done = run("graph", price.id, *shop.server)
+    assert done.returncode == 1 and f'No graph and no job "{price.id}"' in done.stderr
+
+    def recorded() -> bool:
+        return len(json.loads(invoke("results", "--graph", root.id, *history, "--json").stdout or "[]")) == 2
+
+    wait_until(recorded, description="the history has both", timeout=60.0)
+
+    seen = shop.ask("graph", price.id, *history)
+
+    assert seen["id"] == root.id
+    assert {node["id"]: node["status"] for node in seen["nodes"]} == {price.id: "SUCCESS", root.id: "SUCCESS"}
+
+
 def test_a_job_in_no_graph_is_shown_alone(shop: Shop) -> None:
     id = sent(shop.task("price").apply_async(1))
 
@@ -211,10 +230,10 @@ def test_a_job_in_no_graph_is_shown_alone(shop: Shop) -> None:
 
 
 def test_an_unknown_id_is_one_line(shop: Shop) -> None:
-    for command in (("graph", "nothing"), ("graphs", "replay", "nothing")):
-        said = shop.say(*command, code=1)
-        assert said.startswith("error: No graph") and said.count("\n") == 1
-    assert "--db FILE" in shop.say("graph", "nothing", code=1)
+    for command, next_step in ((("graph",), "--db FILE"), (("graphs", "replay"), "aiotask graphs list")):
+        done = run(*command, "nothing", *shop.server)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("error: No graph") and done.stderr.count("\n") == 1 and next_step in done.stderr
     assert "There are no graphs" in shop.say("graphs")
 
 
@@ -329,6 +348,9 @@ def test_a_dead_letter_of_a_graph_is_replayed_with_its_graph_alone(shop: Shop, w
     nothing = {"replayed": [], "missing": [], "outdated": [], "of_graphs": {letter["id"]: "parcel"}}
     assert by_id == by_filter == nothing
     assert "aiotask graphs replay parcel" in shop.say("dead", "replay", letter["id"], code=1)
+    deleted = shop.ask("dead", "delete", letter["id"], code=1)
+    assert deleted == {"deleted": [], "missing": [], "of_graphs": {letter["id"]: "parcel"}}
+    assert "aiotask graphs replay parcel" in shop.say("dead", "delete", letter["id"], code=1)
     assert "aiotask graphs replay ID" in shop.say("dead", "list")
     (shop.folder / "paper").touch()
     assert shop.ask("graphs", "replay", letter["id"])["replayed"] == 2

@@ -40,6 +40,7 @@ class Graphs:
 
         @app.task(name="g:gated")
         async def gated(n: int) -> int:
+            runs.append("gated")
             await gate.wait()
             return n
 
@@ -47,5 +48,10 @@ class Graphs:
         async def fib(n: int) -> int:
             return n if n < 2 else add.s(fib.s(n - 1).cast, fib.s(n - 2).cast).cast
 
+        @app.task(name="g:waits")
+        async def waits(n: int) -> int:
+            return total.s([gated.s(k).cast for k in range(n)]).cast
+
+        self.waits = waits
         self.add, self.total, self.bad, self.note = add, total, bad, note
         self.shown, self.gated, self.fib = shown, gated, fib

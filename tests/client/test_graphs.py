@@ -257,6 +257,27 @@ async def test_cancelling_the_handle_cancels_what_has_not_ended(g: Graphs, by_id
                 await g.app.result(member.id)
 
 
+@pytest.mark.parametrize("by_id", [False, True])
+async def test_cancelling_a_job_that_has_returned_others_cancels_those(g: Graphs, by_id: bool) -> None:
+    async with g.app, g.app.worker():
+        result = g.waits.apply_async(2)
+        await wait_until_async(lambda: g.runs.count("gated") == 2, description="what it has returned runs")
+        assert await result.status() is Status.WAITING
+
+        assert await (g.app.result(result.id) if by_id else result).cancel() is Cancelled.ASKED
+
+        with pytest.raises(JobCancelled):
+            await result.wait(20)
+        nodes = (await g.app.graph(result.id)).nodes
+        for node in nodes:
+            with pytest.raises(JobCancelled):
+                await g.app.result(node.id).wait(20)
+        assert len(nodes) == 4
+        g.gate.set()
+        assert await g.add.apply_async(1) == 1
+        assert [run for run in g.runs if run != "gated"] == [("add", 1, 0)]
+
+
 async def test_cancelling_an_inner_job_fails_what_is_behind_it_and_nothing_else(g: Graphs) -> None:
     inner = g.gated.s(1)
     result = group(g.add.s(inner.cast), g.add.s(2)).apply_async()

@@ -29,6 +29,7 @@ from ...broker import (
     Settled,
 )
 from ...errors import BrokerError
+from ...inspector import DeadLetter
 from ...job import Status
 from ..history import HistoryRow
 from ..lanes import claim_order, parked_lane
@@ -272,9 +273,9 @@ class MemoryBroker(MemoryGraphs):
         async with self._store as store:
             return [_replay(store, id) for id in ids]
 
-    async def discard(self, ids: Sequence[str]) -> list[bool]:
+    async def discard(self, ids: Sequence[str]) -> list[Replayed]:
         async with self._store as store:
-            return [store.dead.pop(id, None) is not None for id in ids]
+            return [_discard(store, id) for id in ids]
 
     async def forget(self, ids: Sequence[str]) -> list[bool]:
         async with self._store as store:
@@ -354,7 +355,7 @@ def _replay(store: GraphStore, id: str) -> Replayed:
     _, letter = store.dead[id]
     stored = store.results.get(id)
     record = Record(id, "", letter.job, "", Meta(series=int(store.clock.time() * 1000)))
-    if record.graph in store.graphs:
+    if _is_of_graph(store, letter):
         return Replayed.GRAPH
     if not record.sent_lane or id in store.index or (stored is not None and stored[0] != letter.outcome):
         return Replayed.OUTDATED
@@ -365,3 +366,18 @@ def _replay(store: GraphStore, id: str) -> Replayed:
     store.queues.add(record.queue)
     store.place(record, record.sent_lane)
     return Replayed.DONE
+
+
+def _discard(store: GraphStore, id: str) -> Replayed:
+    if id not in store.dead:
+        return Replayed.MISSING
+    _, letter = store.dead[id]
+    if _is_of_graph(store, letter):
+        return Replayed.GRAPH
+    del store.dead[id]
+    return Replayed.DONE
+
+
+def _is_of_graph(store: GraphStore, letter: DeadLetter) -> bool:
+    """Whether a dead letter is of a job whose graph is still there."""
+    return Record(letter.id, "", letter.job, "").graph in store.graphs

@@ -80,6 +80,8 @@ class GraphRecord:
     accepted: dict[int, str] = field(default_factory=dict)
     #: When it is dropped (monotonic), unless something happens before; None: not while it has nodes that run or wait.
     drop_at: float | None = None
+    #: Unix seconds when it came into its state.
+    since: float = 0.0
 
     def write(self, parts: Sequence[Part]) -> list[NodeRecord]:
         """Add the nodes of all parts of one staging; returns those that have a job."""

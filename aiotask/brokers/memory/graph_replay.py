@@ -16,17 +16,18 @@ __all__ = ["replay_graph"]
 def replay_graph(store: GraphStore, graph: GraphRecord) -> Steered:
     if graph.state is not State.ENDED:
         return Steered("running")
-    bad = [node for node in graph.nodes.values() if node.is_bad]
+    bad = [node for node in graph.nodes.values() if node.is_bad or _is_dropped(node)]
     missing = _missing(store, graph, bad)
     if missing:
         return Steered("gone", missing=missing)
+    count = sum(node.is_bad and not node.is_virtual for node in bad)
     # Nothing starts before everything waits: what runs again hangs on a virtual node of its own.
     graph.highest += 1
     first = graph.node(graph.highest)
     graph.accepted[first.number] = ""
     waits = Counter(number for node in bad for number in node.downstream)
     for node in bad:
-        hangs = not node.is_virtual or not waits[node.number]
+        hangs = not waits[node.number] or not (node.is_virtual or node.condition)
         if hangs:
             first.downstream.append(node.number)
         node.open = waits[node.number] + hangs
@@ -34,12 +35,18 @@ def replay_graph(store: GraphStore, graph: GraphRecord) -> Steered:
     graph.left = len(bad)
     store.go_on(graph)
     store.end_nodes(graph, [(first, Status.SUCCESS)])
-    return Steered("done", sum(not node.is_virtual for node in bad))
+    return Steered("done", count)
+
+
+def _is_dropped(node: NodeRecord) -> bool:
+    """Whether a follow-up was dropped since what it follows ended badly: it may be wanted after all."""
+    return node.is_unwanted and node.is_ended and bool(node.sealed)
 
 
 def _missing(store: GraphStore, graph: GraphRecord, bad: Iterable[NodeRecord]) -> str:
     """A job whose value is needed by one of these nodes, and gone; empty: there is none."""
-    upstream = (graph.nodes[number] for node in bad if not node.is_virtual for number in node.upstream)
+    jobs = [node for node in bad if node.is_bad and not node.is_virtual]
+    upstream = (graph.nodes[number] for node in jobs for number in node.upstream)
     gone = (node.id for node in upstream if node.id and not node.is_bad and node.id not in store.results)
     return next(gone, "")
 

@@ -139,7 +139,7 @@ class GraphStore(Store):
         if graph.state is State.CANCELLED:
             self.cancelling[graph.id] = None
         else:
-            graph.state = State.ACCEPTED
+            graph.state, graph.since = State.ACCEPTED, self.clock.time()
 
     def _give_up(self, growth: Growth) -> None:
         """Take the job whose run has returned Refs out of its lane and out of the index: it waits from now on."""
@@ -240,13 +240,14 @@ class GraphStore(Store):
         del self.nodes[node.id]
         graph.left -= 1
         self.notify({_record_of(node).reply, *self.watchers.pop(node.id, ())}, Notice(node.id))
-        node.is_ended, node.sealed = True, b""
+        node.is_ended = True
         if node.inherited is Status.SUCCESS:
+            node.sealed = b""
             self._free(graph, node)
 
     def _rest(self, graph: GraphRecord) -> None:
         """Every node of a graph has ended."""
-        graph.state = State.ENDED
+        graph.state, graph.since = State.ENDED, self.clock.time()
         self.cancelling.pop(graph.id, None)
         is_bad = any(node.is_bad for node in graph.nodes.values())
         self._drop_in(graph, max(graph.result_ttl, BAD_GRAPH_TTL) if is_bad else graph.result_ttl)
@@ -292,7 +293,7 @@ class GraphStore(Store):
     def cancel_graph(self, graph: GraphRecord) -> None:
         """Let nothing of a graph become ready any more; ``advance`` names it until its jobs are concluded."""
         if graph.state is State.ACCEPTED:
-            graph.state = State.CANCELLED
+            graph.state, graph.since = State.CANCELLED, self.clock.time()
             self.cancelling[graph.id] = None
 
     # ---- time

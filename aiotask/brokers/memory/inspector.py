@@ -6,7 +6,7 @@ import math
 import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 import msgspec
 
@@ -23,7 +23,7 @@ from ...inspector import (
     WorkerInfo,
 )
 from ...job import Status
-from ..lanes import need_of
+from ..lanes import need_of, queue_of
 from .graph_record import GraphRecord, NodeRecord
 from .graphs import GraphStore
 from .record import Record
@@ -74,12 +74,17 @@ class MemoryInspector:
         self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
     ) -> list[JobInfo]:
         async with self._store as store:
-            wanted = (
-                record
+            unfinished = (
+                _info(record)
                 for record in _records(store)
-                if (status is None or record.status is status) and (queue is None or record.queue == queue)
+                if status in (None, record.status) and queue in (None, record.queue)
             )
-            return [_info(record) for record in islice(wanted, offset, offset + limit)]
+            waiting = (
+                _waiting_info(node)
+                for node in _waiting_nodes(store)
+                if status in (None, Status.WAITING) and queue in (None, queue_of(node.lane))
+            )
+            return list(islice(chain(unfinished, waiting), offset, offset + limit))
 
     async def job(self, id: str) -> JobInfo | None:
         async with self._store as store:
@@ -90,7 +95,7 @@ class MemoryInspector:
             if record is not None:
                 return _info(record)
             node = store.waiting_node(id)
-            return JobInfo(id, Status.WAITING, sealed=node.sealed) if node is not None else None
+            return _waiting_info(node) if node is not None else None
 
     async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
         async with self._store as store:
@@ -118,14 +123,15 @@ class MemoryInspector:
                 return None
             numbers = range(after + 1, min(after + limit, graph.highest) + 1)
             nodes = [graph.nodes[number] for number in numbers if number in graph.nodes]
-            shown = [_node_info(store, node) for node in nodes if node.id and not node.stands_for]
+            shown = [_node_info(store, node) for node in nodes if _is_shown(node)]
             return GraphInfo(
                 graph.id,
                 graph.state,
                 graph.highest,
                 graph.left,
-                list(filter(None, shown)),
+                shown,
                 after + limit < graph.highest,
+                graph.since,
             )
 
     async def graphs(self, after: int = 0, limit: int = 100) -> list[GraphSummary]:
@@ -137,7 +143,7 @@ class MemoryInspector:
 def _summary(store: GraphStore, graph: GraphRecord) -> GraphSummary:
     """A graph in a list, by when it is dropped."""
     ahead = math.inf if graph.drop_at is None else graph.drop_at - store.clock.monotonic()
-    return GraphSummary(graph.id, graph.state or "", graph.highest, graph.left, store.clock.time() + ahead)
+    return GraphSummary(graph.id, graph.state or "", graph.highest, graph.left, store.clock.time() + ahead, graph.since)
 
 
 def _records(store: GraphStore) -> Iterator[Record]:
@@ -164,6 +170,15 @@ def _node_info(store: GraphStore, node: NodeRecord) -> GraphNodeInfo:
         waiting=not node.is_ended and node.id not in store.index,
         bad=node.is_bad,
     )
+
+
+def _waiting_nodes(store: GraphStore) -> Iterator[NodeRecord]:
+    """Every job that waits for others."""
+    return (node for id in store.nodes if (node := store.waiting_node(id)) is not None)
+
+
+def _waiting_info(node: NodeRecord) -> JobInfo:
+    return JobInfo(node.id, Status.WAITING, node.lane, sealed=node.sealed)
 
 
 def _info(record: Record) -> JobInfo:

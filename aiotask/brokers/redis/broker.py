@@ -368,20 +368,19 @@ class RedisBroker(GraphVerbs, Kids):
         return moved, float(until) if until else None
 
     async def replay(self, ids: Sequence[str]) -> list[Replayed]:
-        replayed: list[Replayed] = []
+        return await self._move_letters("replay", ids)
+
+    async def _move_letters(self, script: str, ids: Sequence[str]) -> list[Replayed]:
+        moved: list[Replayed] = []
         for start in range(0, len(ids), _LETTERS):
             some = ids[start : start + _LETTERS]
             nodes = await nodes_among(self.wire, self.prefix, some)
-            reply = await self._run("replay", *(id for id in some if id not in nodes))
-            answers = iter(reply)
-            replayed += [Replayed.GRAPH if id in nodes else Replayed(next(answers).decode()) for id in some]
-        return replayed
+            answers = iter(await self._run(script, *(id for id in some if id not in nodes)))
+            moved += [Replayed.GRAPH if id in nodes else Replayed(next(answers).decode()) for id in some]
+        return moved
 
-    async def discard(self, ids: Sequence[str]) -> list[bool]:
-        were_there: list[bool] = []
-        for start in range(0, len(ids), BATCH_JOBS):
-            were_there += map(bool, await self._run("discard", *ids[start : start + BATCH_JOBS]))
-        return were_there
+    async def discard(self, ids: Sequence[str]) -> list[Replayed]:
+        return await self._move_letters("discard", ids)
 
     async def forget(self, ids: Sequence[str]) -> list[bool]:
         # An unfinished job has no outcome.

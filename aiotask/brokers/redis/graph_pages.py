@@ -9,12 +9,25 @@ from ..graphs import CHUNK
 from .codec import text, whole
 from .connection import Wire
 
-__all__ = ["Head", "edges_of", "field_rows", "find_bad", "find_unfinished", "id_in", "pages", "read_head", "task_in"]
+__all__ = [
+    "DROPPED",
+    "Head",
+    "edges_of",
+    "field_rows",
+    "find_bad",
+    "find_unfinished",
+    "id_in",
+    "pages",
+    "read_head",
+    "task_in",
+]
 
 #: Numbers of nodes that are looked at in one command.
 _PAGE = 250
 #: The letter at a node that ended badly and cannot run again: its envelope is lost.
 _LOST = b"l"
+#: The letter at a follow-up that was dropped since what it follows ended badly.
+DROPPED = b"d"
 
 
 class Head:
@@ -25,10 +38,13 @@ class Head:
     """
 
     def __init__(self, fields: Sequence[bytes | None]) -> None:
+        #: Whether a run has ever returned calls into it.
+        self.has_grown = fields[3] is not None
         state, total, left, staged, at = (field or b"" for field in fields)
         self.state = text(state)
         self.total = whole(total)
         self.left = max(0, whole(left))
+        #: Unix seconds when it came into its state.
         self.at = float(at or 0)
         firsts_and_lasts = (part.partition("-") for part in text(staged).split())
         #: The numbers that growths have reserved and not accepted.
@@ -101,7 +117,9 @@ async def find_unfinished(wire: Wire, prefix: str, graph: str, after: int, limit
 
 
 async def find_bad(wire: Wire, prefix: str, graph: str) -> tuple[int, str]:
-    """How many jobs of a graph a replay runs again, and the id of a job whose value they need and which is gone."""
+    """How many jobs of a graph a replay runs again, and the id of a job whose value they need and which is gone.
+
+    Dropped follow-ups do not count: whether they run is decided by how the jobs end that they follow."""
     head = await read_head(wire, prefix, graph)
     if head is None or head.state != "e":
         return 0, ""
@@ -109,7 +127,7 @@ async def find_bad(wire: Wire, prefix: str, graph: str) -> tuple[int, str]:
     for numbers in pages(head, 0):
         rows = await field_rows(wire, hash, ["b", "i", "n.0"], numbers)
         for number, (bad, field, chunk) in rows.items():
-            if bad is None or field is None:
+            if bad in (None, DROPPED) or field is None:
                 continue
             if bad == _LOST:
                 return 0, id_in(field)

@@ -9,7 +9,7 @@ from ...job import Status
 from ..lanes import queue_of
 from .codec import text
 from .connection import Wire
-from .graph_pages import Head, edges_of, field_rows, id_in, pages, read_head, task_in
+from .graph_pages import DROPPED, Head, edges_of, field_rows, id_in, pages, read_head, task_in
 
 __all__ = ["GraphReader"]
 
@@ -44,7 +44,7 @@ class GraphReader:
 
     async def _nodes(self, graph: str, head: Head, after: int, limit: int) -> list[GraphNodeInfo]:
         hash = f"{self._prefix}g:{graph}"
-        parent = await self._parent_before(hash, after)
+        parent = await self._parent_before(hash, after) if head.has_grown else ""
         found: list[GraphNodeInfo] = []
         for numbers in pages(head, after, limit):
             rows = await field_rows(self._wire, hash, ["p", "i", "v", "o", "b", "n.0"], numbers)
@@ -52,7 +52,7 @@ class GraphReader:
                 if grown is not None:
                     parent = text(grown)
                 # A job that grew is shown under the number that it had first.
-                if field is None or old is not None:
+                if field is None or old is not None or (bad == DROPPED and open_ is None):
                     continue
                 id = id_in(field)
                 upstream = await edges_of(self._wire, hash, number, chunk)

@@ -37,7 +37,8 @@ dead, dead:jobs     zset,   dead letters by time, and their envelope and outcome
                     hash
 aside               stream  entries that were no job of this app, and why               1,000 newer ones
 counts              hash    how many jobs ended in each status; ``rejected``;           the app
-                            ``unrecorded``: rows in the history
+                            ``unrecorded``: rows in the history; ``owed``: items
+                            of the agenda
 history             stream  finished jobs for the recorder (exists while one is         recorded, or
                             registered), many in an entry: how many, and per row        1,000,000 newer ones
                             envelope, sealed outcome, m

@@ -128,10 +128,10 @@ class Line(asyncio.Protocol):
                 raise reply
             if not self._wanted and not asked.done():
                 asked.set_result(self._replies)
-        elif self.on_message is not None and not isinstance(reply, wrong.ResponseError):
+        elif self.on_message is not None and not isinstance(reply, Exception):
             self.on_message(reply)
         elif self.on_message is not None:
-            # The reply to a ping, or the server's error before it closes the connection.
+            # The server's error: instead of a reply to a ping (it is loading its data), or before it hangs up.
             raise reply
         else:
             raise wrong.ConnectionError(f"a reply to nothing: {reply!r:.100}")

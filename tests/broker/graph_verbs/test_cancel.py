@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from aiotask.broker import Cancelled
-from aiotask.brokers.graphs import Conclusion, Graphs
+from aiotask.brokers.graphs import Conclusion, Graphs, Taken
 from aiotask.job import Status
 
 from ...graphs import Run, advance_all, cancel_all, chain, end, grow, node, send_graph
@@ -91,7 +89,9 @@ async def test_a_cancelled_node_that_grows_ends(graphs: Graphs, worker: Worker) 
     start = await graphs.reserve("n2", 3)
     await graphs.cancel("n1", GONE, 3600.0)
 
-    await grow(graphs, "n2", first, 1, [node(4), node(5, 4, id="n1")], first=start)
+    returned = [node(4), node(5, 4, id="n1")]
+    assert await grow(graphs, "n2", first, 1, returned, first=start) is Taken.NOT_YOURS
+    assert await grow(graphs, "n2", first, 1, returned, first=start) is Taken.NOT_YOURS
     await advance_all(graphs)
 
     assert await outcome_of(graphs, "n1") == GONE
@@ -206,16 +206,43 @@ async def test_a_replay_runs_a_job_that_grew_where_it_failed(graphs: Graphs, wor
     assert await graphs.unfinished("n2", 0, 10) == []
 
 
-@pytest.mark.parametrize("condition", ["s", "e"])
-async def test_a_follow_up_that_was_dropped_stays_so(graphs: Graphs, worker: Worker, condition: str) -> None:
+async def test_a_follow_up_on_success_runs_once_a_replay_succeeds(graphs: Graphs, worker: Worker) -> None:
+    numbers = await replayed_with_follow_up(graphs, worker, "s", fails=["n1", "n2"])
+
+    assert (await Run(worker, "n2", numbers).to_its_end()).waves == [["n1"], ["n2", "n3"]]
+    assert await graphs.unfinished("n2", 0, 10) == []
+
+
+async def test_a_follow_up_on_success_is_dropped_again_where_a_replay_fails(graphs: Graphs, worker: Worker) -> None:
+    numbers = await replayed_with_follow_up(graphs, worker, "s", fails=["n1", "n2"])
+
+    assert (await Run(worker, "n2", numbers, ["n1", "n2"]).to_its_end()).order == ["n1", "n2"]
+    assert await is_unknown(graphs, "n3")
+    assert (await graphs.steer("n2", replay=True)).count == 2
+    await advance_all(graphs)
+    assert sorted((await Run(worker, "n2", numbers).to_its_end()).order) == ["n1", "n2", "n3"]
+
+
+async def test_a_follow_up_on_error_that_failed_runs_again_where_a_replay_fails(graphs: Graphs, worker: Worker) -> None:
+    numbers = await replayed_with_follow_up(graphs, worker, "e", fails=["n1", "n2", "n3"])
+
+    assert (await Run(worker, "n2", numbers, ["n1", "n2"]).to_its_end()).waves == [["n1"], ["n2", "n3"]]
+
+
+async def test_a_follow_up_on_error_of_a_job_that_succeeded_stays_dropped(graphs: Graphs, worker: Worker) -> None:
+    numbers = await replayed_with_follow_up(graphs, worker, "e", fails=["n2"])
+
+    assert (await Run(worker, "n2", numbers).to_its_end()).order == ["n2"]
+
+
+async def replayed_with_follow_up(graphs: Graphs, worker: Worker, condition: str, fails: list[str]) -> dict[str, int]:
+    """Run two jobs, and n3 that follows n1; then replay the graph."""
     await send_graph(graphs, "n2", [node(1), node(2, 1), node(3, 1, condition=condition)])
     numbers = {"n1": 1, "n2": 2, "n3": 3}
-    await Run(worker, "n2", numbers, ["n1", "n2"] if condition == "s" else ["n2"]).to_its_end()
-
-    await graphs.steer("n2", replay=True)
+    await Run(worker, "n2", numbers, fails).to_its_end()
+    assert (await graphs.steer("n2", replay=True)).count == len(fails)
     await advance_all(graphs)
-
-    assert "n3" not in (await Run(worker, "n2", numbers).to_its_end()).order
+    return numbers
 
 
 async def test_a_chord_of_many_is_replayed(graphs: Graphs, worker: Worker) -> None:

@@ -7,6 +7,7 @@ import pytest
 from aiotask.brokers import inspect_graphs
 from aiotask.brokers.graphs import Graphs
 from aiotask.inspector import GraphInspector
+from aiotask.job import Status
 
 from ...graphs import Run, cancel_all, chain, end, grow, node, parts, send_graph
 from ...seam import Worker
@@ -51,6 +52,23 @@ async def test_pages_of_a_graph_make_the_whole(graphs: Graphs, reader: GraphInsp
     assert page.nodes[-1].upstream == tuple(range(1, 701))
 
 
+@pytest.mark.parametrize("condition", ["s", "e"])
+async def test_a_follow_up_that_was_dropped_is_not_shown(
+    graphs: Graphs, reader: GraphInspector, worker: Worker, condition: str
+) -> None:
+    await send_graph(graphs, "n1", [node(1), node(2, 1, condition=condition)])
+    [first] = (await worker.claim()).deliveries
+    before = await reader.graph("n1")
+    assert before is not None
+    assert [n.id for n in before.nodes] == ["n1", "n2"]
+
+    await end(worker, "n1", first, 1, Status.FAILED if condition == "s" else Status.SUCCESS)
+
+    after = await reader.graph("n1")
+    assert after is not None
+    assert (after.state, [n.id for n in after.nodes]) == ("ended", ["n1"])
+
+
 async def test_ends_are_shown(graphs: Graphs, reader: GraphInspector, worker: Worker) -> None:
     await send_graph(graphs, "n2", chain(2))
     await Run(worker, "n2", {"n1": 1, "n2": 2}, ["n2"]).to_its_end()
@@ -73,6 +91,8 @@ async def test_what_a_job_returned_names_it(graphs: Graphs, reader: GraphInspect
 
     assert shown is not None
     assert [(n.number, n.id, n.parent) for n in shown.nodes] == [(1, "n1", ""), (2, "n2", ""), (4, "n4", "n1")]
+    later = await reader.graph("n2", 3)
+    assert later is not None and [(n.id, n.parent) for n in later.nodes] == [("n4", "n1")]
 
 
 async def test_what_is_not_accepted_is_not_shown(graphs: Graphs, reader: GraphInspector, worker: Worker) -> None:
@@ -114,3 +134,36 @@ async def test_work_on_the_agenda_is_work_that_waits(graphs: Graphs, reader: Gra
     # The memory broker does all of it at once.
     assert waits is (graphs.url != "memory://")
     assert not await reader.is_waiting(["elsewhere"])
+
+
+async def test_jobs_that_wait_for_others_are_listed(graphs: Graphs, reader: GraphInspector, worker: Worker) -> None:
+    await send_graph(graphs, "root", [node(1), *(node(n, 1) for n in range(2, 60)), node(60, 1, queue="mail")])
+
+    waiting = await reader.jobs(status=Status.WAITING, limit=100)
+
+    assert sorted(job.id for job in waiting) == sorted(f"n{n}" for n in range(2, 61))
+    assert {job.status for job in waiting} == {Status.WAITING}
+    assert [job.id for job in await reader.jobs(status=Status.WAITING, queue="mail")] == ["n60"]
+    assert [job.id for job in await reader.jobs(status=Status.WAITING, limit=3, offset=5)] == [
+        job.id for job in waiting[5:8]
+    ]
+    assert {job.id for job in await reader.jobs(limit=100)} == {"n1", *(job.id for job in waiting)}
+    one = await reader.job("n60")
+    assert one is not None and one == next(job for job in waiting if job.id == "n60")
+    assert one.sealed is not None and b"n60" in one.sealed
+    [first] = (await worker.claim(1)).deliveries
+    await end(worker, "root", first, 1)
+    assert await reader.jobs(status=Status.WAITING) == []
+
+
+async def test_a_graph_says_since_when_it_is_in_its_state(
+    graphs: Graphs, reader: GraphInspector, worker: Worker
+) -> None:
+    await send_graph(graphs, "root", [node(1)])
+    accepted = await reader.graph("root")
+    await Run(worker, "root", {"n1": 1}).to_its_end()
+    ended = await reader.graph("root")
+
+    assert accepted is not None and ended is not None
+    assert 1e9 < accepted.since <= ended.since
+    assert [each.since for each in await reader.graphs()] == [ended.since]

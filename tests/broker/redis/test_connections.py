@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+from redis.exceptions import BusyLoadingError
 
 from aiotask.broker import Broker, Claim, Delivery, JobState, Notice, Settled
 from aiotask.brokers import connect
@@ -139,6 +140,23 @@ async def test_a_listener_subscribes_again_and_says_so(
 
         await wait_until_async(lambda: client.notices, description="the client is notified")
         assert client.notices == [Notice("a", sealed_outcome("a"))]
+
+
+async def test_a_listener_goes_on_after_a_server_that_loads_its_data(
+    own_server: PrivateServer, broker: Broker, worker: Worker
+) -> None:
+    """Such a server takes the subscription, and answers a ping with an error that is none of the usual kind."""
+    async with listening(broker, "client") as client:
+        assert isinstance(broker, RedisBroker)
+        (subscription,) = broker._subscriptions
+        assert subscription._line is not None
+        subscription._line.data_received(b"-LOADING Redis is loading the dataset in memory\r\n")
+        assert isinstance(subscription._line.end.exception(), BusyLoadingError)
+        await wait_until_async(lambda: client.subscriptions >= 2, description="it has subscribed again")
+
+        await worker.finish(await take(worker, "a"), reply="client")
+
+        await wait_until_async(lambda: client.notices, description="the client is notified")
 
 
 async def test_a_call_that_is_cancelled_does_not_answer_the_next_one(broker: Broker, worker: Worker) -> None:

@@ -301,7 +301,7 @@ def _room() -> Any:
 # ---- dead letters, releases
 
 
-async def test_the_dead_letter_of_a_node_is_not_replayed(
+async def test_the_dead_letter_of_a_node_stays_with_its_graph(
     own_server: PrivateServer, graphs: Graphs, worker: Worker
 ) -> None:
     job = Job(RELEASE, "n1", "shop.tasks:render", "default", b"", 5, more=More(flow=Flow("n1", 1)), sent_at=0.0)
@@ -314,6 +314,7 @@ async def test_the_dead_letter_of_a_node_is_not_replayed(
     await end(worker, "n1", first, 1, Status.FAILED, dead=True)
 
     assert await graphs.replay(["n1", "other"]) == [Replayed.GRAPH, Replayed.MISSING]
+    assert await graphs.discard(["n1", "other"]) == [Replayed.GRAPH, Replayed.MISSING]
 
     own_server.call("DEL", key("g:n1"))
     assert await graphs.replay(["n1"]) == [Replayed.DONE]

@@ -129,6 +129,22 @@ async def test_strange_messages_do_not_stop_a_listener(
         assert client.subscriptions == 1
 
 
+async def test_what_looks_like_a_lane_of_a_later_release_by_chance_is_set_aside(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
+) -> None:
+    """What is due says how long its lane is; where it is shorter than that, it is no job of any release."""
+    await send(broker, "real")
+    own_server.call("HSET", key("held"), "strange", b"\xca\x89ph:\xcf\x9dM\xc7")
+    own_server.call("HSET", key("held"), "short", b"\x00\x04ph:x\x00")
+    own_server.call("ZADD", key("due"), 1, "strange", 1, "short")
+
+    await broker.promote()
+
+    assert own_server.call("EXISTS", key("held"), key("due")) == 0
+    assert own_server.call("HGET", key("counts"), "rejected") == b"2"
+    assert await drain(worker) == ["real"]
+
+
 async def test_an_envelope_that_was_cut_off_anywhere_is_delivered(
     own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
 ) -> None:

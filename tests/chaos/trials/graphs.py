@@ -81,7 +81,7 @@ async def graphs(arena: Arena, tier: Tier, rng: Random) -> Report:
     await producer.done(tier.patience)
     others = read(plans)
     _know(producer, others)
-    report = await examine(arena, settle=tier.patience, keys=("g:.+", "graphs", "kids:.+"))
+    report = await examine(arena, settle=tier.patience)
     plants = [*garden.plants, *others]
     ids = {plant.id for plant in plants}
     grown = {note["node"] for note in arena.ledger().notes if note.get("graph") in ids}

@@ -1,11 +1,15 @@
 -- KEYS: prefix. Works off a part of the agenda, and looks after the graphs whose time has come.
 -- An item begins with its kind: f (feed) or n (free): node, graph, letter of its end, chunk; e (a node has ended, on a path that
 -- did not know its graph): node, graph, letter, envelope; d (drop): from which node on, name of the graph's key; y (replay): from
--- which node on, graph, virtual node, phase; p (what a replay makes wait for a node): node, graph, letter, chunk.
+-- which node on, graph, virtual node, phase; p (what a replay makes wait for a node): node, graph, letter, chunk; and where
+-- something was lost or spoiled: h (notes all graphs that run as damaged); a (looks for nodes that wait for nothing): from which
+-- node on, graph, letter, chunk, whether an earlier one has not ended; z (begins a replay anew): from which node on, graph.
 -- Returns how many items are left, then the cancelled graphs whose jobs are to be concluded.
--- Needs: core nodes repair results graphs
+-- Needs: core nodes repair results damage graphs
 -- Numbers of nodes in one page, also of a replay (as many as edges in a chunk), and graphs that are looked after in one call.
 local PAGE, REPLAYED, GRAPHS_EACH = 250, CHUNK, 10
+-- Nodes of a damaged graph that are looked at together, and seconds until it is looked at again.
+local WALKED, WALK_EVERY = 100, 60
 check_placing()
 local endings = open_endings()
 allow_writes()
@@ -57,24 +61,34 @@ local function wait_again(graph, numbers, from)
   if left > 0 then redis.call('HINCRBY', graph.name, 'edges', left) end
 end
 
+-- Whether the one node upstream of a follow-up is to run again; ``upstream``: the chunk with its number.
+local function runs_again(graph, upstream)
+  local bad = upstream and redis.call('HGET', graph.name, 'b' .. struct.unpack('>I4', upstream))
+  return bad and bad ~= 'l'
+end
+
 -- Of a replay, first phase: nodes that ended badly wait again. Their outcomes and dead letters go.
 local function prepare(graph, from, first)
   local wanted, again, ids, envelopes = {}, {}, {}, {}
   for number = from, from + REPLAYED - 1 do
     wanted[#wanted + 1], wanted[#wanted + 2] = 'b' .. number, 'i' .. number
     wanted[#wanted + 1], wanted[#wanted + 2] = 'e' .. number, 'v' .. number
+    wanted[#wanted + 1], wanted[#wanted + 2] = 'w' .. number, 'n' .. number .. '.0'
   end
   local found, places, chunk, outcomes = redis.call('HMGET', graph.name, unpack(wanted)), {}, {}, {}
-  for n = 1, #found, 4 do
-    local bad, number, old = found[n], from + (n - 1) / 4, found[n + 3]
+  for n = 1, #found, 6 do
+    local bad, number, old = found[n], from + (n - 1) / 6, found[n + 3]
     if bad and bad ~= 'l' then
       again[#again + 1] = number
       if found[n + 2] then
         local id = id_in(found[n + 1])
         ids[#ids + 1], outcomes[#outcomes + 1] = id, RESULT .. id
         places[#places + 1], places[#places + 2] = id, string.format('%d|%s', number, graph.id)
-        chunk[#chunk + 1] = struct.pack('>I4', number)
-        redis.call('HINCRBY', graph.name, 'o' .. number, 1)
+        -- A follow-up waits for what it follows alone, if that runs again too: the end that comes last decides about it.
+        if not (found[n + 4] and runs_again(graph, found[n + 5])) then
+          chunk[#chunk + 1] = struct.pack('>I4', number)
+          redis.call('HINCRBY', graph.name, 'o' .. number, 1)
+        end
         -- Some that wanted the outcome under its old number have ended well with that of the earlier run.
         if old then redis.call('HSET', graph.name, 'u' .. number, redis.call('HGET', graph.name, 'u' .. old) or 0) end
       end
@@ -127,13 +141,130 @@ local function replay(graph, from, first, phase)
   end
 end
 
+-- A node whose fields were spoiled cannot run: it is forgotten, and what is downstream of it finds no outcome.
+local function lose(graph, number)
+  local name, gid = key('g:' .. graph.id), graph.id
+  local id = id_at(redis.call('HGET', name, 'i' .. number))
+  redis.call('HDEL', name, 'o' .. number, 'e' .. number, 'w' .. number)
+  redis.call('HSET', name, 'b' .. number, 'l')
+  redis.pcall('HINCRBY', name, 'bad', 1)
+  if redis.pcall('HGET', key('nodes'), id) == string.format('%d|%s', number, gid) then
+    dropped[#dropped + 1] = id
+    ready_count = ready_count + 1
+  end
+  go_on(graph, { number }, { 'f' })
+end
+
+-- A node that waits, though everything upstream of it has ended, is ready.
+local function release(graph, number, letter)
+  -- The end of another one in this call may have made it so.
+  if redis.call('HEXISTS', graph.name, 'o' .. number) == 0 then return end
+  local is_done = pcall(function()
+    local over, ends = {}, {}
+    make_ready(graph, { number }, { letter }, over, ends)
+    go_on(graph, over, ends)
+  end)
+  if not is_done then pcall(lose, graph, number) end
+end
+
+-- Looks at a page of a damaged graph, from one node and the chunk upstream of it on. One page is the whole truth; what is left
+-- of a larger graph is only known once nothing is.
+local function walk(graph, from, letter, at, is_open)
+  local known, wanted, numbers = redis.call('HMGET', graph.name, 'total', 'staged'), {}, {}
+  local total = tonumber(known[1] or 0) or 0
+  for number = from, math.min(from + WALKED - 1, total) do
+    local is_staged = false
+    for first, last in string.gmatch(known[2] or '', '(%d+)%-(%d+)') do
+      is_staged = is_staged or number >= tonumber(first) and number <= tonumber(last)
+    end
+    if not is_staged then
+      numbers[#numbers + 1] = number
+      wanted[#wanted + 1], wanted[#wanted + 2] = 'o' .. number, 'i' .. number
+    end
+  end
+  local rows = #wanted > 0 and redis.call('HMGET', graph.name, unpack(wanted)) or {}
+  local open, count, gone = open_ones(graph.id, numbers, rows), 0, graph.gone
+  steps = steps - #numbers
+  for n = 1, #numbers do
+    local number = numbers[n]
+    local waits, id = rows[2 * n - 1], id_at(rows[2 * n])
+    if open[number] then count = count + 1 end
+    if waits and id ~= '' and redis.call('HSTRLEN', graph.name, 'e' .. number) == 0 then
+      -- The old number of a job that grew: it ends with the new one.
+      if not node_of(id) then release(graph, number, 's') end
+    elseif waits then
+      if steps <= 0 then return owe({ 'a', number, graph.id, letter, at, is_open or count > 1 }) end
+      local begun = number == from
+      local how, worst, reached, looked = upstream_of(graph.id, number, begun and at or 0, begun and letter or 's', 8)
+      steps = steps - looked
+      if how == 'far' then return owe({ 'a', number, graph.id, worst, reached, is_open or count > 1 }) end
+      if how == 'over' then release(graph, number, worst) end
+    end
+  end
+  is_open = is_open or count > 0
+  if from + WALKED <= total then return owe({ 'a', from + WALKED, graph.id, 's', 0, is_open }) end
+  if from == 1 or not is_open then
+    -- What ended in this call is taken off when the graphs are closed.
+    redis.call('HSET', graph.name, 'left', count + gone)
+    redis.call('HDEL', graph.name, 'hurt')
+    redis.call('ZADD', key('graphs'), graph.state == 'x' and now() or '+inf', graph.id)
+    graph.is_new = true
+  end
+end
+
+-- The items of a replay were lost: every node that it had prepared, or was to prepare, has ended badly once more.
+local function replay_anew(graph, from)
+  local wanted = {}
+  for number = from, from + REPLAYED - 1 do
+    wanted[#wanted + 1], wanted[#wanted + 2], wanted[#wanted + 3] = 'o' .. number, 'b' .. number, 'i' .. number
+  end
+  local found, counters, bad = redis.call('HMGET', graph.name, unpack(wanted)), {}, {}
+  for n = 1, #found, 3 do
+    local number, id = from + (n - 1) / 3, id_at(found[n + 2])
+    if found[n] then
+      counters[#counters + 1] = 'o' .. number
+      if not found[n + 1] then bad[#bad + 1], bad[#bad + 2] = 'b' .. number, 'f' end
+      if node_of(id) then
+        redis.call('HDEL', key('nodes'), id)
+        ready_count = ready_count + 1
+      end
+    end
+  end
+  if #counters > 0 then redis.call('HDEL', graph.name, unpack(counters)) end
+  if #bad > 0 then
+    redis.call('HSET', graph.name, unpack(bad))
+    redis.call('HINCRBY', graph.name, 'bad', #bad / 2)
+  end
+  steps = steps - REPLAYED
+  if from + REPLAYED <= (tonumber(redis.call('HGET', graph.name, 'total') or 0) or 0) then
+    return owe({ 'z', from + REPLAYED, graph.id })
+  end
+  redis.call('HDEL', graph.name, 'chunks', 'edges')
+  redis.call('HSET', graph.name, 'left', 0)
+  owe({ 'y', 1, graph.id, redis.call('HINCRBY', graph.name, 'total', 1), 0 })
+end
+
+-- Items of the agenda were lost, of whichever graphs.
+local function note_all()
+  local running = redis.call('ZRANGEBYSCORE', key('graphs'), '+inf', '+inf', 'LIMIT', 0, PAGE)
+  for _, gid in ipairs(running) do
+    note_damage(gid)
+    if redis.call('ZSCORE', key('graphs'), gid) == 'inf' then redis.call('ZREM', key('graphs'), gid) end
+  end
+  steps = steps - PAGE
+  if #running == PAGE then owe({ 'h', 0 }) end
+end
+
 local function work(item)
   local kind, number = item[1], item[2]
   if kind == 'd' then return drop_nodes(number, item[3]) end
+  if kind == 'h' then return note_all() end
   local graph, letter, extra = graph_of(item[3]), item[4], item[5]
   steps = steps - 1
   if not graph then return end
   if kind == 'y' then return graph.state == 'r' and replay(graph, number, letter, extra) end
+  if kind == 'a' then return (graph.state == 'c' or graph.state == 'x') and walk(graph, number, letter, extra, item[6]) end
+  if kind == 'z' then return graph.state == 'r' and replay_anew(graph, number) end
   if kind == 'p' then
     wait_again(graph, { number }, extra)
     return redis.call('HINCRBY', graph.name, 'edges', -1)
@@ -152,13 +283,26 @@ local function work(item)
   go_on(graph, { number }, { letter })
 end
 
+-- More items were left than there are, or fewer: something else has been at the agenda.
+local function check_agenda(popped)
+  local owed, left = redis.pcall('HGET', key('counts'), 'owed') or 0, redis.pcall('LLEN', key('agenda'))
+  if popped > 0 then owed = redis.pcall('HINCRBY', key('counts'), 'owed', 0 - popped) end
+  if type(left) ~= 'number' then left = 0 end
+  if tonumber(owed) == left then return end
+  redis.call('HSET', key('counts'), 'owed', left)
+  note_all()
+end
+
+local popped = 0
 while steps > 0 do
   local packed = redis.pcall('LPOP', key('agenda'))
   if type(packed) ~= 'string' then break end
+  popped = popped + 1
   local ok, item = pcall(cmsgpack.unpack, packed)
-  -- What was written there by hand, or where something else was put into a graph, is left out.
-  if ok and type(item) == 'table' then pcall(work, item) end
+  -- What was written there by hand is left out.
+  if ok and type(item) == 'table' and not pcall(work, item) and type(item[3]) == 'string' then note_damage(item[3]) end
 end
+check_agenda(popped)
 close_graphs(endings)
 close_endings(endings)
 
@@ -167,7 +311,13 @@ if steps > 0 then
   local at = now()
   local due = redis.pcall('ZRANGEBYSCORE', key('graphs'), '-inf', at, 'LIMIT', 0, GRAPHS_EACH)
   for _, gid in ipairs(due.err and {} or due) do
-    local state = redis.pcall('HGET', key('g:' .. gid), 'state')
+    local known = redis.pcall('HMGET', key('g:' .. gid), 'state', 'hurt')
+    local state, hurt = known.err and known or known[1], not known.err and known[2]
+    local is_damaged = hurt and (state == 'c' or state == 'r' or state == 'x')
+    if is_damaged and (tonumber(hurt) or 0) <= at then
+      owe({ state == 'r' and 'z' or 'a', 1, gid, 's', 0, false })
+      redis.call('HSET', key('g:' .. gid), 'hurt', at + WALK_EVERY)
+    end
     if state == 'x' then
       reply[#reply + 1] = gid
       redis.call('ZADD', key('graphs'), at, gid)
@@ -175,6 +325,7 @@ if steps > 0 then
       -- The items that were to drop it may have been lost.
       owe({ 'd', 1, gid })
       redis.call('ZADD', key('graphs'), at + STAGE_TIMEOUT, gid)
+    elseif is_damaged then redis.call('ZADD', key('graphs'), at + WALK_EVERY, gid)
     elseif state == 'c' or state == 'r' then redis.call('ZADD', key('graphs'), '+inf', gid)
     elseif type(state) == 'table' or redis.call('EXISTS', key('g:' .. gid)) == 0 then redis.call('ZREM', key('graphs'), gid)
     else retire(gid) end

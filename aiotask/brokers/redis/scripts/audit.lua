@@ -1,8 +1,8 @@
--- KEYS: prefix.  ARGV: '1' where there may be graphs.  The index holds exactly the unfinished jobs; where keys were deleted by hand, that is put right.
--- Looks at a bounded number of jobs a call, and at few where nothing is wrong. Returns how many were
+-- KEYS: prefix.  ARGV: '1' where there may be graphs.  The index holds exactly the unfinished jobs; where keys were deleted
+-- by hand, that is put right. Looks at a bounded number of jobs a call, and at few where nothing is wrong. Returns how many were
 -- forgotten and found, and whether the set of the buckets was lost: the caller looks for those that there are.
--- Needs: core index due history repair
-local AT_MOST, BUCKETS, FEW = 100, 128, 5
+-- Needs: core nodes index due history repair damage
+local AT_MOST, BUCKETS, FEW, FEW_NODES = 100, 128, 5, 10
 local lanes, count = {}, redis.call('ZCARD', key('due'))
 local function note(lane)
   local length = redis.pcall('XLEN', key(lane))
@@ -26,8 +26,9 @@ if redis.call('HLEN', key('held')) > redis.call('ZCARD', key('due')) then
     end
   end
 end
--- A node waits for ever if its graph was deleted by hand, or something else put in its place.
-local function forget_nodes(at_most)
+-- A node waits for ever if its graph was deleted by hand, or something else put in its place, or if something in it was: then it
+-- waits though everything upstream of it has ended.
+local function mend_nodes(at_most)
   local nodes, types, forgotten = redis.pcall('HRANDFIELD', key('nodes'), at_most, 'WITHVALUES'), {}, 0
   for n = 1, nodes.err and 0 or #nodes, 2 do
     local gid = string.match(nodes[n + 1], '^%d+|(.*)$')
@@ -37,11 +38,17 @@ local function forget_nodes(at_most)
       redis.pcall('HDEL', key('watch'), nodes[n])
       add_up('WAITING', -1)
       forgotten = forgotten + 1
+    elseif n <= 2 * FEW_NODES and redis.pcall('LLEN', key('agenda')) == 0 then
+      local number, _, state = waiting_node(nodes[n])
+      if number and state == 'c' and upstream_of(gid, number, 0, 's', 4) == 'over' then
+        allow_writes()
+        note_damage(gid)
+      end
     end
   end
   return forgotten
 end
-if ARGV[1] == '1' and forget_nodes(FEW) > 0 then forget_nodes(AT_MOST) end
+if ARGV[1] == '1' and mend_nodes(FEW_NODES) > 0 then mend_nodes(AT_MOST) end
 local many, lost = redis.call('SCARD', key('index')), 0
 if redis.call('SISMEMBER', key('index'), '.') == 0 and many + redis.call('EXISTS', key('queues')) > 0 then lost = 1 end
 if many <= BUCKETS then

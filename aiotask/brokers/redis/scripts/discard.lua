@@ -1,8 +1,8 @@
--- KEYS: prefix.  ARGV: ids…  Removes dead letters. Returns per id 1, or 0 where there was none.
+-- KEYS: prefix.  ARGV: ids…  Removes dead letters. Returns per id: replayed (it is gone), or missing.
 -- Needs: core
 local reply = {}
 for _, id in ipairs(ARGV) do
   redis.call('ZREM', key('dead'), id)
-  reply[#reply + 1] = redis.call('HDEL', key('dead:jobs'), id)
+  reply[#reply + 1] = redis.call('HDEL', key('dead:jobs'), id) == 1 and 'replayed' or 'missing'
 end
 return reply

@@ -3,7 +3,7 @@
 -- the graph.
 -- Returns liveness (2: live, and jobs are recorded), whether work is on the agenda (1 or 0), then per job 1 (done), 2 (done before
 -- by you) or 0 (not yours). XACK is the proof of ownership: an incarnation that takes a job over gives it another entry.
--- Needs: core nodes index history results repair graphs
+-- Needs: core nodes index history results repair damage graphs
 local reply, replies = { 0, 0 }, 2
 local again = ARGV[3] == '1'
 
@@ -71,10 +71,10 @@ while n <= #ARGV do
         local next = #list[1] + 1
         list[1][next], list[2][next], list[3][next], list[4][next] = number, letter, facts[at + 2], facts[at + 3]
         -- An outcome that a node may want stays until that has ended well.
-        if facts[at + 1] and tonumber(facts[at + 1]) > 0 then
+        if facts[at + 1] and (tonumber(facts[at + 1]) or 1) > 0 then
           if ttl == '0' then redis.call('SET', RESULT .. id, outcome) else redis.call('PERSIST', RESULT .. id) end
         end
-        if letter ~= 's' then note_bad(graph, number, letter, sealed or '') end
+        if letter ~= 's' and not pcall(note_bad, graph, number, letter, sealed or '') then note_damage(gid) end
       end
       reply[replies] = 1
     else
@@ -90,7 +90,10 @@ for lane, list in pairs(entries) do
 end
 if has_rows then write_rows(jobs, ARGV[4]) end
 if #gone > 0 then redis.pcall('HDEL', key('nodes'), unpack(gone)) end
-for graph, list in pairs(over) do go_on(graph, unpack(list)) end
+for graph, list in pairs(over) do
+  -- Where a field of a graph was spoiled, its jobs end all the same.
+  if not pcall(go_on, graph, unpack(list)) then note_damage(graph.id) end
+end
 if #gone > 0 then
   close_graphs(endings)
   local left = redis.pcall('LLEN', key('agenda'))

@@ -3,8 +3,8 @@
 -- lane ('' none), entry, id, old number, new number; then how many fields, field, value…; how many members, id, number…; how
 -- many queues, queue…; and per queue with a limit: queue, sources, limit.
 -- Stages a part of a graph. The last one accepts the graph if all parts are there: what waits for nothing then comes to its lane.
--- Returns 1 (done), 0 (accepted before), -1 (parts are missing), -2 (the delivery is not yours), -3 (the id is known) or -4 (no
--- room). Everything is checked before the first write, which a full server refuses.
+-- Returns 1 (done), 0 (accepted before), -1 (parts are missing), -2 (the delivery is not yours, or a cancel has ended its job),
+-- -3 (the id is known) or -4 (no room). Everything is checked before the first write, which a full server refuses.
 -- Needs: core nodes index lanes history repair results graphs
 local sequence, gid, first, token = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local part, parts, is_custom = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[11] == '1'
@@ -73,7 +73,7 @@ if parts > 0 and lane ~= '' then
   redis.call('HDEL', key('begun'), job)
   if marked(endings, job, sealed or '', meta or '') then
     close_endings(endings)
-    return 1
+    return -2
   end
 end
 
@@ -102,7 +102,7 @@ end
 if sequence > 0 then redis.call('SET', session, ARGV[2], 'EX', CLIENT_TTL) end
 if redis.call('SCARD', key('index')) == 0 then redis.call('SADD', key('index'), '.') end
 if not state then
-  redis.call('HSET', name, 'state', 'c', 'ttl', ARGV[10])
+  redis.call('HSET', name, 'state', 'c', 'ttl', ARGV[10], 'at', string.format('%.3f', now()))
   redis.call('PERSIST', name)
 end
 local over = { mark }

@@ -11,7 +11,7 @@ if what == 'replay' then
   if state ~= 'e' then return 'running' end
   -- One number more: that of the virtual node for which the nodes wait until all of them are prepared.
   local first = redis.call('HINCRBY', name, 'total', 1)
-  redis.call('HSET', name, 'state', 'r', 'left', 0)
+  redis.call('HSET', name, 'state', 'r', 'left', 0, 'at', string.format('%.3f', now()))
   redis.call('PERSIST', name)
   redis.call('ZADD', key('graphs'), '+inf', gid)
   owe({ 'y', 1, gid, first, 0 })
@@ -19,7 +19,7 @@ elseif what == 'ended' then
   if state == 'x' then redis.call('ZADD', key('graphs'), '+inf', gid) end
 elseif state == 'r' then redis.call('HSET', name, 'cancelled', '1')
 elseif state ~= 'e' then
-  redis.call('HSET', name, 'state', 'x')
+  redis.call('HSET', name, 'state', 'x', 'at', string.format('%.3f', now()))
   redis.call('ZADD', key('graphs'), now(), gid)
 end
 return 'done'

@@ -37,10 +37,11 @@ local function hold(due, lane, id, sealed, meta)
   redis.call('HSET', key('held'), id, struct.pack('>I2', #lane) .. lane .. struct.pack('>I2', #meta) .. meta .. sealed)
 end
 
--- What is too short was written by hand; its lane is '' then.
+-- What is shorter than it says was written by hand; its lane is '' then, and not by chance that of a later release.
 local function unpack_held(packed)
   local n = #packed > 1 and struct.unpack('>I2', packed) or 0
+  if #packed < 4 + n then return '', '', '' end
   local lane = string.sub(packed, 3, 2 + n)
-  local m = #packed > 3 + n and struct.unpack('>I2', packed, 3 + n) or 0
+  local m = struct.unpack('>I2', packed, 3 + n)
   return lane, string.sub(packed, 5 + n, 4 + n + m), string.sub(packed, 5 + n + m)
 end

@@ -1,6 +1,6 @@
 -- Graphs: what the end of a node means for others. A graph is one hash (see ``brokers/graphs.py`` for its fields); what does
 -- not fit into the steps of one call goes on the agenda.
--- Needs: core nodes lanes history results
+-- Needs: core nodes lanes history results damage
 
 local steps = GRAPH_STEPS
 -- Nodes that no longer wait, and ids of those that ended without an outcome, in this call.
@@ -51,15 +51,22 @@ local function each_edge(graph, kind, numbers, letters, from, chunks, act, owed)
   return left
 end
 
--- An unwanted follow-up ends without a trace. What it follows, if that ended well, has one less that may want its outcome.
+-- An unwanted follow-up ends without a trace. What it follows, if that ended well, has one less that may want its outcome; if
+-- not, a replay of the graph may want the follow-up after all.
 local function drop_follow_up(graph, number, letter, packed)
   graph.gone = graph.gone + 1
   if packed then
-    dropped[#dropped + 1] = id_of(string.sub(packed, 19 + struct.unpack('>I2', packed)))
+    dropped[#dropped + 1] = id_of(sealed_in(packed))
     ready_count = ready_count + 1
   end
-  redis.call('HDEL', graph.name, 'e' .. number, 'o' .. number, 'i' .. number, 'w' .. number)
-  if letter == 's' then owe({ 'n', number, graph.id, letter, 0 }) end
+  if letter == 's' then
+    redis.call('HDEL', graph.name, 'e' .. number, 'o' .. number, 'i' .. number, 'w' .. number)
+    owe({ 'n', number, graph.id, letter, 0 })
+  else
+    redis.call('HDEL', graph.name, 'o' .. number)
+    redis.call('HSET', graph.name, 'b' .. number, 'd')
+    redis.call('HINCRBY', graph.name, 'bad', 1)
+  end
 end
 
 -- Where jobs for a lane are put: something else may stand in its place. False: nowhere for now.
@@ -184,15 +191,24 @@ local function note_bad(graph, number, letter, sealed)
   redis.call('HINCRBY', graph.name, 'bad', 1)
 end
 
+-- How many nodes of a graph have not ended, once those of this call are taken off.
+local function left_in(graph)
+  -- 0 - 0, since -0 is no number to the server.
+  local left = redis.pcall('HINCRBY', graph.name, 'left', 0 - graph.gone)
+  if type(left) == 'number' then return left end
+  note_damage(graph.id)
+  return 1
+end
+
 -- Nodes of the graphs of this call have ended: nothing may be left of one.
 local function close_graphs(endings)
   for _, graph in pairs(opened) do
-    -- 0 - 0, since -0 is no number to the server.
-    if graph and (graph.gone > 0 or graph.is_new) and redis.call('HINCRBY', graph.name, 'left', 0 - graph.gone) <= 0 then
+    if graph and (graph.gone > 0 or graph.is_new) and left_in(graph) <= 0 then
       local bad, at = redis.call('HGET', graph.name, 'bad'), now()
       local kept = tonumber(graph.ttl) / 1000
       if bad and bad ~= '0' then kept = math.max(kept, BAD_GRAPH_TTL) end
-      redis.call('HSET', graph.name, 'state', 'e')
+      redis.call('HSET', graph.name, 'state', 'e', 'at', string.format('%.3f', at))
+      redis.call('HDEL', graph.name, 'hurt')
       redis.pcall('ZADD', key('graphs'), at + kept, graph.id)
       redis.call('EXPIRE', graph.name, string.format('%.0f', math.ceil(kept) + GRAPH_NET))
     end

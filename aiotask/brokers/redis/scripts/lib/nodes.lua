@@ -2,14 +2,21 @@
 -- Needs: core
 
 -- Leaves work for ``advance.lua``, which says what an item is. Where something else was put in the place of the agenda, that
--- makes room: otherwise jobs would wait for ever.
+-- makes room: otherwise jobs would wait for ever. The items are counted, so it is found out when some of them are lost.
 local function owe(item)
   local packed = cmsgpack.pack(item)
+  redis.pcall('HINCRBY', key('counts'), 'owed', 1)
   local added = redis.pcall('RPUSH', key('agenda'), packed)
   if type(added) == 'number' then return end
   if not string.find(added.err, 'WRONGTYPE') then error(added.err) end
   redis.call('UNLINK', key('agenda'))
   redis.call('RPUSH', key('agenda'), packed)
+end
+
+-- The envelope in the field e of a node; empty: something else stands there.
+local function sealed_in(packed)
+  if not packed or #packed < 18 then return '' end
+  return string.sub(packed, 19 + struct.unpack('>I2', packed))
 end
 
 -- The number of a node that has not ended, and the id of its graph, as text; nil: this is no node, or it has ended.

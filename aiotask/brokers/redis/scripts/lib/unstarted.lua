@@ -14,8 +14,7 @@ local function end_unstarted(endings, id, outcome, status, ttl)
     local number, gid = waiting_node(id)
     if not number then return false end
     local name = key('g:' .. gid)
-    local packed = redis.call('HGET', name, 'e' .. number)
-    local sealed = packed and string.sub(packed, 19 + struct.unpack('>I2', packed)) or ''
+    local sealed = sealed_in(redis.call('HGET', name, 'e' .. number))
     redis.call('HDEL', name, 'o' .. number)
     concluded_waiting = concluded_waiting + 1
     conclude(endings, id, outcome, status, ttl, address_of(sealed), sealed, '')
