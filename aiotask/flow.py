@@ -43,6 +43,10 @@ NOWHERE = Flow("", 0)
 def pack_ids(ids: Iterable[str]) -> list[str | tuple[str, int]]:
     """The ids in their order; consecutive ids of one client are written as the first one and their number."""
     packed: list[str | tuple[str, int]] = []
+    ids = list(ids)
+    if len(ids) < 2:
+        # Most nodes have one upstream.
+        return [*ids]
     run, following, count = "", "", 0
     for id in ids:
         if count and id == following:

@@ -59,6 +59,14 @@ def produce(size: int) -> bytes:
     return bytes(size)
 
 
+def hand_on(data: bytes) -> bytes:
+    return data
+
+
+async def count(values: list[int]) -> int:
+    return len(values)
+
+
 def marks(path: str) -> list[tuple[int, float]]:
     """Every start of a job that lingers: process id and time (monotonic clock)."""
     file = Path(path)
@@ -94,6 +102,8 @@ class Tasks:
         self.sync_nap = self.app.register_task(sync_nap)
         self.length = self.app.register_task(length)
         self.produce = self.app.register_task(produce)
+        self.hand_on = self.app.register_task(hand_on)
+        self.count = self.app.register_task(count)
         self.async_linger = self.app.register_task(async_linger)
         self.sync_linger = self.app.register_task(sync_linger)
 

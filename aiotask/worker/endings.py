@@ -7,8 +7,6 @@ import logging
 import time
 from collections.abc import Callable
 
-import msgspec
-
 from ..broker import Finish, Requeue
 from ..errors import BrokerError, JobCancelled, JobError, SerializationError, WorkerLost
 from ..job import WIRE_VERSION, Status, decode_job
@@ -195,12 +193,12 @@ class Endings:
         if run.took >= SHORT:
             cpu, memory = _used(run)
         began, end, worker = run.started_at, run.finished_at or time.time(), self._worker
-        outcome = Outcome(
-            WIRE_VERSION, job.id, job.task, status, attempt, worker, began, end, value, error, cpu, memory
-        )
         flow = run.flow
+        graph = "" if flow is None else flow.graph
+        outcome = Outcome(
+            WIRE_VERSION, job.id, job.task, status, attempt, worker, began, end, value, error, cpu, memory, graph
+        )
         if flow is not None:
-            outcome = msgspec.structs.replace(outcome, graph=flow.graph)
             sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
             return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, flow.graph, flow.node)
         sealed = self._outcomes_sealer.seal(encode_outcome(outcome))

@@ -15,7 +15,7 @@ from ..flow import unpack_ids
 from ..job import FINAL, Status
 from ..log.throttle import ErrorReporter
 from ..loops.delay import BrokerDelay
-from ..outcome import Outcome, decode_outcome
+from ..outcome import ErrorInfo, Outcome, decode_outcome
 from ..wire.error_info import error_of
 from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
@@ -144,11 +144,13 @@ class Upstream:
         found = await self._look_twice(dict.fromkeys(id for each in ids.values() for id in each))
         ready: list[Run] = []
         ended: list[tuple[Run, Verdict]] = []
+        # Many nodes may stand behind one job that has failed.
+        behind: dict[str, ErrorInfo] = {}
         for run, upstream in ids.items():
             # It may have been taken back meanwhile.
             if run in self.row:
                 self._remove(run)
-                verdict = self._judge(run, upstream, found)
+                verdict = self._judge(run, upstream, found, behind)
                 if verdict is None:
                     ready.append(run)
                 else:
@@ -162,8 +164,14 @@ class Upstream:
 
     # ---- the judgement
 
-    def _judge(self, run: Run, ids: Sequence[str], found: dict[str, Found]) -> Verdict | None:
-        """Give a run its values; or what becomes of a job that cannot have them."""
+    def _judge(
+        self, run: Run, ids: Sequence[str], found: dict[str, Found], behind: dict[str, ErrorInfo]
+    ) -> Verdict | None:
+        """Give a run its values; or what becomes of a job that cannot have them, and why.
+
+        Args:
+            behind: errors of nodes behind the jobs with these ids, as far as they are known.
+        """
         flow = run.flow
         assert flow is not None
         settled, values = frozenset(flow.settled), list[bytes | Exception]()
@@ -181,7 +189,7 @@ class Upstream:
                 run.info = outcome.error
                 return Verdict(_SAME_END[outcome.status], error_of(outcome, self._serializer))
             else:
-                run.info = error_behind(outcome)
+                run.info = behind.get(id) or behind.setdefault(id, error_behind(outcome))
                 return judge(run, shown(run.info))
         run.upstream = values
         _set_expiry(run, found, ids)

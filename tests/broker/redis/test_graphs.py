@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -11,13 +12,15 @@ import pytest
 
 from aiotask.broker import Broker, Replayed, Settled
 from aiotask.brokers import connect, graphs_of
-from aiotask.brokers.graphs import Conclusion, Graphs, Taken
+from aiotask.brokers.graphs import Conclusion, Graphs, GraphsDue, Taken
 from aiotask.errors import BrokerError, QueueFull
 from aiotask.flow import Flow
 from aiotask.job import RELEASE, Job, More, Status, encode_job
+from aiotask.keeper.keeper import Keeper
 from aiotask.wire.seal import OVERHEAD
 
 from ...graphs import Run, accept, advance_all, chain, end, ending, node, parts, send_graph
+from ...helpers import wait_until_async
 from ...seam import GONE, Worker, ids, is_unknown, send, status_of
 from ...server import PrivateServer
 
@@ -104,6 +107,45 @@ async def test_a_graph_that_waits_costs_no_commands(own_server: PrivateServer, g
     await graphs.advance()
 
     assert own_server.call("LLEN", key("agenda")) == 0
+
+
+async def test_a_keeper_sends_nothing_for_graphs_where_there_are_none_and_goes_on_with_what_is_left(
+    own_server: PrivateServer, graphs: Graphs
+) -> None:
+    def calls(command: str) -> int:
+        found = own_server.call("INFO", "commandstats").get(f"cmdstat_{command}")
+        return found["calls"] if found else 0
+
+    # Before the first one it is not known, and the keeper looks.
+    await graphs.promote()
+    own_server.call("CONFIG", "RESETSTAT")
+    keeper = asyncio.create_task(Keeper(graphs, "graphs", ["secret"], "host").run())
+    try:
+        await wait_until_async(lambda: calls("zrange") >= 8, description="the keeper has looked for due jobs")
+        assert (calls("lpop"), calls("hrandfield"), calls("type")) == (0, 0, 0)
+
+        # The sources are too many for one call, and the sender does not go on: the keeper opens them.
+        await accept(graphs, parts("n2000", [*(node(n) for n in range(1, 2000)), node(2000, *range(1, 2000))]))
+
+        await wait_until_async(
+            lambda: own_server.call("XLEN", key("q:default:5")) == 1999, description="every source is ready"
+        )
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+
+
+async def test_promote_says_whether_there_are_graphs(graphs: Graphs, worker: Worker) -> None:
+    await graphs.promote()
+    assert graphs.graphs_due is GraphsDue.NONE
+
+    await accept(graphs, parts("n2000", [*(node(n) for n in range(1, 2000)), node(2000, *range(1, 2000))]))
+    await graphs.promote()
+    assert graphs.graphs_due is GraphsDue.NOW
+
+    await advance_all(graphs)
+    await graphs.promote()
+    assert graphs.graphs_due is GraphsDue.LATER
 
 
 async def test_a_late_part_of_an_earlier_staging_changes_nothing(graphs: Graphs, worker: Worker) -> None:
