@@ -214,7 +214,7 @@ async def test_what_is_spoiled_while_a_graph_is_staged_does_not_undo_its_accept(
     assert set(numbers) - set(ran.order) <= {"n1"}
 
 
-@pytest.mark.parametrize("field", ["f1.0", "n2.0"])
+@pytest.mark.parametrize("field", ["f1.0", "n2.0", "o2", "e2"])
 async def test_a_graph_with_a_deleted_field_comes_to_rest(
     own_server: PrivateServer, graphs: Graphs, worker: Worker, field: str
 ) -> None:
@@ -223,6 +223,8 @@ async def test_a_graph_with_a_deleted_field_comes_to_rest(
     numbers = numbers_of(chain(3))
     await Run(worker, "n3", numbers).to_its_end()
 
+    await graphs.recover()
+    await advance_all(graphs)
     await graphs.recover()
     await comes_to_rest(own_server, worker, "n3", numbers)
 
