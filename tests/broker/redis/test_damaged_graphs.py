@@ -8,7 +8,7 @@ import pytest
 
 from aiotask.broker import Push
 from aiotask.brokers import connect, graphs_of
-from aiotask.brokers.graphs import Graphs, Node
+from aiotask.brokers.graphs import Graphs, Node, Taken
 from aiotask.job import Status
 
 from ...graphs import Run, accept, advance_all, chain, end, ending, grow, node, parts, send_graph
@@ -199,7 +199,22 @@ async def test_a_graph_with_a_spoiled_field_comes_to_rest(
     assert own_server.call("EXISTS", key("nodes"), key("agenda")) == 0
 
 
-@pytest.mark.parametrize("field", ["f1.0", "n2.0"])
+@pytest.mark.parametrize("field", ["o1", "e1", "f0.0"])
+async def test_what_is_spoiled_while_a_graph_is_staged_does_not_undo_its_accept(
+    own_server: PrivateServer, graphs: Graphs, worker: Worker, field: str
+) -> None:
+    *staged, last = parts("n900", chain(900))
+    await accept(graphs, staged)
+    own_server.call("HSET", key("g:n900"), field, "x")
+
+    assert await accept(graphs, [last]) is Taken.DONE
+
+    numbers = numbers_of(chain(900))
+    ran = await comes_to_rest(own_server, worker, "n900", numbers)
+    assert set(numbers) - set(ran.order) <= {"n1"}
+
+
+@pytest.mark.parametrize("field", ["f1.0", "n2.0", "o2", "e2"])
 async def test_a_graph_with_a_deleted_field_comes_to_rest(
     own_server: PrivateServer, graphs: Graphs, worker: Worker, field: str
 ) -> None:
@@ -208,6 +223,8 @@ async def test_a_graph_with_a_deleted_field_comes_to_rest(
     numbers = numbers_of(chain(3))
     await Run(worker, "n3", numbers).to_its_end()
 
+    await graphs.recover()
+    await advance_all(graphs)
     await graphs.recover()
     await comes_to_rest(own_server, worker, "n3", numbers)
 

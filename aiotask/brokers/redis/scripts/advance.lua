@@ -5,7 +5,7 @@
 -- something was lost or spoiled: h (notes all graphs that run as damaged); a (looks for nodes that wait for nothing): from which
 -- node on, graph, letter, chunk, whether an earlier one has not ended; z (begins a replay anew): from which node on, graph.
 -- Returns how many items are left, then the cancelled graphs whose jobs are to be concluded.
--- Needs: core nodes repair results damage graphs
+-- Needs: core nodes index repair results damage graphs
 -- Numbers of nodes in one page, also of a replay (as many as edges in a chunk), and graphs that are looked after in one call.
 local PAGE, REPLAYED, GRAPHS_EACH = 250, CHUNK, 10
 -- Nodes of a damaged graph that are looked at together, and seconds until it is looked at again.
@@ -190,6 +190,12 @@ local function walk(graph, from, letter, at, is_open)
     local number = numbers[n]
     local waits, id = rows[2 * n - 1], id_at(rows[2 * n])
     if open[number] then count = count + 1 end
+    if open[number] and not waits and not place_in_index(id) then
+      -- It is nowhere: its counter was deleted while it waited, which says no more than that it waits; or its envelope was.
+      waits = redis.call('HSTRLEN', graph.name, 'e' .. number) > 0
+      if waits then redis.call('HSET', graph.name, 'o' .. number, total)
+      else pcall(lose, graph, number) end
+    end
     if waits and id ~= '' and redis.call('HSTRLEN', graph.name, 'e' .. number) == 0 then
       -- The old number of a job that grew: it ends with the new one.
       if not node_of(id) then release(graph, number, 's') end

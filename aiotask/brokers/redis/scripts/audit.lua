@@ -27,20 +27,22 @@ if redis.call('HLEN', key('held')) > redis.call('ZCARD', key('due')) then
   end
 end
 -- A node waits for ever if its graph was deleted by hand, or something else put in its place, or if something in it was: then it
--- waits though everything upstream of it has ended.
+-- waits though everything upstream of it has ended, or is left when its graph is at rest.
 local function mend_nodes(at_most)
   local nodes, types, forgotten = redis.pcall('HRANDFIELD', key('nodes'), at_most, 'WITHVALUES'), {}, 0
   for n = 1, nodes.err and 0 or #nodes, 2 do
     local gid = string.match(nodes[n + 1], '^%d+|(.*)$')
     if gid and not types[gid] then types[gid] = redis.call('TYPE', key('g:' .. gid)).ok end
-    if not gid or types[gid] ~= 'hash' and not place_in_index(nodes[n]) then
+    local is_over = types[gid] == 'hash' and redis.call('HGET', key('g:' .. gid), 'state') == 'e'
+    if not gid or (types[gid] ~= 'hash' or is_over) and not place_in_index(nodes[n]) then
       redis.call('HDEL', key('nodes'), nodes[n])
       redis.pcall('HDEL', key('watch'), nodes[n])
       add_up('WAITING', -1)
       forgotten = forgotten + 1
     elseif n <= 2 * FEW_NODES and redis.pcall('LLEN', key('agenda')) == 0 then
       local number, _, state = waiting_node(nodes[n])
-      if number and state == 'c' and upstream_of(gid, number, 0, 's', 4) == 'over' then
+      local is_nowhere = not number and not place_in_index(nodes[n]) and redis.call('HGET', key('g:' .. gid), 'state') == 'c'
+      if is_nowhere or number and state == 'c' and upstream_of(gid, number, 0, 's', 4) == 'over' then
         allow_writes()
         note_damage(gid)
       end

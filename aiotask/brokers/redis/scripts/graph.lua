@@ -5,7 +5,7 @@
 -- Stages a part of a graph. The last one accepts the graph if all parts are there: what waits for nothing then comes to its lane.
 -- Returns 1 (done), 0 (accepted before), -1 (parts are missing), -2 (the delivery is not yours, or a cancel has ended its job),
 -- -3 (the id is known) or -4 (no room). Everything is checked before the first write, which a full server refuses.
--- Needs: core nodes index lanes history repair results graphs
+-- Needs: core nodes index lanes history repair results damage graphs
 local sequence, gid, first, token = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local part, parts, is_custom = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[11] == '1'
 local name, session, mark = key('g:' .. gid), key('client:' .. ARGV[1]), 'x' .. first
@@ -126,7 +126,8 @@ end
 if waits > 0 then add_up('WAITING', waits) end
 local graph = graph_of(gid)
 graph.is_new = true
-feed(graph, { first }, { 's' }, 0, nil, {}, {})
+-- What was spoiled since it was staged does not undo the accept.
+if not pcall(feed, graph, { first }, { 's' }, 0, nil, {}, {}) then note_damage(gid) end
 close_graphs(endings)
 close_endings(endings)
 return 1
