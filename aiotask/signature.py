@@ -49,7 +49,7 @@ class Signature(Generic[R_co]):
     """
 
     #: What to do instead of writing a Signature as JSON, for the error.
-    INSTEAD_IN_JSON = "{verb} its arguments, or send it with apply_async() first"
+    INSTEAD_IN_JSON = "{verb} its .cast for its value, or its arguments, or send it with apply_async() first"
 
     __slots__ = ("_follow_ups", "_fresh", "_send", "_sent", "args", "id", "is_chunk", "kwargs", "task")
 

@@ -91,7 +91,7 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
     if not page:
         terminal.print("There are no more graphs." if offset else "There are no graphs on the server.")
         return
-    columns = ["app", "id", "task", "state", "jobs ended", "since"]
+    columns = ["app", "id", "task", "state", "jobs ended", "failed", "since"]
     rows = [
         [
             plain(graph["app"]),
@@ -99,11 +99,14 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
             plain(graph["task"] or "(group)"),
             _coloured(graph["state"]),
             f"{graph['total'] - graph['left']:,}/{graph['total']:,}",
+            "?" if graph["failed"] is None else f"{graph['failed'] or ''}",
             ago(graph["since"], brief=True),
         ]
         for graph in page
     ]
-    shown = page_table(*informative(columns, rows), terminal.width, right=("jobs ended",), last_width=_LONGEST_MOMENT)
+    shown = page_table(
+        *informative(columns, rows), terminal.width, right=("jobs ended", "failed"), last_width=_LONGEST_MOMENT
+    )
     terminal.print(shown)
     if len(page) >= limit:
         terminal.print(f"[dim]Next page: --offset {offset + limit}[/dim]")

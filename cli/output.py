@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 #: Columns that are left out on a narrow terminal, in this order.
-_LEAST = ("attempts", "attempt", "app", "queue", "took", "sent", "given up", "ended")
+_LEAST = ("attempts", "attempt", "app", "queue", "took", "sent", "given up", "ended", "failed")
 #: Least width, in characters, of the last column and of the name of a task.
 _LAST_COLUMN, _TASK_COLUMN = 8, 11
 #: Replacements for aiotask's glyphs on a terminal that cannot show them.
@@ -133,7 +133,7 @@ def page_table(
 
 def informative(columns: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
     """The columns and rows without the columns that have the usual value in every row, or only one app."""
-    usual = {"queue": {"default"}, "attempt": {"1", ""}, "attempts": {"1", ""}}
+    usual = {"queue": {"default"}, "attempt": {"1", ""}, "attempts": {"1", ""}, "failed": {""}}
     dull = [
         at
         for at, name in enumerate(columns)
