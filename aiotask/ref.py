@@ -101,10 +101,10 @@ class Ref:
         if name.startswith("__"):
             # Libraries look for methods of their own protocols; Python names the attribute then.
             raise AttributeError(f"{self!r} has no attribute {name}", name=name, obj=self)
-        raise _NoAttribute(_text(self, f'asked for its attribute "{name}"'), name=name, obj=self)
+        raise UnresolvedAttribute(_text(self, f'asked for its attribute "{name}"'), name=name, obj=self)
 
 
-class _NoAttribute(Unresolved, AttributeError):
+class UnresolvedAttribute(Unresolved, AttributeError):
     """An attribute of a value that is not there yet."""
 
     def __init__(self, text: str, *, name: str, obj: object) -> None:

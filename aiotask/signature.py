@@ -8,7 +8,7 @@ from .errors import ConfigError
 from .ref import Ref
 from .result import AsyncResult
 
-__all__ = ["Sending", "Signature"]
+__all__ = ["Sending", "Signature", "no_task"]
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -33,6 +33,14 @@ class _Callee(Protocol[P_contra, R_co]):
     def s(self, /, *args: P_contra.args, **kwargs: P_contra.kwargs) -> Signature[R_co]: ...
 
 
+def no_task(given: object) -> ConfigError:
+    """The error for a call, or anything else, in the place of the task that is to get the value."""
+    return ConfigError(
+        f"What gets the value of a call has to be a task, not {given!r}. The value is its first argument; give the "
+        "others behind the task, as in add.s(1, 2).then(mul, 3)."
+    )
+
+
 class Signature(Generic[R_co]):
     """A call with its arguments and its job id, to be sent later, for example by a task that takes it as an argument.
 
@@ -41,7 +49,7 @@ class Signature(Generic[R_co]):
     """
 
     #: What to do instead of writing a Signature as JSON, for the error.
-    INSTEAD_IN_JSON = "{verb} its arguments, or send it with apply_async() first"
+    INSTEAD_IN_JSON = "{verb} its .cast for its value, or its arguments, or send it with apply_async() first"
 
     __slots__ = ("_follow_ups", "_fresh", "_send", "_sent", "args", "id", "is_chunk", "kwargs", "task")
 
@@ -100,8 +108,16 @@ class Signature(Generic[R_co]):
     def then(
         self: Signature[A], task: _Callee[Concatenate[A, Q], T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Signature[T]:
-        """A call of ``task`` with the value of this call as its first argument."""
-        return task.s(self.cast, *args, **kwargs)
+        """A call of ``task`` with the value of this call as its first argument.
+
+        Raises:
+            ConfigError: ``task`` is no task.
+        """
+        try:
+            sign = task.s
+        except AttributeError:
+            raise no_task(task) from None
+        return sign(self.cast, *args, **kwargs)
 
     def on_success(
         self: Signature[A], task: _Callee[Concatenate[A, Q], Any], /, *args: Q.args, **kwargs: Q.kwargs
@@ -111,9 +127,13 @@ class Signature(Generic[R_co]):
         What the caller awaits does not change: the follow-up is a job of its own, sent with this call.
 
         Raises:
-            ConfigError: this call was sent already.
+            ConfigError: this call was sent already, or ``task`` is no task.
         """
-        self._follow("s", task.s(self.cast, *args, **kwargs))
+        try:
+            sign = task.s
+        except AttributeError:
+            raise no_task(task) from None
+        self._follow("s", sign(self.cast, *args, **kwargs))
         return self
 
     def on_error(self, task: _Callee[Concatenate[Exception, Q], Any], /, *args: Q.args, **kwargs: Q.kwargs) -> Self:
@@ -121,9 +141,13 @@ class Signature(Generic[R_co]):
         not if it is cancelled. Return this very signature.
 
         Raises:
-            ConfigError: this call was sent already.
+            ConfigError: this call was sent already, or ``task`` is no task.
         """
-        self._follow("e", task.s(cast("Exception", self.settled), *args, **kwargs))
+        try:
+            sign = task.s
+        except AttributeError:
+            raise no_task(task) from None
+        self._follow("e", sign(cast("Exception", self.settled), *args, **kwargs))
         return self
 
     def _follow(self, condition: str, call: Signature[Any]) -> None:

@@ -22,11 +22,13 @@ GraphId = Annotated[str, typer.Argument(metavar="ID", help="ID of the graph, or 
 Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of graphs per page.")]
 Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Number of graphs to skip.")]
 
+#: Characters of ``59 min ago``, the longest text for a moment.
+_LONGEST_MOMENT = 10
 _COLOURS = {"accepted": "green", "cancelled": "yellow"}
 
 
 def list_(limit: Limit = 20, offset: Offset = 0, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """List the graphs on the server: first those with jobs left, then those at rest.
+    """List the graphs on the server, app by app: first those with jobs left, then those at rest.
 
     A graph at rest is kept as long as the outcome of its job; one in which a job did not end well, for a day at least.
 
@@ -89,7 +91,7 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
     if not page:
         terminal.print("There are no more graphs." if offset else "There are no graphs on the server.")
         return
-    columns = ["app", "id", "task", "state", "jobs ended", "since"]
+    columns = ["app", "id", "task", "state", "jobs ended", "failed", "since"]
     rows = [
         [
             plain(graph["app"]),
@@ -97,11 +99,15 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
             plain(graph["task"] or "(group)"),
             _coloured(graph["state"]),
             f"{graph['total'] - graph['left']:,}/{graph['total']:,}",
-            ago(graph["since"]),
+            "?" if graph["failed"] is None else f"{graph['failed'] or ''}",
+            ago(graph["since"], brief=True),
         ]
         for graph in page
     ]
-    terminal.print(page_table(*informative(columns, rows), terminal.width, right=("jobs ended",)))
+    shown = page_table(
+        *informative(columns, rows), terminal.width, right=("jobs ended", "failed"), last_width=_LONGEST_MOMENT
+    )
+    terminal.print(shown)
     if len(page) >= limit:
         terminal.print(f"[dim]Next page: --offset {offset + limit}[/dim]")
     terminal.print("[dim]One of them: aiotask graph ID. Run again what failed: aiotask graphs replay ID[/dim]")

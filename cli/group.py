@@ -103,6 +103,9 @@ def _print_usage_error(error: Any) -> None:
     context = getattr(error, "ctx", None)
     # This prefix is from pydantic, which checks enums in some versions of typer.
     message = error.format_message().rstrip(".").replace("Value error, ", "")
+    if not message:
+        # A group of commands that was called without one has printed its help, and that is all.
+        return
     if isinstance(error, _UsageError) and context is not None:
         message += f". See: {context.command_path} --help"
     print_error(message)

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 #: Columns that are left out on a narrow terminal, in this order.
-_LEAST = ("attempts", "attempt", "app", "queue", "took", "sent", "given up", "ended")
+_LEAST = ("attempts", "attempt", "app", "queue", "took", "sent", "given up", "ended", "failed")
 #: Least width, in characters, of the last column and of the name of a task.
 _LAST_COLUMN, _TASK_COLUMN = 8, 11
 #: Replacements for aiotask's glyphs on a terminal that cannot show them.
@@ -87,12 +87,17 @@ def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
 
 
 def page_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, right: tuple[str, ...] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    *,
+    right: tuple[str, ...] = (),
+    last_width: int = _LAST_COLUMN,
 ) -> Table:
     """A table of one line a row, as wide as the terminal at most.
 
-    The last column gets the width that the others leave, and is cut with …. Where that is too little, names of tasks
-    are cut in front (``…tiles:render``) first; then the columns of ``_LEAST`` go, in that order.
+    The last column gets the width that the others leave, and is cut with …. Where that is less than ``last_width``,
+    names of tasks are cut in front (``…tiles:render``) first; then the columns of ``_LEAST`` go, in that order.
     """
     from rich.markup import escape
     from rich.text import Text
@@ -102,7 +107,7 @@ def page_table(
         return 3 + max(Text.from_markup(cell).cell_len for cell in (name, *(row[at] for row in rows)))
 
     kept = list(columns)
-    room = width - 2 - _LAST_COLUMN - sum(width_of(name) for name in kept[:-1])
+    room = width - 2 - last_width - sum(width_of(name) for name in kept[:-1])
     shortest = room
     if "task" in kept:
         shortest += width_of("task") - min(width_of("task"), 3 + _TASK_COLUMN)
@@ -120,7 +125,7 @@ def page_table(
         made.add_row(*(cells[name] for name in kept))
     *others, last = made.columns
     taken = sum(3 + max(Text.from_markup(str(cell)).cell_len for cell in (one.header, *one.cells)) for one in others)
-    last.no_wrap, last.overflow, last.max_width = True, "ellipsis", max(_LAST_COLUMN, width - taken - 2)
+    last.no_wrap, last.overflow, last.max_width = True, "ellipsis", max(last_width, width - taken - 2)
     for one in others:
         one.no_wrap = True
     return made
@@ -128,7 +133,7 @@ def page_table(
 
 def informative(columns: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
     """The columns and rows without the columns that have the usual value in every row, or only one app."""
-    usual = {"queue": {"default"}, "attempt": {"1", ""}, "attempts": {"1", ""}}
+    usual = {"queue": {"default"}, "attempt": {"1", ""}, "attempts": {"1", ""}, "failed": {""}}
     dull = [
         at
         for at, name in enumerate(columns)
@@ -161,11 +166,12 @@ def call_text(arguments: Any) -> str:
     return str(arguments)
 
 
-def ago(at: float | None) -> str:
-    """A moment (Unix seconds) as ``3 min 2 s ago`` or ``in 5 s``."""
+def ago(at: float | None, *, brief: bool = False) -> str:
+    """A moment (Unix seconds) as ``3 min 2 s ago`` or ``in 5 s``; ``brief``: as ``3 min ago``."""
     from aiotask.log.events import in_words
 
     if not at:
         return ""
     seconds = time.time() - at
-    return f"{in_words(seconds)} ago" if seconds >= 0 else f"in {in_words(-seconds)}"
+    words = in_words(abs(seconds)).split()[: 2 if brief else None]
+    return f"{' '.join(words)} ago" if seconds >= 0 else f"in {' '.join(words)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -237,6 +238,30 @@ def test_a_chain_is_thens() -> None:
     nodes = planned(call)
 
     assert [node.upstream for node in nodes] == [(), (1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda wrong: add.s(1).then(wrong),
+        lambda wrong: add.s(1).on_success(wrong),
+        lambda wrong: add.s(1).on_error(wrong),
+        lambda wrong: group(add.s(1)).then(wrong),
+        lambda wrong: group(add.s(1)).on_error(wrong),
+        lambda wrong: chain(add.s(1), add, wrong),
+    ],
+    ids=["then", "on_success", "on_error", "group.then", "group.on_error", "chain"],
+)
+@pytest.mark.parametrize("wrong", [add.s(2), add.s(2).cast, add.func, "planning:add"], ids=type)
+def test_what_gets_a_value_is_a_task_and_not_a_call_of_it(make: Callable[[Any], object], wrong: Any) -> None:
+    with pytest.raises(ConfigError, match=r"has to be a task, not .*\.then\(mul, 3\)"):
+        make(wrong)
+
+
+@pytest.mark.parametrize("wrong", [add, add.s(1).cast, [add.s(1)]], ids=["a task", "a future value", "a list"])
+def test_a_chain_starts_with_a_call(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match=r"A chain starts with a call .* as add\.s\(1, 2\) makes it"):
+        chain(wrong, add)
 
 
 def test_a_signature_keeps_what_it_says_where_it_is_copied() -> None:

@@ -7,13 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from aiotask.history.recorder import Recorder
-from aiotask_cli.output import informative, page_table
+from aiotask_cli.output import ago, informative, page_table
 
 from .history import SECRET, finished
 from .server import PrivateServer
@@ -111,6 +112,19 @@ class TestPages:
         usual = [["shop", "1", "PENDING", "a:b", "default", "1", "1 s ago", ""]] * 2
 
         assert self.shown(200, usual)[0].split() == ["id", "status", "task", "sent", "more"]
+
+    def test_a_task_is_cut_before_a_last_column_that_has_to_be_whole(self) -> None:
+        from rich.console import Console
+
+        since = ago(time.time() - 3599, brief=True)
+        rows = [["00a887d89dd643f43-1002", "examples.readme:picture", "accepted", "17,955/20,001", since]]
+        terminal = Console(width=80, no_color=True)
+        with terminal.capture() as said:
+            terminal.print(page_table(["id", "task", "state", "jobs ended", "since"], rows, 80, last_width=10))
+
+        row = said.get().rstrip().splitlines()[-1]
+        assert "59 min ago" in row and rows[0][0] in row and len(row.rstrip()) <= 80
+        assert "…" in row and ":picture" in row
 
     def test_markup_in_a_name_is_no_markup_when_the_name_is_cut(self) -> None:
         rows = [[*row[:3], "[red]" + "x" * 90 + "[/red]", *row[4:]] for row in self.rows()]

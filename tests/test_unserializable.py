@@ -110,7 +110,9 @@ def test_json_names_it_too(kind: str) -> None:
 
 
 def test_json_cannot_carry_a_signature_that_pickle_can() -> None:
-    with pytest.raises(SerializationError, match="Pass its arguments, or send it with apply_async"):
+    with pytest.raises(
+        SerializationError, match=r"Pass its \.cast for its value, or its arguments, or send it with apply_async"
+    ):
         app_of("json").task(echo).apply_async(task.s(1))
 
 

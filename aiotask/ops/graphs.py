@@ -152,7 +152,9 @@ async def _read(connection: Connection, limit: int, offset: int) -> list[dict[st
 async def _described(connection: Connection, view: GraphInspector, summary: GraphSummary) -> dict[str, Any]:
     """A listed graph. Numbers are given to more than jobs where calls were returned: a small graph is counted."""
     info = await view.graph(summary.id, 0, _NODES)
-    total = len(info.nodes) if info is not None and not info.more else summary.total
+    whole = info is not None and not info.more
+    total = len(info.nodes) if info is not None and whole else summary.total
+    failed = sum(node.bad for node in info.nodes) if info is not None and whole else None
     return {
         "app": connection.app.name,
         "id": summary.id,
@@ -160,6 +162,7 @@ async def _described(connection: Connection, view: GraphInspector, summary: Grap
         "state": summary.state,
         "total": total,
         "left": summary.left,
+        "failed": failed,
         "since": summary.since,
     }
 

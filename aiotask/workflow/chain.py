@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeVar, overload
 
-from ..signature import Signature
+from ..errors import ConfigError
+from ..signature import Signature, no_task
 
 __all__ = ["chain"]
 
@@ -65,8 +66,17 @@ def chain(first: Signature[Any], *steps: Any) -> Signature[Any]:
     """A call of the last task with the value of the one before it, and so on from ``first``.
 
     Types are checked for up to seven tasks; ``.then(task, …)`` adds any number, and further arguments.
+
+    Raises:
+        ConfigError: ``first`` is no call that has not been sent, or a step is no task.
     """
+    if not isinstance(first, Signature):
+        raise ConfigError(f"A chain starts with a call that has not been sent, as add.s(1, 2) makes it, not {first!r}.")
     call = first
     for step in steps:
-        call = step.s(call.cast)
+        try:
+            sign = step.s
+        except AttributeError:
+            raise no_task(step) from None
+        call = sign(call.cast)
     return call

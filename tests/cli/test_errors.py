@@ -27,6 +27,15 @@ def test_a_wrong_option_is_refused_with_what_would_be_right(arguments: list[str]
     assert said in " ".join(result.output.replace("│", " ").split())
 
 
+@pytest.mark.parametrize("group", [[], ["dead"], ["server"]], ids=["aiotask", "dead", "server"])
+def test_a_group_without_a_command_prints_its_help_and_no_empty_error(group: list[str]) -> None:
+    done = run(*group)
+
+    assert done.returncode == 2
+    assert "Usage: aiotask" in done.stdout + done.stderr and "Commands" in done.stdout + done.stderr
+    assert "error" not in done.stderr
+
+
 def test_a_worker_without_an_app_names_all_three_ways(tmp_path: Path) -> None:
     done = run("worker", cwd=tmp_path)
 

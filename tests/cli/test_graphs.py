@@ -186,6 +186,7 @@ def test_ten_thousand_siblings_are_one_line(shop: Shop) -> None:
     assert shop.say("graph", id, "--mermaid").count("-->") == 10_000
     (listed,) = shop.ask("graphs")
     assert (listed["id"], listed["task"], listed["total"], listed["left"]) == (id, "shop:total", 10_001, 10_001)
+    assert listed["failed"] is None
     assert shop.ask("queues")[0]["graphs"] == {"graphs": 1, "left": 10_001}
 
 
@@ -252,6 +253,22 @@ def test_graphs_are_listed_by_pages(shop: Shop) -> None:
     said = shop.say("graphs", "--limit", "1")
     assert "0/2" in said and "--offset 1" in said
     assert "(group)" in shop.say("graphs")
+
+
+def test_the_list_says_how_many_jobs_of_a_graph_have_failed(shop: Shop, work: Callable[[], None]) -> None:
+    work()
+    failed(shop, "parcel", "label", "leek")
+    shop.wait_for("parcel", SUCCESS=1, FAILED=2)
+
+    (before,), said = shop.ask("graphs"), shop.say("graphs")
+    (shop.folder / "paper").touch()
+    shop.ask("graphs", "replay", "parcel")
+    shop.wait_for("parcel", SUCCESS=3)
+    (after,), said_after = shop.ask("graphs"), shop.say("graphs")
+
+    assert (before["failed"], after["failed"]) == (2, 0)
+    (row,) = (line.split() for line in said.splitlines() if "parcel" in line)
+    assert row[3:5] == ["3/3", "2"] and "failed  " in said and "failed  " not in said_after
 
 
 def test_waiting_jobs_are_listed_and_shown(shop: Shop) -> None:
