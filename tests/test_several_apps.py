@@ -167,3 +167,39 @@ async def test_a_stop_of_the_embedded_server_names_the_workers_that_will_wait(
     finally:
         server("stop")
         shutil.rmtree(home, ignore_errors=True)
+
+
+MODULE = """
+import os
+import time
+
+from aiotask import App
+
+app = App("{name}", url=os.environ["AIOTASK_URL"])
+
+
+@app.task
+def nap(seconds: float) -> str:
+    time.sleep(seconds)
+    return "{name}"
+
+
+@app.task
+def at_once() -> str:
+    return "{name}"
+"""
+
+
+async def test_an_app_has_its_jobs_run_after_those_of_another_app_have_taken_all_threads(
+    workers: Workers, tmp_path: Path, app_name: str
+) -> None:
+    """Its claim loop finds no room meanwhile, and no job of its own ends that would have it look again."""
+    names = [f"{app_name}-{part}" for part in ("one", "two")]
+    for number, name in enumerate(names):
+        (tmp_path / f"several_{number}.py").write_text(MODULE.format(name=name))
+    workers.start("several_0", "several_1", app_dir=tmp_path)
+    one, two = (App(name, url=workers.url) for name in names)
+    async with one, two:
+        # Longer than a blocking claim, so that the other app's loop looks for room while the thread is taken.
+        assert await one.s("several_0:nap", 2.5).apply_async() == names[0]
+        assert await two.s("several_1:at_once").apply_async().wait(30) == names[1]

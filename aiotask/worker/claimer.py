@@ -27,6 +27,8 @@ logger = logging.getLogger("aiotask.worker")
 #: Seconds that a blocking claim waits, and after which there is a quick one: only the answer to a quick claim
 #: reports suspects, and that this worker was declared dead.
 BLOCK = 1.0
+#: Seconds after which a worker without a job looks again whether other apps of its process have left room for one.
+OTHERS_BUSY = 0.05
 # Reading an attribute of an enum class takes ten times as long as reading a global of the module.
 _LIVE = Liveness.LIVE
 
@@ -109,7 +111,9 @@ class Claimer:
             rest = in_hand.prefetch.pause
             room = in_hand.room()
             if room <= 0:
-                await life.wait(rest or None)
+                # Without a job in hand, jobs of other apps of this process take the threads or seats: their ends are no
+                # changes in the life of this worker.
+                await life.wait(rest or (None if in_hand.claimed else OTHERS_BUSY))
                 continue
             asked, reliefs = time.monotonic(), in_hand.reliefs
             was_idle = self._burst and not in_hand.claimed
