@@ -92,9 +92,8 @@ async def test_g9_a_graph_that_waits_costs_the_server_nothing(own_server: Privat
         await calls[-1].apply_async().sent()
         await turn(broker)
         after = await round_of_worker_and_keeper()
-        # Whether there is work on the agenda, and, once a second, whether the graphs of five nodes are there.
-        of_graphs = {"cmdstat_exists": 2, "cmdstat_zcard": 1, "cmdstat_hrandfield": 1, "cmdstat_type": 1}
-        assert after <= before + Counter(of_graphs)
+        # The audit, once a second, looks at ten nodes and what is upstream of them, however many wait.
+        assert (after - before).total() <= 100, after - before
     await broker.close()
 
 
