@@ -69,8 +69,11 @@ allow_writes()
 
 local forgotten, found
 local function forget_some(limit)
-  for _, bucket in ipairs(redis.call('SRANDMEMBER', key('index'), math.ceil(limit / 10))) do
-    local some = redis.pcall('HRANDFIELD', key('index:' .. bucket), 10, 'WITHVALUES')
+  local buckets = redis.call('SRANDMEMBER', key('index'), math.ceil(limit / 10))
+  -- Where there are few buckets, more of each: one of them may hold thousands of strange fields.
+  local share = math.max(10, math.ceil(limit / #buckets))
+  for _, bucket in ipairs(buckets) do
+    local some = redis.pcall('HRANDFIELD', key('index:' .. bucket), share, 'WITHVALUES')
     for n = 1, #some, 2 do
       local id, at = bucket .. some[n], some[n + 1]
       local lane = place_of(at)
