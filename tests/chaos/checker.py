@@ -35,7 +35,13 @@ _PAGE = 1000
 
 
 async def examine(
-    arena: Arena, *, settle: float = 30.0, stop: bool = True, keys: Sequence[str] = (), undue: bool = False
+    arena: Arena,
+    *,
+    settle: float = 30.0,
+    stop: bool = True,
+    keys: Sequence[str] = (),
+    undue: bool = False,
+    keeps_values: bool = False,
 ) -> Report:
     """Everything that is to be known of a trial, once its faults are over and its awaits have ended.
 
@@ -44,11 +50,12 @@ async def examine(
         stop: ask every host to end (TERM) and look at what is left of it.
         keys: regular expressions of keys (without their prefix) that may be there besides the usual ones.
         undue: a run that follows no death is a finding too.
+        keeps_values: outcomes may live for ever; the trial looks at them.
     """
     report = Report()
     for producer in arena.producers:
         await producer.done(timeout=settle)
-    report.residue += await look_until_clean(arena, settle, keys)
+    report.residue += await look_until_clean(arena, settle, keys, keeps_values=keeps_values)
     if stop:
         report.residue += await left_behind(arena)
     examination = _Examination(arena, report)

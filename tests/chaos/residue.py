@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .arena import Arena
     from .hosts import Host
 
-__all__ = ["left_behind", "look_until_clean"]
+__all__ = ["immortal_outcomes", "left_behind", "look_until_clean"]
 
 #: Keys that stay when every job is finished (see the table in aiotask/brokers/redis/keys.py).
 _USUAL = (
@@ -22,17 +22,24 @@ _USUAL = (
 )
 #: Of these each needs a time to live.
 _MORTAL = re.compile(r"r:|client:|refused:|volunteer$")
+_MORTAL_BESIDE_VALUES = re.compile(r"client:|refused:|volunteer$")
 #: File descriptors that a supervisor may have more than at its start: those of a child that is just being replaced.
 _MORE_FDS = 6
 #: Items of a key that are shown.
 _FEW = 20
 
 
-async def look_until_clean(arena: Arena, settle: float, keys: Sequence[str] = ()) -> list[str]:
-    """What is unfinished or left over on the server, and zombies; looked at until there is nothing, or time is up."""
+async def look_until_clean(
+    arena: Arena, settle: float, keys: Sequence[str] = (), *, keeps_values: bool = False
+) -> list[str]:
+    """What is unfinished or left over on the server, and zombies; looked at until there is nothing, or time is up.
+
+    Args:
+        keeps_values: outcomes may live for ever, as those of a graph in which something did not end well.
+    """
     deadline = time.monotonic() + settle
     while True:
-        found = _on_the_server(arena, keys)
+        found = _on_the_server(arena, keys, _MORTAL_BESIDE_VALUES if keeps_values else _MORTAL)
         for host in arena.living():
             found += [f"zombie: pid {pid} of host {host.pid}" for pid in host.zombies()]
             found += _too_many_fds(host)
@@ -48,7 +55,13 @@ def _too_many_fds(host: Host) -> list[str]:
     return []
 
 
-def _on_the_server(arena: Arena, keys: Sequence[str]) -> list[str]:
+def immortal_outcomes(arena: Arena) -> set[str]:
+    """Ids of jobs whose outcomes live for ever."""
+    names = [name for name in _names(arena) if name.startswith("r:")]
+    return {name[2:] for name in names if arena.server.call("PTTL", arena.prefix + name) == -1}
+
+
+def _on_the_server(arena: Arena, keys: Sequence[str], mortals: re.Pattern[str]) -> list[str]:
     allowed = re.compile("|".join(f"(?:{pattern})" for pattern in (*_USUAL, *keys)))
     server, found = arena.server, []
     for name in _names(arena):
@@ -58,7 +71,7 @@ def _on_the_server(arena: Arena, keys: Sequence[str]) -> list[str]:
             found.append(f"key: {name} ({_size(arena, name)} items){_shown(arena, name)}")
         elif re.fullmatch(r"q:[^:]+:[0-9rs]", name):
             found += _in_lane(arena, name)
-    mortal = [name for name in _names(arena) if _MORTAL.match(name)]
+    mortal = [name for name in _names(arena) if mortals.match(name)]
     for name in mortal[:200]:
         if server.call("PTTL", arena.prefix + name) == -1:
             found.append(f"key: {name} lives for ever")

@@ -21,6 +21,7 @@ from ..features import send_features
 from ..garden import Garden, Plant, judge_graphs, read
 from ..producer import ANYTHING, Producer, Sent
 from ..report import Report
+from ..residue import immortal_outcomes
 from ..trial import Tier, trial
 
 _ABOARD = 600
@@ -81,26 +82,26 @@ async def graphs(arena: Arena, tier: Tier, rng: Random) -> Report:
     await producer.done(tier.patience)
     others = read(plans)
     _know(producer, others)
-    report = await examine(arena, settle=tier.patience)
+    report = await examine(arena, settle=tier.patience, keeps_values=True)
     plants = [*garden.plants, *others]
     ids = {plant.id for plant in plants}
     grown = {note["node"] for note in arena.ledger().notes if note.get("graph") in ids}
     grown |= {id for id, rows in report.history.items() if rows and rows[-1][1].graph in ids}
     follow_ups = {node.id for plant in plants for node in plant.nodes.values() if node.condition}
     judge_graphs(report, arena, plants, report.history)
-    _forgive_kept_values(report)
+    _judge_kept_values(arena, report)
     report.forgive("phantom", "a job of a graph that grew, or a follow-up", grown | follow_ups)
     return report
 
 
-def _forgive_kept_values(report: Report) -> None:
-    """Values of a graph in which something did not end well live as long as the graph, for a replay."""
+def _judge_kept_values(arena: Arena, report: Report) -> None:
+    """Values of a graph in which something did not end well live as long as the graph, for a replay; no others do."""
     outcomes = [rows[-1][1] for rows in report.history.values() if rows]
     bad = {outcome.graph for outcome in outcomes if outcome.graph and outcome.status is not Status.SUCCESS}
-    kept = {f"key: r:{outcome.id} lives for ever" for outcome in outcomes if outcome.graph in bad}
-    if found := [text for text in report.residue if text in kept]:
-        report.forgiven["residue: a value that a replay of its graph would read"] = found
-        report.residue[:] = [text for text in report.residue if text not in kept]
+    may_stay = {outcome.id for outcome in outcomes if outcome.graph in bad}
+    stay = immortal_outcomes(arena)
+    report.facts["values that a replay of their graph would read"] = len(stay & may_stay)
+    report.residue += [f"key: r:{id} lives for ever" for id in sorted(stay - may_stay)]
 
 
 async def _plant(arena: Arena, producer: Producer, garden: Garden, tier: Tier, rng: Random) -> None:
