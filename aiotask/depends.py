@@ -114,6 +114,8 @@ def lifespan_of(providers: Sequence[Provider], overrides: Overrides) -> Injectio
     Raises:
         ConfigError: an entry is not callable, or as in ``injection_of``.
     """
+    if callable(providers):
+        raise ConfigError(f"lifespan: give a list of providers, as in [{name_of(providers)}].")
     for provider in providers:
         if not callable(provider):
             raise ConfigError(f"lifespan: {provider!r} is not callable. Give the provider, without calling it.")
@@ -147,6 +149,9 @@ def _needs(
 
 def _check(provider: Provider, what: str) -> None:
     """Refuse a provider that a worker cannot call."""
+    # The result of a @contextmanager function is callable, as a decorator.
+    if isinstance(provider, contextlib.ContextDecorator | contextlib.AsyncContextDecorator):
+        raise ConfigError(f"{what}: {provider!r} was called already. Give the provider, without calling it.")
     refuse_annotated(provider, what)
     _refuse_positional_only(provider, what)
     try:

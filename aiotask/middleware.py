@@ -106,6 +106,8 @@ def hooks_of(middleware: Sequence[Middleware]) -> Hooks:
     Raises:
         ConfigError: an entry is no Middleware, or a method of one is not of the right kind.
     """
+    if isinstance(middleware, Middleware):
+        raise ConfigError(f"middleware: give a list of objects, as in [{type(middleware).__qualname__}()].")
     for each in middleware:
         if isinstance(each, type) and issubclass(each, Middleware):
             raise ConfigError(f"middleware: {each.__qualname__} is a class. Give an object: {each.__qualname__}().")

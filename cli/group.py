@@ -107,5 +107,5 @@ def _print_usage_error(error: Any) -> None:
         # A group of commands that was called without one has printed its help, and that is all.
         return
     if isinstance(error, _UsageError) and context is not None:
-        message += f". See: {context.command_path} --help"
+        message += f"{'' if message.endswith('?') else '.'} See: {context.command_path} --help"
     print_error(message)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
 import pytest
 
-from aiotask import App, ConfigError, Depends, JobCancelled, JobTimeout
+from aiotask import App, ConfigError, Depends, JobCancelled, JobTimeout, Middleware
 
 from ..helpers import wait_until_async
 
@@ -53,6 +54,33 @@ def test_g28_what_cannot_be_provided_is_refused_at_registration() -> None:
         app.task(before_the_slash)
     with pytest.raises(ConfigError, match="without calling it"):
         Depends(needs("here"))  # type: ignore[call-overload]
+
+
+def test_a_context_manager_in_the_place_of_its_function_is_refused() -> None:
+    app = App("called", url="memory://")
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[str]:
+        yield "here"
+
+    called = opened()
+
+    def task(value: Any = Depends(called)) -> None: ...
+
+    with pytest.raises(ConfigError, match="without calling it"):
+        app.task(task)
+    with pytest.raises(ConfigError, match="without calling it"):
+        App("called", url="memory://", lifespan=[called])  # type: ignore[list-item]
+
+
+def test_middleware_and_lifespan_are_lists() -> None:
+    def provider() -> str:
+        return "here"
+
+    with pytest.raises(ConfigError, match=r"lifespan: give a list of providers, as in \[.*provider\]"):
+        App("single", url="memory://", lifespan=provider)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"middleware: give a list of objects, as in \[Middleware\(\)\]"):
+        App("single", url="memory://", middleware=Middleware())  # type: ignore[arg-type]
 
 
 def test_g28_an_annotation_of_another_framework_is_refused_at_registration() -> None:

@@ -36,6 +36,10 @@ def test_a_group_without_a_command_prints_its_help_and_no_empty_error(group: lis
     assert "error" not in done.stderr
 
 
+def test_a_misspelt_command_is_asked_for_in_one_sentence() -> None:
+    assert "Did you mean 'cancel'? See: aiotask --help" in run("cancle").stderr
+
+
 def test_a_worker_without_an_app_names_all_three_ways(tmp_path: Path) -> None:
     done = run("worker", cwd=tmp_path)
 
