@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from .context import JobContext
 from .depends import Injection
@@ -175,39 +175,22 @@ def depart(
     Raises:
         ConfigError: the middleware has made something else of the call than arguments and headers.
     """
-    failure: BaseException | None = None
-    with ExitStack() as stack:
-        try:
-            call = leave(stack, hooks, task, args, kwargs)
-            return send(call.args, call.kwargs, call.headers)
-        except BaseException as error:
-            failure = error
-            raise
-    # A middleware has caught the error. But nothing was sent, and there is no result to return.
-    assert failure is not None
-    raise failure
+    with Departures() as middleware:
+        call = leave(middleware, hooks, task, args, kwargs)
+        return send(call.args, call.kwargs, call.headers)
 
 
-class Departures:
-    """A block around calls that are sent together: when it ends, the middleware around each of them is left.
+class Departures(ExitStack):
+    """A block around calls on their way out: when it ends, the middleware around each of them is left.
 
-    A middleware cannot turn an error into a success: nothing was sent.
-
-    Attributes:
-        stack: for ``leave``.
+    A middleware that catches an error does not make a success of it: nothing was sent, so the error is raised.
     """
 
-    def __init__(self) -> None:
-        self.stack = ExitStack()
-
-    def __enter__(self) -> Departures:
-        self.stack.__enter__()
-        return self
-
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stack.__exit__(kind, error, trace)
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> Literal[False]:
+        super().__exit__(kind, error, trace)
+        return False
 
 
 def leave(

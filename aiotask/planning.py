@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +15,7 @@ from .errors import ConfigError, Unresolved
 from .flow import Flow, Kind, pack_ids
 from .functions.chunks import of_items
 from .job import RELEASE, Job, More, encode_job
-from .middleware import Call, leave
+from .middleware import Call, Departures, leave
 from .options import more_of
 from .ref import collecting
 from .wire.unserializable import blame_argument
@@ -36,7 +35,7 @@ class Plan:
         graph: id of the graph that they become, or join. A call of another graph, or one that was sent alone, is
             refused: its value may be awaited and passed on.
         root: the one call that may have an id or a key of its own.
-        stack: left when the calls have been handed over: the middleware around each of them. None: it is left at once.
+        middleware: left when the calls have been handed over. None: the middleware around each call is left at once.
         departed: the root as it has left the middleware, if it has passed it.
 
     Raises:
@@ -52,7 +51,7 @@ class Plan:
         graph: str,
         root: Signature[Any] | None = None,
         *,
-        stack: ExitStack | None = None,
+        middleware: Departures | None = None,
         departed: Call | None = None,
     ) -> None:
         calls = list(calls)
@@ -62,17 +61,17 @@ class Plan:
         #: Calls with everything upstream before them, by id.
         self._planned: dict[str, _Planned] = {}
         self._departed = departed
-        if stack is not None:
-            self._walk(calls, stack)
+        if middleware is not None:
+            self._walk(calls, middleware)
         else:
-            with ExitStack() as stack:
-                self._walk(calls, stack)
+            with Departures() as middleware:
+                self._walk(calls, middleware)
 
     def __len__(self) -> int:
         """The number of nodes."""
         return len(self._planned)
 
-    def _walk(self, calls: list[Signature[Any]], middleware: ExitStack) -> None:
+    def _walk(self, calls: list[Signature[Any]], middleware: Departures) -> None:
         """Plan these calls and what they depend on, without recursion: a chain may have 100,000 links."""
         stack = [(call, "", "") for call in reversed(calls)]
         # Calls that were read, and wait until those upstream of them are planned.
@@ -98,7 +97,7 @@ class Plan:
                 if upstream.id not in self._planned:
                     stack.append((upstream, "", ""))
 
-    def _read(self, call: Signature[Any], condition: str, followed: str, middleware: ExitStack) -> _Planned:
+    def _read(self, call: Signature[Any], condition: str, followed: str, middleware: Departures) -> _Planned:
         """Serialize one call, and find what it depends on. Every call of a graph passes here once."""
         definition: Definition = call._send.definition
         self._check(call, definition)
@@ -123,7 +122,7 @@ class Plan:
         return _Planned(call, definition, body, calls, upstream, settled, condition, headers)
 
     def _depart(
-        self, call: Signature[Any], definition: Definition, middleware: ExitStack
+        self, call: Signature[Any], definition: Definition, middleware: Departures
     ) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, str] | None]:
         """Send one call through the middleware; its arguments and headers."""
         hooks = self.app.hooks.send

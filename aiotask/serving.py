@@ -39,10 +39,10 @@ class Serving:
         """The address of the broker, including its password."""
         return self.address.locate()[0]
 
-    @property
-    def serializer(self) -> Serializer:
-        """How arguments and values are written and read."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        @property
+        def serializer(self) -> Serializer: ...
 
     @async_block
     async def inspector(self) -> AsyncIterator[Inspector]:

@@ -220,7 +220,8 @@ class Task(Generic[P, R_co]):
         """Send a call for each item, all of them or none; await the result for the list of values, in order.
 
         Args:
-            chunk: so many items are one job, with one time limit and one set of retries; None: each is a job.
+            chunk: number of items that one job runs, with one time limit and one set of retries. None: each item is a
+                job of its own.
 
         Raises:
             ConfigError: ``chunk`` is not a whole number from 1, or the task has an id or a key.

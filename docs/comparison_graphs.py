@@ -21,7 +21,7 @@ from pathlib import Path
 from comparison import RERUN_TIMEOUT, Peer, Scene, lines, private_redis, until
 
 #: Seconds after which what has not run is said not to run.
-PATIENCE = 20.0
+ANSWER_TIMEOUT = 20.0
 
 # Every task writes a line: the time, its process, and its name.
 COMMON = """
@@ -222,8 +222,8 @@ def failing(scene: Scene, calls: Calls) -> str:
     log = Log(scene.place / "failing.txt")
     answer = scene.send(calls.failing, log.path)
     waited = time.time() - log.time("broken")
-    until(lambda: log.has("slow-end"), PATIENCE)
-    until(lambda: log.has("join") or log.has("failed"), PATIENCE)
+    until(lambda: log.has("slow-end"), ANSWER_TIMEOUT)
+    until(lambda: log.has("join") or log.has("failed"), ANSWER_TIMEOUT)
     callback = "no callback"
     if log.has("failed"):
         when = "before" if log.time("failed") < log.time("slow-end") else "after"
@@ -235,7 +235,7 @@ def killed(scene: Scene, calls: Calls, timeout: float) -> str:
     """Kill all processes of the worker while a member of the group runs, and start the worker again at once."""
     log = Log(scene.place / "killed.txt")
     answer = scene.send(calls.killed, log.path)
-    if not until(lambda: log.has("slow"), PATIENCE):
+    if not until(lambda: log.has("slow"), ANSWER_TIMEOUT):
         return f"never ran ({answer})"
     at = time.time()
     scene.stop()
@@ -249,21 +249,21 @@ def killed(scene: Scene, calls: Calls, timeout: float) -> str:
 
 def cancelled(scene: Scene, calls: Calls) -> str:
     """Which of three calls ran although all were cancelled while the first one ran."""
-    if not calls.cancelled:
-        return "no such call"
-    log = Log(scene.place / "cancelled.txt")
-    answer = scene.send(calls.cancelled, log.path)
-    until(lambda: log.has("third"), PATIENCE)
-    return f"{answer[:160]}: ran: {' '.join(log.all())}"
+    return _ran(scene, "cancelled", calls.cancelled)
 
 
 def again(scene: Scene, calls: Calls) -> str:
     """Which calls run when what has failed is run again."""
-    if not calls.again:
+    return _ran(scene, "again", calls.again)
+
+
+def _ran(scene: Scene, name: str, call: str) -> str:
+    """Which of three calls ran, until the third one has or the time is over."""
+    if not call:
         return "no such call"
-    log = Log(scene.place / "again.txt")
-    answer = scene.send(calls.again, log.path)
-    until(lambda: log.has("third"), PATIENCE)
+    log = Log(scene.place / f"{name}.txt")
+    answer = scene.send(call, log.path)
+    until(lambda: log.has("third"), ANSWER_TIMEOUT)
     return f"{answer[:160]}: ran: {' '.join(log.all())}"
 
 

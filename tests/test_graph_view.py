@@ -110,3 +110,23 @@ def test_names_of_tasks_are_text_and_nothing_else() -> None:
 
     assert str(drawn) == 'shop:"<b>]\\n\\x1b[31m 1 SUCCESS'
     assert drawn.mermaid() == 'flowchart TD\n    n0["shop:#34;#60;b#62;#93;#92;n#92;x1b#91;31m<br/>SUCCESS"]'
+
+
+def test_follow_ups_are_drawn_after_what_was_sent() -> None:
+    nodes = [
+        GraphNode("p", "shop:price", "FAILED"),
+        GraphNode("a", "shop:alarm", "PENDING", ("p",)),
+        GraphNode("t", "shop:total", "FAILED", ("p",)),
+    ]
+
+    assert [line.split()[1] for line in str(Graph("t", nodes)).splitlines()] == ["t", "p", "a", "p"]
+
+
+def test_a_chain_of_a_hundred_thousand_is_drawn() -> None:
+    nodes = [GraphNode("0", "shop:step", "SUCCESS")]
+    nodes += [GraphNode(str(n), "shop:step", "PENDING", (str(n - 1),)) for n in range(1, 100_000)]
+
+    lines = list(Graph("99999", nodes).tree())
+
+    assert len(lines) == 100_000
+    assert (lines[-1].depth, lines[-1].nodes[0].id) == (99_999, "0")

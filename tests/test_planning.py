@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from aiotask import App, ConfigError, SerializationError, Signature, Unresolved, chain, group
+from aiotask import App, Call, ConfigError, Middleware, SerializationError, Signature, Unresolved, chain, group
 from aiotask.brokers.graphs import Condition, Node
 from aiotask.flow import Kind, unpack_ids
 from aiotask.job import Job, decode_job
@@ -286,3 +287,28 @@ def test_a_group_takes_calls() -> None:
             group(wrong)  # type: ignore[call-overload]
     with pytest.raises(ConfigError, match="have not been sent"):
         group(add.s(1), add.s(2).cast)  # type: ignore[arg-type]
+
+
+# ---- middleware
+
+
+class Swallowing(Middleware):
+    """Catches every error of what is sent within it."""
+
+    @contextlib.contextmanager
+    def send(self, call: Call, /) -> Iterator[None]:
+        with contextlib.suppress(Exception):
+            yield
+
+
+def test_a_middleware_that_catches_errors_leaves_no_graph_with_a_hole() -> None:
+    swallowing = App("swallowing", url="memory://", middleware=[Swallowing()])
+    task = swallowing.task(name="tests:anything")(anything)
+    root = task.s([task.s(1).cast, task.s(threading.Lock()).cast])
+
+    with pytest.raises(SerializationError):
+        Plan([root], root.id, root)
+
+
+def anything(value: Any) -> Any:
+    return value

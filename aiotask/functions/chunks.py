@@ -1,4 +1,4 @@
-"""The function of a chunk: it takes a list of items, and calls a task's function for each."""
+"""The function of a chunk: it takes a list of items and calls the function of a task for each."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ __all__ = ["of_items"]
 
 @lru_cache(maxsize=1024)
 def of_items(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A stand-in for a task's function, with the types of a list of items and a list of values.
-
-    Serializers take it for the function of a chunk: it belongs to the same module, and is annotated accordingly.
-    It is never called.
-    """
+    """The function of a chunk of calls of a task's function, for serializers: they read the module and the annotations,
+    a list of items and a list of values."""
 
     def chunk(items: list[Any]) -> list[Any]:
-        raise NotImplementedError
+        return [function(item) for item in items]
 
     chunk.__module__ = function.__module__
     chunk.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)

@@ -232,7 +232,7 @@ class Upstream:
 
 
 def _set_expiry(run: Run, found: dict[str, Found], ids: Sequence[str]) -> None:
-    """Where the job expires so many seconds after it is ready (written as a negative number), say when that is."""
+    """Replace a relative expiry by its moment: a negative ``expires`` counts seconds from when the job is ready."""
     more = run.job.more
     if more is not None and more.expires < 0:
         ready_at = max(outcome.finished_at for outcome in map(found.__getitem__, ids) if isinstance(outcome, Outcome))

@@ -113,7 +113,7 @@ class Composing:
         """
         require(self.url, GRAPHS, "A .cast in arguments, a group or a follow-up")
         with Departures() as middleware:
-            plan = Plan([root], root.id, root, stack=middleware.stack, departed=departed)
+            plan = Plan([root], root.id, root, middleware=middleware, departed=departed)
             result = self._handle_on(root, GraphResult)
             self._hand_over(plan, result, [result], custom=not root._fresh)
             return result
@@ -122,7 +122,7 @@ class Composing:
         """Send the members of a group, given as all calls in it, and everything that they depend on."""
         require(self.url, GRAPHS, "A .cast in arguments, a group or a follow-up")
         with Departures() as middleware:
-            plan = Plan(calls, group.id, stack=middleware.stack)
+            plan = Plan(calls, group.id, middleware=middleware)
             handles = {call.id: self._handle_on(call) for call in calls}
             result = self._group_result(group, handles, is_chunked=is_chunked)
             self._hand_over(plan, result, [*handles.values()], custom=not group._fresh)

@@ -11,7 +11,7 @@ from aiotask import current_job
 
 from ..helpers import wait_until_async
 
-__all__ = ["Event", "events", "finish_of", "mark"]
+__all__ = ["Event", "events", "finish_of", "mark", "retries_of"]
 
 
 class Event(tuple[int, str, str, Any]):
@@ -49,3 +49,19 @@ async def finish_of(directory: Path, job: str) -> Any:
     )
     assert len(found) == 1
     return found[0]
+
+
+async def retries_of(directory: Path, job: str, count: int) -> list[Any]:
+    """What ``on_retry`` was called with, by attempt, once there are ``count`` calls.
+
+    Each comes from the process that gave the job back, perhaps after another process has ended the job.
+    """
+    return sorted(
+        await wait_until_async(
+            lambda: (
+                (found := [each.detail for each in events(directory, job) if each.what == "retry"])[count - 1 :]
+                and found
+            ),
+            description=f"on_retry was called {count} times",
+        )
+    )

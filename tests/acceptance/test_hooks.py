@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,27 +12,10 @@ import aiotask
 from aiotask import App, JobCancelled, JobContext, Middleware, Retry, Status, current_job
 
 from ..helpers import wait_until_async
-from ..workers import running_workers
-from .events import events, finish_of
-from .stage import Stage, prepared
+from .events import events, finish_of, retries_of
+from .stage import Stage
 
 TIMEOUT = 60
-
-
-@pytest.fixture(scope="module")
-def shared(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    directory = tmp_path_factory.mktemp("between")
-    with running_workers(directory, redis_url) as workers:
-        stage = prepared("between", workers, directory / "ledger")
-        stage.start(2)
-        yield stage
-
-
-@pytest.fixture
-def between(shared: Stage) -> Iterator[Stage]:
-    """Two worker processes of an app with middleware."""
-    with shared.active():
-        yield shared
 
 
 # ---- on_retry, on_finish
@@ -45,9 +27,7 @@ async def test_c4_on_retry_and_on_finish_say_what_became_of_a_job(between: Stage
     assert await result.wait(TIMEOUT) == "retried"
 
     assert await finish_of(between.ledger.directory, result.id) == [2, "SUCCESS", "NoneType", "none", True]
-    assert [each.detail for each in events(between.ledger.directory, result.id) if each.what == "retry"] == [
-        [1, "Retry", 0.0]
-    ]
+    assert await retries_of(between.ledger.directory, result.id, 1) == [[1, "Retry", 0.0]]
     assert await result.status() is Status.SUCCESS
 
 

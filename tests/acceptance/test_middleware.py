@@ -13,28 +13,11 @@ import pytest
 import aiotask
 from aiotask import App, Call, ConfigError, JobContext, Middleware, current_job
 
-from ..workers import running_workers
-from .events import events, finish_of
-from .stage import Stage, prepared
+from .events import events, finish_of, retries_of
+from .stage import Stage
 
 KINDS = ["sync", "in_loop"]
 TIMEOUT = 60
-
-
-@pytest.fixture(scope="module")
-def shared(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    directory = tmp_path_factory.mktemp("between")
-    with running_workers(directory, redis_url) as workers:
-        stage = prepared("between", workers, directory / "ledger")
-        stage.start(2)
-        yield stage
-
-
-@pytest.fixture
-def between(shared: Stage) -> Iterator[Stage]:
-    """Two worker processes of an app with middleware."""
-    with shared.active():
-        yield shared
 
 
 @contextlib.contextmanager
@@ -255,7 +238,7 @@ async def test_g26_the_error_of_execute_is_the_jobs_and_judged_as_such(between: 
             await result.wait(TIMEOUT)
 
     assert await finish_of(between.ledger.directory, result.id) == [4, "FAILED", "PermissionError", "locked", True]
-    retries = [each.detail for each in events(between.ledger.directory, result.id) if each.what == "retry"]
+    retries = await retries_of(between.ledger.directory, result.id, 3)
     assert retries == [[n, "PermissionError", 0.0] for n in (1, 2, 3)]
 
 

@@ -166,7 +166,7 @@ class Garden:
 
 
 def layered(tasks: Any, layers: int, width: int) -> Plant:
-    """A graph of so many layers, each node of which takes two values of the layer above."""
+    """A graph in layers: each node takes two values of the layer above."""
     plant = Plant(None)
     above = [plant.add(tasks.step.s([])) for _ in range(width)]
     for _ in range(layers - 1):

@@ -35,7 +35,7 @@ ANYTHING = _Mark("anything")
 
 @dataclass(frozen=True)
 class Within:
-    """It brings the token of a run that began within so many seconds of the send, or expires after them."""
+    """The job brings the token of a run that began within this time after the send, or expires after that time."""
 
     seconds: float
 

@@ -96,7 +96,7 @@ def _size(arena: Arena, name: str) -> Any:
 
 
 def _shown(arena: Arena, name: str) -> str:
-    """The contents of a small key, for whoever looks for the cause."""
+    """The contents of a small key, which help to find the cause."""
     kind = arena.server.call("TYPE", arena.prefix + name).decode()
     read = {"hash": ("HGETALL",), "zset": ("ZRANGE", 0, -1, "WITHSCORES"), "set": ("SMEMBERS",), "string": ("GET",)}
     if kind not in read or _size(arena, name) > _FEW:

@@ -177,7 +177,7 @@ def return_once(value: Any) -> Any:
 
 @app.task
 def return_many(count: int) -> Any:
-    """So many that their graph takes several parts. The first run is known, for the process to be killed then."""
+    """Returns a graph that is sent in several parts. The first run is marked, so that a test kills its process."""
     with entered("returns"):
         is_first("returned")
         return [agive.s(n, f"child {n}").cast for n in range(count)]

@@ -124,7 +124,7 @@ async def test_g12_what_takes_the_error_runs_in_any_case_and_in_order(nodes: Sta
     assert values[2].task == nodes.boom.name
 
 
-# ---- outcomes that somebody has tampered with
+# ---- forged and damaged outcomes
 
 
 def forged(kind: str, outcome: Outcome, secrets: list[str], other: bytes) -> bytes | None:

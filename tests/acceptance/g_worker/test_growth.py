@@ -1,4 +1,4 @@
-"""G18: a task returns calls that have not been sent; the job has their value, whoever dies meanwhile."""
+"""G18: a task returns calls that have not been sent; the job has their value, even if processes die meanwhile."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ async def term(arena: Arena, tier: Tier, rng: Random) -> Report:
 
     def send() -> list[Sent]:
         tasks = arena.tasks
-        # Half of them async, since so many have to run at once.
+        # Half of the jobs are async, since 140 of them have to run at once.
         return [
             producer.send((tasks.rest, tasks.sync_rest)[number % 2], rng.uniform(0.1, tier.longest))
             for number in range(tier.jobs)

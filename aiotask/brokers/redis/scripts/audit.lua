@@ -30,6 +30,7 @@ end
 -- waits though everything upstream of it has ended, or is left when its graph is at rest.
 local function mend_nodes(at_most)
   local nodes, types, forgotten = redis.pcall('HRANDFIELD', key('nodes'), at_most, 'WITHVALUES'), {}, 0
+  local is_idle = redis.pcall('LLEN', key('agenda')) == 0
   for n = 1, nodes.err and 0 or #nodes, 2 do
     local gid = string.match(nodes[n + 1], '^%d+|(.*)$')
     if gid and not types[gid] then types[gid] = redis.call('TYPE', key('g:' .. gid)).ok end
@@ -39,7 +40,7 @@ local function mend_nodes(at_most)
       redis.pcall('HDEL', key('watch'), nodes[n])
       add_up('WAITING', -1)
       forgotten = forgotten + 1
-    elseif n <= 2 * FEW_NODES and redis.pcall('LLEN', key('agenda')) == 0 then
+    elseif n <= 2 * FEW_NODES and is_idle then
       local number, _, state = waiting_node(nodes[n])
       local is_nowhere = not number and not place_in_index(nodes[n]) and redis.call('HGET', key('g:' .. gid), 'state') == 'c'
       if is_nowhere or number and state == 'c' and upstream_of(gid, number, 0, 's', 4) == 'over' then

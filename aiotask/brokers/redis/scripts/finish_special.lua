@@ -3,6 +3,7 @@
 -- the graph.
 -- Returns liveness (2: live, and jobs are recorded), whether work is on the agenda (1 or 0), then per job 1 (done), 2 (done before
 -- by you) or 0 (not yours). XACK is the proof of ownership: an incarnation that takes a job over gives it another entry.
+-- It shares no part with ``finish.lua`` for this: the server evaluates each definition on every call, and plain jobs would pay.
 -- Needs: core nodes index history results repair damage graphs
 local reply, replies = { 0, 0 }, 2
 local again = ARGV[3] == '1'
