@@ -56,12 +56,9 @@ async def retries_of(directory: Path, job: str, count: int) -> list[Any]:
 
     Each comes from the process that gave the job back, perhaps after another process has ended the job.
     """
-    return sorted(
-        await wait_until_async(
-            lambda: (
-                (found := [each.detail for each in events(directory, job) if each.what == "retry"])[count - 1 :]
-                and found
-            ),
-            description=f"on_retry was called {count} times",
-        )
-    )
+
+    def found() -> list[Any]:
+        return [each.detail for each in events(directory, job) if each.what == "retry"]
+
+    await wait_until_async(lambda: len(found()) >= count, description=f"on_retry was called {count} times")
+    return sorted(found())
