@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from .acceptance.stage import Stage, staged
-from .helpers import wait_until
+from .helpers import wait_until, wait_until_async
 from .workers import Supervisor, Workers
 
 #: Seconds of grace that no test waits for.
@@ -33,10 +33,19 @@ def count(stage: Stage, label: str) -> int:
     return sum(each == label or each.startswith(f"{label} ") for each in labels(stage))
 
 
-def stop_at_once(stage: Stage, supervisor: Supervisor, number: signal.Signals = signal.SIGTERM) -> None:
-    """A stop in whose grace those that wait went back, and what ran came to its end."""
+async def stop_at_once(
+    stage: Stage, supervisor: Supervisor, running: int, number: signal.Signals = signal.SIGTERM
+) -> None:
+    """A stop in whose grace those that wait went back, and the ``running`` jobs came to their ends."""
     supervisor.signal(number)
     wait_until(lambda: "only wait" in supervisor.log, description="the job that waits has gone back")
+    async with stage.app.inspector() as inspector:
+
+        async def only_these_are_claimed() -> bool:
+            return sum(queue.running for queue in await inspector.queues()) == running
+
+        # Each process hears of the stop for itself, and starts what it has claimed until then.
+        await wait_until_async(only_these_are_claimed, description="every process has given back what has not started")
     stage.open_gate()
     assert supervisor.wait(timeout=40) == 0
     assert "did not end within" not in supervisor.log
@@ -48,7 +57,7 @@ async def test_a_stop_waits_for_no_parent_and_each_child_runs_once(stage: Stage,
     result = stage.parent.apply_async(20)
     await result.sent()
     wait_until(lambda: count(stage, "child") == processes, description="a child in each process")
-    stop_at_once(stage, supervisor, signal.SIGINT)
+    await stop_at_once(stage, supervisor, processes, signal.SIGINT)
     assert await result.status() == "PENDING"
     assert sum(run.end is not None for run in stage.ledger.runs()) == processes + 1, "children that ran, and the parent"
 
@@ -76,7 +85,7 @@ async def test_a_grandparent_and_its_children_go_back_together(stage: Stage) -> 
     result = stage.grandparent.apply_async(3, 4)
     await result.sent()
     wait_until(lambda: count(stage, "parent") == 3 and count(stage, "child") == 1, description="all of them wait")
-    stop_at_once(stage, supervisor)
+    await stop_at_once(stage, supervisor, 1)
 
     stage.start(2, "--grace", LONG)
 
