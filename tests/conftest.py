@@ -24,6 +24,8 @@ from .workers import workers as workers
 
 # A test run starts no embedded server unless it says so. These tests do, each in a directory of its own.
 os.environ["AIOTASK_EMBEDDED"] = "1"
+# Hundreds of processes import aiotask in a test run, and half of their time would go into compiling it each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The third broker: what a scheme of one's own needs.
 register(SQLITE, "sqlite")
