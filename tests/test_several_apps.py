@@ -123,7 +123,7 @@ async def test_a_page_of_dead_letters_and_of_jobs_has_those_of_all_apps_in_one_o
         [delivery] = (await worker.claim()).deliveries
         await worker.finish(delivery, dead=True)
         await broker.close()
-    for id, name, priority in (("a", "one", 9), ("b", "two", 1), ("c", "one", 1), ("d", "two", 9)):
+    for id, name, priority in (("a", "one", 9), ("b", "two", 1), ("c", "one", 2), ("d", "two", 8)):
         broker = connect(own_server.url, name)
         await send(broker, a_push(id, priority=priority))
         await broker.close()
@@ -132,8 +132,8 @@ async def test_a_page_of_dead_letters_and_of_jobs_has_those_of_all_apps_in_one_o
     for wanted in (letters.Filter(), letters.Filter(since=1.0)):
         page = await letters.read_page(None, url, wanted, 20, 0)
         assert [letter["id"] for letter in page] == [f"dead-{n}" for n in (3, 2, 1, 0)]
-    assert [job["id"] for job in await jobs.read_page(None, url, None, None, 20, 0)] == ["b", "c", "a", "d"]
-    assert [job["id"] for job in await jobs.read_page(None, url, None, None, 2, 1)] == ["c", "a"]
+    assert [job["id"] for job in await jobs.read_page(None, url, None, None, 20, 0)] == ["b", "c", "d", "a"]
+    assert [job["id"] for job in await jobs.read_page(None, url, None, None, 2, 1)] == ["c", "d"]
 
 
 async def test_a_page_reads_no_more_of_an_app_than_could_stand_on_it() -> None:
