@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from aiotask import ConfigError, QueueFull, ResultExpired, Status, current_job, group
 from aiotask.brokers import connect
+from aiotask.client.handed_over import shown
 
 from .graphs import Graphs
 
@@ -36,6 +39,31 @@ async def test_a_graph_whose_sources_have_no_room_is_refused_whole(
     with pytest.raises(ResultExpired):
         await g.app.result(result.members[0].id).status()
     await g.app.client.close()
+
+
+async def test_the_log_says_how_many_jobs_a_refused_graph_has(
+    broker_url: str, app_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    g = Graphs(broker_url, app_name, max_pending=3)
+    chord = g.total.s(group(g.add.s(n) for n in range(5)).cast).apply_async()
+    alone = g.add.apply_async(1)
+    await g.app.flush()
+
+    assert f'Graph of 6 jobs not sent ({chord.id}): Queue "default" is full' in caplog.text
+    assert "not sent (first" not in caplog.text
+    await alone.sent()
+    await g.app.client.close()
+
+
+async def test_the_log_says_it_where_the_broker_is_away(tmp_path: Path, app_name: str) -> None:
+    g = Graphs(f"unix://{tmp_path}/nowhere.sock", app_name)
+    chord = g.total.s(group(g.add.s(n) for n in range(5)).cast).apply_async()
+    jobs = [g.add.apply_async(n) for n in range(2)]
+    buffer = g.app.client.session().send_buffer
+
+    assert shown([*buffer.waiting.values()]) == f"8 jobs not sent (first: {chord.id}, 1 graph among them)"
+    assert shown([*buffer.waiting.values()][1:]) == f"2 jobs not sent (first: {jobs[0].id})"
+    buffer.refuse_all(ConfigError("no"))
 
 
 async def test_a_graph_waits_for_room_behind_others_of_its_queue(broker_url: str, app_name: str) -> None:
