@@ -319,9 +319,10 @@ class SendBuffer:
     def _find_room(self, lacking: dict[int, Push], overflow: Overflow, *, final: bool) -> None:
         assert self._backpressure is not None
         when_full = self._backpressure.when_full
-        # Nothing is dropped for the sake of a graph.
-        is_drop = when_full is WhenFull.DROP_OLDEST and is_graph(next(iter(lacking.values())))
-        if when_full is WhenFull.REJECT or is_drop or (final and not overflow.oldest):
+        first = next(iter(lacking.values()))
+        # Nothing is dropped for the sake of a graph, and one that never has room does not wait.
+        is_over = (when_full is WhenFull.DROP_OLDEST and is_graph(first)) or self._backpressure.excess_of(first)
+        if when_full is WhenFull.REJECT or is_over or (final and not overflow.oldest):
             self._refuse_singly({ticket: self._backpressure.refusal(push) for ticket, push in lacking.items()}, lacking)
             return
         self.waiting_for_room |= lacking

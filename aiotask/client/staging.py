@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from ..broker import BATCH_BYTES, BATCH_ROW, Broker, Overflow, Push, Room
-from ..brokers.graphs import Graphs, Node, Part, Taken, parts_of
+from ..brokers.graphs import Graphs, Node, Part, Taken, parts_of, sources_of
 from ..errors import BrokerError
 
 __all__ = ["GraphPush", "Staging"]
@@ -34,6 +34,11 @@ class Staging:
         self._attempts = 0
         #: When the broker last took a part (monotonic).
         self.moved_at = 0.0
+
+    @property
+    def sources(self) -> dict[str, int]:
+        """The number of jobs that wait for no other one, by queue."""
+        return sources_of(self._nodes)
 
     def _begin(self) -> None:
         """Make the parts, for a new staging."""
@@ -137,6 +142,14 @@ class GraphPush(Push, frozen=True, gc=False):
     ) -> Overflow | None:
         """``send`` for code without an event loop."""
         return self._overflow(self.staging.send_blocking(push, sequence, room))
+
+    def excess(self, room: Room) -> tuple[str, int, int] | None:
+        """A queue in which more jobs of the graph start than may ever wait there, their number, and the limit."""
+        for queue, count in self.staging.sources.items():
+            limit = room.of(queue)
+            if limit is not None and count > limit:
+                return queue, count, limit
+        return None
 
     def _overflow(self, taken: Taken) -> Overflow | None:
         return Overflow([self.id]) if taken is Taken.FULL else None

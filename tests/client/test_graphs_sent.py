@@ -41,6 +41,18 @@ async def test_a_graph_whose_sources_have_no_room_is_refused_whole(
     await g.app.client.close()
 
 
+@pytest.mark.parametrize("when_full", ["reject", "wait", "drop_oldest"])
+async def test_a_graph_that_never_has_room_is_refused_at_once(broker_url: str, app_name: str, when_full: str) -> None:
+    g = Graphs(broker_url, app_name, max_pending={"sums": 3}, when_full=when_full)
+    add = g.add.options(queue="sums")
+    chord = g.total.s([*(g.add.s(n).cast for n in range(5)), *(add.s(n).cast for n in range(4))]).apply_async()
+
+    with pytest.raises(QueueFull, match=r'4 of its jobs start in queue "sums", where 3 may wait .* never has room'):
+        await chord.sent()
+    async with g.app, g.app.worker(queues=["default", "sums"]):
+        assert await group(add.s(n) for n in range(3)).apply_async() == [0, 1, 2]
+
+
 async def test_the_log_says_how_many_jobs_a_refused_graph_has(
     broker_url: str, app_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -49,7 +61,7 @@ async def test_the_log_says_how_many_jobs_a_refused_graph_has(
     alone = g.add.apply_async(1)
     await g.app.flush()
 
-    assert f'Graph of 6 jobs not sent ({chord.id}): Queue "default" is full' in caplog.text
+    assert f'Graph of 6 jobs not sent ({chord.id}): Graph "{chord.id}" was not sent: 5 of its jobs' in caplog.text
     assert "not sent (first" not in caplog.text
     await alone.sent()
     await g.app.client.close()
