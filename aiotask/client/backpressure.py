@@ -26,6 +26,9 @@ from .watchers import wake
 __all__ = ["Backpressure", "RoomRetry", "WhenFull", "queue_limits"]
 
 
+_LATER = 'Send it later, start more workers, or let senders wait: App(when_full="wait").'
+
+
 class WhenFull(StrEnum):
     """What a sender does about a full queue."""
 
@@ -55,11 +58,16 @@ class Backpressure:
                 f'Graph "{push.id}" was not sent: {count:,} of its jobs start in queue "{queue}", where {most:,} may '
                 "wait (max_pending), so it never has room. Send it in parts, or give the queue a larger limit."
             )
+        if is_graph(push):
+            starts = ", ".join(f'{count:,} in "{queue}"' for queue, count in push.staging.sources.items())
+            return QueueFull(
+                f'Graph "{push.id}" was not sent: there is no room for its jobs that start at once ({starts}), since a '
+                f"queue is full (max_pending). {_LATER}"
+            )
         limit = self.room.of(push.queue) or 0
         return QueueFull(
             f'Queue "{push.queue}" is full: {limit:,} jobs are waiting in it (max_pending), so job "{push.id}" was '
-            "not sent. "
-            'Send it later, start more workers, or let senders wait: App(when_full="wait").'
+            f"not sent. {_LATER}"
         )
 
     def excess_of(self, push: Push) -> tuple[str, int, int] | None:

@@ -36,6 +36,8 @@ async def test_a_graph_whose_sources_have_no_room_is_refused_whole(
         await result.members[2]
     fitting = g.total.s(group(g.add.s(n) for n in range(3)).cast).apply_async()
     await fitting.sent()
+    with pytest.raises(QueueFull, match=r'no room for its jobs that start at once \(2 in "default"\)'):
+        await group(g.add.s(n) for n in range(2)).apply_async().sent()
     with pytest.raises(ResultExpired):
         await g.app.result(result.members[0].id).status()
     await g.app.client.close()
