@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshal
 import sys
+import zlib
 from collections.abc import Iterable, Sequence
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -18,7 +19,7 @@ class _Kept(MetaPathFinder, InspectLoader):
     """Finds these modules before any folder is searched, and makes them from their code in memory."""
 
     def __init__(self) -> None:
-        #: The path of the file, and the marshalled code, by the name of the module.
+        #: The path of the file, and the compressed code, by the name of the module.
         self._code: dict[str, tuple[str, bytes]] = {}
 
     def add(self, name: str) -> None:
@@ -26,7 +27,7 @@ class _Kept(MetaPathFinder, InspectLoader):
         if name not in sys.modules and spec is not None and isinstance(spec.loader, InspectLoader):
             code = spec.loader.get_code(name)
             if code is not None:
-                self._code[name] = str(spec.origin), marshal.dumps(code)
+                self._code[name] = str(spec.origin), zlib.compress(marshal.dumps(code))
 
     def add_all_in(self, package: str) -> None:
         folders = getattr(sys.modules.get(package), "__path__", ())
@@ -44,7 +45,7 @@ class _Kept(MetaPathFinder, InspectLoader):
         return spec
 
     def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = marshal.loads(self._code[fullname][1])
+        code: CodeType = marshal.loads(zlib.decompress(self._code[fullname][1]))
         return code
 
     def get_source(self, fullname: str) -> str | None:
