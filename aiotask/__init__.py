@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .app import App, default_app, register_task, task
 from .backoff import exponential
 from .context import JobContext, current_job
@@ -31,8 +33,6 @@ from .errors import (
     Unresolved,
     WorkerLost,
 )
-from .graph import Graph, GraphNode
-from .group_result import GroupResult
 from .history.resultdb import ResultDB
 from .job import Job, Status
 from .middleware import Call, Middleware
@@ -40,8 +40,14 @@ from .outcome import Outcome
 from .result import AsyncResult, gather
 from .signature import Signature
 from .tasks import AsyncTask, SyncTask, Task
-from .workflow.chain import chain
-from .workflow.group import Group, group
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .graph import Graph, GraphNode
+    from .group_result import GroupResult
+    from .workflow.chain import chain
+    from .workflow.group import Group, group
 
 __all__ = [
     # apps and tasks
@@ -102,10 +108,29 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> str:
-    # Reading the metadata of the installation takes longer than the rest of this import.
-    if name == "__version__":
-        from importlib.metadata import version
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
 
-        return version("aiotask")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    match name:
+        case "__version__":
+            # Reading the metadata of the installation takes longer than the rest of this import.
+            from importlib.metadata import version
+
+            return version("aiotask")
+        # What programs without graphs do not use is loaded at first use.
+        case "Graph" | "GraphNode":
+            home = "aiotask.graph"
+        case "GroupResult":
+            home = "aiotask.group_result"
+        case "chain":
+            home = "aiotask.workflow.chain"
+        case "Group" | "group":
+            home = "aiotask.workflow.group"
+        case _:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -87,7 +87,7 @@ class TreeLine(NamedTuple):
         first, number = self.nodes[0], len(self.nodes)
         task = printable(first.task)
         counts = ", ".join(f"{count:,} {status}" for status, count in self.statuses())
-        one, many = f"{printable(first.id)} {first.status}", f"\N{MULTIPLICATION SIGN} {number:,}: {counts}"
+        one, many = f"{printable(first.id)} {first.status}", f"\u00d7 {number:,}: {counts}"
         return f"{task} {one if number == 1 else many}{' (see above)' if self.is_repeat else ''}"
 
 

@@ -107,6 +107,7 @@ class GraphInfo(msgspec.Struct, frozen=True, gc=False):
     id: str
     #: ``accepted``, ``cancelled`` or ``ended``: every node has ended.
     state: str
+    #: The highest number given to a node; not each number is that of a node.
     total: int
     #: Number of nodes that have not ended.
     left: int
@@ -121,6 +122,7 @@ class GraphSummary(msgspec.Struct, frozen=True, gc=False):
 
     id: str
     state: str
+    #: Number of jobs, without follow-ups that were dropped.
     total: int
     left: int
     at: float

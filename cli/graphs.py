@@ -28,7 +28,7 @@ _COLOURS = {"accepted": "green", "cancelled": "yellow"}
 
 
 def list_(limit: Limit = 20, offset: Offset = 0, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """List the graphs on the server, app by app: first those with jobs left, then those at rest.
+    """List the graphs on the server: first those with jobs left, then those at rest.
 
     A graph at rest is kept as long as the outcome of its job; one in which a job did not end well, for a day at least.
 

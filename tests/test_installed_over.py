@@ -35,6 +35,15 @@ def hangs():
 @app.task
 def by_value(n):
     return lambda: n + 1
+@app.task
+def returns(seconds):
+    return [anap.s(seconds).cast, anap.s(seconds).cast]
+@app.task
+async def sends(seconds):
+    from aiotask import group
+    result = group([anap.s(seconds), returns.s(seconds)]).apply_async()
+    assert len((await result.members[1].graph()).nodes) > 1
+    return await result
 """
 
 
@@ -99,6 +108,8 @@ async def runs_everything(app: App, supervisor: Supervisor) -> None:
     with pytest.raises(Exception, match="limit"):
         await app.s("installed_app:hangs").apply_async()
     assert (await app.s("installed_app:by_value", 1).apply_async())() == 2
+    assert await app.s("installed_app:returns", 0).apply_async() == [0, 0]
+    assert await app.s("installed_app:sends", 0).apply_async() == [0, [0, 0]]
     cancelled = app.s("installed_app:anap", 600).apply_async()
 
     async def is_running() -> bool:

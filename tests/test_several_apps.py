@@ -16,9 +16,12 @@ import pytest
 
 from aiotask import App
 from aiotask.broker import Settled
-from aiotask.brokers import connect
+from aiotask.brokers import connect, graphs_of
+from aiotask.ops import graphs, jobs, letters
+from aiotask.ops.paging import page_of_all
 
-from .seam import Worker, finish, send
+from .graphs import end, node, send_graph
+from .seam import Worker, a_push, finish, send
 from .server import PrivateServer
 from .workers import Workers
 
@@ -90,6 +93,61 @@ async def test_a_page_counts_the_dead_letters_of_all_apps(own_server: PrivateSer
     for listed in (["dead", "list"], ["dead", "list", "--since", "1h"], ["jobs", "--status", "dead"]):
         asked = [parsed(own_server, *listed, "--limit", "2", "--offset", str(offset)) for offset in (0, 2, 4, 6)]
         assert [[letter["id"] for letter in page] for page in asked] == [every[:2], every[2:4], every[4:6], every[6:]]
+
+
+async def test_a_page_of_graphs_has_those_of_all_apps_in_one_order(own_server: PrivateServer) -> None:
+    for name, graph in (("one", "a"), ("two", "b"), ("one", "c"), ("two", "d")):
+        broker = graphs_of(connect(own_server.url, name))
+        worker = await Worker(broker, "host.1").enlist()
+        await send_graph(broker, graph, [node(1, id=f"{graph}1")])
+        [delivery] = (await worker.claim()).deliveries
+        await end(worker, graph, delivery, 1)
+        await broker.close()
+    for name in ("one", "two"):
+        broker = graphs_of(connect(own_server.url, name))
+        await send_graph(broker, f"runs-{name}", [node(1, id=f"r-{name}")])
+        await broker.close()
+
+    listed = [graph["id"] for graph in await graphs.read_page(None, own_server.url, 20, 0)]
+    pages = [await graphs.read_page(None, own_server.url, 1, offset) for offset in range(7)]
+
+    assert listed == ["runs-one", "runs-two", "d", "c", "b", "a"]
+    assert [[graph["id"] for graph in page] for page in pages] == [*([id] for id in listed), []]
+
+
+async def test_a_page_of_dead_letters_and_of_jobs_has_those_of_all_apps_in_one_order(own_server: PrivateServer) -> None:
+    for number, name in enumerate(("one", "two", "one", "two")):
+        broker = connect(own_server.url, name)
+        worker = await Worker(broker, "host.1").enlist()
+        await send(broker, f"dead-{number}")
+        [delivery] = (await worker.claim()).deliveries
+        await worker.finish(delivery, dead=True)
+        await broker.close()
+    for id, name, priority in (("a", "one", 9), ("b", "two", 1), ("c", "one", 2), ("d", "two", 8)):
+        broker = connect(own_server.url, name)
+        await send(broker, a_push(id, priority=priority))
+        await broker.close()
+
+    url = own_server.url
+    for wanted in (letters.Filter(), letters.Filter(since=1.0)):
+        page = await letters.read_page(None, url, wanted, 20, 0)
+        assert [letter["id"] for letter in page] == [f"dead-{n}" for n in (3, 2, 1, 0)]
+    assert [job["id"] for job in await jobs.read_page(None, url, None, None, 20, 0)] == ["b", "c", "d", "a"]
+    assert [job["id"] for job in await jobs.read_page(None, url, None, None, 2, 1)] == ["c", "d"]
+
+
+async def test_a_page_reads_no_more_of_an_app_than_could_stand_on_it() -> None:
+    read: dict[str, int] = {"full": 0, "empty": 0}
+
+    async def numbers(connection: Any, limit: int, offset: int) -> list[int]:
+        read[connection] += limit
+        return list(range(offset, offset + limit)) if connection == "full" else []
+
+    apps: list[Any] = ["full", "empty"]
+    page = await page_of_all(apps, numbers, lambda number: number, 20, 300)
+
+    assert page == [("full", number) for number in range(300, 320)]
+    assert read == {"full": 320, "empty": 50}
 
 
 async def test_an_app_that_left_only_its_name_is_not_shown(three_apps: PrivateServer) -> None:

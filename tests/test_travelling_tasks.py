@@ -124,7 +124,7 @@ async def test_the_context_of_a_job_may_be_kept_and_returned() -> None:
 
 SHOP = """
 import functools, json, os
-from aiotask import App, current_job
+from aiotask import App, Signature, current_job
 app = App(os.environ["TEST_APP"])
 
 @app.task
@@ -144,7 +144,7 @@ async def relay(task, *args):
     return [type(task).__name__, task.definition.queue, task.definition.retries, await handle]
 
 @app.task
-async def run(signature):
+async def run(signature: Signature):
     return await signature.apply_async()
 
 @app.task

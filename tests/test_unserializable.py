@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from aiotask import App, SerializationError, current_job
+from aiotask import App, SerializationError, Signature, current_job, group
+from aiotask.wire.unserializable import blame_value
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -114,6 +115,83 @@ def test_json_cannot_carry_a_signature_that_pickle_can() -> None:
         SerializationError, match=r"Pass its \.cast for its value, or its arguments, or send it with apply_async"
     ):
         app_of("json").task(echo).apply_async(task.s(1))
+
+
+@pytest.mark.parametrize("wrap", [lambda call: [call], lambda call: {"a": (1, {"b": call})}], ids=["list", "deep"])
+def test_json_names_a_signature_at_any_depth(wrap: Callable[[Any], Any]) -> None:
+    with pytest.raises(SerializationError, match=r"\(it holds a Signature\)\. Pass its \.cast for its value"):
+        app_of("json").task(echo).apply_async(wrap(task.s(1)))
+
+
+def test_json_names_a_signature_in_a_value() -> None:
+    serializer = app_of("json").serializer
+    with pytest.raises(Exception, match="Signature") as caught:
+        serializer.dump_value([task.s(1)], echo)
+    text = str(blame_value(serializer, "shop:list", [task.s(1)], caught.value))
+    assert text.startswith('Task "shop:list" returned a list that') and "it holds a Signature. Return its .cast" in text
+
+
+BARE: dict[str, Callable[[Any], Any]] = {
+    "alone": lambda call: call,
+    "in a list": lambda call: [1, call],
+    "in a tuple": lambda call: (1, call, 2),
+    "in a dict": lambda call: {"a": [{"b": call}]},
+    "as a key": lambda call: {call: 1},
+    "in a set": lambda call: {call},
+    "in a dataclass": lambda call: [Holder(call)],
+    "a group": lambda call: group([call, call]),
+    "beside a future value": lambda call: [task.s(2).cast, call],
+}
+
+
+@pytest.mark.parametrize("kind", BARE)
+def test_a_call_without_cast_is_refused_where_it_is_sent(kind: str) -> None:
+    call = task.s(1)
+    wrapped = BARE[kind](call)
+    for of in (task, app.named("else:where")):
+        with pytest.raises(SerializationError, match=r"Pass its \.cast for the value"):
+            of.apply_async(wrapped)
+        with pytest.raises(SerializationError, match=r"Pass its \.cast for the value"):
+            of.s(wrapped).apply_async()
+
+
+def test_the_error_for_a_call_without_cast_names_the_argument_and_the_call() -> None:
+    call = task.s(1)
+    with pytest.raises(SerializationError) as caught:
+        task.apply_async([call])
+    assert str(caught.value) == (
+        f'Task "{task.name}": argument "x" (list) holds the call {call.id} of "{task.name}", which has not run. Pass '
+        "its .cast for the value that it will have. A task that is to send the call itself says so: its parameter is "
+        "annotated as Signature."
+    )
+    with pytest.raises(SerializationError, match=r'argument "x" is the call'):
+        task.map([1, call])
+    with pytest.raises(SerializationError, match=r'argument "x" is the call'):
+        task.s(task.s(2).cast).then(task).on_success(app.task(name="late")(takes_two), call).apply_async()
+
+
+def takes_two(first: Any, x: Any) -> None: ...
+
+
+@dataclass
+class Plan:
+    call: Signature[int]
+
+
+def calls(*plans: Plan, call: Signature[int] | None = None, several: list[Signature[Any]] | None = None) -> None: ...
+
+
+def test_a_task_may_say_that_it_takes_a_call() -> None:
+    serializer, call = app.serializer, task.s(1)
+    for args, kwargs in (((Plan(call),), {}), ((), {"call": call}), ((), {"several": [call]})):
+        read_args, read_kwargs = serializer.load_call(serializer.dump_call((args, kwargs), calls), calls)
+        (found,) = [*read_args, *read_kwargs.values()]
+        found = found.call if isinstance(found, Plan) else found[0] if isinstance(found, list) else found
+        assert (type(found), found.id) == (Signature, call.id)
+    assert serializer.load_value(serializer.dump_value([call], None), None)[0].id == call.id
+    # What a user's object, or a function, does with it is the user's business.
+    assert serializer.dump_call(((lambda: call,), {}), echo)
+    assert serializer.dump_call((("aiotask.signature", Holder), {}), echo)
 
 
 async def test_a_coroutine_and_a_future_are_to_be_awaited() -> None:

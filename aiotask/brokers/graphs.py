@@ -37,6 +37,7 @@ __all__ = [
     "Steered",
     "Taken",
     "parts_of",
+    "sources_of",
 ]
 
 #: Jobs in one call of ``finish_special``, and of ``conclude``, at most.
@@ -259,7 +260,7 @@ def parts_of(
             fields=sheet.fields,
             members=sheet.members,
             queues=sorted(sheet.queues),
-            sources=_sources(nodes) if is_last else {},
+            sources=sources_of(nodes) if is_last else {},
             custom=custom,
             growth=growth if is_last else None,
         )
@@ -350,6 +351,6 @@ def _chunks(kind: str, number: int, others: Sequence[int]) -> Iterator[tuple[str
         yield f"{kind}{number}.{chunk}", struct.pack(f">{len(some)}I", *some)
 
 
-def _sources(nodes: Sequence[Node]) -> dict[str, int]:
+def sources_of(nodes: Sequence[Node]) -> dict[str, int]:
     """The number of sources by queue."""
     return dict(Counter(node.push.queue for node in nodes if not node.upstream and node.push.sealed))

@@ -29,6 +29,7 @@ __all__ = [
     "lane_of",
     "need_of",
     "parked_lane",
+    "place_order",
     "queue_of",
     "suspect_lanes",
 ]
@@ -95,3 +96,16 @@ def need_of(lane: str) -> str:
 def queue_of(lane: str) -> str:
     """The queue to which a lane belongs; not for lanes of parked jobs."""
     return lane.removeprefix("q:").rpartition(":")[0]
+
+
+def place_order(place: str) -> tuple[int | str, ...]:
+    """What the places of jobs (``LANE|ENTRY``) are sorted by: suspects, then in the order in which jobs are claimed, at
+    last parked ones; within these by queue, or by need, and by age."""
+    lane, _, entry = place.partition("|")
+    age = (int(part) if part.isdecimal() else 0 for part in entry.split("-"))
+    if is_parked(lane):
+        return (1, need_of(lane), *age)
+    return (0, _LISTED.find(lane[-1:]), queue_of(lane), *age)
+
+
+_LISTED = SUSPECT + "".join(KINDS)

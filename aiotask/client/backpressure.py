@@ -20,9 +20,13 @@ from ..options import check_name
 from ..settings import environment
 from ..wire.ended import ended
 from ..wire.seal import Sealer
+from .handed_over import is_graph
 from .watchers import wake
 
 __all__ = ["Backpressure", "RoomRetry", "WhenFull", "queue_limits"]
+
+
+_LATER = 'Send it later, start more workers, or let senders wait: App(when_full="wait").'
 
 
 class WhenFull(StrEnum):
@@ -47,13 +51,28 @@ class Backpressure:
         self._outcomes_sealer = Sealer(secrets, "outcome")
 
     def refusal(self, push: Push) -> QueueFull:
-        """The error for a job whose queue is full."""
+        """The error for a job, or a graph, whose queue is full."""
+        if (excess := self.excess_of(push)) is not None:
+            queue, count, most = excess
+            return QueueFull(
+                f'Graph "{push.id}" was not sent: {count:,} of its jobs start in queue "{queue}", where {most:,} may '
+                "wait (max_pending), so it never has room. Send it in parts, or give the queue a larger limit."
+            )
+        if is_graph(push):
+            starts = ", ".join(f'{count:,} in "{queue}"' for queue, count in push.staging.sources.items())
+            return QueueFull(
+                f'Graph "{push.id}" was not sent: there is no room for its jobs that start at once ({starts}), since a '
+                f"queue is full (max_pending). {_LATER}"
+            )
         limit = self.room.of(push.queue) or 0
         return QueueFull(
             f'Queue "{push.queue}" is full: {limit:,} jobs are waiting in it (max_pending), so job "{push.id}" was '
-            "not sent. "
-            'Send it later, start more workers, or let senders wait: App(when_full="wait").'
+            f"not sent. {_LATER}"
         )
+
+    def excess_of(self, push: Push) -> tuple[str, int, int] | None:
+        """See ``GraphPush.excess``; None for a job."""
+        return push.excess(self.room) if is_graph(push) else None
 
     def dropped(self, oldest: Sequence[Delivery]) -> list[Finish]:
         """The oldest waiting jobs, ended as CANCELLED to make room for newer ones."""

@@ -16,7 +16,6 @@ from ..job import Status
 from ..outcome import Outcome, decode_outcome
 from ..result import AsyncResult
 from ..wire.ended import ended
-from .graphs import GraphInquiry
 from .no_outcome import is_parents, lost_in_fork, refused_job
 from .sessions import Sessions
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from ..broker import JobState
     from ..graph import Graph
     from ..inspector import GraphInspector
+    from .graphs import GraphInquiry
 
 __all__ = ["Inquiry"]
 
@@ -110,6 +110,8 @@ class Inquiry:
 
     @property
     def graphs(self) -> GraphInquiry:
+        from .graphs import GraphInquiry
+
         sessions = self._sessions
         return GraphInquiry(sessions.session().broker, sessions.outcomes_sealer, sessions.jobs_sealer)
 

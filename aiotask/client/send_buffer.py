@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import islice, repeat
+from typing import TYPE_CHECKING, cast
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, BATCH_ROW, Broker, Finish, Overflow, Push, Room
 from ..errors import AiotaskError, BrokerError, ConnectionLost, QueueFull
@@ -18,9 +19,12 @@ from ..loops.delay import DoublingDelay
 from ..wire.error_form import copy_error
 from .backpressure import Backpressure, RoomRetry, WhenFull
 from .fitting import fitting
+from .handed_over import ids_of, is_graph, shown
 from .refusals import Refusals
-from .staging import GraphPush, ids_of
 from .watchers import Watchers
+
+if TYPE_CHECKING:
+    from .staging import GraphPush
 
 __all__ = ["HIGH_WATER", "SendBuffer"]
 
@@ -217,8 +221,8 @@ class SendBuffer:
                 if self._sender is not me:
                     return
                 delay = (delays := delays or DoublingDelay(0.05, 0.5)).next()
-                if isinstance(batch[0], GraphPush):
-                    began = max(began, batch[0].staging.moved_at)
+                if is_graph(sent := batch[0]):
+                    began = max(began, sent.staging.moved_at)
                 if time.monotonic() - began + delay > SEND_TIMEOUT:
                     # The other jobs would fail in the same way, each batch after a timeout of its own.
                     self._step(me, partial(self.refuse_all, error))
@@ -264,8 +268,8 @@ class SendBuffer:
 
     async def _send(self, broker: Broker, batch: list[Push]) -> tuple[Overflow | None, int]:
         """Send the batch under way and those behind it; return what had no room, and how many batches were accepted."""
-        if type(batch[0]) is GraphPush:
-            return await batch[0].send(broker, self.client, self.sequence, self.room), 1
+        if type(batch[0]) is not Push:
+            return await cast("GraphPush", batch[0]).send(broker, self.client, self.sequence, self.room), 1
         if not self._behind:
             return await broker.push(self.client, self.sequence, batch, self.room, self.drop), 1
         return None, await broker.push_row(self.client, self.sequence, [batch, *self._behind])
@@ -315,9 +319,10 @@ class SendBuffer:
     def _find_room(self, lacking: dict[int, Push], overflow: Overflow, *, final: bool) -> None:
         assert self._backpressure is not None
         when_full = self._backpressure.when_full
-        # Nothing is dropped for the sake of a graph.
-        is_drop = when_full is WhenFull.DROP_OLDEST and isinstance(next(iter(lacking.values())), GraphPush)
-        if when_full is WhenFull.REJECT or is_drop or (final and not overflow.oldest):
+        first = next(iter(lacking.values()))
+        # Nothing is dropped for the sake of a graph, and one that never has room does not wait.
+        is_over = (when_full is WhenFull.DROP_OLDEST and is_graph(first)) or self._backpressure.excess_of(first)
+        if when_full is WhenFull.REJECT or is_over or (final and not overflow.oldest):
             self._refuse_singly({ticket: self._backpressure.refusal(push) for ticket, push in lacking.items()}, lacking)
             return
         self.waiting_for_room |= lacking
@@ -338,7 +343,7 @@ class SendBuffer:
             self._notify()
             return
         self._refusals.add_batch(self.settled + 1, self._taken, error)
-        self._report(ids_of([push for _, push in self._land()]), error)
+        self._report([push for _, push in self._land()], error)
 
     def refuse_all(self, error: Exception) -> None:
         """Refuse every job in this buffer."""
@@ -347,21 +352,20 @@ class SendBuffer:
                 self.refuse(error)
 
     def _refuse_singly(self, errors: dict[int, Exception] | dict[int, QueueFull], pushes: dict[int, Push]) -> None:
-        unnotified: list[tuple[str, Exception]] = []
+        unnotified: list[tuple[Push, Exception]] = []
         self._refusals.add(errors.items())
         for ticket, error in errors.items():
             self.waiting_for_room.pop(ticket, None)
             if not self._on_refused(ids_of([pushes[ticket]]), error):
-                unnotified.append((pushes[ticket].id, error))
+                unnotified.append((pushes[ticket], error))
         if unnotified and len(unnotified) == len(errors):
-            self._report([id for id, _ in unnotified], unnotified[0][1], awaited=False)
+            self._report([push for push, _ in unnotified], unnotified[0][1], awaited=False)
 
-    def _report(self, ids: list[str], error: Exception, *, awaited: bool | None = None) -> None:
+    def _report(self, pushes: list[Push], error: Exception, *, awaited: bool | None = None) -> None:
         """Notify the callers that wait for these jobs; log the error if there are none."""
-        awaited = self._on_refused(ids, error) if awaited is None else awaited
+        awaited = self._on_refused(ids_of(pushes), error) if awaited is None else awaited
         if not self._notify() and not awaited:
-            count = f"{len(ids):,} job{'' if len(ids) == 1 else 's'}"
-            logger.error("%s not sent (first: %s): %s", count, ids[0] if ids else "", error)
+            logger.error("%s: %s", shown(pushes), error)
 
     def withdraw(self, ticket: int, error: Exception) -> bool:
         """Refuse a job that waits for room. False: the job does not wait for room, or is being sent."""

@@ -18,16 +18,17 @@ from ..loops.exits import exits
 from ..loops.portal import asyncio_loop, portal, running_loop
 from ..result import AsyncResult
 from ..wire.seal import Sealer
+from .handed_over import is_graph
 from .rescue import ASK_EVERY, TICK, answers, drained
 from .send_buffer import HIGH_WATER, SendBuffer
 from .session import FLUSH_TIMEOUT, Session
-from .staging import GraphPush
 
 if TYPE_CHECKING:
     from ..broker import Overflow, Push
     from ..context import JobContext
     from ..wire.serializer import Serializer
     from .backpressure import Backpressure
+    from .staging import GraphPush
 
 __all__ = ["Sessions"]
 
@@ -296,8 +297,8 @@ class Sessions:
         send_buffer.flush_blocking(self._push_blocking)
 
     def _push_blocking(self, send_buffer: SendBuffer, batch: list[Push]) -> Overflow | None:
-        if isinstance(batch[0], GraphPush):
-            return self._push_graph_blocking(send_buffer, batch[0])
+        if is_graph(first := batch[0]):
+            return self._push_graph_blocking(send_buffer, first)
         return self._push(
             self.url, self.app, send_buffer.client, send_buffer.sequence, batch, send_buffer.room, send_buffer.drop
         )

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from ..broker import BATCH_BYTES, BATCH_ROW, Broker, Overflow, Push, Room
-from ..brokers.graphs import Graphs, Node, Part, Taken, parts_of
+from ..brokers.graphs import Graphs, Node, Part, Taken, parts_of, sources_of
 from ..errors import BrokerError
 
-__all__ = ["GraphPush", "Staging", "ids_of"]
+__all__ = ["GraphPush", "Staging"]
 
 #: Stands for the envelope of a graph in the send buffer: a job of this size is sent in a batch of its own.
 _ALONE = bytes(BATCH_BYTES + 1)
@@ -34,6 +34,11 @@ class Staging:
         self._attempts = 0
         #: When the broker last took a part (monotonic).
         self.moved_at = 0.0
+
+    @property
+    def sources(self) -> dict[str, int]:
+        """The number of jobs that wait for no other one, by queue."""
+        return sources_of(self._nodes)
 
     def _begin(self) -> None:
         """Make the parts, for a new staging."""
@@ -117,6 +122,8 @@ class GraphPush(Push, frozen=True, gc=False):
     staging: Staging = cast("Staging", None)
     #: Ids of the jobs that callers are likely to await.
     awaited: tuple[str, ...] = ()
+    #: Number of its jobs.
+    jobs: int = 0
 
     @classmethod
     def of(
@@ -124,7 +131,7 @@ class GraphPush(Push, frozen=True, gc=False):
     ) -> GraphPush:
         queue = next(node.push.queue for node in nodes if not node.upstream)
         staging = Staging(graph, nodes, result_ttl, custom=custom)
-        return cls(graph, queue, 0, _ALONE, custom=custom, staging=staging, awaited=tuple(awaited))
+        return cls(graph, queue, 0, _ALONE, custom=custom, staging=staging, awaited=tuple(awaited), jobs=len(nodes))
 
     async def send(self, broker: Broker, client: str, sequence: int, room: Room | None) -> Overflow | None:
         """Have the graph accepted; return what had no room, as ``Broker.push`` does."""
@@ -136,15 +143,13 @@ class GraphPush(Push, frozen=True, gc=False):
         """``send`` for code without an event loop."""
         return self._overflow(self.staging.send_blocking(push, sequence, room))
 
+    def excess(self, room: Room) -> tuple[str, int, int] | None:
+        """A queue in which more jobs of the graph start than may ever wait there, their number, and the limit."""
+        for queue, count in self.staging.sources.items():
+            limit = room.of(queue)
+            if limit is not None and count > limit:
+                return queue, count, limit
+        return None
+
     def _overflow(self, taken: Taken) -> Overflow | None:
         return Overflow([self.id]) if taken is Taken.FULL else None
-
-
-def ids_of(pushes: Sequence[Push]) -> list[str]:
-    """Ids of these jobs, and of those that callers are likely to await of these graphs."""
-    ids: list[str] = []
-    for push in pushes:
-        ids.append(push.id)
-        if isinstance(push, GraphPush):
-            ids += [id for id in push.awaited if id != push.id]
-    return ids

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from ..app import App
+from ..log.shown_error import without_ours
 from ..wire.error_form import text_of
 from ..worker.lifespan import Lifespan
 from ..worker.scope import Scope
@@ -48,4 +49,5 @@ class Lifespans:
             try:
                 await self._open.pop().close()
             except BaseException as error:
-                logger.error("Closing a lifespan failed: %s: %s", type(error).__name__, text_of(error), exc_info=error)
+                trace = type(error), error, without_ours(error.__traceback__)
+                logger.error("Closing a lifespan failed: %s: %s", type(error).__name__, text_of(error), exc_info=trace)

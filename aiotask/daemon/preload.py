@@ -12,6 +12,7 @@ from ..errors import AiotaskError, ConfigError
 from ..importer import load_apps
 from ..worker.budget import resident
 from ..worker.patched import refuse_patched_threads
+from .kept import keep_code
 from .settings import WorkerSettings
 
 __all__ = ["check_memory_limit", "import_library", "preload_apps"]
@@ -31,6 +32,8 @@ _LATER = (
     *("cloudpickle", "concurrent.futures.thread", "difflib", "encodings.idna", "sqlite3", "sysconfig", "traceback"),
     "uvloop",
 )
+#: What a worker imports when one of its tasks first sends a job, or sends or returns a graph; most never do.
+_PERHAPS = ("aiotask.graph", "aiotask.group_result", "aiotask.planning", "aiotask.client", "aiotask.workflow")
 
 
 def import_library() -> None:
@@ -40,6 +43,7 @@ def import_library() -> None:
     """
     for name in _LATER:
         import_module(name)
+    keep_code(_PERHAPS)
     compose_scripts()
 
 

@@ -133,35 +133,37 @@ async def _in_one_of(opened: list[Connection], id: str) -> FoundGraph | None:
 
 
 async def read_page(name: str | None, url: str | None, limit: int, offset: int) -> list[dict[str, Any]]:
-    """Graphs of the named app or of all apps: first those that run, then by when they ended, the latest first."""
+    """Graphs of the named app or of all apps: first those that run, then those that are kept longest."""
     async with inspectors(name, url) as opened:
-        return await page_of_all(opened, _read, limit, offset)
+        page = await page_of_all(opened, _read, lambda summary: -summary.at, limit, offset)
+        return [await _described(connection, summary) for connection, summary in page]
 
 
-async def _read(connection: Connection, limit: int, offset: int) -> list[dict[str, Any]]:
+async def _read(connection: Connection, limit: int, offset: int) -> list[GraphSummary]:
     view = _view(connection)
-    found: list[dict[str, Any]] = []
+    found: list[GraphSummary] = []
     while view is not None and len(found) < limit:
         page = await view.graphs(offset + len(found), min(_PAGE, limit - len(found)))
-        found += [await _described(connection, view, summary) for summary in page]
+        found += page
         if not page:
             break
     return found
 
 
-async def _described(connection: Connection, view: GraphInspector, summary: GraphSummary) -> dict[str, Any]:
-    """A listed graph. Numbers are given to more than jobs where calls were returned: a small graph is counted."""
+async def _described(connection: Connection, summary: GraphSummary) -> dict[str, Any]:
+    """A listed graph; the failed jobs of a small one are counted."""
+    view = cast("GraphInspector", connection.inspector)
     info = await view.graph(summary.id, 0, _NODES)
     whole = info is not None and not info.more
-    total = len(info.nodes) if info is not None and whole else summary.total
     failed = sum(node.bad for node in info.nodes) if info is not None and whole else None
     return {
         "app": connection.app.name,
         "id": summary.id,
         "task": await _root_task(connection, view, info),
         "state": summary.state,
-        "total": total,
-        "left": summary.left,
+        "total": summary.total,
+        # The broker counts a job that waits for what it has returned twice, under both of its numbers.
+        "left": min(summary.left, summary.total),
         "failed": failed,
         "since": summary.since,
     }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..brokers.lanes import place_order
 from ..errors import AiotaskError, ConfigError, ResultExpired
 from ..history.resultdb import ResultDB
+from ..inspector import JobInfo
 from ..job import Status
 from .connection import Connection, inspectors
 from .describe import describe_job, describe_record
@@ -17,14 +19,21 @@ __all__ = ["in_history", "read_job", "read_page"]
 async def read_page(
     name: str | None, url: str | None, status: Status | None, queue: str | None, limit: int, offset: int
 ) -> list[dict[str, Any]]:
-    """Unfinished jobs of the named app or of all apps."""
+    """Unfinished jobs of the named app or of all apps: in the order in which they are claimed, then by due time, then
+    those that wait for others."""
 
-    async def read(connection: Connection, limit: int, offset: int) -> list[dict[str, Any]]:
-        listed = await connection.inspector.jobs(status=status, queue=queue, limit=limit, offset=offset)
-        return [describe_job(connection, info) for info in listed]
+    async def read(connection: Connection, limit: int, offset: int) -> list[JobInfo]:
+        return await connection.inspector.jobs(status=status, queue=queue, limit=limit, offset=offset)
 
     async with inspectors(name, url) as opened:
-        return await page_of_all(opened, read, limit, offset)
+        page = await page_of_all(opened, read, _order, limit, offset)
+        return [describe_job(connection, info) for connection, info in page]
+
+
+def _order(info: JobInfo) -> tuple[float | int | str, ...]:
+    if info.status is Status.WAITING:
+        return (3,)
+    return (2, info.due_at) if info.due_at else place_order(info.position)
 
 
 async def read_job(id: str, name: str | None, url: str | None, db: str | None) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from ..broker import Replayed
 from ..errors import ResultExpired
+from ..inspector import DeadLetter
 from .connection import Connection, inspectors
 from .describe import describe_letter
-from .paging import page_of_all
+from .paging import merged, page_of_all
 
 __all__ = ["Done", "Filter", "Picked", "Verb", "move_ids", "move_picked", "pick", "read_letter", "read_page"]
 
@@ -63,24 +64,24 @@ class Done:
 
 
 async def read_page(name: str | None, url: str | None, wanted: Filter, limit: int, offset: int) -> list[dict[str, Any]]:
-    """Letters of the named app or of all apps, the latest of each app first."""
+    """Letters of the named app or of all apps, the latest first."""
     found: list[dict[str, Any]] = []
     async with inspectors(name, url) as opened:
         if wanted.is_open:
-            return await page_of_all(opened, _read, limit, offset)
-        for each in opened:
-            async for letter in _fitting(each, wanted):
-                found.append(letter)
-                if len(found) >= offset + limit:
-                    return found[offset:]
+            page = await page_of_all(opened, _read, lambda letter: -letter.at, limit, offset)
+            return [describe_letter(connection, letter) for connection, letter in page]
+        async for described in merged([_fitting(each, wanted) for each in opened], lambda letter: -letter["dead_at"]):
+            found.append(described)
+            if len(found) >= offset + limit:
+                break
     return found[offset:]
 
 
-async def _read(connection: Connection, limit: int, offset: int) -> list[dict[str, Any]]:
+async def _read(connection: Connection, limit: int, offset: int) -> list[DeadLetter]:
     """Letters of one app, whatever they are: the broker skips those before the page."""
-    found: list[dict[str, Any]] = []
+    found: list[DeadLetter] = []
     while page := await connection.inspector.dead(limit=min(_PAGE, limit - len(found)), offset=offset + len(found)):
-        found += [describe_letter(connection, letter) for letter in page]
+        found += page
         if len(found) >= limit:
             break
     return found

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from ..errors import ConfigError, SerializationError, Unresolved
 from ..functions.main_module import names_a_script
 from ..ref import resolving
+from .bare_calls import MARK, refuse_bare_calls
 from .error_form import attributes_of, below, is_a, is_kept, reason_of, stand_in, text_of, unlike
 from .pickler import Pickler, may_hold_errors, pickled
 from .script_pickle import dump_by_reference, dump_by_value, load, load_renamed
@@ -84,6 +85,20 @@ class PickleSerializer:
     def prepare(self, task: str, function: Callable[..., Any], *, last_chance: bool = False) -> None:
         """Do nothing: pickle does not depend on the function."""
 
+    def dump_call(self, call: Call, function: Function) -> bytes:
+        # As ``_dump``, of which most calls need the first half.
+        try:
+            plain = pickle.dumps(call, 5)
+        except Unresolved:
+            raise
+        except Exception:
+            plain = b"\x93" + _MAIN
+        if plain.find(b"\x93") < 0:
+            return b"P" + plain
+        if plain.find(MARK) >= 0:
+            refuse_bare_calls(call, function)
+        return self._dump_named(plain, call, function)
+
     def _dump(self, value: Any, function: Function = None) -> bytes:
         try:
             plain = pickle.dumps(value, 5)
@@ -95,6 +110,10 @@ class PickleSerializer:
         # Not "in", which first tries its operand as a number, and raises and catches an error.
         if plain.find(b"\x93") < 0:
             return b"P" + plain
+        return self._dump_named(plain, value, function)
+
+    def _dump_named(self, plain: bytes, value: Any, function: Function) -> bytes:
+        """The body of a value whose plain pickle looks something up by name."""
         if plain.find(_MAIN) >= 0:
             referring = dump_by_reference(value, function)
             return b"C" + _HERE + dump_by_value(value, function) if referring is None else b"P" + referring
@@ -129,7 +148,7 @@ class PickleSerializer:
         )
 
     # One method under several names: a call in between would cost as much as a small pickle.
-    dump_call = dump_value = _dump
+    dump_value = _dump
     load_call = load_value = _load
 
     def dump_error(self, error: BaseException) -> bytes | None:

@@ -39,10 +39,8 @@ def blame_argument(
     if serializer.name == "json" and isinstance(error, SerializationError | ConfigError):
         # The error already names the argument, and the place in it.
         for _, value in named:
-            found = _obstacle(value)
-            in_json = _of_ours(type(value), "INSTEAD_IN_JSON")
-            if hint := _sure_hint(type(found)) or (f"{in_json}." if in_json else ""):
-                found = value if in_json else found
+            found = _obstacle(value, in_json=True)
+            if hint := _sure_hint(type(found), in_json=True):
                 inner = "" if found is value else f" (it holds {_an(type(found).__qualname__)})"
                 return SerializationError(f'Task "{task}": {str(error).rstrip(".")}{inner}. {hint.format(verb="Pass")}')
         return SerializationError(f'Task "{task}": {error}')
@@ -52,7 +50,7 @@ def blame_argument(
         except Exception as reason:
             return SerializationError(
                 f'Task "{task}": argument "{name}" ({type(value).__qualname__}) cannot be serialized with '
-                f"{serializer.name}{_reason(value, reason, 'Pass')}"
+                f"{serializer.name}{_reason(value, reason, 'Pass', in_json=serializer.name == 'json')}"
             )
     if isinstance(error, SerializationError):
         return SerializationError(f'Task "{task}": {error}')
@@ -65,7 +63,7 @@ def blame_value(serializer: Serializer, task: str, value: Any, error: Exception)
     """The error for a value that a task returned and that cannot be serialized."""
     return SerializationError(
         f'Task "{task}" returned {_an(type(value).__qualname__)} that cannot be serialized with '
-        f"{serializer.name}{_reason(value, error, 'Return')}"
+        f"{serializer.name}{_reason(value, error, 'Return', in_json=serializer.name == 'json')}"
     )
 
 
@@ -76,20 +74,17 @@ def _parameters(function: Callable[..., Any] | None) -> list[str]:
         return []
 
 
-def _reason(value: Any, error: Exception, verb: str) -> str:
+def _reason(value: Any, error: Exception, verb: str, *, in_json: bool) -> str:
     """Why a value cannot be serialized, as the end of a sentence, and a sentence on what to do."""
-    found = _obstacle(value)
-    hint = "" if found is None else _hint(found, verb)
-    if found is None and (in_json := _of_ours(type(value), "INSTEAD_IN_JSON")):
-        # Pickle can write the value, JSON cannot.
-        return f". {in_json}.".format(verb=verb)
+    found = _obstacle(value, in_json=in_json)
+    hint = "" if found is None else _hint(found, verb, in_json=in_json)
     if not hint:
         return f": {summary_of(error)}. {verb} plain data, or what the receiver needs to create it (a path, an ID)."
     return f". {hint}" if found is value else f": it holds {_an(type(found).__qualname__)}. {hint}"
 
 
-def _hint(found: Any, verb: str) -> str:
-    hint = _sure_hint(type(found))
+def _hint(found: Any, verb: str, *, in_json: bool) -> str:
+    hint = _sure_hint(type(found), in_json=in_json)
     if hint:
         return hint.format(verb=verb)
     try:
@@ -102,9 +97,10 @@ def _hint(found: Any, verb: str) -> str:
     return f"It is a proxy for another object. {verb} the object behind it{way}."
 
 
-def _sure_hint(kind: type) -> str:
-    """What to do instead of serializing an object of a class that can never be serialized."""
-    if instead := _of_ours(kind, "INSTEAD"):
+def _sure_hint(kind: type, *, in_json: bool) -> str:
+    """What to do instead of serializing an object of a class that can never be serialized; some classes only pickle
+    can write."""
+    if instead := _of_ours(kind, "INSTEAD") or (_of_ours(kind, "INSTEAD_IN_JSON") if in_json else ""):
         return f"{instead}."
     return next((hint for kinds, hint in _HINTS if issubclass(kind, kinds)), "")
 
@@ -119,15 +115,15 @@ class _Obstructed(Exception):
     """Ends a search at an object that can never be serialized, before an object that it refers to is blamed."""
 
 
-def _obstacle(value: Any) -> Any:
-    """The object in a value, at any depth, that pickle cannot serialize; None if it can serialize all of them."""
+def _obstacle(value: Any, *, in_json: bool = False) -> Any:
+    """The object in a value, at any depth, that pickle cannot serialize, or JSON never can; None: there is none."""
 
     class Tracer(by_value()):  # type: ignore[misc]
         last: Any = None
 
         def reducer_override(self, value: Any) -> Any:
             self.last = value
-            if _sure_hint(type(value)):
+            if _sure_hint(type(value), in_json=in_json):
                 raise _Obstructed
             return super().reducer_override(value)
 

@@ -14,6 +14,7 @@ from ..broker import Delivery, Settled
 from ..context import JobContext, entered
 from ..errors import JobError
 from ..job import FINAL
+from ..log.shown_error import without_ours
 from ..loops.agent import agent
 from ..middleware import Hooks
 from ..wire.error_form import text_of
@@ -143,5 +144,5 @@ def _log(hook: Callable[..., Any], job: JobContext, error: BaseException) -> Non
         job.job.task,
         type(error).__name__,
         text_of(error),
-        exc_info=error,
+        exc_info=(type(error), error, without_ours(error.__traceback__)),
     )

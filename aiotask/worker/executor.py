@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-import traceback
 from collections.abc import Callable
 from contextvars import copy_context
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from ..errors import (
 )
 from ..flow import Kind
 from ..job import RELEASE, decode_job
+from ..log.shown_error import shown_error, without_ours
 from ..signature import Signature
 from ..tasks import Registry
 from ..wire.error_form import text_of
@@ -126,12 +126,8 @@ def _failed(run: Run, error: BaseException) -> None:
     run.error = error
     run.value = run.returned = None
     try:
-        # Frames of aiotask itself come first and do not help the user; the last ones are the task's.
-        trace = error.__traceback__
-        while trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("aiotask."):
-            trace = trace.tb_next
-        lines = traceback.format_exception(type(error), error, trace or error.__traceback__, limit=-50)
-        run.traceback = "".join(lines).encode("utf-8", "backslashreplace").decode()[:TRACE_LIMIT]
+        text = shown_error(error, without_ours(error.__traceback__))
+        run.traceback = text.encode("utf-8", "backslashreplace").decode()[:TRACE_LIMIT]
     except Exception as broken:
         run.traceback = f"(it cannot be shown: {type(broken).__name__})"
 
@@ -267,7 +263,9 @@ async def call_async(run: Run, serializer: Serializer, board: Board, started: Ca
                 value = await function(*args, **kwargs)
         _dump(run, value, serializer)
     except TimeoutError as error:
-        _failed(run, _too_long(run).with_traceback(error.__traceback__) if limit and limit.expired() else error)
+        # The error by which the limit interrupted the task knows where that was.
+        place = (error.__cause__ or error).__traceback__
+        _failed(run, _too_long(run).with_traceback(place) if limit and limit.expired() else error)
     except asyncio.CancelledError as error:
         _failed(run, _too_long(run).with_traceback(error.__traceback__) if run.exceeded else error)
     except BaseException as error:

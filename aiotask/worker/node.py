@@ -7,7 +7,6 @@ from typing import Any
 
 from ..flow import Kind
 from ..functions.chunks import of_items
-from ..planning import Plan
 from ..ref import collecting
 from ..wire.error_form import add_note
 from ..wire.serializer import Serializer
@@ -68,6 +67,9 @@ def refs_in(run: Run, value: Any, serializer: Serializer) -> Returned:
         ConfigError: these calls cannot be sent.
         SerializationError: the value cannot be serialized, or an argument of these calls.
     """
+    # Most workers never run a task that returns calls.
+    from ..planning import Plan
+
     try:
         with collecting() as found:
             body = serializer.dump_value(value, function_of(run))

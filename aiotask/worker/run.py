@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -12,11 +12,13 @@ from ..context import JobContext
 from ..flow import Flow
 from ..job import Job
 from ..outcome import ErrorInfo
-from ..planning import Plan
 from ..ref import Found
 from ..tasks import Definition
 from ..wire.serializer import Serializer
 from .scope import Scope
+
+if TYPE_CHECKING:
+    from ..planning import Plan
 
 __all__ = ["Board", "Budget", "NoBoard", "Owner", "Returned", "Run", "Steps"]
 

@@ -1,4 +1,4 @@
-"""How an app sends graphs: signatures that depend on each other, groups, and the calls of ``Task.map``."""
+"""How an app makes signatures and sends graphs. What sends graphs is loaded with the first of them."""
 
 from __future__ import annotations
 
@@ -6,31 +6,26 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from ..brokers import require
-from ..brokers.technology import GRAPHS
 from ..by_name import function_of, task_named
-from ..client.staging import GraphPush
 from ..context import sending_job
 from ..defining import call_of
-from ..errors import ConfigError
-from ..functions.chunks import of_items
-from ..group_result import GraphResult, GroupResult
 from ..job import ids, keyed_id
-from ..middleware import Call, Departures, Hooks
+from ..middleware import Call, Hooks
 from ..options import CallOptions
-from ..planning import Plan
 from ..ref import collecting
 from ..result import AsyncResult
 from ..sending import Sending, SendingByName
 from ..signature import Signature
 from ..tasks import Definition, Task
-from .group import Group
 
 if TYPE_CHECKING:
     from ..client.client import Client
     from ..graph import Graph
+    from ..group_result import GroupResult
     from ..tasks import Registry, Sender
     from ..wire.serializer import Serializer
+    from .group import Group
+    from .outgoing import Composer
 
 __all__ = ["Composing"]
 
@@ -111,85 +106,21 @@ class Composing:
         Args:
             departed: the call as it has left the middleware, if it has passed it.
         """
-        require(self.url, GRAPHS, "A .cast in arguments, a group or a follow-up")
-        with Departures() as middleware:
-            plan = Plan([root], root.id, root, middleware=middleware, departed=departed)
-            result = self._handle_on(root, GraphResult)
-            self._hand_over(plan, result, [result], custom=not root._fresh)
-            return result
+        from .outgoing import send_graph
 
-    def send_group(self, group: Group[Any], calls: Sequence[Signature[Any]], *, is_chunked: bool = False) -> Any:
+        return send_graph(cast("Composer", self), root, departed)
+
+    def send_group(self, group: Group[Any], calls: Sequence[Signature[Any]]) -> Any:
         """Send the members of a group, given as all calls in it, and everything that they depend on."""
-        require(self.url, GRAPHS, "A .cast in arguments, a group or a follow-up")
-        with Departures() as middleware:
-            plan = Plan(calls, group.id, middleware=middleware)
-            handles = {call.id: self._handle_on(call) for call in calls}
-            result = self._group_result(group, handles, is_chunked=is_chunked)
-            self._hand_over(plan, result, [*handles.values()], custom=not group._fresh)
-            group._sent, group._fresh = group.id, False
-            return result
+        from .outgoing import send_group
 
-    def _group_result(
-        self, group: Group[Any], handles: dict[str, AsyncResult[Any]], *, is_chunked: bool = False
-    ) -> GroupResult[Any]:
-        members = [
-            self._group_result(member, handles) if isinstance(member, Group) else handles[member.id]
-            for member in group.members
-        ]
-        return GroupResult(group.id, self.client, members, is_chunked=is_chunked)
-
-    def _handle_on(self, call: Signature[Any], kind: type[AsyncResult[Any]] = AsyncResult) -> AsyncResult[Any]:
-        definition: Definition = call._send.definition
-        function = function_of(definition)
-        if call.is_chunk and function is not None:
-            function = of_items(function)
-        result = kind(call.id, self.client, call.task, function, definition.queue)
-        result.ignored = definition.ignore_result
-        return result
-
-    def _hand_over(
-        self, plan: Plan, result: AsyncResult[Any], handles: Sequence[AsyncResult[Any]], *, custom: bool
-    ) -> None:
-        """Hand a graph over for sending.
-
-        Args:
-            result: the handle that is returned to the caller.
-            handles: those on the jobs that the caller is most likely to await.
-            custom: the broker may know the graph.
-        """
-        client = self.client
-        session = client.session()
-        parent = sending_job()
-        awaited = {handle.id: handle for handle in handles}
-        nodes = plan.nodes(reply=session.address, awaited=awaited, parent=parent.id if parent else "")
-        root = next((node for node in reversed(nodes) if node.push.id == plan.graph), None)
-        ttl = self.result_ttl if root is None else root.result_ttl
-        push = GraphPush.of(plan.graph, nodes, ttl, awaited=list(awaited), custom=custom)
-        for handle in (result, *handles):
-            handle.shared = custom
-        if parent is not None:
-            for id in awaited:
-                client.list_child(session, parent, id)
-        client.submit_graph(session, push, result, handles)
+        return send_group(cast("Composer", self), group, calls)
 
     def map(self, task: Definition, items: Iterable[Any], chunk: int | None) -> GroupResult[Any]:
         """Send a call for each item, for ``Task.map``."""
-        if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
-            raise ConfigError(f"chunk={chunk!r}: give a whole number from 1, or None for a job for each item.")
-        items = list(items)
-        for item in items if not self.hooks.send else ():
-            task.check(item)
-        if chunk is None:
-            calls = [self._signed(task, (item,), {}) for item in items]
-        else:
-            calls = [self._signed(task, (items[at : at + chunk],), {}) for at in range(0, len(items), chunk)]
-            for call in calls:
-                call.is_chunk = True
-        group: Group[Any] = Group(calls)
-        if not calls:
-            return GroupResult(group.id, None, [])
-        result: GroupResult[Any] = self.send_group(group, calls, is_chunked=chunk is not None)
-        return result
+        from .outgoing import send_map
+
+        return send_map(cast("Composer", self), task, items, chunk)
 
     # ---- seeing
 

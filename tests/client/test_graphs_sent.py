@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from aiotask import ConfigError, QueueFull, ResultExpired, Status, current_job, group
 from aiotask.brokers import connect
+from aiotask.client.handed_over import shown
 
 from .graphs import Graphs
 
@@ -33,9 +36,48 @@ async def test_a_graph_whose_sources_have_no_room_is_refused_whole(
         await result.members[2]
     fitting = g.total.s(group(g.add.s(n) for n in range(3)).cast).apply_async()
     await fitting.sent()
+    with pytest.raises(QueueFull, match=r'no room for its jobs that start at once \(2 in "default"\)'):
+        await group(g.add.s(n) for n in range(2)).apply_async().sent()
     with pytest.raises(ResultExpired):
         await g.app.result(result.members[0].id).status()
     await g.app.client.close()
+
+
+@pytest.mark.parametrize("when_full", ["reject", "wait", "drop_oldest"])
+async def test_a_graph_that_never_has_room_is_refused_at_once(broker_url: str, app_name: str, when_full: str) -> None:
+    g = Graphs(broker_url, app_name, max_pending={"sums": 3}, when_full=when_full)
+    add = g.add.options(queue="sums")
+    chord = g.total.s([*(g.add.s(n).cast for n in range(5)), *(add.s(n).cast for n in range(4))]).apply_async()
+
+    with pytest.raises(QueueFull, match=r'4 of its jobs start in queue "sums", where 3 may wait .* never has room'):
+        await chord.sent()
+    async with g.app, g.app.worker(queues=["default", "sums"]):
+        assert await group(add.s(n) for n in range(3)).apply_async() == [0, 1, 2]
+
+
+async def test_the_log_says_how_many_jobs_a_refused_graph_has(
+    broker_url: str, app_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    g = Graphs(broker_url, app_name, max_pending=3)
+    chord = g.total.s(group(g.add.s(n) for n in range(5)).cast).apply_async()
+    alone = g.add.apply_async(1)
+    await g.app.flush()
+
+    assert f'Graph of 6 jobs not sent ({chord.id}): Graph "{chord.id}" was not sent: 5 of its jobs' in caplog.text
+    assert "not sent (first" not in caplog.text
+    await alone.sent()
+    await g.app.client.close()
+
+
+async def test_the_log_says_it_where_the_broker_is_away(tmp_path: Path, app_name: str) -> None:
+    g = Graphs(f"unix://{tmp_path}/nowhere.sock", app_name)
+    chord = g.total.s(group(g.add.s(n) for n in range(5)).cast).apply_async()
+    jobs = [g.add.apply_async(n) for n in range(2)]
+    buffer = g.app.client.session().send_buffer
+
+    assert shown([*buffer.waiting.values()]) == f"8 jobs not sent (first: {chord.id}, 1 graph among them)"
+    assert shown([*buffer.waiting.values()][1:]) == f"2 jobs not sent (first: {jobs[0].id})"
+    buffer.refuse_all(ConfigError("no"))
 
 
 async def test_a_graph_waits_for_room_behind_others_of_its_queue(broker_url: str, app_name: str) -> None:

@@ -134,3 +134,31 @@ sys.exit(", ".join(sorted(set({costly}) & set(sys.modules))) or 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"loaded: {done.stderr}"
+
+
+GRAPHS = ("aiotask.client.staging", "aiotask.graph", "aiotask.group_result", "aiotask.planning", "unicodedata")
+
+
+def test_what_is_for_graphs_alone_is_loaded_with_the_first_one() -> None:
+    code = f"""
+import asyncio, sys, aiotask
+app = aiotask.App("shop", url="memory://")
+@app.task
+def add(a: int, b: int) -> int: return a + b
+loaded = lambda: sorted(set({GRAPHS}) & set(sys.modules))
+async def main():
+    async with app, app.worker():
+        assert await add.apply_async(1, 2) == 3
+        assert await add.s(1, 2).apply_async() == 3
+        before = loaded()
+        assert await aiotask.group(add.s(n, n) for n in range(2)).then(app.named("total")).apply_async() == 2
+        assert isinstance(add.map([]), aiotask.GroupResult)
+    return before
+@app.task(name="total")
+def total(values: list[int]) -> int: return sum(values)
+before = asyncio.run(main())
+assert "aiotask.planning" in loaded(), "the test finds nothing"
+sys.exit(", ".join(before) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, f"loaded: {done.stderr}"

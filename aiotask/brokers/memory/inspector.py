@@ -136,14 +136,19 @@ class MemoryInspector:
 
     async def graphs(self, after: int = 0, limit: int = 100) -> list[GraphSummary]:
         async with self._store as store:
-            found = [_summary(store, graph) for graph in store.graphs.values() if graph.state is not None]
-            return sorted(found, key=lambda graph: (graph.at, graph.id), reverse=True)[after : after + limit]
+            found = [(_ahead(store, graph), graph.id) for graph in store.graphs.values() if graph.state is not None]
+            page = sorted(found, reverse=True)[after : after + limit]
+            return [_summary(store, store.graphs[id], ahead) for ahead, id in page]
 
 
-def _summary(store: GraphStore, graph: GraphRecord) -> GraphSummary:
-    """A graph in a list, by when it is dropped."""
-    ahead = math.inf if graph.drop_at is None else graph.drop_at - store.clock.monotonic()
-    return GraphSummary(graph.id, graph.state or "", graph.highest, graph.left, store.clock.time() + ahead, graph.since)
+def _ahead(store: GraphStore, graph: GraphRecord) -> float:
+    """Seconds until a graph is dropped; inf while it runs."""
+    return math.inf if graph.drop_at is None else graph.drop_at - store.clock.monotonic()
+
+
+def _summary(store: GraphStore, graph: GraphRecord, ahead: float) -> GraphSummary:
+    jobs = sum(map(_is_shown, graph.nodes.values()))
+    return GraphSummary(graph.id, graph.state or "", jobs, graph.left, store.clock.time() + ahead, graph.since)
 
 
 def _records(store: GraphStore) -> Iterator[Record]:

@@ -34,14 +34,15 @@ class Head:
     """What a graph says of itself.
 
     Args:
-        fields: state, total, left, staged and at, as they stand on the server.
+        fields: state, total, left, staged, at and blank, as they stand on the server.
     """
 
     def __init__(self, fields: Sequence[bytes | None]) -> None:
         #: Whether a run has ever returned calls into it.
         self.has_grown = fields[3] is not None
-        state, total, left, staged, at = (field or b"" for field in fields)
+        state, total, left, staged, at, blank = (field or b"" for field in fields)
         self.state = text(state)
+        #: The highest number given to a node.
         self.total = whole(total)
         self.left = max(0, whole(left))
         #: Unix seconds when it came into its state.
@@ -49,11 +50,14 @@ class Head:
         firsts_and_lasts = (part.partition("-") for part in text(staged).split())
         #: The numbers that growths have reserved and not accepted.
         self.staged = [range(int(first), int(last) + 1) for first, _, last in firsts_and_lasts]
+        #: Number of jobs. Some numbers are of none: those of accepts and of dropped follow-ups, and the second one of a
+        #: job that grew.
+        self.jobs = max(0, self.total - whole(blank) - sum(map(len, self.staged)))
 
 
 async def read_head(wire: Wire, prefix: str, graph: str) -> Head | None:
     """What a graph says of itself; None: there is no graph of this id, or it was not accepted."""
-    head = Head(await wire.call("HMGET", f"{prefix}g:{graph}", "state", "total", "left", "staged", "at"))
+    head = Head(await wire.call("HMGET", f"{prefix}g:{graph}", "state", "total", "left", "staged", "at", "blank"))
     return head if head.state and head.state != "d" else None
 
 

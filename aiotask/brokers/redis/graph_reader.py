@@ -78,7 +78,7 @@ class GraphReader:
         for name, at in zip(map(text, flat[::2]), map(float, flat[1::2]), strict=True):
             head = await read_head(self._wire, self._prefix, name)
             if head is not None:
-                found.append(GraphSummary(name, _STATES[head.state], head.total, head.left, at, head.at))
+                found.append(GraphSummary(name, _STATES[head.state], head.jobs, head.left, at, head.at))
         return found
 
     # ---- jobs that wait for others

@@ -43,7 +43,7 @@ history             stream  finished jobs for the recorder (exists while one is 
                             registered), many in an entry: how many, and per row        1,000,000 newer ones
                             envelope, sealed outcome, m
 g:GRAPH             hash    one graph, and every node of it by number (the fields are   it is dropped; a day
-                            those of ``graphs.Part``, and state, total, left, ttl)      later in any case
+                            those of ``graphs.Part``, state, total, left, ttl, blank)   later in any case
 nodes               hash    job id -> number and graph: the nodes that have not ended   the node has ended
 agenda              list    work on graphs that is promised and not done yet            it is done
 graphs              zset    each graph by when the keeper is to look at it (Unix        the graph is dropped

@@ -10,7 +10,7 @@ from aiotask.inspector import GraphInspector
 from aiotask.job import Status
 
 from ...graphs import Run, cancel_all, chain, end, grow, node, parts, send_graph
-from ...seam import Worker
+from ...seam import Worker, send
 
 
 @pytest.fixture
@@ -93,6 +93,45 @@ async def test_what_a_job_returned_names_it(graphs: Graphs, reader: GraphInspect
     assert [(n.number, n.id, n.parent) for n in shown.nodes] == [(1, "n1", ""), (2, "n2", ""), (4, "n4", "n1")]
     later = await reader.graph("n2", 3)
     assert later is not None and [(n.id, n.parent) for n in later.nodes] == [("n4", "n1")]
+    # Two more numbers were given to jobs that there already are, and three to none.
+    assert [graph.total for graph in await reader.graphs()] == [3]
+
+
+async def test_a_plain_job_that_has_returned_calls_is_counted_once(
+    graphs: Graphs, reader: GraphInspector, worker: Worker
+) -> None:
+    await send(graphs, "n1")
+    [first] = (await worker.claim()).deliveries
+    start = await graphs.reserve("n1", 4)
+    await grow(
+        graphs,
+        "n1",
+        first,
+        0,
+        [node(start + 1), node(start + 2), node(start + 3, start + 1, start + 2, id="n1")],
+        first=start,
+    )
+
+    assert [graph.total for graph in await reader.graphs()] == [3]
+
+
+async def test_a_dropped_follow_up_counts_again_when_it_is_wanted(
+    graphs: Graphs, reader: GraphInspector, worker: Worker
+) -> None:
+    await send_graph(graphs, "n1", [node(1), node(2, 1, condition="s"), node(3, 1, condition="e")])
+    [first] = (await worker.claim()).deliveries
+    await end(worker, "n1", first, 1, Status.FAILED)
+    await Run(worker, "n1", {"n3": 3}).to_its_end()
+    failed = [graph.total for graph in await reader.graphs()]
+
+    await graphs.steer("n1", replay=True)
+    while (await graphs.advance()).left:
+        pass
+    again = [graph.total for graph in await reader.graphs()]
+    await Run(worker, "n1", {"n1": 1, "n2": 2}).to_its_end()
+
+    assert (failed, again) == ([2], [3])
+    assert [graph.total for graph in await reader.graphs()] == [3]
 
 
 async def test_what_is_not_accepted_is_not_shown(graphs: Graphs, reader: GraphInspector, worker: Worker) -> None:

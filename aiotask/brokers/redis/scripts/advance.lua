@@ -125,11 +125,14 @@ local function replay(graph, from, first, phase)
     owe({ 'y', from, graph.id, first, phase })
     steps = steps - REPLAYED
   else
-    local wanted, gone = {}, {}
+    local wanted, gone, blank = {}, {}, 0
     for number = from, from + PAGE - 1 do wanted[#wanted + 1] = 'b' .. number end
     for n, bad in ipairs(redis.call('HMGET', graph.name, unpack(wanted))) do
       if bad and bad ~= 'l' then gone[#gone + 1] = wanted[n] end
+      if bad == 'd' then blank = blank - 1 end
     end
+    -- Follow-ups that were dropped are jobs once more.
+    if blank ~= 0 then redis.call('HINCRBY', graph.name, 'blank', blank) end
     if #gone > 0 then redis.call('HINCRBY', graph.name, 'bad', -redis.call('HDEL', graph.name, unpack(gone))) end
     steps = steps - PAGE
     if from + PAGE < first then return owe({ 'y', from + PAGE, graph.id, first, phase }) end
@@ -248,6 +251,7 @@ local function replay_anew(graph, from)
   end
   redis.call('HDEL', graph.name, 'chunks', 'edges')
   redis.call('HSET', graph.name, 'left', 0)
+  redis.call('HINCRBY', graph.name, 'blank', 1)
   owe({ 'y', 1, graph.id, redis.call('HINCRBY', graph.name, 'total', 1), 0 })
 end
 

@@ -117,6 +117,7 @@ if lane ~= '' then
   redis.call('HSET', name, 'p' .. first, job)
   local staged = string.gsub(redis.call('HGET', name, 'staged') or '', ' ' .. first .. '%-%d+', '', 1)
   redis.call('HSET', name, 'staged', staged)
+  redis.call('HINCRBY', name, 'blank', old == '0' and 1 or 2)
   if old ~= '0' then
     -- The old number is virtual from here on, and ends with the new one, whose outcome the same nodes want.
     redis.call('HDEL', name, 'w' .. old)

@@ -13,6 +13,7 @@ if what == 'replay' then
   local first = redis.call('HINCRBY', name, 'total', 1)
   redis.call('HSET', name, 'state', 'r', 'left', 0, 'at', string.format('%.3f', now()))
   redis.call('HDEL', name, 'hurt', 'edges', 'chunks')
+  redis.call('HINCRBY', name, 'blank', 1)
   redis.call('PERSIST', name)
   redis.call('ZADD', key('graphs'), '+inf', gid)
   owe({ 'y', 1, gid, first, 0 })

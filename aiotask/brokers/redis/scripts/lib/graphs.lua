@@ -54,7 +54,7 @@ end
 -- An unwanted follow-up ends without a trace. What it follows, if that ended well, has one less that may want its outcome; if
 -- not, a replay of the graph may want the follow-up after all.
 local function drop_follow_up(graph, number, letter, packed)
-  graph.gone = graph.gone + 1
+  graph.gone, graph.blank = graph.gone + 1, (graph.blank or 0) + 1
   if packed then
     dropped[#dropped + 1] = id_of(sealed_in(packed))
     ready_count = ready_count + 1
@@ -203,6 +203,7 @@ end
 -- Nodes of the graphs of this call have ended: nothing may be left of one.
 local function close_graphs(endings)
   for _, graph in pairs(opened) do
+    if graph and graph.blank then redis.pcall('HINCRBY', graph.name, 'blank', graph.blank) end
     if graph and (graph.gone > 0 or graph.is_new) and left_in(graph) <= 0 then
       local bad, at = redis.call('HGET', graph.name, 'bad'), now()
       local kept = tonumber(graph.ttl) / 1000
