@@ -12,7 +12,6 @@ from ..errors import AiotaskError, ConfigError
 from ..importer import load_apps
 from ..worker.budget import resident
 from ..worker.patched import refuse_patched_threads
-from .kept import keep_code
 from .settings import WorkerSettings
 
 __all__ = ["check_memory_limit", "import_library", "preload_apps"]
@@ -29,11 +28,12 @@ _LATER = (
         "aiotask.history.recorder",
         "aiotask.history.resultdb",
     ),
+    # Tasks that send jobs, or send or return graphs, come to need these.
+    *("aiotask.client.client", "aiotask.client.graphs", "aiotask.graph", "aiotask.group_result", "aiotask.planning"),
+    *("aiotask.workflow.chain", "aiotask.workflow.outgoing"),
     *("cloudpickle", "concurrent.futures.thread", "difflib", "encodings.idna", "sqlite3", "sysconfig", "traceback"),
     "uvloop",
 )
-#: What a worker imports when one of its tasks first sends a job, or sends or returns a graph; most never do.
-_PERHAPS = ("aiotask.graph", "aiotask.group_result", "aiotask.planning", "aiotask.client", "aiotask.workflow")
 
 
 def import_library() -> None:
@@ -43,7 +43,6 @@ def import_library() -> None:
     """
     for name in _LATER:
         import_module(name)
-    keep_code(_PERHAPS)
     compose_scripts()
 
 
