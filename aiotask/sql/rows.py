@@ -63,6 +63,8 @@ class Rows:
         self._own: Tables | None = None
         self._lock = threading.RLock()
         self._is_prepared = False
+        #: Whether the database has no async driver.
+        self._lacks_async = False
         self._engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = weakref.WeakKeyDictionary()
 
     # ---- registering
@@ -208,11 +210,14 @@ class Rows:
             await engine.dispose()
 
     def _async_session(self) -> AbstractAsyncContextManager[AsyncSession] | None:
+        if self._lacks_async:
+            return None
         loop = asyncio.get_running_loop()
         engine = self._engines.get(loop)
         if engine is None:
             engine = self.database.async_engine()
             if engine is None:
+                self._lacks_async = True
                 return None
             self._engines[loop] = engine
         from sqlalchemy.ext.asyncio import AsyncSession
