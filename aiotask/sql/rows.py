@@ -158,8 +158,8 @@ class Rows:
     def tables(self) -> list[JobTable]:
         if self._tables is None:
             self._tables = [
-                JobTable(facts, self._models[prefix].__table__, self.own, self._models[prefix])
-                for prefix, facts in self._facts.items()
+                JobTable(facts, model.__table__, self.own, model, is_sqlite=self.database.is_sqlite)
+                for facts, model in zip(self._facts.values(), self._models.values(), strict=True)
             ]
         return self._tables
 
