@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from aiotask import App
 from aiotask.broker import BATCH_JOBS, Cancelled, Delivery, Finish, Liveness, Meta, Replayed, Requeue, Settled
-from aiotask.brokers.sql import connect, inspect
+from aiotask.brokers.sql import connect, inspect, mark
 from aiotask.brokers.sql.broker import RowBroker
 from aiotask.errors import BrokerError, ConfigError, JobCancelled, WorkerLost
 from aiotask.job import Status
@@ -456,3 +456,33 @@ def test_every_verb_of_the_seam_is_there(sqlite_url: str) -> None:
     verbs = [name for name in vars(Broker) if not name.startswith("_")]
     missing = [name for name in verbs if name != "url" and not isinstance(getattr(RowBroker, name, None), Callable)]
     assert missing == []
+
+
+# ---- the low-water mark
+
+
+async def test_a_claim_from_the_mark_on_keeps_the_order_and_forgets_no_row(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mark, "MANY", 5)
+    shop = Shop(postgres_url)
+    worker = await enlisted(shop, "host.1")
+    reads: list[str] = []
+
+    @sa.event.listens_for(worker.database.engine, "before_cursor_execute")
+    def note(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        if "SKIP LOCKED" in statement:
+            reads.append(statement)
+
+    shop.fill(20)
+    assert len(await claim(worker, 10)) == 10
+    assert len(reads) == 1
+    long_ago = datetime.now(UTC) - timedelta(hours=1)
+    shop.add(shop.thumbnail(id=101, priority=0), shop.thumbnail(id=103, due_at=long_ago))
+    reads.clear()
+    assert ids(await claim(worker, 3)) == ["thumbnails/101", "thumbnails/11", "thumbnails/12"]
+    assert any("due_at >=" in statement for statement in reads)
+    assert ids(await claim(worker, 100)) == [f"thumbnails/{n}" for n in range(13, 21)]
+    assert await claim(worker, 100) == []
+    assert ids(await claim(worker, 100)) == ["thumbnails/103"]
+    await shop.close()
