@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -28,6 +28,9 @@ from sqlalchemy.orm import Session
 
 from ...errors import AiotaskError, BrokerError, ConfigError, ConnectionLost
 from .address import EXAMPLES
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ["Database", "translated"]
 
@@ -79,6 +82,21 @@ class Database:
         if isinstance(self._given, str) and "://" in self._given:
             url = _parsed(self._given)
         return url if url.get_dialect().is_async or url.drivername == "postgresql+psycopg" else None
+
+    def async_engine(self) -> AsyncEngine | None:
+        """A new engine for the running event loop; None: there is no async driver, or greenlet is not installed."""
+        url = self.async_url
+        if url is None:
+            return None
+        try:
+            from sqlalchemy.ext.asyncio import create_async_engine
+
+            engine = create_async_engine(url, pool_size=5, max_overflow=-1)
+        except (ImportError, ValueError):
+            return None
+        if self.is_sqlite:
+            _begin_really(engine.sync_engine)
+        return engine
 
     # ---- transactions
 
@@ -247,19 +265,25 @@ def _of_sqlite(url: URL) -> Engine:
     if not path.startswith("file:") and not folder.is_dir():
         raise ConfigError(f'The folder "{folder}" of the database does not exist. Create it: mkdir -p "{folder}".')
     engine = sa.create_engine(url, pool_size=5, max_overflow=-1, execution_options={_BEGUN: True})
+    _begin_really(engine)
+    return engine
+
+
+def _begin_really(engine: Engine) -> None:
+    """Make the connections of an engine use WAL, and begin their transactions as SQLAlchemy begins them."""
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: Any) -> None:
         connection.isolation_level = None
-        connection.execute(f"PRAGMA busy_timeout={LOCK_TIMEOUT * 1000:.0f}")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={LOCK_TIMEOUT * 1000:.0f}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
-
-    return engine
 
 
 # ---- errors
