@@ -19,7 +19,7 @@ from .wire.serializer import Serializer
 if TYPE_CHECKING:
     from .inloop.worker import InLoopWorker
     from .inspector import Inspector
-    from .units import RowsOfUnit
+    from .sql.rows import Rows
     from .worker.stop_condition import StopCondition
 
 __all__ = ["Serving"]
@@ -34,6 +34,7 @@ class Serving:
     address: Address
     hooks: Hooks
     lifespan: Injection
+    rows: Rows | None
     #: How many workers of the app run in event loops of this process.
     _workers_here = 0
 
@@ -46,8 +47,6 @@ class Serving:
 
         @property
         def serializer(self) -> Serializer: ...
-        @property
-        def rows(self) -> RowsOfUnit | None: ...
 
     @async_block
     async def inspector(self) -> AsyncIterator[Inspector]:
@@ -170,6 +169,7 @@ class Serving:
     def _queue_of(self, named: str | type) -> str:
         if isinstance(named, str):
             return named
-        if self.rows is None:
-            raise ConfigError(f"only={named!r} is not a row class of this app. Decorate it with @app.row.")
-        return self.rows.queue_of(named)  # type: ignore[attr-defined, no-any-return]
+        for row in self.rows.registry if self.rows is not None else ():
+            if (row.function.__module__, row.function.__qualname__) == (named.__module__, named.__qualname__):
+                return row.queue
+        raise ConfigError(f"only={named!r} is not a row class of this app. Decorate it with @app.row.")
