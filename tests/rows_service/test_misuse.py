@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from aiotask import ConfigError
-from aiotask.brokers.sql.database import Database
-from aiotask.daemon.database_check import check_database
 from aiotask.sql import create_tables
 
 from ..postgres import PostgresServer
@@ -75,15 +70,3 @@ def test_a_server_that_is_not_there_yet_is_waited_for(
     rows.add(["ok"])
     assert rows.wait_for_end()
     assert supervisor.stop() == 0
-
-
-def test_a_network_disk_is_refused(tmp_path: Path) -> None:
-    mounts = tmp_path / "mounts"
-    database = Database(f"sqlite:///{tmp_path / 'rows.db'}")
-    mounts.write_text(
-        f"overlay / overlay rw 0 0\nserver:/files {str(tmp_path).replace(' ', chr(92) + '040')} nfs4 rw 0 0\n"
-    )
-    with pytest.raises(ConfigError, match=r"network disk \(nfs4\).*use PostgreSQL"):
-        check_database(database, mounts=str(mounts))
-    mounts.write_text(f"overlay / overlay rw 0 0\nserver:/files {tmp_path}/elsewhere nfs4 rw 0 0\n")
-    check_database(database, mounts=str(mounts))
