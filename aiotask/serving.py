@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .brokers.address import Address
+from .brokers.sql.address import DatabaseAddress
 from .depends import Injection
 from .functions.modules import import_included
 from .loops.async_block import async_block
@@ -29,6 +30,7 @@ class Serving:
     registry: Registry
     include: tuple[str, ...]
     address: Address
+    database: DatabaseAddress
     hooks: Hooks
     lifespan: Injection
     #: How many workers of the app run in event loops of this process.
@@ -114,6 +116,7 @@ class Serving:
                     recorder=lambda path: Recorder(path, secrets, self.name),
                     result_db=Path(result_db) if result_db is not None else None,
                     burst=burst,
+                    database=self.database.open if self.database else None,
                 ) as worker,
             ):
                 yield worker

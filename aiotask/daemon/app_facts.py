@@ -41,6 +41,8 @@ class AppFacts(msgspec.Struct, frozen=True, kw_only=True):
     #: Seconds that a finished job is kept there, and bytes that the file may grow to; 0: no bound.
     result_db_age: float = 0.0
     result_db_size: int = 0
+    #: The app's database, as its keeper finds it: a URL with its password, or ``module:attribute``; empty: it has none.
+    database: str = ""
 
 
 def app_facts(app: App, settings: WorkerSettings) -> AppFacts:
@@ -71,6 +73,7 @@ def app_facts(app: App, settings: WorkerSettings) -> AppFacts:
         result_db=str(path) if path is not None else None,
         result_db_age=settings.result_db_age,
         result_db_size=settings.result_db_size,
+        database=app.database.travels if app.database else "",
     )
 
 

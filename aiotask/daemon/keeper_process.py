@@ -12,15 +12,18 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ..brokers import connect, history_of, inspect
+from ..brokers.sql.address import open_database
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..keeper.keeper import Keeper
 from ..keeper.recovery import Death
+from ..keeper.relay import Relay
 from ..log.setup import configure, tend
 from ..log.throttle import Throttle
 from ..worker.stacks import frames_of
@@ -139,6 +142,7 @@ class KeeperProcess:
             revive=_revive if app.embedded else None,
             queues=app.queues,
             needs=app.needs,
+            relay=Relay(broker, app.name, partial(open_database, app.database)) if app.database else None,
         )
         self._branches.append(Branch(app.name, app.queues, keeper.lease, inspect(broker)))
         return keeper

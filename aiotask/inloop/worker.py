@@ -18,6 +18,7 @@ from ..context import job_fields
 from ..errors import BrokerError
 from ..keeper.keeper import Keeper
 from ..keeper.presence import Presence
+from ..keeper.relay import Relay
 from ..log.events import EventLog
 from ..log.records import add_job_fields
 from ..loops.agent import agent
@@ -34,6 +35,7 @@ from ..worker.worker import Worker
 from .watch import InLoopWatch
 
 if TYPE_CHECKING:
+    from ..brokers.sql.database import Database
     from ..keeper.recording import Recorder
 
 __all__ = ["InLoopWorker", "host_id", "in_loop_worker"]
@@ -79,9 +81,17 @@ class InLoopWorker:
 class _KeeperThread:
     """A keeper with an event loop in a thread, so that a blocked user loop starves nothing."""
 
-    def __init__(self, url: str, app: str, secrets: Sequence[str], host: str, recorder: Recorder | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        app: str,
+        secrets: Sequence[str],
+        host: str,
+        recorder: Recorder | None,
+        database: Callable[[], Database] | None,
+    ) -> None:
         self.watch = InLoopWatch()
-        self._args = (url, app, secrets, host, recorder)
+        self._args = (url, app, secrets, host, recorder, database)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._ready = threading.Event()
@@ -92,10 +102,12 @@ class _KeeperThread:
         self._ready.wait()
 
     async def _main(self) -> None:
-        url, app, secrets, host, recorder = self._args
+        url, app, secrets, host, recorder, database = self._args
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         reading = history_of(connect(url, app)) if recorder is not None else None
-        keeper = Keeper(connect(url, app), app, secrets, host, reading=reading, recorder=recorder)
+        broker = connect(url, app)
+        relay = Relay(broker, app, database) if database is not None else None
+        keeper = Keeper(broker, app, secrets, host, reading=reading, recorder=recorder, relay=relay)
         self._ready.set()
         keeping = keeper.run_for_ever(lambda: connect(url, app))
         agents = (keeping, keeper.listen(lambda id: None, self.watch.snapshot), self.watch.run())
@@ -132,8 +144,13 @@ async def in_loop_worker(
     recorder: Callable[[Path], Any] | None,
     result_db: Path | None,
     burst: bool,
+    database: Callable[[], Database] | None = None,
 ) -> AsyncIterator[InLoopWorker]:
-    """Run a worker in this loop while the block lasts."""
+    """Run a worker in this loop while the block lasts.
+
+    Args:
+        database: finds the app's database, from whose outbox jobs are sent; None: the app has none.
+    """
     registry, secrets, serializer, queues = served.registry, served.secrets, served.serializer, served.queues
     check_annotations(serializer, registry)
     add_job_fields(job_fields)
@@ -143,7 +160,7 @@ async def in_loop_worker(
     # The process group of this process, which includes the programs that tasks execute.
     presence.cells[0][0] = os.getpgrp()
     writer = recorder(result_db) if recorder is not None and result_db is not None else None
-    keeper = _KeeperThread(url, name, secrets, host, writer)
+    keeper = _KeeperThread(url, name, secrets, host, writer, database)
     keeper.start()
     broker = connect(url, name)
     lane = SyncLane()
