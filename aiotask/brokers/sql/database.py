@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -29,12 +29,16 @@ from sqlalchemy.orm import Session
 from ...errors import AiotaskError, BrokerError, ConfigError, ConnectionLost
 from .address import EXAMPLES
 
-__all__ = ["Database", "translated"]
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ["Database", "begins_itself", "in_our_words", "take_write_lock", "translated"]
 
 #: Seconds for which a writer waits for the lock of an SQLite file.
 LOCK_TIMEOUT = 30.0
-#: An execution option of a connection to SQLite: how its transactions begin.
-_BEGIN = "aiotask_begin"
+#: An execution option of a connection to SQLite: the statement with which its transactions begin; ``_AT_WRITE``:
+#: reading begins none, and the first statement that may write takes the write lock.
+_BEGIN, _AT_WRITE = "aiotask_begin", "at write"
 
 
 class Database:
@@ -66,7 +70,13 @@ class Database:
     @property
     def url(self) -> str:
         """The URL of the database with its password: what another process finds it by."""
-        return self._given if isinstance(self._given, str) else self.engine.url.render_as_string(hide_password=False)
+        if isinstance(self._given, str):
+            return self._given
+        url = self.engine.url
+        if self.is_sqlite and url.database and not url.database.startswith("file:"):
+            # Absolute: the keeper may have another current directory.
+            url = url.set(database=os.path.abspath(url.database))
+        return url.render_as_string(hide_password=False)
 
     @property
     def is_sqlite(self) -> bool:
@@ -79,6 +89,21 @@ class Database:
         if isinstance(self._given, str) and "://" in self._given:
             url = _parsed(self._given)
         return url if url.get_dialect().is_async or url.drivername == "postgresql+psycopg" else None
+
+    def async_engine(self) -> AsyncEngine | None:
+        """A new engine for the running event loop; None: there is no async driver, or greenlet is not installed."""
+        url = self.async_url
+        if url is None:
+            return None
+        try:
+            from sqlalchemy.ext.asyncio import create_async_engine
+
+            engine = create_async_engine(url, pool_size=5, max_overflow=-1)
+        except (ImportError, ValueError):
+            return None
+        if self.is_sqlite:
+            _begin_really(engine.sync_engine)
+        return engine.execution_options(**{_BEGIN: _AT_WRITE})
 
     # ---- transactions
 
@@ -102,6 +127,17 @@ class Database:
         with translated(), kind(self._writers(), expire_on_commit=False) as session, session.begin():
             take_write_lock(session.connection())
             yield session
+
+    @contextlib.contextmanager
+    def users_session(self) -> Iterator[Session]:
+        """A Session for code of the user, committed at the end of the block; it locks nothing before it writes."""
+        with translated(), Session(self.users(), expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def users(self) -> Engine:
+        """The engine for code of the user. On SQLite its transactions begin as they write: code that reads, does
+        something else for a while and then writes is not refused."""
+        return self.engine.execution_options(**{_BEGIN: _AT_WRITE})
 
     def _writers(self) -> Engine:
         if self._writing is None:
@@ -156,16 +192,24 @@ def take_write_lock(connection: Connection) -> None:
 
     An engine of the user's may begin transactions too late (pysqlite's default), never, or without this lock.
     """
-    if connection.dialect.name != "sqlite" or connection.get_execution_options().get(_BEGUN):
+    options = connection.get_execution_options()
+    if connection.dialect.name != "sqlite" or (options.get(_BEGUN) and options.get(_BEGIN) == "BEGIN IMMEDIATE"):
         return
     driver: Any = connection.connection.driver_connection
     if driver.in_transaction:
+        if options.get(_BEGUN) and options.get(_BEGIN) == _AT_WRITE:
+            return
         connection.exec_driver_sql("COMMIT")
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 #: An execution option of our own engines: they begin transactions themselves, as ``_BEGIN`` says.
 _BEGUN = "aiotask_begins"
+
+
+def begins_itself(bind: Engine | Connection) -> bool:
+    """Whether an engine is one of our own, whose transactions on SQLite are real."""
+    return bool(bind.get_execution_options().get(_BEGUN))
 
 
 # ---- finding and making engines
@@ -247,19 +291,40 @@ def _of_sqlite(url: URL) -> Engine:
     if not path.startswith("file:") and not folder.is_dir():
         raise ConfigError(f'The folder "{folder}" of the database does not exist. Create it: mkdir -p "{folder}".')
     engine = sa.create_engine(url, pool_size=5, max_overflow=-1, execution_options={_BEGUN: True})
+    _begin_really(engine)
+    return engine
+
+
+#: How statements begin that do not write. Others, and a savepoint, take the write lock.
+_READS = ("SELECT", "PRAGMA", "EXPLAIN", "BEGIN", "COMMIT", "ROLLBACK")
+
+
+def _begin_really(engine: Engine) -> None:
+    """Make the connections of an engine use WAL, and begin their transactions as SQLAlchemy begins them."""
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: Any) -> None:
         connection.isolation_level = None
-        connection.execute(f"PRAGMA busy_timeout={LOCK_TIMEOUT * 1000:.0f}")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={LOCK_TIMEOUT * 1000:.0f}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+        how = connection.get_execution_options().get(_BEGIN, "BEGIN")
+        if how != _AT_WRITE:
+            connection.exec_driver_sql(how)
 
-    return engine
+    @event.listens_for(engine, "before_cursor_execute")
+    def begin_at_write(
+        connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+    ) -> None:
+        if connection.get_execution_options().get(_BEGIN) == _AT_WRITE and not statement.startswith(_READS):
+            driver: Any = connection.connection.driver_connection
+            if not driver.in_transaction:
+                cursor.execute("BEGIN IMMEDIATE")
 
 
 # ---- errors

@@ -14,7 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
-__all__ = ["Tables", "UtcDateTime", "add_tables", "utcnow"]
+__all__ = ["Tables", "UtcDateTime", "add_tables", "new_tables", "utcnow"]
 
 #: Characters of the names of hosts and incarnations.
 NAME = 120
@@ -77,6 +77,11 @@ class Tables:
 def add_tables(metadata: sa.MetaData, schema: str | None = None) -> Tables:
     """aiotask's own tables in a MetaData, added where they are missing."""
     return Tables(_workers(metadata, schema), _hosts(metadata, schema), _outbox(metadata, schema))
+
+
+def new_tables(schema: str | None) -> Tables:
+    """aiotask's own tables in a MetaData of their own, for processes that do not import the user's."""
+    return add_tables(sa.MetaData(), schema)
 
 
 def _table(metadata: sa.MetaData, schema: str | None, name: str, *columns: sa.Column[Any], **options: Any) -> sa.Table:
