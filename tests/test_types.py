@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CASES = [ROOT / "tests" / "typing_api.py", ROOT / "tests" / "typing_graphs.py"]
+CASES = [ROOT / "tests" / f"typing_{name}.py" for name in ("api", "graphs", "outbox")]
 
 
 def run_mypy(file: Path, cache: Path) -> subprocess.CompletedProcess[str]:
