@@ -100,8 +100,12 @@ class Outbox:
         self._close()
         if error is not None:
             self._carrier.drop(self._all)
-        else:
+            return
+        try:
             self._carrier.leave(self._all)
+        except BaseException:
+            self._carrier.drop(self._all)
+            raise
 
     async def __aenter__(self) -> Self:
         await self._carrier.enter_async()
@@ -114,8 +118,12 @@ class Outbox:
         self._close()
         if error is not None:
             self._carrier.drop(self._all)
-        else:
+            return
+        try:
             await self._carrier.leave_async(self._all)
+        except BaseException:
+            self._carrier.drop(self._all)
+            raise
 
     @property
     def _all(self) -> list[Collected]:

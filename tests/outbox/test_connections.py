@@ -283,3 +283,15 @@ print(outbox.jobs[0].args)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
     assert done.stdout.strip() == "(1,)", done.stderr
+
+
+def test_jobs_that_could_not_be_inserted_are_not_sent(case: Sync) -> None:
+    shop = case.shop
+    with shop.database.writing() as connection:
+        connection.exec_driver_sql("DROP TABLE aiotask_outbox")
+    case.begin()
+    with pytest.raises(Exception, match="aiotask_outbox"), shop.app.in_transaction(case.connection):
+        result = shop.note.apply_async(1)
+    case.connection.rollback()
+    with pytest.raises(NotSent, match="rolled back"):
+        result.get(5)
