@@ -16,6 +16,7 @@ import msgspec
 
 from .broker import Push
 from .brokers.address import Address
+from .brokers.sql.address import DatabaseAddress
 from .by_name import function_of
 from .client.backpressure import queue_limits
 from .context import JobContext, entered, sending_job
@@ -32,6 +33,7 @@ from .result import AsyncResult
 from .serving import Serving
 from .settings import check_modules, environment, number
 from .signature import Signature
+from .storing import Storing
 from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, task_of
 from .wire.seal import Sealer
 from .wire.serializer import Serializer, check_serializer, serializer_named
@@ -47,11 +49,11 @@ __all__ = ["App", "default_app", "register_task", "task"]
 
 _OPTIONS = [
     *("name", "url", "secret", "serializer", "result_ttl", "include", "max_pending", "when_full"),
-    *("middleware", "lifespan"),
+    *("middleware", "lifespan", "database"),
 ]
 
 
-class App(Composing, Registering, Serving, Overriding):
+class App(Composing, Registering, Serving, Storing, Overriding):
     """A registry of tasks, and the broker that their jobs go through.
 
     Creating an app connects to nothing: the broker is first contacted when a job is sent.
@@ -71,6 +73,9 @@ class App(Composing, Registering, Serving, Overriding):
         middleware: code around every call and job, the outermost first (see Middleware).
         lifespan: providers that each worker process opens once, before its first job, and closes after its last one
             (see Depends).
+        database: where the rows that are jobs lie (``@app.row``), and jobs that wait for a transaction to commit: a URL
+            of SQLite or PostgreSQL, an Engine of SQLAlchemy, a function that returns one, or the name of either as
+            ``module:attribute``. Default: ``$AIOTASK_DATABASE``, else none.
         when_full: what sending to a full queue does: ``reject`` (the job fails with QueueFull), ``wait`` (until there
             is room) or ``drop_oldest``. Default: ``$AIOTASK_WHEN_FULL``, else ``reject``.
 
@@ -94,6 +99,7 @@ class App(Composing, Registering, Serving, Overriding):
         when_full: str | None = None,
         middleware: Sequence[Middleware] = (),
         lifespan: Sequence[Callable[[], AbstractAsyncContextManager[Any]]] = (),
+        database: object = None,
         **unknown: Never,
     ) -> None:
         for option in unknown:
@@ -102,6 +108,7 @@ class App(Composing, Registering, Serving, Overriding):
         self.registry = Registry()
         self.include = check_modules(include)
         self.address = Address(url, secret)
+        self.database = DatabaseAddress(database)
         self._serializer_name = check_serializer(serializer or environment("SERIALIZER") or "cloudpickle")
         self.result_ttl = seconds(number(result_ttl, "RESULT_TTL", RESULT_TTL), "result_ttl")
         self._limits = queue_limits(max_pending, when_full)

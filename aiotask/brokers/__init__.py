@@ -9,6 +9,7 @@ from ..errors import ConfigError
 from .memory.technology import MEMORY
 from .redis.technology import REDIS
 from .shown import hide_password
+from .sql.technology import ROWS, SCHEME
 from .technology import (
     ENTRY_POINTS,
     GRAPHS,
@@ -21,6 +22,7 @@ from .technology import (
     having,
     is_declared,
     register,
+    register_unlisted,
     schemes,
 )
 
@@ -48,6 +50,7 @@ __all__ = [
 
 register(REDIS, "redis", "rediss", "unix", "valkey", "valkeys")
 register(MEMORY, "memory")
+register_unlisted(ROWS, SCHEME)
 #: The schemes of aiotask's own brokers, which every process knows.
 _OWN = frozenset(scheme.removesuffix("://") for scheme in schemes())
 
@@ -134,7 +137,8 @@ def is_private(url: str) -> bool:
 
 def features(url: str) -> frozenset[str]:
     """The features of the broker at a URL, beyond the verbs that every broker has."""
-    return _technology(url).features
+    found = by_scheme(urlsplit(url).scheme)
+    return _technology(url).features if found is None else found.features
 
 
 def history_of(broker: Broker) -> History:

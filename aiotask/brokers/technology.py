@@ -28,6 +28,7 @@ __all__ = [
     "having",
     "is_declared",
     "register",
+    "register_unlisted",
     "schemes",
 ]
 
@@ -89,6 +90,13 @@ class Technology(NamedTuple):
 
 
 _by_scheme: dict[str, Technology] = {}
+#: Technologies without a URL that users write: no list of schemes names them.
+_unlisted: dict[str, Technology] = {}
+
+
+def register_unlisted(technology: Technology, scheme: str) -> None:
+    """Make addresses of this scheme, which aiotask itself makes, mean this technology."""
+    _unlisted[scheme] = technology
 
 
 def register(technology: Technology, *schemes: str) -> None:
@@ -110,6 +118,8 @@ def by_scheme(scheme: str) -> Technology | None:
     Raises:
         ConfigError: a package declares a technology that cannot be loaded.
     """
+    if scheme in _unlisted:
+        return _unlisted[scheme]
     if scheme and scheme not in _by_scheme:
         for entry in _entry_points(scheme):
             register(_loaded(entry), scheme)

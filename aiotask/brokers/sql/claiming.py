@@ -1,0 +1,189 @@
+"""How rows are claimed, and what a worker is told of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ...broker import Claim, Delivery, Liveness, Meta
+from ...job import WIRE_VERSION, Job, encode_job
+from ...wire.seal import Sealer
+from ..lanes import SUSPECT, lane_of
+from .claimed import ClaimedRow, mark_claimed, proof_of
+from .database import Database
+from .job_table import JobTable
+from .tables import Tables
+
+__all__ = ["Claiming"]
+
+#: Seconds between two looks for suspects, and at whether this worker is live where no row tells.
+LOOK = 1.0
+#: Seconds for which one worker is asked to run suspects; then it is another one's turn.
+TURN = 30.0
+
+
+class Claiming:
+    """Claims rows for the worker of one process.
+
+    Args:
+        in_hand: where the objects that stand for claimed rows are put, by id.
+        jobs: seals envelopes.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        tables: Sequence[JobTable],
+        own: Tables,
+        in_hand: dict[str, ClaimedRow],
+        jobs: Sealer,
+    ) -> None:
+        self._database = database
+        self._tables = tables
+        self._own = own
+        self._in_hand = in_hand
+        self._jobs = jobs
+        self._is_live = sa.select(own.workers.c.host).where(own.workers.c.incarnation == sa.bindparam("me"))
+        self._looked_at = -LOOK
+        #: Whether the last claim found nothing.
+        self._was_empty = False
+
+    def claim(self, incarnation: str, queues: list[str], limit: int, alone: bool) -> Claim:
+        tables = self._in_turn(queues)
+        claimed: list[tuple[JobTable, Any]] = []
+        if self._was_empty and not alone and time.monotonic() - self._looked_at < LOOK and not self._finds(tables):
+            return Claim([])
+        with self._database.session() as session:
+            session.autoflush = False
+            liveness, suspects = Liveness.LIVE, False
+            if alone or time.monotonic() - self._looked_at >= LOOK:
+                liveness, suspects = self._look(session, incarnation, tables)
+            if liveness is not Liveness.LIVE or (suspects and not alone):
+                return Claim([], liveness, suspects)
+            for table in tables if limit > 0 else ():
+                claimed += self._take(session, table, incarnation, limit - len(claimed), alone)
+                if len(claimed) >= limit:
+                    break
+            session.expunge_all()
+        self._was_empty = not claimed
+        return Claim([self._in_hands(table, row, incarnation) for table, row in claimed])
+
+    def _finds(self, tables: Sequence[JobTable]) -> bool:
+        """Whether a row is ready. On SQLite a look takes no lock, unlike a claim; elsewhere a claim is as cheap."""
+        if not self._database.is_sqlite:
+            return True
+        with self._database.reading() as connection:
+            return any(connection.execute(table.waiting).first() is not None for table in tables)
+
+    def _in_turn(self, queues: list[str]) -> list[JobTable]:
+        """The tables of these queues, in the order of the queues: the worker puts another one first each time."""
+        places = {queue: number for number, queue in enumerate(queues)}
+        known = [table for table in self._tables if table.facts.queue in places and table.model is not None]
+        return sorted(known, key=lambda table: places[table.facts.queue])
+
+    def _take(
+        self, session: Session, table: JobTable, incarnation: str, limit: int, alone: bool
+    ) -> list[tuple[JobTable, Any]]:
+        statement = table.ready_suspect if alone else table.ready
+        rows = session.scalars(statement, {"most": 1 if alone else limit}).all()
+        if not rows:
+            return []
+        keys = [getattr(row, table.key_attribute) for row in rows]
+        taken: Any = session.connection().execute(table.take, {"keys": keys, "me": incarnation})
+        if not taken.rowcount:
+            # The incarnation is not live any more: the next look says so.
+            self._looked_at = -LOOK
+            return []
+        return [(table, row) for row in rows]
+
+    def _look(self, session: Session, incarnation: str, tables: Sequence[JobTable]) -> tuple[Liveness, bool]:
+        """Whether this worker is live, and whether it is its turn to run suspects that wait."""
+        connection = session.connection()
+        if connection.execute(self._is_live, {"me": incarnation}).first() is None:
+            known = connection.execute(sa.select(self._own.hosts.c.host).limit(1)).first()
+            return (Liveness.FORGOTTEN if known is None else Liveness.DEAD), False
+        waiting = [table for table in tables if connection.execute(table.suspects).first() is not None]
+        # Looked for in each claim while there are some: they would wait as long as there are other jobs.
+        self._looked_at = -LOOK if waiting else time.monotonic()
+        return Liveness.LIVE, any(self._is_its_turn(connection, incarnation, table) for table in waiting)
+
+    def _is_its_turn(self, connection: sa.Connection, incarnation: str, table: JobTable) -> bool:
+        """Whether this worker is the one that makes itself idle for the suspects of a table."""
+        workers = self._own.workers
+        found = connection.execute(sa.select(workers.c.incarnation, workers.c.facts)).all()
+        able = sorted(name for name, facts in found if table.facts.queue in queues_of(facts)) or [incarnation]
+        return bool(able[int(time.time() // TURN) % len(able)] == incarnation)
+
+    # ---- what was claimed
+
+    def _in_hands(self, table: JobTable, row: Any, incarnation: str) -> Delivery:
+        mark_claimed(row, incarnation)
+        return self._held(table, row, incarnation)
+
+    def _held(self, table: JobTable, row: Any, incarnation: str) -> Delivery:
+        key = getattr(row, table.key_attribute)
+        delivery = self._delivery(table, key, row, row.last_error, incarnation)
+        self._in_hand[delivery.id] = ClaimedRow(table, key, row, row.claims, incarnation)
+        return delivery
+
+    def delivery_of(self, table: JobTable, row: Any) -> Delivery:
+        """The delivery of a row that was read without its class."""
+        return self._delivery(table, table.key_in(row), row, row.error, row.worker)
+
+    def _delivery(self, table: JobTable, key: Any, row: Any, error: str | None, worker: str) -> Delivery:
+        id, facts, deaths = table.id_of(key), table.facts, row.deaths
+        job = Job(
+            WIRE_VERSION,
+            id,
+            facts.task,
+            facts.queue,
+            id.encode(),
+            row.priority,
+            row.created_at.timestamp(),
+            "",
+            None,
+            None,
+            0.0,
+            row.due_at.timestamp(),
+        )
+        meta = Meta(row.attempt, deaths, (error or "") if deaths else "")
+        lane = lane_of(facts.queue, SUSPECT if deaths else row.priority)
+        sealed = self._jobs.seal(encode_job(job))
+        return Delivery(lane, proof_of(row.claims, worker, id), id, sealed, meta, deaths > 0, row.claims > row.attempt)
+
+    def adopt(self, incarnation: str) -> list[Delivery]:
+        """What this incarnation holds. Rows of mapped classes that are not in hand are taken in hand."""
+        found: list[Delivery] = []
+        with self._database.session() as session:
+            for table in self._tables:
+                if table.model is None:
+                    rows = session.execute(table.held, {"me": incarnation}).all()
+                    found += [self.delivery_of(table, row) for row in rows]
+                    continue
+                for row in session.scalars(table.held, {"me": incarnation}).all():
+                    id = table.id_of(getattr(row, table.key_attribute))
+                    known = self._in_hand.get(id)
+                    if known is None or known.proof != proof_of(row.claims, incarnation, id):
+                        found.append(self._held(table, row, incarnation))
+                    else:
+                        found.append(self._again(table, row, incarnation))
+            session.expunge_all()
+        return found
+
+    def _again(self, table: JobTable, row: Any, incarnation: str) -> Delivery:
+        return self._delivery(table, getattr(row, table.key_attribute), row, row.last_error, incarnation)
+
+
+def queues_of(facts: bytes | None) -> Sequence[str]:
+    """The queues in the facts of a worker."""
+    try:
+        known = msgspec.msgpack.decode(facts or b"\x80", type=dict[str, Any])
+    except msgspec.DecodeError:
+        return ()
+    queues = known.get("queues", ())
+    return queues if isinstance(queues, list) else ()

@@ -1,0 +1,329 @@
+"""The engine of a database in this process, its transactions, and its errors in the words of aiotask."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from ...errors import AiotaskError, BrokerError, ConfigError, ConnectionLost
+from .address import EXAMPLES
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ["Database", "translated"]
+
+#: Seconds for which a writer waits for the lock of an SQLite file.
+LOCK_TIMEOUT = 30.0
+#: An execution option of a connection to SQLite: how its transactions begin.
+_BEGIN = "aiotask_begin"
+
+
+class Database:
+    """The engine of an app's database, found at first use.
+
+    A forked child goes on with the engine but not with its connections: they belong to the parent, and stay open there.
+
+    Args:
+        given: a URL, ``module:attribute``, an Engine, or a function that returns one.
+    """
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+        self._lock = threading.RLock()
+        self._engine: Engine | None = None
+        #: An engine whose transactions on SQLite take the write lock as they begin; it shares the connections.
+        self._writing: Engine | None = None
+        _databases.add(self)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process.
+
+        Raises:
+            ConfigError: the address leads to no engine of SQLite or PostgreSQL, or its driver is not installed.
+        """
+        return self._engine or self._find()
+
+    @property
+    def url(self) -> str:
+        """The URL of the database with its password: what another process finds it by."""
+        return self._given if isinstance(self._given, str) else self.engine.url.render_as_string(hide_password=False)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @property
+    def async_url(self) -> URL | None:
+        """The URL for an AsyncEngine; None: the database was given without an async driver."""
+        url = self.engine.url
+        if isinstance(self._given, str) and "://" in self._given:
+            url = _parsed(self._given)
+        return url if url.get_dialect().is_async or url.drivername == "postgresql+psycopg" else None
+
+    def async_engine(self) -> AsyncEngine | None:
+        """A new engine for the running event loop; None: there is no async driver, or greenlet is not installed."""
+        url = self.async_url
+        if url is None:
+            return None
+        try:
+            from sqlalchemy.ext.asyncio import create_async_engine
+
+            engine = create_async_engine(url, pool_size=5, max_overflow=-1)
+        except (ImportError, ValueError):
+            return None
+        if self.is_sqlite:
+            _begin_really(engine.sync_engine)
+        return engine
+
+    # ---- transactions
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection in a transaction that only reads."""
+        with translated(), self.engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A connection in a transaction that is committed at the end of the block. On SQLite it holds the write lock
+        from its beginning: one that reads before it writes would be refused (SQLITE_BUSY_SNAPSHOT)."""
+        with translated(), self._writers().begin() as connection:
+            take_write_lock(connection)
+            yield connection
+
+    @contextlib.contextmanager
+    def session(self, kind: type[Session] = Session) -> Iterator[Session]:
+        """A Session in such a transaction, committed at the end of the block; objects stay readable after it."""
+        with translated(), kind(self._writers(), expire_on_commit=False) as session, session.begin():
+            take_write_lock(session.connection())
+            yield session
+
+    def _writers(self) -> Engine:
+        if self._writing is None:
+            self._writing = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        return self._writing
+
+    # ---- the engine
+
+    def _find(self) -> Engine:
+        with self._lock:
+            if self._engine is None:
+                given = self._given
+                if isinstance(given, str):
+                    engine = _made_of_url(given) if "://" in given else _engine_of(_imported(given), given)
+                else:
+                    engine = _engine_of(given, "database=…")
+                self._engine = _checked(engine)
+                if engine is not given:
+                    weakref.finalize(self, engine.dispose)
+            return self._engine
+
+    def dispose(self) -> None:
+        """Close the connections that no block uses."""
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: use none of the parent's connections, and close none of them either."""
+        self._lock = threading.RLock()
+        if self._engine is not None:
+            _of_parents.append(self._engine.pool)
+            self._engine.dispose(close=False)
+            self._writing = None
+
+
+#: Databases of this process. Pools that a forked child has from its parents are kept: a connection that is collected
+#: would be closed.
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_of_parents: list[Any] = []
+
+
+def _after_fork() -> None:
+    for database in list(_databases):
+        database._leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def take_write_lock(connection: Connection) -> None:
+    """Let the transaction of a connection to SQLite hold the write lock; others hold locks of rows.
+
+    An engine of the user's may begin transactions too late (pysqlite's default), never, or without this lock.
+    """
+    if connection.dialect.name != "sqlite" or connection.get_execution_options().get(_BEGUN):
+        return
+    driver: Any = connection.connection.driver_connection
+    if driver.in_transaction:
+        connection.exec_driver_sql("COMMIT")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+#: An execution option of our own engines: they begin transactions themselves, as ``_BEGIN`` says.
+_BEGUN = "aiotask_begins"
+
+
+# ---- finding and making engines
+
+
+def _imported(name: str) -> Any:
+    """What ``module:attribute`` means.
+
+    Raises:
+        ConfigError: there is no such module or attribute.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f'database="{name}" cannot be found: {error}. {EXAMPLES}') from error
+    return found
+
+
+def _engine_of(given: Any, shown: str) -> Engine:
+    if isinstance(given, Engine):
+        return given
+    found = given() if callable(given) else given
+    if isinstance(found, str) and "://" in found:
+        return _made_of_url(found)
+    if not isinstance(found, Engine):
+        raise ConfigError(
+            f"{shown} leads to an object of type {type(found).__qualname__}, not to an Engine. {EXAMPLES}"
+        )
+    return found
+
+
+def _checked(engine: Engine) -> Engine:
+    name = engine.dialect.name
+    if name not in ("sqlite", "postgresql"):
+        raise ConfigError(f"The database is of the kind {name}. Rows need SQLite or PostgreSQL.")
+    if engine.dialect.is_async:
+        raise ConfigError(
+            "The engine is one of an async driver. Give its URL instead: a plain driver is used beside it."
+        )
+    if name == "sqlite" and engine.url.database in (None, "", ":memory:"):
+        raise ConfigError("The database is in memory, which no other process sees. Name a file: sqlite:///shop.db.")
+    return engine
+
+
+def _parsed(text: str) -> URL:
+    """A URL with the driver that aiotask uses where none is named."""
+    try:
+        url = make_url(text.replace("postgres://", "postgresql://", 1))
+    except (ArgumentError, ValueError) as error:
+        raise ConfigError(f"The URL of the database cannot be read. {EXAMPLES}") from error
+    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+
+
+def _made_of_url(text: str) -> Engine:
+    url = _parsed(text)
+    if url.get_backend_name() == "sqlite":
+        return _of_sqlite(url.set(drivername="sqlite"))
+    try:
+        # The driver that works in threads, beside one for event loops.
+        if url.drivername == "postgresql+asyncpg":
+            query = {"sslmode" if name == "ssl" else name: value for name, value in url.query.items()}
+            url = url.set(drivername="postgresql+psycopg", query=query)
+        return sa.create_engine(url, pool_size=5, max_overflow=-1)
+    except NoSuchModuleError as error:
+        raise ConfigError(f'SQLAlchemy knows no driver "{url.drivername}". {EXAMPLES}') from error
+    except ImportError as error:
+        raise ConfigError(
+            f"The database needs the driver {error.name}: pip install 'aiotask[postgres]' brings psycopg."
+        ) from error
+
+
+def _of_sqlite(url: URL) -> Engine:
+    """An engine whose transactions really begin: the driver alone would begin them late, or not at all."""
+    path = url.database or ""
+    folder = Path(path).parent
+    if not path.startswith("file:") and not folder.is_dir():
+        raise ConfigError(f'The folder "{folder}" of the database does not exist. Create it: mkdir -p "{folder}".')
+    engine = sa.create_engine(url, pool_size=5, max_overflow=-1, execution_options={_BEGUN: True})
+    _begin_really(engine)
+    return engine
+
+
+def _begin_really(engine: Engine) -> None:
+    """Make the connections of an engine use WAL, and begin their transactions as SQLAlchemy begins them."""
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={LOCK_TIMEOUT * 1000:.0f}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+
+
+# ---- errors
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """A block in which errors of the database become ConnectionLost or BrokerError, with their cause."""
+    try:
+        yield
+    except AiotaskError:
+        raise
+    except SQLAlchemyError as error:
+        raise in_our_words(error) from error
+
+
+def in_our_words(error: SQLAlchemyError) -> Exception:
+    """The error of aiotask for one of the database; errors that a row itself causes stay what they are."""
+    text = _first_line(error)
+    if isinstance(error, OperationalError | ProgrammingError) and _is_missing(error):
+        return BrokerError(
+            f"A table or column is missing in the database: {text}. Run your migrations, or "
+            "aiotask.sql.create_tables(app)."
+        )
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+        return ConnectionLost(f"The database does not answer: {text}.")
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return ConnectionLost(f"The connection to the database broke: {text}.")
+    return error
+
+
+def _is_missing(error: DBAPIError) -> bool:
+    text = str(error.orig)
+    return text.startswith(("no such table", "no such column")) or getattr(error.orig, "sqlstate", "") in _MISSING
+
+
+#: PostgreSQL's codes for a table, a column and a schema that do not exist.
+_MISSING = ("42P01", "42703", "3F000")
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")

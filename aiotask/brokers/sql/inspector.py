@@ -1,0 +1,183 @@
+"""The read side of a broker of rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, cast
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from ...broker import Broker
+from ...inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
+from ...job import FINAL, Status
+from .broker import RowBroker
+from .claiming import queues_of
+from .job_table import JobTable, is_status
+from .operating import outcome_of
+from .tables import utcnow
+
+__all__ = ["RowInspector"]
+
+#: The greatest number that is counted: beyond it a count would read the whole table.
+COUNTED = 10_000
+_OPEN = (Status.PENDING, Status.RUNNING, Status.SCHEDULED, Status.RETRYING)
+
+
+class RowInspector:
+    """Inspector of the rows of one app. Its ids are those of rows, and its queues those of tables."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = cast("RowBroker", broker)
+        self._database = self._broker.database
+        self._tables = self._broker.tables
+        self._operating = self._broker._operating
+
+    async def facts(self) -> ServerFacts:
+        return await self._broker._do(self._facts)
+
+    def _facts(self) -> ServerFacts:
+        with self._database.reading() as connection:
+            now = connection.execute(sa.select(utcnow())).scalar_one().timestamp()
+            if self._database.is_sqlite:
+                version = connection.exec_driver_sql("SELECT sqlite_version()").scalar_one()
+                mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+                durability = Durability(Persistence.LOG_BY_SYSTEM, f"journal_mode={mode}")
+                return ServerFacts("SQLite", version, durability, time=now, warnings=_journal_warnings(mode))
+            version = connection.exec_driver_sql("SHOW server_version").scalar_one()
+            commit = connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()
+        kind = Persistence.LOG_EACH_SECOND if commit == "off" else Persistence.LOG_EACH_WRITE
+        return ServerFacts("PostgreSQL", version, Durability(kind, f"synchronous_commit={commit}"), time=now)
+
+    async def queues(self) -> list[QueueInfo]:
+        """The queues; counts end at 10,000."""
+        return await self._broker._do(self._queues)
+
+    def _queues(self) -> list[QueueInfo]:
+        counts: Counter[tuple[str, str]] = Counter()
+        with self._database.reading() as connection:
+            consumers = Counter(queue for worker in self._workers_in(connection) for queue in _served(worker))
+            for table in self._tables:
+                for status in (*_OPEN, Status.FAILED):
+                    counts[table.facts.queue, status] += _count(connection, table, status)
+        return [
+            QueueInfo(
+                queue,
+                pending=counts[queue, Status.PENDING],
+                running=counts[queue, Status.RUNNING],
+                scheduled=counts[queue, Status.SCHEDULED] + counts[queue, Status.RETRYING],
+                dead=counts[queue, Status.FAILED],
+                consumers=consumers[queue],
+            )
+            for queue in sorted({table.facts.queue for table in self._tables})
+        ]
+
+    async def is_waiting(self, queues: Sequence[str]) -> bool:
+        return await self._broker._do(self._is_waiting, frozenset(queues))
+
+    def _is_waiting(self, queues: frozenset[str]) -> bool:
+        tables = [table for table in self._tables if table.facts.queue in queues]
+        with self._database.reading() as connection:
+            return any(connection.execute(table.waiting).first() is not None for table in tables)
+
+    async def workers(self) -> list[WorkerInfo]:
+        return await self._broker._do(self._workers)
+
+    def _workers(self) -> list[WorkerInfo]:
+        with self._database.reading() as connection:
+            return self._workers_in(connection)
+
+    def _workers_in(self, connection: Connection) -> list[WorkerInfo]:
+        workers = self._broker.own.workers
+        found = connection.execute(sa.select(workers).order_by(workers.c.incarnation))
+        return [WorkerInfo(row.incarnation, row.host or "", _facts_of(row.facts)) for row in found]
+
+    async def jobs(
+        self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
+    ) -> list[JobInfo]:
+        return await self._broker._do(self._jobs, status, queue, limit, offset)
+
+    def _jobs(self, status: Status | None, queue: str | None, limit: int, offset: int) -> list[JobInfo]:
+        found: list[JobInfo] = []
+        statuses = _OPEN if status is None else (status,)
+        with self._database.reading() as connection:
+            for table in self._tables:
+                if queue in (None, table.facts.queue):
+                    c = table.table.c
+                    statement = sa.select(table.table).where(is_status(table.table, *statuses))
+                    rows = connection.execute(statement.order_by(c.due_at, table.key).limit(limit + offset))
+                    found += [self._info(table, row) for row in rows]
+        found.sort(key=lambda job: job.due_at or 0.0)
+        return found[offset : offset + limit]
+
+    def _info(self, table: JobTable, row: Any) -> JobInfo:
+        delivery = self._broker._claiming.delivery_of(table, row)
+        outcome = outcome_of(self._operating.outcomes, table, row) if row.status in FINAL else None
+        due = row.due_at.timestamp()
+        worker = (row.worker or "") if row.status == Status.RUNNING else ""
+        position = f"{delivery.lane}|{delivery.entry}"
+        return JobInfo(
+            delivery.id, Status(row.status), position, delivery.meta, due, worker, delivery.sealed, outcome=outcome
+        )
+
+    async def job(self, id: str) -> JobInfo | None:
+        return await self._broker._do(self._job, id)
+
+    def _job(self, id: str) -> JobInfo | None:
+        found = self._operating.read([id])
+        return self._info(*found[id]) if id in found else None
+
+    async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
+        return await self._broker._do(self._dead, limit, offset)
+
+    def _dead(self, limit: int, offset: int) -> list[DeadLetter]:
+        found: list[DeadLetter] = []
+        with self._database.reading() as connection:
+            for table in self._tables:
+                statement = sa.select(table.table).where(is_status(table.table, Status.FAILED))
+                newest = statement.order_by(table.table.c.updated_at.desc(), table.key).limit(limit + offset)
+                found += [self._letter(table, row) for row in connection.execute(newest)]
+        found.sort(key=lambda letter: -letter.at)
+        return found[offset : offset + limit]
+
+    def _letter(self, table: JobTable, row: Any) -> DeadLetter:
+        delivery = self._broker._claiming.delivery_of(table, row)
+        outcome = outcome_of(self._operating.outcomes, table, row)
+        return DeadLetter(delivery.id, row.updated_at.timestamp(), delivery.sealed, outcome)
+
+    async def dead_letter(self, id: str) -> DeadLetter | None:
+        found = await self._broker._do(self._operating.read, [id])
+        if id not in found or found[id][1].status != Status.FAILED:
+            return None
+        return self._letter(*found[id])
+
+    async def rejected(self) -> int:
+        return 0
+
+    async def unrecorded(self) -> int:
+        return 0
+
+
+def _count(connection: Connection, table: JobTable, status: Status) -> int:
+    some = sa.select(sa.literal(1)).select_from(table.table).where(is_status(table.table, status)).limit(COUNTED)
+    found: int = connection.execute(sa.select(sa.func.count()).select_from(some.subquery())).scalar_one()
+    return found
+
+
+def _facts_of(facts: bytes | None) -> dict[str, object]:
+    try:
+        return msgspec.msgpack.decode(facts or b"\x80", type=dict[str, object])
+    except msgspec.DecodeError:
+        return {}
+
+
+def _served(worker: WorkerInfo) -> Sequence[str]:
+    return queues_of(msgspec.msgpack.encode(worker.facts))
+
+
+def _journal_warnings(mode: str) -> list[str]:
+    if mode == "wal":
+        return []
+    return [f"The SQLite file is in journal_mode={mode}: readers and writers wait for each other. Use WAL."]

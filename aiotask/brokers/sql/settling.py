@@ -1,0 +1,278 @@
+"""How claimed rows end, or go back: one transaction for a batch, in which only rows that are still claimed change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from ...broker import Delivery, Finish, Requeue, Settled
+from ...errors import BrokerError, SealError
+from ...job import FINAL, Status
+from ...outcome import decode_outcome
+from ...wire.seal import Sealer
+from .claimed import ClaimedRow, Proof
+from .database import Database
+from .job_table import JobTable
+
+__all__ = ["Ending", "Settling", "fenced", "write_end"]
+
+#: Characters of an error that a row keeps.
+ERROR_LENGTH = 10_000
+
+
+class Ending:
+    """One row that is to end or to go back, and what is to be written then.
+
+    Attributes:
+        error: the error of the run in words; None: the row keeps the one that it has.
+        attempt: number of the next run; None: as it is.
+        delay: seconds until the next run; None: the row is due as it was.
+    """
+
+    __slots__ = (
+        *("answer", "attempt", "claimed", "counts", "delay", "error", "id", "is_broken"),
+        *("key", "proof", "status", "table"),
+    )
+
+    def __init__(self, table: JobTable | None, delivery: Delivery, claimed: ClaimedRow | None) -> None:
+        self.id = delivery.id
+        self.table = table
+        self.key = None if table is None else table.key_of(delivery.id)
+        self.proof = delivery.entry
+        self.claimed = claimed if claimed is not None and claimed.proof == delivery.entry else None
+        self.status = Status.PENDING
+        self.error: str | None = None
+        #: Whether the run counts as an attempt that failed.
+        self.counts = False
+        self.attempt: int | None = None
+        self.delay: float | None = None
+        #: Whether the changes of the run cannot be written.
+        self.is_broken = False
+        self.answer = Settled.NOT_YOURS
+
+    def values(self, row: Any) -> dict[str, Any]:
+        """What is written, by column; ``row`` is what the fence has read."""
+        now: datetime = row.now
+        values: dict[str, Any] = {"status": str(self.status), "updated_at": now}
+        if self.error is not None:
+            values["error"] = self.error[:ERROR_LENGTH]
+        if self.counts:
+            entry = {"attempt": row.attempt, "at": now.isoformat(), "worker": row.worker, "error": values["error"]}
+            values["failures"] = [*(row.failures or ()), entry]
+        if self.attempt is not None:
+            values["attempt"] = self.attempt
+        if self.delay is not None:
+            values["due_at"] = now + timedelta(seconds=self.delay)
+        return values
+
+
+#: Attributes of ``RowJob`` whose columns have other names.
+_ATTRIBUTES = {"error": "last_error"}
+
+
+class Settling:
+    """Ends and gives back claimed rows.
+
+    Args:
+        tables: by queue and name, as ``RowBroker`` has them.
+        in_hand: the rows of mapped classes that this process has claimed, by id.
+        outcomes: opens the outcomes of rows.
+    """
+
+    def __init__(
+        self, database: Database, tables: Sequence[JobTable], in_hand: dict[str, ClaimedRow], outcomes: Sealer
+    ) -> None:
+        self._database = database
+        self._tables = tables
+        self._in_hand = in_hand
+        self._outcomes = outcomes
+
+    def table_of(self, id: str) -> JobTable | None:
+        """The table of a job; None: it is in none of them. A name may be the beginning of another one."""
+        found = [table for table in self._tables if table.key_of(id) is not None]
+        return max(found, key=lambda table: len(table.prefix), default=None)
+
+    def finish(self, batch: Sequence[Finish], *, repeat: bool) -> list[Settled]:
+        return self._settle([self._ending(item) for item in batch], repeat)
+
+    def requeue(self, batch: Sequence[Requeue], *, repeat: bool) -> list[Settled]:
+        return self._settle([self._return(item) for item in batch], repeat)
+
+    # ---- what is to be written
+
+    def _ending(self, item: Finish) -> Ending:
+        ending = self._of(item.delivery)
+        ending.status = item.status
+        claimed = ending.claimed
+        if claimed is not None and claimed.runs_again:
+            ending.status = Status.PENDING
+        elif item.status is not Status.SUCCESS:
+            ending.error = (claimed.note if claimed is not None else "") or self._words(item.outcome)
+            ending.counts = item.status is Status.FAILED
+        return ending
+
+    def _return(self, item: Requeue) -> Ending:
+        ending = self._of(item.delivery)
+        claimed = ending.claimed
+        if item.meta.attempt > item.delivery.meta.attempt and not (claimed is not None and claimed.runs_again):
+            ending.status = Status.RETRYING
+            ending.attempt, ending.delay = item.meta.attempt, item.delay
+            ending.counts = True
+            ending.error = (claimed.note if claimed is not None else "") or _KILLED
+        elif item.delay:
+            ending.status, ending.delay = Status.SCHEDULED, item.delay
+        return ending
+
+    def _of(self, delivery: Delivery) -> Ending:
+        return Ending(self.table_of(delivery.id), delivery, self._in_hand.get(delivery.id))
+
+    def _words(self, outcome: bytes) -> str:
+        try:
+            error = decode_outcome(self._outcomes.open(outcome)).error
+        except SealError as fault:
+            return str(fault)
+        return "" if error is None else f"{error.type.rpartition('.')[2]}: {error.message}"
+
+    # ---- writing it
+
+    def _settle(self, endings: list[Ending], repeat: bool) -> list[Settled]:
+        try:
+            self._write(endings, repeat)
+        except BrokerError:
+            raise
+        except Exception:
+            # One of the rows is at fault: each is written on its own.
+            for ending in endings:
+                self._write_alone(ending, repeat)
+        for ending in endings:
+            if ending.claimed is not None:
+                self._in_hand.pop(ending.id, None)
+        return [ending.answer for ending in endings]
+
+    def _write_alone(self, ending: Ending, repeat: bool) -> None:
+        try:
+            self._write([ending], repeat)
+        except BrokerError:
+            raise
+        except Exception as error:
+            ending.is_broken, ending.counts = True, True
+            ending.status = Status.FAILED
+            ending.error = _what_broke(error)
+            self._write([ending], repeat)
+
+    def _write(self, endings: list[Ending], repeat: bool) -> None:
+        by_table: dict[JobTable, list[Ending]] = {}
+        for ending in endings:
+            if ending.claimed is not None and ending.claimed.settled is not None:
+                ending.answer = Settled.DONE if ending.claimed.settled else Settled.NOT_YOURS
+            elif ending.table is not None:
+                by_table.setdefault(ending.table, []).append(ending)
+                if ending.claimed is not None:
+                    _ = ending.claimed.changes
+        if not by_table:
+            return
+        try:
+            with self._database.session() as session:
+                session.autoflush = False
+                for table, these in by_table.items():
+                    self._write_table(session, table, these, repeat)
+                session.flush()
+                session.expunge_all()
+        except BaseException:
+            for ending in endings:
+                if ending.claimed is not None:
+                    ending.claimed.is_stale = True
+            raise
+
+    def _write_table(self, session: Session, table: JobTable, endings: list[Ending], repeat: bool) -> None:
+        found = fenced(session, table, [ending.key for ending in endings])
+        plain: list[tuple[Any, dict[str, Any]]] = []
+        removed: list[Any] = []
+        for ending in endings:
+            row: Any = found.get(ending.key)
+            ending.answer = _answer(row, ending, repeat, removes=table.facts.delete_when_done)
+            if ending.answer is not Settled.DONE or row.status != Status.RUNNING:
+                continue
+            removes = table.facts.delete_when_done and ending.status is Status.SUCCESS
+            if removes and not table.has_relationships:
+                removed.append(ending.key)
+            elif not self._write_object(session, ending, row, removes):
+                plain.append((ending.key, ending.values(row)))
+        if removed:
+            session.execute(table.delete, {"keys": removed})
+        for keys, values in _grouped(plain):
+            session.execute(table.update(values), {"keys": keys})
+
+    def _write_object(self, session: Session, ending: Ending, row: Any, removes: bool) -> bool:
+        """Write what user code has changed, in the unit of work. False: it has changed nothing that counts."""
+        claimed, table = ending.claimed, ending.table
+        if claimed is None or table is None or ending.is_broken or claimed.row is None:
+            return False
+        # What a run has changed counts if it has succeeded, what ``error`` has changed if it has not.
+        if claimed.failed == (ending.status is Status.SUCCESS) or (ending.status is Status.PENDING):
+            return False
+        if not (claimed.changes or claimed.additions or removes):
+            return False
+        target = claimed.row
+        if claimed.is_stale:
+            target = session.get(_class_of(table), claimed.key)
+            for name, value in claimed.changes.items():
+                setattr(target, name, value)
+        else:
+            session.add(target)
+        session.add_all(claimed.additions)
+        write_end(session, target, ending.values(row), removes=removes)
+        return True
+
+
+def _class_of(table: JobTable) -> type[Any]:
+    assert table.model is not None
+    return table.model
+
+
+def write_end(session: Session, target: Any, values: dict[str, Any], *, removes: bool = False) -> None:
+    """Write the end of a row with the object that stands for it."""
+    if removes:
+        session.delete(target)
+        return
+    for name, value in values.items():
+        setattr(target, _ATTRIBUTES.get(name, name), value)
+
+
+def fenced(session: Session, table: JobTable, keys: Sequence[Any]) -> dict[Any, Any]:
+    """What the database has of these rows, locked, by key: only what is still claimed may change."""
+    found = session.connection().execute(table.fence, {"keys": list(keys)})
+    return {row[0]: row for row in found}
+
+
+#: The error of a run that its own process cannot tell.
+_KILLED = "The run was ended at its limit, and its process was killed."
+
+
+def _answer(row: Any, ending: Ending, repeat: bool, *, removes: bool) -> Settled:
+    if row is None:
+        return Settled.BEFORE if removes and repeat else Settled.NOT_YOURS
+    proof = Proof(ending.proof)
+    if row.claims != proof.claims or row.worker != proof.worker:
+        return Settled.NOT_YOURS
+    if row.status == Status.RUNNING or (row.status == Status.CANCELLED and ending.status is Status.CANCELLED):
+        return Settled.DONE
+    return Settled.BEFORE if repeat and (row.status in FINAL or ending.status not in FINAL) else Settled.NOT_YOURS
+
+
+def _grouped(rows: Iterable[tuple[Any, dict[str, Any]]]) -> list[tuple[list[Any], dict[str, Any]]]:
+    """Keys by what is written to their rows: most of a batch end alike, and one statement is enough for them."""
+    groups: dict[Any, tuple[list[Any], dict[str, Any]]] = {}
+    for key, values in rows:
+        known = values["status"] if len(values) == 2 else key
+        groups.setdefault((len(values) == 2, known), ([], values))[0].append(key)
+    return list(groups.values())
+
+
+def _what_broke(error: Exception) -> str:
+    """Why a row cannot be written, in the words of the database."""
+    cause = getattr(error, "orig", None) or error
+    return f"{type(error).__name__}: {str(cause).strip()}"

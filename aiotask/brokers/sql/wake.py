@@ -1,0 +1,143 @@
+"""Hints that a row may be ready: they make a wait shorter, and the truth is what the next look finds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from ...errors import BrokerError
+from .database import Database
+
+__all__ = ["CHANNEL", "Wakeup"]
+
+#: The channel of PostgreSQL on which transactions that insert rows say so; the payload is the name of the table.
+CHANNEL = "aiotask_rows"
+#: Seconds between two looks at whether an SQLite file has changed: they take no lock and read no disk.
+GLANCE = 0.01
+#: Seconds until the connection that listens is opened again after an error.
+AGAIN = 5.0
+
+
+class Wakeup:
+    """Tells one event loop of changes in a database.
+
+    SQLite: a connection that never writes sees another ``data_version`` after each commit of any process. PostgreSQL:
+    one connection listens; behind a pooler that does not forward notifications nothing is heard.
+
+    Args:
+        do: calls a function in the thread that uses the database.
+    """
+
+    def __init__(self, database: Database, do: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
+        self._database = database
+        self._do = do
+        self._changed = asyncio.Event()
+        self._glancing: sqlite3.Connection | None = None
+        self._listening: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failed_at = -AGAIN
+        #: What ``mark`` has seen, in an SQLite file.
+        self._version = -1
+
+    def stir(self) -> None:
+        """End the wait that is under way."""
+        self._changed.set()
+
+    def mark(self) -> None:
+        """Before a look: changes from now on end the next wait."""
+        self._changed.clear()
+        if self._database.is_sqlite:
+            self._version = self._look()
+
+    async def wait(self, timeout: float) -> bool:
+        """Return at a change after the last mark, or after these seconds. Whether there was a change."""
+        ends = time.monotonic() + timeout
+        if not self._database.is_sqlite:
+            await self._listen()
+            return await self._wait_for_event(timeout)
+        while (left := ends - time.monotonic()) > 0:
+            if self._changed.is_set() or self._look() != self._version:
+                return True
+            await self._wait_for_event(min(left, GLANCE))
+        return self._changed.is_set()
+
+    async def _wait_for_event(self, timeout: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+        return self._changed.is_set()
+
+    # ---- SQLite
+
+    def _look(self) -> int:
+        try:
+            if self._glancing is None:
+                path = str(self._database.engine.url.database)
+                self._glancing = sqlite3.connect(path, uri=path.startswith("file:"), isolation_level=None)
+            found: int = self._glancing.execute("PRAGMA data_version").fetchone()[0]
+            return found
+        except sqlite3.Error:
+            return self._version
+
+    # ---- PostgreSQL
+
+    async def _listen(self) -> None:
+        if self._listening is not None or time.monotonic() - self._failed_at < AGAIN:
+            return
+        try:
+            self._listening = await self._do(self._connect)
+        except (BrokerError, SQLAlchemyError, OSError):
+            # While the server restarts: the regular look finds every row.
+            self._failed_at = time.monotonic()
+            return
+        if self._listening is None:
+            self._failed_at = float("inf")
+            return
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._listening.fileno(), self._hear)
+        # What was committed before is not heard.
+        self._changed.set()
+
+    def _connect(self) -> Any:
+        """A connection that listens; None: the driver is not psycopg, whose connections tell what has arrived."""
+        fairy = self._database.engine.raw_connection()
+        connection: Any = fairy.driver_connection
+        fairy.detach()
+        if not hasattr(connection, "pgconn"):
+            connection.close()
+            return None
+        connection.rollback()
+        connection.autocommit = True
+        connection.execute(f"LISTEN {CHANNEL}")
+        return connection
+
+    def _hear(self) -> None:
+        pgconn = self._listening.pgconn
+        try:
+            pgconn.consume_input()
+            while pgconn.notifies() is not None:
+                self._changed.set()
+        except Exception:
+            self._failed_at = time.monotonic()
+            self._drop()
+
+    def _drop(self) -> None:
+        connection, self._listening = self._listening, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                if self._loop is not None:
+                    self._loop.remove_reader(connection.fileno())
+            with contextlib.suppress(Exception):
+                connection.close()
+
+    def close(self) -> None:
+        self._drop()
+        if self._glancing is not None:
+            self._glancing.close()
+            self._glancing = None

@@ -1,0 +1,8 @@
+"""Rows of one's own tables as jobs, over SQLAlchemy 2: ``pip install 'aiotask[sql]'``."""
+
+from __future__ import annotations
+
+from .rowjob import Row, RowData, RowJob, metadata
+from .schema import create_tables, render_item
+
+__all__ = ["Row", "RowData", "RowJob", "create_tables", "metadata", "render_item"]

@@ -1,0 +1,64 @@
+"""The session of one run, and how what the run has done with it ends together with its row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from ..brokers.sql.claimed import ClaimedRow, Proof
+from ..brokers.sql.settling import fenced, write_end
+from ..job import Status
+
+__all__ = ["JobSession", "end_in_session", "is_used"]
+
+#: In ``Session.info``: that a transaction has begun, and how many rows an SQLite connection had changed by then.
+_BEGUN, _CHANGED = "aiotask_begun", "aiotask_changed"
+
+
+class JobSession(Session):
+    """The session to which a row belongs while its ``run`` is under way (``object_session(self)``)."""
+
+
+@event.listens_for(JobSession, "after_begin")
+def _note_begin(session: Session, transaction: Any, connection: Any) -> None:
+    session.info[_BEGUN] = True
+    if connection.dialect.name == "sqlite":
+        session.info[_CHANGED] = connection.connection.driver_connection.total_changes
+
+
+def is_used(session: Session, row: Any) -> bool:
+    """Whether a run has used its session."""
+    if session.info.get(_BEGUN) or session.new or session.deleted:
+        return True
+    return any(each is not row for each in session.dirty)
+
+
+def end_in_session(session: Session, claimed: ClaimedRow) -> bool:
+    """End a row as SUCCESS in the transaction of its run, not yet committed. False: it is no longer this worker's."""
+    session.autoflush = False
+    _lock(session)
+    table, proof = claimed.table, Proof(claimed.proof)
+    row = fenced(session, table, [claimed.key]).get(claimed.key)
+    if row is None or row.status != Status.RUNNING or row.claims != proof.claims or row.worker != proof.worker:
+        return False
+    if claimed.row in session and claimed.row not in session.deleted:
+        values = {"status": str(Status.SUCCESS), "updated_at": row.now}
+        write_end(session, claimed.row, values, removes=table.facts.delete_when_done)
+    session.flush()
+    return True
+
+
+def _lock(session: Session) -> None:
+    """Take the write lock of SQLite. A transaction that has only read begins anew: it could not write any more once
+    another process has written."""
+    connection = session.connection()
+    if connection.dialect.name != "sqlite":
+        return
+    driver: Any = connection.connection.driver_connection
+    if driver.in_transaction:
+        if driver.total_changes != session.info.get(_CHANGED):
+            return
+        connection.exec_driver_sql("COMMIT")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
