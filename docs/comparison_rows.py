@@ -6,15 +6,17 @@ Run it in an environment where the queues are installed, with PostgreSQL's initd
     python docs/comparison_rows.py                       # all of them, alternating
     python docs/comparison_rows.py aiotask procrastinate --only wake
 
-It starts a PostgreSQL of its own with that server's defaults, and each queue with its defaults and two worker processes.
-A job writes a line to a file when it begins and when it ends, so what is counted does not come from the database.
+It starts a PostgreSQL of its own with the defaults of that server, and each queue with its defaults and two worker
+processes. A job writes a line to a file when it begins and when it ends; these lines are what is counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
+import shutil
 import signal
 import statistics
 import subprocess
@@ -23,10 +25,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from comparison import until
-from comparison_rows_apps import COMMON, QUEUES, Queue
+from comparison_rows_apps import COMMON, QUEUES
 
 JOBS = 10_000
 #: The job during which its worker is killed.
@@ -55,21 +58,24 @@ class Postgres:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.user = "nobody" if os.geteuid() == 0 else None
-        found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parts[-2]))
-        self.programs = found[-1] if found else Path()
+        debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parts[-2]))
+        found = shutil.which("initdb")
+        self.programs = Path(found).resolve().parent if found else debian[-1]
         if self.user:
             subprocess.run(["chown", self.user, str(place)], check=True)
         self._run("initdb", "-D", str(place / "data"), "-U", "shop", "-A", "trust", "-E", "UTF8", "--locale=C")
         with (place / "log").open("ab") as log:
-            command = [self.programs / "postgres", "-D", place / "data", "-k", place, "-c", "listen_addresses="]
+            options = ("-D", str(place / "data"), "-k", str(place), "-c", "listen_addresses=")
+            command = [str(self.programs / "postgres"), *options]
             self.server = subprocess.Popen(command, user=self.user, cwd="/", stdout=log, stderr=log)
-        ready = [self.programs / "pg_isready", "-h", str(place), "-q"]
+        ready = [str(self.programs / "pg_isready"), "-h", str(place), "-q"]
         if not until(lambda: subprocess.run(ready).returncode == 0, 60):
             raise RuntimeError((place / "log").read_text())
 
     def _run(self, program: str, *arguments: str) -> str:
-        command = [self.programs / program, *arguments]
-        return subprocess.run(command, user=self.user, cwd="/", check=True, capture_output=True, text=True).stdout
+        command = [str(self.programs / program), *arguments]
+        done = subprocess.run(command, user=self.user, cwd="/", check=True, capture_output=True, text=True)
+        return done.stdout
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         return self._run("psql", "-h", str(self.place), "-U", "shop", "-d", database, "-qAtc", statement)
@@ -166,13 +172,15 @@ class Shop:
             if worker.poll() is not None:
                 self.workers[number] = self._start(self.queue.worker, stdin=subprocess.DEVNULL)
 
+    def has_begun(self, jobs: int) -> bool:
+        """Wait until as many jobs have begun."""
+        return until(lambda: len(self.ledger.read().begins) >= jobs, 60)
+
     def stop(self) -> None:
         """Send SIGKILL to the processes of this shop: nothing of it is needed any more."""
         for process in (*self.workers, self.agent):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             process.wait()
         self.log.close()
         if os.environ.get("SHOW_LOG"):
@@ -215,29 +223,23 @@ def settle(shop: Shop, patience: float) -> str:
 
 
 def _counts(shop: Shop) -> str:
-    """How often the jobs ended, when the killed one ran again, and how long the others stood still at most."""
+    """How often the jobs ended, what ran again and when, and how the other jobs went on."""
     ledger, at = shop.ledger.read(), shop.killed_at
     often = Counter(ledger.ends.values())
     lost = JOBS - len(ledger.ends)
-    first = min(begins[0][0] for begins in ledger.begins.values())
-    held = [number for number, begins in ledger.begins.items() if any(when > at for when, _ in begins[1:])]
     again = [when for when, _ in ledger.begins[KILLED] if when > at]
-    rerun = f"{again[0] - at:.1f} s later" if again else "never"
-    late = max((when for number in held for when, _ in ledger.begins[number]), default=at)
-    times = sorted(when for when in ledger.times if when > at)
-    busy = [b - a for a, b in zip([at, *times], times, strict=False) if b - a < QUIET]
-    more = sum(count for times_done, count in often.items() if times_done > 1)
+    held = [begins for begins in ledger.begins.values() if any(when > at for when, _ in begins[1:])]
+    last = max((begins[-1][0] for begins in held), default=at)
+    # The end of the work: what is still missing then is what the killed process held.
+    times = sorted(ledger.times)[: JOBS * 99 // 100]
+    after = [when for when in times if when > at]
+    pause = max((late - early for early, late in pairwise([at, *after])), default=0.0)
+    first = min(begins[0][0] for begins in ledger.begins.values())
     return (
-        f"once {often[1]}, twice or more {more}, lost {lost}; the killed job began again {rerun}; "
-        f"{len(held)} begun again, the last {late - at:.1f} s after the kill; "
-        f"longest pause {max(busy, default=0):.1f} s; all the others done {_nth(ledger, JOBS - lost - 50) - first:.0f} s "
-        "after the first began"
+        f"once {often[1]}, more often {len(ledger.ends) - often[1]}, lost {lost}; the killed job began again "
+        f"{f'{again[0] - at:.1f} s later' if again else 'never'}; {len(held)} begun again, the last after "
+        f"{last - at:.1f} s; 99 % done in {times[-1] - first:.0f} s, no pause after the kill longer than {pause:.1f} s"
     )
-
-
-def _nth(ledger: Ledger, place: int) -> float:
-    """When that many jobs had ended."""
-    return sorted(ledger.times)[place - 1]
 
 
 def wake(shops: list[Shop], rounds: int) -> None:
@@ -247,7 +249,7 @@ def wake(shops: list[Shop], rounds: int) -> None:
     # One job makes sure that the workers are there.
     for shop in shops:
         shop.ask("send", 1, 1)
-        if not until(lambda shop=shop: 1 in shop.ledger.read().begins, 60):  # type: ignore[misc]
+        if not shop.has_begun(1):
             raise RuntimeError(f"{shop.name} is not awake: {(shop.place / 'log').read_text()[-2000:]}")
     sent: dict[tuple[str, int], float] = {}
     for number in range(2, rounds + 2):
@@ -255,10 +257,10 @@ def wake(shops: list[Shop], rounds: int) -> None:
             time.sleep(random.uniform(0.5, 1.5) / len(shops))
             sent[shop.name, number], _, _ = shop.ask("send", number, number)
     for shop in shops:
-        until(lambda shop=shop: len(shop.ledger.read().begins) > rounds, 60)  # type: ignore[misc]
-        took = [
-            1000 * (shop.ledger.begins[number][0][0] - at) for (name, number), at in sent.items() if name == shop.name
-        ]
+        if not shop.has_begun(rounds + 1):
+            raise RuntimeError(f"{shop.name} lost a job while nothing was killed")
+        begins = shop.ledger.begins
+        took = [1000 * (begins[number][0][0] - at) for (name, number), at in sent.items() if name == shop.name]
         cut = statistics.quantiles(took, n=100, method="inclusive")
         print(
             f"{shop.name} | wake | p50 {cut[49]:.1f} ms, p99 {cut[98]:.1f} ms, most {max(took):.1f} ms of {len(took)}",

@@ -1,8 +1,8 @@
 """The app of each queue that comparison_rows.py measures, written as the quick start of that queue has it.
 
-Each has the functions that its agent calls: setup() makes the tables, send(first, last) commits jobs with these numbers,
-fill(count) leaves what finished jobs leave behind, claim() takes what a worker takes at once and returns how many that
-are, and recover(), where the documentation has a recovery that the user is to call, does what it says.
+Each has the functions that its agent calls: setup() makes the tables, send(first, last) commits jobs with these
+numbers, fill(count) leaves behind what finished jobs leave, claim() takes what a worker takes at once and returns how
+many jobs that are, and recover(), where the documentation has the user call a recovery, does what it says.
 """
 
 from __future__ import annotations
@@ -22,6 +22,54 @@ def work(number):
     say("begin", number)
     time.sleep(seconds(number))
     say("end", number)
+"""
+
+_AIOTASK = """
+import asyncio
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from aiotask import App
+from aiotask.sql import RowJob, create_tables
+app = App("shop", database=DATABASE)
+class Base(DeclarativeBase):
+    pass
+@app.row
+class Job(RowJob, Base):
+    __tablename__ = "jobs"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    def run(self) -> None:
+        work(self.number)
+def setup():
+    create_tables(app)
+def send(first, last):
+    with app.session() as session:
+        session.add_all(Job(number=number) for number in range(first, last + 1))
+def fill(count):
+    with app.session() as session:
+        session.execute(sa.insert(Job), [{"number": number, "status": "SUCCESS"} for number in range(count)])
+loop = asyncio.new_event_loop()
+broker = None
+async def take():
+    global broker
+    if broker is None:
+        broker = app.rows.broker()
+        await broker.open()
+        await broker.enlist("host.1", "host", b"")
+    # 10, as pgqueuer does; a worker claims up to 250.
+    return await broker.claim("host.1", app.rows.queues, (), 10)
+def claim():
+    return len(loop.run_until_complete(take()).deliveries)
+"""
+
+AIOTASK_POSTGRES = f"""
+DATABASE = "postgresql://shop@/" + os.environ["PGDATABASE"] + "?host=" + os.environ["PGHOST"]
+{_AIOTASK}
+"""
+
+AIOTASK_SQLITE = f"""
+DATABASE = "sqlite:///" + os.environ["SHOP_FILE"]
+{_AIOTASK}
 """
 
 PROCRASTINATE = """
@@ -167,7 +215,11 @@ class Queue:
 
 _HUEY_WORKER = ("-m", "huey.bin.huey_consumer", "shop.huey", "-k", "process", "-w", "2")
 
+_AIOTASK_WORKER = ("-m", "aiotask_cli", "worker", "shop", "-c", "2")
+
 QUEUES = {
+    "aiotask-postgres": Queue("aiotask", AIOTASK_POSTGRES, _AIOTASK_WORKER, 1),
+    "aiotask-sqlite": Queue("aiotask", AIOTASK_SQLITE, _AIOTASK_WORKER, 1),
     "procrastinate": Queue(
         "procrastinate", PROCRASTINATE, ("-m", "procrastinate", "--app=shop.app", "worker"), 2, recovers=True
     ),
