@@ -38,8 +38,7 @@ class Job(RowJob, Base):
     __tablename__ = "jobs"
     id: Mapped[int] = mapped_column(primary_key=True)
     number: Mapped[int]
-    def run(self) -> None:
-        work(self.number)
+    RUN
 def setup():
     create_tables(app)
 def send(first, last):
@@ -62,15 +61,21 @@ def claim():
     return len(loop.run_until_complete(take()).deliveries)
 """
 
-AIOTASK_POSTGRES = f"""
+_RUN = """def run(self) -> None:
+        work(self.number)"""
+_ASYNC_RUN = """async def run(self) -> None:
+        say("begin", self.number)
+        await asyncio.sleep(seconds(self.number))
+        say("end", self.number)"""
+_IN_POSTGRES = """
 DATABASE = "postgresql://shop@/" + os.environ["PGDATABASE"] + "?host=" + os.environ["PGHOST"]
-{_AIOTASK}
 """
-
-AIOTASK_SQLITE = f"""
+_IN_SQLITE = """
 DATABASE = "sqlite:///" + os.environ["SHOP_FILE"]
-{_AIOTASK}
 """
+AIOTASK_POSTGRES = _IN_POSTGRES + _AIOTASK.replace("RUN", _RUN)
+AIOTASK_SQLITE = _IN_SQLITE + _AIOTASK.replace("RUN", _RUN)
+AIOTASK_ASYNC = _IN_POSTGRES + _AIOTASK.replace("RUN", _ASYNC_RUN)
 
 PROCRASTINATE = """
 import asyncio, subprocess, sys
@@ -219,6 +224,7 @@ _AIOTASK_WORKER = ("-m", "aiotask_cli", "worker", "shop", "-c", "2")
 
 QUEUES = {
     "aiotask-postgres": Queue("aiotask", AIOTASK_POSTGRES, _AIOTASK_WORKER, 1),
+    "aiotask-async": Queue("aiotask", AIOTASK_ASYNC, _AIOTASK_WORKER, 1),
     "aiotask-sqlite": Queue("aiotask", AIOTASK_SQLITE, _AIOTASK_WORKER, 1),
     "procrastinate": Queue(
         "procrastinate", PROCRASTINATE, ("-m", "procrastinate", "--app=shop.app", "worker"), 2, recovers=True
