@@ -101,4 +101,4 @@ class Storing:
         database = self.database.open()
         if self.rows is not None:
             self.rows.prepare()
-        return database.session()
+        return database.users_session()

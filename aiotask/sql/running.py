@@ -65,7 +65,7 @@ class Running:
                 raise
 
     def _session(self) -> JobSession:
-        return JobSession(self._database.engine, expire_on_commit=False)
+        return JobSession(self._database.users(), expire_on_commit=False)
 
     def _leave(self, session: Session, claimed: ClaimedRow, began: float) -> None:
         """End a run that has returned: at once if it has used its session, else with the batch of its worker."""

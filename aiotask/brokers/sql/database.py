@@ -32,12 +32,13 @@ from .address import EXAMPLES
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-__all__ = ["Database", "translated"]
+__all__ = ["Database", "in_our_words", "take_write_lock", "translated"]
 
 #: Seconds for which a writer waits for the lock of an SQLite file.
 LOCK_TIMEOUT = 30.0
-#: An execution option of a connection to SQLite: how its transactions begin.
-_BEGIN = "aiotask_begin"
+#: An execution option of a connection to SQLite: the statement with which its transactions begin; ``_AT_WRITE``:
+#: reading begins none, and the first statement that may write takes the write lock.
+_BEGIN, _AT_WRITE = "aiotask_begin", "at write"
 
 
 class Database:
@@ -96,7 +97,7 @@ class Database:
             return None
         if self.is_sqlite:
             _begin_really(engine.sync_engine)
-        return engine
+        return engine.execution_options(**{_BEGIN: _AT_WRITE})
 
     # ---- transactions
 
@@ -120,6 +121,17 @@ class Database:
         with translated(), kind(self._writers(), expire_on_commit=False) as session, session.begin():
             take_write_lock(session.connection())
             yield session
+
+    @contextlib.contextmanager
+    def users_session(self) -> Iterator[Session]:
+        """A Session for code of the user, committed at the end of the block; it locks nothing before it writes."""
+        with translated(), Session(self.users(), expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def users(self) -> Engine:
+        """The engine for code of the user. On SQLite its transactions begin as they write: code that reads, does
+        something else for a while and then writes is not refused."""
+        return self.engine.execution_options(**{_BEGIN: _AT_WRITE})
 
     def _writers(self) -> Engine:
         if self._writing is None:
@@ -174,10 +186,13 @@ def take_write_lock(connection: Connection) -> None:
 
     An engine of the user's may begin transactions too late (pysqlite's default), never, or without this lock.
     """
-    if connection.dialect.name != "sqlite" or connection.get_execution_options().get(_BEGUN):
+    options = connection.get_execution_options()
+    if connection.dialect.name != "sqlite" or (options.get(_BEGUN) and options.get(_BEGIN) == "BEGIN IMMEDIATE"):
         return
     driver: Any = connection.connection.driver_connection
     if driver.in_transaction:
+        if options.get(_BEGUN) and options.get(_BEGIN) == _AT_WRITE:
+            return
         connection.exec_driver_sql("COMMIT")
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -269,6 +284,10 @@ def _of_sqlite(url: URL) -> Engine:
     return engine
 
 
+#: How statements begin that do not write. Others, and a savepoint, take the write lock.
+_READS = ("SELECT", "PRAGMA", "EXPLAIN", "BEGIN", "COMMIT", "ROLLBACK")
+
+
 def _begin_really(engine: Engine) -> None:
     """Make the connections of an engine use WAL, and begin their transactions as SQLAlchemy begins them."""
 
@@ -283,7 +302,18 @@ def _begin_really(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+        how = connection.get_execution_options().get(_BEGIN, "BEGIN")
+        if how != _AT_WRITE:
+            connection.exec_driver_sql(how)
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def begin_at_write(
+        connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+    ) -> None:
+        if connection.get_execution_options().get(_BEGIN) == _AT_WRITE and not statement.startswith(_READS):
+            driver: Any = connection.connection.driver_connection
+            if not driver.in_transaction:
+                cursor.execute("BEGIN IMMEDIATE")
 
 
 # ---- errors
