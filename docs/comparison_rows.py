@@ -2,9 +2,11 @@
 
 Run it in an environment where the queues are installed, with PostgreSQL's initdb on the machine::
 
-    pip install 'aiotask[postgres]' procrastinate 'pgqueuer[asyncpg]' huey peewee psycopg2-binary
-    python docs/comparison_rows.py                       # all of them, alternating
-    python docs/comparison_rows.py aiotask procrastinate --only wake
+    pip install 'aiotask[postgres]' procrastinate 'pgqueuer[asyncpg]' 'typer<0.21' huey peewee psycopg2-binary
+    python docs/comparison_rows.py                               # all of them
+    python docs/comparison_rows.py pgqueuer huey-sql --only wake
+
+pgqueuer 1.6.0 does not start its worker with newer releases of typer.
 
 It starts a PostgreSQL of its own with the defaults of that server, and each queue with its defaults and two worker
 processes. A job writes a line to a file when it begins and when it ends; these lines are what is counted.
@@ -242,7 +244,7 @@ def _counts(shop: Shop) -> str:
     )
 
 
-def wake(shops: list[Shop], rounds: int) -> None:
+def wake(shops: list[Shop], rounds: int, gap: float) -> None:
     """One job at a time to idle workers, in turn to each queue: from the call that commits it to its first line."""
     for shop in shops:
         shop.start_workers()
@@ -254,7 +256,7 @@ def wake(shops: list[Shop], rounds: int) -> None:
     sent: dict[tuple[str, int], float] = {}
     for number in range(2, rounds + 2):
         for shop in random.sample(shops, len(shops)):
-            time.sleep(random.uniform(0.5, 1.5) / len(shops))
+            time.sleep(gap * random.uniform(0.5, 1.5) / len(shops))
             sent[shop.name, number], _, _ = shop.ask("send", number, number)
     for shop in shops:
         if not shop.has_begun(rounds + 1):
@@ -309,7 +311,7 @@ def measure(names: list[str], only: str, arguments: argparse.Namespace, place: P
                 claim(shop(name, "empty"), shop(name, "full"), postgres)
                 close()
         if only in {"", "wake"}:
-            wake([shop(name, "wake") for name in names], arguments.wakes)
+            wake([shop(name, "wake") for name in names], arguments.wakes, arguments.gap)
             close()
         if only in {"", "kill"}:
             for number in range(arguments.rounds):
@@ -328,6 +330,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["kill", "wake", "claim"], default="", help="one experiment instead of all")
     parser.add_argument("--rounds", type=int, default=3, help="how often each queue works and is killed")
     parser.add_argument("--wakes", type=int, default=200, help="how many jobs each idle queue gets")
+    parser.add_argument("--gap", type=float, default=1.0, help="seconds between two jobs of an idle queue, on average")
     parser.add_argument("--patience", type=float, default=120, help="seconds that a killed job gets to run again")
     arguments = parser.parse_args()
     unknown = set(arguments.queues) - set(QUEUES)
