@@ -238,6 +238,16 @@ def test_the_comparison_of_graphs_can_be_run() -> None:
     assert [cell.split(":")[0].lower() for cell in heading.split(" | ")] == said.split("{")[1].split("}")[0].split(",")
 
 
+def test_the_comparison_of_rows_can_be_run() -> None:
+    said = subprocess.run(
+        [sys.executable, "docs/comparison_rows.py", "unknown"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    ).stderr
+    names = re.findall(r"^\| `([a-z-]+)` \| ", doc("comparison.md"), re.MULTILINE)
+
+    assert "unknown queue unknown" in said
+    assert set(names) == set(said.strip().rpartition("there are ")[2].split(", "))
+
+
 def test_every_kind_of_server_has_its_row_and_costs_what_doctor_says() -> None:
     from aiotask.ops.durability import ROWS
 
