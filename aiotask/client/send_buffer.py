@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import islice, repeat
-from typing import TYPE_CHECKING, cast
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, BATCH_ROW, Broker, Finish, Overflow, Push, Room
 from ..errors import AiotaskError, BrokerError, ConnectionLost, QueueFull
@@ -22,9 +21,6 @@ from .fitting import fitting
 from .handed_over import ids_of, is_graph, shown
 from .refusals import Refusals
 from .watchers import Watchers
-
-if TYPE_CHECKING:
-    from .staging import GraphPush
 
 __all__ = ["HIGH_WATER", "SendBuffer"]
 
@@ -39,9 +35,9 @@ logger = logging.getLogger("aiotask.client")
 class SendBuffer:
     """The jobs that one client session has handed over and the broker has not accepted yet.
 
-    It knows no loop and no connection: the session that flushes it brings a broker. The batch under way keeps
-    its sequence until it is accepted, so that it is sent again safely, by this loop, by another one,
-    or at interpreter exit. Jobs whose queue is full and that may wait stay here, and are sent again.
+    It knows no loop and no connection: the session that flushes it brings a broker. The batch under way keeps its
+    sequence until it is accepted, so that it is sent again safely, by this loop, by another one, or at interpreter
+    exit. Jobs whose queue is full and that may wait stay here, and are sent again.
 
     ``put`` takes no lock, since a signal handler or a finalizer may send in the middle of another send of the same
     thread. The rest is done by one sender at a time: the latest ``flush`` takes over from an earlier one, which
@@ -273,8 +269,9 @@ class SendBuffer:
 
     async def _send(self, broker: Broker, batch: list[Push]) -> tuple[Overflow | None, int]:
         """Send the batch under way and those behind it; return what had no room, and how many batches were accepted."""
-        if type(batch[0]) is not Push:
-            return await cast("GraphPush", batch[0]).send(broker, self.client, self.sequence, self.room), 1
+        first = batch[0]
+        if is_graph(first):
+            return await first.send(broker, self.client, self.sequence, self.room), 1
         if not self._behind:
             return await broker.push(self.client, self.sequence, batch, self.room, self.drop), 1
         return None, await broker.push_row(self.client, self.sequence, [batch, *self._behind])
