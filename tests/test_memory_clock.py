@@ -109,6 +109,20 @@ async def test_a_batch_of_an_outbox_is_remembered_for_seven_days(memory: Broker,
     assert await drain(worker) == ["first", "anew"]
 
 
+async def test_a_batch_of_an_outbox_that_is_deleted_there_is_remembered_as_any_client(
+    memory: Broker, clock: TurnedClock
+) -> None:
+    await memory.push("outbox.0a", 1, [a_push("first")])
+    await memory.push("outbox.0a", 2, [])
+    clock.turn(CLIENT_TTL)
+    await memory.push("outbox.0a", 1, [a_push("late")])
+    clock.turn(CLIENT_TTL + 1)
+    await memory.push("outbox.0a", 1, [a_push("anew")])
+
+    worker = await Worker(memory, "host.1").enlist()
+    assert await drain(worker) == ["first", "anew"]
+
+
 async def test_rows_of_a_recorder_that_went_away_come_again(memory: Broker, clock: TurnedClock) -> None:
     history, worker = history_of(memory), await Worker(memory, "host.1").enlist()
     await history.read_history("gone", 10, 0.0)

@@ -22,8 +22,8 @@ ASIDE = 1_000
 HISTORY_ROWS = 1_000_000
 #: Seconds after its last push for which the sequence of a client is remembered.
 CLIENT_TTL = 3600
-#: What the clients of batches of an outbox begin with, and seconds for which these are remembered: a relay that died
-#: before it could delete what it had sent may be away for so long.
+#: What the clients of batches of an outbox begin with, and seconds for which these are remembered until a second,
+#: empty batch: a relay that died before it could delete what it had sent may be away for so long.
 OUTBOX_CLIENT, OUTBOX_TTL = "outbox.", 7 * 86_400
 #: Seconds for which the reason why a worker set a job aside is remembered.
 REFUSED_TTL = 3600

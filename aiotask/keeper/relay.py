@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..broker import Broker
 from ..brokers.bounds import OUTBOX_CLIENT
-from ..errors import ConfigError
+from ..errors import BrokerError, ConfigError
 from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter
 from ..loops.delay import BrokerDelay
 
@@ -103,6 +104,10 @@ class Relay:
         if batch.pushes:
             await self._broker.push(OUTBOX_CLIENT + batch.name, 1, batch.pushes)
         await self._in_thread(lambda: outbox.delete(batch))
+        if batch.pushes:
+            with contextlib.suppress(BrokerError):
+                # From now on the broker remembers the name as long as that of any client.
+                await self._broker.push(OUTBOX_CLIENT + batch.name, 2, ())
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)

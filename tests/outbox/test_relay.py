@@ -14,7 +14,7 @@ import redis.asyncio
 import sqlalchemy as sa
 
 from aiotask.broker import BATCH_JOBS, Broker, Push
-from aiotask.brokers import connect
+from aiotask.brokers import connect, inspect
 from aiotask.brokers.bounds import CLIENT_TTL, OUTBOX_TTL
 from aiotask.brokers.sql.database import Database
 from aiotask.brokers.sql.outbox import UNREADABLE, Outbox, packed
@@ -242,7 +242,26 @@ async def test_a_batch_is_remembered_for_seven_days_a_client_for_an_hour(redis_u
         found[client] = await _ttl(broker, client)
     assert CLIENT_TTL < OUTBOX_TTL - 60 < found["outbox.0a"] <= OUTBOX_TTL
     assert found["another"] <= CLIENT_TTL
+
+    await broker.push("outbox.0a", 2, [])
+    assert 0 < await _ttl(broker, "outbox.0a") <= CLIENT_TTL, "its jobs are deleted from the outbox"
+    assert await broker.push("outbox.0a", 1, [push]) is None
+    [queue] = await inspect(broker).queues()
+    assert queue.pending == 1, "a relay that was late has sent it once more"
     await broker.close()
+
+
+async def test_names_of_batches_do_not_pile_up_for_days(shop: Shop, redis_url: str) -> None:
+    commit(shop, 1, 2)
+    await all_run(shop, 2)
+    connection = redis.asyncio.from_url(redis_url)
+
+    async def brief() -> bool:
+        ttls = [await connection.ttl(key) async for key in connection.scan_iter(f"*{shop.app.name}*client:outbox.*")]
+        return bool(ttls) and max(ttls) <= CLIENT_TTL
+
+    await wait_until_async(brief, description="what was relayed is remembered as any client")
+    await connection.aclose()
 
 
 async def _ttl(broker: Broker, client: str) -> int:

@@ -39,7 +39,12 @@ class Clients:
 
     def count_batch(self, client: str, sequence: int, full: Iterable[str] = ()) -> None:
         """Note that a batch was accepted, except for the jobs that had no room."""
-        self._those_with(client)[0][client] = sequence, self.clock.monotonic(), list(full)
+        if sequence > 1:
+            # The batch of an outbox is deleted there.
+            self._outboxes.pop(client, None)
+        clients = self._senders if sequence > 1 else self._those_with(client)[0]
+        clients[client] = sequence, self.clock.monotonic(), list(full)
 
     def _those_with(self, client: str) -> tuple[dict[str, tuple[int, float, list[str]]], float]:
-        return (self._outboxes, OUTBOX_TTL) if client.startswith(OUTBOX_CLIENT) else (self._senders, CLIENT_TTL)
+        is_outbox = client.startswith(OUTBOX_CLIENT) and client not in self._senders
+        return (self._outboxes, OUTBOX_TTL) if is_outbox else (self._senders, CLIENT_TTL)

@@ -7,7 +7,9 @@
 -- first write; the first write is one that a full server refuses.
 -- Needs: core index lanes results repair
 local session, sequence, limited = key('client:' .. ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local remembered = string.find(ARGV[1], OUTBOX_CLIENT, 1, true) == 1 and OUTBOX_TTL or CLIENT_TTL
+-- A relay that died may send its batch again much later. The second batch of an outbox says that the first is deleted.
+local is_relayed = sequence == 1 and string.find(ARGV[1], OUTBOX_CLIENT, 1, true) == 1
+local remembered = is_relayed and OUTBOX_TTL or CLIENT_TTL
 local room, victims, oldest = {}, {}, false
 local first = 4
 if limited > 0 then
