@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -40,7 +41,11 @@ class Wakeup:
         self._changed = asyncio.Event()
         self._glancing: sqlite3.Connection | None = None
         self._listening: Any = None
+        #: The loop in which the connection that listens is read; None: it is not read yet.
         self._loop: asyncio.AbstractEventLoop | None = None
+        #: A wait may be cancelled, and this object closed, while the thread connects.
+        self._lock = threading.Lock()
+        self._is_closed = False
         self._failed_at = -AGAIN
         #: What ``mark`` has seen, in an SQLite file.
         self._version = -1
@@ -93,10 +98,11 @@ class Wakeup:
     # ---- PostgreSQL
 
     async def _listen(self) -> None:
-        if self._listening is not None or time.monotonic() - self._failed_at < AGAIN:
+        if self._loop is not None or time.monotonic() - self._failed_at < AGAIN:
             return
         try:
-            self._listening = await self._do(self._connect)
+            if self._listening is None:
+                await self._do(self._connect)
         except (BrokerError, SQLAlchemyError, OSError):
             # While the server restarts: the regular look finds every row.
             self._failed_at = time.monotonic()
@@ -109,18 +115,22 @@ class Wakeup:
         # What was committed before is not heard.
         self._changed.set()
 
-    def _connect(self) -> Any:
-        """A connection that listens; None: the driver is not psycopg, whose connections tell what has arrived."""
+    def _connect(self) -> None:
+        """Open a connection that listens, if the driver is psycopg, whose connections tell what has arrived."""
         fairy = self._database.engine.raw_connection()
         connection: Any = fairy.driver_connection
         fairy.detach()
         if not hasattr(connection, "pgconn"):
             connection.close()
-            return None
+            return
         connection.rollback()
         connection.autocommit = True
         connection.execute(f"LISTEN {CHANNEL}")
-        return connection
+        with self._lock:
+            if not self._is_closed:
+                self._listening = connection
+                return
+        connection.close()
 
     def _hear(self) -> None:
         pgconn = self._listening.pgconn
@@ -134,14 +144,17 @@ class Wakeup:
 
     def _drop(self) -> None:
         connection, self._listening = self._listening, None
+        loop, self._loop = self._loop, None
         if connection is not None:
             with contextlib.suppress(Exception):
-                if self._loop is not None:
-                    self._loop.remove_reader(connection.fileno())
+                if loop is not None:
+                    loop.remove_reader(connection.fileno())
             with contextlib.suppress(Exception):
                 connection.close()
 
     def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
         self._drop()
         if self._glancing is not None:
             self._glancing.close()
