@@ -90,7 +90,7 @@ def load_apps(specs: Sequence[str], app_dir: str = "") -> list[App]:
                 import_module(module, folder)
     # Only once all modules are imported: one may define the tasks of another one's app.
     for key, app in apps.items():
-        if not len(app.registry):
+        if not len(app.registry) and app.rows is None:
             raise ImportFailed(_no_tasks(app, named_by[key], specs))
     return list(apps.values())
 
@@ -133,6 +133,8 @@ def _load(spec: str, folder: str) -> list[App]:
 
 
 def _has_tasks_of(app: App, module: ModuleType) -> bool:
+    if app.rows is not None and any(row.function.__module__ == module.__name__ for row in app.rows.registry):
+        return True
     inner = (inspect.unwrap(what_runs(task.function)) for task in app.registry)
     return any(getattr(function, "__globals__", None) is vars(module) for function in inner)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .brokers.address import Address
 from .depends import Injection
+from .errors import ConfigError
 from .functions.modules import import_included
 from .loops.async_block import async_block
 from .middleware import Hooks
@@ -18,6 +19,8 @@ from .wire.serializer import Serializer
 if TYPE_CHECKING:
     from .inloop.worker import InLoopWorker
     from .inspector import Inspector
+    from .sql.rows import Rows
+    from .worker.stop_condition import StopCondition
 
 __all__ = ["Serving"]
 
@@ -31,6 +34,7 @@ class Serving:
     address: Address
     hooks: Hooks
     lifespan: Injection
+    rows: Rows | None
     #: How many workers of the app run in event loops of this process.
     _workers_here = 0
 
@@ -68,6 +72,8 @@ class Serving:
     ) -> AsyncIterator[InLoopWorker]:
         """An ``async with`` block that runs a worker in the current event loop: for tests, notebooks and ``memory://``.
 
+        It runs the tasks and the rows of the app.
+
         The worker first imports the modules of ``include``; a thread of its own keeps its lease alive.
 
         Args:
@@ -82,40 +88,88 @@ class Serving:
             ConfigError: a queue name is not valid, or the broker keeps no history for ``result_db``.
             ImportFailed: a module of ``include`` cannot be imported.
         """
+        from .worker.stop_condition import StopCondition
+
+        async with self._worker(
+            [check_name(queue, "a queue") for queue in queues],
+            StopCondition(burst=burst),
+            concurrency=concurrency,
+            max_in_flight=max_in_flight,
+            result_db=result_db,
+        ) as worker:
+            yield worker
+
+    @async_block
+    async def _worker(
+        self,
+        queues: Sequence[str],
+        until: StopCondition,
+        *,
+        concurrency: int = 1,
+        max_in_flight: int = 100,
+        result_db: str | Path | None = None,
+    ) -> AsyncIterator[InLoopWorker]:
         from .brokers import require
         from .brokers.technology import HISTORY
         from .history.recorder import Recorder
         from .inloop.worker import in_loop_worker
+        from .units import no_queue, units_of
         from .worker.lifespan import opened_lifespan
-        from .worker.surroundings import Served
 
         import_included(self.include)
-        url, secrets = self.address.locate()
-        if result_db is not None:
-            require(url, HISTORY, "result_db")
-        served = Served(
-            self.registry,
-            secrets,
-            self.serializer,
-            [check_name(queue, "a queue") for queue in queues] or self.registry.queues,
-            middleware=self.hooks,
-            lifespan=self.lifespan,
-        )
+        units = units_of(self, queues)
+        if not units:
+            raise no_queue(self, queues)
+        if result_db is not None and units[0].rows is None:
+            require(self.url, HISTORY, "result_db")
         self._workers_here += 1
         try:
             async with (
-                opened_lifespan(served),
+                opened_lifespan(units[0].served),
                 in_loop_worker(
-                    served=served,
-                    url=url,
-                    name=self.name,
+                    units=units,
                     concurrency=concurrency,
                     max_in_flight=max_in_flight,
-                    recorder=lambda path: Recorder(path, secrets, self.name),
-                    result_db=Path(result_db) if result_db is not None else None,
-                    burst=burst,
+                    recorder=lambda path: Recorder(path, units[0].served.secrets, self.name),
+                    result_db=Path(result_db) if result_db is not None and units[0].rows is None else None,
+                    until=until,
                 ) as worker,
             ):
                 yield worker
         finally:
             self._workers_here -= 1
+
+    def work(self, limit: int | None = None, *, burst: bool = False, only: Iterable[str | type] = ()) -> int:
+        """Run a worker in this thread until it is done: for scripts, cron jobs and tests.
+
+        Without arguments it works until TERM or Ctrl-C; running jobs then end. Those two signals reach it in the main
+        thread alone. Sync jobs run one at a time, in a thread of their own.
+
+        Args:
+            limit: number of jobs to claim at most; it waits for them, and returns when they have ended.
+            burst: return when the queues are empty.
+            only: names of queues, or row classes for theirs. Default: the queues of all tasks and rows of the app.
+
+        Returns:
+            The number of runs. A job that is retried counts each time.
+
+        Raises:
+            ConfigError: as ``worker``; ``limit`` is not a whole number from 1; an event loop runs in this thread.
+            ImportFailed: a module of ``include`` cannot be imported.
+        """
+        from .inloop.blocking import work_here
+        from .worker.stop_condition import StopCondition
+
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise ConfigError(f"limit={limit!r} is not a number of jobs. Give a whole number from 1, or None.")
+        until = StopCondition(burst=burst, limit=limit)
+        queues = [check_name(self._queue_of(each), "a queue") for each in only]
+        return work_here(lambda: self._worker(queues, until))
+
+    def _queue_of(self, named: str | type) -> str:
+        if isinstance(named, str):
+            return named
+        for row in self.rows.registry if self.rows is not None else ():
+            if (row.function.__module__, row.function.__qualname__) == (named.__module__, named.__qualname__):
+                return row.queue
+        raise ConfigError(f"only={named!r} is not a row class of this app. Decorate it with @app.row.")

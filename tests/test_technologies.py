@@ -14,8 +14,8 @@ from aiotask.brokers.history import History
 from aiotask.brokers.memory.broker import MemoryBroker
 from aiotask.brokers.memory.technology import MEMORY
 from aiotask.brokers.technology import ENTRY_POINTS, GRAPHS, HISTORY, PROCESSES, by_scheme, having, register
+from aiotask.daemon.app_facts import app_facts
 from aiotask.daemon.settings import WorkerSettings
-from aiotask.daemon.worker_process import app_facts
 from aiotask.errors import ConfigError
 from aiotask.history.resultdb import ResultDB
 from aiotask.inspector import Persistence

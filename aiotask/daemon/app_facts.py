@@ -1,4 +1,4 @@
-"""What supervisor and keeper know of an app: facts that are sent by the worker which has loaded it."""
+"""What supervisor and keeper know of the units of apps: facts that are sent by the worker which has loaded them."""
 
 from __future__ import annotations
 
@@ -6,24 +6,30 @@ import re
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from ..app import App
-from ..brokers import features, require, require_declared
+from ..broker import Broker
+from ..brokers import connect, features, require, require_declared
+from ..brokers.sql import connect as connect_rows
+from ..brokers.sql.facts import RowFacts
 from ..brokers.technology import HISTORY, PROCESSES
 from ..errors import ConfigError
+from ..worker.unit import Unit
 from .settings import WorkerSettings
 
-__all__ = ["AppFacts", "app_facts", "app_key"]
+__all__ = ["AppFacts", "app_facts", "app_key", "connect_to", "row_facts"]
 
 #: User and password, hidden or not, of a URL.
 _USER = re.compile(r"//[^/@]*@")
 
 
 class AppFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What supervisor and keeper need to know of an app, as a worker has loaded it."""
+    """What supervisor and keeper need to know of the tasks of an app, or of its rows, as a worker has loaded them."""
 
+    #: Of the app.
     name: str
-    #: With its password: pipes are private.
+    #: Of the broker or the database, with its password: pipes are private.
     address: str
     #: The same address for people, with the password hidden.
     url: str
@@ -41,6 +47,18 @@ class AppFacts(msgspec.Struct, frozen=True, kw_only=True):
     #: Seconds that a finished job is kept there, and bytes that the file may grow to; 0: no bound.
     result_db_age: float = 0.0
     result_db_size: int = 0
+    #: The rows of the app, in a database; None: these are facts of its tasks, on a broker.
+    rows: RowFacts | None = None
+
+    @property
+    def label(self) -> str:
+        """The name of the unit, which no other one has."""
+        return self.name if self.rows is None else f"{self.name} (rows)"
+
+    @property
+    def lease(self) -> str:
+        """What the lease of a host is bound to: a name on a broker, which each app has for itself, or a database."""
+        return self.name if self.rows is None else self.address
 
 
 def app_facts(app: App, settings: WorkerSettings) -> AppFacts:
@@ -74,6 +92,29 @@ def app_facts(app: App, settings: WorkerSettings) -> AppFacts:
     )
 
 
+def row_facts(app: App, unit: Unit) -> AppFacts:
+    """The facts of the rows of an app that this process has loaded."""
+    assert unit.rows is not None
+    registry = unit.served.registry
+    return AppFacts(
+        name=app.name,
+        address=unit.rows.address,
+        url=app.database.shown,
+        # The secret of a process seals what does not leave it. It would make the facts of each process others.
+        secrets=[""],
+        rows=replace(unit.rows, secret=""),
+        tasks=[task.name for task in registry],
+        queues=list(unit.served.queues),
+        needs=registry.needs,
+    )
+
+
 def app_key(app: AppFacts) -> tuple[str, str]:
-    """What makes an app the same one in another version of the code: its name and its broker, whatever the password."""
-    return app.name, _USER.sub("//", app.url)
+    """What makes a unit the same one in another version of the code: its label and its broker or database, whatever
+    the password."""
+    return app.label, _USER.sub("//", app.url)
+
+
+def connect_to(app: AppFacts) -> Broker:
+    """The broker of a unit in a process that imports no code of the app; nothing is sent yet."""
+    return connect(app.address, app.name) if app.rows is None else connect_rows(app.rows, app.name)

@@ -29,6 +29,8 @@ class BannerApp(msgspec.Struct, frozen=True, kw_only=True):
     queues: list[str]
     #: Jobs that waited before this start.
     pending: int
+    #: Whether these are the rows of the app, in a database, and not its tasks.
+    rows: bool = False
 
 
 class BannerFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +49,14 @@ def banner(facts: BannerFacts) -> str:
     lines = [f"aiotask {facts.version}, Python {facts.python}, {workers}"]
     for app in facts.apps:
         lines += _app_lines(app)
-    lines.append(_row("history", facts.result_db or "not recorded (to record it: --result-db FILE)"))
+    lines.append(_row("history", facts.result_db or _unrecorded(facts.apps)))
     return "\n".join(lines)
+
+
+def _unrecorded(apps: Sequence[BannerApp]) -> str:
+    if apps and all(app.rows for app in apps):
+        return "the tables of the rows"
+    return "not recorded (to record it: --result-db FILE)"
 
 
 def _app_lines(app: BannerApp) -> list[str]:
@@ -57,9 +65,9 @@ def _app_lines(app: BannerApp) -> list[str]:
     tasks = f"{len(app.tasks):,}: {shown}" if app.tasks else "none (has the module with the tasks been imported?)"
     rows = [
         _row("app", app.name),
-        _row("broker", f"{app.server} at {app.url}{durability}"),
+        _row("database" if app.rows else "broker", f"{app.server} at {app.url}{durability}"),
         _row("queues", ", ".join(app.queues)),
-        _row("tasks", tasks),
+        _row("rows" if app.rows else "tasks", tasks),
     ]
     if app.pending:
         rows.append(_row("waiting", f"{app.pending:,} job{'' if app.pending == 1 else 's'} from before"))
@@ -87,7 +95,7 @@ class Greeting:
 
     def __init__(self) -> None:
         self._apps: Sequence[AppFacts] = ()
-        #: By the name of an app: what its first worker in service has found at the broker.
+        #: By the label of a unit: what its first worker in service has found at the broker.
         self._found: dict[str, InService] = {}
         self._due: float | None = None
 
@@ -110,8 +118,8 @@ class Greeting:
                 version=metadata.version("aiotask"),
                 python=platform.python_version(),
                 processes=processes,
-                result_db=self._apps[0].result_db,
-                apps=[_banner_app(app, self._found.get(app.name, InService(app=app.name))) for app in self._apps],
+                result_db=next((app.result_db for app in self._apps if app.rows is None), None),
+                apps=[_banner_app(app, self._found.get(app.label, InService(app=app.label))) for app in self._apps],
             )
         )
         for found in self._found.values():
@@ -128,4 +136,5 @@ def _banner_app(app: AppFacts, found: InService) -> BannerApp:
         tasks=app.tasks,
         queues=app.queues,
         pending=found.pending,
+        rows=app.rows is not None,
     )

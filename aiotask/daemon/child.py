@@ -84,7 +84,7 @@ class Child:
         self.is_closed = False
         #: Whether a worker has loaded its apps, or a keeper is at work.
         self.booted = False
-        #: Facts of the apps that a worker has loaded, and names of those that it serves.
+        #: Facts of the units that a worker has loaded, and labels of those that it serves.
         self.apps: list[AppFacts] = []
         self.up: set[str] = set()
         #: Why a worker could not load its apps; and whether that is because of a wrong setting.
@@ -118,7 +118,7 @@ class Child:
     @property
     def is_up(self) -> bool:
         """Whether a worker serves all its apps."""
-        return bool(self.apps) and self.up >= {app.name for app in self.apps}
+        return bool(self.apps) and self.up >= {app.label for app in self.apps}
 
     @property
     def has_gone(self) -> bool:

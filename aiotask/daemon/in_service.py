@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from ..app import App
-from ..brokers import connect, inspect
+from ..brokers import inspect
 from ..errors import BrokerError
+from ..worker.unit import Unit
 from .messages import InService
 
 __all__ = ["in_service"]
 
 
-async def in_service(app: App) -> InService:
-    """The message about the worker of this app, with what its broker says of itself."""
-    broker = connect(app.url, app.name)
+async def in_service(label: str, unit: Unit) -> InService:
+    """The message about the worker of this unit, with what its broker says of itself."""
+    broker = unit.connect_keeper()
     try:
         inspector = inspect(broker)
         server = await inspector.facts()
         queues = await inspector.queues()
         return InService(
-            app=app.name,
+            app=label,
             server=f"{server.kind} {server.version}",
             durability=server.durability.words,
             pending=sum(queue.pending + queue.scheduled + queue.parked for queue in queues),
             warnings=server.warnings,
         )
     except BrokerError:
-        return InService(app=app.name)
+        return InService(app=label)
     finally:
         await broker.close()

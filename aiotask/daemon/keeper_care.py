@@ -141,10 +141,10 @@ class KeeperCare:
         last, self._now, self._next = self._now, self._next, None
         assert self._now is not None
         if last is not None:
-            names = {app.name for app in self._now.apps}
+            leases = {app.lease for app in self._now.apps}
             kept = {app_key(app) for app in self._now.apps}
             lost = [
-                LostApp(*app_key(app), forget=app.name not in names) for app in last.apps if app_key(app) not in kept
+                LostApp(*app_key(app), forget=app.lease not in leases) for app in last.apps if app_key(app) not in kept
             ]
             last.send(Retire(lost, list(self._deaths) if lost else []))
             last.leaving_since = time.monotonic()

@@ -17,14 +17,14 @@ from typing import Any
 
 import msgspec
 
-from ..brokers import connect, history_of, inspect
+from ..brokers import history_of, inspect
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..keeper.keeper import Keeper
 from ..keeper.recovery import Death
 from ..log.setup import configure, tend
 from ..log.throttle import Throttle
 from ..worker.stacks import frames_of
-from .app_facts import AppFacts, app_key
+from .app_facts import AppFacts, app_key, connect_to
 from .board import SharedBoard, unpack_ring
 from .fork import Exit
 from .health.health import Branch, Health
@@ -87,11 +87,14 @@ def run_keeper(settings: WorkerSettings, resources: KeeperResources) -> int:
     configure(settings.log_json, settings.log_level, process="keeper")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resources.stacks.record()
+    if any(app.rows is not None and "://" not in app.rows.address for app in resources.apps):
+        # The engine is a function or an attribute in a module of the user.
+        sys.path.insert(0, settings.app_dir)
     return asyncio.run(KeeperProcess(resources).run())
 
 
 class KeeperProcess:
-    """One keeper per app, and the messages of the supervisor for all of them."""
+    """One keeper per unit, and the messages of the supervisor for all of them."""
 
     def __init__(self, resources: KeeperResources) -> None:
         self._resources = resources
@@ -125,10 +128,10 @@ class KeeperProcess:
                     max_age=app.result_db_age,
                     max_bytes=app.result_db_size,
                 )
-                reading = history_of(connect(app.address, app.name))
+                reading = history_of(connect_to(app))
             except ConfigError as error:
                 logger.error("History is not being recorded: %s", error)
-        broker = connect(app.address, app.name)
+        broker = connect_to(app)
         keeper = Keeper(
             broker,
             app.name,
@@ -140,7 +143,8 @@ class KeeperProcess:
             queues=app.queues,
             needs=app.needs,
         )
-        self._branches.append(Branch(app.name, app.queues, keeper.lease, inspect(broker)))
+        source = "broker" if app.rows is None else "database"
+        self._branches.append(Branch(app.label, app.queues, keeper.lease, inspect(broker), source))
         return keeper
 
     async def run(self) -> int:

@@ -61,12 +61,12 @@ class _Message(msgspec.Struct, frozen=True, tag=True):
 
 
 class LostApp(msgspec.Struct, frozen=True):
-    """An app that is no longer served."""
+    """A unit, the tasks of an app or its rows, that is no longer served."""
 
     #: What ``app_key`` makes of it.
     name: str
     url: str
-    #: Whether the host is to be forgotten at its broker: no app of this name is served any more.
+    #: Whether the host is to be forgotten there: no unit with this lease is served any more.
     forget: bool
 
 
@@ -131,8 +131,9 @@ class LoadFailed(_Message, frozen=True):
 
 
 class InService(_Message, frozen=True, kw_only=True):
-    """The worker of one app has begun to claim jobs, and has asked its broker a few things."""
+    """The worker of one unit has begun to claim jobs, and has asked its broker a few things."""
 
+    #: ``AppFacts.label`` of the unit.
     app: str
     #: Kind and version; empty: the broker did not answer.
     server: str = ""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
+from ..brokers.sql.facts import RowFacts
 from .app_facts import AppFacts, app_key
 from .child import Child
 
@@ -41,16 +42,21 @@ class ServedApps:
         """What is served now and was not, or was and is not any more, for people; empty if that is the same."""
         changes = []
         old, new = ({app_key(app): app for app in apps} for apps in (before, self.apps))
-        changes += [f'app "{name}" at {url} was added' for name, url in new.keys() - old.keys()]
-        changes += [f'app "{name}" at {url} was removed' for name, url in old.keys() - new.keys()]
+        changes += [f"{_title(new[key])} was added" for key in new.keys() - old.keys()]
+        changes += [f"{_title(old[key])} was removed" for key in old.keys() - new.keys()]
         for key in new.keys() & old.keys():
             changes += _differences("queue", old[key].queues, new[key].queues)
-            changes += _differences("task", old[key].tasks, new[key].tasks)
+            changes += _differences("task" if new[key].rows is None else "row class", old[key].tasks, new[key].tasks)
         return ", ".join(changes[:_SHOWN]) + (f", and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else "")
 
 
 #: Changes that the log shows.
 _SHOWN = 8
+
+
+def _title(app: AppFacts) -> str:
+    what = f'app "{app.name}"' if app.rows is None else f'the unit of rows of app "{app.name}"'
+    return f"{what} at {app_key(app)[1]}"
 
 
 def _differences(noun: str, before: Collection[str], after: Collection[str]) -> list[str]:
@@ -65,7 +71,17 @@ def _merged(app: AppFacts, older: AppFacts) -> AppFacts:
         tasks=_union(app.tasks, older.tasks),
         queues=_union(app.queues, older.queues),
         needs=_union(app.needs, older.needs),
+        rows=_merged_rows(app.rows, older.rows),
     )
+
+
+def _merged_rows(rows: RowFacts | None, older: RowFacts | None) -> RowFacts | None:
+    """The rows as the newest code has them, and tables of older code: its claims there are given back, too."""
+    if rows is None or older is None:
+        return rows
+    known = {(table.schema, table.name) for table in rows.tables}
+    gone = [table for table in older.tables if (table.schema, table.name) not in known]
+    return replace(rows, tables=[*rows.tables, *gone])
 
 
 def _union(some: Collection[str], more: Collection[str]) -> list[str]:

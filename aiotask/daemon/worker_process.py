@@ -18,7 +18,6 @@ from functools import partial
 from typing import Any
 
 from ..app import App
-from ..brokers import connect
 from ..context import job_fields
 from ..errors import AiotaskError, ConfigError
 from ..functions.loading import log_when_slow
@@ -34,14 +33,13 @@ from ..worker.executor import call_sync, text_of
 from ..worker.membership import Membership
 from ..worker.patched import refuse_patched_threads
 from ..worker.run import Run
-from ..worker.scope import Scope
 from ..worker.seats import Seats
 from ..worker.stacks import awaits
-from ..worker.surroundings import Hooks, Served, Surroundings
+from ..worker.stop_condition import StopCondition
+from ..worker.surroundings import Hooks, Surroundings
 from ..worker.suspects import Solitude
 from ..worker.sync_lane import SyncLane
 from ..worker.worker import Worker
-from .app_facts import app_facts
 from .board import HEARTBEAT_INTERVAL, SharedBoard
 from .folders import enter_folder
 from .fork import Exit, in_a_line
@@ -68,6 +66,7 @@ from .messages import (
     send_message,
 )
 from .own_signals import ALARMS, OwnSignals
+from .served_units import ServedUnit, served_units
 from .settings import WorkerSettings
 from .watch.oom_kills import go_first
 from .watch.stack_file import Stacks
@@ -114,7 +113,8 @@ def run_worker(settings: WorkerSettings, resources: WorkerResources, preloaded: 
             check_annotations(app.serializer, app.registry)
         refuse_patched_threads()
         is_loaded = True
-        facts = [app_facts(app, settings) for app in apps]
+        lifespans = Lifespans(apps)
+        units = served_units(lifespans.by_app, settings)
     except Exception as error:
         text = str(error) if isinstance(error, AiotaskError) else f"{type(error).__name__}: {error}"
         # Until then it is the code of the app that is wrong.
@@ -125,11 +125,11 @@ def run_worker(settings: WorkerSettings, resources: WorkerResources, preloaded: 
     add_job_fields(job_fields, name)
     # The app may have asked for the signals, and the stacks, itself.
     resources.stacks.record()
-    lifespans = Lifespans(apps)
+    booted = Booted([unit.facts for unit in units])
     if lifespans.is_empty:
-        send_message(resources.reports, Booted(facts))
+        send_message(resources.reports, booted)
     try:
-        return WorkerProcess(settings, resources, apps, lifespans, Booted(facts)).run()
+        return WorkerProcess(settings, resources, units, lifespans, booted).run()
     except BaseException as error:
         send_message(resources.reports, LoopBroke(in_a_line(error)))
         raise
@@ -142,13 +142,13 @@ def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
 
 
 class WorkerProcess:
-    """Threads, pipes and signals of one worker process around its workers (one per app)."""
+    """Threads, pipes and signals of one worker process around its workers (one per unit)."""
 
     def __init__(
         self,
         settings: WorkerSettings,
         resources: WorkerResources,
-        apps: Sequence[App],
+        units: Sequence[ServedUnit],
         lifespans: Lifespans,
         booted: Booted,
     ) -> None:
@@ -156,12 +156,13 @@ class WorkerProcess:
         self._lifespans = lifespans
         self._booted = booted
         self._resources = resources
-        self._apps = apps
+        self._units = units
         self._lane = SyncLane(PeakMemory())
         self._workers: list[Worker] = []
         # Slots on the board for async jobs of all apps; the first ones are those of the threads.
         self._seats = Seats(settings.max_in_flight, settings.threads)
         self._solitude = Solitude()
+        self._until = StopCondition(burst=settings.burst)
         self._code = Exit.DONE
         self._full = False
         self._draining = False
@@ -233,12 +234,12 @@ class WorkerProcess:
         try:
             if not await self._open_lifespans():
                 return
-            await asyncio.gather(*[agent(self._work(*each)) for each in self._lifespans.by_app])
+            await asyncio.gather(*[agent(self._work(unit)) for unit in self._units])
             await self._lifespans.close()
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-            for app in self._apps:
+            for app, _ in self._lifespans.by_app:
                 if app._client is not None:
                     await app.client.close()
         # What ends from here on concerns no job.
@@ -256,21 +257,19 @@ class WorkerProcess:
         send_message(self._resources.reports, self._booted)
         return True
 
-    async def _work(self, app: App, scope: Scope) -> None:
-        settings, resources = self._settings, self._resources
-        broker = connect(app.url, app.name)
+    async def _work(self, each: ServedUnit) -> None:
+        settings, resources, unit = self._settings, self._resources, each.unit
+        broker = unit.connect()
         jitter = random.uniform(0.9, 1.1)
-        queues = list(settings.queues) or app.registry.queues
         facts: dict[str, object] = {
             "pid": os.getpid(),
             "host": platform.node(),
             "python": platform.python_version(),
-            "queues": queues,
-            "tasks": app.registry.names,
+            "queues": list(unit.served.queues),
+            "tasks": unit.served.registry.names,
             "since": time.time(),
             "number": resources.number,
         }
-        recorded = app_facts(app, settings).result_db is not None
         hooks = Hooks(
             dead=self._end_declared_dead,
             full=lambda: self._is_full("it ran its number of jobs"),
@@ -278,7 +277,7 @@ class WorkerProcess:
             alone=self._set_alone,
         )
         worker = Worker(
-            Served(app.registry, app.secrets, app.serializer, queues, middleware=app.hooks, scope=scope),
+            unit.served,
             broker,
             Membership(
                 broker,
@@ -286,17 +285,17 @@ class WorkerProcess:
                 host=resources.host,
                 number=str(resources.number),
                 facts=facts,
-                recorded=recorded,
+                recorded=each.facts.result_db is not None,
+                source=unit.source,
             ),
-            Surroundings(self._lane, resources.board, self._seats, self._solitude, hooks),
+            Surroundings(self._lane, resources.board, self._seats, self._solitude, hooks, self._until),
             EventLog("aiotask", log_args=settings.log_args, log_tracebacks=settings.log_tracebacks),
-            burst=settings.burst,
             max_jobs=round(settings.max_jobs_per_child * jitter) or 1 if settings.max_jobs_per_child else None,
         )
         self._workers.append(worker)
         if self._draining:
             worker.stop()
-        notifying = agent(self._notify_when_up(app, worker))
+        notifying = agent(self._notify_when_up(each, worker))
         try:
             await worker.run()
         finally:
@@ -306,9 +305,9 @@ class WorkerProcess:
             await asyncio.gather(notifying, return_exceptions=True)
             await broker.close()
 
-    async def _notify_when_up(self, app: App, worker: Worker) -> None:
+    async def _notify_when_up(self, each: ServedUnit, worker: Worker) -> None:
         await worker.up.wait()
-        send_message(self._resources.reports, await in_service(app))
+        send_message(self._resources.reports, await in_service(each.facts.label, each.unit))
 
     async def _watch(self) -> None:
         """The heartbeat, and the size of this process."""

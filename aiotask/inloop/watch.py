@@ -36,7 +36,8 @@ class InLoopWatch:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._log = EventLog("aiotask")
-        self.worker: Worker | None = None
+        #: The workers of this loop, which share its threads.
+        self.workers: list[Worker] = []
         self._turns = 0
         self._long: set[tuple[str, float]] = set()
 
@@ -62,7 +63,7 @@ class InLoopWatch:
     def _log_blocked(self, since: float) -> None:
         frame = sys._current_frames().get(self._thread)
         run = _run_in(frame)
-        if run is not None and self.worker is not None:
+        if run is not None:
             seconds = time.monotonic() - max(since, run.started_mono)
             what = "has blocked the event loop that this worker shares"
             self._log_event(JobEvent.BLOCKING, run, seconds, what, _above_the_call(frame))
@@ -92,25 +93,25 @@ class InLoopWatch:
         )
 
     def _sync_runs(self) -> Iterator[tuple[Run, FrameType]]:
-        worker = self.worker
-        if worker is None:
-            return
         for ident, frame in sys._current_frames().items():
-            if ident != self._thread and (run := _run_in(frame)) is not None and worker.owns(run):
+            if ident != self._thread and (run := _run_in(frame)) is not None and self._owns(run):
                 yield run, frame
+
+    def _owns(self, run: Run) -> bool:
+        return any(worker.owns(run) for worker in self.workers)
 
     async def snapshot(self) -> tuple[list[dict[str, Any]], str]:
         """This process with its jobs and stacks, for ``Requests``."""
-        worker, now = self.worker, time.monotonic()
-        if worker is None:
+        now = time.monotonic()
+        if not self.workers:
             return [], "Its worker has not started."
         threads = [
             {"kind": "loop" if ident == self._thread else "other", "frames": frames_of(frame)}
             for ident, frame in sys._current_frames().items()
         ]
         blocking = _run_in(sys._current_frames().get(self._thread))
-        runs = [*worker.suspended, *(run for run, _ in self._sync_runs()), *([blocking] if blocking else [])]
-        answered = asyncio.run_coroutine_threadsafe(self._awaits(worker), self._loop)
+        runs = [*self._suspended, *(run for run, _ in self._sync_runs()), *([blocking] if blocking else [])]
+        answered = asyncio.run_coroutine_threadsafe(self._awaits(), self._loop)
         try:
             where = await asyncio.wait_for(asyncio.wrap_future(answered), 0.5)
         except TimeoutError:
@@ -126,11 +127,15 @@ class InLoopWatch:
             }
             for run in {id(run): run for run in runs}.values()
         ]
-        here = {"name": "in-loop", "pid": os.getpid(), "incarnations": [worker.incarnation]}
+        here = {"name": "in-loop", "pid": os.getpid(), "incarnations": [self.workers[0].incarnation]}
         return [here | {"still": 0.0, "threads": threads, "jobs": jobs}], ""
 
-    async def _awaits(self, worker: Worker) -> dict[str, Any]:
-        return awaits(worker.suspended)
+    @property
+    def _suspended(self) -> list[Run]:
+        return [run for worker in self.workers for run in worker.suspended]
+
+    async def _awaits(self) -> dict[str, Any]:
+        return awaits(self._suspended)
 
 
 def _run_in(frame: FrameType | None) -> Run | None:

@@ -1,4 +1,4 @@
-"""A worker inside the event loop of the user, with its keeper in a thread."""
+"""Workers inside the event loop of the user, with their keepers in a thread."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import platform
 import secrets as random_source
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..broker import Broker
-from ..brokers import connect, history_of
+from ..brokers import history_of
 from ..context import job_fields
 from ..errors import BrokerError
 from ..keeper.keeper import Keeper
@@ -26,10 +27,12 @@ from ..wire.serializer import check_annotations
 from ..worker.executor import Guard, call_sync
 from ..worker.membership import Membership
 from ..worker.patched import refuse_patched_threads
-from ..worker.run import NoBoard
+from ..worker.run import NoBoard, Run
 from ..worker.seats import Seats
-from ..worker.surroundings import Served, Surroundings
+from ..worker.stop_condition import StopCondition
+from ..worker.surroundings import Surroundings
 from ..worker.sync_lane import SyncLane
+from ..worker.unit import Unit
 from ..worker.worker import Worker
 from .watch import InLoopWatch
 
@@ -48,15 +51,21 @@ def host_id() -> str:
 
 
 class InLoopWorker:
-    """What ``app.worker()`` yields: a worker that runs as a task of this loop."""
+    """What ``app.worker()`` yields: a worker of the app's tasks, one of its rows, or both, as a task of this loop."""
 
-    def __init__(self, worker: Worker, task: asyncio.Task[None]) -> None:
-        self._worker = worker
+    def __init__(self, workers: Sequence[Worker], until: StopCondition, task: asyncio.Task[None]) -> None:
+        self._workers = workers
+        self._until = until
         self._task = task
 
     @property
     def name(self) -> str:
-        return self._worker.name
+        return self._workers[0].name
+
+    @property
+    def runs(self) -> int:
+        """The number of runs that have ended."""
+        return self._until.runs
 
     async def finished(self) -> None:
         """Return when a burst worker has emptied its queues."""
@@ -64,10 +73,11 @@ class InLoopWorker:
 
     async def stop(self) -> None:
         """Claim no more and wait for what runs; after 10 s async jobs are cancelled and go back."""
-        self._worker.stop()
+        self.claim_no_more()
         done, _ = await asyncio.wait((self._task,), timeout=STOP_TIMEOUT)
         if not done:
-            self._worker.abort()
+            for worker in self._workers:
+                worker.abort()
             done, _ = await asyncio.wait((self._task,), timeout=STOP_TIMEOUT)
             if not done:
                 self._task.cancel()
@@ -75,13 +85,20 @@ class InLoopWorker:
         if not self._task.cancelled():
             self._task.result()
 
+    def claim_no_more(self) -> None:
+        """Let what runs end; ``finished`` returns then."""
+        for worker in self._workers:
+            worker.stop()
+
 
 class _KeeperThread:
-    """A keeper with an event loop in a thread, so that a blocked user loop starves nothing."""
+    """A keeper for each unit, with an event loop in a thread, so that a blocked user loop starves nothing."""
 
-    def __init__(self, url: str, app: str, secrets: Sequence[str], host: str, recorder: Recorder | None) -> None:
+    def __init__(self, units: Sequence[Unit], host: str, recorder: Recorder | None) -> None:
         self.watch = InLoopWatch()
-        self._args = (url, app, secrets, host, recorder)
+        self._units = units
+        self._host = host
+        self._recorder = recorder
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._ready = threading.Event()
@@ -92,20 +109,28 @@ class _KeeperThread:
         self._ready.wait()
 
     async def _main(self) -> None:
-        url, app, secrets, host, recorder = self._args
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        reading = history_of(connect(url, app)) if recorder is not None else None
-        keeper = Keeper(connect(url, app), app, secrets, host, reading=reading, recorder=recorder)
+        keepers = [self._keeper(unit) for unit in self._units]
         self._ready.set()
-        keeping = keeper.run_for_ever(lambda: connect(url, app))
-        agents = (keeping, keeper.listen(lambda id: None, self.watch.snapshot), self.watch.run())
-        running = [agent(each) for each in agents]
+        running = [agent(self.watch.run())]
+        for unit, keeper in zip(self._units, keepers, strict=True):
+            running.append(agent(keeper.run_for_ever(unit.connect_keeper)))
+            running.append(agent(keeper.listen(lambda id: None, self.watch.snapshot)))
         await self._stop.wait()
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        await keeper.leave(())
-        await keeper.close()
+        for keeper in keepers:
+            await keeper.leave(())
+            await keeper.close()
+
+    def _keeper(self, unit: Unit) -> Keeper:
+        # The tables of rows are their history.
+        recorder = self._recorder if unit.rows is None else None
+        reading = history_of(unit.connect_keeper()) if recorder is not None else None
+        return Keeper(
+            unit.connect_keeper(), unit.app, unit.served.secrets, self._host, reading=reading, recorder=recorder
+        )
 
     async def end(self) -> None:
         assert self._loop is not None and self._stop is not None
@@ -121,21 +146,30 @@ async def _run(worker: Worker, broker: Broker) -> None:
             await broker.recover(worker.incarnation)
 
 
+async def _run_all(workers: Sequence[tuple[Worker, Broker]]) -> None:
+    """Until all have ended. One that fails ends the others."""
+    running = [agent(_run(*each)) for each in workers]
+    try:
+        await asyncio.gather(*running)
+    finally:
+        for each in running:
+            each.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
 @async_block
 async def in_loop_worker(
     *,
-    served: Served,
-    url: str,
-    name: str,
+    units: Sequence[Unit],
     concurrency: int,
     max_in_flight: int,
     recorder: Callable[[Path], Any] | None,
     result_db: Path | None,
-    burst: bool,
+    until: StopCondition,
 ) -> AsyncIterator[InLoopWorker]:
-    """Run a worker in this loop while the block lasts."""
-    registry, secrets, serializer, queues = served.registry, served.secrets, served.serializer, served.queues
-    check_annotations(serializer, registry)
+    """Run a worker for each unit in this loop while the block lasts."""
+    for unit in units:
+        check_annotations(unit.served.serializer, unit.served.registry)
     add_job_fields(job_fields)
     refuse_patched_threads()
     host = host_id()
@@ -143,26 +177,16 @@ async def in_loop_worker(
     # The process group of this process, which includes the programs that tasks execute.
     presence.cells[0][0] = os.getpgrp()
     writer = recorder(result_db) if recorder is not None and result_db is not None else None
-    keeper = _KeeperThread(url, name, secrets, host, writer)
+    keeper = _KeeperThread(units, host, writer)
     keeper.start()
-    broker = connect(url, name)
-    lane = SyncLane()
-    guard, board = Guard(), NoBoard()
-    facts = {"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"}
-    facts |= {"python": platform.python_version()}
-    worker = Worker(
-        served,
-        broker,
-        Membership(broker, board, host=host, number="in-loop", facts=facts, recorded=writer is not None),
-        Surroundings(lane, board, Seats(max_in_flight)),
-        EventLog("aiotask"),
-        burst=burst,
-    )
-    keeper.watch.worker = worker
+    lane, guard, board = SyncLane(), Guard(), NoBoard()
+    around = Surroundings(lane, board, Seats(max_in_flight), until=until)
+    workers = [_worker(unit, around, host, recorded=writer is not None and unit.rows is None) for unit in units]
+    keeper.watch.workers = [worker for worker, _ in workers]
     threads = [
         threading.Thread(
             target=lane.serve,
-            args=(max_in_flight + n, lambda run: call_sync(run, serializer, board, guard)),
+            args=(max_in_flight + n, partial(_execute, board, guard)),
             name=f"aiotask-sync-{n}",
             daemon=True,
         )
@@ -170,9 +194,9 @@ async def in_loop_worker(
     ]
     for thread in threads:
         thread.start()
-    here = InLoopWorker(worker, agent(_run(worker, broker)))
+    here = InLoopWorker(keeper.watch.workers, until, agent(_run_all(workers)))
     try:
-        up = agent(worker.up.wait())
+        up = asyncio.gather(*(agent(worker.up.wait()) for worker, _ in workers))
         await asyncio.wait((up, here._task), return_when=asyncio.FIRST_COMPLETED)
         up.cancel()
         yield here
@@ -182,5 +206,22 @@ async def in_loop_worker(
         finally:
             lane.stop()
             await keeper.end()
-            await broker.close()
+            for _, broker in workers:
+                await broker.close()
             presence.remove()
+
+
+def _worker(unit: Unit, around: Surroundings, host: str, *, recorded: bool) -> tuple[Worker, Broker]:
+    """A worker of this loop, and its broker."""
+    registry, queues, broker = unit.served.registry, unit.served.queues, unit.connect()
+    facts = {"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"}
+    facts |= {"python": platform.python_version()}
+    membership = Membership(
+        broker, around.board, host=host, number="in-loop", facts=facts, recorded=recorded, source=unit.source
+    )
+    return Worker(unit.served, broker, membership, around, EventLog("aiotask")), broker
+
+
+def _execute(board: NoBoard, guard: Guard, run: Run) -> None:
+    assert run.owner is not None
+    call_sync(run, run.owner.serializer, board, guard)

@@ -18,6 +18,7 @@ from .in_hand import InHand
 from .intake import Intake
 from .life import Life
 from .membership import Membership
+from .stop_condition import StopCondition
 from .suspects import Solitude, Suspects
 
 __all__ = ["BLOCK", "Claimer"]
@@ -43,7 +44,7 @@ class Claimer:
     Args:
         needs: what this worker has of that for which jobs are parked; it claims these parked jobs too.
         restart: called when the broker does not see this worker as live; enlists it anew.
-        burst: end as soon as the queues are empty and nothing runs.
+        until: when the worker ends by itself.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Claimer:
         queues: Sequence[str],
         needs: Sequence[str],
         restart: Callable[[Liveness], Awaitable[None]],
-        burst: bool,
+        until: StopCondition,
     ) -> None:
         self._broker = broker
         self._membership = membership
@@ -73,7 +74,10 @@ class Claimer:
         self._queues = queues
         self._needs = needs
         self._restart = restart
-        self._burst = burst
+        self._until = until
+        self._burst = until.burst
+        #: Whether every claim is a quick one: a blocking one may bring any number of jobs, and finds no end.
+        self._polls = until.is_bounded
         self._report_error = ErrorReporter(logger, "The broker refused to hand out jobs; trying again: %s")
         #: The queues in the order of the next claim.
         self._turns = deque(queues)
@@ -89,7 +93,7 @@ class Claimer:
         self._is_over = False
 
     async def run(self) -> None:
-        """Claim until the worker stops; a burst ends when the queues are empty and no job is in hand."""
+        """Claim until the worker stops, or its stop condition is met."""
         await self._claim_all()
         self._is_over = True
 
@@ -110,6 +114,10 @@ class Claimer:
             # Read before ``room``: a pause that ended between the two would be read as 0, and the wait have no end.
             rest = in_hand.prefetch.pause
             room = in_hand.room()
+            if self._polls:
+                room = self._until.reserve(room)
+                if self._until.is_reached:
+                    return
             if room <= 0:
                 # Without a job in hand, jobs of other apps of this process take the threads or seats: their ends are no
                 # changes in the life of this worker.
@@ -118,6 +126,8 @@ class Claimer:
             asked, reliefs = time.monotonic(), in_hand.reliefs
             was_idle = self._burst and not in_hand.claimed
             claim = await self._claim(room, asked)
+            if self._polls:
+                self._until.settle(room, taken=claim is None or bool(claim.deliveries))
             if claim is None:
                 continue
             if claim.liveness is not _LIVE:
@@ -142,7 +152,7 @@ class Claimer:
 
         Asked only where nothing was in hand before that claim: the end of a node makes others ready."""
         try:
-            return await self._agenda.is_empty()
+            return await self._agenda.is_empty() and self._until.is_empty(self._in_hand)
         except BrokerError:
             return False
 
@@ -170,14 +180,14 @@ class Claimer:
         # one in turn, so that a long one starves no other.
         self._turns.rotate(-1)
         queues, incarnation = list(self._turns), self._membership.incarnation
-        if self._suspects.wait_for_others(now) and not self._burst:
+        if self._suspects.wait_for_others(now) and not self._polls:
             # A blocking claim skips suspects.
             claim = await self._broker.wait(incarnation, queues, self._parked_lanes, 0.02)
             if not claim.deliveries:
                 self._suspects.take_turn()
             return claim
         # After a refusal too: a quick claim skips a lane whose key is no stream any more, a blocking one fails.
-        if self._quick or self._burst or now - self._quick_at > BLOCK or now - self._refused_at < BLOCK:
+        if self._quick or self._polls or now - self._quick_at > BLOCK or now - self._refused_at < BLOCK:
             self._quick_at = now
             claim = await self._broker.claim(incarnation, queues, self._parked_lanes, room)
             self._answer = time.monotonic() - now
@@ -191,7 +201,7 @@ class Claimer:
 
     async def _wait_idle(self, asked: float) -> None:
         """Wait a moment after an empty claim, where the next claim would not block."""
-        if self._burst:
+        if self._polls:
             await self._life.wait(0.1)
         if asked - self._refused_at < BLOCK:
             await self._life.wait(0.1)

@@ -41,6 +41,9 @@ class Endings:
         grow: called with runs that have returned Refs.
         max_jobs: number of ends after which ``full`` is called, once. None: never.
         aftermath: told of what ends; None: no middleware asks for it.
+
+    Attributes:
+        runs: number of runs that have ended.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class Endings:
         self._full = full if max_jobs is not None else None
         self._max_jobs = max_jobs or 0
         self._aftermath = aftermath
-        self._jobs = 0
+        self.runs = 0
 
     # ---- runs that have ended
 
@@ -103,7 +106,7 @@ class Endings:
 
     def wait(self, run: Run) -> None:
         """The job of this run has been given up: it waits for the jobs that the run has returned."""
-        self._jobs += 1
+        self.runs += 1
         self._prefetch.measure(run.task.is_async, run.took)
         if not run.start_logged:
             self._job_log.started(run)
@@ -144,7 +147,7 @@ class Endings:
 
     def _conclude(self, run: Run, verdict: Verdict, finishes: list[Finish], *, dead: bool = False) -> None:
         """Log and settle the end of a run; an outcome is added to ``finishes``, which ``_finish`` hands over."""
-        self._jobs += 1
+        self.runs += 1
         self._prefetch.measure(run.task.is_async, run.took)
         try:
             self._report(run, verdict, finishes, dead)
@@ -174,7 +177,7 @@ class Endings:
         if finishes:
             self._settler.finish(finishes)
         self._life.stir()
-        if self._full is not None and self._jobs >= self._max_jobs:
+        if self._full is not None and self.runs >= self._max_jobs:
             full, self._full = self._full, None
             full()
 

@@ -29,10 +29,19 @@ class Membership:
     Args:
         board: records the name, to be read after a death.
         recorded: whether finished jobs are kept for a recorder.
+        source: what the log calls the broker.
     """
 
     def __init__(
-        self, broker: Broker, board: Board, *, host: str, number: str, facts: dict[str, object], recorded: bool
+        self,
+        broker: Broker,
+        board: Board,
+        *,
+        host: str,
+        number: str,
+        facts: dict[str, object],
+        recorded: bool,
+        source: str = "broker",
     ) -> None:
         self._broker = broker
         self._board = board
@@ -42,6 +51,7 @@ class Membership:
         # Clients read the release: which jobs a worker can run, and whether it knows graphs.
         self._facts = {**facts, "release": RELEASE}
         self._recorded = recorded
+        self._source = source
         self._lives = 0
         #: The current name; empty before the first registration.
         self.incarnation = ""
@@ -85,11 +95,11 @@ class Membership:
             self._lines.reset()
         self._loud = bool(self._lines.passes())
         if self._loud:
-            logger.warning("%s Trying again until the broker answers.", error)
+            logger.warning("%s Trying again until the %s answers.", error, self._source)
 
     def say_found(self) -> None:
         """The broker answers again."""
         if self.lost:
             self.lost = False
             if self._loud:
-                logger.info("The broker is back; consuming again.")
+                logger.info("The %s is back; consuming again.", self._source)

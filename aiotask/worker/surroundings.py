@@ -12,6 +12,7 @@ from ..wire.serializer import Serializer
 from .run import Board, Run
 from .scope import Scope
 from .seats import Seats
+from .stop_condition import StopCondition
 from .suspects import Solitude
 from .sync_lane import SyncLane
 
@@ -55,6 +56,7 @@ class Surroundings:
         syncs: the row of sync jobs, which threads of the process serve.
         board: records what the workers do.
         seats: limits how many async jobs run at a time.
+        until: when the workers end by themselves.
     """
 
     syncs: SyncLane
@@ -62,3 +64,4 @@ class Surroundings:
     seats: Seats
     solitude: Solitude = field(default_factory=Solitude)
     hooks: Hooks = Hooks()
+    until: StopCondition = field(default_factory=StopCondition)

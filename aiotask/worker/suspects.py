@@ -13,6 +13,7 @@ from ..errors import BrokerError, ConnectionLost
 from .in_hand import InHand
 from .life import Life
 from .membership import Membership
+from .stop_condition import StopCondition
 
 __all__ = ["Solitude", "Suspects"]
 
@@ -27,6 +28,7 @@ class Suspects:
     Args:
         take: ``Intake.take``.
         alone: called with True when a suspect begins to run with no other job beside it, with False when that is over.
+        until: when the worker ends by itself.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Suspects:
         *,
         take: Callable[[Sequence[Delivery], int], None],
         alone: Callable[[bool], None] | None,
+        until: StopCondition,
     ) -> None:
         self._broker = broker
         self._membership = membership
@@ -49,6 +52,7 @@ class Suspects:
         self._in_hand = in_hand
         self._take = take
         self._alone = alone or (lambda _: None)
+        self._until = until
         self._others_until = 0.0
         solitude.join(in_hand)
 
@@ -80,20 +84,23 @@ class Suspects:
 
     async def _run_one(self) -> bool:
         """Run one suspect with no other job beside it. False: there was none."""
-        if self._life.stopping:
+        if self._life.stopping or self._until.reserve(1) < 1:
             return False
+        claimed: Sequence[Delivery] = ()
         reliefs = self._in_hand.reliefs
         try:
             claim = await self._broker.claim(self._membership.incarnation, self._queues, (), 1, alone=True)
+            claimed = claim.deliveries
         except BrokerError as error:
             if isinstance(error, ConnectionLost):
                 # The claim may have been made all the same: the next claim that gets through adopts the job.
                 self._membership.say_lost(error)
-            return False
-        if not claim.deliveries:
+        finally:
+            self._until.settle(1, taken=bool(claimed))
+        if not claimed:
             return False
         with self._watched():
-            self._take(claim.deliveries, reliefs)
+            self._take(claimed, reliefs)
             await self._in_hand.become_idle()
         return True
 

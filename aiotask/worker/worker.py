@@ -48,7 +48,6 @@ class Worker:
     ``Claimer`` claims them, ``Intake`` makes runs of them, ``Endings`` ends the runs.
 
     Args:
-        burst: whether to end when the queues are empty.
         max_jobs: call ``Hooks.full`` after this many jobs.
     """
 
@@ -60,7 +59,6 @@ class Worker:
         around: Surroundings,
         log: EventLog,
         *,
-        burst: bool = False,
         max_jobs: int | None = None,
     ) -> None:
         registry, serializer, queues = served.registry, served.serializer, list(served.queues)
@@ -111,7 +109,18 @@ class Worker:
         intake = Intake(
             broker, membership, life, solitude, in_hand, endings, job_log, registry=registry, sealer=jobs_sealer
         )
-        suspects = Suspects(broker, membership, solitude, queues, life, in_hand, take=intake.take, alone=hooks.alone)
+        around.until.join(in_hand, lambda: endings.runs)
+        suspects = Suspects(
+            broker,
+            membership,
+            solitude,
+            queues,
+            life,
+            in_hand,
+            take=intake.take,
+            alone=hooks.alone,
+            until=around.until,
+        )
         claimer = Claimer(
             broker,
             membership,
@@ -124,7 +133,7 @@ class Worker:
             queues=queues,
             needs=registry.needs,
             restart=self._restart,
-            burst=burst,
+            until=around.until,
         )
         cancels = Cancels(broker, outcomes_sealer, board, in_hand, interrupt=hooks.interrupt, give_up=endings.give_up)
         ticker = Ticker(membership, in_hand, claimer, cancels, log, job_log)

@@ -39,12 +39,15 @@ DEAF_TIMEOUT = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One app: where its jobs are."""
+    """One unit, the tasks of an app or its rows: where its jobs are."""
 
+    #: The label of the unit.
     app: str
     queues: Sequence[str]
     lease: Lease
     inspector: Inspector
+    #: ``broker`` or ``database``.
+    source: str = "broker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ class Health:
         wanted, in_service = self._vitals.processes
         brokers = {branch.app: now - branch.lease.renewed_at for branch in self._branches}
         grave = [*self._about_supervisor(now), *self._about_workers(now), *self._about_leases(now)]
-        slight = [*self._about_service(now, wanted, in_service), *_about_brokers(brokers)]
+        slight = [*self._about_service(now, wanted, in_service), *self._about_brokers(brokers)]
         return Report(
             live=not grave,
             ready=not grave and not slight,
@@ -188,7 +191,7 @@ class Health:
     def _about_leases(self, now: float) -> list[str]:
         """A broker that is away comes back; one that answers and refuses, say a password, does so for good."""
         return [
-            f'The broker of "{branch.app}" has refused this host\'s lease for {in_words(refused)}: '
+            f'The {branch.source} of "{branch.app}" has refused this host\'s lease for {in_words(refused)}: '
             f"{branch.lease.refusal.rstrip('.')}."
             for branch in self._branches
             if branch.lease.refused_since and (refused := now - branch.lease.refused_since) > REFUSAL_TIMEOUT
@@ -206,13 +209,12 @@ class Health:
             return ["The event loops of all worker processes are blocked."]
         return []
 
-
-def _about_brokers(brokers: dict[str, float]) -> list[str]:
-    return [
-        f'The broker of "{app}" has not answered for {in_words(silent)}.'
-        for app, silent in brokers.items()
-        if silent > BROKER_TIMEOUT
-    ]
+    def _about_brokers(self, brokers: dict[str, float]) -> list[str]:
+        return [
+            f'The {branch.source} of "{branch.app}" has not answered for {in_words(silent)}.'
+            for branch in self._branches
+            if (silent := brokers[branch.app]) > BROKER_TIMEOUT
+        ]
 
 
 def _hung(board: SharedBoard, now: float, still: float) -> str | None:

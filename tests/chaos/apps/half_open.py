@@ -10,7 +10,7 @@ import os
 from msgspec.structs import replace
 
 from aiotask import App
-from aiotask.daemon import worker_process as process
+from aiotask.daemon import served_units
 from aiotask.daemon.app_facts import AppFacts, app_facts
 from aiotask.daemon.settings import WorkerSettings
 
@@ -24,4 +24,4 @@ def _with_address(app: App, settings: WorkerSettings) -> AppFacts:
     return replace(facts, address=os.environ.get("CHAOS_KEEPER_URL") or facts.address)
 
 
-process.app_facts = _with_address
+served_units.app_facts = _with_address

@@ -1,0 +1,47 @@
+"""What a worker process serves: for each app that it has loaded, the tasks, the rows, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..app import App
+from ..units import no_queue, units_of
+from ..worker.scope import Scope
+from ..worker.surroundings import Served
+from ..worker.unit import Unit
+from .app_facts import AppFacts, app_facts, row_facts
+from .settings import WorkerSettings
+
+__all__ = ["ServedUnit", "served_units"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedUnit:
+    """One unit, the facts of it for supervisor and keeper, and the app that it belongs to."""
+
+    app: App
+    unit: Unit
+    facts: AppFacts
+
+    @property
+    def served(self) -> Served:
+        return self.unit.served
+
+
+def served_units(apps: Iterable[tuple[App, Scope]], settings: WorkerSettings) -> list[ServedUnit]:
+    """The units of these apps, each with what its jobs share.
+
+    Raises:
+        ConfigError: a broker or a database cannot be served by worker processes, or ``settings.queues`` leaves an app
+            without a unit.
+    """
+    units = []
+    for app, scope in apps:
+        found = units_of(app, settings.queues, scope)
+        if not found:
+            raise no_queue(app, settings.queues)
+        for unit in found:
+            facts = app_facts(app, settings) if unit.rows is None else row_facts(app, unit)
+            units.append(ServedUnit(app, unit, facts))
+    return units

@@ -1,0 +1,104 @@
+"""What the workers of an app are for: its tasks on its broker, and its rows in its database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+from .broker import Broker
+from .brokers import connect
+from .brokers.address import Address
+from .brokers.sql import connect as connect_rows
+from .brokers.sql.facts import RowFacts
+from .depends import Injection
+from .errors import ConfigError
+from .middleware import Hooks
+from .tasks import Registry
+from .wire.serializer import Serializer
+from .worker.scope import Scope
+from .worker.surroundings import Served
+from .worker.unit import Unit
+
+__all__ = ["AppOfUnits", "RowsOfUnit", "no_queue", "units_of"]
+
+
+class RowsOfUnit(Protocol):
+    """The rows of an app, as far as a unit needs them."""
+
+    registry: Registry
+
+    @property
+    def serializer(self) -> Serializer: ...
+    @property
+    def secrets(self) -> Sequence[str]: ...
+    @property
+    def queues(self) -> list[str]: ...
+    def facts(self) -> RowFacts: ...
+    def broker(self) -> Broker: ...
+
+
+class AppOfUnits(Protocol):
+    """An app, as far as its units need it."""
+
+    name: str
+    registry: Registry
+    address: Address
+    hooks: Hooks
+    lifespan: Injection
+
+    @property
+    def rows(self) -> RowsOfUnit | None: ...
+    @property
+    def serializer(self) -> Serializer: ...
+
+
+def units_of(app: AppOfUnits, queues: Sequence[str] = (), scope: Scope | None = None) -> list[Unit]:
+    """The units of an app; an app without tasks has none that contacts a broker.
+
+    Args:
+        queues: names of queues, those of tables among them, to which the units are restricted. Empty: all queues.
+        scope: what the jobs of the app share.
+
+    Raises:
+        ConfigError: the address of the broker or the database is wrong.
+    """
+    scope = scope or Scope()
+    rows = app.rows
+    if rows is None:
+        return [_tasks(app, queues or app.registry.queues, scope)]
+    units = []
+    own = {task.queue for task in app.registry}
+    of_tasks = [queue for queue in queues if queue not in rows.queues or queue in own]
+    if len(app.registry) and (of_tasks or not queues):
+        units.append(_tasks(app, of_tasks or app.registry.queues, scope))
+    of_rows = [queue for queue in queues if queue in rows.queues]
+    if of_rows or not queues:
+        units.append(_rows(app, rows, of_rows or rows.queues, scope))
+    return units
+
+
+def no_queue(app: AppOfUnits, queues: Sequence[str]) -> ConfigError:
+    """The error for an app that has rows alone, none of them in one of these queues."""
+    known = ", ".join(app.rows.queues) if app.rows is not None else ""
+    return ConfigError(
+        f'The app "{app.name}" has rows and no tasks, and none of its tables is a queue named '
+        f"{', '.join(queues)}. Its queues: {known}."
+    )
+
+
+def _tasks(app: AppOfUnits, queues: Sequence[str], scope: Scope) -> Unit:
+    url, secrets = app.address.locate()
+    served = Served(
+        app.registry, secrets, app.serializer, queues, middleware=app.hooks, lifespan=app.lifespan, scope=scope
+    )
+    open_broker = partial(connect, url, app.name)
+    return Unit(app.name, served, open_broker, open_broker)
+
+
+def _rows(app: AppOfUnits, rows: RowsOfUnit, queues: Sequence[str], scope: Scope) -> Unit:
+    served = Served(
+        rows.registry, rows.secrets, rows.serializer, queues, middleware=app.hooks, lifespan=app.lifespan, scope=scope
+    )
+    facts = rows.facts()
+    return Unit(app.name, served, rows.broker, partial(connect_rows, facts, app.name), facts)

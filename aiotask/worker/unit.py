@@ -1,0 +1,37 @@
+"""One worker's work, in any kind of process: the tasks of an app on its broker, or the rows of an app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..broker import Broker
+from ..brokers.sql.facts import RowFacts
+from .surroundings import Served
+
+__all__ = ["Unit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What one worker of a process runs, and one keeper of its host looks after.
+
+    An app that has tasks and rows is two units, which share its lifespan. Each has its own broker.
+
+    Attributes:
+        app: the name of the app.
+        connect: makes the broker of a worker, for the running event loop.
+        connect_keeper: makes the broker of a keeper, for the running event loop.
+        rows: facts of the rows; None: the unit is the tasks of the app.
+    """
+
+    app: str
+    served: Served
+    connect: Callable[[], Broker]
+    connect_keeper: Callable[[], Broker]
+    rows: RowFacts | None = None
+
+    @property
+    def source(self) -> str:
+        """Where the jobs are, as the log calls it."""
+        return "broker" if self.rows is None else "database"
