@@ -12,6 +12,7 @@
     ├── BrokerError           the broker refused a request or did not answer
     │   ├── ConnectionLost    the broker cannot be reached
     │   └── QueueFull         the broker has no room for more jobs
+    ├── NotSent               the job waits for the commit of a transaction, or was rolled back with it
     ├── ResultTimeout         (also a TimeoutError) the caller's time limit is over; the job goes on
     ├── ResultExpired         the broker knows neither the job nor its outcome
     └── JobError              the job ended without a value
@@ -47,6 +48,7 @@ __all__ = [
     "JobLost",
     "JobOutOfMemory",
     "JobTimeout",
+    "NotSent",
     "QueueFull",
     "RemoteError",
     "ResultExpired",
@@ -112,6 +114,10 @@ class ConnectionLost(BrokerError):
 
 class QueueFull(BrokerError):
     """The job was not sent: its queue is full (``max_pending``), or the server is out of memory."""
+
+
+class NotSent(AiotaskError):
+    """The job was sent in a transaction (``app.in_transaction``) that has not committed, or was rolled back."""
 
 
 class ResultTimeout(AiotaskError, TimeoutError):

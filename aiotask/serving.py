@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .brokers.address import Address
+from .brokers.sql.address import DatabaseAddress
 from .depends import Injection
 from .errors import ConfigError
 from .functions.modules import import_included
@@ -32,6 +33,7 @@ class Serving:
     registry: Registry
     include: tuple[str, ...]
     address: Address
+    database: DatabaseAddress
     hooks: Hooks
     lifespan: Injection
     rows: Rows | None

@@ -10,6 +10,7 @@ from .broker import Broker
 from .brokers import connect
 from .brokers.address import Address
 from .brokers.sql import connect as connect_rows
+from .brokers.sql.address import DatabaseAddress
 from .brokers.sql.facts import RowFacts
 from .depends import Injection
 from .errors import ConfigError
@@ -44,6 +45,7 @@ class AppOfUnits(Protocol):
     name: str
     registry: Registry
     address: Address
+    database: DatabaseAddress
     hooks: Hooks
     lifespan: Injection
 
@@ -93,7 +95,8 @@ def _tasks(app: AppOfUnits, queues: Sequence[str], scope: Scope) -> Unit:
         app.registry, secrets, app.serializer, queues, middleware=app.hooks, lifespan=app.lifespan, scope=scope
     )
     open_broker = partial(connect, url, app.name)
-    return Unit(app.name, served, open_broker, open_broker)
+    database = app.database.open if app.database else None
+    return Unit(app.name, served, open_broker, open_broker, database=database)
 
 
 def _rows(app: AppOfUnits, rows: RowsOfUnit, queues: Sequence[str], scope: Scope) -> Unit:

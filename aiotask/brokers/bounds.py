@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["ASIDE", "BAD_GRAPH_TTL", "CLIENT_TTL", "DEAD_LETTERS", "HISTORY_ROWS", "REFUSED_TTL", "VOLUNTEER_TTL"]
+__all__ = [
+    "ASIDE",
+    "BAD_GRAPH_TTL",
+    "CLIENT_TTL",
+    "DEAD_LETTERS",
+    "HISTORY_ROWS",
+    "OUTBOX_CLIENT",
+    "OUTBOX_TTL",
+    "REFUSED_TTL",
+    "VOLUNTEER_TTL",
+]
 
 #: Dead letters that are kept; older ones make room.
 DEAD_LETTERS = 10_000
@@ -12,6 +22,9 @@ ASIDE = 1_000
 HISTORY_ROWS = 1_000_000
 #: Seconds after its last push for which the sequence of a client is remembered.
 CLIENT_TTL = 3600
+#: What the clients of batches of an outbox begin with, and seconds for which these are remembered: a relay that died
+#: before it could delete what it had sent may be away for so long.
+OUTBOX_CLIENT, OUTBOX_TTL = "outbox.", 7 * 86_400
 #: Seconds for which the reason why a worker set a job aside is remembered.
 REFUSED_TTL = 3600
 #: Seconds in which a volunteer for a suspect has to claim it.

@@ -49,6 +49,8 @@ class AppFacts(msgspec.Struct, frozen=True, kw_only=True):
     result_db_size: int = 0
     #: The rows of the app, in a database; None: these are facts of its tasks, on a broker.
     rows: RowFacts | None = None
+    #: The app's database, as its keeper finds it: a URL with its password, or ``module:attribute``; empty: it has none.
+    database: str = ""
 
     @property
     def label(self) -> str:
@@ -89,6 +91,7 @@ def app_facts(app: App, settings: WorkerSettings) -> AppFacts:
         result_db=str(path) if path is not None else None,
         result_db_age=settings.result_db_age,
         result_db_size=settings.result_db_size,
+        database=app.database.travels if app.database else "",
     )
 
 

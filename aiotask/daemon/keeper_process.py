@@ -12,15 +12,18 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ..brokers import history_of, inspect
+from ..brokers.sql.address import open_database
 from ..errors import AiotaskError, BrokerError, ConfigError
 from ..keeper.keeper import Keeper
 from ..keeper.recovery import Death
+from ..keeper.relay import Relay
 from ..log.setup import configure, tend
 from ..log.throttle import Throttle
 from ..worker.stacks import frames_of
@@ -142,6 +145,7 @@ class KeeperProcess:
             revive=_revive if app.embedded else None,
             queues=app.queues,
             needs=app.needs,
+            relay=Relay(broker, app.name, partial(open_database, app.database)) if app.database else None,
         )
         source = "broker" if app.rows is None else "database"
         self._branches.append(Branch(app.label, app.queues, keeper.lease, inspect(broker), source))

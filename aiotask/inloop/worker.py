@@ -19,6 +19,7 @@ from ..context import job_fields
 from ..errors import BrokerError
 from ..keeper.keeper import Keeper
 from ..keeper.presence import Presence
+from ..keeper.relay import Relay
 from ..log.events import EventLog
 from ..log.records import add_job_fields
 from ..loops.agent import agent
@@ -128,8 +129,10 @@ class _KeeperThread:
         # The tables of rows are their history.
         recorder = self._recorder if unit.rows is None else None
         reading = history_of(unit.connect_keeper()) if recorder is not None else None
+        broker = unit.connect_keeper()
+        relay = Relay(broker, unit.app, unit.database) if unit.database is not None else None
         return Keeper(
-            unit.connect_keeper(), unit.app, unit.served.secrets, self._host, reading=reading, recorder=recorder
+            broker, unit.app, unit.served.secrets, self._host, reading=reading, recorder=recorder, relay=relay
         )
 
     async def end(self) -> None:

@@ -17,6 +17,7 @@ from .operator import Requests, Snapshot
 from .promoter import Due
 from .recording import Recorder, Recording
 from .recovery import Death, Recovery
+from .relay import Relay
 
 __all__ = ["Keeper"]
 
@@ -33,6 +34,7 @@ class Keeper:
         recorder: writes finished jobs into the history file.
         revive: brings the embedded server back when it has crashed.
         queues, needs: what the workers of this host claim.
+        relay: sends the jobs of committed transactions; None: the app has no database.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Keeper:
         revive: Callable[[], None] | None = None,
         queues: Sequence[str] = (),
         needs: Sequence[str] = (),
+        relay: Relay | None = None,
     ) -> None:
         self._broker = broker
         self._app = app
@@ -59,6 +62,7 @@ class Keeper:
         has_graphs = GRAPHS in features(broker.url)
         self._agenda = Agenda(graphs_of(broker), secrets) if has_graphs else None
         self._due = Due(broker, self._agenda.hear if self._agenda is not None else None)
+        self._relay = relay
         self._recorder = recorder
         self._recording = Recording(reading, recorder, host) if reading is not None and recorder is not None else None
 
@@ -85,6 +89,8 @@ class Keeper:
         agents = [self.lease.run(), self.recovery.run(), self._due.run()]
         if self._agenda is not None:
             agents.append(self._agenda.run())
+        if self._relay is not None:
+            agents.append(self._relay.run())
         if self._recording is not None:
             agents.append(self._recording.run())
         tasks = [asyncio.create_task(agent) for agent in agents]
@@ -148,6 +154,8 @@ class Keeper:
                 await self.recovery.scan()
 
     async def close(self) -> None:
+        if self._relay is not None:
+            self._relay.close()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.close)
         for broker in (self._broker, self._reading, self._renewing):

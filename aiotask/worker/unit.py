@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..broker import Broker
 from ..brokers.sql.facts import RowFacts
 from .surroundings import Served
+
+if TYPE_CHECKING:
+    from ..brokers.sql.database import Database
 
 __all__ = ["Unit"]
 
@@ -23,6 +27,7 @@ class Unit:
         connect: makes the broker of a worker, for the running event loop.
         connect_keeper: makes the broker of a keeper, for the running event loop.
         rows: facts of the rows; None: the unit is the tasks of the app.
+        database: opens the database from whose outbox jobs are sent to the broker; None: there is no outbox.
     """
 
     app: str
@@ -30,6 +35,7 @@ class Unit:
     connect: Callable[[], Broker]
     connect_keeper: Callable[[], Broker]
     rows: RowFacts | None = None
+    database: Callable[[], Database] | None = None
 
     @property
     def source(self) -> str:

@@ -174,7 +174,7 @@ class Store(Rows, Clients, Kids, Listeners):
     ) -> Overflow | None:
         """Accept a batch, unless this client has sent it before; returns the jobs that had no room."""
         if self.is_repeat(client, sequence):
-            last, _, before = self.clients[client]
+            last, before = self.last_batch(client)
             return Overflow(before) if before and sequence == last else None
         self.count_batch(client, sequence)
         for item in drop:

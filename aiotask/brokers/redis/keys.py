@@ -29,8 +29,8 @@ marks               hash    job id -> sealed CANCELLED outcome: a cancel its own
                             recover and retry honour
 begun               hash    job id -> sealed FAILED outcome: it runs at most once and   the job is finished
                             has begun, so recover ends it with this outcome             or requeued
-client:ID           string  last sequence that this client pushed, and ids that had     1 h after the last
-                            no room in it
+client:ID           string  last sequence that this client pushed, and ids that had     1 h after the last, of
+                            no room in it                                               an outbox 7 days
 live                hash    incarnation -> host and facts; field "" is the epoch        it is declared dead
 leases              hash    host -> counter that its keeper raises                      it is declared dead
 dead, dead:jobs     zset,   dead letters by time, and their envelope and outcome        10,000 newer ones
@@ -62,7 +62,17 @@ from __future__ import annotations
 
 from ...broker import BATCH_BYTES
 from ...wire.seal import OVERHEAD
-from ..bounds import ASIDE, BAD_GRAPH_TTL, CLIENT_TTL, DEAD_LETTERS, HISTORY_ROWS, REFUSED_TTL, VOLUNTEER_TTL
+from ..bounds import (
+    ASIDE,
+    BAD_GRAPH_TTL,
+    CLIENT_TTL,
+    DEAD_LETTERS,
+    HISTORY_ROWS,
+    OUTBOX_CLIENT,
+    OUTBOX_TTL,
+    REFUSED_TTL,
+    VOLUNTEER_TTL,
+)
 from ..graphs import CHILDREN, CHUNK, STAGE_TIMEOUT
 from ..lanes import KINDS, SUSPECT
 
@@ -111,6 +121,8 @@ CONSTANTS: dict[str, str | int] = {
     "INLINE_BYTES": 16 * 1024,
     # Seconds, as text, since the server would take longer to convert a number.
     "CLIENT_TTL": str(CLIENT_TTL),
+    "OUTBOX_CLIENT": OUTBOX_CLIENT,
+    "OUTBOX_TTL": str(OUTBOX_TTL),
     "REFUSED_TTL": str(REFUSED_TTL),
     "VOLUNTEER_TTL": str(VOLUNTEER_TTL),
     # Edges and nodes of graphs that one call goes through.

@@ -84,10 +84,12 @@ def new_tables(schema: str | None) -> Tables:
     return add_tables(sa.MetaData(), schema)
 
 
-def _table(metadata: sa.MetaData, schema: str | None, name: str, *columns: sa.Column[Any]) -> sa.Table:
+def _table(metadata: sa.MetaData, schema: str | None, name: str, *columns: sa.Column[Any], **options: Any) -> sa.Table:
     known = metadata.tables.get(name if schema is None else f"{schema}.{name}")
+    if known is not None:
+        return known
     # BLANK_SCHEMA: without a schema, also in a MetaData that has one.
-    return known if known is not None else sa.Table(name, metadata, *columns, schema=schema or sa.BLANK_SCHEMA)
+    return sa.Table(name, metadata, *columns, schema=schema or sa.BLANK_SCHEMA, **options)
 
 
 def _workers(metadata: sa.MetaData, schema: str | None) -> sa.Table:
@@ -117,4 +119,6 @@ def _outbox(metadata: sa.MetaData, schema: str | None) -> sa.Table:
         sa.Column("push", sa.LargeBinary, nullable=False),
         sa.Column("batch", sa.String(32), index=True),
         sa.Column("created_at", UtcDateTime, nullable=False, server_default=sa.func.current_timestamp()),
+        # No number is used twice, also where the relay has emptied the table in between: sessions remember rows by it.
+        sqlite_autoincrement=True,
     )

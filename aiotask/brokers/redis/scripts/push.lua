@@ -7,6 +7,7 @@
 -- first write; the first write is one that a full server refuses.
 -- Needs: core index lanes results repair
 local session, sequence, limited = key('client:' .. ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local remembered = string.find(ARGV[1], OUTBOX_CLIENT, 1, true) == 1 and OUTBOX_TTL or CLIENT_TTL
 local room, victims, oldest = {}, {}, false
 local first = 4
 if limited > 0 then
@@ -82,7 +83,7 @@ end
 if #queues > 0 then redis.call('SADD', key('queues'), unpack(queues)) end
 if #new_buckets > 0 then redis.call('SADD', key('index'), unpack(new_buckets)) end
 if is_first then redis.call('SADD', key('index'), '.') end
-redis.call('SET', session, ARGV[2], 'EX', CLIENT_TTL)
+redis.call('SET', session, ARGV[2], 'EX', remembered)
 
 -- 5. Jobs that make room end before the index of what is new is written: an id may come again.
 for _, victim in ipairs(victims) do
@@ -181,5 +182,5 @@ if endings or not all then
     end
   end
 end
-if #full > 0 then redis.call('SET', session, ARGV[2] .. ' ' .. table.concat(full, ' '), 'EX', CLIENT_TTL) end
+if #full > 0 then redis.call('SET', session, ARGV[2] .. ' ' .. table.concat(full, ' '), 'EX', remembered) end
 return answer()

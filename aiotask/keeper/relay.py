@@ -1,0 +1,113 @@
+"""The agent that sends what transactions have left in the outbox of an app's database."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from ..broker import Broker
+from ..brokers.bounds import OUTBOX_CLIENT
+from ..errors import ConfigError
+from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter
+from ..loops.delay import BrokerDelay
+
+if TYPE_CHECKING:
+    from ..brokers.sql.database import Database
+    from ..brokers.sql.outbox import Batch, Outbox
+    from ..brokers.sql.wake import Wakeup
+
+__all__ = ["Relay"]
+
+logger = logging.getLogger("aiotask.keeper")
+
+T = TypeVar("T")
+
+#: Seconds until the next look where no change in the database was noticed.
+IDLE = 1.0
+
+
+class Relay:
+    """Sends the jobs in the outbox, in their order, and deletes what the broker has accepted.
+
+    Any number of relays may work on one outbox. A batch keeps its random name until it is deleted, and the broker
+    accepts each name once: so a relay that dies at any moment loses nothing and doubles nothing.
+
+    Args:
+        open_database: finds the database, at the first tick; ConfigError ends the relay.
+    """
+
+    def __init__(self, broker: Broker, app: str, open_database: Callable[[], Database]) -> None:
+        self._broker = broker
+        self._app = app
+        self._open = open_database
+        self._parts: tuple[Outbox, Wakeup] | None = None
+        #: All SQL runs in one thread; it is started with the first statement.
+        self._thread = ThreadPoolExecutor(1, "aiotask-relay")
+        self._delay = BrokerDelay()
+        self._report_error = ErrorReporter(
+            logger, "Jobs of committed transactions cannot be sent; trying again: %s", KEEPER_LOG_DELAY
+        )
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            if self._parts is None:
+                self._parts = await self._in_thread(self._make_parts)
+            outbox, wakeup = self._parts
+        except ConfigError as error:
+            logger.error("Jobs of transactions are not being sent: %s", error)
+            await asyncio.Event().wait()
+            return
+        while True:
+            try:
+                wakeup.mark()
+                while await self.tick(outbox):
+                    pass
+            except Exception as error:
+                # Also those of a driver: leases and recovery must not end with them.
+                self._report_error(error)
+                await self._delay.wait()
+            else:
+                self._delay.reset()
+                await wakeup.wait(IDLE)
+
+    def _make_parts(self) -> tuple[Outbox, Wakeup]:
+        # SQLAlchemy comes with them: a keeper without a database does without it.
+        database = self._open()
+        from ..brokers.sql.outbox import Outbox
+        from ..brokers.sql.wake import Wakeup
+
+        _ = database.engine
+        return Outbox(database, self._app), Wakeup(database, self._in_thread)
+
+    async def tick(self, outbox: Outbox) -> bool:
+        """Send one batch; return whether there was one."""
+        batch = await self._in_thread(outbox.take)
+        if batch is None:
+            return False
+        if batch.unreadable:
+            logger.error(
+                "%d jobs in aiotask_outbox cannot be read and stay there (seq %s): a later release of aiotask has "
+                "written them, or something else.",
+                len(batch.unreadable),
+                ", ".join(map(str, batch.unreadable[:10])),
+            )
+        await self._send(outbox, batch)
+        return True
+
+    async def _send(self, outbox: Outbox, batch: Batch) -> None:
+        if batch.pushes:
+            await self._broker.push(OUTBOX_CLIENT + batch.name, 1, batch.pushes)
+        await self._in_thread(lambda: outbox.delete(batch))
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def close(self) -> None:
+        """Close the connections that the relay has opened for itself."""
+        if self._parts is not None:
+            self._parts[1].close()
+        self._thread.shutdown(wait=False)
