@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..app import App
@@ -13,7 +13,7 @@ from ..worker.unit import Unit
 from .app_facts import AppFacts, app_facts, row_facts
 from .settings import WorkerSettings
 
-__all__ = ["ServedUnit", "served_units"]
+__all__ = ["ServedUnit", "is_sending", "served_units"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +45,8 @@ def served_units(apps: Iterable[tuple[App, Scope]], settings: WorkerSettings) ->
             facts = app_facts(app, settings) if unit.rows is None else row_facts(app, unit)
             units.append(ServedUnit(app, unit, facts))
     return units
+
+
+def is_sending(units: Sequence[ServedUnit]) -> bool:
+    """Whether jobs that were sent in this process are on their way to a broker."""
+    return any(unit.app._client is not None and unit.app._client.is_sending for unit in units)
