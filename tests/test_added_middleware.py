@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+
 import pytest
 
 from aiotask import App, Call, Depends, JobContext, Middleware, current_job

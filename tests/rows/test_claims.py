@@ -97,6 +97,22 @@ async def test_a_name_is_live_once(shop: Shop, worker: RowBroker) -> None:
         await worker.enlist("other.1", "host", b"\x80")
 
 
+async def test_a_statement_that_the_database_refuses_is_an_error_of_the_broker(shop: Shop, worker: RowBroker) -> None:
+    shop.fill(1)
+    with shop.app.database.open().writing() as connection:
+        if connection.dialect.name == "sqlite":
+            body = "BEGIN SELECT RAISE(ABORT, 'not today'); END"
+            connection.exec_driver_sql(f"CREATE TRIGGER refuses BEFORE UPDATE ON thumbnails {body}")
+        else:
+            body = "$$ BEGIN RAISE EXCEPTION 'not today'; END $$"
+            connection.exec_driver_sql(f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS {body}")
+            connection.exec_driver_sql(
+                "CREATE TRIGGER refuses BEFORE UPDATE ON thumbnails FOR EACH ROW EXECUTE FUNCTION refuse()"
+            )
+    with pytest.raises(BrokerError, match="not today"):
+        await claim(worker)
+
+
 # ---- waiting
 
 

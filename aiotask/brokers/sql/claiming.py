@@ -58,21 +58,21 @@ class Claiming:
     def claim(self, incarnation: str, queues: list[str], limit: int, alone: bool) -> Claim:
         tables = self._in_turn(queues)
         claimed: list[tuple[JobTable, Any]] = []
-        if self._was_empty and not alone and time.monotonic() - self._looked_at < LOOK and not self._finds(tables):
+        if alone or time.monotonic() - self._looked_at >= LOOK:
+            with self._database.reading() as connection:
+                liveness, suspects = self._look(connection, incarnation, tables)
+            if liveness is not Liveness.LIVE or (suspects and not alone):
+                return Claim([], liveness, suspects)
+        if self._was_empty and not alone and not self._finds(tables):
             return Claim([])
         with self._database.session() as session:
             session.autoflush = False
-            liveness, suspects = Liveness.LIVE, False
-            if alone or time.monotonic() - self._looked_at >= LOOK:
-                liveness, suspects = self._look(session, incarnation, tables)
-            if liveness is not Liveness.LIVE or (suspects and not alone):
-                return Claim([], liveness, suspects)
             for table in tables if limit > 0 else ():
                 claimed += self._take(session, table, incarnation, limit - len(claimed), alone)
                 if len(claimed) >= limit:
                     break
             session.expunge_all()
-        self._was_empty = not claimed
+        self._was_empty = not claimed and not alone
         return Claim([self._in_hands(table, row, incarnation) for table, row in claimed])
 
     def _finds(self, tables: Sequence[JobTable]) -> bool:
@@ -123,9 +123,8 @@ class Claiming:
                 found += session.scalars(part, parameters).all()
         return found
 
-    def _look(self, session: Session, incarnation: str, tables: Sequence[JobTable]) -> tuple[Liveness, bool]:
+    def _look(self, connection: sa.Connection, incarnation: str, tables: Sequence[JobTable]) -> tuple[Liveness, bool]:
         """Whether this worker is live, and whether it is its turn to run suspects that wait."""
-        connection = session.connection()
         if connection.execute(self._is_live, {"me": incarnation}).first() is None:
             known = connection.execute(sa.select(self._own.hosts.c.host).limit(1)).first()
             return (Liveness.FORGOTTEN if known is None else Liveness.DEAD), False

@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session
 
 from ...errors import AiotaskError, BrokerError, ConfigError, ConnectionLost
 from .address import EXAMPLES
+from .network import network_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -297,6 +298,11 @@ def _of_sqlite(url: URL) -> Engine:
     folder = Path(path).parent
     if not path.startswith("file:") and not folder.is_dir():
         raise ConfigError(f'The folder "{folder}" of the database does not exist. Create it: mkdir -p "{folder}".')
+    if kind := network_of(folder):
+        raise ConfigError(
+            f'"{path}" is on a network disk ({kind}), where the locks of SQLite do not hold. Put the file on a disk of '
+            "this machine, or use PostgreSQL."
+        )
     engine = sa.create_engine(url, pool_size=5, max_overflow=-1, execution_options={_BEGUN: True})
     _begin_really(engine)
     return engine
