@@ -42,9 +42,18 @@ def served_units(apps: Iterable[tuple[App, Scope]], settings: WorkerSettings) ->
         if not found:
             raise no_queue(app, settings.queues)
         for unit in found:
-            facts = app_facts(app, settings) if unit.rows is None else row_facts(app, unit)
-            units.append(ServedUnit(app, unit, facts))
+            units.append(
+                ServedUnit(app, unit, app_facts(app, settings) if unit.rows is None else _row_facts(app, unit))
+            )
     return units
+
+
+def _row_facts(app: App, unit: Unit) -> AppFacts:
+    # Imports SQLAlchemy, as the app has done.
+    from .database_check import check_database
+
+    check_database(app.database.open())
+    return row_facts(app, unit)
 
 
 def is_sending(units: Sequence[ServedUnit]) -> bool:
