@@ -8,7 +8,7 @@ import secrets
 import threading
 import weakref
 from contextlib import AbstractAsyncContextManager
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -116,16 +116,16 @@ class Rows:
         is_async = inspect.iscoroutinefunction(model.run)
         timeout = options.get("timeout")
 
-        @cache
-        def running() -> Running:
-            # Not before the first run: until then the database may be replaced.
-            return Running(self.database, self._in_hand, timeout, self._async_session)
+        @lru_cache(maxsize=1)
+        def running_on(database: Database) -> Running:
+            return Running(database, self._in_hand, timeout, self._async_session)
 
+        # Looked up for each run: an integration may have put another database in place.
         def run(id: str) -> None:
-            running().run(id)
+            running_on(self.database).run(id)
 
         async def run_async(id: str) -> None:
-            await running().run_async(id)
+            await running_on(self.database).run_async(id)
 
         function = run_async if is_async else run
         function.__module__, function.__qualname__ = model.__module__, model.__qualname__
