@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask, current_app, g
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, object_session
 
 from aiotask import App
 from aiotask.contrib.flask import init_app
@@ -41,6 +41,9 @@ class Site:
             said: Mapped[str | None]
 
             def run(self) -> None:
+                own = object_session(self)
+                assert own is not None
+                assert own.get_bind().url.database == db.engine.url.database
                 self.said = current_app.config["GREETING"]
                 db.session.add(Note(text="run"))
                 db.session.commit()
