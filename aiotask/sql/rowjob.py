@@ -35,7 +35,9 @@ COLUMNS = {
 def _first_status(context: Any) -> str:
     """The status of a new row: it waits until ``due_at``, if that lies ahead."""
     due = context.get_current_parameters().get("due_at")
-    return str(Status.SCHEDULED if isinstance(due, datetime) and due > datetime.now(UTC) else Status.PENDING)
+    # One without a time zone is refused where it is written.
+    is_aware = isinstance(due, datetime) and due.utcoffset() is not None
+    return str(Status.SCHEDULED if is_aware and due > datetime.now(UTC) else Status.PENDING)
 
 
 _NOW = sa.func.current_timestamp()

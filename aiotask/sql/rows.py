@@ -63,6 +63,8 @@ class Rows:
         self._own: Tables | None = None
         self._lock = threading.RLock()
         self._is_prepared = False
+        #: Whether the database has no async driver.
+        self._lacks_async = False
         self._engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = weakref.WeakKeyDictionary()
 
     # ---- registering
@@ -156,8 +158,8 @@ class Rows:
     def tables(self) -> list[JobTable]:
         if self._tables is None:
             self._tables = [
-                JobTable(facts, self._models[prefix].__table__, self.own, self._models[prefix])
-                for prefix, facts in self._facts.items()
+                JobTable(facts, model.__table__, self.own, model, is_sqlite=self.database.is_sqlite)
+                for facts, model in zip(self._facts.values(), self._models.values(), strict=True)
             ]
         return self._tables
 
@@ -208,11 +210,14 @@ class Rows:
             await engine.dispose()
 
     def _async_session(self) -> AbstractAsyncContextManager[AsyncSession] | None:
+        if self._lacks_async:
+            return None
         loop = asyncio.get_running_loop()
         engine = self._engines.get(loop)
         if engine is None:
             engine = self.database.async_engine()
             if engine is None:
+                self._lacks_async = True
                 return None
             self._engines[loop] = engine
         from sqlalchemy.ext.asyncio import AsyncSession

@@ -40,7 +40,7 @@ def connect(facts: RowFacts, app: str) -> RowBroker:
     from .tables import new_tables
 
     own = new_tables(facts.schema)
-    tables = [JobTable(table, light_table(table), own) for table in facts.tables]
+    tables = [JobTable(table, light_table(table), own, is_sqlite=database.is_sqlite) for table in facts.tables]
     return RowBroker(app, database, tables, own, facts.secret)
 
 

@@ -171,14 +171,19 @@ class RowBroker:
     async def claim(
         self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
     ) -> Claim:
-        self._wakeup.mark()
-        claim = await self._do(self._claiming.claim, incarnation, list(queues), min(limit, BATCH_JOBS), alone)
+        self._wakeup.forget()
+        claim = await self._do(self._claim, incarnation, list(queues), min(limit, BATCH_JOBS), alone)
         is_empty = not claim.deliveries and not claim.suspects and not alone and limit > 0
         self._empty_at = time.monotonic() if is_empty else 0.0
         if self._broke and not alone:
             self._broke = False
             return Claim(claim.deliveries, claim.liveness, claim.suspects, reconnected=True)
         return claim
+
+    def _claim(self, incarnation: str, queues: list[str], limit: int, alone: bool) -> Claim:
+        # In this thread: the loop would wait for the interpreter after each look at the file.
+        self._wakeup.mark()
+        return self._claiming.claim(incarnation, queues, limit, alone)
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         self._is_woken = False

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.orm.attributes import flag_modified, set_committed_value
+from sqlalchemy.orm.attributes import flag_modified, get_history, instance_state, set_committed_value
 
 from .job_table import JobTable
 
@@ -65,7 +64,7 @@ class ClaimedRow:
     def note_inner_changes(self) -> None:
         """Mark JSON columns whose values have changed inside."""
         for name, before in self._loaded.items():
-            if not sa.inspect(self.row).attrs[name].history.has_changes() and getattr(self.row, name) != before:
+            if not get_history(self.row, name).has_changes() and getattr(self.row, name) != before:
                 flag_modified(self.row, name)
 
     def reload(self, row: Any) -> None:
@@ -77,11 +76,15 @@ class ClaimedRow:
     def changes(self) -> dict[str, Any]:
         """The columns that the run has changed, by attribute. Kept from the first call on: a rollback expires them."""
         if self._changes is None:
-            self._changes = {}
-            if self.row is not None:
-                state: Any = sa.inspect(self.row)
-                names = [each.key for each in state.mapper.column_attrs if state.attrs[each.key].history.has_changes()]
-                self._changes = {name: getattr(self.row, name) for name in names}
+            # Most runs change little: only what was assigned is looked at.
+            state = None if self.row is None else instance_state(self.row)
+            names = state.committed_state if state is not None and state.modified else ()
+            columns = () if state is None else state.mapper.column_attrs
+            self._changes = {
+                name: getattr(self.row, name)
+                for name in names
+                if name in columns and get_history(self.row, name).has_changes()
+            }
         return self._changes
 
 

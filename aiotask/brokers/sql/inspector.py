@@ -16,7 +16,7 @@ from ...job import FINAL, Status
 from .broker import RowBroker
 from .claiming import queues_of
 from .job_table import JobTable, is_status
-from .operating import outcome_of
+from .operating import outcome_of, status_of
 from .tables import utcnow
 
 __all__ = ["RowInspector"]
@@ -119,7 +119,7 @@ class RowInspector:
         worker = (row.worker or "") if row.status == Status.RUNNING else ""
         position = f"{delivery.lane}|{delivery.entry}"
         return JobInfo(
-            delivery.id, Status(row.status), position, delivery.meta, due, worker, delivery.sealed, outcome=outcome
+            delivery.id, status_of(row.status), position, delivery.meta, due, worker, delivery.sealed, outcome=outcome
         )
 
     async def job(self, id: str) -> JobInfo | None:

@@ -64,7 +64,9 @@ class JobTable:
         model: the mapped class; None: this process knows only the columns of ``RowJob``.
     """
 
-    def __init__(self, facts: TableFacts, table: sa.Table, own: Tables, model: type[Any] | None = None) -> None:
+    def __init__(
+        self, facts: TableFacts, table: sa.Table, own: Tables, model: type[Any] | None = None, *, is_sqlite: bool
+    ) -> None:
         self.facts = facts
         self.table = table
         self.own = own
@@ -77,6 +79,7 @@ class JobTable:
         self.has_relationships = False
         if model is not None:
             self._inspect(model)
+        self._among = self._key_among(is_sqlite)
         self._prepare()
 
     def _inspect(self, model: type[Any]) -> None:
@@ -115,10 +118,16 @@ class JobTable:
 
     # ---- statements
 
+    def _key_among(self, is_sqlite: bool) -> sa.ColumnElement[bool]:
+        """Whether the key of a row is among the parameter ``keys``; an array costs less than a parameter for each."""
+        if is_sqlite:
+            return self.key.in_(sa.bindparam("keys", expanding=True))
+        keys: sa.BindParameter[Any] = sa.bindparam("keys", type_=sa.ARRAY(self.key.type))
+        return self.key == sa.any_(keys)
+
     def _prepare(self) -> None:
-        table, key, workers = self.table, self.key, self.own.workers
+        table, key, workers, among = self.table, self.key, self.own.workers, self._among
         c = table.c
-        keys: Any = sa.bindparam("keys", expanding=True)
         limit = sa.bindparam("most", type_=sa.Integer)
         entity: Any = self.model if self.model is not None else table
         ready = sa.and_(is_status(table, Status.PENDING), c.due_at <= utcnow())
@@ -137,32 +146,31 @@ class JobTable:
         live = sa.select(sa.literal(1)).where(workers.c.incarnation == sa.bindparam("me")).exists()
         self.take = (
             sa.update(table)
-            .where(key.in_(keys), live)
+            .where(among, live)
             .values(status="RUNNING", worker=sa.bindparam("me"), claims=c.claims + 1, updated_at=utcnow())
         )
         #: What the fence reads, with the time of the database.
         self.fence = (
             sa.select(key, c.status, c.worker, c.claims, c.attempt, c.failures, utcnow().label("now"))
-            .where(key.in_(keys))
+            .where(among)
             .with_for_update()
         )
         self.held = select.where(is_status(table, Status.RUNNING), c.worker == sa.bindparam("me")).order_by(key)
-        self.ended = sa.select(key).where(key.in_(keys), c.status != sa.literal_column("'RUNNING'", sa.String))
-        self.by_keys = sa.select(table).where(key.in_(keys))
-        self.delete = sa.delete(table).where(key.in_(keys))
+        self.ended = sa.select(key).where(among, c.status != sa.literal_column("'RUNNING'", sa.String))
+        self.by_keys = sa.select(table).where(among)
+        self.delete = sa.delete(table).where(among)
         self._prepare_keeping()
 
     def _prepare_keeping(self) -> None:
-        table, key, workers, c = self.table, self.key, self.own.workers, self.table.c
-        keys: Any = sa.bindparam("keys", expanding=True)
+        table, key, workers, c, among = self.table, self.key, self.own.workers, self.table.c, self._among
         limit = sa.bindparam("most", type_=sa.Integer)
         running = is_status(table, Status.RUNNING)
         lost = sa.select(table).where(running).order_by(key).limit(limit).with_for_update(skip_locked=True)
         #: Rows of one incarnation, and those of all that are not live.
-        self.lost_by = lost.where(c.worker == sa.bindparam("dead"), key.not_in(keys))
+        self.lost_by = lost.where(c.worker == sa.bindparam("dead"), sa.not_(among))
         alive = sa.select(workers.c.incarnation)
         self.lost = lost.where(sa.or_(c.worker.not_in(alive), c.worker.is_(None)))
-        self.give_back = sa.update(table).where(key.in_(keys), running).values(status="PENDING", updated_at=utcnow())
+        self.give_back = sa.update(table).where(among, running).values(status="PENDING", updated_at=utcnow())
         later = is_status(table, Status.SCHEDULED, Status.RETRYING)
         #: The seconds until the next row is due, by the clock of the database.
         self.next_due = sa.select(sa.func.min(c.due_at), utcnow()).where(later)
@@ -173,8 +181,8 @@ class JobTable:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        self.promote = sa.update(table).where(key.in_(keys), later).values(status="PENDING", updated_at=utcnow())
+        self.promote = sa.update(table).where(among, later).values(status="PENDING", updated_at=utcnow())
 
     def update(self, values: dict[str, Any]) -> sa.Update:
         """Set columns of the rows with ``keys``."""
-        return sa.update(self.table).where(self.key.in_(sa.bindparam("keys", expanding=True))).values(values)
+        return sa.update(self.table).where(self._among).values(values)

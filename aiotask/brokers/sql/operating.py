@@ -18,7 +18,7 @@ from .job_table import JobTable
 from .keeping import notify
 from .tables import utcnow
 
-__all__ = ["Operating", "outcome_of"]
+__all__ = ["Operating", "outcome_of", "status_of"]
 
 _CANCELLED = "JobCancelled: The row was cancelled."
 
@@ -63,7 +63,7 @@ class Operating:
     def _state(self, table: JobTable, row: Any) -> JobState:
         if row.status in FINAL:
             return JobState(outcome=outcome_of(self.outcomes, table, row))
-        return JobState(Status(row.status) if row.status in Status else None)
+        return JobState(status_of(row.status))
 
     def ended(self, ids: Sequence[str]) -> list[str]:
         """Those of these claimed rows that run no more, by what the database has of them."""
@@ -117,6 +117,15 @@ class Operating:
             if notifies:
                 notify(connection, table.facts.name)
         return Replayed.DONE
+
+
+#: Every word that is a status.
+_STATUSES = frozenset(Status)
+
+
+def status_of(word: str) -> Status:
+    """The status of a row. One with a word of the user's own is left alone, as a parked job is."""
+    return Status(word) if word in _STATUSES else Status.PARKED
 
 
 def outcome_of(outcomes: Sealer, table: JobTable, row: Any) -> bytes:

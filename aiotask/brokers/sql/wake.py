@@ -49,9 +49,12 @@ class Wakeup:
         """End the wait that is under way."""
         self._changed.set()
 
-    def mark(self) -> None:
-        """Before a look: changes from now on end the next wait."""
+    def forget(self) -> None:
+        """Before a look, in the loop: what was heard until now ends no wait."""
         self._changed.clear()
+
+    def mark(self) -> None:
+        """Before a look, in the thread: changes from now on end the next wait."""
         if self._database.is_sqlite:
             self._version = self._look()
 
@@ -79,7 +82,9 @@ class Wakeup:
         try:
             if self._glancing is None:
                 path = str(self._database.engine.url.database)
-                self._glancing = sqlite3.connect(path, uri=path.startswith("file:"), isolation_level=None)
+                self._glancing = sqlite3.connect(
+                    path, uri=path.startswith("file:"), isolation_level=None, check_same_thread=False
+                )
             found: int = self._glancing.execute("PRAGMA data_version").fetchone()[0]
             return found
         except sqlite3.Error:
