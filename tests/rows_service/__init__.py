@@ -1,0 +1,1 @@
+"""Rows in worker processes: real supervisors, forked workers and keepers, on SQLite and PostgreSQL."""
