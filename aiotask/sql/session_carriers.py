@@ -87,8 +87,8 @@ class SessionCarrier(Carrier):
         if isinstance(bind, Connection) and bind.in_transaction():
             self._outer = bind.get_transaction()
         self._recorder = _Recorder.of(self._session)
-        if bind.dialect.name == "sqlite" and self._session.in_transaction():
-            # A later one is begun by the recorder.
+        if bind.dialect.name == "sqlite" and (self._session.in_transaction() or self._outer is not None):
+            # One that is not open yet is begun by the recorder.
             begin_really(self._session.connection(bind_arguments={"mapper": OutboxJob}))
 
     def _bind(self) -> Any:
