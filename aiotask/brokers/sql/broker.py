@@ -27,7 +27,7 @@ from ...broker import (
     Room,
     Settled,
 )
-from ...errors import ConfigError, ConnectionLost
+from ...errors import BrokerError, ConfigError, ConnectionLost
 from ...wire.seal import Sealer
 from .claimed import ClaimedRow
 from .claiming import Claiming
@@ -152,10 +152,15 @@ class RowBroker:
         on_subscribed()
         while True:
             await asyncio.sleep(LOOK)
-            if self._in_hand:
-                ended = await self._do(self._operating.ended, list(self._in_hand))
-                if ended:
-                    on_notices([Notice(id) for id in ended])
+            if self._in_hand and (ended := await self._ended()):
+                on_notices([Notice(id) for id in ended])
+
+    async def _ended(self) -> list[str]:
+        try:
+            return await self._do(self._operating.ended, list(self._in_hand))
+        except BrokerError:
+            # While the database is away; the other verbs report it.
+            return []
 
     async def publish(self, address: str, notice: Notice) -> bool:
         return False

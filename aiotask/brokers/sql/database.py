@@ -70,7 +70,13 @@ class Database:
     @property
     def url(self) -> str:
         """The URL of the database with its password: what another process finds it by."""
-        return self._given if isinstance(self._given, str) else self.engine.url.render_as_string(hide_password=False)
+        if isinstance(self._given, str):
+            return self._given
+        url = self.engine.url
+        if self.is_sqlite and url.database and not url.database.startswith("file:"):
+            # Absolute: the keeper may have another current directory.
+            url = url.set(database=os.path.abspath(url.database))
+        return url.render_as_string(hide_password=False)
 
     @property
     def is_sqlite(self) -> bool:
