@@ -8,7 +8,6 @@ import secrets
 import threading
 import weakref
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -20,9 +19,10 @@ from ..brokers.sql.database import Database
 from ..brokers.sql.facts import RowFacts, TableFacts
 from ..brokers.sql.job_table import JobTable
 from ..brokers.sql.tables import Tables, add_tables
+from ..defining import surrounded
 from ..errors import ConfigError
 from ..functions.main_module import home_of
-from ..middleware import Hooks, around_of
+from ..middleware import Hooks
 from ..options import fields_of
 from ..tasks import Definition, Registry
 from ..wire.serializer import Serializer
@@ -125,8 +125,12 @@ class Rows:
         function.__module__, function.__qualname__ = model.__module__, model.__qualname__
         function.__name__ = model.__name__
         definition = Definition(facts.task, function, is_async, _anything, **fields_of(options, {}))
-        around = around_of(self._hooks, None, facts.task, is_async=is_async)
-        return definition if around is None else replace(definition, around=around)
+        return surrounded(definition, self._hooks)
+
+    def surround(self, hooks: Hooks) -> None:
+        """Have other middleware around the runs of all rows."""
+        self._hooks = hooks
+        self.registry.replace(lambda row: surrounded(row, hooks))
 
     def _running(self, timeout: float | None) -> Running:
         return Running(self.database, self._in_hand, timeout, self._async_session)
