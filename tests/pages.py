@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ __all__ = ["Block", "Reader", "blocks"]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"`([\w/.-]+\.\w+)`:\s*\Z")
 _NOT_RUN = re.compile(r"<!-- not run: (.+) -->\s*\Z")
+_NEEDS = re.compile(r"<!-- needs (.+) -->\s*\Z")
 _PRINTED = re.compile(r"^\s*print\(.*\)\s+# (.+)$", re.MULTILINE)
 _AWAITS = """\
 import asyncio
@@ -44,6 +45,8 @@ class Block:
     file: str = ""
     #: Why it cannot be run here.
     not_run: str = ""
+    #: The server without which it cannot be run.
+    needs: str = ""
     #: What the page says that it prints: lines, with … for what differs.
     output: tuple[str, ...] = ()
 
@@ -63,7 +66,7 @@ def blocks(page: Path) -> list[Block]:
             above = found[-1]
             found[-1] = Block(**{**vars(above), "output": tuple(body.splitlines())})
         else:
-            file, reason = _FILE.search(before), _NOT_RUN.search(before)
+            file, reason, needs = _FILE.search(before), _NOT_RUN.search(before), _NEEDS.search(before)
             found.append(
                 Block(
                     page,
@@ -72,6 +75,7 @@ def blocks(page: Path) -> list[Block]:
                     body,
                     file[1] if file else "",
                     reason[1] if reason else "",
+                    needs[1] if needs else "",
                 )
             )
         end = fence.end()
@@ -87,9 +91,10 @@ class Reader:
         place: the directory.
         home: state directory of the embedded server; its path has to be short.
         path: directories that commands are looked for in first.
+        env: further variables of the environment.
     """
 
-    def __init__(self, place: Path, home: Path, *path: Path) -> None:
+    def __init__(self, place: Path, home: Path, *path: Path, env: Mapping[str, str] | None = None) -> None:
         self.place = place
         self._workers: list[Supervisor] = []
         self._env = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
@@ -103,6 +108,7 @@ class Reader:
             "PYTHONUNBUFFERED": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PATH": os.pathsep.join(map(str, (*path, Path(sys.executable).parent, os.environ["PATH"]))),
+            **(env or {}),
         }
 
     def follow(self, block: Block, *, run_later: bool) -> None:

@@ -52,7 +52,8 @@ def downgrade() -> None:
     ${downgrades if downgrades else "pass"}
 '''
 _OWN = {"aiotask_hosts", "aiotask_outbox", "aiotask_workers"}
-_COLUMNS = "status created_at updated_at due_at priority attempt deaths claims worker error failures".split()
+_COLUMNS = ["status", "created_at", "updated_at", "due_at", "priority", "attempt"]
+_COLUMNS += ["deaths", "claims", "worker", "error", "failures"]
 
 
 class Scripts:
