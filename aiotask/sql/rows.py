@@ -8,6 +8,7 @@ import secrets
 import threading
 import weakref
 from contextlib import AbstractAsyncContextManager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -116,11 +117,16 @@ class Rows:
         is_async = inspect.iscoroutinefunction(model.run)
         timeout = options.get("timeout")
 
+        @cache
+        def running() -> Running:
+            # Not before the first run: until then the database may be replaced.
+            return Running(self.database, self._in_hand, timeout, self._async_session)
+
         def run(id: str) -> None:
-            self._running(timeout).run(id)
+            running().run(id)
 
         async def run_async(id: str) -> None:
-            await self._running(timeout).run_async(id)
+            await running().run_async(id)
 
         function = run_async if is_async else run
         function.__module__, function.__qualname__ = model.__module__, model.__qualname__
@@ -132,9 +138,6 @@ class Rows:
         """Have other middleware around the runs of all rows."""
         self._hooks = hooks
         self.registry.replace(lambda row: surrounded(row, hooks))
-
-    def _running(self, timeout: float | None) -> Running:
-        return Running(self.database, self._in_hand, timeout, self._async_session)
 
     # ---- parts
 

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from ...broker import (
     BATCH_JOBS,
     Begin,
@@ -107,6 +109,9 @@ class RowBroker:
         except ConnectionLost:
             self._broke = True
             raise
+        except SQLAlchemyError as error:
+            text = str(getattr(error, "orig", None) or error).strip()
+            raise BrokerError(f"The database refused a statement of aiotask: {text}") from error
 
     # ---- life
 
