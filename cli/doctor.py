@@ -64,8 +64,9 @@ def doctor(
 
     from aiotask.daemon.health.probe import nearby
     from aiotask.ops.checks import check_all
+    from aiotask.ops.outbox import outbox_checks
 
-    checks = asyncio.run(check_all(name, url, result_db, nearby))
+    checks = [*asyncio.run(check_all(name, url, result_db, nearby)), *outbox_checks(name)]
     failed = any(check.state == "fail" for check in checks)
     if as_json:
         print_json({"ok": not failed, "checks": [asdict(check) for check in checks]})

@@ -19,11 +19,11 @@ from ..brokers.sql.outbox import packed
 from ..errors import ConfigError
 from ..job import decode_job
 from ..result import AsyncResult
+from .alchemy import AsyncConnectionCarrier, AsyncSessionCarrier, ConnectionCarrier, SessionCarrier
 from .carriers import Carrier, Collected, Fate
 from .diverting import Scope
 from .drivers import AioSqlite, AsyncPg, AsyncPsycopg, Django, Psycopg, Sqlite, django_connection
 from .handles import Unsent
-from .session_carriers import AsyncConnectionCarrier, AsyncSessionCarrier, ConnectionCarrier, SessionCarrier
 
 if TYPE_CHECKING:
     from ..brokers.sql.database import Database
