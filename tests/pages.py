@@ -118,7 +118,7 @@ class Reader:
             run_later: it is a file that a command further down runs.
         """
         if block.language == "bash":
-            if re.match(r"(\w+=\S+ )*aiotask worker (?!.*(--burst|--help))", block.text):
+            if re.match(r"(\w+=\S+ )*(flask .*|python manage.py )?aiotask (worker|run)(?!.*(--burst|--help))", block.text):
                 self._start(block)
             else:
                 self._check(block, self._run(block, "bash", "-euo", "pipefail", "-c", block.text))
