@@ -38,6 +38,7 @@ _CONNECTIONS = {"idle": 2.0, "a run uses its session": 3.0}
 #: Seconds that workers may take until their connections are there.
 _CONNECT_TIMEOUT = 60.0
 
+
 class Figures:
     """Values as they are measured, by the names of their figures, and the goals of these."""
 

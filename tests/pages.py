@@ -21,6 +21,7 @@ _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"`([\w/.-]+\.\w+)`:\s*\Z")
 _NOT_RUN = re.compile(r"<!-- not run: (.+) -->\s*\Z")
 _NEEDS = re.compile(r"<!-- needs (.+) -->\s*\Z")
+_WORKER = re.compile(r"(\w+=\S+ )*(flask .*|python manage.py )?aiotask (worker|run)(?!.*(--burst|--help))")
 _PRINTED = re.compile(r"^\s*print\(.*\)\s+# (.+)$", re.MULTILINE)
 _AWAITS = """\
 import asyncio
@@ -118,7 +119,7 @@ class Reader:
             run_later: it is a file that a command further down runs.
         """
         if block.language == "bash":
-            if re.match(r"(\w+=\S+ )*(flask .*|python manage.py )?aiotask (worker|run)(?!.*(--burst|--help))", block.text):
+            if _WORKER.match(block.text):
                 self._start(block)
             else:
                 self._check(block, self._run(block, "bash", "-euo", "pipefail", "-c", block.text))
