@@ -20,6 +20,7 @@ __all__ = ["Block", "Reader", "blocks"]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"`([\w/.-]+\.\w+)`:\s*\Z")
 _NOT_RUN = re.compile(r"<!-- not run: (.+) -->\s*\Z")
+_AS_IN = re.compile(r"<!-- as in (.+) -->\s*\Z")
 _NEEDS = re.compile(r"<!-- needs (.+) -->\s*\Z")
 _WORKER = re.compile(r"(\w+=\S+ )*(flask .*|python manage.py )?aiotask (worker|run)(?!.*(--burst|--help))")
 _PRINTED = re.compile(r"^\s*print\(.*\)\s+# (.+)$", re.MULTILINE)
@@ -46,6 +47,8 @@ class Block:
     file: str = ""
     #: Why it cannot be run here.
     not_run: str = ""
+    #: The page that has the same block, which is run there.
+    as_in: str = ""
     #: The server without which it cannot be run.
     needs: str = ""
     #: What the page says that it prints: lines, with … for what differs.
@@ -67,7 +70,8 @@ def blocks(page: Path) -> list[Block]:
             above = found[-1]
             found[-1] = Block(**{**vars(above), "output": tuple(body.splitlines())})
         else:
-            file, reason, needs = _FILE.search(before), _NOT_RUN.search(before), _NEEDS.search(before)
+            file, reason = _FILE.search(before), _NOT_RUN.search(before)
+            as_in, needs = _AS_IN.search(before), _NEEDS.search(before)
             found.append(
                 Block(
                     page,
@@ -76,6 +80,7 @@ def blocks(page: Path) -> list[Block]:
                     body,
                     file[1] if file else "",
                     reason[1] if reason else "",
+                    as_in[1] if as_in else "",
                     needs[1] if needs else "",
                 )
             )

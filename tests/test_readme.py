@@ -77,7 +77,8 @@ def test_every_block_of_a_page_does_what_the_page_says(page: Path, tmp_path: Pat
 
 
 def runnable(page: Path) -> list[Block]:
-    return [block for block in blocks(page) if block.language in ("bash", "python", "sql") and not block.not_run]
+    ours = [block for block in blocks(page) if not block.not_run and not block.as_in]
+    return [block for block in ours if block.language in ("bash", "python", "sql")]
 
 
 @pytest.mark.timeout(300)
@@ -125,6 +126,13 @@ def test_what_is_not_run_is_little_and_says_why() -> None:
     left_out = {block.place: block.not_run for page in PAGES for block in blocks(page) if block.not_run}
 
     assert len(left_out) <= 3, left_out
+
+
+def test_a_block_that_another_page_runs_is_the_same_there() -> None:
+    for page in PAGES:
+        for block in blocks(page):
+            if block.as_in:
+                assert block.text in [each.text for each in runnable(ROOT / block.as_in)], block.place
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
