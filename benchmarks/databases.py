@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -52,7 +53,18 @@ def _postgres(programs: Path) -> Iterator[Callable[[], str]]:
             owner = pwd.getpwnam(user)
             os.chown(directory, owner.pw_uid, owner.pw_gid)
         data, log = directory / "data", directory / "log"
-        made = [programs / "initdb", "-D", data, "-U", "bench", "-A", "trust", "-E", "UTF8", "--locale=C"]
+        made: list[str | Path] = [
+            programs / "initdb",
+            "-D",
+            data,
+            "-U",
+            "bench",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ]
         subprocess.run(made, user=user, cwd="/", check=True, capture_output=True)
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -64,10 +76,11 @@ def _postgres(programs: Path) -> Iterator[Callable[[], str]]:
             )
         try:
             _wait_for(process, [programs / "pg_isready", "-h", directory, "-q"], log)
-            psql = [programs / "psql", "-h", directory, "-U", "bench", "-d", "postgres", "-qc"]
+            psql: list[str | Path] = [programs / "psql", "-h", directory, "-U", "bench", "-d", "postgres", "-qc"]
             yield lambda: _create(psql, directory)
         finally:
-            process.terminate()
+            # A fast shutdown: at SIGTERM it would wait for the connections of this process.
+            process.send_signal(signal.SIGINT)
             process.wait()
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -111,7 +111,8 @@ def _rate(rows: Rows, model: Any, jobs: int) -> float:
     first, last = min(done), max(done)
     if len(done) != jobs or first == last:
         raise Failed(f"{len(done)} of {jobs} rows have succeeded.")
-    return (len(done) - done.count(first)) / ((last - first) / timedelta(seconds=1))
+    seconds: float = (last - first) / timedelta(seconds=1)
+    return (len(done) - done.count(first)) / seconds
 
 
 # ---- from the commit to the start
@@ -141,7 +142,7 @@ def _note_times(found: Figures, what: str, took: list[float], goal: float | None
 
 def _idle(plan: Plan, found: Figures, kind: str, database: str, heard: Starts) -> None:
     plan.bar.tell(f"{kind}: idle row to start")
-    rows = Rows(database)
+    rows, commits = Rows(database), plan.scaled(_COMMITS, 20)
     create_tables(rows.app)
 
     def commit() -> None:
@@ -155,16 +156,16 @@ def _idle(plan: Plan, found: Figures, kind: str, database: str, heard: Starts) -
 
     with service(database, "rows", socket=heard.path):
         _took(commit, heard, 5)
-        _note_times(found, f"{kind}: commit to start of an idle row", _took(commit, heard, _COMMITS), _LATE[kind])
+        _note_times(found, f"{kind}: commit to start of an idle row", _took(commit, heard, commits), _LATE[kind])
         if kind == "PostgreSQL":
-            took = _took(commit_unheard, heard, _UNHEARD_COMMITS)
+            took = _took(commit_unheard, heard, plan.scaled(_UNHEARD_COMMITS, 3))
             _note_times(found, f"{kind}: the same without a hint", took, _UNHEARD)
     plan.bar.step()
 
 
 async def _commits(plan: Plan, found: Figures, kind: str, database: str, heard: Starts) -> None:
     plan.bar.tell(f"{kind}: outbox commit to start")
-    outbox = Outbox(database, plan.server.url)
+    outbox, commits = Outbox(database, plan.server.url), plan.scaled(_COMMITS, 20)
     create_tables(outbox.app)
 
     def commit() -> None:
@@ -173,7 +174,7 @@ async def _commits(plan: Plan, found: Figures, kind: str, database: str, heard: 
 
     with service(database, "outbox", socket=heard.path, url=plan.server.url):
         _took(commit, heard, 5)
-        _note_times(found, f"{kind}: outbox, commit to start", _took(commit, heard, _COMMITS), None)
+        _note_times(found, f"{kind}: outbox, commit to start", _took(commit, heard, commits), None)
     await outbox.app.client.close()
     plan.bar.step()
 

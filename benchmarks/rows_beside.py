@@ -20,7 +20,6 @@ from .row_tasks import Rows
 
 __all__ = ["measure"]
 
-_FULL = 40_000
 _ENDED, _SCHEDULED, _BEHIND = 200_000, 50_000, 200_000
 #: Rows of a claim, and claims of a sample.
 _BATCH, _CLAIMS = 100, 40
@@ -68,37 +67,37 @@ class Claims:
             session.execute(running.values(status="SUCCESS"), execution_options={"synchronize_session": False})
         return took
 
-    async def median(self) -> float:
-        return statistics.median([await self.take() for _ in range(_CLAIMS)])
+    async def median(self, claims: int) -> float:
+        return statistics.median([await self.take() for _ in range(claims)])
 
 
 async def measure(plan: Plan, note: Note, kind: str, database: str) -> None:
     """Note the figures of one repetition."""
-    scale = min(1.0, plan.jobs / _FULL)
-    claims = Claims(database)
+    claims, sample = Claims(database), plan.scaled(_CLAIMS, 10)
     await claims.open()
     try:
         plan.bar.tell(f"{kind}: claims beside other rows")
-        await claims.median()
-        alone = await claims.median()
+        await claims.median(sample)
+        alone = await claims.median(sample)
         note(f"{kind}: claim of {_BATCH} rows", "ms", alone)
-        claims.fill("SUCCESS", round(_ENDED * scale))
-        note(f"{kind}: claim beside {_ENDED:,} rows that have ended", "x", await claims.median() / alone, _GOAL)
-        claims.fill("SCHEDULED", round(_SCHEDULED * scale), datetime.now(UTC) + timedelta(days=1))
-        note(f"{kind}: claim beside {_SCHEDULED:,} scheduled rows too", "x", await claims.median() / alone, _GOAL)
+        claims.fill("SUCCESS", plan.scaled(_ENDED))
+        note(f"{kind}: claim beside {_ENDED:,} rows that have ended", "x", await claims.median(sample) / alone, _GOAL)
+        claims.fill("SCHEDULED", plan.scaled(_SCHEDULED), datetime.now(UTC) + timedelta(days=1))
+        note(f"{kind}: claim beside {_SCHEDULED:,} scheduled rows too", "x", await claims.median(sample) / alone, _GOAL)
         if kind == "PostgreSQL":
             plan.bar.tell(f"{kind}: claims behind a held snapshot")
-            note(f"{kind}: claim behind a held snapshot", "x", await _behind_snapshot(claims, scale) / alone, _GOAL)
+            behind = await _behind_snapshot(claims, plan.scaled(_BEHIND // _BATCH, 5))
+            note(f"{kind}: claim behind a held snapshot", "x", behind / alone, _GOAL)
     finally:
         await claims.close()
     plan.bar.step()
 
 
-async def _behind_snapshot(claims: Claims, scale: float) -> float:
-    """The median of the last fifth of the claims of many rows, while another transaction sees all of their versions."""
+async def _behind_snapshot(claims: Claims, count: int) -> float:
+    """The median of the last fifth of so many claims, while another transaction may see all versions of their rows."""
     engine = claims.rows.app.database.open().engine
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as snapshot:
         snapshot.execute(sa.text("SELECT count(*) FROM syncs"))
-        took = [await claims.take() for _ in range(max(5, round(_BEHIND * scale / _BATCH)))]
+        took = [await claims.take() for _ in range(count)]
         snapshot.rollback()
     return statistics.median(took[-len(took) // 5 :])
