@@ -37,6 +37,8 @@ _COMMITS, _UNHEARD_COMMITS = 200, 12
 _CONNECTIONS = {"idle": 2.0, "a run uses its session": 3.0}
 #: Seconds that workers may take until their connections are there.
 _CONNECT_TIMEOUT = 60.0
+#: Seconds for which their number stands still: workers and keeper each do something once a second.
+_STEADY = 2.5
 
 
 class Figures:
@@ -218,7 +220,7 @@ def _steady(rows: Rows) -> int:
     mine = "pid <> pg_backend_pid() AND datname = current_database()"
     last, since = -1, time.monotonic()
     deadline = since + _CONNECT_TIMEOUT
-    while time.monotonic() - since < 0.4:
+    while time.monotonic() - since < _STEADY:
         now = _count(rows, f"pg_stat_activity WHERE {mine}")
         if now != last:
             last, since = now, time.monotonic()

@@ -65,7 +65,7 @@ def test_a_small_run_of_rows_gives_the_figures_of_each_database_that_is_there(tm
         times = (f"{kind}: commit to start of an idle row", f"{kind}: outbox, commit to start")
         assert all(figures[f"{name}, p50"][0] <= figures[f"{name}, p99"][0] for name in times)
         assert figures[f"{kind}: sync rows over sync tasks"][0] > 0
-        assert figures[f"{kind}: claim beside 50,000 scheduled rows too"][0] > 0
+        assert figures[f"{kind}: claim beside 1,250 scheduled rows too"][0] > 0
     if "PostgreSQL" in kinds:
         assert figures["PostgreSQL: connections per worker process, idle"] == [2.0]
         assert figures["PostgreSQL: connections per worker process, a run uses its session"] == [3.0]
