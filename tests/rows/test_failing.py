@@ -159,7 +159,7 @@ async def is_empty(rows: Any) -> bool:
 
 
 async def test_a_worker_that_stops_gives_back_what_has_not_started(app, base):
-    release = threading.Event()
+    started, release = threading.Event(), threading.Event()
 
     @app.row
     class Blocks(RowJob, base):
@@ -167,15 +167,13 @@ async def test_a_worker_that_stops_gives_back_what_has_not_started(app, base):
         id: Mapped[int] = mapped_column(primary_key=True)
 
         def run(self) -> None:
+            started.set()
             assert release.wait(60)
 
     add(app, *(Blocks() for _ in range(20)))
 
-    async def runs() -> bool:
-        return any(row.status == "RUNNING" for row in rows_of(app, Blocks))
-
     async with working(app):
-        await wait_until_async(runs, description="a row runs")
+        assert await asyncio.to_thread(started.wait, 60)
         asyncio.get_running_loop().call_later(0.2, release.set)
     statuses = [row.status for row in rows_of(app, Blocks)]
     assert "RUNNING" not in statuses
