@@ -47,7 +47,7 @@ _CLIENT = "tests.chaos.apps.outbox_client"
         "patience": 60,
     },
     full={
-        "transactions": 20_000,
+        "transactions": 10_000,
         "clients": 3,
         "every": (0.5, 1.5),
         "blows": 60,
@@ -56,7 +56,7 @@ _CLIENT = "tests.chaos.apps.outbox_client"
     },
     module="tests.chaos.apps.outbox",
     server=("--appendonly", "yes"),
-    limits=(120.0, 900.0),
+    limits=(120.0, 1500.0),
 )
 async def outbox(arena: Arena, tier: Tier, rng: Random) -> Report:
     committed: dict[str, str] = {}
