@@ -22,7 +22,7 @@ _FILE = re.compile(r"`([\w/.-]+\.\w+)`:\s*\Z")
 _NOT_RUN = re.compile(r"<!-- not run: (.+) -->\s*\Z")
 _AS_IN = re.compile(r"<!-- as in (.+) -->\s*\Z")
 _NEEDS = re.compile(r"<!-- needs (.+) -->\s*\Z")
-_WORKER = re.compile(r"(\w+=\S+ )*(flask .*|python manage.py )?aiotask (worker|run)(?!.*(--burst|--help))")
+_SERVICE = re.compile(r"(\w+=\S+ )*(flask .*|python manage.py )?aiotask (worker|run) (?!.*(--burst|--help))")
 _PRINTED = re.compile(r"^\s*print\(.*\)\s+# (.+)$", re.MULTILINE)
 _AWAITS = """\
 import asyncio
@@ -124,7 +124,7 @@ class Reader:
             run_later: it is a file that a command further down runs.
         """
         if block.language == "bash":
-            if _WORKER.match(block.text):
+            if _SERVICE.match(block.text):
                 self._start(block)
             else:
                 self._check(block, self._run(block, "bash", "-euo", "pipefail", "-c", block.text))

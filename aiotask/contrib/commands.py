@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from ..app import App
+from ..errors import AiotaskError
 
 __all__ = ["become_command", "become_worker"]
 
@@ -18,15 +19,20 @@ def become_worker(spec: str, arguments: Iterable[str]) -> NoReturn:
     _become("worker", *arguments, spec)
 
 
-def become_command(apps: Iterable[App], arguments: Iterable[str]) -> NoReturn:
-    """Replace this process by another command of ``aiotask``, which finds broker and database of the first app."""
-    for app in apps:
+def become_command(find_apps: Callable[[], Sequence[App]], arguments: Iterable[str]) -> NoReturn:
+    """Replace this process by another command of ``aiotask``, which finds broker and database of the first app.
+
+    Where that fails, the process ends with the error in one line, as commands of ``aiotask`` do.
+    """
+    try:
+        app = find_apps()[0]
         if not app.embedded:
             os.environ["AIOTASK_URL"] = app.url
             os.environ["AIOTASK_SECRET"] = ",".join(app.secrets)
         if app.database:
             os.environ["AIOTASK_DATABASE"] = app.database.travels
-        break
+    except AiotaskError as error:
+        sys.exit(f"error: {error}")
     _become(*arguments)
 
 

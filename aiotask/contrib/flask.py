@@ -151,7 +151,7 @@ def _run(context: click.Context) -> NoReturn:
 
 def _pass_on(context: click.Context) -> NoReturn:
     flask_app = context.ensure_object(ScriptInfo).load_app()
-    become_command(flask_app.extensions[EXTENSION], [str(context.info_name), *context.args])
+    become_command(lambda: flask_app.extensions[EXTENSION], [str(context.info_name), *context.args])
 
 
 def _path_of(info: ScriptInfo) -> str | None:

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask, current_app, g
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, object_session
 
 from aiotask import App
 from aiotask.contrib.flask import init_app
@@ -41,6 +41,9 @@ class Site:
             said: Mapped[str | None]
 
             def run(self) -> None:
+                own = object_session(self)
+                assert own is not None
+                assert own.get_bind().url.database == db.engine.url.database
                 self.said = current_app.config["GREETING"]
                 db.session.add(Note(text="run"))
                 db.session.commit()
@@ -134,18 +137,28 @@ async def test_another_application_takes_the_place_of_the_one_before(
     site: Site, sqlite_url: str, app_name: str
 ) -> None:
     first = site.create_app(sqlite_url, "hello")
-    with site.app.session() as session:
-        assert session.scalar(sa.select(sa.func.count()).select_from(site.Step)) == 0
+    assert await run_one(site) == "hello"
     second = site.create_app(sqlite_url.replace("rows.db", "other.db"), "good day")
     async with site.app, site.app.worker():
         assert await site.greet.apply_async("you").wait(30) == "good day, you"
     # One context for each run, not one for each application.
     assert site.ended == ["you"]
+    assert await run_one(site) == "good day"
     with site.app.session() as session:
         assert str(session.get_bind().url).endswith("other.db")  # type: ignore[union-attr]
     assert second.extensions["aiotask"] == [site.app]
     close(site, first)
     close(site, second)
+
+
+async def run_one(site: Site) -> str:
+    """Insert a first row into the site's database, and run it; what it said."""
+    with site.app.session() as session:
+        session.add(site.Step(id=1))
+    await asyncio.to_thread(site.app.work, 1, only=[site.Step])
+    with site.app.session() as session:
+        said: str = session.get_one(site.Step, 1).said
+        return said
 
 
 def test_arguments_in_the_wrong_order_are_refused(app_name: str) -> None:

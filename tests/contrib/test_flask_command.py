@@ -112,3 +112,14 @@ def test_what_cannot_be_loaded_is_named(project: Project, app_name: str) -> None
         said = project.call(*worker, code=3)
         assert told in said, said
         assert ("broken.py" in said) is (name == "broken")
+
+
+def test_a_command_that_cannot_find_the_broker_says_why_in_one_line(project: Project, app_name: str) -> None:
+    project.env |= {"TEST_APP": app_name, "AIOTASK_URL": "redis://queue.example:6379/0"}
+    project.write({"shop.py": SHOP})
+
+    said = project.call("-m", "flask", "--app", "shop", "aiotask", "queues", code=1)
+
+    assert said.startswith("error: ")
+    assert "AIOTASK_SECRET" in said
+    assert said.count("\n") == 1

@@ -31,4 +31,4 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
                 self.stdout.write("manage.py aiotask run: as aiotask worker, for this project. APP is not needed.")
             become_worker("aiotask.contrib.django", arguments)
         else:
-            become_command(load_apps(), [name, *arguments])
+            become_command(load_apps, [name, *arguments])
