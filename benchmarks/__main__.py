@@ -29,6 +29,7 @@ from . import (
     recovery,
     report,
     roundtrip,
+    rows,
     scale,
     send,
     starting,
@@ -53,6 +54,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], Coroutine[Any, Any, list[Figure]]]] = {
     "fairness": fairness.measure,
     "graphs": graphs.measure,
     "graphs_server": graphs_server.measure,
+    "rows": rows.measure,
     "payload": payload.measure,
     "scale": scale.measure,
 }

@@ -26,6 +26,10 @@ class Plan:
     #: What is to be said below the table.
     notes: list[str] = field(default_factory=list)
 
+    def scaled(self, size: int, least: int = 1) -> int:
+        """A size that is meant for 40,000 jobs, made smaller where there are fewer."""
+        return max(least, round(size * min(1.0, self.jobs / 40_000)))
+
     def rounds(self) -> Iterator[int]:
         """The number of each repetition, while the bar goes on."""
         for n in range(self.reps):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ __all__ = ["Block", "Reader", "blocks"]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"`([\w/.-]+\.\w+)`:\s*\Z")
 _NOT_RUN = re.compile(r"<!-- not run: (.+) -->\s*\Z")
+_AS_IN = re.compile(r"<!-- as in (.+) -->\s*\Z")
+_NEEDS = re.compile(r"<!-- needs (.+) -->\s*\Z")
 _SERVICE = re.compile(r"(\w+=\S+ )*(flask .*|python manage.py )?aiotask (worker|run) (?!.*(--burst|--help))")
 _PRINTED = re.compile(r"^\s*print\(.*\)\s+# (.+)$", re.MULTILINE)
 _AWAITS = """\
@@ -45,6 +47,10 @@ class Block:
     file: str = ""
     #: Why it cannot be run here.
     not_run: str = ""
+    #: The page that has the same block, which is run there.
+    as_in: str = ""
+    #: The server without which it cannot be run.
+    needs: str = ""
     #: What the page says that it prints: lines, with … for what differs.
     output: tuple[str, ...] = ()
 
@@ -65,6 +71,7 @@ def blocks(page: Path) -> list[Block]:
             found[-1] = Block(**{**vars(above), "output": tuple(body.splitlines())})
         else:
             file, reason = _FILE.search(before), _NOT_RUN.search(before)
+            as_in, needs = _AS_IN.search(before), _NEEDS.search(before)
             found.append(
                 Block(
                     page,
@@ -73,6 +80,8 @@ def blocks(page: Path) -> list[Block]:
                     body,
                     file[1] if file else "",
                     reason[1] if reason else "",
+                    as_in[1] if as_in else "",
+                    needs[1] if needs else "",
                 )
             )
         end = fence.end()
@@ -88,9 +97,10 @@ class Reader:
         place: the directory.
         home: state directory of the embedded server; its path has to be short.
         path: directories that commands are looked for in first.
+        env: further variables of the environment.
     """
 
-    def __init__(self, place: Path, home: Path, *path: Path) -> None:
+    def __init__(self, place: Path, home: Path, *path: Path, env: Mapping[str, str] | None = None) -> None:
         self.place = place
         self._workers: list[Supervisor] = []
         self._env = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
@@ -104,6 +114,7 @@ class Reader:
             "PYTHONUNBUFFERED": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PATH": os.pathsep.join(map(str, (*path, Path(sys.executable).parent, os.environ["PATH"]))),
+            **(env or {}),
         }
 
     def follow(self, block: Block, *, run_later: bool) -> None:
@@ -113,9 +124,7 @@ class Reader:
             run_later: it is a file that a command further down runs.
         """
         if block.language == "bash":
-            if re.match(
-                r"(\w+=\S+ )*(flask .*|python manage.py )?aiotask (worker|run)(?!.*(--burst|--help))", block.text
-            ):
+            if _SERVICE.match(block.text):
                 self._start(block)
             else:
                 self._check(block, self._run(block, "bash", "-euo", "pipefail", "-c", block.text))

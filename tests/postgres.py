@@ -90,9 +90,19 @@ class PostgresServer:
     def url(self, database: str = "postgres") -> str:
         return f"postgresql+psycopg://aiotask@/{database}?host={self.directory}"
 
-    def create(self) -> str:
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables with which a client reaches it: libpq and psql read them."""
+        return {"PGHOST": str(self.directory), "PGUSER": "aiotask", "PGPASSWORD": "none"}
+
+    @property
+    def programs(self) -> Path:
+        """The folder of its programs, ``psql`` among them."""
+        return self._programs
+
+    def create(self, name: str = "") -> str:
         """The URL of a new, empty database."""
-        name = f"test_{uuid4().hex[:12]}"
+        name = name or f"test_{uuid4().hex[:12]}"
         command = [self._programs / "psql", "-h", str(self.directory), "-U", "aiotask", "-d", "postgres", "-qc"]
         subprocess.run([*command, f"CREATE DATABASE {name}"], check=True, timeout=100)
         return self.url(name)

@@ -17,6 +17,8 @@ from benchmarks.__main__ import MEASUREMENTS
 from benchmarks.fairness import Run, beside_a_free_worker
 from benchmarks.figure import Figure
 
+from .postgres import programs
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -43,6 +45,32 @@ def test_a_small_run_gives_its_figures_in_every_form(tmp_path: Path) -> None:
     ):
         assert text in page
     assert "one client, flush at the end" in ended.stdout
+
+
+@pytest.mark.timeout(400)
+def test_a_small_run_of_rows_gives_the_figures_of_each_database_that_is_there(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
+    command = [sys.executable, "-m", "benchmarks", "--only", "rows", "--jobs", "1000", "--reps", "1"]
+    file = tmp_path / "figures.json"
+
+    ended = subprocess.run(
+        [*command, "--json", str(file)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=390
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    figures = {row["name"]: row["values"] for row in json.loads(file.read_text())["figures"]}
+    kinds = ["SQLite", "PostgreSQL"] if programs() else ["SQLite"]
+    assert {name.split(":")[0] for name in figures} == set(kinds)
+    for kind in kinds:
+        times = (f"{kind}: commit to start of an idle row", f"{kind}: outbox, commit to start")
+        assert all(figures[f"{name}, p50"][0] <= figures[f"{name}, p99"][0] for name in times)
+        assert figures[f"{kind}: sync rows over sync tasks"][0] > 0
+        assert figures[f"{kind}: claim beside 1,250 scheduled rows too"][0] > 0
+    if "PostgreSQL" in kinds:
+        assert figures["PostgreSQL: connections per worker process, idle"] == [2.0]
+        assert figures["PostgreSQL: connections per worker process, a run uses its session"] == [3.0]
+    else:
+        assert "SQLite alone" in ended.stdout
 
 
 def test_the_page_tells_of_every_measurement() -> None:

@@ -22,6 +22,8 @@ from aiotask.brokers.redis.keys import prefix
 from aiotask.embedded import server as embedded
 
 from .pages import Block, Reader, blocks
+from .postgres import PostgresServer
+from .postgres import postgres_server as postgres_server
 from .test_house import commands, key_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +53,7 @@ def home() -> Iterator[Path]:
 # ---- blocks
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_of_a_page_does_what_the_page_says(page: Path, tmp_path: Path, home: Path) -> None:
     place = tmp_path / "here"
@@ -60,7 +62,7 @@ def test_every_block_of_a_page_does_what_the_page_says(page: Path, tmp_path: Pat
     else:
         place.mkdir()
     reader = Reader(place, home, place / ".venv" / "bin")
-    todo = [block for block in blocks(page) if block.language in ("bash", "python", "sql") and not block.not_run]
+    todo = [block for block in runnable(page) if not block.needs]
     shell = "\n".join(block.text for block in todo if block.language == "bash")
 
     try:
@@ -70,6 +72,31 @@ def test_every_block_of_a_page_does_what_the_page_says(page: Path, tmp_path: Pat
             else:
                 later = is_run_by(shell, block.file) or is_part_of_others(block, todo)
                 reader.follow(block, run_later=bool(block.file) and later)
+    finally:
+        reader.close()
+
+
+def runnable(page: Path) -> list[Block]:
+    ours = [block for block in blocks(page) if not block.not_run and not block.as_in]
+    return [block for block in ours if block.language in ("bash", "python", "sql")]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(block.needs for block in runnable(page))], ids=lambda page: page.name
+)
+def test_every_block_that_needs_postgresql_does_what_the_page_says(
+    page: Path, tmp_path: Path, home: Path, postgres_server: PostgresServer
+) -> None:
+    """Such a block connects to a database that has the name of the module that it imports."""
+    reader = Reader(tmp_path, home, postgres_server.programs, env=postgres_server.environment)
+    todo = [block for block in runnable(page) if block.needs == "PostgreSQL" or "postgresql:///" in block.text]
+    for name in {name for block in todo for name in re.findall(r"postgresql:///(\w+)", block.text)}:
+        postgres_server.create(name)
+
+    try:
+        for block in todo:
+            reader.follow(block, run_later=bool(block.file))
     finally:
         reader.close()
 
@@ -99,6 +126,13 @@ def test_what_is_not_run_is_little_and_says_why() -> None:
     left_out = {block.place: block.not_run for page in PAGES for block in blocks(page) if block.not_run}
 
     assert len(left_out) <= 3, left_out
+
+
+def test_a_block_that_another_page_runs_is_the_same_there() -> None:
+    for page in PAGES:
+        for block in blocks(page):
+            if block.as_in:
+                assert block.text in [each.text for each in runnable(ROOT / block.as_in)], block.place
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -94,7 +94,8 @@ class Rows:
         self._refuse_taken(facts, model)
         self.registry.add(self._definition(facts, model, {**checked, "queue": facts.queue}))
         add_indexes(table, mapper.primary_key[0])
-        self._own = add_tables(table.metadata, self.schema_of(facts))
+        # In one MetaData alone: Alembic refuses two that hold the same table.
+        self._own = self._own or add_tables(table.metadata, self.schema_of(facts))
         if options.get("notify", True):
             notify_of_inserts(model, facts.name)
         self._models[facts.prefix], self._facts[facts.prefix] = model, facts

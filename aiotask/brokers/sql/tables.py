@@ -75,7 +75,11 @@ class Tables:
 
 
 def add_tables(metadata: sa.MetaData, schema: str | None = None) -> Tables:
-    """aiotask's own tables in a MetaData, added where they are missing."""
+    """aiotask's own tables in a MetaData, added where they are missing.
+
+    ``@app.row`` adds them to the MetaData of the first row class. For an app that has no rows and sends jobs in
+    transactions, call it where the models are, so that migrations find the tables: ``add_tables(Base.metadata)``.
+    """
     return Tables(_workers(metadata, schema), _hosts(metadata, schema), _outbox(metadata, schema))
 
 
