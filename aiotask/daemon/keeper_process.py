@@ -28,6 +28,7 @@ from ..log.setup import configure, tend
 from ..log.throttle import Throttle
 from ..worker.stacks import frames_of
 from .app_facts import AppFacts, app_key, connect_to
+from .beating import beating
 from .board import SharedBoard, unpack_ring
 from .fork import Exit
 from .health.health import Branch, Health
@@ -90,10 +91,13 @@ def run_keeper(settings: WorkerSettings, resources: KeeperResources) -> int:
     configure(settings.log_json, settings.log_level, process="keeper")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resources.stacks.record()
-    if any(app.rows is not None and "://" not in app.rows.address for app in resources.apps):
+    rows = [app.rows for app in resources.apps if app.rows is not None]
+    if any("://" not in each.address for each in rows):
         # The engine is a function or an attribute in a module of the user.
         sys.path.insert(0, settings.app_dir)
-    return asyncio.run(KeeperProcess(resources).run())
+    with beating(resources.board) if rows else contextlib.nullcontext():
+        process = KeeperProcess(resources)
+    return asyncio.run(process.run())
 
 
 class KeeperProcess:

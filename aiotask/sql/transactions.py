@@ -172,6 +172,7 @@ _BY_NAME: dict[tuple[str, str], Any] = {
     ("asyncpg", "PoolConnectionProxy"): AsyncPg,
     ("aiosqlite", "Connection"): AioSqlite,
     ("django", "BaseDatabaseWrapper"): Django,
+    ("django", "ConnectionProxy"): Django,
 }
 
 
