@@ -35,6 +35,12 @@ def show_one(job: dict[str, Any]) -> None:
             shown = coloured(value)
         elif key == "deps":
             shown = plain(", ".join(value), 500)
+        elif key == "failures":
+            shown = _indented(
+                [f"{each['attempt']}: {each['error']} ({each['worker']}, {each['at']})" for each in value]
+            )
+        elif key == "columns":
+            shown = _indented([f"{name}={column!r}" for name, column in value.items()])
         elif key == "arguments":
             shown = plain(call_text(value), 500)
         else:
