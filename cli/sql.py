@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Database, Json, option
+from .options import Json, option
 from .output import console, plain, print_json
 
 __all__ = ["sql"]
@@ -17,6 +17,15 @@ AppModule = Annotated[
     typer.Argument(
         metavar="APP",
         help="Module with the app, whose row tables are printed too: [bold]shop.models[/bold]. It is imported.",
+    ),
+]
+OfDatabase = Annotated[
+    str | None,
+    option(
+        "--database",
+        metavar="URL",
+        show_default="that of APP",
+        help="Database, whose dialect is used, or which is checked: sqlite:///FILE or postgresql://USER@HOST/NAME.",
     ),
 ]
 InDirectory = Annotated[str, option("--app-dir", metavar="DIR", help="Directory that is searched first for modules.")]
@@ -46,7 +55,7 @@ def sql(
     app: AppModule = None,
     dialect: OfDialect = None,
     check: Check = False,
-    database: Database = None,
+    database: OfDatabase = None,
     app_dir: InDirectory = ".",
     as_json: Json = False,
 ) -> None:

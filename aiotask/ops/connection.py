@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,12 +17,16 @@ from ..broker import Broker
 from ..brokers import connect, inspect, namespaces
 from ..brokers.shown import hide_password
 from ..brokers.sql import connect as connect_rows
+from ..brokers.sql.address import DatabaseAddress
 from ..brokers.sql.facts import RowFacts
 from ..embedded import server as embedded
 from ..errors import ConfigError
 from ..inspector import Inspector
 
-__all__ = ["Connection", "Place", "inspectors", "is_idle", "rows_in", "without_idle"]
+__all__ = ["Connection", "Place", "inspectors", "is_idle", "reach", "rows_in", "without_idle"]
+
+#: Seconds that a server of PostgreSQL has to answer a command.
+CONNECT_TIMEOUT = 10
 
 
 @dataclass(frozen=True)
@@ -109,12 +115,29 @@ async def _open(app: App) -> AsyncIterator[Connection]:
         await broker.close()
 
 
+def reach(database: str) -> str:
+    """The address of a database as commands use it: they do not wait for ever for its server.
+
+    Raises:
+        ConfigError: it is no address of a database, or SQLAlchemy is not installed.
+    """
+    known = DatabaseAddress(database)
+    known.open()
+    address = known.travels
+    if "://" not in address and os.getcwd() not in sys.path:
+        # The module is the user's, and found as a worker finds it.
+        sys.path.insert(0, os.getcwd())
+    if not address.startswith("postgres") or "connect_timeout=" in address:
+        return address
+    return f"{address}{'&' if '?' in address else '?'}connect_timeout={CONNECT_TIMEOUT}"
+
+
 @asynccontextmanager
 async def rows_in(database: str, name: str | None) -> AsyncIterator[list[Connection]]:
     """Connections to the rows in a database, one for each app."""
-    from ..brokers.sql.finding import explained, find_rows, reach
-
     address = reach(database)
+    from ..brokers.sql.finding import explained, find_rows
+
     found = await asyncio.to_thread(find_rows, address, name)
     async with AsyncExitStack() as stack:
         with explained(address):

@@ -12,7 +12,7 @@ from ..errors import AiotaskError, ConfigError
 from ..log.events import in_words
 from .app_checks import about_app
 from .check import Check, State
-from .connection import rows_in
+from .connection import reach, rows_in
 
 if TYPE_CHECKING:
     from ..brokers.sql.outbox import Unrelayed
@@ -39,16 +39,12 @@ async def about_database(database: str, name: str | None) -> list[Check]:
 
 
 async def _checks(database: str, name: str | None) -> list[Check]:
-    from ..brokers.sql.finding import open_existing, reach
-
     address = reach(database)
-    # SQLAlchemy may be missing, or the driver: that is told before anything of them is imported.
-    open_existing(address).dispose()
     from ..sql.examining import examine
 
     facts = await asyncio.to_thread(examine, address, name)
     checks = list(_about(hide_password(database), facts))
-    if not any(each.kind != "index" for each in facts.missing):
+    if not facts.lacks and all(each.kind == "index" for each in facts.missing):
         async with rows_in(database, name) as opened:
             for each in opened:
                 checks += await about_app(each)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..app import App
 from ..brokers.sql.address import DatabaseAddress, open_database
 from ..errors import ConfigError
+from .connection import reach
 
 __all__ = ["dialect_of", "find_missing", "statements_of"]
 
@@ -52,12 +53,11 @@ def find_missing(apps: Sequence[App], database: str | None) -> list[dict[str, st
     address = database or next((app.database.travels for app in apps if app.database), None)
     if address is None:
         raise ConfigError("Which database is to be checked? Give --database URL, or set AIOTASK_DATABASE.")
-    from ..brokers.sql.finding import explained, open_existing, reach
-
     address = reach(address)
-    opened = open_existing(address)
+    from ..brokers.sql.finding import explained, open_existing
     from ..sql.ddl import tables_of, tables_there, what_is_missing
 
+    opened = open_existing(address)
     try:
         with explained(address), opened.reading() as connection:
             tables = tables_of(apps) if apps else tables_there(connection, address)

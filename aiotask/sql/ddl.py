@@ -11,7 +11,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ..brokers.sql.facts import RowFacts
 from ..brokers.sql.finding import found_in
-from ..brokers.sql.job_table import JobTable, light_table
+from ..brokers.sql.job_table import light_table
 from ..brokers.sql.tables import Tables, new_tables
 from ..errors import BrokerError
 from .schema import add_indexes
@@ -37,7 +37,7 @@ class RowTables(Protocol):
     @property
     def own(self) -> Tables: ...
     @property
-    def tables(self) -> list[JobTable]: ...
+    def mapped(self) -> list[sa.Table]: ...
 
 
 class HasRows(Protocol):
@@ -64,7 +64,7 @@ def tables_of(apps: Sequence[HasRows]) -> list[sa.Table]:
     for app in apps:
         if (rows := app.rows) is not None:
             found |= {table.fullname: table for table in rows.own}
-            found |= {each.table.fullname: each.table for each in rows.tables}
+            found |= {table.fullname: table for table in rows.mapped}
     return list(found.values()) or list(new_tables(None))
 
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..brokers.sql.database import Database
-from ..brokers.sql.facts import RowFacts, TableFacts
+from ..brokers.sql.facts import TableFacts
 from ..brokers.sql.finding import FoundRows, explained, found_in, open_existing
 from ..brokers.sql.job_table import is_status, light_table
 from ..brokers.sql.outbox import Outbox, Unrelayed
@@ -57,7 +57,7 @@ class DatabaseFacts(NamedTuple):
     version: str
     #: Seconds of a round trip.
     trip: float
-    #: The greatest difference to the clock of this machine, in seconds; 0 for a file.
+    #: Seconds between its clock and that of this machine; 0 for a file.
     clock: float
     #: Of SQLite: the journal mode before this process opened the file, and the kind of a network disk.
     journal: str
@@ -70,6 +70,7 @@ class DatabaseFacts(NamedTuple):
     hears: bool | None
     lacks: list[TableLacks]
     missing: list[Missing]
+    #: Empty also where a table is incomplete, or cannot be read.
     old: list[OldRows]
     unrelayed: list[Unrelayed]
 
@@ -78,7 +79,7 @@ def examine(address: str, app: str | None) -> DatabaseFacts:
     """Examine a database.
 
     Args:
-        address: as ``finding.reach`` has it.
+        address: a URL, or ``module:attribute``.
         app: whose rows are looked at; None: those of every app.
 
     Raises:
@@ -104,13 +105,10 @@ def _examined(
     found = found_in(connection, address, app)
     missing = list(dict.fromkeys(each for rows in found for each in what_is_missing(connection, _tables(rows))))
     broken = {each.table for each in missing if each.kind != "index"}
-    whole = [
-        (rows, table)
-        for rows in found
-        for table in rows.facts.tables
-        if light_table(table).fullname not in broken and not broken & _own_names(rows.facts)
-    ]
+    lacks = [] if path else list(_lacks(connection, found, broken))
+    readable = not broken and not any("SELECT" in each.privileges for each in lacks)
     schemas = {rows.facts.schema for rows in found} or {None}
+    tables = [table for rows in found for table in rows.facts.tables]
     return DatabaseFacts(
         version,
         trip,
@@ -120,19 +118,15 @@ def _examined(
         _why_read_only(connection, path),
         _begins(database),
         None if path else _hears(database),
-        [] if path else list(_lacks(connection, found, broken)),
+        lacks,
         missing,
-        [] if broken else [old for _, table in whole if (old := _old_rows(connection, table)) is not None],
-        [] if broken else [each for schema in schemas for each in Outbox.unrelayed(database, schema)],
+        [old for table in tables if readable and (old := _old_rows(connection, table)) is not None],
+        [each for schema in schemas if readable for each in Outbox.unrelayed(database, schema)],
     )
 
 
 def _tables(rows: FoundRows) -> list[sa.Table]:
     return tables_as_found(rows.facts)
-
-
-def _own_names(facts: RowFacts) -> set[str]:
-    return {table.fullname for table in new_tables(facts.schema)}
 
 
 def _clock(connection: Connection) -> tuple[str, float, float]:

@@ -25,10 +25,8 @@ from .facts import RowFacts, TableFacts, app_in, tables_in
 from .job_table import light_table
 from .tables import new_tables
 
-__all__ = ["FoundRows", "explained", "find_rows", "found_in", "open_existing", "reach"]
+__all__ = ["FoundRows", "explained", "find_rows", "found_in", "open_existing"]
 
-#: Seconds that a server of PostgreSQL has to answer a command.
-CONNECT_TIMEOUT = 10
 #: The columns of ``RowJob``; the key has another name in each table.
 ROW_COLUMNS = tuple(
     column.name
@@ -45,18 +43,6 @@ class FoundRows(NamedTuple):
 
     app: str
     facts: RowFacts
-
-
-def reach(given: str) -> str:
-    """The address of a database as commands use it: they do not wait for ever for a server.
-
-    Raises:
-        ConfigError: it is no address of a database.
-    """
-    address = str(DatabaseAddress(given).given)
-    if not address.startswith("postgres") or "connect_timeout=" in address:
-        return address
-    return f"{address}{'&' if '?' in address else '?'}connect_timeout={CONNECT_TIMEOUT}"
 
 
 def open_existing(address: str) -> Database:
@@ -96,7 +82,7 @@ def find_rows(address: str, app: str | None) -> list[FoundRows]:
     """The rows in a database, by app.
 
     Args:
-        address: as ``reach`` has it.
+        address: a URL, or ``module:attribute``.
         app: only of this app. Tables whose app is not known count as its tables. None: of all apps.
 
     Raises:
