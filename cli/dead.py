@@ -103,6 +103,7 @@ def list_(
       aiotask dead list
       aiotask dead list --task shop.tasks:render --since 1h
       aiotask dead list --error SIGSEGV --json
+      aiotask dead list --queue thumbnails --database sqlite:///shop.db
     """
     import asyncio
 

@@ -48,7 +48,8 @@ def queues(
         print_json([app.described() for app in apps])
         return
     if not apps and not idle:
-        console().print("No app has used this server yet. Send a job, or start a worker: aiotask worker your.module")
+        where = "No app was found, and no table whose rows are jobs" if database else "No app has used this server yet"
+        console().print(f"{where}. Send a job, or start a worker: aiotask worker your.module")
     for app in apps:
         _show(app)
     if idle:

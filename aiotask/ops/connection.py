@@ -27,6 +27,8 @@ __all__ = ["Connection", "Place", "inspectors", "is_idle", "reach", "rows_in", "
 
 #: Seconds that a server of PostgreSQL has to answer a command.
 CONNECT_TIMEOUT = 10
+#: URLs of drivers that know this limit.
+_WITH_TIMEOUT = ("postgres://", "postgresql://", "postgresql+psycopg", "postgresql+asyncpg")
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def reach(database: str) -> str:
     if "://" not in address and os.getcwd() not in sys.path:
         # The module is the user's, and found as a worker finds it.
         sys.path.insert(0, os.getcwd())
-    if not address.startswith("postgres") or "connect_timeout=" in address:
+    if not address.startswith(_WITH_TIMEOUT) or "connect_timeout=" in address:
         return address
     return f"{address}{'&' if '?' in address else '?'}connect_timeout={CONNECT_TIMEOUT}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,7 +16,7 @@ from aiotask.errors import ConfigError, ResultExpired
 from aiotask.sql import RowJob, create_tables
 
 from ..rows_service.stage import RowStage
-from .asking import Asking
+from .asking import Asking, checks
 
 
 @pytest.fixture
@@ -174,6 +175,33 @@ def test_tables_are_found_by_their_columns_whatever_their_names_and_keys(databas
     assert {queue["name"] for queue in asking.ask("queues")[0]["queues"]} == {name, "unique_rows"}
 
 
+def test_tables_in_a_schema_are_named_with_it(postgres_url: str) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    app = App("shop", database=postgres_url)
+
+    @app.row
+    class Thumbnail(RowJob, Base):
+        __tablename__ = "thumbnails"
+        __table_args__ = {"schema": "shop"}
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+        def run(self) -> None: ...
+
+    with app.database.open().engine.begin() as connection:
+        connection.exec_driver_sql("CREATE SCHEMA shop")
+    create_tables(app)
+    with app.session() as session:
+        session.add(Thumbnail())
+    app.database.open().dispose()
+
+    asking = Asking(postgres_url)
+    assert [job["id"] for job in asking.ask("jobs")] == ["shop.thumbnails/1"]
+    assert asking.ask("cancel", "shop.thumbnails/1")[0]["status"] == "CANCELLED"
+    assert checks(asking)["database tables"]["state"] == "ok"
+
+
 # ---- beside a service
 
 
@@ -214,8 +242,6 @@ async def test_rows_stand_beside_the_tasks_of_their_app(both: RowStage) -> None:
     await sent.sent()
     await app.client.close()
     asking = Asking(both.database, "--url", both.url, "--name", app.name)
-
-    import asyncio
 
     found = await asyncio.to_thread(asking.ask, "queues")
     assert [(each["app"], "sqlite" in each["url"] or "postgres" in each["url"]) for each in found] == [

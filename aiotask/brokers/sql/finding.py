@@ -109,8 +109,11 @@ def found_in(connection: Connection, address: str, app: str | None) -> list[Foun
     for schema in schemas:
         for owner, facts in _registered(connection, schema):
             tables.setdefault((owner, schema), {})[facts.prefix] = facts
-    known = {prefix for each in tables.values() for prefix in each}
-    for facts in _reflected(connection, known):
+    default = sa.inspect(connection).default_schema_name
+    known = {(facts.schema or default, facts.name) for each in tables.values() for facts in each.values()}
+    for facts in _reflected(connection):
+        if (facts.schema or default, facts.name) in known:
+            continue
         schema = facts.schema if facts.schema in schemas else schemas[0]
         tables.setdefault((app or "", schema), {})[facts.prefix] = facts
     return [
@@ -133,13 +136,13 @@ def _registered(connection: Connection, schema: str | None) -> Iterator[tuple[st
 # ---- by their columns
 
 
-def _reflected(connection: Connection, known: set[str]) -> Iterator[TableFacts]:
-    """Tables with all columns of ``RowJob`` and a key of one column, without those that are known."""
+def _reflected(connection: Connection) -> Iterator[TableFacts]:
+    """Tables with all columns of ``RowJob`` and a key of one column."""
     inspector = sa.inspect(connection)
     for schema, name in _with_columns(connection, list(ROW_COLUMNS)):
         keys = inspector.get_pk_constraint(name, schema)["constrained_columns"]
-        facts = TableFacts(name, schema, name, name, keys[0], "text") if len(keys) == 1 else None
-        if facts is not None and facts.prefix not in known:
+        if len(keys) == 1:
+            facts = TableFacts(name, schema, name, name, keys[0], "text")
             column = next(each for each in inspector.get_columns(name, schema) if each["name"] == facts.key)
             yield msgspec.structs.replace(facts, kind=_kind(connection, facts, column["type"]))
 
@@ -167,7 +170,7 @@ WHERE m.type = 'table' GROUP BY m.name HAVING count(*) = :number ORDER BY m.name
 _POSTGRESQL = """\
 SELECT CASE WHEN n.nspname = current_schema() THEN NULL ELSE n.nspname END, t.relname
 FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace JOIN pg_attribute c ON c.attrelid = t.oid
-WHERE t.relkind IN ('r', 'p') AND c.attnum > 0 AND NOT c.attisdropped AND c.attname IN :columns
+WHERE t.relkind IN ('r', 'p') AND NOT t.relispartition AND c.attnum > 0 AND NOT c.attisdropped AND c.attname IN :columns
 GROUP BY n.nspname, t.relname HAVING count(*) = :number ORDER BY n.nspname <> current_schema(), n.nspname, t.relname"""
 
 
