@@ -184,7 +184,7 @@ def test_tables_in_a_schema_are_named_with_it(postgres_url: str) -> None:
     @app.row
     class Thumbnail(RowJob, Base):
         __tablename__ = "thumbnails"
-        __table_args__ = {"schema": "shop"}
+        __table_args__ = ({"schema": "shop"},)
         id: Mapped[int] = mapped_column(primary_key=True)
 
         def run(self) -> None: ...
