@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -126,9 +124,6 @@ def reach(database: str) -> str:
     known = DatabaseAddress(database)
     known.open()
     address = known.travels
-    if "://" not in address and os.getcwd() not in sys.path:
-        # The module is the user's, and found as a worker finds it.
-        sys.path.insert(0, os.getcwd())
     if not address.startswith(_WITH_TIMEOUT) or "connect_timeout=" in address:
         return address
     return f"{address}{'&' if '?' in address else '?'}connect_timeout={CONNECT_TIMEOUT}"

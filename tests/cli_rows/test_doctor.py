@@ -23,6 +23,13 @@ def asking(rows: RowStage) -> Asking:
     return Asking(rows.database)
 
 
+def make_tables(url: str, folder: Path) -> None:
+    """The tables of an app, and no open connection."""
+    app = Shop("shop", url, folder).app
+    create_tables(app)
+    app.database.open().dispose()
+
+
 def engine_of(rows: RowStage) -> sa.Engine:
     return rows.shop.app.database.open().engine
 
@@ -116,10 +123,7 @@ def _note() -> None: ...
 
 
 def test_a_file_without_wal_is_told_of_and_not_changed_by_the_look(sqlite_url: str, tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    shop = Shop("shop", sqlite_url, tmp_path / "runs")
-    create_tables(shop.app)
-    shop.app.database.open().dispose()
+    make_tables(sqlite_url, tmp_path)
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")
 
@@ -129,17 +133,15 @@ def test_a_file_without_wal_is_told_of_and_not_changed_by_the_look(sqlite_url: s
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write every file")
-def test_a_file_that_this_user_may_not_write_fails(sqlite_url: str, rows: RowStage) -> None:
-    os.chmod(rows.database.removeprefix("sqlite:///"), 0o400)
+def test_a_file_that_this_user_may_not_write_fails(sqlite_url: str, tmp_path: Path) -> None:
+    make_tables(sqlite_url, tmp_path)
+    os.chmod(sqlite_url.removeprefix("sqlite:///"), 0o400)
 
-    assert "read-only" in checks(Asking(rows.database), code=1)["database privileges"]["detail"]
+    assert "read-only" in checks(Asking(sqlite_url), code=1)["database privileges"]["detail"]
 
 
 def test_a_server_that_only_reads_fails(postgres_url: str, tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    shop = Shop("shop", postgres_url, tmp_path / "runs")
-    create_tables(shop.app)
-    shop.app.database.open().dispose()
+    make_tables(postgres_url, tmp_path)
     asking = Asking(f"{postgres_url}&options=-c%20default_transaction_read_only%3Don")
 
     assert "read-only" in checks(asking, code=1)["database privileges"]["detail"]

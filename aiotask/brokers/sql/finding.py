@@ -7,7 +7,9 @@ is not known then, and their queue is the one that a table has by default.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +53,9 @@ def open_existing(address: str) -> Database:
     Raises:
         ConfigError: there is no such file, SQLAlchemy or a driver is not installed, or the address leads nowhere.
     """
+    if "://" not in address and os.getcwd() not in sys.path:
+        # The module is the user's, and found as a worker finds it.
+        sys.path.insert(0, os.getcwd())
     database = DatabaseAddress(address).open()
     path = str(database.engine.url.database)
     if database.is_sqlite and not path.startswith("file:") and not Path(path).exists():
