@@ -30,7 +30,7 @@ coverage: ## run the tests and list the lines that they do not cover
 	$(PYTHON) -m pytest --cov --cov-report=term-missing
 
 pyright: ## check the types with pyright (needs Node.js, or downloads it)
-	$(PYTHON) -m pyright
+	$(PYTHON) -m pyright --pythonpath $(PYTHON)
 
 dist: ## build the wheel and the source distribution in dist/
 	$(PYTHON) -m build

@@ -1,4 +1,4 @@
-"""The typed surface: ``typing_api.py`` and ``typing_graphs.py`` are accepted, each error they expect is one."""
+"""The typed surface: the files ``typing_*.py`` are accepted, each error that they expect is one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CASES = [ROOT / "tests" / "typing_api.py", ROOT / "tests" / "typing_graphs.py"]
+CASES = [ROOT / "tests" / f"typing_{part}.py" for part in ("api", "graphs", "rows")]
 
 
 def run_mypy(file: Path, cache: Path) -> subprocess.CompletedProcess[str]:

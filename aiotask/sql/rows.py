@@ -9,6 +9,7 @@ import threading
 import weakref
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -115,11 +116,16 @@ class Rows:
         is_async = inspect.iscoroutinefunction(model.run)
         timeout = options.get("timeout")
 
+        @cache
+        def running() -> Running:
+            # Not before the first run: until then the database may be replaced.
+            return Running(self.database, self._in_hand, timeout, self._async_session)
+
         def run(id: str) -> None:
-            self._running(timeout).run(id)
+            running().run(id)
 
         async def run_async(id: str) -> None:
-            await self._running(timeout).run_async(id)
+            await running().run_async(id)
 
         function = run_async if is_async else run
         function.__module__, function.__qualname__ = model.__module__, model.__qualname__
@@ -127,9 +133,6 @@ class Rows:
         definition = Definition(facts.task, function, is_async, _anything, **fields_of(options, {}))
         around = around_of(self._hooks, None, facts.task, is_async=is_async)
         return definition if around is None else replace(definition, around=around)
-
-    def _running(self, timeout: float | None) -> Running:
-        return Running(self.database, self._in_hand, timeout, self._async_session)
 
     # ---- parts
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from aiotask import App
+from aiotask.brokers.sql import network
 from aiotask.brokers.sql.address import DatabaseAddress
 from aiotask.brokers.sql.database import Database
 from aiotask.brokers.sql.tables import add_tables, utcnow
@@ -185,3 +186,21 @@ def test_a_database_that_is_not_there_is_a_lost_connection(tmp_path: Path):
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path):
     with pytest.raises(ConfigError, match="mkdir"):
         _ = Database(f"sqlite:///{tmp_path}/data/queue.db").engine
+
+
+@pytest.mark.parametrize(("kind", "is_refused"), [("nfs4", True), ("ext4", False)])
+def test_a_file_on_a_network_disk_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, is_refused: bool
+):
+    mounts = tmp_path / "mounts"
+    folder = tmp_path / "shared disk"
+    folder.mkdir()
+    place = str(folder).replace(" ", "\\040")
+    mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/disk {place} {kind} rw 0 0\n")
+    monkeypatch.setattr(network, "MOUNTS", mounts)
+    database = Database(f"sqlite:///{folder}/rows.db")
+    if is_refused:
+        with pytest.raises(ConfigError, match="network disk"):
+            _ = database.engine
+    else:
+        assert database.is_sqlite

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from ...broker import (
     BATCH_JOBS,
     Begin,
@@ -27,7 +29,7 @@ from ...broker import (
     Room,
     Settled,
 )
-from ...errors import ConfigError, ConnectionLost
+from ...errors import BrokerError, ConfigError, ConnectionLost
 from ...wire.seal import Sealer
 from .claimed import ClaimedRow
 from .claiming import Claiming
@@ -107,6 +109,9 @@ class RowBroker:
         except ConnectionLost:
             self._broke = True
             raise
+        except SQLAlchemyError as error:
+            text = str(getattr(error, "orig", None) or error).strip()
+            raise BrokerError(f"The database refused a statement of aiotask: {text}") from error
 
     # ---- life
 
@@ -152,10 +157,15 @@ class RowBroker:
         on_subscribed()
         while True:
             await asyncio.sleep(LOOK)
-            if self._in_hand:
-                ended = await self._do(self._operating.ended, list(self._in_hand))
-                if ended:
-                    on_notices([Notice(id) for id in ended])
+            if self._in_hand and (ended := await self._ended()):
+                on_notices([Notice(id) for id in ended])
+
+    async def _ended(self) -> list[str]:
+        try:
+            return await self._do(self._operating.ended, list(self._in_hand))
+        except BrokerError:
+            # While the database is away; the other verbs report it.
+            return []
 
     async def publish(self, address: str, notice: Notice) -> bool:
         return False

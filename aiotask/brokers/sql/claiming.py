@@ -17,6 +17,7 @@ from ..lanes import SUSPECT, lane_of
 from .claimed import ClaimedRow, mark_claimed, proof_of
 from .database import Database
 from .job_table import JobTable
+from .mark import Mark
 from .tables import Tables
 
 __all__ = ["Claiming"]
@@ -50,27 +51,28 @@ class Claiming:
         self._jobs = jobs
         self._is_live = sa.select(own.workers.c.host).where(own.workers.c.incarnation == sa.bindparam("me"))
         self._looked_at = -LOOK
+        self._marks: dict[str, Mark] = {}
         #: Whether the last claim found nothing.
         self._was_empty = False
 
     def claim(self, incarnation: str, queues: list[str], limit: int, alone: bool) -> Claim:
         tables = self._in_turn(queues)
         claimed: list[tuple[JobTable, Any]] = []
-        if self._was_empty and not alone and time.monotonic() - self._looked_at < LOOK and not self._finds(tables):
+        if alone or time.monotonic() - self._looked_at >= LOOK:
+            with self._database.reading() as connection:
+                liveness, suspects = self._look(connection, incarnation, tables)
+            if liveness is not Liveness.LIVE or (suspects and not alone):
+                return Claim([], liveness, suspects)
+        if self._was_empty and not alone and not self._finds(tables):
             return Claim([])
         with self._database.session() as session:
             session.autoflush = False
-            liveness, suspects = Liveness.LIVE, False
-            if alone or time.monotonic() - self._looked_at >= LOOK:
-                liveness, suspects = self._look(session, incarnation, tables)
-            if liveness is not Liveness.LIVE or (suspects and not alone):
-                return Claim([], liveness, suspects)
             for table in tables if limit > 0 else ():
                 claimed += self._take(session, table, incarnation, limit - len(claimed), alone)
                 if len(claimed) >= limit:
                     break
             session.expunge_all()
-        self._was_empty = not claimed
+        self._was_empty = not claimed and not alone
         return Claim([self._in_hands(table, row, incarnation) for table, row in claimed])
 
     def _finds(self, tables: Sequence[JobTable]) -> bool:
@@ -89,8 +91,7 @@ class Claiming:
     def _take(
         self, session: Session, table: JobTable, incarnation: str, limit: int, alone: bool
     ) -> list[tuple[JobTable, Any]]:
-        statement = table.ready_suspect if alone else table.ready
-        rows = session.scalars(statement, {"most": 1 if alone else limit}).all()
+        rows = self._ready(session, table, limit, alone)
         if not rows:
             return []
         keys = [getattr(row, table.key_attribute) for row in rows]
@@ -101,9 +102,29 @@ class Claiming:
             return []
         return [(table, row) for row in rows]
 
-    def _look(self, session: Session, incarnation: str, tables: Sequence[JobTable]) -> tuple[Liveness, bool]:
+    def _ready(self, session: Session, table: JobTable, limit: int, alone: bool) -> Sequence[Any]:
+        """The rows to claim, locked."""
+        if alone:
+            return session.scalars(table.ready_suspect, {"most": 1}).all()
+        mark = self._marks.setdefault(table.prefix, Mark())
+        if self._database.is_sqlite or not mark.counts(time.monotonic()):
+            rows = session.scalars(table.ready, {"most": limit}).all()
+        else:
+            rows = self._from_mark(session, table, limit, mark)
+        mark.move(rows)
+        return rows
+
+    def _from_mark(self, session: Session, table: JobTable, limit: int, mark: Mark) -> Sequence[Any]:
+        found: list[Any] = []
+        since = mark.since(time.monotonic())
+        for part in table.ready_parts:
+            if len(found) < limit:
+                parameters = {"most": limit - len(found), "priority": mark.priority, "since": since}
+                found += session.scalars(part, parameters).all()
+        return found
+
+    def _look(self, connection: sa.Connection, incarnation: str, tables: Sequence[JobTable]) -> tuple[Liveness, bool]:
         """Whether this worker is live, and whether it is its turn to run suspects that wait."""
-        connection = session.connection()
         if connection.execute(self._is_live, {"me": incarnation}).first() is None:
             known = connection.execute(sa.select(self._own.hosts.c.host).limit(1)).first()
             return (Liveness.FORGOTTEN if known is None else Liveness.DEAD), False

@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session
 
 from ...errors import AiotaskError, BrokerError, ConfigError, ConnectionLost
 from .address import EXAMPLES
+from .network import network_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -56,6 +57,8 @@ class Database:
         self._engine: Engine | None = None
         #: An engine whose transactions on SQLite take the write lock as they begin; it shares the connections.
         self._writing: Engine | None = None
+        #: Another one, whose transactions on SQLite take it as they write.
+        self._using: Engine | None = None
         _databases.add(self)
 
     @property
@@ -70,7 +73,13 @@ class Database:
     @property
     def url(self) -> str:
         """The URL of the database with its password: what another process finds it by."""
-        return self._given if isinstance(self._given, str) else self.engine.url.render_as_string(hide_password=False)
+        if isinstance(self._given, str):
+            return self._given
+        url = self.engine.url
+        if self.is_sqlite and url.database and not url.database.startswith("file:"):
+            # Absolute: the keeper may have another current directory.
+            url = url.set(database=os.path.abspath(url.database))
+        return url.render_as_string(hide_password=False)
 
     @property
     def is_sqlite(self) -> bool:
@@ -97,6 +106,7 @@ class Database:
             return None
         if self.is_sqlite:
             _begin_really(engine.sync_engine)
+            event.listen(engine.sync_engine, "before_cursor_execute", _begin_at_write)
         return engine.execution_options(**{_BEGIN: _AT_WRITE})
 
     # ---- transactions
@@ -131,7 +141,11 @@ class Database:
     def users(self) -> Engine:
         """The engine for code of the user. On SQLite its transactions begin as they write: code that reads, does
         something else for a while and then writes is not refused."""
-        return self.engine.execution_options(**{_BEGIN: _AT_WRITE})
+        if self._using is None:
+            self._using = self.engine.execution_options(**{_BEGIN: _AT_WRITE})
+            if self.is_sqlite:
+                event.listen(self._using, "before_cursor_execute", _begin_at_write)
+        return self._using
 
     def _writers(self) -> Engine:
         if self._writing is None:
@@ -164,7 +178,7 @@ class Database:
         if self._engine is not None:
             _of_parents.append(self._engine.pool)
             self._engine.dispose(close=False)
-            self._writing = None
+            self._writing = self._using = None
 
 
 #: Databases of this process. Pools that a forked child has from its parents are kept: a connection that is collected
@@ -279,6 +293,11 @@ def _of_sqlite(url: URL) -> Engine:
     folder = Path(path).parent
     if not path.startswith("file:") and not folder.is_dir():
         raise ConfigError(f'The folder "{folder}" of the database does not exist. Create it: mkdir -p "{folder}".')
+    if kind := network_of(folder):
+        raise ConfigError(
+            f'"{path}" is on a network disk ({kind}), where the locks of SQLite do not hold. Put the file on a disk of '
+            "this machine, or use PostgreSQL."
+        )
     engine = sa.create_engine(url, pool_size=5, max_overflow=-1, execution_options={_BEGUN: True})
     _begin_really(engine)
     return engine
@@ -306,14 +325,14 @@ def _begin_really(engine: Engine) -> None:
         if how != _AT_WRITE:
             connection.exec_driver_sql(how)
 
-    @event.listens_for(engine, "before_cursor_execute")
-    def begin_at_write(
-        connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
-    ) -> None:
-        if connection.get_execution_options().get(_BEGIN) == _AT_WRITE and not statement.startswith(_READS):
-            driver: Any = connection.connection.driver_connection
-            if not driver.in_transaction:
-                cursor.execute("BEGIN IMMEDIATE")
+
+def _begin_at_write(
+    connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+) -> None:
+    """Begin the transaction of a connection to SQLite, with the write lock, before its first statement that writes."""
+    driver: Any = connection.connection.driver_connection
+    if not statement.startswith(_READS) and not driver.in_transaction:
+        cursor.execute("BEGIN IMMEDIATE")
 
 
 # ---- errors

@@ -139,6 +139,14 @@ class JobTable:
         locked = select.order_by(*order).limit(limit).with_for_update(skip_locked=True)
         #: Rows to claim, those with which a process died left aside; and one of those.
         self.ready = locked.where(ready, c.deaths == 0)
+        #: The same in three parts: those before a priority, those of it that are due from a moment on, and the rest.
+        priority = sa.bindparam("priority", type_=sa.SmallInteger)
+        since = sa.bindparam("since", type_=UtcDateTime)
+        self.ready_parts = (
+            self.ready.where(c.priority < priority),
+            self.ready.where(c.priority == priority, c.due_at >= since),
+            self.ready.where(c.priority > priority),
+        )
         self.ready_suspect = locked.where(ready, c.deaths > 0)
         #: Whether a suspect waits.
         self.suspects = sa.select(sa.literal(1)).where(ready, c.deaths > 0).limit(1)

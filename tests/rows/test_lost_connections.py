@@ -1,0 +1,144 @@
+"""The connection breaks: what was to be written is kept, and what was claimed without an answer is found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, object_session
+
+from aiotask import App
+from aiotask.broker import Finish, Settled
+from aiotask.brokers.sql.database import Database
+from aiotask.errors import ConnectionLost
+from aiotask.job import Status
+from aiotask.sql import RowJob, create_tables
+
+from ..helpers import wait_until_async
+from .driver import work, working
+from .shop import Shop, claim, enlisted, finish, ids
+from .test_database import KINDS
+from .test_running import ended, rows_of
+
+
+def break_all(url: str) -> None:
+    """End every other connection to a database."""
+    database = Database(url)
+    with database.writing() as connection:
+        connection.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    database.dispose()
+
+
+async def test_an_end_is_repeated_with_the_changes_of_its_run(postgres_url: str) -> None:
+    shop = Shop(postgres_url)
+    worker = await enlisted(shop, "host.1")
+    shop.fill(3)
+    claimed = await claim(worker)
+    for number, delivery in enumerate(claimed):
+        worker._in_hand[delivery.id].row.n = 10 + number
+    break_all(postgres_url)
+    with pytest.raises(ConnectionLost):
+        await finish(worker, *claimed)
+    assert await finish(worker, *claimed, repeat=True) == [Settled.DONE] * 3
+    shop.app.database.open().dispose()
+    assert [(row.status, row.n) for row in shop.rows()] == [("SUCCESS", n) for n in (10, 11, 12)]
+    await shop.close()
+
+
+async def test_what_was_claimed_without_an_answer_is_adopted(postgres_url: str) -> None:
+    shop = Shop(postgres_url)
+    worker = await enlisted(shop, "host.1")
+    shop.fill(3)
+    [known] = await claim(worker, 1)
+    # The server has committed a claim whose answer did not arrive.
+    shop.set(2, status="RUNNING", worker="host.1", claims=1)
+    break_all(postgres_url)
+    with pytest.raises(ConnectionLost):
+        await claim(worker)
+    again = await worker.claim("host.1", ["thumbnails"], (), 0)
+    assert again.reconnected
+    adopted = await worker.adopt("host.1", ["thumbnails"], ())
+    assert ids(adopted) == ["thumbnails/1", "thumbnails/2"]
+    assert (adopted[0].lane, adopted[0].entry) == (known.lane, known.entry)
+    batch = [Finish(delivery, b"", Status.SUCCESS, 0.0) for delivery in adopted]
+    assert (await worker.finish("host.1", batch))[0] == [Settled.DONE] * 2
+    assert not (await worker.claim("host.1", ["thumbnails"], (), 0)).reconnected
+    await shop.close()
+
+
+async def test_a_run_whose_transaction_broke_with_the_connection_runs_again(postgres_url: str) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    app = App("shop", database=postgres_url)
+    broken: list[int] = []
+
+    @app.row
+    class Broken(RowJob, Base):
+        __tablename__ = "broken"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        n: Mapped[int] = mapped_column(default=0)
+
+        def run(self) -> None:
+            session = object_session(self)
+            assert session is not None
+            self.n += 1
+            session.flush()
+            if self.id not in broken:
+                broken.append(self.id)
+                pid = session.scalar(sa.text("SELECT pg_backend_pid()"))
+                with app.database.open().writing() as connection:
+                    connection.execute(sa.text(f"SELECT pg_terminate_backend({pid})"))
+
+    create_tables(app)
+    with app.session() as session:
+        session.add_all(Broken() for _ in range(3))
+    async with working(app):
+        await wait_until_async(lambda: ended(app, Broken), description="the rows have ended")
+    assert [(row.status, row.n, row.attempt) for row in rows_of(app, Broken)] == [("SUCCESS", 1, 1)] * 3
+
+
+@pytest.mark.parametrize("make", KINDS[1:])
+async def test_rows_run_on_the_users_engine_however_it_begins(sqlite_url: str, make: Any) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Child(Base):
+        __tablename__ = "children"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    engine = make(sqlite_url)
+    app = App("shop", database=lambda: engine)
+
+    @app.row
+    class Parent(RowJob, Base):
+        __tablename__ = "parents"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        n: Mapped[int] = mapped_column(default=0)
+
+        def run(self) -> None:
+            self.n = 1
+            session = object_session(self)
+            assert session is not None
+            if self.id % 2:
+                session.add(Child())
+            if self.id % 3 == 0:
+                session.flush()
+                raise ValueError("undone")
+
+    create_tables(app)
+    with app.session() as session:
+        session.add_all(Parent() for _ in range(12))
+    await work(app)
+    expected = [("FAILED", 0) if n % 3 == 0 else ("SUCCESS", 1) for n in range(1, 13)]
+    assert [(row.status, row.n) for row in rows_of(app, Parent)] == expected
+    with app.session() as session:
+        children = session.scalar(sa.select(sa.func.count()).select_from(Child))
+    assert children == 4
+    engine.dispose()
