@@ -18,6 +18,7 @@ from .tasks import Registry
 from .wire.serializer import Serializer
 
 if TYPE_CHECKING:
+    from .client.client import Client
     from .inloop.worker import InLoopWorker
     from .inspector import Inspector
     from .sql.rows import Rows
@@ -37,6 +38,7 @@ class Serving:
     hooks: Hooks
     lifespan: Injection
     rows: Rows | None
+    _client: Client | None
     #: How many workers of the app run in event loops of this process.
     _workers_here = 0
 
@@ -94,7 +96,7 @@ class Serving:
 
         async with self._worker(
             [check_name(queue, "a queue") for queue in queues],
-            StopCondition(burst=burst),
+            StopCondition(burst=burst, is_sending=self._is_sending),
             concurrency=concurrency,
             max_in_flight=max_in_flight,
             result_db=result_db,
@@ -164,9 +166,12 @@ class Serving:
 
         if limit is not None and (type(limit) is not int or limit < 1):
             raise ConfigError(f"limit={limit!r} is not a number of jobs. Give a whole number from 1, or None.")
-        until = StopCondition(burst=burst, limit=limit)
+        until = StopCondition(burst=burst, limit=limit, is_sending=self._is_sending)
         queues = [check_name(self._queue_of(each), "a queue") for each in only]
         return work_here(lambda: self._worker(queues, until))
+
+    def _is_sending(self) -> bool:
+        return self._client is not None and self._client.is_sending
 
     def _queue_of(self, named: str | type) -> str:
         if isinstance(named, str):

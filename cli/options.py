@@ -199,8 +199,8 @@ Queues = Annotated[
         "--queues",
         "-q",
         metavar="NAMES",
-        show_default="all queues that its tasks name, and default",
-        help="Queues to consume, separated by commas.",
+        show_default="all queues that its tasks name, and default; all tables of its rows",
+        help="Queues to consume, separated by commas; a table of rows is a queue, too.",
     ),
 ]
 WorkerUrl = Annotated[

@@ -74,7 +74,9 @@ def worker(
     app_dir: AppDir = ".",
     url: WorkerUrl = None,
 ) -> None:
-    """Run the jobs of one or more apps in worker processes.
+    """Run the jobs of one or more apps in worker processes: tasks and rows.
+
+    An app that has rows and no tasks contacts no broker.
 
     [bold]Examples[/bold]
 

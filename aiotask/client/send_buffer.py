@@ -100,6 +100,11 @@ class SendBuffer:
         return self.is_copy or (not self.flying and not self.waiting and not self._behind and not self.waiting_for_room)
 
     @property
+    def is_sending(self) -> bool:
+        """Whether jobs are on their way; those that wait for room are not."""
+        return not self.is_copy and bool(self.flying or self.waiting or self._behind)
+
+    @property
     def crowded(self) -> bool:
         return len(self.waiting) + len(self.waiting_for_room) > HIGH_WATER
 

@@ -98,6 +98,11 @@ class Sessions:
             self._last = (loop, session)
         return session
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether jobs of this process are on their way to the broker."""
+        return any(send_buffer.is_sending for send_buffer in list(self._send_buffers))
+
     def _make_session(self, loop: asyncio.AbstractEventLoop | None) -> Session:
         address = f"{ids.client}.{next(_numbers):x}"
         made = Session(self, address, loop, in_portal=loop is None or portal.runs(loop))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..app import App
@@ -13,7 +13,7 @@ from ..worker.unit import Unit
 from .app_facts import AppFacts, app_facts, row_facts
 from .settings import WorkerSettings
 
-__all__ = ["ServedUnit", "served_units"]
+__all__ = ["ServedUnit", "is_sending", "served_units"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,20 @@ def served_units(apps: Iterable[tuple[App, Scope]], settings: WorkerSettings) ->
         if not found:
             raise no_queue(app, settings.queues)
         for unit in found:
-            facts = app_facts(app, settings) if unit.rows is None else row_facts(app, unit)
-            units.append(ServedUnit(app, unit, facts))
+            units.append(
+                ServedUnit(app, unit, app_facts(app, settings) if unit.rows is None else _row_facts(app, unit))
+            )
     return units
+
+
+def _row_facts(app: App, unit: Unit) -> AppFacts:
+    # Imports SQLAlchemy, as the app has done.
+    from .database_check import check_database
+
+    check_database(app.database.open())
+    return row_facts(app, unit)
+
+
+def is_sending(units: Sequence[ServedUnit]) -> bool:
+    """Whether jobs that were sent in this process are on their way to a broker."""
+    return any(unit.app._client is not None and unit.app._client.is_sending for unit in units)

@@ -66,7 +66,7 @@ from .messages import (
     send_message,
 )
 from .own_signals import ALARMS, OwnSignals
-from .served_units import ServedUnit, served_units
+from .served_units import ServedUnit, is_sending, served_units
 from .settings import WorkerSettings
 from .watch.oom_kills import go_first
 from .watch.stack_file import Stacks
@@ -162,7 +162,7 @@ class WorkerProcess:
         # Slots on the board for async jobs of all apps; the first ones are those of the threads.
         self._seats = Seats(settings.max_in_flight, settings.threads)
         self._solitude = Solitude()
-        self._until = StopCondition(burst=settings.burst)
+        self._until = StopCondition(burst=settings.burst, is_sending=partial(is_sending, units))
         self._code = Exit.DONE
         self._full = False
         self._draining = False

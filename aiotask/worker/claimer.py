@@ -124,7 +124,7 @@ class Claimer:
                 await life.wait(rest or (None if in_hand.claimed else OTHERS_BUSY))
                 continue
             asked, reliefs = time.monotonic(), in_hand.reliefs
-            was_idle = self._burst and not in_hand.claimed
+            quiet = self._until.quiet if self._burst else 0
             claim = await self._claim(room, asked)
             if self._polls:
                 self._until.settle(room, taken=claim is None or bool(claim.deliveries))
@@ -141,18 +141,18 @@ class Claimer:
                 # A claim that blocked found the queues empty: the next one blocks too. A claim that brought several
                 # did not block, and a blocking one takes from every lane alike, whatever its priority.
                 self._quick = len(claim.deliveries) > 1 or self._quick or not self._has_blocked(asked)
-            elif was_idle and not in_hand.claimed and await self._is_over_for_good():
+            elif quiet and await self._is_over_for_good(quiet):
                 return
             else:
                 self._quick = False
                 await self._wait_idle(asked)
 
-    async def _is_over_for_good(self) -> bool:
+    async def _is_over_for_good(self, quiet: int) -> bool:
         """Whether nothing is left that may put a job into the queues, for a burst that has found them empty.
 
         Asked only where nothing was in hand before that claim: the end of a node makes others ready."""
         try:
-            return await self._agenda.is_empty() and self._until.is_empty(self._in_hand)
+            return await self._agenda.is_empty() and self._until.is_empty(self._in_hand, quiet)
         except BrokerError:
             return False
 

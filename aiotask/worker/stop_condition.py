@@ -18,16 +18,21 @@ class StopCondition:
     Args:
         burst: end once the queues of all workers are empty and none of them has a job in hand.
         limit: number of runs that the workers make at most, together; None: no limit.
+        is_sending: whether jobs that were sent in this process are not at their broker yet.
     """
 
-    def __init__(self, *, burst: bool = False, limit: int | None = None) -> None:
+    def __init__(
+        self, *, burst: bool = False, limit: int | None = None, is_sending: Callable[[], bool] = lambda: False
+    ) -> None:
         self.burst = burst
         self._limit = limit
+        self._is_sending = is_sending
         #: Whether the workers end by themselves.
         self.is_bounded = burst or limit is not None
         self._members: list[tuple[InHand, Callable[[], int]]] = []
-        #: Workers that have found their queues empty since a job was in hand.
+        #: Workers that have found their queues empty since a job was in hand, and how often one was claimed.
         self._empty: set[InHand] = set()
+        self._taken = 1
         #: Jobs that claims under way may bring.
         self._reserved = 0
         self._is_over = False
@@ -59,6 +64,7 @@ class StopCondition:
         self._reserved -= reserved
         if taken:
             self._empty.clear()
+            self._taken += 1
 
     # ---- the end
 
@@ -70,9 +76,16 @@ class StopCondition:
         )
         return self._is_over
 
-    def is_empty(self, member: InHand) -> bool:
-        """Whether all workers have found their queues empty; this one has just now."""
-        if not self._in_hand:
+    @property
+    def quiet(self) -> int:
+        """For ``is_empty``, before a claim of a burst; 0: what that claim does not bring may still come, from a job in
+        hand or one that is being sent."""
+        return 0 if self._in_hand or self._is_sending() else self._taken
+
+    def is_empty(self, member: InHand, quiet: int) -> bool:
+        """Whether all workers have found their queues empty; this one has just now, by a claim before which it was
+        quiet."""
+        if quiet == self.quiet:
             self._empty.add(member)
         self._is_over = self._is_over or len(self._empty) == len(self._members)
         return self._is_over

@@ -18,6 +18,7 @@ from aiotask.worker.executor import Guard, call_sync
 from aiotask.worker.membership import Membership
 from aiotask.worker.run import NoBoard
 from aiotask.worker.seats import Seats
+from aiotask.worker.stop_condition import StopCondition
 from aiotask.worker.surroundings import Served, Surroundings
 from aiotask.worker.sync_lane import SyncLane
 from aiotask.worker.worker import Worker
@@ -39,7 +40,8 @@ async def working(
     served = Served(rows.registry, rows.secrets, rows.serializer, rows.queues, middleware=app.hooks)
     facts: dict[str, object] = {"queues": rows.queues}
     member = Membership(broker, board, host=host, number=str(next(_numbers)), facts=facts, recorded=False)
-    worker = Worker(served, broker, member, Surroundings(lane, board, Seats(100)), EventLog("aiotask"), burst=burst)
+    around = Surroundings(lane, board, Seats(100), until=StopCondition(burst=burst))
+    worker = Worker(served, broker, member, around, EventLog("aiotask"))
     await broker.open()
     keeper = Keeper(connect(rows.facts(), app.name), app.name, rows.secrets, host)
     keeping = asyncio.create_task(keeper.run())

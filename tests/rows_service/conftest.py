@@ -9,6 +9,7 @@ import pytest
 
 from aiotask.brokers.sql import database
 
+from ..postgres import PostgresServer, programs
 from ..postgres import database_url as database_url
 from ..postgres import postgres_server as postgres_server
 from ..postgres import postgres_url as postgres_url
@@ -22,6 +23,20 @@ def row_workers(tmp_path: Path, worker_logs: None) -> Iterator[Workers]:
     """Supervisors of one test; no server is started for it."""
     with running_workers(tmp_path / "workers", "redis://127.0.0.1:1/0") as all_of_them:
         yield all_of_them
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A running PostgreSQL of this test alone, to be stopped at will."""
+    folder = programs()
+    if folder is None:
+        pytest.skip("PostgreSQL is not installed on this machine (initdb)")
+    server = PostgresServer(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 @pytest.fixture

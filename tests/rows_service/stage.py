@@ -89,6 +89,9 @@ class RowStage:
     def wait(self, condition: Any, description: str, timeout: float = 60.0) -> None:
         wait_until(condition, description=f"{description}; {dict(self.statuses())}", timeout=timeout)
 
+    def wait_for_log(self, supervisor: Supervisor, text: str) -> None:
+        wait_until(lambda: text in supervisor.log, description=f'"{text}" is in the log')
+
     # ---- runs
 
     def runs(self, kind: str = "plain") -> list[int]:

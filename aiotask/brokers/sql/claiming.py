@@ -73,7 +73,15 @@ class Claiming:
                     break
             session.expunge_all()
         self._was_empty = not claimed and not alone
-        return Claim([self._in_hands(table, row, incarnation) for table, row in claimed])
+        fresh = [each for each in claimed if not self._is_under_way(*each, incarnation)]
+        return Claim([self._in_hands(table, row, incarnation) for table, row in fresh])
+
+    def _is_under_way(self, table: JobTable, row: Any, incarnation: str) -> bool:
+        """Whether this worker has the row in hand by a claim that the database has lost (a crash with
+        ``synchronous_commit=off``, a failover): the claim just now is that claim again, to the letter."""
+        id = table.id_of(getattr(row, table.key_attribute))
+        known = self._in_hand.get(id)
+        return known is not None and known.proof == proof_of(row.claims + 1, incarnation, id)
 
     def _finds(self, tables: Sequence[JobTable]) -> bool:
         """Whether a row is ready. On SQLite a look takes no lock, unlike a claim; elsewhere a claim is as cheap."""
