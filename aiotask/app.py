@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,13 +19,13 @@ from .brokers.sql.address import DatabaseAddress
 from .by_name import function_of
 from .client.backpressure import queue_limits
 from .context import JobContext, entered, sending_job
-from .defining import call_of, define
+from .defining import call_of, define, surrounded
 from .depends import Overrides, Overriding, injection_of, lifespan_of
 from .errors import ConfigError, Unresolved
 from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
 from .job import RESULT_TTL, WIRE_VERSION, Job, More, encode_job, ids, keyed_id
 from .loops.exits import apart
-from .middleware import Call, Middleware, around_of, depart, hooks_of
+from .middleware import Call, Middleware, depart, hooks_of, outermost
 from .options import check_name, meant, more_of, seconds
 from .registering import Registering
 from .result import AsyncResult
@@ -174,13 +173,22 @@ class App(Composing, Registering, Serving, Storing, Overriding):
     def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
         definition = define(function, options)
         injection = injection_of(function, definition.name, self.overrides)
-        around = around_of(self.hooks, injection, definition.name, is_async=definition.is_async)
-        if around is not None:
-            definition = replace(definition, around=around)
+        definition = surrounded(definition, self.hooks, injection)
         if self._serializer_name == "json":
             self.serializer.prepare(definition.name, function)
         self.registry.add(definition)
         return cast("SyncTask[Any, Any] | AsyncTask[Any, Any]", task_of(definition, self))
+
+    def add_middleware(self, middleware: Middleware) -> None:
+        """Put a middleware around all others, also around tasks and rows that are registered already.
+
+        It is for integrations, which call it before the app sends, and before a worker serves it.
+        """
+        self.hooks = outermost(hooks_of([middleware]), self.hooks)
+        self._send_hooks = self.hooks.send
+        self.registry.replace(lambda task: surrounded(task, self.hooks))
+        if self.rows is not None:
+            self.rows.surround(self.hooks)
 
     # ---- sending
 

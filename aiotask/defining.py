@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from .depends import Injection
 from .errors import ConfigError
 from .functions.callables import checker, gives_coroutines, refuse_what_is_no_function
 from .functions.main_module import home_of
+from .middleware import Hooks, around_of
 from .options import TaskOptions, check_options, check_task_name, fields_of, known_options
 from .tasks import Definition, Task, consistent
 
-__all__ = ["call_of", "define"]
+__all__ = ["call_of", "define", "surrounded"]
 
 
 def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
@@ -43,6 +46,18 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         **fields_of(checked, {}),
     )
     return consistent(definition)
+
+
+def surrounded(task: Definition, hooks: Hooks, injection: Injection | None = None) -> Definition:
+    """The definition with this middleware, and these providers or those it has, around its function.
+
+    Raises:
+        ConfigError: the task is sync, and a middleware is for async ones alone.
+    """
+    if injection is None and task.around is not None:
+        injection = task.around.injection
+    around = around_of(hooks, injection, task.name, is_async=task.is_async)
+    return task if around is None else replace(task, around=around)
 
 
 def call_of(task: Definition, app: str) -> tuple[str | float | bool | None, ...]:

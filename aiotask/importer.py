@@ -110,7 +110,13 @@ def _no_tasks(app: App, named_by: Sequence[str], specs: Sequence[str]) -> str:
     )
 
 
+#: Modules of aiotask that load the application of a web framework, and return its apps.
+_FRAMEWORKS = frozenset({"aiotask.contrib.django", "aiotask.contrib.flask"})
+
+
 def _load(spec: str, folder: str) -> list[App]:
+    if spec in _FRAMEWORKS:
+        return list(import_module(spec, folder).load_apps())
     name, _, attribute = spec.partition(":")
     if name.endswith(".py") or "/" in name:
         raise ImportFailed(_file_instead(spec, name))

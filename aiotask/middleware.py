@@ -13,7 +13,18 @@ from .context import JobContext
 from .depends import Injection
 from .errors import ConfigError
 
-__all__ = ["Around", "Call", "Hooks", "Middleware", "around_of", "check_headers", "depart", "hooks_of", "leave"]
+__all__ = [
+    "Around",
+    "Call",
+    "Hooks",
+    "Middleware",
+    "around_of",
+    "check_headers",
+    "depart",
+    "hooks_of",
+    "leave",
+    "outermost",
+]
 
 T = TypeVar("T")
 
@@ -116,6 +127,12 @@ def hooks_of(middleware: Sequence[Middleware]) -> Hooks:
         for name in ("send", "execute"):
             _refuse_bare(getattr(each, name))
     return Hooks(*([getattr(each, name) for each in middleware if _overrides(each, name)] for name in Hooks._fields))
+
+
+def outermost(added: Hooks, hooks: Hooks) -> Hooks:
+    """Both, the added ones around the others."""
+    both: list[Any] = [[*outer, *inner] for outer, inner in zip(added, hooks, strict=True)]
+    return Hooks(*both)
 
 
 def _overrides(middleware: Middleware, name: str) -> bool:

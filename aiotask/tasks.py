@@ -123,6 +123,12 @@ class Registry:
             self._tasks[name] = task
             self._runs[name] = now
 
+    def replace(self, changed: Callable[[Definition], Definition]) -> None:
+        """Put what ``changed`` returns for each task in its place."""
+        tasks = {task.name: changed(task) for task in self}
+        for name, task in self._tasks.items():
+            self._tasks[name] = tasks[task.name]
+
     def __iter__(self) -> Iterator[Definition]:
         return iter({task.name: task for task in self._tasks.values()}.values())
 

@@ -1,4 +1,4 @@
-"""Jobs from a Django site in one file, with a database.
+"""Jobs from a Django site in one file, sent in the transactions of its database.
 
 Run it::
 
@@ -11,24 +11,20 @@ Run it::
 Under ASGI (``uvicorn examples.web_django:site``) nothing changes.
 """
 
-import functools
 import os
 import sys
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
 
 import django
 from django.conf import settings
 from django.core.asgi import get_asgi_application
-from django.db import close_old_connections, connection, models, transaction
+from django.core.management import call_command
+from django.db import connection, models, transaction
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 
-from aiotask import ResultExpired, ResultTimeout
-from examples.words import app, top_words
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from aiotask import App, ResultExpired, ResultTimeout
+from aiotask.contrib.django import FreshConnections, database_of
+from examples.words import top_words
 
 # In a project with a settings module: os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings").
 settings.configure(
@@ -37,7 +33,7 @@ settings.configure(
     ALLOWED_HOSTS=["localhost", "127.0.0.1"],
     DEBUG=False,
     TIME_ZONE="UTC",
-    INSTALLED_APPS=["examples"],
+    INSTALLED_APPS=["aiotask.contrib.django", "examples"],
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     DATABASES={
         "default": {
@@ -61,22 +57,10 @@ class Text(models.Model):
 # ---- tasks
 
 
-def fresh_connections(function: Callable[P, R]) -> Callable[P, R]:
-    """Close connections that are too old or broken before and after a task, as Django does for a request."""
-
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        close_old_connections()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            close_old_connections()
-
-    return wrapper
+app = App("texts", database=database_of("default"), middleware=[FreshConnections()])
 
 
 @app.task(retries=2)
-@fresh_connections
 def count_words(id: int) -> list[tuple[str, int]]:
     """Gets the key of a row, not the row: it reads what is in the database now."""
     text = Text.objects.get(pk=id)
@@ -99,12 +83,12 @@ async def now(request: HttpRequest) -> JsonResponse:
 
 
 def send(request: HttpRequest) -> JsonResponse:
-    """A sync view sends after the commit: a worker could be faster than the transaction otherwise."""
+    """A sync view sends in its transaction: the job goes out if the row is committed, and only then."""
     with transaction.atomic():
         text = Text.objects.create(content=request.GET["text"])
-        call = count_words.s(text.pk)
-        transaction.on_commit(lambda: call.apply_async().blocking.sent())
-    return JsonResponse({"id": call.id, "text": text.pk}, status=202)
+        with app.in_transaction("default"):
+            result = count_words.apply_async(text.pk)
+    return JsonResponse({"id": result.id, "text": text.pk}, status=202)
 
 
 def wait(request: HttpRequest, id: str) -> JsonResponse:
@@ -112,7 +96,7 @@ def wait(request: HttpRequest, id: str) -> JsonResponse:
     try:
         return JsonResponse({"words": count_words.result(id).get(timeout=10)})
     except ResultExpired:
-        return JsonResponse({"error": "there is no such job"}, status=404)
+        return JsonResponse({"error": "there is no such job, or not yet"}, status=404)
 
 
 async def look(request: HttpRequest, id: str) -> JsonResponse:
@@ -120,7 +104,7 @@ async def look(request: HttpRequest, id: str) -> JsonResponse:
     try:
         status = await count_words.result(id).status()
     except ResultExpired:
-        return JsonResponse({"error": "there is no such job"}, status=404)
+        return JsonResponse({"error": "there is no such job, or not yet"}, status=404)
     return JsonResponse({"status": status})
 
 
@@ -140,7 +124,8 @@ site = get_asgi_application()
 
 
 def init() -> None:
-    """Make the table. A site of more than one file has migrations for that."""
+    """Make the tables. A site of more than one file has migrations for all of them."""
+    call_command("migrate", verbosity=0)
     with connection.schema_editor() as editor:
         editor.create_model(Text)
 

@@ -20,6 +20,7 @@ __all__ = ["Block", "Reader", "blocks"]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"`([\w/.-]+\.\w+)`:\s*\Z")
 _NOT_RUN = re.compile(r"<!-- not run: (.+) -->\s*\Z")
+_SERVICE = re.compile(r"(\w+=\S+ )*(flask .*|python manage.py )?aiotask (worker|run) (?!.*(--burst|--help))")
 _PRINTED = re.compile(r"^\s*print\(.*\)\s+# (.+)$", re.MULTILINE)
 _AWAITS = """\
 import asyncio
@@ -112,7 +113,9 @@ class Reader:
             run_later: it is a file that a command further down runs.
         """
         if block.language == "bash":
-            if re.match(r"(\w+=\S+ )*aiotask worker (?!.*(--burst|--help))", block.text):
+            if re.match(
+                r"(\w+=\S+ )*(flask .*|python manage.py )?aiotask (worker|run)(?!.*(--burst|--help))", block.text
+            ):
                 self._start(block)
             else:
                 self._check(block, self._run(block, "bash", "-euo", "pipefail", "-c", block.text))

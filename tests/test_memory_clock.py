@@ -8,7 +8,7 @@ import pytest
 
 from aiotask.broker import Broker, Cancelled, JobState
 from aiotask.brokers import connect, graphs_of, history_of, inspect, inspect_graphs
-from aiotask.brokers.bounds import BAD_GRAPH_TTL, CLIENT_TTL, VOLUNTEER_TTL
+from aiotask.brokers.bounds import BAD_GRAPH_TTL, CLIENT_TTL, OUTBOX_TTL, VOLUNTEER_TTL
 from aiotask.brokers.graphs import STAGE_TIMEOUT, Taken
 from aiotask.brokers.memory.record import RECORDER_IDLE
 from aiotask.brokers.memory.stores import store_of
@@ -90,6 +90,20 @@ async def test_a_client_that_was_silent_for_long_counts_anew(memory: Broker, clo
     await memory.push("client", 1, [a_push("repeat")])
     clock.turn(CLIENT_TTL + 1)
     await memory.push("client", 1, [a_push("anew")])
+
+    worker = await Worker(memory, "host.1").enlist()
+    assert await drain(worker) == ["first", "anew"]
+
+
+async def test_a_batch_of_an_outbox_is_remembered_for_seven_days(memory: Broker, clock: TurnedClock) -> None:
+    await memory.push("outbox.0a", 1, [a_push("first")])
+    for _ in range(6):
+        clock.turn(DAY)
+        # Clients that come and go meanwhile.
+        await memory.push("client", 1, [])
+    await memory.push("outbox.0a", 1, [a_push("repeat")])
+    clock.turn(OUTBOX_TTL + 1)
+    await memory.push("outbox.0a", 1, [a_push("anew")])
 
     worker = await Worker(memory, "host.1").enlist()
     assert await drain(worker) == ["first", "anew"]

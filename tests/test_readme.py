@@ -77,7 +77,7 @@ def test_every_block_of_a_page_does_what_the_page_says(page: Path, tmp_path: Pat
 def is_run_by(shell: str, file: str) -> bool:
     """Whether a command of the page runs this file, or a worker on it."""
     module = file.removesuffix(".py").replace("/", ".")
-    ways = (f"python {file}", f"python -m {module}", f"aiotask worker {module}")
+    ways = (f"python {file}", f"python -m {module}", f"aiotask worker {module}", f"flask --app {module}")
     return any(re.search(rf"{re.escape(way)}(?![\w.])", shell) for way in ways)
 
 

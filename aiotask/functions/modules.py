@@ -12,7 +12,7 @@ from types import ModuleType
 from ..errors import AiotaskError, ImportFailed
 from .main_module import importable_name, scripts
 
-__all__ = ["import_included", "import_module"]
+__all__ = ["import_included", "import_module", "users_trace"]
 
 
 def import_included(names: Iterable[str]) -> None:
@@ -49,13 +49,13 @@ def import_module(name: str, folder: str) -> ModuleType:
                 f'There is no module "{missing}" (looked in "{folder}" first){asked}. {_meant(name, missing)}'
             ) from None
         raise ImportFailed(
-            f'Module "{name}" needs "{missing}", which is not installed here.\n{_trace(error)}'
+            f'Module "{name}" needs "{missing}", which is not installed here.\n{users_trace(error)}'
         ) from error
     except AiotaskError as error:
-        raise ImportFailed(f'Module "{name}" could not be loaded: {error}\n{_trace(error)}') from error
+        raise ImportFailed(f'Module "{name}" could not be loaded: {error}\n{users_trace(error)}') from error
     except (Exception, SystemExit) as error:
         raise ImportFailed(
-            f'Module "{name}" raised {type(error).__name__} while it was imported: {error}\n{_trace(error)}'
+            f'Module "{name}" raised {type(error).__name__} while it was imported: {error}\n{users_trace(error)}'
         ) from error
 
 
@@ -80,7 +80,7 @@ def _meant(name: str, missing: str) -> str:
     return "Check the name, and the directory to start from (--app-dir)."
 
 
-def _trace(error: BaseException) -> str:
+def users_trace(error: BaseException) -> str:
     """A traceback as text, without the frames of importlib and aiotask."""
     frames = [
         frame

@@ -63,7 +63,8 @@ class Relay:
             return
         while True:
             try:
-                wakeup.mark()
+                wakeup.forget()
+                await self._in_thread(wakeup.mark)
                 while await self.tick(outbox):
                     pass
             except Exception as error:

@@ -8,20 +8,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ..brokers.shown import hide_password
-from ..errors import AiotaskError, ConfigError
-from ..log.events import in_words
+from ..errors import AiotaskError, ConfigError, ConnectionLost
 from .app_checks import about_app
 from .check import Check, State
 from .connection import reach, rows_in
+from .outbox import outbox_checks
 
 if TYPE_CHECKING:
-    from ..brokers.sql.outbox import Unrelayed
     from ..sql.examining import DatabaseFacts, OldRows
 
 __all__ = ["about_database"]
 
-#: Seconds that a job in the outbox may wait for the relay, which works within milliseconds.
-OUTBOX_AGE = 30.0
 #: Missing columns and indexes that are named one by one.
 _MOST = 12
 
@@ -35,7 +32,8 @@ async def about_database(database: str, name: str | None) -> list[Check]:
     except AiotaskError as error:
         shown = hide_password(database)
         detail = str(error) if shown in str(error) else f"{shown}: {error}"
-        return [Check("database", State.FAIL, detail, "Is it running, and is --database (AIOTASK_DATABASE) right?")]
+        fix = "Is it running, and is --database (AIOTASK_DATABASE) right?" if isinstance(error, ConnectionLost) else ""
+        return [Check("database", State.FAIL, detail, fix)]
 
 
 async def _checks(database: str, name: str | None) -> list[Check]:
@@ -43,7 +41,7 @@ async def _checks(database: str, name: str | None) -> list[Check]:
     from ..sql.examining import examine
 
     facts = await asyncio.to_thread(examine, address, name)
-    checks = list(_about(hide_password(database), facts))
+    checks = list(_about(hide_password(database), facts, name))
     if not facts.lacks and all(each.kind == "index" for each in facts.missing):
         async with rows_in(database, name) as opened:
             for each in opened:
@@ -51,7 +49,7 @@ async def _checks(database: str, name: str | None) -> list[Check]:
     return checks
 
 
-def _about(shown: str, facts: DatabaseFacts) -> Iterator[Check]:
+def _about(shown: str, facts: DatabaseFacts, name: str | None) -> Iterator[Check]:
     yield _reachable(shown, facts)
     if facts.version.startswith("SQLite"):
         yield from _about_file(facts)
@@ -64,7 +62,7 @@ def _about(shown: str, facts: DatabaseFacts) -> Iterator[Check]:
     yield _tables(facts)
     for old in facts.old:
         yield _old(old, is_sqlite=facts.version.startswith("SQLite"))
-    yield from _outbox(facts.unrelayed)
+    yield from outbox_checks(facts.unrelayed, name)
 
 
 def _reachable(shown: str, facts: DatabaseFacts) -> Check:
@@ -152,14 +150,3 @@ def _old(old: OldRows, *, is_sqlite: bool) -> Check:
 
 def _text(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _outbox(waiting: list[Unrelayed]) -> Iterator[Check]:
-    for app in waiting:
-        unread = f", {app.unreadable:,} of them unreadable by this release" if app.unreadable else ""
-        detail = f"jobs that wait for the relay: {app.jobs:,}, the oldest for {in_words(app.age)}{unread}"
-        is_late = app.age > OUTBOX_AGE or bool(app.unreadable)
-        fix = "Workers of this app carry them to the server: aiotask worker your.module, with the same database."
-        yield Check(f"{app.app}: outbox", State.WARN if is_late else State.OK, detail, fix if is_late else "")
-    if not waiting:
-        yield Check("outbox", State.OK, "no job waits for the relay")

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
+from ..brokers.sql.database import begins_itself
 from ..errors import ConfigError
 
 __all__ = ["begin_really", "begin_with", "refuse_autocommit"]
@@ -34,12 +35,12 @@ def begin_really(connection: Connection) -> None:
         ConfigError: the driver's transaction may have begun with a savepoint, whose release commits.
     """
     transaction = connection.get_transaction()
-    if connection.dialect.name != "sqlite" or (transaction is not None and transaction in _begun):
+    if connection.dialect.name != "sqlite" or begins_itself(connection) or transaction in _begun:
         return
     driver: Any = connection.connection.driver_connection
     if not driver.in_transaction:
         connection.exec_driver_sql("BEGIN")
-    elif connection.in_nested_transaction() and not _begins_itself(connection.engine, driver):
+    elif connection.in_nested_transaction() and not _is_begun_by(connection.engine, driver):
         raise ConfigError(_MEND)
     transaction = connection.get_transaction()
     if transaction is not None:
@@ -50,13 +51,14 @@ def begin_with(connection: Connection) -> None:
     """Have this and all later transactions of a connection begun really."""
     if connection.in_transaction():
         begin_really(connection)
-    if connection not in _prepared and not _begins_itself(connection.engine, connection.connection.driver_connection):
+    driver = connection.connection.driver_connection
+    if connection not in _prepared and not begins_itself(connection) and not _is_begun_by(connection.engine, driver):
         _prepared.add(connection)
         event.listen(connection, "begin", begin_really)
 
 
-def _begins_itself(engine: Engine, driver: Any) -> bool:
-    """Whether transactions of the engine begin with a BEGIN: of a listener, or of the driver (from Python 3.12 on)."""
+def _is_begun_by(engine: Engine, driver: Any) -> bool:
+    """Whether a listener of the engine begins its transactions, or the driver does, which can from Python 3.12 on."""
     return bool(list(engine.dispatch.begin)) or getattr(driver, "autocommit", None) is False
 
 

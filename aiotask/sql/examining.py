@@ -19,6 +19,7 @@ from ..brokers.sql.database import Database
 from ..brokers.sql.facts import TableFacts
 from ..brokers.sql.finding import FoundRows, explained, found_in, open_existing
 from ..brokers.sql.job_table import is_status, light_table
+from ..brokers.sql.network import network_of
 from ..brokers.sql.outbox import Outbox, Unrelayed
 from ..brokers.sql.tables import new_tables, utcnow
 from ..job import Status
@@ -32,8 +33,6 @@ STATEMENT_TIMEOUT = 10
 HEARING_TIMEOUT = 2.0
 #: Rows that wait and are looked at, the first of their queue.
 LOOKED_AT = 10_000
-#: File systems on which SQLite's locks and WAL do not work between machines.
-NETWORK_DISKS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "ncpfs"})
 
 
 class OldRows(NamedTuple):
@@ -114,7 +113,7 @@ def _examined(
         trip,
         0.0 if path else clock,
         journal,
-        network_disk(path) if path else "",
+        network_of(Path(path).parent) if path else "",
         _why_read_only(connection, path),
         _begins(database),
         None if path else _hears(database),
@@ -161,21 +160,6 @@ def _journal_of(path: str) -> str:
             return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
     except sqlite3.Error:
         return ""
-
-
-def network_disk(path: str, mounts: str = "/proc/self/mounts") -> str:
-    """The kind of network disk that a file lies on; empty: it lies on a disk of this machine, or that is not known."""
-    try:
-        lines = Path(mounts).read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    real, best, kind = os.path.realpath(path), "", ""
-    for line in lines:
-        _, point, type_, *_ = [*line.split(" "), "", "", ""]
-        point = point.encode().decode("unicode_escape", errors="replace")
-        if len(point) >= len(best) and (real == point or real.startswith(point.rstrip("/") + "/")):
-            best, kind = point, type_
-    return kind if kind in NETWORK_DISKS or kind.startswith("fuse.sshfs") else ""
 
 
 # ---- transactions and privileges

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..client.client import Client
@@ -59,18 +59,34 @@ class Unsent:
         return await self._client.outcome(result, left)
 
     async def outcomes(self, results: list[AsyncResult[Any]], errors: dict[str, Exception] | None = None) -> None:
+        refuse_to_wait("gather()")
+        committed = {each for each in results if self._carrier.fate(self._jobs[each.id]) is Fate.COMMITTED}
         sent = []
         for result in results:
             try:
-                await self._sent(result, None, "gather()")
+                if result not in committed:
+                    await self._until_sent(result, once=False)
             except NotSent as error:
                 if errors is None:
                     raise
                 errors[result.id] = error
             else:
                 sent.append(result)
+        if committed:
+            await unseated(self._look_at_all(list(committed)))
         if sent:
             await self._client.outcomes(sent, errors)
+
+    async def _look_at_all(self, results: Sequence[AsyncResult[Any]]) -> None:
+        """Return once the relay has sent all these jobs, whose transaction is known to have committed."""
+        left, delay = {self._jobs[result.id].seq: result for result in results}, FIRST_LOOK
+        while left:
+            held = await asyncio.to_thread(self._outbox.held, list(left))
+            for seq in [seq for seq in left if seq not in held]:
+                left.pop(seq)._home = self._client
+            if left:
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, LONGEST_LOOK)
 
     async def accepted(self, result: AsyncResult[Any]) -> None:
         await self._sent(result, None, "sent()")

@@ -8,8 +8,7 @@ import secrets
 import threading
 import weakref
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -21,9 +20,10 @@ from ..brokers.sql.database import Database
 from ..brokers.sql.facts import RowFacts, TableFacts
 from ..brokers.sql.job_table import JobTable
 from ..brokers.sql.tables import Tables, add_tables
+from ..defining import surrounded
 from ..errors import ConfigError
 from ..functions.main_module import home_of
-from ..middleware import Hooks, around_of
+from ..middleware import Hooks
 from ..options import fields_of
 from ..tasks import Definition, Registry
 from ..wire.serializer import Serializer
@@ -63,7 +63,8 @@ class Rows:
         self._tables: list[JobTable] | None = None
         self._own: Tables | None = None
         self._lock = threading.RLock()
-        self._is_prepared = False
+        #: The database in which the tables of classes derived from ``Row`` are there.
+        self._prepared: Database | None = None
         #: Whether the database has no async driver.
         self._lacks_async = False
         self._engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = weakref.WeakKeyDictionary()
@@ -97,7 +98,7 @@ class Rows:
         if options.get("notify", True):
             notify_of_inserts(model, facts.name)
         self._models[facts.prefix], self._facts[facts.prefix] = model, facts
-        self._tables, self._is_prepared = None, False
+        self._tables = self._prepared = None
 
     def _refuse_taken(self, facts: TableFacts, model: type[Any]) -> None:
         known = self._models.get(facts.prefix)
@@ -116,23 +117,27 @@ class Rows:
         is_async = inspect.iscoroutinefunction(model.run)
         timeout = options.get("timeout")
 
-        @cache
-        def running() -> Running:
-            # Not before the first run: until then the database may be replaced.
-            return Running(self.database, self._in_hand, timeout, self._async_session)
+        @lru_cache(maxsize=1)
+        def running_on(database: Database) -> Running:
+            return Running(database, self._in_hand, timeout, self._async_session)
 
+        # Looked up for each run: an integration may have put another database in place.
         def run(id: str) -> None:
-            running().run(id)
+            running_on(self.database).run(id)
 
         async def run_async(id: str) -> None:
-            await running().run_async(id)
+            await running_on(self.database).run_async(id)
 
         function = run_async if is_async else run
         function.__module__, function.__qualname__ = model.__module__, model.__qualname__
         function.__name__ = model.__name__
         definition = Definition(facts.task, function, is_async, _anything, **fields_of(options, {}))
-        around = around_of(self._hooks, None, facts.task, is_async=is_async)
-        return definition if around is None else replace(definition, around=around)
+        return surrounded(definition, self._hooks)
+
+    def surround(self, hooks: Hooks) -> None:
+        """Have other middleware around the runs of all rows."""
+        self._hooks = hooks
+        self.registry.replace(lambda row: surrounded(row, hooks))
 
     # ---- parts
 
@@ -201,14 +206,14 @@ class Rows:
     def prepare(self) -> None:
         """Make the tables of classes derived from ``Row`` where they are missing, once a process; on SQLite alone."""
         with self._lock:
-            if self._is_prepared:
+            if self._prepared is self.database:
                 return
             ready = [model for model in self._models.values() if issubclass(model, Row)]
             if ready and self.database.is_sqlite:
                 with self.database.writing() as connection:
                     for metadata in {id(model.metadata): model.metadata for model in ready}.values():
                         metadata.create_all(connection)
-            self._is_prepared = True
+            self._prepared = self.database
 
     # ---- async sessions
 

@@ -166,8 +166,9 @@ class Running:
         # Commits nothing: it ends the transaction of the look.
         session.commit()
         session.info.clear()
-        fresh.error(error)
+        # Before the call, which may change the inside of a JSON column.
         claimed.reload(fresh)
+        fresh.error(error)
         claimed.note_inner_changes()
         if session.info:
             # What it has done with its session cannot wait for the batch.

@@ -9,14 +9,14 @@ import sqlalchemy as sa
 
 from ..brokers.sql.address import DatabaseAddress
 from ..brokers.sql.job_table import is_status
-from ..brokers.sql.tables import UtcDateTime, add_tables, utcnow
+from ..brokers.sql.tables import UtcDateTime, add_tables, new_tables, utcnow
 from ..job import Status
 from .rowjob import metadata
 
 if TYPE_CHECKING:
     from .rows import Rows
 
-__all__ = ["add_indexes", "create_tables", "render_item"]
+__all__ = ["add_indexes", "create_tables", "own_statements", "render_item"]
 
 #: Characters of a name in PostgreSQL.
 _LONGEST = 63
@@ -61,6 +61,20 @@ def create_tables(app: HasDatabase) -> None:
     with app.database.open().writing() as connection:
         for each in [metadata] if rows is None else rows.metadata:
             each.create_all(connection)
+
+
+def own_statements(dialect: str) -> list[str]:
+    """The SQL that creates aiotask's own tables where they are missing, for migrations that SQLAlchemy does not run.
+
+    Args:
+        dialect: ``sqlite`` or ``postgresql``.
+    """
+    of_dialect = sa.create_mock_engine(f"{dialect}://", lambda *each: None).dialect
+    found: list[sa.schema.ExecutableDDLElement] = []
+    for table in new_tables(None):
+        found.append(sa.schema.CreateTable(table, if_not_exists=True))
+        found += [sa.schema.CreateIndex(index, if_not_exists=True) for index in table.indexes]
+    return [str(each.compile(dialect=of_dialect)).strip() for each in found]
 
 
 def render_item(kind: str, item: Any, context: Any) -> str | Literal[False]:

@@ -8,6 +8,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from ..brokers.sql.claimed import ClaimedRow, Proof
+from ..brokers.sql.database import take_write_lock
 from ..brokers.sql.settling import fenced, write_end
 from ..job import Status
 
@@ -54,11 +55,7 @@ def _lock(session: Session) -> None:
     """Take the write lock of SQLite. A transaction that has only read begins anew: it could not write any more once
     another process has written."""
     connection = session.connection()
-    if connection.dialect.name != "sqlite":
-        return
-    driver: Any = connection.connection.driver_connection
-    if driver.in_transaction:
-        if driver.total_changes != session.info.get(_CHANGED):
-            return
-        connection.exec_driver_sql("COMMIT")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.driver_connection
+        if not driver.in_transaction or driver.total_changes == session.info.get(_CHANGED):
+            take_write_lock(connection)

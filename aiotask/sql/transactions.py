@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
-from sqlalchemy.engine import Connection
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
-from sqlalchemy.orm import Session, scoped_session
 
 from ..broker import Push
 from ..brokers.sql.outbox import Outbox as Statements
@@ -19,11 +15,11 @@ from ..brokers.sql.outbox import packed
 from ..errors import ConfigError
 from ..job import decode_job
 from ..result import AsyncResult
+from .alchemy import AsyncConnectionCarrier, AsyncSessionCarrier, ConnectionCarrier, SessionCarrier
 from .carriers import Carrier, Collected, Fate
 from .diverting import Scope
 from .drivers import AioSqlite, AsyncPg, AsyncPsycopg, Django, Psycopg, Sqlite, django_connection
 from .handles import Unsent
-from .session_carriers import AsyncConnectionCarrier, AsyncSessionCarrier, ConnectionCarrier, SessionCarrier
 
 if TYPE_CHECKING:
     from ..brokers.sql.database import Database
@@ -104,8 +100,12 @@ class Outbox:
         self._close()
         if error is not None:
             self._carrier.drop(self._all)
-        else:
+            return
+        try:
             self._carrier.leave(self._all)
+        except BaseException:
+            self._carrier.drop(self._all)
+            raise
 
     async def __aenter__(self) -> Self:
         await self._carrier.enter_async()
@@ -118,8 +118,12 @@ class Outbox:
         self._close()
         if error is not None:
             self._carrier.drop(self._all)
-        else:
+            return
+        try:
             await self._carrier.leave_async(self._all)
+        except BaseException:
+            self._carrier.drop(self._all)
+            raise
 
     @property
     def _all(self) -> list[Collected]:
@@ -157,15 +161,15 @@ def _as_sent_later(push: Push) -> Push:
 
 # ---- what carries a transaction
 
-_SQLALCHEMY: dict[type, Any] = {
-    Session: SessionCarrier,
-    AsyncSession: AsyncSessionCarrier,
-    Connection: ConnectionCarrier,
-    AsyncConnection: AsyncConnectionCarrier,
-    sqlite3.Connection: Sqlite,
-}
-#: Connections of other packages, by the module and name of a class that theirs derive from.
-_BY_NAME: dict[tuple[str, str], Any] = {
+#: By the package and name of a class that theirs derive from: none of these packages need be installed.
+_KINDS: dict[tuple[str, str], Callable[[Any], Carrier]] = {
+    ("sqlalchemy", "Session"): SessionCarrier,
+    ("sqlalchemy", "AsyncSession"): AsyncSessionCarrier,
+    ("sqlalchemy", "Connection"): ConnectionCarrier,
+    ("sqlalchemy", "AsyncConnection"): AsyncConnectionCarrier,
+    ("sqlalchemy", "scoped_session"): lambda on: carrier_of(on()),
+    ("sqlalchemy", "async_scoped_session"): lambda on: carrier_of(on()),
+    ("sqlite3", "Connection"): Sqlite,
     ("psycopg", "Connection"): Psycopg,
     ("psycopg", "AsyncConnection"): AsyncPsycopg,
     ("asyncpg", "Connection"): AsyncPg,
@@ -184,17 +188,10 @@ def carrier_of(on: Any) -> Carrier:
     """
     if isinstance(on, str):
         return Django(django_connection(on))
-    if isinstance(on, scoped_session | async_scoped_session):
-        on = on()
-    for kind, made in _SQLALCHEMY.items():
-        if isinstance(on, kind):
-            carrier: Carrier = made(on)
-            return carrier
     for each in type(on).__mro__:
-        made = _BY_NAME.get((each.__module__.partition(".")[0], each.__name__))
+        made = _KINDS.get((each.__module__.partition(".")[0], each.__name__))
         if made is not None:
-            carrier = made(on)
-            return carrier
+            return made(on)
     raise ConfigError(
         f"in_transaction() got an object of type {type(on).__qualname__}. Give a Session, AsyncSession or "
         "scoped_session, a Connection of SQLAlchemy, sqlite3, psycopg, asyncpg or aiosqlite, or the alias of a "

@@ -11,7 +11,6 @@ import pytest
 import sqlalchemy as sa
 
 from aiotask.sql import create_tables
-from aiotask.sql.examining import network_disk
 
 from ..rows_service.shop import Shop
 from ..rows_service.stage import RowStage
@@ -111,12 +110,12 @@ def test_jobs_that_no_relay_carries_are_counted_with_their_age(
             note.apply_async()
             note.apply_async()
     found = checks(asking)[f"{app.name}: outbox"]
-    assert found["state"] == "ok" and "relay: 2, the oldest for" in found["detail"]
+    assert found["state"] == "ok" and "2 jobs of transactions wait, the oldest for" in found["detail"]
 
     with app.session() as session:
         session.execute(sa.text("UPDATE aiotask_outbox SET created_at = '2026-01-01 00:00:00'"))
     found = checks(asking)[f"{app.name}: outbox"]
-    assert found["state"] == "warn" and "aiotask worker" in found["fix"]
+    assert found["state"] == "warn" and "Run a worker of the app" in found["fix"]
 
 
 def _note() -> None: ...
@@ -161,20 +160,3 @@ def test_an_engine_that_begins_no_transaction_is_warned_of(
     import late_engines  # type: ignore[import-not-found]
 
     late_engines.engine.dispose()
-
-
-def test_a_network_disk_is_found_by_the_longest_mount(tmp_path: Path) -> None:
-    mounts = tmp_path / "mounts"
-    mounts.write_text(
-        "/dev/vda1 / ext4 rw 0 0\n"
-        f"server:/shared {tmp_path}/shared nfs4 rw 0 0\n"
-        f"tmpfs {tmp_path}/shared/here tmpfs rw 0 0\n"
-        f"user@host: {tmp_path}/with\\040blank fuse.sshfs rw 0 0\n"
-    )
-
-    def kind(path: str) -> str:
-        return network_disk(str(tmp_path / path), str(mounts))
-
-    assert kind("shared/shop.db") == "nfs4"
-    assert kind("with blank/shop.db") == "fuse.sshfs"
-    assert kind("shared/here/shop.db") == kind("shop.db") == kind("shared2/shop.db") == ""

@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from aiotask import App, Call, Middleware, chain, current_job, group
+from aiotask.broker import Push
 from aiotask.brokers.sql.outbox import unpacked
 from aiotask.client.client import Client
 from aiotask.errors import ConfigError
@@ -154,7 +156,7 @@ def test_an_app_without_a_database_is_told_to_have_one(connection: sqlite3.Conne
 # ---- what is sent
 
 
-def sent(shop: Shop) -> tuple[object, object]:
+def sent(shop: Shop) -> tuple[Push, Any]:
     """Push and job of the only row."""
     with shop.database.reading() as reading:
         push = unpacked(reading.execute(sa.select(TABLES.outbox.c.push)).scalar_one())

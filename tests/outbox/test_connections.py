@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -265,3 +266,32 @@ async def test_asyncpg(postgres_shop: Shop) -> None:
             await kept
         await outer.commit()
     assert shop.waiting() == [1, 2]
+
+
+def test_nothing_for_event_loops_need_be_installed(sqlite_shop: Shop) -> None:
+    """SQLAlchemy 2.1 refuses to import its asyncio part without greenlet."""
+    program = f"""
+import sqlite3, sys
+sys.modules["greenlet"] = None
+from aiotask import App
+app = App("shop", url="memory://", database={sqlite_shop.url!r})
+@app.task(name="shop:note")
+def note(n: int) -> None: ...
+with sqlite3.connect({sqlite_shop.driver_url!r}) as connection, app.in_transaction(connection) as outbox:
+    note.apply_async(1)
+print(outbox.jobs[0].args)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == "(1,)", done.stderr
+
+
+def test_jobs_that_could_not_be_inserted_are_not_sent(case: Sync) -> None:
+    shop = case.shop
+    with shop.database.writing() as connection:
+        connection.exec_driver_sql("DROP TABLE aiotask_outbox")
+    case.begin()
+    with pytest.raises(Exception, match="aiotask_outbox"), shop.app.in_transaction(case.connection):
+        result = shop.note.apply_async(1)
+    case.connection.rollback()
+    with pytest.raises(NotSent, match="rolled back"):
+        result.get(5)

@@ -214,3 +214,23 @@ def test_without_transactions_it_is_refused(shop: Shop, engine: sa.Engine) -> No
     with Session() as session, pytest.raises(ConfigError, match="no engine"):
         shop.app.in_transaction(session).__enter__()
     assert shop.waiting() == []
+
+
+def test_a_session_of_the_app(shop: Shop) -> None:
+    """On SQLite its transactions begin with the first write, so a savepoint may be the first statement."""
+    with shop.app.session() as session, shop.app.in_transaction(session):
+        assert session.scalars(sa.select(Order)).all() == []
+        with session.begin_nested():
+            session.add(Order(id=1))
+            shop.note.apply_async(1)
+    with pytest.raises(RuntimeError), shop.app.session() as session:
+        with shop.app.in_transaction(session), session.begin_nested():
+            session.add(Order(id=2))
+            shop.note.apply_async(2)
+        raise RuntimeError
+    with pytest.raises(RuntimeError), shop.app.session() as session, session.begin_nested():
+        with shop.app.in_transaction(session):
+            shop.note.apply_async(3)
+        session.flush()
+        raise RuntimeError
+    assert (shop.orders(), shop.waiting()) == ([1], [1])

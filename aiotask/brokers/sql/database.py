@@ -33,7 +33,7 @@ from .network import network_of
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-__all__ = ["Database", "in_our_words", "take_write_lock", "translated"]
+__all__ = ["Database", "begins_itself", "in_our_words", "take_write_lock", "translated"]
 
 #: Seconds for which a writer waits for the lock of an SQLite file.
 LOCK_TIMEOUT = 30.0
@@ -213,6 +213,11 @@ def take_write_lock(connection: Connection) -> None:
 
 #: An execution option of our own engines: they begin transactions themselves, as ``_BEGIN`` says.
 _BEGUN = "aiotask_begins"
+
+
+def begins_itself(bind: Engine | Connection) -> bool:
+    """Whether an engine is one of our own, whose transactions on SQLite are real."""
+    return bool(bind.get_execution_options().get(_BEGUN))
 
 
 # ---- finding and making engines

@@ -22,6 +22,8 @@ __all__ = ["Batch", "Outbox", "Unrelayed", "insertion", "outbox_table", "packed"
 UNREADABLE = "unreadable"
 #: The table in SQL that is written by hand.
 OUTBOX = "aiotask_outbox"
+#: Rows that one statement names.
+_NUMBERS = 500
 
 packed: Callable[[Push], bytes] = msgspec.msgpack.Encoder().encode
 unpacked: Callable[[bytes], Push] = msgspec.msgpack.Decoder(Push).decode
@@ -139,6 +141,15 @@ class Outbox:
         query = sa.select(table.c.seq).where(table.c.seq == seq, table.c.push == push)
         with self._database.reading() as connection:
             return connection.execute(query).first() is not None
+
+    def held(self, numbers: Sequence[int | None]) -> set[int]:
+        """Which of these rows wait for the relay. The transactions of all of them are known to have committed."""
+        found = set[int]()
+        with self._database.reading() as connection:
+            for at in range(0, len(numbers), _NUMBERS):
+                part = self._table.c.seq.in_(numbers[at : at + _NUMBERS])
+                found.update(connection.execute(sa.select(self._table.c.seq).where(part)).scalars())
+        return found
 
     def status(self, transaction: int) -> str | None:
         """What PostgreSQL knows of a transaction or savepoint: ``in progress``, ``committed`` or ``aborted``; None: it

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import InvalidRequestError, UnboundExecutionError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction, registry
 
 from ..brokers.sql.outbox import notification, outbox_table
 from ..errors import ConfigError
 from .begins import begin_really, begin_with, refuse_autocommit
 from .carriers import Carrier, Collected, Fate
+
+if TYPE_CHECKING:
+    # Its import fails where greenlet is not installed, which only event loops need.
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 __all__ = ["AsyncConnectionCarrier", "AsyncSessionCarrier", "ConnectionCarrier", "SessionCarrier"]
 

@@ -1,0 +1,1 @@
+"""Integrations with web frameworks, each in a module of its own that imports its framework."""
