@@ -71,16 +71,22 @@ def explained(address: str) -> Iterator[None]:
     """A block in which every error of the database is one of aiotask, which says what can be done."""
     try:
         yield
+    except BrokerError as error:
+        if not _lacks_privilege(error.__cause__):
+            raise
+        raise BrokerError(f"{str(error).rstrip('.')}. {_GRANT}") from error
     except SQLAlchemyError as error:
-        raise BrokerError(f"{hide_password(address)}: {_words(error)}") from error
+        cause = getattr(error, "orig", None) or error
+        text = (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
+        what_to_do = _GRANT if _lacks_privilege(error) else "See aiotask doctor."
+        raise BrokerError(f"{hide_password(address)}: {text}. {what_to_do}") from error
 
 
-def _words(error: SQLAlchemyError) -> str:
-    cause = getattr(error, "orig", None) or error
-    text = (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
-    if getattr(cause, "sqlstate", "") == "42501":
-        return f"{text}. Grant the privilege to the user of the URL."
-    return f"{text}. See aiotask doctor."
+_GRANT = "Grant the privilege to the user of the URL."
+
+
+def _lacks_privilege(error: object) -> bool:
+    return getattr(getattr(error, "orig", None), "sqlstate", "") == "42501"
 
 
 def find_rows(address: str, app: str | None) -> list[FoundRows]:
