@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -107,6 +108,8 @@ def test_d9_a_request_to_flask_commits_a_row_and_a_job_and_both_run(at_root: Pro
         wait_until(lambda: ordered(ask(f"{site}/tasks")) == done, description="row, further row and jobs", timeout=60)
 
     assert supervisor.stop() == 0
+    # The banner names the database, and not the function that leads to it.
+    assert re.search(r"\n  database .* at (sqlite|postgresql)\S*://", supervisor.log)
     assert "I hopped!" in supervisor.log
     assert "I skipped!" in supervisor.log
     assert "I jumped!" not in supervisor.log

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from .stage import RowStage
 
 
@@ -52,9 +50,8 @@ def test_a_waiting_row_that_is_cancelled_never_starts(rows: RowStage) -> None:
     assert rows.runs() == [first]
 
 
-@pytest.mark.parametrize("what", ["stubborn"])
-def test_a_cancelled_row_that_does_not_react_costs_its_process(rows: RowStage, what: str) -> None:
-    [stuck] = rows.add([what])
+def test_a_cancelled_row_that_does_not_react_costs_its_process(rows: RowStage) -> None:
+    [stuck] = rows.add(["stubborn"])
     rows.start(1)
     rows.running([stuck])
     rows.set(stuck, status="CANCELLED")

@@ -56,6 +56,8 @@ class DatabaseAddress:
             return "no database"
         if isinstance(given, str):
             return hide_password(given)
+        if self._database is not None and self._database.is_found:
+            return hide_password(self._database.url)
         return str(given.url) if hasattr(given, "url") else getattr(given, "__qualname__", repr(given))
 
     @property

@@ -71,6 +71,11 @@ class Database:
         return self._engine or self._find()
 
     @property
+    def is_found(self) -> bool:
+        """Whether the engine has been looked up in this process."""
+        return self._engine is not None
+
+    @property
     def url(self) -> str:
         """The URL of the database with its password: what another process finds it by."""
         if isinstance(self._given, str):
