@@ -43,6 +43,6 @@ class Unit:
         return "broker" if self.rows is None else "database"
 
     @property
-    def facts(self) -> dict[str, object]:
+    def registered(self) -> dict[str, object]:
         """What a worker of the unit registers besides the facts of its process: commands know an app's rows by it."""
         return {} if self.rows is None else registered(self.app, self.rows)
