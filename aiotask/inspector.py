@@ -41,6 +41,8 @@ class QueueInfo(msgspec.Struct, frozen=True, gc=False):
     parked: int = 0
     dead: int = 0
     consumers: int = 0
+    #: Those of the counts that are estimates: rows of a table beyond 10,000 are not counted one by one.
+    estimates: tuple[str, ...] = ()
 
 
 class JobInfo(msgspec.Struct, frozen=True, gc=False):

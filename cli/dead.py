@@ -14,7 +14,7 @@ from .asking import confirm, progress
 from .filters import InQueue, Limit, Offset, OfTask, Since, Until
 from .group import Group, add
 from .one_job import show_one
-from .options import AppName, Json, Url, Yes, option
+from .options import AppName, Database, Json, Url, Yes, option
 from .output import ago, console, informative, page_table, plain, print_json
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Chosen:
     yes: Yes = False
     name: AppName = None
     url: Url = None
+    database: Database = None
     as_json: Json = False
 
 
@@ -89,32 +90,35 @@ def list_(
     offset: Offset = 0,
     name: AppName = None,
     url: Url = None,
+    database: Database = None,
     as_json: Json = False,
 ) -> None:
     """List the dead letters, the latest first.
 
     A dead letter is a job that killed three processes, or that failed in its last retry. The latest 10,000 are kept,
-    with their arguments.
+    with their arguments. With --database, rows that have FAILED are listed too; all of them are kept.
 
     [bold]Examples[/bold]
 
       aiotask dead list
       aiotask dead list --task shop.tasks:render --since 1h
       aiotask dead list --error SIGSEGV --json
+      aiotask dead list --queue thumbnails --database sqlite:///shop.db
     """
     import asyncio
 
+    from aiotask.ops.connection import Place
     from aiotask.ops.letters import Filter, read_page
 
     wanted = Filter(task, queue, error, since, until)
-    found = asyncio.run(read_page(name, url, wanted, limit, offset))
+    found = asyncio.run(read_page(Place(name, url, database), wanted, limit, offset))
     if as_json:
         print_json(found)
         return
     _show_page(found, limit, offset)
 
 
-def show(id: JobId, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
+def show(id: JobId, name: AppName = None, url: Url = None, database: Database = None, as_json: Json = False) -> None:
     """Show one dead letter: its arguments, its error, and what is known about the process that it killed.
 
     [bold]Examples[/bold]
@@ -124,9 +128,10 @@ def show(id: JobId, name: AppName = None, url: Url = None, as_json: Json = False
     """
     import asyncio
 
+    from aiotask.ops.connection import Place
     from aiotask.ops.letters import read_letter
 
-    letter = asyncio.run(read_letter(id, name, url))
+    letter = asyncio.run(read_letter(id, Place(name, url, database)))
     print_json(letter) if as_json else show_one(letter)
 
 
@@ -145,6 +150,7 @@ def replay(chosen: Chosen) -> None:
       aiotask dead replay --task shop.tasks:render --since 1h
       aiotask dead replay --error ConnectionRefused --yes
       aiotask dead replay --all
+      aiotask dead replay thumbnails/42 --database sqlite:///shop.db
     """
     done = _act("replay", chosen)
     if chosen.as_json:
@@ -162,7 +168,7 @@ def delete(chosen: Chosen) -> None:
     """Remove dead letters for good: by ID, by filter, or all.
 
     The outcome of the job is kept until its result TTL is over, and in the history. An ID without a dead letter
-    is not an error.
+    is not an error. A row stays in its table, as CANCELLED.
 
     The letter of a job of a graph stays until the graph runs again ([bold]aiotask graphs replay[/bold]) or is no longer
     kept. Here it is skipped.
@@ -201,10 +207,10 @@ def _act(verb: Verb, chosen: Chosen) -> Done:
 
 
 async def _moved(verb: Verb, chosen: Chosen, wanted: Filter) -> Done:
-    from aiotask.ops.connection import inspectors
+    from aiotask.ops.connection import Place, inspectors
     from aiotask.ops.letters import move_ids, move_picked, pick
 
-    async with inspectors(chosen.name, chosen.url) as opened:
+    async with inspectors(Place(chosen.name, chosen.url, chosen.database)) as opened:
         if chosen.ids:
             return await move_ids(verb, opened, list(dict.fromkeys(chosen.ids)))
         if chosen.everything and chosen.name is None:
@@ -223,9 +229,9 @@ def _refuse_several(verb: Verb, opened: list[Connection]) -> None:
     """Refuse ``--all`` where several apps are on the server."""
     from aiotask.errors import ConfigError
 
-    if len(opened) > 1:
+    if len({each.name for each in opened}) > 1:
         raise ConfigError(
-            f"Nothing was done: several apps are on this server ({', '.join(each.app.name for each in opened)}), "
+            f"Nothing was done: several apps are on this server ({', '.join(each.label for each in opened)}), "
             f"and --all would {verb} the dead letters of each. Name one app: aiotask dead {verb} --all --name NAME"
         )
 

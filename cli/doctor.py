@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import AppName, Json, ResultDb, Url, option
+from .options import AppName, Database, Json, ResultDb, Url, option
 from .output import console, plain, print_json
 
 if TYPE_CHECKING:
@@ -36,12 +36,13 @@ Ready = Annotated[
 def doctor(
     name: AppName = None,
     url: Url = None,
+    database: Database = None,
     result_db: ResultDb = None,
     as_json: Json = False,
     live: Live = False,
     ready: Ready = False,
 ) -> None:
-    """Check the server, the workers and this machine, and say how to fix what is wrong.
+    """Check the server, the database, the workers and this machine, and say how to fix what is wrong.
 
     The exit code is 0 if no check fails (warnings are allowed), else 1. With --live or --ready only the workers of this
     machine are asked (those of this user, or the one at AIOTASK_HEALTH_PORT), and the answer is one line; with --name,
@@ -51,6 +52,7 @@ def doctor(
 
       aiotask doctor
       aiotask doctor --name shop --url redis://localhost:6379
+      aiotask doctor --database postgresql://db/shop
       aiotask doctor --json
       aiotask doctor --live     [dim]# for an exec probe: exits with 0 or 1, and prints one line[/dim]
       aiotask doctor --ready --name shop
@@ -64,9 +66,9 @@ def doctor(
 
     from aiotask.daemon.health.probe import nearby
     from aiotask.ops.checks import check_all
-    from aiotask.ops.outbox import outbox_checks
+    from aiotask.ops.connection import Place
 
-    checks = [*asyncio.run(check_all(name, url, result_db, nearby)), *outbox_checks(name)]
+    checks = asyncio.run(check_all(Place(name, url, database), result_db, nearby))
     failed = any(check.state == "fail" for check in checks)
     if as_json:
         print_json({"ok": not failed, "checks": [asdict(check) for check in checks]})

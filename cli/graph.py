@@ -54,9 +54,10 @@ def graph(
     """
     import asyncio
 
+    from aiotask.ops.connection import Place
     from aiotask.ops.graphs import read_graph
 
-    found = asyncio.run(read_graph(id, name, url, db))
+    found = asyncio.run(read_graph(id, Place(name, url), db))
     if mermaid:
         print(found.graph.mermaid())
     elif as_json:

@@ -40,9 +40,10 @@ def list_(limit: Limit = 20, offset: Offset = 0, name: AppName = None, url: Url 
     """
     import asyncio
 
+    from aiotask.ops.connection import Place
     from aiotask.ops.graphs import read_page
 
-    page = asyncio.run(read_page(name, url, limit, offset))
+    page = asyncio.run(read_page(Place(name, url), limit, offset))
     if as_json:
         print_json(page)
     else:
@@ -63,9 +64,10 @@ def replay(id: GraphId, name: AppName = None, url: Url = None, as_json: Json = F
     """
     import asyncio
 
+    from aiotask.ops.connection import Place
     from aiotask.ops.graphs import replay as replay_graph
 
-    done = asyncio.run(replay_graph(id, name, url))
+    done = asyncio.run(replay_graph(id, Place(name, url)))
     if as_json:
         print_json(done)
     elif done["refused"]:

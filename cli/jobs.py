@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from .filters import InQueue, JobIdOrNone, Limit, Offset
 from .one_job import coloured, show_one
-from .options import AppName, File, Json, Url, option
+from .options import AppName, Database, File, Json, Url, option
 from .output import ago, console, informative, page_table, plain, print_json
 
 __all__ = ["jobs"]
@@ -45,12 +45,14 @@ def jobs(
     offset: Offset = 0,
     name: AppName = None,
     url: Url = None,
+    database: Database = None,
     db: File = None,
     as_json: Json = False,
 ) -> None:
     """Show the unfinished jobs on the server, its dead letters, or one job.
 
     With an ID, the history file is searched too. To list finished jobs: [bold]aiotask results[/bold].
+    With --database, rows that are jobs are among them; the ID of a row is its table and its key.
 
     [bold]Examples[/bold]
 
@@ -58,22 +60,25 @@ def jobs(
       aiotask jobs --status running --queue mail
       aiotask jobs --status dead --limit 50 --offset 50
       aiotask jobs 00a1b2c3d4e5f6a7b-2a
+      aiotask jobs thumbnails/42 --database postgresql://db/shop
     """
     import asyncio
 
     from aiotask.job import Status
     from aiotask.ops import letters
+    from aiotask.ops.connection import Place
     from aiotask.ops.jobs import read_job, read_page
 
+    place = Place(name, url, database)
     if id is not None:
-        found = asyncio.run(read_job(id, name, url, db))
+        found = asyncio.run(read_job(id, place, db))
         print_json(found) if as_json else show_one(found)
         return
     if status is Wanted.DEAD:
-        page = asyncio.run(letters.read_page(name, url, letters.Filter(queue=queue), limit, offset))
+        page = asyncio.run(letters.read_page(place, letters.Filter(queue=queue), limit, offset))
     else:
         asked = Status(status.value.upper()) if status else None
-        page = asyncio.run(read_page(name, url, asked, queue, limit, offset))
+        page = asyncio.run(read_page(place, asked, queue, limit, offset))
     if as_json:
         print_json(page)
         return

@@ -20,6 +20,7 @@ from .prune import prune
 from .queues import queues
 from .results import results
 from .server import app as server_app
+from .sql import sql
 from .stack import stack
 from .version import version, version_of
 from .worker import worker
@@ -63,7 +64,7 @@ add(results_app, prune)
 app.add_typer(results_app, name="results")
 add(app, graph)
 app.add_typer(graphs_app, name="graphs")
-add(app, stack, doctor, version)
+add(app, stack, doctor, sql, version)
 app.add_typer(dead_app, name="dead")
 app.add_typer(server_app, name="server")
 

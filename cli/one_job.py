@@ -25,27 +25,37 @@ def show_one(job: dict[str, Any]) -> None:
 
     terminal = console()
     for key, value in job.items():
-        if key == "traceback" or value is None or value in ("", []):
-            continue
-        if key.endswith("_at"):
-            shown = f"{_moment(value)} ({ago(value)})"
-        elif key in ("timeout", "result_ttl"):
-            shown = in_words(value)
-        elif key == "status":
-            shown = coloured(value)
-        elif key == "deps":
-            shown = plain(", ".join(value), 500)
-        elif key == "arguments":
-            shown = plain(call_text(value), 500)
-        else:
-            shown = plain(value, 500) if len(lines := str(value).splitlines()) < 2 else _indented(lines)
-        terminal.print(f"{_NAMES.get(key, key.removesuffix('_at')):<12} {shown}", soft_wrap=True)
+        if key != "traceback" and value is not None and value not in ("", []):
+            name = _NAMES.get(key, key.removesuffix("_at"))
+            terminal.print(f"{name:<12} {_shown(key, value)}", soft_wrap=True)
     if job.get("started_at") and job.get("finished_at"):
         terminal.print(f"{'took':<12} {in_words(max(job['finished_at'] - job['started_at'], 0))}")
     if job.get("traceback"):
         terminal.print()
         for line in job["traceback"].splitlines():
             terminal.print(plain(line, 1000), soft_wrap=True)
+
+
+def _shown(key: str, value: Any) -> str:
+    """A field of a job as text."""
+    from aiotask.log.events import in_words
+
+    if key.endswith("_at"):
+        return f"{_moment(value)} ({ago(value)})"
+    match key:
+        case "timeout" | "result_ttl":
+            return in_words(value)
+        case "status":
+            return coloured(value)
+        case "deps":
+            return plain(", ".join(value), 500)
+        case "arguments":
+            return plain(call_text(value), 500)
+        case "failures":
+            return _indented([f"{each['attempt']}: {each['error']} ({each['worker']}, {each['at']})" for each in value])
+        case "columns":
+            return _indented([f"{name}={column!r}" for name, column in value.items()])
+    return plain(value, 500) if len(lines := str(value).splitlines()) < 2 else _indented(lines)
 
 
 def _indented(lines: list[str]) -> str:

@@ -16,6 +16,7 @@ __all__ = [
     "BlockedLoop",
     "Burst",
     "Concurrency",
+    "Database",
     "File",
     "Grace",
     "HealthHost",
@@ -137,6 +138,15 @@ AppName = Annotated[
     str | None,
     option(
         "--name", "-n", metavar="NAME", show_default="every app found there", help="Name of the app, as in App(name)."
+    ),
+]
+Database = Annotated[
+    str | None,
+    option(
+        "--database",
+        metavar="URL",
+        show_default="none: look at the server alone",
+        help="Database whose rows are jobs: sqlite:///FILE, postgresql://USER@HOST/NAME, or module:attribute.",
     ),
 ]
 File = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .options import AppName, Json, Url, option
+from .options import AppName, Database, Json, Url, option
 from .output import ago, console, plain, print_json, table
 
 if TYPE_CHECKING:
@@ -19,27 +19,37 @@ COUNTS = ("pending", "running", "scheduled", "parked", "dead", "consumers")
 Everything = Annotated[bool, option("--all", "-a", help="Show apps without workers and jobs, too.")]
 
 
-def queues(name: AppName = None, everything: Everything = False, url: Url = None, as_json: Json = False) -> None:
+def queues(
+    name: AppName = None,
+    everything: Everything = False,
+    url: Url = None,
+    database: Database = None,
+    as_json: Json = False,
+) -> None:
     """Show how many jobs each queue holds, and which workers are live.
 
-    Apps without workers and jobs are left out unless --all or --name is given.
+    Apps without workers and jobs are left out unless --all or --name is given. With --database, the tables whose rows
+    are jobs are shown too; counts above 10,000 may be estimates there, such as ~51,200.
 
     [bold]Examples[/bold]
 
       aiotask queues
       aiotask queues --name shop --url redis://localhost:6379
+      aiotask queues --database sqlite:///shop.db
       aiotask queues --json | jq '.[].queues[] | select(.dead > 0)'
     """
     import asyncio
 
+    from aiotask.ops.connection import Place
     from aiotask.ops.overview import overview
 
-    apps, idle = asyncio.run(overview(name, url, everything))
+    apps, idle = asyncio.run(overview(Place(name, url, database), everything))
     if as_json:
         print_json([app.described() for app in apps])
         return
     if not apps and not idle:
-        console().print("No app has used this server yet. Send a job, or start a worker: aiotask worker your.module")
+        where = "No app was found, and no table whose rows are jobs" if database else "No app has used this server yet"
+        console().print(f"{where}. Send a job, or start a worker: aiotask worker your.module")
     for app in apps:
         _show(app)
     if idle:
@@ -49,7 +59,8 @@ def queues(name: AppName = None, everything: Everything = False, url: Url = None
 
 def _show(app: AppOverview) -> None:
     terminal = console()
-    made = table(f"{plain(app.app)} at {plain(app.url)}", "queue", *COUNTS, right=COUNTS)
+    title = f"{plain(app.app) or 'rows'} at {plain(app.url)}"
+    made = table(title, "queue", *COUNTS, right=COUNTS)
     for queue in app.queues:
         made.add_row(plain(queue.name), *(_count(queue, column) for column in COUNTS))
     terminal.print(made)
@@ -69,8 +80,9 @@ def _count(queue: QueueInfo, column: str) -> str:
     count = getattr(queue, column)
     if not count:
         return "[dim]0[/dim]"
+    shown = f"~{count:,}" if column in queue.estimates else f"{count:,}"
     colour = {"dead": "red", "parked": "yellow", "running": "green"}.get(column)
-    return f"[{colour}]{count:,}[/{colour}]" if colour else f"{count:,}"
+    return f"[{colour}]{shown}[/{colour}]" if colour else shown
 
 
 def _show_workers(workers: list[WorkerInfo]) -> None:

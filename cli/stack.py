@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import AppName, Json, Url
+from .options import AppName, Database, Json, Url
 from .output import console, plain, print_json
 
 if TYPE_CHECKING:
@@ -24,11 +24,14 @@ Target = Annotated[
 ]
 
 
-def stack(target: Target = None, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
+def stack(
+    target: Target = None, name: AppName = None, url: Url = None, database: Database = None, as_json: Json = False
+) -> None:
     """Show the current stack of the supervisor, the keeper and every worker process, and what each job waits for.
 
     The hosts are asked through the broker; no job is interrupted. A process that does not react or whose event loop is
-    blocked is shown, too. The exit code is 1 if a host does not answer.
+    blocked is shown, too. The exit code is 1 if a host does not answer. Workers that run rows alone have no broker:
+    send their supervisor USR1 instead, and the stacks are in its log.
 
     [bold]Examples[/bold]
 
@@ -40,8 +43,9 @@ def stack(target: Target = None, name: AppName = None, url: Url = None, as_json:
     import asyncio
 
     from aiotask.ops.ask import ask_hosts, choose_processes
+    from aiotask.ops.connection import Place
 
-    hosts = asyncio.run(ask_hosts(name, url))
+    hosts = asyncio.run(ask_hosts(Place(name, url, database)))
     silent = sorted(host for host, answer in hosts.items() if answer is None)
     shown = {host: choose_processes(answer, target) for host, answer in sorted(hosts.items()) if answer is not None}
     if as_json:

@@ -50,10 +50,10 @@ def version_of(distribution: str) -> str:
 def _server_version(url: str | None) -> str:
     import asyncio
 
-    from aiotask.ops.connection import inspectors
+    from aiotask.ops.connection import Place, inspectors
 
     async def ask() -> str:
-        async with inspectors(None, url, fallback="default") as opened:
+        async with inspectors(Place(url=url), fallback="default") as opened:
             facts = await opened[0].inspector.facts()
             return f"{facts.kind} {facts.version}"
 

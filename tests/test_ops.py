@@ -11,7 +11,7 @@ import pytest
 
 from aiotask import App
 from aiotask.job import Status
-from aiotask.ops.connection import inspectors
+from aiotask.ops.connection import Place, inspectors
 from aiotask.ops.jobs import read_job, read_page
 from aiotask.ops.letters import Filter, move_picked, pick
 from aiotask.ops.overview import overview
@@ -47,9 +47,9 @@ async def test_jobs_and_queues_are_values_that_json_holds(broker_url: str, app_n
         sent = app.task(greet).options(queue="mail").apply_async("leek")
         await sent.sent()
 
-        (job,) = await read_page(app_name, broker_url, Status.PENDING, "mail", 10, 0)
-        assert job == await read_job(sent.id, app_name, broker_url, None)
-        ((shown,), idle) = await overview(app_name, broker_url, everything=False)
+        (job,) = await read_page(Place(app_name, broker_url), Status.PENDING, "mail", 10, 0)
+        assert job == await read_job(sent.id, Place(app_name, broker_url), None)
+        ((shown,), idle) = await overview(Place(app_name, broker_url), everything=False)
 
     assert (job["id"], job["queue"], job["arguments"]) == (sent.id, "mail", [["leek"], {}])
     assert json.loads(json.dumps(job)) == job
@@ -66,7 +66,7 @@ async def test_letters_are_replayed_as_they_were_picked(broker_url: str, app_nam
         failed = task.apply_async()
         with pytest.raises(ValueError, match="on purpose"):
             await failed.wait(30)
-        async with inspectors(app_name, broker_url) as opened:
+        async with inspectors(Place(app_name, broker_url)) as opened:
             picked, of_graphs = await pick("replay", opened, Filter(task.name, None, "on purpose", None, None))
             assert [ids for _, ids in picked] == [[failed.id]] and not of_graphs
             done = await move_picked("replay", picked, steps.append)

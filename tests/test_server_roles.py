@@ -18,6 +18,7 @@ from aiotask.brokers import connect, inspect
 from aiotask.brokers.redis.keys import prefix
 from aiotask.errors import BrokerError, ConnectionLost
 from aiotask.ops.checks import Check, State, check_all
+from aiotask.ops.connection import Place
 
 from .helpers import wait_until
 from .server import PrivateServer
@@ -105,7 +106,7 @@ def only_node(cluster: tuple[PrivateServer, int]) -> PrivateServer:
 
 
 async def doctor(server: PrivateServer) -> list[Check]:
-    return await check_all(NAME, server.url, None, lambda: [])
+    return await check_all(Place(NAME, server.url), None, lambda: [])
 
 
 async def role_of(server: PrivateServer) -> Check:
@@ -193,7 +194,7 @@ def test_a_worker_at_a_replica_says_so(replica: PrivateServer, master_port: int,
 async def test_doctor_names_the_master_that_a_sentinel_watches(
     sentinel: PrivateServer, master_port: int, name: str | None
 ) -> None:
-    checks = await check_all(name, sentinel.url, None, lambda: [])
+    checks = await check_all(Place(name, sentinel.url), None, lambda: [])
 
     (found,) = [check for check in checks if check.state is State.FAIL]
     assert found.name == "role"
@@ -252,7 +253,7 @@ async def test_jobs_of_another_node_are_not_sent_after_it(make_server: MakeServe
     assert here.call("CLUSTER", "KEYSLOT", prefix("default")) < 8192 <= here.call("CLUSTER", "KEYSLOT", prefix("tiles"))
     async with App("tiles", url=there.url) as app:
         await app.task(double).apply_async(1).sent()
-    assert not [check for check in await check_all(None, there.url, None, lambda: []) if check.state is State.FAIL]
+    assert not [check for check in await check_all(Place(url=there.url), None, lambda: []) if check.state is State.FAIL]
 
 
 def here_bus(node: PrivateServer) -> int:

@@ -269,6 +269,7 @@ class WorkerProcess:
             "tasks": unit.served.registry.names,
             "since": time.time(),
             "number": resources.number,
+            **unit.registered,
         }
         hooks = Hooks(
             dead=self._end_declared_dead,

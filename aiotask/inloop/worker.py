@@ -218,7 +218,7 @@ def _worker(unit: Unit, around: Surroundings, host: str, *, recorded: bool) -> t
     """A worker of this loop, and its broker."""
     registry, queues, broker = unit.served.registry, unit.served.queues, unit.connect()
     facts = {"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"}
-    facts |= {"python": platform.python_version()}
+    facts |= {"python": platform.python_version(), **unit.registered}
     membership = Membership(
         broker, around.board, host=host, number="in-loop", facts=facts, recorded=recorded, source=unit.source
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from dataclasses import replace
 from typing import Any
 
 from ..broker import Notice
 from ..brokers import connect
-from ..errors import SealError
+from ..errors import ConfigError, SealError
 from ..wire.control import Control
-from .connection import Connection, inspectors
+from .connection import Connection, Place, inspectors
 
 __all__ = ["ANSWER_TIMEOUT", "ask_hosts", "choose_processes"]
 
@@ -22,10 +23,19 @@ ANSWER_TIMEOUT, REPEAT_INTERVAL = 5.0, 1.0
 Answers = dict[str, dict[str, Any] | None]
 
 
-async def ask_hosts(name: str | None, url: str | None) -> Answers:
-    """Ask every host of the named app or of all apps for the stacks of its processes. Several apps may share a host."""
+async def ask_hosts(place: Place) -> Answers:
+    """Ask every host of the named app or of all apps for the stacks of its processes. Several apps may share a host.
+
+    Raises:
+        ConfigError: no server is named, and the embedded server does not run.
+    """
     found: Answers = {}
-    async with inspectors(name, url) as opened:
+    if not place.has_broker:
+        raise ConfigError(
+            "Stacks are asked for through the server, and none is named: a database carries no questions (not on this "
+            "broker). Send USR1 to the supervisor of the workers: kill -USR1 PID. The stacks are then in its log."
+        )
+    async with inspectors(replace(place, database=None)) as opened:
         for answers in await asyncio.gather(*(_ask(each) for each in opened)):
             found |= {host: answer for host, answer in answers.items() if answer is not None or host not in found}
     return found
@@ -34,6 +44,7 @@ async def ask_hosts(name: str | None, url: str | None) -> Answers:
 async def _ask(connection: Connection) -> Answers:
     """Ask every host of one app."""
     app = connection.app
+    assert app is not None
     broker, control = connect(app.url, app.name), Control(app.secrets, app.name)
     id, address = secrets.token_hex(8), f"operator-{secrets.token_hex(8)}"
     answers: Answers = dict.fromkeys(await broker.leases())

@@ -9,9 +9,9 @@ from typing import Any
 from ..broker import Cancelled
 from ..brokers import graphs_of
 from ..errors import AiotaskError, ResultExpired
-from ..inspector import GraphInfo
+from ..inspector import GraphInfo, JobInfo
 from ..result import AsyncResult
-from .connection import Connection, inspectors
+from .connection import Connection, Place, inspectors
 from .describe import describe_job
 from .graphs import head_of
 
@@ -23,14 +23,14 @@ END_TIMEOUT = 5.0
 _POLL_INTERVAL = 0.1
 
 
-async def cancel_all(ids: list[str], name: str | None, url: str | None) -> list[dict[str, Any]]:
+async def cancel_all(ids: list[str], place: Place) -> list[dict[str, Any]]:
     """Cancel jobs and graphs of the named app or of all apps; a dict for each id, in their order."""
-    async with inspectors(name, url) as opened:
+    async with inspectors(place) as opened:
         try:
             return await asyncio.gather(*(_cancel(opened, id) for id in ids))
         finally:
             for each in opened:
-                if each.app._client is not None:
+                if each.app is not None and each.app._client is not None:
                     await each.app.client.close()
 
 
@@ -43,9 +43,11 @@ async def _cancel(opened: list[Connection], id: str) -> dict[str, Any]:
         if info is None:
             continue
         task = describe_job(each, info).get("task", "")
+        if each.app is None:
+            return {"id": id, "app": each.name, "task": task, **await _cancel_row(each, info)}
         result = each.app.result(id)
         result.task = task
-        found = {"id": id, "app": each.app.name, "task": task}
+        found = {"id": id, "app": each.name, "task": task}
         try:
             did = await result.cancel()
         except ResultExpired:
@@ -57,11 +59,24 @@ async def _cancel(opened: list[Connection], id: str) -> dict[str, Any]:
     return {"id": id, "app": "", "task": "", "did": Cancelled.UNKNOWN.value, "status": "UNKNOWN", "said": said}
 
 
+async def _cancel_row(connection: Connection, info: JobInfo) -> dict[str, str]:
+    """Cancel one row. It is CANCELLED at once, whatever its run does until the worker stops it."""
+    did = await connection.broker.cancel(info.id, b"", 0.0)
+    if did in (Cancelled.DONE, Cancelled.ASKED):
+        stops = ", and its worker stops the run" if did is Cancelled.ASKED else ""
+        return {"did": did.value, "status": "CANCELLED", "said": f"cancelled; it was {info.status}{stops}"}
+    ended = await connection.inspector.job(info.id)
+    status = ended.status.value if ended is not None else "UNKNOWN"
+    said = "had already been cancelled" if status == "CANCELLED" else f"had already ended: {status}"
+    return {"did": did.value, "status": status, "said": said}
+
+
 async def _cancel_graph(connection: Connection, graph: GraphInfo) -> dict[str, Any]:
     """Cancel every job of a graph that has not ended."""
+    assert connection.app is not None
     result: AsyncResult[Any] = connection.app.result(graph.id)
     did = await result.cancel()
-    found = {"id": graph.id, "app": connection.app.name, "task": "graph", "did": did.value}
+    found = {"id": graph.id, "app": connection.name, "task": "graph", "did": did.value}
     of_all = f"{graph.left:,} of its jobs had not ended"
     if not graph.left:
         return {**found, **await _rest_of(connection, graph)}
@@ -99,6 +114,7 @@ async def _left_in(connection: Connection, graph: str) -> int:
 async def _end_of(connection: Connection, result: AsyncResult[Any], *, asked: bool) -> dict[str, str]:
     """The end of a job that was running, or that had ended before the cancel."""
     try:
+        assert connection.app is not None
         outcome = await connection.app.client.outcome(result, END_TIMEOUT)
     except AiotaskError:
         return {"status": "RUNNING", "said": "its worker was asked to end it, and it has not ended yet"}

@@ -8,9 +8,8 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,8 +17,11 @@ from ..brokers import namespaces
 from ..brokers.shown import NO_ANSWER
 from ..embedded.server import state_directory
 from ..errors import AiotaskError, BrokerError, ConfigError, ConnectionLost
-from ..inspector import QueueInfo, ServerFacts, WorkerInfo
-from .connection import Connection, inspectors, is_idle
+from ..inspector import ServerFacts
+from .app_checks import about_app
+from .check import Check, State
+from .connection import Connection, Place, inspectors, is_idle
+from .database_checks import about_database
 from .durability import lost, row_of
 from .sizes import in_bytes
 
@@ -27,38 +29,20 @@ __all__ = ["Check", "State", "check_all"]
 
 #: Seconds that the server gets to answer all checks.
 ANSWER_TIMEOUT = 10.0
-#: Number of finished jobs that may wait for a recorder, and number that the server keeps.
-BACKLOG, BACKLOG_CAP = 10_000, 1_000_000
 OLDEST_REDIS = (6, 2)
 
 
-class State(StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check; ``fix`` is the remedy if it did not pass."""
-
-    name: str
-    state: State
-    detail: str
-    fix: str = ""
-
-
-async def check_all(
-    name: str | None, url: str | None, result_db: str | None, nearby: Callable[[], list[str]]
-) -> list[Check]:
+async def check_all(place: Place, result_db: str | None, nearby: Callable[[], list[str]]) -> list[Check]:
     """Every check, in the order in which an operator would go through them.
 
     Args:
         nearby: the process ids of the supervisors on this machine; called if the embedded server does not run.
     """
-    return [*await _server_checks(name, url, nearby), *_state_directory(), *_result_db(result_db, embedded=not url)]
+    of_server = await _server_checks(place, nearby) if place.has_broker else []
+    of_database = await about_database(place.database, place.name) if place.database else []
+    # Rows are their own history.
+    of_machine = [*_state_directory(), *_result_db(result_db, embedded=place.has_broker and not place.url)]
+    return [*of_server, *of_database, *of_machine]
 
 
 def _orphans(pids: list[str]) -> list[Check]:
@@ -73,14 +57,15 @@ def _orphans(pids: list[str]) -> list[Check]:
 # ---- the server
 
 
-async def _server_checks(name: str | None, url: str | None, nearby: Callable[[], list[str]]) -> list[Check]:
+async def _server_checks(place: Place, nearby: Callable[[], list[str]]) -> list[Check]:
     """The checks that ask the server, or the one check that it cannot be reached."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT):
-            return await _misfit(name, url) or await _about_all(name, url)
+            place = replace(place, database=None)
+            return await _misfit(place) or await _about_all(place)
     except ConfigError as error:
         # With a URL it is that which is wrong: nothing is known of the server of the workers.
-        return [Check("settings", State.FAIL, str(error)), *_orphans([] if url else nearby())]
+        return [Check("settings", State.FAIL, str(error)), *_orphans([] if place.url else nearby())]
     except TimeoutError:
         return [
             Check("server", State.FAIL, f"It did not answer in {ANSWER_TIMEOUT:.0f} s.", "Is it overloaded or stopped?")
@@ -100,39 +85,39 @@ def _unreachable(error: AiotaskError) -> Check:
     return Check("server", State.FAIL, text, fix)
 
 
-async def _misfit(name: str | None, url: str | None) -> list[Check]:
+async def _misfit(place: Place) -> list[Check]:
     """A failed check for a server that cannot keep the jobs of the app, or of an app that it has; empty: it can."""
-    checks = await _misfit_of(name or "default", url)
-    if checks and not name and url:
+    checks = await _misfit_of(replace(place, name=place.name or "default"))
+    if checks and not place.name and place.url:
         # A node of a cluster has some apps only. A Sentinel cannot list any.
         with contextlib.suppress(BrokerError):
-            if found := await namespaces(url):
-                return await _misfit_of(min(found), url)
+            if found := await namespaces(place.url):
+                return await _misfit_of(replace(place, name=min(found)))
     return checks
 
 
-async def _misfit_of(name: str, url: str | None) -> list[Check]:
+async def _misfit_of(place: Place) -> list[Check]:
     """A failed check for a server that cannot keep the jobs of an app; empty: it can."""
-    async with inspectors(name, url) as (connection,):
+    async with inspectors(place) as (connection,):
         facts = await connection.inspector.facts()
         if not facts.unfit:
             return []
         return [await _reachable(connection), Check("role", State.FAIL, f"it {facts.unfit}", facts.remedy)]
 
 
-async def _about_all(name: str | None, url: str | None) -> list[Check]:
+async def _about_all(place: Place) -> list[Check]:
     """Checks of the server and of the apps on it."""
-    async with inspectors(name, url, fallback="default") as opened:
+    async with inspectors(place, fallback="default") as opened:
         first = opened[0]
         checks = [await _reachable(first)]
         facts = await first.inspector.facts()
         checks += [*_about_server(facts), _secret(first)]
         idle = []
         for each in opened:
-            if name is None and len(opened) > 1 and await is_idle(each):
-                idle.append(each.app.name)
+            if place.name is None and len(opened) > 1 and await is_idle(each):
+                idle.append(each.name)
             else:
-                checks += await _about_app(each)
+                checks += await about_app(each)
         if idle:
             shown = ", ".join(idle[:5]) + (", …" if len(idle) > 5 else "")
             checks.append(Check("idle apps", State.OK, f"without workers and jobs: {shown}"))
@@ -150,7 +135,7 @@ async def _reachable(connection: Connection) -> Check:
     return Check(
         "server",
         State.WARN if slow else State.OK,
-        f"{connection.app.broker_url} answers in {trip:.1f} ms",
+        f"{connection.address} answers in {trip:.1f} ms",
         "Every job waits for such round trips: bring the workers and the server closer together." if slow else "",
     )
 
@@ -213,72 +198,9 @@ def _memory(facts: ServerFacts) -> Check:
 
 def _secret(connection: Connection) -> Check:
     """Whether messages are sealed; without a secret the app itself refuses a server that other machines can reach."""
-    if any(connection.app.secrets):
+    if any(connection.secrets):
         return Check("secret", State.OK, "messages are sealed with a secret")
     return Check("secret", State.OK, "none, and none is needed: the server runs on this machine")
-
-
-# ---- one app
-
-
-async def _about_app(connection: Connection) -> list[Check]:
-    inspector, name = connection.inspector, connection.app.name
-    queues = await inspector.queues()
-    workers = await inspector.workers()
-    checks = [_workers(name, len(workers), sum(queue.pending for queue in queues))]
-    checks += _unconsumed(name, queues, workers)
-    checks.append(_backlog(name, await inspector.unrecorded()))
-    if parked := sum(queue.parked for queue in queues):
-        fix = "Start a worker that has what they need: aiotask jobs --status parked shows it."
-        checks.append(Check(f"{name}: parked", State.WARN, f"jobs that no worker could run: {parked:,}", fix))
-    if dead := sum(queue.dead for queue in queues):
-        fix = (
-            "See why with aiotask dead list; run them again with aiotask dead replay, or remove them with "
-            "aiotask dead delete."
-        )
-        checks.append(Check(f"{name}: dead letters", State.WARN, f"jobs that were given up: {dead:,}", fix))
-    if rejected := await inspector.rejected():
-        fix = "Give every sender and worker the same AIOTASK_SECRET."
-        checks.append(Check(f"{name}: set aside", State.WARN, f"messages without a valid seal: {rejected:,}", fix))
-    return checks
-
-
-def _workers(name: str, live: int, pending: int) -> Check:
-    if live:
-        return Check(f"{name}: workers", State.OK, f"{live:,} live")
-    if pending:
-        fix = "Start one: aiotask worker your.module"
-        return Check(f"{name}: workers", State.WARN, f"none is live, and jobs wait: {pending:,}", fix)
-    return Check(f"{name}: workers", State.OK, "none is live, and no job waits")
-
-
-def _unconsumed(name: str, queues: Sequence[QueueInfo], workers: Sequence[WorkerInfo]) -> Iterator[Check]:
-    """Queues with jobs that none of the live workers takes: a typing error as a rule."""
-    consumed: set[object] = set()
-    for worker in workers:
-        listed = worker.facts.get("queues")
-        if not isinstance(listed, list):
-            return  # A worker of another release does not register its queues.
-        consumed.update(listed)
-    for queue in queues if workers else ():
-        if queue.name not in consumed and (waiting := queue.pending + queue.scheduled):
-            yield Check(
-                f"{name}: queue",
-                State.WARN,
-                f'no live worker consumes "{queue.name}"; jobs in it: {waiting:,}',
-                f"Check the name, or start a worker for the queue: aiotask worker your.module --queues {queue.name}",
-            )
-
-
-def _backlog(name: str, waiting: int) -> Check:
-    if waiting < BACKLOG:
-        return Check(f"{name}: history", State.OK, f"finished jobs not yet recorded: {waiting:,}")
-    return Check(
-        f"{name}: history",
-        State.WARN if waiting < 0.9 * BACKLOG_CAP else State.FAIL,
-        f"finished jobs not yet recorded: {waiting:,}; beyond {BACKLOG_CAP:,} the oldest are dropped",
-        "Run a worker with --result-db; if one runs, its log says why it does not record.",
-    )
 
 
 # ---- this machine

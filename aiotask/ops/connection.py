@@ -1,49 +1,108 @@
-"""How tools reach the apps on a broker without importing the code of these apps."""
+"""How tools reach the apps on a broker, and rows in a database, without importing the code of these apps."""
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import msgspec
+
 from ..app import App
 from ..broker import Broker
 from ..brokers import connect, inspect, namespaces
+from ..brokers.shown import hide_password
+from ..brokers.sql import connect as connect_rows
+from ..brokers.sql.address import DatabaseAddress
+from ..brokers.sql.facts import RowFacts
 from ..embedded import server as embedded
 from ..errors import ConfigError
 from ..inspector import Inspector
 
-__all__ = ["Connection", "inspectors", "is_idle", "without_idle"]
+__all__ = ["Connection", "Place", "inspectors", "is_idle", "reach", "rows_in", "without_idle"]
+
+#: Seconds that a server of PostgreSQL has to answer a command.
+CONNECT_TIMEOUT = 10
+#: URLs of drivers that know this limit.
+_WITH_TIMEOUT = ("postgres://", "postgresql://", "postgresql+psycopg", "postgresql+asyncpg")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a command looks, as the user has named it.
+
+    Attributes:
+        name: of one app; None: every app found there.
+        url: of the broker; None: the embedded server.
+        database: where rows are, and the outbox; None: commands look at the broker alone.
+    """
+
+    name: str | None = None
+    url: str | None = None
+    database: str | None = None
+
+    @property
+    def has_broker(self) -> bool:
+        """Whether there is a broker to ask: an app that has rows alone needs none."""
+        return bool(self.url) or not self.database or embedded.status() is not None
 
 
 @dataclass(frozen=True)
 class Connection:
-    """One app on its broker, with the inspector."""
+    """The tasks of one app on its broker, or its rows in its database, with the inspector.
 
-    app: App
+    Attributes:
+        name: of the app; empty: rows of an app that is not known.
+        address: of the broker or database, without its password.
+        secrets: unseal what the inspector shows.
+        app: the sending side of the app; None: these are rows, which commands do not send.
+    """
+
+    name: str
+    address: str
+    secrets: tuple[str, ...]
     inspector: Inspector
     broker: Broker
+    app: App | None = None
+
+    @property
+    def label(self) -> str:
+        """The name for a message: an app may have tasks and rows."""
+        if self.app is not None:
+            return self.name
+        return f"{self.name} (rows)" if self.name else "rows"
 
 
 @asynccontextmanager
-async def inspectors(name: str | None, url: str | None, *, fallback: str = "") -> AsyncIterator[list[Connection]]:
-    """Connections to the named app, or to every app that has keys on the server.
+async def inspectors(place: Place, *, fallback: str = "") -> AsyncIterator[list[Connection]]:
+    """Connections to the named app, or to every app that has keys on the server or rows in the database.
 
     Args:
         fallback: name of the app to use when no app is on the server yet.
 
     Raises:
-        ConfigError: no server is named and the embedded one does not run; reading never starts it.
-        BrokerError: the server cannot be reached.
+        ConfigError: no server and no database is named, and the embedded server does not run; reading never starts
+            it. Or there is no such database.
+        BrokerError: the server or the database cannot be reached.
     """
-    # An address that needs a secret is refused before anything is sent there.
-    address = App(name or fallback or "default", url=url).url if url else _embedded_url()
-    found = [name] if name else sorted(await namespaces(address))
     async with AsyncExitStack() as stack:
-        opened = []
-        for each in found or ([fallback] if fallback else []):
-            opened.append(await stack.enter_async_context(_open(App(each, url=url))))
-        yield opened
+        opened: list[Connection] = []
+        if place.has_broker:
+            for app in await _apps(place, fallback):
+                opened.append(await stack.enter_async_context(_open(app)))
+        if place.database:
+            opened += await stack.enter_async_context(rows_in(place.database, place.name))
+        # The rows of an app follow its tasks.
+        yield sorted(opened, key=lambda each: (each.name, each.app is None))
+
+
+async def _apps(place: Place, fallback: str) -> list[App]:
+    # An address that needs a secret is refused before anything is sent there.
+    address = App(place.name or fallback or "default", url=place.url).url if place.url else _embedded_url()
+    found = [place.name] if place.name else sorted(await namespaces(address))
+    return [App(each, url=place.url) for each in found or ([fallback] if fallback else [])]
 
 
 @asynccontextmanager
@@ -51,7 +110,46 @@ async def _open(app: App) -> AsyncIterator[Connection]:
     broker = connect(app.url, app.name)
     try:
         await broker.open()
-        yield Connection(app, inspect(broker), broker)
+        yield Connection(app.name, app.broker_url, app.secrets, inspect(broker), broker, app)
+    finally:
+        await broker.close()
+
+
+def reach(database: str) -> str:
+    """The address of a database as commands use it: they do not wait for ever for its server.
+
+    Raises:
+        ConfigError: it is no address of a database, or SQLAlchemy is not installed.
+    """
+    known = DatabaseAddress(database)
+    known.open()
+    address = known.travels
+    if not address.startswith(_WITH_TIMEOUT) or "connect_timeout=" in address:
+        return address
+    return f"{address}{'&' if '?' in address else '?'}connect_timeout={CONNECT_TIMEOUT}"
+
+
+@asynccontextmanager
+async def rows_in(database: str, name: str | None) -> AsyncIterator[list[Connection]]:
+    """Connections to the rows in a database, one for each app."""
+    address = reach(database)
+    from ..brokers.sql.finding import explained, find_rows
+
+    found = await asyncio.to_thread(find_rows, address, name)
+    async with AsyncExitStack() as stack:
+        with explained(address):
+            opened = [await stack.enter_async_context(_open_rows(app, facts)) for app, facts in found]
+            yield opened
+
+
+@asynccontextmanager
+async def _open_rows(name: str, facts: RowFacts) -> AsyncIterator[Connection]:
+    # Seals what is made of rows for this process alone.
+    secret = secrets.token_hex(32)
+    broker = connect_rows(msgspec.structs.replace(facts, secret=secret), name)
+    try:
+        await broker.open()
+        yield Connection(name, hide_password(facts.address), (secret,), inspect(broker), broker)
     finally:
         await broker.close()
 
@@ -79,4 +177,4 @@ async def without_idle(opened: list[Connection]) -> tuple[list[Connection], list
     if len(opened) < 2:
         return opened, []
     idle = [each for each in opened if await is_idle(each)]
-    return [each for each in opened if each not in idle], [each.app.name for each in idle]
+    return [each for each in opened if each not in idle], [each.label for each in idle]

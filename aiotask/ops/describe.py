@@ -45,7 +45,7 @@ MOST_DEPS = 1000
 def describe_job(connection: Connection, info: JobInfo) -> dict[str, Any]:
     """A job on the server: where it stands, its envelope, and its outcome if it has ended."""
     job: dict[str, Any] = {
-        "app": connection.app.name,
+        "app": connection.name,
         "id": info.id,
         "status": info.status.value,
         "attempt": info.meta.attempt,
@@ -66,22 +66,23 @@ def describe_job(connection: Connection, info: JobInfo) -> dict[str, Any]:
 
 def describe_letter(connection: Connection, letter: DeadLetter) -> dict[str, Any]:
     """A dead letter: when it was added, its job and its outcome."""
-    found = {"app": connection.app.name, "id": letter.id, "status": "FAILED", "dead_at": letter.at}
+    found = {"app": connection.name, "id": letter.id, "status": "FAILED", "dead_at": letter.at}
     return found | describe_sealed(connection, letter.job) | describe_outcome(connection, letter.outcome)
 
 
 def describe_sealed(connection: Connection, sealed: bytes) -> dict[str, Any]:
     """The envelope of a job, or the reason why it cannot be opened here."""
     try:
-        job = decode_job(Sealer(connection.app.secrets, "job").open(sealed))
+        job = decode_job(Sealer(connection.secrets, "job").open(sealed))
     except SealError as error:
         return {"sealed": str(error)}
+    which = {"task": job.task, "queue": job.queue, "priority": job.priority, "sent_at": job.sent_at}
+    if connection.app is None:
+        # Rows have no arguments, and their other options are those of their class.
+        return which
     more = job.more or More()
     described = {
-        "task": job.task,
-        "queue": job.queue,
-        "priority": job.priority,
-        "sent_at": job.sent_at,
+        **which,
         "expires_at": more.expires or None,
         "retries": job.retries,
         "timeout": job.timeout,
@@ -98,7 +99,7 @@ def describe_sealed(connection: Connection, sealed: bytes) -> dict[str, Any]:
 def describe_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
     """The outcome of a job, or the reason why it cannot be opened here."""
     try:
-        outcome = decode_outcome(Sealer(connection.app.secrets, "outcome").open(sealed))
+        outcome = decode_outcome(Sealer(connection.secrets, "outcome").open(sealed))
     except SealError as error:
         return {"outcome": str(error)}
     found: dict[str, Any] = {
@@ -106,7 +107,8 @@ def describe_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
         "status": outcome.status.value,
         "attempt": outcome.attempt,
         "worker": outcome.worker,
-        "started_at": outcome.started_at or None,
+        # Of a row, the moment is not kept.
+        "started_at": (outcome.started_at or None) if connection.app is not None else None,
         "finished_at": outcome.finished_at or None,
     }
     if outcome.graph:
@@ -121,7 +123,10 @@ def describe_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
 
 def describe_queue(queue: QueueInfo) -> dict[str, Any]:
     """The counts of a queue."""
-    return asdict(queue)
+    described = asdict(queue)
+    if not described["estimates"]:
+        del described["estimates"]
+    return described
 
 
 def describe_worker(worker: WorkerInfo) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ..inspector import GraphInfo, GraphInspector, GraphSummary
 from ..job import decode_job
 from ..outcome import decode_outcome
 from ..wire.seal import Sealer
-from .connection import Connection, inspectors
+from .connection import Connection, Place, inspectors
 from .jobs import in_history
 from .paging import page_of_all
 
@@ -57,11 +57,11 @@ class Running:
 
 def _view(connection: Connection) -> GraphInspector | None:
     """The verbs of graphs, if the broker has them."""
-    return cast("GraphInspector", connection.inspector) if GRAPHS in features(connection.app.url) else None
+    return cast("GraphInspector", connection.inspector) if GRAPHS in features(connection.broker.url) else None
 
 
 def _inquiry(connection: Connection) -> GraphInquiry:
-    secrets = connection.app.secrets
+    secrets = connection.secrets
     return GraphInquiry(connection.broker, Sealer(secrets, "outcome"), Sealer(secrets, "job"))
 
 
@@ -90,12 +90,12 @@ async def _graph_of_outcome(connection: Connection, id: str) -> str:
     """The id of the graph in which an ended job was; empty: it was in none, or its outcome is gone."""
     (state,) = await connection.broker.status([id])
     try:
-        return decode_outcome(Sealer(connection.app.secrets, "outcome").open(state.outcome or b"")).graph
+        return decode_outcome(Sealer(connection.secrets, "outcome").open(state.outcome or b"")).graph
     except SealError:
         return ""
 
 
-async def read_graph(id: str, name: str | None, url: str | None, db: str | None) -> FoundGraph:
+async def read_graph(id: str, place: Place, db: str | None) -> FoundGraph:
     """The graph with this id, or of the job with this id; of a job that is in no graph, the job alone.
 
     The history file is searched for a job whose outcome is no longer kept.
@@ -103,10 +103,10 @@ async def read_graph(id: str, name: str | None, url: str | None, db: str | None)
     Raises:
         ResultExpired: there is neither a graph nor a job of this id.
     """
-    async with inspectors(name, url) as opened:
+    async with inspectors(place) as opened:
         if (found := await _in_one_of(opened, id)) is not None:
             return found
-        record, where = await in_history(id, name, db)
+        record, where = await in_history(id, place.name, db)
         graph = (record or {}).get("graph") or ""
         if graph and (found := await _in_one_of(opened, graph)) is not None:
             return found
@@ -125,16 +125,16 @@ async def _in_one_of(opened: list[Connection], id: str) -> FoundGraph | None:
             graph = await _inquiry(each).graph(id)
         except ResultExpired:
             continue
-        return FoundGraph(each.app.name, graph, await head_of(each, graph.id))
+        return FoundGraph(each.name, graph, await head_of(each, graph.id))
     return None
 
 
 # ---- all graphs
 
 
-async def read_page(name: str | None, url: str | None, limit: int, offset: int) -> list[dict[str, Any]]:
+async def read_page(place: Place, limit: int, offset: int) -> list[dict[str, Any]]:
     """Graphs of the named app or of all apps: first those that run, then those that are kept longest."""
-    async with inspectors(name, url) as opened:
+    async with inspectors(place) as opened:
         page = await page_of_all(opened, _read, lambda summary: -summary.at, limit, offset)
         return [await _described(connection, summary) for connection, summary in page]
 
@@ -157,7 +157,7 @@ async def _described(connection: Connection, summary: GraphSummary) -> dict[str,
     whole = info is not None and not info.more
     failed = sum(node.bad for node in info.nodes) if info is not None and whole else None
     return {
-        "app": connection.app.name,
+        "app": connection.name,
         "id": summary.id,
         "task": await _root_task(connection, view, info),
         "state": summary.state,
@@ -181,7 +181,7 @@ async def _root_task(connection: Connection, view: GraphInspector, info: GraphIn
 
 
 async def _task_of(connection: Connection, id: str) -> str:
-    job, secrets = await connection.inspector.job(id), connection.app.secrets
+    job, secrets = await connection.inspector.job(id), connection.secrets
     try:
         if job is not None and job.outcome is not None:
             return decode_outcome(Sealer(secrets, "outcome").open(job.outcome)).task
@@ -207,7 +207,7 @@ async def running(connection: Connection) -> Running:
 # ---- replays
 
 
-async def replay(id: str, name: str | None, url: str | None) -> dict[str, Any]:
+async def replay(id: str, place: Place) -> dict[str, Any]:
     """Run again what did not end well in the graph with this id, or of the job with this id.
 
     Returns:
@@ -216,12 +216,12 @@ async def replay(id: str, name: str | None, url: str | None) -> dict[str, Any]:
     Raises:
         ResultExpired: there is no such graph.
     """
-    async with inspectors(name, url) as opened:
+    async with inspectors(place) as opened:
         for each in opened:
             info = await _find(each, id)
             if info is None:
                 continue
-            found = {"app": each.app.name, "id": info.id}
+            found = {"app": each.name, "id": info.id}
             try:
                 return {**found, "replayed": await _inquiry(each).replay(info.id), "refused": ""}
             except ConfigError as error:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..brokers.lanes import place_order
 from ..errors import AiotaskError, ConfigError, ResultExpired
 from ..history.resultdb import ResultDB
 from ..inspector import JobInfo
 from ..job import Status
-from .connection import Connection, inspectors
+from .connection import Connection, Place, inspectors
 from .describe import describe_job, describe_record
 from .paging import page_of_all
+
+if TYPE_CHECKING:
+    from ..brokers.sql.inspector import RowInspector
 
 __all__ = ["in_history", "read_job", "read_page"]
 
 
 async def read_page(
-    name: str | None, url: str | None, status: Status | None, queue: str | None, limit: int, offset: int
+    place: Place, status: Status | None, queue: str | None, limit: int, offset: int
 ) -> list[dict[str, Any]]:
     """Unfinished jobs of the named app or of all apps: in the order in which they are claimed, then by due time, then
     those that wait for others."""
@@ -25,7 +28,7 @@ async def read_page(
     async def read(connection: Connection, limit: int, offset: int) -> list[JobInfo]:
         return await connection.inspector.jobs(status=status, queue=queue, limit=limit, offset=offset)
 
-    async with inspectors(name, url) as opened:
+    async with inspectors(place) as opened:
         page = await page_of_all(opened, read, _order, limit, offset)
         return [describe_job(connection, info) for connection, info in page]
 
@@ -36,23 +39,32 @@ def _order(info: JobInfo) -> tuple[float | int | str, ...]:
     return (2, info.due_at) if info.due_at else place_order(info.position)
 
 
-async def read_job(id: str, name: str | None, url: str | None, db: str | None) -> dict[str, Any]:
-    """One job, from the server or else from the history file.
+async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
+    """One job, from the server or the database or else from the history file.
 
     Raises:
-        ResultExpired: the job is in neither of them.
+        ResultExpired: the job is in none of them.
     """
-    async with inspectors(name, url) as opened:
+    async with inspectors(place) as opened:
         for each in opened:
             info = await each.inspector.job(id)
             if info is not None:
-                return describe_job(each, info)
-    found, where = await in_history(id, name, db)
+                return describe_job(each, info) | await _columns_of(each, id)
+    found, where = await in_history(id, place.name, db)
     if found is not None:
         return found
+    rows = "" if place.database is None else ", and no row with this id in the database"
     raise ResultExpired(
-        f'No job "{id}" is on the server: it was never sent, or it finished longer ago than its result TTL. {where}'
+        f'No job "{id}" is on the server{rows}: it was never sent, or it finished longer ago than its result TTL. '
+        f"{where}"
     )
+
+
+async def _columns_of(connection: Connection, id: str) -> dict[str, Any]:
+    """The failed runs of a row, and the columns that are the user's; of a task nothing."""
+    if connection.app is not None:
+        return {}
+    return await cast("RowInspector", connection.inspector).columns(id)
 
 
 async def in_history(id: str, name: str | None, db: str | None) -> tuple[dict[str, Any] | None, str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ..broker import Replayed
 from ..errors import ResultExpired
 from ..inspector import DeadLetter
-from .connection import Connection, inspectors
+from .connection import Connection, Place, inspectors
 from .describe import describe_letter
 from .paging import merged, page_of_all
 
@@ -63,10 +63,10 @@ class Done:
 # ---- reading
 
 
-async def read_page(name: str | None, url: str | None, wanted: Filter, limit: int, offset: int) -> list[dict[str, Any]]:
+async def read_page(place: Place, wanted: Filter, limit: int, offset: int) -> list[dict[str, Any]]:
     """Letters of the named app or of all apps, the latest first."""
     found: list[dict[str, Any]] = []
-    async with inspectors(name, url) as opened:
+    async with inspectors(place) as opened:
         if wanted.is_open:
             page = await page_of_all(opened, _read, lambda letter: -letter.at, limit, offset)
             return [describe_letter(connection, letter) for connection, letter in page]
@@ -87,13 +87,13 @@ async def _read(connection: Connection, limit: int, offset: int) -> list[DeadLet
     return found
 
 
-async def read_letter(id: str, name: str | None, url: str | None) -> dict[str, Any]:
+async def read_letter(id: str, place: Place) -> dict[str, Any]:
     """One letter.
 
     Raises:
         ResultExpired: no app has a letter with this id.
     """
-    async with inspectors(name, url) as opened:
+    async with inspectors(place) as opened:
         for each in opened:
             found = await each.inspector.dead_letter(id)
             if found is not None:

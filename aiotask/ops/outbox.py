@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..brokers.sql.address import DatabaseAddress
-from ..errors import AiotaskError
-from .checks import Check, State
+from .check import Check, State
 
 if TYPE_CHECKING:
     from ..brokers.sql.outbox import Unrelayed
@@ -17,33 +16,14 @@ __all__ = ["outbox_checks"]
 LATE = 60.0
 
 
-def outbox_checks(app: str | None) -> list[Check]:
-    """One check per app that has jobs in the database of ``$AIOTASK_DATABASE``; none without that variable.
+def outbox_checks(found: Sequence[Unrelayed], app: str | None) -> list[Check]:
+    """One check per app that has jobs in the outbox of a database.
 
     Args:
         app: the one app to look at; None: all.
     """
-    try:
-        address = DatabaseAddress()
-        if not address:
-            return []
-        found = _unrelayed(address)
-    except AiotaskError as error:
-        fix = "Check AIOTASK_DATABASE. The table comes with your migrations, or aiotask.sql.create_tables(app)."
-        return [Check("outbox", State.FAIL, f"the outbox cannot be read: {error}", fix)]
     checks = [_check(each) for each in found if app in (None, each.app)]
     return checks or [Check("outbox", State.OK, "no job of a transaction waits")]
-
-
-def _unrelayed(address: DatabaseAddress) -> list[Unrelayed]:
-    database = address.open()
-    # SQLAlchemy comes with it.
-    from ..brokers.sql.outbox import Outbox
-
-    try:
-        return Outbox.unrelayed(database)
-    finally:
-        database.dispose()
 
 
 def _check(found: Unrelayed) -> Check:

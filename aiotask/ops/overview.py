@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import AiotaskError
 from ..inspector import QueueInfo, WorkerInfo
-from .connection import Connection, inspectors, without_idle
+from .connection import Connection, Place, inspectors, is_idle, without_idle
 from .describe import describe_queue, describe_worker
 from .graphs import Running, running
 
@@ -16,8 +16,8 @@ __all__ = ["AppOverview", "live_workers", "overview"]
 
 @dataclass(frozen=True)
 class AppOverview:
-    """One app: its queues and live workers, its graphs that run, and how many messages without a valid seal were set
-    aside."""
+    """The tasks or the rows of one app: queues and live workers, graphs that run, and how many messages without a valid
+    seal were set aside."""
 
     app: str
     url: str
@@ -37,21 +37,30 @@ class AppOverview:
         }
 
 
-async def overview(name: str | None, url: str | None, everything: bool) -> tuple[list[AppOverview], list[str]]:
+async def overview(place: Place, everything: bool) -> tuple[list[AppOverview], list[str]]:
     """The named app or all apps, and the names of those that were left out: without workers and jobs.
 
     Args:
         everything: leave no app out.
     """
-    async with inspectors(name, url) as opened:
-        shown, idle = (opened, []) if everything or name else await without_idle(opened)
+    async with inspectors(place) as opened:
+        shown, idle = (opened, []) if everything or place.name else await without_idle(opened)
+        if place.name and not everything:
+            shown = await _without_missing_tasks(opened)
         return [await _overview_of(each) for each in shown], idle
+
+
+async def _without_missing_tasks(opened: list[Connection]) -> list[Connection]:
+    """The tasks and rows of one app; without its tasks if it has rows, and no task is known on the broker."""
+    if not any(each.app is None for each in opened):
+        return opened
+    return [each for each in opened if each.app is None or not await is_idle(each)]
 
 
 async def _overview_of(connection: Connection) -> AppOverview:
     return AppOverview(
-        app=connection.app.name,
-        url=connection.app.broker_url,
+        app=connection.name,
+        url=connection.address,
         queues=await connection.inspector.queues(),
         workers=await connection.inspector.workers(),
         rejected=await connection.inspector.rejected(),
@@ -62,7 +71,7 @@ async def _overview_of(connection: Connection) -> AppOverview:
 async def live_workers(url: str) -> int:
     """How many workers of all apps are live on the server at this address; 0 if it does not answer."""
     try:
-        async with inspectors(None, url) as opened:
+        async with inspectors(Place(url=url)) as opened:
             return sum([len(await each.inspector.workers()) for each in opened])
     except AiotaskError:
         return 0

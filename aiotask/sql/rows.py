@@ -158,6 +158,11 @@ class Rows:
         return list(found.values())
 
     @property
+    def mapped(self) -> list[sa.Table]:
+        """The tables of the row classes; an app without a database has them, too."""
+        return [model.__table__ for model in self._models.values()]
+
+    @property
     def own(self) -> Tables:
         """aiotask's own tables."""
         assert self._own is not None

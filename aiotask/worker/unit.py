@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..broker import Broker
-from ..brokers.sql.facts import RowFacts
+from ..brokers.sql.facts import RowFacts, registered
 from .surroundings import Served
 
 if TYPE_CHECKING:
@@ -41,3 +41,8 @@ class Unit:
     def source(self) -> str:
         """Where the jobs are, as the log calls it."""
         return "broker" if self.rows is None else "database"
+
+    @property
+    def registered(self) -> dict[str, object]:
+        """What a worker of the unit registers besides the facts of its process: commands know an app's rows by it."""
+        return {} if self.rows is None else registered(self.app, self.rows)

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 
 from aiotask_cli.main import app
 
-COMMANDS = ("worker", "demo", "jobs", "dead", "graph", "graphs", "queues", "results", "doctor", "version", "server")
+COMMANDS = (
+    *("worker", "demo", "jobs", "dead", "graph", "graphs", "queues", "results", "doctor", "sql", "version", "server"),
+)
 
 
 def invoke(*arguments: str, env: Mapping[str, str] | None = None) -> Any:

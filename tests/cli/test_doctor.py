@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aiotask.ops import durability as durability_of_the_cli
 from aiotask.ops.checks import State, check_all
+from aiotask.ops.connection import Place
 
 from ..server import PrivateServer
 from .command import invoke, run
@@ -130,10 +131,10 @@ def test_doctor_of_a_server_that_loads_its_data_says_to_wait(own_server: Private
 
 
 def test_doctor_knows_nothing_of_workers_where_the_url_is_none(tmp_path: Path) -> None:
-    checked = asyncio.run(check_all(None, "http://127.0.0.1", None, lambda: ["4711"]))
+    checked = asyncio.run(check_all(Place(url="http://127.0.0.1"), None, lambda: ["4711"]))
     assert [check.name for check in checked if check.state is not State.OK] == ["settings"]
 
-    checked = asyncio.run(check_all(None, None, None, lambda: ["4711"]))
+    checked = asyncio.run(check_all(Place(), None, lambda: ["4711"]))
     assert "pid 4711" in {check.name: check.detail for check in checked}["workers"]
 
 

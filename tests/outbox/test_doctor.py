@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
 
 from aiotask.brokers.sql.outbox import UNREADABLE
-from aiotask.ops.checks import State
-from aiotask.ops.outbox import outbox_checks
+from aiotask.ops.check import Check, State
+from aiotask.ops.database_checks import about_database
 
 from .shop import TABLES, Shop
 
 
-def test_without_a_database_there_is_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AIOTASK_DATABASE", raising=False)
-    assert outbox_checks(None) == []
+def outbox_checks(url: str, app: str | None = None) -> list[Check]:
+    return [check for check in asyncio.run(about_database(url, app)) if check.name.endswith("outbox")]
 
 
-def test_number_and_age_of_what_waits(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIOTASK_DATABASE", shop.url)
-    assert [(check.name, check.state) for check in outbox_checks(None)] == [("outbox", State.OK)]
+def test_number_and_age_of_what_waits(shop: Shop) -> None:
+    assert [(check.name, check.state) for check in outbox_checks(shop.url)] == [("outbox", State.OK)]
     with shop.database.engine.begin() as connection, shop.app.in_transaction(connection):
         shop.note.apply_async(1)
         shop.note.apply_async(2)
-    (check,) = outbox_checks(shop.app.name)
+    (check,) = outbox_checks(shop.url, shop.app.name)
     assert (check.name, check.state) == (f"{shop.app.name}: outbox", State.OK)
     assert "2 jobs" in check.detail
     with shop.database.writing() as connection:
         connection.execute(sa.update(TABLES.outbox).values(created_at=datetime.now(UTC) - timedelta(hours=2)))
-    (check,) = outbox_checks(None)
+    (check,) = outbox_checks(shop.url)
     assert check.state is State.WARN
     assert "72" in check.detail
     assert "worker" in check.fix
     with shop.database.writing() as connection:
         connection.execute(sa.update(TABLES.outbox).values(batch=UNREADABLE))
-    assert "2 cannot be read" in outbox_checks(None)[0].detail
-    assert outbox_checks("another")[0].detail == "no job of a transaction waits"
+    assert "2 cannot be read" in outbox_checks(shop.url)[0].detail
+    assert outbox_checks(shop.url, "another")[0].detail == "no job of a transaction waits"
 
 
-def test_a_database_without_the_table_fails_with_the_fix(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIOTASK_DATABASE", sqlite_url)
-    (check,) = outbox_checks(None)
+def test_a_database_without_the_table_fails_with_the_fix(sqlite_url: str) -> None:
+    Path(sqlite_url.removeprefix("sqlite:///")).touch()
+    (check,) = asyncio.run(about_database(sqlite_url, None))
     assert check.state is State.FAIL
-    assert "create_tables" in check.fix
+    assert "lacks the table" in check.detail and "aiotask sql" in check.detail
 
 
 def test_the_command_shows_it(sqlite_shop: Shop, redis_url: str, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
-__all__ = ["RowFacts", "TableFacts"]
+__all__ = ["RowFacts", "TableFacts", "app_in", "registered", "tables_in"]
 
 
 class TableFacts(msgspec.Struct, frozen=True):
@@ -38,3 +40,25 @@ class RowFacts(msgspec.Struct, frozen=True):
     tables: list[TableFacts]
     #: Seals envelopes and outcomes of rows inside a process. They are not stored, so each process may have another one.
     secret: str
+
+
+# ---- in the facts that a worker registers: commands import no user code, and have no pipe to a worker
+
+
+def registered(app: str, rows: RowFacts) -> dict[str, object]:
+    """What a worker of rows adds to its facts: its app and its tables, without address and secret."""
+    return {"app": app, "tables": msgspec.to_builtins(rows.tables)}
+
+
+def app_in(facts: Mapping[str, object]) -> str:
+    """The app of a worker of rows; empty: it has not registered one."""
+    app = facts.get("app")
+    return app if isinstance(app, str) else ""
+
+
+def tables_in(facts: Mapping[str, object]) -> list[TableFacts]:
+    """The tables of a worker of rows; empty: it has registered none, or another release of aiotask has."""
+    try:
+        return msgspec.convert(facts.get("tables", []), list[TableFacts])
+    except msgspec.ValidationError:
+        return []

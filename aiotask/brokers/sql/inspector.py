@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
+from operator import itemgetter
 from typing import Any, cast
 
 import msgspec
@@ -15,15 +17,24 @@ from ...inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo
 from ...job import FINAL, Status
 from .broker import RowBroker
 from .claiming import queues_of
+from .facts import app_in
+from .finding import ROW_COLUMNS
 from .job_table import JobTable, is_status
 from .operating import outcome_of, status_of
 from .tables import utcnow
 
 __all__ = ["RowInspector"]
 
-#: The greatest number that is counted: beyond it a count would read the whole table.
+#: The greatest number that is counted one by one: a count of all would read the whole table.
 COUNTED = 10_000
 _OPEN = (Status.PENDING, Status.RUNNING, Status.SCHEDULED, Status.RETRYING)
+#: The statuses behind each count of a queue.
+_STATUSES_OF = {
+    "pending": (Status.PENDING,),
+    "running": (Status.RUNNING,),
+    "scheduled": (Status.SCHEDULED, Status.RETRYING),
+    "dead": (Status.FAILED,),
+}
 
 
 class RowInspector:
@@ -52,27 +63,23 @@ class RowInspector:
         return ServerFacts("PostgreSQL", version, Durability(kind, f"synchronous_commit={commit}"), time=now)
 
     async def queues(self) -> list[QueueInfo]:
-        """The queues; counts end at 10,000."""
+        """The queues; of a status that more than 10,000 rows of a table have, the count is an estimate."""
         return await self._broker._do(self._queues)
 
     def _queues(self) -> list[QueueInfo]:
-        counts: Counter[tuple[str, str]] = Counter()
+        counts: dict[str, Counter[str]] = {table.facts.queue: Counter() for table in self._tables}
+        guessed: dict[str, list[str]] = {queue: [] for queue in counts}
         with self._database.reading() as connection:
-            consumers = Counter(queue for worker in self._workers_in(connection) for queue in _served(worker))
+            for worker in self._workers_in(connection):
+                for queue in _served(worker):
+                    counts.get(queue, Counter[str]())["consumers"] += 1
             for table in self._tables:
-                for status in (*_OPEN, Status.FAILED):
-                    counts[table.facts.queue, status] += _count(connection, table, status)
-        return [
-            QueueInfo(
-                queue,
-                pending=counts[queue, Status.PENDING],
-                running=counts[queue, Status.RUNNING],
-                scheduled=counts[queue, Status.SCHEDULED] + counts[queue, Status.RETRYING],
-                dead=counts[queue, Status.FAILED],
-                consumers=consumers[queue],
-            )
-            for queue in sorted({table.facts.queue for table in self._tables})
-        ]
+                for what, statuses in _STATUSES_OF.items():
+                    number, is_guess = _count(connection, table, statuses)
+                    counts[table.facts.queue][what] += number
+                    if is_guess and what not in guessed[table.facts.queue]:
+                        guessed[table.facts.queue].append(what)
+        return [QueueInfo(queue, **counts[queue], estimates=tuple(guessed[queue])) for queue in sorted(counts)]
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
         return await self._broker._do(self._is_waiting, frozenset(queues))
@@ -92,7 +99,9 @@ class RowInspector:
     def _workers_in(self, connection: Connection) -> list[WorkerInfo]:
         workers = self._broker.own.workers
         found = connection.execute(sa.select(workers).order_by(workers.c.incarnation))
-        return [WorkerInfo(row.incarnation, row.host or "", _facts_of(row.facts)) for row in found]
+        live = [WorkerInfo(row.incarnation, row.host or "", _facts_of(row.facts)) for row in found]
+        # Several apps may share a database.
+        return [worker for worker in live if app_in(worker.facts) in ("", self._broker.app)]
 
     async def jobs(
         self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
@@ -100,7 +109,7 @@ class RowInspector:
         return await self._broker._do(self._jobs, status, queue, limit, offset)
 
     def _jobs(self, status: Status | None, queue: str | None, limit: int, offset: int) -> list[JobInfo]:
-        found: list[JobInfo] = []
+        found: list[tuple[datetime, JobInfo]] = []
         statuses = _OPEN if status is None else (status,)
         with self._database.reading() as connection:
             for table in self._tables:
@@ -108,14 +117,14 @@ class RowInspector:
                     c = table.table.c
                     statement = sa.select(table.table).where(is_status(table.table, *statuses))
                     rows = connection.execute(statement.order_by(c.due_at, table.key).limit(limit + offset))
-                    found += [self._info(table, row) for row in rows]
-        found.sort(key=lambda job: job.due_at or 0.0)
-        return found[offset : offset + limit]
+                    found += [(row.due_at, self._info(table, row)) for row in rows]
+        found.sort(key=itemgetter(0))
+        return [info for _, info in found[offset : offset + limit]]
 
     def _info(self, table: JobTable, row: Any) -> JobInfo:
         delivery = self._broker._claiming.delivery_of(table, row)
         outcome = outcome_of(self._operating.outcomes, table, row) if row.status in FINAL else None
-        due = row.due_at.timestamp()
+        due = row.due_at.timestamp() if row.status in ("SCHEDULED", "RETRYING") else None
         worker = (row.worker or "") if row.status == Status.RUNNING else ""
         position = f"{delivery.lane}|{delivery.entry}"
         return JobInfo(
@@ -128,6 +137,21 @@ class RowInspector:
     def _job(self, id: str) -> JobInfo | None:
         found = self._operating.read([id])
         return self._info(*found[id]) if id in found else None
+
+    async def columns(self, id: str) -> dict[str, Any]:
+        """``failures`` of a row, and ``columns``: those that are the user's, as the database has them."""
+        return await self._broker._do(self._columns, id)
+
+    def _columns(self, id: str) -> dict[str, Any]:
+        found = self._operating.read([id])
+        if id not in found:
+            return {}
+        table, row = found[id]
+        every: sa.Select[Any] = table.by_keys.with_only_columns(sa.literal_column("*"), maintain_column_froms=True)
+        with self._database.reading() as connection:
+            columns = connection.execute(every, {"keys": [table.key_of(id)]}).mappings().first()
+        own = {name: value for name, value in (columns or {}).items() if name not in ROW_COLUMNS}
+        return {"failures": row.failures or [], "columns": own}
 
     async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
         return await self._broker._do(self._dead, limit, offset)
@@ -160,10 +184,19 @@ class RowInspector:
         return 0
 
 
-def _count(connection: Connection, table: JobTable, status: Status) -> int:
-    some = sa.select(sa.literal(1)).select_from(table.table).where(is_status(table.table, status)).limit(COUNTED)
-    found: int = connection.execute(sa.select(sa.func.count()).select_from(some.subquery())).scalar_one()
-    return found
+def _count(connection: Connection, table: JobTable, statuses: Sequence[Status]) -> tuple[int, bool]:
+    """The number of rows with one of these statuses, and whether it is an estimate."""
+    rows = sa.select(sa.literal(1)).select_from(table.table).where(is_status(table.table, *statuses))
+    some = sa.select(sa.func.count()).select_from(rows.limit(COUNTED + 1).subquery())
+    found: int = connection.execute(some).scalar_one()
+    if found <= COUNTED:
+        return found, False
+    if connection.dialect.name == "sqlite":
+        # It keeps no statistics. A count of a partial index reads that index alone.
+        return connection.execute(sa.select(sa.func.count()).select_from(rows.subquery())).scalar_one(), False
+    text = rows.compile(connection, compile_kwargs={"literal_binds": True})
+    plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {text}").scalar_one()
+    return max(found, int(plan[0]["Plan"]["Plan Rows"])), True
 
 
 def _facts_of(facts: bytes | None) -> dict[str, object]:

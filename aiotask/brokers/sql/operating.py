@@ -35,14 +35,14 @@ class Operating:
         self, database: Database, table_of: Callable[[str], JobTable | None], jobs: Sealer, outcomes: Sealer
     ) -> None:
         self._database = database
-        self._table_of = table_of
+        self.table_of = table_of
         self.jobs, self.outcomes = jobs, outcomes
 
     def _by_table(self, ids: Iterable[str]) -> dict[JobTable, dict[Any, str]]:
         """The ids by their tables and keys."""
         found: dict[JobTable, dict[Any, str]] = {}
         for id in ids:
-            table = self._table_of(id)
+            table = self.table_of(id)
             if table is not None:
                 found.setdefault(table, {})[table.key_of(id)] = id
         return found
@@ -83,7 +83,7 @@ class Operating:
         return ended(self.outcomes, id, table.facts.task, JobCancelled, f'Job "{id}" was cancelled.')
 
     def cancel(self, id: str) -> Cancelled:
-        table = self._table_of(id)
+        table = self.table_of(id)
         if table is None:
             return Cancelled.UNKNOWN
         with self._database.writing() as connection:
@@ -106,7 +106,7 @@ class Operating:
         return [self._move_dead(id, {"status": "CANCELLED", "updated_at": utcnow()}, notifies=False) for id in ids]
 
     def _move_dead(self, id: str, values: dict[str, Any], *, notifies: bool) -> Replayed:
-        table = self._table_of(id)
+        table = self.table_of(id)
         if table is None:
             return Replayed.MISSING
         with self._database.writing() as connection:

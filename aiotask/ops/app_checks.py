@@ -1,0 +1,78 @@
+"""The checks of ``aiotask doctor`` on one app: its workers, its queues and its history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..brokers import features
+from ..brokers.technology import HISTORY
+from ..inspector import QueueInfo, WorkerInfo
+from .check import Check, State
+from .connection import Connection
+
+__all__ = ["about_app"]
+
+#: Number of finished jobs that may wait for a recorder, and number that the server keeps.
+BACKLOG, BACKLOG_CAP = 10_000, 1_000_000
+
+
+async def about_app(connection: Connection) -> list[Check]:
+    """Checks of the tasks of an app, or of its rows."""
+    inspector, name = connection.inspector, connection.label
+    queues = await inspector.queues()
+    workers = await inspector.workers()
+    checks = [_workers(name, len(workers), sum(queue.pending for queue in queues))]
+    checks += _unconsumed(name, queues, workers)
+    if HISTORY in features(connection.broker.url):
+        checks.append(_backlog(name, await inspector.unrecorded()))
+    if parked := sum(queue.parked for queue in queues):
+        fix = "Start a worker that has what they need: aiotask jobs --status parked shows it."
+        checks.append(Check(f"{name}: parked", State.WARN, f"jobs that no worker could run: {parked:,}", fix))
+    if dead := sum(queue.dead for queue in queues):
+        fix = (
+            "See why with aiotask dead list; run them again with aiotask dead replay, or remove them with "
+            "aiotask dead delete."
+        )
+        checks.append(Check(f"{name}: dead letters", State.WARN, f"jobs that were given up: {dead:,}", fix))
+    if rejected := await inspector.rejected():
+        fix = "Give every sender and worker the same AIOTASK_SECRET."
+        checks.append(Check(f"{name}: set aside", State.WARN, f"messages without a valid seal: {rejected:,}", fix))
+    return checks
+
+
+def _workers(name: str, live: int, pending: int) -> Check:
+    if live:
+        return Check(f"{name}: workers", State.OK, f"{live:,} live")
+    if pending:
+        fix = "Start one: aiotask worker your.module"
+        return Check(f"{name}: workers", State.WARN, f"none is live, and jobs wait: {pending:,}", fix)
+    return Check(f"{name}: workers", State.OK, "none is live, and no job waits")
+
+
+def _unconsumed(name: str, queues: Sequence[QueueInfo], workers: Sequence[WorkerInfo]) -> Iterator[Check]:
+    """Queues with jobs that none of the live workers takes: a typing error as a rule."""
+    consumed: set[object] = set()
+    for worker in workers:
+        listed = worker.facts.get("queues")
+        if not isinstance(listed, list):
+            return  # A worker of another release does not register its queues.
+        consumed.update(listed)
+    for queue in queues if workers else ():
+        if queue.name not in consumed and (waiting := queue.pending + queue.scheduled):
+            yield Check(
+                f"{name}: queue",
+                State.WARN,
+                f'no live worker consumes "{queue.name}"; jobs in it: {waiting:,}',
+                f"Check the name, or start a worker for the queue: aiotask worker your.module --queues {queue.name}",
+            )
+
+
+def _backlog(name: str, waiting: int) -> Check:
+    if waiting < BACKLOG:
+        return Check(f"{name}: history", State.OK, f"finished jobs not yet recorded: {waiting:,}")
+    return Check(
+        f"{name}: history",
+        State.WARN if waiting < 0.9 * BACKLOG_CAP else State.FAIL,
+        f"finished jobs not yet recorded: {waiting:,}; beyond {BACKLOG_CAP:,} the oldest are dropped",
+        "Run a worker with --result-db; if one runs, its log says why it does not record.",
+    )
