@@ -18,6 +18,7 @@ from aiotask import App
 from aiotask.broker import Settled
 from aiotask.brokers import connect, graphs_of
 from aiotask.ops import graphs, jobs, letters
+from aiotask.ops.connection import Place
 from aiotask.ops.paging import page_of_all
 
 from .graphs import end, node, send_graph
@@ -108,8 +109,8 @@ async def test_a_page_of_graphs_has_those_of_all_apps_in_one_order(own_server: P
         await send_graph(broker, f"runs-{name}", [node(1, id=f"r-{name}")])
         await broker.close()
 
-    listed = [graph["id"] for graph in await graphs.read_page(None, own_server.url, 20, 0)]
-    pages = [await graphs.read_page(None, own_server.url, 1, offset) for offset in range(7)]
+    listed = [graph["id"] for graph in await graphs.read_page(Place(url=own_server.url), 20, 0)]
+    pages = [await graphs.read_page(Place(url=own_server.url), 1, offset) for offset in range(7)]
 
     assert listed == ["runs-one", "runs-two", "d", "c", "b", "a"]
     assert [[graph["id"] for graph in page] for page in pages] == [*([id] for id in listed), []]
@@ -130,10 +131,10 @@ async def test_a_page_of_dead_letters_and_of_jobs_has_those_of_all_apps_in_one_o
 
     url = own_server.url
     for wanted in (letters.Filter(), letters.Filter(since=1.0)):
-        page = await letters.read_page(None, url, wanted, 20, 0)
+        page = await letters.read_page(Place(url=url), wanted, 20, 0)
         assert [letter["id"] for letter in page] == [f"dead-{n}" for n in (3, 2, 1, 0)]
-    assert [job["id"] for job in await jobs.read_page(None, url, None, None, 20, 0)] == ["b", "c", "d", "a"]
-    assert [job["id"] for job in await jobs.read_page(None, url, None, None, 2, 1)] == ["c", "d"]
+    assert [job["id"] for job in await jobs.read_page(Place(url=url), None, None, 20, 0)] == ["b", "c", "d", "a"]
+    assert [job["id"] for job in await jobs.read_page(Place(url=url), None, None, 2, 1)] == ["c", "d"]
 
 
 async def test_a_page_reads_no_more_of_an_app_than_could_stand_on_it() -> None:
