@@ -18,6 +18,12 @@ from aiotask.embedded.server import EmbeddedServer, ensure, stop
 from aiotask.inspector import Inspector
 
 from .brokers_sqlite.technology import SQLITE
+from .postgres import _no_open_connections as _no_open_connections
+from .postgres import database_url as database_url
+from .postgres import own_postgres as own_postgres
+from .postgres import postgres_server as postgres_server
+from .postgres import postgres_url as postgres_url
+from .postgres import sqlite_url as sqlite_url
 from .server import PrivateServer
 from .workers import worker_logs as worker_logs
 from .workers import workers as workers

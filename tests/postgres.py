@@ -9,14 +9,25 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from aiotask.brokers.sql import database
+
 from .helpers import wait_until
 
-__all__ = ["PostgresServer", "database_url", "postgres_server", "postgres_url", "sqlite_url"]
+__all__ = [
+    "PostgresServer",
+    "database_url",
+    "own_postgres",
+    "postgres_server",
+    "postgres_url",
+    "programs",
+    "sqlite_url",
+]
 
 _FAST = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "shared_buffers=64MB", "-c", "max_connections=200")
 
@@ -108,9 +119,8 @@ class PostgresServer:
         return self.url(name)
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """The PostgreSQL of this test session; no test stops it."""
+@contextmanager
+def _running() -> Iterator[PostgresServer]:
     folder = programs()
     if folder is None:
         pytest.skip("PostgreSQL is not installed on this machine (initdb)")
@@ -122,14 +132,36 @@ def postgres_server() -> Iterator[PostgresServer]:
         server.remove()
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The PostgreSQL of this test session; no test stops it."""
+    with _running() as server:
+        yield server
+
+
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer) -> str:
+def own_postgres(_no_open_connections: None) -> Iterator[PostgresServer]:
+    """A running PostgreSQL of this test alone, to be stopped at will."""
+    with _running() as server:
+        yield server
+
+
+@pytest.fixture
+def _no_open_connections() -> Iterator[None]:
+    """Close the connections that a test leaves: drivers warn about those that are collected."""
+    yield
+    for each in list(database._databases):
+        each.dispose()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer, _no_open_connections: None) -> str:
     """The URL of an empty database of this test on a real PostgreSQL."""
     return postgres_server.create()
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path, _no_open_connections: None) -> str:
     """The URL of a database of this test in a file that does not exist yet."""
     return f"sqlite:///{tmp_path / 'rows.db'}"
 

@@ -23,7 +23,6 @@ from aiotask.embedded import server as embedded
 
 from .pages import Block, Reader, blocks
 from .postgres import PostgresServer
-from .postgres import postgres_server as postgres_server
 from .test_house import commands, key_table
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,21 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from aiotask.brokers.sql import database
-
-from ..postgres import database_url as database_url
-from ..postgres import postgres_server as postgres_server
-from ..postgres import postgres_url as postgres_url
-from ..postgres import sqlite_url as sqlite_url
 from .shop import ENGINES, Shop
-
-
-@pytest.fixture(autouse=True)
-def _no_open_connections() -> Iterator[None]:
-    """Close the connections that a test leaves: drivers warn about those that are collected."""
-    yield
-    for each in list(database._databases):
-        each.dispose()
 
 
 @pytest.fixture

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
-from aiotask.brokers.sql import database
 from aiotask.brokers.sql.broker import RowBroker
 
-from ..postgres import database_url as database_url
-from ..postgres import postgres_server as postgres_server
-from ..postgres import postgres_url as postgres_url
-from ..postgres import sqlite_url as sqlite_url
 from .shop import Shop, enlisted
-
-
-@pytest.fixture(autouse=True)
-def _no_open_connections() -> Iterator[None]:
-    """Close the connections that a test leaves: drivers warn about those that are collected."""
-    yield
-    for each in list(database._databases):
-        each.dispose()
 
 
 @pytest.fixture
