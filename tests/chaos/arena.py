@@ -58,6 +58,8 @@ class Arena:
         self.module = module
         self.name = f"chaos-{uuid4().hex[:8]}"
         self.server = PrivateServer(*options, kind=kind)
+        #: Further ones that the app's module reads.
+        self.variables: dict[str, str] = {}
         self.hosts: list[Host] = []
         self.faults: list[Fault] = []
         self.producers: list[Producer] = []
@@ -153,6 +155,7 @@ class Arena:
             "CHAOS_APP": self.name,
             "CHAOS_URL": url or self.url,
             VARIABLE: str(self.ledger_directory),
+            **self.variables,
         }
 
     def ledger(self) -> Ledger:
