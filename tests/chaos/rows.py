@@ -194,12 +194,28 @@ class RowScene:
 
         try:
             async with asyncio.timeout(patience):
-                while not await asyncio.to_thread(look):
-                    await asyncio.sleep(_TICK)
+                while True:
+                    began = time.monotonic()
+                    if await asyncio.to_thread(look):
+                        return
+                    # Most of the time is for the workers: a look at many rows takes long.
+                    await asyncio.sleep(max(_TICK, 5 * (time.monotonic() - began)))
         except TimeoutError:
             raise AssertionError(
                 f"{self.kind}: waited {patience:g} s in vain until {description}; {self.statuses()}"
             ) from None
+
+    async def all_ended(self, patience: float) -> None:
+        """Return once every row has ended; fail if none has ended for that many seconds."""
+        known = -1
+
+        def there() -> bool:
+            nonlocal known
+            before, known = known, self.ended()
+            return known == len(self.inserted) or known > before
+
+        while known != len(self.inserted):
+            await self.until(there, "another row has ended", patience)
 
     def statuses(self) -> Counter[str]:
         """How many rows have each status, as the database says now."""
@@ -223,7 +239,7 @@ class RowScene:
 
     async def end(self, patience: float) -> None:
         """Wait for the rows that are left, stop the hosts, and read what the database has."""
-        await self.until(lambda: self.ended() == len(self.inserted), "every row has ended", patience)
+        await self.all_ended(patience)
         living = self.arena.living()
         # A dead host is noticed by another one.
         await self.until(lambda: self._hosts() <= len(living), "dead hosts are forgotten", patience)

@@ -20,7 +20,7 @@ from ..trial import Tier, trial
         "no process dies, and no row runs twice; integrity_check is ok",
     ),
     short={"rows": 300, "seconds": 2.0, "times": 2, "full": 0.7, "databases": ("sqlite",), "patience": 60.0},
-    full={"rows": 6_000, "seconds": 60.0, "times": 20, "full": 2.5, "databases": ("sqlite",), "patience": 120.0},
+    full={"rows": 6_000, "seconds": 60.0, "times": 20, "full": 2.5, "databases": ("sqlite",), "patience": 60.0},
     module="tests.chaos.apps.rows",
     lacks=no_disk,
     limits=(120.0, 600.0),
@@ -39,7 +39,7 @@ async def rows_disk(arena: Arena, tier: Tier, rng: Random) -> Report:
         host = await arena.start_host(2)
         before = set(host.processes())
         await asyncio.gather(scene.stream(tier.rows, tier.seconds, rng), fill(scene))
-        await scene.until(lambda: scene.ended() == len(scene.inserted), "every row has ended", tier.patience)
+        await scene.all_ended(tier.patience)
         if set(host.processes()) != before:
             scene.failures.append(f"processes were replaced: {before} became {host.processes()}")
 

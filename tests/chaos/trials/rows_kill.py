@@ -40,7 +40,7 @@ from ..trial import Tier, trial
         "supervisors": (4.0, 6.0),
         "kinds": ("supervisor", "service", "host"),
         "databases": ("sqlite", "postgresql"),
-        "patience": 120.0,
+        "patience": 60.0,
     },
     module="tests.chaos.apps.rows",
     limits=(120.0, 600.0),

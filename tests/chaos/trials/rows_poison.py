@@ -28,7 +28,7 @@ from ..trial import Tier, trial
         "sets": 6,
         "ways": len(WAYS),
         "databases": ("sqlite", "postgresql"),
-        "patience": 180.0,
+        "patience": 60.0,
     },
     module="tests.chaos.apps.rows",
     limits=(120.0, 600.0),
@@ -45,7 +45,7 @@ async def rows_poison(arena: Arena, tier: Tier, rng: Random) -> Report:
     async def play(scene: RowScene) -> None:
         await arena.start_host(3)
         await asyncio.gather(scene.stream(tier.rows, tier.seconds, rng), swallow(scene))
-        await scene.until(lambda: scene.ended() == len(scene.inserted), "every row has ended", tier.patience)
+        await scene.all_ended(tier.patience)
         rows = await asyncio.to_thread(scene.read)
         for id in pills.keys() & rows.keys():
             row, said = rows[id], WAYS[pills[id]]

@@ -33,7 +33,7 @@ _TERMINATE = (
         "no process dies; only rows that use their session, or fail, run again where its connection has broken",
     ),
     short={"rows": 500, "seconds": 3.0, "faults": 2, "databases": ("postgresql",), "patience": 60.0, "slack": 6.0},
-    full={"rows": 20_000, "seconds": 60.0, "faults": 24, "databases": ("postgresql",), "patience": 120.0, "slack": 1.0},
+    full={"rows": 20_000, "seconds": 60.0, "faults": 24, "databases": ("postgresql",), "patience": 60.0, "slack": 1.0},
     module="tests.chaos.apps.rows",
     lacks=no_postgres,
     limits=(120.0, 600.0),
@@ -60,7 +60,7 @@ async def rows_server(arena: Arena, tier: Tier, rng: Random) -> Report:
         await asyncio.gather(scene.stream(tier.rows, tier.seconds, rng), harm(scene))
         # There is something to run after the last one, too.
         await scene.insert([("", 0.0)] * 20)
-        await scene.until(lambda: scene.ended() == len(scene.inserted), "every row has ended", tier.patience)
+        await scene.all_ended(tier.patience)
         if set(host.processes()) != before:
             scene.failures.append(f"processes were replaced: {before} became {host.processes()}")
 

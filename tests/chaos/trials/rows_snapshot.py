@@ -31,7 +31,7 @@ _READS = 60
         "rows": {"postgresql": 200_000, "sqlite": 20_000},
         "slack": 1.0,
         "databases": ("sqlite", "postgresql"),
-        "patience": 500.0,
+        "patience": 60.0,
     },
     module="tests.chaos.apps.rows",
     lacks=no_postgres,
@@ -49,7 +49,7 @@ async def rows_snapshot(arena: Arena, tier: Tier, rng: Random) -> Report:
                 await scene.insert([("", 0.0)] * min(_AT_ONCE, count - start))
                 arena.tell(f"{scene.kind}: rows are inserted", start, count)
             await arena.start_host(2)
-            await scene.until(lambda: scene.ended() == len(scene.inserted), "every row has ended", tier.patience)
+            await scene.all_ended(tier.patience)
             if _count(scene, reader) != first:
                 scene.failures.append(f"{scene.kind}: the reader did not keep its snapshot")
             reader.rollback()
