@@ -314,9 +314,9 @@ class RowScene:
 def _work(rng: Random) -> tuple[str, float]:
     """What one of many rows does: most do nothing, some take their time, use their session or fail once."""
     kind = rng.random()
-    if kind < 0.1:
+    if kind < 0.04:
         return "", rng.uniform(0.005, 0.05)
-    return ("leave" if kind < 0.3 else "fail" if kind < 0.35 else ""), 0.0
+    return ("leave" if kind < 0.09 else "fail" if kind < 0.12 else ""), 0.0
 
 
 def _judge(id: str, work: str, row: Any, runs: list[Attempt], left: int, report: Report) -> None:
