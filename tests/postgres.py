@@ -42,10 +42,16 @@ def programs() -> Path | None:
 
 
 class PostgresServer:
-    """A cluster of its own, run by a user who is not root: PostgreSQL refuses root."""
+    """A cluster of its own, run by a user who is not root: PostgreSQL refuses root.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: with the programs of the server.
+        settings: further ones, such as ``"synchronous_commit=on"``.
+    """
+
+    def __init__(self, folder: Path, *settings: str) -> None:
         self._programs = folder
+        self._settings = [*_FAST, *(word for setting in settings for word in ("-c", setting))]
         self.directory = Path(tempfile.mkdtemp(prefix="aiotask-pg-", dir="/tmp"))
         self._user = "nobody" if os.geteuid() == 0 else None
         if self._user:
@@ -72,7 +78,10 @@ class PostgresServer:
         """Start it, and return once it answers."""
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._programs / "postgres", "-D", self.data, "-k", self.directory, "-c", "listen_addresses=", *_FAST],
+                [
+                    *(self._programs / "postgres", "-D", self.data, "-k", self.directory),
+                    *("-c", "listen_addresses=", *self._settings),
+                ],
                 user=self._user,
                 cwd="/",
                 stdout=log,

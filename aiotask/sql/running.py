@@ -153,18 +153,9 @@ class Running:
             session.expunge_all()
 
     def _call_error(self, session: Session, claimed: ClaimedRow, error: Exception) -> None:
-        if claimed.runs_again:
-            return
-        if isinstance(error, DBAPIError) and error.connection_invalidated:
-            session.invalidate()
-        else:
-            session.rollback()
-        session.expunge_all()
-        fresh = session.get(claimed.table.model, claimed.key)  # type: ignore[arg-type]
+        fresh = None if claimed.runs_again else self._fresh(session, claimed, error)
         if fresh is None:
             return
-        # Commits nothing: it ends the transaction of the look.
-        session.commit()
         session.info.clear()
         # Before the call, which may change the inside of a JSON column.
         claimed.reload(fresh)
@@ -176,6 +167,25 @@ class Running:
             claimed.row = None
         else:
             claimed.additions = list(session.new)
+
+    def _fresh(self, session: Session, claimed: ClaimedRow, error: Exception) -> Any:
+        """A copy of the row as it was before the run. None: the row was deleted, or the database does not answer; then
+        the row runs again, since ``error`` is called after each run that failed."""
+        try:
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
+                session.invalidate()
+            else:
+                session.rollback()
+            session.expunge_all()
+            fresh = session.get(claimed.table.model, claimed.key)  # type: ignore[arg-type]
+            # Commits nothing: it ends the transaction of the look.
+            session.commit()
+        except SQLAlchemyError as second:
+            if not isinstance(in_our_words(second), BrokerError):
+                raise
+            claimed.runs_again = True
+            return None
+        return fresh
 
 
 async def _whatever_comes(work: Awaitable[T]) -> T:

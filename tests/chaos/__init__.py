@@ -39,5 +39,9 @@ token: … return token``; tasks of your own go to ``apps/NAME.py``, which impor
 (and needs ``module="tests.chaos.apps.NAME"``). ``producer.send(task, …, expect=…)``: TOKEN (default),
 ANYTHING, a value, or the class of the error it is to end with. What the contract allows to be lost is
 moved aside, and shown, by ``report.forgive("lost", "why", ids)``. Kinds of keys that may stay:
-``examine(arena, keys=(r"aside",))``.
+``examine(arena, keys=(r"aside",))``. What a machine may lack is said by ``@trial(…, lacks=…)``: the trial is skipped.
+
+Trials of rows have ``module="tests.chaos.apps.rows"``, and ``over_databases(arena, tier, play)`` performs them on each
+database of ``tier.databases``. ``play`` gets a ``RowScene``: ``insert`` and ``stream`` insert rows, ``until`` waits for
+what the database says. The rows that are left end after it, and are compared with the runs of the ledger.
 """

@@ -48,6 +48,9 @@ def main(
     console.print(f"seed {seed}")
     reports = []
     for trial in chosen:
+        if lacking := trial.lacks():
+            console.print(f"[yellow]skip[/yellow] {trial.number} [bold]{trial.name}[/bold] {lacking}")
+            continue
         reports.append(_perform(trial, full, seed, server))
         if table is not None:
             # After each, so that an interrupted run leaves what it knows.

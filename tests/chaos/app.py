@@ -6,16 +6,13 @@ Name, broker and ledger come from the environment: ``CHAOS_APP``, ``CHAOS_URL``,
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
-import resource
-import signal
-import sys
 import time
 
 from aiotask import App
 
 from .ledger import PlannedError, attempt
+from .pills import end_process
 
 app = App(os.environ["CHAOS_APP"], url=os.environ["CHAOS_URL"])
 
@@ -98,28 +95,4 @@ async def fail_times(times: int) -> str:
 def pill(how: str) -> str:
     """Ends its process: ``segfault``, ``abort``, ``overflow``, ``kill``, or an exit code."""
     with attempt():
-        if how == "segfault":
-            ctypes.string_at(0)
-        elif how == "abort":
-            os.abort()
-        elif how == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif how == "overflow":
-            _overflow()
-        os._exit(int(how))
-
-
-def _overflow() -> None:
-    """Overflow the C stack of the main thread.
-
-    From 3.12 on, Python counts calls through C, too, and raises RecursionError long before 8 MB are full. So the kernel
-    is told to let the stack grow no further than a few frames from here: it looks at the limit at each growth.
-    """
-    sys.setrecursionlimit(10**9)
-    resource.setrlimit(resource.RLIMIT_STACK, (64 * 1024, resource.getrlimit(resource.RLIMIT_STACK)[1]))
-
-    def deeper() -> None:
-        back()
-
-    back = ctypes.CFUNCTYPE(None)(deeper)
-    back()
+        end_process(how)

@@ -18,6 +18,7 @@ import pytest
 
 from aiotask import App
 
+from ..helpers import wait_until_async
 from ..server import PrivateServer
 from ..workers import Supervisor, Workers
 from .deaths import Deaths
@@ -58,6 +59,8 @@ class Arena:
         self.module = module
         self.name = f"chaos-{uuid4().hex[:8]}"
         self.server = PrivateServer(*options, kind=kind)
+        #: Further ones that the app's module reads.
+        self.variables: dict[str, str] = {}
         self.hosts: list[Host] = []
         self.faults: list[Fault] = []
         self.producers: list[Producer] = []
@@ -153,6 +156,7 @@ class Arena:
             "CHAOS_APP": self.name,
             "CHAOS_URL": url or self.url,
             VARIABLE: str(self.ledger_directory),
+            **self.variables,
         }
 
     def ledger(self) -> Ledger:
@@ -218,6 +222,10 @@ class Arena:
     async def in_service(self, host: Host, timeout: float = 60.0) -> None:
         """Return once its workers are."""
         await asyncio.to_thread(host.supervisor.wait_for_banner, timeout)
+        # Until then the death of a worker that imports the app ends the supervisor.
+        await wait_until_async(
+            lambda: "Ready: " in host.supervisor.log, description="workers are ready", timeout=timeout
+        )
         host.fds = host.count_fds()
         host.ready = True
 

@@ -62,6 +62,8 @@ class Trial:
     module: str = "tests.chaos.app"
     #: Options of the server; more servers are the trial's own affair.
     server: Sequence[str] = field(default=())
+    #: Says what this machine lacks for the trial; empty: nothing.
+    lacks: Callable[[], str] = str
 
     def tier(self, name: TierName) -> Tier:
         return self.full if name == "full" else self.short
@@ -79,6 +81,7 @@ def trial(
     full: dict[str, Any],
     module: str = "tests.chaos.app",
     server: Sequence[str] = (),
+    lacks: Callable[[], str] = str,
     limits: tuple[float, float] = (60.0, 600.0),
 ) -> Callable[[Run], Run]:
     """Register the function as the trial that its file is named after.
@@ -86,6 +89,7 @@ def trial(
     Args:
         short, full: sizes of each tier.
         server: command line options of the arena's server, such as ``("--appendonly", "yes")``.
+        lacks: says what this machine lacks for the trial, which is skipped then; empty: nothing.
         limits: seconds after which the short and the full tier are ended as hung.
     """
 
@@ -101,6 +105,7 @@ def trial(
             run,
             module,
             tuple(server),
+            lacks,
         )
         return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import sqlalchemy as sa
 
@@ -11,6 +12,7 @@ from aiotask.brokers.sql import inspect
 from aiotask.brokers.sql.broker import RowBroker
 from aiotask.errors import WorkerLost
 from aiotask.job import Status
+from aiotask.keeper.presence import Presence, is_near
 from aiotask.wire.ended import ended
 from aiotask.wire.seal import Sealer
 
@@ -142,3 +144,20 @@ async def test_leases_and_the_death_of_a_host(shop: Shop, worker: RowBroker, kee
     assert await shop.keeper().declare_dead("host")
     assert await keeper.renew("host", 2) is Liveness.DEAD
     assert await inspect(keeper).workers() == []
+
+
+async def test_a_host_on_this_machine_lives_while_one_of_its_processes_has_the_lock(shop: Shop) -> None:
+    """Only then its lease moves by itself on SQLite: a file without a lock keeps no dead host alive."""
+    name = f"test-{uuid4().hex}"
+    keeper, presence = shop.keeper(), Presence(name)
+    try:
+        await keeper.renew(name, 1)
+        first, second = [(await keeper.leases())[name] for _ in range(2)]
+        assert (first != second) == shop.app.database.open().is_sqlite
+        presence.cells = ()
+        presence._map.close()
+        assert is_near(name)
+        assert [(await keeper.leases())[name] for _ in range(2)] == [1, 1]
+        assert await keeper.declare_dead(name, 1)
+    finally:
+        presence.remove()

@@ -104,6 +104,42 @@ async def test_a_run_whose_transaction_broke_with_the_connection_runs_again(post
     assert [(row.status, row.n, row.attempt) for row in rows_of(app, Broken)] == [("SUCCESS", 1, 1)] * 3
 
 
+async def test_error_is_called_although_the_connection_breaks_as_the_run_fails(postgres_url: str) -> None:
+    """The run is repeated: without a copy of the row, ``error`` could not be called for it."""
+
+    class Base(DeclarativeBase):
+        pass
+
+    app = App("shop", database=postgres_url)
+    broken: list[int] = []
+
+    @app.row
+    class Failing(RowJob, Base):
+        __tablename__ = "failing"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        n: Mapped[int] = mapped_column(default=0)
+
+        def run(self) -> None:
+            if self.id not in broken:
+                broken.append(self.id)
+                break_all(postgres_url)
+            raise ValueError("planned")
+
+        def error(self, exc: Exception) -> None:
+            self.n += 1
+
+    create_tables(app)
+    with app.session() as session:
+        session.add_all(Failing() for _ in range(3))
+    async with working(app):
+        await wait_until_async(lambda: ended(app, Failing), description="the rows have ended")
+    rows = rows_of(app, Failing)
+    assert [(row.status, row.n, row.attempt, row.last_error) for row in rows] == [
+        ("FAILED", 1, 1, "ValueError: planned")
+    ] * 3
+    assert [len(row.failures) for row in rows] == [1] * 3
+
+
 @pytest.mark.parametrize("make", KINDS[1:])
 async def test_rows_run_on_the_users_engine_however_it_begins(sqlite_url: str, make: Any) -> None:
     class Base(DeclarativeBase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -95,21 +96,23 @@ class Keeping:
         return Liveness.LIVE
 
     def leases(self) -> dict[str, int]:
-        """The beats. On SQLite that of a host on this machine always moves: the host is dead when its processes are,
-        and a queue of writers must not kill it."""
+        """The beats. On SQLite that of a host on this machine moves as long as one of its processes lives: a queue of
+        writers must not kill it."""
         self._beat += 1
         with self._database.reading() as connection:
             found = connection.execute(sa.select(self._hosts.c.host, self._hosts.c.beat)).all()
-        return {host: self._beat if self._is_proved(host) else beat or 0 for host, beat in found}
+        return {host: self._beat if self._lives_here(host) else beat or 0 for host, beat in found}
 
-    def _is_proved(self, host: str) -> bool:
-        """Whether the keeper can prove that the processes of a host have ended."""
-        return self._database.is_sqlite and "/" not in host and os.path.exists(f"/dev/shm/aiotask-{host}")
+    def _lives_here(self, host: str) -> bool:
+        """Whether a process of a host lives on this machine: it holds the lock of the host's file. A file without one
+        does not keep a host alive: the keeper may be unable to prove that the host is gone, as where both were given
+        different names for the machine."""
+        return self._database.is_sqlite and "/" not in host and _is_locked(f"/dev/shm/aiotask-{host}")
 
     def declare_dead(self, host: str, counter: int | None) -> bool:
         hosts, workers = self._hosts, self._workers
         statement = sa.delete(hosts).where(hosts.c.host == host)
-        if counter is not None and not self._is_proved(host):
+        if counter is not None:
             statement = statement.where(hosts.c.beat == counter)
         with self._database.writing() as connection:
             gone: Any = connection.execute(statement)
@@ -200,6 +203,21 @@ class Keeping:
         moved: Any = connection.execute(table.promote, {"keys": keys})
         notify(connection, table.facts.name)
         return int(moved.rowcount)
+
+
+def _is_locked(path: str) -> bool:
+    """Whether another process has the lock of a file; False where that cannot be seen."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def notify(connection: Connection, table: str) -> None:

@@ -12,11 +12,9 @@ from ..app import noop as noop
 from ..app import pill as pill
 from ..app import sync_noop as sync_noop
 from ..ledger import attempt
+from ..pills import WAYS as PILLS
 
 __all__ = ["PILLS", "Bomb", "pill", "swallow"]
-
-#: How each ends its process, and what its caller is to read of that.
-PILLS = {"segfault": "SIGSEGV", "abort": "SIGABRT", "overflow": "SIGSEGV", "kill": "SIGKILL", "17": "exit code 17"}
 
 
 class Bomb:

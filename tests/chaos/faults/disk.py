@@ -8,10 +8,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Disk"]
+__all__ = ["Disk", "no_disk"]
 
 
 class Disk:
@@ -56,6 +57,14 @@ class Disk:
         if self.limited:
             _done("umount", "-l", str(self.directory))
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def no_disk() -> str:
+    """What this machine lacks for a trial that needs a disk of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        disk = Disk(Path(folder, "disk"))
+        disk.remove()
+    return "" if disk.limited else "a disk may not be mounted on this machine (mount -t tmpfs)"
 
 
 def _done(*command: str) -> bool:
