@@ -20,7 +20,7 @@ class Proof:
     def __init__(self, entry: str) -> None:
         claims, _, rest = entry.partition(" ")
         self.worker = rest.partition(" ")[0]
-        self.claims = int(claims) if claims.isdecimal() else -1
+        self.claims = int(claims) if claims.lstrip("-").isdecimal() else -1
 
 
 def proof_of(claims: int, worker: str, id: str) -> str:
@@ -63,8 +63,10 @@ class ClaimedRow:
 
     def note_inner_changes(self) -> None:
         """Mark JSON columns whose values have changed inside."""
+        values = vars(self.row)
         for name, before in self._loaded.items():
-            if not get_history(self.row, name).has_changes() and getattr(self.row, name) != before:
+            # A value that is not there was expired: the run has rolled its session back.
+            if name in values and values[name] != before and not get_history(self.row, name).has_changes():
                 flag_modified(self.row, name)
 
     def reload(self, row: Any) -> None:

@@ -1,4 +1,4 @@
-"""The engine of a database in this process, its transactions, and its errors in the words of aiotask."""
+"""The engine of a database in this process, and its transactions."""
 
 from __future__ import annotations
 
@@ -14,26 +14,18 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    DBAPIError,
-    InterfaceError,
-    NoSuchModuleError,
-    OperationalError,
-    ProgrammingError,
-    SQLAlchemyError,
-)
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
-from ...errors import AiotaskError, BrokerError, ConfigError, ConnectionLost
+from ...errors import ConfigError
 from .address import EXAMPLES
+from .faults import translated
 from .network import network_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-__all__ = ["Database", "begins_itself", "in_our_words", "take_write_lock", "translated"]
+__all__ = ["Database", "begins_itself", "take_write_lock"]
 
 #: Seconds for which a writer waits for the lock of an SQLite file.
 LOCK_TIMEOUT = 30.0
@@ -338,46 +330,3 @@ def _begin_at_write(
     driver: Any = connection.connection.driver_connection
     if not statement.startswith(_READS) and not driver.in_transaction:
         cursor.execute("BEGIN IMMEDIATE")
-
-
-# ---- errors
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """A block in which errors of the database become ConnectionLost or BrokerError, with their cause."""
-    try:
-        yield
-    except AiotaskError:
-        raise
-    except SQLAlchemyError as error:
-        raise in_our_words(error) from error
-
-
-def in_our_words(error: SQLAlchemyError) -> Exception:
-    """The error of aiotask for one of the database; errors that a row itself causes stay what they are."""
-    text = _first_line(error)
-    if isinstance(error, OperationalError | ProgrammingError) and _is_missing(error):
-        return BrokerError(
-            f"A table or column is missing in the database: {text}. Run your migrations, or "
-            "aiotask.sql.create_tables(app)."
-        )
-    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
-        return ConnectionLost(f"The database does not answer: {text}.")
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return ConnectionLost(f"The connection to the database broke: {text}.")
-    return error
-
-
-def _is_missing(error: DBAPIError) -> bool:
-    text = str(error.orig)
-    return text.startswith(("no such table", "no such column")) or getattr(error.orig, "sqlstate", "") in _MISSING
-
-
-#: PostgreSQL's codes for a table, a column and a schema that do not exist.
-_MISSING = ("42P01", "42703", "3F000")
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    cause = getattr(error, "orig", None) or error
-    return (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
