@@ -41,6 +41,8 @@ class Wakeup:
         self._glancing: sqlite3.Connection | None = None
         self._listening: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        #: The number of the socket that the loop watches. A connection that has broken does not know its own any more.
+        self._socket = -1
         self._failed_at = -AGAIN
         #: What ``mark`` has seen, in an SQLite file.
         self._version = -1
@@ -82,8 +84,9 @@ class Wakeup:
         try:
             if self._glancing is None:
                 path = str(self._database.engine.url.database)
+                # Without a timeout: where the file has no WAL, a writer locks out readers, and the loop must not wait.
                 self._glancing = sqlite3.connect(
-                    path, uri=path.startswith("file:"), isolation_level=None, check_same_thread=False
+                    path, uri=path.startswith("file:"), isolation_level=None, check_same_thread=False, timeout=0
                 )
             found: int = self._glancing.execute("PRAGMA data_version").fetchone()[0]
             return found
@@ -105,7 +108,8 @@ class Wakeup:
             self._failed_at = float("inf")
             return
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._listening.fileno(), self._hear)
+        self._socket = self._listening.fileno()
+        self._loop.add_reader(self._socket, self._hear)
         # What was committed before is not heard.
         self._changed.set()
 
@@ -137,7 +141,7 @@ class Wakeup:
         if connection is not None:
             with contextlib.suppress(Exception):
                 if self._loop is not None:
-                    self._loop.remove_reader(connection.fileno())
+                    self._loop.remove_reader(self._socket)
             with contextlib.suppress(Exception):
                 connection.close()
 
