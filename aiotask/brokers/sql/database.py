@@ -93,7 +93,8 @@ class Database:
         try:
             from sqlalchemy.ext.asyncio import create_async_engine
 
-            engine = create_async_engine(url, pool_size=5, max_overflow=-1)
+            url, options = _prepared(url)
+            engine = create_async_engine(url, pool_size=5, max_overflow=-1, connect_args=options)
         except (ImportError, ValueError):
             return None
         if self.is_sqlite:
@@ -270,18 +271,46 @@ def _made_of_url(text: str) -> Engine:
     url = _parsed(text)
     if url.get_backend_name() == "sqlite":
         return _of_sqlite(url.set(drivername="sqlite"))
+    # The driver that works in threads, beside one for event loops.
+    url, options = _prepared(_of_threads(url) if url.drivername == "postgresql+asyncpg" else url)
     try:
-        # The driver that works in threads, beside one for event loops.
-        if url.drivername == "postgresql+asyncpg":
-            query = {"sslmode" if name == "ssl" else name: value for name, value in url.query.items()}
-            url = url.set(drivername="postgresql+psycopg", query=query)
-        return sa.create_engine(url, pool_size=5, max_overflow=-1)
+        return sa.create_engine(url, pool_size=5, max_overflow=-1, connect_args=options)
     except NoSuchModuleError as error:
         raise ConfigError(f'SQLAlchemy knows no driver "{url.drivername}". {EXAMPLES}') from error
     except ImportError as error:
         raise ConfigError(
             f"The database needs the driver {error.name}: pip install 'aiotask[postgres]' brings psycopg."
         ) from error
+
+
+#: Options of asyncpg in a URL that set how many statements it keeps prepared.
+_ASYNCPG_CACHES = ("prepared_statement_cache_size", "statement_cache_size")
+
+
+def _of_threads(url: URL) -> URL:
+    """The URL of asyncpg for psycopg: without prepared statements if the URL switches them off."""
+    query = {"sslmode" if name == "ssl" else name: value for name, value in url.query.items()}
+    caches = [query.pop(name) for name in _ASYNCPG_CACHES if name in query]
+    if "0" in caches:
+        query["prepare_threshold"] = "none"
+    return url.set(drivername="postgresql+psycopg", query=query)
+
+
+def _prepared(url: URL) -> tuple[URL, dict[str, Any]]:
+    """A URL without ``prepare_threshold``, and the option of psycopg that it means: a pooler may hand each transaction
+    to another server process, which does not know the statements that were prepared in the one before."""
+    text = url.query.get("prepare_threshold")
+    if text is None or not url.drivername.startswith("postgresql+psycopg"):
+        return url, {}
+    number = str(text).lower()
+    if number != "none" and not number.isdecimal():
+        raise ConfigError(
+            f'database="…?prepare_threshold={text}": give "none", and no statement is prepared, as behind a pooler, or '
+            "the number of times after which one is."
+        )
+    return url.difference_update_query(["prepare_threshold"]), {
+        "prepare_threshold": None if number == "none" else int(number)
+    }
 
 
 def _of_sqlite(url: URL) -> Engine:
