@@ -88,7 +88,7 @@ class Running:
             claimed.settled = None
             if isinstance(in_our_words(error), ConnectionLost):
                 # Whether it was committed is not known: if it was, the row is final, and does not run again.
-                claimed.runs_again = True
+                claimed.runs_again = claimed.may_run_again
             raise
 
     def _late(self, id: str, began: float) -> JobTimeout | None:

@@ -22,6 +22,9 @@ _GIVEN_UP = ("55P03", "57014")
 #: resources, objects in use, an operator's orders, the system. And: the server only reads, being a replica by now.
 _PASSING = ("08", "40", "53", "55", "57", "58")
 _READ_ONLY = "25006"
+#: It has ended the connection of a transaction that was idle for too long: nothing was committed, and the next run
+#: would be as idle.
+_IDLE = "25P03"
 
 
 @contextlib.contextmanager
@@ -48,7 +51,7 @@ def in_our_words(error: SQLAlchemyError) -> Exception:
             f"A table or column is missing in the database: {text}. Run your migrations, or "
             "aiotask.sql.create_tables(app)."
         )
-    if error.connection_invalidated:
+    if error.connection_invalidated and code != _IDLE:
         return ConnectionLost(f"The connection to the database broke: {text}.")
     if code in _GIVEN_UP:
         return BrokerError(f"The database has given up a statement: {text}.")
