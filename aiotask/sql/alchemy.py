@@ -67,12 +67,15 @@ class _Recorder:
         if session.in_nested_transaction():
             return
         for job in self._jobs:
-            state: Any = sa.inspect(job.row)
-            if state.persistent:
-                job.is_committed, job.seq = True, state.identity[0]
+            # Also of a row that the session has let go of (expunge): a rollback takes the key from it all the same.
+            key = sa.inspect(job.row).key
+            if key is not None and not job.was_dropped:
+                job.is_committed, job.seq = True, key[1][0]
 
     def _on_end(self, session: Session, transaction: SessionTransaction) -> None:
         if transaction.parent is None:
+            for job in self._jobs:
+                job.was_dropped = not job.is_committed
             self._jobs.clear()
 
 
@@ -121,7 +124,7 @@ class SessionCarrier(Carrier):
             state: Any = sa.inspect(job.row)
             if state.pending:
                 self._session.expunge(job.row)
-            elif state.persistent and job.was_dropped:
+            elif state.key is not None and not state.deleted and job.was_dropped:
                 self._session.delete(job.row)
 
     def leave(self, jobs: Sequence[Collected]) -> None:
@@ -138,7 +141,7 @@ class SessionCarrier(Carrier):
                 return Fate.COMMITTED
             return Fate.OPEN if self._outer.is_active else Fate.UNKNOWN
         state: Any = sa.inspect(job.row)
-        return Fate.OPEN if state.pending or state.persistent else Fate.ROLLED_BACK
+        return Fate.OPEN if state.pending or state.key is not None else Fate.ROLLED_BACK
 
 
 class AsyncSessionCarrier(SessionCarrier):

@@ -13,8 +13,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ..brokers.sql.claimed import ClaimedRow
-from ..brokers.sql.database import Database, in_our_words
-from ..errors import BrokerError, Interrupted, JobTimeout
+from ..brokers.sql.database import Database
+from ..brokers.sql.faults import in_our_words
+from ..errors import ConnectionLost, Interrupted, JobTimeout
 from ..wire.error_form import text_of
 from .sessions import JobSession, end_in_session, is_used
 
@@ -85,9 +86,9 @@ class Running:
                 session.rollback()
         except SQLAlchemyError as error:
             claimed.settled = None
-            if isinstance(in_our_words(error), BrokerError):
-                # Nobody knows whether it was committed: if it was, the row is final, and does not run again.
-                claimed.runs_again = True
+            if isinstance(in_our_words(error), ConnectionLost):
+                # Whether it was committed is not known: if it was, the row is final, and does not run again.
+                claimed.runs_again = claimed.may_run_again
             raise
 
     def _late(self, id: str, began: float) -> JobTimeout | None:

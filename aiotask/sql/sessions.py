@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import instance_state
 
 from ..brokers.sql.claimed import ClaimedRow, Proof
 from ..brokers.sql.database import take_write_lock
@@ -42,13 +43,29 @@ def end_in_session(session: Session, claimed: ClaimedRow) -> bool:
     _lock(session)
     table, proof = claimed.table, Proof(claimed.proof)
     row = fenced(session, table, [claimed.key]).get(claimed.key)
+    if row is None and instance_state(claimed.row).deleted:
+        # The run has deleted its own row.
+        return True
     if row is None or row.status != Status.RUNNING or row.claims != proof.claims or row.worker != proof.worker:
         return False
-    if claimed.row in session and claimed.row not in session.deleted:
-        values = {"status": str(Status.SUCCESS), "updated_at": row.now}
-        write_end(session, claimed.row, values, removes=table.facts.delete_when_done)
+    if claimed.row not in session.deleted:
+        _write(session, claimed, {"status": str(Status.SUCCESS), "updated_at": row.now})
     session.flush()
     return True
+
+
+def _write(session: Session, claimed: ClaimedRow, values: dict[str, Any]) -> None:
+    """Write the end of a row, also of one that its run has taken out of the session: with ``close()``, or by adding it
+    to another session."""
+    table, state = claimed.table, instance_state(claimed.row)
+    if state.key is not None and state.detached and session.identity_map.get(state.key) is None:
+        session.add(claimed.row)
+    if claimed.row in session:
+        write_end(session, claimed.row, values, removes=table.facts.delete_when_done)
+    elif table.facts.delete_when_done:
+        session.execute(table.delete, {"keys": [claimed.key]})
+    else:
+        session.execute(table.update(values), {"keys": [claimed.key]})
 
 
 def _lock(session: Session) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -204,3 +205,38 @@ def test_a_file_on_a_network_disk_is_refused(
             _ = database.engine
     else:
         assert database.is_sqlite
+
+
+@pytest.mark.parametrize(
+    ("driver", "query", "threshold"),
+    [
+        ("psycopg", "prepare_threshold=none", None),
+        ("psycopg", "prepare_threshold=3", 3),
+        ("asyncpg", "prepared_statement_cache_size=0", None),
+        ("asyncpg", "statement_cache_size=100", 5),
+    ],
+)
+def test_prepared_statements_are_switched_off_in_the_url(
+    postgres_url: str, driver: str, query: str, threshold: int | None
+) -> None:
+    database = Database(f"{postgres_url.replace('+psycopg', f'+{driver}')}&{query}")
+    with database.reading() as connection:
+        driver_connection: Any = connection.connection.driver_connection
+        assert driver_connection.prepare_threshold == threshold
+    database.dispose()
+
+
+async def test_prepared_statements_are_switched_off_for_event_loops_too(postgres_url: str) -> None:
+    database = Database(f"{postgres_url}&prepare_threshold=none")
+    engine = database.async_engine()
+    assert engine is not None
+    async with engine.connect() as connection:
+        raw = await connection.get_raw_connection()
+        driver_connection: Any = raw.driver_connection
+        assert driver_connection.prepare_threshold is None
+    await engine.dispose()
+
+
+def test_a_threshold_that_is_no_number_is_refused(postgres_url: str) -> None:
+    with pytest.raises(ConfigError, match='give "none"'):
+        _ = Database(f"{postgres_url}&prepare_threshold=never").engine

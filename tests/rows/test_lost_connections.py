@@ -178,3 +178,67 @@ async def test_rows_run_on_the_users_engine_however_it_begins(sqlite_url: str, m
         children = session.scalar(sa.select(sa.func.count()).select_from(Child))
     assert children == 4
     engine.dispose()
+
+
+async def test_a_run_that_breaks_its_connection_each_time_fails_in_the_end(postgres_url: str) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    app, runs = App("shop", database=postgres_url), list[int]()
+
+    @app.row
+    class Mail(RowJob, Base):
+        __tablename__ = "mails"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+        def run(self) -> None:
+            runs.append(self.claims)
+            session = object_session(self)
+            assert session is not None
+            pid = session.scalar(sa.text("SELECT pg_backend_pid()"))
+            with app.database.open().writing() as connection:
+                connection.execute(sa.text(f"SELECT pg_terminate_backend({pid}, 10000)"))
+
+    create_tables(app)
+    with app.session() as session:
+        session.add(Mail(id=1))
+    async with working(app):
+        await wait_until_async(lambda: ended(app, Mail), description="the row has ended")
+    [row] = rows_of(app, Mail)
+    assert (row.status, len(runs)) == ("FAILED", 11)
+
+
+async def test_a_transaction_that_was_idle_for_too_long_is_a_failed_run(postgres_url: str) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    app, runs = App("shop", database=postgres_url), list[int]()
+    with app.database.open().engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        name = connection.scalar(sa.text("SELECT current_database()"))
+        connection.execute(sa.text(f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = 50"))
+    app.database.open().dispose()
+
+    @app.row
+    class Mail(RowJob, Base):
+        __tablename__ = "mails"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+        def run(self) -> None:
+            runs.append(self.claims)
+            session = object_session(self)
+            assert session is not None
+            pid = session.scalar(sa.text("SELECT pg_backend_pid()"))
+            alive = sa.text(f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}")
+            for _ in range(1_000):
+                with app.database.open().reading() as connection:
+                    if connection.scalar(alive) is None:
+                        return
+
+    create_tables(app)
+    with app.session() as session:
+        session.add(Mail(id=1))
+    async with working(app):
+        await wait_until_async(lambda: ended(app, Mail), description="the row has ended")
+    [row] = rows_of(app, Mail)
+    assert (row.status, len(runs)) == ("FAILED", 1)
+    assert "idle" in row.last_error

@@ -333,3 +333,19 @@ def test_a_claim_reads_the_partial_index(app, base):
         with database.reading() as connection:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (0, 10, 0)).all()
         assert "ix_things_ready" in str(plan)
+
+
+def test_rows_that_are_due_later_are_not_read(base: Any, postgres_url: str) -> None:
+    app = App("shop", database=postgres_url)
+    app.row(table(base))
+    create_tables(app)
+    [things] = app.rows.tables
+    with app.database.open().writing() as connection:
+        later = "now() + interval '1 day' + g * interval '1 s' FROM generate_series(1, 20000) g"
+        for status in ("PENDING", "SCHEDULED"):
+            connection.exec_driver_sql(f"INSERT INTO things (status, due_at) SELECT '{status}', {later}")
+        connection.exec_driver_sql("ANALYZE things")
+        for statement in (things.due, things.ready):
+            sql = statement.params(most=10).compile(connection, compile_kwargs={"literal_binds": True})
+            plan = "\n".join(connection.exec_driver_sql(f"EXPLAIN {sql}").scalars())
+            assert "due_at <= statement_timestamp()" in plan.split("Index Cond:")[1].splitlines()[0], plan

@@ -11,6 +11,9 @@ from .job_table import JobTable
 
 __all__ = ["ClaimedRow", "Proof", "proof_of"]
 
+#: Claims of one row that need not count as attempts.
+MANY_CLAIMS = 10
+
 
 class Proof:
     """What proves a claim: ``claims`` and ``worker`` of the row, before its id in the entry of the delivery."""
@@ -20,7 +23,7 @@ class Proof:
     def __init__(self, entry: str) -> None:
         claims, _, rest = entry.partition(" ")
         self.worker = rest.partition(" ")[0]
-        self.claims = int(claims) if claims.isdecimal() else -1
+        self.claims = int(claims) if claims.lstrip("-").isdecimal() else -1
 
 
 def proof_of(claims: int, worker: str, id: str) -> str:
@@ -39,11 +42,13 @@ class ClaimedRow:
         settled: whether the run's own transaction has ended the row (True), or has found that it belongs to another
             worker by now (False). None: neither.
         runs_again: whether the run's own transaction was lost with its connection: it is as if it had not run.
+        may_run_again: whether that is believed. A row that has been claimed many times more often than its runs have
+            counted may break the connection itself.
     """
 
     __slots__ = (
-        *("_changes", "_loaded", "additions", "failed", "is_stale", "key", "note", "proof", "row", "runs_again"),
-        *("settled", "table"),
+        *("_changes", "_loaded", "additions", "failed", "is_stale", "key", "may_run_again", "note", "proof"),
+        *("row", "runs_again", "settled", "table"),
     )
 
     def __init__(self, table: JobTable, key: Any, row: Any, claims: int, worker: str) -> None:
@@ -56,6 +61,7 @@ class ClaimedRow:
         self.failed = False
         self.settled: bool | None = None
         self.runs_again = False
+        self.may_run_again = claims - row.attempt < MANY_CLAIMS
         #: Whether a transaction that wrote ``row`` was rolled back, which has expired it.
         self.is_stale = False
         self._changes: dict[str, Any] | None = None
@@ -63,8 +69,10 @@ class ClaimedRow:
 
     def note_inner_changes(self) -> None:
         """Mark JSON columns whose values have changed inside."""
+        values = vars(self.row)
         for name, before in self._loaded.items():
-            if not get_history(self.row, name).has_changes() and getattr(self.row, name) != before:
+            # A value that is not there was expired: the run has rolled its session back.
+            if name in values and values[name] != before and not get_history(self.row, name).has_changes():
                 flag_modified(self.row, name)
 
     def reload(self, row: Any) -> None:

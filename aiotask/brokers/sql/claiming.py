@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,16 +12,20 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ...broker import Claim, Delivery, Liveness, Meta
-from ...job import WIRE_VERSION, Job, encode_job
+from ...job import WIRE_VERSION, Job, Status, encode_job
 from ...wire.seal import Sealer
 from ..lanes import SUSPECT, lane_of
 from .claimed import ClaimedRow, mark_claimed, proof_of
 from .database import Database
+from .faults import is_unreadable
 from .job_table import JobTable
 from .mark import Mark
-from .tables import Tables
+from .settling import ERROR_LENGTH
+from .tables import Tables, utcnow
 
 __all__ = ["Claiming"]
+
+logger = logging.getLogger("aiotask.worker")
 
 #: Seconds between two looks for suspects, and at whether this worker is live where no row tells.
 LOOK = 1.0
@@ -113,10 +118,10 @@ class Claiming:
     def _ready(self, session: Session, table: JobTable, limit: int, alone: bool) -> Sequence[Any]:
         """The rows to claim, locked."""
         if alone:
-            return session.scalars(table.ready_suspect, {"most": 1}).all()
+            return self._load(session, table, table.ready_suspect, {"most": 1})
         mark = self._marks.setdefault(table.prefix, Mark())
         if self._database.is_sqlite or not mark.counts(time.monotonic()):
-            rows = session.scalars(table.ready, {"most": limit}).all()
+            rows = self._load(session, table, table.ready, {"most": limit})
         else:
             rows = self._from_mark(session, table, limit, mark)
         mark.move(rows)
@@ -128,8 +133,33 @@ class Claiming:
         for part in table.ready_parts:
             if len(found) < limit:
                 parameters = {"most": limit - len(found), "priority": mark.priority, "since": since}
-                found += session.scalars(part, parameters).all()
+                found += self._load(session, table, part, parameters)
         return found
+
+    def _load(
+        self, session: Session, table: JobTable, statement: sa.Select[Any], parameters: dict[str, Any]
+    ) -> Sequence[Any]:
+        """The rows that a statement finds. Those with a value that their class cannot read become FAILED: left as they
+        are, each of them would stop the whole table."""
+        try:
+            return session.scalars(statement, parameters).all()
+        except Exception as error:
+            if not is_unreadable(error):
+                raise
+        keys = session.scalars(statement.with_only_columns(table.key), parameters).all()
+        return [row for key in keys if (row := self._load_one(session, table, key)) is not None]
+
+    def _load_one(self, session: Session, table: JobTable, key: Any) -> Any:
+        try:
+            return session.scalars(table.one, {"keys": [key]}).one()
+        except Exception as error:
+            if not is_unreadable(error):
+                raise
+            reason = f"{type(error).__name__}: {error}"[:ERROR_LENGTH]
+        logger.error("Row %s is FAILED, since its class cannot read it: %s", table.id_of(key), reason)
+        values = {"status": str(Status.FAILED), "error": reason, "updated_at": utcnow()}
+        session.connection().execute(table.update(values), {"keys": [key]})
+        return None
 
     def _look(self, connection: sa.Connection, incarnation: str, tables: Sequence[JobTable]) -> tuple[Liveness, bool]:
         """Whether this worker is live, and whether it is its turn to run suspects that wait."""

@@ -1,4 +1,4 @@
-"""The engine of a database in this process, its transactions, and its errors in the words of aiotask."""
+"""The engine of a database in this process, and its transactions."""
 
 from __future__ import annotations
 
@@ -14,26 +14,18 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    DBAPIError,
-    InterfaceError,
-    NoSuchModuleError,
-    OperationalError,
-    ProgrammingError,
-    SQLAlchemyError,
-)
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
-from ...errors import AiotaskError, BrokerError, ConfigError, ConnectionLost
+from ...errors import ConfigError
 from .address import EXAMPLES
+from .faults import translated
 from .network import network_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-__all__ = ["Database", "begins_itself", "in_our_words", "take_write_lock", "translated"]
+__all__ = ["Database", "begins_itself", "take_write_lock"]
 
 #: Seconds for which a writer waits for the lock of an SQLite file.
 LOCK_TIMEOUT = 30.0
@@ -106,7 +98,8 @@ class Database:
         try:
             from sqlalchemy.ext.asyncio import create_async_engine
 
-            engine = create_async_engine(url, pool_size=5, max_overflow=-1)
+            url, options = _prepared(url)
+            engine = create_async_engine(url, pool_size=5, max_overflow=-1, connect_args=options)
         except (ImportError, ValueError):
             return None
         if self.is_sqlite:
@@ -283,18 +276,46 @@ def _made_of_url(text: str) -> Engine:
     url = _parsed(text)
     if url.get_backend_name() == "sqlite":
         return _of_sqlite(url.set(drivername="sqlite"))
+    # The driver that works in threads, beside one for event loops.
+    url, options = _prepared(_of_threads(url) if url.drivername == "postgresql+asyncpg" else url)
     try:
-        # The driver that works in threads, beside one for event loops.
-        if url.drivername == "postgresql+asyncpg":
-            query = {"sslmode" if name == "ssl" else name: value for name, value in url.query.items()}
-            url = url.set(drivername="postgresql+psycopg", query=query)
-        return sa.create_engine(url, pool_size=5, max_overflow=-1)
+        return sa.create_engine(url, pool_size=5, max_overflow=-1, connect_args=options)
     except NoSuchModuleError as error:
         raise ConfigError(f'SQLAlchemy knows no driver "{url.drivername}". {EXAMPLES}') from error
     except ImportError as error:
         raise ConfigError(
             f"The database needs the driver {error.name}: pip install 'aiotask[postgres]' brings psycopg."
         ) from error
+
+
+#: Options of asyncpg in a URL that set how many statements it keeps prepared.
+_ASYNCPG_CACHES = ("prepared_statement_cache_size", "statement_cache_size")
+
+
+def _of_threads(url: URL) -> URL:
+    """The URL of asyncpg for psycopg: without prepared statements if the URL switches them off."""
+    query = {"sslmode" if name == "ssl" else name: value for name, value in url.query.items()}
+    caches = [query.pop(name) for name in _ASYNCPG_CACHES if name in query]
+    if "0" in caches:
+        query["prepare_threshold"] = "none"
+    return url.set(drivername="postgresql+psycopg", query=query)
+
+
+def _prepared(url: URL) -> tuple[URL, dict[str, Any]]:
+    """A URL without ``prepare_threshold``, and the option of psycopg that it means: a pooler may hand each transaction
+    to another server process, which does not know the statements that were prepared in the one before."""
+    text = url.query.get("prepare_threshold")
+    if text is None or not url.drivername.startswith("postgresql+psycopg"):
+        return url, {}
+    number = str(text).lower()
+    if number != "none" and not number.isdecimal():
+        raise ConfigError(
+            f'database="…?prepare_threshold={text}": give "none", and no statement is prepared, as behind a pooler, or '
+            "the number of times after which one is."
+        )
+    return url.difference_update_query(["prepare_threshold"]), {
+        "prepare_threshold": None if number == "none" else int(number)
+    }
 
 
 def _of_sqlite(url: URL) -> Engine:
@@ -343,46 +364,3 @@ def _begin_at_write(
     driver: Any = connection.connection.driver_connection
     if not statement.startswith(_READS) and not driver.in_transaction:
         cursor.execute("BEGIN IMMEDIATE")
-
-
-# ---- errors
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """A block in which errors of the database become ConnectionLost or BrokerError, with their cause."""
-    try:
-        yield
-    except AiotaskError:
-        raise
-    except SQLAlchemyError as error:
-        raise in_our_words(error) from error
-
-
-def in_our_words(error: SQLAlchemyError) -> Exception:
-    """The error of aiotask for one of the database; errors that a row itself causes stay what they are."""
-    text = _first_line(error)
-    if isinstance(error, OperationalError | ProgrammingError) and _is_missing(error):
-        return BrokerError(
-            f"A table or column is missing in the database: {text}. Run your migrations, or "
-            "aiotask.sql.create_tables(app)."
-        )
-    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
-        return ConnectionLost(f"The database does not answer: {text}.")
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return ConnectionLost(f"The connection to the database broke: {text}.")
-    return error
-
-
-def _is_missing(error: DBAPIError) -> bool:
-    text = str(error.orig)
-    return text.startswith(("no such table", "no such column")) or getattr(error.orig, "sqlstate", "") in _MISSING
-
-
-#: PostgreSQL's codes for a table, a column and a schema that do not exist.
-_MISSING = ("42P01", "42703", "3F000")
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    cause = getattr(error, "orig", None) or error
-    return (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")

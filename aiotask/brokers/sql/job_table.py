@@ -14,7 +14,7 @@ from sqlalchemy.orm import lazyload
 
 from ...job import Status
 from .facts import TableFacts
-from .tables import NAME, Tables, UtcDateTime, utcnow
+from .tables import NAME, Tables, UtcDateTime, statement_time, utcnow
 
 __all__ = ["JobTable", "is_status", "light_table"]
 
@@ -130,7 +130,7 @@ class JobTable:
         c = table.c
         limit = sa.bindparam("most", type_=sa.Integer)
         entity: Any = self.model if self.model is not None else table
-        ready = sa.and_(is_status(table, Status.PENDING), c.due_at <= utcnow())
+        ready = sa.and_(is_status(table, Status.PENDING), c.due_at <= statement_time())
         order = (c.deaths, c.priority, c.due_at, key)
         select = sa.select(entity)
         if self.model is not None:
@@ -157,12 +157,16 @@ class JobTable:
             .where(among, live)
             .values(status="RUNNING", worker=sa.bindparam("me"), claims=c.claims + 1, updated_at=utcnow())
         )
-        #: What the fence reads, with the time of the database.
-        self.fence = (
-            sa.select(key, c.status, c.worker, c.claims, c.attempt, c.failures, utcnow().label("now"))
-            .where(among)
-            .with_for_update()
-        )
+        #: What the fence reads, with the time of the database. A row that is not deleted needs no lock that would wait
+        #: for inserts of rows that refer to it.
+        fence = sa.select(key, c.status, c.worker, c.claims, c.attempt, c.failures, utcnow().label("now")).where(among)
+        weak = not self.facts.delete_when_done
+        self.fence = fence.with_for_update(key_share=weak)
+        #: The same without rows that another transaction has locked; and which of the others are there.
+        self.free_fence = fence.with_for_update(key_share=weak, skip_locked=True)
+        self.present = sa.select(key).where(among)
+        #: A row with its class.
+        self.one = select.where(among)
         self.held = select.where(is_status(table, Status.RUNNING), c.worker == sa.bindparam("me")).order_by(key)
         self.ended = sa.select(key).where(among, c.status != sa.literal_column("'RUNNING'", sa.String))
         self.by_keys = sa.select(table).where(among)
@@ -184,7 +188,7 @@ class JobTable:
         self.next_due = sa.select(sa.func.min(c.due_at), utcnow()).where(later)
         self.due = (
             sa.select(key)
-            .where(later, c.due_at <= utcnow())
+            .where(later, c.due_at <= statement_time())
             .order_by(c.due_at)
             .limit(limit)
             .with_for_update(skip_locked=True)

@@ -21,6 +21,8 @@ __all__ = ["Ending", "Settling", "fenced", "write_end"]
 
 #: Characters of an error that a row keeps.
 ERROR_LENGTH = 10_000
+#: Milliseconds for which an end waits for a lock on its row.
+LOCK_WAIT = 200
 
 
 class Ending:
@@ -139,31 +141,38 @@ class Settling:
     # ---- writing it
 
     def _settle(self, endings: list[Ending], repeat: bool) -> list[Settled]:
+        locked = self._write_all(endings, repeat, waits=False)
+        if locked:
+            self._write_all(locked, repeat, waits=True)
+        for ending in endings:
+            if ending.claimed is not None:
+                self._in_hand.pop(ending.id, None)
+        return [ending.answer for ending in endings]
+
+    def _write_all(self, endings: list[Ending], repeat: bool, *, waits: bool) -> list[Ending]:
+        """Write these ends; the result is those whose rows other transactions have locked."""
         try:
-            self._write(endings, repeat)
+            return self._write(endings, repeat, waits=waits)
         except BrokerError:
             raise
         except Exception:
             # One of the rows is at fault: each is written on its own.
             for ending in endings:
                 self._write_alone(ending, repeat)
-        for ending in endings:
-            if ending.claimed is not None:
-                self._in_hand.pop(ending.id, None)
-        return [ending.answer for ending in endings]
+            return []
 
     def _write_alone(self, ending: Ending, repeat: bool) -> None:
         try:
-            self._write([ending], repeat)
+            self._write([ending], repeat, waits=True)
         except BrokerError:
             raise
         except Exception as error:
             ending.is_broken, ending.counts = True, True
             ending.status = Status.FAILED
             ending.error = _what_broke(error)
-            self._write([ending], repeat)
+            self._write([ending], repeat, waits=True)
 
-    def _write(self, endings: list[Ending], repeat: bool) -> None:
+    def _write(self, endings: list[Ending], repeat: bool, *, waits: bool) -> list[Ending]:
         by_table: dict[JobTable, list[Ending]] = {}
         for ending in endings:
             if ending.claimed is not None and ending.claimed.settled is not None:
@@ -173,22 +182,39 @@ class Settling:
                 if ending.claimed is not None:
                     _ = ending.claimed.changes
         if not by_table:
-            return
+            return []
         try:
-            with self._database.session() as session:
-                session.autoflush = False
-                for table, these in by_table.items():
-                    self._write_table(session, table, these, repeat)
-                session.flush()
-                session.expunge_all()
+            return self._write_tables(by_table, repeat, waits)
         except BaseException:
             for ending in endings:
                 if ending.claimed is not None:
                     ending.claimed.is_stale = True
             raise
 
-    def _write_table(self, session: Session, table: JobTable, endings: list[Ending], repeat: bool) -> None:
-        found = fenced(session, table, [ending.key for ending in endings])
+    def _write_tables(self, by_table: dict[JobTable, list[Ending]], repeat: bool, waits: bool) -> list[Ending]:
+        """Write these ends in one transaction.
+
+        Args:
+            waits: a moment for rows that the user's transactions have locked, on PostgreSQL; BrokerError: one of them
+                is locked still. This thread must not wait for as long as they last: it claims and ends other rows.
+        """
+        locked: list[Ending] = []
+        with self._database.session() as session:
+            session.autoflush = False
+            if waits and not self._database.is_sqlite:
+                session.connection().exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_WAIT}")
+            for table, these in by_table.items():
+                found = fenced(session, table, [ending.key for ending in these], waits=waits)
+                held = set() if waits else _locked_by_others(session, table, these, found)
+                locked += [ending for ending in these if ending.key in held]
+                self._write_table(session, table, [each for each in these if each.key not in held], found, repeat)
+            session.flush()
+            session.expunge_all()
+        return locked
+
+    def _write_table(
+        self, session: Session, table: JobTable, endings: list[Ending], found: dict[Any, Any], repeat: bool
+    ) -> None:
         plain: list[tuple[Any, dict[str, Any]]] = []
         removed: list[Any] = []
         for ending in endings:
@@ -242,10 +268,22 @@ def write_end(session: Session, target: Any, values: dict[str, Any], *, removes:
         setattr(target, _ATTRIBUTES.get(name, name), value)
 
 
-def fenced(session: Session, table: JobTable, keys: Sequence[Any]) -> dict[Any, Any]:
-    """What the database has of these rows, locked, by key: only what is still claimed may change."""
-    found = session.connection().execute(table.fence, {"keys": list(keys)})
+def fenced(session: Session, table: JobTable, keys: Sequence[Any], *, waits: bool = True) -> dict[Any, Any]:
+    """What the database has of these rows, locked, by key: only what is still claimed may change.
+
+    Args:
+        waits: for rows that other transactions have locked; otherwise they are left out.
+    """
+    found = session.connection().execute(table.fence if waits else table.free_fence, {"keys": list(keys)})
     return {row[0]: row for row in found}
+
+
+def _locked_by_others(session: Session, table: JobTable, endings: list[Ending], found: dict[Any, Any]) -> set[Any]:
+    """The keys of rows that the fence has left out although they are there."""
+    left = [ending.key for ending in endings if ending.key not in found]
+    if not left or session.get_bind().dialect.name == "sqlite":
+        return set()
+    return set(session.connection().execute(table.present, {"keys": left}).scalars())
 
 
 #: The error of a run that its own process cannot tell.

@@ -14,7 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
-__all__ = ["Tables", "UtcDateTime", "add_tables", "new_tables", "utcnow"]
+__all__ = ["Tables", "UtcDateTime", "add_tables", "new_tables", "statement_time", "utcnow"]
 
 #: Characters of the names of hosts and incarnations.
 NAME = 120
@@ -56,6 +56,17 @@ def _postgresql(element: utcnow, compiler: Any, **options: Any) -> str:
     return "clock_timestamp()"
 
 
+class statement_time(utcnow):
+    """The same for comparisons: PostgreSQL finds rows in an index by a function that does not change in a statement."""
+
+    inherit_cache = True
+
+
+@compiles(statement_time, "postgresql")
+def _postgresql_statement(element: statement_time, compiler: Any, **options: Any) -> str:
+    return "statement_timestamp()"
+
+
 @compiles(utcnow, "sqlite")
 def _sqlite(element: utcnow, compiler: Any, **options: Any) -> str:
     # Text with six digits of a second, as SQLAlchemy writes moments: they are compared as text.
@@ -78,9 +89,10 @@ def add_tables(metadata: sa.MetaData, schema: str | None = None) -> Tables:
     """aiotask's own tables in a MetaData, added where they are missing.
 
     ``@app.row`` adds them to the MetaData of the first row class. For an app that has no rows and sends jobs in
-    transactions, call it where the models are, so that migrations find the tables: ``add_tables(Base.metadata)``.
+    transactions, call it where the models are, so that migrations find the tables: ``add_tables(Base.metadata)``. The
+    outbox is always in the default schema: connections that know no row class insert into it.
     """
-    return Tables(_workers(metadata, schema), _hosts(metadata, schema), _outbox(metadata, schema))
+    return Tables(_workers(metadata, schema), _hosts(metadata, schema), _outbox(metadata, None))
 
 
 def new_tables(schema: str | None) -> Tables:

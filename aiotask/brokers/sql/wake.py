@@ -43,6 +43,8 @@ class Wakeup:
         self._listening: Any = None
         #: The loop in which the connection that listens is read; None: it is not read yet.
         self._loop: asyncio.AbstractEventLoop | None = None
+        #: The number of the socket that the loop watches. A connection that has broken does not know its own any more.
+        self._socket = -1
         #: A wait may be cancelled, and this object closed, while the thread connects.
         self._lock = threading.Lock()
         self._is_closed = False
@@ -87,8 +89,9 @@ class Wakeup:
         try:
             if self._glancing is None:
                 path = str(self._database.engine.url.database)
+                # Without a timeout: where the file has no WAL, a writer locks out readers, and the loop must not wait.
                 self._glancing = sqlite3.connect(
-                    path, uri=path.startswith("file:"), isolation_level=None, check_same_thread=False
+                    path, uri=path.startswith("file:"), isolation_level=None, check_same_thread=False, timeout=0
                 )
             found: int = self._glancing.execute("PRAGMA data_version").fetchone()[0]
             return found
@@ -111,7 +114,8 @@ class Wakeup:
             self._failed_at = float("inf")
             return
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._listening.fileno(), self._hear)
+        self._socket = self._listening.fileno()
+        self._loop.add_reader(self._socket, self._hear)
         # What was committed before is not heard.
         self._changed.set()
 
@@ -148,7 +152,7 @@ class Wakeup:
         if connection is not None:
             with contextlib.suppress(Exception):
                 if loop is not None:
-                    loop.remove_reader(connection.fileno())
+                    loop.remove_reader(self._socket)
             with contextlib.suppress(Exception):
                 connection.close()
 
