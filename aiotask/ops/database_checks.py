@@ -129,7 +129,8 @@ def _tables(facts: DatabaseFacts) -> Check:
         return Check("database tables", State.OK, "tables, columns and indexes are complete")
     named = ", ".join(map(str, facts.missing[:_MOST])) + (", …" if len(facts.missing) > _MOST else "")
     slow = all(each.kind == "index" for each in facts.missing)
-    fix = "Run your migrations; aiotask sql your.module prints the statements."
+    fix = "Run your migrations. aiotask sql your.module prints the statements of missing tables and indexes"
+    fix += "; for a missing column, write a migration." if any(each.kind == "column" for each in facts.missing) else "."
     return Check("database tables", State.WARN if slow else State.FAIL, f"missing: {named}", fix)
 
 

@@ -12,7 +12,7 @@ from ..shown import hide_password
 if TYPE_CHECKING:
     from .database import Database
 
-__all__ = ["EXAMPLES", "MISSING", "DatabaseAddress"]
+__all__ = ["EXAMPLES", "MISSING", "DatabaseAddress", "shown_address", "with_timeout"]
 
 EXAMPLES = (
     "Give a URL (sqlite:///shop.db or postgresql://user:password@host/name), an Engine of SQLAlchemy, a function that "
@@ -20,6 +20,11 @@ EXAMPLES = (
 )
 #: The end of every error about SQLAlchemy that is not installed.
 MISSING = "needs SQLAlchemy 2: pip install 'aiotask[sql]' (for PostgreSQL: 'aiotask[postgres]')."
+
+#: Seconds that a server of PostgreSQL has to answer a command.
+CONNECT_TIMEOUT = 10
+#: URLs of drivers that know this limit.
+_WITH_TIMEOUT = ("postgres://", "postgresql://", "postgresql+psycopg", "postgresql+asyncpg")
 
 _DIALECTS = {"sqlite", "postgresql", "postgres"}
 
@@ -134,3 +139,19 @@ def _check_text(text: str, what: str) -> str:
         )
     # Absolute from now on: worker and keeper may have another current directory.
     return text if path.startswith("file:") else f"{scheme}:///{os.path.abspath(path)}{mark}{query}"
+
+
+# ---- for commands
+
+
+def with_timeout(address: str) -> str:
+    """The address with a limit for the connection, which a command does not wait for without end."""
+    if not address.startswith(_WITH_TIMEOUT) or "connect_timeout=" in address:
+        return address
+    return f"{address}{'&' if '?' in address else '?'}connect_timeout={CONNECT_TIMEOUT}"
+
+
+def shown_address(address: str) -> str:
+    """The address without its password and without that limit, for messages."""
+    limit = f"connect_timeout={CONNECT_TIMEOUT}"
+    return hide_password(address.removesuffix(f"?{limit}").removesuffix(f"&{limit}"))
