@@ -362,10 +362,19 @@ def translated() -> Iterator[None]:
 def in_our_words(error: SQLAlchemyError) -> Exception:
     """The error of aiotask for one of the database; errors that a row itself causes stay what they are."""
     text = _first_line(error)
-    if isinstance(error, OperationalError | ProgrammingError) and _is_missing(error):
+    if isinstance(error, OperationalError | ProgrammingError) and _has_code(error, _NO_COLUMN):
         return BrokerError(
-            f"A table or column is missing in the database: {text}. Run your migrations, or "
-            "aiotask.sql.create_tables(app)."
+            f"A column is missing in the database: {text}. Run your migrations; aiotask sql --check your.module lists "
+            "what is missing."
+        )
+    if isinstance(error, OperationalError | ProgrammingError) and _has_code(error, _NO_TABLE):
+        return BrokerError(
+            f"A table is missing in the database: {text}. Run your migrations, or aiotask.sql.create_tables(app)."
+        )
+    if isinstance(error, OperationalError) and " FATAL: " in text and not error.connection_invalidated:
+        return ConnectionLost(
+            f"The database refuses the connection: {text}. Check its address: App(database=…), AIOTASK_DATABASE or "
+            "--database."
         )
     if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
         return ConnectionLost(f"The database does not answer: {text}.")
@@ -374,13 +383,16 @@ def in_our_words(error: SQLAlchemyError) -> Exception:
     return error
 
 
-def _is_missing(error: DBAPIError) -> bool:
+#: How SQLite begins the error about a column that does not exist, and the codes of PostgreSQL; the same of a table or
+#: its schema.
+_NO_COLUMN = ("no such column", "has no column"), ("42703",)
+_NO_TABLE = ("no such table",), ("42P01", "3F000")
+
+
+def _has_code(error: DBAPIError, known: tuple[tuple[str, ...], tuple[str, ...]]) -> bool:
+    parts, codes = known
     text = str(error.orig)
-    return text.startswith(("no such table", "no such column")) or getattr(error.orig, "sqlstate", "") in _MISSING
-
-
-#: PostgreSQL's codes for a table, a column and a schema that do not exist.
-_MISSING = ("42P01", "42703", "3F000")
+    return any(part in text for part in parts) or getattr(error.orig, "sqlstate", "") in codes
 
 
 def _first_line(error: SQLAlchemyError) -> str:
