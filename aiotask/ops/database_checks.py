@@ -32,7 +32,9 @@ async def about_database(database: str, name: str | None) -> list[Check]:
     except AiotaskError as error:
         shown = hide_password(database)
         detail = str(error) if shown in str(error) else f"{shown}: {error}"
-        fix = "Is it running, and is --database (AIOTASK_DATABASE) right?" if isinstance(error, ConnectionLost) else ""
+        # A server that refuses the connection is running, and its error says what to check.
+        silent = isinstance(error, ConnectionLost) and "refuses" not in str(error)
+        fix = "Is it running, and is --database (AIOTASK_DATABASE) right?" if silent else ""
         return [Check("database", State.FAIL, detail, fix)]
 
 
