@@ -12,7 +12,7 @@ from ..shown import hide_password
 if TYPE_CHECKING:
     from .database import Database
 
-__all__ = ["EXAMPLES", "MISSING", "DatabaseAddress", "shown_address", "with_timeout"]
+__all__ = ["EXAMPLES", "MISSING", "DatabaseAddress", "called", "shown_address", "with_timeout"]
 
 EXAMPLES = (
     "Give a URL (sqlite:///shop.db or postgresql://user:password@host/name), an Engine of SQLAlchemy, a function that "
@@ -106,6 +106,24 @@ def open_database(given: Any) -> Database:
             raise
         raise ConfigError(f"App(database=…) {MISSING}") from error
     return Database(given)
+
+
+def called(function: Any, what: str) -> Any:
+    """What a function returns that was given as a database.
+
+    Raises:
+        ConfigError: it asks for the application context of Flask, which is not there.
+    """
+    try:
+        return function()
+    except RuntimeError as error:
+        if not str(error).startswith("Working outside of application context"):
+            raise
+        raise ConfigError(
+            f"{what} is a function that works in an application context of Flask alone, and there is none here. "
+            "Connect the app with its Flask application, aiotask.contrib.flask.init_app(flask_app, app), before the "
+            "database is used; start workers with flask aiotask run."
+        ) from error
 
 
 def _check(given: Any, what: str) -> Any:
