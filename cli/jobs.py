@@ -82,18 +82,18 @@ def jobs(
     if as_json:
         print_json(page)
         return
-    _show_page(page, limit, offset)
+    _show_page(page, limit, offset, in_database=database is not None)
 
 
 # ---- for people
 
 
-def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
+def _show_page(page: list[dict[str, Any]], limit: int, offset: int, *, in_database: bool) -> None:
     terminal = console()
     if not page:
-        terminal.print(
-            "There are no more jobs." if offset else "No unfinished job matches. For finished jobs: aiotask results"
-        )
+        elsewhere = "; finished rows are in their tables" if in_database else ""
+        nothing = f"No unfinished job matches. For finished jobs: aiotask results{elsewhere}"
+        terminal.print("There are no more jobs." if offset else nothing, soft_wrap=True)
         return
     columns = ["app", "id", "status", "task", "queue", "attempt", "sent", "more"]
     rows = [

@@ -96,6 +96,10 @@ def _report(missing: list[dict[str, Any]], *, as_json: bool) -> None:
             of = f" of {plain(each['table'])}" if each["name"] else ""
             what = f"{each['kind']} {plain(each['name'] or each['table'])}{of}"
             console().print(f"[red]missing[/red] {what}", soft_wrap=True)
-        console().print("Run your migrations; aiotask sql APP prints the statements of missing tables and indexes.")
+        console().print(
+            "Run your migrations. aiotask sql APP prints the statements of missing tables and indexes; for a missing "
+            "column, write a migration.",
+            soft_wrap=True,
+        )
     if missing:
         raise typer.Exit(1)

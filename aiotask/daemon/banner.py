@@ -131,7 +131,7 @@ def _banner_app(app: AppFacts, found: InService) -> BannerApp:
     return BannerApp(
         name=app.name,
         url=app.url,
-        server=found.server or "not reachable yet",
+        server=found.server or "not connected yet",
         durability=found.durability,
         tasks=app.tasks,
         queues=app.queues,

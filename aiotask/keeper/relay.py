@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..broker import Broker
 from ..brokers.bounds import OUTBOX_CLIENT
-from ..errors import BrokerError, ConfigError
+from ..errors import BrokerError, ConfigError, ConnectionLost
 from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter
 from ..loops.delay import BrokerDelay
 
@@ -48,9 +48,10 @@ class Relay:
         #: All SQL runs in one thread; it is started with the first statement.
         self._thread = ThreadPoolExecutor(1, "aiotask-relay")
         self._delay = BrokerDelay()
-        self._report_error = ErrorReporter(
-            logger, "Jobs of committed transactions cannot be sent; trying again: %s", KEEPER_LOG_DELAY
-        )
+        said = "Jobs of committed transactions cannot be sent; trying again: %s"
+        self._report_error = ErrorReporter(logger, said, KEEPER_LOG_DELAY)
+        #: Logs at once what does not pass by itself: that the table is missing, for instance. No worker looks there.
+        self._report_refusal = ErrorReporter(logger, said)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -70,7 +71,8 @@ class Relay:
                     pass
             except Exception as error:
                 # Also those of a driver: leases and recovery must not end with them.
-                self._report_error(error)
+                refused = isinstance(error, BrokerError) and not isinstance(error, ConnectionLost)
+                (self._report_refusal if refused else self._report_error)(error)
                 await self._delay.wait()
             else:
                 self._delay.reset()

@@ -32,8 +32,8 @@ async def ask_hosts(place: Place) -> Answers:
     found: Answers = {}
     if not place.has_broker:
         raise ConfigError(
-            "Stacks are asked for through the server, and none is named: a database carries no questions (not on this "
-            "broker). Send USR1 to the supervisor of the workers: kill -USR1 PID. The stacks are then in its log."
+            "Workers are asked for their stacks through a server, and none is named; a database cannot pass the "
+            "request on. Send USR1 to the supervisor of the workers: kill -USR1 PID. The stacks are then in its log."
         )
     async with inspectors(replace(place, database=None)) as opened:
         for answers in await asyncio.gather(*(_ask(each) for each in opened)):

@@ -27,14 +27,14 @@ async def cancel_all(ids: list[str], place: Place) -> list[dict[str, Any]]:
     """Cancel jobs and graphs of the named app or of all apps; a dict for each id, in their order."""
     async with inspectors(place) as opened:
         try:
-            return await asyncio.gather(*(_cancel(opened, id) for id in ids))
+            return await asyncio.gather(*(_cancel(opened, id, place) for id in ids))
         finally:
             for each in opened:
                 if each.app is not None and each.app._client is not None:
                     await each.app.client.close()
 
 
-async def _cancel(opened: list[Connection], id: str) -> dict[str, Any]:
+async def _cancel(opened: list[Connection], id: str, place: Place) -> dict[str, Any]:
     """Cancel one job, or one graph, in the app that has it."""
     for each in opened:
         if (graph := await head_of(each, id)) is not None:
@@ -55,7 +55,7 @@ async def _cancel(opened: list[Connection], id: str) -> dict[str, Any]:
         if did is Cancelled.DONE:
             return {**found, "did": did.value, "status": "CANCELLED", "said": f"cancelled; it was {info.status}"}
         return {**found, "did": did.value, **await _end_of(each, result, asked=did is Cancelled.ASKED)}
-    said = "unknown: it was never sent, or it finished longer ago than its result TTL"
+    said = f"unknown: {place.why_unknown}"
     return {"id": id, "app": "", "task": "", "did": Cancelled.UNKNOWN.value, "status": "UNKNOWN", "said": said}
 
 

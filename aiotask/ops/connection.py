@@ -13,20 +13,14 @@ import msgspec
 from ..app import App
 from ..broker import Broker
 from ..brokers import connect, inspect, namespaces
-from ..brokers.shown import hide_password
 from ..brokers.sql import connect as connect_rows
-from ..brokers.sql.address import DatabaseAddress
+from ..brokers.sql.address import DatabaseAddress, shown_address, with_timeout
 from ..brokers.sql.facts import RowFacts
 from ..embedded import server as embedded
 from ..errors import ConfigError
 from ..inspector import Inspector
 
 __all__ = ["Connection", "Place", "inspectors", "is_idle", "reach", "rows_in", "without_idle"]
-
-#: Seconds that a server of PostgreSQL has to answer a command.
-CONNECT_TIMEOUT = 10
-#: URLs of drivers that know this limit.
-_WITH_TIMEOUT = ("postgres://", "postgresql://", "postgresql+psycopg", "postgresql+asyncpg")
 
 
 @dataclass(frozen=True)
@@ -47,6 +41,14 @@ class Place:
     def has_broker(self) -> bool:
         """Whether there is a broker to ask: an app that has rows alone needs none."""
         return bool(self.url) or not self.database or embedded.status() is not None
+
+    @property
+    def why_unknown(self) -> str:
+        """What it means that an id is found nowhere here, as the end of a sentence."""
+        if not self.has_broker:
+            return "no row in the database has this id"
+        sent = "it was never sent, or it finished longer ago than its result TTL"
+        return f"{sent}, and no row in the database has this id" if self.database else sent
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,7 @@ def reach(database: str) -> str:
     """
     known = DatabaseAddress(database)
     known.open()
-    address = known.travels
-    if not address.startswith(_WITH_TIMEOUT) or "connect_timeout=" in address:
-        return address
-    return f"{address}{'&' if '?' in address else '?'}connect_timeout={CONNECT_TIMEOUT}"
+    return with_timeout(known.travels)
 
 
 @asynccontextmanager
@@ -149,7 +148,7 @@ async def _open_rows(name: str, facts: RowFacts) -> AsyncIterator[Connection]:
     broker = connect_rows(msgspec.structs.replace(facts, secret=secret), name)
     try:
         await broker.open()
-        yield Connection(name, hide_password(facts.address), (secret,), inspect(broker), broker)
+        yield Connection(name, shown_address(facts.address), (secret,), inspect(broker), broker)
     finally:
         await broker.close()
 
@@ -159,7 +158,7 @@ def _embedded_url() -> str:
     if server is None:
         raise ConfigError(
             "No server is named, and the embedded server is not running. Give --url or set AIOTASK_URL, "
-            "or start the embedded server: aiotask server start."
+            "or start the embedded server: aiotask server start. For rows, give --database or set AIOTASK_DATABASE."
         )
     return server.url
 

@@ -32,7 +32,9 @@ async def about_database(database: str, name: str | None) -> list[Check]:
     except AiotaskError as error:
         shown = hide_password(database)
         detail = str(error) if shown in str(error) else f"{shown}: {error}"
-        fix = "Is it running, and is --database (AIOTASK_DATABASE) right?" if isinstance(error, ConnectionLost) else ""
+        # A server that refuses the connection is running, and its error says what to check.
+        silent = isinstance(error, ConnectionLost) and "refuses" not in str(error)
+        fix = "Is it running, and is --database (AIOTASK_DATABASE) right?" if silent else ""
         return [Check("database", State.FAIL, detail, fix)]
 
 
@@ -129,7 +131,8 @@ def _tables(facts: DatabaseFacts) -> Check:
         return Check("database tables", State.OK, "tables, columns and indexes are complete")
     named = ", ".join(map(str, facts.missing[:_MOST])) + (", …" if len(facts.missing) > _MOST else "")
     slow = all(each.kind == "index" for each in facts.missing)
-    fix = "Run your migrations; aiotask sql your.module prints the statements."
+    fix = "Run your migrations. aiotask sql your.module prints the statements of missing tables and indexes"
+    fix += "; for a missing column, write a migration." if any(each.kind == "column" for each in facts.missing) else "."
     return Check("database tables", State.WARN if slow else State.FAIL, f"missing: {named}", fix)
 
 

@@ -16,7 +16,7 @@ from .paging import page_of_all
 if TYPE_CHECKING:
     from ..brokers.sql.inspector import RowInspector
 
-__all__ = ["in_history", "read_job", "read_page"]
+__all__ = ["columns_of", "in_history", "read_job", "read_page"]
 
 
 async def read_page(
@@ -49,18 +49,14 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
         for each in opened:
             info = await each.inspector.job(id)
             if info is not None:
-                return describe_job(each, info) | await _columns_of(each, id)
+                return describe_job(each, info) | await columns_of(each, id)
     found, where = await in_history(id, place.name, db)
     if found is not None:
         return found
-    rows = "" if place.database is None else ", and no row with this id in the database"
-    raise ResultExpired(
-        f'No job "{id}" is on the server{rows}: it was never sent, or it finished longer ago than its result TTL. '
-        f"{where}"
-    )
+    raise ResultExpired(f'No job "{id}" is known: {place.why_unknown}. {where}')
 
 
-async def _columns_of(connection: Connection, id: str) -> dict[str, Any]:
+async def columns_of(connection: Connection, id: str) -> dict[str, Any]:
     """The failed runs of a row, and the columns that are the user's; of a task nothing."""
     if connection.app is not None:
         return {}

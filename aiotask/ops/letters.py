@@ -11,6 +11,7 @@ from ..errors import ResultExpired
 from ..inspector import DeadLetter
 from .connection import Connection, Place, inspectors
 from .describe import describe_letter
+from .jobs import columns_of
 from .paging import merged, page_of_all
 
 __all__ = ["Done", "Filter", "Picked", "Verb", "move_ids", "move_picked", "pick", "read_letter", "read_page"]
@@ -97,7 +98,7 @@ async def read_letter(id: str, place: Place) -> dict[str, Any]:
         for each in opened:
             found = await each.inspector.dead_letter(id)
             if found is not None:
-                return describe_letter(each, found)
+                return describe_letter(each, found) | await columns_of(each, id)
     raise ResultExpired(
         f'There is no dead letter "{id}" (any more): it was replayed or deleted, or the job never became one. '
         f"See what is known about the job: aiotask jobs {id}"

@@ -28,7 +28,8 @@ def outbox_checks(found: Sequence[Unrelayed], app: str | None) -> list[Check]:
 
 def _check(found: Unrelayed) -> Check:
     name = f"{found.app}: outbox"
-    detail = f"{found.jobs:,} jobs of transactions wait, the oldest for {found.age:.0f} s"
+    wait = "job of a transaction waits" if found.jobs == 1 else "jobs of transactions wait"
+    detail = f"{found.jobs:,} {wait}, the oldest for {found.age:.0f} s"
     if found.unreadable:
         fix = (
             "A later release of aiotask, or another program, has written them. Upgrade the workers, or delete the rows."

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from ..broker import Push
+from ..brokers.sql.outbox import OUTBOX, packed
 from ..brokers.sql.outbox import Outbox as Statements
-from ..brokers.sql.outbox import packed
 from ..errors import ConfigError
 from ..job import decode_job
 from ..result import AsyncResult
@@ -103,8 +103,8 @@ class Outbox:
             return
         try:
             self._carrier.leave(self._all)
-        except BaseException:
-            self._carrier.drop(self._all)
+        except BaseException as failure:
+            self._failed(failure)
             raise
 
     async def __aenter__(self) -> Self:
@@ -121,9 +121,18 @@ class Outbox:
             return
         try:
             await self._carrier.leave_async(self._all)
-        except BaseException:
-            self._carrier.drop(self._all)
+        except BaseException as failure:
+            self._failed(failure)
             raise
+
+    def _failed(self, error: BaseException) -> None:
+        """The jobs could not be written: none of them is sent."""
+        self._carrier.drop(self._all)
+        if OUTBOX in str(error):
+            error.add_note(
+                f"Is the table {OUTBOX} missing? aiotask.sql.create_tables(app) makes it, or a migration. The block "
+                "needs a connection to the database of the app, in which it lies."
+            )
 
     @property
     def _all(self) -> list[Collected]:

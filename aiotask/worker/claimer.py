@@ -78,7 +78,9 @@ class Claimer:
         self._burst = until.burst
         #: Whether every claim is a quick one: a blocking one may bring any number of jobs, and finds no end.
         self._polls = until.is_bounded
-        self._report_error = ErrorReporter(logger, "The broker refused to hand out jobs; trying again: %s")
+        self._report_error = ErrorReporter(
+            logger, f"The {membership.source} refused to hand out jobs; trying again: %s"
+        )
         #: The queues in the order of the next claim.
         self._turns = deque(queues)
         #: Parked lanes that exist for what this worker has.

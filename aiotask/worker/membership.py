@@ -51,7 +51,8 @@ class Membership:
         # Clients read the release: which jobs a worker can run, and whether it knows graphs.
         self._facts = {**facts, "release": RELEASE}
         self._recorded = recorded
-        self._source = source
+        #: What the jobs come from, in messages: the broker or the database.
+        self.source = source
         self._lives = 0
         #: The current name; empty before the first registration.
         self.incarnation = ""
@@ -95,11 +96,11 @@ class Membership:
             self._lines.reset()
         self._loud = bool(self._lines.passes())
         if self._loud:
-            logger.warning("%s Trying again until the %s answers.", error, self._source)
+            logger.warning("%s Trying again until the %s answers.", error, self.source)
 
     def say_found(self) -> None:
         """The broker answers again."""
         if self.lost:
             self.lost = False
             if self._loud:
-                logger.info("The %s is back; consuming again.", self._source)
+                logger.info("The %s is back; consuming again.", self.source)

@@ -35,7 +35,7 @@ async def test_a_worker_waits_for_its_server_says_so_once_and_works(
     with running_workers(tmp_path, no_server_yet.url) as workers:
         stage = prepared("hostile", workers, tmp_path / "ledger")
         supervisor = stage.start(1)
-        assert "not reachable yet" in supervisor.log
+        assert "not connected yet" in supervisor.log
 
         no_server_yet.start()
         with stage.active():

@@ -55,7 +55,7 @@ def test_no_server_is_one_line_with_the_next_step(command: str) -> None:
 
     assert done.returncode == 2
     assert done.stderr.startswith("error: No server is named")
-    assert "aiotask server start" in done.stderr
+    assert "aiotask server start" in done.stderr and "AIOTASK_DATABASE" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -69,8 +69,11 @@ def test_one_row_is_shown_with_its_own_columns_and_failed_runs(rows: RowStage, a
     said = asking.say("jobs", "plain/1")
     assert "1: ValueError: first (gone.1, 2026-01-01" in said and "work='fail'" in said and "took" not in said
 
+    letter = asking.ask("dead", "show", "plain/1")
+    assert letter["failures"] == [failed] and letter["columns"] == job["columns"]
+    assert "unknown: no row in the database has this id" in asking.say("cancel", "plain/99", code=1)
     error = asking.error("jobs", "plain/99")
-    assert isinstance(error, ResultExpired) and "no row with this id in the database" in str(error)
+    assert isinstance(error, ResultExpired) and "no row in the database has this id" in str(error)
 
 
 def test_rows_are_cancelled_where_they_wait_and_once(rows: RowStage, asking: Asking) -> None:
@@ -264,4 +267,4 @@ def test_a_name_without_tasks_shows_the_rows_alone(rows: RowStage, redis_url: st
 def test_stacks_of_workers_of_rows_alone_cannot_be_asked_for(rows: RowStage, asking: Asking) -> None:
     error = asking.error("stack")
 
-    assert isinstance(error, ConfigError) and "not on this broker" in str(error) and "kill -USR1" in str(error)
+    assert isinstance(error, ConfigError) and "cannot pass the request on" in str(error) and "kill -USR1" in str(error)

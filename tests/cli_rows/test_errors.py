@@ -60,6 +60,17 @@ def test_a_server_that_does_not_answer_is_told_of_without_its_password(tmp_path:
     assert found["state"] == "fail" and "AIOTASK_DATABASE" in found["fix"] and "hunter2" not in str(found)
 
 
+def test_a_database_that_its_server_does_not_have_is_told_apart_from_a_server_that_is_silent(postgres_url: str) -> None:
+    url = sa.make_url(postgres_url).set(database="no_such_database").render_as_string(hide_password=False)
+    asking = Asking(url)
+
+    error = asking.error("queues")
+    assert isinstance(error, BrokerError) and "refuses the connection" in str(error)
+    assert "--database" in str(error) and "connect_timeout" not in str(error)
+    found = checks(asking, code=1)["database"]
+    assert found["state"] == "fail" and "--database" in found["detail"] and not found.get("fix")
+
+
 def test_without_sqlalchemy_the_package_to_install_is_named(tmp_path: Path) -> None:
     (tmp_path / "shop.db").touch()
     program = "import sys; sys.modules['sqlalchemy'] = None; from aiotask_cli.main import main; main()"

@@ -166,6 +166,16 @@ def test_arguments_in_the_wrong_order_are_refused(app_name: str) -> None:
         init_app(App(app_name, url="memory://"), Flask("site"))  # type: ignore[arg-type]
 
 
+def test_a_database_that_is_used_before_the_application_is_connected_names_both_steps(app_name: str) -> None:
+    site = Site(app_name)
+
+    with (
+        pytest.raises(ConfigError, match=r"database=….*init_app\(flask_app, app\).*flask aiotask run"),
+        site.app.session(),
+    ):
+        pass
+
+
 def test_the_command_is_there_once_for_all_apps_of_an_application(app_name: str) -> None:
     flask_app = Flask("site")
     apps = [App(f"{app_name}-{n}", url="memory://") for n in range(2)]

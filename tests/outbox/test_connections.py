@@ -290,8 +290,12 @@ def test_jobs_that_could_not_be_inserted_are_not_sent(case: Sync) -> None:
     with shop.database.writing() as connection:
         connection.exec_driver_sql("DROP TABLE aiotask_outbox")
     case.begin()
-    with pytest.raises(Exception, match="aiotask_outbox"), shop.app.in_transaction(case.connection):
+    with (
+        pytest.raises(Exception, match="aiotask_outbox") as refused,
+        shop.app.in_transaction(case.connection),
+    ):
         result = shop.note.apply_async(1)
+    assert any("create_tables(app)" in note for note in refused.value.__notes__)
     case.connection.rollback()
     with pytest.raises(NotSent, match="rolled back"):
         result.get(5)

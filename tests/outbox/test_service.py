@@ -109,3 +109,12 @@ def test_keepers_are_killed_while_transactions_commit(site: Site) -> None:
     for result in results:
         result.get(60)
     assert [order for order, _ in site.ran()] == sorted(str(n) for n in range(60))
+
+
+def test_a_missing_outbox_is_logged_at_once(site: Site) -> None:
+    """No worker looks at the outbox: without the keeper's line, jobs would wait and no log would say why."""
+    with site.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE aiotask_outbox")
+    supervisor = site.serve()
+    wait_until(lambda: "A table is missing in the database" in supervisor.log, description="the keeper tells of it")
+    assert "create_tables(app)" in supervisor.log

@@ -178,6 +178,23 @@ def test_a_missing_table_is_named_with_what_makes_it(database_url: str):
         connection.execute(sa.select(add_tables(sa.MetaData()).workers))
 
 
+def test_a_missing_column_is_told_apart_since_create_tables_adds_none(database_url: str):
+    database = Database(database_url)
+    with database.writing() as connection:
+        connection.exec_driver_sql("CREATE TABLE plain (id INTEGER)")
+    with pytest.raises(BrokerError, match="aiotask sql --check") as refused, database.reading() as connection:
+        connection.exec_driver_sql("SELECT claims FROM plain")
+    assert "create_tables" not in str(refused.value)
+    with pytest.raises(BrokerError, match="A column is missing"), database.writing() as connection:
+        connection.exec_driver_sql("INSERT INTO plain (claims) VALUES (1)")
+
+
+def test_a_database_that_its_server_does_not_have_is_refused_with_the_address_to_check(postgres_url: str):
+    url = sa.make_url(postgres_url).set(database="no_such_database").render_as_string(hide_password=False)
+    with pytest.raises(ConnectionLost, match=r"refuses the connection.*AIOTASK_DATABASE"), Database(url).reading():
+        pass
+
+
 def test_a_database_that_is_not_there_is_a_lost_connection(tmp_path: Path):
     database = Database(f"postgresql://shop@/shop?host={tmp_path}")
     with pytest.raises(ConnectionLost, match="does not answer"), database.reading():

@@ -12,7 +12,7 @@ from ..shown import hide_password
 if TYPE_CHECKING:
     from .database import Database
 
-__all__ = ["EXAMPLES", "MISSING", "DatabaseAddress"]
+__all__ = ["EXAMPLES", "MISSING", "DatabaseAddress", "called", "shown_address", "with_timeout"]
 
 EXAMPLES = (
     "Give a URL (sqlite:///shop.db or postgresql://user:password@host/name), an Engine of SQLAlchemy, a function that "
@@ -20,6 +20,11 @@ EXAMPLES = (
 )
 #: The end of every error about SQLAlchemy that is not installed.
 MISSING = "needs SQLAlchemy 2: pip install 'aiotask[sql]' (for PostgreSQL: 'aiotask[postgres]')."
+
+#: Seconds that a server of PostgreSQL has to answer a command.
+CONNECT_TIMEOUT = 10
+#: URLs of drivers that know this limit.
+_WITH_TIMEOUT = ("postgres://", "postgresql://", "postgresql+psycopg", "postgresql+asyncpg")
 
 _DIALECTS = {"sqlite", "postgresql", "postgres"}
 
@@ -103,6 +108,24 @@ def open_database(given: Any) -> Database:
     return Database(given)
 
 
+def called(function: Any, what: str) -> Any:
+    """What a function returns that was given as a database.
+
+    Raises:
+        ConfigError: it asks for the application context of Flask, which is not there.
+    """
+    try:
+        return function()
+    except RuntimeError as error:
+        if not str(error).startswith("Working outside of application context"):
+            raise
+        raise ConfigError(
+            f"{what} is a function that works in an application context of Flask alone, and there is none here. "
+            "Connect the app with its Flask application, aiotask.contrib.flask.init_app(flask_app, app), before the "
+            "database is used; start workers with flask aiotask run."
+        ) from error
+
+
 def _check(given: Any, what: str) -> Any:
     if isinstance(given, str):
         return _check_text(given, what)
@@ -134,3 +157,19 @@ def _check_text(text: str, what: str) -> str:
         )
     # Absolute from now on: worker and keeper may have another current directory.
     return text if path.startswith("file:") else f"{scheme}:///{os.path.abspath(path)}{mark}{query}"
+
+
+# ---- for commands
+
+
+def with_timeout(address: str) -> str:
+    """The address with a limit for the connection, which a command does not wait for without end."""
+    if not address.startswith(_WITH_TIMEOUT) or "connect_timeout=" in address:
+        return address
+    return f"{address}{'&' if '?' in address else '?'}connect_timeout={CONNECT_TIMEOUT}"
+
+
+def shown_address(address: str) -> str:
+    """The address without its password and without that limit, for messages."""
+    limit = f"connect_timeout={CONNECT_TIMEOUT}"
+    return hide_password(address.removesuffix(f"?{limit}").removesuffix(f"&{limit}"))

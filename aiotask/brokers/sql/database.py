@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from ...errors import ConfigError
-from .address import EXAMPLES
+from .address import EXAMPLES, called
 from .faults import translated
 from .network import network_of
 
@@ -240,7 +240,7 @@ def _imported(name: str) -> Any:
 def _engine_of(given: Any, shown: str) -> Engine:
     if isinstance(given, Engine):
         return given
-    found = given() if callable(given) else given
+    found = called(given, shown) if callable(given) else given
     if isinstance(found, str) and "://" in found:
         return _made_of_url(found)
     if not isinstance(found, Engine):

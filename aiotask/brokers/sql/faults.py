@@ -13,8 +13,10 @@ from ...errors import AiotaskError, BrokerError, ConnectionLost
 
 __all__ = ["in_our_words", "is_unreadable", "translated"]
 
-#: PostgreSQL's codes for a table, a column and a schema that do not exist.
-_MISSING = ("42P01", "42703", "3F000")
+#: How SQLite begins the error about a column that does not exist, and the code of PostgreSQL; the same of a table or its
+#: schema.
+_NO_COLUMN = ("no such column", "has no column"), ("42703",)
+_NO_TABLE = ("no such table",), ("42P01", "3F000")
 #: Its codes for a statement that it has given up: a lock was not free in time (``lock_timeout``), or the statement took
 #: too long (``statement_timeout``). Other statements may work, so only this one is repeated.
 _GIVEN_UP = ("55P03", "57014")
@@ -46,13 +48,22 @@ def in_our_words(error: SQLAlchemyError) -> Exception:
     if not isinstance(error, DBAPIError):
         return error
     code = _code(error)
-    if code in _MISSING or text.startswith(("no such table", "no such column")):
+    if _is(error, _NO_COLUMN):
         return BrokerError(
-            f"A table or column is missing in the database: {text}. Run your migrations, or "
-            "aiotask.sql.create_tables(app)."
+            f"A column is missing in the database: {text}. Run your migrations; aiotask sql --check your.module lists "
+            "what is missing."
+        )
+    if _is(error, _NO_TABLE):
+        return BrokerError(
+            f"A table is missing in the database: {text}. Run your migrations, or aiotask.sql.create_tables(app)."
         )
     if error.connection_invalidated and code != _IDLE:
         return ConnectionLost(f"The connection to the database broke: {text}.")
+    if isinstance(error, OperationalError) and not code and " FATAL: " in text:
+        return ConnectionLost(
+            f"The database refuses the connection: {text}. Check its address: App(database=…), AIOTASK_DATABASE or "
+            "--database."
+        )
     if code in _GIVEN_UP:
         return BrokerError(f"The database has given up a statement: {text}.")
     return ConnectionLost(f"The database does not answer: {text}.") if _passes(error, code) else error
@@ -62,6 +73,11 @@ def is_unreadable(error: Exception) -> bool:
     """Whether a statement was executed, and a value that it has found cannot be read: by its type in SQLAlchemy, or by
     the driver."""
     return not isinstance(error, SQLAlchemyError) or (isinstance(error, DataError) and not _code(error))
+
+
+def _is(error: DBAPIError, known: tuple[tuple[str, ...], tuple[str, ...]]) -> bool:
+    parts, codes = known
+    return any(part in str(error.orig) for part in parts) or _code(error) in codes
 
 
 def _passes(error: DBAPIError, code: str) -> bool:

@@ -20,8 +20,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from ...errors import BrokerError, ConfigError
-from ..shown import hide_password
-from .address import DatabaseAddress
+from .address import DatabaseAddress, shown_address
 from .database import Database
 from .facts import RowFacts, TableFacts, app_in, tables_in
 from .job_table import light_table
@@ -79,7 +78,7 @@ def explained(address: str) -> Iterator[None]:
         cause = getattr(error, "orig", None) or error
         text = (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
         what_to_do = _GRANT if _lacks_privilege(error) else "See aiotask doctor."
-        raise BrokerError(f"{hide_password(address)}: {text}. {what_to_do}") from error
+        raise BrokerError(f"{shown_address(address)}: {text}. {what_to_do}") from error
 
 
 _GRANT = "Grant the privilege to the user of the URL."
@@ -113,7 +112,7 @@ def found_in(connection: Connection, address: str, app: str | None) -> list[Foun
     schemas = _schemas_with(connection, ["incarnation", "host", "facts"], "aiotask_workers")
     if not schemas:
         raise BrokerError(
-            f'The database "{hide_password(address)}" lacks the table aiotask_workers. Run your migrations, or print '
+            f'The database "{shown_address(address)}" lacks the table aiotask_workers. Run your migrations, or print '
             "what is missing: aiotask sql your.module"
         )
     tables: dict[tuple[str, str | None], dict[str, TableFacts]] = {}
