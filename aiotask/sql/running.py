@@ -182,7 +182,7 @@ class Running:
             # Commits nothing: it ends the transaction of the look.
             session.commit()
         except SQLAlchemyError as second:
-            if not isinstance(in_our_words(second), BrokerError):
+            if not isinstance(in_our_words(second), ConnectionLost):
                 raise
             claimed.runs_again = True
             return None

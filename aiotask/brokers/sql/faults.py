@@ -13,8 +13,7 @@ from ...errors import AiotaskError, BrokerError, ConnectionLost
 
 __all__ = ["in_our_words", "is_unreadable", "translated"]
 
-#: How SQLite begins the error about a column that does not exist, and the code of PostgreSQL; the same of a table or its
-#: schema.
+#: How SQLite names a column that does not exist, and the code of PostgreSQL; the same of a table or its schema.
 _NO_COLUMN = ("no such column", "has no column"), ("42703",)
 _NO_TABLE = ("no such table",), ("42P01", "3F000")
 #: Its codes for a statement that it has given up: a lock was not free in time (``lock_timeout``), or the statement took
