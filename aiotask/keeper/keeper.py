@@ -155,7 +155,7 @@ class Keeper:
 
     async def close(self) -> None:
         if self._relay is not None:
-            self._relay.close()
+            await self._relay.close()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.close)
         for broker in (self._broker, self._reading, self._renewing):

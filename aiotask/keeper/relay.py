@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 #: Seconds until the next look where no change in the database was noticed.
 IDLE = 1.0
+#: Seconds that a statement has to end when the relay is closed: a database that hangs must not hold up a stop.
+CLOSE_TIMEOUT = 2.0
 
 
 class Relay:
@@ -114,8 +116,11 @@ class Relay:
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
-    def close(self) -> None:
-        """Close the connections that the relay has opened for itself."""
+    async def close(self) -> None:
+        """Close the connections that the relay has opened for itself, after a statement that is under way."""
         if self._parts is not None:
             self._parts[1].close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._in_thread(lambda: None)
         self._thread.shutdown(wait=False)

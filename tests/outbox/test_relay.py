@@ -104,7 +104,7 @@ class _Running:
         await self.relay.run()
 
     async def close(self) -> None:
-        self.relay.close()
+        await self.relay.close()
         await self.broker.close()
 
 
@@ -285,6 +285,6 @@ def test_a_relay_without_its_driver_says_so_and_leaves_the_keeper_alone(caplog: 
         assert not running.done()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        relay.close()
+        await relay.close()
 
     asyncio.run(run())
