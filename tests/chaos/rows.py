@@ -223,7 +223,7 @@ class RowScene:
         with self.app.database.open().reading() as connection:
             for model in (self.module.Plain, self.module.Async):
                 counted = sa.select(model.status, sa.func.count()).group_by(model.status)
-                found.update(dict(connection.execute(counted).tuples().all()))
+                found.update({status: count for status, count in connection.execute(counted)})
         return found
 
     def ended(self) -> int:

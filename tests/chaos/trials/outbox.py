@@ -121,7 +121,7 @@ class _Scene:
             await self._until(lambda: not self._working(), "the clients have ended")
             await self._until(lambda: self._count(module.tables.outbox) == 0, "the outbox is empty")
             with self.database.reading() as connection:
-                found: dict[str, str] = dict(connection.execute(sa.select(module.promised)).tuples().all())
+                found: dict[str, str] = {job: task for job, task in connection.execute(sa.select(module.promised))}
             await self._until(lambda: set(self.arena.ledger().by_job) >= set(found), "every job has run")
             return found
         finally:
