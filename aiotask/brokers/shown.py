@@ -9,7 +9,7 @@ __all__ = ["NO_ANSWER", "hide_password"]
 #: The end of every error about a broker that does not answer.
 NO_ANSWER = "Is the server running, and is the URL right? `aiotask doctor` checks both."
 
-_IN_QUERY = re.compile(r"([?&]password=)[^&#]*")
+_IN_QUERY = re.compile(r"([?&](?:ssl)?password=)[^&#]*")
 
 
 def hide_password(url: str) -> str:

@@ -178,3 +178,14 @@ async def test_a_claim_from_the_mark_on_keeps_the_order_and_forgets_no_row(
     assert await claim(worker, 100) == []
     assert ids(await claim(worker, 100)) == ["thumbnails/103"]
     await shop.close()
+
+
+async def test_a_worker_that_was_declared_dead_hears_so_in_place_of_an_empty_claim(
+    shop: Shop, worker: RowBroker, keeper: RowBroker
+) -> None:
+    assert await claim(worker) == []
+    shop.fill(1)
+    assert await keeper.declare_dead("host")
+    found = await worker.claim("host.1", ["thumbnails"], (), 10)
+    assert not found.deliveries
+    assert found.liveness is not Liveness.LIVE

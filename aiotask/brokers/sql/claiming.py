@@ -59,6 +59,8 @@ class Claiming:
         self._marks: dict[str, Mark] = {}
         #: Whether the last claim found nothing.
         self._was_empty = False
+        #: Whether the last claim found rows and was given none: that is no empty table.
+        self._is_refused = False
 
     def claim(self, incarnation: str, queues: list[str], limit: int, alone: bool) -> Claim:
         tables = self._in_turn(queues)
@@ -70,6 +72,7 @@ class Claiming:
                 return Claim([], liveness, suspects)
         if self._was_empty and not alone and not self._finds(tables):
             return Claim([])
+        self._is_refused = False
         with self._database.session() as session:
             session.autoflush = False
             for table in tables if limit > 0 else ():
@@ -77,6 +80,9 @@ class Claiming:
                 if len(claimed) >= limit:
                     break
             session.expunge_all()
+        if not claimed and self._is_refused:
+            with self._database.reading() as connection:
+                return Claim([], self._look(connection, incarnation, tables)[0])
         self._was_empty = not claimed and not alone
         fresh = [each for each in claimed if not self._is_under_way(*each, incarnation)]
         return Claim([self._in_hands(table, row, incarnation) for table, row in fresh])
@@ -110,8 +116,8 @@ class Claiming:
         keys = [getattr(row, table.key_attribute) for row in rows]
         taken: Any = session.connection().execute(table.take, {"keys": keys, "me": incarnation})
         if not taken.rowcount:
-            # The incarnation is not live any more: the next look says so.
-            self._looked_at = -LOOK
+            # The incarnation is not live any more.
+            self._is_refused = True
             return []
         return [(table, row) for row in rows]
 
