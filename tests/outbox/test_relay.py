@@ -239,12 +239,12 @@ async def test_a_batch_is_remembered_for_seven_days_a_client_for_an_hour(redis_u
     await broker.push("another", 1, [push])
     found = {}
     for client in ("outbox.0a", "another"):
-        found[client] = await _ttl(broker, client)
+        found[client] = await _ttl(broker, app_name, client)
     assert CLIENT_TTL < OUTBOX_TTL - 60 < found["outbox.0a"] <= OUTBOX_TTL
     assert found["another"] <= CLIENT_TTL
 
     await broker.push("outbox.0a", 2, [])
-    assert 0 < await _ttl(broker, "outbox.0a") <= CLIENT_TTL, "its jobs are deleted from the outbox"
+    assert 0 < await _ttl(broker, app_name, "outbox.0a") <= CLIENT_TTL, "its jobs are deleted from the outbox"
     assert await broker.push("outbox.0a", 1, [push]) is None
     [queue] = await inspect(broker).queues()
     assert queue.pending == 1, "a relay that was late has sent it once more"
@@ -264,9 +264,9 @@ async def test_names_of_batches_do_not_pile_up_for_days(shop: Shop, redis_url: s
     await connection.aclose()
 
 
-async def _ttl(broker: Broker, client: str) -> int:
+async def _ttl(broker: Broker, app: str, client: str) -> int:
     connection = redis.asyncio.from_url(broker.url)
-    keys = [key async for key in connection.scan_iter(f"*client:{client}")]
+    keys = [key async for key in connection.scan_iter(f"*{app}*client:{client}")]
     (ttl,) = [await connection.ttl(key) for key in keys]
     await connection.aclose()
     return int(ttl)
