@@ -306,7 +306,7 @@ class RowScene:
         deaths = sum(row.deaths for row in self._rows.values())
         again = sum(len(runs.get(id, ())) - 1 - (work == "fail") for id, work in self.inserted.items())
         report.facts[self.kind] = (
-            f"{len(self.inserted):,} rows, {mine:,} runs ({again:,} after a death), {deaths:,} deaths with a row"
+            f"{len(self.inserted):,} rows, {mine:,} runs ({again:,} unplanned), {deaths:,} deaths with a row"
         )
         report.facts |= {f"{self.kind}, {name}": value for name, value in self.facts.items()}
 
