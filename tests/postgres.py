@@ -129,11 +129,11 @@ class PostgresServer:
 
 
 @contextmanager
-def _running() -> Iterator[PostgresServer]:
+def _running(*settings: str) -> Iterator[PostgresServer]:
     folder = programs()
     if folder is None:
         pytest.skip("PostgreSQL is not installed on this machine (initdb)")
-    server = PostgresServer(folder)
+    server = PostgresServer(folder, *settings)
     try:
         server.start()
         yield server
@@ -151,7 +151,8 @@ def postgres_server() -> Iterator[PostgresServer]:
 @pytest.fixture
 def own_postgres(_no_open_connections: None) -> Iterator[PostgresServer]:
     """A running PostgreSQL of this test alone, to be stopped at will."""
-    with _running() as server:
+    # What was committed must survive a crash of the server.
+    with _running("synchronous_commit=on") as server:
         yield server
 
 

@@ -116,7 +116,7 @@ def test_rows_survive_a_restart_of_the_server(tmp_path: Path) -> None:
     folder = programs()
     if folder is None:
         pytest.skip("PostgreSQL is not installed on this machine (initdb)")
-    server = PostgresServer(folder)
+    server = PostgresServer(folder, "synchronous_commit=on")
     server.start()
     fleet = Fleet(server.create(), tmp_path)
     try:

@@ -86,7 +86,7 @@ def _database(arena: Arena, kind: str, stack: contextlib.ExitStack) -> str:
         return f"sqlite:///{arena.directory / 'outbox.db'}"
     folder = programs()
     assert folder is not None
-    server = PostgresServer(folder)
+    server = PostgresServer(folder, "synchronous_commit=on")
     stack.callback(server.remove)
     server.start()
     return server.create()
