@@ -27,12 +27,12 @@ from .job import RESULT_TTL, WIRE_VERSION, Job, More, encode_job, ids, keyed_id
 from .loops.exits import apart
 from .middleware import Call, Middleware, depart, hooks_of, outermost
 from .options import check_name, meant, more_of, seconds
-from .registering import Registering
+from .parts.registering import Registering
+from .parts.serving import Serving
+from .parts.storing import Storing
 from .result import AsyncResult
-from .serving import Serving
 from .settings import check_modules, environment, number
 from .signature import Signature
-from .storing import Storing
 from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, task_of
 from .wire.seal import Sealer
 from .wire.serializer import Serializer, check_serializer, serializer_named

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..app import App
-from ..units import no_queue, units_of
+from ..parts.units import no_queue, units_of
 from ..worker.scope import Scope
 from ..worker.surroundings import Served
 from ..worker.unit import Unit

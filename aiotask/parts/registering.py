@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from .options import TaskOptions, known_options
-from .tasks import AsyncTask, SyncTask
+from ..options import TaskOptions, known_options
+from ..tasks import AsyncTask, SyncTask
 
 __all__ = ["Registering"]
 

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
-from .broker import Broker
-from .brokers import connect
-from .brokers.address import Address
-from .brokers.sql import connect as connect_rows
-from .brokers.sql.address import DatabaseAddress
-from .brokers.sql.facts import RowFacts
-from .depends import Injection
-from .errors import ConfigError
-from .middleware import Hooks
-from .tasks import Registry
-from .wire.serializer import Serializer
-from .worker.scope import Scope
-from .worker.surroundings import Served
-from .worker.unit import Unit
+from ..broker import Broker
+from ..brokers import connect
+from ..brokers.address import Address
+from ..brokers.sql import connect as connect_rows
+from ..brokers.sql.address import DatabaseAddress
+from ..brokers.sql.facts import RowFacts
+from ..depends import Injection
+from ..errors import ConfigError
+from ..middleware import Hooks
+from ..tasks import Registry
+from ..wire.serializer import Serializer
+from ..worker.scope import Scope
+from ..worker.surroundings import Served
+from ..worker.unit import Unit
 
 __all__ = ["AppOfUnits", "RowsOfUnit", "no_queue", "units_of"]
 

@@ -6,23 +6,23 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .brokers.address import Address
-from .brokers.sql.address import DatabaseAddress
-from .depends import Injection
-from .errors import ConfigError
-from .functions.modules import import_included
-from .loops.async_block import async_block
-from .middleware import Hooks
-from .options import check_name
-from .tasks import Registry
-from .wire.serializer import Serializer
+from ..brokers.address import Address
+from ..brokers.sql.address import DatabaseAddress
+from ..depends import Injection
+from ..errors import ConfigError
+from ..functions.modules import import_included
+from ..loops.async_block import async_block
+from ..middleware import Hooks
+from ..options import check_name
+from ..tasks import Registry
+from ..wire.serializer import Serializer
 
 if TYPE_CHECKING:
-    from .client.client import Client
-    from .inloop.worker import InLoopWorker
-    from .inspector import Inspector
-    from .sql.rows import Rows
-    from .worker.stop_condition import StopCondition
+    from ..client.client import Client
+    from ..inloop.worker import InLoopWorker
+    from ..inspector import Inspector
+    from ..sql.rows import Rows
+    from ..worker.stop_condition import StopCondition
 
 __all__ = ["Serving"]
 
@@ -55,7 +55,7 @@ class Serving:
     @async_block
     async def inspector(self) -> AsyncIterator[Inspector]:
         """An ``async with`` block with an Inspector, which reads queues, jobs and workers without changing them."""
-        from .brokers import connect, inspect
+        from ..brokers import connect, inspect
 
         broker = connect(self.url, self.name)
         try:
@@ -92,7 +92,7 @@ class Serving:
             ConfigError: a queue name is not valid, or the broker keeps no history for ``result_db``.
             ImportFailed: a module of ``include`` cannot be imported.
         """
-        from .worker.stop_condition import StopCondition
+        from ..worker.stop_condition import StopCondition
 
         async with self._worker(
             [check_name(queue, "a queue") for queue in queues],
@@ -113,12 +113,12 @@ class Serving:
         max_in_flight: int = 100,
         result_db: str | Path | None = None,
     ) -> AsyncIterator[InLoopWorker]:
-        from .brokers import require
-        from .brokers.technology import HISTORY
-        from .history.recorder import Recorder
-        from .inloop.worker import in_loop_worker
+        from ..brokers import require
+        from ..brokers.technology import HISTORY
+        from ..history.recorder import Recorder
+        from ..inloop.worker import in_loop_worker
+        from ..worker.lifespan import opened_lifespan
         from .units import no_queue, units_of
-        from .worker.lifespan import opened_lifespan
 
         import_included(self.include)
         units = units_of(self, queues)
@@ -161,8 +161,8 @@ class Serving:
             ConfigError: as ``worker``; ``limit`` is not a whole number from 1; an event loop runs in this thread.
             ImportFailed: a module of ``include`` cannot be imported.
         """
-        from .inloop.blocking import work_here
-        from .worker.stop_condition import StopCondition
+        from ..inloop.blocking import work_here
+        from ..worker.stop_condition import StopCondition
 
         if limit is not None and (type(limit) is not int or limit < 1):
             raise ConfigError(f"limit={limit!r} is not a number of jobs. Give a whole number from 1, or None.")

@@ -6,19 +6,19 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, Unpack, overload
 
-from .backoff import Backoff
-from .brokers.sql.address import MISSING, DatabaseAddress
-from .errors import ConfigError
-from .middleware import Hooks
+from ..backoff import Backoff
+from ..brokers.sql.address import MISSING, DatabaseAddress
+from ..errors import ConfigError
+from ..middleware import Hooks
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from sqlalchemy.orm import Session
 
-    from .client.client import Client
-    from .sql.rows import Rows
-    from .sql.transactions import Outbox
+    from ..client.client import Client
+    from ..sql.rows import Rows
+    from ..sql.transactions import Outbox
 
 __all__ = ["Storing"]
 
@@ -84,7 +84,7 @@ class Storing:
 
     def _add_row(self, model: Any, options: dict[str, Any]) -> Any:
         try:
-            from .sql.rows import Rows
+            from ..sql.rows import Rows
         except ImportError as error:
             if (error.name or "").partition(".")[0] != "sqlalchemy":
                 raise
@@ -129,6 +129,6 @@ class Storing:
                 no such kind.
         """
         database = self.database.open()
-        from .sql.transactions import Outbox
+        from ..sql.transactions import Outbox
 
         return Outbox(self.client, database, on)
