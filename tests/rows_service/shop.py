@@ -88,6 +88,8 @@ class Shop:
                 jot(folder, "limited", self.id, self.attempt)
                 run_of(self, folder)
 
+        # A process of tests may hold several of these apps.
+        Plain.app = app  # type: ignore[attr-defined]
         self.Base, self.Plain, self.Limited = Base, Plain, Limited
         if (folder / "second release").exists():
 
@@ -136,10 +138,7 @@ def run_of(row: Any, folder: Path) -> None:
             assert session is not None
             session.add(type(row)(work=argument))
         case "send":
-            from aiotask.tasks import apps_here
-
-            app: Any = next(app for app in apps_here if "shop:note" in app.registry.names)
-            app.s("shop:note", row.id).apply_async()
+            row.app.s("shop:note", row.id).apply_async()
 
 
 async def arun_of(row: Any, folder: Path) -> None:
