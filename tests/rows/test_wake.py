@@ -1,11 +1,14 @@
-"""Hints of PostgreSQL: the connection that listens, when waits are cancelled around it."""
+"""Hints that a row may be ready, when waits are cancelled and services end around the connections that hear them."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -71,3 +74,38 @@ async def test_the_next_wait_hears_on_the_connection_of_one_that_was_cancelled(p
     assert await hearing
     wakeup.close()
     database.dispose()
+
+
+CLOSE_IN_THE_MIDDLE = """
+import sys, threading
+from aiotask.brokers.sql.database import Database
+from aiotask.brokers.sql.wake import Wakeup
+
+async def nothing(call): ...
+
+database = Database(sys.argv[1])
+with database.writing() as connection:
+    connection.exec_driver_sql("CREATE TABLE book (id INTEGER PRIMARY KEY)")
+for _ in range(300):
+    wakeup, is_marking = Wakeup(database, nothing), threading.Event()
+
+    def mark():
+        for _ in range(200):
+            wakeup.mark()
+            is_marking.set()
+
+    thread = threading.Thread(target=mark)
+    thread.start()
+    is_marking.wait()
+    wakeup.close()
+    thread.join()
+    assert wakeup._glancing is None, "nothing is opened after the end"
+"""
+
+
+def test_a_service_that_ends_while_its_thread_looks_at_an_sqlite_file_ends_well(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'rows.db'}"
+    ended = subprocess.run(
+        [sys.executable, "-c", CLOSE_IN_THE_MIDDLE, url], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stderr

@@ -45,7 +45,8 @@ class Wakeup:
         self._loop: asyncio.AbstractEventLoop | None = None
         #: The number of the socket that the loop watches. A connection that has broken does not know its own any more.
         self._socket = -1
-        #: A wait may be cancelled, and this object closed, while the thread connects.
+        #: A wait may be cancelled, and this object closed, while the thread connects or looks: SQLite crashes the
+        #: process when a connection is closed in the middle of a statement.
         self._lock = threading.Lock()
         self._is_closed = False
         self._failed_at = -AGAIN
@@ -86,17 +87,23 @@ class Wakeup:
     # ---- SQLite
 
     def _look(self) -> int:
-        try:
-            if self._glancing is None:
-                path = str(self._database.engine.url.database)
-                # Without a timeout: where the file has no WAL, a writer locks out readers, and the loop must not wait.
-                self._glancing = sqlite3.connect(
-                    path, uri=path.startswith("file:"), isolation_level=None, check_same_thread=False, timeout=0
-                )
-            found: int = self._glancing.execute("PRAGMA data_version").fetchone()[0]
-            return found
-        except sqlite3.Error:
-            return self._version
+        with self._lock:
+            try:
+                if self._glancing is None:
+                    if self._is_closed:
+                        return self._version
+                    self._glancing = self._open_glancing()
+                found: int = self._glancing.execute("PRAGMA data_version").fetchone()[0]
+                return found
+            except sqlite3.Error:
+                return self._version
+
+    def _open_glancing(self) -> sqlite3.Connection:
+        path = str(self._database.engine.url.database)
+        # Without a timeout: where the file has no WAL, a writer locks out readers, and the loop must not wait.
+        return sqlite3.connect(
+            path, uri=path.startswith("file:"), isolation_level=None, check_same_thread=False, timeout=0
+        )
 
     # ---- PostgreSQL
 
@@ -159,7 +166,7 @@ class Wakeup:
     def close(self) -> None:
         with self._lock:
             self._is_closed = True
+            if self._glancing is not None:
+                self._glancing.close()
+                self._glancing = None
         self._drop()
-        if self._glancing is not None:
-            self._glancing.close()
-            self._glancing = None
