@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -35,6 +36,28 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The third broker: what a scheme of one's own needs.
 register(SQLITE, "sqlite")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--share",
+        default="1/1",
+        metavar="K/N",
+        help="run only the files of the K-th of N shares, so that N runs on different Pythons make up the whole suite",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    share, _, shares = config.getoption("--share").partition("/")
+
+    def is_ours(item: pytest.Item) -> bool:
+        file = item.path.relative_to(config.rootpath).as_posix()
+        return zlib.crc32(file.encode()) % int(shares) == int(share) - 1
+
+    others = [item for item in items if not is_ours(item)]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if is_ours(item)]
 
 
 @pytest.fixture(scope="session")
