@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from .job import Status
+from .job import Meta, Obituary, Status
 
 __all__ = [
     "BATCH_BYTES",
@@ -28,9 +28,7 @@ __all__ = [
     "Finish",
     "JobState",
     "Liveness",
-    "Meta",
     "Notice",
-    "Obituary",
     "Overflow",
     "Push",
     "Recovered",
@@ -38,6 +36,7 @@ __all__ = [
     "Requeue",
     "Room",
     "Settled",
+    "Special",
 ]
 
 #: Number and bytes of the jobs in one call at most: other clients wait while the broker executes a larger one.
@@ -46,31 +45,14 @@ BATCH_JOBS, BATCH_BYTES = 250, 256 * 1024
 BATCH_ROW = 4
 
 
-class Obituary(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Facts about a process that died, besides the reason in words; only text and numbers."""
+class Special(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the broker has to know of few jobs. Such a job ends by ``Graphs.finish_special``."""
 
-    #: Number of the signal that ended the process; 0: it ended with ``exit_code``.
-    signal: int = 0
-    exit_code: int = 0
-    #: Peak memory of the process in bytes; 0: not known.
-    peak_memory: int = 0
-    #: Stack of the thread that died, and the last lines that the process wrote to stderr.
-    stack: str = ""
-    stderr: str = ""
-
-
-class Meta(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The counters of a job that change while it lives; they travel beside the sealed envelope."""
-
-    #: Number of the run that comes next (1 is the first).
-    attempt: int = 1
-    #: Processes that died while they ran this job.
-    deaths: int = 0
-    #: How the last such process died, in words and as facts.
-    reason: str = ""
-    obituary: Obituary | None = None
-    #: Unix time in milliseconds at which its dead letter was replayed, 0: never. A replay gives its children other ids.
-    series: int = 0
+    #: Limit and key, as ``NAME:KEY``; empty: the job has no limit.
+    limit: str = ""
+    #: Unix seconds after which no run starts; negative: so many seconds from the acceptance on; 0: the job does not
+    #: expire.
+    expires: float = 0.0
 
 
 class Push(msgspec.Struct, frozen=True, gc=False):
@@ -87,6 +69,7 @@ class Push(msgspec.Struct, frozen=True, gc=False):
     eta: float | None = None
     #: Whether the user chose the id: a job that the broker already has under it is the same job.
     custom: bool = False
+    special: Special | None = None
 
 
 class Room(msgspec.Struct, frozen=True, gc=False):
@@ -158,6 +141,8 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
     #: The graph of the job and its number there; empty: the job is in none.
     graph: str = ""
     node: int = 0
+    #: Whether the job was pushed with a ``Special``, or left anything else at the broker while it ran.
+    special: bool = False
 
 
 class Begin(msgspec.Struct, frozen=True, gc=False):

@@ -11,8 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from .broker import Meta
-from .job import Status
+from .job import Meta, Status
 
 __all__ = [
     "DeadLetter",

@@ -22,7 +22,9 @@ __all__ = [
     "WIRE_VERSION",
     "Job",
     "JobIds",
+    "Meta",
     "More",
+    "Obituary",
     "Status",
     "child_digest",
     "child_id",
@@ -81,7 +83,7 @@ class More(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A job as it was sent. All fields are plain data, except ``body``, which the app has serialized.
 
-    Counters that change while the job lives (attempt, deaths, due time) are stored next to it, see ``broker.Meta``;
+    Counters that change while the job lives (attempt, deaths) are stored next to it, see ``Meta``;
     the seal covers everything here. The broker on Redis reads version to queue, priority and reply
     at their places.
     """
@@ -106,6 +108,33 @@ class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
     #: When the job is due, in Unix seconds by the sender's clock.
     due_at: float = 0.0
     more: More | None = None
+
+
+class Obituary(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Facts about a process that died, besides the reason in words; only text and numbers."""
+
+    #: Number of the signal that ended the process; 0: it ended with ``exit_code``.
+    signal: int = 0
+    exit_code: int = 0
+    #: Peak memory of the process in bytes; 0: not known.
+    peak_memory: int = 0
+    #: Stack of the thread that died, and the last lines that the process wrote to stderr.
+    stack: str = ""
+    stderr: str = ""
+
+
+class Meta(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The counters of a job that change while it lives; they travel beside the sealed envelope."""
+
+    #: Number of the run that comes next (1 is the first).
+    attempt: int = 1
+    #: Processes that died while they ran this job.
+    deaths: int = 0
+    #: How the last such process died, in words and as facts.
+    reason: str = ""
+    obituary: Obituary | None = None
+    #: Unix time in milliseconds at which its dead letter was replayed, 0: never. A replay gives its children other ids.
+    series: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -183,7 +212,7 @@ def family(parent: Job, attempt: int, series: int) -> blake2b:
     """The beginning of the digests of all calls that one attempt of a job sends.
 
     Args:
-        series: the series in the parent's ``broker.Meta``.
+        series: the series in the parent's ``Meta``.
     """
     # Two parents may have had the same id, chosen by the user, one after the other: ``sent_at`` distinguishes them.
     return blake2b(f"{parent.id}\0{parent.sent_at!r}\0{attempt}\0{series}\0".encode(), digest_size=11)

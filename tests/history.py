@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aiotask.broker import Meta
 from aiotask.brokers.history import HistoryRow
-from aiotask.job import WIRE_VERSION, Job, More, Status, encode_job
+from aiotask.job import WIRE_VERSION, Job, Meta, More, Status, encode_job
 from aiotask.outcome import ErrorInfo, Outcome, encode_outcome
 from aiotask.wire.seal import Sealer
 

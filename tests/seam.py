@@ -12,8 +12,18 @@ from typing import Any
 
 import msgspec
 
-from aiotask.broker import BATCH_JOBS, Broker, Claim, Delivery, Finish, Meta, Notice, Push, Requeue, Settled
-from aiotask.job import RELEASE, WIRE_VERSION, Job, Status, encode_job
+from aiotask.broker import (
+    BATCH_JOBS,
+    Broker,
+    Claim,
+    Delivery,
+    Finish,
+    Notice,
+    Push,
+    Requeue,
+    Settled,
+)
+from aiotask.job import RELEASE, WIRE_VERSION, Job, Meta, Status, encode_job
 from aiotask.outcome import Outcome, encode_outcome
 from aiotask.wire.seal import Sealer
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from aiotask import exponential
-from aiotask.broker import BATCH_JOBS, Delivery, Meta, Obituary
+from aiotask.broker import BATCH_JOBS, Delivery
 from aiotask.errors import (
     DependencyFailed,
     Interrupted,
@@ -22,7 +22,7 @@ from aiotask.errors import (
     UnknownTask,
     WorkerLost,
 )
-from aiotask.job import WIRE_VERSION, Job, Status, encode_job
+from aiotask.job import WIRE_VERSION, Job, Meta, Obituary, Status, encode_job
 from aiotask.tasks import Definition, Registry
 from aiotask.wire.error_info import error_info
 from aiotask.wire.seal import Sealer

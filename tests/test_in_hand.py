@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from aiotask.broker import Broker, Delivery, Liveness, Meta
+from aiotask.broker import Broker, Delivery, Liveness
 from aiotask.brokers import connect
+from aiotask.job import Meta
 from aiotask.tasks import Definition, Registry
 from aiotask.wire.seal import Sealer
 from aiotask.wire.serializer import serializer_named

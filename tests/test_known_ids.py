@@ -8,9 +8,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from aiotask.broker import Broker, Meta, Obituary
+from aiotask.broker import Broker
 from aiotask.brokers.redis.codec import decode_meta
-from aiotask.job import Status
+from aiotask.job import Meta, Obituary, Status
 
 from .seam import Worker, a_push, ids, sealed_outcome, send
 

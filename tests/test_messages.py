@@ -9,7 +9,6 @@ from typing import get_args
 
 import pytest
 
-from aiotask.broker import Obituary
 from aiotask.daemon.app_facts import AppFacts
 from aiotask.daemon.board import SharedBoard, unpack_ring
 from aiotask.daemon.messages import (
@@ -42,6 +41,7 @@ from aiotask.daemon.messages import (
     read_messages,
     send_message,
 )
+from aiotask.job import Obituary
 from aiotask.worker.stacks import Frame
 
 FRAMES = [Frame("/srv/shop/tasks.py", 12, "render"), Frame("/srv/caf\udce9.py", 3, "main")]

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from aiotask import App, Task
-from aiotask.broker import Meta, Notice, Obituary, Push
+from aiotask.broker import Notice, Push
 from aiotask.brokers.redis.codec import decode_meta, frames
-from aiotask.job import Job, decode_job, encode_job
+from aiotask.job import Job, Meta, Obituary, decode_job, encode_job
 from aiotask.outcome import decode_outcome
 from aiotask.result import AsyncResult
 from aiotask.signature import Signature

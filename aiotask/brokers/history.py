@@ -7,7 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from ..broker import Broker, Meta
+from ..broker import Broker
+from ..job import Meta
 
 __all__ = ["History", "HistoryRow"]
 

@@ -14,7 +14,7 @@ import os
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ..broker import Obituary
+from ..job import Obituary
 from ..worker.stacks import Frame
 from .app_facts import AppFacts
 

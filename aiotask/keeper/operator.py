@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from ..broker import BATCH_JOBS, Broker, Delivery, Meta, Notice
+from ..broker import BATCH_JOBS, Broker, Delivery, Notice
 from ..errors import BrokerError, SealError
+from ..job import Meta
 from ..log.throttle import ErrorReporter
 from ..wire.control import Control
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Obituary, Requeue
+from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Requeue
 from ..brokers import graphs_of
 from ..errors import BrokerError, ConnectionLost, JobError, JobOutOfMemory, JobTimeout, SealError
 from ..flow import NOWHERE
-from ..job import Job, Status, decode_job, flow_of
+from ..job import Job, Obituary, Status, decode_job, flow_of
 from ..log.events import counted
 from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter
 from ..wire.cancel_marks import genuine_cancels

@@ -10,7 +10,6 @@ from enum import Enum
 import msgspec
 
 from ..backoff import exponential
-from ..broker import Meta, Obituary
 from ..errors import (
     DependencyFailed,
     Interrupted,
@@ -22,7 +21,7 @@ from ..errors import (
     SerializationError,
     WorkerLost,
 )
-from ..job import Status
+from ..job import Meta, Obituary, Status
 from ..log.events import JobEvent
 from ..options import seconds
 from ..wire.error_form import is_a, members_of, text_of

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from aiotask.broker import Broker, Meta
+from aiotask.broker import Broker
 from aiotask.brokers.history import HistoryRow
 from aiotask.inspector import Inspector
+from aiotask.job import Meta
 
 from ..seam import GONE, WORN, MakeBroker, Worker, sealed_job, sealed_outcome, send, take
 

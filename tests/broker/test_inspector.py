@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from aiotask.broker import Broker, Meta, Settled
+from aiotask.broker import Broker, Settled
 from aiotask.inspector import Inspector
-from aiotask.job import Status
+from aiotask.job import Meta, Status
 
 from ..seam import WORN, Worker, a_push, park, sealed_job, sealed_outcome, send, take
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aiotask.broker import Broker, JobState, Meta, Notice
+from aiotask.broker import Broker, JobState, Notice
+from aiotask.job import Meta
 
 from ..helpers import wait_until_async
 from ..seam import MakeBroker, Worker, finish, listening, outcome_of, promoted_all, sealed_outcome, send, take

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aiotask.broker import BATCH_JOBS, Broker, Meta
+from aiotask.broker import BATCH_JOBS, Broker
 from aiotask.brokers.lanes import lane_of
+from aiotask.job import Meta
 
 from ..helpers import wait_until_async
 from ..seam import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aiotask.broker import BATCH_JOBS, Broker, JobState, Liveness, Meta, Obituary, Settled
-from aiotask.job import Status
+from aiotask.broker import BATCH_JOBS, Broker, JobState, Liveness, Settled
+from aiotask.job import Meta, Obituary, Status
 
 from ..seam import (
     WORN,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from aiotask.broker import Broker, Delivery, JobState, Meta, Notice, Settled
+from aiotask.broker import Broker, Delivery, JobState, Notice, Settled
 from aiotask.inspector import Inspector
-from aiotask.job import Status
+from aiotask.job import Meta, Status
 
 from ..helpers import wait_until_async
 from ..seam import Worker, a_push, ids, is_unknown, listening, send, status_of, take

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from aiotask.broker import Broker, Meta, Replayed, Settled
+from aiotask.broker import Broker, Replayed, Settled
 from aiotask.brokers.lanes import lane_of
 from aiotask.inspector import Inspector
-from aiotask.job import Status
+from aiotask.job import Meta, Status
 
 from ..helpers import wait_until_async
 from ..seam import WORN, Worker, a_push, drain, listening, outcome_of, sealed_outcome, send, status_of, take

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aiotask.broker import Broker, JobState, Liveness, Meta, Notice, Settled
-from aiotask.job import Status
+from aiotask.broker import Broker, JobState, Liveness, Notice, Settled
+from aiotask.job import Meta, Status
 
 from ..helpers import wait_until_async
 from ..seam import (

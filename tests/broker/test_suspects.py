@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from aiotask.broker import Broker, Meta, Settled
+from aiotask.broker import Broker, Settled
+from aiotask.job import Meta
 
 from ..helpers import wait_until_async
 from ..seam import Worker, a_push, drain, ids, outcome_of, promoted_all, sealed_outcome, send, suspect

@@ -26,9 +26,7 @@ from aiotask.broker import (
     Finish,
     JobState,
     Liveness,
-    Meta,
     Notice,
-    Obituary,
     Overflow,
     Push,
     Recovered,
@@ -49,7 +47,7 @@ from aiotask.brokers.lanes import (
     suspect_lanes,
 )
 from aiotask.errors import BrokerError
-from aiotask.job import Status
+from aiotask.job import Meta, Obituary, Status
 
 from . import tables
 from .inspector import SqliteInspector

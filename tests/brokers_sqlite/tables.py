@@ -17,7 +17,6 @@ from aiotask.broker import (
     Finish,
     JobState,
     Liveness,
-    Meta,
     Notice,
     Replayed,
     Requeue,
@@ -36,7 +35,7 @@ from aiotask.brokers.lanes import (
     suspect_lanes,
 )
 from aiotask.errors import SealError
-from aiotask.job import Job, Status, decode_job
+from aiotask.job import Job, Meta, Status, decode_job
 from aiotask.wire.seal import OVERHEAD
 
 #: Seconds that a volunteer for a suspect has, and that a notice is kept for its listeners.

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from aiotask import Status
-from aiotask.broker import Meta
 from aiotask.brokers.history import HistoryRow
 from aiotask.flow import Flow
 from aiotask.history.file import SCHEMA_VERSION
 from aiotask.history.recorder import Recorder
-from aiotask.job import More
+from aiotask.job import Meta, More
 from aiotask.outcome import ErrorInfo
 from aiotask.wire.plaintext import TEXT_LIMIT, plain_text
 

@@ -12,13 +12,12 @@ import msgspec
 import pytest
 
 from aiotask import ResultDB, Status
-from aiotask.broker import Meta
 from aiotask.brokers.history import HistoryRow
 from aiotask.errors import ConfigError
 from aiotask.history.file import SCHEMA_VERSION
 from aiotask.history.recorder import Recorder
 from aiotask.history.resultdb import RecordingDelayed
-from aiotask.job import WIRE_VERSION
+from aiotask.job import WIRE_VERSION, Meta
 from aiotask.outcome import Outcome, decode_outcome, encode_outcome
 from aiotask.wire.seal import Sealer
 

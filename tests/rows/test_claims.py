@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from aiotask.broker import BATCH_JOBS, Liveness, Meta
+from aiotask.broker import BATCH_JOBS, Liveness
 from aiotask.brokers.sql import mark
 from aiotask.brokers.sql.broker import RowBroker
 from aiotask.errors import BrokerError
-from aiotask.job import Status
+from aiotask.job import Meta, Status
 
 from ..helpers import wait_until_async
 from .shop import Shop, claim, enlisted, ids

@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from aiotask.broker import BATCH_JOBS, Finish, Liveness, Meta, Requeue, Settled
+from aiotask.broker import BATCH_JOBS, Finish, Liveness, Requeue, Settled
 from aiotask.brokers.sql import inspect
 from aiotask.brokers.sql.broker import RowBroker
 from aiotask.errors import WorkerLost
-from aiotask.job import Status
+from aiotask.job import Meta, Status
 from aiotask.keeper.presence import Presence, is_near
 from aiotask.wire.ended import ended
 from aiotask.wire.seal import Sealer

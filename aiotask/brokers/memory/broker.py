@@ -17,9 +17,7 @@ from ...broker import (
     Finish,
     JobState,
     Liveness,
-    Meta,
     Notice,
-    Obituary,
     Overflow,
     Push,
     Recovered,
@@ -30,7 +28,7 @@ from ...broker import (
 )
 from ...errors import BrokerError
 from ...inspector import DeadLetter
-from ...job import Status
+from ...job import Meta, Obituary, Status
 from ..history import HistoryRow
 from ..lanes import claim_order, parked_lane
 from .graph_verbs import MemoryGraphs

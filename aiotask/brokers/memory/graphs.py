@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ...broker import Cancelled, JobState, Meta, Notice, Room
-from ...job import Status
+from ...broker import Cancelled, JobState, Notice, Room
+from ...job import Meta, Status
 from ..bounds import BAD_GRAPH_TTL
 from ..graphs import STAGE_TIMEOUT, Conclusion, Condition, Growth, Part, Taken
 from ..lanes import queue_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
-from ...broker import Delivery, Meta
+from ...broker import Delivery
 from ...errors import SealError
-from ...job import Job, Status, decode_job
+from ...job import Job, Meta, Status, decode_job
 from ...wire.seal import OVERHEAD
 from ..bounds import HISTORY_ROWS
 from ..lanes import flags_of, lane_of, need_of

@@ -19,9 +19,7 @@ from ...broker import (
     Finish,
     JobState,
     Liveness,
-    Meta,
     Notice,
-    Obituary,
     Overflow,
     Push,
     Requeue,
@@ -29,7 +27,7 @@ from ...broker import (
 )
 from ...errors import BrokerError
 from ...inspector import DeadLetter
-from ...job import Status
+from ...job import Meta, Obituary, Status
 from ..bounds import ASIDE, DEAD_LETTERS, REFUSED_TTL, VOLUNTEER_TTL
 from ..lanes import (
     RETURNED,

@@ -18,7 +18,6 @@ from ...broker import (
     JobState,
     Liveness,
     Notice,
-    Obituary,
     Overflow,
     Push,
     Recovered,
@@ -28,7 +27,7 @@ from ...broker import (
     Settled,
 )
 from ...errors import BrokerError, ConnectionLost
-from ...job import Status
+from ...job import Obituary, Status
 from ...loops.delay import BrokerDelay
 from ..graphs import GraphsDue
 from ..history import HistoryRow

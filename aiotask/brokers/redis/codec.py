@@ -8,8 +8,17 @@ from typing import Any
 
 import msgspec
 
-from ...broker import Delivery, Finish, Liveness, Meta, Notice, Obituary, Overflow, Push, Room, Settled
-from ...job import Status
+from ...broker import (
+    Delivery,
+    Finish,
+    Liveness,
+    Notice,
+    Overflow,
+    Push,
+    Room,
+    Settled,
+)
+from ...job import Meta, Obituary, Status
 from ...wire.seal import OVERHEAD
 from ..lanes import flags_of, lane_of
 
@@ -101,11 +110,12 @@ def push_arguments(
     head: tuple[Any, ...] = ()
     count_at = 0
     for job in batch:
-        own = (job.queue, job.priority, job.delay, job.eta, job.custom)
+        own = (job.queue, job.priority, job.delay, job.eta, job.custom, job.special)
         if own != head:
             head = own
             eta = "" if job.eta is None else job.eta
-            args += (lane_of(job.queue, job.priority), job.delay, eta, "1" if job.custom else "", 0)
+            args += (lane_of(job.queue, job.priority), job.delay, eta, "1" if job.custom else "")
+            args += (b"" if job.special is None else _encode(job.special), 0)
             count_at = len(args) - 1
         args += (job.id, job.sealed)
         args[count_at] += 1

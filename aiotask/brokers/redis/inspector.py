@@ -9,10 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ...broker import Meta
 from ...errors import BrokerError, SealError
 from ...inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
-from ...job import Status
+from ...job import Meta, Status
 from ...outcome import decode_outcome
 from ...wire.seal import OVERHEAD
 from ..lanes import KINDS, SUSPECT, all_lanes, claim_order, is_parked, lane_of, need_of, parked_lane, queue_of

@@ -50,6 +50,8 @@ graphs              zset    each graph by when the keeper is to look at it (Unix
                             seconds; +inf: while it runs)
 kids:ID             list    ids of the jobs that this job has sent, the newest 1,000    the result TTL of the
                                                                                         job
+expiring            zset    job id by the time after which no run of it starts (Unix    the job is finished
+                            seconds, server clock)
 volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
 
@@ -88,7 +90,7 @@ RECORDERS = "recorders"
 TYPES = {
     **dict.fromkeys(("queues", "parked", "index"), "set"),
     **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes"), "hash"),
-    **dict.fromkeys(("due", "dead", "graphs"), "zset"),
+    **dict.fromkeys(("due", "dead", "graphs", "expiring"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
     "agenda": "list",
     "volunteer": "string",
@@ -96,16 +98,21 @@ TYPES = {
 #: Seconds after which the server drops a graph by itself, beyond its time.
 GRAPH_NET = 86_400
 
+#: First words of the keys of this release, a line for each subject.
+_WORDS = [
+    "q parked queues index due clock held r refused watch marks begun client live leases dead aside counts history to",
+    "volunteer",
+    "g nodes agenda graphs kids",
+    "expiring",
+]
+
 #: Constants of the scripts: each script begins with those that it uses, as local variables.
 CONSTANTS: dict[str, str | int] = {
     "GROUP": GROUP,
     # The last characters of all lanes of a queue.
     "LANE_KINDS": "".join(KINDS) + SUSPECT,
-    # First words of the keys of this release; a place that begins with another word is one of a later release.
-    "KEY_WORDS": (
-        " q parked queues index due clock held r refused watch marks begun client live leases dead aside counts history"
-        " volunteer g nodes agenda graphs kids to "
-    ),
+    # A place that begins with another word is one of a later release.
+    "KEY_WORDS": f" {' '.join(_WORDS)} ",
     # Bytes of seal in front of an envelope.
     "SEAL_BYTES": OVERHEAD,
     "BATCH_BYTES": BATCH_BYTES,

@@ -20,7 +20,6 @@ from ...broker import (
     JobState,
     Liveness,
     Notice,
-    Obituary,
     Overflow,
     Push,
     Recovered,
@@ -30,6 +29,7 @@ from ...broker import (
     Settled,
 )
 from ...errors import BrokerError, ConfigError, ConnectionLost
+from ...job import Obituary
 from ...wire.seal import Sealer
 from .claimed import ClaimedRow
 from .claiming import Claiming

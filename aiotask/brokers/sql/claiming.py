@@ -11,8 +11,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ...broker import Claim, Delivery, Liveness, Meta
-from ...job import WIRE_VERSION, Job, Status, encode_job
+from ...broker import Claim, Delivery, Liveness
+from ...job import WIRE_VERSION, Job, Meta, Status, encode_job
 from ...wire.seal import Sealer
 from ..lanes import SUSPECT, lane_of
 from .claimed import ClaimedRow, mark_claimed, proof_of

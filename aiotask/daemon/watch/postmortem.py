@@ -6,7 +6,7 @@ import logging
 import signal
 from dataclasses import dataclass
 
-from ...broker import Obituary
+from ...job import Obituary
 from ..board import Started
 from ..child import Child
 from ..messages import WorkerDeath

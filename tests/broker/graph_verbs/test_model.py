@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 import aiotask.brokers.graphs
-from aiotask.broker import BATCH_JOBS, Cancelled, Delivery, Finish, Meta, Push, Settled
+from aiotask.broker import BATCH_JOBS, Cancelled, Delivery, Finish, Push, Settled
 from aiotask.brokers.graphs import BATCH_SPECIAL, Conclusion, Graphs, Growth, Node, Steered, Taken, parts_of
 from aiotask.flow import Kind, unpack_ids
-from aiotask.job import Job, Status, decode_job
+from aiotask.job import Job, Meta, Status, decode_job
 from aiotask.wire.seal import OVERHEAD
 
 from ...seam import Worker, a_push, finish, send

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from aiotask.broker import Begin, Broker, Delivery, Meta, Room
+from aiotask.broker import Begin, Broker, Delivery, Room
 from aiotask.brokers import connect
 from aiotask.brokers.history import HistoryRow
 from aiotask.errors import BrokerError
-from aiotask.job import Status
+from aiotask.job import Meta, Status
 
 from ...helpers import wait_until_async
 from ...seam import Worker, a_push, finish, listening, requeue, sealed_outcome

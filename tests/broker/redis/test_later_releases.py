@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from aiotask.broker import Broker, Cancelled, Meta, Obituary, Push
+from aiotask.broker import Broker, Cancelled, Push
 from aiotask.brokers.redis.keys import CONSTANTS
-from aiotask.job import Status
+from aiotask.job import Meta, Obituary, Status
 
 from ...helpers import wait_until_async
 from ...seam import Worker, a_push, ids, sealed_job, send

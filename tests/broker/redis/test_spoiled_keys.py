@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 import redis
 
-from aiotask.broker import Broker, Cancelled, JobState, Liveness, Meta, Push, Settled
+from aiotask.broker import Broker, Cancelled, JobState, Liveness, Push, Settled
 from aiotask.brokers import inspect
 from aiotask.errors import BrokerError, ConnectionLost, QueueFull
-from aiotask.job import Status
+from aiotask.job import Meta, Status
 
 from ...helpers import wait_until_async
 from ...seam import Worker, a_push, drain, ids, is_pending, sealed_job, sealed_outcome, send, take

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from aiotask.broker import Broker, Liveness, Meta, Settled
+from aiotask.broker import Broker, Liveness, Settled
+from aiotask.job import Meta
 from aiotask.wire.seal import OVERHEAD
 
 from ...helpers import wait_until_async

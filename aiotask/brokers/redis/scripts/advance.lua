@@ -5,13 +5,13 @@
 -- something was lost or spoiled: h (notes all graphs that run as damaged); a (looks for nodes that wait for nothing): from which
 -- node on, graph, letter, chunk, whether an earlier one has not ended; z (begins a replay anew): from which node on, graph.
 -- Returns how many items are left, then the cancelled graphs whose jobs are to be concluded.
--- Needs: core nodes index repair results damage graphs
+-- Needs: core nodes index repair results damage graphs special
 -- Numbers of nodes in one page, also of a replay (as many as edges in a chunk), and graphs that are looked after in one call.
 local PAGE, REPLAYED, GRAPHS_EACH = 250, CHUNK, 10
 -- Nodes of a damaged graph that are looked at together, and seconds until it is looked at again.
 local WALKED, WALK_EVERY = 100, 60
 check_placing()
-local endings = open_endings()
+local endings = open_all_endings()
 allow_writes()
 
 -- Drops nodes of a graph that is over, or was never accepted, and at last the graph.

@@ -4,7 +4,7 @@
 -- Returns liveness (2: live, and jobs are recorded), whether work is on the agenda (1 or 0), then per job 1 (done), 2 (done before
 -- by you) or 0 (not yours). XACK is the proof of ownership: an incarnation that takes a job over gives it another entry.
 -- It shares no part with ``finish.lua`` for this: the server evaluates each definition on every call, and plain jobs would pay.
--- Needs: core nodes index history results repair damage graphs
+-- Needs: core nodes index history results repair damage graphs special
 local reply, replies = { 0, 0 }, 2
 local again = ARGV[3] == '1'
 
@@ -23,7 +23,7 @@ while n <= #ARGV do
   for job = n + 7, n + 3 + 4 * count, 4 do list[#list + 1] = ARGV[job] end
   n, jobs = n + 7 + 4 * count, jobs + count
 end
-local endings = open_endings()
+local endings = open_all_endings()
 local recording, all = endings.recording, true
 local whole = {}
 for lane, list in pairs(entries) do

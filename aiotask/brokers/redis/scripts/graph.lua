@@ -5,7 +5,7 @@
 -- Stages a part of a graph. The last one accepts the graph if all parts are there: what waits for nothing then comes to its lane.
 -- Returns 1 (done), 0 (accepted before), -1 (parts are missing), -2 (the delivery is not yours, or a cancel has ended its job),
 -- -3 (the id is known) or -4 (no room). Everything is checked before the first write, which a full server refuses.
--- Needs: core nodes index lanes history repair results damage graphs
+-- Needs: core nodes index lanes history repair results damage graphs special
 local sequence, gid, first, token = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local part, parts, is_custom = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[11] == '1'
 local name, session, mark = key('g:' .. gid), key('client:' .. ARGV[1]), 'x' .. first
@@ -63,7 +63,7 @@ if parts > 0 then
     if waiting(ARGV[n]) + tonumber(ARGV[n + 1]) > tonumber(ARGV[n + 2]) then return -4 end
   end
 end
-local endings = open_endings()
+local endings = open_all_endings()
 local sealed, meta, _ = '', ''
 if parts > 0 and lane ~= '' then
   _, sealed, meta = read(lane, entry)

@@ -1,11 +1,12 @@
 -- KEYS: prefix.  ARGV: client, sequence, how many queues have a limit (-1: none, and the batch before was sent along); where
 -- some have: queue, limit…, whether to name the oldest ('1' or ''), how many jobs to drop first, and per job to drop: lane,
--- entry, id, result TTL (ms), reply, outcome. Then groups of jobs that have the first four in common: lane, delay (s), eta
--- (Unix s or ''), custom ('1' or ''), how many, and per job: id, sealed.
+-- entry, id, result TTL (ms), reply, outcome. Then groups of jobs that have the first five in common: lane, delay (s), eta
+-- (Unix s or ''), custom ('1' or ''), what is special ('' or msgpack of a map, ``broker.Special``), how many, and per job: id,
+-- sealed.
 -- Returns 1 when the batch is in, 0 when it was a repeat, -1 when the one that was sent along before it is not in. If some had
 -- no room: how many, their ids, and of the jobs that wait longest: lane, entry, sealed, meta. Everything is checked before the
 -- first write; the first write is one that a full server refuses.
--- Needs: core index lanes results repair
+-- Needs: core index lanes results repair special
 local session, sequence, limited = key('client:' .. ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 -- A relay that died may send its batch again much later. The second batch of an outbox says that the first is deleted.
 local is_relayed = sequence == 1 and string.find(ARGV[1], OUTBOX_CLIENT, 1, true) == 1
@@ -51,16 +52,16 @@ if limited < 0 and not (last and sequence == tonumber(last) + 1) then return -1 
 local lanes, checked, buckets, fields, chosen, some_later = {}, {}, {}, {}, {}, false
 local n = first
 while n <= #ARGV do
-  local count = tonumber(ARGV[n + 4])
+  local count = tonumber(ARGV[n + 5])
   lanes[ARGV[n]] = key(ARGV[n])
   if ARGV[n + 1] ~= '0' and ARGV[n + 1] ~= '0.0' or ARGV[n + 2] ~= '' then some_later = true end
-  for job = n + 5, n + 3 + 2 * count, 2 do
+  for job = n + 6, n + 4 + 2 * count, 2 do
     local bucket, field = bucket_of(ARGV[job])
     buckets[job], fields[job] = bucket, field
     if ARGV[n + 3] == '1' then chosen[#chosen + 1] = job end
     checked[bucket] = true
   end
-  n = n + 5 + 2 * count
+  n = n + 6 + 2 * count
 end
 
 -- 3. Whether all of it can be written.
@@ -71,7 +72,7 @@ for bucket in pairs(checked) do
   if redis.call('HLEN', key('index:' .. bucket)) == 0 then new_buckets[#new_buckets + 1] = bucket end
 end
 for queue in pairs(room) do waiting(queue) end
-local endings = #victims > 0 and open_endings()
+local endings = #victims > 0 and open_all_endings()
 
 -- 4. The first writes.
 local queues, seen = {}, {}
@@ -142,8 +143,8 @@ end
 local at, groups, all = some_later and now() or 0, {}, true
 n = first
 while n <= #ARGV do
-  local lane, custom, count = ARGV[n], ARGV[n + 3] == '1', tonumber(ARGV[n + 4])
-  local from, to, due, kind = n + 5, n + 3 + 2 * count, nil, nil
+  local lane, custom, count = ARGV[n], ARGV[n + 3] == '1', tonumber(ARGV[n + 5])
+  local from, to, due, kind = n + 6, n + 4 + 2 * count, nil, nil
   if some_later then
     due, kind = tonumber(ARGV[n + 2]), 'E'
     if not due then due, kind = at + tonumber(ARGV[n + 1]), 'S' end
@@ -171,7 +172,7 @@ while n <= #ARGV do
     end
   end
   if from <= to then groups[#groups + 1] = { lane, from, to, '', due, kind } end
-  n = n + 5 + 2 * count
+  n = n + 6 + 2 * count
 end
 local index = put(groups, ARGV, buckets, fields)
 

@@ -1,7 +1,7 @@
 -- KEYS: prefix.  ARGV: dead incarnation ('' scans for all that are not live), reason, obituary (msgpack), limit, number
 -- of blamed ids, blamed ids…, ids to keep…
 -- Returns moved, more (1: call again), then per kept delivery: lane, entry, sealed, meta.
--- Needs: core lanes results meta repair
+-- Needs: core lanes results meta repair special
 local dead, limit = ARGV[1], tonumber(ARGV[4])
 local blamed, keep = {}, {}
 local split = 5 + tonumber(ARGV[5])
@@ -9,7 +9,7 @@ for n = 6, split do blamed[ARGV[n]] = true end
 for n = split + 1, #ARGV do keep[ARGV[n]] = true end
 local moved, more, kept = 0, 0, {}
 check_placing()
-local endings = open_endings()
+local endings = open_all_endings()
 if dead ~= '' then redis.call('HDEL', key('live'), dead) end
 
 local function give_back(lane, entry, id, sealed, meta)

@@ -1,7 +1,7 @@
 -- KEYS: prefix.  ARGV: per delivery: lane, entry, id, reason. Sets aside messages that are no jobs of this
 -- app, and notifies the clients that wait for them. A message without a lane came on a channel, and is only counted.
--- Needs: core index history results repair
-local endings = open_endings()
+-- Needs: core index history results repair special
+local endings = open_all_endings()
 redis.call('XLEN', key('aside'))
 for n = 1, #ARGV, 4 do
   local id, sealed

@@ -1,12 +1,12 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, then per job: lane, entry, target lane, delay (s), meta, need ('' or a parked
 -- lane's need), reply address.
 -- Returns liveness, then per job 1 or 0 (not yours). A marked (cancelled) job ends here.
--- Needs: core lanes results repair
+-- Needs: core lanes results repair special
 local reply = {}
 local at = now()
 local noted = {}
 check_placing()
-local endings = open_endings()
+local endings = open_all_endings()
 check_commands()
 -- The recovery looks into the lanes of known queues.
 local function note(target)

@@ -1,6 +1,6 @@
 -- Repairs of keys that were deleted, spoiled or filled by hand, and the checks that keep a job from being lost to such a key.
 -- How jobs travel can be read without this file.
--- Needs: core nodes history results
+-- Needs: core nodes history results special
 
 -- What is no job of ours is counted, and a part of it kept for people.
 local function set_aside(id, sealed, reason)
@@ -20,7 +20,7 @@ local function forget(id)
   redis.call('ZREM', key('due'), id)
   redis.call('HDEL', key('held'), id)
   leave_graph(id, 'f', '')
-  ended({ id }, { marks = true, begun = true, watch = true })
+  ended({ id }, { marks = true, begun = true, watch = true, undo = undo_special })
 end
 
 -- Before the first write of a push, which is one that a full server refuses: whether these lanes and what is due are of

@@ -7,7 +7,7 @@ local RESULT = key('r:')
 -- hands them to what it calls, and closes them at its end. Opened, they say which of the other keys that an ending writes to
 -- exist, and that each is of its type: the error for a wrong type is raised here. Most of these keys do not exist.
 --   recording: finished jobs are kept for a recorder.  watch, marks, begun: the hash of this name has something in it.
---   ids, counts: of the jobs that ended.  rows: of the history.  frames: for the results channel, by address.
+--   undo: called with the ids that ended, where jobs may be special.  ids, counts: of the jobs that ended.  rows: of the history.  frames: for the results channel, by address.
 local function open_endings()
   local endings = { ids = {}, counts = {}, frames = {}, rows = { count = 0, bytes = 0 } }
   local history, watch, marks, begun = key('history'), key('watch'), key('marks'), key('begun')
@@ -55,12 +55,13 @@ local function conclude(endings, id, outcome, status, ttl, reply, sealed, meta)
 end
 
 -- The door through which every job goes: undoes all that there is of these beside lane and outcome. ``traces`` says which
--- hashes may have something of them; ``counts`` how many ended in which status (nil: they end in none).
+-- hashes may have something of them, and what else is undone (``special.lua``); ``counts`` how many ended in which status (nil: they end in none).
 local function ended(ids, traces, counts)
   leave_index(ids)
   if traces.marks then redis.call('HDEL', key('marks'), unpack(ids)) end
   if traces.begun then redis.call('HDEL', key('begun'), unpack(ids)) end
   if traces.watch then redis.call('HDEL', key('watch'), unpack(ids)) end
+  if traces.undo then traces.undo(ids) end
   for status, count in pairs(counts or {}) do add_up(status, count) end
 end
 
