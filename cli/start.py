@@ -26,12 +26,23 @@ def _probe(question: str, app: str | None) -> None:
     sys.exit(0 if well else 1)
 
 
+def _keep_for_the_supervisor() -> None:
+    """Block the signals that end a program and mean something else to a supervisor, until it handles them.
+
+    The mask and what is pending survive the execution of another program. Ignored ones stay ignored (``nohup``).
+    """
+    wanted = (signal.SIGHUP, signal.SIGUSR1)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [each for each in wanted if signal.getsignal(each) is not signal.SIG_IGN])
+
+
 def main() -> None:
     """Load the command line and run it."""
     # No work is under way yet that a KeyboardInterrupt would clean up. A shell may have SIGINT ignored; that stays.
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interruptible:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.argv[1:2] == ["worker"]:
+        _keep_for_the_supervisor()
     write_anything()
     if sys.argv[1:3] in (["doctor", "--live"], ["doctor", "--ready"]) and "AIOTASK_JSON" not in os.environ:
         # Probes run every few seconds, and loading the parser would take several times as long.

@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pytest
 
 import aiotask
-from aiotask import App, Depends, JobContext, Middleware
+from aiotask import AiotaskError, App, Depends, JobContext, Middleware
 from aiotask.log.format import JsonFormatter, LineFormatter
 
 PACKAGE = str(Path(aiotask.__file__).parent)
@@ -102,7 +103,15 @@ async def shown(app: App, caplog: pytest.LogCaptureFixture, task: str, *args: An
     (hook,) = (r for r in caplog.records if "on_finish failed" in r.getMessage() and f"({task})" in r.getMessage())
     written = json.loads(JsonFormatter().format(ended))["traceback"]
     assert written in LineFormatter().format(ended)
+    assert written in logging.Formatter().format(ended), "handlers of the application show the same"
+    assert ended.exc_info
+    assert PACKAGE not in _outermost(ended.exc_info[2]) or isinstance(ended.exc_info[1], AiotaskError)
     return written, LineFormatter().format(hook)
+
+
+def _outermost(trace: TracebackType | None) -> str:
+    """The file of the first frame of a traceback; empty: it has none."""
+    return trace.tb_frame.f_code.co_filename if trace is not None else ""
 
 
 #: By task: lines of code of which one has to be shown, and the last line.

@@ -122,6 +122,38 @@ def launched(command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]
     return subprocess.Popen(command, env=env, cwd=ROOT, stdin=nowhere, stdout=nowhere, stderr=nowhere)
 
 
+#: Loaded by each interpreter that starts: it sends the signal to itself in the command, and in what that becomes.
+EARLY = """
+import os, signal, sys
+{before}
+class Sends:
+    def find_spec(name, path=None, target=None):
+        if name in ("aiotask_cli.main", "aiotask.daemon.supervisor"):
+            os.kill(os.getpid(), signal.SIG{signal})
+            with open({log!r}, "a") as log:
+                print(name, file=log)
+sys.meta_path.insert(0, Sends)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "replaces"),
+    [("HUP", "", True), ("HUP", "signal.signal(signal.SIGHUP, signal.SIG_IGN)", False), ("USR1", "", False)],
+    ids=["HUP", "HUP as under nohup", "USR1"],
+)
+async def test_a_signal_before_the_service_handles_it_is_kept_until_then(
+    stage: Stage, tmp_path: Path, name: str, before: str, replaces: bool
+) -> None:
+    sent = tmp_path / "sent"
+    (tmp_path / "sitecustomize.py").write_text(EARLY.format(before=before, signal=name, log=str(sent)))
+    stage.env["PYTHONPATH"] = str(tmp_path)
+    supervisor = stage.start(1)
+    assert sent.read_text().split() == ["aiotask_cli.main", "aiotask.daemon.supervisor"]
+    assert ("Replacing the worker processes" in supervisor.log) == replaces
+    assert await stage.echo.apply_async(1) == 1
+    assert supervisor.stop() == 0
+
+
 async def test_signals_that_the_launcher_had_blocked_are_heard(stage: Stage, tmp_path: Path) -> None:
     launcher = tmp_path / "launcher.py"
     launcher.write_text(

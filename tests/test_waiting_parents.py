@@ -12,6 +12,7 @@ import pytest
 
 import aiotask
 from aiotask import JobCancelled
+from aiotask.worker import parents
 
 from .children import Child, Stage
 from .children import stage as stage
@@ -205,6 +206,21 @@ async def test_who_waits_for_what_runs_here_gets_it_and_ends(stage: Stage) -> No
         go_on.set()
         await stopping
     assert await result == 7
+    assert stage.begun == [1]
+
+
+async def test_an_outcome_that_may_be_on_its_way_is_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The child may have ended in this worker just before it drained; here it ends elsewhere a little later.
+    monkeypatch.setattr(parents, "MAY_BE_ON_ITS_WAY", 60.0)
+    result = stage.parent(lambda: by_gather(stage.child.apply_async)).apply_async()
+    async with stage.app.worker(queues=["default"]) as worker:
+        await stage.wait_for_children(3)
+        worker.claim_no_more()
+        # Several looks of the drain.
+        await asyncio.sleep(0.35)
+        async with stage.app.worker(queues=["children"]):
+            assert await result.wait(timeout=30) == [0, 1, 4]
+        await worker.finished()
     assert stage.begun == [1]
 
 

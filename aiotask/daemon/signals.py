@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
+import termios
 
 __all__ = ["HARMLESS", "Signals", "Terminal", "do_nothing", "ignore_harmless"]
 
@@ -92,11 +94,22 @@ class Terminal:
     """
 
     def __init__(self) -> None:
-        self._ours = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _opens()
+        self._ours = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and (_opens() or _was_closed())
 
     def is_gone(self) -> bool:
         """Whether there was a terminal, and it cannot be opened any more."""
         return self._ours and not _opens()
+
+
+def _was_closed() -> bool:
+    """Whether a standard stream is a terminal that was closed before this process looked."""
+    for number in (0, 1, 2):
+        try:
+            termios.tcgetattr(number)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                return True
+    return False
 
 
 def _opens() -> bool:

@@ -26,14 +26,13 @@ def work_here(worker: Callable[[], AbstractAsyncContextManager[InLoopWorker]]) -
     Raises:
         ConfigError: an event loop runs in this thread.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(_work(worker))
-    raise ConfigError(
-        "app.work() blocks, and an event loop runs in this thread. Use `async with app.worker() as worker: …` there, "
-        "or call app.work() in a thread: `await asyncio.to_thread(app.work)`."
-    )
+    # Not `get_running_loop`, whose RuntimeError would be the context of every error that a job raises.
+    if asyncio._get_running_loop() is not None:
+        raise ConfigError(
+            "app.work() blocks, and an event loop runs in this thread. Use `async with app.worker() as worker: …` "
+            "there, or call app.work() in a thread: `await asyncio.to_thread(app.work)`."
+        )
+    return asyncio.run(_work(worker))
 
 
 async def _work(worker: Callable[[], AbstractAsyncContextManager[InLoopWorker]]) -> int:

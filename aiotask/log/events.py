@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from .format import error_type
+from .shown_error import without_ours
 from .tracebacks import Tracebacks
 
 __all__ = ["EventLog", "JobEvent", "counted", "in_words", "plain"]
@@ -149,7 +150,7 @@ class EventLog:
                     if traceback and self._tracebacks is not None:
                         facts |= self._tracebacks.facts(now, id, task, kind, type(error).__name__, traceback)
                 facts = {key: fact for key, fact in facts.items() if fact is not None and fact != ""}
-                self._log(_STYLES[kind], _sentence(_STYLES[kind], facts), facts, error)
+                self._log(_STYLES[kind], _sentence(_STYLES[kind], facts), facts, error, traceback)
             return
         self._crowded = True
         if detail:
@@ -243,15 +244,20 @@ class EventLog:
             text += f", the last: {plain(last, DETAIL_LENGTH)}"
         self._log(style, text, facts)
 
-    def _log(self, style: _Style, line: str, facts: dict[str, Any], error: BaseException | None = None) -> None:
+    def _log(
+        self, style: _Style, line: str, facts: dict[str, Any], error: BaseException | None = None, traceback: str = ""
+    ) -> None:
         """Hand a record to the handlers; the worker goes on if a handler raises."""
-        info = None if error is None else (type(error), error, error.__traceback__)
+        info = None if error is None else (type(error), error, without_ours(error.__traceback__))
         try:
             record = self._logger.makeRecord(
                 self._logger.name, style.level, __file__, 0, "%s %s", (style.glyph, line), info
             )
             job = {"job_id": facts.get("id", ""), "task": facts["task"], "attempt": facts.get("attempt", 0)}
             vars(record).update(job, queue=facts.get("queue", ""), facts=facts, colour=style.colour)
+            if traceback:
+                # The formatters of the standard library print this in place of the traceback's own text.
+                record.exc_text = traceback.rstrip()
             self._logger.handle(record)
         except Exception:
             # A worker process has logged that its handler fails; elsewhere the handlers are those of the application.

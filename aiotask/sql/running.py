@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -24,6 +25,10 @@ __all__ = ["Running"]
 logger = logging.getLogger("aiotask.worker")
 
 T = TypeVar("T")
+
+#: Sessions on connections of the parent process, in a process that a run has forked: it leaves them alone. Kept here,
+#: since a collected connection is rolled back. The process ends where the run would.
+_of_the_parent: list[ExitStack] = []
 
 
 class Running:
@@ -51,14 +56,21 @@ class Running:
 
     def run(self, id: str) -> None:
         """Run the row with this id."""
-        claimed, began = self._in_hand[id], time.monotonic()
-        with self._session() as session:
+        claimed, began, pid = self._in_hand[id], time.monotonic(), os.getpid()
+        with ExitStack() as stack:
+            session = stack.enter_context(self._session())
             session.add(claimed.row)
             try:
-                claimed.row.run()
-                self._leave(session, claimed, began)
+                try:
+                    claimed.row.run()
+                finally:
+                    if is_copy := os.getpid() != pid:
+                        _of_the_parent.append(stack.pop_all())
+                if not is_copy:
+                    self._leave(session, claimed, began)
             except Exception as error:
-                self._failed(session, claimed, error)
+                if not is_copy:
+                    self._failed(session, claimed, error)
                 raise
             except Interrupted:
                 if (late := self._late(id, began)) is not None:

@@ -17,6 +17,9 @@ logger = logging.getLogger("aiotask.worker")
 
 #: Seconds that the outcome of a job which has ended here may take to come to the job that waits for it.
 ON_ITS_WAY = 2.0
+#: The same for a job that did not run here at the first look: it may have ended just before. Shorter, since most such
+#: jobs run elsewhere, and a drain does not wait for those.
+MAY_BE_ON_ITS_WAY = 0.5
 
 
 class Parents:
@@ -27,8 +30,8 @@ class Parents:
     """
 
     def __init__(self) -> None:
-        #: When each job was last seen running here (monotonic).
-        self._seen: dict[str, float] = {}
+        #: Until when (monotonic) the outcome of each job may be on its way from this worker.
+        self._until: dict[str, float] = {}
         #: Asyncio tasks that the runs cancelled here have made, by the ``id()`` of the run.
         self._tasks: dict[int, list[asyncio.Task[object]]] = {}
         #: Tasks that cancel results; referenced here, since the loop has only weak references to its tasks.
@@ -42,12 +45,11 @@ class Parents:
             running: ids of the jobs that run in this worker. A run that waits for these alone gets their outcomes.
         """
         now = time.monotonic()
-        self._seen.update(dict.fromkeys(running, now))
-        near = {id for id, seen in self._seen.items() if now - seen < ON_ITS_WAY}
+        self._until.update(dict.fromkeys(running, now + ON_ITS_WAY))
         runs = {run: task for task, run in suspended.items()}
         # A job that runs once at most would be lost.
         candidates = [run for run in runs if not (run.stopped or run.cancelled or run.begun)]
-        back = [each for each in waiting(candidates) if not each.ids <= near]
+        back = [each for each in waiting(candidates) if not self._are_near(each.ids, now)]
         for each in back:
             self._tasks[id(each.run)] = list(each.tasks)
             each.run.stopped = True
@@ -60,11 +62,15 @@ class Parents:
                 "it only waits" if one else "they only wait",
             )
 
+    def _are_near(self, ids: Collection[str], now: float) -> bool:
+        """Whether these jobs run here, or may have ended here so lately that their outcomes are still on their way."""
+        return now < min(self._until.setdefault(id, now + MAY_BE_ON_ITS_WAY) for id in ids)
+
     def ended(self, run: Run, *, goes_back: bool) -> None:
         """Clean up after a run that was stopped, here or elsewhere, and is over."""
         tasks = self._tasks.pop(id(run), [])
         if goes_back:
-            self._seen.pop(run.job.id, None)
+            self._until[run.job.id] = 0.0
             for task in tasks:
                 # No task of this run goes on beside the next run. Most were cancelled with it.
                 if not task.done() and not task.cancelling():

@@ -159,6 +159,22 @@ def test_the_help_of_the_command_leads_to_that_of_the_worker(shop: Project, sqli
     assert "--max-jobs-per-child" in shop.call("manage.py", "aiotask", "run", "--help")
 
 
+@pytest.mark.timeout(240)
+def test_the_options_of_manage_py_stand_before_or_behind_the_command(shop: Project, sqlite_url: str) -> None:
+    shop.env["TEST_DATABASES"] = "not those"
+    databases = of_django(sqlite_url)
+    shop.write(
+        {"conf/live.py": f"import os\nos.environ['TEST_DATABASES'] = {databases!r}\nfrom shop.settings import *\n"}
+    )
+    shop.call("manage.py", "migrate", "--run-syncdb", "--settings=live", "--pythonpath=conf")
+
+    supervisor = shop.serve("manage.py", "aiotask", "worker", "--settings=live", "-c", "1", "--pythonpath", "conf")
+
+    queues = shop.call("manage.py", "aiotask", "--pythonpath=conf", "--settings", "live", "queues", "--json")
+    assert shop.env["TEST_APP"] in queues
+    assert supervisor.stop() == 0
+
+
 def test_a_project_without_settings_or_tasks_says_what_is_missing(shop: Project, sqlite_url: str) -> None:
     shop.env["TEST_DATABASES"] = of_django(sqlite_url)
     worker = ("-m", "aiotask", "worker", "aiotask.contrib.django", "-c", "1", "--burst")

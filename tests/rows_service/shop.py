@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -139,6 +141,28 @@ def run_of(row: Any, folder: Path) -> None:
             session.add(type(row)(work=argument))
         case "send":
             row.app.s("shop:note", row.id).apply_async()
+        case "fork":
+            session = object_session(row)
+            assert session is not None
+            session.add(type(row)())
+            session.flush()
+            fork(argument)
+
+
+def fork(how: str) -> None:
+    """Wait for a process that is forked here, and that ends in this way."""
+    if how == "by multiprocessing":
+        process = multiprocessing.get_context("fork").Process(target=os.getpid)
+        process.start()
+        process.join()
+    elif pid := os.fork():
+        os.waitpid(pid, 0)
+    elif how == "exits":
+        sys.exit()
+    elif how == "raises":
+        raise ValueError("in the fork")
+    elif how == "leaves":
+        os._exit(0)
 
 
 async def arun_of(row: Any, folder: Path) -> None:

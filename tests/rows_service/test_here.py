@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import aiotask
 from aiotask import ConfigError
 
 from ..helpers import wait_until_async
@@ -56,6 +57,15 @@ def test_work_goes_on_after_a_row_that_fails(rows: RowStage) -> None:
     ended = rows.rows()
     assert (ended[failing[0]].status, len(ended[failing[0]].failures)) == ("FAILED", 2)
     assert [ended[id].status for id in ok] == ["SUCCESS"] * 3
+
+
+@pytest.mark.parametrize("kind", ["Plain", "Async"])
+def test_work_shows_the_frames_of_the_row_alone(rows: RowStage, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    rows.add(["fail"], getattr(rows.shop, kind))
+    rows.shop.app.work(1)
+    (text,) = {record.exc_text for record in caplog.records if record.exc_info}
+    assert text is not None and "in run\n" in text and "during handling" not in text.lower()
+    assert str(Path(aiotask.__file__).parent) not in text
 
 
 def test_work_in_a_thread_while_another_one_inserts(rows: RowStage) -> None:
