@@ -22,6 +22,8 @@ from ..trial import Tier, trial
 _ABOARD = 2_000
 _AT_ONCE = 200
 _TICK = 0.05
+#: A worker lives for 2.4 s, too short to import SQLAlchemy on a busy machine.
+_OPTIONS = ("--preload",)
 
 
 @trial(
@@ -66,7 +68,7 @@ async def massacre(arena: Arena, tier: Tier, rng: Random) -> Report:
 
 
 async def _massacre(arena: Arena, tier: Tier, rng: Random, scene: RowScene) -> Report:
-    await asyncio.gather(arena.start_host(2), arena.start_host(2))
+    await asyncio.gather(arena.start_host(2, *_OPTIONS), arena.start_host(2, *_OPTIONS))
     producer = arena.producer()
     until = time.monotonic() + tier.seconds
     await asyncio.gather(
@@ -74,7 +76,7 @@ async def _massacre(arena: Arena, tier: Tier, rng: Random, scene: RowScene) -> R
         scene.stream(tier.rows, tier.seconds, rng),
         workers_die(arena, rng, tier.workers, until),
         keepers_die(arena, rng, tier.keepers, until),
-        supervisors_die(arena, rng, tier.supervisors, until, workers=2, kinds=tier.kinds),
+        supervisors_die(arena, rng, tier.supervisors, until, workers=2, kinds=tier.kinds, options=_OPTIONS),
     )
     arena.tell("waiting for the last jobs")
     await producer.done(tier.patience)
