@@ -49,8 +49,11 @@ class AppFacts(msgspec.Struct, frozen=True, kw_only=True):
     result_db_size: int = 0
     #: The rows of the app, in a database; None: these are facts of its tasks, on a broker.
     rows: RowFacts | None = None
-    #: The app's database, as its keeper finds it: a URL with its password, or ``module:attribute``; empty: it has none.
+    #: The database whose outbox the keeper sends, as it finds it: a URL with its password, or ``module:attribute``;
+    #: empty: it sends none.
     database: str = ""
+    #: The broker that it sends it to, with its password; empty: the one at ``address``.
+    send_to: str = ""
 
     @property
     def label(self) -> str:
@@ -109,6 +112,8 @@ def row_facts(app: App, unit: Unit) -> AppFacts:
         tasks=[task.name for task in registry],
         queues=list(unit.served.queues),
         needs=registry.needs,
+        database=app.database.travels if unit.send_to else "",
+        send_to=unit.send_to,
     )
 
 

@@ -10,6 +10,7 @@ from importlib import metadata
 
 import msgspec
 
+from ..brokers.shown import hide_password
 from ..log.events import plain
 from .app_facts import AppFacts
 from .messages import InService
@@ -31,6 +32,9 @@ class BannerApp(msgspec.Struct, frozen=True, kw_only=True):
     pending: int
     #: Whether these are the rows of the app, in a database, and not its tasks.
     rows: bool = False
+    #: The database whose outbox the keeper sends, and where to if it is not ``url``; empty: it sends none.
+    outbox: str = ""
+    send_to: str = ""
 
 
 class BannerFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,12 +70,19 @@ def _app_lines(app: BannerApp) -> list[str]:
     rows = [
         _row("app", app.name),
         _row("database" if app.rows else "broker", f"{app.server} at {app.url}{durability}"),
+        *_outbox_lines(app),
         _row("queues", ", ".join(app.queues)),
         _row("rows" if app.rows else "tasks", tasks),
     ]
     if app.pending:
         rows.append(_row("waiting", f"{app.pending:,} job{'' if app.pending == 1 else 's'} from before"))
     return rows
+
+
+def _outbox_lines(app: BannerApp) -> list[str]:
+    if app.rows:
+        return [_row("outbox", f"sent to {app.send_to}")] if app.send_to else []
+    return [_row("database", f"{app.outbox} (its outbox)")] if app.outbox else []
 
 
 def _row(label: str, text: str) -> str:
@@ -137,4 +148,6 @@ def _banner_app(app: AppFacts, found: InService) -> BannerApp:
         queues=app.queues,
         pending=found.pending,
         rows=app.rows is not None,
+        outbox=hide_password(app.database),
+        send_to=hide_password(app.send_to),
     )

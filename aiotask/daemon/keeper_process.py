@@ -91,8 +91,9 @@ def run_keeper(settings: WorkerSettings, resources: KeeperResources) -> int:
     configure(settings.log_json, settings.log_level, process="keeper")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resources.stacks.record()
-    rows = [app.rows for app in resources.apps if app.rows is not None]
-    if any("://" not in each.address for each in rows):
+    rows = [app.rows.address for app in resources.apps if app.rows is not None]
+    outboxes = [app.database for app in resources.apps if app.database]
+    if any("://" not in address for address in (*rows, *outboxes)):
         # The engine is a function or an attribute in a module of the user.
         sys.path.insert(0, settings.app_dir)
     with beating(resources.board) if rows else contextlib.nullcontext():
@@ -149,7 +150,9 @@ class KeeperProcess:
             revive=_revive if app.embedded else None,
             queues=app.queues,
             needs=app.needs,
-            relay=Relay(broker, app.name, partial(open_database, app.database)) if app.database else None,
+            relay=Relay(app.send_to or broker, app.name, partial(open_database, app.database))
+            if app.database
+            else None,
         )
         source = "broker" if app.rows is None else "database"
         self._branches.append(Branch(app.label, app.queues, keeper.lease, inspect(broker), source))

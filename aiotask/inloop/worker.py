@@ -130,7 +130,7 @@ class _KeeperThread:
         recorder = self._recorder if unit.rows is None else None
         reading = history_of(unit.connect_keeper()) if recorder is not None else None
         broker = unit.connect_keeper()
-        relay = Relay(broker, unit.app, unit.database) if unit.database is not None else None
+        relay = Relay(unit.send_to or broker, unit.app, unit.database) if unit.database is not None else None
         return Keeper(
             broker, unit.app, unit.served.secrets, self._host, reading=reading, recorder=recorder, relay=relay
         )

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from ..broker import Broker
+from ..brokers import connect
 from ..brokers.bounds import OUTBOX_CLIENT
 from ..errors import BrokerError, ConfigError, ConnectionLost
 from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter
@@ -39,11 +40,15 @@ class Relay:
     accepts each name once: so a relay that dies at any moment loses nothing and doubles nothing.
 
     Args:
+        broker: to which jobs are sent: that of the keeper, or the URL of another one, which the relay contacts when it
+            has found a job.
         open_database: finds the database, at the first tick; ConfigError ends the relay.
     """
 
-    def __init__(self, broker: Broker, app: str, open_database: Callable[[], Database]) -> None:
+    def __init__(self, broker: Broker | str, app: str, open_database: Callable[[], Database]) -> None:
         self._broker = broker
+        #: A broker that the relay has connected to for itself.
+        self._own: Broker | None = None
         self._app = app
         self._open = open_database
         self._parts: tuple[Outbox, Wakeup] | None = None
@@ -61,6 +66,7 @@ class Relay:
             if self._parts is None:
                 self._parts = await self._in_thread(self._make_parts)
             outbox, wakeup = self._parts
+            self._connect()
         except ConfigError as error:
             logger.error("Jobs of transactions are not being sent: %s", error)
             await asyncio.Event().wait()
@@ -104,14 +110,23 @@ class Relay:
         await self._send(outbox, batch)
         return True
 
+    def _connect(self) -> Broker:
+        """The broker, which is not contacted before the first call."""
+        if not isinstance(self._broker, str):
+            return self._broker
+        if self._own is None:
+            self._own = connect(self._broker, self._app)
+        return self._own
+
     async def _send(self, outbox: Outbox, batch: Batch) -> None:
+        broker = self._connect()
         if batch.pushes:
-            await self._broker.push(OUTBOX_CLIENT + batch.name, 1, batch.pushes)
+            await broker.push(OUTBOX_CLIENT + batch.name, 1, batch.pushes)
         await self._in_thread(lambda: outbox.delete(batch))
         if batch.pushes:
             with contextlib.suppress(BrokerError):
                 # From now on the broker remembers the name as long as that of any client.
-                await self._broker.push(OUTBOX_CLIENT + batch.name, 2, ())
+                await broker.push(OUTBOX_CLIENT + batch.name, 2, ())
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
@@ -124,3 +139,5 @@ class Relay:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._in_thread(lambda: None)
         self._thread.shutdown(wait=False)
+        if self._own is not None:
+            await self._own.close()

@@ -7,11 +7,12 @@ from functools import partial
 from typing import Protocol
 
 from ..broker import Broker
-from ..brokers import connect
+from ..brokers import connect, features
 from ..brokers.address import Address
 from ..brokers.sql import connect as connect_rows
 from ..brokers.sql.address import DatabaseAddress
 from ..brokers.sql.facts import RowFacts
+from ..brokers.technology import PROCESSES
 from ..depends import Injection
 from ..errors import ConfigError
 from ..middleware import Hooks
@@ -56,7 +57,7 @@ class AppOfUnits(Protocol):
 
 
 def units_of(app: AppOfUnits, queues: Sequence[str] = (), scope: Scope | None = None) -> list[Unit]:
-    """The units of an app; an app without tasks has none that contacts a broker.
+    """The units of an app; one without tasks contacts a broker for jobs of transactions alone.
 
     Args:
         queues: names of queues, those of tables among them, to which the units are restricted. Empty: all queues.
@@ -76,7 +77,9 @@ def units_of(app: AppOfUnits, queues: Sequence[str] = (), scope: Scope | None = 
         units.append(_tasks(app, of_tasks or app.registry.queues, scope))
     of_rows = [queue for queue in queues if queue in rows.queues]
     if of_rows or not queues:
-        units.append(_rows(app, rows, of_rows or rows.queues, scope))
+        # The outbox is one for tasks and rows, and so is its relay.
+        send_to = "" if units else _broker_of_outbox(app)
+        units.append(_rows(app, rows, of_rows or rows.queues, scope, send_to))
     return units
 
 
@@ -99,9 +102,19 @@ def _tasks(app: AppOfUnits, queues: Sequence[str], scope: Scope) -> Unit:
     return Unit(app.name, served, open_broker, open_broker, database=database)
 
 
-def _rows(app: AppOfUnits, rows: RowsOfUnit, queues: Sequence[str], scope: Scope) -> Unit:
+def _broker_of_outbox(app: AppOfUnits) -> str:
+    """The URL of the broker that the keeper of rows sends jobs of transactions to; empty: it sends none.
+
+    No embedded server is started for them, and a broker in memory would lose them with its process.
+    """
+    url = app.address.given
+    return url if url and PROCESSES in features(url) else ""
+
+
+def _rows(app: AppOfUnits, rows: RowsOfUnit, queues: Sequence[str], scope: Scope, send_to: str) -> Unit:
     served = Served(
         rows.registry, rows.secrets, rows.serializer, queues, middleware=app.hooks, lifespan=app.lifespan, scope=scope
     )
     facts = rows.facts()
-    return Unit(app.name, served, rows.broker, partial(connect_rows, facts, app.name), facts)
+    database = app.database.open if send_to else None
+    return Unit(app.name, served, rows.broker, partial(connect_rows, facts, app.name), facts, database, send_to)

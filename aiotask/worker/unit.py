@@ -27,7 +27,8 @@ class Unit:
         connect: makes the broker of a worker, for the running event loop.
         connect_keeper: makes the broker of a keeper, for the running event loop.
         rows: facts of the rows; None: the unit is the tasks of the app.
-        database: opens the database from whose outbox jobs are sent to the broker; None: there is no outbox.
+        database: opens the database from whose outbox the keeper sends jobs to a broker; None: it sends none.
+        send_to: the URL of that broker, with its password; empty: it is the one of ``connect_keeper``.
     """
 
     app: str
@@ -36,6 +37,7 @@ class Unit:
     connect_keeper: Callable[[], Broker]
     rows: RowFacts | None = None
     database: Callable[[], Database] | None = None
+    send_to: str = ""
 
     @property
     def source(self) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .arena import Arena
     from .trial import Tier
 
-__all__ = ["RowScene", "no_postgres", "over_databases", "unlucky"]
+__all__ = ["RowScene", "a_database", "no_postgres", "over_databases", "row_scene", "unlucky"]
 
 #: Distance between the ids of two databases, whose rows are in one ledger.
 _APART = 1_000_000
@@ -44,6 +44,11 @@ _FINAL = ("SUCCESS", "FAILED", "CANCELLED")
 def no_postgres() -> str:
     """What this machine lacks for a trial that needs PostgreSQL."""
     return "" if programs() is not None else "PostgreSQL is not installed on this machine (initdb)"
+
+
+def a_database(rng: Random) -> str:
+    """The kind of database for a trial that is performed on one."""
+    return rng.choice(("sqlite", "sqlite" if no_postgres() else "postgresql"))
 
 
 async def over_databases(
@@ -68,7 +73,7 @@ async def over_databases(
         for number, kind in enumerate(tier.databases):
             if kind == "postgresql" and no_postgres():
                 continue
-            scene = await stack.enter_async_context(_scene(arena, kind, number * _APART, folder or arena.directory))
+            scene = await stack.enter_async_context(row_scene(arena, kind, number * _APART, folder))
             scenes.append(scene)
             await play(scene)
             await scene.end(tier.patience)
@@ -83,9 +88,15 @@ async def over_databases(
 
 
 @contextlib.asynccontextmanager
-async def _scene(arena: Arena, kind: str, first: int, folder: Path) -> AsyncIterator[RowScene]:
+async def row_scene(arena: Arena, kind: str, first: int = 0, folder: Path | None = None) -> AsyncIterator[RowScene]:
+    """A new database, and its tables.
+
+    Args:
+        first: the number before that of the first row.
+        folder: of the SQLite file; None: that of the trial.
+    """
     server = None
-    url = f"sqlite+aiosqlite:///{folder / 'rows.db'}"
+    url = f"sqlite+aiosqlite:///{(folder or arena.directory) / 'rows.db'}"
     if kind == "postgresql":
         programs_of_server = programs()
         assert programs_of_server is not None
@@ -166,6 +177,10 @@ class RowScene:
             self._producer.sent[id] = Sent(id, work or "row", ANYTHING, False, now, "row", ended=True)
         return ids
 
+    def sent(self, ids: Iterable[str]) -> list[Sent]:
+        """These rows, as jobs that were sent."""
+        return [self._producer.sent[id] for id in ids]
+
     def _model(self, number: int) -> Any:
         return self.module.Async if number % 2 else self.module.Plain
 
@@ -231,25 +246,31 @@ class RowScene:
         statuses = self.statuses()
         return sum(statuses[status] for status in _FINAL)
 
-    def _hosts(self) -> int:
+    def _dead_hosts(self) -> list[str]:
+        """Hosts that the database still has. A name ends with the process id of the supervisor and a random part."""
+        living = {str(host.pid) for host in self.arena.living()}
         with self.app.database.open().reading() as connection:
-            return len(connection.execute(self.app.rows.own.hosts.select()).all())
+            names = [row.host for row in connection.execute(self.app.rows.own.hosts.select())]
+        return [name for name in names if name.split("-")[-2] not in living]
 
     # ---- the end
 
+    async def settle(self, patience: float) -> None:
+        """Wait for the rows that are left."""
+        await self.all_ended(patience)
+        # A dead host is noticed by another one.
+        await self.until(lambda: not self._dead_hosts(), "dead hosts are forgotten", patience)
+
     async def end(self, patience: float) -> None:
         """Wait for the rows that are left, stop the hosts, and read what the database has."""
-        await self.all_ended(patience)
-        living = self.arena.living()
-        # A dead host is noticed by another one.
-        await self.until(lambda: self._hosts() <= len(living), "dead hosts are forgotten", patience)
+        await self.settle(patience)
         for host in self.arena.hosts:
             if host.alive:
                 code = await asyncio.to_thread(host.supervisor.stop, timeout=45.0)
                 host.killed = True
                 if code:
                     self.failures.append(f"{self.kind}: a supervisor ended with {code}: {host.supervisor.log_path}")
-        await asyncio.to_thread(self._read)
+        await asyncio.to_thread(self.take_stock)
 
     def read(self) -> dict[str, Any]:
         """The rows by the id of their jobs, as the database has them now."""
@@ -259,7 +280,8 @@ class RowScene:
                 f"{row.__tablename__}/{row.id}": row for model in models for row in session.scalars(sa.select(model))
             }
 
-    def _read(self) -> None:
+    def take_stock(self) -> None:
+        """Read what the database has, once all hosts have ended."""
         self._rows = self.read()
         with self.app.session() as session:
             self._left = list(session.scalars(sa.select(self.module.Left)))
@@ -275,7 +297,7 @@ class RowScene:
 
     # ---- judging
 
-    def judge(self, report: Report, repeated: Collection[str]) -> None:
+    def judge(self, report: Report, repeated: Collection[str] = ()) -> None:
         """Compare the rows with the runs of the ledger."""
         runs = self.arena.ledger().by_job
         left = Counter(each.row for each in self._left)

@@ -48,6 +48,15 @@ def test_the_banner_says_what_is_missing() -> None:
     assert "from before" not in bare
 
 
+def test_the_banner_names_the_database_of_the_outbox() -> None:
+    tasks = replace(SHOP, outbox="postgresql://db/shop")
+    rows = replace(SHOP, rows=True, url="sqlite:///shop.db", send_to="redis://:***@db:6379/0")
+
+    assert "\n  database postgresql://db/shop (its outbox)\n" in banner.banner(replace(FACTS, apps=[tasks]))
+    assert "\n  outbox   sent to redis://:***@db:6379/0\n" in banner.banner(replace(FACTS, apps=[rows]))
+    assert "outbox" not in banner.banner(FACTS)
+
+
 def test_the_banner_is_one_object_in_a_json_log_and_lines_elsewhere(stream: io.StringIO) -> None:
     banner.announce(FACTS)
     assert lines(stream) == banner.banner(FACTS).splitlines()

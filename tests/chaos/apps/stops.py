@@ -1,4 +1,4 @@
-"""Tasks for hosts that are told to stop: naps that a later host, in a hurry, cuts short."""
+"""Tasks and rows for hosts that are told to stop: naps that a later host, in a hurry, cuts short."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ import time
 
 from ..app import app as app
 from ..ledger import attempt
+from .work import HURRY, serve
+from .work import Async as Async
+from .work import Left as Left
+from .work import Plain as Plain
 
-#: By what a host divides its naps.
-_HURRY = float(os.environ.get("CHAOS_HURRY", "1"))
+app.database.replace(os.environ["CHAOS_DATABASE"])
+serve(app)
 
 
 @app.task
 async def rest(seconds: float) -> str:
     with attempt() as token:
-        await asyncio.sleep(seconds / _HURRY)
+        await asyncio.sleep(seconds / HURRY)
         return token
 
 
 @app.task
 def sync_rest(seconds: float) -> str:
     with attempt() as token:
-        time.sleep(seconds / _HURRY)
+        time.sleep(seconds / HURRY)
         return token

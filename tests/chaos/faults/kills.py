@@ -33,13 +33,22 @@ async def keepers_die(arena: Arena, rng: Random, every: Span, until: float) -> N
 
 
 async def supervisors_die(
-    arena: Arena, rng: Random, every: Span, until: float, *, workers: int, kinds: Sequence[str], watch: float = 13.0
+    arena: Arena,
+    rng: Random,
+    every: Span,
+    until: float,
+    *,
+    workers: int,
+    kinds: Sequence[str],
+    options: Sequence[str] = (),
+    watch: float = 13.0,
 ) -> None:
     """A random supervisor dies, alone or with its host, and another host comes into service.
 
     Args:
         kinds: in turn: ``supervisor``: it alone; ``host``: all on its machine; ``service``: all processes of its host,
             while another one is in service on the same machine.
+        options: of `aiotask worker` for the hosts that come into service.
         watch: seconds for which one of the hosts left keeps supervisor and keeper after the death of a host. Whoever
             notices that death begins to count anew when it dies itself, so there would be no limit to measure.
     """
@@ -53,7 +62,7 @@ async def supervisors_die(
         kind = kinds[number % len(kinds)]
         number += 1
         if kind == "service":
-            await _replaced(arena, host, workers, watch)
+            await _replaced(arena, host, workers, options, watch)
             continue
         if kind == "host":
             host.kill_all()
@@ -61,13 +70,13 @@ async def supervisors_die(
             witness.spared_until = time.monotonic() + watch
         else:
             host.kill_supervisor()
-        await arena.start_host(workers)
+        await arena.start_host(workers, *options)
 
 
-async def _replaced(arena: Arena, host: Host, workers: int, watch: float) -> None:
+async def _replaced(arena: Arena, host: Host, workers: int, options: Sequence[str], watch: float) -> None:
     """Another host is on its machine as it dies."""
     host.spared_until = time.monotonic() + watch
-    witness = await arena.start_host(workers, machine=host.machine)
+    witness = await arena.start_host(workers, *options, machine=host.machine)
     witness.spared_until = time.monotonic() + watch
     host.kill_all("service")
 

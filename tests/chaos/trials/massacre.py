@@ -15,26 +15,31 @@ from ..faults.kills import keepers_die, supervisors_die, workers_die
 from ..features import send_features
 from ..producer import Producer
 from ..report import Report
+from ..rows import RowScene, a_database, row_scene, unlucky
 from ..trial import Tier, trial
 
 #: Jobs that are on their way at most.
 _ABOARD = 2_000
 _AT_ONCE = 200
 _TICK = 0.05
+#: A worker lives for 2.4 s, too short to import SQLAlchemy on a busy machine.
+_OPTIONS = ("--preload",)
 
 
 @trial(
     1,
     summary="SIGKILL to a random worker every 0.2-1 s, to a random keeper now and then, to a supervisor or its whole "
-    "host every 10 s, while no-ops, CPU-bound jobs and naps stream in",
+    "host every 10 s, while no-ops, CPU-bound jobs, naps and rows (SQLite or PostgreSQL) stream in",
     passes=(
         "clean",
+        "each row is final, was changed by one run, and ran again only after a death",
         "a dead worker's job starts again within 1 s (p99)",
         "a dead supervisor's within 2 s, a dead host's within the lease + 2 s, within 2 s where another one is on its "
         "machine",
     ),
     short={
         "jobs": 4_000,
+        "rows": 400,
         "seconds": 5.0,
         "workers": (0.2, 0.6),
         "keepers": (1.0, 2.0),
@@ -45,6 +50,7 @@ _TICK = 0.05
     },
     full={
         "jobs": 100_000,
+        "rows": 10_000,
         "seconds": 140.0,
         "workers": (0.2, 1.0),
         "keepers": (8.0, 15.0),
@@ -53,20 +59,31 @@ _TICK = 0.05
         "patience": 60.0,
         "slack": 1.0,
     },
+    module="tests.chaos.apps.both",
+    limits=(120.0, 600.0),
 )
 async def massacre(arena: Arena, tier: Tier, rng: Random) -> Report:
-    await asyncio.gather(arena.start_host(2), arena.start_host(2))
+    async with row_scene(arena, a_database(rng)) as scene:
+        return await _massacre(arena, tier, rng, scene)
+
+
+async def _massacre(arena: Arena, tier: Tier, rng: Random, scene: RowScene) -> Report:
+    await asyncio.gather(arena.start_host(2, *_OPTIONS), arena.start_host(2, *_OPTIONS))
     producer = arena.producer()
     until = time.monotonic() + tier.seconds
     await asyncio.gather(
         _stream(arena, producer, tier, rng),
+        scene.stream(tier.rows, tier.seconds, rng),
         workers_die(arena, rng, tier.workers, until),
         keepers_die(arena, rng, tier.keepers, until),
-        supervisors_die(arena, rng, tier.supervisors, until, workers=2, kinds=tier.kinds),
+        supervisors_die(arena, rng, tier.supervisors, until, workers=2, kinds=tier.kinds, options=_OPTIONS),
     )
     arena.tell("waiting for the last jobs")
     await producer.done(tier.patience)
+    await scene.settle(tier.patience)
     report = await examine(arena, settle=tier.patience)
+    await asyncio.to_thread(scene.take_stock)
+    scene.judge(report)
     _forgive_the_unlucky(arena, producer, report)
     report.require_recovery("worker", 1.0 * tier.slack)
     report.require_recovery("supervisor", 2.0 * tier.slack)
@@ -101,9 +118,10 @@ async def _stream(arena: Arena, producer: Producer, tier: Tier, rng: Random) -> 
 def _forgive_the_unlucky(arena: Arena, producer: Producer, report: Report) -> None:
     """A job that three processes died with is a dead letter by contract, however innocent."""
     runs = arena.ledger().by_job
-    unlucky = [
+    ids = [
         sent.id
         for sent in producer.sent.values()
         if isinstance(sent.error, WorkerLost) and sum(run.end is None for run in runs.get(sent.id, ())) >= 3
     ]
-    report.forgive("wrong", "three processes died with it, so it was given up", unlucky)
+    ids += [id for id in unlucky(arena.ledger()) if id not in producer.sent]
+    report.forgive("wrong", "three processes died with it, so it was given up", ids)

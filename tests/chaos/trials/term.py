@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -20,6 +21,7 @@ from ..hosts import Host, children_of
 from ..ledger import VARIABLE
 from ..producer import Sent
 from ..report import Report
+from ..rows import RowScene, a_database, row_scene
 from ..trial import Tier, trial
 
 #: Seconds beyond the grace time in which a host is gone.
@@ -31,18 +33,25 @@ _NAMESPACE = ("--pid", "--fork", "--mount-proc")
 
 @trial(
     5,
-    summary="TERM to hosts that run sync and async jobs of 0.1-60 s, with more jobs waiting: once, twice, and as PID 1",
+    summary="TERM to hosts that run sync and async jobs and rows (SQLite or PostgreSQL) of 0.1-60 s, with more jobs "
+    "waiting: once, twice, and as PID 1",
     passes=(
         "gone within grace + 2 s, at a second TERM within 2 s",
         "what ends within the grace runs once, the rest is back in the queue before the host is gone, no overlap",
+        "a row whose run has ended is SUCCESS when the host is gone, all others are PENDING",
         "no attempt is counted for what was taken back; no orphan, no zombie",
     ),
-    short={"jobs": 14, "longest": 4.0, "grace": 1.0, "running": 3, "hurry": 20.0},
-    full={"jobs": 300, "longest": 60.0, "grace": 10.0, "running": 140, "hurry": 300.0},
+    short={"jobs": 14, "rows": 8, "longest": 4.0, "grace": 1.0, "running": 5, "hurry": 20.0},
+    full={"jobs": 300, "rows": 60, "longest": 60.0, "grace": 10.0, "running": 155, "hurry": 300.0},
     module="tests.chaos.apps.stops",
     limits=(60.0, 300.0),
 )
 async def term(arena: Arena, tier: Tier, rng: Random) -> Report:
+    async with row_scene(arena, a_database(rng)) as scene:
+        return await _term(arena, tier, rng, scene)
+
+
+async def _term(arena: Arena, tier: Tier, rng: Random, scene: RowScene) -> Report:
     report = Report()
     producer = arena.producer()
 
@@ -58,7 +67,8 @@ async def term(arena: Arena, tier: Tier, rng: Random) -> Report:
     for stops in ("once", "twice"):
         host = await arena.start_host(2, "--grace", str(tier.grace))
         # Parts of the grace from before the stop, so that jobs end all along it.
-        sent = send()
+        rows = await scene.insert([("", rng.uniform(0.1, tier.longest)) for _ in range(tier.rows)])
+        sent = [*send(), *scene.sent(rows)]
         await _running(arena, tier.running)
         await asyncio.sleep(0.2)
         took, left = await _stop(arena, host, tier.grace, twice=stops == "twice")
@@ -68,10 +78,14 @@ async def term(arena: Arena, tier: Tier, rng: Random) -> Report:
         report.failures += left
         if stops == "once":
             _judge_the_graceful(arena, host, sent, tier, report)
+        await asyncio.to_thread(_judge_rows, arena, scene, rows, stops, report)
     # The next host, in a hurry, does what was left.
     await arena.start_host(2, env={"CHAOS_HURRY": str(tier.hurry)})
     await producer.done(tier.longest + 20.0)
+    await scene.settle(tier.longest + 20.0)
     found = await examine(arena)
+    await asyncio.to_thread(scene.take_stock)
+    scene.judge(found)
     counted = [run for run in arena.ledger().attempts.values() if run.number != 1]
     found.require(not counted, f"an attempt was counted for {len(counted)} runs: {counted[:3]}")
     found.failures += report.failures
@@ -143,6 +157,19 @@ def _judge_the_graceful(arena: Arena, host: Host, sent: list[Sent], tier: Tier, 
         report.require(run.start <= stop + _CLOSE, f"{job.id} was started {run.start - stop:.2f} s after the stop")
     report.facts["ended in the grace, cut short, not begun"] = f"{ended}, {cut}, {sum(j.id not in runs for j in sent)}"
     report.require(cut, "no job was longer than the grace period, so nothing was shown")
+
+
+def _judge_rows(arena: Arena, scene: RowScene, ids: list[str], stops: str, report: Report) -> None:
+    """No row is claimed when its host is gone. After one TERM, those have succeeded whose runs have ended well."""
+    runs, rows = arena.ledger().by_job, scene.read()
+    ended = {id for id in ids if any(run.outcome == "ok" for run in runs.get(id, ()))}
+    statuses = Counter(rows[id].status for id in ids)
+    expected = Counter(SUCCESS=len(ended), PENDING=len(ids) - len(ended))
+    fine = statuses == expected if stops == "once" else not statuses.keys() - {"SUCCESS", "PENDING"}
+    report.require(fine, f"asked {stops}, {len(ended)} of {len(ids)} rows ended, and the rows are {dict(statuses)}")
+    counted = [id for id in ids if rows[id].attempt != 1 or rows[id].deaths]
+    report.require(not counted, f"an attempt or a death was counted for rows: {counted[:3]}")
+    report.facts[f"rows, asked {stops}"] = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
 
 
 async def _as_pid_1(arena: Arena, tier: Tier, report: Report) -> list[str]:
