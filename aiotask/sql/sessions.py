@@ -63,9 +63,9 @@ def _write(session: Session, claimed: ClaimedRow, values: dict[str, Any]) -> Non
     if claimed.row in session:
         write_end(session, claimed.row, values, removes=table.facts.delete_when_done)
     elif table.facts.delete_when_done:
-        session.execute(table.delete, {"keys": [claimed.key]})
+        session.execute(table.delete, {"_keys": [claimed.key]})
     else:
-        session.execute(table.update(values), {"keys": [claimed.key]})
+        session.execute(table.update(values), {"_keys": [claimed.key]})
 
 
 def _lock(session: Session) -> None:
