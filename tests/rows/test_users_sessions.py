@@ -96,7 +96,7 @@ async def test_a_run_that_has_rolled_back_ends_with_what_it_does_then(app: App, 
     assert [(row.status, row.sent, row.facts) for row in rows_of(app, Mail)] == [("SUCCESS", 0, {"of": {}})] * 2
 
 
-@pytest.mark.parametrize("ends", ["flush", "commit", "nothing"])
+@pytest.mark.parametrize("ends", ["flush", "commit", "nothing", "statement"])
 async def test_a_run_may_delete_its_row(app: App, base: type[DeclarativeBase], ends: str) -> None:
     @app.row
     class Mail(RowJob, base):
@@ -106,6 +106,9 @@ async def test_a_run_may_delete_its_row(app: App, base: type[DeclarativeBase], e
         def run(self) -> None:
             session = object_session(self)
             session.add(Copy(id=self.id))
+            if ends == "statement":
+                session.execute(sa.delete(Mail).where(Mail.id == self.id))
+                return
             session.delete(self)
             if ends != "nothing":
                 getattr(session, ends)()
