@@ -149,7 +149,7 @@ class RowInspector:
         table, row = found[id]
         every: sa.Select[Any] = table.by_keys.with_only_columns(sa.literal_column("*"), maintain_column_froms=True)
         with self._database.reading() as connection:
-            columns = connection.execute(every, {"keys": [table.key_of(id)]}).mappings().first()
+            columns = connection.execute(every, {"_keys": [table.key_of(id)]}).mappings().first()
         own = {name: value for name, value in (columns or {}).items() if name not in ROW_COLUMNS}
         return {"failures": row.failures or [], "columns": own}
 
