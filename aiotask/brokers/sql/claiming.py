@@ -23,6 +23,7 @@ from .mark import Mark
 from .one_statement import Claims
 from .settling import ERROR_LENGTH
 from .tables import Tables, utcnow
+from .turns import Turns
 
 __all__ = ["Claiming"]
 
@@ -30,8 +31,6 @@ logger = logging.getLogger("aiotask.worker")
 
 #: Seconds between two looks for suspects, and at whether this worker is live where no row tells.
 LOOK = 1.0
-#: Seconds for which one worker is asked to run suspects; then it is another one's turn.
-TURN = 30.0
 
 #: Rows as they are claimed, with their tables.
 _Claimed = list[tuple[JobTable, Any]]
@@ -61,6 +60,7 @@ class Claiming:
         self._is_live = sa.select(own.workers.c.host).where(own.workers.c.incarnation == sa.bindparam("_me"))
         self._looked_at = -LOOK
         self._marks: dict[str, Mark] = {}
+        self._turns: dict[str, Turns] = {}
         self._single: dict[str, Claims] = {}
         #: Why the last claim has left out a table.
         self._failed: Exception | None = None
@@ -233,17 +233,21 @@ class Claiming:
         if connection.execute(self._is_live, {"_me": incarnation}).first() is None:
             known = connection.execute(sa.select(self._own.hosts.c.host).limit(1)).first()
             return (Liveness.FORGOTTEN if known is None else Liveness.DEAD), False
-        waiting = [table for table in tables if connection.execute(table.suspects).first() is not None]
+        found = [(table, connection.execute(table.suspects).first()) for table in tables]
+        waiting = [(table, tuple(row)) for table, row in found if row is not None]
         # Looked for in each claim while there are some: they would wait as long as there are other jobs.
         self._looked_at = -LOOK if waiting else time.monotonic()
-        return Liveness.LIVE, any(self._is_its_turn(connection, incarnation, table) for table in waiting)
+        return Liveness.LIVE, any([self._is_its_turn(connection, incarnation, *each) for each in waiting])
 
-    def _is_its_turn(self, connection: sa.Connection, incarnation: str, table: JobTable) -> bool:
-        """Whether this worker is the one that makes itself idle for the suspects of a table."""
+    def _is_its_turn(
+        self, connection: sa.Connection, incarnation: str, table: JobTable, suspect: tuple[Any, ...]
+    ) -> bool:
+        """Whether this worker is one that makes itself idle for the suspects of a table."""
         workers = self._own.workers
         found = connection.execute(sa.select(workers.c.incarnation, workers.c.facts)).all()
-        able = sorted(name for name, facts in found if table.facts.queue in queues_of(facts)) or [incarnation]
-        return bool(able[int(time.time() // TURN) % len(able)] == incarnation)
+        able = [name for name, facts in found if table.facts.queue in queues_of(facts)]
+        turns = self._turns.setdefault(table.prefix, Turns())
+        return turns.asks(incarnation, able, suspect, at=time.time(), now=time.monotonic())
 
     # ---- what was claimed
 

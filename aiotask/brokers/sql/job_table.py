@@ -152,8 +152,8 @@ class JobTable:
         #: statements.
         self.ready = to_claim.where(c.deaths <= 0)
         self.ready_suspect = to_claim.where(c.deaths > 0)
-        #: Whether a suspect waits.
-        self.suspects = sa.select(sa.literal(1)).where(self.is_ready, c.deaths > 0).limit(1)
+        #: A suspect that waits.
+        self.suspects = sa.select(key, c.claims).where(self.is_ready, c.deaths > 0).limit(1)
         self.waiting = sa.select(sa.literal(1)).where(self.is_ready, c.deaths <= 0).limit(1)
         live = sa.select(sa.literal(1)).where(workers.c.incarnation == sa.bindparam("_me")).exists()
         self.take = sa.update(table).where(among, live).values(**self.claimed)
