@@ -262,3 +262,24 @@ async def test_an_app_has_its_jobs_run_after_those_of_another_app_have_taken_all
         # Longer than a blocking claim, so that the other app's loop looks for room while the thread is taken.
         assert await one.s("several_0:nap", 2.5).apply_async() == names[0]
         assert await two.s("several_1:at_once").apply_async().wait(30) == names[1]
+
+
+async def test_a_process_that_starts_runs_the_suspects_of_its_apps_first(
+    workers: Workers, tmp_path: Path, app_name: str
+) -> None:
+    """Whatever worker was asked to become idle for them: that one is busy, or its host has died just now."""
+    names = [f"{app_name}-{part}" for part in ("one", "two")]
+    for number, name in enumerate(names):
+        (tmp_path / f"several_{number}.py").write_text(MODULE.format(name=name))
+    async with App(names[0], url=workers.url) as one:
+        result = one.s("several_0:at_once").apply_async()
+        broker = connect(workers.url, names[0])
+        gone = await Worker(broker, "gone.1").enlist()
+        assert [each.id for each in (await gone.claim()).deliveries] == [result.id]
+        await broker.recover("gone.1", blame=[result.id], reason="died")
+        busy = await Worker(broker, "busy.1").enlist()
+        assert (await busy.claim()).suspects
+        workers.start("several_0", "several_1", app_dir=tmp_path)
+        assert await result.wait(30) == names[0]
+        assert "busy" in await broker.leases(), "the job has not waited until that host was declared dead"
+        await broker.close()
