@@ -130,6 +130,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     liveness: Liveness = Liveness.LIVE
     suspects: bool = False
     reconnected: bool = False
+    #: Whether a queue that was asked for is paused.
+    paused: bool = False
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):

@@ -20,6 +20,7 @@ __all__ = [
     "EXPIRY",
     "GRAPHS",
     "HISTORY",
+    "PAUSES",
     "PROCESSES",
     "PushBlocking",
     "PushGraphBlocking",
@@ -39,6 +40,8 @@ HISTORY = "history"
 GRAPHS = "graphs"
 #: Feature: jobs expire by the clock of the broker, with the verbs of ``expiry.Expiry``.
 EXPIRY = "expiry"
+#: Feature: queues and tasks can be paused, with the verbs of ``pauses.Pauses``.
+PAUSES = "pauses"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 

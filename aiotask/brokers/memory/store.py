@@ -45,13 +45,14 @@ from .clients import Clients
 from .clock import Clock
 from .expiry import Expiring
 from .kids import Kids
+from .pauses import Pausing
 from .record import Ending, Lane, Record, Rows
 from .wakeup import Bell, Listeners
 
 __all__ = ["Store"]
 
 
-class Store(Rows, Clients, Kids, Expiring, Listeners):
+class Store(Rows, Clients, Kids, Expiring, Pausing, Listeners):
     """All state of one app, shared by its broker objects in every loop and thread of this process.
 
     Its methods expect the caller to be inside ``async with store`` or to hold ``lock``.
@@ -136,7 +137,7 @@ class Store(Rows, Clients, Kids, Expiring, Listeners):
         """Claim from lane after lane, oldest first, until the limit of jobs or bytes is reached."""
         deliveries: list[Delivery] = []
         room, limit = BATCH_BYTES, min(limit, BATCH_JOBS)
-        for name in order:
+        for name in self.open_lanes(order) if self.paused else order:
             lane = self.lanes.get(name)
             if lane is None or not lane.waiting:
                 continue
@@ -387,7 +388,7 @@ class Store(Rows, Clients, Kids, Expiring, Listeners):
 
     def volunteers(self, incarnation: str, queues: Iterable[str]) -> bool:
         """Whether suspects wait and this incarnation is the one that makes itself idle for them."""
-        if not any(map(self.has_waiting, suspect_lanes(queues))):
+        if not any(map(self.has_waiting, self.open_lanes(suspect_lanes(queues)))):
             return False
         name, until = self.volunteer
         now = self.clock.monotonic()

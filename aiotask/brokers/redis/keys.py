@@ -52,6 +52,7 @@ kids:ID             list    ids of the jobs that this job has sent, the newest 1
                                                                                         job
 expiring            zset    job id by the time after which no run of it starts (Unix    the job is finished
                             seconds, server clock)
+paused              hash    id of a pause -> what, who, why, when                        it is resumed
 volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
 
@@ -90,7 +91,9 @@ RECORDERS = "recorders"
 #: the scripts replace it whatever it holds.
 TYPES = {
     **dict.fromkeys(("queues", "parked", "index"), "set"),
-    **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes"), "hash"),
+    **dict.fromkeys(
+        ("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes", "paused"), "hash"
+    ),
     **dict.fromkeys(("due", "dead", "graphs", "expiring"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
     "agenda": "list",
@@ -105,6 +108,7 @@ _WORDS = [
     "volunteer",
     "g nodes agenda graphs kids",
     "expiring",
+    "paused",
 ]
 
 #: Constants of the scripts: each script begins with those that it uses, as local variables.
