@@ -52,11 +52,7 @@ class Pausing:
         Raises:
             ConfigError: not exactly one of these is named, the condition is none, or the broker keeps no pauses.
         """
-        from ..brokers.pauses import Pause, pause_id
-
-        of = self._named(queue, task, where, everything)
-        who = _user() if by is None else by
-        pause = Pause(pause_id(*of), *of, by=who[:100], why=why[:1000], at=time.time())
+        pause = pause_named(queue=queue, task=task, where=where, everything=everything, why=why, by=by)
         await self._pauses("app.pause").pause(pause)
         return pause
 
@@ -66,10 +62,8 @@ class Pausing:
         Raises:
             ConfigError: as ``pause``.
         """
-        from ..brokers.pauses import pause_id
-
-        of = self._named(queue, task, where, everything)
-        return await self._pauses("app.resume").resume(pause_id(*of))
+        pause = pause_named(queue=queue, task=task, where=where, everything=everything)
+        return await self._pauses("app.resume").resume(pause.id)
 
     async def pauses(self) -> list[Pause]:
         """What is paused now, the oldest first.
@@ -86,22 +80,39 @@ class Pausing:
         require(self.url, PAUSES, f"{verb}()")
         return cast("Pauses", self.client.session().broker)
 
-    @staticmethod
-    def _named(queue: str, task: Any, where: str, everything: bool) -> tuple[str, str, str]:
-        from ..brokers.pauses import condition_of
 
-        name = task if isinstance(task, str) else task.name
-        if (bool(queue), bool(name), everything).count(True) != 1:
-            raise ConfigError("Name one thing to pause or resume: queue=…, task=… (with where=…) or everything=True.")
-        if where:
-            if not name:
-                raise ConfigError(f"where={where!r} is about the arguments of a task: name it, as in task=….")
-            condition_of(where)
-        if queue:
-            check_name(queue, "a queue")
-        if name:
-            check_task_name(name)
-        return queue, name, where
+def pause_named(
+    *,
+    queue: str = "",
+    task: Any = "",
+    where: str = "",
+    everything: bool = False,
+    why: str = "",
+    by: str | None = None,
+) -> Pause:
+    """The pause of what is named, as of now.
+
+    Args:
+        by: who pauses it. Default: the user of this process and its host.
+
+    Raises:
+        ConfigError: not exactly one thing is named, or the condition is none.
+    """
+    from ..brokers.pauses import Pause, condition_of, pause_id
+
+    name = task if isinstance(task, str) else task.name
+    if (bool(queue), bool(name), everything).count(True) != 1:
+        raise ConfigError("Name one thing to pause or resume: a queue, a task (and a condition for it), or everything.")
+    if where:
+        if not name:
+            raise ConfigError(f"where={where!r} is about the arguments of a task: name the task, too.")
+        condition_of(where)
+    if queue:
+        check_name(queue, "a queue")
+    if name:
+        check_task_name(name)
+    who = _user() if by is None else by
+    return Pause(pause_id(queue, name, where), queue, name, where, by=who[:100], why=why[:1000], at=time.time())
 
 
 def _user() -> str:
