@@ -138,7 +138,7 @@ async def test_jobs_of_a_paused_task_are_parked(
         await wait_until_async(lambda: is_parked(paused[-1]), description="the last one is parked")
         assert await task(here, "mail").apply_async(str(path), "other").wait(60) == "other"
         info = await inspector.job(paused[0].id)
-        assert info is not None and info.need == pause.need
+        assert info is not None and info.need == pause.need_in("default")
         assert await here.resume(task=f"tests.test_pauses:{name}")
         assert await awaited == "3"
         for result in paused:

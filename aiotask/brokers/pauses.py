@@ -56,10 +56,9 @@ class Pause(msgspec.Struct, frozen=True, gc=False):
             return "everything"
         return f'task "{self.task}" where {self.where}' if self.where else f'task "{self.task}"'
 
-    @property
-    def need(self) -> str:
-        """The need of the jobs that are parked because of it."""
-        return PAUSED_NEED + self.id
+    def need_in(self, queue: str) -> str:
+        """The need of the jobs of a queue that are parked because of it: they count as jobs that wait in that queue."""
+        return f"{PAUSED_NEED}{self.id}@{queue}"
 
 
 class Condition(NamedTuple):

@@ -137,8 +137,9 @@ class Intake:
         if pause is None:
             return False
         if pause.task:
-            self._job_log.parked(run.job, pause.need)
-            back = Requeue(run.delivery, run.job.queue, run.delivery.meta, need=pause.need, reply=run.job.reply)
+            job, need = run.job, pause.need_in(run.job.queue)
+            self._job_log.parked(job, need)
+            back = Requeue(run.delivery, job.queue, run.delivery.meta, need=need, reply=job.reply)
             self._in_hand.settler.requeue(back)
         else:
             self._in_hand.release(run)

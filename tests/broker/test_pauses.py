@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from aiotask.broker import Broker, Notice
+from aiotask.broker import Broker, Notice, Room
 from aiotask.brokers.pauses import Pause, Pauses, pause_id
 from aiotask.job import Meta, Status
 
@@ -103,15 +103,15 @@ async def test_the_lane_of_a_pause_that_is_over_is_offered(pauses: Pauses, worke
     await send(pauses, "first", "second")
     await pauses.pause(TASK)
     for delivery in (await worker.claim()).deliveries:
-        await worker.requeue(delivery, need=TASK.need)
+        await worker.requeue(delivery, need=TASK.need_in("default"))
     assert (await pauses.pauses()).resumed == []
     await pauses.resume(TASK.id)
-    assert (await pauses.pauses()).resumed == [TASK.need]
-    worker.needs = (TASK.need,)
+    assert (await pauses.pauses()).resumed == [TASK.need_in("default")]
+    worker.needs = (TASK.need_in("default"),)
     claim = await worker.claim()
     assert ids(claim) == ["first", "second"]
     # Until they have ended: a worker that adopts asks for the lane, too.
-    assert (await pauses.pauses()).resumed == [TASK.need]
+    assert (await pauses.pauses()).resumed == [TASK.need_in("default")]
     for delivery in claim.deliveries:
         await worker.finish(delivery)
     assert (await pauses.pauses()).resumed == []
@@ -127,3 +127,14 @@ async def test_live_workers_are_told(pauses: Pauses, worker: Worker) -> None:
 
 def told(listener: Listener) -> int:
     return listener.notices.count(Notice(""))
+
+
+async def test_jobs_of_a_paused_task_count_as_waiting_in_their_queue(pauses: Pauses, worker: Worker) -> None:
+    await send(pauses, "first", "second")
+    await pauses.pause(TASK)
+    for delivery in (await worker.claim()).deliveries:
+        await worker.requeue(delivery, need=TASK.need_in("default"))
+    room = Room({"default": 3, "mail": 1})
+    overflow = await pauses.push("a-client", 1, [a_push("third"), a_push("fourth"), a_push("other", "mail")], room)
+    assert overflow is not None
+    assert overflow.full == ["fourth"]

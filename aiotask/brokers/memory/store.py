@@ -205,7 +205,7 @@ class Store(Rows, Clients, Kids, Expiring, Pausing, Listeners):
 
     def waiting(self, queue: str) -> int:
         """How many jobs wait in a queue and are not claimed."""
-        return sum(len(self.lanes[name].waiting) for name in all_lanes(queue) if name in self.lanes)
+        return sum(len(self.lanes[name].waiting) for name in self.waiting_lanes(queue) if name in self.lanes)
 
     def longest(self, queues: list[str]) -> list[Delivery]:
         """The jobs that wait longest in each queue, one for each time that it is named, without suspects."""
