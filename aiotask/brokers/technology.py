@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENTRY_POINTS",
+    "EXPIRY",
     "GRAPHS",
     "HISTORY",
+    "PAUSES",
     "PROCESSES",
     "PushBlocking",
     "PushGraphBlocking",
@@ -36,6 +38,10 @@ __all__ = [
 HISTORY = "history"
 #: Feature: jobs may take the values of other jobs, with the verbs of ``graphs.Graphs``.
 GRAPHS = "graphs"
+#: Feature: jobs expire by the clock of the broker, with the verbs of ``expiry.Expiry``.
+EXPIRY = "expiry"
+#: Feature: queues and tasks can be paused, with the verbs of ``pauses.Pauses``.
+PAUSES = "pauses"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 

@@ -29,6 +29,7 @@ from ...broker import (
 from ...errors import BrokerError
 from ...inspector import DeadLetter
 from ...job import Meta, Obituary, Status
+from ..expiry import Expired
 from ..history import HistoryRow
 from ..lanes import claim_order, parked_lane
 from .graph_verbs import MemoryGraphs
@@ -54,6 +55,7 @@ class MemoryBroker(MemoryGraphs):
         self._url = url
         self._sleeping: Bell | None = None
         self._is_woken = False
+        self.expired: Sequence[Expired] = ()
 
     @property
     def url(self) -> str:
@@ -138,9 +140,10 @@ class MemoryBroker(MemoryGraphs):
                 return Claim([], liveness)
             if alone:
                 return Claim(store.claim_suspect(incarnation, queues))
+            is_paused = any(map(store.is_paused, queues))
             if store.volunteers(incarnation, queues):
-                return Claim([], suspects=True)
-            return Claim(store.claim(incarnation, claim_order(queues, needs), limit))
+                return Claim([], suspects=True, paused=is_paused)
+            return Claim(store.claim(incarnation, claim_order(queues, needs), limit), paused=is_paused)
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         order = claim_order(queues, needs)
@@ -265,7 +268,12 @@ class MemoryBroker(MemoryGraphs):
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
         async with self._store as store:
+            self.expired = store.expired()
             return store.promote(limit)
+
+    async def seconds_left(self, ids: Sequence[str]) -> list[float | None]:
+        async with self._store as store:
+            return store.seconds_left(ids)
 
     async def replay(self, ids: Sequence[str]) -> list[Replayed]:
         async with self._store as store:

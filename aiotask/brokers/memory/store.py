@@ -43,14 +43,16 @@ from ..lanes import (
 )
 from .clients import Clients
 from .clock import Clock
+from .expiry import Expiring
 from .kids import Kids
+from .pauses import Pausing
 from .record import Ending, Lane, Record, Rows
 from .wakeup import Bell, Listeners
 
 __all__ = ["Store"]
 
 
-class Store(Rows, Clients, Kids, Listeners):
+class Store(Rows, Clients, Kids, Expiring, Pausing, Listeners):
     """All state of one app, shared by its broker objects in every loop and thread of this process.
 
     Its methods expect the caller to be inside ``async with store`` or to hold ``lock``.
@@ -135,7 +137,7 @@ class Store(Rows, Clients, Kids, Listeners):
         """Claim from lane after lane, oldest first, until the limit of jobs or bytes is reached."""
         deliveries: list[Delivery] = []
         room, limit = BATCH_BYTES, min(limit, BATCH_JOBS)
-        for name in order:
+        for name in self.open_lanes(order) if self.paused else order:
             lane = self.lanes.get(name)
             if lane is None or not lane.waiting:
                 continue
@@ -190,8 +192,10 @@ class Store(Rows, Clients, Kids, Listeners):
                 self.schedule(record, lane, due_at, is_retry=False)
             elif room and (limit := room.of(push.queue)) is not None and self.waiting(push.queue) >= limit:
                 full[push.id] = push.queue
+                continue
             else:
                 self.place(record, lane)
+            self.let_expire(push.id, push.special)
         self.count_batch(client, sequence, full)
         return Overflow(list(full), self.longest(list(full.values())) if room and room.oldest else []) if full else None
 
@@ -201,7 +205,7 @@ class Store(Rows, Clients, Kids, Listeners):
 
     def waiting(self, queue: str) -> int:
         """How many jobs wait in a queue and are not claimed."""
-        return sum(len(self.lanes[name].waiting) for name in all_lanes(queue) if name in self.lanes)
+        return sum(len(self.lanes[name].waiting) for name in self.waiting_lanes(queue) if name in self.lanes)
 
     def longest(self, queues: list[str]) -> list[Delivery]:
         """The jobs that wait longest in each queue, one for each time that it is named, without suspects."""
@@ -330,6 +334,7 @@ class Store(Rows, Clients, Kids, Listeners):
             self.cancels.pop(record.id, None)
             self.begun.pop(record.id, None)
             self.watchers.pop(record.id, None)
+            self.expiring.pop(record.id, None)
 
     def set_aside(self, record: Record, reason: str) -> None:
         """Keep an entry that was taken out of its lane and is no job of this app, for people to see."""
@@ -383,7 +388,7 @@ class Store(Rows, Clients, Kids, Listeners):
 
     def volunteers(self, incarnation: str, queues: Iterable[str]) -> bool:
         """Whether suspects wait and this incarnation is the one that makes itself idle for them."""
-        if not any(map(self.has_waiting, suspect_lanes(queues))):
+        if not any(map(self.has_waiting, self.open_lanes(suspect_lanes(queues)))):
             return False
         name, until = self.volunteer
         now = self.clock.monotonic()

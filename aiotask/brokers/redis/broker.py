@@ -54,10 +54,12 @@ from .codec import (
     whole,
 )
 from .connection import Wire
+from .expiry import Expiries, jobs_in
 from .graphs import GraphVerbs, nodes_among
 from .history import HistoryReader, unrecorded
 from .keys import GROUP, RECORDERS, prefix
 from .kids import Kids
+from .pauses import PauseVerbs
 from .repair import audit
 from .script import script
 from .sweep import Sweep
@@ -73,7 +75,7 @@ _PING_EVERY = 4.0
 _LETTERS = 50
 
 
-class RedisBroker(GraphVerbs, Kids):
+class RedisBroker(GraphVerbs, Kids, Expiries, PauseVerbs):
     """One app on one server, for one event loop.
 
     Three connections, each opened at first use: commands, a worker's claims (which may block), and
@@ -211,7 +213,7 @@ class RedisBroker(GraphVerbs, Kids):
             *queues,
             *([] if alone else claim_order(queues, needs)),
         )
-        return Claim(claimed(reply, 2), LIVENESS[reply[0]], bool(reply[1]), self._has_reconnected())
+        return Claim(claimed(reply, 2), LIVENESS[reply[0]], reply[1] & 1 > 0, self._has_reconnected(), reply[1] & 2 > 0)
 
     def _has_reconnected(self) -> bool:
         before, self._claimed_over = self._claimed_over, self._waiting.generation
@@ -362,8 +364,8 @@ class RedisBroker(GraphVerbs, Kids):
         return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
-        moved, until, graphs = await self._run("promote", limit)
-        self.graphs_due = GraphsDue(graphs)
+        moved, until, graphs, *expired = await self._run("promote", limit)
+        self.graphs_due, self.expired = GraphsDue(graphs), jobs_in(expired)
         return moved, float(until) if until else None
 
     async def replay(self, ids: Sequence[str]) -> list[Replayed]:

@@ -52,6 +52,7 @@ kids:ID             list    ids of the jobs that this job has sent, the newest 1
                                                                                         job
 expiring            zset    job id by the time after which no run of it starts (Unix    the job is finished
                             seconds, server clock)
+paused              hash    id of a pause -> what, who, why, when                        it is resumed
 volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
 
@@ -75,6 +76,7 @@ from ..bounds import (
     REFUSED_TTL,
     VOLUNTEER_TTL,
 )
+from ..expiry import BATCH_EXPIRED
 from ..graphs import CHILDREN, CHUNK, STAGE_TIMEOUT
 from ..lanes import KINDS, SUSPECT
 
@@ -89,7 +91,9 @@ RECORDERS = "recorders"
 #: the scripts replace it whatever it holds.
 TYPES = {
     **dict.fromkeys(("queues", "parked", "index"), "set"),
-    **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes"), "hash"),
+    **dict.fromkeys(
+        ("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes", "paused"), "hash"
+    ),
     **dict.fromkeys(("due", "dead", "graphs", "expiring"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
     "agenda": "list",
@@ -104,6 +108,7 @@ _WORDS = [
     "volunteer",
     "g nodes agenda graphs kids",
     "expiring",
+    "paused",
 ]
 
 #: Constants of the scripts: each script begins with those that it uses, as local variables.
@@ -122,6 +127,7 @@ CONSTANTS: dict[str, str | int] = {
     "HISTORY_BYTES": 64 * 1024,
     "ASIDE": ASIDE,
     "KIDS": CHILDREN,
+    "BATCH_EXPIRED": BATCH_EXPIRED,
     # Bytes that are kept of an entry that was no job.
     "ASIDE_BYTES": 64 * 1024,
     # Bytes of a stored outcome up to which it also travels on the results channel.
