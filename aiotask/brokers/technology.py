@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .graphs import Part, Taken
 
 __all__ = [
+    "DUE_NOW",
     "ENTRY_POINTS",
     "GRAPHS",
     "HISTORY",
@@ -36,6 +37,8 @@ __all__ = [
 HISTORY = "history"
 #: Feature: jobs may take the values of other jobs, with the verbs of ``graphs.Graphs``.
 GRAPHS = "graphs"
+#: Feature: scheduled jobs can be run at once, with the verb of ``due_now.DueNow``.
+DUE_NOW = "due now"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 

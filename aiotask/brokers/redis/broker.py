@@ -54,6 +54,7 @@ from .codec import (
     whole,
 )
 from .connection import Wire
+from .due_now import DueNowVerbs
 from .graphs import GraphVerbs, nodes_among
 from .history import HistoryReader, unrecorded
 from .keys import GROUP, RECORDERS, prefix
@@ -73,7 +74,7 @@ _PING_EVERY = 4.0
 _LETTERS = 50
 
 
-class RedisBroker(GraphVerbs, Kids):
+class RedisBroker(GraphVerbs, Kids, DueNowVerbs):
     """One app on one server, for one event loop.
 
     Three connections, each opened at first use: commands, a worker's claims (which may block), and

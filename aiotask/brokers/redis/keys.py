@@ -36,9 +36,11 @@ leases              hash    host -> counter that its keeper raises              
 dead, dead:jobs     zset,   dead letters by time, and their envelope and outcome        10,000 newer ones
                     hash
 aside               stream  entries that were no job of this app, and why               1,000 newer ones
-counts              hash    how many jobs ended in each status; ``rejected``;           the app
-                            ``unrecorded``: rows in the history; ``owed``: items
-                            of the agenda
+counts              hash    ``QUEUE|STATUS``: how many jobs of the queue ended in it    the app
+                            (empty QUEUE: jobs that were parked; ``STATUS`` alone:
+                            those that an older release ended); ``WAITING``: jobs
+                            that wait for others; ``rejected``; ``unrecorded``: rows
+                            in the history; ``owed``: items of the agenda
 history             stream  finished jobs for the recorder (exists while one is         recorded, or
                             registered), many in an entry: how many, and per row        1,000,000 newer ones
                             envelope, sealed outcome, m
