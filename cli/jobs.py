@@ -146,8 +146,8 @@ def resend(
     """Send jobs again as new jobs: by ID, or those of all dead letters that a filter finds.
 
     The new job has another ID, the same arguments, queue, priority and limit, and begins with its first attempt; it
-    does not expire and is not unique. With an ID, the history file is searched too. A job of a graph is skipped: a graph
-    runs again as a whole ([bold]aiotask graphs replay[/bold]).
+    does not expire and is not unique. With an ID, the history file is searched too. A job of a graph is skipped: it
+    runs again with its graph ([bold]aiotask graphs replay[/bold]).
 
     With a filter, each job is sent once however often the command is repeated, while the new job or its outcome is on
     the server. To run a dead letter under its own ID: [bold]aiotask dead replay[/bold].

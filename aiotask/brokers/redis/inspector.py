@@ -12,8 +12,7 @@ from ...errors import BrokerError
 from ...inspector import DeadLetter, Durability, JobInfo, Persistence, ServerFacts, WorkerInfo
 from ..lanes import claim_order
 from .broker import RedisBroker
-from .codec import server_url, text, whole
-from .connection import Wire
+from .codec import text, whole
 from .history import unrecorded
 from .kept import job_in_lane, letter_of, scheduled_job, status_in
 from .keys import GROUP
@@ -22,7 +21,7 @@ from .pages import JobPages
 from .script import script
 from .topology import cluster_warning, find_misfit, parse_info
 
-__all__ = ["RedisInspector", "namespaces"]
+__all__ = ["RedisInspector"]
 
 #: Fields of INFO that tell whether a write failed, and a description of each write.
 _WRITING = {
@@ -38,23 +37,6 @@ _LOGS = {
     "everysec": Persistence.LOG_EACH_SECOND,
     "always": Persistence.LOG_EACH_WRITE,
 }
-
-
-async def namespaces(url: str) -> list[str]:
-    """Names of the apps that have keys on this server, found by a bounded scan."""
-    wire = Wire(server_url(url))
-    found: set[str] = set()
-    try:
-        for suffix in ("queues", "live"):
-            cursor: Any = b"0"
-            while True:
-                cursor, keys = await wire.call("SCAN", cursor, "MATCH", f"aiotask1:{{*}}:{suffix}", "COUNT", 1000)
-                found.update(text(key)[len("aiotask1:{") : -len(f"}}:{suffix}")] for key in keys)
-                if cursor == b"0":
-                    break
-    finally:
-        await wire.close()
-    return sorted(found)
 
 
 def _pairs(flat: list[Any]) -> dict[str, Any]:

@@ -57,6 +57,9 @@ expiring            zset    job id by the time after which no run of it starts (
 volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
 
+One key has no app in its name: ``aiotask1:apps``, the set of the names of all apps on the server, and ``.`` once it is
+complete. Nothing removes a name from it. On a cluster, commands scan.
+
 Channels: ``aiotask1:{APP}:to:ADDRESS``, one per client session, and for cancels one per incarnation and host.
 A message is a row of frames:
 1 byte kind (0 outcome, 1 none: ask for the status), 2 bytes length of the id, the id, 4 bytes length, the outcome.
@@ -80,8 +83,10 @@ from ..bounds import (
 from ..graphs import CHILDREN, CHUNK, STAGE_TIMEOUT
 from ..lanes import KINDS, SUSPECT
 
-__all__ = ["CONSTANTS", "GROUP", "RECORDERS", "TYPES", "in_index", "prefix"]
+__all__ = ["APPS", "CONSTANTS", "GROUP", "RECORDERS", "TYPES", "in_index", "prefix"]
 
+#: The set of the names of all apps on the server.
+APPS = "aiotask1:apps"
 #: Consumer group of every lane.
 GROUP = "w"
 #: Consumer group of the history stream.

@@ -33,7 +33,7 @@ def _inspect(broker: Broker) -> Inspector:
 
 
 async def _namespaces(url: str) -> list[str]:
-    from .inspector import namespaces
+    from .apps import namespaces
 
     return await namespaces(url)
 
