@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import AiotaskError, ConfigError, ResultExpired
 from ..history.resultdb import ResultDB
-from ..inspector import JobFilter
+from ..inspector import JobFilter, JobInfo
+from ..job import Status
 from .connection import Connection, Place, inspectors
 from .describe import describe_job, describe_record
 
@@ -64,11 +65,36 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
         for each in opened:
             info = await each.inspector.job(id)
             if info is not None:
-                return describe_job(each, info) | await columns_of(each, id)
+                described = describe_job(each, info) | await columns_of(each, id)
+                why = await _why(each, info, described.get("queue", ""))
+                return described | ({"why": why} if why else {})
     found, where = await in_history(id, place.name, db)
     if found is not None:
         return found
     raise ResultExpired(f'No job "{id}" is known: {place.why_unknown}. {where}')
+
+
+#: Why a job has not started, by its status.
+_WHY = {
+    Status.SCHEDULED: "its time has not come",
+    Status.RETRYING: "its last run did not end well, and the time of the next one has not come",
+    Status.PARKED: "no worker that could run it has claimed it since it was parked",
+    Status.WAITING: "jobs whose values it takes, or that it follows, have not ended",
+}
+
+
+async def _why(connection: Connection, info: JobInfo, queue: str) -> str:
+    """Why a job has not started, as a sentence without its end; empty: it has, or it is not known."""
+    if info.status is not Status.PENDING:
+        return _WHY.get(info.status, "")
+    known = [each for each in (await connection.inspector.stats()).queues if each.name == queue]
+    if not known:
+        return ""
+    if not known[0].consumers:
+        return f"no live worker consumes the queue {queue}"
+    return (
+        f"the workers of the queue {queue} are busy, or run others first: {known[0].pending:,} jobs are pending there"
+    )
 
 
 async def columns_of(connection: Connection, id: str) -> dict[str, Any]:

@@ -129,3 +129,15 @@ async def test_dead_letters_are_sent_again_once(app: App, broker: Broker, worker
 async def test_an_action_is_refused_for_jobs_that_it_is_not_for(app: App, broker: Broker) -> None:
     with pytest.raises(ConfigError, match="scheduled, retrying"):
         an_action(app, broker, Action.RUN_NOW, JobFilter(Status.PENDING))
+
+
+async def test_an_app_cancels_its_jobs(app: App, broker: Broker) -> None:
+    await send_some(app, 3)
+    await send_some(app, 2, "mail", delay=600.0)
+    await send_some(app, 1, "mail")
+
+    assert await app.cancel_jobs(queue="mail", status=Status.SCHEDULED) == 2
+    assert await app.cancel_jobs(task="shop:other") == 0
+    assert await app.cancel_jobs() == 4
+    with pytest.raises(ConfigError, match="not for those that are success"):
+        await app.cancel_jobs(status=Status.SUCCESS)

@@ -34,7 +34,7 @@ class Listed:
 
 
 async def namespaces(url: str) -> list[str]:
-    """Names of the apps that have keys on this server: those in the set; where it is not complete, a scan finds them."""
+    """Names of the apps that have keys on this server: those in the set; a scan finds them if it is not complete."""
     wire = Wire(server_url(url))
     try:
         known = await _members(wire)
