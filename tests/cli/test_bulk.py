@@ -55,7 +55,7 @@ def test_nothing_is_done_without_confirmation_or_filter(own_server: PrivateServe
         (["cancel", "an-id", "--queue", "tiles"], "IDs cannot be combined"),
     ):
         done = run(*arguments, "--url", url, stdin=subprocess.DEVNULL)
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert done.stderr.startswith("error: Nothing was done: ") and said in done.stderr, done.stderr
     assert len(json.loads(invoke("jobs", "--url", url, "--json").output)) == 3
 
@@ -110,12 +110,12 @@ def test_a_cancel_that_was_interrupted_is_repeated(own_server: PrivateServer, sh
 
 
 def test_the_apps_of_a_server_are_in_a_set(own_server: PrivateServer, shop: Shop) -> None:
-    assert own_server.call("SMEMBERS", "aiotask1:apps") == [shop.app.name.encode()]
+    assert own_server.call("SMEMBERS", "aiotask1:apps") == {shop.app.name.encode()}
     own_server.call("SADD", "aiotask1:{of-an-older-release}:queues", "default")
     named = "of-an-older-release"
 
     assert named in invoke("queues", "--all", "--url", own_server.url).output
-    assert set(own_server.call("SMEMBERS", "aiotask1:apps")) == {b".", named.encode(), shop.app.name.encode()}
+    assert own_server.call("SMEMBERS", "aiotask1:apps") == {b".", named.encode(), shop.app.name.encode()}
     own_server.call("DEL", "aiotask1:{of-an-older-release}:queues")
     assert named not in invoke("queues", "--all", "--url", own_server.url).output
     own_server.call("DEL", "aiotask1:apps")

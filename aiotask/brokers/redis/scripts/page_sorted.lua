@@ -5,7 +5,7 @@
 -- bounded number of members.
 -- Needs: core index due
 -- Members that are looked at; bytes of an envelope within which are its id, task and queue.
-local LOOK, HEAD = 250, 2048
+local LOOK, HEAD = 120, 2048
 local name, after, after_id, wanted = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local status, queue, task, start = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local command = name == 'dead' and 'ZREVRANGE' or 'ZRANGE'
