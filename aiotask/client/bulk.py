@@ -15,9 +15,9 @@ from hashlib import blake2b
 
 import msgspec
 
-from ..broker import BATCH_JOBS, Broker, Cancelled, Push, Special
+from ..broker import Broker, Cancelled, Push, Special
 from ..brokers import due_now_of, features, graphs_of, inspect, require
-from ..brokers.graphs import BATCH_CONCLUDED, Conclusion
+from ..brokers.graphs import Conclusion
 from ..brokers.technology import GRAPHS
 from ..errors import ConfigError, JobCancelled, SealError
 from ..inspector import JobFilter, JobInfo
@@ -51,6 +51,8 @@ _STATUSES = {
     Action.RUN_NOW: (Status.SCHEDULED, Status.RETRYING),
     Action.RESEND: (Status.FAILED,),
 }
+#: Jobs in one call: a server ends so many in about a millisecond, and serves others before the next call.
+_BATCH = 50
 #: Seconds by which the clock of a sender may be ahead.
 _CLOCK_SKEW = 1.0
 #: Why a job was left as it is.
@@ -131,7 +133,7 @@ class BulkAction:
             after = ""
             while True:
                 wanted = msgspec.structs.replace(self._wanted, status=status)
-                page = await self._inspector.page(wanted, after, BATCH_CONCLUDED)
+                page = await self._inspector.page(wanted, after, _BATCH)
                 if page.jobs:
                     yield page.jobs
                 after = page.after
@@ -197,7 +199,7 @@ class BulkAction:
         done.done += sum(made)
         _skip(done, _MEANWHILE, len(made) - sum(made))
         # No keeper may be there to do it.
-        await self._broker.promote(BATCH_JOBS)
+        await self._broker.promote(_BATCH)
 
     async def _resend(self, jobs: Sequence[tuple[JobInfo, Job | None]], done: Done) -> None:
         batch: list[Push] = []
