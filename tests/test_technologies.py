@@ -133,8 +133,8 @@ def test_a_scheme_means_one_technology() -> None:
 
 
 def test_the_features_of_a_broker_are_those_of_its_technology() -> None:
-    assert features("redis://db") == features("unix:///so") == {GRAPHS, HISTORY, PROCESSES}
-    assert features("memory://") == {GRAPHS, HISTORY}
+    assert features("redis://db") == features("unix:///so") == {DUE_NOW, GRAPHS, HISTORY, PROCESSES}
+    assert features("memory://") == {DUE_NOW, GRAPHS, HISTORY}
     assert features("bare://store") == {PROCESSES}
     assert having(HISTORY)[:6] == ["redis://", "rediss://", "unix://", "valkey://", "valkeys://", "memory://"]
     assert "bare://" in having(PROCESSES) and "bare://" not in having(HISTORY)
