@@ -13,7 +13,7 @@ from aiotask.brokers import check_url, connect, features, history_of, inspect, i
 from aiotask.brokers.history import History
 from aiotask.brokers.memory.broker import MemoryBroker
 from aiotask.brokers.memory.technology import MEMORY
-from aiotask.brokers.technology import ENTRY_POINTS, GRAPHS, HISTORY, PROCESSES, by_scheme, having, register
+from aiotask.brokers.technology import DUE_NOW, ENTRY_POINTS, GRAPHS, HISTORY, PROCESSES, by_scheme, having, register
 from aiotask.daemon.app_facts import app_facts
 from aiotask.daemon.settings import WorkerSettings
 from aiotask.errors import ConfigError
