@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .group import ByDefault, add
 from .options import AppName, Json, Url, option
 from .output import ago, console, plain, print_error, print_json, table
 
 if TYPE_CHECKING:
     from aiotask.brokers.pauses import Pause
 
-__all__ = ["list_tasks", "pause_queue", "pause_task", "resume_queue", "resume_task", "show_pauses"]
+__all__ = ["pause_queue", "resume_queue", "show_pauses", "tasks_app"]
 
 QueueName = Annotated[str, typer.Argument(metavar="[QUEUE]", help="Name of the queue.")]
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="Name of the task, as in logs.")]
@@ -175,3 +176,9 @@ def show_pauses(pauses: list[Pause]) -> None:
         by = f" by {plain(pause.by)}" if pause.by else ""
         why = f": {plain(pause.why, 1000)}" if pause.why else "."
         console().print(f"[yellow]Paused: {plain(pause.what, 500)},[/yellow] {ago(pause.at)}{by}{why}", soft_wrap=True)
+
+
+tasks_app = typer.Typer(cls=ByDefault, rich_markup_mode="rich", help="List the tasks of live workers, or pause a task.")
+add(tasks_app, list_tasks, name="list")
+add(tasks_app, pause_task, name="pause")
+add(tasks_app, resume_task, name="resume")

@@ -1,18 +1,29 @@
-"""``aiotask queues``: counts of every queue, and who works."""
+"""``aiotask queues``: counts of every queue, and who works; and emptying one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .options import AppName, Database, Json, Url, option
+import typer
+
+from .bulk import DryRun, act
+from .filters import OfTask
+from .group import ByDefault, add
+from .options import AppName, Database, Json, Url, Yes, option
 from .output import ago, console, plain, print_json, table
-from .pauses import show_pauses
+from .pauses import pause_queue, resume_queue, show_pauses
 
 if TYPE_CHECKING:
     from aiotask.inspector import QueueInfo, WorkerInfo
     from aiotask.ops.overview import AppOverview
 
-__all__ = ["queues"]
+__all__ = ["app"]
+
+app = typer.Typer(
+    cls=ByDefault,
+    help="Show how many jobs each queue holds and which workers are live; pause or empty a queue.",
+    rich_markup_mode="rich",
+)
 
 COUNTS = ("pending", "running", "scheduled", "parked", "dead", "consumers")
 
@@ -20,7 +31,7 @@ COUNTS = ("pending", "running", "scheduled", "parked", "dead", "consumers")
 Everything = Annotated[bool, option("--all", "-a", help="Show apps without workers and jobs, too.")]
 
 
-def queues(
+def list_(
     name: AppName = None,
     everything: Everything = False,
     url: Url = None,
@@ -57,6 +68,37 @@ def queues(
     if idle:
         shown = f"Apps without workers and jobs: {plain(', '.join(idle), 500)}. Show them: aiotask queues --all"
         console().print(f"[dim]{shown}[/dim]", soft_wrap=True)
+
+
+QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="Name of the queue.")]
+
+
+def purge(
+    queue: QueueName,
+    task: OfTask = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    name: AppName = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Cancel the pending jobs of a queue.
+
+    Running jobs are left alone, and so are those that are scheduled, retrying, parked or waiting for others: end them
+    with [bold]aiotask cancel --queue[/bold]. The callers that await a job get JobCancelled.
+
+    The command may be interrupted and repeated. Jobs that are sent after it began stay in the queue.
+
+    [bold]Examples[/bold]
+
+      aiotask queues purge mail
+      aiotask queues purge mail --dry-run
+      aiotask queues purge default --task shop.tasks:render --yes
+    """
+    from aiotask.ops.bulk import Action
+    from aiotask.ops.connection import Place
+
+    act(Action.PURGE, (None, queue, task, ""), Place(name, url), yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 def _show(app: AppOverview) -> None:
@@ -103,3 +145,9 @@ def _show_workers(workers: list[WorkerInfo]) -> None:
             plain(", ".join(map(str, facts.get("queues", ()))), 300),
         )
     console().print(made)
+
+
+add(app, list_, name="list")
+add(app, purge)
+add(app, pause_queue, name="pause")
+add(app, resume_queue, name="resume")

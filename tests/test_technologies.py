@@ -14,6 +14,7 @@ from aiotask.brokers.history import History
 from aiotask.brokers.memory.broker import MemoryBroker
 from aiotask.brokers.memory.technology import MEMORY
 from aiotask.brokers.technology import (
+    DUE_NOW,
     ENTRY_POINTS,
     EXPIRY,
     GRAPHS,
@@ -143,8 +144,8 @@ def test_a_scheme_means_one_technology() -> None:
 
 
 def test_the_features_of_a_broker_are_those_of_its_technology() -> None:
-    assert features("redis://db") == features("unix:///so") == {EXPIRY, GRAPHS, HISTORY, PAUSES, PROCESSES}
-    assert features("memory://") == {EXPIRY, GRAPHS, HISTORY, PAUSES}
+    assert features("redis://db") == features("unix:///so") == {DUE_NOW, EXPIRY, GRAPHS, HISTORY, PAUSES, PROCESSES}
+    assert features("memory://") == {DUE_NOW, EXPIRY, GRAPHS, HISTORY, PAUSES}
     assert features("bare://store") == {PROCESSES}
     assert having(HISTORY)[:6] == ["redis://", "rediss://", "unix://", "valkey://", "valkeys://", "memory://"]
     assert "bare://" in having(PROCESSES) and "bare://" not in having(HISTORY)

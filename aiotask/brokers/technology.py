@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .graphs import Part, Taken
 
 __all__ = [
+    "DUE_NOW",
     "ENTRY_POINTS",
     "EXPIRY",
     "GRAPHS",
@@ -42,6 +43,8 @@ GRAPHS = "graphs"
 EXPIRY = "expiry"
 #: Feature: queues and tasks can be paused, with the verbs of ``pauses.Pauses``.
 PAUSES = "pauses"
+#: Feature: scheduled jobs can be run at once, with the verb of ``due_now.DueNow``.
+DUE_NOW = "due now"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 

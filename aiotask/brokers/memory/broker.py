@@ -32,6 +32,7 @@ from ...job import Meta, Obituary, Status
 from ..expiry import Expired
 from ..history import HistoryRow
 from ..lanes import claim_order, parked_lane
+from .due_now import DueNowVerbs
 from .graph_verbs import MemoryGraphs
 from .graphs import GraphStore
 from .record import Ending, Record
@@ -42,7 +43,7 @@ from .wakeup import Bell, Listener
 __all__ = ["MemoryBroker", "push_now"]
 
 
-class MemoryBroker(MemoryGraphs):
+class MemoryBroker(MemoryGraphs, DueNowVerbs):
     """Broker and Inspector of one app; all objects with the same URL and app share one state.
 
     Args:

@@ -117,7 +117,7 @@ class Store(Rows, Clients, Kids, Expiring, Pausing, Listeners):
         """Put a job at the end of a lane; the deliveries made of it before are void from now on."""
         record.lane, record.entry, record.owner, record.due_at = lane, str(next(self._counter)), "", None
         self.lanes[lane].waiting[record.entry] = record
-        self.index[record.id] = record
+        self.index[record.id], record.placed_at = record, self.clock.time()
         for bell in [bell for bell, lanes in self.bells.items() if lane in lanes and not bell.ring()]:
             del self.bells[bell]
 
@@ -292,6 +292,7 @@ class Store(Rows, Clients, Kids, Expiring, Pausing, Listeners):
         """End a job that is out of its lane: store and publish its outcome, remove all traces of it."""
         addresses = {ending.reply, *self.watchers.get(record.id, ())}
         self.forget(record)
+        self.ended[record.queue, ending.status.value] += 1
         if ending.ttl > 0:
             self.keep(record.id, ending.outcome, ending.status, ending.ttl)
         self.notify(addresses, Notice(record.id, ending.outcome))

@@ -97,7 +97,7 @@ for _, victim in ipairs(victims) do
   local found, sealed, meta = read(lane, entry)
   if found == id and not (type(claims) == 'table' and not claims.err and #claims > 0) then
     redis.call('XDEL', key(lane), entry)
-    conclude(endings, id, outcome, 'CANCELLED', ttl, reply, sealed, meta)
+    conclude(endings, id, outcome, counter_of(lane, 'CANCELLED'), ttl, reply, sealed, meta)
     -- The graph of a node hears of it.
     local node = redis.pcall('HGET', key('nodes'), id)
     if type(node) == 'string' then
