@@ -5,7 +5,7 @@
 -- that a worker has: the rest is when they are looked at again.
 local HAD = 1e11
 -- Seconds between two looks at such a job.
-local LOOK = 0.8
+local AGAIN = 0.8
 
 -- Task and result TTL (seconds, as text) inside a sealed envelope, see ``peek``.
 local function peek_end(sealed)
@@ -48,7 +48,7 @@ local function find_expired(found, id, time, at)
       is_had = not ok or not sealed
     end
   end
-  if is_had then return redis.call('ZADD', key('expiring'), HAD + at + LOOK, id) end
+  if is_had then return redis.call('ZADD', key('expiring'), HAD + at + AGAIN, id) end
   local task, ttl = peek_end(sealed)
   for _, part in ipairs({ id, tonumber(time) < HAD and time or '0', task, ttl, attempt_of(meta) }) do found[#found + 1] = part end
 end
