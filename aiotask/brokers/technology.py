@@ -20,6 +20,7 @@ __all__ = [
     "GRAPHS",
     "HISTORY",
     "PROCESSES",
+    "SCHEDULES",
     "PushBlocking",
     "PushGraphBlocking",
     "Technology",
@@ -36,6 +37,8 @@ __all__ = [
 HISTORY = "history"
 #: Feature: jobs may take the values of other jobs, with the verbs of ``graphs.Graphs``.
 GRAPHS = "graphs"
+#: Feature: calls that are due again and again, with the verbs of ``schedules.Schedules``.
+SCHEDULES = "schedules"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 

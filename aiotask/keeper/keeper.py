@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from ..broker import Broker, Notice
-from ..brokers import features, graphs_of
+from ..brokers import features, graphs_of, schedules_of
 from ..brokers.history import History
-from ..brokers.technology import GRAPHS
+from ..brokers.technology import GRAPHS, SCHEDULES
 from ..errors import BrokerError
 from .agenda import Agenda
 from .lease import Lease
@@ -18,6 +18,7 @@ from .promoter import Due
 from .recording import Recorder, Recording
 from .recovery import Death, Recovery
 from .relay import Relay
+from .scheduler import Scheduler
 
 __all__ = ["Keeper"]
 
@@ -26,7 +27,7 @@ MAX_NOTICED = 1_000
 
 
 class Keeper:
-    """Lease, recovery, due jobs, graphs and recording of one app on one host, in an event loop of its own.
+    """Lease, recovery, due jobs, graphs, schedules and recording of one app on one host, in an event loop of its own.
 
     Args:
         broker: that the agents use.
@@ -61,7 +62,13 @@ class Keeper:
         self.lease = Lease(broker, host, revive, self.recovery.hurry)
         has_graphs = GRAPHS in features(broker.url)
         self._agenda = Agenda(graphs_of(broker), secrets) if has_graphs else None
-        self._due = Due(broker, self._agenda.hear if self._agenda is not None else None)
+        has_schedules = SCHEDULES in features(broker.url)
+        self._scheduler = Scheduler(schedules_of(broker), secrets, app) if has_schedules else None
+        self._due = Due(
+            broker,
+            self._agenda.hear if self._agenda is not None else None,
+            self._scheduler.hear if self._scheduler is not None else None,
+        )
         self._relay = relay
         self._recorder = recorder
         self._recording = Recording(reading, recorder, host) if reading is not None and recorder is not None else None
@@ -89,6 +96,8 @@ class Keeper:
         agents = [self.lease.run(), self.recovery.run(), self._due.run()]
         if self._agenda is not None:
             agents.append(self._agenda.run())
+        if self._scheduler is not None:
+            agents.append(self._scheduler.run())
         if self._relay is not None:
             agents.append(self._relay.run())
         if self._recording is not None:

@@ -34,6 +34,7 @@ from ..lanes import claim_order, parked_lane
 from .graph_verbs import MemoryGraphs
 from .graphs import GraphStore
 from .record import Ending, Record
+from .schedules import MemorySchedules
 from .store import Store
 from .stores import store_of
 from .wakeup import Bell, Listener
@@ -41,7 +42,7 @@ from .wakeup import Bell, Listener
 __all__ = ["MemoryBroker", "push_now"]
 
 
-class MemoryBroker(MemoryGraphs):
+class MemoryBroker(MemoryGraphs, MemorySchedules):
     """Broker and Inspector of one app; all objects with the same URL and app share one state.
 
     Args:

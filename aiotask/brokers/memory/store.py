@@ -45,6 +45,7 @@ from .clients import Clients
 from .clock import Clock
 from .kids import Kids
 from .record import Ending, Lane, Record, Rows
+from .timetable import Timetable
 from .wakeup import Bell, Listeners
 
 __all__ = ["Store"]
@@ -90,6 +91,7 @@ class Store(Rows, Clients, Kids, Listeners):
         self.refused: dict[str, tuple[str, float]] = {}  # reason, and when it expires (monotonic)
         self.bells: dict[Bell, frozenset[str]] = {}
         self._expiries: list[tuple[float, str]] = []
+        self.timetable = Timetable(clock)
 
     async def __aenter__(self) -> Self:
         """Lock the state, after the loop has run other tasks: a verb in a tight loop starves no other task."""

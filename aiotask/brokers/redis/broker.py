@@ -59,6 +59,7 @@ from .history import HistoryReader, unrecorded
 from .keys import GROUP, RECORDERS, prefix
 from .kids import Kids
 from .repair import audit
+from .schedules import ScheduleVerbs, due_of
 from .script import script
 from .sweep import Sweep
 
@@ -73,7 +74,7 @@ _PING_EVERY = 4.0
 _LETTERS = 50
 
 
-class RedisBroker(GraphVerbs, Kids):
+class RedisBroker(GraphVerbs, Kids, ScheduleVerbs):
     """One app on one server, for one event loop.
 
     Three connections, each opened at first use: commands, a worker's claims (which may block), and
@@ -362,8 +363,8 @@ class RedisBroker(GraphVerbs, Kids):
         return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
-        moved, until, graphs = await self._run("promote", limit)
-        self.graphs_due = GraphsDue(graphs)
+        moved, until, graphs, *scheduled = await self._run("promote", limit)
+        self.graphs_due, self.schedules_due = GraphsDue(graphs), due_of(scheduled)
         return moved, float(until) if until else None
 
     async def replay(self, ids: Sequence[str]) -> list[Replayed]:

@@ -1,17 +1,23 @@
 -- KEYS: prefix.  ARGV: limit. Puts due jobs into their lanes.
--- Returns how many, seconds until the next one is due ('' when there is none), and whether there are graphs: 0 no, 1 yes, 2 there
--- is work on the agenda.
+-- Returns how many, seconds until the next one is due ('' when there is none), whether there are graphs: 0 no, 1 yes, 2 there
+-- is work on the agenda; and where there are schedules: seconds until the next one is due, the server's time.
 -- Needs: core index due lanes repair
 -- Pages of what is left alone that are looked through at most.
 local PAGES = 40
 check_placing()
 local at = now()
-local graphs = 0
--- One command where nothing is due and there are no graphs.
-if redis.call('EXISTS', key('due'), key('agenda'), key('graphs'), key('nodes')) > 0 then
+local graphs, scheduled = 0, {}
+-- One command where nothing is due, and there are no graphs and no schedules.
+if redis.call('EXISTS', key('due'), key('agenda'), key('graphs'), key('nodes'), key('fires')) > 0 then
   if redis.call('ZCARD', key('due')) > 0 then heed(at) end
   if redis.call('EXISTS', key('agenda')) == 1 then graphs = 2
   elseif redis.call('EXISTS', key('graphs'), key('nodes')) > 0 then graphs = 1 end
+  scheduled = redis.pcall('ZRANGE', key('fires'), 0, 0, 'WITHSCORES')
+end
+
+local function answer(count, until_due)
+  if not scheduled[2] then return { count, until_due, graphs } end
+  return { count, until_due, graphs, tostring(tonumber(scheduled[2]) - at), string.format('%.17g', at) }
 end
 
 -- One due job; false: it is on its way to a place of a later release, and left alone.
@@ -58,6 +64,6 @@ if foreign == 0 then first = redis.call('ZRANGE', key('due'), 0, 0, 'WITHSCORES'
 else first = redis.call('ZRANGEBYSCORE', key('due'), string.format('(%.17g', at), '+inf', 'WITHSCORES', 'LIMIT', 0, 1) end
 if #first == 0 then
   if foreign == 0 then redis.call('DEL', key('clock')) end
-  return { count, '', graphs }
+  return answer(count, '')
 end
-return { count, tostring(tonumber(first[2]) - at), graphs }
+return answer(count, tostring(tonumber(first[2]) - at))
