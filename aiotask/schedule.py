@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections import deque
 from collections.abc import Iterator
@@ -104,6 +103,7 @@ def _fields(cron: str) -> str:
 
 
 def _zone(name: str) -> tzinfo:
+    from importlib.util import find_spec
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     if name == "UTC":
@@ -111,7 +111,7 @@ def _zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        missing = "" if importlib.util.find_spec("tzdata") else " This machine may have no time zones: install tzdata."
+        missing = "" if find_spec("tzdata") else " This machine may have no time zones: install tzdata."
         raise ConfigError(
             f'timezone="{name}" is not a time zone that Python knows. Write one as in "Europe/Berlin".{missing}'
         ) from None

@@ -29,6 +29,11 @@ class Address:
         self._found: tuple[str, tuple[str, ...]] | None = None
 
     @property
+    def given(self) -> str:
+        """The URL that the app or the environment names now; empty: that of the embedded server."""
+        return self._url or environment("URL") or ""
+
+    @property
     def embedded(self) -> bool:
         """Whether the broker is the embedded server."""
         return not (self._url or environment("URL"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ class Serving:
 
         @property
         def serializer(self) -> Serializer: ...
+        def _declaring(self) -> AbstractAsyncContextManager[None]: ...
 
     @async_block
     async def inspector(self) -> AsyncIterator[Inspector]:
@@ -130,6 +132,7 @@ class Serving:
         try:
             async with (
                 opened_lifespan(units[0].served),
+                self._declaring(),
                 in_loop_worker(
                     units=units,
                     concurrency=concurrency,

@@ -43,9 +43,10 @@ class Timetable:
         if removes:
             given = {item.name for item in batch}
             for name in names - given:
-                if name in self._schedules and self._schedules[name].state.by == by:
+                kept = self._schedules.get(name)
+                if kept is not None and kept.state.by == by and kept.generation < generation:
                     del self._schedules[name]
-            self._declared[by] = generation, given
+            self._declared[by] = generation, given | (names & self._schedules.keys())
         return left
 
     def _declare(self, by: str, generation: float, item: Declaration, removes: bool, force: bool) -> bool:
@@ -54,7 +55,7 @@ class Timetable:
         if old is not None:
             if not by and old.state.by:
                 return False
-            if by and (old.generation > generation if removes else old.state.by != by):
+            if by and _is_left_alone(old, by, generation, removes):
                 return True
         stays = old is not None and old.item.moments == item.moments
         if old is None:
@@ -114,6 +115,12 @@ class Timetable:
         runs = kept.state.runs + len(item.jobs)
         kept.state = replace(kept.state, due=item.due, moment=item.moment, last=item.last, runs=runs)
         return True
+
+
+def _is_left_alone(old: _Kept, by: str, generation: float, removes: bool) -> bool:
+    if not removes:
+        return old.state.by != by
+    return old.generation > generation or (old.generation == generation and old.state.by == by)
 
 
 def _begun_anew(state: ScheduleState, now: float) -> ScheduleState:

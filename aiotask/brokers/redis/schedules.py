@@ -73,7 +73,8 @@ class ScheduleVerbs:
     async def declare(
         self, by: str, generation: float, batch: Sequence[Declaration], *, removes: bool, force: bool = False
     ) -> list[str]:
-        await self._refuse_older_hosts()
+        if batch:
+            await self._refuse_older_hosts()
         return await self._declare(by, generation, batch, "1" if removes else "", "1" if force else "")
 
     async def set_schedules(self, batch: Sequence[Declaration]) -> list[str]:

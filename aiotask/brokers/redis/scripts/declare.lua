@@ -12,9 +12,11 @@ if removes then
 end
 local at, left, given = now(), {}, {}
 
+-- Whether this call has no say in a schedule that is there.
 local function left_alone(old)
   if by == '' then return old.by ~= '' end
-  if removes then return old.generation > generation end
+  -- Of one generation the first declaration stays: a process that has loaded changed files is no deploy.
+  if removes then return old.generation > generation or (old.generation == generation and old.by == by) end
   return old.by ~= by
 end
 
@@ -38,10 +40,13 @@ if removes then
   for _, name in ipairs(redis.call('HKEYS', mine)) do
     if name ~= '' and not given[name] then
       local old = schedule_of(name)
-      if old and old.by == by then remove_schedule(name) end
-      redis.call('HDEL', mine, name)
+      if not old or old.by ~= by then redis.call('HDEL', mine, name)
+      elseif old.generation < generation then
+        remove_schedule(name)
+        redis.call('HDEL', mine, name)
+      end
     end
   end
-  if #ARGV < 5 then redis.call('DEL', mine) else redis.call('HSET', mine, '', ARGV[2]) end
+  if #ARGV > 4 or redis.call('EXISTS', mine) == 1 then redis.call('HSET', mine, '', ARGV[2]) end
 end
 return left
