@@ -19,6 +19,7 @@ from .jobs import jobs
 from .prune import prune
 from .queues import queues
 from .results import results
+from .schedules import app as schedules_app
 from .server import app as server_app
 from .sql import sql
 from .stack import stack
@@ -64,6 +65,7 @@ add(results_app, prune)
 app.add_typer(results_app, name="results")
 add(app, graph)
 app.add_typer(graphs_app, name="graphs")
+app.add_typer(schedules_app, name="schedules")
 add(app, stack, doctor, sql, version)
 app.add_typer(dead_app, name="dead")
 app.add_typer(server_app, name="server")
