@@ -12,6 +12,7 @@ Then, in the same directory::
 import asyncio
 import os
 import tempfile
+import time
 from pathlib import Path
 
 from aiotask import App, current_job
@@ -28,7 +29,7 @@ def greet() -> None:
 
 
 @app.task(every=0.5)
-async def measure() -> None:
+def measure() -> None:
     """Twice a second, on whichever worker is free."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "measured").open("a") as file:
@@ -47,10 +48,10 @@ async def main() -> None:
         print(await now)
         print([schedule.name async for schedule in app.schedules.list() if schedule.timezone == "Asia/Tokyo"])
         await app.schedules.remove("report-7")
-        while not (FOLDER / "measured").exists():
-            await asyncio.sleep(0.1)
-        print("measured, though no program has called it")
 
 
 if __name__ == "__main__":
     asyncio.run(main())
+    while not (FOLDER / "measured").exists():
+        time.sleep(0.1)
+    print("measured, though no program has called it")

@@ -238,7 +238,8 @@ class AppSchedules:
 
 
 def _call_of(name: str, call: Signature[Any]) -> _Call:
-    if not isinstance(call, Signature):
+    # A group is a signature, too, but of no task.
+    if not isinstance(call, Signature) or getattr(call._send, "definition", None) is None:
         raise ConfigError(
             f'Schedule "{name}": {call!r} is not a call that can be sent again and again. Give that of a task, '
             "as in report.s(7); for a group or a graph, a task that sends it."
