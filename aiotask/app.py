@@ -29,6 +29,7 @@ from .middleware import Call, Middleware, depart, hooks_of, outermost
 from .options import check_name, meant, more_of, seconds
 from .parts.pausing import Pausing
 from .parts.registering import Registering
+from .parts.scheduling import Scheduling, taken_apart
 from .parts.serving import Serving
 from .parts.storing import Storing
 from .result import AsyncResult
@@ -53,7 +54,7 @@ _OPTIONS = [
 ]
 
 
-class App(Composing, Pausing, Registering, Serving, Storing, Overriding):
+class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Overriding):
     """A registry of tasks, and the broker that their jobs go through.
 
     Creating an app connects to nothing: the broker is first contacted when a job is sent.
@@ -172,11 +173,13 @@ class App(Composing, Pausing, Registering, Serving, Storing, Overriding):
         return self.address.result_db_path()
 
     def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
+        options, spec = taken_apart(options, getattr(function, "__qualname__", str(function)))
         definition = define(function, options)
         injection = injection_of(function, definition.name, self.overrides)
         definition = surrounded(definition, self.hooks, injection)
         if self._serializer_name == "json":
             self.serializer.prepare(definition.name, function)
+        self._schedule(definition, spec)
         self.registry.add(definition)
         return cast("SyncTask[Any, Any] | AsyncTask[Any, Any]", task_of(definition, self))
 

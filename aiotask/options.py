@@ -15,6 +15,7 @@ from .settings import CENTURY, seconds
 
 __all__ = [
     "OPTIONS",
+    "SCHEDULE_OPTIONS",
     "CallOptions",
     "TaskOptions",
     "check_name",
@@ -78,6 +79,12 @@ class TaskOptions(CallOptions, total=False):
         job runs once at most, fails with WorkerLost if its process dies, and cannot have retries.
     memory: memory that a run may take, in bytes or as text, for example "512MB"; None: no limit.
     cpu: CPU time that a run may use, in seconds or as a timedelta; None: no limit.
+    cron: when the task runs by itself: five fields, as in "*/5 9-17 * * MON-FRI", or "@daily".
+    every: the same as time between two runs, in seconds or as a timedelta, 0.1 s at least.
+    timezone: of ``cron``, as in "Europe/Berlin". Default: "UTC".
+    jitter: time by which each run is put off at most, in seconds or as a timedelta.
+    missed: what becomes of runs while no worker was there: ``once`` (the last of them, the default), ``all`` (each, the
+        newest 1,000) or ``skip``. A run that is up to 60 s late always comes.
     """
 
     name: str
@@ -87,6 +94,11 @@ class TaskOptions(CallOptions, total=False):
     acks: Literal["late", "early"]
     memory: int | str | None
     cpu: float | timedelta | None
+    cron: str
+    every: float | timedelta
+    timezone: str
+    jitter: float | timedelta
+    missed: Literal["skip", "once", "all"]
 
 
 def known_options(options: Any, known: type[Any], whose: str) -> None:
@@ -237,6 +249,12 @@ def _one_of(value: Any, what: str, words: Sequence[str]) -> str:
     return str(value)
 
 
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{what}={value!r}: give text.")
+    return value
+
+
 def _exceptions(value: Any) -> tuple[type[Exception], ...]:
     kinds = tuple(value) if isinstance(value, tuple | list) else (value,)
     for kind in kinds:
@@ -290,7 +308,15 @@ OPTIONS: dict[str, Option] = {
     "memory": Option(lambda value: None if value is None else size(value, "memory")),
     "cpu": Option(lambda value: None if value is None else _positive(value, "cpu")),
     "expires": Option(_expires, travels=_expires_at, since=2),
+    "cron": Option(lambda value: _text(value, "cron")),
+    "every": Option(lambda value: seconds(value, "every")),
+    "timezone": Option(lambda value: _text(value, "timezone")),
+    "jitter": Option(lambda value: seconds(value, "jitter")),
+    "missed": Option(lambda value: _one_of(value, "missed", ("skip", "once", "all"))),
 }
+
+#: Those that say when a task runs by itself (``schedule.check_spec``).
+SCHEDULE_OPTIONS = frozenset({"cron", "every", "timezone", "jitter", "missed"})
 
 
 def more_of(options: Mapping[str, Any], sent_at: float) -> tuple[int, More | None]:

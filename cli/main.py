@@ -21,6 +21,7 @@ from .pauses import tasks_app
 from .prune import prune
 from .queues import app as queues_app
 from .results import results
+from .schedules import app as schedules_app
 from .server import app as server_app
 from .sql import sql
 from .stack import stack
@@ -70,6 +71,7 @@ add(results_app, prune)
 app.add_typer(results_app, name="results")
 add(app, graph)
 app.add_typer(graphs_app, name="graphs")
+app.add_typer(schedules_app, name="schedules")
 add(app, stack, doctor, sql, version)
 app.add_typer(dead_app, name="dead")
 app.add_typer(server_app, name="server")

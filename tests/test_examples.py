@@ -23,7 +23,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 TEXT = "To be, or not to be: that is the question. Be!"
 WORDS = [["be", 3], ["to", 2], ["or", 1]]
 SERVED = (
-    *("readme", "words", "orders_json", "web_django", "heartbeat", "database"),
+    *("readme", "words", "orders_json", "web_django", "heartbeat", "database", "cron"),
     *("calc", "crawler", "order", "sums", "thumbnails", "wordcount"),
 )
 
@@ -44,6 +44,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
         patch.setenv("DJANGO_DATABASE", str(folder / "shop.sqlite3"))
         patch.syspath_prepend(str(ROOT))
         patch.setenv("HEARTBEATS", str(folder / "heartbeats"))
+        patch.setenv("REPORTS", str(folder / "reports"))
         patch.setenv("ORDERS_DATABASE", str(folder / "orders.sqlite3"))
         history = folder / "history.db"
         patch.setenv("AIOTASK_RESULT_DB", str(history))
@@ -97,6 +98,12 @@ def test_models_travel_as_json(fleet: Workers) -> None:
 
 def test_c4_a_middleware_beats_while_sync_and_async_jobs_run(fleet: Workers) -> None:
     assert script("examples.heartbeat").splitlines() == ["compute: beat while it ran", "wait: beat while it ran"]
+
+
+def test_schedules_of_tasks_and_of_run_time(fleet: Workers) -> None:
+    assert script("examples.cron").splitlines() == [
+        *("report of customer 7", "['report-7']", "measured, though no program has called it"),
+    ]
 
 
 def test_a_transaction_of_a_failed_job_is_rolled_back(fleet: Workers) -> None:

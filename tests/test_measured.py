@@ -44,6 +44,8 @@ TRAPS = {
     "raised twice": "one exception that is raised twice grows its traceback",
     "task per handle": "a task for every awaited handle costs more than all the rest",
     "descriptors": "each asyncio.run leaves a socket behind",
+    # calendars
+    "hour that comes twice": "asked from within it for the next run, the cron library names a moment in the past",
     # code that travels
     "other Python": "code by value of another minor version crashes who loads it",
     "slow import": "redis, pydantic, cloudpickle, uvloop and sqlite3 cost a third of a second at import",

@@ -102,7 +102,16 @@ def test_the_wheel_is_for_every_python_and_says_what_it_needs(distributions: Dis
     assert distributions.wheel.name == f"aiotask-{project['version']}-py3-none-any.whl"
     assert headers["License-Expression"] == "MIT"
     assert headers["Requires-Python"] == ">=3.11"
-    assert headers.get_all("Provides-Extra") == ["json", "embedded", "sql", "postgres", "reload", "bench", "dev"]
+    assert headers.get_all("Provides-Extra") == [
+        "json",
+        "embedded",
+        "cron",
+        "sql",
+        "postgres",
+        "reload",
+        "bench",
+        "dev",
+    ]
     base = {
         re.split(r"[\[<>=;! ]", line)[0] for line in headers.get_all("Requires-Dist") or () if "extra ==" not in line
     }

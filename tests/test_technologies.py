@@ -21,6 +21,7 @@ from aiotask.brokers.technology import (
     HISTORY,
     PAUSES,
     PROCESSES,
+    SCHEDULES,
     by_scheme,
     having,
     register,
@@ -143,9 +144,13 @@ def test_a_scheme_means_one_technology() -> None:
 # ---- what a broker lacks
 
 
+#: The features that aiotask's own brokers have.
+ALL = {DUE_NOW, EXPIRY, GRAPHS, HISTORY, PAUSES, SCHEDULES}
+
+
 def test_the_features_of_a_broker_are_those_of_its_technology() -> None:
-    assert features("redis://db") == features("unix:///so") == {DUE_NOW, EXPIRY, GRAPHS, HISTORY, PAUSES, PROCESSES}
-    assert features("memory://") == {DUE_NOW, EXPIRY, GRAPHS, HISTORY, PAUSES}
+    assert features("redis://db") == features("unix:///so") == ALL | {PROCESSES}
+    assert features("memory://") == ALL
     assert features("bare://store") == {PROCESSES}
     assert having(HISTORY)[:6] == ["redis://", "rediss://", "unix://", "valkey://", "valkeys://", "memory://"]
     assert "bare://" in having(PROCESSES) and "bare://" not in having(HISTORY)

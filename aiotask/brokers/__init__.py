@@ -15,6 +15,7 @@ from .technology import (
     ENTRY_POINTS,
     GRAPHS,
     HISTORY,
+    SCHEDULES,
     PushBlocking,
     PushGraphBlocking,
     Technology,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .due_now import DueNow
     from .graphs import Graphs
     from .history import History
+    from .schedules import Schedules
 
 __all__ = [
     "check_url",
@@ -49,6 +51,7 @@ __all__ = [
     "push_graph_blocking",
     "require",
     "require_declared",
+    "schedules_of",
 ]
 
 register(REDIS, "redis", "rediss", "unix", "valkey", "valkeys")
@@ -172,6 +175,16 @@ def due_now_of(broker: Broker) -> DueNow:
     """
     require(broker.url, DUE_NOW, "Running scheduled jobs at once")
     return cast("DueNow", broker)
+
+
+def schedules_of(broker: Broker) -> Schedules:
+    """The broker, with the verbs of schedules.
+
+    Raises:
+        ConfigError: the broker lacks these verbs.
+    """
+    require(broker.url, SCHEDULES, "A schedule (cron=, every=, app.schedules)")
+    return cast("Schedules", broker)
 
 
 def require(url: str, feature: str, option: str) -> None:

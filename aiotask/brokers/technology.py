@@ -23,6 +23,7 @@ __all__ = [
     "HISTORY",
     "PAUSES",
     "PROCESSES",
+    "SCHEDULES",
     "PushBlocking",
     "PushGraphBlocking",
     "Technology",
@@ -45,6 +46,8 @@ EXPIRY = "expiry"
 PAUSES = "pauses"
 #: Feature: scheduled jobs can be run at once, with the verb of ``due_now.DueNow``.
 DUE_NOW = "due now"
+#: Feature: calls that are due again and again, with the verbs of ``schedules.Schedules``.
+SCHEDULES = "schedules"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 

@@ -30,7 +30,7 @@ _LATER = (
     ),
     # Tasks that send jobs, or send or return graphs, come to need these.
     *("aiotask.client.client", "aiotask.client.graphs", "aiotask.graph", "aiotask.group_result", "aiotask.planning"),
-    *("aiotask.workflow.chain", "aiotask.workflow.outgoing"),
+    *("aiotask.workflow.chain", "aiotask.workflow.outgoing", "aiotask.client.schedules"),
     *("cloudpickle", "concurrent.futures.thread", "difflib", "encodings.idna", "sqlite3", "sysconfig", "traceback"),
     "uvloop",
 )

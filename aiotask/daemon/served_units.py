@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +30,19 @@ class ServedUnit:
     @property
     def served(self) -> Served:
         return self.unit.served
+
+    def registered(self, number: int) -> dict[str, object]:
+        """What the worker of the unit in this process registers; ``number``: of the process."""
+        return {
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "python": platform.python_version(),
+            "queues": list(self.served.queues),
+            "tasks": self.served.registry.names,
+            "since": time.time(),
+            "number": number,
+            **self.unit.registered,
+        }
 
 
 def served_units(apps: Iterable[tuple[App, Scope]], settings: WorkerSettings) -> list[ServedUnit]:

@@ -32,6 +32,7 @@ from .keeper_care import KeeperCare
 from .leftovers import Leftovers
 from .messages import InService, Oversized, SnapshotRequest
 from .preload import check_memory_limit, import_library, preload_apps
+from .release import Release
 from .reload import start_watching
 from .replacements import Replacements
 from .restarts import RestartAllowance, RestartDelay
@@ -101,6 +102,7 @@ class Supervisor:
             self._probe_sockets,
             partial(self._fork, dies_with_parent=False),
         )
+        self._release = Release()
         self._replacements = Replacements(settings, self._spawn)
         self._watchdog = Watchdog(settings.blocked_loop, settings.long_job, settings.threads)
         self._stops = Stops(settings.stopped_process)
@@ -205,9 +207,8 @@ class Supervisor:
 
         def live(child: Child) -> int:
             self._probe_sockets.close()
-            ends = child.command_end, child.report_end
-            resources = WorkerResources(board, child.number, self._host, *ends, child.stacks, child.words)
-            return run_worker(self._settings, resources, self._preloaded)
+            given = child.command_end, child.report_end, child.stacks, child.words, self._release
+            return run_worker(self._settings, WorkerResources(board, child.number, self._host, *given), self._preloaded)
 
         child = self._fork(self._count + 1, board, live, dies_with_parent=True)
         if child is None:
@@ -336,6 +337,7 @@ class Supervisor:
         elif number == signal.SIGHUP:
             code = " (with the same code, since the app was preloaded)" if self._settings.preload else ""
             logger.info("Replacing the worker processes one by one%s.", code)
+            self._release = Release()
             self._replacements.begin(self._children.values())
             self._bulletin.reloading()
         elif number in (signal.SIGTTIN, signal.SIGTTOU):

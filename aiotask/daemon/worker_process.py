@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import platform
 import random
 import signal
 import socket
@@ -41,6 +40,7 @@ from ..worker.suspects import Solitude
 from ..worker.sync_lane import SyncLane
 from ..worker.worker import Worker
 from .board import HEARTBEAT_INTERVAL, SharedBoard
+from .declared import declare_when_up
 from .folders import enter_folder
 from .fork import Exit, in_a_line
 from .in_service import in_service
@@ -66,6 +66,7 @@ from .messages import (
     send_message,
 )
 from .own_signals import ALARMS, OwnSignals
+from .release import Release
 from .served_units import ServedUnit, is_sending, served_units
 from .settings import WorkerSettings
 from .watch.oom_kills import go_first
@@ -91,6 +92,8 @@ class WorkerResources:
     reports: int
     stacks: Stacks
     words: LastWords
+    #: When the code was started that this process loads.
+    release: Release
 
 
 #: Signals that a worker process handles itself.
@@ -261,16 +264,6 @@ class WorkerProcess:
         settings, resources, unit = self._settings, self._resources, each.unit
         broker = unit.connect()
         jitter = random.uniform(0.9, 1.1)
-        facts: dict[str, object] = {
-            "pid": os.getpid(),
-            "host": platform.node(),
-            "python": platform.python_version(),
-            "queues": list(unit.served.queues),
-            "tasks": unit.served.registry.names,
-            "since": time.time(),
-            "number": resources.number,
-            **unit.registered,
-        }
         hooks = Hooks(
             dead=self._end_declared_dead,
             full=lambda: self._is_full("it ran its number of jobs"),
@@ -285,7 +278,7 @@ class WorkerProcess:
                 resources.board,
                 host=resources.host,
                 number=str(resources.number),
-                facts=facts,
+                facts=each.registered(resources.number),
                 recorded=each.facts.result_db is not None,
                 source=unit.source,
             ),
@@ -297,13 +290,15 @@ class WorkerProcess:
         if self._draining:
             worker.stop()
         notifying = agent(self._notify_when_up(each, worker))
+        declaring = agent(declare_when_up(each, worker.up, broker, settings, resources.release))
         try:
             await worker.run()
         finally:
+            declaring.cancel()
             # A burst may be over before the supervisor has been notified that it began.
             if not worker.up.is_set():
                 notifying.cancel()
-            await asyncio.gather(notifying, return_exceptions=True)
+            await asyncio.gather(notifying, declaring, return_exceptions=True)
             await broker.close()
 
     async def _notify_when_up(self, each: ServedUnit, worker: Worker) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from ..broker import Broker, Notice
-from ..brokers import features, graphs_of
+from ..brokers import features, graphs_of, schedules_of
 from ..brokers.expiry import Expiry
 from ..brokers.history import History
-from ..brokers.technology import EXPIRY, GRAPHS
+from ..brokers.technology import EXPIRY, GRAPHS, SCHEDULES
 from ..errors import BrokerError
 from .agenda import Agenda
 from .expiry import Expiries
@@ -21,6 +21,7 @@ from .promoter import Due
 from .recording import Recorder, Recording
 from .recovery import Death, Recovery
 from .relay import Relay
+from .scheduler import Scheduler
 
 __all__ = ["Keeper"]
 
@@ -29,7 +30,7 @@ MAX_NOTICED = 1_000
 
 
 class Keeper:
-    """Lease, recovery, due jobs, graphs and recording of one app on one host, in an event loop of its own.
+    """Lease, recovery, due jobs, graphs, schedules and recording of one app on one host, in an event loop of its own.
 
     Args:
         broker: that the agents use.
@@ -64,8 +65,15 @@ class Keeper:
         self.lease = Lease(broker, host, revive, self.recovery.hurry)
         has_graphs = GRAPHS in features(broker.url)
         self._agenda = Agenda(graphs_of(broker), secrets) if has_graphs else None
+        has_schedules = SCHEDULES in features(broker.url)
+        self._scheduler = Scheduler(schedules_of(broker), secrets, app) if has_schedules else None
         expiries = Expiries(cast("Expiry", broker), secrets) if EXPIRY in features(broker.url) else None
-        self._due = Due(broker, self._agenda.hear if self._agenda is not None else None, expiries)
+        self._due = Due(
+            broker,
+            self._agenda.hear if self._agenda is not None else None,
+            expiries,
+            self._scheduler.hear if self._scheduler is not None else None,
+        )
         self._relay = relay
         self._recorder = recorder
         self._recording = Recording(reading, recorder, host) if reading is not None and recorder is not None else None
@@ -93,6 +101,8 @@ class Keeper:
         agents = [self.lease.run(), self.recovery.run(), self._due.run()]
         if self._agenda is not None:
             agents.append(self._agenda.run())
+        if self._scheduler is not None:
+            agents.append(self._scheduler.run())
         if self._relay is not None:
             agents.append(self._relay.run())
         if self._recording is not None:

@@ -9,6 +9,8 @@ from typing import cast
 
 from ..broker import BATCH_JOBS, Broker
 from ..brokers.graphs import Graphs, GraphsDue
+from ..brokers.schedules import Due as SchedulesDue
+from ..brokers.schedules import Schedules
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter
 from .expiry import Expiries
@@ -27,14 +29,20 @@ class Due:
     Args:
         hear: told after each attempt what is due of graphs. None: the broker has none.
         expiries: ends the jobs that have expired. None: the broker does not know them.
+        hear_schedules: told after each attempt what is due of schedules. None: the broker has none.
     """
 
     def __init__(
-        self, broker: Broker, hear: Callable[[GraphsDue], None] | None = None, expiries: Expiries | None = None
+        self,
+        broker: Broker,
+        hear: Callable[[GraphsDue], None] | None = None,
+        expiries: Expiries | None = None,
+        hear_schedules: Callable[[SchedulesDue | None], None] | None = None,
     ) -> None:
         self._broker = broker
         self._hear = hear
         self._expiries = expiries
+        self._hear_schedules = hear_schedules
         self._report_error = ErrorReporter(
             logger, "The broker refused to queue due jobs; trying again: %s", KEEPER_LOG_DELAY
         )
@@ -52,6 +60,8 @@ class Due:
                 await asyncio.sleep(TICK)
                 continue
             self._tell(None)
+            if self._hear_schedules is not None:
+                self._hear_schedules(cast("Schedules", self._broker).schedules_due)
             if moved < BATCH_JOBS and not more:
                 await asyncio.sleep(TICK if until is None else min(TICK, max(until, 0.001)))
 

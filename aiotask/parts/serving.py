@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,7 @@ class Serving:
 
         @property
         def serializer(self) -> Serializer: ...
+        def _declaring(self) -> AbstractAsyncContextManager[None]: ...
 
         @property
         def secrets(self) -> tuple[str, ...]: ...
@@ -167,6 +169,7 @@ class Serving:
         try:
             async with (
                 opened_lifespan(units[0].served),
+                self._declaring(),
                 in_loop_worker(
                     units=units,
                     concurrency=concurrency,

@@ -21,6 +21,7 @@ COMMANDS = (
         "dead",
         "graph",
         "graphs",
+        "schedules",
         "queues",
         "tasks",
         "results",

@@ -36,6 +36,7 @@ from .due_now import DueNowVerbs
 from .graph_verbs import MemoryGraphs
 from .graphs import GraphStore
 from .record import Ending, Record
+from .schedules import MemorySchedules
 from .store import Store
 from .stores import store_of
 from .wakeup import Bell, Listener
@@ -43,7 +44,7 @@ from .wakeup import Bell, Listener
 __all__ = ["MemoryBroker", "push_now"]
 
 
-class MemoryBroker(MemoryGraphs, DueNowVerbs):
+class MemoryBroker(MemoryGraphs, MemorySchedules, DueNowVerbs):
     """Broker and Inspector of one app; all objects with the same URL and app share one state.
 
     Args:

@@ -47,6 +47,7 @@ from .expiry import Expiring
 from .kids import Kids
 from .pauses import Pausing
 from .record import Ending, Lane, Record, Rows
+from .timetable import Timetable
 from .wakeup import Bell, Listeners
 
 __all__ = ["Store"]
@@ -92,6 +93,7 @@ class Store(Rows, Clients, Kids, Expiring, Pausing, Listeners):
         self.refused: dict[str, tuple[str, float]] = {}  # reason, and when it expires (monotonic)
         self.bells: dict[Bell, frozenset[str]] = {}
         self._expiries: list[tuple[float, str]] = []
+        self.timetable = Timetable(clock)
 
     async def __aenter__(self) -> Self:
         """Lock the state, after the loop has run other tasks: a verb in a tight loop starves no other task."""
@@ -300,8 +302,7 @@ class Store(Rows, Clients, Kids, Expiring, Pausing, Listeners):
             self.record(record, ending.outcome)
         if ending.is_dead:
             self.dead.pop(record.id, None)
-            letter = DeadLetter(record.id, self.clock.time(), record.sealed, ending.outcome)
-            self.dead[record.id] = record.queue, letter
+            self.dead[record.id] = record.queue, DeadLetter(record.id, self.clock.time(), record.sealed, ending.outcome)
             if len(self.dead) > DEAD_LETTERS:
                 del self.dead[next(iter(self.dead))]
 

@@ -62,6 +62,7 @@ from .keys import GROUP, prefix
 from .kids import Kids
 from .pauses import PauseVerbs
 from .repair import audit
+from .schedules import ScheduleVerbs, due_of
 from .script import script
 from .sweep import Sweep
 
@@ -76,7 +77,7 @@ _PING_EVERY = 4.0
 _LETTERS = 50
 
 
-class RedisBroker(GraphVerbs, Kids, DueNowVerbs, Expiries, HistoryVerbs, Listed, PauseVerbs):
+class RedisBroker(GraphVerbs, Kids, DueNowVerbs, Expiries, HistoryVerbs, Listed, PauseVerbs, ScheduleVerbs):
     """One app on one server, for one event loop.
 
     Three connections, each opened at first use: commands, a worker's claims (which may block), and
@@ -371,8 +372,9 @@ class RedisBroker(GraphVerbs, Kids, DueNowVerbs, Expiries, HistoryVerbs, Listed,
         return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
-        moved, until, graphs, *expired = await self._run("promote", limit)
-        self.graphs_due, self.expired = GraphsDue(graphs), jobs_in(expired)
+        moved, until, graphs, *others = await self._run("promote", limit)
+        self.graphs_due = GraphsDue(graphs)
+        self.expired, self.schedules_due = jobs_in(others), due_of(others)
         return moved, float(until) if until else None
 
     async def replay(self, ids: Sequence[str]) -> list[Replayed]:

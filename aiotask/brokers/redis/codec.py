@@ -17,6 +17,7 @@ from ...broker import (
     Push,
     Room,
     Settled,
+    Special,
 )
 from ...job import Meta, Obituary, Status
 from ...wire.seal import OVERHEAD
@@ -34,6 +35,7 @@ __all__ = [
     "delivery",
     "encode_meta",
     "encode_obituary",
+    "encode_special",
     "frame",
     "frames",
     "id_of",
@@ -163,6 +165,11 @@ def milliseconds(seconds: float) -> int:
 def encode_meta(meta: Meta) -> bytes:
     """Meta as bytes; empty for a fresh job, as most jobs are."""
     return b"" if meta == _FRESH else _encode(meta)
+
+
+def encode_special(special: Special | None) -> bytes:
+    """What is special about a job, as the scripts read it; empty: nothing."""
+    return b"" if special is None else _encode(special)
 
 
 def encode_obituary(obituary: Obituary | None) -> bytes:

@@ -25,7 +25,7 @@ class Expiries:
         ]
 
 
-def jobs_in(flat: Sequence[bytes]) -> list[Expired]:
-    """What promote.lua has found, five values a job."""
-    rows = zip(*(iter(flat),) * 5, strict=True)
+def jobs_in(others: Sequence[bytes]) -> list[Expired]:
+    """The expired jobs in a reply of promote.lua: five values each, before the two of schedules."""
+    rows = zip(*(iter(others),) * 5, strict=False)
     return [Expired(text(id), float(at), text(task), float(ttl), int(run)) for id, at, task, ttl, run in rows]

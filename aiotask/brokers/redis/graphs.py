@@ -18,9 +18,10 @@ from .connection import Wire
 from .graph_pages import find_bad, find_unfinished
 from .script import script
 
-__all__ = ["GraphVerbs", "graph_arguments", "nodes_among"]
+__all__ = ["GraphVerbs", "graph_arguments", "nodes_among", "older_host"]
 
-#: The first release that knows graphs, and seconds after which a client looks again for workers of an older one.
+#: The first release that knows graphs and schedules, and seconds after which a client looks again for workers of an
+#: older one.
 _FIRST_RELEASE, _LOOK_EVERY = 2, 60.0
 
 
@@ -82,8 +83,9 @@ def _graph_of(packed: bytes) -> str:
     return job.more.flow.graph if job.more and job.more.flow else ""
 
 
-def _older(flat: Sequence[bytes]) -> str:
-    """The host of a live incarnation of a release that does not know graphs; empty: there is none."""
+async def older_host(wire: Wire, prefix: str) -> str:
+    """The host of a live incarnation of a release that knows neither graphs nor schedules; empty: there is none."""
+    flat = await wire.call("HGETALL", f"{prefix}live")
     for name, facts in zip(flat[::2], flat[1::2], strict=True):
         try:
             known = msgspec.msgpack.decode(facts) if name else None
@@ -125,7 +127,7 @@ class GraphVerbs:
     async def _refuse_beside_older(self) -> None:
         """Raise BrokerError while a worker of an older release lives: its scripts end nodes as if they were plain jobs,
         and what is downstream would wait for ever."""
-        if host := _older(await self.wire.call("HGETALL", f"{self.prefix}live")):
+        if host := await older_host(self.wire, self.prefix):
             raise BrokerError(
                 f'A worker on host "{host}" is of an older release of aiotask, which does not know graphs. Restart the '
                 "workers there with this release, then send the calls again."

@@ -55,6 +55,13 @@ kids:ID             list    ids of the jobs that this job has sent, the newest 1
 expiring            zset    job id by the time after which no run of it starts (Unix    the job is finished
                             seconds, server clock)
 paused              hash    id of a pause -> what, who, why, when                        it is resumed
+schedules           hash    name -> when and by whom it was declared, its next and      it is removed
+                            last run (``scripts/lib/schedules.lua``), and the
+                            sealed schedule
+fires               zset    name of a schedule by when its next run is due (Unix        it is removed
+                            seconds, server clock; +inf: it is paused)
+declared:DECLARER   hash    the schedules that the code of this name declares, and in   it declares none
+                            the field "" its generation
 volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
 
@@ -99,9 +106,10 @@ RECORDERS = "recorders"
 TYPES = {
     **dict.fromkeys(("queues", "parked", "index"), "set"),
     **dict.fromkeys(
-        ("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes", "paused"), "hash"
+        ("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes", "paused", "schedules"),
+        "hash",
     ),
-    **dict.fromkeys(("due", "dead", "graphs", "expiring"), "zset"),
+    **dict.fromkeys(("due", "dead", "graphs", "expiring", "fires"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
     "agenda": "list",
     "volunteer": "string",
@@ -116,6 +124,7 @@ _WORDS = [
     "g nodes agenda graphs kids",
     "expiring",
     "paused",
+    "schedules fires declared",
 ]
 
 #: Constants of the scripts: each script begins with those that it uses, as local variables.

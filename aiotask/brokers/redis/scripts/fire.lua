@@ -1,0 +1,52 @@
+-- KEYS: prefix.  ARGV: per schedule: name, the time that it stands at, the seal of its value, the next time, the next moment, the
+-- last moment that is run, how many jobs; per job: lane, what is special (as in push.lua), whether its id was chosen ('1' or ''),
+-- id, sealed.
+-- Returns per schedule 1, or 0: another call was quicker, or the schedule has changed. The first write is one that a full server
+-- refuses: then nothing has moved.
+-- Needs: core index lanes repair schedules
+
+-- 1. Who is to move.
+local at, moving, lanes, reply = now(), {}, {}, {}
+local n = 1
+while n <= #ARGV do
+  local name, stands, count = ARGV[n], tonumber(ARGV[n + 1]), tonumber(ARGV[n + 6])
+  local score, s = redis.call('ZSCORE', key('fires'), name), schedule_of(name)
+  local is_same = score and s and tonumber(score) == stands and string.sub(s.sealed, 1, SEAL_BYTES) == ARGV[n + 2]
+  if is_same and (count == 0 or stands <= at) then
+    moving[#moving + 1] = { n, name, s, count }
+    for job = n + 7, n + 2 + 5 * count, 5 do lanes[ARGV[job]] = key(ARGV[job]) end
+    reply[#reply + 1] = 1
+  else reply[#reply + 1] = 0 end
+  n = n + 7 + 5 * count
+end
+if #moving == 0 then return reply end
+
+-- 2. Whether it can be written.
+check_placing()
+check_push(lanes, false)
+redis.call('ZCARD', key('expiring'))
+if redis.call('SCARD', key('index')) == 0 and redis.call('EXISTS', key('queues')) == 0 then
+  redis.call('SADD', key('index'), '.')
+end
+
+-- 3. The next runs, and the jobs of these.
+local function is_known(id)
+  return redis.call('EXISTS', key('r:' .. id)) == 1 or redis.call('HEXISTS', key('nodes'), id) == 1
+end
+
+for _, each in ipairs(moving) do
+  local n, name, s, count = unpack(each)
+  redis.call('ZADD', key('fires'), ARGV[n + 3], name)
+  s.moment, s.last, s.runs = tonumber(ARGV[n + 4]), tonumber(ARGV[n + 5]), (s.runs + count) % 4294967296
+  write_schedule(name, s)
+  for job = n + 7, n + 2 + 5 * count, 5 do
+    local lane, id, sealed = ARGV[job], ARGV[job + 3], ARGV[job + 4]
+    if not is_unfinished(id) and not (ARGV[job + 2] == '1' and is_known(id)) then
+      redis.call('SADD', key('queues'), string.match(lane, '^q:(.*):%d$'))
+      put_one(lane, id, sealed, '')
+      local expires = ARGV[job + 1] ~= '' and cmsgpack.unpack(ARGV[job + 1]).expires
+      if expires then redis.call('ZADD', key('expiring'), expires < 0 and at - expires or expires, id) end
+    end
+  end
+end
+return reply

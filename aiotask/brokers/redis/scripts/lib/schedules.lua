@@ -1,0 +1,42 @@
+-- Schedules: each is one value in ``schedules``, and in ``fires`` the time of its next run (+inf: it is paused).
+-- Needs: core
+
+-- What is in front of declarer and sealed schedule: generation, since, moment, last, paused, horizon, runs, moments, bytes of
+-- the declarer. See ``brokers/schedules.py``.
+local SCHEDULE_HEAD, SCHEDULE_BYTES = '>ddddddI4c8I2', 62
+
+-- The schedule of a name as a table; nil: there is none, or something else was written there.
+local function schedule_of(name)
+  local packed = redis.call('HGET', key('schedules'), name)
+  if not packed or #packed < SCHEDULE_BYTES then return nil end
+  local s, size = { packed = packed }, 0
+  s.generation, s.since, s.moment, s.last, s.paused, s.horizon, s.runs, s.moments, size = struct.unpack(SCHEDULE_HEAD, packed)
+  s.by = string.sub(packed, SCHEDULE_BYTES + 1, SCHEDULE_BYTES + size)
+  s.sealed = string.sub(packed, SCHEDULE_BYTES + size + 1)
+  return s
+end
+
+local function write_schedule(name, s)
+  local head = struct.pack(SCHEDULE_HEAD, s.generation, s.since, s.moment, s.last, s.paused, s.horizon, s.runs, s.moments, #s.by)
+  redis.call('HSET', key('schedules'), name, head .. s.by .. s.sealed)
+end
+
+-- Its next run is to be computed: it counts from now on.
+local function begin_anew(name, s, at)
+  s.since, s.moment = at, 0
+  redis.call('ZADD', key('fires'), s.paused > 0 and '+inf' or string.format('%.17g', at), name)
+end
+
+local function remove_schedule(name)
+  redis.call('ZREM', key('fires'), name)
+  return redis.call('HDEL', key('schedules'), name)
+end
+
+-- Names and times by turns, as the reply has them: name, value, time.
+local function add_schedules(reply, pairs_)
+  for n = 1, #pairs_, 2 do
+    reply[#reply + 1], reply[#reply + 2] = pairs_[n], redis.call('HGET', key('schedules'), pairs_[n]) or ''
+    reply[#reply + 1] = pairs_[n + 1]
+  end
+  return reply
+end

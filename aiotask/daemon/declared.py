@@ -1,0 +1,28 @@
+"""The schedules that a worker process declares."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from ..broker import Broker
+from ..brokers import features, schedules_of
+from ..brokers.technology import SCHEDULES
+from ..worker.declaring import Declaring
+from .release import Release
+from .served_units import ServedUnit
+from .settings import WorkerSettings
+
+__all__ = ["declare_when_up"]
+
+
+async def declare_when_up(
+    each: ServedUnit, up: asyncio.Event, broker: Broker, settings: WorkerSettings, release: Release
+) -> None:
+    """Declare the schedules of one app from when its worker is up until cancelled."""
+    app = each.app
+    if each.unit.rows is not None or SCHEDULES not in features(app.url):
+        return
+    await up.wait()
+    generation = partial(release.generation, f"{app.name} {app.url}")
+    await Declaring(schedules_of(broker), " ".join(settings.apps), generation, app.declarations).run()

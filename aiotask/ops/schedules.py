@@ -1,0 +1,98 @@
+"""Schedules of one or more apps, for commands: they need the secret and no code of the apps."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ..brokers import features, schedules_of
+from ..brokers.technology import SCHEDULES
+from ..client.schedules import Schedule, Timetable
+from ..errors import ConfigError
+from ..schedule import notes, upcoming
+from .connection import Connection, Place, inspectors
+
+__all__ = ["read_page", "read_schedule", "run_now", "steer"]
+
+
+def _timetable(connection: Connection) -> Timetable:
+    return Timetable(schedules_of(connection.broker), connection.secrets, connection.name)
+
+
+@asynccontextmanager
+async def _timetables(place: Place) -> AsyncIterator[list[tuple[Connection, Timetable]]]:
+    """The schedules of the named app, or of all apps."""
+    async with inspectors(place) as opened:
+        yield [(each, _timetable(each)) for each in opened if SCHEDULES in features(each.broker.url)]
+
+
+async def read_page(place: Place, after: str, limit: int) -> list[dict[str, Any]]:
+    """Schedules, app by app, those that are due next first; ``after``: behind the one of this name."""
+    page: list[dict[str, Any]] = []
+    async with _timetables(place) as found:
+        for connection, timetable in found:
+            if after and await timetable.find(after) is None:
+                continue
+            async for schedule in timetable.list(after, limit - len(page)):
+                page.append({"app": connection.name, **schedule.described()})
+    return page
+
+
+async def read_schedule(place: Place, name: str, count: int = 5) -> dict[str, Any]:
+    """One schedule with its next runs (Unix seconds), and what may surprise about it.
+
+    Raises:
+        ConfigError: there is no such schedule.
+    """
+    async with _timetables(place) as found:
+        for connection, timetable in found:
+            schedule = await timetable.find(name)
+            if schedule is not None:
+                time = (await connection.inspector.facts()).time
+                return {
+                    "app": connection.name,
+                    **schedule.described(),
+                    "next_runs": _next_runs(schedule, time, count),
+                    "notes": [] if schedule.unreadable else notes(schedule.spec),
+                }
+    raise _unknown(name)
+
+
+def _next_runs(schedule: Schedule, now: float, count: int) -> list[float]:
+    if schedule.unreadable or schedule.paused:
+        return []
+    return upcoming(schedule.spec, schedule.name, now, count)
+
+
+async def steer(place: Place, name: str, verb: Callable[[Timetable, str], Awaitable[Any]]) -> dict[str, Any]:
+    """Call a verb of the timetable that has a schedule of this name; the schedule afterwards, or as it was.
+
+    Raises:
+        ConfigError: there is no such schedule.
+    """
+    async with _timetables(place) as found:
+        for connection, timetable in found:
+            before = await timetable.find(name)
+            if before is not None:
+                await verb(timetable, name)
+                after = await timetable.find(name) or before
+                return {"app": connection.name, **after.described()}
+    raise _unknown(name)
+
+
+async def run_now(place: Place, name: str) -> dict[str, Any]:
+    """Send the job of a schedule now.
+
+    Raises:
+        ConfigError: there is no such schedule.
+    """
+    async with _timetables(place) as found:
+        for connection, timetable in found:
+            if await timetable.find(name) is not None:
+                return {"app": connection.name, "name": name, "id": await timetable.run_now(name)}
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> ConfigError:
+    return ConfigError(f'There is no schedule "{name}". Those that are there: aiotask schedules')
