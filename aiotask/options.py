@@ -288,6 +288,8 @@ OPTIONS: dict[str, Option] = {
     "memory": Option(lambda value: None if value is None else size(value, "memory")),
     "cpu": Option(lambda value: None if value is None else _positive(value, "cpu")),
     "expires": Option(_expires, travels=_expires_at, since=2),
+    # Set for generators, by their definition alone.
+    "streams": Option(lambda value: value, since=2),
 }
 
 
@@ -302,9 +304,10 @@ def more_of(options: Mapping[str, Any], sent_at: float) -> tuple[int, More | Non
     values: dict[str, Any] = {}
     for name, value in options.items():
         option = OPTIONS[name]
-        if option.travels is not None and value is not None:
-            values[name] = option.travels(value, sent_at)
+        if value is not None:
             version = max(version, option.since)
+            if option.travels is not None:
+                values[name] = option.travels(value, sent_at)
     return version, More(**values) if values else None
 
 

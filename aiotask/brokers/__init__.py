@@ -14,6 +14,7 @@ from .technology import (
     ENTRY_POINTS,
     GRAPHS,
     HISTORY,
+    STREAMS,
     PushBlocking,
     PushGraphBlocking,
     Technology,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ..inspector import GraphInspector, Inspector
     from .graphs import Graphs
     from .history import History
+    from .streams import Streams
 
 __all__ = [
     "check_url",
@@ -46,6 +48,7 @@ __all__ = [
     "push_graph_blocking",
     "require",
     "require_declared",
+    "streams_of",
 ]
 
 register(REDIS, "redis", "rediss", "unix", "valkey", "valkeys")
@@ -159,6 +162,16 @@ def graphs_of(broker: Broker) -> Graphs:
     """
     require(broker.url, GRAPHS, "A call with the future value of another one (.cast)")
     return cast("Graphs", broker)
+
+
+def streams_of(broker: Broker, option: str = "A task that is a generator") -> Streams:
+    """The broker, with the verbs of streams and progress.
+
+    Raises:
+        ConfigError: the broker lacks these verbs.
+    """
+    require(broker.url, STREAMS, option)
+    return cast("Streams", broker)
 
 
 def require(url: str, feature: str, option: str) -> None:

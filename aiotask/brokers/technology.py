@@ -20,6 +20,7 @@ __all__ = [
     "GRAPHS",
     "HISTORY",
     "PROCESSES",
+    "STREAMS",
     "PushBlocking",
     "PushGraphBlocking",
     "Technology",
@@ -38,6 +39,8 @@ HISTORY = "history"
 GRAPHS = "graphs"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
+#: Feature: jobs may emit items and report progress while they run, with the verbs of ``streams.Streams``.
+STREAMS = "streams"
 
 #: Group of the entry points by which installed packages declare technologies, each under the name of its scheme.
 ENTRY_POINTS = "aiotask.brokers"

@@ -59,6 +59,8 @@ class Cancels:
         self._interrupt = interrupt
         self._give_up = give_up
         self._incarnation = ""
+        #: Called with the job of each notice: its reader may have read on.
+        self.heard: Callable[[str], None] | None = None
         self._noticed: set[str] = set()
         self._wake = asyncio.Event()
         self._listening: asyncio.Task[None] | None = None
@@ -72,6 +74,10 @@ class Cancels:
         self._listening = agent(listening)
 
     def _on_notices(self, notices: Iterable[Notice]) -> None:
+        notices = list(notices)
+        if self.heard is not None:
+            for notice in notices:
+                self.heard(notice.id)
         self._noticed.update(notice.id for notice in notices)
         if len(self._noticed) > MAX_NOTICED:
             # A flood of notices. Jobs that have run for a while are looked up anyway.
@@ -112,7 +118,7 @@ class Cancels:
             if run.job.id in marked:
                 marked.discard(run.job.id)
                 if not run.cancelled:
-                    self._cancel(run)
+                    self.end(run)
         if missing := {id for id in marked if not self._in_hand.take_back(id)}:
             asyncio.get_running_loop().call_later(_SOON, self._try_again, missing)
 
@@ -120,7 +126,8 @@ class Cancels:
         self._noticed |= ids
         self._wake.set()
 
-    def _cancel(self, run: Run) -> None:
+    def end(self, run: Run) -> None:
+        """End a run that goes on: its job is cancelled."""
         run.cancelled = True
         # From now on a run that does not react is overdue, and its process is replaced.
         self._board.hurry(run.slot, run.job.id)

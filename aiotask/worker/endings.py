@@ -165,7 +165,7 @@ class Endings:
         requeue = None if verdict is SUCCEEDED else _way_back(run, verdict)
         if requeue is None:
             finish = self._finish_of(run, verdict, dead)
-            if finish.graph:
+            if finish.graph or finish.special:
                 self._settler.finish_node(finish)
             else:
                 finishes.append(finish)
@@ -203,9 +203,10 @@ class Endings:
         )
         if flow is not None:
             sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
-            return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, flow.graph, flow.node)
+            where = flow.graph, flow.node, run.has_reported
+            return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, *where)
         sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
-        return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead)
+        return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, special=run.has_reported)
 
     def lost(self, run: Run) -> bytes:
         """The outcome of a job that runs at most once, if its process dies."""
@@ -248,7 +249,7 @@ class Endings:
             worker=self._worker,
             graph=graph,
         )
-        return Finish(item.delivery, sealed, Status.FAILED, ttl, job.reply, item.dead, graph, node)
+        return Finish(item.delivery, sealed, Status.FAILED, ttl, job.reply, item.dead, graph, node, item.special)
 
 
 def _way_back(run: Run, verdict: Verdict) -> Requeue | None:

@@ -28,8 +28,10 @@ from .life import Life
 from .membership import Membership
 from .parents import Parents
 from .prefetch import Prefetch
+from .reports import Reports
 from .run import Run
 from .settler import Settler
+from .streams import Outlets
 from .surroundings import Served, Surroundings
 from .suspects import Suspects
 from .ticker import Ticker
@@ -136,12 +138,18 @@ class Worker:
             until=around.until,
         )
         cancels = Cancels(broker, outcomes_sealer, board, in_hand, interrupt=hooks.interrupt, give_up=endings.give_up)
+        reports = Reports(broker, membership, Sealer(served.secrets, "progress"))
+        outlets = Outlets(
+            broker, membership, sealer=Sealer(served.secrets, "item"), serializer=serializer, end=cancels.end
+        )
+        in_hand.reports, in_hand.outlets = reports, outlets
+        settler.before_special, cancels.heard = reports.flush, outlets.heard
         ticker = Ticker(membership, in_hand, claimer, cancels, log, job_log)
         self.name = membership.name
         self.up = asyncio.Event()
         self._life, self._membership, self._in_hand = life, membership, in_hand
         self._suspects, self._claimer, self._settler, self._cancels = suspects, claimer, settler, cancels
-        self._growths = growths
+        self._growths, self._reports = growths, reports
         growths.attach(endings.close, endings.wait, settler.log_dropped, in_hand.forget)
         self._log, self._hooks, self._aftermath = log, hooks, aftermath
         self._agents: list[Callable[[], Coroutine[Any, Any, None]]] = [
@@ -149,6 +157,7 @@ class Worker:
             partial(at_most_once.run, intake.begin, in_hand.lose),
             partial(upstream.run, intake.go_on, endings.end),
             agenda.run,
+            reports.run,
             cancels.run,
             ticker.run,
         ]
@@ -157,6 +166,7 @@ class Worker:
     async def run(self) -> None:
         """Work until stopped, then give back the jobs that have not started, finish those that run, and return."""
         self._in_hand.attach(asyncio.get_running_loop())
+        self._reports.attach(asyncio.get_running_loop())
         agents = [agent(each()) for each in (self._serve, *self._agents)]
         try:
             # Only ``_serve`` ends by itself. Without one of the other agents the worker would be live and useless.

@@ -60,6 +60,7 @@ from .keys import GROUP, RECORDERS, prefix
 from .kids import Kids
 from .repair import audit
 from .script import script
+from .streams import StreamVerbs
 from .sweep import Sweep
 
 __all__ = ["RedisBroker"]
@@ -73,7 +74,7 @@ _PING_EVERY = 4.0
 _LETTERS = 50
 
 
-class RedisBroker(GraphVerbs, Kids):
+class RedisBroker(GraphVerbs, StreamVerbs, Kids):
     """One app on one server, for one event loop.
 
     Three connections, each opened at first use: commands, a worker's claims (which may block), and
@@ -383,7 +384,7 @@ class RedisBroker(GraphVerbs, Kids):
 
     async def forget(self, ids: Sequence[str]) -> list[bool]:
         # An unfinished job has no outcome.
-        return [bool(await self.wire.call("DEL", f"{self.prefix}r:{id}")) for id in ids]
+        return [await self.forget_one(id) for id in ids]
 
     async def start_history(self) -> None:
         await self._run("groups", RECORDERS, "history")

@@ -52,12 +52,19 @@ kids:ID             list    ids of the jobs that this job has sent, the newest 1
                                                                                         job
 expiring            zset    job id by the time after which no run of it starts (Unix    the job is finished
                             seconds, server clock)
+s:ID                stream  items of a generator task: entry ``N-0`` has number N, so   the result TTL after
+                            that the server refuses one that it has; d (sealed)         the last call
+reader:ID           hash    how far it was read (at), address of the reader (to), the   as s:ID; 60 s before
+                            incarnation that waits for the reader (waits)               that exists
+progress, follow    hash    job id -> sealed progress; addresses to tell it, comma      the job is finished
+                            separated
 volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
 
 Channels: ``aiotask1:{APP}:to:ADDRESS``, one per client session, and for cancels one per incarnation and host.
 A message is a row of frames:
-1 byte kind (0 outcome, 1 none: ask for the status), 2 bytes length of the id, the id, 4 bytes length, the outcome.
+1 byte kind (0 outcome, 1 none: ask for the status, 2 item, 3 progress), 2 bytes length of the id, the id, 4 bytes
+length, the rest.
 """
 
 from __future__ import annotations
@@ -77,6 +84,7 @@ from ..bounds import (
 )
 from ..graphs import CHILDREN, CHUNK, STAGE_TIMEOUT
 from ..lanes import KINDS, SUSPECT
+from ..streams import KEPT_ITEMS, READER_TTL
 
 __all__ = ["CONSTANTS", "GROUP", "RECORDERS", "TYPES", "in_index", "prefix"]
 
@@ -90,6 +98,7 @@ RECORDERS = "recorders"
 TYPES = {
     **dict.fromkeys(("queues", "parked", "index"), "set"),
     **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes"), "hash"),
+    **dict.fromkeys(("progress", "follow"), "hash"),
     **dict.fromkeys(("due", "dead", "graphs", "expiring"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
     "agenda": "list",
@@ -104,6 +113,7 @@ _WORDS = [
     "volunteer",
     "g nodes agenda graphs kids",
     "expiring",
+    "s reader progress follow",
 ]
 
 #: Constants of the scripts: each script begins with those that it uses, as local variables.
@@ -122,6 +132,9 @@ CONSTANTS: dict[str, str | int] = {
     "HISTORY_BYTES": 64 * 1024,
     "ASIDE": ASIDE,
     "KIDS": CHILDREN,
+    "KEPT_ITEMS": KEPT_ITEMS,
+    # Milliseconds.
+    "READER_TTL": round(READER_TTL * 1000),
     # Bytes that are kept of an entry that was no job.
     "ASIDE_BYTES": 64 * 1024,
     # Bytes of a stored outcome up to which it also travels on the results channel.

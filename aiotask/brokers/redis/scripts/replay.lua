@@ -30,6 +30,8 @@ for _, id in ipairs(ARGV) do
       redis.call('HDEL', key('dead:jobs'), id)
       redis.call('HDEL', key('marks'), id)
       redis.call('DEL', key('r:' .. id))
+      -- Its reader would get the items of the earlier run.
+      redis.call('DEL', key('s:' .. id), key('reader:' .. id))
       redis.call('SADD', key('queues'), queue)
       put_one(lane, id, sealed, fresh)
       reply[#reply + 1] = 'replayed'
