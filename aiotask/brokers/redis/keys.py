@@ -56,8 +56,8 @@ s:ID                stream  items of a generator task: entry ``N-0`` has number 
                             that the server refuses one that it has; d (sealed)         the last call
 reader:ID           hash    how far it was read (at), address of the reader (to), the   as s:ID; 60 s before
                             incarnation that waits for the reader (waits)               that exists
-progress, follow    hash    job id -> sealed progress; addresses to tell it, comma      the job is finished
-                            separated
+progress            hash    job id -> sealed progress                                   the job is finished
+follow              hash    job id -> addresses to tell of it, comma separated          the job is finished
 volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
 
