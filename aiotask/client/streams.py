@@ -32,6 +32,8 @@ __all__ = ["StreamReading"]
 
 #: Seconds after which the broker is asked, whatever the channel tells.
 LOOK_EVERY = 0.75
+#: The same, after a look that has found what was not told: the subscription may be broken.
+LOOK_SOON = 0.05
 #: Seconds between two attempts to reach the broker.
 RETRY_EVERY = 0.1
 #: Seconds that the goodbye of a reader may take.
@@ -128,6 +130,7 @@ class _Watch:
         self.address: str = session.mailbox.address
         self._id = result.id
         self._wake = asyncio.Event()
+        self._patience = LOOK_EVERY
         #: Sealed items, or progress.
         self.heard: deque[bytes] = deque()
         #: Whether the broker is to be asked, since not all may have been heard.
@@ -157,10 +160,11 @@ class _Watch:
     async def _pause(self) -> None:
         self.is_behind = False
         try:
-            async with asyncio.timeout(LOOK_EVERY):
+            async with asyncio.timeout(self._patience):
                 await self._wake.wait()
         except TimeoutError:
             self.is_behind = True
+            self._patience = min(2 * self._patience, LOOK_EVERY)
         self._wake.clear()
 
     async def ask(self, answer: Awaitable[Any]) -> Any:
@@ -253,6 +257,8 @@ class _Reader(_Watch):
                 self.ready.append((number, item.body))
             elif number > self._last:
                 raise self._expired(number - 1)
+        if self._last > before:
+            self._patience = LOOK_SOON
         return self._last > before
 
     def _expired(self, last: int) -> ResultExpired:

@@ -38,6 +38,8 @@ __all__ = ["Outlets", "stream_async", "stream_sync"]
 GONE_TIMEOUT, NEVER_TIMEOUT = 10.0, 60.0
 #: Seconds between two looks at the reader of a run that has nothing to emit, and of one that waits for it.
 LOOK_EVERY, WAIT_EVERY = 2.0, 0.5
+#: Seconds before the first such look of a run that begins to wait: a notice may get lost.
+WAIT_FIRST = 0.05
 #: Seconds for which items are kept at least.
 LEAST_TTL = 60.0
 #: Seconds after which a thread that no signal interrupts looks whether its run is to end.
@@ -107,6 +109,7 @@ class _Outlet:
         self._unread_bytes = self._unsent_bytes = 0
         self._last = self._taken = 0
         self._began = time.monotonic()
+        self._patience = WAIT_FIRST
         self._gone_since: float | None = None
         self._is_awake = asyncio.Event()
         #: Set when the broker has answered: for the run in the loop, and for one in a thread.
@@ -252,6 +255,7 @@ class _Outlet:
             # An earlier run of the job has emitted them.
             self._unsent_bytes -= len(self._rows.popleft())
             self._first += 1
+        self._patience = WAIT_FIRST if answer.taken > self._taken else min(2 * self._patience, WAIT_EVERY)
         self._last, self._taken = answer.last, answer.taken
         while self._sizes and self._sizes[0][0] <= self._taken:
             self._unread_bytes -= self._sizes.popleft()[1]
@@ -264,7 +268,7 @@ class _Outlet:
             # The next call asks for a notice when the reader goes on.
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(WAIT_EVERY if self.is_full else LOOK_EVERY):
+            async with asyncio.timeout(self._patience if self.is_full else LOOK_EVERY):
                 await self._is_awake.wait()
         self._is_awake.clear()
 
