@@ -47,13 +47,19 @@ if TYPE_CHECKING:
 
     from .graph import Graph, GraphNode
     from .group_result import GroupResult
+    from .progress import Progress
+    from .stream import Stream
+    from .stream_task import AsyncStreamTask, StreamTask, SyncStreamTask
     from .workflow.chain import chain
     from .workflow.group import Group, group
 
 __all__ = [
     # apps and tasks
     "App",
+    "AsyncStreamTask",
     "AsyncTask",
+    "StreamTask",
+    "SyncStreamTask",
     "SyncTask",
     "Task",
     "default_app",
@@ -62,7 +68,9 @@ __all__ = [
     "task",
     # calls and results
     "AsyncResult",
+    "Progress",
     "Signature",
+    "Stream",
     "gather",
     # calls that depend on calls
     "Graph",
@@ -119,11 +127,17 @@ def __getattr__(name: str) -> Any:
             from importlib.metadata import version
 
             return version("aiotask")
-        # What programs without graphs do not use is loaded at first use.
+        # What programs without graphs and streams do not use is loaded at first use.
         case "Graph" | "GraphNode":
             home = "aiotask.graph"
         case "GroupResult":
             home = "aiotask.group_result"
+        case "Progress":
+            home = "aiotask.progress"
+        case "Stream":
+            home = "aiotask.stream"
+        case "AsyncStreamTask" | "StreamTask" | "SyncStreamTask":
+            home = "aiotask.stream_task"
         case "chain":
             home = "aiotask.workflow.chain"
         case "Group" | "group":

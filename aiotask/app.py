@@ -32,6 +32,7 @@ from .parts.registering import Registering
 from .parts.scheduling import Scheduling, taken_apart
 from .parts.serving import Serving
 from .parts.storing import Storing
+from .parts.streaming import Streaming
 from .result import AsyncResult
 from .settings import check_modules, environment, number
 from .signature import Signature
@@ -54,7 +55,7 @@ _OPTIONS = [
 ]
 
 
-class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Overriding):
+class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streaming, Overriding):
     """A registry of tasks, and the broker that their jobs go through.
 
     Creating an app connects to nothing: the broker is first contacted when a job is sent.
@@ -302,7 +303,9 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Overrid
         )
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
-        result: AsyncResult[Any] = AsyncResult(id, client, task.name, function, task.queue)
+        result: AsyncResult[Any] = (AsyncResult if task.stream is None else task.stream.HANDLE)(
+            id, client, task.name, function, task.queue
+        )
         result.shared, result.ignored = shared, task.ignore_result
         special = None if more is None else special_of(more)
         push = Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom, special)
@@ -318,6 +321,8 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Overrid
         headers: dict[str, str] | None,
     ) -> AsyncResult[Any]:
         """Send a call with future values in its arguments."""
+        if task.stream is not None:
+            task.stream.refuse_graphs(task.name)
         departed: Call | None = None
         if headers is not None:
             departed = Call(task.name, args, kwargs)
@@ -328,9 +333,11 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Overrid
         """A handle on the job with this id, for ``Task.result``; ``task`` is None if it is not known."""
         if not isinstance(id, str) or not id:
             raise ConfigError(f"{id!r} is not a job ID. Give the text of `result.id`.")
-        return AsyncResult(
+        kind = AsyncResult if task is None or task.stream is None else task.stream.HANDLE
+        handle: AsyncResult[Any] = kind(
             id, self.client, task=task.name if task else "", function=task.function if task is not None else None
         )
+        return handle
 
     def result(self, id: str) -> AsyncResult[Any]:
         """A handle on the job with this id, whichever process sent it.
@@ -343,7 +350,7 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Overrid
     def decode_outcome(self, outcome: Outcome) -> Any:
         """The value of an outcome whose seal was checked, or its error, raised."""
         task = self.registry.get(outcome.task)
-        return self.client.reveal(outcome, task.function if task else None)
+        return self.client.reveal(outcome, task.function if task is not None and task.stream is None else None)
 
     # ---- life
 

@@ -208,11 +208,14 @@ class JobState(msgspec.Struct, frozen=True, gc=False):
 
 
 class Notice(msgspec.Struct, frozen=True, gc=False):
-    """One message on the results channel. Without an outcome it asks the client to poll the status of the job: the
+    """One message on the results channel. With the id alone it asks the client to poll the status of the job: the
     outcome was large, or the job was parked."""
 
     id: str
     outcome: bytes | None = None
+    #: Sealed: an item that the job has emitted, or its progress.
+    item: bytes | None = None
+    progress: bytes | None = None
 
 
 class Cancelled(StrEnum):

@@ -46,6 +46,12 @@ class Seat(Protocol):
         ...
 
 
+class Reporter(Protocol):
+    """The run of a job, as it reports how far it is."""
+
+    def progress(self, current: float, total: float | None, message: str) -> None: ...
+
+
 class JobContext(msgspec.Struct, frozen=True):
     """The job that is running in this task or thread. Outside a job its ``id`` is empty and its ``attempt`` 1."""
 
@@ -66,6 +72,8 @@ class JobContext(msgspec.Struct, frozen=True):
     #: Calls that this run has sent: by the digest of a call, a counter of equal calls; under "", the beginning of the
     #: digests. None outside a job, and in a process that the job has forked.
     calls: dict[str, Any] | None = None
+    #: Where the run reports how far it is; None outside a worker.
+    reporter: Reporter | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the seat, which belongs to the worker: a context that is sent or kept describes only the job.
@@ -100,6 +108,25 @@ class JobContext(msgspec.Struct, frozen=True):
     def logger(self) -> logging.Logger:
         """The logger ``aiotask.task.MODULE.FUNCTION`` of the task that is running."""
         return logging.getLogger(f"aiotask.task.{self.job.task.replace(':', '.')}" if self.job.task else "aiotask.task")
+
+    def progress(self, current: float, total: float | None = None, message: str = "") -> None:
+        """Report how far the job is, for ``async for p in result.progress()`` and ``aiotask watch ID``.
+
+        It costs little, and may be called often, from any thread: the worker sends the latest report every 0.1 s at
+        most.
+
+        Outside a worker it does nothing.
+
+        Args:
+            current: how much is done.
+            total: how much there is to do; None: it is not known.
+            message: what is being done, up to 1,000 characters.
+
+        Raises:
+            ConfigError: the values are not finite numbers and text, or the broker keeps no progress.
+        """
+        if self.reporter is not None and self.calls is not None:
+            self.reporter.progress(current, total, message)
 
     @property
     def is_sending(self) -> bool:

@@ -8,7 +8,13 @@ from typing import Any
 
 from .depends import Injection
 from .errors import ConfigError
-from .functions.callables import checker, gives_coroutines, refuse_what_is_no_function
+from .functions.callables import (
+    checker,
+    gives_coroutines,
+    gives_items,
+    is_async_generator,
+    refuse_what_is_no_function,
+)
 from .functions.main_module import home_of
 from .middleware import Hooks, around_of
 from .options import TaskOptions, check_options, check_task_name, fields_of, known_options
@@ -36,16 +42,30 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         homeless = home.why_not
         name = f"{home.name or '__main__'}:{function.__qualname__}"
     checked = check_options({key: value for key, value in options.items() if key != "name"}, name)
+    fields = fields_of(checked, {})
+    if stream := _stream_of(function):
+        fields["more"] = {**fields.get("more", {}), "streams": True}
     definition = Definition(
         name=name,
         function=function,
-        is_async=gives_coroutines(function),
+        is_async=gives_coroutines(function) or is_async_generator(function),
+        stream=stream,
         check=checker(function),
         homeless=homeless,
         is_limited=bool(checked.get("memory") or checked.get("cpu")),
-        **fields_of(checked, {}),
+        **fields,
     )
     return consistent(definition)
+
+
+def _stream_of(function: Callable[..., Any]) -> type[Any] | None:
+    """The class of the task of a generator; None: the function is none."""
+    if not gives_items(function):
+        return None
+    # Most programs have no such task.
+    from .stream_task import AsyncStreamTask, SyncStreamTask
+
+    return AsyncStreamTask if is_async_generator(function) else SyncStreamTask
 
 
 def surrounded(task: Definition, hooks: Hooks, injection: Injection | None = None) -> Definition:

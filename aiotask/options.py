@@ -313,6 +313,8 @@ OPTIONS: dict[str, Option] = {
     "timezone": Option(lambda value: _text(value, "timezone")),
     "jitter": Option(lambda value: seconds(value, "jitter")),
     "missed": Option(lambda value: _one_of(value, "missed", ("skip", "once", "all"))),
+    # Set for generators, by their definition alone.
+    "streams": Option(lambda value: value, since=2),
 }
 
 #: Those that say when a task runs by itself (``schedule.check_spec``).
@@ -330,9 +332,10 @@ def more_of(options: Mapping[str, Any], sent_at: float) -> tuple[int, More | Non
     values: dict[str, Any] = {}
     for name, value in options.items():
         option = OPTIONS[name]
-        if option.travels is not None and value is not None:
-            values[name] = option.travels(value, sent_at)
+        if value is not None:
             version = max(version, option.since)
+            if option.travels is not None:
+                values[name] = option.travels(value, sent_at)
     return version, More(**values) if values else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
 
@@ -21,8 +21,9 @@ from .wire.serializer import Serializer
 if TYPE_CHECKING:
     from .broker import Cancelled
     from .graph import Graph
+    from .progress import Progress
 
-__all__ = ["AsyncResult", "Home", "gather", "reveal"]
+__all__ = ["AsyncResult", "Home", "gather", "reveal", "seconds_of"]
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class Home(Protocol):
     async def forget_outcome(self, result: AsyncResult[Any]) -> bool: ...
     async def graph(self, result: AsyncResult[Any]) -> Graph: ...
     async def children(self, result: AsyncResult[Any]) -> list[AsyncResult[Any]]: ...
+    def progress(self, result: AsyncResult[Any]) -> AsyncIterator[Progress]: ...
     def block(self, work: Coroutine[Any, Any, T]) -> T: ...
 
 
@@ -112,7 +114,7 @@ class AsyncResult(Generic[R_co]):
         """
         outcome = self.arrived
         if outcome is None:
-            outcome = await self._home.outcome(self, _seconds(timeout))
+            outcome = await self._home.outcome(self, seconds_of(timeout))
         value: R_co = reveal(outcome, self._home.serializer, self.function)
         return value
 
@@ -133,7 +135,7 @@ class AsyncResult(Generic[R_co]):
                 "get() inside a sync task could wait for a job that waits for this very worker. "
                 "Give it a timeout, or make the task `async def` and await the result."
             )
-        return self._home.block(self.wait(_seconds(timeout)))
+        return self._home.block(self.wait(seconds_of(timeout)))
 
     @property
     def blocking(self) -> Blocking:
@@ -202,6 +204,15 @@ class AsyncResult(Generic[R_co]):
         as its own result is kept. Of a graph that it has sent it lists the job that the graph was sent for."""
         return await self._home.children(self)
 
+    def progress(self) -> AsyncIterator[Progress]:
+        """Yield the progress that the job reports with ``current_job().progress(…)``: the latest first, then each
+        change, in steps of 0.1 s at least, until the job has ended. What the job ended with is not raised here.
+
+        Raises:
+            ConfigError: the broker keeps no progress.
+        """
+        return self._home.progress(self)
+
     def __repr__(self) -> str:
         state = self.arrived.status if self.arrived is not None else "…"
         return f"<AsyncResult {self.id} {self.task} {state}>"
@@ -233,7 +244,7 @@ class Blocking:
             ResultTimeout: the broker has not accepted the job after ``timeout``; sending goes on.
             BrokerError: the broker did not accept the job, which will not run.
         """
-        self._block("sent", self._sent(_seconds(timeout)))
+        self._block("sent", self._sent(seconds_of(timeout)))
 
     async def _sent(self, timeout: float | None) -> None:
         try:
@@ -343,5 +354,6 @@ def _value(result: AsyncResult[T], errors: dict[str, Exception]) -> T:
     return value
 
 
-def _seconds(timeout: float | timedelta | None) -> float | None:
+def seconds_of(timeout: float | timedelta | None) -> float | None:
+    """A time limit in seconds; None: there is none."""
     return None if timeout is None else seconds(timeout, "timeout")

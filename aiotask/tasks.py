@@ -76,6 +76,7 @@ class Definition:
     explicit: frozenset[str] = frozenset()
     #: Options that travel in ``Job.more``, by name.
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    stream: Any = None  # the class of the task, if its function is a generator
     #: Why no worker process finds the function, as the end of a sentence; empty: workers find it.
     homeless: str = ""
     #: Middleware and providers around the function in a worker.
@@ -384,6 +385,8 @@ def _known_to(sender: Sender, app: str, name: str) -> Definition | None:
 def task_of(definition: Definition, app: Sender) -> Task[..., Any]:
     """The task of this definition."""
     function = definition.function
+    if definition.stream is not None:
+        return cast("Task[..., Any]", definition.stream(definition, app))
     if type(function) is FunctionType and not vars(function):
         return (AsyncTask if definition.is_async else SyncTask)(definition, app)
     return (_AsyncTaskWithHints if definition.is_async else _SyncTaskWithHints)(definition, app)

@@ -26,6 +26,7 @@ from .server import app as server_app
 from .sql import sql
 from .stack import stack
 from .version import version, version_of
+from .watch import watch
 from .worker import worker
 
 __all__ = ["app", "main"]
@@ -69,7 +70,7 @@ results_app = typer.Typer(cls=ByDefault, rich_markup_mode="rich", help="Show fin
 add(results_app, results, name="list")
 add(results_app, prune)
 app.add_typer(results_app, name="results")
-add(app, graph)
+add(app, watch, graph)
 app.add_typer(graphs_app, name="graphs")
 app.add_typer(schedules_app, name="schedules")
 add(app, stack, doctor, sql, version)

@@ -303,15 +303,6 @@ class Shop:
     def other(this, x: int) -> None: ...
 
 
-def generates() -> Any:
-    yield 1
-
-
-class Generates:
-    def __call__(self) -> Any:
-        yield 1
-
-
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
@@ -319,8 +310,6 @@ class Generates:
         (Shop.static, '"Shop.static" is defined inside a class'),
         (Shop.method, '"Shop.method" is a method, and a worker would have no object to call it on'),
         (Shop().method, '"Shop.method" is a method'),
-        (functools.partial(generates), "is a generator"),
-        (Generates(), "is a generator"),
     ],
 )
 def test_what_cannot_be_a_task_is_refused_with_the_true_reason(function: Any, reason: str) -> None:

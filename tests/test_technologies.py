@@ -22,6 +22,7 @@ from aiotask.brokers.technology import (
     PAUSES,
     PROCESSES,
     SCHEDULES,
+    STREAMS,
     by_scheme,
     having,
     register,
@@ -145,7 +146,7 @@ def test_a_scheme_means_one_technology() -> None:
 
 
 #: The features that aiotask's own brokers have.
-ALL = {DUE_NOW, EXPIRY, GRAPHS, HISTORY, PAUSES, SCHEDULES}
+ALL = {DUE_NOW, EXPIRY, GRAPHS, HISTORY, PAUSES, SCHEDULES, STREAMS}
 
 
 def test_the_features_of_a_broker_are_those_of_its_technology() -> None:

@@ -16,6 +16,7 @@ from .technology import (
     GRAPHS,
     HISTORY,
     SCHEDULES,
+    STREAMS,
     PushBlocking,
     PushGraphBlocking,
     Technology,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .graphs import Graphs
     from .history import History
     from .schedules import Schedules
+    from .streams import Streams
 
 __all__ = [
     "check_url",
@@ -52,6 +54,7 @@ __all__ = [
     "require",
     "require_declared",
     "schedules_of",
+    "streams_of",
 ]
 
 register(REDIS, "redis", "rediss", "unix", "valkey", "valkeys")
@@ -185,6 +188,16 @@ def schedules_of(broker: Broker) -> Schedules:
     """
     require(broker.url, SCHEDULES, "A schedule (cron=, every=, app.schedules)")
     return cast("Schedules", broker)
+
+
+def streams_of(broker: Broker, option: str = "A task that is a generator") -> Streams:
+    """The broker, with the verbs of streams and progress.
+
+    Raises:
+        ConfigError: the broker lacks these verbs.
+    """
+    require(broker.url, STREAMS, option)
+    return cast("Streams", broker)
 
 
 def require(url: str, feature: str, option: str) -> None:

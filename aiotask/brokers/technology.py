@@ -24,6 +24,7 @@ __all__ = [
     "PAUSES",
     "PROCESSES",
     "SCHEDULES",
+    "STREAMS",
     "PushBlocking",
     "PushGraphBlocking",
     "Technology",
@@ -50,6 +51,8 @@ DUE_NOW = "due now"
 SCHEDULES = "schedules"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
+#: Feature: jobs may emit items and report progress while they run, with the verbs of ``streams.Streams``.
+STREAMS = "streams"
 
 #: Group of the entry points by which installed packages declare technologies, each under the name of its scheme.
 ENTRY_POINTS = "aiotask.brokers"

@@ -19,7 +19,7 @@ from .backpressure import Backpressure, WhenFull
 from .inquiry import Inquiry
 from .mailbox import Arrival, Mailbox
 from .send_buffer import SendBuffer
-from .sessions import Sessions
+from .streams import StreamReading
 
 if TYPE_CHECKING:
     from ..broker import Cancelled
@@ -35,7 +35,7 @@ T = TypeVar("T")
 SHORT_WAIT, LAST_POLL_TIMEOUT = 2.0, 1.0
 
 
-class Client(Sessions):
+class Client(StreamReading):
     """How an app sends and waits."""
 
     @property

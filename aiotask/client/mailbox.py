@@ -20,6 +20,7 @@ from ..outcome import Outcome, decode_outcome
 from ..result import AsyncResult
 from ..wire.seal import Sealer
 from .behind_parked import parked_upstream
+from .hearers import Hearers
 from .near_miss import needs_of_workers
 from .no_outcome import is_parents, why_there_is_none
 
@@ -80,6 +81,7 @@ class Mailbox:
         self._broker = broker
         self.address = address
         self._sealer = sealer
+        self.hearers = Hearers()
         #: Waits by job id, in the order of their last poll.
         self._waits: dict[str, _Wait] = {}
         #: Handles by job id, so that an outcome is kept which arrives before it is awaited; deleted ones until a sweep.
@@ -87,8 +89,7 @@ class Mailbox:
         self._sweep_at = SWEEP_AT
         self._listening: asyncio.Task[None] | None = None
         self._polling: asyncio.Task[None] | None = None
-        #: Number of the current subscription; 0 before the first.
-        self.epoch = 0
+        self.epoch = 0  # number of the current subscription; 0 before the first
         #: Ids that are marked for a poll, in their order, and how many of them are still to be examined in this round.
         self._to_poll: dict[str, None] = {}
         self._in_round = 0
@@ -182,13 +183,14 @@ class Mailbox:
         self.epoch += 1
         self._to_poll.update(dict.fromkeys(self._waits))
         self._poll_now.set()
+        self.hearers.tell_all_to_look()
 
     def _on_notices(self, notices: list[Notice]) -> None:
         waits, handles = self._waits, self._handles
         for notice in notices:
             id = notice.id
             if notice.outcome is None:
-                if id in waits:
+                if not self.hearers.tell(notice) and id in waits:
                     self._to_poll[id] = None
                     self._poll_now.set()
             elif id in waits or id in handles:

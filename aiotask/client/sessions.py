@@ -58,6 +58,7 @@ class Sessions:
         self.backpressure = backpressure
         self.url = url
         self.serializer = serializer
+        self.secrets = tuple(secrets)
         self.outcomes_sealer = Sealer(secrets, "outcome")
         self.jobs_sealer = Sealer(secrets, "job")
         #: Sessions by loop; None: the session of interpreter exit. Changed without a lock, by steps that cannot be

@@ -11,7 +11,15 @@ from typing import Any, cast
 from ..errors import ConfigError
 from .injected import callers_signature, injected_into
 
-__all__ = ["checker", "gives_coroutines", "parameter_names", "refuse_what_is_no_function", "what_runs"]
+__all__ = [
+    "checker",
+    "gives_coroutines",
+    "gives_items",
+    "is_async_generator",
+    "parameter_names",
+    "refuse_what_is_no_function",
+    "what_runs",
+]
 
 
 def gives_coroutines(function: Callable[..., Any]) -> bool:
@@ -24,6 +32,17 @@ def gives_coroutines(function: Callable[..., Any]) -> bool:
         or inspect.iscoroutinefunction(what_runs(inner))
         or (mark is not None and getattr(inner, "_is_coroutine", None) is mark)
     )
+
+
+def gives_items(function: Callable[..., Any]) -> bool:
+    """Whether a call returns a generator, sync or async."""
+    called = what_runs(function)
+    return inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called)
+
+
+def is_async_generator(function: Callable[..., Any]) -> bool:
+    """Whether a call returns an async generator."""
+    return inspect.isasyncgenfunction(what_runs(function))
 
 
 def what_runs(function: Any) -> Any:
@@ -131,11 +150,6 @@ def refuse_what_is_no_function(function: Any, *, is_named: bool) -> None:
     if qualname is not None and "." in qualname and not qualname.rpartition(".")[0].endswith(">"):
         first = next(iter(parameter_names(function)), "")
         raise ConfigError((_NO_METHODS if first in ("self", "cls") else _NO_STATIC_METHODS).format(qualname))
-    called = what_runs(function)
-    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
-        raise ConfigError(
-            f'"{qualname}" is a generator; streamed results are not supported in this release. Return a list.'
-        )
 
 
 _NO_METHODS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from ..options import TaskOptions, known_options
@@ -13,9 +13,11 @@ __all__ = ["Registering"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 if TYPE_CHECKING:
+    from ..stream_task import AsyncStreamTask, SyncStreamTask
 
     class _Anything(list["_Anything"]):
         """A type that matches only type variables, alone or in a list or another sequence.
@@ -32,6 +34,10 @@ class _Register(Protocol):
     def __call__(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     @overload
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, fn: Callable[P, AsyncIterator[T]], /) -> AsyncStreamTask[P, T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, fn: Callable[P, Iterator[T]], /) -> SyncStreamTask[P, T]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, fn: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
     @overload
@@ -53,6 +59,10 @@ class Registering(ABC):
     def task(self, fn: Callable[P, NoReturn], /) -> SyncTask[P, Any]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     @overload
     def task(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, fn: Callable[P, AsyncIterator[T]], /) -> AsyncStreamTask[P, T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, fn: Callable[P, Iterator[T]], /) -> SyncStreamTask[P, T]: ...  # type: ignore[overload-overlap]
     @overload
     def task(self, fn: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
     @overload
@@ -81,6 +91,14 @@ class Registering(ABC):
     def register_task(  # type: ignore[overload-overlap]
         self, fn: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[TaskOptions]
     ) -> AsyncTask[P, R]: ...
+    @overload
+    def register_task(  # type: ignore[overload-overlap]
+        self, fn: Callable[P, AsyncIterator[T]], /, **options: Unpack[TaskOptions]
+    ) -> AsyncStreamTask[P, T]: ...
+    @overload
+    def register_task(  # type: ignore[overload-overlap]
+        self, fn: Callable[P, Iterator[T]], /, **options: Unpack[TaskOptions]
+    ) -> SyncStreamTask[P, T]: ...
     @overload
     def register_task(  # type: ignore[overload-overlap]
         self, fn: Callable[P, Awaitable[R]], /, **options: Unpack[TaskOptions]

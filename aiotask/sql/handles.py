@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..client.client import Client
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..broker import Cancelled
     from ..brokers.sql.outbox import Outbox
     from ..graph import Graph
+    from ..progress import Progress
+    from ..stream import Stream
 
 __all__ = ["Unsent"]
 
@@ -110,6 +112,20 @@ class Unsent:
     async def children(self, result: AsyncResult[Any]) -> list[AsyncResult[Any]]:
         await self._sent_soon(result, "children()")
         return await self._client.children(result)
+
+    async def progress(self, result: AsyncResult[Any]) -> AsyncIterator[Progress]:
+        await self._sent_soon(result, "progress()")
+        async for each in self._client.progress(result):
+            yield each
+
+    def items(self, result: Stream[Any], after: int, *, cancels: bool) -> AsyncIterator[tuple[int, Any]]:
+        return self._client.items(result, after, cancels=cancels)
+
+    async def all_items(self, result: Stream[Any], timeout: float | None) -> list[Any]:
+        began = time.monotonic()
+        await self._sent(result, timeout, "await, get() or wait()")
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
+        return await self._client.all_items(result, left)
 
     def block(self, work: Coroutine[Any, Any, T]) -> T:
         return self._client.block(work)

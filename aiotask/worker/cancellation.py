@@ -62,6 +62,8 @@ class Cancels:
         self._give_up = give_up
         self._told = told
         self._incarnation = ""
+        #: Called with the job of each notice: its reader may have read on.
+        self.heard: Callable[[str], None] | None = None
         self._noticed: set[str] = set()
         self._wake = asyncio.Event()
         self._listening: asyncio.Task[None] | None = None
@@ -78,6 +80,8 @@ class Cancels:
         for notice in notices:
             if notice.id:
                 self._noticed.add(notice.id)
+                if self.heard is not None:
+                    self.heard(notice.id)
             else:
                 self._told()
         if len(self._noticed) > MAX_NOTICED:
@@ -119,7 +123,7 @@ class Cancels:
             if run.job.id in marked:
                 marked.discard(run.job.id)
                 if not run.cancelled:
-                    self._cancel(run)
+                    self.end(run)
         if missing := {id for id in marked if not self._in_hand.take_back(id)}:
             asyncio.get_running_loop().call_later(_SOON, self._try_again, missing)
 
@@ -127,7 +131,8 @@ class Cancels:
         self._noticed |= ids
         self._wake.set()
 
-    def _cancel(self, run: Run) -> None:
+    def end(self, run: Run) -> None:
+        """End a run that goes on: its job is cancelled."""
         run.cancelled = True
         # From now on a run that does not react is overdue, and its process is replaced.
         self._board.hurry(run.slot, run.job.id)

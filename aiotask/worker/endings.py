@@ -203,12 +203,11 @@ class Endings:
         )
         if flow is not None:
             sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
-            return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, flow.graph, flow.node)
+            where = flow.graph, flow.node, run.has_reported
+            return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, *where)
         sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
-        if job.more is not None:
-            special = special_of(job.more) is not None
-            return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, special=special)
-        return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead)
+        special = run.has_reported or (job.more is not None and special_of(job.more) is not None)
+        return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, special=special)
 
     def lost(self, run: Run) -> bytes:
         """The outcome of a job that runs at most once, if its process dies."""

@@ -33,7 +33,7 @@ from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
 from . import budget
 from .expiry import expired, is_expired
-from .node import call_each, call_each_async, function_of, is_chunk, refs_in
+from .node import called_async, called_sync, function_of, refs_in, written_by
 from .provide import perform_async, perform_sync
 from .run import Board, Run
 from .verdict import What, judge
@@ -68,7 +68,7 @@ def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str)
         run.flow = job.more.flow
         run.calls_nothing = run.flow.kind in _RETURNED
         run.is_special = True
-    elif task.around is not None:
+    elif task.around is not None or task.stream is not None:
         run.is_special = True
     return run
 
@@ -159,7 +159,7 @@ def _dump(run: Run, value: object, serializer: Serializer) -> None:
         run.returned = refs_in(run, value.cast, serializer)
         return
     try:
-        run.value = serializer.dump_value(value, function_of(run) if run.is_special else run.task.function)
+        run.value = serializer.dump_value(value, written_by(run) if run.is_special else run.task.function)
     except Unresolved:
         run.returned = refs_in(run, value, serializer)
     except Exception as error:
@@ -224,7 +224,7 @@ def _call_special(run: Run, serializer: Serializer) -> Any:
     if run.calls_nothing:
         return _completed(run, serializer)
     args, kwargs = _load(run, serializer)
-    function, around = call_each(run) if is_chunk(run) else run.task.function, run.task.around
+    function, around = called_sync(run), run.task.around
     return function(*args, **kwargs) if around is None else perform_sync(run, around, function, args, kwargs)
 
 
@@ -271,7 +271,7 @@ def _special_async(
         return _known, (_completed(run, serializer),), {}
     args, kwargs = _load(run, serializer)
     started(run)
-    function, around = call_each_async(run) if is_chunk(run) else run.task.function, run.task.around
+    function, around = called_async(run), run.task.around
     return (function, args, kwargs) if around is None else (perform_async, (run, around, function, args, kwargs), {})
 
 

@@ -14,10 +14,12 @@ from .expiry import Expiries
 from .life import Life
 from .parents import Parents
 from .prefetch import AHEAD, Prefetch
+from .reports import Reports
 from .run import Run
 from .scope import Scope
 from .seats import Seats
 from .settler import Settler
+from .streams import Outlets
 from .sync_lane import SyncLane
 from .upstream import Upstream
 
@@ -77,6 +79,9 @@ class InHand:
         self.serializer = serializer
         self.scope = scope or Scope()
         self._close = close
+        #: Where generators emit their items, and runs report how far they are.
+        self.outlets: Outlets | None = None
+        self.reports: Reports | None = None
         self.claimed: dict[Key, Delivery] = {}
         self.reliefs = 0
         self.filled = asyncio.Event()

@@ -12,8 +12,9 @@ from ..wire.error_form import add_note
 from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
 from .run import Returned, Run
+from .streams import stream_async, stream_sync
 
-__all__ = ["call_each", "call_each_async", "function_of", "is_chunk", "refs_in"]
+__all__ = ["call_each", "call_each_async", "called_async", "called_sync", "function_of", "refs_in", "written_by"]
 
 # An attribute of an enum class costs ten of a module.
 _CHUNKS = frozenset({Kind.CHUNK, Kind.RETURNED_CHUNK})
@@ -56,6 +57,20 @@ def call_each_async(run: Run) -> Callable[..., Coroutine[Any, Any, list[Any]]]:
     return call
 
 
+def called_sync(run: Run) -> Callable[..., Any]:
+    """What a run of a sync task calls with the arguments of the job."""
+    if run.task.stream is not None:
+        return stream_sync(run)
+    return call_each(run) if is_chunk(run) else run.task.function
+
+
+def called_async(run: Run) -> Callable[..., Any]:
+    """What a run of an async task calls with the arguments of the job, and awaits."""
+    if run.task.stream is not None:
+        return stream_async(run)
+    return call_each_async(run) if is_chunk(run) else run.task.function
+
+
 def _blame(run: Run, error: Exception, count: int) -> None:
     add_note(error, f"This was item {run.item} of the {count:,} in the chunk (job {run.job.id}), counted from 0.")
 
@@ -83,6 +98,11 @@ def refs_in(run: Run, value: Any, serializer: Serializer) -> Returned:
 def function_of(run: Run) -> Callable[..., Any]:
     """What the serializer takes for the function of a run: that of a chunk takes and returns lists."""
     return of_items(run.task.function) if is_chunk(run) else run.task.function
+
+
+def written_by(run: Run) -> Callable[..., Any] | None:
+    """What the serializer takes for the function when it writes the value: that of a generator is a number of items."""
+    return function_of(run) if run.task.stream is None else None
 
 
 def is_chunk(run: Run) -> bool:

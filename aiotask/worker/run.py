@@ -12,6 +12,7 @@ from ..context import JobContext
 from ..flow import Flow
 from ..job import Job
 from ..outcome import ErrorInfo
+from ..progress import Progress, progress_of
 from ..ref import Found
 from ..tasks import Definition
 from ..wire.serializer import Serializer
@@ -116,6 +117,8 @@ class Run(msgspec.Struct, eq=False):
     returned: Returned | None = None
     #: When the job expires, by the monotonic clock, as the broker said; 0: it does not, or the broker has not said.
     expires_mono: float = 0.0
+    #: Whether the run has reported how far it is.
+    has_reported: bool = False
     #: The error with which the job ends, in the form in which it is sent, where it was made without a run.
     info: ErrorInfo | None = None
 
@@ -124,7 +127,7 @@ class Run(msgspec.Struct, eq=False):
         """The JobContext that the task sees."""
         delivery = self.delivery
         meta, seat = delivery.meta, self if self.task.is_async else None
-        return JobContext(self.job, meta.attempt, self.worker, seat, delivery.returned, meta.series, {})
+        return JobContext(self.job, meta.attempt, self.worker, seat, delivery.returned, meta.series, {}, self)
 
     # ---- as the seat that the client sees
 
@@ -145,11 +148,25 @@ class Run(msgspec.Struct, eq=False):
         self.deferred_cancels = [*(self.deferred_cancels or ()), result]
         return True
 
+    # ---- as the reporter that the task sees
+
+    def progress(self, current: float, total: float | None, message: str) -> None:
+        progress = progress_of(current, total, message)
+        if self.owner is not None and self.owner.reports is not None and not self.ended:
+            self.owner.reports.put(self, progress)
+            self.has_reported = True
+
     @property
     def retries(self) -> int:
         if self.task.acks == "early":
             return 0
         return self.task.retries if self.job.retries is None else self.job.retries
+
+
+class Reporting(Protocol):
+    """The agent that sends the progress of runs."""
+
+    def put(self, run: Run, progress: Progress) -> None: ...
 
 
 class SeatKeeper(Protocol):
@@ -170,6 +187,16 @@ class Owner(Protocol):
 
     @property
     def asyncs(self) -> SeatKeeper: ...
+
+    @property
+    def outlets(self) -> Any:
+        """Where generators emit their items (``streams.Outlets``)."""
+        ...
+
+    @property
+    def reports(self) -> Reporting | None:
+        """Where runs report how far they are; None: nowhere."""
+        ...
 
     #: What the jobs share: the worker's loop, and the values of its lifespan.
     scope: Scope

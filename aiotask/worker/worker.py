@@ -30,8 +30,10 @@ from .membership import Membership
 from .parents import Parents
 from .pauses import Paused
 from .prefetch import Prefetch
+from .reports import Reports
 from .run import Run
 from .settler import Settler
+from .streams import Outlets
 from .surroundings import Served, Surroundings
 from .suspects import Suspects
 from .ticker import Ticker
@@ -159,12 +161,18 @@ class Worker:
             give_up=endings.give_up,
             told=paused.tell,
         )
+        reports = Reports(broker, membership, Sealer(served.secrets, "progress"))
+        outlets = Outlets(
+            broker, membership, sealer=Sealer(served.secrets, "item"), serializer=serializer, end=cancels.end
+        )
+        in_hand.reports, in_hand.outlets = reports, outlets
+        settler.before_special, cancels.heard = reports.flush, outlets.heard
         ticker = Ticker(membership, in_hand, claimer, cancels, paused, log, job_log)
         self.name = membership.name
         self.up = asyncio.Event()
         self._life, self._membership, self._in_hand = life, membership, in_hand
         self._suspects, self._claimer, self._settler, self._cancels = suspects, claimer, settler, cancels
-        self._growths, self._paused = growths, paused
+        self._growths, self._paused, self._reports = growths, paused, reports
         growths.attach(endings.close, endings.wait, settler.log_dropped, in_hand.forget)
         self._log, self._hooks, self._aftermath = log, hooks, aftermath
         self._agents: list[Callable[[], Coroutine[Any, Any, None]]] = [
@@ -174,6 +182,7 @@ class Worker:
             partial(expiries.run, intake.answered),
             paused.run,
             agenda.run,
+            reports.run,
             cancels.run,
             ticker.run,
         ]
@@ -182,6 +191,7 @@ class Worker:
     async def run(self) -> None:
         """Work until stopped, then give back the jobs that have not started, finish those that run, and return."""
         self._in_hand.attach(asyncio.get_running_loop())
+        self._reports.attach(asyncio.get_running_loop())
         agents = [agent(each()) for each in (self._serve, *self._agents)]
         try:
             # Only ``_serve`` ends by itself. Without one of the other agents the worker would be live and useless.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,10 +25,6 @@ class Shop:
 
     @staticmethod
     def static() -> None: ...
-
-
-def generate() -> Iterator[int]:
-    yield 1
 
 
 def _app() -> App:
@@ -128,7 +124,6 @@ NO_TASKS: dict[str, tuple[Any, str]] = {
     "class method": (Shop.__dict__["of_the_class"], '"Shop.of_the_class" is a method'),
     "static method": (Shop.__dict__["static"], '"Shop.static" is defined inside a class, and a task is a'),
     "class": (Shop, '"Shop" is a class; a task is a function'),
-    "generator": (generate, '"generate" is a generator; streamed results'),
     "text": ("mail", "'mail' is not callable. Write @app.task"),
     "partial": (functools.partial(add, 1), "has no name. Give it one"),
 }

@@ -39,12 +39,13 @@ from .record import Ending, Record
 from .schedules import MemorySchedules
 from .store import Store
 from .stores import store_of
+from .stream_verbs import StreamVerbs
 from .wakeup import Bell, Listener
 
 __all__ = ["MemoryBroker", "push_now"]
 
 
-class MemoryBroker(MemoryGraphs, MemorySchedules, DueNowVerbs):
+class MemoryBroker(MemoryGraphs, MemorySchedules, StreamVerbs, DueNowVerbs):
     """Broker and Inspector of one app; all objects with the same URL and app share one state.
 
     Args:
@@ -287,7 +288,7 @@ class MemoryBroker(MemoryGraphs, MemorySchedules, DueNowVerbs):
 
     async def forget(self, ids: Sequence[str]) -> list[bool]:
         async with self._store as store:
-            return [id not in store.index and store.results.pop(id, None) is not None for id in ids]
+            return [store.forget_outcome(id) for id in ids]
 
     async def start_history(self) -> None:
         async with self._store as store:
@@ -369,6 +370,7 @@ def _replay(store: GraphStore, id: str) -> Replayed:
         return Replayed.OUTDATED
     del store.dead[id]
     store.results.pop(id, None)
+    store.drop_stream(id)
     store.cancels.pop(id, None)
     record.queue = record.sent_to
     store.queues.add(record.queue)

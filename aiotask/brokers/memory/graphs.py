@@ -16,12 +16,12 @@ from ..lanes import queue_of
 from .clock import Clock
 from .graph_record import GraphRecord, NodeRecord, State
 from .record import Ending, Record
-from .store import Store
+from .streams import StreamStore
 
 __all__ = ["GraphStore"]
 
 
-class GraphStore(Store):
+class GraphStore(StreamStore):
     """All state of one app, graphs among it."""
 
     def __init__(self, url: str, clock: Clock) -> None:

@@ -64,6 +64,7 @@ from .pauses import PauseVerbs
 from .repair import audit
 from .schedules import ScheduleVerbs, due_of
 from .script import script
+from .streams import StreamVerbs
 from .sweep import Sweep
 
 __all__ = ["RedisBroker"]
@@ -77,7 +78,9 @@ _PING_EVERY = 4.0
 _LETTERS = 50
 
 
-class RedisBroker(GraphVerbs, Kids, DueNowVerbs, Expiries, HistoryVerbs, Listed, PauseVerbs, ScheduleVerbs):
+class RedisBroker(
+    GraphVerbs, Kids, DueNowVerbs, Expiries, HistoryVerbs, Listed, PauseVerbs, ScheduleVerbs, StreamVerbs
+):
     """One app on one server, for one event loop.
 
     Three connections, each opened at first use: commands, a worker's claims (which may block), and
@@ -394,4 +397,4 @@ class RedisBroker(GraphVerbs, Kids, DueNowVerbs, Expiries, HistoryVerbs, Listed,
 
     async def forget(self, ids: Sequence[str]) -> list[bool]:
         # An unfinished job has no outcome.
-        return [bool(await self.wire.call("DEL", f"{self.prefix}r:{id}")) for id in ids]
+        return [await self.forget_one(id) for id in ids]

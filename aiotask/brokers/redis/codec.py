@@ -60,6 +60,8 @@ ROW = struct.Struct(">IIH")
 _SMALL, _ROWS = 4096, 256 * 1024
 #: Notices read from one message: a script publishes a few hundred at most.
 _FRAMES = 10_000
+#: Kinds of frames beside 0 and 1; a release ignores those that it does not know.
+_ITEM, _PROGRESS = 2, 3
 #: Attempts and deaths from which on a meta counts as damaged.
 _MOST = 2**31
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
@@ -256,7 +258,12 @@ def frames(message: bytes) -> list[Notice]:
             body = at + 7 + length
             (size,) = _read_size(message, body - 4)
             at, id = body + size, message[at + 3 : body - 4].decode()
-            notices.append(Notice(id, message[body:at] if kind == 0 else None))
+            if kind < _ITEM:
+                notices.append(Notice(id, message[body:at] if kind == 0 else None))
+            elif kind == _ITEM:
+                notices.append(Notice(id, item=message[body:at]))
+            elif kind == _PROGRESS:
+                notices.append(Notice(id, progress=message[body:at]))
     except (struct.error, UnicodeDecodeError):
         pass
     return notices

@@ -62,6 +62,12 @@ fires               zset    name of a schedule by when its next run is due (Unix
                             seconds, server clock; +inf: it is paused)
 declared:DECLARER   hash    the schedules that the code of this name declares, and in   it declares none
                             the field "" its generation
+s:ID                stream  items of a generator task: entry ``N-0`` has number N, so   the result TTL after
+                            that the server refuses one that it has; d (sealed)         the last call
+reader:ID           hash    how far it was read (at), address of the reader (to), the   as s:ID; 60 s before
+                            incarnation that waits for the reader (waits)               that exists
+progress            hash    job id -> sealed progress                                   the job is finished
+follow              hash    job id -> addresses to tell of it, comma separated          the job is finished
 volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
 
@@ -70,7 +76,8 @@ complete. Nothing removes a name from it. On a cluster, commands scan.
 
 Channels: ``aiotask1:{APP}:to:ADDRESS``, one per client session, and for cancels one per incarnation and host.
 A message is a row of frames:
-1 byte kind (0 outcome, 1 none: ask for the status), 2 bytes length of the id, the id, 4 bytes length, the outcome.
+1 byte kind (0 outcome, 1 none: ask for the status, 2 item, 3 progress), 2 bytes length of the id, the id, 4 bytes
+length, the rest.
 """
 
 from __future__ import annotations
@@ -91,6 +98,7 @@ from ..bounds import (
 from ..expiry import BATCH_EXPIRED
 from ..graphs import CHILDREN, CHUNK, STAGE_TIMEOUT
 from ..lanes import KINDS, SUSPECT
+from ..streams import KEPT_ITEMS, READER_TTL
 
 __all__ = ["APPS", "CONSTANTS", "GROUP", "RECORDERS", "TYPES", "in_index", "prefix"]
 
@@ -109,6 +117,7 @@ TYPES = {
         ("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes", "paused", "schedules"),
         "hash",
     ),
+    **dict.fromkeys(("progress", "follow"), "hash"),
     **dict.fromkeys(("due", "dead", "graphs", "expiring", "fires"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
     "agenda": "list",
@@ -125,6 +134,7 @@ _WORDS = [
     "expiring",
     "paused",
     "schedules fires declared",
+    "s reader progress follow",
 ]
 
 #: Constants of the scripts: each script begins with those that it uses, as local variables.
@@ -144,6 +154,9 @@ CONSTANTS: dict[str, str | int] = {
     "ASIDE": ASIDE,
     "KIDS": CHILDREN,
     "BATCH_EXPIRED": BATCH_EXPIRED,
+    "KEPT_ITEMS": KEPT_ITEMS,
+    # Milliseconds.
+    "READER_TTL": round(READER_TTL * 1000),
     # Bytes that are kept of an entry that was no job.
     "ASIDE_BYTES": 64 * 1024,
     # Bytes of a stored outcome up to which it also travels on the results channel.

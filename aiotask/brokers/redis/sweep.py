@@ -1,6 +1,8 @@
-"""Deletes the consumers that dead incarnations leave behind in the lanes."""
+"""Deletes what is left behind: consumers of dead incarnations in the lanes, progress of jobs that have ended."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from ...log.throttle import Throttle
 from ..lanes import KINDS, SUSPECT
@@ -39,6 +41,16 @@ class Sweep:
         while lanes:
             done = await self._wire.run(script("sweep"), self._prefix, *lanes[:_LANES])
             lanes = lanes[done:]
+        for name in ("progress", "follow"):
+            await self._forget(name)
+
+    async def _forget(self, name: str) -> None:
+        """Remove what ended jobs have left in this hash."""
+        cursor: Any = b"0"
+        while True:
+            cursor = await self._wire.run(script("forget_progress"), self._prefix, name, cursor)
+            if cursor == b"0":
+                return
 
     async def _lanes(self) -> list[bytes]:
         queues = await self._wire.call("SMEMBERS", f"{self._prefix}queues")

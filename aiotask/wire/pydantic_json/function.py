@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import Any
 
 from ...errors import ConfigError, SerializationError
+from ...functions.callables import gives_items
 from ...functions.injected import callers_signature, injected_into
 from .adapter import Adapter, Misfit, NotDefinedYet, adapter_of, reason_of, to_json, where_of
 
@@ -53,6 +54,9 @@ class JsonFunction:
         for name, hint in hints.items():
             hint, whole = _meant(hint)
             if name == "return":
+                if gives_items(function):
+                    # What is written and read are the items of the generator, one by one.
+                    hint = next(iter(typing.get_args(hint)), Any)
                 self._value = self._any if hint is Any else self._adapter(name, hint)
                 continue
             self._adapters[name] = self._any if hint is Any else self._adapter(name, hint)

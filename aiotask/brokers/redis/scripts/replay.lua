@@ -32,6 +32,8 @@ for _, id in ipairs(ARGV) do
       -- Who replays a job wants the run, however late it is.
       redis.call('ZREM', key('expiring'), id)
       redis.call('DEL', key('r:' .. id))
+      -- Its reader would get the items of the earlier run.
+      redis.call('DEL', key('s:' .. id), key('reader:' .. id))
       redis.call('SADD', key('queues'), queue)
       put_one(lane, id, sealed, fresh)
       reply[#reply + 1] = 'replayed'

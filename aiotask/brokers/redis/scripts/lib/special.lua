@@ -2,13 +2,19 @@
 -- end, does without this part.
 -- Needs: core results
 
-local function undo_special(ids) redis.call('ZREM', key('expiring'), unpack(ids)) end
+local function undo_special(ids)
+  redis.call('ZREM', key('expiring'), unpack(ids))
+  redis.call('HDEL', key('progress'), unpack(ids))
+  redis.call('HDEL', key('follow'), unpack(ids))
+end
 
 -- As ``open_endings``, where the jobs that end may be special. One command where no job of the app is.
 local function open_all_endings()
   local endings = open_endings()
-  if redis.call('EXISTS', key('expiring')) > 0 then
+  if redis.call('EXISTS', key('expiring'), key('progress'), key('follow')) > 0 then
     redis.call('ZCARD', key('expiring'))
+    redis.call('HLEN', key('progress'))
+    redis.call('HLEN', key('follow'))
     endings.undo = undo_special
   end
   return endings

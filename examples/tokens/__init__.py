@@ -1,0 +1,1 @@
+"""Text that grows in the browser while a worker makes it: see ``site.py``."""

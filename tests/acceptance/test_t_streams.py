@@ -1,0 +1,171 @@
+"""T17 to T19: streams and progress with real worker processes, while connections break and processes are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from aiotask import App, ConfigError, JobCancelled, Status
+from aiotask.tasks import task_of
+
+from ..helpers import wait_until_async
+from ..streams.shop import make_app
+from ..workers import ROOT, Workers
+
+#: Items of a long stream: enough for many windows and for the last 1,000 to be trimmed.
+MANY = 4_000
+
+
+@pytest.fixture
+async def shop(workers: Workers, redis_url: str, app_name: str) -> AsyncIterator[App]:
+    workers.start("tests.streams.shop", concurrency=2, env={"TEST_APP": app_name})
+    app = make_app(redis_url, app_name)
+    yield app
+    await app.client.close()
+
+
+def task(app: App, name: str) -> Any:
+    definition = app.registry.get(name)
+    assert definition is not None
+    return task_of(definition, app)
+
+
+@asynccontextmanager
+async def breaking_subscriptions(url: str) -> AsyncIterator[None]:
+    """While the block lasts, the server ends every subscription again and again."""
+    server = redis.asyncio.from_url(url)
+
+    async def break_them() -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            await server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+
+    breaking = asyncio.create_task(break_them())
+    try:
+        yield
+    finally:
+        breaking.cancel()
+        await asyncio.gather(breaking, return_exceptions=True)
+        await server.aclose()
+
+
+# ---- T17
+
+
+@pytest.mark.parametrize("name", ["steps", "steps_sync"])
+async def test_t17_progress_is_seen_as_it_grows_and_to_its_end(shop: App, name: str) -> None:
+    result = task(shop, name).apply_async(1_000)
+    seen = [progress.current async for progress in result.progress()]
+
+    assert seen == sorted(set(seen))
+    assert seen[-1] == 1_000
+    assert len(seen) < 500, "not every call is sent"
+
+
+async def test_t17_nothing_is_left_of_progress_at_the_end(shop: App, redis_url: str) -> None:
+    results = [task(shop, "steps").apply_async(50) for _ in range(20)]
+    seen = [[progress.current async for progress in result.progress()] for result in results]
+    assert [await result for result in results] == [50] * 20
+    assert seen[0][-1] == 50
+
+    server = redis.asyncio.from_url(redis_url)
+    assert not await server.exists(f"aiotask1:{{{shop.name}}}:progress", f"aiotask1:{{{shop.name}}}:follow")
+    await server.aclose()
+
+
+# ---- T18
+
+
+@pytest.mark.parametrize("name", ["numbers", "numbers_sync"])
+async def test_t18_items_come_once_and_in_order_over_broken_connections(shop: App, redis_url: str, name: str) -> None:
+    async with breaking_subscriptions(redis_url):
+        seen = [number async for number in task(shop, name).apply_async(MANY)]
+
+    assert seen == list(range(1, MANY + 1))
+
+
+async def test_t18_items_come_once_and_in_order_although_the_worker_is_killed(shop: App, tmp_path: Path) -> None:
+    seen = [number async for number in task(shop, "dying").apply_async(MANY, str(tmp_path))]
+
+    assert seen == list(range(1, MANY + 1))
+    assert (tmp_path / "died").exists()
+
+
+@pytest.mark.parametrize("name", ["endless", "endless_sync"])
+async def test_t18_a_reader_that_pauses_holds_the_run_and_not_the_seat(shop: App, name: str, tmp_path: Path) -> None:
+    stream = task(shop, name).apply_async(str(tmp_path))
+    items = stream.items()
+    await anext(items)
+    made = tmp_path / "made"
+    await wait_until_async(lambda: made.exists() and int(made.read_text() or 0) >= 255, description="it is ahead")
+    assert await task(shop, "quick").apply_async() == "quick"
+    assert int(made.read_text()) <= 256 + 64
+
+    assert [(await anext(items))[0] for _ in range(2, 600)] == list(range(2, 600))
+    await stream.aclose()
+    await wait_until_async((tmp_path / "closed").exists, description="the generator's finally has run")
+
+
+READER = """
+import asyncio, sys
+from tests.streams.shop import make_app
+from aiotask.tasks import task_of
+
+async def main():
+    app = make_app(sys.argv[1], sys.argv[2])
+    stream = task_of(app.registry.get("endless"), app).apply_async(sys.argv[3])
+    async for number, _ in stream.items():
+        if number == 10:
+            print(stream.id, flush=True)
+            await asyncio.sleep(1000)
+
+asyncio.run(main())
+"""
+
+
+async def test_t18_the_job_of_a_reader_that_is_killed_ends(shop: App, redis_url: str, tmp_path: Path) -> None:
+    reader = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", READER, redis_url, shop.name, str(tmp_path)), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert reader.stdout is not None
+    id = (await reader.stdout.readline()).decode().strip()
+    reader.kill()
+    await reader.wait()
+
+    await wait_until_async((tmp_path / "closed").exists, description="the generator's finally has run", timeout=60)
+    result = shop.result(id)
+    with pytest.raises(JobCancelled):
+        await result
+    assert await result.status() is Status.CANCELLED
+
+
+# ---- T19
+
+
+async def test_t19_another_process_goes_on_after_the_last_item(shop: App, redis_url: str) -> None:
+    stream = task(shop, "numbers").apply_async(2_000)
+    seen = []
+    async for position, number in stream.items():
+        assert position == number
+        seen.append(number)
+        if number in (500, 700):
+            break
+    # Each time another client: its own process, connections and subscription.
+    for stop in (900, 1_600, 0):
+        other = make_app(redis_url, shop.name)
+        async for _, number in other.stream(stream.id).items(after=seen[-1]):
+            seen.append(number)
+            if number == stop:
+                break
+        await other.client.close()
+
+    assert seen == list(range(1, 2_001))
+    with pytest.raises(ConfigError, match="not the number of an item"):
+        shop.stream(stream.id).items(after="12-0")  # type: ignore[arg-type]

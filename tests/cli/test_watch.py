@@ -1,0 +1,89 @@
+"""aiotask watch: the progress of a job, and of a graph, until it has ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from aiotask import App
+from aiotask.ops.watch import View
+from aiotask.progress import Progress
+from aiotask_cli.watch import _line
+
+from ..workers import Workers
+from .command import invoke
+
+SHOP = """
+import asyncio
+import os
+from pathlib import Path
+
+from aiotask import App, current_job
+
+app = App(os.environ["TEST_APP"])
+GATE = Path(os.environ["TEST_FOLDER"]) / "gate"
+
+
+@app.task
+async def resize(count: int) -> int:
+    for number in range(1, count + 1):
+        current_job().progress(number, count, "resizing")
+        await asyncio.sleep(0.05)
+    return count
+
+
+@app.task
+async def twice(count: int) -> int:
+    await asyncio.sleep(0.3)
+    return 2 * count
+
+
+@app.task
+async def fail() -> None:
+    raise ValueError("out of paper")
+"""
+
+
+def test_a_job_and_a_graph_are_watched_to_their_ends(
+    workers: Workers, redis_url: str, app_name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    env = {"TEST_APP": app_name, "TEST_FOLDER": str(tmp_path)}
+    workers.start("shop", concurrency=1, app_dir=tmp_path, env=env)
+    app = App(app_name, url=redis_url)
+    where = ("--url", redis_url, "--name", app_name)
+    resize, twice, fail = (app.named(f"shop:{name}") for name in ("resize", "twice", "fail"))
+
+    result = resize.apply_async(40)
+    result.blocking.sent()
+    said = invoke("watch", result.id, "--json", *where)
+    views = [json.loads(line) for line in said.stdout.splitlines() if line.startswith("{")]
+    assert said.exit_code == 0
+    assert views[-1]["status"] == "SUCCESS"
+    reported = [view["current"] for view in views if view["current"] is not None]
+    assert reported == sorted(reported) and len(set(reported)) > 1
+
+    graph = twice.s(twice.s(3).cast).apply_async()
+    graph.blocking.sent()
+    said = invoke("watch", graph.id, *where)
+    assert said.exit_code == 0
+    assert "2/2 jobs of the graph" in said.stdout.splitlines()[-1]
+
+    failed = fail.apply_async()
+    failed.blocking.sent()
+    said = invoke("watch", failed.id, *where)
+    assert (said.exit_code, said.stdout.splitlines()[-1].split()[0]) == (1, "FAILED")
+
+    assert invoke("watch", "unknown", *where).exit_code != 0
+
+
+def test_a_line_fits_on_a_terminal() -> None:
+    from rich.text import Text
+
+    long = Progress(123_456, 1_000_000, "a message that goes on and on and on, far beyond what fits")
+    for progress in (None, Progress(3), Progress(3, 10, "resizing"), long):
+        view = View("shop", "id", "shop.tasks:a_task_with_a_long_name_" + "x" * 60, "RUNNING", progress)
+        for width in (60, 80, 120):
+            assert Text.from_markup(_line(view, width)).cell_len <= width
+    assert "3/10" in _line(View("shop", "id", "shop:resize", "RUNNING", Progress(3, 10, "resizing")), 80)
+    assert "resizing" in _line(View("shop", "id", "shop:resize", "RUNNING", Progress(3, 10, "resizing")), 80)

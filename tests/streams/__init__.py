@@ -1,0 +1,1 @@
+"""Streams and progress: what jobs emit and report while they run."""
