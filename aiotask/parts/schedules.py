@@ -64,7 +64,7 @@ def refuse_unscheduled(app: Scheduling, task: Definition) -> None:
     """Raise ConfigError if a task of an app cannot run by itself."""
     if app.address.given:
         require(app.address.given, SCHEDULES, "A schedule (cron=, every=)")
-    _refuse_times(task, f'Task "{task.name}"')
+    _refuse_contradictions(task, f'Task "{task.name}"')
     if app.hooks.send:
         return
     try:
@@ -151,8 +151,13 @@ async def declaring(app: Scheduling) -> AsyncIterator[None]:
         await broker.close()
 
 
-def _refuse_times(task: Definition, whose: str) -> None:
-    """Raise ConfigError if a task has options that contradict a schedule."""
+def _refuse_contradictions(task: Definition, whose: str) -> None:
+    """Raise ConfigError if a task has options that contradict a schedule, or is a generator whose items are kept."""
+    if task.stream is not None and not task.ignore_result:
+        raise ConfigError(
+            f"{whose}: a generator waits for a reader of its items, and the runs of a schedule have none. Give it "
+            "ignore_result=True, which drops the items, or schedule a task that reads the stream."
+        )
     for option, is_given in (("delay", task.delay), ("eta", task.eta is not None), ("id", task.id is not None)):
         if is_given:
             raise ConfigError(
@@ -246,5 +251,5 @@ def _call_of(name: str, call: Signature[Any]) -> _Call:
         )
     if call._follow_ups:
         raise ConfigError(f'Schedule "{name}": a call with follow-ups is a graph. Schedule a task that sends it.')
-    _refuse_times(call._send.definition, f'Schedule "{name}"')
+    _refuse_contradictions(call._send.definition, f'Schedule "{name}"')
     return _Call(call._send.definition, call.args, call.kwargs)

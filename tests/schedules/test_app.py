@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -28,7 +28,18 @@ def shop_task(number: int = 0) -> int:
     return number
 
 
+async def numbers() -> AsyncIterator[int]:
+    yield 1
+
+
 # ---- options of a task
+
+
+def test_a_generator_runs_by_itself_where_its_items_are_dropped(app: App) -> None:
+    with pytest.raises(ConfigError, match="ignore_result=True"):
+        app.task(name="kept", every=60)(numbers)
+    app.task(name="dropped", every=60, ignore_result=True)(numbers)
+    assert "dropped" in app.scheduled
 
 
 def test_options_of_a_task_say_when_it_runs() -> None:

@@ -84,7 +84,7 @@ class Place:
 
 
 def test_each_run_comes_once_over_deaths_of_keepers_and_hosts_and_of_the_server(
-    workers: Workers, app_name: str, durable_server: PrivateServer, tmp_path: Path
+    durable_server: PrivateServer, workers: Workers, app_name: str, tmp_path: Path
 ) -> None:
     place = Place(workers, app_name, durable_server.url, tmp_path)
     place.write(TICKING)
