@@ -21,6 +21,8 @@ __all__ = ["Claims"]
 
 #: Limited jobs that a blocking claim admits at most: those that it woke for, as others block too.
 _WOKEN = 8
+#: Limited jobs in one call of admit.lua at most: one costs the server several plain ones.
+_ADMITTED = 100
 
 
 class Claims(LimitVerbs):
@@ -86,13 +88,13 @@ class Claims(LimitVerbs):
         heard: bool = False,
     ) -> list[Any]:
         """ARGV of admit.lua."""
-        lanes = claim_order(queues, needs)
-        return [incarnation, self._epoch(incarnation), limit, room, "1" if heard else "", len(queues), *queues, *lanes]
+        head = [incarnation, self._epoch(incarnation), min(limit, _ADMITTED), room, "1" if heard else ""]
+        return [*head, len(queues), *queues, *claim_order(queues, needs)]
 
     async def _claim_both(self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int) -> Claim:
         """Claim from lanes and lines, in one round trip: half of the room is for each, and the other half of what one
         leaves."""
-        share = min(-(-limit // 2), self.free_seats)
+        share = min(-(-limit // 2), self.free_seats, _ADMITTED)
         if limit == 1:
             self._lanes_first = not self._lanes_first
             share = 0 if self._lanes_first else 1
