@@ -11,6 +11,9 @@ import pytest
 from aiotask.broker import Delivery
 from aiotask.brokers import inspect
 from aiotask.brokers.limits import Limits, LimitsReader
+from aiotask.brokers.memory.broker import MemoryBroker
+from aiotask.brokers.memory.lines import parts_of
+from aiotask.brokers.redis.broker import RedisBroker
 from aiotask.job import Meta
 
 from ...seam import GONE, Worker, send
@@ -82,6 +85,50 @@ class Trial:
         worker.name = (await self.worker()).name
 
 
+async def check(broker: Limits) -> None:
+    """Slots are those of the admitted jobs, each unfinished job is in one place, and a limit that is not full and has a
+    line is open."""
+    if isinstance(broker, MemoryBroker):
+        check_memory(broker)
+    else:
+        assert isinstance(broker, RedisBroker)
+        await check_redis(broker)
+
+
+def check_memory(broker: MemoryBroker) -> None:
+    store = broker._store
+    admitted = {record.id for record in store.index.values() if record.admitted}
+    assert store.slots.get(("api", None), set()) == admitted
+    standing = [record.id for lane in store.lanes.values() for record in lane.waiting.values()]
+    standing += [record.id for lane in store.lanes.values() for record in lane.claimed.values()]
+    due = [record.id for record in store.index.values() if record.due_at is not None]
+    assert sorted(standing + due) == sorted(store.index)
+    for line in [name for name, lane in store.lanes.items() if name.startswith("l:") and lane.waiting]:
+        place, name, key = parts_of(line)
+        is_full = len(admitted) >= ALL or len(store.slots.get((name, key), ())) >= EACH
+        assert is_full or (key in store.rings[place, name] and name in store.open[place]), line
+
+
+async def check_redis(broker: RedisBroker) -> None:
+    async def call(command: str, name: str, *rest: object) -> list[bytes]:
+        found: list[bytes] = await broker.wire.call(command, broker.prefix + name, *rest)
+        return found
+
+    admitted = set(await call("HKEYS", "admitted"))
+    assert set(await call("SMEMBERS", "slots:api")) == admitted
+    ring, lined = await call("ZRANGE", "ring:default:5:api", 0, -1), await call("HKEYS", "lined")
+    standing: list[bytes] = []
+    for key in {f"k{n}" for n in range(KEYS)}:
+        line = await call("ZRANGE", f"l:default:5:api:{key}", 0, -1)
+        standing += line
+        slots = set(await call("SMEMBERS", f"slots:api:{key}"))
+        assert slots == {id for id in admitted if id.startswith(f"{key}-".encode())}
+        is_open = key.encode() in ring and await call("ZRANGE", "open:default:5", 0, -1) == [b"api"]
+        assert not line or len(admitted) >= ALL or len(slots) >= EACH or is_open, key
+    assert sorted(standing) == sorted(lined)
+    assert not admitted & set(lined)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_no_limit_is_ever_exceeded_and_no_job_lost(limits: Limits, declare: Declare, seed: int) -> None:
     await declare(max_running=ALL, max_running_each=EACH)
@@ -98,6 +145,7 @@ async def test_no_limit_is_ever_exceeded_and_no_job_lost(limits: Limits, declare
         for id in trial.random.sample(sorted(trial.running), min(3, len(trial.running))):
             if id in trial.running:
                 await trial.decide(id)
+        await check(limits)
 
     assert len(trial.over) == JOBS, f"{JOBS - len(trial.over)} jobs were lost"
     assert (trial.most_each, trial.most) == (EACH, ALL)
