@@ -19,6 +19,7 @@ from aiotask.brokers.technology import (
     EXPIRY,
     GRAPHS,
     HISTORY,
+    LIMITS,
     PAUSES,
     PROCESSES,
     SCHEDULES,
@@ -146,7 +147,7 @@ def test_a_scheme_means_one_technology() -> None:
 
 
 #: The features that aiotask's own brokers have.
-ALL = {DUE_NOW, EXPIRY, GRAPHS, HISTORY, PAUSES, SCHEDULES, STREAMS}
+ALL = {DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, PAUSES, SCHEDULES, STREAMS}
 
 
 def test_the_features_of_a_broker_are_those_of_its_technology() -> None:

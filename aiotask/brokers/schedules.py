@@ -101,7 +101,7 @@ class Schedules(Broker, Protocol):
         """What the last ``promote`` of this object has found; None: there are no schedules."""
         ...
 
-    async def declare(
+    async def declare_schedules(
         self, by: str, generation: float, batch: Sequence[Declaration], *, removes: bool, force: bool = False
     ) -> list[str]:
         """Declare all schedules of some code, at most BATCH_SCHEDULES. What a younger generation has declared stays.

@@ -21,6 +21,7 @@ __all__ = [
     "EXPIRY",
     "GRAPHS",
     "HISTORY",
+    "LIMITS",
     "PAUSES",
     "PROCESSES",
     "SCHEDULES",
@@ -49,6 +50,8 @@ PAUSES = "pauses"
 DUE_NOW = "due now"
 #: Feature: calls that are due again and again, with the verbs of ``schedules.Schedules``.
 SCHEDULES = "schedules"
+#: Feature: tasks may have limits, with the verbs of ``limits.Limits``.
+LIMITS = "limits"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 #: Feature: jobs may emit items and report progress while they run, with the verbs of ``streams.Streams``.

@@ -72,5 +72,7 @@ class Declaring:
         if not batch and not removes:
             return True, []
         force = self._waited >= _PATIENCE
-        left = await self._broker.declare(self._by, generation if removes else 0.0, batch, removes=removes, force=force)
+        left = await self._broker.declare_schedules(
+            self._by, generation if removes else 0.0, batch, removes=removes, force=force
+        )
         return not batch, left

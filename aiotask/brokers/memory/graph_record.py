@@ -111,8 +111,9 @@ class GraphRecord:
                 node.id, node.is_virtual = id.decode(), False
             case "e":
                 place, rest = _split(value)
-                node.lane, _, expires = place.partition("|")
-                node.expires = float(expires or 0)
+                # A target begins with a letter, a time of expiry does not.
+                expires, _, target = ("", "", place) if place[:1].isalpha() else place.partition("|")
+                node.lane, node.expires = target, float(expires or 0)
                 node.delay, node.eta = _TIMES.unpack_from(rest)
                 node.sealed = rest[_TIMES.size :]
             case "o":

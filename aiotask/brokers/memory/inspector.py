@@ -25,7 +25,7 @@ from ...inspector import (
     WorkerInfo,
 )
 from ...job import Status
-from ..lanes import queue_of
+from ..lanes import is_line, queue_of
 from ..pages import EVERY, page_of
 from .graph_record import GraphRecord, NodeRecord
 from .graphs import GraphStore
@@ -55,8 +55,13 @@ class MemoryInspector:
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
         async with self._store as store:
-            pending = (record for record in records(store) if record.status is Status.PENDING)
-            return any(record.queue in queues for record in pending) or bool(store.cancelling)
+            # What waits in a line for a slot or for its rate is not waited for.
+            pending = (
+                record for record in records(store) if record.status is Status.PENDING and not is_line(record.lane)
+            )
+            return (
+                any(record.queue in queues for record in pending) or store.admits_now(queues) or bool(store.cancelling)
+            )
 
     async def workers(self) -> list[WorkerInfo]:
         async with self._store as store:
@@ -89,7 +94,7 @@ class MemoryInspector:
                 return JobInfo(id, stored[1], "stored outcome", outcome=stored[0])
             record = store.index.get(id)
             if record is not None:
-                return info_of(record)
+                return msgspec.structs.replace(info_of(record), ahead=store.ahead_of(record))
             node = store.waiting_node(id)
             return waiting_info(node) if node is not None else None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ...inspector import JobFilter, JobInfo, QueueInfo, Stats, WorkerInfo
 from ...job import Status
-from ..lanes import need_of, queue_of
+from ..lanes import is_line, need_of, queue_of
 from ..pages import Place
 from .graph_record import NodeRecord
 from .graphs import GraphStore
@@ -17,8 +17,8 @@ __all__ = ["info_of", "places_in", "records", "stats_of", "waiting_info", "waiti
 
 
 def places_in(store: GraphStore, wanted: JobFilter) -> Iterator[tuple[Place, JobInfo]]:
-    """Every job of the wanted queue: those in lanes by age, then by due time, then those that wait for others; or every
-    dead letter."""
+    """Every job of the wanted queue: those in lanes by age, then those in lines, then by due time, then those that wait
+    for others; or every dead letter."""
     if wanted.status is Status.FAILED:
         for queue, letter in store.dead.values():
             if wanted.queue in (None, queue):
@@ -27,11 +27,19 @@ def places_in(store: GraphStore, wanted: JobFilter) -> Iterator[tuple[Place, Job
         return
     for record in store.index.values():
         if wanted.queue in (None, record.queue):
-            is_due = record.due_at is not None
-            yield [1, record.due_at, record.id] if is_due else [0, int(record.entry), record.id], info_of(record)
+            yield _place(record), info_of(record)
     for node in waiting_nodes(store):
         if wanted.queue in (None, queue_of(node.lane)):
-            yield [2, *store.nodes[node.id], node.id], waiting_info(node)
+            yield [3, *store.nodes[node.id], node.id], waiting_info(node)
+
+
+def _place(record: Record) -> Place:
+    """Where a job stands in the lists: by its due time, in its line, or by its age in its lane."""
+    if record.due_at is not None:
+        return [2, record.due_at, record.id]
+    if is_line(record.lane):
+        return [1, record.lane, int(record.entry), record.id]
+    return [0, int(record.entry), record.id]
 
 
 def records(store: GraphStore) -> Iterator[Record]:
@@ -106,7 +114,9 @@ def stats_of(store: GraphStore, workers: Sequence[WorkerInfo]) -> Stats:
 def _oldest(store: GraphStore, queue: str, now: float) -> float | None:
     """Seconds for which the oldest pending job of a queue has been in its lane."""
     placed = [
-        record.placed_at for record in store.index.values() if record.queue == queue and record.status is Status.PENDING
+        record.placed_at
+        for record in store.index.values()
+        if record.queue == queue and record.status is Status.PENDING and not is_line(record.lane)
     ]
     return max(0.0, now - min(placed)) if placed else None
 

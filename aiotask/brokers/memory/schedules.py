@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..lanes import lane_of
+from ..graphs import target_of
 from ..schedules import BATCH_SCHEDULES, Declaration, Due, Fire, Look, SchedulePage, ScheduleState
 from .graphs import GraphStore
 from .record import Record
@@ -18,9 +18,9 @@ def _place(store: Store, item: Fire) -> None:
     for push in item.jobs:
         if push.id in store.index or (push.custom and store.knows(push.id)):
             continue
-        lane = lane_of(push.queue, push.priority)
+        target = target_of(push)
         store.queues.add(push.queue)
-        store.place(Record(push.id, push.queue, push.sealed, lane), lane)
+        store.place(Record(push.id, push.queue, push.sealed, target), target)
         store.let_expire(push.id, push.special)
 
 
@@ -34,7 +34,7 @@ class MemorySchedules:
         with self._store.lock:
             return self._store.timetable.due()
 
-    async def declare(
+    async def declare_schedules(
         self, by: str, generation: float, batch: Sequence[Declaration], *, removes: bool, force: bool = False
     ) -> list[str]:
         async with self._store as store:

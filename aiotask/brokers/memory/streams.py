@@ -86,7 +86,7 @@ class StreamStore(Store):
         if address:
             if stream is None:
                 stream = self._streams[id] = _Stream(self.clock.monotonic() + READER_TTL)
-            self._take(id, stream, after, address)
+            self._read_on(id, stream, after, address)
         found: list[tuple[int, bytes]] = []
         room = BATCH_BYTES
         for number, sealed in (stream.items if stream is not None else {}).items():
@@ -97,7 +97,7 @@ class StreamStore(Store):
                 room -= len(sealed)
         return found
 
-    def _take(self, id: str, stream: _Stream, after: int, address: str) -> None:
+    def _read_on(self, id: str, stream: _Stream, after: int, address: str) -> None:
         stream.reader = address
         stream.taken = max(stream.taken, min(after, stream.last))
         for number in [number for number in stream.items if number <= stream.taken - KEPT_ITEMS]:

@@ -17,6 +17,7 @@ from .history import unrecorded
 from .kept import job_in_lane, letter_of, scheduled_job, status_in
 from .keys import GROUP
 from .kids import KidsView
+from .limits import LimitsView
 from .pages import JobPages
 from .script import script
 from .topology import cluster_warning, find_misfit, parse_info
@@ -43,7 +44,7 @@ def _pairs(flat: list[Any]) -> dict[str, Any]:
     return {text(key): value for key, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
-class RedisInspector(JobPages, KidsView):
+class RedisInspector(JobPages, KidsView, LimitsView):
     """Reads one app's keys; costs the server little, whatever the number of jobs."""
 
     def __init__(self, broker: RedisBroker) -> None:
@@ -120,7 +121,7 @@ class RedisInspector(JobPages, KidsView):
     # ---- queues
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
-        if await self._wire.call("EXISTS", f"{self._prefix}agenda"):
+        if await self._wire.call("EXISTS", f"{self._prefix}agenda") or await self.admits_now(queues):
             return True
         for lane in claim_order(queues):
             length = await self._wire.call("XLEN", self._prefix + lane)
@@ -170,8 +171,9 @@ class RedisInspector(JobPages, KidsView):
         if reply[0] == b"DUE":
             _, place, due_at, kept = reply
             return scheduled_job(id, place, due_at, kept)
-        _, lane, entry, consumer, sealed, meta = reply
-        return job_in_lane(text(lane), entry, text(consumer), sealed, meta)
+        _, lane, entry, consumer, sealed, meta, ahead = reply
+        info = job_in_lane(text(lane), entry, text(consumer), sealed, meta)
+        return msgspec.structs.replace(info, ahead=ahead if isinstance(ahead, int) else None)
 
     async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
         page = await self._wire.call("ZREVRANGE", f"{self._prefix}dead", offset, offset + limit - 1, "WITHSCORES")

@@ -12,7 +12,7 @@ from ...wire.seal import OVERHEAD
 from ..lanes import is_parked, need_of
 from .codec import decode_meta, id_of, text
 
-__all__ = ["job_in_lane", "job_of_letter", "letter_of", "scheduled_job", "status_in"]
+__all__ = ["job_in_lane", "job_in_line", "job_of_letter", "letter_of", "scheduled_job", "status_in"]
 
 
 def job_in_lane(lane: str, entry: bytes, worker: str, sealed: bytes, meta: bytes) -> JobInfo:
@@ -27,6 +27,12 @@ def job_in_lane(lane: str, entry: bytes, worker: str, sealed: bytes, meta: bytes
         sealed=sealed,
         need=need_of(lane) if state is Status.PARKED else "",
     )
+
+
+def job_in_line(id: str, place: str, packed: bytes) -> JobInfo:
+    """A job that waits in a line, from its place in the index, and its value in ``lined``."""
+    size = 2 + int.from_bytes(packed[:2])
+    return JobInfo(id, Status.PENDING, place, decode_meta(packed[2:size]), sealed=packed[size:])
 
 
 def scheduled_job(id: str, place: bytes, due_at: bytes, packed: bytes) -> JobInfo:

@@ -9,18 +9,20 @@ from msgspec.structs import replace
 
 from ...inspector import JobFilter, JobInfo, Page, QueueInfo, Stats
 from ...job import FINAL, Status
-from ..lanes import KINDS, SUSPECT, lane_of, parked_lane, place_order
+from ..lanes import ADMITTED, KINDS, SUSPECT, lane_of, parked_lane, place_order
 from ..pages import EVERY, unknown_place
 from .codec import text, whole
 from .connection import Wire
 from .graph_reader import GraphReader
-from .kept import job_in_lane, job_of_letter, scheduled_job
+from .kept import job_in_lane, job_in_line, job_of_letter, scheduled_job
 from .script import script
 
 __all__ = ["JobPages"]
 
 #: Lanes that one call looks into.
 _LANES = 250
+#: Jobs in lines that one call asks for.
+_LINED = 50
 #: Calls for one page at most: a page of a filter that few jobs match ends, and says where the next one begins.
 _CALLS = 20
 #: Reads jobs behind a place in one list: the jobs, and the place behind the last job that was looked at (None: no other
@@ -68,7 +70,7 @@ class JobPages(GraphReader):
     async def page(self, wanted: JobFilter = EVERY, after: str = "", limit: int = 50) -> Page:
         lists = self._lists(wanted)
         letter, place = after[:1], after[1:]
-        if after and letter not in "ldwx":
+        if after and letter not in "lndwx":
             raise unknown_place(after)
         found: list[JobInfo] = []
         calls = 0
@@ -93,6 +95,8 @@ class JobPages(GraphReader):
         lists: dict[str, _Read] = {}
         if status in (None, Status.PENDING, Status.RUNNING, Status.PARKED):
             lists["l"] = self._lane_page
+        if status in (None, Status.PENDING):
+            lists["n"] = self._line_page
         if status in (None, Status.SCHEDULED, Status.RETRYING):
             lists["d"] = self._due_page
         if status in (None, Status.WAITING):
@@ -105,7 +109,7 @@ class JobPages(GraphReader):
         if wanted.status is not Status.PARKED:
             names = map(text, await self._wire.call("SMEMBERS", f"{self._prefix}queues"))
             queues = [wanted.queue] if wanted.queue else names
-            lanes += [lane_of(name, kind) for name in queues for kind in (SUSPECT, *KINDS)]
+            lanes += [lane_of(name, kind) for name in queues for kind in (SUSPECT, *KINDS, ADMITTED)]
         if wanted.status is not Status.PENDING:
             lanes += [parked_lane(text(need)) for need in await self._wire.call("SMEMBERS", f"{self._prefix}parked")]
         return sorted(lanes, key=place_order)
@@ -127,6 +131,20 @@ class JobPages(GraphReader):
         if position:
             return jobs, f"{some[position - 1]}|{text(entry)}"
         return jobs, f"{lanes[_LANES]}|" if len(lanes) > _LANES else None
+
+    async def _line_page(self, wanted: JobFilter, place: str, limit: int) -> tuple[list[JobInfo], str | None]:
+        """Jobs in lines, in no order, and at times a few more than the limit: the server can end a look at what is in
+        no order only where its own table says."""
+        if not place.isdecimal() and place:
+            raise unknown_place(place)
+        (cursor, _), rows = _head(
+            await self._run(
+                *("page_lines", place or "0", min(limit, _LINED)),
+                *(wanted.queue or "", wanted.task or "", wanted.prefix),
+            )
+        )
+        jobs = [job_in_line(text(id), text(line), kept) for id, line, kept in rows]
+        return jobs, None if cursor == b"0" else text(cursor)
 
     async def _due_page(self, wanted: JobFilter, place: str, limit: int) -> tuple[list[JobInfo], str | None]:
         rows, behind = await self._sorted("due", place, limit, wanted)

@@ -10,7 +10,7 @@ from typing import Any
 from ...broker import Push
 from ...errors import BrokerError
 from ...wire.seal import OVERHEAD
-from ..lanes import lane_of
+from ..graphs import target_of
 from ..schedules import BATCH_SCHEDULES, Declaration, Due, Fire, Look, SchedulePage, ScheduleState
 from .codec import encode_special, text
 from .connection import Wire
@@ -54,8 +54,7 @@ def _arguments(item: Fire) -> list[Any]:
 
 
 def _job_arguments(push: Push) -> tuple[Any, ...]:
-    lane = lane_of(push.queue, push.priority)
-    return lane, encode_special(push.special), "1" if push.custom else "", push.id, push.sealed
+    return target_of(push), encode_special(push.special), "1" if push.custom else "", push.id, push.sealed
 
 
 class ScheduleVerbs:
@@ -70,7 +69,7 @@ class ScheduleVerbs:
     async def _script(self, name: str, *args: Any) -> Any:
         return await self.wire.run(script(name), self.prefix, *args)
 
-    async def declare(
+    async def declare_schedules(
         self, by: str, generation: float, batch: Sequence[Declaration], *, removes: bool, force: bool = False
     ) -> list[str]:
         if batch:
@@ -85,7 +84,7 @@ class ScheduleVerbs:
         args: list[Any] = [by, repr(generation), *flags]
         for item in batch:
             args += (item.name, item.sealed, item.moments, repr(item.horizon))
-        return list(map(text, await self._script("declare", *args)))
+        return list(map(text, await self._script("declare_schedules", *args)))
 
     async def _refuse_older_hosts(self) -> None:
         """Raise BrokerError while a worker of an older release lives: its keeper fires nothing, and may be the only

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...log.throttle import Throttle
-from ..lanes import KINDS, SUSPECT
+from ..lanes import ADMITTED, BELL, KINDS, SUSPECT
 from .connection import Wire
 from .script import script
 
@@ -55,7 +55,7 @@ class Sweep:
     async def _lanes(self) -> list[bytes]:
         queues = await self._wire.call("SMEMBERS", f"{self._prefix}queues")
         needs = await self._wire.call("SMEMBERS", f"{self._prefix}parked")
-        kinds = [kind.encode() for kind in (*KINDS, SUSPECT)]
+        kinds = [kind.encode() for kind in (*KINDS, SUSPECT, ADMITTED, BELL)]
         return [b"q:%b:%b" % (queue, kind) for queue in queues for kind in kinds] + [
             b"parked:" + need for need in needs
         ]

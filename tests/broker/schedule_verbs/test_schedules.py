@@ -80,7 +80,7 @@ async def test_what_is_set_again_with_other_moments_counts_from_now_on(schedules
 
 
 async def test_code_that_declares_a_schedule_is_not_overruled_at_run_time(schedules: Schedules) -> None:
-    await schedules.declare("shop", 100.0, [declared("a")], removes=True)
+    await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
 
     assert await schedules.set_schedules([declared("a", "daily"), declared("b")]) == ["a"]
 
@@ -135,48 +135,48 @@ async def test_schedules_are_listed_page_by_page_those_that_are_due_next_first(s
 
 async def test_a_younger_generation_removes_what_its_code_does_not_declare_any_more(schedules: Schedules) -> None:
     await schedules.set_schedules([declared("by hand")])
-    await schedules.declare("other", 100.0, [declared("of another")], removes=True)
-    await schedules.declare("shop", 100.0, [declared("kept"), declared("gone")], removes=True)
-    await schedules.declare("shop", 200.0, [declared("kept"), declared("new")], removes=True)
+    await schedules.declare_schedules("other", 100.0, [declared("of another")], removes=True)
+    await schedules.declare_schedules("shop", 100.0, [declared("kept"), declared("gone")], removes=True)
+    await schedules.declare_schedules("shop", 200.0, [declared("kept"), declared("new")], removes=True)
 
     assert await names(schedules) == ["by hand", "kept", "new", "of another"]
 
 
 async def test_an_older_generation_has_no_say(schedules: Schedules) -> None:
     """A recycled process of an old release does not bring its schedules back."""
-    await schedules.declare("shop", 100.0, [declared("old"), declared("both")], removes=True)
-    await schedules.declare("shop", 200.0, [declared("both", "daily")], removes=True)
+    await schedules.declare_schedules("shop", 100.0, [declared("old"), declared("both")], removes=True)
+    await schedules.declare_schedules("shop", 200.0, [declared("both", "daily")], removes=True)
     younger = await state_of(schedules, "both")
 
-    await schedules.declare("shop", 100.0, [declared("old"), declared("both")], removes=True)
+    await schedules.declare_schedules("shop", 100.0, [declared("old"), declared("both")], removes=True)
 
     assert await names(schedules) == ["both"]
     assert await state_of(schedules, "both") == younger
 
 
 async def test_a_rollback_wins_since_it_was_started_later(schedules: Schedules) -> None:
-    await schedules.declare("shop", 100.0, [declared("old")], removes=True)
-    await schedules.declare("shop", 200.0, [declared("new")], removes=True)
-    await schedules.declare("shop", 300.0, [declared("old")], removes=True)
+    await schedules.declare_schedules("shop", 100.0, [declared("old")], removes=True)
+    await schedules.declare_schedules("shop", 200.0, [declared("new")], removes=True)
+    await schedules.declare_schedules("shop", 300.0, [declared("old")], removes=True)
 
     assert await names(schedules) == ["old"]
 
 
 async def test_of_one_generation_the_first_declaration_stays(schedules: Schedules) -> None:
-    await schedules.declare("shop", 100.0, [declared("a"), declared("b")], removes=True)
+    await schedules.declare_schedules("shop", 100.0, [declared("a"), declared("b")], removes=True)
     before = await state_of(schedules, "a")
 
-    await schedules.declare("shop", 100.0, [declared("a", "daily"), declared("c")], removes=True)
+    await schedules.declare_schedules("shop", 100.0, [declared("a", "daily"), declared("c")], removes=True)
 
     assert await state_of(schedules, "a") == before
     assert await names(schedules) == ["a", "b", "c"]
 
 
 async def test_a_deploy_that_changes_nothing_keeps_the_next_run(schedules: Schedules) -> None:
-    await schedules.declare("shop", 100.0, [declared("a")], removes=True)
+    await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
     before = await plan(schedules, "a", HOUR)
 
-    await schedules.declare("shop", 200.0, [declared("a", call="of the new release")], removes=True)
+    await schedules.declare_schedules("shop", 200.0, [declared("a", call="of the new release")], removes=True)
 
     after = await state_of(schedules, "a")
     assert (after.due, after.moment) == (before.due, before.moment)
@@ -184,49 +184,49 @@ async def test_a_deploy_that_changes_nothing_keeps_the_next_run(schedules: Sched
 
 
 async def test_a_due_run_of_the_old_moments_comes_before_the_change(schedules: Schedules) -> None:
-    await schedules.declare("shop", 100.0, [declared("a")], removes=True)
+    await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
     due = await plan(schedules, "a", -5.0)
 
-    assert await schedules.declare("shop", 200.0, [declared("a", "daily")], removes=True) == ["a"]
+    assert await schedules.declare_schedules("shop", 200.0, [declared("a", "daily")], removes=True) == ["a"]
     assert await state_of(schedules, "a") == due
     assert await schedules.fire([Fire(due, due.due + HOUR, due.due + HOUR, due.moment, [a_push("run")])]) == [True]
 
-    assert await schedules.declare("shop", 200.0, [declared("a", "daily")], removes=True) == []
+    assert await schedules.declare_schedules("shop", 200.0, [declared("a", "daily")], removes=True) == []
     assert (await state_of(schedules, "a")).moment == UNPLANNED
 
 
 async def test_a_due_run_that_no_keeper_can_send_does_not_stop_a_deploy_for_ever(schedules: Schedules) -> None:
-    await schedules.declare("shop", 100.0, [declared("a")], removes=True)
+    await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
     await plan(schedules, "a", -5.0)
 
-    assert await schedules.declare("shop", 200.0, [declared("a", "daily")], removes=True, force=True) == []
+    assert await schedules.declare_schedules("shop", 200.0, [declared("a", "daily")], removes=True, force=True) == []
     assert (await state_of(schedules, "a")).sealed == declared("a", "daily").sealed
 
 
 async def test_a_worker_in_a_loop_only_adds(schedules: Schedules) -> None:
     """A laptop does not end the schedules of production."""
-    await schedules.declare("shop", 100.0, [declared("a")], removes=True)
+    await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
     before = await state_of(schedules, "a")
 
-    await schedules.declare("in-loop", 0.0, [declared("a", "daily"), declared("mine")], removes=False)
+    await schedules.declare_schedules("in-loop", 0.0, [declared("a", "daily"), declared("mine")], removes=False)
     assert await state_of(schedules, "a") == before
     assert await names(schedules) == ["a", "mine"]
 
     # What it has added it may change, and a service takes it over.
-    await schedules.declare("in-loop", 0.0, [declared("mine", call="again")], removes=False)
+    await schedules.declare_schedules("in-loop", 0.0, [declared("mine", call="again")], removes=False)
     assert (await state_of(schedules, "mine")).sealed == declared("mine", call="again").sealed
-    await schedules.declare("shop", 50.0, [declared("mine")], removes=True)
+    await schedules.declare_schedules("shop", 50.0, [declared("mine")], removes=True)
     assert (await state_of(schedules, "mine")).by == "in-loop"
-    await schedules.declare("shop", 200.0, [declared("a"), declared("mine")], removes=True)
+    await schedules.declare_schedules("shop", 200.0, [declared("a"), declared("mine")], removes=True)
     assert (await state_of(schedules, "mine")).by == "shop"
 
 
 async def test_code_without_schedules_removes_those_that_it_had(schedules: Schedules) -> None:
-    await schedules.declare("shop", 100.0, [declared("a")], removes=True)
-    await schedules.declare("shop", 200.0, [], removes=True)
+    await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
+    await schedules.declare_schedules("shop", 200.0, [], removes=True)
     assert await names(schedules) == []
 
-    await schedules.declare("shop", 100.0, [declared("a")], removes=True)
+    await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
     assert await names(schedules) == []
 
 
@@ -239,7 +239,7 @@ async def test_nothing_is_declared_beside_a_worker_of_an_older_release(
     await old.enlist("attic.1", "attic", msgspec.msgpack.encode({"host": "attic", "release": 1}))
 
     with pytest.raises(BrokerError, match=r'"attic".* does not know schedules'):
-        await schedules.declare("shop", 100.0, [declared("a")], removes=True)
+        await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
     with pytest.raises(BrokerError, match='"attic"'):
         await schedules.set_schedules([declared("a")])
 

@@ -1,5 +1,6 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, limit, bytes, alone ('1' or ''), number of queues, queues, lanes…
--- Returns liveness, a sum (1: become idle for a suspect; 2: a queue of these is paused), then groups of deliveries: lane, how many, and per
+-- Returns liveness, a sum (1: become idle for a suspect; 2: a queue of these is paused; 4: a limit may admit something), then groups
+-- of deliveries: lane, how many, and per
 -- delivery: entry, sealed, meta.
 -- Needs: core lanes
 local incarnation = ARGV[1]
@@ -8,19 +9,20 @@ if reply[1] ~= 1 then return reply end
 local left, room = tonumber(ARGV[3]), tonumber(ARGV[4])
 local queues = tonumber(ARGV[6])
 
--- Nothing of a paused queue is claimed.
+-- One command where there are neither limits nor pauses. Nothing of a paused queue is claimed.
 local paused
-if redis.call('EXISTS', key('paused')) > 0 then
+if redis.call('EXISTS', key('open'), key('paused')) > 0 then
   paused = {}
-  local names = { 'all' }
+  local names, is_paused = { 'all' }, 0
   for n = 1, queues do names[n + 1] = 'queue:' .. ARGV[6 + n] end
   local found = redis.pcall('HMGET', key('paused'), unpack(names))
   if not found.err then
     for n = 2, #names do
-      if found[n] then paused[ARGV[5 + n]], reply[2] = true, 2 end
+      if found[n] then paused[ARGV[5 + n]], is_paused = true, 2 end
     end
     if found[1] then return { reply[1], 2 } end
   end
+  reply[2] = is_paused + (redis.call('EXISTS', key('open')) == 1 and 4 or 0)
 end
 
 -- How many to ask for is only known from the size of those that came: the first read brings one.

@@ -1,5 +1,5 @@
 -- KEYS: prefix.  ARGV: per schedule: name, the time that it stands at, the seal of its value, the next time, the next moment, the
--- last moment that is run, how many jobs; per job: lane, what is special (as in push.lua), whether its id was chosen ('1' or ''),
+-- last moment that is run, how many jobs; per job: lane (or target in a line), what is special (as in push.lua), whether its id was chosen ('1' or ''),
 -- id, sealed.
 -- Returns per schedule 1, or 0: another call was quicker, or the schedule has changed. The first write is one that a full server
 -- refuses: then nothing has moved.
@@ -42,7 +42,7 @@ for _, each in ipairs(moving) do
   for job = n + 7, n + 2 + 5 * count, 5 do
     local lane, id, sealed = ARGV[job], ARGV[job + 3], ARGV[job + 4]
     if not is_unfinished(id) and not (ARGV[job + 2] == '1' and is_known(id)) then
-      redis.call('SADD', key('queues'), string.match(lane, '^q:(.*):%d$'))
+      redis.call('SADD', key('queues'), string.match(lane, '^q:(.*):%d$') or string.match(lane, '^l:([^:]+)'))
       put_one(lane, id, sealed, '')
       local expires = ARGV[job + 1] ~= '' and cmsgpack.unpack(ARGV[job + 1]).expires
       if expires then redis.call('ZADD', key('expiring'), expires < 0 and at - expires or expires, id) end

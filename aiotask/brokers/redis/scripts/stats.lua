@@ -2,7 +2,7 @@
 -- Returns the server's time; how many workers are live; how many jobs are due later, and of how many of them the queue was looked
 -- up; how many are parked, and claimed in such lanes; how many dead letters; the fields of ``counts``; and a list per queue: name,
 -- how many jobs wait, are claimed, have been found among those due, consumers, and the time in ms at which the oldest one that
--- waits came into its lane ('' where none waits); at last the ids of pauses. It looks at no job but the next ones that are due and the oldest of each lane.
+-- waits came into its lane ('' where none waits in a lane; those in lines are counted alone); at last the ids of pauses. It looks at no job but the next ones that are due and the oldest of each lane.
 -- Needs: core due
 local SAMPLE = 100
 
@@ -38,7 +38,8 @@ for _, id in ipairs(total > 0 and redis.call('ZRANGE', key('due'), 0, SAMPLE - 1
   bytes = bytes + redis.call('HSTRLEN', key('held'), id)
   if bytes > BATCH_BYTES and looked > 0 then break end
   looked = looked + 1
-  local queue = string.match(unpack_held(redis.call('HGET', key('held'), id) or ''), '^q:(.*):%w$')
+  local target = unpack_held(redis.call('HGET', key('held'), id) or '')
+  local queue = string.match(target, '^q:(.*):%w$') or string.match(target, '^l:([^:]+)')
   if queue then due[queue] = (due[queue] or 0) + 1 end
 end
 
@@ -50,7 +51,8 @@ end
 
 local queues = {}
 for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do
-  local pending, running, oldest = 0, 0, nil
+  local lined = redis.pcall('GET', key('lined:' .. queue))
+  local pending, running, oldest = type(lined) == 'string' and tonumber(lined) or 0, 0, nil
   for kind in string.gmatch(LANE_KINDS, '.') do
     local lane = 'q:' .. queue .. ':' .. kind
     local length, claimed, last = state_of(lane)

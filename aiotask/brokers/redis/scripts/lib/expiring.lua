@@ -40,6 +40,12 @@ local function find_expired(found, id, time, at)
       lane, meta, sealed = unpack_held(held)
       is_had = is_foreign_lane(lane)
     end
+  elseif lane and string.byte(lane) == 108 then
+    local kept = redis.call('HGET', key('lined'), id)
+    if kept and #kept > 1 then
+      local size = struct.unpack('>I2', kept)
+      meta, sealed, is_had = string.sub(kept, 3, 2 + size), string.sub(kept, 3 + size), false
+    end
   elseif lane then
     local claims = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
     is_had = type(claims) == 'table' and not claims.err and #claims > 0

@@ -1,6 +1,6 @@
 -- Graphs: what the end of a node means for others. A graph is one hash (see ``brokers/graphs.py`` for its fields); what does
 -- not fit into the steps of one call goes on the agenda.
--- Needs: core nodes lanes history results damage
+-- Needs: core nodes lanes limits history results damage
 
 local steps = GRAPH_STEPS
 -- Nodes that no longer wait, and ids of those that ended without an outcome, in this call.
@@ -71,6 +71,7 @@ end
 
 -- Where jobs for a lane are put: something else may stand in its place. False: nowhere for now.
 local function open_lane(lane)
+  if string.byte(lane) == 108 then return lane end
   if type(redis.pcall('XLEN', key(lane))) == 'number' then return lane end
   local returned = string.gsub(lane, '%w$', 'r')
   return type(redis.pcall('XLEN', key(returned))) == 'number' and returned
@@ -96,12 +97,13 @@ local function make_ready(graph, numbers, letters, over, ends)
       local width = struct.unpack('>I2', packed)
       local lane, delay, eta = string.sub(packed, 3, 2 + width), struct.unpack('>dd', packed, 3 + width)
       local sealed = string.sub(packed, 19 + width)
-      local id, bar = id_of(sealed), string.find(lane, '|', 1, true)
-      -- Few nodes expire.
-      if bar then
-        local expires = tonumber(string.sub(lane, bar + 1))
+      local id = id_of(sealed)
+      -- Few nodes expire: a target begins with a letter, a time does not.
+      if string.byte(lane) < 65 then
+        local expires, target = string.match(lane, '^(.-)|(.*)$')
+        expires = tonumber(expires)
         redis.call('ZADD', key('expiring'), expires < 0 and now() - expires or expires, id)
-        lane = string.sub(lane, 1, bar - 1)
+        lane = target
       end
       gone[#gone + 1], gone[#gone + 2] = wanted[3 * n - 2], 'o' .. numbers[n]
       ready_count = ready_count + 1
@@ -122,6 +124,8 @@ local function make_ready(graph, numbers, letters, over, ends)
   for lane, list in pairs(lists) do
     local target, first = open_lane(lane), #jobs + 1
     for n = 1, #list do jobs[#jobs + 1] = list[n] end
+    -- A line takes the server longer than a lane.
+    if string.byte(lane) == 108 then steps = steps - 5 * #list end
     if target then groups[#groups + 1] = { target, first, #jobs - 1, '' }
     else groups[#groups + 1] = { lane, first, #jobs - 1, '', now() + 5, 'S' } end
   end
@@ -187,7 +191,7 @@ end
 local function note_bad(graph, number, letter, sealed)
   if sealed ~= '' then
     local queue, _, priority = peek(sealed)
-    local lane = 'q:' .. queue .. ':' .. priority
+    local lane = line_in(sealed) or 'q:' .. queue .. ':' .. priority
     redis.call('HSET', graph.name, 'b' .. number, letter, 'e' .. number,
       struct.pack('>I2', #lane) .. lane .. struct.pack('>dd', 0, 0) .. sealed)
   else
