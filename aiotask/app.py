@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Never, Self, cast
 
 import msgspec
 
-from .broker import Push
+from .broker import Push, special_of
 from .brokers.address import Address
 from .brokers.sql.address import DatabaseAddress
 from .by_name import function_of
@@ -277,8 +277,7 @@ class App(Composing, Registering, Serving, Storing, Overriding):
             id, shared = parent.child_id(call_of(task, self.name), body), parent.may_repeat
         else:
             id, custom, shared = ids.next(), False, False
-        explicit = task.explicit
-        now = time.time()
+        explicit, now = task.explicit, time.time()
         version, more = more_of(task.more, now) if task.more else _PLAIN
         if parent is not None or headers:
             more = _more(client, session, parent, id, more, headers)
@@ -300,9 +299,10 @@ class App(Composing, Registering, Serving, Storing, Overriding):
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function, task.queue)
-        result.shared = shared
-        result.ignored = task.ignore_result
-        client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
+        result.shared, result.ignored = shared, task.ignore_result
+        special = None if more is None else special_of(more)
+        push = Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom, special)
+        client.submit(session, push, result)
         return result
 
     def _send_composed(

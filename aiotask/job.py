@@ -71,7 +71,8 @@ class More(msgspec.Struct, frozen=True, array_like=True, gc=False):
     parent: str = ""
     #: Text by name that the middleware of the sender attached.
     headers: dict[str, str] | None = None
-    #: Unix seconds by the sender's clock after which no run starts; 0: the job does not expire.
+    #: Unix seconds after which no run starts; negative: so many seconds from when the broker accepts the job, or the
+    #: node of a graph is ready; 0: the job does not expire.
     expires: float = 0.0
     #: Reserved for limits and unique jobs of a later release, whose jobs have a higher version.
     limit: str = ""

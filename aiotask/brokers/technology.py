@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENTRY_POINTS",
+    "EXPIRY",
     "GRAPHS",
     "HISTORY",
     "PROCESSES",
@@ -36,6 +37,8 @@ __all__ = [
 HISTORY = "history"
 #: Feature: jobs may take the values of other jobs, with the verbs of ``graphs.Graphs``.
 GRAPHS = "graphs"
+#: Feature: jobs expire by the clock of the broker, with the verbs of ``expiry.Expiry``.
+EXPIRY = "expiry"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 

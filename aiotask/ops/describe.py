@@ -83,7 +83,8 @@ def describe_sealed(connection: Connection, sealed: bytes) -> dict[str, Any]:
     more = job.more or More()
     described = {
         **which,
-        "expires_at": more.expires or None,
+        "expires_at": more.expires if more.expires > 0 else None,
+        "expires_after": -more.expires if more.expires < 0 else None,
         "retries": job.retries,
         "timeout": job.timeout,
         "result_ttl": job.result_ttl,

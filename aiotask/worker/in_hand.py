@@ -10,6 +10,7 @@ from ..broker import Delivery
 from ..wire.serializer import Serializer
 from .async_lane import AsyncLane
 from .at_most_once import AtMostOnce
+from .expiry import Expiries
 from .life import Life
 from .parents import Parents
 from .prefetch import AHEAD, Prefetch
@@ -57,6 +58,7 @@ class InHand:
         syncs: SyncLane,
         at_most_once: AtMostOnce,
         upstream: Upstream,
+        expiries: Expiries,
         *,
         serializer: Serializer,
         close: Callable[[list[Run]], None],
@@ -71,6 +73,7 @@ class InHand:
         self.syncs = syncs
         self.at_most_once = at_most_once
         self.upstream = upstream
+        self.expiries = expiries
         self.serializer = serializer
         self.scope = scope or Scope()
         self._close = close
@@ -219,7 +222,8 @@ class InHand:
     def give_back_unstarted(self) -> None:
         """Give back all jobs that have not started, without counting an attempt."""
         lanes = [*self._take_back_syncs(), *self.asyncs.take_back()]
-        for run in [*lanes, *self.at_most_once.take_back(), *self.upstream.take_back()]:
+        rows = [*self.at_most_once.take_back(), *self.upstream.take_back(), *self.expiries.take_back()]
+        for run in [*lanes, *rows]:
             self.settler.give_back(run)
 
     def give_back_parents(self) -> None:
@@ -247,6 +251,7 @@ class InHand:
     def take_back(self, id: str) -> bool:
         """Give back a job that was cancelled before it started. False: the job is not here."""
         run = self.asyncs.pick(id) or self.at_most_once.pick(id) or self.upstream.pick(id)
+        run = run or self.expiries.pick(id)
         if run is None and (run := self.syncs.pick(self, id)) is not None:
             self._begun_syncs -= 1
         if run is None:

@@ -14,6 +14,7 @@ from ..tasks import Registry
 from ..wire.seal import Sealer
 from .endings import Endings
 from .executor import resolve
+from .expiry import is_expired
 from .in_hand import InHand
 from .job_log import JobLog
 from .life import Life
@@ -89,9 +90,7 @@ class Intake:
                 else:
                     if chooses:
                         prefetch.claimed(run.task.is_async)
-                    if run.flow is not None and run.flow.upstream:
-                        in_hand.upstream.put(run)
-                    else:
+                    if run.job.more is None or not self._waits(run):
                         self._enqueue(run, stuck, syncs)
         if rejected:
             self._reject(rejected)
@@ -112,6 +111,26 @@ class Intake:
             else:
                 self._enqueue(run, False, syncs)
         self._in_hand.start(syncs)
+
+    def answered(self, runs: Sequence[Run]) -> None:
+        """Take in runs of which the broker has said when they expire."""
+        if self._life.stopping:
+            return self.go_on(runs)
+        self.go_on([run for run in runs if is_expired(run) or not self._waits_for_values(run)])
+
+    def _waits(self, run: Run) -> bool:
+        """Whether a run waits for facts or values first; it is put into its row then."""
+        more, expiries = run.job.more, self._in_hand.expiries
+        if more is not None and more.expires and expiries.asks:
+            expiries.put(run)
+            return True
+        return self._waits_for_values(run)
+
+    def _waits_for_values(self, run: Run) -> bool:
+        if run.flow is None or not run.flow.upstream:
+            return False
+        self._in_hand.upstream.put(run)
+        return True
 
     def _enqueue(self, run: Run, stuck: bool, syncs: list[Run]) -> None:
         """Put a run into its row; sync runs are added to ``syncs``, since they are put into their row together."""

@@ -20,6 +20,7 @@ from .cancellation import Cancels
 from .claimer import Claimer
 from .endings import Endings
 from .executor import call_async
+from .expiry import Expiries
 from .growth import Growths
 from .in_hand import InHand
 from .intake import Intake
@@ -92,6 +93,7 @@ class Worker:
         asyncs = AsyncLane(seats, call, endings.close, life.stir, board, syncs.peak)
         at_most_once = AtMostOnce(broker, membership, life, seats, asyncs, syncs, lost=endings.lost)
         upstream = Upstream(broker, life, seats, asyncs, syncs, sealer=outcomes_sealer, serializer=serializer)
+        expiries = Expiries(broker)
         in_hand = InHand(
             life,
             settler,
@@ -102,6 +104,7 @@ class Worker:
             syncs,
             at_most_once,
             upstream,
+            expiries,
             serializer=serializer,
             close=endings.close,
             scope=served.scope,
@@ -148,6 +151,7 @@ class Worker:
             partial(settler.run, self._settled, endings.replacement),
             partial(at_most_once.run, intake.begin, in_hand.lose),
             partial(upstream.run, intake.go_on, endings.end),
+            partial(expiries.run, intake.answered),
             agenda.run,
             cancels.run,
             ticker.run,

@@ -29,6 +29,7 @@ from ...broker import (
 from ...errors import BrokerError
 from ...inspector import DeadLetter
 from ...job import Meta, Obituary, Status
+from ..expiry import Expired
 from ..history import HistoryRow
 from ..lanes import claim_order, parked_lane
 from .graph_verbs import MemoryGraphs
@@ -54,6 +55,7 @@ class MemoryBroker(MemoryGraphs):
         self._url = url
         self._sleeping: Bell | None = None
         self._is_woken = False
+        self.expired: Sequence[Expired] = ()
 
     @property
     def url(self) -> str:
@@ -265,7 +267,12 @@ class MemoryBroker(MemoryGraphs):
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
         async with self._store as store:
+            self.expired = store.expired()
             return store.promote(limit)
+
+    async def seconds_left(self, ids: Sequence[str]) -> list[float | None]:
+        async with self._store as store:
+            return store.seconds_left(ids)
 
     async def replay(self, ids: Sequence[str]) -> list[Replayed]:
         async with self._store as store:

@@ -62,6 +62,12 @@ class Record:
         return lane_of(job.queue, job.priority) if job else ""
 
     @property
+    def end_facts(self) -> tuple[str, float]:
+        """Task and result TTL in seconds inside the envelope."""
+        job = self._opened()
+        return (job.task, job.result_ttl) if job else ("", 0.0)
+
+    @property
     def graph(self) -> str:
         """The graph inside the envelope; empty: the job is in none."""
         job = self._opened()

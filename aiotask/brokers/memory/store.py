@@ -43,6 +43,7 @@ from ..lanes import (
 )
 from .clients import Clients
 from .clock import Clock
+from .expiry import Expiring
 from .kids import Kids
 from .record import Ending, Lane, Record, Rows
 from .wakeup import Bell, Listeners
@@ -50,7 +51,7 @@ from .wakeup import Bell, Listeners
 __all__ = ["Store"]
 
 
-class Store(Rows, Clients, Kids, Listeners):
+class Store(Rows, Clients, Kids, Expiring, Listeners):
     """All state of one app, shared by its broker objects in every loop and thread of this process.
 
     Its methods expect the caller to be inside ``async with store`` or to hold ``lock``.
@@ -190,8 +191,10 @@ class Store(Rows, Clients, Kids, Listeners):
                 self.schedule(record, lane, due_at, is_retry=False)
             elif room and (limit := room.of(push.queue)) is not None and self.waiting(push.queue) >= limit:
                 full[push.id] = push.queue
+                continue
             else:
                 self.place(record, lane)
+            self.let_expire(push.id, push.special)
         self.count_batch(client, sequence, full)
         return Overflow(list(full), self.longest(list(full.values())) if room and room.oldest else []) if full else None
 
@@ -330,6 +333,7 @@ class Store(Rows, Clients, Kids, Listeners):
             self.cancels.pop(record.id, None)
             self.begun.pop(record.id, None)
             self.watchers.pop(record.id, None)
+            self.expiring.pop(record.id, None)
 
     def set_aside(self, record: Record, reason: str) -> None:
         """Keep an entry that was taken out of its lane and is no job of this app, for people to see."""

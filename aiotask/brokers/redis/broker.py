@@ -54,6 +54,7 @@ from .codec import (
     whole,
 )
 from .connection import Wire
+from .expiry import Expiries, jobs_in
 from .graphs import GraphVerbs, nodes_among
 from .history import HistoryReader, unrecorded
 from .keys import GROUP, RECORDERS, prefix
@@ -73,7 +74,7 @@ _PING_EVERY = 4.0
 _LETTERS = 50
 
 
-class RedisBroker(GraphVerbs, Kids):
+class RedisBroker(GraphVerbs, Kids, Expiries):
     """One app on one server, for one event loop.
 
     Three connections, each opened at first use: commands, a worker's claims (which may block), and
@@ -362,8 +363,8 @@ class RedisBroker(GraphVerbs, Kids):
         return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
-        moved, until, graphs = await self._run("promote", limit)
-        self.graphs_due = GraphsDue(graphs)
+        moved, until, graphs, *expired = await self._run("promote", limit)
+        self.graphs_due, self.expired = GraphsDue(graphs), jobs_in(expired)
         return moved, float(until) if until else None
 
     async def replay(self, ids: Sequence[str]) -> list[Replayed]:

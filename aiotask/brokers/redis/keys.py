@@ -75,6 +75,7 @@ from ..bounds import (
     REFUSED_TTL,
     VOLUNTEER_TTL,
 )
+from ..expiry import BATCH_EXPIRED
 from ..graphs import CHILDREN, CHUNK, STAGE_TIMEOUT
 from ..lanes import KINDS, SUSPECT
 
@@ -122,6 +123,7 @@ CONSTANTS: dict[str, str | int] = {
     "HISTORY_BYTES": 64 * 1024,
     "ASIDE": ASIDE,
     "KIDS": CHILDREN,
+    "BATCH_EXPIRED": BATCH_EXPIRED,
     # Bytes that are kept of an entry that was no job.
     "ASIDE_BYTES": 64 * 1024,
     # Bytes of a stored outcome up to which it also travels on the results channel.
