@@ -14,7 +14,8 @@ from typing import Protocol
 
 import msgspec
 
-from .job import Meta, More, Obituary, Status
+from .job import RESULT_TTL, Meta, More, Obituary, Status
+from .unique import Rule
 
 __all__ = [
     "BATCH_BYTES",
@@ -54,10 +55,14 @@ class Special(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     #: Unix seconds after which no run starts; negative: so many seconds from the acceptance on; 0: the job does not
     #: expire.
     expires: float = 0.0
+    #: None: the job is not unique.
+    unique: Rule | None = None
 
 
-def special_of(more: More) -> Special | None:
-    """What the broker has to know of a job with these fields; None: nothing."""
+def special_of(more: More, ttl: float = RESULT_TTL) -> Special | None:
+    """What the broker has to know of a job with these fields and this result TTL (seconds); None: nothing."""
+    if more.unique:
+        return Special(expires=more.expires, unique=Rule.of(more.unique, ttl))
     return Special(expires=more.expires) if more.expires else None
 
 
@@ -91,10 +96,13 @@ class Room(msgspec.Struct, frozen=True, gc=False):
 
 
 class Overflow(msgspec.Struct, frozen=True, gc=False):
-    """Jobs of a batch that had no room: their ids, and as many jobs that wait longest in those queues."""
+    """Jobs of a batch that had no room: their ids, and as many jobs that wait longest in those queues. Unique jobs that
+    were not accepted: their ids, and that of the job that each of them is, or because of which it was refused."""
 
     full: list[str]
     oldest: list[Delivery] = []
+    known: dict[str, str] = {}
+    refused: dict[str, str] = {}
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
@@ -201,6 +209,9 @@ class JobState(msgspec.Struct, frozen=True, gc=False):
     need: str = ""
     #: Why a worker set the message aside as no job of this app.
     refused: str = ""
+    #: A unique job: the id of the job that it is, or because of which it was refused.
+    same: str = ""
+    exists: str = ""
     #: Whether the broker cannot know the job, since another program has damaged its keys.
     doubtful: bool = False
 

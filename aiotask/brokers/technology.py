@@ -21,6 +21,7 @@ __all__ = [
     "GRAPHS",
     "HISTORY",
     "PROCESSES",
+    "UNIQUE",
     "PushBlocking",
     "PushGraphBlocking",
     "Technology",
@@ -39,6 +40,8 @@ HISTORY = "history"
 GRAPHS = "graphs"
 #: Feature: jobs expire by the clock of the broker, with the verbs of ``expiry.Expiry``.
 EXPIRY = "expiry"
+#: Feature: jobs may be unique by a key, as the ``Special.unique`` of a push says.
+UNIQUE = "unique"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 

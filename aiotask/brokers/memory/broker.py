@@ -284,7 +284,7 @@ class MemoryBroker(MemoryGraphs):
 
     async def forget(self, ids: Sequence[str]) -> list[bool]:
         async with self._store as store:
-            return [id not in store.index and store.results.pop(id, None) is not None for id in ids]
+            return [_forget(store, id) for id in ids]
 
     async def start_history(self) -> None:
         async with self._store as store:
@@ -346,6 +346,11 @@ def _finish(store: Store, item: Finish, repeat: bool) -> Settled:
     return Settled.BEFORE if repeat and is_gone else Settled.NOT_YOURS
 
 
+def _forget(store: Store, id: str) -> bool:
+    store.free_period(id)
+    return id not in store.index and store.results.pop(id, None) is not None
+
+
 def _requeue(store: Store, item: Requeue, repeat: bool) -> Settled:
     record = store.take_back(item.delivery)
     if record is not None:
@@ -362,7 +367,8 @@ def _replay(store: GraphStore, id: str) -> Replayed:
     record = Record(id, "", letter.job, "", Meta(series=int(store.clock.time() * 1000)))
     if _is_of_graph(store, letter):
         return Replayed.GRAPH
-    if not record.sent_lane or id in store.index or (stored is not None and stored[0] != letter.outcome):
+    is_taken = id in store.index or (stored is not None and stored[0] != letter.outcome)
+    if not record.sent_lane or is_taken or not store.take_key(id):
         return Replayed.OUTDATED
     del store.dead[id]
     store.results.pop(id, None)

@@ -27,8 +27,9 @@ from ...broker import (
     Settled,
 )
 from ...errors import BrokerError, ConnectionLost
-from ...job import Obituary, Status
+from ...job import Obituary
 from ...loops.delay import BrokerDelay
+from ...unique import is_unique
 from ..graphs import GraphsDue
 from ..history import HistoryRow
 from ..lanes import claim_order, flags_of, kind_of_requeue, lane_of, suspect_lanes
@@ -45,6 +46,7 @@ from .codec import (
     encode_obituary,
     frame,
     frames,
+    job_state,
     milliseconds,
     overflow,
     pack_rows,
@@ -142,17 +144,7 @@ class RedisBroker(GraphVerbs, Kids, Expiries):
         while len(states) < len(ids):
             asked = ids[len(states) : len(states) + BATCH_JOBS]
             reply = await self._run("status", address, BATCH_BYTES, *asked)
-            for status, extra in zip(reply[::2], reply[1::2], strict=True):
-                if status == b"DONE":
-                    states.append(JobState(outcome=extra))
-                elif status == b"REFUSED":
-                    states.append(JobState(refused=extra.decode("utf-8", "replace")))
-                elif status == b"DOUBT":
-                    states.append(JobState(doubtful=True))
-                elif status:
-                    states.append(JobState(status=Status(status.decode()), need=text(extra)))
-                else:
-                    states.append(JobState())
+            states += map(job_state, reply[::2], reply[1::2])
         return states
 
     async def listen(
@@ -384,7 +376,14 @@ class RedisBroker(GraphVerbs, Kids, Expiries):
 
     async def forget(self, ids: Sequence[str]) -> list[bool]:
         # An unfinished job has no outcome.
-        return [bool(await self.wire.call("DEL", f"{self.prefix}r:{id}")) for id in ids]
+        return [
+            bool(await (self._forget_unique(id) if is_unique(id) else self.wire.call("DEL", f"{self.prefix}r:{id}")))
+            for id in ids
+        ]
+
+    async def _forget_unique(self, id: str) -> int:
+        (was_there,) = await self._run("release_key", id)
+        return int(was_there)
 
     async def start_history(self) -> None:
         await self._run("groups", RECORDERS, "history")

@@ -11,6 +11,7 @@ import msgspec
 from ...broker import (
     Delivery,
     Finish,
+    JobState,
     Liveness,
     Notice,
     Overflow,
@@ -226,11 +227,38 @@ def deliveries(flat: list[Any], start: int) -> list[Delivery]:
 
 
 def overflow(reply: Any) -> Overflow | None:
-    """The jobs of a batch that had no room, from the reply of push.lua: a count, their ids, and the oldest jobs."""
+    """The jobs of a batch that had no room, or are others, from the reply of push.lua."""
     if isinstance(reply, int):
         return None
     count = reply[0]
-    return Overflow([id.decode() for id in reply[1 : 1 + count]], deliveries(reply, 1 + count))
+    full = [id.decode() for id in reply[1 : 1 + count]]
+    known, refused = dict[str, str](), dict[str, str]()
+    end = count + 2 + 2 * reply[count + 1]
+    for n in range(count + 2, end, 2):
+        id, other = text(reply[n]), text(reply[n + 1])
+        if other.startswith("!"):
+            refused[id] = other[1:]
+        else:
+            known[id] = other
+    return Overflow(full, deliveries(reply, end), known, refused)
+
+
+def job_state(status: bytes, extra: bytes) -> JobState:
+    """What status.lua says of one job."""
+    match status:
+        case b"":
+            return JobState()
+        case b"DONE":
+            return JobState(outcome=extra)
+        case b"REFUSED":
+            return JobState(refused=text(extra))
+        case b"SAME":
+            return JobState(same=text(extra))
+        case b"EXISTS":
+            return JobState(exists=text(extra))
+        case b"DOUBT":
+            return JobState(doubtful=True)
+    return JobState(status=Status(status.decode()), need=text(extra))
 
 
 def frame(notice: Notice) -> bytes:

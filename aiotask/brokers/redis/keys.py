@@ -52,6 +52,13 @@ kids:ID             list    ids of the jobs that this job has sent, the newest 1
                                                                                         job
 expiring            zset    job id by the time after which no run of it starts (Unix    the job is finished
                             seconds, server clock)
+unique              hash    hash of task and key -> id of the unique job that has the   that job is finished
+                            key, of the first job in the row of those that it replaced,
+                            and when that was accepted (Unix seconds)
+once:HASH           string  the same of a job that is unique for some seconds           these are over
+same:ID             string  id of the job that this unique job is, or behind a ``!``    the result TTL, of one
+                            that because of which it was refused                        that is not due yet
+                                                                                        from then on
 volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
 
@@ -91,6 +98,7 @@ RECORDERS = "recorders"
 TYPES = {
     **dict.fromkeys(("queues", "parked", "index"), "set"),
     **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes"), "hash"),
+    "unique": "hash",
     **dict.fromkeys(("due", "dead", "graphs", "expiring"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
     "agenda": "list",
@@ -105,6 +113,7 @@ _WORDS = [
     "volunteer",
     "g nodes agenda graphs kids",
     "expiring",
+    "unique once same",
 ]
 
 #: Constants of the scripts: each script begins with those that it uses, as local variables.
