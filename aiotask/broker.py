@@ -61,9 +61,8 @@ class Special(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 def special_of(more: More, ttl: float = RESULT_TTL) -> Special | None:
     """What the broker has to know of a job with these fields and this result TTL (seconds); None: nothing."""
-    if more.unique:
-        return Special(expires=more.expires, unique=Rule.of(more.unique, ttl))
-    return Special(expires=more.expires) if more.expires else None
+    rule = Rule.of(more.unique, ttl) if more.unique else None
+    return Special(expires=more.expires, unique=rule) if more.expires or rule is not None else None
 
 
 class Push(msgspec.Struct, frozen=True, gc=False):

@@ -11,10 +11,21 @@ from .errors import ConfigError
 from .functions.callables import checker, gives_coroutines, refuse_what_is_no_function
 from .functions.main_module import home_of
 from .middleware import Hooks, around_of
-from .options import TaskOptions, check_options, check_task_name, fields_of, known_options
+from .functions.template import maker, names_in
+from .job import ids, keyed_id
+from .options import (
+    TaskOptions,
+    check_options,
+    check_task_name,
+    fields_of,
+    known_options,
+    rule_of,
+    without_rule,
+)
 from .tasks import Definition, Task, consistent
+from .unique import unique_id
 
-__all__ = ["call_of", "define", "surrounded"]
+__all__ = ["call_of", "define", "id_by_key", "surrounded", "without_key"]
 
 
 def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
@@ -36,6 +47,9 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         homeless = home.why_not
         name = f"{home.name or '__main__'}:{function.__qualname__}"
     checked = check_options({key: value for key, value in options.items() if key != "name"}, name)
+    key = checked.get("key")
+    if callable(key) or (isinstance(key, str) and names_in(key)):
+        checked["key"] = maker(function, key, "key")
     definition = Definition(
         name=name,
         function=function,
@@ -58,6 +72,37 @@ def surrounded(task: Definition, hooks: Hooks, injection: Injection | None = Non
         injection = task.around.injection
     around = around_of(hooks, injection, task.name, is_async=task.is_async)
     return task if around is None else replace(task, around=around)
+
+
+def key_of(task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    """The key of a call; None: it has none.
+
+    Raises:
+        ConfigError: an argument has no text that can be part of a key.
+    """
+    return task.key(args, kwargs) if callable(task.key) else task.key
+
+
+def id_by_key(
+    task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], child: Callable[[], str] | None = None
+) -> str:
+    """The id of a call by its key; empty: it has none.
+
+    Args:
+        child: makes the id that a repeated run of the job that sends the call makes again. None: no job sends it.
+    """
+    key = key_of(task, args, kwargs)
+    if key is None:
+        return ""
+    rule = rule_of(task.more)
+    if rule is None or rule.policy == "kept":
+        return keyed_id(task.name, key)
+    return unique_id(task.name, key, ids.next() if child is None else child().rpartition("-")[2])
+
+
+def without_key(task: Definition) -> Definition:
+    """The definition for a call that has no key."""
+    return replace(task, key=None, more=without_rule(task.more))
 
 
 def call_of(task: Definition, app: str) -> tuple[str | float | bool | None, ...]:

@@ -12,6 +12,7 @@ from .errors import ConfigError
 from .functions.hints import OPTIONS_ELSEWHERE
 from .job import WIRE_VERSION, More
 from .settings import CENTURY, seconds
+from .unique import Rule
 
 __all__ = [
     "OPTIONS",
@@ -21,12 +22,15 @@ __all__ = [
     "check_options",
     "check_task_name",
     "check_together",
+    "check_unique",
     "fields_of",
     "known_options",
     "meant",
     "more_of",
+    "rule_of",
     "seconds",
     "size",
+    "without_rule",
 ]
 
 #: Unix seconds (in 1973) below which a time is a duration given by mistake.
@@ -45,7 +49,15 @@ class CallOptions(TypedDict, total=False):
     retries: number of further runs after a failed one.
     timeout: time that a run may take, in seconds or as a timedelta; None: no limit.
     priority: 0 (first) to 9 (last).
-    key: calls of this task with the same key are one job while its outcome is kept; None: no key.
+    key: calls of this task with the same key are one job while its outcome is kept; None: no key. At a task it is a
+        template over the parameters, as in "user-{user_id}", or a function that gets the arguments of the call by name
+        and returns the key, or None; at a call it is the key itself.
+    unique: how long calls with the same key are one job: "kept" (while its outcome is kept), "unfinished" (until it has
+        ended), "pending" (until it starts), or a time from its acceptance on, in seconds or as a timedelta.
+    on_conflict: what a call does while another job has its key: "existing" (it is that job), "replace" (it takes the
+        place of that job, if it has not started), "error" (JobExists).
+    max_wait: of calls that replace each other, the time from the first one on after which the job is due in any case,
+        in seconds or as a timedelta; None: no limit.
     id: the id of the job; if the broker already has a job with this id, the call is that job.
     result_ttl: time that the outcome is kept, in seconds or as a timedelta.
     ignore_result: True: the outcome is neither stored nor sent to the caller.
@@ -60,7 +72,10 @@ class CallOptions(TypedDict, total=False):
     retries: int
     timeout: float | timedelta | None
     priority: int
-    key: str | None
+    key: str | Callable[..., object] | None
+    unique: Literal["kept", "unfinished", "pending"] | float | timedelta | None
+    on_conflict: Literal["existing", "replace", "error"]
+    max_wait: float | timedelta | None
     id: str
     result_ttl: float | timedelta
     ignore_result: bool
@@ -104,6 +119,10 @@ def known_options(options: Any, known: type[Any], whose: str) -> None:
             )
         raise ConfigError(
             f'Unknown option "{option}" for {whose}. {OPTIONS_ELSEWHERE.get(option) or meant(option, names)}'
+        )
+    if known is CallOptions and callable(options.get("key")):
+        raise ConfigError(
+            f"key= of a call ({whose}) is the key itself. A function belongs to the task: @app.task(key=…)."
         )
 
 
@@ -259,6 +278,21 @@ def _expires_at(value: float | datetime, _: float) -> float:
     return max(value.timestamp(), 1.0) if isinstance(value, datetime) else -value
 
 
+def _unique(value: Any) -> str | float | None:
+    if value is None or isinstance(value, str):
+        return value and _one_of(value, "unique", ("kept", "unfinished", "pending"))
+    return _wait(_positive(value, "unique"), "unique")
+
+
+def _key(value: Any) -> str | Callable[..., object] | None:
+    return value if value is None or callable(value) else _identifier(value, "key")
+
+
+def _joins(value: Any, _: float) -> Any:
+    """The options that travel together as one field, see ``_rule_of``."""
+    return value
+
+
 class Option(NamedTuple):
     """The definition of an option; its type is in CallOptions or TaskOptions."""
 
@@ -279,7 +313,12 @@ OPTIONS: dict[str, Option] = {
     "retries": Option(lambda value: _whole(value, "retries", 0, 1_000_000)),
     "timeout": Option(lambda value: None if value is None else _positive(value, "timeout")),
     "priority": Option(lambda value: _whole(value, "priority", 0, 9)),
-    "key": Option(lambda value: None if value is None else _identifier(value, "key")),
+    "key": Option(_key),
+    "unique": Option(_unique, travels=_joins),
+    "on_conflict": Option(
+        lambda value: _one_of(value, "on_conflict", ("existing", "replace", "error")), travels=_joins
+    ),
+    "max_wait": Option(lambda value: None if value is None else _positive(value, "max_wait"), travels=_joins),
     "id": Option(lambda value: _identifier(value, "id")),
     "retry_on": Option(_exceptions),
     "result_ttl": Option(lambda value: seconds(value, "result_ttl")),
@@ -304,10 +343,58 @@ def more_of(options: Mapping[str, Any], sent_at: float) -> tuple[int, More | Non
     values: dict[str, Any] = {}
     for name, value in options.items():
         option = OPTIONS[name]
-        if option.travels is not None and value is not None:
+        if option.travels is not None and value is not None and option.travels is not _joins:
             values[name] = option.travels(value, sent_at)
             version = max(version, option.since)
+    if (rule := rule_of(options)) is not None:
+        values["unique"], version = str(rule), max(version, 2)
     return version, More(**values) if values else None
+
+
+def rule_of(options: Mapping[str, Any]) -> Rule | None:
+    """The rule of these checked options that travel; None: a call with a key is the job that the key has as its id."""
+    unique, on_conflict = options.get("unique") or "kept", options.get("on_conflict", "existing")
+    if unique == "kept" and on_conflict == "existing":
+        return None
+    policy, period = (unique, 0.0) if isinstance(unique, str) else ("period", unique)
+    return Rule(policy, on_conflict, period, options.get("max_wait") or 0.0)
+
+
+def without_rule(options: Mapping[str, Any]) -> dict[str, Any]:
+    """These options that travel, without those of unique jobs."""
+    return {name: value for name, value in options.items() if OPTIONS[name].travels is not _joins}
+
+
+def check_unique(name: str, options: Mapping[str, Any], *, is_keyed: bool, has_id: bool, delay: float) -> None:
+    """Refuse options of unique jobs that exclude each other, or lack one.
+
+    Args:
+        options: those that travel.
+        is_keyed: the task has a key, or the call says that it has none.
+
+    Raises:
+        ConfigError: see above.
+    """
+    given = [each for each in ("unique", "on_conflict", "max_wait") if options.get(each) is not None]
+    if not given:
+        return
+    rule, what = rule_of(options), f'Task "{name}": {given[0]}={options[given[0]]!r}'
+    if has_id:
+        raise ConfigError(f"{what} and id= exclude each other: a job with a key gets an id of its own. Leave out id=.")
+    if not is_keyed:
+        raise ConfigError(f'{what} needs a key, as in key="user-{{user_id}}": it says which calls are the same.')
+    max_wait = options.get("max_wait")
+    if max_wait is None:
+        return
+    if rule is None or rule.on_conflict != "replace" or rule.policy == "kept":
+        raise ConfigError(
+            f'Task "{name}": max_wait={max_wait:g} needs calls that replace each other: on_conflict="replace", with '
+            'unique="pending", "unfinished" or a time.'
+        )
+    if max_wait < delay:
+        raise ConfigError(
+            f'Task "{name}": max_wait={max_wait:g} and delay={delay:g}: a job would be due before its delay is over.'
+        )
 
 
 def check_options(options: dict[str, Any], name: str) -> dict[str, Any]:

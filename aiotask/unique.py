@@ -33,7 +33,7 @@ class Rule(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     def __str__(self) -> str:
         """The rule as ``job.More.unique`` has it, without the TTL of the job."""
-        return f"{self.policy} {self.on_conflict} {self.seconds:g} {self.max_wait:g}"
+        return f"{self.policy} {self.on_conflict} {self.seconds!r} {self.max_wait!r}"
 
     @classmethod
     def of(cls, text: str, ttl: float) -> Rule:

@@ -29,9 +29,14 @@ class Address:
         self._found: tuple[str, tuple[str, ...]] | None = None
 
     @property
+    def given(self) -> str:
+        """The URL as it was given, or the one of the environment; empty: there is none."""
+        return self._url or environment("URL") or ""
+
+    @property
     def embedded(self) -> bool:
         """Whether the broker is the embedded server."""
-        return not (self._url or environment("URL"))
+        return not self.given
 
     @property
     def shown(self) -> str:
@@ -48,8 +53,7 @@ class Address:
         """
         with self._lock:
             if self._found is None:
-                url = self._url or environment("URL")
-                if url:
+                if url := self.given:
                     check_url(url)
                     self._found = (url, _secrets_for(url, hide_password(url), self._secret))
                 else:

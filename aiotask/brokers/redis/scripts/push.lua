@@ -161,6 +161,7 @@ while n <= #ARGV do
   local lane, custom, count = ARGV[n], ARGV[n + 3] == '1', tonumber(ARGV[n + 5])
   local from, to, due, kind = n + 6, n + 4 + 2 * count, nil, nil
   local expires = specials[n] and specials[n].expires
+  if expires == 0 then expires = nil end
   if some_later then
     due, kind = tonumber(ARGV[n + 2]), 'E'
     if not due then due, kind = at + tonumber(ARGV[n + 1]), 'S' end
