@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Never, Self, cast
 
 import msgspec
 
-from .broker import Push, special_of
+from .broker import Push, Special, special_of
 from .brokers import require
 from .brokers.address import Address
 from .brokers.sql.address import DatabaseAddress
@@ -21,14 +21,14 @@ from .brokers.technology import UNIQUE
 from .by_name import function_of
 from .client.backpressure import queue_limits
 from .context import JobContext, entered, sending_job
-from .defining import call_of, define, id_by_key, surrounded, without_key
+from .defining import call_of, define, keyed_call, surrounded
 from .depends import Overrides, Overriding, injection_of, lifespan_of
 from .errors import ConfigError, Unresolved
 from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
 from .job import RESULT_TTL, WIRE_VERSION, Job, More, encode_job, ids
 from .loops.exits import apart
 from .middleware import Call, Middleware, depart, hooks_of, outermost
-from .options import check_name, meant, more_of, rule_of, seconds
+from .options import check_name, meant, more_of, seconds
 from .parts.registering import Registering
 from .parts.serving import Serving
 from .parts.storing import Storing
@@ -36,7 +36,7 @@ from .result import AsyncResult
 from .settings import check_modules, environment, number
 from .signature import Signature
 from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, task_of
-from .unique import is_unique
+from .unique import rule_of
 from .wire.seal import Sealer
 from .wire.serializer import Serializer, check_serializer, serializer_named
 from .wire.unserializable import blame_argument
@@ -275,13 +275,7 @@ class App(Composing, Registering, Serving, Storing, Overriding):
         elif task.id is not None:
             id = task.id
         elif task.key is not None:
-            parent = sending_job()
-            child = partial(parent.child_id, call_of(task, self.name), body) if parent is not None else None
-            id = id_by_key(task, args, kwargs, child)
-            if not id:
-                return self._send(without_key(task), args, kwargs, None, function, headers)
-            custom = shared = parent is not None or not is_unique(id)
-            parent = parent if is_unique(id) else None
+            task, id, custom, shared, parent = keyed_call(task, args, kwargs, body, self.name)
         # Two tests, since the first one is cheap and fails outside a job, where most jobs are sent.
         elif (here := entered.get()).calls is not None and here.is_sending:
             parent = here
@@ -289,7 +283,7 @@ class App(Composing, Registering, Serving, Storing, Overriding):
         else:
             id, custom, shared = ids.next(), False, False
         explicit, now = task.explicit, time.time()
-        version, more = more_of(task.more, now) if task.more else _PLAIN
+        version, more = more_of(task.more, now, is_keyed=task.key is not None) if task.more else _PLAIN
         if parent is not None or headers:
             more = _more(client, session, parent, id, more, headers)
         job = Job(
@@ -311,13 +305,16 @@ class App(Composing, Registering, Serving, Storing, Overriding):
         sealed = self._jobs_sealer.seal(encode_job(job))
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function, task.queue)
         result.shared, result.ignored = shared, task.ignore_result
-        special = None if more is None else special_of(more, ttl)
-        if special is not None and special.unique is not None:
-            require(self.url, UNIQUE, "unique= or on_conflict=")
-            session.send_buffer.is_answered = True
+        special = None if more is None else self._special_of(session, more, ttl)
         push = Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom, special)
         client.submit(session, push, result)
         return result
+
+    def _special_of(self, session: Session, more: More, ttl: float) -> Special | None:
+        if more.unique:
+            require(self.url, UNIQUE, "unique= or on_conflict=")
+            session.send_buffer.is_answered = True
+        return special_of(more, ttl)
 
     def _send_composed(
         self,

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from .context import JobContext, sending_job
 from .depends import Injection
 from .errors import ConfigError
 from .functions.callables import checker, gives_coroutines, refuse_what_is_no_function
 from .functions.main_module import home_of
-from .middleware import Hooks, around_of
 from .functions.template import maker, names_in
 from .job import ids, keyed_id
-from .options import (
-    TaskOptions,
-    check_options,
-    check_task_name,
-    fields_of,
-    known_options,
-    rule_of,
-    without_rule,
-)
+from .middleware import Hooks, around_of
+from .options import TaskOptions, check_options, check_task_name, fields_of, known_options
 from .tasks import Definition, Task, consistent
-from .unique import unique_id
+from .unique import is_unique, rule_of, unique_id, without_rule
 
-__all__ = ["call_of", "define", "id_by_key", "surrounded", "without_key"]
+__all__ = ["call_of", "define", "id_by_key", "keyed_call", "surrounded", "without_key"]
 
 
 def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
@@ -98,6 +92,24 @@ def id_by_key(
     if rule is None or rule.policy == "kept":
         return keyed_id(task.name, key)
     return unique_id(task.name, key, ids.next() if child is None else child().rpartition("-")[2])
+
+
+def keyed_call(
+    task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], body: bytes, app: str
+) -> tuple[Definition, str, bool, bool, JobContext | None]:
+    """A call of a task with a key: the definition for it, its id, whether the broker may know the id, whether another
+    client may have sent the job, and the job that sends it, if that is noted."""
+    parent = sending_job()
+    child = partial(parent.child_id, call_of(task, app), body) if parent is not None else None
+    id = id_by_key(task, args, kwargs, child)
+    if is_unique(id):
+        return task, id, parent is not None, parent is not None, parent
+    if id:
+        return task, id, True, True, None
+    task = without_key(task)
+    if parent is None or child is None:
+        return task, ids.next(), False, False, None
+    return task, child(), True, parent.may_repeat, parent
 
 
 def without_key(task: Definition) -> Definition:

@@ -12,7 +12,7 @@ from .errors import ConfigError
 from .functions.hints import OPTIONS_ELSEWHERE
 from .job import WIRE_VERSION, More
 from .settings import CENTURY, seconds
-from .unique import Rule
+from .unique import COMBINED, rule_of
 
 __all__ = [
     "OPTIONS",
@@ -22,15 +22,12 @@ __all__ = [
     "check_options",
     "check_task_name",
     "check_together",
-    "check_unique",
     "fields_of",
     "known_options",
     "meant",
     "more_of",
-    "rule_of",
     "seconds",
     "size",
-    "without_rule",
 ]
 
 #: Unix seconds (in 1973) below which a time is a duration given by mistake.
@@ -284,13 +281,13 @@ def _unique(value: Any) -> str | float | None:
     return _wait(_positive(value, "unique"), "unique")
 
 
+def _combined(value: Any, _: float) -> Any:
+    """The value of an option that travels as a part of one field, see ``unique.rule_of``."""
+    return value
+
+
 def _key(value: Any) -> str | Callable[..., object] | None:
     return value if value is None or callable(value) else _identifier(value, "key")
-
-
-def _joins(value: Any, _: float) -> Any:
-    """The options that travel together as one field, see ``_rule_of``."""
-    return value
 
 
 class Option(NamedTuple):
@@ -314,11 +311,11 @@ OPTIONS: dict[str, Option] = {
     "timeout": Option(lambda value: None if value is None else _positive(value, "timeout")),
     "priority": Option(lambda value: _whole(value, "priority", 0, 9)),
     "key": Option(_key),
-    "unique": Option(_unique, travels=_joins),
+    "unique": Option(_unique, travels=_combined),
     "on_conflict": Option(
-        lambda value: _one_of(value, "on_conflict", ("existing", "replace", "error")), travels=_joins
+        lambda value: _one_of(value, "on_conflict", ("existing", "replace", "error")), travels=_combined
     ),
-    "max_wait": Option(lambda value: None if value is None else _positive(value, "max_wait"), travels=_joins),
+    "max_wait": Option(lambda value: None if value is None else _positive(value, "max_wait"), travels=_combined),
     "id": Option(lambda value: _identifier(value, "id")),
     "retry_on": Option(_exceptions),
     "result_ttl": Option(lambda value: seconds(value, "result_ttl")),
@@ -332,69 +329,24 @@ OPTIONS: dict[str, Option] = {
 }
 
 
-def more_of(options: Mapping[str, Any], sent_at: float) -> tuple[int, More | None]:
+def more_of(options: Mapping[str, Any], sent_at: float, *, is_keyed: bool) -> tuple[int, More | None]:
     """``Job.more`` for these options, and the lowest release that may run the job.
 
     Args:
         options: checked values by name, of options that travel in ``Job.more``.
         sent_at: time of the send, in Unix seconds.
+        is_keyed: whether the call has a key; else it is not unique.
     """
     version = WIRE_VERSION
     values: dict[str, Any] = {}
     for name, value in options.items():
         option = OPTIONS[name]
-        if option.travels is not None and value is not None and option.travels is not _joins:
+        if option.travels is not None and value is not None and name not in COMBINED:
             values[name] = option.travels(value, sent_at)
             version = max(version, option.since)
-    if (rule := rule_of(options)) is not None:
+    if is_keyed and (rule := rule_of(options)) is not None:
         values["unique"], version = str(rule), max(version, 2)
     return version, More(**values) if values else None
-
-
-def rule_of(options: Mapping[str, Any]) -> Rule | None:
-    """The rule of these checked options that travel; None: a call with a key is the job that the key has as its id."""
-    unique, on_conflict = options.get("unique") or "kept", options.get("on_conflict", "existing")
-    if unique == "kept" and on_conflict == "existing":
-        return None
-    policy, period = (unique, 0.0) if isinstance(unique, str) else ("period", unique)
-    return Rule(policy, on_conflict, period, options.get("max_wait") or 0.0)
-
-
-def without_rule(options: Mapping[str, Any]) -> dict[str, Any]:
-    """These options that travel, without those of unique jobs."""
-    return {name: value for name, value in options.items() if OPTIONS[name].travels is not _joins}
-
-
-def check_unique(name: str, options: Mapping[str, Any], *, is_keyed: bool, has_id: bool, delay: float) -> None:
-    """Refuse options of unique jobs that exclude each other, or lack one.
-
-    Args:
-        options: those that travel.
-        is_keyed: the task has a key, or the call says that it has none.
-
-    Raises:
-        ConfigError: see above.
-    """
-    given = [each for each in ("unique", "on_conflict", "max_wait") if options.get(each) is not None]
-    if not given:
-        return
-    rule, what = rule_of(options), f'Task "{name}": {given[0]}={options[given[0]]!r}'
-    if has_id:
-        raise ConfigError(f"{what} and id= exclude each other: a job with a key gets an id of its own. Leave out id=.")
-    if not is_keyed:
-        raise ConfigError(f'{what} needs a key, as in key="user-{{user_id}}": it says which calls are the same.')
-    max_wait = options.get("max_wait")
-    if max_wait is None:
-        return
-    if rule is None or rule.on_conflict != "replace" or rule.policy == "kept":
-        raise ConfigError(
-            f'Task "{name}": max_wait={max_wait:g} needs calls that replace each other: on_conflict="replace", with '
-            'unique="pending", "unfinished" or a time.'
-        )
-    if max_wait < delay:
-        raise ConfigError(
-            f'Task "{name}": max_wait={max_wait:g} and delay={delay:g}: a job would be due before its delay is over.'
-        )
 
 
 def check_options(options: dict[str, Any], name: str) -> dict[str, Any]:

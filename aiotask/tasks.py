@@ -21,7 +21,8 @@ from .functions.main_module import MAINS, home_of
 from .functions.reloads import Run, current_run, is_reload, why_refused
 from .functions.template import Maker
 from .job import RELEASE, WIRE_VERSION
-from .options import CallOptions, check_options, check_together, check_unique, fields_of, known_options
+from .options import CallOptions, check_options, check_together, fields_of, known_options
+from .unique import check_unique
 
 if TYPE_CHECKING:
     from .group_result import GroupResult
@@ -72,7 +73,6 @@ class Definition:
     is_limited: bool = False
     aliases: tuple[str, ...] = ()
     id: str | None = None
-    #: The key of each call, or what makes it from the arguments.
     key: str | Maker | None = None
     #: Names of the options given at the call itself, which therefore travel with the job.
     explicit: frozenset[str] = frozenset()
@@ -396,7 +396,5 @@ def consistent(task: Definition) -> Definition:
     delay = task.delay if task.eta is None else 0.0
     expires = task.more.get("expires")
     check_together(task.name, acks=task.acks, retries=task.retries, delay=delay, expires=expires)
-    if task.more:
-        is_keyed = task.key is not None or "key" in task.explicit
-        check_unique(task.name, task.more, is_keyed=is_keyed, has_id=task.id is not None, delay=delay)
+    check_unique(task.name, task.more, task.key is not None or "key" in task.explicit, task.id is not None, delay)
     return task

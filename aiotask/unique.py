@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-__all__ = ["PREFIX", "Rule", "is_same_key", "is_unique", "key_hash", "shown", "unique_id", "verdict"]
+from .errors import ConfigError
 
+__all__ = [
+    "COMBINED",
+    "PREFIX",
+    "Rule",
+    "check_unique",
+    "is_same_key",
+    "is_unique",
+    "key_hash",
+    "rule_of",
+    "shown",
+    "unique_id",
+    "verdict",
+    "without_rule",
+]
+
+#: Options of tasks and calls that travel as one field of the job.
+COMBINED = ("unique", "on_conflict", "max_wait")
 #: The id of a unique job begins with this, the hash of task and key, and a dash: the end of the job needs no look-up.
 PREFIX = "00u"
 _HASH = 24
@@ -40,6 +59,52 @@ class Rule(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         """The rule in ``job.More.unique``."""
         policy, on_conflict, seconds, max_wait = text.split(" ")
         return cls(policy, on_conflict, float(seconds), float(max_wait), ttl)
+
+
+def rule_of(options: Mapping[str, Any]) -> Rule | None:
+    """The rule of these checked options that travel; None: a call with a key is the job that the key has as its id."""
+    unique, on_conflict = options.get("unique") or "kept", options.get("on_conflict", "existing")
+    if unique == "kept" and on_conflict == "existing":
+        return None
+    policy, period = (unique, 0.0) if isinstance(unique, str) else ("period", unique)
+    return Rule(policy, on_conflict, period, options.get("max_wait") or 0.0)
+
+
+def without_rule(options: Mapping[str, Any]) -> dict[str, Any]:
+    """These options that travel, without those of unique jobs."""
+    return {name: value for name, value in options.items() if name not in COMBINED}
+
+
+def check_unique(name: str, options: Mapping[str, Any], is_keyed: bool, has_id: bool, delay: float) -> None:
+    """Refuse options of unique jobs that exclude each other, or lack one.
+
+    Args:
+        options: those that travel.
+        is_keyed: the task has a key, or the call says that it has none.
+
+    Raises:
+        ConfigError: see above.
+    """
+    given = [each for each in COMBINED if options.get(each) is not None]
+    if not given:
+        return
+    rule, what = rule_of(options), f'Task "{name}": {given[0]}={options[given[0]]!r}'
+    if has_id:
+        raise ConfigError(f"{what} and id= exclude each other: a job with a key gets an id of its own. Leave out id=.")
+    if not is_keyed:
+        raise ConfigError(f'{what} needs a key, as in key="user-{{user_id}}": it says which calls are the same.')
+    max_wait = options.get("max_wait")
+    if max_wait is None:
+        return
+    if rule is None or rule.on_conflict != "replace" or rule.policy == "kept":
+        raise ConfigError(
+            f'Task "{name}": max_wait={max_wait:g} needs calls that replace each other: on_conflict="replace", with '
+            'unique="pending", "unfinished" or a time.'
+        )
+    if max_wait < delay:
+        raise ConfigError(
+            f'Task "{name}": max_wait={max_wait:g} and delay={delay:g}: a job would be due before its delay is over.'
+        )
 
 
 def verdict(policy: str, on_conflict: str, place: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -14,13 +14,14 @@ from ..result import AsyncResult
 from ..unique import is_same_key, is_unique
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from ..broker import JobState, Push
 
 __all__ = [
     "Arrival",
     "Following",
+    "Known",
     "Wait",
     "Waiter",
     "drop_known",
@@ -35,6 +36,8 @@ _MOVED = 10_000
 
 Arrival = Outcome | Exception
 Waiter = Callable[[Arrival], None]
+#: Called with the ids of jobs that are others, and the ids of these.
+Known = Callable[[Mapping[str, str]], None]
 
 
 class Wait:

@@ -18,18 +18,18 @@ from ..loops.delay import DoublingDelay
 from ..wire.error_form import copy_error
 from .backpressure import Backpressure, RoomRetry
 from .fitting import fitting
-from .following import drop_known, refusals
+from .following import Known, drop_known, refusals
 from .handed_over import ids_of, is_graph, shown
 from .refusals import Refusals
 from .watchers import Watchers
 
 __all__ = ["HIGH_WATER", "SendBuffer"]
 
+Refused = Callable[[list[str], Exception], bool]
 #: Number of jobs waiting to be sent above which ``sent()`` waits anyway and a thread without a loop is blocked.
 HIGH_WATER = 10_000
 #: Seconds for which a batch is tried before its jobs are refused.
 SEND_TIMEOUT = 4.0
-
 logger = logging.getLogger("aiotask.client")
 
 
@@ -51,11 +51,7 @@ class SendBuffer:
     """
 
     def __init__(
-        self,
-        client: str,
-        refused: Callable[[list[str], Exception], bool],
-        backpressure: Backpressure | None = None,
-        known: Callable[[Mapping[str, str]], None] = drop_known,
+        self, client: str, refused: Refused, backpressure: Backpressure | None = None, known: Known = drop_known
     ) -> None:
         self.client = client
         self._on_refused, self._on_known = refused, known
@@ -68,8 +64,7 @@ class SendBuffer:
         self.waiting: dict[int, Push] = {}
         self.flying: list[Push] = []
         self.is_copy = False  # true in a forked child: the parent sends the jobs of this buffer
-        #: Some of its jobs are unique: the broker answers for each batch, so none is sent in a row.
-        self.is_answered = False
+        self.is_answered = False  # some of its jobs are unique: each batch has an answer, so none is sent in a row
         self._steps = threading.RLock()
         self._sender: object = None
         #: Batches that are sent in one row behind the batch under way, with the next sequences.
@@ -323,7 +318,7 @@ class SendBuffer:
             self.room_retry.reset()
         if lacking and overflow is not None:
             self._find_room(lacking, overflow, final=final)
-        if overflow is not None and (overflow.known or overflow.refused):
+        if overflow is not None:
             self._on_known(overflow.known)
             self._refuse_singly(*refusals(landed, overflow.refused))
         self._notify()
