@@ -76,8 +76,9 @@ class Uniques(Listeners):
         if not is_later and self._is_full(push.queue, room) and (old is None or old.due_at is not None):
             return lane, due_at  # refused by the caller
         if old is not None:
-            if not is_later and old.due_at is None and old.lane == lane_of(push.queue, RETURNED):
-                lane = old.lane
+            if not is_later and old.due_at is None and rule.max_wait:
+                # It has waited as long as it may: with each call it would go to the end of its lane.
+                lane = lane_of(push.queue, RETURNED)
             self._replace(old, push.id)
             if hash:
                 self._point(old.id, root, rule, due_at - at)

@@ -41,20 +41,20 @@ local function open_unique(told, at, groups, known, jobs)
     return redis.call('EXISTS', key('r:' .. id)) == 1 and 'ended' or 'gone'
   end
 
-  -- Takes a job that waits out of its place. Returns its lane, when it was due (nil: now), its kind of due, and its envelope.
+  -- Takes a job that waits out of its place. Returns when it is due (nil: now), its kind of due, and its envelope.
   local function take_out(id)
     local at_index = place_in_index(id)
     local lane, entry = place_of(at_index)
     if lane == 'due' then
-      local target, _, sealed = unpack_held(redis.call('HGET', key('held'), id))
+      local _, _, sealed = unpack_held(redis.call('HGET', key('held'), id))
       local due = tonumber(redis.call('ZSCORE', key('due'), id))
       redis.call('ZREM', key('due'), id)
       redis.call('HDEL', key('held'), id)
-      return target, due > at and due or nil, entry, sealed
+      return due > at and due or nil, entry, sealed
     end
     local _, sealed = read(lane, entry)
     redis.call('XDEL', key(lane), entry)
-    return lane, nil, nil, sealed or ''
+    return nil, nil, sealed or ''
   end
 
   local function point(id, target, rule, due)
@@ -85,14 +85,14 @@ local function open_unique(told, at, groups, known, jobs)
     local group = groups[placed[id]]
     local sealed = jobs[group[2] + 1]
     placed[id], group[3] = nil, group[2] - 2
-    return group[1], group[5], group[6], sealed
+    return group[5], group[6], sealed
   end
 
   -- Ends all that there is of a job which another one replaces, and tells those who wait for it to ask again.
   local function replace(id, is_same_id)
     local is_placed = placed[id] ~= nil
-    local lane, due, kind, sealed
-    if is_placed then lane, due, kind, sealed = give_way(id) else lane, due, kind, sealed = take_out(id) end
+    local due, kind, sealed
+    if is_placed then due, kind, sealed = give_way(id) else due, kind, sealed = take_out(id) end
     local address = address_of(sealed)
     if is_same_id then
       local watchers = redis.call('HGET', key('watch'), id)
@@ -105,7 +105,7 @@ local function open_unique(told, at, groups, known, jobs)
     end
     if not is_placed then ended({ id }, { marks = true, begun = true, watch = not is_same_id, undo = undo_special }) end
     add_up('replaced', 1)
-    return lane, due, kind
+    return due, kind
   end
 
   local function say(id, other, rule)
@@ -136,19 +136,19 @@ local function open_unique(told, at, groups, known, jobs)
     if found == 'new' then root, since = id, at end
 
     local lane, due, kind = call.lane, call.due, call.kind
-    local old_lane, old_due, old_kind
+    local old_due, old_kind, is_in_due
     if found == 'replace' then
       -- A place in a queue that becomes free has room for what takes it.
-      local is_in_due = placed[holder] and groups[placed[holder]][5] or string.sub(place_in_index(holder) or '', 1, 4) == 'due|'
+      is_in_due = placed[holder] and groups[placed[holder]][5] or string.sub(place_in_index(holder) or '', 1, 4) == 'due|'
       if not due and is_in_due and call.says_when and call.room <= 0 then return false end
-      old_lane, old_due, old_kind = replace(holder, not hash)
+      old_due, old_kind = replace(holder, not hash)
       if not is_in_due then call.room = call.room + 1 end
       if not call.says_when then due, kind = old_due, old_kind == 'R' and 'S' or old_kind end
     elseif not due and call.room <= 0 then return false end
     local last = rule.max_wait and rule.max_wait > 0 and since + rule.max_wait
     if due and last and due > last then due = last > at and last or nil end
-    -- What was due keeps its place among those that are claimed first.
-    if not due and old_lane and old_lane == 'q:' .. call.queue .. ':r' then lane = old_lane end
+    -- One that has waited as long as it may does not go to the end of its lane with each call: it is claimed first.
+    if not due and last and found == 'replace' and not is_in_due then lane = 'q:' .. call.queue .. ':r' end
     if not due then call.room = call.room - 1 end
     groups[#groups + 1] = { lane, job, job, '', due, due and kind or nil, call.expires }
     placed[id] = #groups
