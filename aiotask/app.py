@@ -29,6 +29,7 @@ from .job import RESULT_TTL, WIRE_VERSION, Job, More, encode_job, ids
 from .loops.exits import apart
 from .middleware import Call, Middleware, depart, hooks_of, outermost
 from .options import check_name, meant, more_of, seconds
+from .parts.pausing import Pausing
 from .parts.registering import Registering
 from .parts.serving import Serving
 from .parts.storing import Storing
@@ -55,7 +56,7 @@ _OPTIONS = [
 ]
 
 
-class App(Composing, Registering, Serving, Storing, Overriding):
+class App(Composing, Pausing, Registering, Serving, Storing, Overriding):
     """A registry of tasks, and the broker that their jobs go through.
 
     Creating an app connects to nothing: the broker is first contacted when a job is sent.

@@ -62,7 +62,7 @@ class Special(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 def special_of(more: More, ttl: float = RESULT_TTL) -> Special | None:
     """What the broker has to know of a job with these fields and this result TTL (seconds); None: nothing."""
     rule = Rule.of(more.unique, ttl) if more.unique else None
-    return Special(expires=more.expires, unique=rule) if more.expires or rule is not None else None
+    return Special(expires=more.expires, unique=rule) if more.expires or rule else None
 
 
 class Push(msgspec.Struct, frozen=True, gc=False):
@@ -137,6 +137,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     liveness: Liveness = Liveness.LIVE
     suspects: bool = False
     reconnected: bool = False
+    #: Whether a queue that was asked for is paused.
+    paused: bool = False
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
@@ -208,9 +210,8 @@ class JobState(msgspec.Struct, frozen=True, gc=False):
     need: str = ""
     #: Why a worker set the message aside as no job of this app.
     refused: str = ""
-    #: A unique job: the id of the job that it is, or because of which it was refused.
-    same: str = ""
-    exists: str = ""
+    same: str = ""  # the id of the job that this unique one is
+    exists: str = ""  # or because of which it was refused
     #: Whether the broker cannot know the job, since another program has damaged its keys.
     doubtful: bool = False
 

@@ -42,6 +42,8 @@ class QueueInfo(msgspec.Struct, frozen=True, gc=False):
     consumers: int = 0
     #: Those of the counts that are estimates: rows of a table beyond 10,000 are not counted one by one.
     estimates: tuple[str, ...] = ()
+    #: Whether no job of it starts, since it is paused, or everything is.
+    paused: bool = False
 
 
 class JobInfo(msgspec.Struct, frozen=True, gc=False):

@@ -17,6 +17,7 @@ from .unique import shown
 
 __all__ = [
     "FINAL",
+    "PAUSED_NEED",
     "RELEASE",
     "RESULT_TTL",
     "WIRE_VERSION",
@@ -32,6 +33,7 @@ __all__ = [
     "encode_job",
     "family",
     "flow_of",
+    "is_paused_need",
     "keyed_id",
     "need_of",
 ]
@@ -59,6 +61,9 @@ class Status(StrEnum):
     CANCELLED = "CANCELLED"
     EXPIRED = "EXPIRED"
 
+
+#: What the need of a job begins with that is parked since its task is paused; the id of the pause follows.
+PAUSED_NEED = "pause:"
 
 #: Statuses that never change again.
 FINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELLED, Status.EXPIRED})
@@ -163,6 +168,11 @@ def decode_job(data: bytes) -> Job:
 def flow_of(job: Job) -> Flow | None:
     """The place of a job in its graph; None: it is in none."""
     return None if job.more is None else job.more.flow
+
+
+def is_paused_need(need: str) -> bool:
+    """Whether a job with this need is parked since its task is, or was, paused."""
+    return need.startswith(PAUSED_NEED)
 
 
 def need_of(job: Job) -> str:

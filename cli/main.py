@@ -16,6 +16,7 @@ from .graph import graph
 from .graphs import app as graphs_app
 from .group import ByDefault, Group, add
 from .jobs import jobs
+from .pauses import list_tasks, pause_queue, pause_task, resume_queue, resume_task
 from .prune import prune
 from .queues import queues
 from .results import results
@@ -57,7 +58,19 @@ def _options(show_version: ShowVersion = False) -> None:
     """Options of ``aiotask`` itself."""
 
 
-add(app, worker, demo, jobs, cancel, queues)
+add(app, worker, demo, jobs, cancel)
+queues_app = typer.Typer(
+    cls=ByDefault, rich_markup_mode="rich", help="Show the queues and the workers, or pause a queue."
+)
+add(queues_app, queues, name="list")
+add(queues_app, pause_queue, name="pause")
+add(queues_app, resume_queue, name="resume")
+app.add_typer(queues_app, name="queues")
+tasks_app = typer.Typer(cls=ByDefault, rich_markup_mode="rich", help="List the tasks of live workers, or pause a task.")
+add(tasks_app, list_tasks, name="list")
+add(tasks_app, pause_task, name="pause")
+add(tasks_app, resume_task, name="resume")
+app.add_typer(tasks_app, name="tasks")
 results_app = typer.Typer(cls=ByDefault, rich_markup_mode="rich", help="Show finished jobs, or remove old ones.")
 add(results_app, results, name="list")
 add(results_app, prune)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from .options import AppName, Database, Json, Url, option
 from .output import ago, console, plain, print_json, table
+from .pauses import show_pauses
 
 if TYPE_CHECKING:
     from aiotask.inspector import QueueInfo, WorkerInfo
@@ -28,8 +29,9 @@ def queues(
 ) -> None:
     """Show how many jobs each queue holds, and which workers are live.
 
-    Apps without workers and jobs are left out unless --all or --name is given. With --database, the tables whose rows
-    are jobs are shown too; counts above 10,000 may be estimates there, such as ~51,200.
+    What is paused is shown with who has paused it and why; see aiotask queues pause --help. Apps without workers and
+    jobs are left out unless --all or --name is given. With --database, the tables whose rows are jobs are shown too;
+    counts above 10,000 may be estimates there, such as ~51,200.
 
     [bold]Examples[/bold]
 
@@ -62,8 +64,10 @@ def _show(app: AppOverview) -> None:
     title = f"{plain(app.app) or 'rows'} at {plain(app.url)}"
     made = table(title, "queue", *COUNTS, right=COUNTS)
     for queue in app.queues:
-        made.add_row(plain(queue.name), *(_count(queue, column) for column in COUNTS))
+        paused = " [yellow](paused)[/yellow]" if queue.paused else ""
+        made.add_row(plain(queue.name) + paused, *(_count(queue, column) for column in COUNTS))
     terminal.print(made)
+    show_pauses(app.pauses)
     if (unfinished := app.graphs).graphs:
         count = f"{unfinished.graphs:,} graph{' is' if unfinished.graphs == 1 else 's are'} unfinished"
         terminal.print(f"{count}, with {unfinished.left:,} jobs left. See aiotask graphs\n")

@@ -20,6 +20,7 @@ __all__ = [
     "EXPIRY",
     "GRAPHS",
     "HISTORY",
+    "PAUSES",
     "PROCESSES",
     "UNIQUE",
     "PushBlocking",
@@ -42,6 +43,8 @@ GRAPHS = "graphs"
 EXPIRY = "expiry"
 #: Feature: jobs may be unique by a key, as the ``Special.unique`` of a push says.
 UNIQUE = "unique"
+#: Feature: queues and tasks can be paused, with the verbs of ``pauses.Pauses``.
+PAUSES = "pauses"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 

@@ -13,7 +13,7 @@ from weakref import ref
 
 from ..broker import Broker, JobState, Notice
 from ..errors import AiotaskError, BrokerError, ConnectionLost, SealError
-from ..job import Status
+from ..job import Status, is_paused_need
 from ..log.throttle import Throttle
 from ..loops.agent import agent
 from ..outcome import decode_outcome
@@ -313,7 +313,7 @@ class Mailbox(Following):
             return
         if self.follow_state(id, state):
             return
-        if state.status is not None and state.status is not Status.PARKED:
+        if state.status is not None and (state.status is not Status.PARKED or is_paused_need(state.need)):
             wait.misses = 0
             return
         if state.doubtful and wait.doubts < DOUBTS:

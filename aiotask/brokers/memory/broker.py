@@ -140,9 +140,10 @@ class MemoryBroker(MemoryGraphs):
                 return Claim([], liveness)
             if alone:
                 return Claim(store.claim_suspect(incarnation, queues))
+            is_paused = any(map(store.is_paused, queues))
             if store.volunteers(incarnation, queues):
-                return Claim([], suspects=True)
-            return Claim(store.claim(incarnation, claim_order(queues, needs), limit))
+                return Claim([], suspects=True, paused=is_paused)
+            return Claim(store.claim(incarnation, claim_order(queues, needs), limit), paused=is_paused)
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         order = claim_order(queues, needs)

@@ -57,6 +57,7 @@ class MemoryInspector:
                     parked=jobs[queue, Status.PARKED],
                     dead=dead[queue],
                     consumers=consumers[queue],
+                    paused=store.is_paused(queue),
                 )
                 for queue in sorted(store.queues)
             ]

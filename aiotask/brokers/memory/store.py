@@ -45,6 +45,7 @@ from .clients import Clients
 from .clock import Clock
 from .expiry import Expiring
 from .kids import Kids
+from .pauses import Pausing
 from .record import Ending, Lane, Record, Rows
 from .unique import Uniques, overflow
 from .wakeup import Bell
@@ -52,7 +53,7 @@ from .wakeup import Bell
 __all__ = ["Store"]
 
 
-class Store(Rows, Clients, Kids, Expiring, Uniques):
+class Store(Rows, Clients, Kids, Expiring, Pausing, Uniques):
     """All state of one app, shared by its broker objects in every loop and thread of this process.
 
     Its methods expect the caller to be inside ``async with store`` or to hold ``lock``.
@@ -137,7 +138,7 @@ class Store(Rows, Clients, Kids, Expiring, Uniques):
         """Claim from lane after lane, oldest first, until the limit of jobs or bytes is reached."""
         deliveries: list[Delivery] = []
         room, limit = BATCH_BYTES, min(limit, BATCH_JOBS)
-        for name in order:
+        for name in self.open_lanes(order) if self.paused else order:
             lane = self.lanes.get(name)
             if lane is None or not lane.waiting:
                 continue
@@ -184,8 +185,7 @@ class Store(Rows, Clients, Kids, Expiring, Uniques):
         for push in batch:
             self.queues.add(push.queue)
             lane, due_at = lane_of(push.queue, push.priority), at + push.delay if push.eta is None else push.eta
-            place = self.meet(push, lane, due_at, room, known)
-            if place is None:
+            if (place := self.meet(push, lane, due_at, room, known)) is None:
                 continue
             lane, due_at = place
             record = Record(push.id, push.queue, push.sealed, lane)
@@ -200,13 +200,9 @@ class Store(Rows, Clients, Kids, Expiring, Uniques):
         self.count_batch(client, sequence, full, known)
         return overflow(list(full), known, self.longest(list(full.values())) if room and room.oldest else [])
 
-    def knows(self, id: str) -> bool:
-        """Whether there is a job or an outcome under an id."""
-        return id in self.index or id in self.results
-
     def waiting(self, queue: str) -> int:
         """How many jobs wait in a queue and are not claimed."""
-        return sum(len(self.lanes[name].waiting) for name in all_lanes(queue) if name in self.lanes)
+        return sum(len(self.lanes[name].waiting) for name in self.waiting_lanes(queue) if name in self.lanes)
 
     def longest(self, queues: list[str]) -> list[Delivery]:
         """The jobs that wait longest in each queue, one for each time that it is named, without suspects."""
@@ -390,7 +386,7 @@ class Store(Rows, Clients, Kids, Expiring, Uniques):
 
     def volunteers(self, incarnation: str, queues: Iterable[str]) -> bool:
         """Whether suspects wait and this incarnation is the one that makes itself idle for them."""
-        if not any(map(self.has_waiting, suspect_lanes(queues))):
+        if not any(map(self.has_waiting, self.open_lanes(suspect_lanes(queues)))):
             return False
         name, until = self.volunteer
         now = self.clock.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..technology import EXPIRY, GRAPHS, HISTORY, UNIQUE, Technology
+from ..technology import EXPIRY, GRAPHS, HISTORY, PAUSES, UNIQUE, Technology
 
 if TYPE_CHECKING:
     from ...broker import Broker
@@ -52,7 +52,7 @@ MEMORY = Technology(
     push_blocking=_push_blocking,
     check_url=lambda parts: "",
     is_private=lambda url: True,
-    features=frozenset({EXPIRY, GRAPHS, HISTORY, UNIQUE}),
+    features=frozenset({EXPIRY, GRAPHS, HISTORY, PAUSES, UNIQUE}),
     examples=("memory://",),
     push_graph_blocking=_push_graph_blocking,
 )

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...broker import Delivery, JobState, Notice, Overflow, Push, Room
+from ...job import Status
 from ...unique import Rule, key_hash, verdict
 from ..lanes import RETURNED, lane_of
 from .clock import Clock
@@ -28,6 +29,7 @@ class Uniques(Listeners):
 
     clock: Clock
     index: dict[str, Record]
+    results: dict[str, tuple[bytes, Status, float]]
     lanes: defaultdict[str, Lane]
     watchers: dict[str, set[str]]
 
@@ -42,9 +44,12 @@ class Uniques(Listeners):
 
     if TYPE_CHECKING:
 
-        def knows(self, id: str) -> bool: ...
         def forget(self, record: Record) -> None: ...
         def waiting(self, queue: str) -> int: ...
+
+    def knows(self, id: str) -> bool:
+        """Whether there is a job or an outcome under an id."""
+        return id in self.index or id in self.results
 
     # ---- what becomes of a call
 

@@ -61,6 +61,7 @@ from .graphs import GraphVerbs, nodes_among
 from .history import HistoryReader, unrecorded
 from .keys import GROUP, RECORDERS, prefix
 from .kids import Kids
+from .pauses import PauseVerbs
 from .repair import audit
 from .script import script
 from .sweep import Sweep
@@ -76,7 +77,7 @@ _PING_EVERY = 4.0
 _LETTERS = 50
 
 
-class RedisBroker(GraphVerbs, Kids, Expiries):
+class RedisBroker(GraphVerbs, Kids, Expiries, PauseVerbs):
     """One app on one server, for one event loop.
 
     Three connections, each opened at first use: commands, a worker's claims (which may block), and
@@ -204,7 +205,7 @@ class RedisBroker(GraphVerbs, Kids, Expiries):
             *queues,
             *([] if alone else claim_order(queues, needs)),
         )
-        return Claim(claimed(reply, 2), LIVENESS[reply[0]], bool(reply[1]), self._has_reconnected())
+        return Claim(claimed(reply, 2), LIVENESS[reply[0]], reply[1] & 1 > 0, self._has_reconnected(), reply[1] & 2 > 0)
 
     def _has_reconnected(self) -> bool:
         before, self._claimed_over = self._claimed_over, self._waiting.generation

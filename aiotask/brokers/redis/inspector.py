@@ -147,6 +147,7 @@ class RedisInspector(GraphReader, KidsView):
         due = await self._due_by_queue()
         dead = await self._wire.call("ZCARD", f"{self._prefix}dead")
         parked = await self._parked_count()
+        paused = set(map(text, await self._wire.call("HKEYS", f"{self._prefix}paused")))
         for n, name in enumerate(names):
             total = claimed = 0
             consumers: set[bytes] = set()
@@ -164,6 +165,7 @@ class RedisInspector(GraphReader, KidsView):
                     parked=parked if n == 0 else 0,
                     dead=dead if n == 0 else 0,
                     consumers=len(consumers),
+                    paused=not paused.isdisjoint(("all", f"queue:{name}")),
                 )
             )
         return infos

@@ -59,6 +59,7 @@ once:HASH           string  the same of a job that is unique for some seconds   
 same:ID             string  id of the job that this unique job is, or behind a ``!``    the result TTL, of one
                             that because of which it was refused                        that is not due yet
                                                                                         from then on
+paused              hash    id of a pause -> what, who, why, when                        it is resumed
 volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
 
@@ -97,7 +98,9 @@ RECORDERS = "recorders"
 #: the scripts replace it whatever it holds.
 TYPES = {
     **dict.fromkeys(("queues", "parked", "index"), "set"),
-    **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes"), "hash"),
+    **dict.fromkeys(
+        ("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes", "paused"), "hash"
+    ),
     "unique": "hash",
     **dict.fromkeys(("due", "dead", "graphs", "expiring"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
@@ -114,6 +117,7 @@ _WORDS = [
     "g nodes agenda graphs kids",
     "expiring",
     "unique once same",
+    "paused",
 ]
 
 #: Constants of the scripts: each script begins with those that it uses, as local variables.

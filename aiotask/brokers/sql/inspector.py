@@ -79,7 +79,9 @@ class RowInspector:
                     counts[table.facts.queue][what] += number
                     if is_guess and what not in guessed[table.facts.queue]:
                         guessed[table.facts.queue].append(what)
-        return [QueueInfo(queue, **counts[queue], estimates=tuple(guessed[queue])) for queue in sorted(counts)]
+        return [
+            QueueInfo(queue, estimates=tuple(guessed[queue]), paused=False, **counts[queue]) for queue in sorted(counts)
+        ]
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
         return await self._broker._do(self._is_waiting, frozenset(queues))
