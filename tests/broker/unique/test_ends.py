@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,8 @@ from aiotask.broker import Begin, Broker, Finish, Overflow, Replayed, Room
 from aiotask.brokers.graphs import Conclusion
 from aiotask.job import Status
 
-from ...seam import GONE, Worker, a_push, drain, finish, sealed_outcome
+from ...helpers import wait_until_async
+from ...seam import GONE, Worker, a_push, drain, finish, is_pending, sealed_outcome
 from .calls import call, end, name, push, state_of
 
 How = Callable[[Broker, Worker], Awaitable[object]]
@@ -94,6 +96,29 @@ async def test_a_job_that_is_recovered_keeps_its_key(broker: Broker, worker: Wor
 
     assert await push(broker, call("b")) == Overflow([], [], {name("b"): name("a")})
     assert await push(broker, call("c", "pending")) == Overflow([], [], {name("c"): name("a")})
+
+
+@pytest.mark.parametrize("how", [{"delay": 3600.0}, {}, {"need": "task:other"}, {"behind": 5}])
+async def test_a_job_that_goes_back_keeps_its_key(how: dict[str, Any], broker: Broker, worker: Worker) -> None:
+    await push(broker, call("a"))
+    [delivery] = (await worker.claim()).deliveries
+    await worker.requeue(delivery, **how)
+
+    assert await push(broker, call("b")) == Overflow([], [], {name("b"): name("a")})
+    assert await push(broker, call("c", "pending")) == Overflow([], [], {name("c"): name("a")})
+    # It can be replaced there.
+    assert await push(broker, call("d", on_conflict="replace")) is None
+    assert (await state_of(broker, name("a"))).same == name("d")
+
+
+async def test_a_retry_stands_in_no_way_of_a_newer_job_nor_that_in_its_way(broker: Broker, worker: Worker) -> None:
+    await push(broker, call("a", "pending"))
+    [delivery] = (await worker.claim()).deliveries
+    await push(broker, call("b", "pending"))
+    await worker.requeue(delivery, delay=0.001)
+    await wait_until_async(lambda: is_pending(broker, name("a")), description="its time has come")
+
+    assert sorted(await drain(worker)) == [name("a"), name("b")]
 
 
 async def test_the_late_end_of_a_job_frees_the_key_of_no_other(broker: Broker, worker: Worker, other: Worker) -> None:
