@@ -132,10 +132,11 @@ class RedisBroker(GraphVerbs, Kids, Expiries, PauseVerbs):
     async def push(
         self, client: str, sequence: int, batch: Sequence[Push], room: Room | None = None, drop: Sequence[Finish] = ()
     ) -> Overflow | None:
-        return overflow(await self._run("push", *push_arguments(client, sequence, batch, room, drop)))
+        name, args = push_arguments(client, sequence, batch, room, drop)
+        return overflow(await self._run(name, *args))
 
     async def push_row(self, client: str, sequence: int, row: Sequence[Sequence[Push]]) -> int:
-        calls = [push_arguments(client, sequence + n, batch, behind=n > 0) for n, batch in enumerate(row)]
+        calls = [push_arguments(client, sequence + n, batch, behind=n > 0)[1] for n, batch in enumerate(row)]
         replies = await self.wire.run_row(script("push"), self.prefix, calls)
         return len(list(takewhile(_IN.__contains__, replies)))
 

@@ -92,12 +92,14 @@ def push_arguments(
     drop: Sequence[Finish] = (),
     *,
     behind: bool = False,
-) -> list[Any]:
-    """ARGV of push.lua: neighbours that have everything but id and envelope in common share a head.
+) -> tuple[str, list[Any]]:
+    """The script for a batch, and its ARGV, see push.lua: neighbours that have everything but id and envelope in common
+    share a head.
 
     Args:
         behind: the batch is sent along with the one before it, and accepted only if that one is.
     """
+    name = "push"
     args: list[Any] = [client, sequence, -1 if behind else 0]
     if room is not None:
         limits = [(queue, room.of(queue)) for queue in {job.queue for job in batch}]
@@ -117,10 +119,12 @@ def push_arguments(
             eta = "" if job.eta is None else job.eta
             args += (lane_of(job.queue, job.priority), job.delay, eta, "1" if job.custom else "")
             args += (b"" if job.special is None else _encode(job.special), 0)
+            if job.special is not None and job.special.unique is not None:
+                name = "push_unique"
             count_at = len(args) - 1
         args += (job.id, job.sealed)
         args[count_at] += 1
-    return args
+    return name, args
 
 
 def add_finishes(args: list[Any], batch: Sequence[Finish]) -> None:

@@ -7,6 +7,8 @@
 -- no room, or are unique and were not accepted: how many had none, their ids; of how many of the others this is said: id, that
 -- of the job that it is, or behind a '!' that because of which it was refused; and of the jobs that wait longest: lane, entry,
 -- sealed, meta. Everything is checked before the first write; the first write is one that a full server refuses.
+-- The lines between "unique: begin" and "unique: end" are those of ``push_unique``, for batches with unique jobs: a plain batch
+-- does without them.
 -- Needs: core index lanes results repair special unique
 local session, sequence, limited = key('client:' .. ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 -- A relay that died may send its batch again much later. The second batch of an outbox says that the first is deleted.
@@ -55,7 +57,7 @@ end
 if limited < 0 and not (last and sequence == tonumber(last) + 1) then return -1 end
 
 -- 2. Where they go, and where the index will have them: buckets and fields by position in ARGV.
-local lanes, checked, buckets, fields, chosen, some_later, specials, has_unique = {}, {}, {}, {}, {}, false, {}, false
+local lanes, checked, buckets, fields, chosen, some_later, specials = {}, {}, {}, {}, {}, false, {}
 local n = first
 while n <= #ARGV do
   local count = tonumber(ARGV[n + 5])
@@ -63,8 +65,10 @@ while n <= #ARGV do
   if ARGV[n + 1] ~= '0' and ARGV[n + 1] ~= '0.0' or ARGV[n + 2] ~= '' then some_later = true end
   if ARGV[n + 4] ~= '' then
     specials[n] = cmsgpack.unpack(ARGV[n + 4])
+    -- unique: begin
     -- What takes the place of another job takes its time too.
-    if specials[n].unique then some_later, has_unique = true, true end
+    if specials[n].unique then some_later = true end
+    -- unique: end
   end
   for job = n + 6, n + 4 + 2 * count, 2 do
     local bucket, field = bucket_of(ARGV[job])
@@ -84,8 +88,11 @@ for bucket in pairs(checked) do
 end
 for queue in pairs(room) do waiting(queue) end
 if next(specials) then redis.call('ZCARD', key('expiring')) end
-if has_unique then redis.call('HLEN', key('unique')) end
-local told = has_unique and open_all_endings()
+local told = false
+-- unique: begin
+redis.call('HLEN', key('unique'))
+told = open_all_endings()
+-- unique: end
 local endings = #victims > 0 and open_all_endings()
 
 -- 4. The first writes.
@@ -155,7 +162,9 @@ end
 
 -- 7. Those that are not known and have room get their places.
 local at, groups, all = some_later and now() or 0, {}, true
-local meet = told and open_unique(told, at, groups, known, ARGV)
+-- unique: begin
+local meet = open_unique(told, at, groups, known, ARGV)
+-- unique: end
 n = first
 while n <= #ARGV do
   local lane, custom, count = ARGV[n], ARGV[n + 3] == '1', tonumber(ARGV[n + 5])
@@ -168,6 +177,7 @@ while n <= #ARGV do
     if due <= at then due = nil end
   end
   local queue = limited > 0 and not due and string.match(lane, '^q:(.*):%d$') or ''
+  -- unique: begin
   if specials[n] and specials[n].unique then
     queue = string.match(lane, '^q:(.*):%d$')
     local call = { rule = specials[n].unique, lane = lane, queue = queue, due = due, kind = kind, expires = expires,
@@ -179,8 +189,10 @@ while n <= #ARGV do
       end
     end
     if room[queue] then room[queue] = call.room end
-    all, to = false, 0
-  elseif custom or room[queue] then
+    all, custom, queue, to = false, false, '', 0
+  end
+  -- unique: end
+  if custom or room[queue] then
     for job = from, to, 2 do
       local id, is_taken = ARGV[job], true
       if custom and (fresh[id] or (stored and redis.call('EXISTS', key('r:' .. id)) == 1)
