@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 import time
@@ -146,3 +150,34 @@ async def test_t12_a_steady_stream_of_calls_runs_every_max_wait(uniques: Stage) 
         values = await asyncio.wait_for(gather(results), 60)
     assert values == sorted(values)
     assert len(uniques.ledger.runs()) < len(results)
+
+
+async def test_t11_of_a_key_one_job_runs_while_worker_processes_are_killed(uniques: Stage) -> None:
+    uniques.start(3)
+    drawn = random.Random(7)
+    task = uniques.work.options(unique="unfinished")
+    results: list[AsyncResult[int]] = []
+    async with uniques.app:
+        for turn in range(40):
+            results += [task.apply_async(f"k{drawn.randrange(5)}", n, 0.03) for n in range(10)]
+            await gather_sent(results[-10:])
+            running = [run.pid for run in uniques.ledger.runs() if run.end is None]
+            if turn % 8 == 4 and running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(drawn.choice(running), signal.SIGKILL)
+        assert await asyncio.wait_for(gather(results), 120)
+    ids = {result.id for result in results}
+    spans: defaultdict[str, dict[str, list[float]]] = defaultdict(dict)
+    for run in uniques.ledger.runs():
+        assert run.id in ids
+        span = spans[run.label.partition(" ")[0]].setdefault(run.id, [run.start, run.end or run.start])
+        span[1] = max(span[1], run.end or run.start)
+    for of_key in spans.values():
+        ordered = sorted(of_key.values())
+        assert all(later[0] >= earlier[1] for earlier, later in itertools.pairwise(ordered))
+    assert {run.id for run in uniques.ledger.runs()} == ids
+
+
+async def gather_sent(results: list[AsyncResult[int]]) -> None:
+    for result in results:
+        await result.sent()
