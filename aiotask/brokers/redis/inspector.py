@@ -13,6 +13,7 @@ from ...errors import BrokerError, SealError
 from ...inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
 from ...job import Meta, Status
 from ...outcome import decode_outcome
+from ...unique import is_same_key, is_unique
 from ...wire.seal import OVERHEAD
 from ..lanes import KINDS, SUSPECT, all_lanes, claim_order, is_parked, lane_of, need_of, parked_lane, queue_of
 from .broker import RedisBroker
@@ -306,6 +307,11 @@ class RedisInspector(GraphReader, KidsView):
             places.update(zip(known, found, strict=True))
         return [places[id] for id in ids]
 
+    async def _followed(self, id: str) -> JobInfo | None:
+        """The job that a unique one is."""
+        same = (await self._broker.status([id]))[0].same if is_unique(id) else ""
+        return await self.job(same) if is_same_key(id, same) else None
+
     async def job(self, id: str) -> JobInfo | None:
         # One script, since the job could move between two calls, and neither would find it.
         reply = await self._wire.run(script("job"), self._prefix, id)
@@ -314,7 +320,7 @@ class RedisInspector(GraphReader, KidsView):
             waiting = await self.waiting_job(id)
             reply = [] if waiting is not None else await self._wire.run(script("job"), self._prefix, id)
             if not reply:
-                return waiting
+                return waiting or await self._followed(id)
         if reply[0] == b"DONE":
             return JobInfo(id, _status(reply[1]), "stored outcome", outcome=reply[1])
         if reply[0] == b"DUE":

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aiotask.broker import Broker, Overflow, Room
+from aiotask.inspector import Inspector
 from aiotask.job import Status
 from aiotask.unique import verdict
 
@@ -96,11 +97,13 @@ async def test_a_batch_that_is_sent_again_is_answered_as_before(broker: Broker, 
     assert await drain(worker) == []
 
 
-async def test_the_id_of_a_call_that_is_another_job_leads_to_it(broker: Broker) -> None:
+async def test_the_id_of_a_call_that_is_another_job_leads_to_it(broker: Broker, inspector: Inspector) -> None:
     await push(broker, call("a"))
     await push(broker, call("b"), call("c", on_conflict="error"))
 
     assert (await state_of(broker, name("b"))).same == name("a")
+    shown = await inspector.job(name("b"))
+    assert shown is not None and shown.id == name("a")
     assert (await state_of(broker, name("c"))).exists == name("a")
     assert (await state_of(broker, name("d"))).same == ""
 

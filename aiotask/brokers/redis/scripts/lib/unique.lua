@@ -8,6 +8,7 @@
 local function open_unique(told, at, groups, known, jobs)
   -- Jobs that this batch has placed, by id: position in ``groups``.
   local placed = {}
+  local has_nodes = redis.call('EXISTS', key('nodes')) == 1
 
   -- ``unique.verdict`` is the same.
   local function verdict(policy, on_conflict, place)
@@ -25,7 +26,7 @@ local function open_unique(told, at, groups, known, jobs)
     if placed[id] then return 'pending' end
     local ok, place = pcall(place_in_index, id)
     if ok and place and is_there(id, place) then
-      if node_of(id) then
+      if has_nodes and node_of(id) then
         local lane, entry = place_of(place)
         local claims = lane and lane ~= 'due' and redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
         return claims and not claims.err and #claims > 0 and 'running' or 'node'
@@ -37,7 +38,7 @@ local function open_unique(told, at, groups, known, jobs)
       local claims = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
       return type(claims) == 'table' and not claims.err and #claims > 0 and 'running' or 'pending'
     end
-    if waiting_node(id) then return 'node' end
+    if has_nodes and waiting_node(id) then return 'node' end
     return redis.call('EXISTS', key('r:' .. id)) == 1 and 'ended' or 'gone'
   end
 
