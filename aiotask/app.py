@@ -11,19 +11,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, Self, cast
 
-import msgspec
-
-from .broker import Push, special_of
+from .broker import Push
+from .brokers import require
 from .brokers.address import Address
 from .brokers.sql.address import DatabaseAddress
+from .brokers.technology import UNIQUE
 from .by_name import function_of
 from .client.backpressure import queue_limits
 from .context import JobContext, entered, sending_job
-from .defining import call_of, define, surrounded
+from .defining import call_of, define, keyed_call, surrounded
 from .depends import Overrides, Overriding, injection_of, lifespan_of
 from .errors import ConfigError, Unresolved
 from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
-from .job import RESULT_TTL, WIRE_VERSION, Job, More, encode_job, ids, keyed_id
+from .job import RESULT_TTL, WIRE_VERSION, Job, More, encode_job, ids
 from .loops.exits import apart
 from .middleware import Call, Middleware, depart, hooks_of, outermost
 from .options import check_name, meant, more_of, seconds
@@ -36,7 +36,9 @@ from .parts.streaming import Streaming
 from .result import AsyncResult
 from .settings import check_modules, environment, number
 from .signature import Signature
+from .specials import more_for, special_for
 from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, task_of
+from .unique import rule_of
 from .wire.seal import Sealer
 from .wire.serializer import Serializer, check_serializer, serializer_named
 from .wire.unserializable import blame_argument
@@ -44,7 +46,6 @@ from .workflow.sending import Composing
 
 if TYPE_CHECKING:
     from .client.client import Client
-    from .client.session import Session
     from .outcome import Outcome
 
 __all__ = ["App", "default_app", "register_task", "task"]
@@ -176,6 +177,8 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
     def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
         options, spec = taken_apart(options, getattr(function, "__qualname__", str(function)))
         definition = define(function, options)
+        if rule_of(definition.more) is not None and (url := self.address.given):
+            require(url, UNIQUE, "unique= or on_conflict=")
         injection = injection_of(function, definition.name, self.overrides)
         definition = surrounded(definition, self.hooks, injection)
         if self._serializer_name == "json":
@@ -275,7 +278,7 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
         elif task.id is not None:
             id = task.id
         elif task.key is not None:
-            id = keyed_id(task.name, task.key)
+            task, id, custom, shared, parent = keyed_call(task, args, kwargs, body, self.name)
         # Two tests, since the first one is cheap and fails outside a job, where most jobs are sent.
         elif (here := entered.get()).calls is not None and here.is_sending:
             parent = here
@@ -283,9 +286,9 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
         else:
             id, custom, shared = ids.next(), False, False
         explicit, now = task.explicit, time.time()
-        version, more = more_of(task.more, now) if task.more else _PLAIN
+        version, more = more_of(task.more, now, is_keyed=task.key is not None) if task.more else _PLAIN
         if parent is not None or headers:
-            more = _more(client, session, parent, id, more, headers)
+            more = more_for(client, session, parent, id, more, headers)
         job = Job(
             version,
             id,
@@ -307,7 +310,7 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
             id, client, task.name, function, task.queue
         )
         result.shared, result.ignored = shared, task.ignore_result
-        special = None if more is None else special_of(more)
+        special = None if more is None else special_for(client, session, more, ttl)
         push = Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom, special)
         client.submit(session, push, result)
         return result
@@ -377,20 +380,6 @@ explain_absence(App, APP_ELSEWHERE)
 
 #: Version of the envelope and ``Job.more`` of a job without further options.
 _PLAIN: tuple[int, More | None] = (WIRE_VERSION, None)
-
-
-def _more(
-    client: Client,
-    session: Session,
-    parent: JobContext | None,
-    id: str,
-    more: More | None,
-    headers: dict[str, str] | None,
-) -> More:
-    """``Job.more`` of a job with headers, or of one that a job sends, which is listed among that job's children."""
-    if parent is not None:
-        client.list_child(session, parent, id)
-    return msgspec.structs.replace(more or More(), parent=parent.id if parent is not None else "", headers=headers)
 
 
 #: The one app at module level; ``aiotask.task`` registers here. Configured by the environment.

@@ -14,7 +14,8 @@ from typing import Protocol
 
 import msgspec
 
-from .job import Meta, More, Obituary, Status
+from .job import Meta, Obituary, Status
+from .special import Special, special_of
 
 __all__ = [
     "BATCH_BYTES",
@@ -44,21 +45,6 @@ __all__ = [
 BATCH_JOBS, BATCH_BYTES = 250, 256 * 1024
 #: Batches that are sent in one row: the broker serves other clients between them.
 BATCH_ROW = 4
-
-
-class Special(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What the broker has to know of few jobs. Such a job ends by ``Graphs.finish_special``."""
-
-    #: Limit and key, as ``NAME:KEY``; empty: the job has no limit.
-    limit: str = ""
-    #: Unix seconds after which no run starts; negative: so many seconds from the acceptance on; 0: the job does not
-    #: expire.
-    expires: float = 0.0
-
-
-def special_of(more: More) -> Special | None:
-    """What the broker has to know of a job with these fields; None: nothing."""
-    return Special(expires=more.expires) if more.expires else None
 
 
 class Push(msgspec.Struct, frozen=True, gc=False):
@@ -91,10 +77,13 @@ class Room(msgspec.Struct, frozen=True, gc=False):
 
 
 class Overflow(msgspec.Struct, frozen=True, gc=False):
-    """Jobs of a batch that had no room: their ids, and as many jobs that wait longest in those queues."""
+    """Jobs of a batch that had no room: their ids, and as many jobs that wait longest in those queues. Unique jobs that
+    were not accepted: their ids, and that of the job that each of them is, or because of which it was refused."""
 
     full: list[str]
     oldest: list[Delivery] = []
+    known: dict[str, str] = {}
+    refused: dict[str, str] = {}
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
@@ -208,6 +197,8 @@ class JobState(msgspec.Struct, frozen=True, gc=False):
     need: str = ""
     #: Why a worker set the message aside as no job of this app.
     refused: str = ""
+    same: str = ""  # the id of the job that this unique one is
+    exists: str = ""  # or because of which it was refused
     #: Whether the broker cannot know the job, since another program has damaged its keys.
     doubtful: bool = False
 

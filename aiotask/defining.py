@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from .context import JobContext, sending_job
 from .depends import Injection
 from .errors import ConfigError
 from .functions.callables import (
@@ -16,11 +18,14 @@ from .functions.callables import (
     refuse_what_is_no_function,
 )
 from .functions.main_module import home_of
+from .functions.template import maker, names_in
+from .job import ids, keyed_id
 from .middleware import Hooks, around_of
 from .options import TaskOptions, check_options, check_task_name, fields_of, known_options
 from .tasks import Definition, Task, consistent
+from .unique import is_unique, rule_of, unique_id, without_rule
 
-__all__ = ["call_of", "define", "surrounded"]
+__all__ = ["call_of", "define", "id_by_key", "id_of_runs", "keyed_call", "surrounded", "without_key"]
 
 
 def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
@@ -42,6 +47,9 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         homeless = home.why_not
         name = f"{home.name or '__main__'}:{function.__qualname__}"
     checked = check_options({key: value for key, value in options.items() if key != "name"}, name)
+    key = checked.get("key")
+    if callable(key) or (isinstance(key, str) and names_in(key)):
+        checked["key"] = maker(function, key, "key")
     fields = fields_of(checked, {})
     if stream := _stream_of(function):
         fields["more"] = {**fields.get("more", {}), "streams": True}
@@ -78,6 +86,67 @@ def surrounded(task: Definition, hooks: Hooks, injection: Injection | None = Non
         injection = task.around.injection
     around = around_of(hooks, injection, task.name, is_async=task.is_async)
     return task if around is None else replace(task, around=around)
+
+
+def key_of(task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    """The key of a call; None: it has none.
+
+    Raises:
+        ConfigError: an argument has no text that can be part of a key.
+    """
+    return task.key(args, kwargs) if callable(task.key) else task.key
+
+
+def id_by_key(
+    task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], child: Callable[[], str] | None = None
+) -> str:
+    """The id of a call by its key; empty: it has none.
+
+    Args:
+        child: makes the id that a repeated run of the job that sends the call makes again. None: no job sends it.
+    """
+    key = key_of(task, args, kwargs)
+    if key is None:
+        return ""
+    rule = rule_of(task.more)
+    if rule is None or rule.policy == "kept":
+        return keyed_id(task.name, key)
+    return unique_id(task.name, key, ids.next() if child is None else child().rpartition("-")[2])
+
+
+def id_of_runs(task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, bool]:
+    """The id in a schedule of a call, and whether the call has a key. The id is that of each run, or of a unique job
+    without what tells one run from another (see ``scheduled.job_of``); empty: each run has an id of its own."""
+    key = key_of(task, args, kwargs)
+    if key is None:
+        return "", False
+    rule = rule_of(task.more)
+    if rule is None or rule.policy == "kept":
+        return keyed_id(task.name, key), True
+    return unique_id(task.name, key, ""), True
+
+
+def keyed_call(
+    task: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], body: bytes, app: str
+) -> tuple[Definition, str, bool, bool, JobContext | None]:
+    """A call of a task with a key: the definition for it, its id, whether the broker may know the id, whether another
+    client may have sent the job, and the job that sends it, if that is noted."""
+    parent = sending_job()
+    child = partial(parent.child_id, call_of(task, app), body) if parent is not None else None
+    id = id_by_key(task, args, kwargs, child)
+    if is_unique(id):
+        return task, id, parent is not None, parent is not None, parent
+    if id:
+        return task, id, True, True, None
+    task = without_key(task)
+    if parent is None or child is None:
+        return task, ids.next(), False, False, None
+    return task, child(), True, parent.may_repeat, parent
+
+
+def without_key(task: Definition) -> Definition:
+    """The definition for a call that has no key."""
+    return replace(task, key=None, more=without_rule(task.more))
 
 
 def call_of(task: Definition, app: str) -> tuple[str | float | bool | None, ...]:

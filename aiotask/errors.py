@@ -12,6 +12,7 @@
     ├── BrokerError           the broker refused a request or did not answer
     │   ├── ConnectionLost    the broker cannot be reached
     │   └── QueueFull         the broker has no room for more jobs
+    ├── JobExists             another job has the key, and the call says on_conflict="error"
     ├── NotSent               the job waits for the commit of a transaction, or was rolled back with it
     ├── ResultTimeout         (also a TimeoutError) the caller's time limit is over; the job goes on
     ├── ResultExpired         the broker knows neither the job nor its outcome
@@ -44,6 +45,7 @@ __all__ = [
     "Interrupted",
     "JobCancelled",
     "JobError",
+    "JobExists",
     "JobExpired",
     "JobLost",
     "JobOutOfMemory",
@@ -114,6 +116,13 @@ class ConnectionLost(BrokerError):
 
 class QueueFull(BrokerError):
     """The job was not sent: its queue is full (``max_pending``), or the server is out of memory."""
+
+
+class JobExists(AiotaskError):
+    """The job was not sent: another job has its key, and the call says ``on_conflict="error"``.
+
+    ``job_id`` is the id of that job: ``app.result(error.job_id)`` is a handle on it.
+    """
 
 
 class NotSent(AiotaskError):

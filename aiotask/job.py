@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import secrets
 from collections.abc import Callable
 from enum import StrEnum
@@ -14,6 +13,7 @@ import msgspec
 
 from .errors import SealError
 from .flow import Flow
+from .unique import shown
 
 __all__ = [
     "FINAL",
@@ -79,8 +79,9 @@ class More(msgspec.Struct, frozen=True, array_like=True, gc=False):
     #: Unix seconds after which no run starts; negative: so many seconds from when the broker accepts the job, or the
     #: node of a graph is ready; 0: the job does not expire.
     expires: float = 0.0
-    #: Reserved for limits and unique jobs of a later release, whose jobs have a higher version.
+    #: Reserved for limits of a later release, whose jobs have a higher version.
     limit: str = ""
+    #: The ``unique.Rule`` of a unique job; empty: the job is not unique.
     unique: str = ""
     #: The place of the job in its graph.
     flow: Flow | None = None
@@ -211,12 +212,7 @@ def keyed_id(task: str, key: str) -> str:
     import hashlib
 
     digest = hashlib.blake2s(f"{task}\0{key}".encode(), digest_size=12).hexdigest()
-    shown = _UNSHOWN.sub("_", key)
-    return f"00key-{digest}-{shown if len(shown) <= 60 else '..' + shown[-58:]}"
-
-
-#: Characters of a key that an id does not show, since they need quotes in a shell or an escape in a URL.
-_UNSHOWN = re.compile(r"[^A-Za-z0-9._\-]")
+    return f"00key-{digest}-{shown(key)}"
 
 
 def family(parent: Job, attempt: int, series: int) -> blake2b:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, TypedDict
@@ -11,7 +10,27 @@ from .backoff import Backoff
 from .errors import ConfigError
 from .functions.hints import OPTIONS_ELSEWHERE
 from .job import WIRE_VERSION, More
-from .settings import CENTURY, seconds
+from .option_values import (
+    check_backoff,
+    check_exceptions,
+    check_expires,
+    check_flag,
+    check_identifier,
+    check_key,
+    check_moment,
+    check_name,
+    check_names,
+    check_one_of,
+    check_positive,
+    check_task_name,
+    check_text,
+    check_unique,
+    check_wait,
+    check_whole,
+    size,
+)
+from .settings import seconds
+from .unique import COMBINED, rule_of
 
 __all__ = [
     "OPTIONS",
@@ -30,12 +49,6 @@ __all__ = [
     "size",
 ]
 
-#: Unix seconds (in 1973) below which a time is a duration given by mistake.
-_LONG_AGO = 1e8
-#: Seconds (31 years) from which a wait is a moment in Unix seconds, given by mistake.
-_MOMENTS = 1e9
-_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
-
 
 class CallOptions(TypedDict, total=False):
     """The options of a single call.
@@ -46,7 +59,15 @@ class CallOptions(TypedDict, total=False):
     retries: number of further runs after a failed one.
     timeout: time that a run may take, in seconds or as a timedelta; None: no limit.
     priority: 0 (first) to 9 (last).
-    key: calls of this task with the same key are one job while its outcome is kept; None: no key.
+    key: calls of this task with the same key are one job while its outcome is kept; None: no key. At a task it is a
+        template over the parameters, as in "user-{user_id}", or a function that gets the arguments of the call by name
+        and returns the key, or None; at a call it is the key itself.
+    unique: how long calls with the same key are one job: "kept" (while its outcome is kept), "unfinished" (until it has
+        ended), "pending" (until it starts), or a time from its acceptance on, in seconds or as a timedelta.
+    on_conflict: what a call does while another job has its key: "existing" (it is that job), "replace" (it takes the
+        place of that job, if it has not started), "error" (JobExists).
+    max_wait: of calls that replace each other, the time from the first one on after which the job is due in any case,
+        in seconds or as a timedelta; None: no limit.
     id: the id of the job; if the broker already has a job with this id, the call is that job.
     result_ttl: time that the outcome is kept, in seconds or as a timedelta.
     ignore_result: True: the outcome is neither stored nor sent to the caller.
@@ -61,7 +82,10 @@ class CallOptions(TypedDict, total=False):
     retries: int
     timeout: float | timedelta | None
     priority: int
-    key: str | None
+    key: str | Callable[..., object] | None
+    unique: Literal["kept", "unfinished", "pending"] | float | timedelta | None
+    on_conflict: Literal["existing", "replace", "error"]
+    max_wait: float | timedelta | None
     id: str
     result_ttl: float | timedelta
     ignore_result: bool
@@ -117,6 +141,10 @@ def known_options(options: Any, known: type[Any], whose: str) -> None:
         raise ConfigError(
             f'Unknown option "{option}" for {whose}. {OPTIONS_ELSEWHERE.get(option) or meant(option, names)}'
         )
+    if known is CallOptions and callable(options.get("key")):
+        raise ConfigError(
+            f"key= of a call ({whose}) is the key itself. A function belongs to the task: @app.task(key=…)."
+        )
 
 
 def meant(given: str, known: Sequence[str]) -> str:
@@ -127,154 +155,15 @@ def meant(given: str, known: Sequence[str]) -> str:
     return f'Did you mean "{close[0]}"?' if close else f"Options: {', '.join(known)}."
 
 
-_UNITS = {"": 1, "B": 1} | {
-    f"{letter}{kind}": base**power
-    for power, letter in enumerate("KMGT", 1)
-    for kind, base in (("B", 1000), ("IB", 1024))
-}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
-
-
-def size(value: int | str, what: str) -> int:
-    """A number of bytes; text may have a unit: kB, MB, GB, TB (powers of 1,000), KiB, MiB, GiB, TiB (of 1,024).
-
-    Raises:
-        ConfigError: the value is no size, or less than 1 MB.
-    """
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    unit = _UNITS.get(match[2].upper()) if match else None
-    number = float(match[1]) * unit if match and unit else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 1e6 <= number <= 1e15:
-        raise ConfigError(
-            f'{what}={value!r} is not a size of at least 1 MB: give bytes, or a number with a unit as in "512MB" or '
-            '"1.5GiB".'
-        )
-    return int(number)
-
-
-def _wait(value: float | timedelta, what: str) -> float:
-    """A duration that counts from the send on; Unix seconds are refused."""
-    checked = seconds(value, what)
-    if checked >= _MOMENTS:
-        moment = "eta=…" if what == "delay" else "expires=datetime.fromtimestamp(…, timezone.utc)"
-        raise ConfigError(f"{what}={value!r} is a duration of more than 31 years. For a moment, give {moment}.")
-    return checked
-
-
-def _positive(value: float | timedelta, what: str) -> float:
-    checked = seconds(value, what)
-    if not checked:
-        raise ConfigError(f"{what}={value!r} leaves the job no time. Give seconds, or None for no limit.")
-    return checked
-
-
-def check_name(name: str, what: str) -> str:
-    """A name that may stand in a key: letters, digits, ``_ . -``.
-
-    Raises:
-        ConfigError: the text is not such a name.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} cannot name {what}: use 1 to 100 of the characters A-Z a-z 0-9 _ . -")
-    return name
-
-
-def _whole(value: Any, what: str, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"{what}={value!r} is out of range: give a whole number from {low} to {high}.")
-    return value
-
-
-def _aware(value: datetime, what: str, instead: str) -> datetime:
-    """The datetime itself, if it has a UTC offset: a time zone alone may have none."""
-    if value.utcoffset() is None:
-        raise ConfigError(f"{what}={value!r} has no time zone. Use datetime.now(timezone.utc) + …, or {instead}.")
-    return value
-
-
-def _moment(value: Any) -> float:
-    if isinstance(value, datetime):
-        return _aware(value, "eta", "delay=…").timestamp()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 2 * CENTURY:
-        raise ConfigError(f"eta={value!r} is not a moment: give an aware datetime or Unix seconds.")
-    if abs(value) < _LONG_AGO:
-        raise ConfigError(
-            f"eta={value!r} is a moment of the year 1970: for a time from now give delay={value!r} (seconds)."
-        )
-    return float(value)
-
-
-def _identifier(value: Any, what: str) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable() or set(value) & set("|, "):
-        raise ConfigError(f"{what}={value!r}: give text of 1 to 200 characters without spaces, commas and bars (|).")
-    return value
-
-
-def check_task_name(name: Any) -> str:
-    """A name that a task may have: any printable text.
-
-    Raises:
-        ConfigError: the text is not such a name.
-    """
-    if not isinstance(name, str) or not 0 < len(name) <= 300 or not name.isprintable():
-        raise ConfigError(f"name={name!r} cannot name a task: give printable text of 1 to 300 characters.")
-    return name
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else value
-    if not isinstance(names, tuple | list | set | frozenset):
-        raise ConfigError(f'aliases={value!r}: give a tuple of names, as in ("shop.old:render",).')
-    return tuple(check_task_name(name) for name in names)
-
-
-def _backoff(value: Any) -> Backoff:
-    if not callable(value):
-        raise ConfigError(
-            f"backoff={value!r}: give a function that takes the number of failed runs and returns seconds."
-        )
-    backoff: Backoff = value
-    return backoff
-
-
-def _flag(value: Any, what: str) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{what}={value!r}: give True or False.")
-    return value
-
-
-def _one_of(value: Any, what: str, words: Sequence[str]) -> str:
-    if value not in words:
-        raise ConfigError(f"{what}={value!r}: give one of {', '.join(words)}.")
-    return str(value)
-
-
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise ConfigError(f"{what}={value!r}: give text.")
-    return value
-
-
-def _exceptions(value: Any) -> tuple[type[Exception], ...]:
-    kinds = tuple(value) if isinstance(value, tuple | list) else (value,)
-    for kind in kinds:
-        if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise ConfigError(f"retry_on={value!r}: give exception classes, as in (ConnectionError, TimeoutError).")
-    return kinds
-
-
-def _expires(value: Any) -> float | datetime | None:
-    if isinstance(value, datetime):
-        return _aware(value, "expires", "seconds")
-    if not isinstance(value, int | float | timedelta | None):
-        raise ConfigError(f"expires={value!r} is not a duration and not a moment: give seconds or an aware datetime.")
-    return None if value is None else _wait(_positive(value, "expires"), "expires")
-
-
 def _expires_at(value: float | datetime, _: float) -> float:
     # On the wire 0 is "does not expire", so a moment up to 1970 becomes one second later. Seconds count from when the
     # broker accepts the job, by its clock: they are negative.
     return max(value.timestamp(), 1.0) if isinstance(value, datetime) else -value
+
+
+def _combined(value: Any, _: float) -> Any:
+    """The value of an option that travels as a part of one field, see ``unique.rule_of``."""
+    return value
 
 
 class Option(NamedTuple):
@@ -292,27 +181,32 @@ class Option(NamedTuple):
 #: Every option but ``name``.
 OPTIONS: dict[str, Option] = {
     "queue": Option(lambda value: check_name(value, "a queue")),
-    "delay": Option(lambda value: _wait(value, "delay")),
-    "eta": Option(_moment),
-    "retries": Option(lambda value: _whole(value, "retries", 0, 1_000_000)),
-    "timeout": Option(lambda value: None if value is None else _positive(value, "timeout")),
-    "priority": Option(lambda value: _whole(value, "priority", 0, 9)),
-    "key": Option(lambda value: None if value is None else _identifier(value, "key")),
-    "id": Option(lambda value: _identifier(value, "id")),
-    "retry_on": Option(_exceptions),
+    "delay": Option(lambda value: check_wait(value, "delay")),
+    "eta": Option(check_moment),
+    "retries": Option(lambda value: check_whole(value, "retries", 0, 1_000_000)),
+    "timeout": Option(lambda value: None if value is None else check_positive(value, "timeout")),
+    "priority": Option(lambda value: check_whole(value, "priority", 0, 9)),
+    "key": Option(check_key),
+    "unique": Option(check_unique, travels=_combined),
+    "on_conflict": Option(
+        lambda value: check_one_of(value, "on_conflict", ("existing", "replace", "error")), travels=_combined
+    ),
+    "max_wait": Option(lambda value: None if value is None else check_positive(value, "max_wait"), travels=_combined),
+    "id": Option(lambda value: check_identifier(value, "id")),
+    "retry_on": Option(check_exceptions),
     "result_ttl": Option(lambda value: seconds(value, "result_ttl")),
-    "aliases": Option(_names),
-    "backoff": Option(_backoff),
-    "ignore_result": Option(lambda value: _flag(value, "ignore_result")),
-    "acks": Option(lambda value: _one_of(value, "acks", ("late", "early"))),
+    "aliases": Option(check_names),
+    "backoff": Option(check_backoff),
+    "ignore_result": Option(lambda value: check_flag(value, "ignore_result")),
+    "acks": Option(lambda value: check_one_of(value, "acks", ("late", "early"))),
     "memory": Option(lambda value: None if value is None else size(value, "memory")),
-    "cpu": Option(lambda value: None if value is None else _positive(value, "cpu")),
-    "expires": Option(_expires, travels=_expires_at, since=2),
-    "cron": Option(lambda value: _text(value, "cron")),
+    "cpu": Option(lambda value: None if value is None else check_positive(value, "cpu")),
+    "expires": Option(check_expires, travels=_expires_at, since=2),
+    "cron": Option(lambda value: check_text(value, "cron")),
     "every": Option(lambda value: seconds(value, "every")),
-    "timezone": Option(lambda value: _text(value, "timezone")),
+    "timezone": Option(lambda value: check_text(value, "timezone")),
     "jitter": Option(lambda value: seconds(value, "jitter")),
-    "missed": Option(lambda value: _one_of(value, "missed", ("skip", "once", "all"))),
+    "missed": Option(lambda value: check_one_of(value, "missed", ("skip", "once", "all"))),
     # Set for generators, by their definition alone.
     "streams": Option(lambda value: value, since=2),
 }
@@ -321,21 +215,24 @@ OPTIONS: dict[str, Option] = {
 SCHEDULE_OPTIONS = frozenset({"cron", "every", "timezone", "jitter", "missed"})
 
 
-def more_of(options: Mapping[str, Any], sent_at: float) -> tuple[int, More | None]:
+def more_of(options: Mapping[str, Any], sent_at: float, *, is_keyed: bool) -> tuple[int, More | None]:
     """``Job.more`` for these options, and the lowest release that may run the job.
 
     Args:
         options: checked values by name, of options that travel in ``Job.more``.
         sent_at: time of the send, in Unix seconds.
+        is_keyed: whether the call has a key; else it is not unique.
     """
     version = WIRE_VERSION
     values: dict[str, Any] = {}
     for name, value in options.items():
         option = OPTIONS[name]
-        if value is not None:
+        if value is not None and name not in COMBINED:
             version = max(version, option.since)
             if option.travels is not None:
                 values[name] = option.travels(value, sent_at)
+    if is_keyed and (rule := rule_of(options)) is not None:
+        values["unique"], version = str(rule), max(version, 2)
     return version, More(**values) if values else None
 
 

@@ -18,6 +18,7 @@ from .job import RELEASE, Job, More, encode_job
 from .middleware import Call, Departures, leave
 from .options import more_of
 from .ref import collecting
+from .unique import rule_of
 from .wire.unserializable import blame_argument
 
 if TYPE_CHECKING:
@@ -155,6 +156,11 @@ class Plan:
                 f'The call of "{call.task}" is one of several that are sent together, and only the call that is sent '
                 f"may have {option}=. Use .options({option}=None) for the others."
             )
+        if definition.key is not None and rule_of(definition.more) is not None:
+            raise ConfigError(
+                f'The call of "{call.task}" is sent together with others, and then it cannot be unique by unique= or '
+                f"on_conflict=. Use .options(key=None), or key= alone: then it is one job while its outcome is kept."
+            )
         if definition.homeless:
             app.refuse_homeless(definition)
 
@@ -234,7 +240,7 @@ def _names(reading: dict[str, _Planned]) -> list[str]:
 
 def _more(planned: _Planned, flow: Flow, parent: str, now: float) -> More:
     task, headers = planned.task, planned.headers
-    more = more_of(task.more, now)[1] if task.more else None
+    more = more_of(task.more, now, is_keyed=task.key is not None)[1] if task.more else None
     if more is None:
         return More(parent=parent, headers=headers, flow=flow)
     return msgspec.structs.replace(more, parent=parent, headers=headers, flow=flow)

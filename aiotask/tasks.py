@@ -19,8 +19,10 @@ from .errors import ConfigError, SerializationError
 from .functions.hints import TASK_ELSEWHERE, explain_absence, wrong_arguments
 from .functions.main_module import MAINS, home_of
 from .functions.reloads import Run, current_run, is_reload, why_refused
+from .functions.template import Maker
 from .job import RELEASE, WIRE_VERSION
 from .options import CallOptions, check_options, check_together, fields_of, known_options
+from .unique import check_unique
 
 if TYPE_CHECKING:
     from .group_result import GroupResult
@@ -30,13 +32,7 @@ if TYPE_CHECKING:
     from .wire.seal import Sealer
     from .wire.serializer import Serializer
 
-__all__ = [
-    "AsyncTask",
-    "Definition",
-    "Registry",
-    "SyncTask",
-    "Task",
-]
+__all__ = ["AsyncTask", "Definition", "Registry", "SyncTask", "Task"]
 
 P = ParamSpec("P")
 A = TypeVar("A")
@@ -71,7 +67,7 @@ class Definition:
     is_limited: bool = False
     aliases: tuple[str, ...] = ()
     id: str | None = None
-    key: str | None = None
+    key: str | Maker | None = None
     #: Names of the options given at the call itself, which therefore travel with the job.
     explicit: frozenset[str] = frozenset()
     #: Options that travel in ``Job.more``, by name.
@@ -397,4 +393,5 @@ def consistent(task: Definition) -> Definition:
     delay = task.delay if task.eta is None else 0.0
     expires = task.more.get("expires")
     check_together(task.name, acks=task.acks, retries=task.retries, delay=delay, expires=expires)
+    check_unique(task.name, task.more, task.key is not None or "key" in task.explicit, task.id is not None, delay)
     return task

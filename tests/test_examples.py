@@ -24,7 +24,7 @@ TEXT = "To be, or not to be: that is the question. Be!"
 WORDS = [["be", 3], ["to", 2], ["or", 1]]
 SERVED = (
     *("readme", "words", "orders_json", "web_django", "heartbeat", "database", "cron"),
-    *("calc", "crawler", "order", "sums", "thumbnails", "wordcount"),
+    *("calc", "crawler", "order", "sums", "thumbnails", "wordcount", "debounce"),
 )
 
 
@@ -104,6 +104,11 @@ def test_schedules_of_tasks_and_of_run_time(fleet: Workers) -> None:
     assert script("examples.cron").splitlines() == [
         *("report of customer 7", "['report-7']", "measured, though no program has called it"),
     ]
+
+
+def test_of_a_burst_of_calls_one_runs(fleet: Workers) -> None:
+    printed = script("examples.debounce").splitlines()
+    assert printed == ["10 calls, 2 jobs", "indexed letter: Dear Ada,", "indexed diary: Rain."]
 
 
 def test_a_transaction_of_a_failed_job_is_rolled_back(fleet: Workers) -> None:

@@ -50,6 +50,15 @@ def test_what_is_sent_after_the_end_of_a_program_is_sent_at_once(
     assert ran(redis_url, app_name) == [1, 2]
 
 
+def test_unique_jobs_that_are_sent_at_the_end_are_one_job(tmp_path: Path, redis_url: str, app_name: str) -> None:
+    send = "[add.options(key='k', unique='unfinished').apply_async(n) for n in (1, 2)]"
+
+    done = run_program(tmp_path, redis_url, app_name, f"atexit.register(lambda: {send})\n")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ran(redis_url, app_name) == [1]
+
+
 def test_a_result_is_awaited_in_an_exit_handler_that_runs_after_all_others(
     tmp_path: Path, redis_url: str, app_name: str
 ) -> None:

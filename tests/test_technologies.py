@@ -24,6 +24,7 @@ from aiotask.brokers.technology import (
     PROCESSES,
     SCHEDULES,
     STREAMS,
+    UNIQUE,
     by_scheme,
     having,
     register,
@@ -147,7 +148,7 @@ def test_a_scheme_means_one_technology() -> None:
 
 
 #: The features that aiotask's own brokers have.
-ALL = {DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, PAUSES, SCHEDULES, STREAMS}
+ALL = {DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, PAUSES, SCHEDULES, STREAMS, UNIQUE}
 
 
 def test_the_features_of_a_broker_are_those_of_its_technology() -> None:
@@ -156,6 +157,16 @@ def test_the_features_of_a_broker_are_those_of_its_technology() -> None:
     assert features("bare://store") == {PROCESSES}
     assert having(HISTORY)[:6] == ["redis://", "rediss://", "unix://", "valkey://", "valkeys://", "memory://"]
     assert "bare://" in having(PROCESSES) and "bare://" not in having(HISTORY)
+
+
+def test_a_unique_task_is_refused_at_a_broker_that_knows_none(app_name: str) -> None:
+    register(BARE, "bare")
+    app = App(app_name, url="bare://store", secret="x" * 40)
+    with pytest.raises(ConfigError, match=r'unique= or on_conflict= needs a broker with the feature "unique"'):
+        app.register_task(lambda: None, name="unique", key="k", unique="unfinished")
+    kept = app.register_task(lambda: None, name="kept", key="k")
+    with pytest.raises(ConfigError, match="needs a broker with the feature"):
+        kept.options(unique="pending").apply_async()
 
 
 def test_a_broker_that_has_a_history_has_its_verbs(app_name: str) -> None:

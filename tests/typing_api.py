@@ -197,6 +197,9 @@ async def run_there() -> None:
     assert_type(await options.apply_async("leek", minutes=2.5), Dish)
     key: str | None = None
     assert_type(await roast.options(key=key).apply_async("leek"), Dish)
+    debounced = roast.options(key="k", delay=5, unique="pending", on_conflict="replace", max_wait=timedelta(minutes=1))
+    assert_type(await debounced.apply_async("leek"), Dish)
+    assert_type(await roast.options(key="k", unique=30.0, on_conflict="error").apply_async("leek"), Dish)
 
 
 async def with_asyncio() -> None:

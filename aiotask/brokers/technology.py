@@ -26,6 +26,7 @@ __all__ = [
     "PROCESSES",
     "SCHEDULES",
     "STREAMS",
+    "UNIQUE",
     "PushBlocking",
     "PushGraphBlocking",
     "Technology",
@@ -44,6 +45,8 @@ HISTORY = "history"
 GRAPHS = "graphs"
 #: Feature: jobs expire by the clock of the broker, with the verbs of ``expiry.Expiry``.
 EXPIRY = "expiry"
+#: Feature: jobs may be unique by a key, as the ``Special.unique`` of a push says.
+UNIQUE = "unique"
 #: Feature: queues and tasks can be paused, with the verbs of ``pauses.Pauses``.
 PAUSES = "pauses"
 #: Feature: scheduled jobs can be run at once, with the verb of ``due_now.DueNow``.

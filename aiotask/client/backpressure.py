@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
-from ..broker import Delivery, Finish, Push, Room
+from ..broker import Delivery, Finish, Overflow, Push, Room
 from ..errors import ConfigError, JobCancelled, QueueFull, SealError
 from ..flow import NOWHERE
 from ..job import RESULT_TTL, Status, decode_job, flow_of
@@ -73,6 +73,12 @@ class Backpressure:
     def excess_of(self, push: Push) -> tuple[str, int, int] | None:
         """See ``GraphPush.excess``; None for a job."""
         return push.excess(self.room) if is_graph(push) else None
+
+    def refuses(self, first: Push, overflow: Overflow, *, final: bool) -> bool:
+        """Whether jobs without room, of which this is the first, do not wait for it."""
+        # Nothing is dropped for the sake of a graph, and one that never has room does not wait.
+        is_over = (self.when_full is WhenFull.DROP_OLDEST and is_graph(first)) or self.excess_of(first)
+        return self.when_full is WhenFull.REJECT or bool(is_over) or (final and not overflow.oldest)
 
     def dropped(self, oldest: Sequence[Delivery]) -> list[Finish]:
         """The oldest waiting jobs, ended as CANCELLED to make room for newer ones."""

@@ -15,7 +15,9 @@ from ..errors import AiotaskError, ConfigError, ConnectionLost, JobCancelled, Jo
 from ..job import Status
 from ..outcome import Outcome, decode_outcome
 from ..result import AsyncResult
+from ..unique import is_same_key, is_unique
 from ..wire.ended import ended
+from .following import exists, stranger
 from .no_outcome import is_parents, lost_in_fork, refused_job
 from .sessions import Sessions
 
@@ -59,6 +61,8 @@ class Inquiry:
             return decode_outcome(self._sealer.open(state.outcome)).status
         if state.refused:
             raise refused_job(result.id, state.refused)
+        if state.exists:
+            raise exists(result.id, state.exists)
         if state.status is None:
             raise _unknown(result)
         return state.status
@@ -123,6 +127,7 @@ class Inquiry:
 
     async def forget(self, result: AsyncResult[Any]) -> bool:
         """Remove the stored outcome of the job; return whether it had one."""
+        await self._in_time(self._follow(result))
         (was_there,) = await self._in_time(self._sessions.session().broker.forget([result.id]))
         return was_there
 
@@ -148,8 +153,21 @@ class Inquiry:
         await self._sessions.hand_on(result)
         if _waits_for_room(result):
             return None
-        (state,) = await session.broker.status([result.id])
-        return state
+        while True:
+            (state,) = await session.broker.status([result.id])
+            if not state.same:
+                return state
+            if not is_same_key(result.id, state.same):
+                raise stranger(result.id, state.same)
+            session.mailbox.follow(result.id, state.same)
+            result.id = state.same
+
+    async def _follow(self, result: AsyncResult[Any]) -> None:
+        """Have a handle on a unique job follow it to the one that it is."""
+        if is_unique(result.id):
+            state = await self._state(result)
+            if state is not None and state.exists:
+                raise exists(result.id, state.exists)
 
     async def _cancel(self, result: AsyncResult[Any]) -> Cancelled:
         session = self._sessions.session()
@@ -157,6 +175,7 @@ class Inquiry:
         message = f'Job "{result.id}"{of_task} was cancelled.'
         await session.drain(for_room=False)
         await self._sessions.hand_on(result)
+        await self._follow(result)
         while _waits_for_room(result):
             if result.send_buffer.withdraw(result.ticket, JobCancelled(message)):
                 return Cancelled.DONE

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice, takewhile
 from typing import Any
 from weakref import ref
@@ -16,10 +16,11 @@ from ..errors import AiotaskError, BrokerError, ConnectionLost, SealError
 from ..job import Status, is_paused_need
 from ..log.throttle import Throttle
 from ..loops.agent import agent
-from ..outcome import Outcome, decode_outcome
+from ..outcome import decode_outcome
 from ..result import AsyncResult
 from ..wire.seal import Sealer
 from .behind_parked import parked_upstream
+from .following import Arrival, Following, Wait, Waiter, no_handle
 from .hearers import Hearers
 from .near_miss import needs_of_workers
 from .no_outcome import is_parents, why_there_is_none
@@ -49,28 +50,8 @@ SWEEP_AT = 1_000
 
 logger = logging.getLogger("aiotask.client")
 
-Arrival = Outcome | Exception
-Waiter = Callable[[Arrival], None]
 
-
-class _Wait:
-    """The waiters of one job, and what polls for it have found."""
-
-    __slots__ = ("began", "doubts", "foreign", "misses", "result", "since", "waited", "waiters")
-
-    def __init__(self, result: AsyncResult[Any], waiter: Waiter) -> None:
-        self.result = result
-        self.waiters = [waiter]
-        #: The job was not sent from here, or has an id that another sender may use too.
-        self.foreign = False
-        #: When the job was polled last (monotonic), else when its wait began.
-        self.since = self.began = time.monotonic()
-        self.misses = self.doubts = 0
-        #: Polls that have found it waiting for other jobs.
-        self.waited = 0
-
-
-class Mailbox:
+class Mailbox(Following):
     """The results channel of one session: one subscription, and polls where it may have missed a message.
 
     Pub/sub loses messages silently, so after every (re)subscription the stored outcomes of all awaited jobs are
@@ -78,12 +59,13 @@ class Mailbox:
     """
 
     def __init__(self, broker: Broker, address: str, sealer: Sealer) -> None:
+        super().__init__()
         self._broker = broker
         self.address = address
         self._sealer = sealer
         self.hearers = Hearers()
         #: Waits by job id, in the order of their last poll.
-        self._waits: dict[str, _Wait] = {}
+        self._waits: dict[str, Wait] = {}
         #: Handles by job id, so that an outcome is kept which arrives before it is awaited; deleted ones until a sweep.
         self._handles: dict[str, ref[AsyncResult[Any]]] = {}
         self._sweep_at = SWEEP_AT
@@ -121,7 +103,7 @@ class Mailbox:
         id = result.id
         wait = self._waits.get(id)
         if wait is None:
-            wait = self._waits[id] = _Wait(result, waiter)
+            wait = self._waits[id] = Wait(result, waiter)
         else:
             wait.waiters.append(waiter)
         if foreign:
@@ -139,13 +121,13 @@ class Mailbox:
 
     def drop(self, id: str, waiter: Waiter) -> None:
         """Remove a waiter of a job."""
-        wait = self._waits.get(id)
+        wait = self._wait_of(id, waiter)
         if wait is None:
             return
         if waiter in wait.waiters:
             wait.waiters.remove(waiter)
         if not wait.waiters:
-            self._forget(id)
+            self._forget(wait.result.id)
 
     def _forget(self, id: str) -> list[Waiter]:
         wait = self._waits.pop(id, None)
@@ -201,6 +183,7 @@ class Mailbox:
             outcome = decode_outcome(self._sealer.open(sealed))
             if outcome.id != id:
                 raise SealError(f'The outcome of job "{outcome.id}" arrived under the ID "{id}".')
+            self._check_task(self._waits[id].result if id in self._waits else None, outcome)
         except SealError as error:
             self._report_damaged(error)
             wait = self._waits.get(id)
@@ -213,7 +196,7 @@ class Mailbox:
             else:
                 self._to_poll[id] = None
             return
-        handle = self._handles.pop(id, _no_handle)()
+        handle = self._handles.pop(id, no_handle)()
         if handle is not None:
             handle.arrived = outcome
         for waiter in self._forget(id):
@@ -330,6 +313,8 @@ class Mailbox:
         if state.outcome is not None:
             self._open(id, state.outcome, stored=True)
             return
+        if self.follow_state(id, state):
+            return
         if state.status is not None and (state.status is not Status.PARKED or is_paused_need(state.need)):
             wait.misses = 0
             return
@@ -380,10 +365,6 @@ def quietly(task: asyncio.Task[None]) -> asyncio.Task[None]:
     """The task, without asyncio's warning if the user closes the loop while the task is pending."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio does for its own
     return task
-
-
-def _no_handle() -> None:
-    """Stands for the reference to a handle that does not exist."""
 
 
 def _unsent(result: AsyncResult[Any]) -> bool:

@@ -18,6 +18,7 @@ from ..schedule import Spec
 from ..wire import scheduled
 from ..wire.scheduled import Declared, job_of
 from ..wire.seal import Sealer
+from .following import exists
 
 __all__ = ["Schedule", "Timetable"]
 
@@ -122,16 +123,25 @@ class Timetable:
         return await self._broker.remove_schedule(name)
 
     async def run_now(self, name: str) -> str:
-        """Send the job of a schedule now, besides its runs; return the id of the job."""
+        """Send the job of a schedule now, besides its runs; return the id of the job, or of the one that it is.
+
+        Raises:
+            JobExists: another job has its key, and the call says on_conflict="error".
+        """
         state = await self._broker.schedule(name)
         _require(name, state is not None)
         assert state is not None
         declared: Declared = self._schedules.open(name, state.sealed)
         job = job_of(declared, ids.next(), time.time())
-        sealed, special = self._jobs.seal(encode_job(job)), None if job.more is None else special_of(job.more)
-        push = Push(job.id, job.queue, job.priority, sealed, custom=bool(declared.call.id), special=special)
-        await self._broker.push(f"run-now-{random_source.token_hex(8)}", 1, [push])
-        return job.id
+        sealed = self._jobs.seal(encode_job(job))
+        special = None if job.more is None else special_of(job.more, job.result_ttl)
+        push = Push(job.id, job.queue, job.priority, sealed, custom=declared.call.has_same_id, special=special)
+        overflow = await self._broker.push(f"run-now-{random_source.token_hex(8)}", 1, [push])
+        if overflow is None:
+            return job.id
+        if job.id in overflow.refused:
+            raise exists(job.id, overflow.refused[job.id])
+        return overflow.known.get(job.id, job.id)
 
 
 def _require(name: str, is_there: bool) -> None:

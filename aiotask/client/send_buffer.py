@@ -8,27 +8,28 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice, repeat
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, BATCH_ROW, Broker, Finish, Overflow, Push, Room
-from ..errors import AiotaskError, BrokerError, ConnectionLost, QueueFull
+from ..errors import AiotaskError, BrokerError, ConnectionLost
 from ..loops.delay import DoublingDelay
 from ..wire.error_form import copy_error
-from .backpressure import Backpressure, RoomRetry, WhenFull
+from .backpressure import Backpressure, RoomRetry
 from .fitting import fitting
+from .following import Known, drop_known, refusals
 from .handed_over import ids_of, is_graph, shown
 from .refusals import Refusals
 from .watchers import Watchers
 
 __all__ = ["HIGH_WATER", "SendBuffer"]
 
+Refused = Callable[[list[str], Exception], bool]
 #: Number of jobs waiting to be sent above which ``sent()`` waits anyway and a thread without a loop is blocked.
 HIGH_WATER = 10_000
 #: Seconds for which a batch is tried before its jobs are refused.
 SEND_TIMEOUT = 4.0
-
 logger = logging.getLogger("aiotask.client")
 
 
@@ -46,13 +47,14 @@ class SendBuffer:
     Args:
         refused: called with jobs that will not be sent; returns whether a caller waits for them.
         backpressure: the limits of queues, if the app has any.
+        known: called with the ids of jobs that are others, and the ids of these.
     """
 
     def __init__(
-        self, client: str, refused: Callable[[list[str], Exception], bool], backpressure: Backpressure | None = None
+        self, client: str, refused: Refused, backpressure: Backpressure | None = None, known: Known = drop_known
     ) -> None:
         self.client = client
-        self._on_refused = refused
+        self._on_refused, self._on_known = refused, known
         self._backpressure = backpressure
         #: What is sent along with the batch under way: limits of queues, and the ends of jobs that make room for it.
         self.room: Room | None = backpressure.room if backpressure else None
@@ -61,8 +63,8 @@ class SendBuffer:
         #: Jobs that are in no batch yet, by ticket.
         self.waiting: dict[int, Push] = {}
         self.flying: list[Push] = []
-        #: True in a forked child: the parent sends the jobs of this buffer.
-        self.is_copy = False
+        self.is_copy = False  # true in a forked child: the parent sends the jobs of this buffer
+        self.is_answered = False  # some of its jobs are unique: each batch has an answer, so none is sent in a row
         self._steps = threading.RLock()
         self._sender: object = None
         #: Batches that are sent in one row behind the batch under way, with the next sequences.
@@ -176,7 +178,7 @@ class SendBuffer:
 
     def _fill_row(self) -> None:
         """Put waiting jobs in batches behind the one under way, unless queues have limits or a job exceeds a batch."""
-        if self.room is not None or len(self.flying[0].sealed) > BATCH_BYTES:
+        if self.room is not None or self.is_answered or len(self.flying[0].sealed) > BATCH_BYTES:
             return
         next_one = self._taken + sum(map(len, self._behind)) + 1
         while len(self._behind) < BATCH_ROW - 1:
@@ -316,15 +318,14 @@ class SendBuffer:
             self.room_retry.reset()
         if lacking and overflow is not None:
             self._find_room(lacking, overflow, final=final)
+        if overflow is not None:
+            self._on_known(overflow.known)
+            self._refuse_singly(*refusals(landed, overflow.refused))
         self._notify()
 
     def _find_room(self, lacking: dict[int, Push], overflow: Overflow, *, final: bool) -> None:
         assert self._backpressure is not None
-        when_full = self._backpressure.when_full
-        first = next(iter(lacking.values()))
-        # Nothing is dropped for the sake of a graph, and one that never has room does not wait.
-        is_over = (when_full is WhenFull.DROP_OLDEST and is_graph(first)) or self._backpressure.excess_of(first)
-        if when_full is WhenFull.REJECT or is_over or (final and not overflow.oldest):
+        if self._backpressure.refuses(next(iter(lacking.values())), overflow, final=final):
             self._refuse_singly({ticket: self._backpressure.refusal(push) for ticket, push in lacking.items()}, lacking)
             return
         self.waiting_for_room |= lacking
@@ -353,7 +354,7 @@ class SendBuffer:
             while self.next_batch(now=True):
                 self.refuse(error)
 
-    def _refuse_singly(self, errors: dict[int, Exception] | dict[int, QueueFull], pushes: dict[int, Push]) -> None:
+    def _refuse_singly(self, errors: Mapping[int, Exception], pushes: dict[int, Push]) -> None:
         unnotified: list[tuple[Push, Exception]] = []
         self._refusals.add(errors.items())
         for ticket, error in errors.items():

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from ..broker import BATCH_JOBS
@@ -59,7 +59,7 @@ class Session:
         self.broker: Broker = connect(owner.url, owner.app)
         self.mailbox = Mailbox(self.broker, address, owner.outcomes_sealer)
         self.absence = Absence(owner.app, self.broker, self.mailbox)
-        self.send_buffer = SendBuffer(address, self._refused, owner.backpressure)
+        self.send_buffer = SendBuffer(address, self._refused, owner.backpressure, self._known)
         # Weakly: a session belongs to its loop as much as to the client, and outlives it until it is closed.
         self._owner = weakref.ref(owner)
         #: Jobs that jobs of this process have sent: ids of parent and child, and seconds that the list is kept.
@@ -99,6 +99,15 @@ class Session:
         if awaited and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.mailbox.fail, ids, error)
         return awaited
+
+    def _known(self, known: Mapping[str, str]) -> None:
+        """Have handles follow jobs that are others to these. The sender may run in any loop."""
+        if self._loop is None or self._loop is asyncio._get_running_loop():
+            for id, other in known.items():
+                self.mailbox.follow(id, other)
+        elif not self._loop.is_closed():
+            for id, other in known.items():
+                self._loop.call_soon_threadsafe(self.mailbox.follow, id, other)
 
     async def _flush(self) -> None:
         if self._closer is None:

@@ -144,8 +144,9 @@ class Scheduler:
             id = run_id(state.name, moment, state.runs + number if moment <= state.last else 0)
             job = job_of(declared, id, now)
             sealed = self._sealer.seal(encode_job(job))
-            special = None if job.more is None else special_of(job.more)
-            jobs.append(Push(job.id, job.queue, job.priority, sealed, custom=bool(declared.call.id), special=special))
+            special = None if job.more is None else special_of(job.more, job.result_ttl)
+            custom = declared.call.has_same_id
+            jobs.append(Push(job.id, job.queue, job.priority, sealed, custom=custom, special=special))
         return jobs
 
     def _warn(self, name: str, error: AiotaskError) -> None:

@@ -15,9 +15,10 @@ from ..brokers.schedules import Declaration
 from ..brokers.technology import SCHEDULES
 from ..by_name import function_of
 from ..client.schedules import Schedule, Timetable
+from ..defining import id_of_runs
 from ..errors import ConfigError, Unresolved
 from ..functions.hints import wrong_arguments
-from ..job import WIRE_VERSION, More, keyed_id
+from ..job import WIRE_VERSION, More
 from ..loops.agent import agent
 from ..middleware import depart
 from ..options import check_options, check_task_name, more_of
@@ -120,7 +121,8 @@ def _written(
     except Exception as error:
         raise blame_argument(app.serializer, task.name, (args, kwargs), function, error) from error
     # Where it expires after some seconds, they count from when the broker accepts the job of a run.
-    version, more = more_of(task.more, 0.0)
+    id, is_keyed = id_of_runs(task, args, kwargs)
+    version, more = more_of(task.more, 0.0, is_keyed=is_keyed)
     if headers:
         more = structs.replace(more or More(), headers=headers)
     ttl = 0.0 if task.ignore_result else app.result_ttl if task.result_ttl is None else task.result_ttl
@@ -134,7 +136,7 @@ def _written(
         (task.timeout or 0.0) if "timeout" in task.explicit else None,
         ttl,
         more,
-        keyed_id(task.name, task.key) if task.key is not None else "",
+        id,
     )
 
 

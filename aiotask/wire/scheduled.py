@@ -13,6 +13,7 @@ import msgspec
 from ..errors import SealError
 from ..job import WIRE_VERSION, Job, More
 from ..schedule import Spec
+from ..unique import is_unique
 from .seal import Sealer
 
 __all__ = ["Declared", "ScheduledCall", "Schedules", "job_of", "run_id"]
@@ -30,8 +31,14 @@ class ScheduledCall(msgspec.Struct, frozen=True, array_like=True, gc=False):
     timeout: float | None = None
     result_ttl: float = 0.0
     more: More | None = None
-    #: The id of each job; empty: each run has an id of its own.
+    #: The id of each job; empty: each run has an id of its own. That of a unique job has ``--`` where the id of the run
+    #: belongs.
     id: str = ""
+
+    @property
+    def has_same_id(self) -> bool:
+        """Whether all runs have one id, under which the broker may know a job."""
+        return bool(self.id) and not is_unique(self.id)
 
 
 class Declared(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -84,12 +91,19 @@ def run_id(name: str, moment: float, repeat: int = 0) -> str:
     return f"run-{digest}-{seconds}" + (f"-{repeat}" if repeat else "")
 
 
+def _id_of(call: ScheduledCall, run: str) -> str:
+    """The id of the job of a run: its own, the one that all runs have, or under a key one of them."""
+    if not is_unique(call.id):
+        return call.id or run
+    return call.id.replace("--", f"-{run}-", 1)
+
+
 def job_of(declared: Declared, id: str, at: float) -> Job:
     """The job of a run that is sent at a time (Unix seconds)."""
     call = declared.call
     return Job(
         call.version,
-        call.id or id,
+        _id_of(call, id),
         call.task,
         call.queue,
         call.body,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ..by_name import function_of, task_named
 from ..context import sending_job
-from ..defining import call_of
-from ..job import ids, keyed_id
+from ..defining import call_of, id_by_key
+from ..job import ids
 from ..middleware import Call, Hooks
 from ..options import CallOptions
 from ..ref import collecting
@@ -67,16 +67,21 @@ class Composing:
         """The id of a call that will be sent later, if another call may have it; empty: a new one is drawn."""
         if task.id is not None:
             return task.id
-        if task.key is not None:
-            return keyed_id(task.name, task.key)
         parent = sending_job()
-        if parent is not None:
-            # A call that cannot be serialized is refused when it is sent.
-            with contextlib.suppress(Exception), collecting() as found:
+
+        def child() -> str:
+            assert parent is not None
+            with collecting() as found:
                 body = self.serializer.dump_call((args, kwargs), function_of(task))
                 _, upstream, settled = found.parts()
-                call = call_of(task, self.name)
-                return parent.child_id((*call, *upstream, *settled), body)
+                return parent.child_id((*call_of(task, self.name), *upstream, *settled), body)
+
+        if task.key is not None and (id := id_by_key(task, args, kwargs, child if parent is not None else None)):
+            return id
+        if parent is not None:
+            # A call that cannot be serialized is refused when it is sent.
+            with contextlib.suppress(Exception):
+                return child()
         return ""
 
     def named(self, task: str, /, **options: Unpack[CallOptions]) -> Task[..., Any]:

@@ -214,6 +214,30 @@ async def test_middleware_runs_when_a_schedule_is_set_and_its_headers_travel_wit
     assert calls == ["shop:report"]
 
 
+async def test_runs_with_a_key_are_unique_while_one_goes_on(app: App) -> None:
+    @app.task(name="shop:sync", key="sync-{shop}", unique="unfinished")
+    async def sync(shop: int) -> None: ...
+
+    async with app:
+        await app.schedules.set("a", sync.s(7), every=60)
+        first = await app.schedules.run_now("a")
+        assert first.id.startswith("00u") and first.id.endswith("-sync-7")
+        assert (await app.schedules.run_now("a")).id == first.id
+        assert sync.apply_async(7).id != first.id
+        async with app.worker():
+            await first
+        assert (await app.schedules.run_now("a")).id != first.id
+
+
+async def test_runs_with_a_key_alone_are_one_job_while_its_outcome_is_kept(app: App) -> None:
+    @app.task(name="shop:sync", key="sync-{shop}")
+    async def sync(shop: int) -> None: ...
+
+    async with app:
+        await app.schedules.set("a", sync.s(7), every=60)
+        assert (await app.schedules.run_now("a")).id == sync.apply_async(7).id
+
+
 async def test_a_schedule_that_was_written_by_another_is_shown_as_unreadable_and_not_run(app: App) -> None:
     task = app.register_task(shop_task)
     stranger = App(app.name, url=app.url, secret="of a stranger")

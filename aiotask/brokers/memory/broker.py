@@ -31,10 +31,10 @@ from ...errors import BrokerError
 from ...inspector import DeadLetter
 from ...job import Meta, Obituary, Status
 from ..expiry import Expired
-from ..history import HistoryRow
 from ..lanes import BELL, claim_order, lane_of, parked_lane
 from .due_now import DueNowVerbs
 from .graphs import GraphStore
+from .history import HistoryVerbs
 from .limits import MemoryLimits
 from .record import Ending, Record
 from .schedules import MemorySchedules
@@ -46,7 +46,7 @@ from .wakeup import Bell, Listener
 __all__ = ["MemoryBroker", "push_now"]
 
 
-class MemoryBroker(MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs):
+class MemoryBroker(MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, HistoryVerbs):
     """Broker and Inspector of one app; all objects with the same URL and app share one state.
 
     Args:
@@ -295,38 +295,7 @@ class MemoryBroker(MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs):
 
     async def forget(self, ids: Sequence[str]) -> list[bool]:
         async with self._store as store:
-            return [store.forget_outcome(id) for id in ids]
-
-    async def start_history(self) -> None:
-        async with self._store as store:
-            store.is_recording = True
-
-    async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
-        bell = Bell()
-        async with self._store as store:
-            store.recorders.add(bell)
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    with store.lock:
-                        rows = store.read(recorder, limit)
-                    if rows:
-                        return [HistoryRow(row.entry, row.job, row.outcome, row.meta) for row in rows]
-                    await bell.rung()
-        except TimeoutError:
-            return []
-        finally:
-            with store.lock:
-                store.recorders.discard(bell)
-
-    async def unrecorded(self) -> int:
-        async with self._store as store:
-            return len(store.history)
-
-    async def trim_history(self, entries: Sequence[str]) -> None:
-        async with self._store as store:
-            for entry in entries:
-                store.history.pop(entry, None)
+            return [_forget(store, id) for id in ids]
 
 
 def push_now(
@@ -357,6 +326,11 @@ def _finish(store: Store, item: Finish, repeat: bool) -> Settled:
     return Settled.BEFORE if repeat and is_gone else Settled.NOT_YOURS
 
 
+def _forget(store: GraphStore, id: str) -> bool:
+    store.free_period(id)
+    return store.forget_outcome(id)
+
+
 def _requeue(store: Store, item: Requeue, repeat: bool) -> Settled:
     record = store.take_back(item.delivery)
     if record is not None:
@@ -373,7 +347,8 @@ def _replay(store: GraphStore, id: str) -> Replayed:
     record = Record(id, "", letter.job, "", Meta(series=int(store.clock.time() * 1000)))
     if _is_of_graph(store, letter):
         return Replayed.GRAPH
-    if not record.sent_lane or id in store.index or (stored is not None and stored[0] != letter.outcome):
+    is_taken = id in store.index or (stored is not None and stored[0] != letter.outcome)
+    if not record.sent_lane or is_taken or not store.take_key(id):
         return Replayed.OUTDATED
     del store.dead[id]
     store.results.pop(id, None)

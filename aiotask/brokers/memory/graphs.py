@@ -323,6 +323,10 @@ class GraphStore(StreamStore):
 
     # ---- what is known of a job
 
+    def place_of(self, id: str) -> str:
+        place = super().place_of(id)
+        return place if place == "running" or id not in self.nodes else "node"
+
     def knows(self, id: str) -> bool:
         return super().knows(id) or id in self.nodes
 

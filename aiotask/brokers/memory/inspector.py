@@ -25,6 +25,7 @@ from ...inspector import (
     WorkerInfo,
 )
 from ...job import Status
+from ...unique import is_same_key
 from ..lanes import is_line, queue_of
 from ..pages import EVERY, page_of
 from .graph_record import GraphRecord, NodeRecord
@@ -96,7 +97,10 @@ class MemoryInspector:
             if record is not None:
                 return msgspec.structs.replace(info_of(record), ahead=store.ahead_of(record))
             node = store.waiting_node(id)
-            return waiting_info(node) if node is not None else None
+            if node is not None:
+                return waiting_info(node)
+            same = store.known_as(id).same
+        return await self.job(same) if is_same_key(id, same) else None
 
     async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
         async with self._store as store:

@@ -16,12 +16,18 @@ __all__ = ["MemorySchedules"]
 def _place(store: Store, item: Fire) -> None:
     """Put the jobs of runs into their lanes."""
     for push in item.jobs:
-        if push.id in store.index or (push.custom and store.knows(push.id)):
+        if push.id in store.index:
             continue
-        target = target_of(push)
         store.queues.add(push.queue)
-        store.place(Record(push.id, push.queue, push.sealed, target), target)
-        store.let_expire(push.id, push.special)
+        found = store.meet(push, target_of(push), store.clock.time(), None, {})
+        if found is not None:
+            target, due_at = found
+            record = Record(push.id, push.queue, push.sealed, target)
+            if due_at > store.clock.time():
+                store.schedule(record, target, due_at, is_retry=False)
+            else:
+                store.place(record, target)
+            store.let_expire(push.id, push.special)
 
 
 class MemorySchedules:

@@ -52,12 +52,13 @@ from .kids import Kids
 from .lines import Lines
 from .record import Ending, Lane, Record, Rows
 from .timetable import Timetable
-from .wakeup import Bell, Listeners
+from .unique import Uniques, overflow
+from .wakeup import Bell
 
 __all__ = ["Store"]
 
 
-class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Listeners):
+class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
     """All state of one app, shared by its broker objects in every loop and thread of this process.
 
     Its methods expect the caller to be inside ``async with store`` or to hold ``lock``.
@@ -172,20 +173,20 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Listeners):
     ) -> Overflow | None:
         """Accept a batch, unless this client has sent it before; returns the jobs that had no room."""
         if self.is_repeat(client, sequence):
-            last, before = self.last_batch(client)
-            return Overflow(before) if before and sequence == last else None
+            last, before, known = self.last_batch(client)
+            return overflow(before, known, []) if sequence == last else None
         self.count_batch(client, sequence)
         for item in drop:
             self.drop(item)
-        full: dict[str, str] = {}
+        full, known = dict[str, str](), dict[str, str]()
         at = self.clock.time()
         for push in batch:
             self.queues.add(push.queue)
-            if push.custom and self.knows(push.id):
+            lane, due_at = target_of(push), at + push.delay if push.eta is None else push.eta
+            if (place := self.meet(push, lane, due_at, room, known)) is None:
                 continue
-            lane = target_of(push)
+            lane, due_at = place
             record = Record(push.id, push.queue, push.sealed, lane)
-            due_at = at + push.delay if push.eta is None else push.eta
             if due_at > at:
                 self.schedule(record, lane, due_at, is_retry=False)
             elif room and (limit := room.of(push.queue)) is not None and self.waiting(push.queue) >= limit:
@@ -194,12 +195,8 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Listeners):
             else:
                 self.place(record, lane)
             self.let_expire(push.id, push.special)
-        self.count_batch(client, sequence, full)
-        return Overflow(list(full), self.longest(list(full.values())) if room and room.oldest else []) if full else None
-
-    def knows(self, id: str) -> bool:
-        """Whether there is a job or an outcome under an id."""
-        return id in self.index or id in self.results
+        self.count_batch(client, sequence, full, known)
+        return overflow(list(full), known, self.longest(list(full.values())) if room and room.oldest else [])
 
     def waiting(self, queue: str) -> int:
         """How many jobs wait in a queue and are not claimed."""
@@ -343,6 +340,7 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Listeners):
             self.begun.pop(record.id, None)
             self.watchers.pop(record.id, None)
             self.expiring.pop(record.id, None)
+            self.free_key(record.id)
 
     def set_aside(self, record: Record, reason: str) -> None:
         """Keep an entry that was taken out of its lane and is no job of this app, for people to see."""
@@ -372,7 +370,7 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Listeners):
             return JobState(outcome=stored[0])
         record = self.index.get(id)
         if record is None:
-            return JobState(refused=self.refused.get(id, ("", 0.0))[0])
+            return JobState(refused=self.refused[id][0]) if id in self.refused else self.known_as(id)
         if address:
             self.watchers.setdefault(id, set()).add(address)
         return JobState(record.status, need=record.need if record.status is Status.PARKED else "")

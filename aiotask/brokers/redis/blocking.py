@@ -41,6 +41,7 @@ def load(url: str) -> None:
     """
     parse(url, ANSWER_TIMEOUT)
     script("push")
+    script("push_unique")
     script("graph")
     "localhost".encode("idna")
     if not _spare[url]:
@@ -71,7 +72,7 @@ def push_blocking(
     drop: Sequence[Finish] = (),
 ) -> Overflow | None:
     """Accept a batch, as ``RedisBroker.push`` does, in one attempt."""
-    return overflow(_run(url, app, "push", push_arguments(client, sequence, batch, room, drop)))
+    return overflow(_run(url, app, *push_arguments(client, sequence, batch, room, drop)))
 
 
 def push_graph_blocking(url: str, app: str, client: str, sequence: int, part: Part, room: Room | None = None) -> Taken:

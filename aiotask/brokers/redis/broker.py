@@ -26,8 +26,9 @@ from ...broker import (
     Settled,
 )
 from ...errors import BrokerError, ConnectionLost
-from ...job import Obituary, Status
+from ...job import Obituary
 from ...loops.delay import BrokerDelay
+from ...unique import is_unique
 from ..graphs import GraphsDue
 from ..lanes import kind_of_requeue, lane_of, line_of
 from ..shown import hide_password
@@ -43,6 +44,7 @@ from .codec import (
     encode_obituary,
     frame,
     frames,
+    job_state,
     milliseconds,
     overflow,
     pack_rows,
@@ -133,13 +135,14 @@ class RedisBroker(
     async def push(
         self, client: str, sequence: int, batch: Sequence[Push], room: Room | None = None, drop: Sequence[Finish] = ()
     ) -> Overflow | None:
-        reply = await self._run("push", *push_arguments(client, sequence, batch, room, drop))
+        name, args = push_arguments(client, sequence, batch, room, drop)
+        reply = await self._run(name, *args)
         if sequence == 1:
             await self.list_app()
         return overflow(reply)
 
     async def push_row(self, client: str, sequence: int, row: Sequence[Sequence[Push]]) -> int:
-        calls = [push_arguments(client, sequence + n, batch, behind=n > 0) for n, batch in enumerate(row)]
+        calls = [push_arguments(client, sequence + n, batch, behind=n > 0)[1] for n, batch in enumerate(row)]
         replies = await self.wire.run_row(script("push"), self.prefix, calls)
         if sequence == 1:
             await self.list_app()
@@ -151,17 +154,7 @@ class RedisBroker(
         while len(states) < len(ids):
             asked = ids[len(states) : len(states) + BATCH_JOBS]
             reply = await self._run("status", address, BATCH_BYTES, *asked)
-            for status, extra in zip(reply[::2], reply[1::2], strict=True):
-                if status == b"DONE":
-                    states.append(JobState(outcome=extra))
-                elif status == b"REFUSED":
-                    states.append(JobState(refused=extra.decode("utf-8", "replace")))
-                elif status == b"DOUBT":
-                    states.append(JobState(doubtful=True))
-                elif status:
-                    states.append(JobState(status=Status(status.decode()), need=text(extra)))
-                else:
-                    states.append(JobState())
+            states += map(job_state, reply[::2], reply[1::2])
         return states
 
     async def listen(
@@ -327,4 +320,8 @@ class RedisBroker(
 
     async def forget(self, ids: Sequence[str]) -> list[bool]:
         # An unfinished job has no outcome.
-        return [await self.forget_one(id) for id in ids]
+        return [await (self._forget_unique(id) if is_unique(id) else self.forget_one(id)) for id in ids]
+
+    async def _forget_unique(self, id: str) -> bool:
+        (was_there,) = await self._run("release_key", id)
+        return bool(was_there)

@@ -11,6 +11,7 @@ import msgspec
 from ...broker import (
     Delivery,
     Finish,
+    JobState,
     Liveness,
     Notice,
     Overflow,
@@ -96,12 +97,14 @@ def push_arguments(
     drop: Sequence[Finish] = (),
     *,
     behind: bool = False,
-) -> list[Any]:
-    """ARGV of push.lua: neighbours that have everything but id and envelope in common share a head.
+) -> tuple[str, list[Any]]:
+    """The script for a batch, and its ARGV, see push.lua: neighbours that have everything but id and envelope in common
+    share a head.
 
     Args:
         behind: the batch is sent along with the one before it, and accepted only if that one is.
     """
+    name = "push"
     args: list[Any] = [client, sequence, -1 if behind else 0]
     if room is not None:
         limits = [(queue, room.of(queue)) for queue in {job.queue for job in batch}]
@@ -121,10 +124,12 @@ def push_arguments(
             eta = "" if job.eta is None else job.eta
             args += (target_of(job), job.delay, eta, "1" if job.custom else "")
             args += (b"" if job.special is None else _encode(job.special), 0)
+            if job.special is not None and job.special.unique is not None:
+                name = "push_unique"
             count_at = len(args) - 1
         args += (job.id, job.sealed)
         args[count_at] += 1
-    return args
+    return name, args
 
 
 def add_finishes(args: list[Any], batch: Sequence[Finish]) -> None:
@@ -236,11 +241,38 @@ def deliveries(flat: list[Any], start: int) -> list[Delivery]:
 
 
 def overflow(reply: Any) -> Overflow | None:
-    """The jobs of a batch that had no room, from the reply of push.lua: a count, their ids, and the oldest jobs."""
+    """The jobs of a batch that had no room, or are others, from the reply of push.lua."""
     if isinstance(reply, int):
         return None
     count = reply[0]
-    return Overflow([id.decode() for id in reply[1 : 1 + count]], deliveries(reply, 1 + count))
+    full = [id.decode() for id in reply[1 : 1 + count]]
+    known, refused = dict[str, str](), dict[str, str]()
+    end = count + 2 + 2 * reply[count + 1]
+    for n in range(count + 2, end, 2):
+        id, other = text(reply[n]), text(reply[n + 1])
+        if other.startswith("!"):
+            refused[id] = other[1:]
+        else:
+            known[id] = other
+    return Overflow(full, deliveries(reply, end), known, refused)
+
+
+def job_state(status: bytes, extra: bytes) -> JobState:
+    """What status.lua says of one job."""
+    match status:
+        case b"":
+            return JobState()
+        case b"DONE":
+            return JobState(outcome=extra)
+        case b"REFUSED":
+            return JobState(refused=text(extra))
+        case b"SAME":
+            return JobState(same=text(extra))
+        case b"EXISTS":
+            return JobState(exists=text(extra))
+        case b"DOUBT":
+            return JobState(doubtful=True)
+    return JobState(status=Status(status.decode()), need=text(extra))
 
 
 def frame(notice: Notice) -> bytes:

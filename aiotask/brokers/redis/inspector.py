@@ -10,6 +10,7 @@ import msgspec
 
 from ...errors import BrokerError
 from ...inspector import DeadLetter, Durability, JobInfo, Persistence, ServerFacts, WorkerInfo
+from ...unique import is_same_key, is_unique
 from ..lanes import claim_order
 from .broker import RedisBroker
 from .codec import text, whole
@@ -157,6 +158,11 @@ class RedisInspector(JobPages, KidsView, LimitsView):
 
     # ---- jobs
 
+    async def _followed(self, id: str) -> JobInfo | None:
+        """The job that a unique one is."""
+        same = (await self._broker.status([id]))[0].same if is_unique(id) else ""
+        return await self.job(same) if is_same_key(id, same) else None
+
     async def job(self, id: str) -> JobInfo | None:
         # One script, since the job could move between two calls, and neither would find it.
         reply = await self._wire.run(script("job"), self._prefix, id)
@@ -165,7 +171,7 @@ class RedisInspector(JobPages, KidsView, LimitsView):
             waiting = await self.waiting_job(id)
             reply = [] if waiting is not None else await self._wire.run(script("job"), self._prefix, id)
             if not reply:
-                return waiting
+                return waiting or await self._followed(id)
         if reply[0] == b"DONE":
             return JobInfo(id, status_in(reply[1]), "stored outcome", outcome=reply[1])
         if reply[0] == b"DUE":

@@ -54,6 +54,13 @@ kids:ID             list    ids of the jobs that this job has sent, the newest 1
                                                                                         job
 expiring            zset    job id by the time after which no run of it starts (Unix    the job is finished
                             seconds, server clock)
+unique              hash    hash of task and key -> id of the unique job that has the   that job is finished
+                            key, of the first job in the row of those that it replaced,
+                            and when that was accepted (Unix seconds)
+once:HASH           string  the same of a job that is unique for some seconds           these are over
+same:ID             string  id of the job that this unique job is, or behind a ``!``    the result TTL, of one
+                            that because of which it was refused                        that is not due yet
+                                                                                        from then on
 paused              hash    id of a pause -> what, who, why, when                        it is resumed
 schedules           hash    name -> when and by whom it was declared, its next and      it is removed
                             last run (``scripts/lib/schedules.lua``), and the
@@ -136,7 +143,7 @@ TYPES = {
         ("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes", "paused", "schedules"),
         "hash",
     ),
-    **dict.fromkeys(("progress", "follow", "lined", "admitted"), "hash"),
+    **dict.fromkeys(("progress", "follow", "lined", "admitted", "unique"), "hash"),
     **dict.fromkeys(("due", "dead", "graphs", "expiring", "fires", "wake"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
     "agenda": "list",
@@ -151,6 +158,7 @@ _WORDS = [
     "volunteer",
     "g nodes agenda graphs kids",
     "expiring",
+    "unique once same",
     "paused",
     "schedules fires declared",
     "s reader progress follow",

@@ -18,6 +18,8 @@ _COMMENT = re.compile(rb"^[ ]*--.*\n|[ ]+--.*|^\n", re.MULTILINE)
 _INDENT = re.compile(rb"^[ ]+", re.MULTILINE)
 _WORD = re.compile(rb"\w+")
 _DEFINED = re.compile(rb"local (?:function )?([\w, ]+)")
+#: What only batches with unique jobs need, and the part that it needs.
+_UNIQUE = re.compile(rb"^ *-- unique: begin\n.*?-- unique: end\n|(?<=special) unique$", re.MULTILINE | re.DOTALL)
 _NEEDS = re.compile(rb"^-- Needs:(.*)$", re.MULTILINE)
 
 
@@ -51,12 +53,15 @@ def compose_scripts() -> None:
 def load_scripts() -> dict[str, bytes]:
     """The text of every script and part, read once, so that a process goes on with the scripts of its own release
     when another release is installed over it."""
-    return {
+    texts = {
         f"{folder}{name.removesuffix('.lua')}": get_data(__package__, f"scripts/{folder}{name}") or b""
         for folder in _FOLDERS
         for name in _names(folder)
         if name.endswith(".lua")
     }
+    texts["push_unique"] = texts["push"]
+    texts["push"] = _UNIQUE.sub(b"", texts["push"])
+    return texts
 
 
 def _names(folder: str) -> list[str]:

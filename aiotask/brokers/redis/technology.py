@@ -6,7 +6,19 @@ import ipaddress
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from ..technology import DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, PAUSES, PROCESSES, SCHEDULES, STREAMS, Technology
+from ..technology import (
+    DUE_NOW,
+    EXPIRY,
+    GRAPHS,
+    HISTORY,
+    LIMITS,
+    PAUSES,
+    PROCESSES,
+    SCHEDULES,
+    STREAMS,
+    UNIQUE,
+    Technology,
+)
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -81,7 +93,7 @@ REDIS = Technology(
     push_blocking=_push_blocking,
     check_url=_check_url,
     is_private=_is_private,
-    features=frozenset({DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, PAUSES, PROCESSES, SCHEDULES, STREAMS}),
+    features=frozenset({DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, PAUSES, PROCESSES, SCHEDULES, STREAMS, UNIQUE}),
     examples=("redis://host:6379/0", "rediss://…", "unix:///path/to/sock"),
     push_graph_blocking=_push_graph_blocking,
 )

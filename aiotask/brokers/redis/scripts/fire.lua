@@ -3,7 +3,7 @@
 -- id, sealed.
 -- Returns per schedule 1, or 0: another call was quicker, or the schedule has changed. The first write is one that a full server
 -- refuses: then nothing has moved.
--- Needs: core index lanes repair schedules
+-- Needs: core index lanes repair results schedules special unique
 
 -- 1. Who is to move.
 local at, moving, lanes, reply = now(), {}, {}, {}
@@ -25,6 +25,8 @@ if #moving == 0 then return reply end
 check_placing()
 check_push(lanes, false)
 redis.call('ZCARD', key('expiring'))
+redis.call('HLEN', key('unique'))
+local told = open_all_endings()
 if redis.call('SCARD', key('index')) == 0 and redis.call('EXISTS', key('queues')) == 0 then
   redis.call('SADD', key('index'), '.')
 end
@@ -34,19 +36,37 @@ local function is_known(id)
   return redis.call('EXISTS', key('r:' .. id)) == 1 or redis.call('HEXISTS', key('nodes'), id) == 1
 end
 
+-- Ids of this call: they are not in the index yet.
+local groups, known, seen, meet = {}, {}, {}, nil
+local function place(lane, is_custom, special, job)
+  local id = ARGV[job]
+  redis.call('SADD', key('queues'), string.match(lane, '^q:(.*):%d$') or string.match(lane, '^l:([^:]+)'))
+  if special.unique then
+    meet = meet or open_unique(told, at, groups, known, ARGV)
+    meet({ rule = special.unique, lane = lane, queue = string.match(lane, '^%l:([^:]+)'), expires = special.expires,
+      custom = is_custom, room = math.huge }, job)
+  elseif not seen[id] and not is_unfinished(id) and not (is_custom and is_known(id)) then
+    seen[id] = true
+    groups[#groups + 1] = { lane, job, job, '', nil, nil, special.expires }
+  end
+end
+
 for _, each in ipairs(moving) do
   local n, name, s, count = unpack(each)
   redis.call('ZADD', key('fires'), ARGV[n + 3], name)
   s.moment, s.last, s.runs = tonumber(ARGV[n + 4]), tonumber(ARGV[n + 5]), (s.runs + count) % 4294967296
   write_schedule(name, s)
   for job = n + 7, n + 2 + 5 * count, 5 do
-    local lane, id, sealed = ARGV[job], ARGV[job + 3], ARGV[job + 4]
-    if not is_unfinished(id) and not (ARGV[job + 2] == '1' and is_known(id)) then
-      redis.call('SADD', key('queues'), string.match(lane, '^q:(.*):%d$') or string.match(lane, '^l:([^:]+)'))
-      put_one(lane, id, sealed, '')
-      local expires = ARGV[job + 1] ~= '' and cmsgpack.unpack(ARGV[job + 1]).expires
-      if expires then redis.call('ZADD', key('expiring'), expires < 0 and at - expires or expires, id) end
-    end
+    place(ARGV[job], ARGV[job + 2] == '1', ARGV[job + 1] ~= '' and cmsgpack.unpack(ARGV[job + 1]) or {}, job + 3)
   end
 end
+put(groups, ARGV)
+for _, group in ipairs(groups) do
+  local expires = group[7]
+  -- A job that gave way to a later one of this call is in no group.
+  if expires and expires ~= 0 and group[2] <= group[3] then
+    redis.call('ZADD', key('expiring'), expires < 0 and at - expires or expires, ARGV[group[2]])
+  end
+end
+close_endings(told)
 return reply

@@ -114,7 +114,7 @@ if lane ~= '' then
   waits = waits + 1
   redis.call('HSET', key('nodes'), job, new .. '|' .. gid)
   -- Its slot becomes free; the job of what it returned has no limit.
-  ended({ job }, { undo = endings.undo })
+  ended({ job }, { undo = endings.undo and undo_run })
   redis.call('HSET', name, 'p' .. first, job)
   local staged = string.gsub(redis.call('HGET', name, 'staged') or '', ' ' .. first .. '%-%d+', '', 1)
   redis.call('HSET', name, 'staged', staged)

@@ -4,9 +4,12 @@
 -- (Unix s or ''), custom ('1' or ''), what is special ('' or msgpack of a map, ``broker.Special``), how many, and per job: id,
 -- sealed.
 -- Returns 1 when the batch is in, 0 when it was a repeat, -1 when the one that was sent along before it is not in. If some had
--- no room: how many, their ids, and of the jobs that wait longest: lane, entry, sealed, meta. Everything is checked before the
--- first write; the first write is one that a full server refuses.
--- Needs: core index lanes results repair special
+-- no room, or are unique and were not accepted: how many had none, their ids; of how many of the others this is said: id, that
+-- of the job that it is, or behind a '!' that because of which it was refused; and of the jobs that wait longest: lane, entry,
+-- sealed, meta. Everything is checked before the first write; the first write is one that a full server refuses.
+-- The lines between "unique: begin" and "unique: end" are those of ``push_unique``, for batches with unique jobs: a plain batch
+-- does without them.
+-- Needs: core index lanes results repair special unique
 local session, sequence, limited = key('client:' .. ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 -- A relay that died may send its batch again much later. The second batch of an outbox says that the first is deleted.
 local is_relayed = sequence == 1 and string.find(ARGV[1], OUTBOX_CLIENT, 1, true) == 1
@@ -25,11 +28,13 @@ if limited > 0 then
   end
 end
 
--- What had no room, by queue and in its order.
-local full, lacking = {}, {}
+-- What had no room, by queue and in its order; and what is another job, as ``lib/unique.lua`` finds it.
+local full, lacking, known = {}, {}, {}
 local function answer()
-  if #full == 0 then return 1 end
+  if #full + #known == 0 then return 1 end
   local reply = { #full, unpack(full) }
+  reply[#reply + 1] = #known / 2
+  for _, part in ipairs(known) do reply[#reply + 1] = part end
   if oldest then
     for queue, count in pairs(lacking) do
       for _, part in ipairs(longest(queue, count)) do reply[#reply + 1] = part end
@@ -42,9 +47,12 @@ end
 local last, refused = string.match(redis.call('GET', session) or '', '^(%d+)(.*)$')
 if last and sequence <= tonumber(last) then
   if sequence == tonumber(last) then
-    for id in string.gmatch(refused, '%S+') do full[#full + 1] = id end
+    for id in string.gmatch(refused, '%S+') do
+      local new, other = string.match(id, '^(.*)|(.*)$')
+      if new then known[#known + 1], known[#known + 2] = new, other else full[#full + 1] = id end
+    end
   end
-  return #full == 0 and 0 or answer()
+  return #full + #known == 0 and 0 or answer()
 end
 if limited < 0 and not (last and sequence == tonumber(last) + 1) then return -1 end
 
@@ -55,7 +63,13 @@ while n <= #ARGV do
   local count = tonumber(ARGV[n + 5])
   lanes[ARGV[n]] = key(ARGV[n])
   if ARGV[n + 1] ~= '0' and ARGV[n + 1] ~= '0.0' or ARGV[n + 2] ~= '' then some_later = true end
-  if ARGV[n + 4] ~= '' then specials[n] = cmsgpack.unpack(ARGV[n + 4]) end
+  if ARGV[n + 4] ~= '' then
+    specials[n] = cmsgpack.unpack(ARGV[n + 4])
+    -- unique: begin
+    -- What takes the place of another job takes its time too.
+    if specials[n].unique then some_later = true end
+    -- unique: end
+  end
   for job = n + 6, n + 4 + 2 * count, 2 do
     local bucket, field = bucket_of(ARGV[job])
     buckets[job], fields[job] = bucket, field
@@ -74,6 +88,11 @@ for bucket in pairs(checked) do
 end
 for queue in pairs(room) do waiting(queue) end
 if next(specials) then redis.call('ZCARD', key('expiring')) end
+local told = false
+-- unique: begin
+redis.call('HLEN', key('unique'))
+told = open_all_endings()
+-- unique: end
 local endings = #victims > 0 and open_all_endings()
 
 -- 4. The first writes.
@@ -143,17 +162,36 @@ end
 
 -- 7. Those that are not known and have room get their places.
 local at, groups, all = some_later and now() or 0, {}, true
+-- unique: begin
+local meet = open_unique(told, at, groups, known, ARGV)
+-- unique: end
 n = first
 while n <= #ARGV do
   local lane, custom, count = ARGV[n], ARGV[n + 3] == '1', tonumber(ARGV[n + 5])
   local from, to, due, kind = n + 6, n + 4 + 2 * count, nil, nil
   local expires = specials[n] and specials[n].expires
+  if expires == 0 then expires = nil end
   if some_later then
     due, kind = tonumber(ARGV[n + 2]), 'E'
     if not due then due, kind = at + tonumber(ARGV[n + 1]), 'S' end
     if due <= at then due = nil end
   end
   local queue = limited > 0 and not due and (string.match(lane, '^q:(.*):%d$') or string.match(lane, '^l:([^:]+)')) or ''
+  -- unique: begin
+  if specials[n] and specials[n].unique then
+    queue = string.match(lane, '^q:(.*):%d$') or string.match(lane, '^l:([^:]+)')
+    local call = { rule = specials[n].unique, lane = lane, queue = queue, due = due, kind = kind, expires = expires,
+      custom = custom, room = room[queue] or math.huge, says_when = ARGV[n + 2] ~= '' or tonumber(ARGV[n + 1]) > 0 }
+    for job = from, to, 2 do
+      if not meet(call, job) then
+        full[#full + 1] = ARGV[job]
+        lacking[queue] = (lacking[queue] or 0) + 1
+      end
+    end
+    if room[queue] then room[queue] = call.room end
+    all, custom, queue, to = false, false, '', 0
+  end
+  -- unique: end
   if custom or room[queue] then
     for job = from, to, 2 do
       local id, is_taken = ARGV[job], true
@@ -192,11 +230,16 @@ end
 -- 8. Of a bucket nothing may have come into, or all that was in it may have made room.
 if endings or not all then
   for bucket in pairs(checked) do
-    if endings or not index[bucket] then
+    if endings or told or not index[bucket] then
       local exists = redis.call('EXISTS', key('index:' .. bucket)) == 1
       redis.call(exists and 'SADD' or 'SREM', key('index'), bucket)
     end
   end
 end
-if #full > 0 then redis.call('SET', session, ARGV[2] .. ' ' .. table.concat(full, ' '), 'EX', remembered) end
+if told then close_endings(told) end
+if #full + #known > 0 then
+  local said = { ARGV[2], unpack(full) }
+  for n = 1, #known, 2 do said[#said + 1] = known[n] .. '|' .. known[n + 1] end
+  redis.call('SET', session, table.concat(said, ' '), 'EX', remembered)
+end
 return answer()

@@ -1,7 +1,8 @@
 -- KEYS: prefix.  ARGV: address ('' registers none), how many bytes of outcomes to return at most, ids…
 -- The first ids are answered, one at least: once their outcomes reach the limit in bytes, the script leaves the others to the next
 -- call, since it keeps all other clients waiting. Returns per id: status ('' unknown, 'DOUBT' unknown, but the index has not been put right yet, 'DONE' when an outcome is
--- stored, 'REFUSED' when a worker set it aside), and the sealed outcome, the need of a parked one, or the reason.
+-- stored, 'REFUSED' when a worker set it aside, 'SAME' where it is another job, 'EXISTS' where it was refused because of one),
+-- and the sealed outcome, the need of a parked one, the reason, or the id of the other job.
 -- Needs: core nodes index repair
 local reply = {}
 local ADDRESS, room = ARGV[1], tonumber(ARGV[2])
@@ -68,9 +69,20 @@ for n = 3, #ARGV do
     elseif waiting_node(id) then status = 'WAITING'
     else
       local reason = redis.call('GET', key('refused:' .. id))
-      if reason then status, extra = 'REFUSED', reason end
+      if reason then status, extra = 'REFUSED', reason
+      elseif string.sub(id, 1, 3) == '00u' then
+        -- From a replaced job to the first one of its row, and from there to the last.
+        local other = id
+        for _ = 1, 5 do
+          local next_one = redis.call('GET', key('same:' .. other))
+          if not next_one then break end
+          status, other = 'SAME', next_one
+        end
+        if status == 'SAME' then extra = other end
+        if string.sub(extra, 1, 1) == '!' then status, extra = 'EXISTS', string.sub(extra, 2) end
+      end
     end
-    if ADDRESS ~= '' and status ~= '' and status ~= 'REFUSED' then watch(id) end
+    if ADDRESS ~= '' and status ~= '' and status ~= 'REFUSED' and status ~= 'SAME' and status ~= 'EXISTS' then watch(id) end
   end
   if status == '' and is_spoiled() then status = 'DOUBT' end
   reply[#reply + 1] = status
