@@ -166,6 +166,11 @@ class Requeue(msgspec.Struct, frozen=True, gc=False):
     reply: str = ""
     #: 0 to 9: behind all jobs that wait with this priority. -1: before them, since the job has waited long enough.
     behind: int = -1
+    #: Limit and key (``NAME:KEY``) of a job that is not admitted, so that it goes into its line; its priority there.
+    limit: str = ""
+    priority: int = 5
+    #: The envelope that the worker has sealed anew, since the job came without its limit; None: the job keeps its own.
+    sealed: bytes | None = None
 
 
 class Settled(IntEnum):

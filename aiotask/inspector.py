@@ -58,6 +58,9 @@ class JobInfo(msgspec.Struct, frozen=True, gc=False):
     outcome: bytes | None = None
     #: What a worker must have to run a parked job, as in ``broker.JobState``; empty: the job is not parked.
     need: str = ""
+    #: How many jobs of its limit and key come before a job that waits in a line; None: it waits in none, or it was not
+    #: counted.
+    ahead: int | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):

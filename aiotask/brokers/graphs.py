@@ -17,7 +17,7 @@ import msgspec
 
 from ..broker import BATCH_BYTES, Broker, Delivery, Finish, Liveness, Push, Room, Settled
 from ..job import Status
-from .lanes import lane_of
+from .lanes import lane_of, line_of
 
 __all__ = [
     "BATCH_CONCLUDED",
@@ -38,6 +38,7 @@ __all__ = [
     "Taken",
     "parts_of",
     "sources_of",
+    "target_of",
 ]
 
 #: Jobs in one call of ``finish_special``, and of ``conclude``, at most.
@@ -319,12 +320,19 @@ def _sheets(nodes: Sequence[Node], first: int, result_ttl: float, growth: Growth
     yield sheet
 
 
+def target_of(push: Push) -> str:
+    """Where a job goes: its lane, or the end of the line of its limit, which is written ``LINE|``."""
+    if push.special is None or not push.special.limit:
+        return lane_of(push.queue, push.priority)
+    return f"{line_of(push.queue, push.priority, push.special.limit)}|"
+
+
 def _fields_of(node: Node, dependents: int, result_ttl: float | None) -> list[tuple[str, bytes]]:
     number, push = node.number, node.push
     fields = [(f"o{number}", b"%d" % (len(node.upstream) or 1))]
     if push.sealed:
         fields.append((f"i{number}", _written(node.task) + push.id.encode()))
-        lane = _written(lane_of(push.queue, push.priority))
+        lane = _written(target_of(push))
         eta = 0.0 if push.eta is None else push.eta
         fields.append((f"e{number}", lane + _TIMES.pack(push.delay, eta) + push.sealed))
     if dependents:

@@ -4,7 +4,10 @@ A lane is named ``q:QUEUE:KIND`` or ``parked:NEED``. A KIND is one of
 
 - ``0`` to ``9``: fresh jobs of that priority;
 - ``r``: returned jobs, which were recovered, released or retried;
-- ``s``: suspects, jobs with which a process died. A worker runs one at a time, with no other job beside it.
+- ``s``: suspects, jobs with which a process died. A worker runs one at a time, with no other job beside it;
+- ``g``: limited jobs that were admitted. They come there as they are claimed, so no claim looks there.
+
+A limited job waits in a line, ``l:QUEUE:PRIORITY:LIMIT:KEY``, by its number there.
 
 A parked job waits for a worker that offers what it needs (``task:NAME``, ``python:3.11``, ``release:3``).
 
@@ -17,16 +20,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "ADMITTED",
     "KINDS",
     "RETURNED",
     "SUSPECT",
+    "admitted_lanes",
     "all_lanes",
     "claim_order",
     "flags_of",
     "is_lane",
+    "is_line",
     "is_parked",
     "kind_of_requeue",
     "lane_of",
+    "line_of",
     "need_of",
     "parked_lane",
     "place_order",
@@ -34,7 +41,7 @@ __all__ = [
     "suspect_lanes",
 ]
 
-RETURNED, SUSPECT = "r", "s"
+RETURNED, SUSPECT, ADMITTED = "r", "s", "g"
 #: Kinds in the order in which they are claimed; suspects stand apart.
 KINDS = (RETURNED, *map(str, range(10)))
 
@@ -44,6 +51,11 @@ _PARKED = "parked:"
 def lane_of(queue: str, kind: str | int) -> str:
     """The lane of a queue for jobs of one kind; the kind of a fresh job is its priority."""
     return f"q:{queue}:{kind}"
+
+
+def line_of(queue: str, priority: int, limit: str) -> str:
+    """The line of a queue and priority for the jobs of a limit and key (``NAME:KEY``)."""
+    return f"l:{queue}:{priority}:{limit}"
 
 
 def parked_lane(need: str) -> str:
@@ -62,9 +74,14 @@ def suspect_lanes(queues: Iterable[str]) -> list[str]:
     return [f"q:{queue}:{SUSPECT}" for queue in queues]
 
 
+def admitted_lanes(queues: Iterable[str]) -> list[str]:
+    """The lanes in which the limited jobs of these queues are that were admitted."""
+    return [f"q:{queue}:{ADMITTED}" for queue in queues]
+
+
 def all_lanes(queue: str) -> list[str]:
-    """Every lane of a queue: suspects first, then in the order in which they are claimed."""
-    return [f"q:{queue}:{kind}" for kind in (SUSPECT, *KINDS)]
+    """Every lane of a queue: suspects first, then in the order in which they are claimed, then admitted ones."""
+    return [f"q:{queue}:{kind}" for kind in (SUSPECT, *KINDS, ADMITTED)]
 
 
 def flags_of(lane: str) -> tuple[bool, bool]:
@@ -83,6 +100,11 @@ def is_lane(name: str) -> bool:
     return name.startswith(("q:", _PARKED))
 
 
+def is_line(name: str) -> bool:
+    """Whether this is the name of a line."""
+    return name.startswith("l:")
+
+
 def is_parked(lane: str) -> bool:
     """Whether this is a lane of parked jobs."""
     return lane.startswith(_PARKED)
@@ -94,8 +116,8 @@ def need_of(lane: str) -> str:
 
 
 def queue_of(lane: str) -> str:
-    """The queue to which a lane belongs; not for lanes of parked jobs."""
-    return lane.removeprefix("q:").rpartition(":")[0]
+    """The queue to which a lane or a line belongs; not for lanes of parked jobs."""
+    return lane.split(":", 2)[1] if is_line(lane) else lane.removeprefix("q:").rpartition(":")[0]
 
 
 def place_order(place: str) -> tuple[int | str, ...]:
@@ -108,4 +130,4 @@ def place_order(place: str) -> tuple[int | str, ...]:
     return (0, _LISTED.find(lane[-1:]), queue_of(lane), *age)
 
 
-_LISTED = SUSPECT + "".join(KINDS)
+_LISTED = SUSPECT + "".join(KINDS) + ADMITTED

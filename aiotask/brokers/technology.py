@@ -19,6 +19,7 @@ __all__ = [
     "ENTRY_POINTS",
     "GRAPHS",
     "HISTORY",
+    "LIMITS",
     "PROCESSES",
     "PushBlocking",
     "PushGraphBlocking",
@@ -36,6 +37,8 @@ __all__ = [
 HISTORY = "history"
 #: Feature: jobs may take the values of other jobs, with the verbs of ``graphs.Graphs``.
 GRAPHS = "graphs"
+#: Feature: tasks may have limits, with the verbs of ``limits.Limits``.
+LIMITS = "limits"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 

@@ -12,7 +12,6 @@ from ...broker import (
     BATCH_JOBS,
     Begin,
     Cancelled,
-    Claim,
     Delivery,
     Finish,
     JobState,
@@ -31,16 +30,15 @@ from ...job import Obituary, Status
 from ...loops.delay import BrokerDelay
 from ..graphs import GraphsDue
 from ..history import HistoryRow
-from ..lanes import claim_order, flags_of, kind_of_requeue, lane_of, suspect_lanes
+from ..lanes import kind_of_requeue, lane_of, line_of
 from ..shown import hide_password
+from .claims import Claims
 from .codec import (
     LIVENESS,
     RECORDING,
     SETTLED,
     add_finishes,
-    claimed,
     deliveries,
-    delivery,
     encode_meta,
     encode_obituary,
     frame,
@@ -56,7 +54,7 @@ from .codec import (
 from .connection import Wire
 from .graphs import GraphVerbs, nodes_among
 from .history import HistoryReader, unrecorded
-from .keys import GROUP, RECORDERS, prefix
+from .keys import RECORDERS, prefix
 from .kids import Kids
 from .repair import audit
 from .script import script
@@ -73,7 +71,7 @@ _PING_EVERY = 4.0
 _LETTERS = 50
 
 
-class RedisBroker(GraphVerbs, Kids):
+class RedisBroker(Claims, GraphVerbs, Kids):
     """One app on one server, for one event loop.
 
     Three connections, each opened at first use: commands, a worker's claims (which may block), and
@@ -193,75 +191,6 @@ class RedisBroker(GraphVerbs, Kids):
             raise BrokerError(f'"{incarnation}" cannot be enlisted on "{host}": a name is live once in its life.')
         self._epochs[incarnation] = await self._run("enlist", incarnation, facts, secrets.token_hex(8))
 
-    def _epoch(self, incarnation: str) -> bytes:
-        return self._epochs.get(incarnation, b"?")
-
-    async def claim(
-        self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
-    ) -> Claim:
-        reply = await self._waiting.run(
-            script("claim"),
-            self.prefix,
-            incarnation,
-            self._epoch(incarnation),
-            min(limit, BATCH_JOBS),
-            BATCH_BYTES,
-            "1" if alone else "",
-            len(queues),
-            *queues,
-            *([] if alone else claim_order(queues, needs)),
-        )
-        return Claim(claimed(reply, 2), LIVENESS[reply[0]], bool(reply[1]), self._has_reconnected())
-
-    def _has_reconnected(self) -> bool:
-        before, self._claimed_over = self._claimed_over, self._waiting.generation
-        return 0 < before != self._claimed_over
-
-    async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
-        order = claim_order(queues, needs)
-        keys = [self.prefix + lane for lane in order]
-        if not self._waiting.connected or self._waiting.generation != self._waiting_seen:
-            self._waiting_id = await self._waiting.call("CLIENT", "ID")
-            self._waiting_seen = self._waiting.generation
-        try:
-            reply = await self._waiting.call(
-                *("XREADGROUP", "GROUP", GROUP, incarnation, "COUNT", 1, "BLOCK", max(1, round(timeout * 1000))),
-                *("STREAMS", *keys, *([">"] * len(keys))),
-                timeout=timeout + 5.0,
-            )
-        except BrokerError as error:
-            if "NOGROUP" in str(error):
-                await self._waiting.run(script("groups"), self.prefix, GROUP, *order)
-            elif "UNBLOCKED" not in str(error):
-                raise
-            # The lanes are new, or were deleted, perhaps with all data: ask whether this incarnation is live.
-            return await self.claim(incarnation, queues, needs, 0)
-        claimed = []
-        for name, entries in reply or ():
-            lane = name.decode()[len(self.prefix) :]
-            suspect, returned = flags_of(lane)
-            for entry, fields in entries:
-                values = dict(zip(fields[::2], fields[1::2], strict=True))
-                sealed, meta = values.get(b"j", b""), values.get(b"m", b"")
-                claimed.append(delivery(lane, entry, sealed, meta, suspect, returned))
-        return Claim(claimed, reconnected=self._has_reconnected())
-
-    async def wake(self) -> None:
-        if self._waiting.connected and self._waiting_id is not None:
-            await self.wire.call("CLIENT", "UNBLOCK", self._waiting_id)
-
-    async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
-        left = suspect_lanes(queues) + claim_order(queues, needs)
-        adopted: list[Delivery] = []
-        after = b""
-        while left:
-            reply = await self._waiting.run(
-                script("adopt"), self.prefix, incarnation, BATCH_JOBS, BATCH_BYTES, after, *left
-            )
-            adopted += deliveries(reply, 2)
-            left, after = left[reply[0] - 1 :] if reply[0] else [], reply[1]
-        return adopted
-
     async def begin(self, incarnation: str, batch: Sequence[Begin]) -> list[bool]:
         args: list[Any] = [incarnation]
         for item in batch:
@@ -289,11 +218,12 @@ class RedisBroker(GraphVerbs, Kids):
             args += (
                 delivery.lane,
                 delivery.entry,
-                lane_of(item.queue, kind),
+                f"{line_of(item.queue, item.priority, item.limit)}|" if item.limit else lane_of(item.queue, kind),
                 item.delay,
                 encode_meta(item.meta),
                 item.need,
                 item.reply,
+                item.sealed or b"",
             )
         reply = await self._run("requeue", *args)
         codes = [SETTLED[code] for code in reply[1:]]

@@ -20,7 +20,8 @@ from ...broker import (
 )
 from ...job import Meta, Obituary, Status
 from ...wire.seal import OVERHEAD
-from ..lanes import flags_of, lane_of
+from ..graphs import target_of
+from ..lanes import flags_of
 
 __all__ = [
     "LIVENESS",
@@ -114,7 +115,7 @@ def push_arguments(
         if own != head:
             head = own
             eta = "" if job.eta is None else job.eta
-            args += (lane_of(job.queue, job.priority), job.delay, eta, "1" if job.custom else "")
+            args += (target_of(job), job.delay, eta, "1" if job.custom else "")
             args += (b"" if job.special is None else _encode(job.special), 0)
             count_at = len(args) - 1
         args += (job.id, job.sealed)

@@ -150,6 +150,24 @@ class Wire:
             except _NoScript:
                 return [await self._exchange(("EVAL", script.source, *commands[0][2:]), self._timeout)]
 
+    async def run_pair(self, prefix: str, *calls: tuple[Script, Sequence[Any]]) -> list[Any]:
+        """The replies of calls of different scripts that go out together; an error stands for a call that failed.
+
+        Raises:
+            ConnectionLost: as for ``run``.
+        """
+        asked = time.monotonic()
+        commands = [("EVALSHA", script.digest, 1, prefix, *args) for script, args in calls]
+        async with self._lock:
+            self._refuse_after_silence(asked)
+            replies: list[Any] = await self._ask(commands[0], self._timeout, commands[1:], errors=True)
+            for n, (script, args) in enumerate(calls):
+                if isinstance(replies[n], wrong.NoScriptError):
+                    replies[n] = await self._exchange(("EVAL", script.source, 1, prefix, *args), self._timeout)
+                elif isinstance(replies[n], wrong.ResponseError):
+                    replies[n] = self._translate(replies[n])
+        return replies
+
     async def listen(
         self, channel: str, on_message: Callable[[Any], None], on_subscribed: Callable[[], None], ping_every: float
     ) -> None:
@@ -223,8 +241,10 @@ class Wire:
         timeout: float,
         behind: Sequence[Command] = (),
         on_message: Callable[[Any], None] | None = None,
+        *,
+        errors: bool = False,
     ) -> Any:
-        """The reply; with commands ``behind``, all replies up to the first that is an error."""
+        """The reply; with commands ``behind``, all replies up to the first that is an error, or ``errors`` too."""
         try:
             line = self._line
             if line is None or line.over:
@@ -234,6 +254,8 @@ class Wire:
                 line.on_message = on_message
             packed = b"".join(map(pack_command, (command, *behind))) if behind else pack_command(command)
             replies = await line.ask(packed, 1 + len(behind), timeout)
+            if errors:
+                return replies
             if isinstance(replies[0], wrong.ResponseError):
                 raise replies[0]
             return list(takewhile(_is_answer, replies)) if behind else replies[0]

@@ -14,7 +14,7 @@ from ...inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo
 from ...job import Meta, Status
 from ...outcome import decode_outcome
 from ...wire.seal import OVERHEAD
-from ..lanes import KINDS, SUSPECT, all_lanes, claim_order, is_parked, lane_of, need_of, parked_lane, queue_of
+from ..lanes import ADMITTED, KINDS, SUSPECT, all_lanes, claim_order, is_parked, lane_of, need_of, parked_lane, queue_of
 from .broker import RedisBroker
 from .codec import decode_meta, id_of, server_url, text, whole
 from .connection import Wire
@@ -22,6 +22,7 @@ from .graph_reader import GraphReader
 from .history import unrecorded
 from .keys import GROUP, in_index
 from .kids import KidsView
+from .limits import LimitsView, lined_jobs
 from .script import script
 from .topology import cluster_warning, find_misfit, parse_info
 
@@ -65,7 +66,7 @@ def _pairs(flat: list[Any]) -> dict[str, Any]:
     return {text(key): value for key, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
-class RedisInspector(GraphReader, KidsView):
+class RedisInspector(GraphReader, KidsView, LimitsView):
     """Reads one app's keys; costs the server little, whatever the number of jobs."""
 
     def __init__(self, broker: RedisBroker) -> None:
@@ -148,7 +149,7 @@ class RedisInspector(GraphReader, KidsView):
         dead = await self._wire.call("ZCARD", f"{self._prefix}dead")
         parked = await self._parked_count()
         for n, name in enumerate(names):
-            total = claimed = 0
+            total, claimed = whole(await self._wire.call("GET", f"{self._prefix}lined:{name}") or b"0"), 0
             consumers: set[bytes] = set()
             for lane in all_lanes(name):
                 key = self._prefix + lane
@@ -169,7 +170,7 @@ class RedisInspector(GraphReader, KidsView):
         return infos
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
-        if await self._wire.call("EXISTS", f"{self._prefix}agenda"):
+        if await self._wire.call("EXISTS", f"{self._prefix}agenda") or await self.admits_now(queues):
             return True
         for lane in claim_order(queues):
             length = await self._wire.call("XLEN", self._prefix + lane)
@@ -230,14 +231,14 @@ class RedisInspector(GraphReader, KidsView):
     ) -> list[JobInfo]:
         wanted = limit + offset
         found: list[JobInfo] = []
-        for reader in (self._in_lanes, self._in_due, self.waiting_jobs):
+        for reader in (self._in_lanes, self._in_lines, self._in_due, self.waiting_jobs):
             if len(found) < wanted:
                 found += await reader(status, queue, wanted - len(found))
         return found[offset:wanted]
 
     async def _in_lanes(self, status: Status | None, queue: str | None, limit: int) -> list[JobInfo]:
         queues = [queue] if queue else [name.name for name in await self._queue_names()]
-        lanes = [lane_of(name, kind) for kind in (SUSPECT, *KINDS) for name in queues]
+        lanes = [lane_of(name, kind) for kind in (SUSPECT, *KINDS, ADMITTED) for name in queues]
         if queue is None:
             lanes += map(parked_lane, await self._needs())
         found: list[JobInfo] = []
@@ -256,6 +257,11 @@ class RedisInspector(GraphReader, KidsView):
                     break
                 start = "(" + entries[-1][0].decode()
         return found
+
+    async def _in_lines(self, status: Status | None, queue: str | None, limit: int) -> list[JobInfo]:
+        if status not in (None, Status.PENDING):
+            return []
+        return await lined_jobs(self._wire, self._prefix, self._places, queue, limit)
 
     async def _queue_names(self) -> list[QueueInfo]:
         return [QueueInfo(text(name)) for name in sorted(await self._wire.call("SMEMBERS", f"{self._prefix}queues"))]
@@ -319,9 +325,10 @@ class RedisInspector(GraphReader, KidsView):
             target, meta, sealed = _unpack_scheduled(reply[3])
             state = Status.RETRYING if reply[1] == b"due|R" else Status.SCHEDULED
             return JobInfo(id, state, target, meta, due_at=float(reply[2]) if reply[2] else None, sealed=sealed)
-        _, lane, entry, consumer, sealed, meta = reply
+        _, lane, entry, consumer, sealed, meta, ahead = reply
         claimed = {entry: text(consumer)} if consumer else {}
-        return _info(text(lane), entry, [b"j", sealed, b"m", meta], claimed)
+        info = _info(text(lane), entry, [b"j", sealed, b"m", meta], claimed)
+        return msgspec.structs.replace(info, ahead=ahead if isinstance(ahead, int) else None)
 
     async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
         page = await self._wire.call("ZREVRANGE", f"{self._prefix}dead", offset, offset + limit - 1, "WITHSCORES")

@@ -52,6 +52,27 @@ kids:ID             list    ids of the jobs that this job has sent, the newest 1
                                                                                         job
 expiring            zset    job id by the time after which no run of it starts (Unix    the job is finished
                             seconds, server clock)
+l:QUEUE:PRIORITY:   zset    a line: job ids of a limit and key by their number          it is empty
+…LIMIT:KEY
+lined               hash    job id -> meta and envelope of the jobs in lines            it is admitted
+lined:QUEUE         string  how many jobs of a queue are in lines                       it is 0
+ring:QUEUE:         zset    keys of a limit whose turn may come there, by turn          it is empty
+…PRIORITY:LIMIT
+open                set     QUEUE:PRIORITY where a limit may admit something            it is empty
+open:QUEUE:PRIORITY zset    the limits that may, by turn                                it is empty
+limits              set     names of the limits                                         the app
+places:LIMIT        set     QUEUE:PRIORITY where it has had lines                       the app
+limit:LIMIT         hash    its numbers, as declared and as set, by whom; ``seq``:      the app
+                            the last number and turn that it gave
+admitted            hash    job id -> ``LINE|NUMBER``: exactly the admitted jobs        it ends, or waits again
+slots:LIMIT[:KEY]   set     ids of those, where their number is limited                 it is empty
+tat:LIMIT[:KEY]     string  when the next start would come evenly (microseconds,        that time
+                            server clock); until when none comes at all, and since
+wake                zset    lines that a rate holds, by when it may admit the next      that time
+                            job (Unix seconds, server clock)
+q:QUEUE:g           stream  admitted jobs; read as they come, so each is claimed        as the other lanes
+q:QUEUE:b           stream  the bell: at most one entry, which wakes a worker that      as the other lanes
+                            blocks when a limit may admit something
 volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
 
@@ -76,7 +97,7 @@ from ..bounds import (
     VOLUNTEER_TTL,
 )
 from ..graphs import CHILDREN, CHUNK, STAGE_TIMEOUT
-from ..lanes import KINDS, SUSPECT
+from ..lanes import ADMITTED, KINDS, SUSPECT
 
 __all__ = ["CONSTANTS", "GROUP", "RECORDERS", "TYPES", "in_index", "prefix"]
 
@@ -88,9 +109,12 @@ RECORDERS = "recorders"
 #: Types of the keys that have neither an id nor a queue in their name, as in the table above; without ``clock``, since
 #: the scripts replace it whatever it holds.
 TYPES = {
-    **dict.fromkeys(("queues", "parked", "index"), "set"),
-    **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes"), "hash"),
-    **dict.fromkeys(("due", "dead", "graphs", "expiring"), "zset"),
+    **dict.fromkeys(("queues", "parked", "index", "limits", "open"), "set"),
+    **dict.fromkeys(
+        ("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes", "lined", "admitted"),
+        "hash",
+    ),
+    **dict.fromkeys(("due", "dead", "graphs", "expiring", "wake"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
     "agenda": "list",
     "volunteer": "string",
@@ -104,13 +128,14 @@ _WORDS = [
     "volunteer",
     "g nodes agenda graphs kids",
     "expiring",
+    "l lined ring open limits places limit admitted slots tat wake",
 ]
 
 #: Constants of the scripts: each script begins with those that it uses, as local variables.
 CONSTANTS: dict[str, str | int] = {
     "GROUP": GROUP,
     # The last characters of all lanes of a queue.
-    "LANE_KINDS": "".join(KINDS) + SUSPECT,
+    "LANE_KINDS": "".join(KINDS) + SUSPECT + ADMITTED,
     # A place that begins with another word is one of a later release.
     "KEY_WORDS": f" {' '.join(_WORDS)} ",
     # Bytes of seal in front of an envelope.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from ...log.throttle import Throttle
-from ..lanes import KINDS, SUSPECT
+from ..lanes import ADMITTED, KINDS, SUSPECT
 from .connection import Wire
 from .script import script
 
-__all__ = ["Sweep"]
+__all__ = ["BELL", "Sweep"]
+
+#: The stream of a queue that wakes one worker when a limit may admit something.
+BELL = "b"
 
 #: Seconds between two sweeps, since the server checks every consumer of every lane.
 EVERY = 60.0
@@ -43,7 +46,7 @@ class Sweep:
     async def _lanes(self) -> list[bytes]:
         queues = await self._wire.call("SMEMBERS", f"{self._prefix}queues")
         needs = await self._wire.call("SMEMBERS", f"{self._prefix}parked")
-        kinds = [kind.encode() for kind in (*KINDS, SUSPECT)]
+        kinds = [kind.encode() for kind in (*KINDS, SUSPECT, ADMITTED, BELL)]
         return [b"q:%b:%b" % (queue, kind) for queue in queues for kind in kinds] + [
             b"parked:" + need for need in needs
         ]

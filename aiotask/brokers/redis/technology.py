@@ -6,7 +6,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from ..technology import GRAPHS, HISTORY, PROCESSES, Technology
+from ..technology import GRAPHS, HISTORY, LIMITS, PROCESSES, Technology
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -81,7 +81,7 @@ REDIS = Technology(
     push_blocking=_push_blocking,
     check_url=_check_url,
     is_private=_is_private,
-    features=frozenset({GRAPHS, HISTORY, PROCESSES}),
+    features=frozenset({GRAPHS, HISTORY, LIMITS, PROCESSES}),
     examples=("redis://host:6379/0", "rediss://…", "unix:///path/to/sock"),
     push_graph_blocking=_push_graph_blocking,
 )

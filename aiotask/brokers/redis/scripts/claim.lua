@@ -1,5 +1,5 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, limit, bytes, alone ('1' or ''), number of queues, queues, lanes…
--- Returns liveness, volunteer (1: become idle for a suspect), then groups of deliveries: lane, how many, and per
+-- Returns liveness, volunteer (1: become idle for a suspect) and 2 more where a limit may admit something, then groups of deliveries: lane, how many, and per
 -- delivery: entry, sealed, meta.
 -- Needs: core lanes
 local incarnation = ARGV[1]
@@ -7,6 +7,8 @@ local reply = { liveness(incarnation, ARGV[2]), 0 }
 if reply[1] ~= 1 then return reply end
 local left, room = tonumber(ARGV[3]), tonumber(ARGV[4])
 local queues = tonumber(ARGV[6])
+-- One command where there are neither limits nor pauses.
+if redis.call('EXISTS', key('open'), key('paused')) > 0 and redis.call('EXISTS', key('open')) == 1 then reply[2] = 2 end
 
 -- How many to ask for is only known from the size of those that came: the first read brings one.
 local came, bytes = 0, 0
@@ -54,7 +56,7 @@ for n = 1, queues do
       local chosen = redis.call('GET', key('volunteer'))
       if chosen and redis.call('HEXISTS', key('live'), chosen) == 0 then redis.call('DEL', key('volunteer')) end
       redis.call('SET', key('volunteer'), incarnation, 'NX', 'EX', VOLUNTEER_TTL)
-      if redis.call('GET', key('volunteer')) == incarnation then reply[2] = 1; return reply end
+      if redis.call('GET', key('volunteer')) == incarnation then reply[2] = reply[2] + 1; return reply end
       break
     end
   end

@@ -1,14 +1,16 @@
--- KEYS: prefix.  ARGV: limit. Puts due jobs into their lanes.
--- Returns how many, seconds until the next one is due ('' when there is none), and whether there are graphs: 0 no, 1 yes, 2 there
+-- KEYS: prefix.  ARGV: limit. Puts due jobs into their lanes and lines, and wakes what a rate held.
+-- Returns how many, seconds until the next one is due, or may start ('' when there is none), and whether there are graphs: 0 no, 1 yes, 2 there
 -- is work on the agenda.
--- Needs: core index due lanes repair
+-- Needs: core index due lanes limits repair
 -- Pages of what is left alone that are looked through at most.
 local PAGES = 40
 check_placing()
 local at = now()
 local graphs = 0
+local soon
 -- One command where nothing is due and there are no graphs.
-if redis.call('EXISTS', key('due'), key('agenda'), key('graphs'), key('nodes')) > 0 then
+if redis.call('EXISTS', key('due'), key('agenda'), key('graphs'), key('nodes'), key('wake')) > 0 then
+  if redis.call('EXISTS', key('wake')) == 1 then soon = lines().wake(at) end
   if redis.call('ZCARD', key('due')) > 0 then heed(at) end
   if redis.call('EXISTS', key('agenda')) == 1 then graphs = 2
   elseif redis.call('EXISTS', key('graphs'), key('nodes')) > 0 then graphs = 1 end
@@ -22,7 +24,8 @@ local function promote(id)
   if ok and at_index and is_foreign(at_index) or lane and is_foreign_lane(lane) then return false end
   -- A job that waits or runs elsewhere was put here by hand.
   local elsewhere = ok and at_index and string.sub(at_index, 1, 4) ~= 'due|' and is_there(id, at_index)
-  if not packed or not string.match(lane, '^q:.+:[0-9rs]$') then
+  local is_lined = packed and string.match(lane, '^l:[^:]+:%d:[^:]+:.*|%d*$')
+  if not packed or not is_lined and not string.match(lane, '^q:.+:[0-9rs]$') then
     redis.call('ZREM', key('due'), id)
     redis.call('HDEL', key('held'), id)
     -- Without its envelope it is lost: that was deleted by hand.
@@ -31,7 +34,11 @@ local function promote(id)
   elseif elsewhere then
     redis.call('ZREM', key('due'), id)
     redis.call('HDEL', key('held'), id)
-    redis.call('XADD', key(lane), '*', 'j', sealed, 'm', meta)
+    if not is_lined then redis.call('XADD', key(lane), '*', 'j', sealed, 'm', meta) end
+  elseif is_lined then
+    redis.call('ZREM', key('due'), id)
+    redis.call('HDEL', key('held'), id)
+    put_one(lane, id, sealed, meta)
   else
     lane = sound(lane, string.gsub(lane, '%w$', 'r'))
     if type(redis.pcall('XLEN', key(lane))) ~= 'table' then
@@ -56,8 +63,7 @@ end
 local first
 if foreign == 0 then first = redis.call('ZRANGE', key('due'), 0, 0, 'WITHSCORES')
 else first = redis.call('ZRANGEBYSCORE', key('due'), string.format('(%.17g', at), '+inf', 'WITHSCORES', 'LIMIT', 0, 1) end
-if #first == 0 then
-  if foreign == 0 then redis.call('DEL', key('clock')) end
-  return { count, '', graphs }
-end
-return { count, tostring(tonumber(first[2]) - at), graphs }
+local until_next = first[2] and tonumber(first[2]) - at
+if #first == 0 and foreign == 0 then redis.call('DEL', key('clock')) end
+if soon and (not until_next or soon < until_next) then until_next = soon end
+return { count, until_next and tostring(until_next) or '', graphs }

@@ -1,6 +1,6 @@
 -- KEYS: prefix.  ARGV: client, sequence, how many queues have a limit (-1: none, and the batch before was sent along); where
 -- some have: queue, limit…, whether to name the oldest ('1' or ''), how many jobs to drop first, and per job to drop: lane,
--- entry, id, result TTL (ms), reply, outcome. Then groups of jobs that have the first five in common: lane, delay (s), eta
+-- entry, id, result TTL (ms), reply, outcome. Then groups of jobs that have the first five in common: lane (or target in a line), delay (s), eta
 -- (Unix s or ''), custom ('1' or ''), what is special ('' or msgpack of a map, ``broker.Special``), how many, and per job: id,
 -- sealed.
 -- Returns 1 when the batch is in, 0 when it was a repeat, -1 when the one that was sent along before it is not in. If some had
@@ -77,7 +77,7 @@ local endings = #victims > 0 and open_all_endings()
 -- 4. The first writes.
 local queues, seen = {}, {}
 for lane in pairs(lanes) do
-  local queue = string.match(lane, '^q:(.*):%d$')
+  local queue = string.match(lane, '^q:(.*):%d$') or string.match(lane, '^l:([^:]+)')
   if not seen[queue] then
     seen[queue] = true
     queues[#queues + 1] = queue
@@ -150,7 +150,7 @@ while n <= #ARGV do
     if not due then due, kind = at + tonumber(ARGV[n + 1]), 'S' end
     if due <= at then due = nil end
   end
-  local queue = limited > 0 and not due and string.match(lane, '^q:(.*):%d$') or ''
+  local queue = limited > 0 and not due and (string.match(lane, '^q:(.*):%d$') or string.match(lane, '^l:([^:]+)')) or ''
   if custom or room[queue] then
     for job = from, to, 2 do
       local id, is_taken = ARGV[job], true

@@ -1,7 +1,7 @@
 -- KEYS: prefix.  ARGV: ids…  Runs dead letters again, each as if it had been sent just now.
 -- Returns per id: replayed, missing, or outdated (a job of that id goes on, or ended later: the letter stays).
 -- Everything is checked before the first write, which a full server allows.
--- Needs: core index lanes
+-- Needs: core index lanes limits
 redis.call('ZCARD', key('dead'))
 redis.call('SCARD', key('index'))
 for _, name in ipairs({ 'dead:jobs', 'marks', 'watch' }) do redis.call('HLEN', key(name)) end
@@ -20,9 +20,10 @@ for _, id in ipairs(ARGV) do
     local sealed = string.sub(packed, 5, 4 + size)
     local stored = redis.call('GET', key('r:' .. id))
     local queue, _, priority = peek(sealed)
-    local lane = 'q:' .. queue .. ':' .. priority
+    -- A limited job takes its place in its line anew.
+    local lane = line_in(sealed) or 'q:' .. queue .. ':' .. priority
     local later = stored and stored ~= string.sub(packed, 5 + size)
-    local stream = redis.pcall('XLEN', key(lane))
+    local stream = string.byte(lane) ~= 108 and redis.pcall('XLEN', key(lane))
     if queue == '' or type(stream) == 'table' or later or is_unfinished(id) then
       reply[#reply + 1] = 'outdated'
     else

@@ -46,6 +46,12 @@ for n = 3, #ARGV do
           status = ''
           forget(id)
         end
+      elseif string.byte(lane) == 108 then
+        status = 'PENDING'
+        if not is_there(id, at) then
+          status = ''
+          forget(id)
+        end
       else
         local pending = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
         if type(pending) == 'table' and not pending.err and #pending > 0 then status = 'RUNNING'

@@ -1,6 +1,6 @@
 -- Graphs: what the end of a node means for others. A graph is one hash (see ``brokers/graphs.py`` for its fields); what does
 -- not fit into the steps of one call goes on the agenda.
--- Needs: core nodes lanes history results damage
+-- Needs: core nodes lanes limits history results damage
 
 local steps = GRAPH_STEPS
 -- Nodes that no longer wait, and ids of those that ended without an outcome, in this call.
@@ -71,6 +71,7 @@ end
 
 -- Where jobs for a lane are put: something else may stand in its place. False: nowhere for now.
 local function open_lane(lane)
+  if string.byte(lane) == 108 then return lane end
   if type(redis.pcall('XLEN', key(lane))) == 'number' then return lane end
   local returned = string.gsub(lane, '%w$', 'r')
   return type(redis.pcall('XLEN', key(returned))) == 'number' and returned
@@ -116,6 +117,8 @@ local function make_ready(graph, numbers, letters, over, ends)
   for lane, list in pairs(lists) do
     local target, first = open_lane(lane), #jobs + 1
     for n = 1, #list do jobs[#jobs + 1] = list[n] end
+    -- A line takes the server longer than a lane.
+    if string.byte(lane) == 108 then steps = steps - 5 * #list end
     if target then groups[#groups + 1] = { target, first, #jobs - 1, '' }
     else groups[#groups + 1] = { lane, first, #jobs - 1, '', now() + 5, 'S' } end
   end
@@ -181,7 +184,7 @@ end
 local function note_bad(graph, number, letter, sealed)
   if sealed ~= '' then
     local queue, _, priority = peek(sealed)
-    local lane = 'q:' .. queue .. ':' .. priority
+    local lane = line_in(sealed) or 'q:' .. queue .. ':' .. priority
     redis.call('HSET', graph.name, 'b' .. number, letter, 'e' .. number,
       struct.pack('>I2', #lane) .. lane .. struct.pack('>dd', 0, 0) .. sealed)
   else

@@ -1,18 +1,22 @@
 -- The lanes: streams in which jobs wait and are claimed.
--- Needs: core index due
+-- Needs: core index due limits
 
--- The door through which every job comes to its place: until it is due in ``due``, else in its lane; the index says which.
--- ``jobs`` has ids, each followed by its envelope. A group of them has the rest in common: { lane, position of the first id
+-- The door through which every job comes to its place: until it is due in ``due``, else in its line or lane; the index says which.
+-- ``jobs`` has ids, each followed by its envelope. A group of them has the rest in common: { lane or target in a line, position of the first id
 -- in jobs, position of the last, meta, due (Unix seconds, nil: now), kind of due: S (scheduled), E (scheduled for a moment)
 -- or R (retrying) }. ``buckets`` and ``fields``, by position: where the index has them, of a caller that has checked these
 -- buckets before its first write. Returns what was written to the index.
 local function put(groups, jobs, buckets, fields)
-  local index = {}
+  local index, lined = {}, nil
   for g = 1, #groups do
     local group = groups[g]
     local lane, meta, due = group[1], group[4], group[5]
-    local stream = key(lane)
-    for n = group[2], group[3], 2 do
+    local stream, from = key(lane), group[2]
+    if not due and string.byte(lane) == 108 then
+      lined = lined or {}
+      lined[#lined + 1], from = group, group[3] + 1
+    end
+    for n = from, group[3], 2 do
       local id, sealed, at, bucket, field = jobs[n], jobs[n + 1], nil, nil, nil
       if due then
         hold(due, lane, id, sealed, meta)
@@ -29,6 +33,7 @@ local function put(groups, jobs, buckets, fields)
       places[size + 1], places[size + 2] = field, at
     end
   end
+  if lined then lines().put(lined, jobs, index, buckets, fields) end
   write_index(index, buckets)
   return index
 end
@@ -53,9 +58,10 @@ local function take(lane, incarnation, count)
   return got[1][2]
 end
 
--- How many jobs of a queue wait.
+-- How many jobs of a queue wait, in lanes and in lines.
 local function waiting(queue)
-  local count = 0
+  local lined = redis.pcall('GET', key('lined:' .. queue))
+  local count = type(lined) == 'string' and tonumber(lined) or 0
   for kind in string.gmatch(LANE_KINDS, '.') do
     local lane = 'q:' .. queue .. ':' .. kind
     local length = redis.call('XLEN', key(lane))

@@ -11,6 +11,7 @@ end
 
 -- The lane, or the one that the job comes from where something else was put in its place.
 local function sound(lane, from)
+  if string.byte(lane) == 108 then return lane end
   local length = redis.pcall('XLEN', key(lane))
   return type(length) == 'table' and from or lane
 end
@@ -26,7 +27,14 @@ end
 -- Before the first write of a push, which is one that a full server refuses: whether these lanes and what is due are of
 -- their types, and whether there is room and this user may write, tried on a key that never exists.
 local function check_push(lanes, some_later)
-  for _, stream in pairs(lanes) do redis.call('XLEN', stream) end
+  for lane, name in pairs(lanes) do
+    if string.byte(lane) ~= 108 then redis.call('XLEN', name)
+    else
+      redis.call('ZCARD', key(string.match(lane, '^(.*)|')))
+      redis.call('HLEN', key('lined'))
+      redis.call('HLEN', key('limit:' .. string.match(lane, '^l:[^:]+:%d:([^:]+)')))
+    end
+  end
   redis.call('XADD', key('r:'), 'NOMKSTREAM', '*', 'j', '')
   if not some_later then return end
   redis.call('ZCARD', key('due'))

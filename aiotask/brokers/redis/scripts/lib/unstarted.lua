@@ -1,5 +1,5 @@
 -- The end of a job that no worker has.
--- Needs: core nodes index due history results
+-- Needs: core nodes index due limits history results
 
 -- Nodes that waited and do not any more, in this call.
 local concluded_waiting = 0
@@ -29,6 +29,13 @@ local function end_unstarted(endings, id, outcome, status, ttl)
     redis.call('ZREM', key('due'), id)
     if redis.call('ZCARD', key('due')) == 0 then redis.call('DEL', key('clock')) end
     redis.call('HDEL', key('held'), id)
+    conclude(endings, id, outcome, status, ttl, address_of(sealed), sealed, meta)
+    leave_graph(id, letter, sealed, outcome)
+    return true
+  end
+  if string.byte(lane) == 108 then
+    local sealed, meta = lines().take_out(lane, id)
+    if not sealed then return false end
     conclude(endings, id, outcome, status, ttl, address_of(sealed), sealed, meta)
     leave_graph(id, letter, sealed, outcome)
     return true

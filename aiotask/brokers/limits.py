@@ -1,0 +1,96 @@
+"""The verbs of limits, of brokers that have the feature ``limits``.
+
+A job whose ``Push.special`` names a limit waits in a line, one for each key, and is in no lane. A claim admits it: it
+takes a slot and a token of its limit, and is a delivery from then on. It stays admitted while it is a suspect, or
+recovered; it gives its slot back in the step in which it ends, or is parked, or waits for a retry. What is given back
+unstarted goes to its old place in its line, and its token is given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from ..broker import Broker
+from ..limit import LimitSpec
+
+__all__ = ["LIMIT_KEY", "LimitInfo", "Limits", "LimitsReader"]
+
+#: Characters of the key of a limited job at most.
+LIMIT_KEY = 200
+
+
+class LimitInfo(msgspec.Struct, frozen=True, gc=False):
+    """A limit, as people are shown it."""
+
+    name: str
+    #: The numbers that hold now, with those that an operator has set; None: no worker has declared the limit, and it
+    #: admits nothing.
+    spec: LimitSpec | None = None
+    #: What the workers have declared, where an operator has set other numbers.
+    declared: LimitSpec | None = None
+    #: The app path that declared the limit last, and its generation (Unix seconds).
+    by: str = ""
+    generation: float = 0.0
+    #: Whether its declarer has removed the limit: its lines drain without it.
+    removed: bool = False
+    #: Jobs that are admitted, where ``max_running`` is limited; else 0.
+    running: int = 0
+    #: Queue and priority where jobs of the limit have waited, and keys there whose turn may come now.
+    places: list[tuple[str, int, int]] = []
+
+
+class Limits(Broker, Protocol):
+    """A broker that enforces limits.
+
+    ``push`` puts a job with ``Special.limit`` into its line; a ready node, a due job and a replayed letter go the same
+    way. ``claim`` and ``wait`` admit up to ``free_seats`` jobs; ``wait`` also ends when a rate allows the next one. A
+    limited job ends by ``finish_special`` alone (``Finish.special``). ``requeue`` puts a job that is admitted, and one
+    with ``Requeue.limit``, into its line."""
+
+    #: How many limited jobs the next ``claim`` or ``wait`` of this object admits at most: the free seats of the worker.
+    free_seats: int
+
+    async def declare(
+        self, generation: float, by: str, limits: Sequence[LimitSpec], *, removes: bool = False
+    ) -> list[str]:
+        """Declare the limits of an app; the limits of its other declarers stay. Also tells this object that its worker
+        has limits, so that its ``wait`` is rung when a slot becomes free.
+
+        A limit that a younger generation has declared stays as it is; generation 0 (a client) declares only what nobody
+        has declared. What an operator has set wins over both.
+
+        Args:
+            generation: Unix seconds by the server's clock at which the supervisor started, or was told to reload.
+            by: the app path of the declarer.
+            removes: whether limits that the same declarer declared before, and does not any more, are removed.
+
+        Returns:
+            the names of the limits that were removed.
+
+        Raises:
+            BrokerError: a worker of a release that knows no limits is live.
+        """
+        ...
+
+    async def hold_limit(self, limit: str, seconds: float) -> None:
+        """Admit no job of a limit and key (``NAME:KEY``) for some seconds."""
+        ...
+
+    async def set_limit(self, name: str, numbers: Mapping[str, float]) -> bool:
+        """Replace numbers of a limit (``limit.NUMBERS``) until they are reset. False: there is no such limit."""
+        ...
+
+    async def reset_limit(self, name: str) -> bool:
+        """Let the declared numbers of a limit hold again. False: there is no such limit."""
+        ...
+
+
+class LimitsReader(Protocol):
+    """The inspector of such a broker."""
+
+    async def limits(self) -> list[LimitInfo]:
+        """Every limit that was declared or has had jobs, by name."""
+        ...

@@ -1,0 +1,128 @@
+"""The verbs of limits on Redis, and what people are shown of limits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ...inspector import JobInfo
+from ...job import Status
+from ...limit import NUMBERS, LimitSpec
+from ..lanes import is_line, queue_of
+from ..limits import LimitInfo
+from .codec import decode_meta, text
+from .connection import Wire
+from .graphs import GraphVerbs
+
+__all__ = ["LimitVerbs", "LimitsView", "lined_jobs"]
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class LimitVerbs(GraphVerbs):
+    """The verbs of ``Limits``, a part of ``RedisBroker``; ``claim`` and ``wait`` are in ``claims.py``."""
+
+    #: Whether blocking claims also wait for bells.
+    _hears_bells = False
+
+    async def declare(
+        self, generation: float, by: str, limits: Sequence[LimitSpec], *, removes: bool = False
+    ) -> list[str]:
+        await self._refuse_beside_older()
+        self._hears_bells = self._hears_bells or bool(limits)
+        args: list[Any] = [repr(float(generation)), by, "1" if removes else ""]
+        for spec in limits:
+            args += (spec.name, _encode({name: getattr(spec, name) for name in (*NUMBERS, "task")}))
+        return sorted(map(text, await self._run("declare", *args)))
+
+    async def hold_limit(self, limit: str, seconds: float) -> None:
+        name, _, key = limit.partition(":")
+        await self._run("hold_limit", name, key, seconds)
+
+    async def set_limit(self, name: str, numbers: Mapping[str, float]) -> bool:
+        return bool(await self._run("set_limit", name, _encode(dict(numbers))))
+
+    async def reset_limit(self, name: str) -> bool:
+        return bool(await self._run("set_limit", name, b""))
+
+
+class LimitsView:
+    """The part of ``RedisInspector`` that reads limits."""
+
+    _wire: Wire
+    _prefix: str
+
+    async def admits_now(self, queues: Sequence[str]) -> bool:
+        """Whether a limit may admit a job of these queues now, so not one that waits for a slot or for its rate."""
+        places = await self._wire.call("SMEMBERS", f"{self._prefix}open")
+        return any(text(place).rpartition(":")[0] in queues for place in places)
+
+    async def limits(self) -> list[LimitInfo]:
+        names = sorted(map(text, await self._wire.call("SMEMBERS", f"{self._prefix}limits")))
+        return [await self._limit(name) for name in names]
+
+    async def _limit(self, name: str) -> LimitInfo:
+        flat = await self._wire.call("HGETALL", f"{self._prefix}limit:{name}")
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        known = fields.get(b"known", b"")
+        declared, replaced = _numbers(fields.get(b"declared")), _numbers(fields.get(b"set"))
+        places = []
+        for place in sorted(await self._wire.call("SMEMBERS", f"{self._prefix}places:{name}")):
+            queue, _, priority = text(place).rpartition(":")
+            keys = await self._wire.call("ZCARD", f"{self._prefix}ring:{text(place)}:{name}")
+            places.append((queue, int(priority), keys))
+        return LimitInfo(
+            name,
+            spec=_spec(name, declared | replaced) if known else None,
+            declared=_spec(name, declared) if known and replaced else None,
+            by=text(fields.get(b"by", b"")),
+            generation=float(fields.get(b"generation", 0)),
+            removed=known == b"removed",
+            running=await self._wire.call("SCARD", f"{self._prefix}slots:{name}"),
+            places=places,
+        )
+
+
+async def lined_jobs(
+    wire: Wire,
+    prefix: str,
+    places: Callable[[Sequence[bytes]], Awaitable[list[bytes | None]]],
+    queue: str | None,
+    limit: int,
+) -> list[JobInfo]:
+    """Jobs that wait in lines, in no order.
+
+    Args:
+        places: returns the place of each id.
+        queue: the queue whose jobs are wanted; None: those of every one.
+    """
+    found: list[JobInfo] = []
+    cursor = b""
+    while cursor != b"0" and len(found) < limit:
+        cursor, flat = await wire.call("HSCAN", f"{prefix}lined", cursor or b"0", "COUNT", 250)
+        ids = flat[::2]
+        for id, packed, place in zip(ids, flat[1::2], await places(ids), strict=True):
+            line = text(place or b"")
+            if is_line(line) and queue in (None, queue_of(line)):
+                size = 2 + int.from_bytes(packed[:2])
+                info = JobInfo(text(id), Status.PENDING, line, decode_meta(packed[2:size]), sealed=packed[size:])
+                found.append(info)
+    return found[:limit]
+
+
+def _numbers(packed: bytes | None) -> dict[str, Any]:
+    """Numbers of a limit as the server keeps them; none where something else stands there."""
+    try:
+        found = msgspec.msgpack.decode(packed or b"\x80")
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _spec(name: str, numbers: Mapping[str, Any]) -> LimitSpec | None:
+    try:
+        return msgspec.convert({**numbers, "name": name}, LimitSpec, strict=False)
+    except msgspec.ValidationError:
+        return None
