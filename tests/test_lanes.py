@@ -18,8 +18,8 @@ def test_lanes_are_claimed_returned_first_then_parked_then_by_priority() -> None
     assert order[3:] == [f"q:{queue}:{priority}" for priority in range(10) for queue in ("a", "b")]
 
 
-def test_all_lanes_of_a_queue_are_the_claimed_ones_and_the_one_of_suspects() -> None:
-    assert all_lanes("a") == ["q:a:s", *claim_order(["a"])]
+def test_all_lanes_of_a_queue_are_the_claimed_ones_and_those_of_suspects_and_of_admitted_jobs() -> None:
+    assert all_lanes("a") == ["q:a:s", *claim_order(["a"]), "q:a:g"]
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,9 @@ def test_all_lanes_of_a_queue_are_the_claimed_ones_and_the_one_of_suspects() -> 
         ("q:s:0", False, False),
         ("parked:task:x", False, True),
         ("parked:task:s", False, True),
-        # Of a later release: nothing is known of what it means, but it is no lane of suspects.
         ("q:mail:g", False, False),
+        # Of a later release: nothing is known of what it means, but it is no lane of suspects.
+        ("q:mail:v", False, False),
     ],
 )
 def test_a_lane_says_what_its_jobs_are(lane: str, suspect: bool, returned: bool) -> None:

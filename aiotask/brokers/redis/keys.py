@@ -52,16 +52,14 @@ kids:ID             list    ids of the jobs that this job has sent, the newest 1
                                                                                         job
 expiring            zset    job id by the time after which no run of it starts (Unix    the job is finished
                             seconds, server clock)
-l:QUEUE:PRIORITY:   zset    a line: job ids of a limit and key by their number          it is empty
-…LIMIT:KEY
+l:PLACE:LIMIT:KEY   zset    a line: job ids by number; PLACE is QUEUE:PRIORITY          it is empty
 lined               hash    job id -> meta and envelope of the jobs in lines            it is admitted
 lined:QUEUE         string  how many jobs of a queue are in lines                       it is 0
-ring:QUEUE:         zset    keys of a limit whose turn may come there, by turn          it is empty
-…PRIORITY:LIMIT
-open                set     QUEUE:PRIORITY where a limit may admit something            it is empty
-open:QUEUE:PRIORITY zset    the limits that may, by turn                                it is empty
+ring:PLACE:LIMIT    zset    keys of a limit whose turn may come there, by turn          it is empty
+open                set     places where a limit may admit something                    it is empty
+open:PLACE          zset    the limits that may, by turn                                it is empty
 limits              set     names of the limits                                         the app
-places:LIMIT        set     QUEUE:PRIORITY where it has had lines                       the app
+places:LIMIT        set     places where it has had lines                               the app
 limit:LIMIT         hash    its numbers, as declared and as set, by whom; ``seq``:      the app
                             the last number and turn that it gave
 admitted            hash    job id -> ``LINE|NUMBER``: exactly the admitted jobs        it ends, or waits again
@@ -73,6 +71,7 @@ wake                zset    lines that a rate holds, by when it may admit the ne
 q:QUEUE:g           stream  admitted jobs; read as they come, so each is claimed        as the other lanes
 q:QUEUE:b           stream  the bell: at most one entry, which wakes a worker that      as the other lanes
                             blocks when a limit may admit something
+paused              hash    id of a pause -> what, who, when, why                       it is resumed
 volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
 
@@ -110,10 +109,8 @@ RECORDERS = "recorders"
 #: the scripts replace it whatever it holds.
 TYPES = {
     **dict.fromkeys(("queues", "parked", "index", "limits", "open"), "set"),
-    **dict.fromkeys(
-        ("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes", "lined", "admitted"),
-        "hash",
-    ),
+    **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes"), "hash"),
+    **dict.fromkeys(["lined", "admitted", "paused"], "hash"),
     **dict.fromkeys(("due", "dead", "graphs", "expiring", "wake"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
     "agenda": "list",
@@ -129,6 +126,7 @@ _WORDS = [
     "g nodes agenda graphs kids",
     "expiring",
     "l lined ring open limits places limit admitted slots tat wake",
+    "paused",
 ]
 
 #: Constants of the scripts: each script begins with those that it uses, as local variables.

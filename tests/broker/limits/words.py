@@ -20,7 +20,9 @@ Declare = Callable[..., Awaitable[None]]
 _jobs = Sealer(["test"], "job")
 
 
-def limited(id: str, key: str = "", *, name: str = "api", queue: str = "default", priority: int = 5, **more: Any) -> Push:
+def limited(
+    id: str, key: str = "", *, name: str = "api", queue: str = "default", priority: int = 5, **more: Any
+) -> Push:
     """A job of a limit and key."""
     limit = f"{name}:{key}"
     job = Job(RELEASE, id, "shop.tasks:render", queue, b"", priority, more=More(limit=limit))

@@ -18,7 +18,7 @@ from ...seam import Worker, a_push, ids, sealed_job, send
 from ...server import PrivateServer
 from ...test_house import key_table
 
-_LINE = "l:default:5:thumbnails"
+_LINE = "w:default:5:thumbnails"
 
 
 # ---- the counters of a job
@@ -92,10 +92,10 @@ class Foreign:
 
     #: Ids, and where the index has them.
     PLACES: ClassVar = {
-        "claimed": "q:default:g|1-1",
-        "waiting": "q:default:g|2-1",
+        "claimed": "q:default:v|1-1",
+        "waiting": "q:default:v|2-1",
         "in-line": f"{_LINE}|1-1",
-        "lined": "lined|17",
+        "filed": "filed|17",
         "delayed": "due|S",
         "of-a-kind": "due|X",
         "nowhere": "q:default:z|1-1",
@@ -104,14 +104,14 @@ class Foreign:
     def __init__(self, server: PrivateServer, key: Callable[[str], str]) -> None:
         self.call, self.key = server.call, key
         for id in ("claimed", "waiting"):
-            self.call("XADD", key("q:default:g"), self.PLACES[id].partition("|")[2], "j", sealed_job(id))
-        self.call("XGROUP", "CREATE", key("q:default:g"), "w", "0")
-        self.call("XREADGROUP", "GROUP", "w", "gone.1", "COUNT", 1, "STREAMS", key("q:default:g"), ">")
-        self.call("ZADD", key(_LINE), 17, "lined")
+            self.call("XADD", key("q:default:v"), self.PLACES[id].partition("|")[2], "j", sealed_job(id))
+        self.call("XGROUP", "CREATE", key("q:default:v"), "w", "0")
+        self.call("XREADGROUP", "GROUP", "w", "gone.1", "COUNT", 1, "STREAMS", key("q:default:v"), ">")
+        self.call("ZADD", key(_LINE), 17, "filed")
         for id, place in self.PLACES.items():
             self.call("HSET", key("index:"), id, place)
         self.call("SADD", key("index"), "")
-        for id, lane in (("lined", _LINE), ("delayed", _LINE), ("of-a-kind", "q:default:5")):
+        for id, lane in (("filed", _LINE), ("delayed", _LINE), ("of-a-kind", "q:default:5")):
             self.call("HSET", key("held"), id, held(lane, id))
         self.call("ZADD", key("due"), 1, "delayed", 2, "of-a-kind")
 
@@ -119,11 +119,11 @@ class Foreign:
         call, key = self.call, self.key
         return {
             "index": [call("HGET", key("index:"), id) for id in self.PLACES],
-            "held": [call("HGET", key("held"), id) for id in ("lined", "delayed", "of-a-kind")],
+            "held": [call("HGET", key("held"), id) for id in ("filed", "delayed", "of-a-kind")],
             "due": [call("ZSCORE", key("due"), id) for id in ("delayed", "of-a-kind")],
             "line": call("ZRANGE", key(_LINE), 0, -1),
-            "lane": call("XRANGE", key("q:default:g"), "-", "+"),
-            "claims": call("XPENDING", key("q:default:g"), "w"),
+            "lane": call("XRANGE", key("q:default:v"), "-", "+"),
+            "claims": call("XPENDING", key("q:default:v"), "w"),
         }
 
 

@@ -16,7 +16,7 @@ from aiotask.log import throttle
 from ...seam import Worker, drain, send
 from ...server import PrivateServer
 
-_LANES = [f"q:default:{kind}" for kind in "r0123456789s"]
+_LANES = [f"q:default:{kind}" for kind in "r0123456789sg"]
 
 
 def consumers(server: PrivateServer, lane: str) -> set[bytes]:

@@ -46,16 +46,16 @@ local function admit(at, limit, known, bite)
   if each_interval <= 0 then each_interval = nil end
   local keys = redis.call('ZRANGE', ring, 0, bite - 1)
   local many = #keys == 1 and bite or 1
-  local free, tat, till = look_at('tat:' .. limit, interval, tonumber(known[4] or 1), false)
+  local allowed, tat, till = look_at('tat:' .. limit, interval, tonumber(known[4] or 1), false)
   local started, is_shut = 0, false
   for _, by in ipairs(keys) do
-    if free - started <= 0 then
+    if allowed - started <= 0 then
       is_shut = true
       redis.call('ZADD', key('wake'), (till > 0 and till or tat + interval * (started + 1 - tonumber(known[4] or 1))) / 1e6,
         'l:' .. at .. ':' .. limit .. ':')
       break
     end
-    local line, fit = 'l:' .. at .. ':' .. limit .. ':' .. by, math.min(many, free - started)
+    local line, fit = 'l:' .. at .. ':' .. limit .. ':' .. by, math.min(many, allowed - started)
     if each > 0 then fit = math.min(fit, each - redis.call('SCARD', key('slots:' .. limit .. ':' .. by))) end
     local key_tat, key_till
     -- Both rates are asked before either gives a token.
@@ -165,15 +165,15 @@ local function draw(at)
   else shared.ring_bell(queue) end
 end
 
-local opened = {}
-for _, at in ipairs(redis.call('SMEMBERS', key('open'))) do opened['q:' .. at] = at end
+local open_places = {}
+for _, at in ipairs(redis.call('SMEMBERS', key('open'))) do open_places['q:' .. at] = at end
 for n = 7 + queues, #ARGV do
   if left <= 0 or room <= 0 then break end
-  if opened[ARGV[n]] then draw(opened[ARGV[n]]) end
+  if open_places[ARGV[n]] then draw(open_places[ARGV[n]]) end
 end
 -- Of what was open and had no room here, another worker hears.
 for n = 7 + queues, #ARGV do
-  local at = opened[ARGV[n]]
+  local at = open_places[ARGV[n]]
   if at and left <= 0 and redis.call('SISMEMBER', key('open'), at) == 1 then shared.ring_bell(string.match(at, '^(.*):%d$')) end
 end
 local until_next = shared.wake(seconds)

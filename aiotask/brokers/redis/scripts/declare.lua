@@ -1,7 +1,7 @@
 -- KEYS: prefix.  ARGV: generation (Unix seconds; 0: of a client), by whom, whether what it declared before is removed ('1' or ''),
 -- then per limit: name, numbers (msgpack of a map).
 -- Returns the names of the limits that were removed.
--- Needs: core index limits numbers
+-- Needs: core limits numbers
 local generation, by, removed, named = tonumber(ARGV[1]), ARGV[2], {}, {}
 redis.call('SCARD', key('limits'))
 allow_writes()

@@ -1,5 +1,5 @@
 -- KEYS: prefix.  ARGV: limit, key, seconds. No job of this limit and key is admitted for so long.
--- Needs: core index limits
+-- Needs: core limits
 local name, shared = key('limit:' .. ARGV[1]), lines()
 local clock = now() * 1e6
 local till = clock + tonumber(ARGV[3]) * 1e6

@@ -1,6 +1,6 @@
 -- KEYS: prefix.  ARGV: limit, numbers that hold instead of the declared ones (msgpack of a map; '': the declared ones hold again).
 -- Returns 1, or 0 where there is no such limit.
--- Needs: core index limits numbers
+-- Needs: core numbers
 local name = key('limit:' .. ARGV[1])
 if redis.call('HEXISTS', name, 'known') == 0 then return 0 end
 allow_writes()

@@ -33,7 +33,7 @@ local function put(groups, jobs, buckets, fields)
       places[size + 1], places[size + 2] = field, at
     end
   end
-  if lined then lines().put(lined, jobs, index, buckets, fields) end
+  if lined then lines().line_up(lined, jobs, index, buckets, fields) end
   write_index(index, buckets)
   return index
 end

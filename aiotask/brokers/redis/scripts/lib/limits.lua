@@ -65,7 +65,7 @@ local function lines()
   end
 
   -- Puts jobs into their lines, a line at a time, and their keys into the rings. The places are added to ``index``.
-  function made.put(groups, jobs, index, buckets, fields)
+  function made.line_up(groups, jobs, index, buckets, fields)
     local found, packed = gather(groups, jobs)
     local counts, next_number, last, queued = {}, {}, {}, {}
     for _, list in ipairs(found) do counts[list.limit] = (counts[list.limit] or 0) + #list.jobs end

@@ -1,5 +1,5 @@
 -- The numbers of limits: what workers have declared and operators have set becomes what admit.lua reads.
--- Needs: core index limits
+-- Needs: core limits
 
 local function map_in(packed)
   local ok, found = pcall(cmsgpack.unpack, packed or '')
