@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 
 __all__ = [
     "ADMITTED",
+    "BELL",
     "KINDS",
     "RETURNED",
     "SUSPECT",
@@ -42,6 +43,8 @@ __all__ = [
 ]
 
 RETURNED, SUSPECT, ADMITTED = "r", "s", "g"
+#: The kind of what wakes a worker when a limit may admit something; no lane.
+BELL = "b"
 #: Kinds in the order in which they are claimed; suspects stand apart.
 KINDS = (RETURNED, *map(str, range(10)))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 
 from ...broker import (
     BATCH_JOBS,
@@ -30,9 +31,9 @@ from ...errors import BrokerError
 from ...inspector import DeadLetter
 from ...job import Meta, Obituary, Status
 from ..history import HistoryRow
-from ..lanes import claim_order, parked_lane
-from .graph_verbs import MemoryGraphs
+from ..lanes import BELL, claim_order, lane_of, parked_lane
 from .graphs import GraphStore
+from .limits import MemoryLimits
 from .record import Ending, Record
 from .store import Store
 from .stores import store_of
@@ -41,7 +42,7 @@ from .wakeup import Bell, Listener
 __all__ = ["MemoryBroker", "push_now"]
 
 
-class MemoryBroker(MemoryGraphs):
+class MemoryBroker(MemoryLimits):
     """Broker and Inspector of one app; all objects with the same URL and app share one state.
 
     Args:
@@ -140,22 +141,26 @@ class MemoryBroker(MemoryGraphs):
                 return Claim(store.claim_suspect(incarnation, queues))
             if store.volunteers(incarnation, queues):
                 return Claim([], suspects=True)
-            return Claim(store.claim(incarnation, claim_order(queues, needs), limit))
+            return Claim(self._claim_both(store, incarnation, queues, list(needs), limit))
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         order = claim_order(queues, needs)
         bell = self._sleeping = Bell()
         self._is_woken = False
         async with self._store as store:
-            store.bells[bell] = frozenset(order)
+            store.bells[bell] = frozenset([*order, *(lane_of(queue, BELL) for queue in queues)])
         try:
             async with asyncio.timeout(timeout):
                 while True:
                     with store.lock:
-                        claim = self._claim_one(store, incarnation, order)
+                        claim = self._claim_one(store, incarnation, queues, order)
+                        until = store.wake()
                     if claim.deliveries or claim.liveness is not Liveness.LIVE or self._is_woken:
                         return claim
-                    await bell.rung()
+                    # A rate may admit the next job sooner than a bell rings.
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(until):
+                            await bell.rung()
         except TimeoutError:
             return Claim([], store.liveness(incarnation))
         finally:
@@ -163,10 +168,12 @@ class MemoryBroker(MemoryGraphs):
             with store.lock:
                 store.bells.pop(bell, None)
 
-    @staticmethod
-    def _claim_one(store: Store, incarnation: str, order: Sequence[str]) -> Claim:
+    def _claim_one(self, store: Store, incarnation: str, queues: Sequence[str], order: Sequence[str]) -> Claim:
         liveness = store.liveness(incarnation)
-        return Claim(store.claim(incarnation, order, 1) if liveness is Liveness.LIVE else [], liveness)
+        if liveness is not Liveness.LIVE:
+            return Claim([], liveness)
+        found = store.claim(incarnation, order, 1)
+        return Claim(found or store.admit(incarnation, queues, min(1, self.free_seats)), liveness)
 
     async def wake(self) -> None:
         if self._sleeping is not None:

@@ -148,6 +148,7 @@ class GraphStore(Store):
         if self.index.get(record.id) is record:
             del self.index[record.id]
         self.begun.pop(record.id, None)
+        self.let_go(record)
 
     # ---- a node ends
 

@@ -23,7 +23,7 @@ from ...inspector import (
     WorkerInfo,
 )
 from ...job import Status
-from ..lanes import need_of, queue_of
+from ..lanes import is_line, need_of, queue_of
 from .graph_record import GraphRecord, NodeRecord
 from .graphs import GraphStore
 from .record import Record
@@ -63,8 +63,13 @@ class MemoryInspector:
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
         async with self._store as store:
-            pending = (record for record in _records(store) if record.status is Status.PENDING)
-            return any(record.queue in queues for record in pending) or bool(store.cancelling)
+            # What waits in a line for a slot or for its rate is not waited for.
+            pending = (
+                record for record in _records(store) if record.status is Status.PENDING and not is_line(record.lane)
+            )
+            return (
+                any(record.queue in queues for record in pending) or store.admits_now(queues) or bool(store.cancelling)
+            )
 
     async def workers(self) -> list[WorkerInfo]:
         async with self._store as store:

@@ -10,7 +10,7 @@ from ...errors import SealError
 from ...job import Job, Meta, Status, decode_job
 from ...wire.seal import OVERHEAD
 from ..bounds import HISTORY_ROWS
-from ..lanes import flags_of, lane_of, need_of
+from ..lanes import flags_of, lane_of, line_of, need_of
 from .clock import Clock
 from .wakeup import Bell
 
@@ -30,6 +30,8 @@ class Record:
     owner: str = ""
     due_at: float | None = None
     is_retry: bool = False
+    #: Line and number (``LINE|NUMBER``) of a limited job while it is admitted; empty: it is not.
+    admitted: str = ""
 
     @property
     def need(self) -> str:
@@ -57,8 +59,11 @@ class Record:
 
     @property
     def sent_lane(self) -> str:
-        """The lane into which the job was sent, by its envelope; empty: the envelope is not readable."""
+        """The lane into which the job was sent, or its target in a line, by its envelope; empty: the envelope is not
+        readable."""
         job = self._opened()
+        if job and job.more and job.more.limit:
+            return f"{line_of(job.queue, job.priority, job.more.limit)}|"
         return lane_of(job.queue, job.priority) if job else ""
 
     @property

@@ -18,7 +18,6 @@ from ...broker import (
     Delivery,
     Finish,
     JobState,
-    Liveness,
     Notice,
     Overflow,
     Push,
@@ -28,29 +27,35 @@ from ...broker import (
 from ...errors import BrokerError
 from ...inspector import DeadLetter
 from ...job import Meta, Obituary, Status
-from ..bounds import ASIDE, DEAD_LETTERS, REFUSED_TTL, VOLUNTEER_TTL
+from ..bounds import ASIDE, DEAD_LETTERS, REFUSED_TTL
+from ..graphs import target_of
 from ..lanes import (
+    ADMITTED,
     RETURNED,
     SUSPECT,
     all_lanes,
     claim_order,
     flags_of,
+    is_line,
     is_parked,
     kind_of_requeue,
     lane_of,
+    line_of,
     parked_lane,
     suspect_lanes,
 )
 from .clients import Clients
 from .clock import Clock
+from .fleet import Fleet
 from .kids import Kids
+from .lines import Lines
 from .record import Ending, Lane, Record, Rows
 from .wakeup import Bell, Listeners
 
 __all__ = ["Store"]
 
 
-class Store(Rows, Clients, Kids, Listeners):
+class Store(Rows, Clients, Fleet, Kids, Lines, Listeners):
     """All state of one app, shared by its broker objects in every loop and thread of this process.
 
     Its methods expect the caller to be inside ``async with store`` or to hold ``lock``.
@@ -75,14 +80,6 @@ class Store(Rows, Clients, Kids, Listeners):
         self.cancels: dict[str, Ending] = {}
         #: The ending of each job that runs at most once and has begun, unless its owner finishes or requeues it.
         self.begun: dict[str, Ending] = {}
-        #: Host and facts of each incarnation.
-        self.live: dict[str, tuple[str, bytes]] = {}
-        self.leases: dict[str, int] = {}
-        self.dead_incarnations: set[str] = set()
-        self.dead_hosts: set[str] = set()
-        self.renewed_hosts: set[str] = set()  # whose keeper has renewed the lease
-        #: The incarnation that makes itself idle for a suspect, and until when (monotonic).
-        self.volunteer = ("", 0.0)
         #: Dead letters and their queues, oldest first.
         self.dead: dict[str, tuple[str, DeadLetter]] = {}
         self.aside: deque[tuple[Record, str]] = deque(maxlen=ASIDE)
@@ -112,7 +109,10 @@ class Store(Rows, Clients, Kids, Listeners):
     # ---- where a job is
 
     def place(self, record: Record, lane: str) -> None:
-        """Put a job at the end of a lane; the deliveries made of it before are void from now on."""
+        """Put a job at the end of a lane, or into its line; the deliveries made of it before are void from now on."""
+        if is_line(lane):
+            self.line_up(record, lane)
+            return
         record.lane, record.entry, record.owner, record.due_at = lane, str(next(self._counter)), "", None
         self.lanes[lane].waiting[record.entry] = record
         self.index[record.id] = record
@@ -148,9 +148,6 @@ class Store(Rows, Clients, Kids, Listeners):
                 room -= len(record.sealed)
         return deliveries
 
-    def has_waiting(self, lane: str) -> bool:
-        return lane in self.lanes and bool(self.lanes[lane].waiting)
-
     def claim_suspect(self, incarnation: str, queues: Iterable[str]) -> list[Delivery]:
         """Claim one suspect, if there is one; this ends the volunteering of the incarnation."""
         deliveries = self.claim(incarnation, suspect_lanes(queues), 1)
@@ -183,7 +180,7 @@ class Store(Rows, Clients, Kids, Listeners):
             self.queues.add(push.queue)
             if push.custom and self.knows(push.id):
                 continue
-            lane = lane_of(push.queue, push.priority)
+            lane = target_of(push)
             record = Record(push.id, push.queue, push.sealed, lane)
             due_at = at + push.delay if push.eta is None else push.eta
             if due_at > at:
@@ -201,7 +198,8 @@ class Store(Rows, Clients, Kids, Listeners):
 
     def waiting(self, queue: str) -> int:
         """How many jobs wait in a queue and are not claimed."""
-        return sum(len(self.lanes[name].waiting) for name in all_lanes(queue) if name in self.lanes)
+        in_lanes = sum(len(self.lanes[name].waiting) for name in all_lanes(queue) if name in self.lanes)
+        return in_lanes + self.lined(queue)
 
     def longest(self, queues: list[str]) -> list[Delivery]:
         """The jobs that wait longest in each queue, one for each time that it is named, without suspects."""
@@ -222,21 +220,29 @@ class Store(Rows, Clients, Kids, Listeners):
 
     def requeue(self, record: Record, item: Requeue) -> None:
         """Requeue a job that was taken out of its lane; a cancelled one ends here."""
+        is_unstarted = record.meta == item.meta and record.lane == lane_of(record.queue, ADMITTED)
         record.meta, record.queue = item.meta, item.queue
         # The owner requeues the job, so its function has not run.
         self.begun.pop(record.id, None)
         self.queues.add(item.queue)
         if self.end_if_cancelled(record):
             return
+        record.sealed = item.sealed or record.sealed
+        line = f"{line_of(item.queue, item.priority, item.limit)}|" if item.limit else ""
         if item.need:
             record.queue = record.sent_to or item.queue
             self.place(record, parked_lane(item.need))
             self.notify({item.reply, *self.watchers.get(record.id, ())}, Notice(record.id))
         elif item.delay > 0:
-            self.schedule(record, lane_of(item.queue, RETURNED), self.clock.time() + item.delay, is_retry=True)
+            target = record.admitted or line or lane_of(item.queue, RETURNED)
+            self.schedule(record, target, self.clock.time() + item.delay, is_retry=True)
+        elif record.admitted and item.delivery.suspect:
+            self.place(record, lane_of(item.queue, SUSPECT))
+            return
         else:
             kind = kind_of_requeue(suspect=item.delivery.suspect, behind=item.behind)
-            self.place(record, lane_of(item.queue, kind))
+            self.place(record, record.admitted or line or lane_of(item.queue, kind))
+        self.let_go(record, is_unstarted=is_unstarted)
 
     def give_back(self, record: Record, *, blamed: bool, reason: str, obituary: Obituary | None) -> None:
         """Put the job of a dead incarnation back where it can be claimed."""
@@ -264,8 +270,8 @@ class Store(Rows, Clients, Kids, Listeners):
                 self.place(record, record.lane)
                 moved += 1
             else:
-                return moved, due_at - at
-        return moved, None
+                return moved, min(due_at - at, until if (until := self.wake()) is not None else due_at - at)
+        return moved, self.wake()
 
     def cancel(self, id: str, ending: Ending) -> Cancelled:
         """End a job that is not claimed; note the cancel of a claimed one."""
@@ -325,6 +331,7 @@ class Store(Rows, Clients, Kids, Listeners):
 
     def forget(self, record: Record) -> None:
         """Remove all state of a job, unless its id means another job by now."""
+        self.let_go(record)
         if self.index.get(record.id) is record:
             del self.index[record.id]
             self.cancels.pop(record.id, None)
@@ -363,31 +370,3 @@ class Store(Rows, Clients, Kids, Listeners):
         if address:
             self.watchers.setdefault(id, set()).add(address)
         return JobState(record.status, need=record.need if record.status is Status.PARKED else "")
-
-    # ---- who works
-
-    def liveness(self, incarnation: str) -> Liveness:
-        if incarnation in self.live:
-            return Liveness.LIVE
-        return Liveness.DEAD if incarnation in self.dead_incarnations else Liveness.FORGOTTEN
-
-    def declare_dead(self, incarnation: str) -> None:
-        if self.live.pop(incarnation, None):
-            self.dead_incarnations.add(incarnation)
-
-    def declare_host_dead(self, host: str) -> None:
-        if self.leases.pop(host, None) is not None and host in self.renewed_hosts:
-            self.dead_hosts.add(host)
-        for incarnation in [name for name, (home, _) in self.live.items() if home == host]:
-            self.declare_dead(incarnation)
-
-    def volunteers(self, incarnation: str, queues: Iterable[str]) -> bool:
-        """Whether suspects wait and this incarnation is the one that makes itself idle for them."""
-        if not any(map(self.has_waiting, suspect_lanes(queues))):
-            return False
-        name, until = self.volunteer
-        now = self.clock.monotonic()
-        if name in self.live and until > now:
-            return name == incarnation
-        self.volunteer = incarnation, now + VOLUNTEER_TTL
-        return True

@@ -10,13 +10,12 @@ from typing import Any
 
 from ...broker import BATCH_BYTES, BATCH_JOBS, Claim, Delivery, Liveness
 from ...errors import BrokerError
-from ..lanes import admitted_lanes, claim_order, flags_of, lane_of, suspect_lanes
+from ..lanes import BELL, admitted_lanes, claim_order, flags_of, lane_of, suspect_lanes
 from .codec import LIVENESS, claimed, deliveries, delivery
 from .connection import Wire
 from .keys import GROUP
 from .limits import LimitVerbs
 from .script import script
-from .sweep import BELL
 
 __all__ = ["Claims"]
 

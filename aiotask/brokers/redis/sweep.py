@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from ...log.throttle import Throttle
-from ..lanes import ADMITTED, KINDS, SUSPECT
+from ..lanes import ADMITTED, BELL, KINDS, SUSPECT
 from .connection import Wire
 from .script import script
 
-__all__ = ["BELL", "Sweep"]
-
-#: The stream of a queue that wakes one worker when a limit may admit something.
-BELL = "b"
+__all__ = ["Sweep"]
 
 #: Seconds between two sweeps, since the server checks every consumer of every lane.
 EVERY = 60.0
