@@ -21,7 +21,9 @@ async def audit(wire: Wire, prefix: str, *, graphs: bool) -> None:
         BrokerError: the server failed a command.
     """
     for page in range(_PAGES):
-        _, found, is_lost = await wire.run(script("audit"), prefix, "1" if graphs else "")
+        _, found, is_lost, is_limited = await wire.run(script("audit"), prefix, "1" if graphs else "")
+        if is_limited:
+            await wire.run(script("mend_lines"), prefix)
         if not is_lost:
             return
         if not page:

@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiotask.broker import Delivery, Push, Settled, Special
-from aiotask.brokers.graphs import Graphs
-from aiotask.brokers.limits import Limits
 from aiotask.job import RELEASE, Job, More, encode_job
 from aiotask.wire.seal import Sealer
 

@@ -1,9 +1,13 @@
 -- KEYS: prefix.  ARGV: '1' where there may be graphs.  The index holds exactly the unfinished jobs; where keys were deleted
 -- by hand, that is put right. Looks at a bounded number of jobs a call, and at few where nothing is wrong. Returns how many were
--- forgotten and found, and whether the set of the buckets was lost: the caller looks for those that there are.
+-- forgotten and found, whether the set of the buckets was lost (the caller looks for those that there are), and whether there are
+-- limits (mend_lines.lua is for them).
 -- Needs: core nodes index due history repair damage
 local AT_MOST, BUCKETS, FEW, FEW_NODES = 100, 128, 5, 10
-local lanes, count = {}, redis.call('ZCARD', key('due'))
+local lanes, count, limited = {}, redis.call('ZCARD', key('due')), 0
+if redis.call('EXISTS', key('limits'), key('lined'), key('admitted')) > 0 then
+  limited, count = 1, count + redis.call('HLEN', key('lined'))
+end
 local function note(lane)
   local length = redis.pcall('XLEN', key(lane))
   if type(length) == 'table' or length == 0 then return end
@@ -64,7 +68,7 @@ if many <= BUCKETS then
       redis.call('SREM', key('index'), bucket)
     elseif type(length) == 'number' then known = known + length end
   end
-  if known == count then return { 0, 0, lost } end
+  if known == count then return { 0, 0, lost, limited } end
 end
 allow_writes()
 
@@ -133,4 +137,4 @@ for _, limit in ipairs({ FEW, AT_MOST }) do
     if forgotten + found == 0 then break end
   end
 end
-return { forgotten, found, lost }
+return { forgotten, found, lost, limited }

@@ -1,0 +1,85 @@
+-- KEYS: prefix.  Puts right what was deleted by hand of limits: from the envelopes in ``lined`` the lines, rings and ``open``, from
+-- ``admitted`` the slots. Looks at a few jobs, and at many where something was wrong. Returns how much was put right.
+-- Needs: core index lanes limits
+local FEW, MANY = 20, 500
+local shared, mended = lines(), 0
+allow_writes()
+
+-- Slots of jobs that are not admitted are free.
+local function free_strays(name)
+  local some = redis.call('SRANDMEMBER', key(name), 100)
+  local held = #some > 0 and redis.call('HMGET', key('admitted'), unpack(some)) or {}
+  for n = 1, #some do
+    if not held[n] then mended = mended + redis.call('SREM', key(name), some[n]) end
+  end
+end
+
+local function has_room(name, most)
+  if most <= 0 then return true end
+  free_strays(name)
+  return redis.call('SCARD', key(name)) < most
+end
+
+-- A key that may go on has its turn, and a limit that may is open, unless a rate holds it.
+local function mend_turn(line)
+  local queue, priority, limit, by = shared.parts_of(line)
+  local at = queue .. ':' .. priority
+  local known = redis.call('HMGET', key('limit:' .. limit), 'known', 'max', 'each')
+  mended = mended + redis.call('SADD', key('limits'), limit) + redis.call('SADD', key('places:' .. limit), at)
+  if not redis.call('ZSCORE', key('ring:' .. at .. ':' .. limit), by) then
+    if redis.call('ZSCORE', key('wake'), line) then return end
+    if not has_room('slots:' .. limit .. ':' .. by, tonumber(known[3] or 0) or 0) then return end
+    shared.reopen(limit, by)
+    mended = mended + 1
+  elseif known[1] and not redis.call('ZSCORE', key('open:' .. at), limit) or redis.call('SISMEMBER', key('open'), at) == 0 then
+    if redis.call('ZSCORE', key('wake'), 'l:' .. at .. ':' .. limit .. ':') then return end
+    if not known[1] or not has_room('slots:' .. limit, tonumber(known[2] or 0) or 0) then return end
+    shared.reopen(limit, nil)
+    mended = mended + 1
+  end
+end
+
+local function mend_lined(id)
+  local at = place_in_index(id)
+  local line, number
+  if at then line, number = place_of(at) end
+  if line and string.byte(line) == 108 then
+    if not redis.call('ZSCORE', key(line), id) then mended = mended + redis.call('ZADD', key(line), number, id) end
+    return mend_turn(line)
+  end
+  if at and is_foreign(at) then return end
+  local packed = redis.call('HGET', key('lined'), id)
+  redis.call('HDEL', key('lined'), id)
+  mended = mended + 1
+  if at or not packed or #packed < 2 then return end
+  local size = struct.unpack('>I2', packed)
+  local sealed = string.sub(packed, 3 + size)
+  local target = line_in(sealed)
+  if not target then return end
+  shared.count_off((string.match(target, '^l:([^:]+)')), 1)
+  put_one(target, id, sealed, string.sub(packed, 3, 2 + size))
+end
+
+-- An admitted job that is no more gives its slot back; one that goes on has its slots.
+local function mend_admitted(id, place)
+  local _, _, limit, by = shared.parts_of(string.match(place, '^(.*)|') or '')
+  if not limit then return redis.call('HDEL', key('admitted'), id) end
+  if not place_in_index(id) then
+    mended = mended + 1
+    return shared.let_go({ id })
+  end
+  local known = redis.call('HMGET', key('limit:' .. limit), 'max', 'each')
+  if (tonumber(known[1] or 0) or 0) > 0 then mended = mended + redis.call('SADD', key('slots:' .. limit), id) end
+  if (tonumber(known[2] or 0) or 0) > 0 then mended = mended + redis.call('SADD', key('slots:' .. limit .. ':' .. by), id) end
+end
+
+for _, limit in ipairs({ FEW, MANY }) do
+  for _, id in ipairs(redis.call('HRANDFIELD', key('lined'), limit)) do mend_lined(id) end
+  local admitted = redis.call('HRANDFIELD', key('admitted'), limit, 'WITHVALUES')
+  for n = 1, #admitted, 2 do mend_admitted(admitted[n], admitted[n + 1]) end
+  if mended == 0 then break end
+end
+if redis.call('EXISTS', key('lined')) == 0 then
+  for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do redis.call('DEL', key('lined:' .. queue)) end
+end
+return mended
