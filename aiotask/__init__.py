@@ -36,6 +36,7 @@ from .errors import (
 )
 from .history.resultdb import ResultDB
 from .job import Job, Status
+from .limiting import Limit
 from .middleware import Call, Middleware
 from .outcome import Outcome
 from .result import AsyncResult, gather
@@ -54,6 +55,7 @@ __all__ = [
     # apps and tasks
     "App",
     "AsyncTask",
+    "Limit",
     "SyncTask",
     "Task",
     "default_app",

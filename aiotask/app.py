@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Never, Self, cast
 
 import msgspec
 
-from .broker import Push
+from .broker import Push, Special, special_of
+from .brokers import require_limits
 from .brokers.address import Address
 from .brokers.sql.address import DatabaseAddress
 from .by_name import function_of
@@ -24,6 +25,7 @@ from .depends import Overrides, Overriding, injection_of, lifespan_of
 from .errors import ConfigError, Unresolved
 from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
 from .job import RESULT_TTL, WIRE_VERSION, Job, More, encode_job, ids, keyed_id
+from .limiting import limit_text
 from .loops.exits import apart
 from .middleware import Call, Middleware, depart, hooks_of, outermost
 from .options import check_name, meant, more_of, seconds
@@ -174,6 +176,8 @@ class App(Composing, Registering, Serving, Storing, Overriding):
         definition = define(function, options)
         injection = injection_of(function, definition.name, self.overrides)
         definition = surrounded(definition, self.hooks, injection)
+        if "limit" in definition.more:
+            require_limits(definition.name, self.address.given)
         if self._serializer_name == "json":
             self.serializer.prepare(definition.name, function)
         self.registry.add(definition)
@@ -277,9 +281,8 @@ class App(Composing, Registering, Serving, Storing, Overriding):
             id, shared = parent.child_id(call_of(task, self.name), body), parent.may_repeat
         else:
             id, custom, shared = ids.next(), False, False
-        explicit = task.explicit
-        now = time.time()
-        version, more = more_of(task.more, now) if task.more else _PLAIN
+        explicit, now = task.explicit, time.time()
+        version, more = more_of(task.more, now, limit_text(task.more, args, kwargs)) if task.more else _PLAIN
         if parent is not None or headers:
             more = _more(client, session, parent, id, more, headers)
         job = Job(
@@ -300,9 +303,10 @@ class App(Composing, Registering, Serving, Storing, Overriding):
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function, task.queue)
-        result.shared = shared
-        result.ignored = task.ignore_result
-        client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
+        result.shared, result.ignored = shared, task.ignore_result
+        special = None if more is None else _special(client, session, task, id, more)
+        push = Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom, special)
+        client.submit(session, push, result)
         return result
 
     def _send_composed(
@@ -380,6 +384,14 @@ def _more(
     if parent is not None:
         client.list_child(session, parent, id)
     return msgspec.structs.replace(more or More(), parent=parent.id if parent is not None else "", headers=headers)
+
+
+def _special(client: Client, session: Session, task: Definition, id: str, more: More) -> Special | None:
+    """What the broker has to know of a job; a limit of it is declared before."""
+    special = special_of(more)
+    if special is not None and special.limit:
+        client.meet_limit(session, task.more["limit"].spec, id, special.limit)
+    return special
 
 
 #: The one app at module level; ``aiotask.task`` registers here. Configured by the environment.

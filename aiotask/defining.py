@@ -10,6 +10,7 @@ from .depends import Injection
 from .errors import ConfigError
 from .functions.callables import checker, gives_coroutines, refuse_what_is_no_function
 from .functions.main_module import home_of
+from .limiting import Limit, Limited, limited_by
 from .middleware import Hooks, around_of
 from .options import TaskOptions, check_options, check_task_name, fields_of, known_options
 from .tasks import Definition, Task, consistent
@@ -36,6 +37,7 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         homeless = home.why_not
         name = f"{home.name or '__main__'}:{function.__qualname__}"
     checked = check_options({key: value for key, value in options.items() if key != "name"}, name)
+    limited = _limited(checked, name, function)
     definition = Definition(
         name=name,
         function=function,
@@ -43,9 +45,27 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         check=checker(function),
         homeless=homeless,
         is_limited=bool(checked.get("memory") or checked.get("cpu")),
-        **fields_of(checked, {}),
+        **fields_of(checked, {} if limited is None else {"limit": limited}),
     )
     return consistent(definition)
+
+
+def _limited(checked: dict[str, Any], task: str, function: Callable[..., Any]) -> Limited | None:
+    """What the options ``limit``, ``max_running`` and ``rate`` say, which are taken out of the checked ones.
+
+    Raises:
+        ConfigError: there is a limit beside the short forms, or its key cannot be made of the parameters.
+    """
+    limit: Limit | None = checked.pop("limit", None)
+    short = {name: checked.pop(name) for name in ("max_running", "rate") if name in checked}
+    try:
+        if limit is not None and short:
+            raise ConfigError(f"{' and '.join(f'{name}=' for name in short)} beside limit=…: write them in Limit(…).")
+        if short:
+            limit = Limit(**short)
+        return None if limit is None else limited_by(limit, task, function)
+    except ConfigError as error:
+        raise ConfigError(f'Task "{task}": {error}') from None
 
 
 def surrounded(task: Definition, hooks: Hooks, injection: Injection | None = None) -> Definition:
@@ -67,5 +87,7 @@ def call_of(task: Definition, app: str) -> tuple[str | float | bool | None, ...]
     timeout = task.timeout if explicit and "timeout" in explicit else -1.0
     where = app, task.name, task.queue, task.priority, task.delay, task.eta
     # Nothing is added for a call without further options: a run may be repeated by another release.
-    more = [f"{name}={task.more[name]}" for name in sorted(task.more) if task.more[name] is not None]
+    more = [
+        f"{name}={task.more[name]}" for name in sorted(task.more) if task.more[name] is not None and name != "limit"
+    ]
     return *where, retries, timeout, task.result_ttl, task.ignore_result, *more

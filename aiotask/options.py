@@ -11,7 +11,8 @@ from .backoff import Backoff
 from .errors import ConfigError
 from .functions.hints import OPTIONS_ELSEWHERE
 from .job import WIRE_VERSION, More
-from .settings import CENTURY, seconds
+from .limiting import Limit, check_rate
+from .settings import CENTURY, check_name, seconds
 
 __all__ = [
     "OPTIONS",
@@ -33,7 +34,6 @@ __all__ = [
 _LONG_AGO = 1e8
 #: Seconds (31 years) from which a wait is a moment in Unix seconds, given by mistake.
 _MOMENTS = 1e9
-_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 
 
 class CallOptions(TypedDict, total=False):
@@ -73,6 +73,9 @@ class TaskOptions(CallOptions, total=False):
     aliases: further names under which jobs of the task may arrive.
     retry_on: exception classes after which a job is retried.
     backoff: a function that takes the number of failed runs and returns the seconds to wait before the next run.
+    limit: how many jobs of the task run at once, or start in a time (see Limit).
+    max_running: the same as ``limit=Limit(max_running=…)``.
+    rate: the same as ``limit=Limit(rate="100/m")``.
     acks: ``late``: the broker keeps the job until it has ended, and it runs again if its process dies. ``early``: the
         job runs once at most, fails with WorkerLost if its process dies, and cannot have retries.
     memory: memory that a run may take, in bytes or as text, for example "512MB"; None: no limit.
@@ -86,6 +89,9 @@ class TaskOptions(CallOptions, total=False):
     acks: Literal["late", "early"]
     memory: int | str | None
     cpu: float | timedelta | None
+    limit: Limit
+    max_running: int
+    rate: str
 
 
 def known_options(options: Any, known: type[Any], whose: str) -> None:
@@ -153,17 +159,6 @@ def _positive(value: float | timedelta, what: str) -> float:
     if not checked:
         raise ConfigError(f"{what}={value!r} leaves the job no time. Give seconds, or None for no limit.")
     return checked
-
-
-def check_name(name: str, what: str) -> str:
-    """A name that may stand in a key: letters, digits, ``_ . -``.
-
-    Raises:
-        ConfigError: the text is not such a name.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} cannot name {what}: use 1 to 100 of the characters A-Z a-z 0-9 _ . -")
-    return name
 
 
 def _whole(value: Any, what: str, low: int, high: int) -> int:
@@ -257,6 +252,17 @@ def _expires_at(value: float | datetime, sent_at: float) -> float:
     return max(value.timestamp(), 1.0) if isinstance(value, datetime) else sent_at + value
 
 
+def _limit(value: Any) -> Limit:
+    if not isinstance(value, Limit):
+        raise ConfigError(f"limit={value!r}: give a Limit, as in limit=Limit(max_running=1).")
+    return value
+
+
+def _rate(value: Any) -> str:
+    check_rate(value, "rate")
+    return str(value)
+
+
 class Option(NamedTuple):
     """The definition of an option; its type is in CallOptions or TaskOptions."""
 
@@ -287,16 +293,21 @@ OPTIONS: dict[str, Option] = {
     "acks": Option(lambda value: _one_of(value, "acks", ("late", "early"))),
     "memory": Option(lambda value: None if value is None else size(value, "memory")),
     "cpu": Option(lambda value: None if value is None else _positive(value, "cpu")),
+    # What ``defining`` makes one Limited of, which is among the options that travel.
+    "limit": Option(_limit),
+    "max_running": Option(lambda value: _whole(value, "max_running", 1, 1_000_000)),
+    "rate": Option(_rate),
     "expires": Option(_expires, travels=_expires_at, since=2),
 }
 
 
-def more_of(options: Mapping[str, Any], sent_at: float) -> tuple[int, More | None]:
+def more_of(options: Mapping[str, Any], sent_at: float, limit: str = "") -> tuple[int, More | None]:
     """``Job.more`` for these options, and the lowest release that may run the job.
 
     Args:
         options: checked values by name, of options that travel in ``Job.more``.
         sent_at: time of the send, in Unix seconds.
+        limit: limit and key of the call, as ``NAME:KEY``; empty: it has no limit.
     """
     version = WIRE_VERSION
     values: dict[str, Any] = {}
@@ -305,6 +316,8 @@ def more_of(options: Mapping[str, Any], sent_at: float) -> tuple[int, More | Non
         if option.travels is not None and value is not None:
             values[name] = option.travels(value, sent_at)
             version = max(version, option.since)
+    if limit:
+        version, values["limit"] = max(version, 2), limit
     return version, More(**values) if values else None
 
 
@@ -330,7 +343,7 @@ def fields_of(checked: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any
     """Checked options as fields of a Definition; ``more`` are the travelling options that it already has."""
     travel = {name: value for name, value in checked.items() if OPTIONS[name].travels is not None}
     fields = {name: value for name, value in checked.items() if name not in travel}
-    return {**fields, "more": {**more, **travel}} if travel else fields
+    return {**fields, "more": {**more, **travel}} if travel or more else fields
 
 
 def check_together(name: str, *, acks: str, retries: int, delay: float, expires: float | datetime | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from ..history.file import MAX_AGE, MAX_BYTES
 
@@ -49,3 +50,5 @@ class WorkerSettings:
     log_level: str = "info"
     #: Where the supervisor was started; empty: not known, or the app is not there.
     start_dir: str = ""
+    #: When the supervisor was started, or told to reload, by the monotonic clock.
+    since: float = field(default_factory=time.monotonic)

@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from ..app import App
@@ -336,6 +337,7 @@ class Supervisor:
         elif number == signal.SIGHUP:
             code = " (with the same code, since the app was preloaded)" if self._settings.preload else ""
             logger.info("Replacing the worker processes one by one%s.", code)
+            self._settings = replace(self._settings, since=time.monotonic())
             self._replacements.begin(self._children.values())
             self._bulletin.reloading()
         elif number in (signal.SIGTTIN, signal.SIGTTOU):

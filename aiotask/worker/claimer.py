@@ -13,6 +13,7 @@ from ..broker import Broker, Claim, Delivery, Liveness
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import ErrorReporter
 from ..loops.delay import BrokerDelay
+from .admission import Admission
 from .agenda import Agenda
 from .in_hand import InHand
 from .intake import Intake
@@ -45,6 +46,7 @@ class Claimer:
         needs: what this worker has of that for which jobs are parked; it claims these parked jobs too.
         restart: called when the broker does not see this worker as live; enlists it anew.
         until: when the worker ends by itself.
+        admission: of limited jobs; None: no task has a limit.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Claimer:
         needs: Sequence[str],
         restart: Callable[[Liveness], Awaitable[None]],
         until: StopCondition,
+        admission: Admission | None = None,
     ) -> None:
         self._broker = broker
         self._membership = membership
@@ -75,6 +78,7 @@ class Claimer:
         self._needs = needs
         self._restart = restart
         self._until = until
+        self._admission = admission
         self._burst = until.burst
         #: Whether every claim is a quick one: a blocking one may bring any number of jobs, and finds no end.
         self._polls = until.is_bounded
@@ -182,6 +186,9 @@ class Claimer:
         # one in turn, so that a long one starves no other.
         self._turns.rotate(-1)
         queues, incarnation = list(self._turns), self._membership.incarnation
+        admission = self._admission
+        if admission is not None:
+            admission.offer()
         if self._suspects.wait_for_others(now) and not self._polls:
             # A blocking claim skips suspects.
             claim = await self._broker.wait(incarnation, queues, self._parked_lanes, 0.02)
@@ -194,7 +201,8 @@ class Claimer:
             claim = await self._broker.claim(incarnation, queues, self._parked_lanes, room)
             self._answer = time.monotonic() - now
             return claim
-        return await self._broker.wait(incarnation, queues, self._parked_lanes, BLOCK)
+        waiting = self._broker.wait(incarnation, queues, self._parked_lanes, BLOCK)
+        return await (waiting if admission is None else admission.block(waiting))
 
     def _has_blocked(self, asked: float) -> bool:
         # While a job holds the GIL, even an immediate answer arrives late; and from a distant server no answer comes

@@ -12,6 +12,7 @@ from ..loops.agent import agent
 from ..loops.delay import BrokerDelay
 from ..tasks import Registry
 from ..wire.seal import Sealer
+from .admission import Admission
 from .endings import Endings
 from .executor import resolve
 from .in_hand import InHand
@@ -31,6 +32,7 @@ class Intake:
 
     Args:
         sealer: the app's sealer of jobs.
+        admission: of limited jobs; None: no task has a limit.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Intake:
         *,
         registry: Registry,
         sealer: Sealer,
+        admission: Admission | None = None,
     ) -> None:
         self._broker = broker
         self._membership = membership
@@ -55,6 +58,7 @@ class Intake:
         self._job_log = job_log
         self._registry = registry
         self._sealer = sealer
+        self._admission = admission
         #: Tasks that reject deliveries; referenced here, since the loop has only weak references to its tasks.
         self._rejecting: set[asyncio.Task[None]] = set()
 
@@ -116,6 +120,8 @@ class Intake:
     def _enqueue(self, run: Run, stuck: bool, syncs: list[Run]) -> None:
         """Put a run into its row; sync runs are added to ``syncs``, since they are put into their row together."""
         task = run.task
+        if self._admission is not None and self._admission.turns_away(run):
+            return
         if stuck and not task.is_async:
             self._in_hand.prefetch.back_off()
             self._in_hand.release(run, surplus=True)
