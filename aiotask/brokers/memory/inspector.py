@@ -98,7 +98,7 @@ class MemoryInspector:
                 return JobInfo(id, stored[1], "stored outcome", outcome=stored[0])
             record = store.index.get(id)
             if record is not None:
-                return _info(record)
+                return msgspec.structs.replace(_info(record), ahead=store.ahead_of(record))
             node = store.waiting_node(id)
             return _waiting_info(node) if node is not None else None
 

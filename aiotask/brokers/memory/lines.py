@@ -7,9 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ...broker import BATCH_BYTES, Delivery
 from ...limit import LimitSpec, burst_of, gcra
-from ..lanes import ADMITTED, BELL, lane_of
+from ..lanes import ADMITTED, BELL, is_line, lane_of
 from .clock import Clock
 from .record import Lane, Record
 from .wakeup import Bell
@@ -52,13 +54,7 @@ class Limit:
             return None
         if self.removed:
             return LimitSpec(self.name, task=self.declared.task)
-        return _with(self.declared, self.set)
-
-
-def _with(spec: LimitSpec, numbers: Mapping[str, float]) -> LimitSpec:
-    import msgspec
-
-    return msgspec.structs.replace(spec, **numbers)
+        return msgspec.structs.replace(self.declared, **self.set)
 
 
 class Lines:
@@ -106,6 +102,12 @@ class Lines:
     def lined(self, queue: str) -> int:
         """How many jobs of a queue are in lines."""
         return sum(len(lane.waiting) for name, lane in self.lanes.items() if name.startswith(f"l:{queue}:"))
+
+    def ahead_of(self, record: Record) -> int | None:
+        """How many jobs stand before one in its line; None: it is in none."""
+        if not is_line(record.lane) or record.due_at is not None:
+            return None
+        return sum(int(entry) < int(record.entry) for entry in self.lanes[record.lane].waiting)
 
     def _open(self, place: str, name: str) -> None:
         self.open.setdefault(place, {}).setdefault(name, None)

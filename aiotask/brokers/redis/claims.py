@@ -21,6 +21,8 @@ __all__ = ["Claims"]
 
 #: Limited jobs that a blocking claim admits at most: those that it woke for, as others block too.
 _WOKEN = 8
+#: Limited jobs in one call of admit.lua at most: one costs the server several plain ones.
+_ADMITTED = 100
 
 
 class Claims(LimitVerbs):
@@ -86,13 +88,13 @@ class Claims(LimitVerbs):
         heard: bool = False,
     ) -> list[Any]:
         """ARGV of admit.lua."""
-        lanes = claim_order(queues, needs)
-        return [incarnation, self._epoch(incarnation), limit, room, "1" if heard else "", len(queues), *queues, *lanes]
+        head = [incarnation, self._epoch(incarnation), min(limit, _ADMITTED), room, "1" if heard else ""]
+        return [*head, len(queues), *queues, *claim_order(queues, needs)]
 
     async def _claim_both(self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int) -> Claim:
         """Claim from lanes and lines, in one round trip: half of the room is for each, and the other half of what one
         leaves."""
-        share = min(-(-limit // 2), self.free_seats)
+        share = min(-(-limit // 2), self.free_seats, _ADMITTED)
         if limit == 1:
             self._lanes_first = not self._lanes_first
             share = 0 if self._lanes_first else 1
@@ -114,7 +116,8 @@ class Claims(LimitVerbs):
             liveness, is_volunteer, self._is_open = LIVENESS[reply[0]], reply[1] % 2 == 1, reply[1] > 1
         found = plain + limited
         if liveness is Liveness.LIVE and not is_volunteer and (left := limit - len(found)) > 0:
-            found += await self._fill(incarnation, queues, needs, left, len(plain) == rest, len(limited) == share)
+            room = min(left, self.free_seats - len(limited)) if len(limited) == share else 0
+            found += await self._fill(incarnation, queues, needs, left, len(plain) == rest, room)
         # A worker that has jobs in this answer looks at suspects with the next one.
         return Claim(found, liveness, is_volunteer and not found, self._has_reconnected())
 
@@ -125,16 +128,13 @@ class Claims(LimitVerbs):
         needs: Collection[str],
         left: int,
         has_plain: bool,
-        has_limited: bool,
+        room: int,
     ) -> list[Delivery]:
-        """What one kind of jobs leaves to the other."""
+        """What one kind of jobs leaves to the other; ``room``: how many more limited jobs may be admitted."""
         if has_plain:
             args = self._claim_arguments(incarnation, queues, needs, left)
             return claimed(await self._waiting.run(script("claim"), self.prefix, *args), 2)
-        if has_limited and self._is_open:
-            room = min(left, self.free_seats)
-            return await self._admit(incarnation, queues, needs, room) if room > 0 else []
-        return []
+        return await self._admit(incarnation, queues, needs, room) if room > 0 and self._is_open else []
 
     async def _admit(
         self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, heard: bool = False

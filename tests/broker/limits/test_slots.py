@@ -7,9 +7,10 @@ import asyncio
 from aiotask.broker import BATCH_JOBS, Cancelled, Room, Settled
 from aiotask.brokers.limits import Limits
 from aiotask.job import Meta, Status
+from aiotask.limit import LimitSpec
 
 from ...helpers import wait_until_async
-from ...seam import GONE, MakeBroker, Worker, ids, is_unknown, promoted_all, send, status_of
+from ...seam import GONE, Worker, ids, is_unknown, promoted_all, send, status_of
 from .words import Declare, end, limited
 
 AGAIN = Meta(attempt=2)
@@ -53,13 +54,9 @@ async def test_keys_take_turns_however_long_the_line_of_one_is(
 
 async def test_limits_take_turns(limits: Limits, worker: Worker, declare: Declare) -> None:
     await declare()
-    await limits.declare(1.0, "shop:app", [])
-    from aiotask.limit import LimitSpec
-
     await limits.declare(1.0, "shop:app", [LimitSpec("mail")])
-    await send(
-        limits, *(limited(f"api-{n}") for n in range(120)), *(limited(f"mail-{n}", name="mail") for n in range(2))
-    )
+    await send(limits, *(limited(f"api-{n}") for n in range(120)))
+    await send(limits, *(limited(f"mail-{n}", name="mail") for n in range(2)))
 
     assert {"mail-0", "mail-1"} <= set(ids(await worker.claim(60)))
 
@@ -351,21 +348,22 @@ async def test_a_replayed_letter_takes_its_place_in_its_line(limits: Limits, wor
 
 
 async def test_the_order_of_a_key_that_admits_one_is_that_of_the_sends(
-    limits: Limits, worker: Worker, another_broker: MakeBroker, declare: Declare
+    limits: Limits, worker: Worker, declare: Declare
 ) -> None:
     await declare(max_running_each=1)
     await send(limits, *(limited(f"{key}-{n}", key) for n in range(8) for key in "abc"))
     ran: list[str] = []
-    dead = 0
+    step = dead = 0
     current = worker
     while claim := (await current.claim()).deliveries:
-        for number, delivery in enumerate(claim):
-            if (len(ran) + number) % 5 == 4:
+        for delivery in claim:
+            step += 1
+            if step % 5 == 4:
                 await current.requeue(delivery)
-            elif (len(ran) + number) % 7 == 6:
+            elif step % 7 == 6:
                 dead += 1
                 await limits.recover(current.name)
-                current = await Worker(another_broker(), f"host.9{dead}").enlist()
+                current = await Worker(limits, f"host.9{dead}").enlist()
                 break
             else:
                 await end(current, delivery)

@@ -79,6 +79,11 @@ for _, limit in ipairs({ FEW, MANY }) do
   for n = 1, #admitted, 2 do mend_admitted(admitted[n], admitted[n + 1]) end
   if mended == 0 then break end
 end
+for _, limit in ipairs(redis.call('SRANDMEMBER', key('limits'), FEW)) do
+  local before = mended
+  free_strays('slots:' .. limit)
+  if mended > before then shared.reopen(limit, nil) end
+end
 if redis.call('EXISTS', key('lined')) == 0 then
   for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do redis.call('DEL', key('lined:' .. queue)) end
 end

@@ -1,0 +1,124 @@
+"""Keys of limits that were deleted by hand: the next scans put right what can be known, and no job is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from aiotask.broker import Broker
+from aiotask.brokers.limits import Limits
+from aiotask.limit import LimitSpec
+
+from ...seam import Worker, ids, send
+from ...server import PrivateServer
+from ..limits.words import end, limited
+
+Key = Callable[[str], str]
+
+
+@pytest.fixture
+async def lined(own_server: PrivateServer, broker: Broker, worker: Worker) -> Worker:
+    """A worker that has one job of each of two keys, in whose lines two more wait."""
+    limits = cast(Limits, broker)
+    await limits.declare(1.0, "shop:app", [LimitSpec("api", max_running=4, max_running_each=1)])
+    await send(limits, *(limited(f"{key}-{n}", key) for n in range(3) for key in "ab"))
+    return worker
+
+
+async def drained(worker: Worker) -> list[str]:
+    """What the worker runs, one job of each key at a time, with a scan of the keeper in between."""
+    ran: list[str] = []
+    for _ in range(30):
+        claim = await worker.claim()
+        ran += ids(claim)
+        await end(worker, *claim.deliveries)
+        await worker.broker.recover()
+    return ran
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "open",
+        "open:default:5",
+        "ring:default:5:api",
+        "l:default:5:api:a",
+        "slots:api",
+        "slots:api:a",
+        "admitted",
+        "places:api",
+        "limits",
+        "lined:default",
+        "q:default:b",
+    ],
+)
+async def test_no_job_is_lost_with_a_key(own_server: PrivateServer, lined: Worker, key: Key, lost: str) -> None:
+    held = (await lined.claim()).deliveries
+    assert ids(held) == ["a-0", "b-0"]
+
+    own_server.call("DEL", key(lost))
+    await lined.broker.recover()
+    await end(lined, *held)
+
+    assert sorted(await drained(lined)) == ["a-1", "a-2", "b-1", "b-2"]
+    assert left_behind(own_server, key) == {}
+
+
+async def test_slots_are_counted_anew_from_what_is_admitted(own_server: PrivateServer, lined: Worker, key: Key) -> None:
+    await lined.claim()
+
+    own_server.call("DEL", key("slots:api"), key("slots:api:a"), key("slots:api:b"))
+    await lined.broker.recover()
+
+    assert own_server.call("SMEMBERS", key("slots:api:a")) in ([b"a-0"], {b"a-0"})
+    assert ids(await lined.claim()) == []
+
+
+async def test_jobs_whose_envelopes_were_deleted_are_forgotten(
+    own_server: PrivateServer, lined: Worker, key: Key
+) -> None:
+    own_server.call("DEL", key("lined"))
+    await lined.broker.recover()
+
+    assert await drained(lined) == []
+    assert left_behind(own_server, key) == {}
+
+
+async def test_an_index_that_was_deleted_is_put_right_from_the_envelopes(
+    own_server: PrivateServer, lined: Worker, key: Key
+) -> None:
+    own_server.call("DEL", key("index"), key("index:"))
+    await lined.broker.recover()
+
+    assert sorted(await drained(lined)) == ["a-0", "a-1", "a-2", "b-0", "b-1", "b-2"]
+
+
+async def test_jobs_leave_no_key_behind(own_server: PrivateServer, lined: Worker, key: Key) -> None:
+    assert sorted(await drained(lined)) == ["a-0", "a-1", "a-2", "b-0", "b-1", "b-2"]
+    assert left_behind(own_server, key) == {}
+
+
+async def test_an_app_without_limits_has_no_key_of_them(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Key
+) -> None:
+    await send(broker, "plain")
+    claim = await worker.claim()
+    await worker.finish(claim.deliveries[0])
+    await worker.wait(0.01)
+    await broker.recover()
+
+    words = ("l:", "lined", "ring:", "open", "limits", "places:", "limit:", "admitted", "slots:", "tat:", "wake")
+    named = [name for name in keys_of(own_server, key) if name.startswith(words) or name.endswith((":g", ":b"))]
+    assert named == []
+
+
+def keys_of(server: PrivateServer, key: Key) -> list[str]:
+    return [name.decode().removeprefix(key("")) for name in server.call("KEYS", "*")]
+
+
+def left_behind(server: PrivateServer, key: Key) -> dict[str, Any]:
+    """Keys of limits that are there only while jobs are."""
+    words = ("l:", "lined", "ring:", "open", "admitted", "slots:", "wake")
+    return {name: server.call("TYPE", key(name)) for name in keys_of(server, key) if name.startswith(words)}
