@@ -12,7 +12,18 @@ from .limit import LimitSpec, burst_of
 from .ref import Ref
 from .settings import check_name
 
-__all__ = ["Limit", "Limited", "check_rate", "limit_text", "limited_by", "of_task", "specs_of"]
+__all__ = [
+    "Limit",
+    "Limited",
+    "check_rate",
+    "in_words",
+    "key_words",
+    "limit_text",
+    "limited_by",
+    "of_task",
+    "rate_text",
+    "specs_of",
+]
 
 #: Jobs that a number of a limit may allow at most.
 _MOST = 1_000_000
@@ -135,6 +146,13 @@ def in_words(spec: LimitSpec, *, by: object = None) -> str:
         if rate:
             words.append(f"{rate_text(rate)}{whose}, burst {burst_of(rate, burst)}")
     return ", ".join(words) or ("keys take turns" if by is not None or not words else "")
+
+
+def key_words(limit: str, task: str) -> str:
+    """Limit and key of a job, as people read them."""
+    name, _, key = limit.partition(":")
+    whose = f"of {task}" if name.startswith("t-") else f'"{name}"'
+    return f'{whose}, key "{key}"' if key else whose
 
 
 def rate_text(rate: float) -> str:

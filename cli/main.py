@@ -16,6 +16,7 @@ from .graph import graph
 from .graphs import app as graphs_app
 from .group import ByDefault, Group, add
 from .jobs import jobs
+from .limits import app as limits_app
 from .prune import prune
 from .queues import queues
 from .results import results
@@ -64,6 +65,7 @@ add(results_app, prune)
 app.add_typer(results_app, name="results")
 add(app, graph)
 app.add_typer(graphs_app, name="graphs")
+app.add_typer(limits_app, name="limits")
 add(app, stack, doctor, sql, version)
 app.add_typer(dead_app, name="dead")
 app.add_typer(server_app, name="server")

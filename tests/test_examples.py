@@ -24,7 +24,7 @@ TEXT = "To be, or not to be: that is the question. Be!"
 WORDS = [["be", 3], ["to", 2], ["or", 1]]
 SERVED = (
     *("readme", "words", "orders_json", "web_django", "heartbeat", "database"),
-    *("calc", "crawler", "order", "sums", "thumbnails", "wordcount"),
+    *("tenants", "calc", "crawler", "order", "sums", "thumbnails", "wordcount"),
 )
 
 
@@ -97,6 +97,10 @@ def test_models_travel_as_json(fleet: Workers) -> None:
 
 def test_c4_a_middleware_beats_while_sync_and_async_jobs_run(fleet: Workers) -> None:
     assert script("examples.heartbeat").splitlines() == ["compute: beat while it ran", "wait: beat while it ran"]
+
+
+def test_tenants_share_a_limit(fleet: Workers) -> None:
+    assert script("examples.tenants") == "Counter({'large': 20, 'busy': 2, 'small': 2})\n"
 
 
 def test_a_transaction_of_a_failed_job_is_rolled_back(fleet: Workers) -> None:

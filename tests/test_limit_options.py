@@ -118,7 +118,7 @@ def test_a_named_limit_is_one_for_several_tasks(app: App) -> None:
     @app.task(limit=Limit("stripe", rate="50/s"))
     def check() -> None: ...
 
-    with pytest.raises(ConfigError, match='limit "stripe" has other numbers in task .*50/s.* than in task .*100/s'):
+    with pytest.raises(ConfigError, match=r'limit "stripe" has other numbers in task .*50/s.* than in task .*100/s'):
         specs_of(app.registry)
 
 
