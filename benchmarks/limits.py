@@ -13,8 +13,8 @@ from aiotask import AsyncResult
 
 from .figure import Figure
 from .fleet import fleet
+from .limited_tasks import LimitedTasks
 from .plan import Plan
-from .tasks import Tasks
 
 __all__ = ["measure"]
 
@@ -35,15 +35,15 @@ async def _timed(task: Any, jobs: int) -> float:
 async def measure(plan: Plan) -> list[Figure]:
     plan.bar.expect(plan.reps)
     jobs = plan.scaled(_BURST, 100)
-    tasks = Tasks(plan.server.url)
+    tasks = LimitedTasks(plan.server.url)
     kinds = {
-        "one key": tasks.one_limited,
+        "one key": tasks.one_key,
         "100 keys in turn": tasks.fair,
         "100 keys, each limited": tasks.each_limited,
     }
     ratios: dict[str, list[float]] = {name: [] for name in kinds}
     async with tasks.app:
-        with fleet(plan.server, 1):
+        with fleet(plan.server, 1, module="benchmarks.limited_tasks"):
             for task in (tasks.async_noop, *kinds.values()):
                 await _timed(task, 500)
             for _ in plan.rounds():

@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from aiotask import App, Limit
+from aiotask import App
 
 __all__ = ["NAME", "Ran", "Tasks", "app", "marks"]
 
@@ -23,18 +23,6 @@ async def async_noop(n: int) -> int:
 
 
 def sync_noop(n: int) -> int:
-    return n
-
-
-async def one_limited(n: int) -> int:
-    return n
-
-
-async def fair(n: int) -> int:
-    return n
-
-
-async def each_limited(n: int) -> int:
     return n
 
 
@@ -101,11 +89,6 @@ def sync_linger(path: str) -> None:
     time.sleep(_mark(path))
 
 
-def _hundredth(n: int) -> int:
-    """One of 100 keys."""
-    return n % 100
-
-
 class Tasks:
     """The tasks on one app: that of a worker process, or one of the client for a certain server."""
 
@@ -113,10 +96,6 @@ class Tasks:
         self.app = App(NAME, url=url)
         self.async_noop = self.app.register_task(async_noop)
         self.sync_noop = self.app.register_task(sync_noop)
-        # Their numbers hold nothing back: what is measured is the way of a limited job.
-        self.one_limited = self.app.register_task(one_limited, max_running=1_000)
-        self.fair = self.app.register_task(fair, limit=Limit(by=_hundredth))
-        self.each_limited = self.app.register_task(each_limited, limit=Limit(by=_hundredth, max_running_each=100))
         self.async_bytes = self.app.register_task(async_bytes)
         self.spin = self.app.register_task(spin)
         self.async_nap = self.app.register_task(async_nap)

@@ -120,7 +120,8 @@ class Intake:
     def _enqueue(self, run: Run, stuck: bool, syncs: list[Run]) -> None:
         """Put a run into its row; sync runs are added to ``syncs``, since they are put into their row together."""
         task = run.task
-        if self._admission is not None and self._admission.turns_away(run):
+        # Most jobs have neither a limited task nor a limit of an earlier release: they cost no call.
+        if self._admission is not None and (task.more or run.job.more) and self._admission.turns_away(run):
             return
         if stuck and not task.is_async:
             self._in_hand.prefetch.back_off()
