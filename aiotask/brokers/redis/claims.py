@@ -52,7 +52,8 @@ class Claims(LimitVerbs):
         self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
     ) -> Claim:
         limit = min(limit, BATCH_JOBS)
-        if self._is_open and limit > 0 and self.free_seats > 0 and not alone:
+        is_open = self._is_open or (self._admits_at is not None and self._may_admit())
+        if is_open and limit > 0 and self.free_seats > 0 and not alone:
             return await self._claim_both(incarnation, queues, needs, limit)
         args = self._claim_arguments(incarnation, queues, needs, limit, alone=alone)
         reply = await self._waiting.run(script("claim"), self.prefix, *args)

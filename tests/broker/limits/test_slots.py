@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from aiotask.broker import BATCH_JOBS, Cancelled, Room, Settled
 from aiotask.brokers.limits import Limits
 from aiotask.job import Meta, Status
@@ -372,3 +374,22 @@ async def test_the_order_of_a_key_that_admits_one_is_that_of_the_sends(
     assert len(ran) == 24 and dead > 0
     for key in "abc":
         assert [id for id in ran if id.startswith(key)] == [f"{key}-{n}" for n in range(8)]
+
+
+@pytest.mark.parametrize("key", ["a|5", "a:b", "a|", "|7", "ünïcode", "two\nlines", "*?[", ":0:api:"])
+async def test_a_key_may_be_any_text(limits: Limits, worker: Worker, declare: Declare, key: str) -> None:
+    await declare(max_running_each=1)
+    await send(limits, *(limited(f"job-{n}", key) for n in range(2)), limited("other", "other"))
+    claim = await worker.claim()
+    assert sorted(ids(claim)) == ["job-0", "other"]
+
+    [mine] = [delivery for delivery in claim.deliveries if delivery.id == "job-0"]
+    await worker.requeue(mine)
+    [mine] = (await worker.claim()).deliveries
+    assert mine.id == "job-0"
+    await worker.requeue(mine, meta=AGAIN, delay=0.001)
+    await wait_until_async(lambda: promoted_all(limits), description="the retry is due")
+    assert ids(await worker.claim()) == ["job-0"]
+    assert await status_of(limits, "job-1") is Status.PENDING
+    await limits.recover()
+    assert await status_of(limits, "job-1") is Status.PENDING

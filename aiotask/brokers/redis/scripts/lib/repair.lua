@@ -27,13 +27,18 @@ end
 -- Before the first write of a push, which is one that a full server refuses: whether these lanes and what is due are of
 -- their types, and whether there is room and this user may write, tried on a key that never exists.
 local function check_push(lanes, some_later)
+  local limits = nil
   for lane, name in pairs(lanes) do
     if string.byte(lane) ~= 108 then redis.call('XLEN', name)
     else
+      limits = limits or {}
+      limits[string.match(lane, '^l:[^:]+:%d:([^:]+)')] = true
       redis.call('ZCARD', key(string.match(lane, '^(.*)|')))
-      redis.call('HLEN', key('lined'))
-      redis.call('HLEN', key('limit:' .. string.match(lane, '^l:[^:]+:%d:([^:]+)')))
     end
+  end
+  if limits then
+    redis.call('HLEN', key('lined'))
+    for limit in pairs(limits) do redis.call('HLEN', key('limit:' .. limit)) end
   end
   redis.call('XADD', key('r:'), 'NOMKSTREAM', '*', 'j', '')
   if not some_later then return end
