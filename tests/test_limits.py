@@ -354,3 +354,15 @@ async def test_a_limit_that_no_task_has_any_more_lets_its_jobs_go(app: App, url:
     later.register_task(render.func, name="shop:render")
     async with later, later.worker():
         assert await aiotask.gather(results) == [0, 1, 2]
+
+
+async def test_a_worker_refuses_two_numbers_of_one_limit(app: App) -> None:
+    @app.task(limit=Limit("api", max_running=1))
+    def one() -> None: ...
+
+    @app.task(limit=Limit("api", max_running=2))
+    def other() -> None: ...
+
+    with pytest.raises(ConfigError, match='limit "api" has other numbers'):
+        async with app.worker():
+            pass
