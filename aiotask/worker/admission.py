@@ -131,7 +131,7 @@ class Admission:
         if not _is_limited(run):
             limited: Limited | None = run.task.more.get("limit")
             return limited is not None and not run.delivery.suspect and self._line_up(run, limited)
-        if self._free_of(is_async=run.task.is_async) <= 0 and not run.delivery.suspect:
+        if (self._asyncs if run.task.is_async else self._syncs).stuck(AHEAD) and not run.delivery.suspect:
             self._settler.give_back(run)
             return True
         self._next_probe = 0.0
