@@ -37,6 +37,7 @@ from .errors import (
 )
 from .history.resultdb import ResultDB
 from .job import Job, Status
+from .limiting import Limit
 from .middleware import Call, Middleware
 from .outcome import Outcome
 from .result import AsyncResult, gather
@@ -59,6 +60,7 @@ __all__ = [
     "App",
     "AsyncStreamTask",
     "AsyncTask",
+    "Limit",
     "StreamTask",
     "SyncStreamTask",
     "SyncTask",

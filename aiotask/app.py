@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, Self, cast
 
 from .broker import Push
-from .brokers import require
+from .brokers import require, require_limits
 from .brokers.address import Address
 from .brokers.sql.address import DatabaseAddress
 from .brokers.technology import UNIQUE
@@ -24,6 +24,7 @@ from .depends import Overrides, Overriding, injection_of, lifespan_of
 from .errors import ConfigError, Unresolved
 from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
 from .job import RESULT_TTL, WIRE_VERSION, Job, More, encode_job, ids
+from .limiting import limit_text
 from .loops.exits import apart
 from .middleware import Call, Middleware, depart, hooks_of, outermost
 from .options import check_name, meant, more_of, seconds
@@ -181,6 +182,8 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
             require(url, UNIQUE, "unique= or on_conflict=")
         injection = injection_of(function, definition.name, self.overrides)
         definition = surrounded(definition, self.hooks, injection)
+        if "limit" in definition.more:
+            require_limits(definition.name, self.address.given)
         if self._serializer_name == "json":
             self.serializer.prepare(definition.name, function)
         self._schedule(definition, spec)
@@ -286,7 +289,11 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
         else:
             id, custom, shared = ids.next(), False, False
         explicit, now = task.explicit, time.time()
-        version, more = more_of(task.more, now, is_keyed=task.key is not None) if task.more else _PLAIN
+        version, more = (
+            more_of(task.more, now, limit_text(task.more, args, kwargs), is_keyed=task.key is not None)
+            if task.more
+            else _PLAIN
+        )
         if parent is not None or headers:
             more = more_for(client, session, parent, id, more, headers)
         job = Job(
@@ -310,7 +317,7 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
             id, client, task.name, function, task.queue
         )
         result.shared, result.ignored = shared, task.ignore_result
-        special = None if more is None else special_for(client, session, more, ttl)
+        special = None if more is None else special_for(client, session, task, id, more, ttl)
         push = Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom, special)
         client.submit(session, push, result)
         return result

@@ -20,6 +20,7 @@ from .functions.callables import (
 from .functions.main_module import home_of
 from .functions.template import maker, names_in
 from .job import ids, keyed_id
+from .limiting import Limit, Limited, limited_by
 from .middleware import Hooks, around_of
 from .options import TaskOptions, check_options, check_task_name, fields_of, known_options
 from .tasks import Definition, Task, consistent
@@ -50,7 +51,8 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
     key = checked.get("key")
     if callable(key) or (isinstance(key, str) and names_in(key)):
         checked["key"] = maker(function, key, "key")
-    fields = fields_of(checked, {})
+    limited = _limited(checked, name, function)
+    fields = fields_of(checked, {} if limited is None else {"limit": limited})
     if stream := _stream_of(function):
         fields["more"] = {**fields.get("more", {}), "streams": True}
     definition = Definition(
@@ -74,6 +76,24 @@ def _stream_of(function: Callable[..., Any]) -> type[Any] | None:
     from .stream_task import AsyncStreamTask, SyncStreamTask
 
     return AsyncStreamTask if is_async_generator(function) else SyncStreamTask
+
+
+def _limited(checked: dict[str, Any], task: str, function: Callable[..., Any]) -> Limited | None:
+    """What the options ``limit``, ``max_running`` and ``rate`` say, which are taken out of the checked ones.
+
+    Raises:
+        ConfigError: there is a limit beside the short forms, or its key cannot be made of the parameters.
+    """
+    limit: Limit | None = checked.pop("limit", None)
+    short = {name: checked.pop(name) for name in ("max_running", "rate") if name in checked}
+    try:
+        if limit is not None and short:
+            raise ConfigError(f"{' and '.join(f'{name}=' for name in short)} beside limit=…: write them in Limit(…).")
+        if short:
+            limit = Limit(**short)
+        return None if limit is None else limited_by(limit, task, function)
+    except ConfigError as error:
+        raise ConfigError(f'Task "{task}": {error}') from None
 
 
 def surrounded(task: Definition, hooks: Hooks, injection: Injection | None = None) -> Definition:
@@ -156,5 +176,7 @@ def call_of(task: Definition, app: str) -> tuple[str | float | bool | None, ...]
     timeout = task.timeout if explicit and "timeout" in explicit else -1.0
     where = app, task.name, task.queue, task.priority, task.delay, task.eta
     # Nothing is added for a call without further options: a run may be repeated by another release.
-    more = [f"{name}={task.more[name]}" for name in sorted(task.more) if task.more[name] is not None]
+    more = [
+        f"{name}={task.more[name]}" for name in sorted(task.more) if task.more[name] is not None and name != "limit"
+    ]
     return *where, retries, timeout, task.result_ttl, task.ignore_result, *more

@@ -228,18 +228,20 @@ class Retry(Exception):
     Args:
         reason: text for the log, and for the error if no retry is left.
         delay: time until the next run, in seconds or as a timedelta; None: the backoff of the task.
+        limit: True: until then no job of the same limit and key starts, as after "429 Too Many Requests".
 
     Raises:
         ConfigError: ``delay`` is negative, or not a duration.
     """
 
-    def __init__(self, reason: str = "", *, delay: float | timedelta | None = None) -> None:
+    def __init__(self, reason: str = "", *, delay: float | timedelta | None = None, limit: bool = False) -> None:
         super().__init__(reason)
         if isinstance(delay, timedelta):
             delay = delay.total_seconds()
         if delay is not None and (not isinstance(delay, int | float) or not 0 <= delay < 1e10):
             raise ConfigError(f"Retry(delay={delay!r}): give seconds (0 or more) or a timedelta.")
         self.delay = delay
+        self.limit = limit
 
 
 class Interrupted(BaseException):

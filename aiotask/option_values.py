@@ -9,6 +9,7 @@ from typing import Any
 
 from .backoff import Backoff
 from .errors import ConfigError
+from .limiting import Limit, check_rate
 from .settings import CENTURY, seconds
 
 __all__ = [
@@ -19,11 +20,12 @@ __all__ = [
     "check_flag",
     "check_identifier",
     "check_key",
+    "check_limit",
     "check_moment",
-    "check_name",
     "check_names",
     "check_one_of",
     "check_positive",
+    "check_rate_text",
     "check_task_name",
     "check_text",
     "check_unique",
@@ -36,7 +38,6 @@ __all__ = [
 _LONG_AGO = 1e8
 #: Seconds (31 years) from which a wait is a moment in Unix seconds, given by mistake.
 _MOMENTS = 1e9
-_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 
 _UNITS = {"": 1, "B": 1} | {
     f"{letter}{kind}": base**power
@@ -79,15 +80,15 @@ def check_positive(value: float | timedelta, what: str) -> float:
     return checked
 
 
-def check_name(name: str, what: str) -> str:
-    """A name that may stand in a key: letters, digits, ``_ . -``.
+def check_limit(value: Any) -> Limit:
+    if not isinstance(value, Limit):
+        raise ConfigError(f"limit={value!r}: give a Limit, as in limit=Limit(max_running=1).")
+    return value
 
-    Raises:
-        ConfigError: the text is not such a name.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} cannot name {what}: use 1 to 100 of the characters A-Z a-z 0-9 _ . -")
-    return name
+
+def check_rate_text(value: Any) -> str:
+    check_rate(value, "rate")
+    return str(value)
 
 
 def check_whole(value: Any, what: str, low: int, high: int) -> int:

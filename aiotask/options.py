@@ -10,6 +10,7 @@ from .backoff import Backoff
 from .errors import ConfigError
 from .functions.hints import OPTIONS_ELSEWHERE
 from .job import WIRE_VERSION, More
+from .limiting import Limit
 from .option_values import (
     check_backoff,
     check_exceptions,
@@ -17,11 +18,12 @@ from .option_values import (
     check_flag,
     check_identifier,
     check_key,
+    check_limit,
     check_moment,
-    check_name,
     check_names,
     check_one_of,
     check_positive,
+    check_rate_text,
     check_task_name,
     check_text,
     check_unique,
@@ -29,7 +31,7 @@ from .option_values import (
     check_whole,
     size,
 )
-from .settings import seconds
+from .settings import check_name, seconds
 from .unique import COMBINED, rule_of
 
 __all__ = [
@@ -99,6 +101,9 @@ class TaskOptions(CallOptions, total=False):
     aliases: further names under which jobs of the task may arrive.
     retry_on: exception classes after which a job is retried.
     backoff: a function that takes the number of failed runs and returns the seconds to wait before the next run.
+    limit: how many jobs of the task run at once, or start in a time (see Limit).
+    max_running: the same as ``limit=Limit(max_running=…)``.
+    rate: the same as ``limit=Limit(rate="100/m")``.
     acks: ``late``: the broker keeps the job until it has ended, and it runs again if its process dies. ``early``: the
         job runs once at most, fails with WorkerLost if its process dies, and cannot have retries.
     memory: memory that a run may take, in bytes or as text, for example "512MB"; None: no limit.
@@ -118,6 +123,9 @@ class TaskOptions(CallOptions, total=False):
     acks: Literal["late", "early"]
     memory: int | str | None
     cpu: float | timedelta | None
+    limit: Limit
+    max_running: int
+    rate: str
     cron: str
     every: float | timedelta
     timezone: str
@@ -201,6 +209,10 @@ OPTIONS: dict[str, Option] = {
     "acks": Option(lambda value: check_one_of(value, "acks", ("late", "early"))),
     "memory": Option(lambda value: None if value is None else size(value, "memory")),
     "cpu": Option(lambda value: None if value is None else check_positive(value, "cpu")),
+    # What ``defining`` makes one Limited of, which is among the options that travel.
+    "limit": Option(check_limit),
+    "max_running": Option(lambda value: check_whole(value, "max_running", 1, 1_000_000)),
+    "rate": Option(check_rate_text),
     "expires": Option(check_expires, travels=_expires_at, since=2),
     "cron": Option(lambda value: check_text(value, "cron")),
     "every": Option(lambda value: seconds(value, "every")),
@@ -215,12 +227,13 @@ OPTIONS: dict[str, Option] = {
 SCHEDULE_OPTIONS = frozenset({"cron", "every", "timezone", "jitter", "missed"})
 
 
-def more_of(options: Mapping[str, Any], sent_at: float, *, is_keyed: bool) -> tuple[int, More | None]:
+def more_of(options: Mapping[str, Any], sent_at: float, limit: str = "", *, is_keyed: bool) -> tuple[int, More | None]:
     """``Job.more`` for these options, and the lowest release that may run the job.
 
     Args:
         options: checked values by name, of options that travel in ``Job.more``.
         sent_at: time of the send, in Unix seconds.
+        limit: limit and key of the call, as ``NAME:KEY``; empty: it has no limit.
         is_keyed: whether the call has a key; else it is not unique.
     """
     version = WIRE_VERSION
@@ -231,6 +244,8 @@ def more_of(options: Mapping[str, Any], sent_at: float, *, is_keyed: bool) -> tu
             version = max(version, option.since)
             if option.travels is not None:
                 values[name] = option.travels(value, sent_at)
+    if limit:
+        version, values["limit"] = max(version, 2), limit
     if is_keyed and (rule := rule_of(options)) is not None:
         values["unique"], version = str(rule), max(version, 2)
     return version, More(**values) if values else None
@@ -258,7 +273,7 @@ def fields_of(checked: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any
     """Checked options as fields of a Definition; ``more`` are the travelling options that it already has."""
     travel = {name: value for name, value in checked.items() if OPTIONS[name].travels is not None}
     fields = {name: value for name, value in checked.items() if name not in travel}
-    return {**fields, "more": {**more, **travel}} if travel else fields
+    return {**fields, "more": {**more, **travel}} if travel or more else fields
 
 
 def check_together(name: str, *, acks: str, retries: int, delay: float, expires: float | datetime | None) -> None:

@@ -15,6 +15,8 @@ from .errors import ConfigError, Unresolved
 from .flow import Flow, Kind, pack_ids
 from .functions.chunks import of_items
 from .job import RELEASE, Job, More, encode_job
+from .limit import LimitSpec
+from .limiting import Limited
 from .middleware import Call, Departures, leave
 from .options import more_of
 from .ref import collecting
@@ -72,6 +74,12 @@ class Plan:
         """The number of nodes."""
         return len(self._planned)
 
+    @property
+    def limits(self) -> list[LimitSpec]:
+        """The limits of the calls."""
+        limited = (planned.task.more["limit"] for planned in self._planned.values() if planned.limit)
+        return list({each.spec.name: each.spec for each in limited}.values())
+
     def _walk(self, calls: list[Signature[Any]], middleware: Departures) -> None:
         """Plan these calls and what they depend on, without recursion: a chain may have 100,000 links."""
         stack = [(call, "", "") for call in reversed(calls)]
@@ -120,7 +128,9 @@ class Plan:
                 f'The follow-up "{call.task}" takes the value of another call. A follow-up takes only that of the '
                 "call that it follows: use .then(), or pass the .cast of both to one call."
             )
-        return _Planned(call, definition, body, calls, upstream, settled, condition, headers)
+        limited: Limited | None = definition.more.get("limit")
+        limit = "" if limited is None else limited.text(args, kwargs, is_chunk=call.is_chunk)
+        return _Planned(call, definition, body, calls, upstream, settled, condition, headers, limit)
 
     def _depart(
         self, call: Signature[Any], definition: Definition, middleware: Departures
@@ -209,7 +219,7 @@ class Plan:
 class _Planned:
     """One call, serialized."""
 
-    __slots__ = ("body", "call", "calls", "condition", "headers", "settled", "task", "upstream")
+    __slots__ = ("body", "call", "calls", "condition", "headers", "limit", "settled", "task", "upstream")
 
     def __init__(
         self,
@@ -221,6 +231,7 @@ class _Planned:
         settled: list[int],
         condition: str,
         headers: dict[str, str] | None,
+        limit: str = "",
     ) -> None:
         self.call = call
         self.task = task
@@ -232,6 +243,8 @@ class _Planned:
         self.condition = condition
         #: What the middleware attached to the call.
         self.headers = headers
+        #: Limit and key of the call.
+        self.limit = limit
 
 
 def _names(reading: dict[str, _Planned]) -> list[str]:
@@ -240,7 +253,7 @@ def _names(reading: dict[str, _Planned]) -> list[str]:
 
 def _more(planned: _Planned, flow: Flow, parent: str, now: float) -> More:
     task, headers = planned.task, planned.headers
-    more = more_of(task.more, now, is_keyed=task.key is not None)[1] if task.more else None
+    more = more_of(task.more, now, planned.limit, is_keyed=task.key is not None)[1] if task.more else None
     if more is None:
         return More(parent=parent, headers=headers, flow=flow)
     return msgspec.structs.replace(more, parent=parent, headers=headers, flow=flow)

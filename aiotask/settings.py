@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 
 from .errors import ConfigError
 
-__all__ = ["CENTURY", "check_modules", "environment", "number", "seconds"]
+__all__ = ["CENTURY", "check_modules", "check_name", "environment", "number", "seconds"]
+
+_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 
 
 def environment(name: str) -> str | None:
@@ -31,6 +34,17 @@ def seconds(value: float | timedelta, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= CENTURY:
         raise ConfigError(f"{what}={value!r} is not a duration: give seconds (0 to 100 years) or a timedelta.")
     return float(value)
+
+
+def check_name(name: str, what: str) -> str:
+    """A name that may stand in a key: letters, digits, ``_ . -``.
+
+    Raises:
+        ConfigError: the text is not such a name.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigError(f"{name!r} cannot name {what}: use 1 to 100 of the characters A-Z a-z 0-9 _ . -")
+    return name
 
 
 def check_modules(include: object) -> tuple[str, ...]:

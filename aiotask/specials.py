@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .client.client import Client
     from .client.session import Session
     from .context import JobContext
+    from .tasks import Definition
 
 __all__ = ["more_for", "special_for"]
 
@@ -33,8 +34,9 @@ def more_for(
     return msgspec.structs.replace(more or More(), parent=parent.id if parent is not None else "", headers=headers)
 
 
-def special_for(client: Client, session: Session, more: More, ttl: float) -> Special | None:
-    """What the broker has to know of a job with these fields and this result TTL (seconds); None: nothing.
+def special_for(client: Client, session: Session, task: Definition, id: str, more: More, ttl: float) -> Special | None:
+    """What the broker has to know of a job with these fields and this result TTL (seconds); None: nothing. Its limit is
+    declared before.
 
     Raises:
         ConfigError: the broker lacks what the job needs.
@@ -42,4 +44,7 @@ def special_for(client: Client, session: Session, more: More, ttl: float) -> Spe
     if more.unique:
         require(client.url, UNIQUE, "unique= or on_conflict=")
         session.send_buffer.is_answered = True
-    return special_of(more, ttl)
+    special = special_of(more, ttl)
+    if special is not None and special.limit:
+        client.meet_limit(session, task.more["limit"].spec, id, special.limit)
+    return special

@@ -55,19 +55,22 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def fleet(server: Server, processes: int, *options: str, clear: bool = True) -> Iterator[Fleet]:
+def fleet(
+    server: Server, processes: int, *options: str, clear: bool = True, module: str = "benchmarks.tasks"
+) -> Iterator[Fleet]:
     """Worker processes on this server.
 
     Args:
         options: further ones of ``aiotask worker``.
         clear: empty the namespace first; without that, others may be in service.
+        module: that with the tasks; its app has the name of all.
     """
     if clear:
         server.clear()
     before = live_pids(server)
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "aiotask_cli", "worker", "benchmarks.tasks", "-c", str(processes), *options],
+            [sys.executable, "-m", "aiotask_cli", "worker", module, "-c", str(processes), *options],
             cwd=Path(__file__).parent.parent,
             env={**environment(), "AIOTASK_URL": server.url},
             stdin=subprocess.DEVNULL,

@@ -17,6 +17,7 @@ from .graphs import app as graphs_app
 from .group import ByDefault, Group, add
 from .job import job
 from .jobs import app as jobs_app
+from .limits import app as limits_app
 from .pauses import tasks_app
 from .prune import prune
 from .queues import app as queues_app
@@ -73,6 +74,7 @@ app.add_typer(results_app, name="results")
 add(app, watch, graph)
 app.add_typer(graphs_app, name="graphs")
 app.add_typer(schedules_app, name="schedules")
+app.add_typer(limits_app, name="limits")
 add(app, stack, doctor, sql, version)
 app.add_typer(dead_app, name="dead")
 app.add_typer(server_app, name="server")

@@ -10,7 +10,7 @@ __all__ = ["coloured", "show_one"]
 
 _COLOURS = {"RUNNING": "green", "SUCCESS": "green", "FAILED": "red", "PARKED": "yellow", "RETRYING": "yellow"}
 #: What lines are called that have another name than the field.
-_NAMES = {"parent": "sent by", "deps": "needed"}
+_NAMES = {"parent": "sent by", "deps": "needed", "ahead": "before it"}
 
 
 def coloured(status: str) -> str:
@@ -45,6 +45,8 @@ def _shown(key: str, value: Any) -> str:
     match key:
         case "timeout" | "result_ttl":
             return in_words(value)
+        case "ahead":
+            return f"{value:,} {'job' if value == 1 else 'jobs'} of its limit and key. See: aiotask limits"
         case "status":
             return coloured(value)
         case "deps":

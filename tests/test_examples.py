@@ -23,7 +23,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 TEXT = "To be, or not to be: that is the question. Be!"
 WORDS = [["be", 3], ["to", 2], ["or", 1]]
 SERVED = (
-    *("readme", "words", "orders_json", "web_django", "heartbeat", "database", "cron"),
+    *("readme", "words", "orders_json", "web_django", "heartbeat", "database", "cron", "tenants"),
     *("calc", "crawler", "order", "sums", "thumbnails", "wordcount", "debounce"),
 )
 
@@ -109,6 +109,10 @@ def test_schedules_of_tasks_and_of_run_time(fleet: Workers) -> None:
 def test_of_a_burst_of_calls_one_runs(fleet: Workers) -> None:
     printed = script("examples.debounce").splitlines()
     assert printed == ["10 calls, 2 jobs", "indexed letter: Dear Ada,", "indexed diary: Rain."]
+
+
+def test_tenants_share_a_limit(fleet: Workers) -> None:
+    assert script("examples.tenants") == "Counter({'large': 20, 'busy': 2, 'small': 2})\n"
 
 
 def test_a_transaction_of_a_failed_job_is_rolled_back(fleet: Workers) -> None:

@@ -65,7 +65,7 @@ def test_a_contradiction_is_an_error_at_the_call() -> None:
         ("autoretry_for", "retry_on="),
         ("time_limit", "timeout="),
         ("soft_time_limit", "timeout="),
-        ("rate_limit", "queue of their own"),
+        ("rate_limit", "rate="),
         ("max_age", "expires=…, in seconds"),
         ("age_limit", "expires="),
         ("ttl", "expires="),

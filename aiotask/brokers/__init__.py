@@ -15,6 +15,7 @@ from .technology import (
     ENTRY_POINTS,
     GRAPHS,
     HISTORY,
+    LIMITS,
     SCHEDULES,
     STREAMS,
     PushBlocking,
@@ -53,6 +54,7 @@ __all__ = [
     "push_graph_blocking",
     "require",
     "require_declared",
+    "require_limits",
     "schedules_of",
     "streams_of",
 ]
@@ -214,6 +216,16 @@ def require(url: str, feature: str, option: str) -> None:
             f'{option} needs a broker with the feature "{feature}", which the one at "{hide_password(url)}" lacks. '
             f"Leave out {option}, or use a broker that has it: {', '.join(having(feature))}."
         )
+
+
+def require_limits(task: str, url: str) -> None:
+    """Check that the broker at a URL can enforce the limit of a task; empty: the embedded server, which can.
+
+    Raises:
+        ConfigError: the broker lacks the feature.
+    """
+    if url:
+        require(url, LIMITS, f'The limit of task "{task}"')
 
 
 def require_declared(url: str) -> None:

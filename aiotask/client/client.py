@@ -17,6 +17,7 @@ from ..outcome import Outcome
 from ..result import AsyncResult, reveal
 from .backpressure import Backpressure, WhenFull
 from .inquiry import Inquiry
+from .limits import refuse_own_limit
 from .mailbox import Arrival, Mailbox
 from .send_buffer import SendBuffer
 from .streams import StreamReading
@@ -75,11 +76,14 @@ class Client(StreamReading):
                 "Await `result.sent()`, or remove ignore_result=True."
             )
         refuse_to_wait("await, get() or wait()")
+        here = current_job()
+        if here.calls and timeout != 0:
+            refuse_own_limit(here, (result,))
         future: asyncio.Future[Outcome] = asyncio_loop().create_future()
         waiter = partial(_arrive, future)
         mailbox = self._wait_for(result, waiter)
         try:
-            if timeout is None and current_job().seat is None:
+            if timeout is None and here.seat is None:
                 outcome = await future
             else:
                 outcome = await unseated(future if timeout is None else self._within(timeout, future, result))
@@ -136,6 +140,8 @@ class Client(StreamReading):
             errors: wait for all jobs, and put in here, by id, why a job has no outcome.
         """
         refuse_to_wait("gather()")
+        if (here := current_job()).calls:
+            refuse_own_limit(here, results)
         future: asyncio.Future[None] = asyncio_loop().create_future()
         left = len(results)
 

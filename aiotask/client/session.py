@@ -17,6 +17,7 @@ from ..loops.agent import agent
 from ..wire.seal import Sealer
 from .absence import Absence
 from .backpressure import Backpressure
+from .limits import LimitsToDeclare
 from .mailbox import Mailbox, quietly
 from .send_buffer import SendBuffer
 
@@ -64,6 +65,8 @@ class Session:
         self._owner = weakref.ref(owner)
         #: Jobs that jobs of this process have sent: ids of parent and child, and seconds that the list is kept.
         self.kids: deque[tuple[str, str, float]] = deque()
+        #: Limits of the jobs that are sent here, which the broker has to know.
+        self.limits = LimitsToDeclare(owner.app)
         self._flushing: asyncio.Task[None] | None = None
         self._closer: AsyncGenerator[None, None] | None = None
 
@@ -112,7 +115,12 @@ class Session:
     async def _flush(self) -> None:
         if self._closer is None:
             await self._arm()
+        if self.limits.are_new:
+            await self.limits.declare(self.broker)
         await self.send_buffer.flush(self.broker)
+        if self.limits.are_new:
+            # Those of jobs that were handed over during the flush.
+            await self.limits.declare(self.broker)
         if self.kids:
             await self._list_kids()
 

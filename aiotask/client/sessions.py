@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..brokers import features, push_blocking, push_graph_blocking
 from ..brokers.technology import GRAPHS
+from ..context import sending_job
 from ..functions.loading import warn_of_send
 from ..job import RESULT_TTL, ids
 from ..loops.exits import exits
@@ -19,6 +20,7 @@ from ..loops.portal import asyncio_loop, portal, running_loop
 from ..result import AsyncResult
 from ..wire.seal import Sealer
 from .handed_over import is_graph
+from .limits import note_child
 from .rescue import ASK_EVERY, TICK, answers, drained
 from .send_buffer import HIGH_WATER, SendBuffer
 from .session import FLUSH_TIMEOUT, Session
@@ -26,6 +28,7 @@ from .session import FLUSH_TIMEOUT, Session
 if TYPE_CHECKING:
     from ..broker import Overflow, Push
     from ..context import JobContext
+    from ..limit import LimitSpec
     from ..wire.serializer import Serializer
     from .backpressure import Backpressure
     from .staging import GraphPush
@@ -191,6 +194,12 @@ class Sessions:
         """Have a job listed among those that this job has sent; call it before the job is handed over."""
         if parent.job.result_ttl > 0 and self._has_graphs:
             session.kids.append((parent.id, id, parent.job.result_ttl))
+
+    def meet_limit(self, session: Session, spec: LimitSpec, id: str, limit: str) -> None:
+        """A job of this limit and key is sent; call it before the job is handed over."""
+        session.limits.add(spec)
+        if (parent := sending_job()) is not None:
+            note_child(parent, id, spec, limit)
 
     def _warn_large(self, task: str, size: int) -> None:
         if task not in self._warned_large:

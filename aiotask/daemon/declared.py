@@ -8,7 +8,7 @@ from functools import partial
 from ..broker import Broker
 from ..brokers import features, schedules_of
 from ..brokers.technology import SCHEDULES
-from ..worker.declaring import Declaring
+from ..worker.schedules import Declaring
 from .release import Release
 from .served_units import ServedUnit
 from .settings import WorkerSettings

@@ -21,7 +21,8 @@ class Release:
     """
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        #: When this was, by the monotonic clock.
+        self.began = time.monotonic()
         self._page = mmap.mmap(-1, _SLOT.size * _SLOTS)
 
     def generation(self, broker: str, now: float) -> float:
@@ -32,7 +33,7 @@ class Release:
             if known == digest:
                 return float(generation)
             if known == bytes(8):
-                generation = now - (time.monotonic() - self._began)
+                generation = now - (time.monotonic() - self.began)
                 _SLOT.pack_into(self._page, at, digest, generation)
                 return float(generation)
-        return now - (time.monotonic() - self._began)
+        return now - (time.monotonic() - self.began)

@@ -28,6 +28,7 @@ from ..log.streams import fill_standard
 from ..loops.agent import agent
 from ..wire.serializer import check_annotations
 from ..worker.budget import PeakMemory, resident
+from ..worker.declaring import Declarer
 from ..worker.executor import call_sync, text_of
 from ..worker.membership import Membership
 from ..worker.patched import refuse_patched_threads
@@ -166,9 +167,9 @@ class WorkerProcess:
         self._seats = Seats(settings.max_in_flight, settings.threads)
         self._solitude = Solitude()
         self._until = StopCondition(burst=settings.burst, is_sending=partial(is_sending, units))
+        self._declarer = Declarer(" ".join(settings.apps), resources.release.began)
         self._code = Exit.DONE
-        self._full = False
-        self._draining = False
+        self._full = self._draining = False
         self._buffer = bytearray()
         # A Python signal handler does not run while the main thread is in C; the loop thread reads a byte in a socket
         # all the same.
@@ -282,7 +283,7 @@ class WorkerProcess:
                 recorded=each.facts.result_db is not None,
                 source=unit.source,
             ),
-            Surroundings(self._lane, resources.board, self._seats, self._solitude, hooks, self._until),
+            Surroundings(self._lane, resources.board, self._seats, self._solitude, hooks, self._until, self._declarer),
             EventLog("aiotask", log_args=settings.log_args, log_tracebacks=settings.log_tracebacks),
             max_jobs=round(settings.max_jobs_per_child * jitter) or 1 if settings.max_jobs_per_child else None,
         )

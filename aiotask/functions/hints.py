@@ -33,7 +33,7 @@ OPTIONS_ELSEWHERE = {
     "soft_time_limit": "It is called timeout=…: the task is interrupted at that limit, and killed a second later.",
     "acks_late": 'This is the default, acks="late". The opposite is acks="early".',
     "reject_on_worker_lost": "This is the default: a job whose worker dies runs again.",
-    "rate_limit": "There are no rate limits in this release: give these tasks a queue of their own, with few workers.",
+    "rate_limit": 'It is called rate="10/m", and counts over all workers.',
     "task_id": "It is called id=….",
     "job_id": "It is called id=….",
     "routing_key": "It is called queue=….",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..broker import Broker
 from ..brokers import history_of
+from ..client.limits import declarer
 from ..context import job_fields
 from ..errors import BrokerError
 from ..keeper.keeper import Keeper
@@ -25,6 +26,7 @@ from ..log.records import add_job_fields
 from ..loops.agent import agent
 from ..loops.async_block import async_block
 from ..wire.serializer import check_annotations
+from ..worker.declaring import Declarer
 from ..worker.executor import Guard, call_sync
 from ..worker.membership import Membership
 from ..worker.patched import refuse_patched_threads
@@ -183,7 +185,8 @@ async def in_loop_worker(
     keeper = _KeeperThread(units, host, writer)
     keeper.start()
     lane, guard, board = SyncLane(), Guard(), NoBoard()
-    around = Surroundings(lane, board, Seats(max_in_flight), until=until)
+    declaring = Declarer(declarer(units[0].app))
+    around = Surroundings(lane, board, Seats(max_in_flight), until=until, declarer=declaring)
     workers = [_worker(unit, around, host, recorded=writer is not None and unit.rows is None) for unit in units]
     keeper.watch.workers = [worker for worker, _ in workers]
     threads = [

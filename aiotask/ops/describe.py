@@ -16,6 +16,7 @@ from ..flow import unpack_ids
 from ..history.resultdb import JobRecord
 from ..inspector import DeadLetter, JobInfo, QueueInfo, WorkerInfo
 from ..job import Job, More, decode_job
+from ..limiting import key_words
 from ..outcome import decode_outcome
 from ..wire.plaintext import plain_text
 from ..wire.seal import Sealer
@@ -56,6 +57,8 @@ def describe_job(connection: Connection, info: JobInfo) -> dict[str, Any]:
         job |= describe_sealed(connection, info.sealed)
     if info.need:
         job["needs"] = info.need
+    if info.ahead is not None:
+        job["ahead"] = info.ahead
     for key, value in (("due_at", info.due_at), ("worker", info.worker)):
         if value:
             job[key] = value
@@ -89,6 +92,8 @@ def describe_sealed(connection: Connection, sealed: bytes) -> dict[str, Any]:
         "result_ttl": job.result_ttl,
         "arguments": json.loads(plain_text(job.body)),
     }
+    if more.limit:
+        described["limit"] = key_words(more.limit, job.task)
     if more.parent:
         described["parent"] = more.parent
     if more.flow is not None:

@@ -19,6 +19,7 @@ from ..defining import id_of_runs
 from ..errors import ConfigError, Unresolved
 from ..functions.hints import wrong_arguments
 from ..job import WIRE_VERSION, More
+from ..limiting import limit_text
 from ..loops.agent import agent
 from ..middleware import depart
 from ..options import check_options, check_task_name, more_of
@@ -29,7 +30,7 @@ from ..tasks import Definition
 from ..wire.scheduled import Declared, ScheduledCall
 from ..wire.scheduled import Schedules as Seals
 from ..wire.unserializable import blame_argument
-from ..worker.declaring import IN_LOOP, Declaring
+from ..worker.schedules import IN_LOOP, Declaring
 from .scheduling import Scheduling
 
 __all__ = ["AppSchedules", "declarations", "declaring", "refuse_unscheduled", "spec_of"]
@@ -122,7 +123,7 @@ def _written(
         raise blame_argument(app.serializer, task.name, (args, kwargs), function, error) from error
     # Where it expires after some seconds, they count from when the broker accepts the job of a run.
     id, is_keyed = id_of_runs(task, args, kwargs)
-    version, more = more_of(task.more, 0.0, is_keyed=is_keyed)
+    version, more = more_of(task.more, 0.0, limit_text(task.more, args, kwargs), is_keyed=is_keyed)
     if headers:
         more = structs.replace(more or More(), headers=headers)
     ttl = 0.0 if task.ignore_result else app.result_ttl if task.result_ttl is None else task.result_ttl

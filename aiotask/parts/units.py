@@ -15,6 +15,7 @@ from ..brokers.sql.facts import RowFacts
 from ..brokers.technology import PROCESSES
 from ..depends import Injection
 from ..errors import ConfigError
+from ..limiting import specs_of
 from ..middleware import Hooks
 from ..tasks import Registry
 from ..wire.serializer import Serializer
@@ -94,6 +95,7 @@ def no_queue(app: AppOfUnits, queues: Sequence[str]) -> ConfigError:
 
 def _tasks(app: AppOfUnits, queues: Sequence[str], scope: Scope) -> Unit:
     url, secrets = app.address.locate()
+    specs_of(app.registry)  # refuses two that contradict each other
     served = Served(
         app.registry, secrets, app.serializer, queues, middleware=app.hooks, lifespan=app.lifespan, scope=scope
     )

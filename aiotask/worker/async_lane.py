@@ -88,6 +88,11 @@ class AsyncLane:
     def waiting(self) -> int:
         return len(self._row)
 
+    @property
+    def row(self) -> list[Run]:
+        """The runs that have not begun."""
+        return list(self._row)
+
     def stuck(self, seconds: float) -> bool:
         """Whether every seat has been taken for this number of seconds."""
         return self._seats.free <= 0 and time.monotonic() - self._began > seconds

@@ -13,6 +13,7 @@ from ..broker import Broker, Claim, Delivery, Liveness
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import ErrorReporter
 from ..loops.delay import BrokerDelay
+from .admission import Admission
 from .agenda import Agenda
 from .in_hand import InHand
 from .intake import Intake
@@ -46,6 +47,7 @@ class Claimer:
         needs: what this worker has of that for which jobs are parked; it claims these parked jobs too.
         restart: called when the broker does not see this worker as live; enlists it anew.
         until: when the worker ends by itself.
+        admission: of limited jobs; None: no task has a limit.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Claimer:
         needs: Sequence[str],
         restart: Callable[[Liveness], Awaitable[None]],
         until: StopCondition,
+        admission: Admission | None = None,
     ) -> None:
         self._broker = broker
         self._membership = membership
@@ -78,6 +81,7 @@ class Claimer:
         self._needs = needs
         self._restart = restart
         self._until = until
+        self._admission = admission
         self._burst = until.burst
         #: Whether every claim is a quick one: a blocking one may bring any number of jobs, and finds no end.
         self._polls = until.is_bounded
@@ -187,6 +191,8 @@ class Claimer:
         queues, lanes, incarnation = list(self._turns), self._parked_lanes, self._membership.incarnation
         if self._paused.is_any:
             queues, lanes = self._paused.open(queues), () if self._paused.is_everything else lanes
+        if self._admission is not None:
+            self._admission.offer()
         if self._suspects.wait_for_others(now) and not self._polls:
             # A blocking claim skips suspects.
             claim = await self._wait(queues, lanes, 0.02)
@@ -209,7 +215,8 @@ class Claimer:
             # All is paused.
             await self._life.wait(timeout)
             return Claim([])
-        return await self._broker.wait(self._membership.incarnation, queues, lanes, timeout)
+        waiting = self._broker.wait(self._membership.incarnation, queues, lanes, timeout)
+        return await (waiting if self._admission is None or timeout < BLOCK else self._admission.block(waiting))
 
     def _has_blocked(self, asked: float) -> bool:
         # While a job holds the GIL, even an immediate answer arrives late; and from a distant server no answer comes

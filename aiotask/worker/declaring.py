@@ -1,78 +1,98 @@
-"""The agent of a worker that declares the schedules in the code of its app, now and once a minute."""
+"""The agent that tells the broker what the limits of a worker's tasks are."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
-from ..brokers.schedules import Declaration, Schedules
-from ..errors import BrokerError
-from ..log.throttle import Throttle
+from ..broker import Broker
+from ..brokers import features, inspect
+from ..brokers.limits import Limits, LimitsReader
+from ..brokers.technology import LIMITS
+from ..errors import BrokerError, ConnectionLost
+from ..limit import LimitSpec
+from ..log.throttle import ErrorReporter
+from ..loops.delay import BrokerDelay
 
-__all__ = ["IN_LOOP", "Declaring"]
+__all__ = ["Declarer", "Declaring"]
 
 logger = logging.getLogger("aiotask.worker")
 
-#: The declarer of schedules in the code of workers in event loops.
-IN_LOOP = "in-loop"
-#: Seconds between two declarations; after one that the broker refused, and while a due run of an old one has not gone.
-_EVERY, _AGAIN, _SOON = 60.0, 5.0, 0.5
-#: Declarations after which no due run of an old one is waited for any more: no keeper can run it.
-_PATIENCE = 20
+#: Seconds between two declarations: a server that was emptied, or a key that was deleted, learns the limits again.
+EVERY = 60.0
+
+
+class Declarer(NamedTuple):
+    """Who declares limits, as the broker is told."""
+
+    #: What the workers were started for, such as ``shop.tasks:app``. Limits that were declared under this name before,
+    #: and are not any more, are removed.
+    by: str
+    #: When these workers were started, or told to reload, by the monotonic clock of their machine. None: a worker in a
+    #: user's program, which only adds limits, and changes none that ``aiotask worker`` has declared.
+    since: float | None = None
 
 
 class Declaring:
-    """Declares the schedules of one app.
+    """Declares the limits when the worker has enlisted, and once a minute."""
 
-    Args:
-        by: what declares them; IN_LOOP only adds.
-        generation: takes the broker's clock, and returns when the code was started, by that clock.
-        declarations: takes declarer and generation, and returns the schedules.
-    """
-
-    def __init__(
-        self,
-        broker: Schedules,
-        by: str,
-        generation: Callable[[float], float],
-        declarations: Callable[[str, float], Sequence[Declaration]],
-    ) -> None:
+    def __init__(self, broker: Broker, specs: Sequence[LimitSpec], declarer: Declarer) -> None:
         self._broker = broker
-        self._by = by
-        self._generation = generation
-        self._declarations = declarations
-        self._lines = Throttle(600.0)
-        self._waited = 0
+        self._specs = specs
+        self._by, self._since = declarer
+        self._has_limits = LIMITS in features(broker.url)
+        self._soon = asyncio.Event()
+        #: Call it when the broker may not know the limits.
+        self.hurry = self._soon.set
+        self._report_error = ErrorReporter(logger, "The limits of tasks are not in force: %s")
 
     async def run(self) -> None:
-        """Until cancelled; once, where the code declares none."""
-        while True:
+        """Until cancelled."""
+        delay = BrokerDelay()
+        while self._has_limits:
+            await self._wait()
             try:
-                is_empty, left = await self._declare()
+                await self._declare()
+            except ConnectionLost:
+                self.hurry()
+                await delay.wait()
             except BrokerError as error:
-                if self._lines.passes():
-                    logger.warning("Schedules could not be declared; trying again: %s", error)
-                await asyncio.sleep(_AGAIN)
-                continue
-            except Exception:
-                # Middleware of the app has failed, or an argument cannot be serialized.
-                logger.exception("Schedules could not be declared; trying again in a minute.")
-                await asyncio.sleep(_EVERY)
-                continue
-            if is_empty:
-                return
-            self._waited = self._waited + 1 if left else 0
-            await asyncio.sleep(_SOON if left else _EVERY)
+                # A worker of an older release is live; it is being replaced, perhaps.
+                self._report_error(error)
+                self.hurry()
+                await asyncio.sleep(1.0)
+            else:
+                delay.reset()
+        await asyncio.Event().wait()
 
-    async def _declare(self) -> tuple[bool, list[str]]:
-        generation = self._generation((await self._broker.due_schedules(0)).time)
-        batch = self._declarations(self._by, generation)
-        removes = self._by != IN_LOOP
-        if not batch and not removes:
-            return True, []
-        force = self._waited >= _PATIENCE
-        left = await self._broker.declare_schedules(
-            self._by, generation if removes else 0.0, batch, removes=removes, force=force
-        )
-        return not batch, left
+    async def _wait(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EVERY if self._specs else None):
+                await self._soon.wait()
+        self._soon.clear()
+
+    async def _declare(self) -> None:
+        known = {info.name: info.by for info in await cast("LimitsReader", inspect(self._broker)).limits()}
+        mine = self._by in known.values()
+        if not self._specs and (self._since is None or not mine):
+            # Most apps: they have no limits, and had none.
+            return
+        broker = cast("Limits", self._broker)
+        if self._since is not None:
+            generation = await self._now() - (time.monotonic() - self._since)
+            removed = await broker.declare_limits(generation, self._by, self._specs, removes=True)
+            if removed:
+                logger.info("Limits that no task has any more were removed: %s.", ", ".join(removed))
+            return
+        own = [spec for spec in self._specs if known.get(spec.name) == self._by]
+        if own:
+            await broker.declare_limits(await self._now(), self._by, own)
+        await broker.declare_limits(0.0, self._by, [spec for spec in self._specs if spec not in own])
+
+    async def _now(self) -> float:
+        """Unix seconds of the broker's clock."""
+        return (await inspect(self._broker).facts()).time or time.time()

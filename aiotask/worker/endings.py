@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 
 from ..broker import Finish, Requeue, special_of
-from ..errors import BrokerError, JobCancelled, JobError, SerializationError, WorkerLost
+from ..errors import BrokerError, JobCancelled, JobError, Retry, SerializationError, WorkerLost
 from ..job import WIRE_VERSION, Status, decode_job
 from ..outcome import Outcome, encode_outcome
 from ..wire.ended import ended
+from ..wire.error_form import is_a
 from ..wire.error_info import error_info
 from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
@@ -39,6 +40,7 @@ class Endings:
     Args:
         worker: name of the worker, as outcomes show it.
         grow: called with runs that have returned Refs.
+        hold: called with the way back of a job and its limit and key, which are to be held for the delay.
         max_jobs: number of ends after which ``full`` is called, once. None: never.
         aftermath: told of what ends; None: no middleware asks for it.
 
@@ -59,6 +61,7 @@ class Endings:
         outcomes_sealer: Sealer,
         serializer: Serializer,
         grow: Callable[[Run], None],
+        hold: Callable[[Requeue, str], None],
         max_jobs: int | None,
         full: Callable[[], None] | None,
         aftermath: Aftermath | None = None,
@@ -73,6 +76,7 @@ class Endings:
         self._outcomes_sealer = outcomes_sealer
         self._serializer = serializer
         self._grow = grow
+        self._hold = hold
         self._full = full if max_jobs is not None else None
         self._max_jobs = max_jobs or 0
         self._aftermath = aftermath
@@ -169,6 +173,8 @@ class Endings:
                 self._settler.finish_special(finish)
             else:
                 finishes.append(finish)
+        elif getattr(verdict.error, "limit", False) and (limit := _limit_to_hold(run, verdict)):
+            self._hold(requeue, limit)
         else:
             self._settler.requeue(requeue)
 
@@ -263,6 +269,18 @@ def _way_back(run: Run, verdict: Verdict) -> Requeue | None:
     if verdict.what is What.RELEASE:
         return Requeue(delivery, job.queue, delivery.meta)
     return None
+
+
+def _limit_to_hold(run: Run, verdict: Verdict) -> str:
+    """Limit and key that a retry holds back; empty: none."""
+    if verdict.what is not What.RETRY or not is_a(verdict.error, Retry):
+        return ""
+    limit = run.job.more.limit if run.job.more is not None else ""
+    if not limit:
+        logger.warning(
+            'Job "%s" (%s) raised Retry(limit=True), and has no limit: it alone is retried.', run.job.id, run.task.name
+        )
+    return limit
 
 
 def _unreportable(run: Run, error: BaseException) -> JobError:

@@ -12,6 +12,7 @@ from ..loops.agent import agent
 from ..loops.delay import BrokerDelay
 from ..tasks import Registry
 from ..wire.seal import Sealer
+from .admission import Admission
 from .endings import Endings
 from .executor import resolve
 from .expiry import is_expired
@@ -33,6 +34,7 @@ class Intake:
 
     Args:
         sealer: the app's sealer of jobs.
+        admission: of limited jobs; None: no task has a limit.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Intake:
         registry: Registry,
         sealer: Sealer,
         paused: Paused,
+        admission: Admission | None = None,
     ) -> None:
         self._broker = broker
         self._membership = membership
@@ -59,6 +62,7 @@ class Intake:
         self._registry = registry
         self._sealer = sealer
         self._paused = paused
+        self._admission = admission
         #: Tasks that reject deliveries; referenced here, since the loop has only weak references to its tasks.
         self._rejecting: set[asyncio.Task[None]] = set()
 
@@ -154,6 +158,9 @@ class Intake:
     def _enqueue(self, run: Run, stuck: bool, syncs: list[Run]) -> None:
         """Put a run into its row; sync runs are added to ``syncs``, since they are put into their row together."""
         task = run.task
+        # Most jobs have neither a limited task nor a limit of an earlier release: they cost no call.
+        if self._admission is not None and (task.more or run.job.more) and self._admission.turns_away(run):
+            return
         if stuck and not task.is_async:
             self._in_hand.prefetch.back_off()
             self._in_hand.release(run, surplus=True)

@@ -9,6 +9,7 @@ from ..depends import Injection
 from ..middleware import Hooks as Middlewares
 from ..tasks import Registry
 from ..wire.serializer import Serializer
+from .declaring import Declarer
 from .run import Board, Run
 from .scope import Scope
 from .seats import Seats
@@ -57,6 +58,7 @@ class Surroundings:
         board: records what the workers do.
         seats: limits how many async jobs run at a time.
         until: when the workers end by themselves.
+        declarer: who declares the limits of the tasks.
     """
 
     syncs: SyncLane
@@ -65,3 +67,4 @@ class Surroundings:
     solitude: Solitude = field(default_factory=Solitude)
     hooks: Hooks = Hooks()
     until: StopCondition = field(default_factory=StopCondition)
+    declarer: Declarer = field(default_factory=lambda: Declarer(""))

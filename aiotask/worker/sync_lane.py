@@ -75,6 +75,11 @@ class SyncLane:
         return len(self._row)
 
     @property
+    def row(self) -> list[Run]:
+        """The runs that have not begun."""
+        return list(self._row)
+
+    @property
     def busy(self) -> int:
         return len(self.current)
 

@@ -9,19 +9,23 @@ from functools import partial
 from typing import Any
 
 from ..broker import Broker, Delivery, Liveness
+from ..limiting import specs_of
 from ..log.events import EventLog
 from ..loops.agent import agent
 from ..wire.seal import Sealer
+from .admission import Admission
 from .aftermath import aftermath_of
 from .agenda import Agenda
 from .async_lane import AsyncLane
 from .at_most_once import AtMostOnce
 from .cancellation import Cancels
 from .claimer import Claimer
+from .declaring import Declaring
 from .endings import Endings
 from .executor import call_async
 from .expiry import Expiries
 from .growth import Growths
+from .holds import Holds
 from .in_hand import InHand
 from .intake import Intake
 from .job_log import JobLog
@@ -71,6 +75,8 @@ class Worker:
         life, job_log, parents = Life(), JobLog(log), Parents()
         agenda, growths = Agenda(broker), Growths(broker, membership, sealer=jobs_sealer)
         settler = Settler(broker, membership, agenda.stir)
+        holds = Holds(broker, settler)
+        declaring = Declaring(broker, specs_of(registry), around.declarer)
         aftermath = aftermath_of(served.middleware, membership.name, life, settler)
         prefetch = Prefetch(
             syncs=any(not task.is_async for task in registry),
@@ -88,6 +94,7 @@ class Worker:
             outcomes_sealer=outcomes_sealer,
             serializer=serializer,
             grow=growths.put,
+            hold=holds.put,
             max_jobs=max_jobs,
             full=hooks.full,
             aftermath=aftermath,
@@ -113,6 +120,9 @@ class Worker:
             scope=served.scope,
         )
         paused = Paused(broker, life, in_hand, serializer)
+        admission = Admission(
+            broker, registry, life, settler, seats, asyncs, syncs, sealer=jobs_sealer, serializer=serializer
+        )
         intake = Intake(
             broker,
             membership,
@@ -124,6 +134,7 @@ class Worker:
             registry=registry,
             sealer=jobs_sealer,
             paused=paused,
+            admission=admission if admission.is_needed else None,
         )
         around.until.join(in_hand, lambda: endings.runs)
         suspects = Suspects(
@@ -151,6 +162,7 @@ class Worker:
             needs=registry.needs,
             restart=self._restart,
             until=around.until,
+            admission=admission if admission.is_needed else None,
         )
         cancels = Cancels(
             broker,
@@ -173,6 +185,7 @@ class Worker:
         self._life, self._membership, self._in_hand = life, membership, in_hand
         self._suspects, self._claimer, self._settler, self._cancels = suspects, claimer, settler, cancels
         self._growths, self._paused, self._reports = growths, paused, reports
+        self._holds, self._declaring = holds, declaring
         growths.attach(endings.close, endings.wait, settler.log_dropped, in_hand.forget)
         self._log, self._hooks, self._aftermath = log, hooks, aftermath
         self._agents: list[Callable[[], Coroutine[Any, Any, None]]] = [
@@ -183,6 +196,7 @@ class Worker:
             paused.run,
             agenda.run,
             reports.run,
+            declaring.run,
             cancels.run,
             ticker.run,
         ]
@@ -218,6 +232,7 @@ class Worker:
         await self._membership.enlist(lambda: self._life.stopping)
         if self.incarnation:
             self._cancels.follow(self.incarnation)
+            self._declaring.hurry()
 
     def stop(self) -> None:
         """Claim no more jobs; ``run`` returns when those that run have ended."""
@@ -236,6 +251,7 @@ class Worker:
             await self._life.wait(0.1)
             in_hand.give_back_unstarted()
         await self._growths.settle_all()
+        await self._holds.settle_all()
         await self._settler.settle_all()
         if self._aftermath is not None:
             await self._aftermath.settle_all()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..brokers import require
 from ..brokers.technology import GRAPHS
 from ..by_name import function_of
+from ..client.limits import note_children
 from ..client.staging import GraphPush
 from ..context import sending_job
 from ..errors import ConfigError
@@ -98,7 +99,10 @@ def _hand_over(
     push = GraphPush.of(plan.graph, nodes, ttl, awaited=list(awaited), custom=custom)
     for handle in (result, *handles):
         handle.shared = custom
+    for spec in (limits := plan.limits):
+        session.limits.add(spec)
     if parent is not None:
+        note_children(parent, nodes, limits)
         for id in awaited:
             client.list_child(session, parent, id)
     client.submit_graph(session, push, result, handles)

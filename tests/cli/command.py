@@ -21,6 +21,7 @@ COMMANDS = (
         "dead",
         "graph",
         "graphs",
+        "limits",
         "schedules",
         "queues",
         "tasks",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -227,6 +228,24 @@ async def test_runs_with_a_key_are_unique_while_one_goes_on(app: App) -> None:
         async with app.worker():
             await first
         assert (await app.schedules.run_now("a")).id != first.id
+
+
+async def test_runs_keep_to_the_limit_of_their_task(app: App) -> None:
+    running, most, ran = 0, 0, 0
+
+    @app.task(name="shop:report", max_running=1)
+    async def report(shop: int) -> None:
+        nonlocal running, most, ran
+        running, ran = running + 1, ran + 1
+        most = max(most, running)
+        await asyncio.sleep(0.05)
+        running -= 1
+
+    async with app, app.worker():
+        for shop in range(3):
+            await app.schedules.set(f"shop {shop}", report.s(shop), every=0.2)
+        await wait_until_async(lambda: ran >= 9, description="it has run nine times")
+    assert most == 1
 
 
 async def test_runs_with_a_key_alone_are_one_job_while_its_outcome_is_kept(app: App) -> None:

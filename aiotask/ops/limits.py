@@ -1,0 +1,191 @@
+"""Limits of one or more apps: what they allow, who is in, who waits, and other numbers for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, cast
+
+from ..brokers import features
+from ..brokers.lanes import is_line
+from ..brokers.limits import LimitInfo, Limits, LimitsReader
+from ..brokers.technology import LIMITS
+from ..errors import ConfigError, ResultExpired, SealError
+from ..inspector import JobInfo
+from ..job import Status, decode_job
+from ..limit import NUMBERS
+from ..limiting import check_rate, in_words
+from ..options import meant
+from ..wire.seal import Sealer
+from .connection import Connection, Place, inspectors
+
+__all__ = ["READ", "numbers_of", "read_limit", "read_limits", "reset_limit", "set_limit"]
+
+#: Jobs of each status that are read for one limit at most.
+READ = 1_000
+_MOST_IN_ALL = 1_000_000
+
+
+async def read_limits(place: Place) -> list[dict[str, Any]]:
+    """Every limit of the named app or of all apps."""
+    async with inspectors(place) as opened:
+        return [described(each, info) for each in opened for info in await _infos(each)]
+
+
+async def read_limit(place: Place, name: str) -> dict[str, Any]:
+    """One limit, by its name or that of its task, with the jobs that are in and those that wait, by key.
+
+    Raises:
+        ResultExpired: there is no such limit.
+        ConfigError: several apps have one.
+    """
+    async with inspectors(place) as opened:
+        connection, info = await _find(opened, name)
+        inspector = connection.inspector
+        waiting = Counter(
+            key
+            for job in await inspector.jobs(status=Status.PENDING, queue=None, limit=READ, offset=0)
+            if (key := _line_key(job, info.name)) is not None
+        )
+        running = [
+            (job.id, key)
+            for job in await inspector.jobs(status=Status.RUNNING, queue=None, limit=READ, offset=0)
+            if (key := _sealed_key(connection, job, info.name)) is not None
+        ]
+        counts = Counter(key for _, key in running)
+        keys = [
+            {"key": key, "running": counts[key], "waiting": waiting[key]}
+            for key in sorted({*waiting, *counts}, key=lambda key: (-waiting[key], key))
+        ]
+        found = described(connection, info)
+        found |= {"keys": keys, "jobs": [id for id, _ in running], "why": _why(info, sum(waiting.values()), counts)}
+        return found
+
+
+async def set_limit(place: Place, name: str, numbers: dict[str, float]) -> dict[str, Any]:
+    """Replace numbers of a limit until they are reset; the limit as it is then.
+
+    Raises:
+        ResultExpired, ConfigError: as ``read_limit``.
+    """
+    async with inspectors(place) as opened:
+        connection, info = await _find(opened, name)
+        await cast("Limits", connection.broker).set_limit(info.name, numbers)
+        return described(connection, (await _find([connection], info.name))[1])
+
+
+async def reset_limit(place: Place, name: str) -> dict[str, Any]:
+    """Let the numbers of a limit hold again that its tasks give; the limit as it is then.
+
+    Raises:
+        ResultExpired, ConfigError: as ``read_limit``.
+    """
+    async with inspectors(place) as opened:
+        connection, info = await _find(opened, name)
+        await cast("Limits", connection.broker).reset_limit(info.name)
+        return described(connection, (await _find([connection], info.name))[1])
+
+
+def numbers_of(given: Sequence[str]) -> dict[str, float]:
+    """Numbers of a limit in texts such as ``max_running=3`` and ``rate=10/s``; ``none``: no limit.
+
+    Raises:
+        ConfigError: a text is none of these.
+    """
+    numbers: dict[str, float] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or name not in NUMBERS:
+            raise ConfigError(
+                f'"{text}" is no number of a limit. {meant(name, NUMBERS)} Write max_running=3, rate=10/s.'
+            )
+        if value.lower() == "none":
+            numbers[name] = 0
+        elif name.startswith("rate"):
+            numbers[name] = check_rate(value, name)
+        elif not value.isdecimal() or not 1 <= int(value) <= _MOST_IN_ALL:
+            raise ConfigError(f"{text}: give a whole number from 1 to {_MOST_IN_ALL}, or none.")
+        else:
+            numbers[name] = int(value)
+    return numbers
+
+
+# ---- how it is described
+
+
+def described(connection: Connection, info: LimitInfo) -> dict[str, Any]:
+    """A limit as a value that JSON can hold."""
+    spec = info.spec
+    return {
+        "app": connection.name,
+        "name": info.name,
+        "task": spec.task if spec is not None else "",
+        "allows": "nothing" if spec is None else "everything" if info.removed else in_words(spec),
+        "numbers": {name: value for name in NUMBERS if spec is not None and (value := getattr(spec, name))},
+        "declared": None if info.declared is None else in_words(info.declared),
+        "declared_by": info.by,
+        "removed": info.removed,
+        "running": info.running,
+        "open": sum(keys for _, _, keys in info.places),
+    }
+
+
+def _why(info: LimitInfo, waiting: int, counts: Counter[str]) -> str:
+    """Why nothing goes on, or that something does, as a sentence; empty: nothing waits."""
+    spec = info.spec
+    if not waiting:
+        return ""
+    if spec is None:
+        return "No worker has declared this limit, so it admits nothing. Start a worker of the app whose task has it."
+    if info.removed:
+        return "No task has this limit any more: its jobs run without it."
+    if spec.max_running and info.running >= spec.max_running:
+        return f"It is full: {info.running:,} of {spec.max_running:,} run."
+    if sum(keys for _, _, keys in info.places):
+        return "Some of its jobs may start now: they wait for a worker with a free seat, or for their turn."
+    full = sum(count >= spec.max_running_each for count in counts.values()) if spec.max_running_each else 0
+    if full:
+        return f"Every key that waits is full ({full:,} of them), or its rate holds it back."
+    return "A rate holds back what waits, or a retry with limit=True does."
+
+
+def _line_key(job: JobInfo, name: str) -> str | None:
+    line, _, _ = job.position.rpartition("|")
+    if not is_line(line):
+        return None
+    _, _, _, limit, key = line.split(":", 4)
+    return key if limit == name else None
+
+
+def _sealed_key(connection: Connection, job: JobInfo, name: str) -> str | None:
+    try:
+        more = decode_job(Sealer(connection.secrets, "job").open(job.sealed or b"")).more
+    except SealError:
+        return None
+    limit, _, key = more.limit.partition(":") if more is not None else ("", "", "")
+    return key if limit == name else None
+
+
+# ---- finding
+
+
+async def _infos(connection: Connection) -> list[LimitInfo]:
+    if LIMITS not in features(connection.broker.url):
+        return []
+    return await cast("LimitsReader", connection.inspector).limits()
+
+
+async def _find(opened: Sequence[Connection], name: str) -> tuple[Connection, LimitInfo]:
+    found = [
+        (each, info)
+        for each in opened
+        for info in await _infos(each)
+        if name in (info.name, info.spec.task if info.spec is not None else None)
+    ]
+    if not found:
+        raise ResultExpired(f'No limit "{name}" is known, and no task of this name has one. List them: aiotask limits')
+    if len(found) > 1:
+        raise ConfigError(
+            f'Several apps have a limit "{name}": {", ".join(each.name for each, _ in found)}. Name one with --name.'
+        )
+    return found[0]

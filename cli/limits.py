@@ -1,0 +1,167 @@
+"""``aiotask limits``: how many jobs may run, who is in, who waits and why; and other numbers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from .group import ByDefault, add
+from .options import AppName, Json, Url
+from .output import console, informative, page_table, plain, print_json
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    cls=ByDefault,
+    help="List the limits of tasks, show who is in and who waits, or give a limit other numbers.",
+    rich_markup_mode="rich",
+)
+
+LimitName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the limit, or of the task whose limit it is.")]
+Numbers = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NUMBER=VALUE…",
+        help="max_running, max_running_each, rate, rate_each, burst or burst_each; the value none: no limit.",
+    ),
+]
+#: Keys that ``show`` lists at most.
+_KEYS = 20
+
+
+def list_(name: AppName = None, url: Url = None, as_json: Json = False) -> None:
+    """List the limits of tasks.
+
+    [bold]Examples[/bold]
+
+      aiotask limits
+      aiotask limits --json | jq -r '.[].name'
+    """
+    import asyncio
+
+    from aiotask.ops.connection import Place
+    from aiotask.ops.limits import read_limits
+
+    found = asyncio.run(read_limits(Place(name, url)))
+    if as_json:
+        print_json(found)
+    else:
+        _show_all(found)
+
+
+def show(limit: LimitName, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
+    """Show one limit: what it allows, which jobs are in, how many of each key wait, and why nothing goes on.
+
+    It reads 1,000 jobs of each kind at most.
+
+    [bold]Examples[/bold]
+
+      aiotask limits show stripe
+      aiotask limits show shop.tasks:render
+    """
+    import asyncio
+
+    from aiotask.ops.connection import Place
+    from aiotask.ops.limits import read_limit
+
+    found = asyncio.run(read_limit(Place(name, url), limit))
+    if as_json:
+        print_json(found)
+    else:
+        _show_one(found)
+
+
+def set_(limit: LimitName, numbers: Numbers, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
+    """Give a limit other numbers, at once and for all workers, until they are reset: deploys do not change them.
+
+    [bold]Examples[/bold]
+
+      aiotask limits set stripe rate=20/s
+      aiotask limits set shop.tasks:render max_running=1 max_running_each=none
+    """
+    import asyncio
+
+    from aiotask.ops.connection import Place
+    from aiotask.ops.limits import numbers_of, set_limit
+
+    _say(asyncio.run(set_limit(Place(name, url), limit, numbers_of(numbers))), as_json)
+
+
+def reset(limit: LimitName, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
+    """Let the numbers of a limit hold again that its tasks give.
+
+    [bold]Examples[/bold]
+
+      aiotask limits reset stripe
+    """
+    import asyncio
+
+    from aiotask.ops.connection import Place
+    from aiotask.ops.limits import reset_limit
+
+    _say(asyncio.run(reset_limit(Place(name, url), limit)), as_json)
+
+
+add(app, list_, name="list")
+add(app, show, name="show")
+add(app, set_, name="set")
+add(app, reset, name="reset")
+
+
+# ---- for people
+
+
+def _title(limit: dict[str, Any]) -> str:
+    return plain(limit["task"] or limit["name"])
+
+
+def _say(limit: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(limit)
+        return
+    own = f" [dim](its tasks say: {limit['declared']})[/dim]" if limit["declared"] is not None else ""
+    console().print(f"{_title(limit)} allows from now on: {limit['allows']}.{own}", soft_wrap=True)
+
+
+def _show_all(limits: list[dict[str, Any]]) -> None:
+    terminal = console()
+    if not limits:
+        terminal.print("No task has a limit yet. See docs/task-limits.md: @app.task(max_running=1)")
+        return
+    columns = ["app", "limit", "allows", "running", "set by hand", "declared by"]
+    rows = [
+        [
+            plain(each["app"]),
+            _title(each),
+            each["allows"],
+            f"{each['running']:,}" if each["numbers"].get("max_running") else "",
+            "" if each["declared"] is None else "yes",
+            plain(each["declared_by"]),
+        ]
+        for each in limits
+    ]
+    terminal.print(page_table(*informative(columns, rows), terminal.width, right=("running",)))
+    terminal.print("[dim]One of them, with who waits and why: aiotask limits show NAME[/dim]")
+
+
+def _show_one(limit: dict[str, Any]) -> None:
+    terminal = console()
+    terminal.print(f"[bold]{_title(limit)}[/bold] of app {plain(limit['app'])} allows {limit['allows']}.")
+    if limit["declared"] is not None:
+        terminal.print(f"These numbers were set by hand; its tasks say: {limit['declared']}.")
+    jobs = limit["jobs"]
+    terminal.print(f"in           {plain(', '.join(jobs[:_KEYS]), 1000) or 'no job'}", soft_wrap=True)
+    waiting = sum(each["waiting"] for each in limit["keys"])
+    terminal.print(f"waiting      {waiting:,}")
+    if limit["why"]:
+        terminal.print(limit["why"], soft_wrap=True)
+    if not limit["keys"]:
+        return
+    rows = [
+        [plain(each["key"] or "(no key)"), f"{each['running']:,}", f"{each['waiting']:,}"]
+        for each in limit["keys"][:_KEYS]
+    ]
+    terminal.print(page_table(["key", "running", "waiting"], rows, terminal.width, right=("running", "waiting")))
+    if len(limit["keys"]) > _KEYS:
+        terminal.print(f"[dim]{len(limit['keys']) - _KEYS:,} more keys: --json[/dim]")

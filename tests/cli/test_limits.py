@@ -1,0 +1,119 @@
+"""aiotask limits: limits are listed, shown with who waits and why, and given other numbers."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiotask import App
+
+from ..helpers import wait_until
+from ..workers import Workers
+from .command import run
+
+SHOP = """
+import asyncio
+import os
+from pathlib import Path
+
+from aiotask import App, Limit
+
+app = App(os.environ["TEST_APP"])
+FOLDER = Path(os.environ["TEST_FOLDER"])
+
+
+@app.task(limit=Limit("mail", by="tenant", max_running=1))
+async def send(tenant: str) -> str:
+    while not (FOLDER / "gate").exists():
+        await asyncio.sleep(0.05)
+    return tenant
+
+
+@app.task(rate="1/h")
+async def hourly() -> None: ...
+"""
+
+
+@pytest.fixture
+def shop(app_name: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
+    monkeypatch.setenv("AIOTASK_URL", redis_url)
+    monkeypatch.setenv("AIOTASK_NAME", app_name)
+    monkeypatch.setenv("TEST_APP", app_name)
+    monkeypatch.setenv("TEST_FOLDER", str(tmp_path))
+    (tmp_path / "shop_of_limits.py").write_text(SHOP)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "shop_of_limits", raising=False)
+    app: App = importlib.import_module("shop_of_limits").app
+    return app
+
+
+def said(*arguments: str, code: int = 0) -> str:
+    """What the command prints, all of it."""
+    done = run(*arguments)
+    assert done.returncode == code, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def asked(*arguments: str) -> Any:
+    return json.loads(run(*arguments, "--json").stdout)
+
+
+def test_limits_are_listed_shown_and_set(shop: App, workers: Workers, app_name: str, tmp_path: Path) -> None:
+    workers.start("shop_of_limits", app_dir=tmp_path, env={"TEST_APP": app_name, "TEST_FOLDER": str(tmp_path)})
+    send, hourly = (shop.registry.get(f"shop_of_limits:{name}") for name in ("send", "hourly"))
+    assert send is not None and hourly is not None
+    sent = [shop.s("shop_of_limits:send", tenant).apply_async() for tenant in ("acme", "acme", "bolt")]
+    for result in sent:
+        result.blocking.sent()
+    wait_until(lambda: asked("limits", "show", "mail")["jobs"] == [sent[0].id], description="one runs")
+
+    mail, own = asked("limits")
+    assert (mail["name"], mail["allows"], mail["running"], mail["declared"]) == ("mail", "1 at once", 1, None)
+    assert (own["task"], own["allows"]) == ("shop_of_limits:hourly", "1/h, burst 1")
+    shown = asked("limits", "show", "mail")
+    assert shown["keys"] == [
+        {"key": "acme", "running": 1, "waiting": 1},
+        {"key": "bolt", "running": 0, "waiting": 1},
+    ]
+    assert shown["why"] == "It is full: 1 of 1 run."
+    assert asked("limits", "show", "shop_of_limits:hourly")["name"] == own["name"]
+    for text in ("mail of app", "It is full", "acme", "bolt", sent[0].id):
+        assert text in said("limits", "show", "mail")
+    assert "shop_of_limits:hourly" in said("limits")
+
+    waiting = asked("jobs", sent[1].id)
+    assert (waiting["status"], waiting["limit"], waiting["ahead"]) == ("PENDING", '"mail", key "acme"', 0)
+    assert "0 jobs of its limit and key" in said("jobs", sent[1].id)
+
+    assert "mail allows from now on: 2 at once." in said("limits", "set", "mail", "max_running=2")
+    wait_until(lambda: len(asked("limits", "show", "mail")["jobs"]) == 2, description="two run")
+    assert asked("limits")[0]["declared"] == "1 at once"
+    assert asked("limits", "reset", "mail")["allows"] == "1 at once"
+    (tmp_path / "gate").touch()
+    assert [result.get(timeout=30) for result in sent] == ["acme", "acme", "bolt"]
+    assert asked("limits", "show", "mail")["why"] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("show", "mial"), 1, 'No limit "mial" is known'),
+        (("set", "mail"), 2, "NUMBER=VALUE"),
+        (("set", "mail", "max_runing=2"), 2, 'Did you mean "max_running"?'),
+        (("set", "mail", "rate=often"), 2, "is not a rate"),
+        (("set", "mail", "max_running=-1"), 2, "give a whole number"),
+        (("set", "mail", "max_running=2"), 1, 'No limit "mail" is known'),
+    ],
+)
+def test_what_cannot_be_done_says_why(shop: App, arguments: tuple[str, ...], code: int, text: str) -> None:
+    shop.s("shop_of_limits:plain").apply_async().blocking.sent()
+    assert text in said("limits", *arguments, code=code)
+
+
+def test_a_server_without_limits_says_how_one_is_made(shop: App) -> None:
+    assert "@app.task(max_running=1)" in said("limits")
