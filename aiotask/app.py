@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Never, Self, cast
+from typing import TYPE_CHECKING, Any, Never, Self
 
 import msgspec
 
@@ -33,7 +33,7 @@ from .parts.storing import Storing
 from .result import AsyncResult
 from .settings import check_modules, environment, number
 from .signature import Signature
-from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, task_of
+from .tasks import Definition, Registry, Task, apps_here, task_of
 from .wire.seal import Sealer
 from .wire.serializer import Serializer, check_serializer, serializer_named
 from .wire.unserializable import blame_argument
@@ -170,14 +170,14 @@ class App(Composing, Registering, Serving, Storing, Overriding):
         """The history file of this app's workers: ``$AIOTASK_RESULT_DB``, else beside the embedded server's data."""
         return self.address.result_db_path()
 
-    def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
-        definition = define(function, options)
+    def _register(self, function: Callable[..., Any], options: Any) -> Task[..., Any]:
+        definition = define(function, options, typed=self._serializer_name == "json")
         injection = injection_of(function, definition.name, self.overrides)
         definition = surrounded(definition, self.hooks, injection)
         if self._serializer_name == "json":
-            self.serializer.prepare(definition.name, function)
+            self.serializer.prepare(definition.name, definition.function)
         self.registry.add(definition)
-        return cast("SyncTask[Any, Any] | AsyncTask[Any, Any]", task_of(definition, self))
+        return task_of(definition, self)
 
     def add_middleware(self, middleware: Middleware) -> None:
         """Put a middleware around all others, also around tasks and rows that are registered already.

@@ -66,6 +66,9 @@ class JobContext(msgspec.Struct, frozen=True):
     #: Calls that this run has sent: by the digest of a call, a counter of equal calls; under "", the beginning of the
     #: digests. None outside a job, and in a process that the job has forked.
     calls: dict[str, Any] | None = None
+    #: The jobs of a batch, in the order of its items; the context of the batch itself is that of the first one. Empty
+    #: in a job that is no batch.
+    items: tuple[JobContext, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the seat, which belongs to the worker: a context that is sent or kept describes only the job.

@@ -6,27 +6,34 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from .batch_task import batching_of, refuse_generator
 from .depends import Injection
 from .errors import ConfigError
+from .functions.batches import of_one
 from .functions.callables import checker, gives_coroutines, refuse_what_is_no_function
 from .functions.main_module import home_of
 from .middleware import Hooks, around_of
-from .options import TaskOptions, check_options, check_task_name, fields_of, known_options
+from .options import BatchOptions, check_options, check_task_name, fields_of, known_options
 from .tasks import Definition, Task, consistent
 
 __all__ = ["call_of", "define", "surrounded"]
 
 
-def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
+def define(function: Callable[..., Any], options: BatchOptions, *, typed: bool = False) -> Definition:
     """The definition of a function with these options.
+
+    Args:
+        typed: the annotations are needed now.
 
     Raises:
         ConfigError: the function cannot be a task, or an option is wrong.
     """
-    known_options(options, TaskOptions, f'task "{getattr(function, "__qualname__", function)}"')
+    known_options(options, BatchOptions, f'task "{getattr(function, "__qualname__", function)}"')
     if isinstance(function, Task):
         raise ConfigError(f'"{function.name}" is a task already.')
     name = options.get("name")
+    if "batch" in options:
+        refuse_generator(function, name or function.__qualname__)
     refuse_what_is_no_function(function, is_named=name is not None)
     homeless = ""
     if name is not None:
@@ -36,11 +43,15 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         homeless = home.why_not
         name = f"{home.name or '__main__'}:{function.__qualname__}"
     checked = check_options({key: value for key, value in options.items() if key != "name"}, name)
+    batching = batching_of(function, checked, name)
+    called = function if batching is None else of_one(function, f'Task "{name}"', typed=typed)
     definition = Definition(
         name=name,
-        function=function,
+        function=called,
         is_async=gives_coroutines(function),
-        check=checker(function),
+        check=checker(called),
+        batch=batching,
+        goes_apart=batching is not None or checked.get("acks") == "early",
         homeless=homeless,
         is_limited=bool(checked.get("memory") or checked.get("cpu")),
         **fields_of(checked, {}),

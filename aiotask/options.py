@@ -15,6 +15,7 @@ from .settings import CENTURY, seconds
 
 __all__ = [
     "OPTIONS",
+    "BatchOptions",
     "CallOptions",
     "TaskOptions",
     "check_name",
@@ -88,6 +89,18 @@ class TaskOptions(CallOptions, total=False):
     cpu: float | timedelta | None
 
 
+class BatchOptions(TaskOptions, total=False):
+    """The options of a batch task: those of a task (TaskOptions), and these.
+
+    batch: number of items, from 1 to 1,000, with which the function is called at most. It takes a list of them, and
+        returns a list with the value, or the exception, of each.
+    batch_wait: time that the first item of a call waits for others, in seconds or as a timedelta. Default: 0.05.
+    """
+
+    batch: int
+    batch_wait: float | timedelta
+
+
 def known_options(options: Any, known: type[Any], whose: str) -> None:
     """Raise ConfigError for an option that does not exist, with the one that was meant."""
     names = sorted(known.__annotations__)
@@ -96,7 +109,7 @@ def known_options(options: Any, known: type[Any], whose: str) -> None:
     for option in options:
         if option in names:
             continue
-        if option in TaskOptions.__annotations__:
+        if option in BatchOptions.__annotations__:
             raise ConfigError(
                 f'"{option}" is an option of a task, not of a single call ({whose}): write @app.task({option}=…), '
                 f'or register the function a second time: app.register_task(function, name="…", {option}=…).'
@@ -257,8 +270,15 @@ def _expires_at(value: float | datetime, sent_at: float) -> float:
     return max(value.timestamp(), 1.0) if isinstance(value, datetime) else sent_at + value
 
 
+def _batch_wait(value: Any) -> float:
+    checked = seconds(value, "batch_wait")
+    if checked > 3600:
+        raise ConfigError(f"batch_wait={value!r} is more than an hour, for which a worker would keep jobs to itself.")
+    return checked
+
+
 class Option(NamedTuple):
-    """The definition of an option; its type is in CallOptions or TaskOptions."""
+    """The definition of an option; its type is in CallOptions, TaskOptions or BatchOptions."""
 
     #: Returns the value as a Definition keeps it; durations in float seconds. Raises ConfigError.
     check: Callable[[Any], Any]
@@ -287,6 +307,8 @@ OPTIONS: dict[str, Option] = {
     "acks": Option(lambda value: _one_of(value, "acks", ("late", "early"))),
     "memory": Option(lambda value: None if value is None else size(value, "memory")),
     "cpu": Option(lambda value: None if value is None else _positive(value, "cpu")),
+    "batch": Option(lambda value: _whole(value, "batch", 1, 1_000)),
+    "batch_wait": Option(_batch_wait),
     "expires": Option(_expires, travels=_expires_at, since=2),
 }
 

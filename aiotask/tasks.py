@@ -23,6 +23,7 @@ from .job import RELEASE, WIRE_VERSION
 from .options import CallOptions, check_options, check_together, fields_of, known_options
 
 if TYPE_CHECKING:
+    from .functions.batches import Batching
     from .group_result import GroupResult
     from .middleware import Around, Hooks
     from .result import AsyncResult
@@ -30,13 +31,7 @@ if TYPE_CHECKING:
     from .wire.seal import Sealer
     from .wire.serializer import Serializer
 
-__all__ = [
-    "AsyncTask",
-    "Definition",
-    "Registry",
-    "SyncTask",
-    "Task",
-]
+__all__ = ["AsyncTask", "Definition", "Registry", "SyncTask", "Task"]
 
 P = ParamSpec("P")
 A = TypeVar("A")
@@ -80,6 +75,10 @@ class Definition:
     homeless: str = ""
     #: Middleware and providers around the function in a worker.
     around: Around | None = field(default=None, hash=False, compare=False)
+    #: How calls are gathered; then ``function`` is that of one item. None: each job is a call.
+    batch: Batching | None = None
+    #: Whether a worker has a row of its own for jobs of the task: they run once at most, or in batches.
+    goes_apart: bool = False
 
     def refuse_gaps(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise ConfigError if a call in this process leaves out what only a worker provides."""
@@ -384,6 +383,9 @@ def _known_to(sender: Sender, app: str, name: str) -> Definition | None:
 def task_of(definition: Definition, app: Sender) -> Task[..., Any]:
     """The task of this definition."""
     function = definition.function
+    if definition.batch is not None:
+        made: Task[..., Any] = definition.batch.make(definition, app)
+        return made
     if type(function) is FunctionType and not vars(function):
         return (AsyncTask if definition.is_async else SyncTask)(definition, app)
     return (_AsyncTaskWithHints if definition.is_async else _SyncTaskWithHints)(definition, app)

@@ -16,6 +16,7 @@ from .aftermath import aftermath_of
 from .agenda import Agenda
 from .async_lane import AsyncLane
 from .at_most_once import AtMostOnce
+from .batches import Batches
 from .cancellation import Cancels
 from .claimer import Claimer
 from .endings import Endings
@@ -73,6 +74,7 @@ class Worker:
             asyncs=any(task.is_async for task in registry),
             max_in_flight=seats.count,
         )
+        batches = Batches(registry, seats, board)
         endings = Endings(
             life,
             settler,
@@ -84,6 +86,7 @@ class Worker:
             outcomes_sealer=outcomes_sealer,
             serializer=serializer,
             grow=growths.put,
+            dissolve=batches.dissolve,
             max_jobs=max_jobs,
             full=hooks.full,
             aftermath=aftermath,
@@ -102,6 +105,7 @@ class Worker:
             syncs,
             at_most_once,
             upstream,
+            batches,
             serializer=serializer,
             close=endings.close,
             scope=served.scope,
