@@ -45,6 +45,25 @@ class Batch(Run, kw_only=True, eq=False):
             return f'Job "{self.job.id}" ({self.task.name})'
         return f'The batch of {len(self.items)} jobs ({self.task.name}) with job "{self.job.id}"'
 
+    # ---- as the seat that the client sees: what the call waits for, its items wait for
+
+    def leave(self) -> bool:
+        left = Run.leave(self)
+        self._set_away(left)
+        return left
+
+    async def come_back(self) -> None:
+        await Run.come_back(self)
+        self._set_away(self.waits > 0)
+
+    def give_up(self) -> None:
+        Run.give_up(self)
+        self._set_away(self.waits > 0)
+
+    def _set_away(self, away: bool) -> None:
+        for slot in self.slots:
+            self.board.set_away(slot, away)
+
     @property
     def in_hand(self) -> int:
         """How many of its jobs have not ended."""

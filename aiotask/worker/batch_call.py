@@ -65,6 +65,7 @@ def _function_of(batch: Batch) -> Callable[..., Any]:
 
 def _begin(batch: Batch, serializer: Serializer) -> list[Any]:
     """Record that the items start, and read their arguments: those of the items in ``called``, in their order."""
+    batch.items[0].slot = batch.slot
     started = [item for item in batch.items if _start(item, batch)]
     arguments = []
     for item in started:
@@ -134,18 +135,14 @@ def _take(batch: Batch, values: Any, serializer: Serializer) -> None:
 
 
 def _check(batch: Batch, values: Any) -> None:
-    name, count = batch.task.name, len(batch.called)
     if inspect.iscoroutine(values):
         values.close()
-    if not isinstance(values, Sequence) or isinstance(values, str | bytes | bytearray | memoryview):
-        kind = type(values).__qualname__
+    count = len(batch.called)
+    is_list = isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray | memoryview)
+    if not is_list or len(values) != count:
+        what = f"a list of {len(values)}" if is_list else type(values).__qualname__
         raise SerializationError(
-            f'Task "{name}" was called with a batch of {count} items and returned {kind}. A batch task returns a list '
-            "with a value, or an exception, for each item in its place."
-        )
-    if len(values) != count:
-        raise SerializationError(
-            f'Task "{name}" was called with a batch of {count} items and returned {len(values)} values. A batch task '
+            f'Task "{batch.task.name}" was called with a batch of {count} items and returned {what}. A batch task '
             "returns a list with a value, or an exception, for each item in its place."
         )
 

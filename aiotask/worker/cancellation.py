@@ -123,15 +123,16 @@ class Cancels:
 
     def _cancel(self, run: Run) -> None:
         run.cancelled = True
-        if run.batch is not None:
-            if any(not item.cancelled for item in run.batch.items):
-                # The call goes on for the other items.
-                self._give_up(run)
-                return
-            run.batch.cancelled = True
-            run = run.batch
+        if run.batch is not None and any(not item.cancelled for item in run.batch.items):
+            # The call goes on for the other items: no process is replaced for the sake of this one.
+            self._board.clear(run.slot)
+            self._give_up(run)
+            return
         # From now on a run that does not react is overdue, and its process is replaced.
         self._board.hurry(run.slot, run.job.id)
+        if run.batch is not None:
+            run = run.batch
+            run.cancelled = True
         if self._interrupt is None:
             asyncio.get_running_loop().call_later(CANCEL_TIMEOUT, self._check, run)
         for task, other in self._in_hand.asyncs.running.items():
