@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CASES = [ROOT / "tests" / f"typing_{part}.py" for part in ("api", "graphs", "outbox", "rows")]
+CASES = [ROOT / "tests" / f"typing_{part}.py" for part in ("api", "batches", "graphs", "outbox", "rows")]
 
 
 def run_mypy(file: Path, cache: Path) -> subprocess.CompletedProcess[str]:

@@ -77,7 +77,7 @@ def test_a_call_cannot_change_how_jobs_are_gathered() -> None:
     task = App("refusals", url="memory://").register_task(many, batch=8)
 
     with pytest.raises(ConfigError, match='"batch" is an option of a task, not of a single call'):
-        task.options(batch=2)  # type: ignore[call-arg]
+        task.options(batch=2)
     with pytest.raises(
         ConfigError, match=r"chunk=2: jobs of the batch task .*:many. are gathered by the worker, 8 for"
     ):
@@ -104,7 +104,7 @@ def test_rows_come_one_by_one() -> None:
 def test_the_item_is_what_the_list_holds_for_json() -> None:
     app = App("typed", url="memory://", serializer="json")
 
-    def later(items: list[Later]) -> list[Later]:  # type: ignore[name-defined]  # noqa: F821
+    def later(items: list[Later]) -> list[Later]:  # noqa: F821
         return items
 
     with pytest.raises(ConfigError, match='its annotations name "Later", which is not defined yet'):
@@ -135,6 +135,6 @@ def test_a_batch_task_can_be_called_in_this_process() -> None:
     task = app.register_task(scale, batch=8)
 
     assert task([1, 2], factor=3) == task.func([1, 2], factor=3) == [3, 6]
-    assert task.__wrapped__ is scale  # type: ignore[attr-defined]
+    assert task.__wrapped__ is scale
     with pytest.raises(ConfigError, match='was called in this process without "factor"'):
         task([1, 2])
