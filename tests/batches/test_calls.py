@@ -6,15 +6,12 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
 from aiotask import (
-    App,
     Depends,
-    JobCancelled,
     JobContext,
     JobError,
     JobExpired,
@@ -28,64 +25,7 @@ from aiotask import (
 )
 
 from ..helpers import wait_until_async
-
-TIMEOUT = 60
-
-Make = Callable[..., App]
-
-
-@pytest.fixture
-async def make(broker_url: str, app_name: str) -> AsyncIterator[Make]:
-    """Makes the app of the test."""
-    made: list[App] = []
-
-    def make(**options: Any) -> App:
-        made.append(App(app_name, url=broker_url, **options))
-        return made[-1]
-
-    yield make
-    for app in made:
-        await app.client.close()
-
-
-@pytest.fixture(params=["async", "sync"])
-def app(request: pytest.FixtureRequest, make: Make) -> Lists:
-    return Lists(make(), is_async=request.param == "async")
-
-
-class Lists:
-    """An app with one batch task, of either kind, which notes the lists with which it is called."""
-
-    def __init__(self, app: App, *, is_async: bool) -> None:
-        self.app = app
-        self.is_async = is_async
-        self.lists: list[list[Any]] = []
-        self.contexts: list[JobContext] = []
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def task(self, judge: Callable[[list[Any]], Any] = list, **options: Any) -> Any:
-        """A batch task that returns what ``judge`` makes of its list."""
-
-        def note(items: list[Any]) -> None:
-            self.lists.append(items)
-            self.contexts.append(current_job())
-
-        async def many_async(items: list[Any]) -> Any:
-            note(items)
-            while not self.gate.is_set():
-                await asyncio.sleep(0.01)
-            return judge(items)
-
-        def many_sync(items: list[Any]) -> Any:
-            note(items)
-            self.gate.wait(TIMEOUT)
-            return judge(items)
-
-        return self.app.register_task(many_async if self.is_async else many_sync, name="many", **options)
-
-    def worker(self, **options: Any) -> AbstractAsyncContextManager[Any]:
-        return self.app.worker(**options)
+from .conftest import TIMEOUT, Lists, Make
 
 
 async def test_a_thousand_calls_come_in_lists_of_64_in_their_order(app: Lists) -> None:
@@ -253,104 +193,6 @@ async def test_what_has_expired_is_not_in_the_list(app: Lists) -> None:
             await short.wait(TIMEOUT)
 
     assert app.lists == [["long"]]
-
-
-# ---- cancel
-
-
-async def test_a_cancel_takes_a_gathered_job_out(app: Lists) -> None:
-    task = app.task(batch=3, batch_wait=30)
-    kept, gone = task.apply_async("kept"), task.apply_async("gone")
-    async with app.worker() as worker:
-        await wait_until_async(lambda: _is_running(gone), description="the job is gathered")
-        await gone.cancel()
-        with pytest.raises(JobCancelled):
-            await gone.wait(TIMEOUT)
-        others = [task.apply_async(item) for item in ("second", "third")]
-        assert [await each.wait(TIMEOUT) for each in (kept, *others)] == ["kept", "second", "third"]
-        assert worker.runs == 3
-
-    assert app.lists == [["kept", "second", "third"]]
-
-
-async def test_a_cancel_of_an_item_that_runs_ends_it_at_once_and_the_others_with_their_call(app: Lists) -> None:
-    task = app.task(batch=2, batch_wait=30)
-    app.gate.clear()
-    kept, gone = task.apply_async("kept"), task.apply_async("gone")
-    async with app.worker():
-        await wait_until_async(lambda: bool(app.lists), description="the call has begun")
-        await gone.cancel()
-        with pytest.raises(JobCancelled):
-            await gone.wait(TIMEOUT)
-        assert not app.gate.is_set() and await kept.status() is Status.RUNNING
-        app.gate.set()
-        assert await kept.wait(TIMEOUT) == "kept"
-
-    assert await gone.status() is Status.CANCELLED
-
-
-async def test_a_call_of_which_every_item_is_cancelled_is_cancelled(make: Make) -> None:
-    app = Lists(make(), is_async=True)
-    task = app.task(batch=2, batch_wait=30)
-    app.gate.clear()
-    results = [task.apply_async(n) for n in range(2)]
-    async with app.worker():
-        await wait_until_async(lambda: bool(app.lists), description="the call has begun")
-        for result in results:
-            await result.cancel()
-        for result in results:
-            with pytest.raises(JobCancelled):
-                await result.wait(TIMEOUT)
-    # The worker would wait for a call that goes on.
-    assert not app.gate.is_set()
-
-
-async def _is_running(result: Any) -> bool:
-    return await result.status() is Status.RUNNING
-
-
-# ---- the way back
-
-
-async def test_gathered_jobs_go_back_unrun_when_the_worker_stops(app: Lists) -> None:
-    task = app.task(batch=64, batch_wait=600)
-    results = [task.apply_async(n) for n in range(30)]
-    async with app.worker() as worker:
-        await wait_until_async(lambda: _is_running(results[-1]), description="all are gathered")
-        await worker.stop()
-    assert worker.runs == 0 and app.lists == []
-    assert {await result.status() for result in results} == {Status.PENDING}
-
-    app.app.register_task(app.task(batch=30, batch_wait=600).func, name="other", batch=1)
-    async with app.worker():
-        assert await asyncio.gather(*results) == list(range(30))
-    assert [job.attempt for context in app.contexts for job in context.items] == [1] * 30
-
-
-async def test_gathered_jobs_do_not_go_back_because_another_job_is_long(make: Make) -> None:
-    app = Lists(make(), is_async=False)
-    task = app.task(batch=2, batch_wait=30)
-    begun, end = threading.Event(), threading.Event()
-
-    @app.app.task(name="long")
-    def long() -> None:
-        begun.set()
-        end.wait(TIMEOUT)
-
-    first = task.apply_async("first")
-    async with app.worker(concurrency=1):
-        await wait_until_async(lambda: _is_running(first), description="the job is gathered")
-        holds = long.apply_async()
-        await wait_until_async(begun.is_set, description="the long job runs")
-        # Several ticks of a worker whose only thread is taken.
-        await asyncio.sleep(0.5)
-        assert await first.status() is Status.RUNNING
-        end.set()
-        await holds
-        second = task.apply_async("second")
-        assert [await first.wait(TIMEOUT), await second.wait(TIMEOUT)] == ["first", "second"]
-
-    assert app.lists == [["first", "second"]]
 
 
 # ---- what stands around a call
