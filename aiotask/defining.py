@@ -32,8 +32,8 @@ def define(function: Callable[..., Any], options: BatchOptions, *, typed: bool =
     if isinstance(function, Task):
         raise ConfigError(f'"{function.name}" is a task already.')
     name = options.get("name")
-    if "batch" in options:
-        refuse_generator(function, name or function.__qualname__)
+    if "batch" in options and callable(function):
+        refuse_generator(function, name or getattr(function, "__qualname__", repr(function)))
     refuse_what_is_no_function(function, is_named=name is not None)
     homeless = ""
     if name is not None:

@@ -5,8 +5,8 @@ Run its jobs, and send some::
     aiotask worker examples.embeddings --concurrency 1
     python -m examples.embeddings
 
-The model counts letters here, so that the example needs neither a GPU nor another package. A real one takes its place in
-``load_model``: ``SentenceTransformer(…)``, say, whose ``encode`` takes a list of texts.
+The model counts letters here, so that the example needs neither a GPU nor another package. A real one takes its place
+in ``load_model``: ``SentenceTransformer(…)``, say, whose ``encode`` takes a list of texts.
 """
 
 from __future__ import annotations

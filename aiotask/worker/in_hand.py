@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 
 from ..broker import Delivery
 from ..wire.serializer import Serializer
@@ -209,24 +208,33 @@ class InHand:
         if self.upstream.row:
             ready += self.upstream.asyncs_waiting
             unstarted += len(self.upstream.row) - self.upstream.asyncs_waiting
-        stuck = syncs.stuck(AHEAD)
-        ask = partial(
-            self.prefetch.room,
+        room, full_of_async = self.prefetch.room(
             running=self._seats.taken,
+            ready=ready,
+            waiting=unstarted,
             free=syncs.threads - syncs.busy,
-            stuck=stuck,
+            stuck=syncs.stuck(AHEAD),
             full=asyncs.stuck(AHEAD),
         )
-        room, full_of_async = ask(ready=ready, waiting=unstarted)
         if self.batches.share:
-            batches = self.batches
-            calls, _ = ask(
-                ready=ready + batches.calls(is_async=True), waiting=unstarted + batches.calls(is_async=False)
-            )
-            room = batches.room(room, calls, stuck=stuck)
+            room = self._room_with_batches(room, ready, unstarted)
         if self.prefetch.chooses:
             self.prefetch.adapt(room, full_of_async)
         return room
+
+    def _room_with_batches(self, room: int, ready: int, waiting: int) -> int:
+        """The room where some of the jobs go into batches, by the room for jobs that do not."""
+        syncs, batches = self.syncs, self.batches
+        stuck = syncs.stuck(AHEAD)
+        calls, _ = self.prefetch.room(
+            running=self._seats.taken,
+            ready=ready + batches.calls(is_async=True),
+            waiting=waiting + batches.calls(is_async=False),
+            free=syncs.threads - syncs.busy,
+            stuck=stuck,
+            full=self.asyncs.stuck(AHEAD),
+        )
+        return batches.room(room, calls, stuck=stuck)
 
     # ---- the way back
 
