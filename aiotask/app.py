@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Never, Self
 
 import msgspec
 
-from .broker import Push
+from .broker import Push, special_of
 from .brokers.address import Address
 from .brokers.sql.address import DatabaseAddress
 from .by_name import function_of
@@ -27,6 +27,7 @@ from .job import RESULT_TTL, WIRE_VERSION, Job, More, encode_job, ids, keyed_id
 from .loops.exits import apart
 from .middleware import Call, Middleware, depart, hooks_of, outermost
 from .options import check_name, meant, more_of, seconds
+from .parts.pausing import Pausing
 from .parts.registering import Registering
 from .parts.serving import Serving
 from .parts.storing import Storing
@@ -52,7 +53,7 @@ _OPTIONS = [
 ]
 
 
-class App(Composing, Registering, Serving, Storing, Overriding):
+class App(Composing, Pausing, Registering, Serving, Storing, Overriding):
     """A registry of tasks, and the broker that their jobs go through.
 
     Creating an app connects to nothing: the broker is first contacted when a job is sent.
@@ -277,8 +278,7 @@ class App(Composing, Registering, Serving, Storing, Overriding):
             id, shared = parent.child_id(call_of(task, self.name), body), parent.may_repeat
         else:
             id, custom, shared = ids.next(), False, False
-        explicit = task.explicit
-        now = time.time()
+        explicit, now = task.explicit, time.time()
         version, more = more_of(task.more, now) if task.more else _PLAIN
         if parent is not None or headers:
             more = _more(client, session, parent, id, more, headers)
@@ -300,9 +300,10 @@ class App(Composing, Registering, Serving, Storing, Overriding):
         assert self._jobs_sealer is not None
         sealed = self._jobs_sealer.seal(encode_job(job))
         result: AsyncResult[Any] = AsyncResult(id, client, task.name, function, task.queue)
-        result.shared = shared
-        result.ignored = task.ignore_result
-        client.submit(session, Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom), result)
+        result.shared, result.ignored = shared, task.ignore_result
+        special = None if more is None else special_of(more)
+        push = Push(id, task.queue, task.priority, sealed, task.delay, task.eta, custom, special)
+        client.submit(session, push, result)
         return result
 
     def _send_composed(

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from .job import Meta, Obituary, Status
+from .job import Meta, More, Obituary, Status
 
 __all__ = [
     "BATCH_BYTES",
@@ -37,6 +37,7 @@ __all__ = [
     "Room",
     "Settled",
     "Special",
+    "special_of",
 ]
 
 #: Number and bytes of the jobs in one call at most: other clients wait while the broker executes a larger one.
@@ -53,6 +54,11 @@ class Special(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     #: Unix seconds after which no run starts; negative: so many seconds from the acceptance on; 0: the job does not
     #: expire.
     expires: float = 0.0
+
+
+def special_of(more: More) -> Special | None:
+    """What the broker has to know of a job with these fields; None: nothing."""
+    return Special(expires=more.expires) if more.expires else None
 
 
 class Push(msgspec.Struct, frozen=True, gc=False):
@@ -124,6 +130,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     liveness: Liveness = Liveness.LIVE
     suspects: bool = False
     reconnected: bool = False
+    #: Whether a queue that was asked for is paused.
+    paused: bool = False
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):

@@ -22,10 +22,13 @@ __all__ = [
     "GraphState",
     "GraphSummary",
     "Inspector",
+    "JobFilter",
     "JobInfo",
+    "Page",
     "Persistence",
     "QueueInfo",
     "ServerFacts",
+    "Stats",
     "WorkerInfo",
 ]
 
@@ -42,6 +45,32 @@ class QueueInfo(msgspec.Struct, frozen=True, gc=False):
     consumers: int = 0
     #: Those of the counts that are estimates: rows of a table beyond 10,000 are not counted one by one.
     estimates: tuple[str, ...] = ()
+    #: Whether no job of it starts, since it is paused, or everything is.
+    paused: bool = False
+    #: Seconds for which the oldest pending job has been in its lane; None: no job is pending, or it is not known.
+    oldest: float | None = None
+    #: How many jobs of the queue have ended, by status; jobs that were parked count in ``Stats.ended`` alone.
+    ended: dict[str, int] = {}
+
+
+class Stats(msgspec.Struct, frozen=True, gc=False):
+    """What is on the broker at one moment. ``scheduled`` includes retries; ``waiting`` jobs wait for other jobs.
+
+    Of two looks, the jobs that ended in between are the difference of ``ended``; those that came are that, and the
+    difference of what is unfinished."""
+
+    queues: list[QueueInfo]
+    pending: int = 0
+    running: int = 0
+    scheduled: int = 0
+    parked: int = 0
+    waiting: int = 0
+    dead: int = 0
+    workers: int = 0
+    #: How many jobs of the app have ended, by status.
+    ended: dict[str, int] = {}
+    #: Unix seconds of the broker's clock.
+    time: float = 0.0
 
 
 class JobInfo(msgspec.Struct, frozen=True, gc=False):
@@ -58,6 +87,27 @@ class JobInfo(msgspec.Struct, frozen=True, gc=False):
     outcome: bytes | None = None
     #: What a worker must have to run a parked job, as in ``broker.JobState``; empty: the job is not parked.
     need: str = ""
+
+
+class JobFilter(msgspec.Struct, frozen=True, gc=False):
+    """The conditions that listed jobs have to match; without any, every unfinished job does."""
+
+    #: A status of unfinished jobs; FAILED stands for the dead letters.
+    status: Status | None = None
+    queue: str | None = None
+    task: str | None = None
+    #: First characters of the id.
+    prefix: str = ""
+
+
+class Page(msgspec.Struct, frozen=True, gc=False):
+    """Some jobs of a list. ``after`` is where the next page begins; empty: this is the last one.
+
+    A page may have fewer jobs than were asked for, or none, while others match: the broker looks at a bounded number of
+    jobs a call."""
+
+    jobs: list[JobInfo] = []
+    after: str = ""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
@@ -186,6 +236,11 @@ class Inspector(Protocol):
     """The read side of a broker, for the commands. It never loads a body."""
 
     async def facts(self) -> ServerFacts: ...
+
+    async def stats(self) -> Stats:
+        """Counts of everything, in a time that does not depend on the number of jobs."""
+        ...
+
     async def queues(self) -> list[QueueInfo]: ...
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
@@ -198,6 +253,15 @@ class Inspector(Protocol):
         self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
     ) -> list[JobInfo]:
         """Unfinished jobs, oldest first within a status."""
+        ...
+
+    async def page(self, wanted: JobFilter = ..., after: str = "", limit: int = 50) -> Page:
+        """Jobs behind the place ``after``, which an earlier page gave; empty: from the first one on.
+
+        A job that keeps its place while the pages are read is on one of them, whatever comes and goes in between.
+
+        Raises:
+            ConfigError: ``after`` was not given by a page of this broker."""
         ...
 
     async def job(self, id: str) -> JobInfo | None: ...

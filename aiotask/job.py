@@ -17,6 +17,7 @@ from .flow import Flow
 
 __all__ = [
     "FINAL",
+    "PAUSED_NEED",
     "RELEASE",
     "RESULT_TTL",
     "WIRE_VERSION",
@@ -32,6 +33,7 @@ __all__ = [
     "encode_job",
     "family",
     "flow_of",
+    "is_paused_need",
     "keyed_id",
     "need_of",
 ]
@@ -60,6 +62,9 @@ class Status(StrEnum):
     EXPIRED = "EXPIRED"
 
 
+#: What the need of a job begins with that is parked since its task is paused; the id of the pause follows.
+PAUSED_NEED = "pause:"
+
 #: Statuses that never change again.
 FINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELLED, Status.EXPIRED})
 
@@ -71,7 +76,8 @@ class More(msgspec.Struct, frozen=True, array_like=True, gc=False):
     parent: str = ""
     #: Text by name that the middleware of the sender attached.
     headers: dict[str, str] | None = None
-    #: Unix seconds by the sender's clock after which no run starts; 0: the job does not expire.
+    #: Unix seconds after which no run starts; negative: so many seconds from when the broker accepts the job, or the
+    #: node of a graph is ready; 0: the job does not expire.
     expires: float = 0.0
     #: Reserved for limits and unique jobs of a later release, whose jobs have a higher version.
     limit: str = ""
@@ -161,6 +167,11 @@ def decode_job(data: bytes) -> Job:
 def flow_of(job: Job) -> Flow | None:
     """The place of a job in its graph; None: it is in none."""
     return None if job.more is None else job.more.flow
+
+
+def is_paused_need(need: str) -> bool:
+    """Whether a job with this need is parked since its task is, or was, paused."""
+    return need.startswith(PAUSED_NEED)
 
 
 def need_of(job: Job) -> str:

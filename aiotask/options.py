@@ -50,8 +50,9 @@ class CallOptions(TypedDict, total=False):
     id: the id of the job; if the broker already has a job with this id, the call is that job.
     result_ttl: time that the outcome is kept, in seconds or as a timedelta.
     ignore_result: True: the outcome is neither stored nor sent to the caller.
-    expires: time from the send on, in seconds or as a timedelta, or an aware datetime, after which no run of the job
-        starts any more: it ends as EXPIRED, and its caller gets JobExpired. None: the job does not expire.
+    expires: time from the send on (of a node of a graph: from when it is ready), in seconds or as a timedelta, or an
+        aware datetime, after which no run of the job starts any more: it ends as EXPIRED, and its caller gets
+        JobExpired. None: the job does not expire.
     """
 
     queue: str
@@ -265,9 +266,10 @@ def _expires(value: Any) -> float | datetime | None:
     return None if value is None else _wait(_positive(value, "expires"), "expires")
 
 
-def _expires_at(value: float | datetime, sent_at: float) -> float:
-    # On the wire 0 is "does not expire", so a moment up to 1970 becomes one second later.
-    return max(value.timestamp(), 1.0) if isinstance(value, datetime) else sent_at + value
+def _expires_at(value: float | datetime, _: float) -> float:
+    # On the wire 0 is "does not expire", so a moment up to 1970 becomes one second later. Seconds count from when the
+    # broker accepts the job, by its clock: they are negative.
+    return max(value.timestamp(), 1.0) if isinstance(value, datetime) else -value
 
 
 def _batch_wait(value: Any) -> float:

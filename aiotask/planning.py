@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .broker import Push
+from .broker import Push, special_of
 from .brokers.graphs import Condition, Node
 from .by_name import function_of
 from .errors import ConfigError, Unresolved
@@ -189,9 +189,11 @@ class Plan:
                 (task.timeout or 0.0) if "timeout" in explicit else None,
                 ttl,
                 now + task.delay if task.eta is None else max(now, task.eta),
-                _more(planned, flow, parent, now),
+                more := _more(planned, flow, parent, now),
             )
-            push = Push(id, task.queue, task.priority, seal(encode_job(job)), task.delay, task.eta)
+            special = special_of(more)
+            sealed = seal(encode_job(job))
+            push = Push(id, task.queue, task.priority, sealed, task.delay, task.eta, special=special)
             upstream = tuple([numbers[each.id] for each in planned.calls])
             nodes.append(Node(numbers[id], call.task, push, upstream, ttl, Condition(planned.condition)))
             call._sent, call._fresh = self.graph, False
@@ -235,8 +237,4 @@ def _more(planned: _Planned, flow: Flow, parent: str, now: float) -> More:
     more = more_of(task.more, now)[1] if task.more else None
     if more is None:
         return More(parent=parent, headers=headers, flow=flow)
-    expires = task.more.get("expires")
-    if isinstance(expires, float) and planned.upstream:
-        # Seconds from the moment at which the node becomes ready, which is not known yet.
-        more = msgspec.structs.replace(more, expires=-expires)
     return msgspec.structs.replace(more, parent=parent, headers=headers, flow=flow)

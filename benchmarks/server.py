@@ -56,7 +56,8 @@ class Server:
 
     def finished(self) -> int:
         """Jobs of the benchmark that have ended well since the count began."""
-        return int(self.client.hget(self.key("counts"), "SUCCESS") or 0)
+        counts = self.client.hgetall(self.key("counts"))
+        return sum(int(count) for name, count in counts.items() if name.endswith(b"SUCCESS"))
 
     def forget_counts(self) -> None:
         """Count from nought again."""

@@ -41,10 +41,11 @@ def confirm(verb: str, what: str, check_command: str) -> None:
 
 
 @contextmanager
-def progress(title: str, number: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, if that is a terminal and ``number`` is large; the function takes how many are done so far."""
+def progress(title: str, number: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, if that is a terminal and ``number`` is large or not known; the function takes how many are done
+    so far."""
     terminal = console(stderr=True)
-    if number <= _SHORT or not terminal.is_terminal:
+    if (number is not None and number <= _SHORT) or not terminal.is_terminal:
         yield lambda done: None
         return
     from rich.progress import Progress

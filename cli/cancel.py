@@ -2,43 +2,99 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from .options import AppName, Database, Json, Url
+from .bulk import DryRun, act
+from .filters import InQueue, OfTask, WithId
+from .options import AppName, Database, Json, Url, Yes, option
 from .output import console, plain, print_json
 
 __all__ = ["cancel"]
 
-JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="IDs of the jobs or graphs to cancel.")]
+JobIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="IDs of the jobs or graphs to cancel.")]
+Everything = Annotated[bool, option("--all", help="Every unfinished job.")]
+
+
+class Unfinished(StrEnum):
+    """Statuses of unfinished jobs."""
+
+    PENDING = "pending"
+    SCHEDULED = "scheduled"
+    WAITING = "waiting"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    PARKED = "parked"
+
+
+InStatus = Annotated[
+    Unfinished | None,
+    option(
+        "--status",
+        "-s",
+        metavar="STATUS",
+        case_sensitive=False,
+        help=f"Only jobs with this status: {', '.join(Unfinished)}.",
+    ),
+]
 
 
 def cancel(
-    ids: JobIds, name: AppName = None, url: Url = None, database: Database = None, as_json: Json = False
+    ids: JobIds = None,
+    status: InStatus = None,
+    queue: InQueue = None,
+    task: OfTask = None,
+    beginning: WithId = "",
+    everything: Everything = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    name: AppName = None,
+    url: Url = None,
+    database: Database = None,
+    as_json: Json = False,
 ) -> None:
-    """Cancel jobs or graphs: jobs that wait end at once; running jobs are interrupted, and killed if they do not react.
+    """Cancel jobs or graphs, by ID, or all jobs that a filter finds: jobs that wait end at once; running jobs are
+    interrupted, and killed if they do not react.
 
     With the ID of a graph, all its jobs that have not ended are cancelled. With the ID of another job of a graph, that
     job alone; those that need its value fail.
 
+    With a filter, the number of jobs is shown, and the command asks, unless --yes is given. It may be interrupted and
+    repeated. Jobs that are sent after it began are not cancelled.
+
     The ID of a row is its table and its key; it needs --database.
 
     The callers that await a job get JobCancelled. Repeating the command does no harm. The exit code is 1 if a job
-    had already ended in another way, or is unknown.
+    with one of the IDs had already ended in another way, or is unknown.
 
     [bold]Examples[/bold]
 
       aiotask cancel 00a1b2c3d4e5f6a7b-2a
       aiotask cancel 00a1b2c3d4e5f6a7b-2a 00a1b2c3d4e5f6a7b-2b --name shop
       aiotask cancel thumbnails/42 --database sqlite:///shop.db
-      aiotask jobs --status scheduled --json | jq -r '.[].id' | xargs aiotask cancel
+      aiotask cancel --queue mail --status scheduled
+      aiotask cancel --task shop.tasks:render --yes
+      aiotask cancel --all --name shop --dry-run
     """
     import asyncio
 
     from aiotask.ops.cancel import cancel_all
     from aiotask.ops.connection import Place
 
+    if not ids:
+        from aiotask.job import Status
+        from aiotask.ops.bulk import Action
+
+        chosen = (Status(status.value.upper()) if status else None, queue, task, beginning)
+        place = Place(name, url, database)
+        act(Action.CANCEL, chosen, place, yes=yes, dry_run=dry_run, as_json=as_json, everything=everything)
+        return
+    if everything or status or queue or task or beginning:
+        from aiotask.errors import ConfigError
+
+        raise ConfigError("Nothing was done: IDs cannot be combined with --all or filters. Give one of them.")
     done = asyncio.run(cancel_all(list(dict.fromkeys(ids)), Place(name, url, database)))
     if as_json:
         print_json(done)

@@ -10,7 +10,17 @@ import typer
 
 from .options import count, duration, option
 
-__all__ = ["InQueue", "JobIdOrNone", "Limit", "OfTask", "Offset", "Since", "Until"]
+__all__ = [
+    "After",
+    "InQueue",
+    "JobIdOrNone",
+    "Limit",
+    "OfTask",
+    "Offset",
+    "Since",
+    "Until",
+    "WithId",
+]
 
 #: A bare number from here on is a Unix time (2001 and later), below it an age.
 _UNIX = 1e9
@@ -59,3 +69,7 @@ Until = Annotated[
 ]
 Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of jobs per page.")]
 Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Number of jobs to skip.")]
+After = Annotated[str, option("--after", metavar="PLACE", help="Where the page begins, as the page before said.")]
+WithId = Annotated[
+    str, option("--id", metavar="TEXT", show_default=False, help="Only jobs whose ID begins with this text.")
+]

@@ -1,16 +1,28 @@
-"""``aiotask jobs``: what is on the server, and all about one job."""
+"""``aiotask jobs``: what is on the server, jobs that are run at once, and jobs that are sent again."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated, Any
 
-from .filters import InQueue, JobIdOrNone, Limit, Offset
+import typer
+
+from .bulk import DryRun, act, print_each
+from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithId
+from .group import ByDefault, add
 from .one_job import coloured, show_one
-from .options import AppName, Database, File, Json, Url, option
+from .options import AppName, Database, File, Json, Url, Yes, option
 from .output import ago, console, informative, page_table, plain, print_json
 
-__all__ = ["jobs"]
+__all__ = ["app"]
+
+app = typer.Typer(
+    cls=ByDefault,
+    help="List the jobs on the server, run scheduled ones at once, or send jobs again.",
+    rich_markup_mode="rich",
+)
+
+JobIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="IDs of the jobs.")]
 
 
 class Wanted(StrEnum):
@@ -37,35 +49,37 @@ InStatus = Annotated[
 ]
 
 
-def jobs(
+def list_(
     id: JobIdOrNone = None,
     status: InStatus = None,
     queue: InQueue = None,
+    task: OfTask = None,
+    beginning: WithId = "",
     limit: Limit = 20,
-    offset: Offset = 0,
+    after: After = "",
     name: AppName = None,
     url: Url = None,
     database: Database = None,
     db: File = None,
     as_json: Json = False,
 ) -> None:
-    """Show the unfinished jobs on the server, its dead letters, or one job.
+    """List the unfinished jobs on the server, or its dead letters.
 
-    With an ID, the history file is searched too. To list finished jobs: [bold]aiotask results[/bold].
+    A page ends with the place where the next one begins. To list finished jobs: [bold]aiotask results[/bold]. With an
+    ID, it shows that job, as [bold]aiotask job ID[/bold] does.
     With --database, rows that are jobs are among them; the ID of a row is its table and its key.
 
     [bold]Examples[/bold]
 
       aiotask jobs
       aiotask jobs --status running --queue mail
-      aiotask jobs --status dead --limit 50 --offset 50
-      aiotask jobs 00a1b2c3d4e5f6a7b-2a
-      aiotask jobs thumbnails/42 --database postgresql://db/shop
+      aiotask jobs --status dead --task shop.tasks:render --limit 50
+      aiotask jobs --id 00a1b2c3d4e5f6a7b --json
+      aiotask jobs --database postgresql://db/shop
     """
     import asyncio
 
-    from aiotask.job import Status
-    from aiotask.ops import letters
+    from aiotask.inspector import JobFilter
     from aiotask.ops.connection import Place
     from aiotask.ops.jobs import read_job, read_page
 
@@ -73,27 +87,107 @@ def jobs(
     if id is not None:
         found = asyncio.run(read_job(id, place, db))
         print_json(found) if as_json else show_one(found)
+        if not as_json:
+            console().print(f"[dim]Shown by: aiotask job {plain(id)}[/dim]", soft_wrap=True)
         return
-    if status is Wanted.DEAD:
-        page = asyncio.run(letters.read_page(place, letters.Filter(queue=queue), limit, offset))
-    else:
-        asked = Status(status.value.upper()) if status else None
-        page = asyncio.run(read_page(place, asked, queue, limit, offset))
+    wanted = JobFilter(_status(status), queue, task, beginning)
+    page = asyncio.run(read_page(place, wanted, after, limit))
     if as_json:
         print_json(page)
         return
-    _show_page(page, limit, offset, in_database=database is not None)
+    _show_page(page, is_first=not after, in_database=database is not None)
+
+
+def run_now(
+    ids: JobIds = None,
+    queue: InQueue = None,
+    task: OfTask = None,
+    beginning: WithId = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    name: AppName = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Run jobs at once that are scheduled or to be retried: by ID, or all that a filter finds.
+
+    A worker takes them as soon as it has room. Repeating the command does no harm.
+
+    [bold]Examples[/bold]
+
+      aiotask jobs run-now 00a1b2c3d4e5f6a7b-2a
+      aiotask jobs run-now --queue mail
+      aiotask jobs run-now --task shop.tasks:render --yes
+    """
+    import asyncio
+
+    from aiotask.ops.bulk import Action, run_ids_now
+    from aiotask.ops.connection import Place
+
+    place = Place(name, url)
+    if ids:
+        print_each(asyncio.run(run_ids_now(list(dict.fromkeys(ids)), place)), as_json=as_json)
+        return
+    act(Action.RUN_NOW, (None, queue, task, beginning), place, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+def resend(
+    ids: JobIds = None,
+    queue: InQueue = None,
+    task: OfTask = None,
+    beginning: WithId = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    name: AppName = None,
+    url: Url = None,
+    db: File = None,
+    as_json: Json = False,
+) -> None:
+    """Send jobs again as new jobs: by ID, or those of all dead letters that a filter finds.
+
+    The new job has another ID, the same arguments, queue, priority and limit, and begins with its first attempt; it
+    does not expire and is not unique. With an ID, the history file is searched too. A job of a graph is skipped: it
+    runs again with its graph ([bold]aiotask graphs replay[/bold]).
+
+    With a filter, each job is sent once however often the command is repeated, while the new job or its outcome is on
+    the server. To run a dead letter under its own ID: [bold]aiotask dead replay[/bold].
+
+    [bold]Examples[/bold]
+
+      aiotask jobs resend 00a1b2c3d4e5f6a7b-2a
+      aiotask jobs resend --task shop.tasks:render
+      aiotask jobs resend --queue mail --yes
+    """
+    import asyncio
+
+    from aiotask.ops.bulk import Action, resend_ids
+    from aiotask.ops.connection import Place
+
+    place = Place(name, url)
+    if ids:
+        print_each(asyncio.run(resend_ids(list(dict.fromkeys(ids)), place, db)), as_json=as_json)
+        return
+    act(Action.RESEND, (None, queue, task, beginning), place, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+def _status(wanted: Wanted | None) -> Any:
+    """The status for which the word stands; dead letters are FAILED."""
+    from aiotask.job import Status
+
+    if wanted is None:
+        return None
+    return Status.FAILED if wanted is Wanted.DEAD else Status(wanted.value.upper())
 
 
 # ---- for people
 
 
-def _show_page(page: list[dict[str, Any]], limit: int, offset: int, *, in_database: bool) -> None:
+def _show_page(page: list[dict[str, Any]], *, is_first: bool, in_database: bool) -> None:
     terminal = console()
     if not page:
         elsewhere = "; finished rows are in their tables" if in_database else ""
         nothing = f"No unfinished job matches. For finished jobs: aiotask results{elsewhere}"
-        terminal.print("There are no more jobs." if offset else nothing, soft_wrap=True)
+        terminal.print(nothing if is_first else "There are no more jobs.", soft_wrap=True)
         return
     columns = ["app", "id", "status", "task", "queue", "attempt", "sent", "more"]
     rows = [
@@ -110,8 +204,15 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int, *, in_databa
         for job in page
     ]
     terminal.print(page_table(*informative(columns, rows), terminal.width))
-    if len(page) >= limit:
-        terminal.print(f"[dim]Next page: --offset {offset + limit}[/dim]")
+    if following := page[-1].get("after"):
+        terminal.print(f"[dim]Next page: --after {quoted(following)}[/dim]", soft_wrap=True)
+
+
+def quoted(text: str) -> str:
+    """A text as a shell takes it, safe on a terminal."""
+    import shlex
+
+    return plain(shlex.quote(text), 500)
 
 
 def _more(job: dict[str, Any]) -> str:
@@ -128,3 +229,8 @@ def _more(job: dict[str, Any]) -> str:
     if job["status"] == "RUNNING":
         return plain(job.get("worker", ""))
     return plain(job.get("last_death", ""))
+
+
+add(app, list_, name="list")
+add(app, run_now, name="run-now")
+add(app, resend)

@@ -15,9 +15,11 @@ from .doctor import doctor
 from .graph import graph
 from .graphs import app as graphs_app
 from .group import ByDefault, Group, add
-from .jobs import jobs
+from .job import job
+from .jobs import app as jobs_app
+from .pauses import tasks_app
 from .prune import prune
-from .queues import queues
+from .queues import app as queues_app
 from .results import results
 from .server import app as server_app
 from .sql import sql
@@ -57,7 +59,11 @@ def _options(show_version: ShowVersion = False) -> None:
     """Options of ``aiotask`` itself."""
 
 
-add(app, worker, demo, jobs, cancel, queues)
+add(app, worker, demo)
+app.add_typer(jobs_app, name="jobs")
+add(app, job, cancel)
+app.add_typer(queues_app, name="queues")
+app.add_typer(tasks_app, name="tasks")
 results_app = typer.Typer(cls=ByDefault, rich_markup_mode="rich", help="Show finished jobs, or remove old ones.")
 add(results_app, results, name="list")
 add(results_app, prune)

@@ -1,17 +1,29 @@
-"""``aiotask queues``: counts of every queue, and who works."""
+"""``aiotask queues``: counts of every queue, and who works; and emptying one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .options import AppName, Database, Json, Url, option
+import typer
+
+from .bulk import DryRun, act
+from .filters import OfTask
+from .group import ByDefault, add
+from .options import AppName, Database, Json, Url, Yes, option
 from .output import ago, console, plain, print_json, table
+from .pauses import pause_queue, resume_queue, show_pauses
 
 if TYPE_CHECKING:
     from aiotask.inspector import QueueInfo, WorkerInfo
     from aiotask.ops.overview import AppOverview
 
-__all__ = ["queues"]
+__all__ = ["app"]
+
+app = typer.Typer(
+    cls=ByDefault,
+    help="Show how many jobs each queue holds and which workers are live; pause or empty a queue.",
+    rich_markup_mode="rich",
+)
 
 COUNTS = ("pending", "running", "scheduled", "parked", "dead", "consumers")
 
@@ -19,7 +31,7 @@ COUNTS = ("pending", "running", "scheduled", "parked", "dead", "consumers")
 Everything = Annotated[bool, option("--all", "-a", help="Show apps without workers and jobs, too.")]
 
 
-def queues(
+def list_(
     name: AppName = None,
     everything: Everything = False,
     url: Url = None,
@@ -28,8 +40,9 @@ def queues(
 ) -> None:
     """Show how many jobs each queue holds, and which workers are live.
 
-    Apps without workers and jobs are left out unless --all or --name is given. With --database, the tables whose rows
-    are jobs are shown too; counts above 10,000 may be estimates there, such as ~51,200.
+    What is paused is shown with who has paused it and why; see aiotask queues pause --help. Apps without workers and
+    jobs are left out unless --all or --name is given. With --database, the tables whose rows are jobs are shown too;
+    counts above 10,000 may be estimates there, such as ~51,200.
 
     [bold]Examples[/bold]
 
@@ -57,13 +70,46 @@ def queues(
         console().print(f"[dim]{shown}[/dim]", soft_wrap=True)
 
 
+QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="Name of the queue.")]
+
+
+def purge(
+    queue: QueueName,
+    task: OfTask = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    name: AppName = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Cancel the pending jobs of a queue.
+
+    Running jobs are left alone, and so are those that are scheduled, retrying, parked or waiting for others: end them
+    with [bold]aiotask cancel --queue[/bold]. The callers that await a job get JobCancelled.
+
+    The command may be interrupted and repeated. Jobs that are sent after it began stay in the queue.
+
+    [bold]Examples[/bold]
+
+      aiotask queues purge mail
+      aiotask queues purge mail --dry-run
+      aiotask queues purge default --task shop.tasks:render --yes
+    """
+    from aiotask.ops.bulk import Action
+    from aiotask.ops.connection import Place
+
+    act(Action.PURGE, (None, queue, task, ""), Place(name, url), yes=yes, dry_run=dry_run, as_json=as_json)
+
+
 def _show(app: AppOverview) -> None:
     terminal = console()
     title = f"{plain(app.app) or 'rows'} at {plain(app.url)}"
     made = table(title, "queue", *COUNTS, right=COUNTS)
     for queue in app.queues:
-        made.add_row(plain(queue.name), *(_count(queue, column) for column in COUNTS))
+        paused = " [yellow](paused)[/yellow]" if queue.paused else ""
+        made.add_row(plain(queue.name) + paused, *(_count(queue, column) for column in COUNTS))
     terminal.print(made)
+    show_pauses(app.pauses)
     if (unfinished := app.graphs).graphs:
         count = f"{unfinished.graphs:,} graph{' is' if unfinished.graphs == 1 else 's are'} unfinished"
         terminal.print(f"{count}, with {unfinished.left:,} jobs left. See aiotask graphs\n")
@@ -99,3 +145,9 @@ def _show_workers(workers: list[WorkerInfo]) -> None:
             plain(", ".join(map(str, facts.get("queues", ()))), 300),
         )
     console().print(made)
+
+
+add(app, list_, name="list")
+add(app, purge)
+add(app, pause_queue, name="pause")
+add(app, resume_queue, name="resume")

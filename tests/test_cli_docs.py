@@ -131,13 +131,19 @@ def test_every_field_of_json_output_is_told_of(shop: Shop) -> None:
     )
     results = keys(shop.ask("results"), besides=arguments)
     assert results == fields("aiotask results list") - {"SUCCESS", "FAILED", "CANCELLED", "null"}
-    assert keys(shop.ask("queues")) <= fields("aiotask queues")
+    assert keys(shop.ask("queues")) <= fields("aiotask queues list")
+    assert keys(shop.ask("tasks")) <= fields("aiotask tasks list")
     hosts = shop.ask("stack")
     shown = keys(list(hosts["hosts"].values())) | set(hosts)
     assert shown <= fields("aiotask stack")
     assert keys(shop.ask("doctor")) | keys(shop.ask("doctor --live")) <= fields("aiotask doctor")
     assert keys(shop.ask("version --server")) <= names(section("aiotask version"))
     assert keys(shop.ask(f"cancel {jobs[0]['id']}")) <= fields("aiotask cancel")
+    acted = {"action", "dry_run", "matched", "more", "done", "asked", "skipped"}
+    for command in ("cancel --queue default", "queues purge default", "jobs run-now --queue default"):
+        assert keys(shop.ask(f"{command} --dry-run")) == acted == fields("aiotask queues purge")
+    assert keys(shop.ask("jobs run-now nothing", code=1)) == fields("aiotask jobs run-now") - {"done", "skipped"}
+    assert keys(shop.ask(f"job {dead[0]['id']}"), besides=arguments) <= fields("aiotask jobs")
     assert keys(shop.ask(f"dead replay {dead[0]['id']}")) == fields("aiotask dead replay")
     graphs = shop.ask("graphs")
     assert keys(graphs) == fields("aiotask graphs list") - {"SUCCESS", "null"}

@@ -19,6 +19,7 @@ from aiotask.worker.async_lane import AsyncLane
 from aiotask.worker.at_most_once import AtMostOnce
 from aiotask.worker.batches import Batches
 from aiotask.worker.executor import resolve
+from aiotask.worker.expiry import Expiries
 from aiotask.worker.in_hand import InHand
 from aiotask.worker.life import Life
 from aiotask.worker.membership import Membership
@@ -70,6 +71,7 @@ class Hand:
             AtMostOnce(broker, self.membership, self.life, seats, asyncs, syncs, lost=unused),
             Upstream(broker, self.life, seats, asyncs, syncs, sealer=sealer, serializer=serializer),
             Batches(self.registry, seats, NoBoard()),
+            Expiries(broker),
             serializer=serializer,
             close=unused,
         )

@@ -36,7 +36,7 @@ def uses(name: str, part: str) -> set[str]:
 
 def test_there_are_scripts_and_parts() -> None:
     assert {"push", "claim", "finish"} <= set(NAMES)
-    parts = "core damage due graphs history index lanes meta nodes repair results special unstarted"
+    parts = "core damage due expiring graphs history index lanes meta nodes repair results special unstarted"
     assert [f"lib/{part}" for part in parts.split()] == PARTS
 
 

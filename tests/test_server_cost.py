@@ -60,7 +60,7 @@ async def test_what_a_job_costs_the_server_in_commands(costly_server: PrivateSer
         async with app.worker(burst=True) as worker:
             await worker.finished()
         scripts, others = commands(costly_server)
-        assert costly_server.call("HGET", f"aiotask1:{{{app_name}}}:counts", "SUCCESS") == b"%d" % (_JOBS + 1)
+        assert costly_server.call("HGET", f"aiotask1:{{{app_name}}}:counts", "default|SUCCESS") == b"%d" % (_JOBS + 1)
         assert scripts <= 0.1, f"{scripts:.4f} scripts to run a job"
         # An outcome each; the rest is shared by a batch.
         assert others <= 2.5, f"{others:.3f} commands to run a job"

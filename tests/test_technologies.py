@@ -13,7 +13,18 @@ from aiotask.brokers import check_url, connect, features, history_of, inspect, i
 from aiotask.brokers.history import History
 from aiotask.brokers.memory.broker import MemoryBroker
 from aiotask.brokers.memory.technology import MEMORY
-from aiotask.brokers.technology import ENTRY_POINTS, GRAPHS, HISTORY, PROCESSES, by_scheme, having, register
+from aiotask.brokers.technology import (
+    DUE_NOW,
+    ENTRY_POINTS,
+    EXPIRY,
+    GRAPHS,
+    HISTORY,
+    PAUSES,
+    PROCESSES,
+    by_scheme,
+    having,
+    register,
+)
 from aiotask.daemon.app_facts import app_facts
 from aiotask.daemon.settings import WorkerSettings
 from aiotask.errors import ConfigError
@@ -133,8 +144,8 @@ def test_a_scheme_means_one_technology() -> None:
 
 
 def test_the_features_of_a_broker_are_those_of_its_technology() -> None:
-    assert features("redis://db") == features("unix:///so") == {GRAPHS, HISTORY, PROCESSES}
-    assert features("memory://") == {GRAPHS, HISTORY}
+    assert features("redis://db") == features("unix:///so") == {DUE_NOW, EXPIRY, GRAPHS, HISTORY, PAUSES, PROCESSES}
+    assert features("memory://") == {DUE_NOW, EXPIRY, GRAPHS, HISTORY, PAUSES}
     assert features("bare://store") == {PROCESSES}
     assert having(HISTORY)[:6] == ["redis://", "rediss://", "unix://", "valkey://", "valkeys://", "memory://"]
     assert "bare://" in having(PROCESSES) and "bare://" not in having(HISTORY)

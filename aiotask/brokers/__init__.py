@@ -11,6 +11,7 @@ from .redis.technology import REDIS
 from .shown import hide_password
 from .sql.technology import ROWS, SCHEME
 from .technology import (
+    DUE_NOW,
     ENTRY_POINTS,
     GRAPHS,
     HISTORY,
@@ -29,12 +30,14 @@ from .technology import (
 if TYPE_CHECKING:
     from ..broker import Broker
     from ..inspector import GraphInspector, Inspector
+    from .due_now import DueNow
     from .graphs import Graphs
     from .history import History
 
 __all__ = [
     "check_url",
     "connect",
+    "due_now_of",
     "features",
     "graphs_of",
     "history_of",
@@ -159,6 +162,16 @@ def graphs_of(broker: Broker) -> Graphs:
     """
     require(broker.url, GRAPHS, "A call with the future value of another one (.cast)")
     return cast("Graphs", broker)
+
+
+def due_now_of(broker: Broker) -> DueNow:
+    """The broker, with the verb that runs scheduled jobs at once.
+
+    Raises:
+        ConfigError: the broker lacks this verb.
+    """
+    require(broker.url, DUE_NOW, "Running scheduled jobs at once")
+    return cast("DueNow", broker)
 
 
 def require(url: str, feature: str, option: str) -> None:

@@ -90,10 +90,10 @@ class Growth(msgspec.Struct, frozen=True, gc=False):
 class Part(msgspec.Struct, frozen=True, gc=False):
     """A part of a graph as it is written; parts may arrive in any order and more than once.
 
-    The fields of node N are ``iN`` (task, id), ``eN`` (lane, delay, eta, envelope), ``oN`` (how many nodes upstream
-    have not ended), ``uN`` (how many downstream have not ended well), ``wN`` (condition of a follow-up), ``tN`` (its
-    result TTL in milliseconds, where that differs from the graph's), and in chunks ``nN.K`` and ``fN.K``: numbers of
-    the nodes upstream and downstream, 4 bytes each."""
+    The fields of node N are ``iN`` (task, id), ``eN`` (lane, of a node that expires with ``|`` and ``Special.expires``
+    behind it; delay, eta, envelope), ``oN`` (how many nodes upstream have not ended), ``uN`` (how many downstream have
+    not ended well), ``wN`` (condition of a follow-up), ``tN`` (its result TTL in milliseconds, where that differs from
+    the graph's), and in chunks ``nN.K`` and ``fN.K``: numbers of the nodes upstream and downstream, 4 bytes each."""
 
     graph: str
     #: Number of the virtual node that stands for the accept of these nodes.
@@ -324,7 +324,8 @@ def _fields_of(node: Node, dependents: int, result_ttl: float | None) -> list[tu
     fields = [(f"o{number}", b"%d" % (len(node.upstream) or 1))]
     if push.sealed:
         fields.append((f"i{number}", _written(node.task) + push.id.encode()))
-        lane = _written(lane_of(push.queue, push.priority))
+        expires = 0.0 if push.special is None else push.special.expires
+        lane = _written(lane_of(push.queue, push.priority) + (f"|{expires!r}" if expires else ""))
         eta = 0.0 if push.eta is None else push.eta
         fields.append((f"e{number}", lane + _TIMES.pack(push.delay, eta) + push.sealed))
     if dependents:

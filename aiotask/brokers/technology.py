@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from .graphs import Part, Taken
 
 __all__ = [
+    "DUE_NOW",
     "ENTRY_POINTS",
+    "EXPIRY",
     "GRAPHS",
     "HISTORY",
+    "PAUSES",
     "PROCESSES",
     "PushBlocking",
     "PushGraphBlocking",
@@ -36,6 +39,12 @@ __all__ = [
 HISTORY = "history"
 #: Feature: jobs may take the values of other jobs, with the verbs of ``graphs.Graphs``.
 GRAPHS = "graphs"
+#: Feature: jobs expire by the clock of the broker, with the verbs of ``expiry.Expiry``.
+EXPIRY = "expiry"
+#: Feature: queues and tasks can be paused, with the verbs of ``pauses.Pauses``.
+PAUSES = "pauses"
+#: Feature: scheduled jobs can be run at once, with the verb of ``due_now.DueNow``.
+DUE_NOW = "due now"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 

@@ -8,7 +8,7 @@ from typing import cast
 from ..broker import Broker, JobState
 from ..brokers import inspect
 from ..inspector import GraphInspector, GraphNodeInfo
-from ..job import Status
+from ..job import Status, is_paused_need
 from .near_miss import needs_of_workers
 
 __all__ = ["parked_upstream"]
@@ -31,7 +31,7 @@ async def parked_upstream(broker: Broker, ids: Iterable[str]) -> dict[str, tuple
         for start in range(0, len(above), _STATUSES):
             some = above[start : start + _STATUSES]
             for other, state in zip(some, await broker.status(some), strict=True):
-                if state.need and state.status is Status.PARKED and state.need not in met:
+                if _is_lasting(state, met):
                     found[id] = other, state
     return found
 
@@ -45,6 +45,12 @@ async def _nodes_around(view: GraphInspector, id: str) -> dict[str, GraphNodeInf
         after += _PAGE
         page = await view.graph(page.id, after, _PAGE) if page.more else None
     return nodes
+
+
+def _is_lasting(state: JobState, met: Collection[str]) -> bool:
+    """Whether a job is parked for what no worker has; one whose task is paused goes on when that is resumed."""
+    need = state.need
+    return state.status is Status.PARKED and bool(need) and need not in met and not is_paused_need(need)
 
 
 def _needed_by(id: str, nodes: Mapping[str, GraphNodeInfo]) -> list[str]:

@@ -13,7 +13,7 @@ from weakref import ref
 
 from ..broker import Broker, JobState, Notice
 from ..errors import AiotaskError, BrokerError, ConnectionLost, SealError
-from ..job import Status
+from ..job import Status, is_paused_need
 from ..log.throttle import Throttle
 from ..loops.agent import agent
 from ..outcome import Outcome, decode_outcome
@@ -328,7 +328,7 @@ class Mailbox:
         if state.outcome is not None:
             self._open(id, state.outcome, stored=True)
             return
-        if state.status is not None and state.status is not Status.PARKED:
+        if state.status is not None and (state.status is not Status.PARKED or is_paused_need(state.need)):
             wait.misses = 0
             return
         if state.doubtful and wait.doubts < DOUBTS:

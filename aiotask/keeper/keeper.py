@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from ..broker import Broker, Notice
 from ..brokers import features, graphs_of
+from ..brokers.expiry import Expiry
 from ..brokers.history import History
-from ..brokers.technology import GRAPHS
+from ..brokers.technology import EXPIRY, GRAPHS
 from ..errors import BrokerError
 from .agenda import Agenda
+from .expiry import Expiries
 from .lease import Lease
 from .operator import Requests, Snapshot
 from .promoter import Due
@@ -61,7 +64,8 @@ class Keeper:
         self.lease = Lease(broker, host, revive, self.recovery.hurry)
         has_graphs = GRAPHS in features(broker.url)
         self._agenda = Agenda(graphs_of(broker), secrets) if has_graphs else None
-        self._due = Due(broker, self._agenda.hear if self._agenda is not None else None)
+        expiries = Expiries(cast("Expiry", broker), secrets) if EXPIRY in features(broker.url) else None
+        self._due = Due(broker, self._agenda.hear if self._agenda is not None else None, expiries)
         self._relay = relay
         self._recorder = recorder
         self._recording = Recording(reading, recorder, host) if reading is not None and recorder is not None else None

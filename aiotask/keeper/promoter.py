@@ -11,6 +11,7 @@ from ..broker import BATCH_JOBS, Broker
 from ..brokers.graphs import Graphs, GraphsDue
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter
+from .expiry import Expiries
 
 __all__ = ["Due"]
 
@@ -25,11 +26,15 @@ class Due:
 
     Args:
         hear: told after each attempt what is due of graphs. None: the broker has none.
+        expiries: ends the jobs that have expired. None: the broker does not know them.
     """
 
-    def __init__(self, broker: Broker, hear: Callable[[GraphsDue], None] | None = None) -> None:
+    def __init__(
+        self, broker: Broker, hear: Callable[[GraphsDue], None] | None = None, expiries: Expiries | None = None
+    ) -> None:
         self._broker = broker
         self._hear = hear
+        self._expiries = expiries
         self._report_error = ErrorReporter(
             logger, "The broker refused to queue due jobs; trying again: %s", KEEPER_LOG_DELAY
         )
@@ -38,6 +43,7 @@ class Due:
         while True:
             try:
                 moved, until = await self._broker.promote()
+                more = self._expiries is not None and await self._expiries.end()
             except BrokerError as error:
                 if not isinstance(error, ConnectionLost):
                     self._report_error(error)
@@ -46,7 +52,7 @@ class Due:
                 await asyncio.sleep(TICK)
                 continue
             self._tell(None)
-            if moved < BATCH_JOBS:
+            if moved < BATCH_JOBS and not more:
                 await asyncio.sleep(TICK if until is None else min(TICK, max(until, 0.001)))
 
     def _tell(self, due: GraphsDue | None) -> None:

@@ -15,7 +15,7 @@ from ..errors import SealError
 from ..flow import unpack_ids
 from ..history.resultdb import JobRecord
 from ..inspector import DeadLetter, JobInfo, QueueInfo, WorkerInfo
-from ..job import More, decode_job
+from ..job import Job, More, decode_job
 from ..outcome import decode_outcome
 from ..wire.plaintext import plain_text
 from ..wire.seal import Sealer
@@ -83,7 +83,7 @@ def describe_sealed(connection: Connection, sealed: bytes) -> dict[str, Any]:
     more = job.more or More()
     described = {
         **which,
-        "expires_at": more.expires or None,
+        "expires_at": _expires_at(job, more),
         "retries": job.retries,
         "timeout": job.timeout,
         "result_ttl": job.result_ttl,
@@ -94,6 +94,14 @@ def describe_sealed(connection: Connection, sealed: bytes) -> dict[str, Any]:
     if more.flow is not None:
         described |= {"graph": more.flow.graph, "deps": unpack_ids(more.flow.upstream)[:MOST_DEPS]}
     return described
+
+
+def _expires_at(job: Job, more: More) -> float | None:
+    """When a job expires, as far as its envelope tells; of a node that waits for others it does not."""
+    if more.expires >= 0:
+        return more.expires or None
+    waits = more.flow is not None and more.flow.upstream
+    return None if waits else job.sent_at - more.expires
 
 
 def describe_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from ..brokers.lanes import place_order
 from ..errors import AiotaskError, ConfigError, ResultExpired
 from ..history.resultdb import ResultDB
-from ..inspector import JobInfo
+from ..inspector import JobFilter, JobInfo
 from ..job import Status
 from .connection import Connection, Place, inspectors
 from .describe import describe_job, describe_record
-from .paging import page_of_all
 
 if TYPE_CHECKING:
     from ..brokers.sql.inspector import RowInspector
@@ -19,24 +17,42 @@ if TYPE_CHECKING:
 __all__ = ["columns_of", "in_history", "read_job", "read_page"]
 
 
-async def read_page(
-    place: Place, status: Status | None, queue: str | None, limit: int, offset: int
-) -> list[dict[str, Any]]:
-    """Unfinished jobs of the named app or of all apps: in the order in which they are claimed, then by due time, then
-    those that wait for others."""
+async def read_page(place: Place, wanted: JobFilter, after: str, limit: int) -> list[dict[str, Any]]:
+    """Jobs of the named app or of all apps, one app after the other: those of an app in the order in which they are
+    claimed, then by due time, then those that wait for others.
 
-    async def read(connection: Connection, limit: int, offset: int) -> list[JobInfo]:
-        return await connection.inspector.jobs(status=status, queue=queue, limit=limit, offset=offset)
+    Args:
+        after: where the page begins, as the last job of the page before said; empty: at the first job.
 
+    Returns:
+        The jobs; if there may be others, the last one says in ``after`` where the next page begins.
+
+    Raises:
+        ConfigError: ``after`` was given by no page of these apps.
+    """
+    which, _, at = after.partition(":")
+    found: list[dict[str, Any]] = []
     async with inspectors(place) as opened:
-        page = await page_of_all(opened, read, _order, limit, offset)
-        return [describe_job(connection, info) for connection, info in page]
+        for each in opened:
+            name = _address(each)
+            if name < which:
+                continue
+            at = at if name == which else ""
+            while True:
+                if len(found) >= limit:
+                    found[-1]["after"] = f"{name}:{at}"
+                    return found
+                page = await each.inspector.page(wanted, at, limit - len(found))
+                found += [describe_job(each, info) for info in page.jobs]
+                at = page.after
+                if not at:
+                    break
+    return found
 
 
-def _order(info: JobInfo) -> tuple[float | int | str, ...]:
-    if info.status is Status.WAITING:
-        return (3,)
-    return (2, info.due_at) if info.due_at else place_order(info.position)
+def _address(connection: Connection) -> str:
+    """What tells the lists of a server and a database apart; in the order of the connections."""
+    return f"{connection.name}{'' if connection.app is not None else '+rows'}"
 
 
 async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
@@ -49,11 +65,36 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
         for each in opened:
             info = await each.inspector.job(id)
             if info is not None:
-                return describe_job(each, info) | await columns_of(each, id)
+                described = describe_job(each, info) | await columns_of(each, id)
+                why = await _why(each, info, described.get("queue", ""))
+                return described | ({"why": why} if why else {})
     found, where = await in_history(id, place.name, db)
     if found is not None:
         return found
     raise ResultExpired(f'No job "{id}" is known: {place.why_unknown}. {where}')
+
+
+#: Why a job has not started, by its status.
+_WHY = {
+    Status.SCHEDULED: "its time has not come",
+    Status.RETRYING: "its last run did not end well, and the time of the next one has not come",
+    Status.PARKED: "no worker that could run it has claimed it since it was parked",
+    Status.WAITING: "jobs whose values it takes, or that it follows, have not ended",
+}
+
+
+async def _why(connection: Connection, info: JobInfo, queue: str) -> str:
+    """Why a job has not started, as a sentence without its end; empty: it has, or it is not known."""
+    if info.status is not Status.PENDING:
+        return _WHY.get(info.status, "")
+    known = [each for each in (await connection.inspector.stats()).queues if each.name == queue]
+    if not known:
+        return ""
+    if not known[0].consumers:
+        return f"no live worker consumes the queue {queue}"
+    return (
+        f"the workers of the queue {queue} are busy, or run others first: {known[0].pending:,} jobs are pending there"
+    )
 
 
 async def columns_of(connection: Connection, id: str) -> dict[str, Any]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..brokers.pauses import Pause
 from ..errors import AiotaskError
 from ..inspector import QueueInfo, WorkerInfo
 from .connection import Connection, Place, inspectors, is_idle, without_idle
 from .describe import describe_queue, describe_worker
 from .graphs import Running, running
+from .pauses import describe_pause, pauses_of
 
 __all__ = ["AppOverview", "live_workers", "overview"]
 
 
 @dataclass(frozen=True)
 class AppOverview:
-    """The tasks or the rows of one app: queues and live workers, graphs that run, and how many messages without a valid
-    seal were set aside."""
+    """The tasks or the rows of one app: queues and live workers, graphs that run, what is paused, and how many messages
+    without a valid seal were set aside."""
 
     app: str
     url: str
@@ -25,6 +27,7 @@ class AppOverview:
     workers: list[WorkerInfo]
     rejected: int
     graphs: Running
+    pauses: list[Pause]
 
     def described(self) -> dict[str, Any]:
         return {
@@ -34,6 +37,7 @@ class AppOverview:
             "workers": [describe_worker(worker) for worker in self.workers],
             "rejected": self.rejected,
             "graphs": asdict(self.graphs),
+            "pauses": [describe_pause(pause) for pause in self.pauses],
         }
 
 
@@ -65,6 +69,7 @@ async def _overview_of(connection: Connection) -> AppOverview:
         workers=await connection.inspector.workers(),
         rejected=await connection.inspector.rejected(),
         graphs=await running(connection),
+        pauses=await pauses_of(connection),
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..client.client import Client
     from ..inloop.worker import InLoopWorker
     from ..inspector import Inspector
+    from ..job import Status
     from ..sql.rows import Rows
     from ..worker.stop_condition import StopCondition
 
@@ -38,6 +39,7 @@ class Serving:
     hooks: Hooks
     lifespan: Injection
     rows: Rows | None
+    result_ttl: float
     _client: Client | None
     #: How many workers of the app run in event loops of this process.
     _workers_here = 0
@@ -52,6 +54,9 @@ class Serving:
         @property
         def serializer(self) -> Serializer: ...
 
+        @property
+        def secrets(self) -> tuple[str, ...]: ...
+
     @async_block
     async def inspector(self) -> AsyncIterator[Inspector]:
         """An ``async with`` block with an Inspector, which reads queues, jobs and workers without changing them."""
@@ -63,6 +68,38 @@ class Serving:
             yield inspect(broker)
         finally:
             await broker.close()
+
+    async def cancel_jobs(
+        self, *, queue: str | None = None, task: str | None = None, status: Status | None = None
+    ) -> int:
+        """Cancel every unfinished job that matches: those that have not started end at once, running ones are
+        interrupted by their workers. Jobs that are sent meanwhile are not meant.
+
+        It goes page by page, so the broker serves others in between; one that was interrupted may be repeated.
+
+        Args:
+            queue, task: names. Default: those of any queue and task.
+            status: an unfinished one. Default: any.
+
+        Returns:
+            How many jobs were cancelled, or asked to end.
+
+        Raises:
+            ConfigError: the status is one of finished jobs.
+        """
+        from ..brokers import connect
+        from ..client.bulk import Action, BulkAction
+        from ..inspector import JobFilter
+
+        broker, count = connect(self.url, self.name), 0
+        try:
+            await broker.open()
+            wanted = JobFilter(status, queue, task)
+            async for done in BulkAction(Action.CANCEL, wanted, broker, self.secrets, self.result_ttl).run():
+                count = done.done
+        finally:
+            await broker.close()
+        return count
 
     @async_block
     async def worker(

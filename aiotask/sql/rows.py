@@ -97,7 +97,7 @@ class Rows:
         # In one MetaData alone: Alembic refuses two that hold the same table.
         self._own = self._own or add_tables(table.metadata, self.schema_of(facts))
         if options.get("notify", True):
-            notify_of_inserts(model, facts.name)
+            notify_of_inserts(table, facts.name)
         self._models[facts.prefix], self._facts[facts.prefix] = model, facts
         self._tables = self._prepared = None
 

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 from ..brokers.sql.claimed import ClaimedRow
 from ..brokers.sql.database import Database
 from ..brokers.sql.faults import in_our_words
-from ..errors import ConnectionLost, Interrupted, JobTimeout
+from ..errors import AiotaskError, ConnectionLost, Interrupted, JobTimeout
 from ..wire.error_form import text_of
-from .sessions import JobSession, end_in_session, is_used
+from .sessions import JobSession, end_in_session, is_held, is_used
 
 __all__ = ["Running"]
 
@@ -29,6 +29,10 @@ T = TypeVar("T")
 #: Sessions on connections of the parent process, in a process that a run has forked: it leaves them alone. Kept here,
 #: since a collected connection is rolled back. The process ends where the run would.
 _of_the_parent: list[ExitStack] = []
+_OWN_ROW = (
+    'The run of row "{id}" has deleted this row, or changed its status, with a statement of its session. What it did '
+    "with that session is undone. Delete the row with object_session(self).delete(self), and leave its status alone."
+)
 
 
 class Running:
@@ -96,6 +100,9 @@ class Running:
                 session.commit()
             else:
                 session.rollback()
+                if is_held(session, claimed):
+                    claimed.settled = None
+                    raise AiotaskError(_OWN_ROW.format(id=claimed.table.id_of(claimed.key)))
         except SQLAlchemyError as error:
             claimed.settled = None
             if isinstance(in_our_words(error), ConnectionLost):

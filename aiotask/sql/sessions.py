@@ -13,7 +13,7 @@ from ..brokers.sql.database import take_write_lock
 from ..brokers.sql.settling import fenced, write_end
 from ..job import Status
 
-__all__ = ["JobSession", "end_in_session", "is_used"]
+__all__ = ["JobSession", "end_in_session", "is_held", "is_used"]
 
 #: In ``Session.info``: that a transaction has begun, and how many rows an SQLite connection had changed by then.
 _BEGUN, _CHANGED = "aiotask_begun", "aiotask_changed"
@@ -42,16 +42,29 @@ def end_in_session(session: Session, claimed: ClaimedRow) -> bool:
     session.autoflush = False
     _lock(session)
     table, proof = claimed.table, Proof(claimed.proof)
-    row = fenced(session, table, [claimed.key]).get(claimed.key)
+    row: Any = fenced(session, table, [claimed.key]).get(claimed.key)
     if row is None and instance_state(claimed.row).deleted:
         # The run has deleted its own row.
         return True
-    if row is None or row.status != Status.RUNNING or row.claims != proof.claims or row.worker != proof.worker:
+    if not _is_proved(row, proof):
         return False
     if claimed.row not in session.deleted:
         _write(session, claimed, {"status": str(Status.SUCCESS), "updated_at": row.now})
     session.flush()
     return True
+
+
+def is_held(session: Session, claimed: ClaimedRow) -> bool:
+    """Whether a row that could not end in the transaction of its run is this worker's all the same, now that the
+    transaction is undone: the run itself has deleted the row there, or moved it."""
+    row = fenced(session, claimed.table, [claimed.key], waits=False).get(claimed.key)
+    return _is_proved(row, Proof(claimed.proof))
+
+
+def _is_proved(row: Any, proof: Proof) -> bool:
+    if row is None or row.status != Status.RUNNING:
+        return False
+    return bool(row.claims == proof.claims and row.worker == proof.worker)
 
 
 def _write(session: Session, claimed: ClaimedRow, values: dict[str, Any]) -> None:
@@ -63,9 +76,9 @@ def _write(session: Session, claimed: ClaimedRow, values: dict[str, Any]) -> Non
     if claimed.row in session:
         write_end(session, claimed.row, values, removes=table.facts.delete_when_done)
     elif table.facts.delete_when_done:
-        session.execute(table.delete, {"keys": [claimed.key]})
+        session.execute(table.delete, {"_keys": [claimed.key]})
     else:
-        session.execute(table.update(values), {"keys": [claimed.key]})
+        session.execute(table.update(values), {"_keys": [claimed.key]})
 
 
 def _lock(session: Session) -> None:

@@ -163,9 +163,12 @@ class Outbox:
 
 
 def _as_sent_later(push: Push) -> Push:
-    """The job as the relay sends it: a delay counts from now, and the broker may have it already."""
-    eta = time.time() + push.delay if push.eta is None and push.delay else push.eta
-    return msgspec.structs.replace(push, delay=0.0, eta=eta, custom=True)
+    """The job as the relay sends it: delay and expiry count from now, and the broker may have it already."""
+    now, special = time.time(), push.special
+    eta = now + push.delay if push.eta is None and push.delay else push.eta
+    if special is not None and special.expires < 0:
+        special = msgspec.structs.replace(special, expires=now - special.expires)
+    return msgspec.structs.replace(push, delay=0.0, eta=eta, custom=True, special=special)
 
 
 # ---- what carries a transaction

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import time
 
-from ..errors import AiotaskError, JobCancelled
+from ..errors import AiotaskError, JobCancelled, JobExpired
 from ..job import WIRE_VERSION, Status
 from ..outcome import ErrorInfo, Outcome, encode_outcome
 from .seal import Sealer
 
 __all__ = ["ended"]
+
+_STATUSES: dict[type[AiotaskError], Status] = {JobCancelled: Status.CANCELLED, JobExpired: Status.EXPIRED}
 
 
 def ended(
@@ -31,14 +33,15 @@ def ended(
     Args:
         sealer: the app's sealer of outcomes.
         id, task: id of the job and name of its task; an empty name is one that is not known here.
-        error: the error that the caller gets; with JobCancelled the job is CANCELLED, else FAILED.
+        error: the error that the caller gets; with JobCancelled the job is CANCELLED, with JobExpired EXPIRED, else
+            FAILED.
         attempt: number of the last run.
         worker: name of the worker that ran the job; empty: no worker did.
         started_at, finished_at: start and end of the last run in Unix seconds, 0: not known. Without ``finished_at``
             the job ends now.
         graph: the graph of the job; empty: it is in none.
     """
-    status = Status.CANCELLED if error is JobCancelled else Status.FAILED
+    status = _STATUSES.get(error, Status.FAILED)
     info = ErrorInfo(f"{error.__module__}.{error.__qualname__}", message)
     end = time.time() if finished_at is None else finished_at
     outcome = Outcome(WIRE_VERSION, id, task, status, attempt, worker, started_at, end, error=info, graph=graph)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +12,8 @@ from ..signature import Signature
 from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
 from .batch import Batch
-from .executor import expiry_error, fail, load_arguments, seconds_to_next_run
+from .executor import fail, load_arguments, seconds_to_next_run
+from .expiry import expired, is_expired
 from .provide import perform_async, perform_sync
 from .run import Run
 
@@ -86,8 +86,8 @@ def _start(item: Run, batch: Batch) -> bool:
     more = item.job.more
     if item.cancelled:
         return False
-    if more is not None and 0 < more.expires <= time.time() and not item.delivery.meta.series:
-        item.error = expiry_error(item, more.expires)
+    if more is not None and more.expires and is_expired(item):
+        item.error = expired(item)
         return False
     if item is not batch.items[0] and not _record(item, batch):
         return False

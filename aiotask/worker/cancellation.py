@@ -41,6 +41,7 @@ class Cancels:
         interrupt: stops a sync run, best effort. None: sync runs cannot be stopped, and this process is not replaced
             for a run that does not end.
         give_up: called, where ``interrupt`` is None, with a run that did not end in time.
+        told: called when the broker tells that something was paused or resumed.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Cancels:
         *,
         interrupt: Callable[[Run], None] | None,
         give_up: Callable[[Run], None],
+        told: Callable[[], None],
     ) -> None:
         self._broker = broker
         self._sealer = sealer
@@ -59,6 +61,7 @@ class Cancels:
         self._in_hand = in_hand
         self._interrupt = interrupt
         self._give_up = give_up
+        self._told = told
         self._incarnation = ""
         self._noticed: set[str] = set()
         self._wake = asyncio.Event()
@@ -73,7 +76,11 @@ class Cancels:
         self._listening = agent(listening)
 
     def _on_notices(self, notices: Iterable[Notice]) -> None:
-        self._noticed.update(notice.id for notice in notices)
+        for notice in notices:
+            if notice.id:
+                self._noticed.add(notice.id)
+            else:
+                self._told()
         if len(self._noticed) > MAX_NOTICED:
             # A flood of notices. Jobs that have run for a while are looked up anyway.
             self._noticed = set(self._in_hand.ids)

@@ -18,6 +18,7 @@ from .in_hand import InHand
 from .intake import Intake
 from .life import Life
 from .membership import Membership
+from .pauses import Paused
 from .stop_condition import StopCondition
 from .suspects import Solitude, Suspects
 
@@ -57,6 +58,7 @@ class Claimer:
         in_hand: InHand,
         intake: Intake,
         agenda: Agenda,
+        paused: Paused,
         *,
         queues: Sequence[str],
         needs: Sequence[str],
@@ -71,6 +73,7 @@ class Claimer:
         self._in_hand = in_hand
         self._intake = intake
         self._agenda = agenda
+        self._paused = paused
         self._queues = queues
         self._needs = needs
         self._restart = restart
@@ -181,20 +184,32 @@ class Claimer:
         # A claim takes as much as fits from the first queue that has jobs of the best priority: each queue is the first
         # one in turn, so that a long one starves no other.
         self._turns.rotate(-1)
-        queues, incarnation = list(self._turns), self._membership.incarnation
+        queues, lanes, incarnation = list(self._turns), self._parked_lanes, self._membership.incarnation
+        if self._paused.is_any:
+            queues, lanes = self._paused.open(queues), () if self._paused.is_everything else lanes
         if self._suspects.wait_for_others(now) and not self._polls:
             # A blocking claim skips suspects.
-            claim = await self._broker.wait(incarnation, queues, self._parked_lanes, 0.02)
+            claim = await self._wait(queues, lanes, 0.02)
             if not claim.deliveries:
                 self._suspects.take_turn()
             return claim
         # After a refusal too: a quick claim skips a lane whose key is no stream any more, a blocking one fails.
         if self._quick or self._polls or now - self._quick_at > BLOCK or now - self._refused_at < BLOCK:
             self._quick_at = now
-            claim = await self._broker.claim(incarnation, queues, self._parked_lanes, room)
+            claim = await self._broker.claim(incarnation, queues, lanes, room)
             self._answer = time.monotonic() - now
+            if claim.paused:
+                # The worker did not know.
+                self._paused.tell()
             return claim
-        return await self._broker.wait(incarnation, queues, self._parked_lanes, BLOCK)
+        return await self._wait(queues, lanes, BLOCK)
+
+    async def _wait(self, queues: Sequence[str], lanes: Sequence[str], timeout: float) -> Claim:
+        if not queues and not lanes:
+            # All is paused.
+            await self._life.wait(timeout)
+            return Claim([])
+        return await self._broker.wait(self._membership.incarnation, queues, lanes, timeout)
 
     def _has_blocked(self, asked: float) -> bool:
         # While a job holds the GIL, even an immediate answer arrives late; and from a distant server no answer comes
@@ -216,12 +231,16 @@ class Claimer:
         """
         reliefs = self._in_hand.reliefs
         with self._in_hand.adopting(claimed) as is_missing:
-            deliveries = await self._broker.adopt(self._membership.incarnation, self._queues, self._needs)
+            deliveries = await self._broker.adopt(self._membership.incarnation, self._queues, self._offered())
             self._intake.take([delivery for delivery in deliveries if is_missing(delivery)], reliefs)
+
+    def _offered(self) -> list[str]:
+        """The needs whose parked lanes this worker may have claimed from."""
+        return list(dict.fromkeys((*self._needs, *self._parked_lanes, *self._paused.resumed)))
 
     async def find_parked(self) -> None:
         """Look up the parked lanes that exist for what this worker has; called about once a second."""
-        parked = await self._broker.parked(self._needs)
+        parked = [*await self._broker.parked(self._needs), *self._paused.resumed]
         if parked != self._parked_lanes:
             self._parked_lanes = parked
             if parked:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from ..broker import Finish, Requeue
+from ..broker import Finish, Requeue, special_of
 from ..errors import BrokerError, JobCancelled, JobError, SerializationError, WorkerLost
 from ..job import WIRE_VERSION, Status, decode_job
 from ..outcome import Outcome, encode_outcome
@@ -185,8 +185,8 @@ class Endings:
         requeue = None if verdict is SUCCEEDED else _way_back(run, verdict)
         if requeue is None:
             finish = self._finish_of(run, verdict, dead)
-            if finish.graph:
-                self._settler.finish_node(finish)
+            if finish.graph or finish.special:
+                self._settler.finish_special(finish)
             else:
                 finishes.append(finish)
         else:
@@ -225,6 +225,9 @@ class Endings:
             sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
             return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, flow.graph, flow.node)
         sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
+        if job.more is not None:
+            special = special_of(job.more) is not None
+            return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, special=special)
         return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead)
 
     def lost(self, run: Run) -> bytes:
@@ -268,7 +271,7 @@ class Endings:
             worker=self._worker,
             graph=graph,
         )
-        return Finish(item.delivery, sealed, Status.FAILED, ttl, job.reply, item.dead, graph, node)
+        return Finish(item.delivery, sealed, Status.FAILED, ttl, job.reply, item.dead, graph, node, item.special)
 
 
 def _way_back(run: Run, verdict: Verdict) -> Requeue | None:

@@ -7,7 +7,6 @@ import inspect
 import time
 from collections.abc import Callable
 from contextvars import copy_context
-from datetime import UTC, datetime
 from typing import Any
 
 from ..broker import Delivery
@@ -16,7 +15,6 @@ from ..errors import (
     Interrupted,
     JobCancelled,
     JobError,
-    JobExpired,
     JobOutOfMemory,
     JobTimeout,
     SealError,
@@ -34,6 +32,7 @@ from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
 from . import budget
+from .expiry import expired, is_expired
 from .node import call_each, call_each_async, function_of, is_chunk, refs_in
 from .provide import perform_async, perform_sync
 from .run import Board, Run
@@ -43,7 +42,6 @@ __all__ = [
     "Guard",
     "call_async",
     "call_sync",
-    "expiry_error",
     "fail",
     "load_arguments",
     "resolve",
@@ -90,9 +88,8 @@ def resolve(delivery: Delivery, registry: Registry, sealer: Sealer, worker: str)
 def _begin(run: Run, board: Board) -> bool:
     """Start the clocks of a run. False: the run must not start: the job has expired, or the keeper takes it back."""
     more = run.job.more
-    # A replay of a dead letter is asked for by people, who want the run: it does not expire.
-    if more is not None and 0 < more.expires <= time.time() and not run.delivery.meta.series:
-        run.error = expiry_error(run, more.expires)
+    if more is not None and more.expires and is_expired(run):
+        run.error = expired(run)
         return False
     now = time.monotonic()
     deadline, again = 0.0, -1.0
@@ -106,18 +103,6 @@ def _begin(run: Run, board: Board) -> bool:
     if run.task.is_limited:
         budget.begin(run, board, (seconds_to_next_run(run, JobTimeout()), seconds_to_next_run(run, JobOutOfMemory())))
     return True
-
-
-def expiry_error(run: Run, at: float) -> JobExpired:
-    """The error of a run that was to start after this moment, in Unix seconds."""
-    until = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-    failed = run.delivery.meta.attempt - 1
-    if failed:
-        runs = f"{failed} failed run{'s' if failed > 1 else ''}"
-        return JobExpired(
-            f'Job "{run.job.id}" ({run.task.name}) expired after {runs}: no other run was to start after {until}.'
-        )
-    return JobExpired(f'Job "{run.job.id}" ({run.task.name}) expired: no run of it was to start after {until}.')
 
 
 def seconds_to_next_run(run: Run, error: JobError) -> float:

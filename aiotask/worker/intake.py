@@ -14,11 +14,13 @@ from ..tasks import Registry
 from ..wire.seal import Sealer
 from .endings import Endings
 from .executor import resolve
+from .expiry import is_expired
 from .in_hand import InHand
 from .job_log import JobLog
 from .life import Life
 from .membership import Membership
 from .node import is_chunk
+from .pauses import Paused
 from .prefetch import AHEAD
 from .run import Run
 from .suspects import Solitude
@@ -46,6 +48,7 @@ class Intake:
         *,
         registry: Registry,
         sealer: Sealer,
+        paused: Paused,
     ) -> None:
         self._broker = broker
         self._membership = membership
@@ -56,6 +59,7 @@ class Intake:
         self._job_log = job_log
         self._registry = registry
         self._sealer = sealer
+        self._paused = paused
         #: Tasks that reject deliveries; referenced here, since the loop has only weak references to its tasks.
         self._rejecting: set[asyncio.Task[None]] = set()
 
@@ -69,7 +73,7 @@ class Intake:
         convicted, syncs = list[Run](), list[Run]()
         in_hand, registry, sealer, name = self._in_hand, self._registry, self._sealer, self._membership.name
         claimed, prefetch, stuck = in_hand.claimed, in_hand.prefetch, in_hand.syncs.stuck(AHEAD)
-        chooses = prefetch.chooses
+        chooses, holds = prefetch.chooses, self._paused.is_any
         goes_back = self._life.stopping or reliefs != in_hand.reliefs or self._solitude.excludes(in_hand)
         for delivery in deliveries:
             if claimed.setdefault((delivery.lane, delivery.entry), delivery) is not delivery:
@@ -90,9 +94,7 @@ class Intake:
                 else:
                     if chooses:
                         prefetch.claimed(run.task.is_async)
-                    if run.flow is not None and run.flow.upstream:
-                        in_hand.upstream.put(run)
-                    else:
+                    if (run.job.more is None and not holds) or not self._waits(run):
                         self._enqueue(run, stuck, syncs)
         if in_hand.batches.share and deliveries:
             in_hand.batches.weigh(len(deliveries))
@@ -111,9 +113,45 @@ class Intake:
         for run in runs:
             if self._life.stopping:
                 self._in_hand.release(run)
-            else:
+            elif not self._is_held(run):
                 self._enqueue(run, False, syncs)
         self._in_hand.start(syncs)
+
+    def answered(self, runs: Sequence[Run]) -> None:
+        """Take in runs of which the broker has said when they expire."""
+        if self._life.stopping:
+            return self.go_on(runs)
+        self.go_on([run for run in runs if is_expired(run) or not self._waits_for_values(run)])
+
+    def _waits(self, run: Run) -> bool:
+        """Whether a run waits for facts or values first; it is put into its row then."""
+        if self._is_held(run):
+            return True
+        more, expiries = run.job.more, self._in_hand.expiries
+        if more is not None and more.expires and expiries.asks:
+            expiries.put(run)
+            return True
+        return self._waits_for_values(run)
+
+    def _is_held(self, run: Run) -> bool:
+        """Whether a run may not start, since it is paused: it goes back to its queue, or is parked."""
+        pause = self._paused.pause_of(run) if self._paused.is_any else None
+        if pause is None:
+            return False
+        if pause.task:
+            job, need = run.job, pause.need_in(run.job.queue)
+            self._job_log.parked(job, need)
+            back = Requeue(run.delivery, job.queue, run.delivery.meta, need=need, reply=job.reply)
+            self._in_hand.settler.requeue(back)
+        else:
+            self._in_hand.release(run)
+        return True
+
+    def _waits_for_values(self, run: Run) -> bool:
+        if run.flow is None or not run.flow.upstream:
+            return False
+        self._in_hand.upstream.put(run)
+        return True
 
     def _enqueue(self, run: Run, stuck: bool, syncs: list[Run]) -> None:
         """Put a run into its row; sync runs are added to ``syncs``, since they are put into their row together."""

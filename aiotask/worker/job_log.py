@@ -6,7 +6,7 @@ import time
 
 from ..broker import Delivery
 from ..errors import Retry, WorkerLost
-from ..job import Job
+from ..job import Job, is_paused_need
 from ..log.events import EventLog, JobEvent
 from ..wire.error_form import text_of
 from .run import Run
@@ -72,10 +72,13 @@ class JobLog:
         )
 
     def parked(self, job: Job, need: str) -> None:
-        """Log that this worker does not have the task of a job, or is of an older release than the job needs."""
+        """Log that this worker does not have the task of a job, or is of an older release than the job needs, or that
+        the task is paused."""
         detail = "this worker does not have the task; the job waits for one that does"
         if need.startswith("release:"):
             detail = "the job needs a newer release of aiotask than this worker's; it waits for such a worker"
+        elif is_paused_need(need):
+            detail = "it is paused; the job waits until that is over"
         self._log.job(JobEvent.PARKED, id=job.id, task=job.task, queue=job.queue, detail=detail)
 
     def rejected(self, delivery: Delivery, reason: str) -> None:

@@ -116,6 +116,8 @@ class Run(msgspec.Struct, eq=False):
     item: int = -1
     #: The value with which the run has ended, and which other jobs have to complete.
     returned: Returned | None = None
+    #: When the job expires, by the monotonic clock, as the broker said; 0: it does not, or the broker has not said.
+    expires_mono: float = 0.0
     #: The error with which the job ends, in the form in which it is sent, where it was made without a run.
     info: ErrorInfo | None = None
     #: Called, or for an async task awaited, in place of the function; None: the function is called.

@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, cast
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Liveness, Requeue, Settled
+from ..brokers import features
 from ..brokers.graphs import BATCH_SPECIAL, Graphs
+from ..brokers.technology import GRAPHS
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import ErrorReporter, Throttle
 from ..loops.delay import BrokerDelay
@@ -74,7 +76,9 @@ class Settler:
         self._membership = membership
         self._agenda = agenda
         self._plain = _Row(broker.finish, BATCH_JOBS)
-        self._nodes = _Row(self._finish_nodes, BATCH_SPECIAL)
+        self._special = _Row(self._finish_special, BATCH_SPECIAL)
+        #: A broker without the verb has no special jobs.
+        self._has_special = GRAPHS in features(broker.url)
         self._finishes = self._plain.waiting
         self._requeues: deque[Requeue] = deque()
         self._wake = asyncio.Event()
@@ -93,9 +97,9 @@ class Settler:
         self._finishes.extend(items)
         self._stir()
 
-    def finish_node(self, item: Finish) -> None:
-        """The job is one of a graph: what is downstream of it goes on."""
-        self._nodes.waiting.append(item)
+    def finish_special(self, item: Finish) -> None:
+        """The job is one of a graph, so that what is downstream of it goes on, or is special in another way."""
+        (self._special if self._has_special else self._plain).waiting.append(item)
         self._stir()
 
     def requeue(self, item: Requeue) -> None:
@@ -114,7 +118,7 @@ class Settler:
     def backlog(self) -> int:
         """How many outcomes wait to be sent, and hooks that still run for others."""
         hooks = 0 if self.aftermath is None else self.aftermath.backlog
-        return len(self._finishes) + len(self._nodes.waiting) + hooks
+        return len(self._finishes) + len(self._special.waiting) + hooks
 
     async def settle_all(self) -> None:
         """Return once every finish and requeue is settled."""
@@ -135,13 +139,13 @@ class Settler:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._finishes or self._requeues or self._nodes.waiting:
+            while self._finishes or self._requeues or self._special.waiting:
                 if self._requeues:
                     await self._send_requeues()
                 if self._finishes:
                     await self._send_finishes(self._plain)
-                if self._nodes.waiting:
-                    await self._send_finishes(self._nodes)
+                if self._special.waiting:
+                    await self._send_finishes(self._special)
             self._idle.set()
 
     async def _send_finishes(self, row: _Row) -> None:
@@ -183,7 +187,7 @@ class Settler:
                 self._report([item.delivery for item in batch], answers, liveness, dropped=True)
                 return
 
-    async def _finish_nodes(
+    async def _finish_special(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
     ) -> tuple[list[Settled], Liveness]:
         broker = cast("Graphs", self._broker)

@@ -65,9 +65,11 @@ class Suspects:
         self._others_until = 0.0
 
     async def run_first(self) -> None:
-        """Run suspects before this worker claims other jobs, where no other app shares the process."""
-        if not self._solitude.is_shared:
-            await self._run()
+        """Run suspects before this worker claims other jobs, if no other worker of this process has any in hand: the
+        worker that was asked to become idle for them may be busy, or have died just now with its host."""
+        if self._solitude.is_idle:
+            async with self._solitude.of(self._in_hand):
+                await self._run()
 
     async def run_alone(self) -> None:
         """Make this process idle, and run suspects."""
@@ -130,8 +132,9 @@ class Solitude:
         self._members.append(member)
 
     @property
-    def is_shared(self) -> bool:
-        return len(self._members) > 1
+    def is_idle(self) -> bool:
+        """Whether no member has a job in hand, and none runs a suspect."""
+        return self._owner is None and not any(member.claimed for member in self._members)
 
     def excludes(self, member: InHand) -> bool:
         """Whether a member may start no job, because another member runs a suspect alone."""

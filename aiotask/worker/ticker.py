@@ -12,6 +12,7 @@ from .claimer import Claimer
 from .in_hand import InHand
 from .job_log import JobLog
 from .membership import Membership
+from .pauses import Paused
 from .prefetch import AHEAD
 
 __all__ = ["Ticker"]
@@ -29,6 +30,7 @@ class Ticker:
         in_hand: InHand,
         claimer: Claimer,
         cancels: Cancels,
+        paused: Paused,
         log: EventLog,
         job_log: JobLog,
     ) -> None:
@@ -36,6 +38,7 @@ class Ticker:
         self._in_hand = in_hand
         self._cancels = cancels
         self._claimer = claimer
+        self._paused = paused
         self._log = log
         self._job_log = job_log
         self._questions = Throttle(0.95)
@@ -70,11 +73,12 @@ class Ticker:
         return True
 
     async def _ask(self) -> None:
-        """Ask the broker for cancels and for parked jobs."""
+        """Ask the broker for cancels, for what is paused and for parked jobs."""
         if not self._membership.incarnation:
             return
         try:
             await self._cancels.tick()
+            await self._paused.look()
             await self._claimer.find_parked()
         except ConnectionLost as error:
             self._membership.say_lost(error)

@@ -234,7 +234,7 @@ class Upstream:
 def _set_expiry(run: Run, found: dict[str, Found], ids: Sequence[str]) -> None:
     """Replace a relative expiry by its moment: a negative ``expires`` counts seconds from when the job is ready."""
     more = run.job.more
-    if more is not None and more.expires < 0:
+    if more is not None and more.expires < 0 and not run.expires_mono:
         ready_at = max(outcome.finished_at for outcome in map(found.__getitem__, ids) if isinstance(outcome, Outcome))
         more = msgspec.structs.replace(more, expires=ready_at - more.expires)
         run.job = msgspec.structs.replace(run.job, more=more)

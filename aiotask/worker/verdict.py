@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from enum import Enum
 
@@ -94,6 +95,23 @@ def judge(run: Run, error: BaseException | None) -> Verdict:
     """The verdict on a job: a pure function of the run and the error that it raised (None: it returned)."""
     if error is None:
         return SUCCEEDED
+    verdict = _of_error(run, error)
+    if verdict.what is What.RETRY and 0 < run.expires_mono <= time.monotonic() + verdict.delay:
+        # The job would expire before its next run: it ends now, with the error of this one.
+        return Verdict(What.FAILED, _last_error(run, verdict), timed_out=verdict.timed_out)
+    return verdict
+
+
+def _last_error(run: Run, verdict: Verdict) -> BaseException | None:
+    error = verdict.error
+    if error is None or not is_a(error, Retry):
+        return error
+    return error.__cause__ or JobError(
+        f'Job "{run.job.id}" ({run.task.name}) asked to be run again, but it would have expired before that.'
+    )
+
+
+def _of_error(run: Run, error: BaseException) -> Verdict:
     if run.cancelled:
         return Verdict(What.CANCELLED, JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled.'))
     if is_a(error, JobExpired) and not run.started_at:

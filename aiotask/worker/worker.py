@@ -21,6 +21,7 @@ from .cancellation import Cancels
 from .claimer import Claimer
 from .endings import Endings
 from .executor import call_async
+from .expiry import Expiries
 from .growth import Growths
 from .in_hand import InHand
 from .intake import Intake
@@ -28,6 +29,7 @@ from .job_log import JobLog
 from .life import Life
 from .membership import Membership
 from .parents import Parents
+from .pauses import Paused
 from .prefetch import Prefetch
 from .run import Run
 from .settler import Settler
@@ -95,6 +97,7 @@ class Worker:
         asyncs = AsyncLane(seats, call, endings.close, life.stir, board, syncs.peak)
         at_most_once = AtMostOnce(broker, membership, life, seats, asyncs, syncs, lost=endings.lost)
         upstream = Upstream(broker, life, seats, asyncs, syncs, sealer=outcomes_sealer, serializer=serializer)
+        expiries = Expiries(broker)
         in_hand = InHand(
             life,
             settler,
@@ -106,12 +109,23 @@ class Worker:
             at_most_once,
             upstream,
             batches,
+            expiries,
             serializer=serializer,
             close=endings.close,
             scope=served.scope,
         )
+        paused = Paused(broker, life, in_hand, serializer)
         intake = Intake(
-            broker, membership, life, solitude, in_hand, endings, job_log, registry=registry, sealer=jobs_sealer
+            broker,
+            membership,
+            life,
+            solitude,
+            in_hand,
+            endings,
+            job_log,
+            registry=registry,
+            sealer=jobs_sealer,
+            paused=paused,
         )
         around.until.join(in_hand, lambda: endings.runs)
         suspects = Suspects(
@@ -134,24 +148,35 @@ class Worker:
             in_hand,
             intake,
             agenda,
+            paused,
             queues=queues,
             needs=registry.needs,
             restart=self._restart,
             until=around.until,
         )
-        cancels = Cancels(broker, outcomes_sealer, board, in_hand, interrupt=hooks.interrupt, give_up=endings.give_up)
-        ticker = Ticker(membership, in_hand, claimer, cancels, log, job_log)
+        cancels = Cancels(
+            broker,
+            outcomes_sealer,
+            board,
+            in_hand,
+            interrupt=hooks.interrupt,
+            give_up=endings.give_up,
+            told=paused.tell,
+        )
+        ticker = Ticker(membership, in_hand, claimer, cancels, paused, log, job_log)
         self.name = membership.name
         self.up = asyncio.Event()
         self._life, self._membership, self._in_hand = life, membership, in_hand
         self._suspects, self._claimer, self._settler, self._cancels = suspects, claimer, settler, cancels
-        self._growths = growths
+        self._growths, self._paused = growths, paused
         growths.attach(endings.close, endings.wait, settler.log_dropped, in_hand.forget)
         self._log, self._hooks, self._aftermath = log, hooks, aftermath
         self._agents: list[Callable[[], Coroutine[Any, Any, None]]] = [
             partial(settler.run, self._settled, endings.replacement),
             partial(at_most_once.run, intake.begin, in_hand.lose),
             partial(upstream.run, intake.go_on, endings.end),
+            partial(expiries.run, intake.answered),
+            paused.run,
             agenda.run,
             cancels.run,
             ticker.run,
@@ -177,6 +202,7 @@ class Worker:
 
     async def _serve(self) -> None:
         await self._enlist()
+        await self._paused.look_first()
         self.up.set()
         await self._suspects.run_first()
         await self._claimer.run()

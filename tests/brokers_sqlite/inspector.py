@@ -12,7 +12,19 @@ from contextlib import AbstractAsyncContextManager
 import msgspec
 
 from aiotask.brokers.lanes import need_of
-from aiotask.inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
+from aiotask.brokers.pages import EVERY, Place, page_of
+from aiotask.inspector import (
+    DeadLetter,
+    Durability,
+    JobFilter,
+    JobInfo,
+    Page,
+    Persistence,
+    QueueInfo,
+    ServerFacts,
+    Stats,
+    WorkerInfo,
+)
 from aiotask.job import Status
 
 from . import tables
@@ -58,6 +70,33 @@ class SqliteInspector(ABC):
     async def workers(self) -> list[WorkerInfo]:
         async with self.state() as db:
             return _workers(db)
+
+    async def stats(self) -> Stats:
+        queues = await self.queues()
+        return Stats(
+            queues,
+            pending=sum(queue.pending for queue in queues),
+            running=sum(queue.running for queue in queues),
+            scheduled=sum(queue.scheduled for queue in queues),
+            parked=sum(queue.parked for queue in queues),
+            dead=sum(queue.dead for queue in queues),
+            workers=len(await self.workers()),
+            time=time.time(),
+        )
+
+    async def page(self, wanted: JobFilter = EVERY, after: str = "", limit: int = 50) -> Page:
+        return page_of(await self._places(wanted), wanted, after, limit)
+
+    async def _places(self, wanted: JobFilter) -> list[tuple[Place, JobInfo]]:
+        async with self.state() as db:
+            if wanted.status is Status.FAILED:
+                letters = db.execute("SELECT number, id, job, outcome FROM dead").fetchall()
+                return [
+                    ([-number], JobInfo(id, Status.FAILED, "dead letter", sealed=sealed, outcome=outcome))
+                    for number, id, sealed, outcome in letters
+                ]
+            found = tables.rows(db, "ifnull(queue = ?, TRUE)", wanted.queue)
+        return [([row.due or 0, row.entry], _info(row)) for row in found]
 
     async def jobs(
         self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0

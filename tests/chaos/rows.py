@@ -359,5 +359,13 @@ def _judge(id: str, work: str, row: Any, runs: list[Attempt], left: int, report:
 
 
 def unlucky(ledger: Ledger) -> list[str]:
-    """Jobs that so many processes died with that they were given up by contract."""
-    return [id for id, runs in ledger.by_job.items() if sum(run.end is None for run in runs) >= MAX_DEATHS]
+    """Jobs that so many processes died with that they were given up by contract.
+
+    A process may die between the end of a run of a row and its commit: for a row, its processes count."""
+    return [id for id, runs in ledger.by_job.items() if _deaths_with(id, runs) >= MAX_DEATHS]
+
+
+def _deaths_with(id: str, runs: list[Attempt]) -> int:
+    if "/" in id:
+        return len({run.pid for run in runs})
+    return sum(run.end is None for run in runs)

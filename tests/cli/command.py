@@ -14,7 +14,21 @@ from typer.testing import CliRunner
 from aiotask_cli.main import app
 
 COMMANDS = (
-    *("worker", "demo", "jobs", "dead", "graph", "graphs", "queues", "results", "doctor", "sql", "version", "server"),
+    *(
+        "worker",
+        "demo",
+        "jobs",
+        "dead",
+        "graph",
+        "graphs",
+        "queues",
+        "tasks",
+        "results",
+        "doctor",
+        "sql",
+        "version",
+        "server",
+    ),
 )
 
 

@@ -27,7 +27,9 @@ async def test_dead_letters_are_listed_with_their_error(own_server: PrivateServe
     assert {job["id"] for job in listed()} == set(dead)
     assert listed()[0]["error"] == "aiotask.errors.WorkerLost: 3 processes died"
     assert listed()[0]["traceback"] == "File shop.py, line 7"
-    assert [job["id"] for job in listed("--queue", "tiles", "--offset", "1")] == [listed()[1]["id"]]
+    assert [job["id"] for job in listed("--queue", "tiles", "--after", listed("--limit", "1")[0]["after"])] == [
+        listed()[1]["id"]
+    ]
     assert listed("--queue", "another") == []
 
 

@@ -52,7 +52,10 @@ def test_jobs_lists_by_status_and_pages(own_server: PrivateServer, shop: Shop) -
     pending = ids("--status", "pending")
     assert len(pending) == 2
     assert ids("--status", "pending", "--limit", "1") == pending[:1]
-    assert ids("--status", "pending", "--limit", "1", "--offset", "1") == pending[1:]
+    [first] = json.loads(invoke("jobs", "--url", own_server.url, "--json", "-s", "pending", "--limit", "1").output)
+    assert ids("--status", "pending", "--limit", "1", "--after", first["after"]) == pending[1:]
+    assert ids("--id", pending[0]) == pending[:1]
+    assert ids("--task", "shop:render") == ids() and ids("--task", "shop:other") == []
     assert len(ids("--status", "scheduled")) == 1
     assert ids("--status", "running") == []
     assert len(ids()) == 3
@@ -63,7 +66,7 @@ def test_jobs_for_people_names_the_next_page(own_server: PrivateServer, shop: Sh
     said = invoke("jobs", "--url", own_server.url, "--limit", "2")
 
     assert "shop:render" in said.output
-    assert "--offset 2" in said.output
+    assert "Next page: --after " in said.output
 
 
 def test_one_job_is_shown_with_all_that_is_known(own_server: PrivateServer, shop: Shop) -> None:

@@ -172,7 +172,9 @@ def test_a_delay_counts_from_the_send_and_expires_too(shop: Shop, connection: sq
     push, job = sent(shop)
     assert push.delay == 0
     assert before + 100 <= push.eta <= after + 100
-    assert before + 500 <= job.more.expires <= after + 500
+    assert push.special is not None
+    assert before + 500 <= push.special.expires <= after + 500
+    assert job.more.expires == -500
     assert push.priority == 2
 
 

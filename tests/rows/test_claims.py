@@ -113,6 +113,25 @@ async def test_a_statement_that_the_database_refuses_is_an_error_of_the_broker(s
         await claim(worker)
 
 
+async def test_a_claim_keeps_what_one_table_has_given_though_another_one_fails(
+    postgres_url: str,
+) -> None:
+    shop = Shop(postgres_url)
+    worker = await enlisted(shop, "host.1")
+    assert await claim(worker) == []
+    shop.fill(2)
+    with shop.app.database.open().writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE mails RENAME COLUMN deaths TO gone")
+    assert ids(await claim(worker)) == ["thumbnails/1", "thumbnails/2"]
+    with pytest.raises(BrokerError, match="aiotask sql --check"):
+        await claim(worker)
+    with shop.app.database.open().writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE mails RENAME COLUMN gone TO deaths")
+    shop.add(shop.mail(id="a"))
+    assert ids(await claim(worker)) == ["mails/a"]
+    await shop.close()
+
+
 # ---- waiting
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from aiotask.broker import Cancelled, Finish, Replayed, Settled
 from aiotask.brokers.sql import inspect
-from aiotask.brokers.sql.broker import RowBroker
+from aiotask.brokers.sql.broker import LOOK, RowBroker
 from aiotask.errors import ConfigError, JobCancelled, WorkerLost
 from aiotask.job import Status
 from aiotask.wire.cancel_marks import genuine_cancels
@@ -42,17 +42,24 @@ async def test_a_cancelled_row_never_starts_and_one_that_runs_is_stopped(shop: S
     assert (shop.row().status, shop.row().n) == ("CANCELLED", 0)
 
 
-async def test_a_user_may_cancel_with_an_update_and_the_worker_hears_of_it(shop: Shop, worker: RowBroker) -> None:
+@pytest.mark.parametrize("how", ["update", "command"])
+async def test_the_worker_of_a_row_that_is_cancelled_hears_of_it_by_its_look_each_second(
+    shop: Shop, worker: RowBroker, keeper: RowBroker, how: str
+) -> None:
     shop.fill(2)
     await claim(worker)
     heard: list[str] = []
     listening = asyncio.create_task(
         worker.listen("host.1", lambda notices: heard.extend(each.id for each in notices), lambda: None)
     )
-    shop.set(status="CANCELLED")
+    if how == "update":
+        shop.set(status="CANCELLED")
+    else:
+        assert await keeper.cancel("thumbnails/1", b"", 0.0) is Cancelled.ASKED
     await wait_until_async(lambda: bool(heard), description="the cancel is heard of")
     listening.cancel()
     assert set(heard) == {"thumbnails/1"}
+    assert LOOK <= 1.0, "seconds between two looks"
 
 
 async def test_a_failed_row_is_replayed_or_set_aside(shop: Shop, worker: RowBroker) -> None:

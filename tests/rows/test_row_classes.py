@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 from aiotask import App, Depends
+from aiotask.brokers.sql.one_statement import Claims
 from aiotask.errors import ConfigError
 from aiotask.sql import Row, RowData, RowJob, create_tables
 
@@ -345,7 +346,11 @@ def test_rows_that_are_due_later_are_not_read(base: Any, postgres_url: str) -> N
         for status in ("PENDING", "SCHEDULED"):
             connection.exec_driver_sql(f"INSERT INTO things (status, due_at) SELECT '{status}', {later}")
         connection.exec_driver_sql("ANALYZE things")
-        for statement in (things.due, things.ready):
-            sql = statement.params(most=10).compile(connection, compile_kwargs={"literal_binds": True})
+        claims = Claims(things)
+        for statement in (things.due, claims.ready, *claims.ready_parts):
+            values = {"_me": "host.1", "_most": 10, "_priority": 5, "_since": datetime.now(UTC)}
+            sql = statement.params(most=10, **values).compile(connection, compile_kwargs={"literal_binds": True})
             plan = "\n".join(connection.exec_driver_sql(f"EXPLAIN {sql}").scalars())
-            assert "due_at <= statement_timestamp()" in plan.split("Index Cond:")[1].splitlines()[0], plan
+            assert "Seq Scan on things" not in plan, plan
+            conditions = [line for line in plan.splitlines() if "Index Cond:" in line]
+            assert any("due_at <= statement_timestamp()" in line for line in conditions), plan

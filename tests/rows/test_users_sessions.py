@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import async_object_session
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, object_session
 
 from aiotask import App
@@ -94,7 +96,7 @@ async def test_a_run_that_has_rolled_back_ends_with_what_it_does_then(app: App, 
     assert [(row.status, row.sent, row.facts) for row in rows_of(app, Mail)] == [("SUCCESS", 0, {"of": {}})] * 2
 
 
-@pytest.mark.parametrize("ends", ["flush", "commit", "nothing"])
+@pytest.mark.parametrize("ends", ["flush", "commit", "nothing", "statement"])
 async def test_a_run_may_delete_its_row(app: App, base: type[DeclarativeBase], ends: str) -> None:
     @app.row
     class Mail(RowJob, base):
@@ -104,6 +106,9 @@ async def test_a_run_may_delete_its_row(app: App, base: type[DeclarativeBase], e
         def run(self) -> None:
             session = object_session(self)
             session.add(Copy(id=self.id))
+            if ends == "statement":
+                session.execute(sa.delete(Mail).where(Mail.id == self.id))
+                return
             session.delete(self)
             if ends != "nothing":
                 getattr(session, ends)()
@@ -117,6 +122,77 @@ async def test_a_run_may_delete_its_row(app: App, base: type[DeclarativeBase], e
     await work(app)
     assert not rows_of(app, Mail)
     assert [row.id for row in rows_of(app, Copy)] == [1]
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM mails WHERE id = 2", "UPDATE mails SET status = 'SUCCESS'"])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_run_that_ends_its_row_with_a_statement_fails_and_the_worker_goes_on(
+    app: App, base: type[DeclarativeBase], statement: str, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.row
+    class Mail(RowJob, base):
+        __tablename__ = "mails"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+        def act(self) -> None:
+            if self.id == 2:
+                session = object_session(self)
+                session.add(Copy(id=self.id))
+                session.execute(sa.text(statement))
+
+        if is_async:
+
+            async def run(self) -> None:
+                await async_object_session(self).run_sync(lambda _: self.act())
+        else:
+
+            def run(self) -> None:
+                self.act()
+
+    class Copy(Note, base):
+        __tablename__ = "copies"
+
+    if is_async and app.database.open().is_sqlite:
+        app.database.replace(app.database.given.replace("sqlite:", "sqlite+aiosqlite:"))
+    create_tables(app)
+    with app.session() as session:
+        session.add_all(Mail(id=n) for n in (1, 2, 3))
+    with caplog.at_level(logging.WARNING, "aiotask"):
+        await work(app)
+    rows = rows_of(app, Mail)
+    assert [(row.id, row.status) for row in rows] == [(1, "SUCCESS"), (2, "FAILED"), (3, "SUCCESS")]
+    assert "object_session(self).delete(self)" in rows[1].last_error
+    assert 'The run of row "mails/2" has deleted this row' in caplog.text
+    assert not rows_of(app, Copy)
+
+
+@pytest.mark.parametrize("commits", ["session", "connection"])
+async def test_a_run_may_delete_its_row_with_a_statement_that_it_commits(
+    app: App, base: type[DeclarativeBase], commits: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.row
+    class Mail(RowJob, base):
+        __tablename__ = "mails"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+        def run(self) -> None:
+            mine = sa.delete(Mail.__table__).where(Mail.__table__.c.id == self.id)
+            if self.id != 2:
+                return
+            if commits == "session":
+                object_session(self).execute(mine)
+                object_session(self).commit()
+            else:
+                with app.session() as session:
+                    session.connection().execute(mine)
+
+    create_tables(app)
+    with app.session() as session:
+        session.add_all(Mail(id=n) for n in (1, 2, 3))
+    with caplog.at_level(logging.WARNING, "aiotask"):
+        await work(app)
+    assert [(row.id, row.status) for row in rows_of(app, Mail)] == [(1, "SUCCESS"), (3, "SUCCESS")]
+    assert "Job mails/2 no longer belonged to this worker" in caplog.text
 
 
 async def test_a_table_that_a_run_misses_fails_the_run(app: App, base: type[DeclarativeBase]) -> None:

@@ -29,8 +29,10 @@ from ...broker import (
 from ...errors import BrokerError
 from ...inspector import DeadLetter
 from ...job import Meta, Obituary, Status
+from ..expiry import Expired
 from ..history import HistoryRow
 from ..lanes import claim_order, parked_lane
+from .due_now import DueNowVerbs
 from .graph_verbs import MemoryGraphs
 from .graphs import GraphStore
 from .record import Ending, Record
@@ -41,7 +43,7 @@ from .wakeup import Bell, Listener
 __all__ = ["MemoryBroker", "push_now"]
 
 
-class MemoryBroker(MemoryGraphs):
+class MemoryBroker(MemoryGraphs, DueNowVerbs):
     """Broker and Inspector of one app; all objects with the same URL and app share one state.
 
     Args:
@@ -54,6 +56,7 @@ class MemoryBroker(MemoryGraphs):
         self._url = url
         self._sleeping: Bell | None = None
         self._is_woken = False
+        self.expired: Sequence[Expired] = ()
 
     @property
     def url(self) -> str:
@@ -138,9 +141,10 @@ class MemoryBroker(MemoryGraphs):
                 return Claim([], liveness)
             if alone:
                 return Claim(store.claim_suspect(incarnation, queues))
+            is_paused = any(map(store.is_paused, queues))
             if store.volunteers(incarnation, queues):
-                return Claim([], suspects=True)
-            return Claim(store.claim(incarnation, claim_order(queues, needs), limit))
+                return Claim([], suspects=True, paused=is_paused)
+            return Claim(store.claim(incarnation, claim_order(queues, needs), limit), paused=is_paused)
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         order = claim_order(queues, needs)
@@ -265,7 +269,12 @@ class MemoryBroker(MemoryGraphs):
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
         async with self._store as store:
+            self.expired = store.expired()
             return store.promote(limit)
+
+    async def seconds_left(self, ids: Sequence[str]) -> list[float | None]:
+        async with self._store as store:
+            return store.seconds_left(ids)
 
     async def replay(self, ids: Sequence[str]) -> list[Replayed]:
         async with self._store as store:

@@ -41,6 +41,8 @@ class NodeRecord:
     #: Nodes downstream that have not ended well, so they may still need the value.
     dependents: int = 0
     condition: Condition = Condition.NONE
+    #: As in ``broker.Special``.
+    expires: float = 0.0
     #: Seconds for which its outcome is kept once nothing needs it any more; None: as long as that of the root.
     result_ttl: float | None = None
     upstream: list[int] = field(default_factory=list)
@@ -108,7 +110,9 @@ class GraphRecord:
                 node.task, id = _split(value)
                 node.id, node.is_virtual = id.decode(), False
             case "e":
-                node.lane, rest = _split(value)
+                place, rest = _split(value)
+                node.lane, _, expires = place.partition("|")
+                node.expires = float(expires or 0)
                 node.delay, node.eta = _TIMES.unpack_from(rest)
                 node.sealed = rest[_TIMES.size :]
             case "o":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...broker import Room
+from ...broker import Notice, Room
 from ..graphs import Advance, Conclusion, GraphsDue, Part, Steered, Taken
+from ..pauses import Pause, Standing
 from .graph_replay import replay_graph
 from .inspector import MemoryInspector
 from .stores import store_of
@@ -27,6 +28,20 @@ class MemoryGraphs(MemoryInspector):
     async def push_graph(self, client: str, sequence: int, part: Part, room: Room | None = None) -> Taken:
         async with self._store as store:
             return store.push_graph(client, sequence, part, room)
+
+    async def pause(self, pause: Pause) -> None:
+        async with self._store as store:
+            store.paused[pause.id] = pause
+            store.notify(set(store.live), Notice(""))
+
+    async def resume(self, id: str) -> bool:
+        async with self._store as store:
+            store.notify(set(store.live), Notice(""))
+            return store.paused.pop(id, None) is not None
+
+    async def pauses(self) -> Standing:
+        async with self._store as store:
+            return store.standing()
 
     async def advance(self) -> Advance:
         async with self._store as store:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ...broker import Cancelled, JobState, Notice, Room
+from ...broker import Cancelled, JobState, Notice, Room, Special
 from ...job import Meta, Status
 from ..bounds import BAD_GRAPH_TTL
 from ..graphs import STAGE_TIMEOUT, Conclusion, Condition, Growth, Part, Taken
@@ -148,6 +148,7 @@ class GraphStore(Store):
         if self.index.get(record.id) is record:
             del self.index[record.id]
         self.begun.pop(record.id, None)
+        self.expiring.pop(record.id, None)
 
     # ---- a node ends
 
@@ -234,6 +235,8 @@ class GraphStore(Store):
                 self.schedule(record, record.lane, due_at, is_retry=False)
             else:
                 self.place(record, record.lane)
+            if node.expires and not node.series:
+                self.let_expire(node.id, Special(expires=node.expires))
 
     def _drop_node(self, graph: GraphRecord, node: NodeRecord) -> None:
         """Drop an unwanted follow-up without a trace; who waits for it looks again, and finds nothing."""

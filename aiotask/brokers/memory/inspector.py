@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain, islice
 
 import msgspec
@@ -16,17 +15,21 @@ from ...inspector import (
     GraphInfo,
     GraphNodeInfo,
     GraphSummary,
+    JobFilter,
     JobInfo,
+    Page,
     Persistence,
     QueueInfo,
     ServerFacts,
+    Stats,
     WorkerInfo,
 )
 from ...job import Status
-from ..lanes import need_of, queue_of
+from ..lanes import queue_of
+from ..pages import EVERY, page_of
 from .graph_record import GraphRecord, NodeRecord
 from .graphs import GraphStore
-from .record import Record
+from .pages import info_of, places_in, records, stats_of, waiting_info, waiting_nodes
 
 __all__ = ["MemoryInspector"]
 
@@ -43,45 +46,38 @@ class MemoryInspector:
     async def facts(self) -> ServerFacts:
         return ServerFacts("memory", platform.python_version(), _DURABILITY, time=self._store.clock.time())
 
-    async def queues(self) -> list[QueueInfo]:
+    async def stats(self) -> Stats:
         async with self._store as store:
-            jobs = Counter((record.queue, record.status) for record in _records(store))
-            dead = Counter(queue for queue, _ in store.dead.values())
-            consumers = Counter(queue for worker in _workers(store) for queue in _queues_of(worker))
-            return [
-                QueueInfo(
-                    queue,
-                    pending=jobs[queue, Status.PENDING],
-                    running=jobs[queue, Status.RUNNING],
-                    scheduled=jobs[queue, Status.SCHEDULED] + jobs[queue, Status.RETRYING],
-                    parked=jobs[queue, Status.PARKED],
-                    dead=dead[queue],
-                    consumers=consumers[queue],
-                )
-                for queue in sorted(store.queues)
-            ]
+            return stats_of(store, _workers(store))
+
+    async def queues(self) -> list[QueueInfo]:
+        return (await self.stats()).queues
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
         async with self._store as store:
-            pending = (record for record in _records(store) if record.status is Status.PENDING)
+            pending = (record for record in records(store) if record.status is Status.PENDING)
             return any(record.queue in queues for record in pending) or bool(store.cancelling)
 
     async def workers(self) -> list[WorkerInfo]:
         async with self._store as store:
             return _workers(store)
 
+    async def page(self, wanted: JobFilter = EVERY, after: str = "", limit: int = 50) -> Page:
+        async with self._store as store:
+            return page_of(places_in(store, wanted), wanted, after, limit)
+
     async def jobs(
         self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
     ) -> list[JobInfo]:
         async with self._store as store:
             unfinished = (
-                _info(record)
-                for record in _records(store)
+                info_of(record)
+                for record in records(store)
                 if status in (None, record.status) and queue in (None, record.queue)
             )
             waiting = (
-                _waiting_info(node)
-                for node in _waiting_nodes(store)
+                waiting_info(node)
+                for node in waiting_nodes(store)
                 if status in (None, Status.WAITING) and queue in (None, queue_of(node.lane))
             )
             return list(islice(chain(unfinished, waiting), offset, offset + limit))
@@ -93,9 +89,9 @@ class MemoryInspector:
                 return JobInfo(id, stored[1], "stored outcome", outcome=stored[0])
             record = store.index.get(id)
             if record is not None:
-                return _info(record)
+                return info_of(record)
             node = store.waiting_node(id)
-            return _waiting_info(node) if node is not None else None
+            return waiting_info(node) if node is not None else None
 
     async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
         async with self._store as store:
@@ -151,15 +147,6 @@ def _summary(store: GraphStore, graph: GraphRecord, ahead: float) -> GraphSummar
     return GraphSummary(graph.id, graph.state or "", jobs, graph.left, store.clock.time() + ahead, graph.since)
 
 
-def _records(store: GraphStore) -> Iterator[Record]:
-    """Every unfinished job: first the jobs in lanes by age, then the scheduled ones by due time."""
-    in_lanes = (record for record in store.index.values() if record.due_at is None)
-    yield from sorted(in_lanes, key=lambda record: int(record.entry))
-    yield from sorted(
-        (record for record in store.index.values() if record.due_at), key=lambda record: record.due_at or 0
-    )
-
-
 def _is_shown(node: NodeRecord) -> bool:
     """Whether people see a node: it has a job, under its first number, and is no follow-up that was dropped."""
     return bool(node.id) and not node.stands_for and not (node.is_unwanted and node.is_ended)
@@ -177,28 +164,6 @@ def _node_info(store: GraphStore, node: NodeRecord) -> GraphNodeInfo:
     )
 
 
-def _waiting_nodes(store: GraphStore) -> Iterator[NodeRecord]:
-    """Every job that waits for others."""
-    return (node for id in store.nodes if (node := store.waiting_node(id)) is not None)
-
-
-def _waiting_info(node: NodeRecord) -> JobInfo:
-    return JobInfo(node.id, Status.WAITING, node.lane, sealed=node.sealed)
-
-
-def _info(record: Record) -> JobInfo:
-    return JobInfo(
-        record.id,
-        record.status,
-        position=f"{record.lane}|{record.entry}" if record.entry else record.lane,
-        meta=record.meta,
-        due_at=record.due_at,
-        worker=record.owner,
-        sealed=record.sealed,
-        need=need_of(record.lane) if record.status is Status.PARKED else "",
-    )
-
-
 def _workers(store: GraphStore) -> list[WorkerInfo]:
     return [WorkerInfo(name, host, _facts(packed)) for name, (host, packed) in sorted(store.live.items())]
 
@@ -208,8 +173,3 @@ def _facts(packed: bytes) -> dict[str, object]:
         return msgspec.msgpack.decode(packed, type=dict[str, object])
     except msgspec.MsgspecError:
         return {}
-
-
-def _queues_of(worker: WorkerInfo) -> list[object]:
-    queues = worker.facts.get("queues")
-    return list(queues) if isinstance(queues, list) else []

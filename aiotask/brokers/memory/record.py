@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass, field
 
 from ...broker import Delivery
@@ -30,6 +31,8 @@ class Record:
     owner: str = ""
     due_at: float | None = None
     is_retry: bool = False
+    #: When it came into its lane (Unix seconds).
+    placed_at: float = 0.0
 
     @property
     def need(self) -> str:
@@ -60,6 +63,12 @@ class Record:
         """The lane into which the job was sent, by its envelope; empty: the envelope is not readable."""
         job = self._opened()
         return lane_of(job.queue, job.priority) if job else ""
+
+    @property
+    def end_facts(self) -> tuple[str, float]:
+        """Task and result TTL in seconds inside the envelope."""
+        job = self._opened()
+        return (job.task, job.result_ttl) if job else ("", 0.0)
 
     @property
     def graph(self) -> str:
@@ -130,6 +139,8 @@ class Rows:
         self.history: dict[str, Row] = {}
         self.is_recording = False
         self.recorders: set[Bell] = set()
+        #: How many jobs have ended, by queue and status.
+        self.ended: Counter[tuple[str, str]] = Counter()
         self._counter = itertools.count(1)
 
     def record(self, record: Record, outcome: bytes) -> None:

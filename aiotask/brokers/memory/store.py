@@ -43,14 +43,16 @@ from ..lanes import (
 )
 from .clients import Clients
 from .clock import Clock
+from .expiry import Expiring
 from .kids import Kids
+from .pauses import Pausing
 from .record import Ending, Lane, Record, Rows
 from .wakeup import Bell, Listeners
 
 __all__ = ["Store"]
 
 
-class Store(Rows, Clients, Kids, Listeners):
+class Store(Rows, Clients, Kids, Expiring, Pausing, Listeners):
     """All state of one app, shared by its broker objects in every loop and thread of this process.
 
     Its methods expect the caller to be inside ``async with store`` or to hold ``lock``.
@@ -115,7 +117,7 @@ class Store(Rows, Clients, Kids, Listeners):
         """Put a job at the end of a lane; the deliveries made of it before are void from now on."""
         record.lane, record.entry, record.owner, record.due_at = lane, str(next(self._counter)), "", None
         self.lanes[lane].waiting[record.entry] = record
-        self.index[record.id] = record
+        self.index[record.id], record.placed_at = record, self.clock.time()
         for bell in [bell for bell, lanes in self.bells.items() if lane in lanes and not bell.ring()]:
             del self.bells[bell]
 
@@ -135,7 +137,7 @@ class Store(Rows, Clients, Kids, Listeners):
         """Claim from lane after lane, oldest first, until the limit of jobs or bytes is reached."""
         deliveries: list[Delivery] = []
         room, limit = BATCH_BYTES, min(limit, BATCH_JOBS)
-        for name in order:
+        for name in self.open_lanes(order) if self.paused else order:
             lane = self.lanes.get(name)
             if lane is None or not lane.waiting:
                 continue
@@ -190,8 +192,10 @@ class Store(Rows, Clients, Kids, Listeners):
                 self.schedule(record, lane, due_at, is_retry=False)
             elif room and (limit := room.of(push.queue)) is not None and self.waiting(push.queue) >= limit:
                 full[push.id] = push.queue
+                continue
             else:
                 self.place(record, lane)
+            self.let_expire(push.id, push.special)
         self.count_batch(client, sequence, full)
         return Overflow(list(full), self.longest(list(full.values())) if room and room.oldest else []) if full else None
 
@@ -201,7 +205,7 @@ class Store(Rows, Clients, Kids, Listeners):
 
     def waiting(self, queue: str) -> int:
         """How many jobs wait in a queue and are not claimed."""
-        return sum(len(self.lanes[name].waiting) for name in all_lanes(queue) if name in self.lanes)
+        return sum(len(self.lanes[name].waiting) for name in self.waiting_lanes(queue) if name in self.lanes)
 
     def longest(self, queues: list[str]) -> list[Delivery]:
         """The jobs that wait longest in each queue, one for each time that it is named, without suspects."""
@@ -288,6 +292,7 @@ class Store(Rows, Clients, Kids, Listeners):
         """End a job that is out of its lane: store and publish its outcome, remove all traces of it."""
         addresses = {ending.reply, *self.watchers.get(record.id, ())}
         self.forget(record)
+        self.ended[record.queue, ending.status.value] += 1
         if ending.ttl > 0:
             self.keep(record.id, ending.outcome, ending.status, ending.ttl)
         self.notify(addresses, Notice(record.id, ending.outcome))
@@ -330,6 +335,7 @@ class Store(Rows, Clients, Kids, Listeners):
             self.cancels.pop(record.id, None)
             self.begun.pop(record.id, None)
             self.watchers.pop(record.id, None)
+            self.expiring.pop(record.id, None)
 
     def set_aside(self, record: Record, reason: str) -> None:
         """Keep an entry that was taken out of its lane and is no job of this app, for people to see."""
@@ -383,7 +389,7 @@ class Store(Rows, Clients, Kids, Listeners):
 
     def volunteers(self, incarnation: str, queues: Iterable[str]) -> bool:
         """Whether suspects wait and this incarnation is the one that makes itself idle for them."""
-        if not any(map(self.has_waiting, suspect_lanes(queues))):
+        if not any(map(self.has_waiting, self.open_lanes(suspect_lanes(queues)))):
             return False
         name, until = self.volunteer
         now = self.clock.monotonic()

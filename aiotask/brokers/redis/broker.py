@@ -30,9 +30,9 @@ from ...errors import BrokerError, ConnectionLost
 from ...job import Obituary, Status
 from ...loops.delay import BrokerDelay
 from ..graphs import GraphsDue
-from ..history import HistoryRow
 from ..lanes import claim_order, flags_of, kind_of_requeue, lane_of, suspect_lanes
 from ..shown import hide_password
+from .apps import Listed
 from .codec import (
     LIVENESS,
     RECORDING,
@@ -54,10 +54,13 @@ from .codec import (
     whole,
 )
 from .connection import Wire
+from .due_now import DueNowVerbs
+from .expiry import Expiries, jobs_in
 from .graphs import GraphVerbs, nodes_among
-from .history import HistoryReader, unrecorded
-from .keys import GROUP, RECORDERS, prefix
+from .history import HistoryReader, HistoryVerbs
+from .keys import GROUP, prefix
 from .kids import Kids
+from .pauses import PauseVerbs
 from .repair import audit
 from .script import script
 from .sweep import Sweep
@@ -73,7 +76,7 @@ _PING_EVERY = 4.0
 _LETTERS = 50
 
 
-class RedisBroker(GraphVerbs, Kids):
+class RedisBroker(GraphVerbs, Kids, DueNowVerbs, Expiries, HistoryVerbs, Listed, PauseVerbs):
     """One app on one server, for one event loop.
 
     Three connections, each opened at first use: commands, a worker's claims (which may block), and
@@ -128,11 +131,16 @@ class RedisBroker(GraphVerbs, Kids):
     async def push(
         self, client: str, sequence: int, batch: Sequence[Push], room: Room | None = None, drop: Sequence[Finish] = ()
     ) -> Overflow | None:
-        return overflow(await self._run("push", *push_arguments(client, sequence, batch, room, drop)))
+        reply = await self._run("push", *push_arguments(client, sequence, batch, room, drop))
+        if sequence == 1:
+            await self.list_app()
+        return overflow(reply)
 
     async def push_row(self, client: str, sequence: int, row: Sequence[Sequence[Push]]) -> int:
         calls = [push_arguments(client, sequence + n, batch, behind=n > 0) for n, batch in enumerate(row)]
         replies = await self.wire.run_row(script("push"), self.prefix, calls)
+        if sequence == 1:
+            await self.list_app()
         return len(list(takewhile(_IN.__contains__, replies)))
 
     async def status(self, ids: Sequence[str], address: str = "") -> list[JobState]:
@@ -191,6 +199,7 @@ class RedisBroker(GraphVerbs, Kids):
     async def enlist(self, incarnation: str, host: str, facts: bytes) -> None:
         if incarnation in self._epochs or incarnation.rpartition(".")[0] != host:
             raise BrokerError(f'"{incarnation}" cannot be enlisted on "{host}": a name is live once in its life.')
+        await self.list_app()
         self._epochs[incarnation] = await self._run("enlist", incarnation, facts, secrets.token_hex(8))
 
     def _epoch(self, incarnation: str) -> bytes:
@@ -211,7 +220,7 @@ class RedisBroker(GraphVerbs, Kids):
             *queues,
             *([] if alone else claim_order(queues, needs)),
         )
-        return Claim(claimed(reply, 2), LIVENESS[reply[0]], bool(reply[1]), self._has_reconnected())
+        return Claim(claimed(reply, 2), LIVENESS[reply[0]], reply[1] & 1 > 0, self._has_reconnected(), reply[1] & 2 > 0)
 
     def _has_reconnected(self) -> bool:
         before, self._claimed_over = self._claimed_over, self._waiting.generation
@@ -362,8 +371,8 @@ class RedisBroker(GraphVerbs, Kids):
         return Recovered(reply[0], deliveries(reply, 2), bool(reply[1]))
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
-        moved, until, graphs = await self._run("promote", limit)
-        self.graphs_due = GraphsDue(graphs)
+        moved, until, graphs, *expired = await self._run("promote", limit)
+        self.graphs_due, self.expired = GraphsDue(graphs), jobs_in(expired)
         return moved, float(until) if until else None
 
     async def replay(self, ids: Sequence[str]) -> list[Replayed]:
@@ -384,15 +393,3 @@ class RedisBroker(GraphVerbs, Kids):
     async def forget(self, ids: Sequence[str]) -> list[bool]:
         # An unfinished job has no outcome.
         return [bool(await self.wire.call("DEL", f"{self.prefix}r:{id}")) for id in ids]
-
-    async def start_history(self) -> None:
-        await self._run("groups", RECORDERS, "history")
-
-    async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
-        return await self._history.read(recorder, limit, timeout)
-
-    async def unrecorded(self) -> int:
-        return await unrecorded(self.wire, self.prefix)
-
-    async def trim_history(self, entries: Sequence[str]) -> None:
-        await self._history.trim(entries)

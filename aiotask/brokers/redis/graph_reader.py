@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-from ...inspector import GraphInfo, GraphNodeInfo, GraphSummary, JobInfo
+from ...inspector import GraphInfo, GraphNodeInfo, GraphSummary, JobFilter, JobInfo
 from ...job import Status
 from ..lanes import queue_of
+from ..pages import matches, unknown_place
 from .codec import text
 from .connection import Wire
 from .graph_pages import DROPPED, Head, edges_of, field_rows, id_in, pages, read_head, task_in
+from .script import script
 
 __all__ = ["GraphReader"]
 
@@ -19,6 +19,10 @@ _STATES = {"c": "accepted", "r": "accepted", "x": "cancelled", "e": "ended"}
 _BACK = 10_000
 #: Envelopes that one command reads.
 _ENVELOPES = 25
+#: Nodes that one call for waiting jobs looks at, and a number behind all nodes.
+_LOOK, _PAST = 500, 1 << 40
+#: Graphs that are looked up at a time.
+_GRAPHS = 2
 #: Bytes between the lane and the envelope of a node: its delay and its due time.
 _TIMES = 16
 
@@ -92,40 +96,45 @@ class GraphReader:
         packed, open_ = await self._wire.call("HMGET", f"{self._prefix}g:{graph}", f"e{number}", f"o{number}")
         return _waiting(id, packed) if packed and open_ is not None else None
 
-    async def waiting_jobs(self, status: Status | None, queue: str | None, limit: int) -> list[JobInfo]:
-        """Jobs that wait for others, a graph after the other."""
-        found: list[JobInfo] = []
-        if status not in (None, Status.WAITING):
-            return found
-        async for graph in self._running():
-            async for info in self._waiting_in(graph, queue):
-                found.append(info)
-                if len(found) >= limit:
-                    return found
-        return found
+    async def running_graphs(self, after: str) -> list[str]:
+        """Ids of some graphs that are not at rest, behind this id."""
+        ask = ("graphs", "inf", after, _GRAPHS, "", "", "", "")
+        reply = await self._wire.run(script("page_sorted"), self._prefix, *ask)
+        return [text(id) for id, _ in reply[2:]]
 
-    async def _running(self) -> AsyncIterator[str]:
-        """Ids of the graphs that are not at rest."""
-        start = 0
-        while page := await self._wire.call(
-            "ZREVRANGEBYSCORE", f"{self._prefix}graphs", "+inf", "+inf", "LIMIT", start, 100
-        ):
-            for graph in page:
-                yield text(graph)
-            start += len(page)
+    async def waiting_page(self, wanted: JobFilter, place: str, limit: int) -> tuple[list[JobInfo], str | None]:
+        """Jobs that wait for others, one graph after the other, behind a place (``NUMBER GRAPH``); and the place behind
+        the last node that was looked at, None: there is none."""
+        number, _, graph = place.partition(" ")
+        if number and not number.isdecimal():
+            raise unknown_place(place)
+        if graph:
+            found, last = await self._waiting_in(graph, wanted, int(number or 0), limit)
+            if last:
+                return found, f"{last} {graph}"
+            if found:
+                return found, f"{_PAST} {graph}"
+        following = await self.running_graphs(graph)
+        return [], f"0 {following[0]}" if following else None
 
-    async def _waiting_in(self, graph: str, queue: str | None) -> AsyncIterator[JobInfo]:
-        hash = f"{self._prefix}g:{graph}"
+    async def _waiting_in(self, graph: str, wanted: JobFilter, after: int, limit: int) -> tuple[list[JobInfo], int]:
+        """Nodes that wait, and the number of the last one that was looked at (0: none is behind it)."""
+        hash, found = f"{self._prefix}g:{graph}", list[JobInfo]()
         head = await read_head(self._wire, self._prefix, graph)
-        for numbers in pages(head, 0) if head is not None else ():
+        for numbers in pages(head, after, _LOOK) if head is not None else ():
             rows = await field_rows(self._wire, hash, ["i", "o", "v"], numbers)
             ids = {n: id_in(field) for n, (field, open_, old) in rows.items() if field and open_ and old is None}
             # Envelopes may be large.
             for start in range(0, len(ids), _ENVELOPES):
                 some = list(ids)[start : start + _ENVELOPES]
                 for number, (packed,) in (await field_rows(self._wire, hash, ["e"], some)).items():
-                    if packed and (queue is None or queue_of(_lane_in(packed)) == queue):
-                        yield _waiting(ids[number], packed)
+                    if packed and wanted.queue in (None, queue_of(_lane_in(packed))):
+                        info = _waiting(ids[number], packed)
+                        found += [info] if matches(info, wanted) else []
+                    if len(found) >= limit:
+                        return found, number
+        last = after + _LOOK
+        return found, last if head is not None and last < head.total else 0
 
 
 def _lane_in(packed: bytes) -> str:

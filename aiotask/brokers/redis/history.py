@@ -14,7 +14,7 @@ from .connection import Wire
 from .keys import RECORDERS
 from .script import script
 
-__all__ = ["HistoryReader", "rows_of", "unrecorded"]
+__all__ = ["HistoryReader", "HistoryVerbs", "rows_of", "unrecorded"]
 
 #: Milliseconds after which entries that another recorder has read and not recorded are taken over.
 _ABANDONED = 60_000
@@ -111,3 +111,23 @@ class HistoryReader:
         for start in range(0, len(pairs), BATCH_JOBS):
             arguments = [argument for pair in pairs[start : start + BATCH_JOBS] for argument in pair]
             await self._wire.run(script("trim"), self._prefix, RECORDERS, *arguments)
+
+
+class HistoryVerbs:
+    """The verbs of ``History``, a part of ``RedisBroker``."""
+
+    wire: Wire
+    prefix: str
+    _history: HistoryReader
+
+    async def start_history(self) -> None:
+        await self.wire.run(script("groups"), self.prefix, RECORDERS, "history")
+
+    async def read_history(self, recorder: str, limit: int, timeout: float) -> list[HistoryRow]:
+        return await self._history.read(recorder, limit, timeout)
+
+    async def unrecorded(self) -> int:
+        return await unrecorded(self.wire, self.prefix)
+
+    async def trim_history(self, entries: Sequence[str]) -> None:
+        await self._history.trim(entries)

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from ...errors import BrokerError, SealError
-from ...inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
-from ...job import Meta, Status
-from ...outcome import decode_outcome
-from ...wire.seal import OVERHEAD
-from ..lanes import KINDS, SUSPECT, all_lanes, claim_order, is_parked, lane_of, need_of, parked_lane, queue_of
+from ...errors import BrokerError
+from ...inspector import DeadLetter, Durability, JobInfo, Persistence, ServerFacts, WorkerInfo
+from ..lanes import claim_order
 from .broker import RedisBroker
-from .codec import decode_meta, id_of, server_url, text, whole
-from .connection import Wire
-from .graph_reader import GraphReader
+from .codec import text, whole
 from .history import unrecorded
-from .keys import GROUP, in_index
+from .kept import job_in_lane, letter_of, scheduled_job, status_in
+from .keys import GROUP
 from .kids import KidsView
+from .pages import JobPages
 from .script import script
 from .topology import cluster_warning, find_misfit, parse_info
 
-__all__ = ["RedisInspector", "namespaces"]
+__all__ = ["RedisInspector"]
 
-_PAGE = 500
 #: Fields of INFO that tell whether a write failed, and a description of each write.
 _WRITING = {
     "aof_last_write_status": "writing its append-only file",
@@ -44,28 +39,11 @@ _LOGS = {
 }
 
 
-async def namespaces(url: str) -> list[str]:
-    """Names of the apps that have keys on this server, found by a bounded scan."""
-    wire = Wire(server_url(url))
-    found: set[str] = set()
-    try:
-        for suffix in ("queues", "live"):
-            cursor: Any = b"0"
-            while True:
-                cursor, keys = await wire.call("SCAN", cursor, "MATCH", f"aiotask1:{{*}}:{suffix}", "COUNT", 1000)
-                found.update(text(key)[len("aiotask1:{") : -len(f"}}:{suffix}")] for key in keys)
-                if cursor == b"0":
-                    break
-    finally:
-        await wire.close()
-    return sorted(found)
-
-
 def _pairs(flat: list[Any]) -> dict[str, Any]:
     return {text(key): value for key, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
-class RedisInspector(GraphReader, KidsView):
+class RedisInspector(JobPages, KidsView):
     """Reads one app's keys; costs the server little, whatever the number of jobs."""
 
     def __init__(self, broker: RedisBroker) -> None:
@@ -141,33 +119,6 @@ class RedisInspector(GraphReader, KidsView):
 
     # ---- queues
 
-    async def queues(self) -> list[QueueInfo]:
-        names = sorted(map(text, await self._wire.call("SMEMBERS", f"{self._prefix}queues")))
-        infos = []
-        due = await self._due_by_queue()
-        dead = await self._wire.call("ZCARD", f"{self._prefix}dead")
-        parked = await self._parked_count()
-        for n, name in enumerate(names):
-            total = claimed = 0
-            consumers: set[bytes] = set()
-            for lane in all_lanes(name):
-                key = self._prefix + lane
-                total += await self._wire.call("XLEN", key)
-                claimed += await self._claimed(key, consumers)
-            infos.append(
-                QueueInfo(
-                    name,
-                    pending=max(0, total - claimed),
-                    running=claimed,
-                    scheduled=due.get(name, 0),
-                    # Jobs without a queue of their own are counted once, with the first queue.
-                    parked=parked if n == 0 else 0,
-                    dead=dead if n == 0 else 0,
-                    consumers=len(consumers),
-                )
-            )
-        return infos
-
     async def is_waiting(self, queues: Sequence[str]) -> bool:
         if await self._wire.call("EXISTS", f"{self._prefix}agenda"):
             return True
@@ -188,26 +139,6 @@ class RedisInspector(GraphReader, KidsView):
             raise
         return sum(int(_pairs(group)["pending"]) for group in groups)
 
-    async def _due_by_queue(self) -> dict[str, int]:
-        """Number of scheduled jobs by queue; those beyond 5,000 count for the queue of the earliest."""
-        total = await self._wire.call("ZCARD", f"{self._prefix}due")
-        counts: dict[str, int] = {}
-        ids = await self._wire.call("ZRANGE", f"{self._prefix}due", 0, 4999) if total else []
-        for start in range(0, len(ids), _PAGE):
-            for packed in await self._wire.call("HMGET", f"{self._prefix}held", *ids[start : start + _PAGE]):
-                if packed:
-                    queue = queue_of(_unpack_scheduled(packed)[0])
-                    counts[queue] = counts.get(queue, 0) + 1
-        if total > len(ids) and counts:
-            counts[next(iter(counts))] += total - len(ids)
-        return counts
-
-    async def _needs(self) -> list[str]:
-        return sorted(map(text, await self._wire.call("SMEMBERS", f"{self._prefix}parked")))
-
-    async def _parked_count(self) -> int:
-        return sum([await self._wire.call("XLEN", self._prefix + parked_lane(need)) for need in await self._needs()])
-
     # ---- workers
 
     async def workers(self) -> list[WorkerInfo]:
@@ -225,85 +156,6 @@ class RedisInspector(GraphReader, KidsView):
 
     # ---- jobs
 
-    async def jobs(
-        self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
-    ) -> list[JobInfo]:
-        wanted = limit + offset
-        found: list[JobInfo] = []
-        for reader in (self._in_lanes, self._in_due, self.waiting_jobs):
-            if len(found) < wanted:
-                found += await reader(status, queue, wanted - len(found))
-        return found[offset:wanted]
-
-    async def _in_lanes(self, status: Status | None, queue: str | None, limit: int) -> list[JobInfo]:
-        queues = [queue] if queue else [name.name for name in await self._queue_names()]
-        lanes = [lane_of(name, kind) for kind in (SUSPECT, *KINDS) for name in queues]
-        if queue is None:
-            lanes += map(parked_lane, await self._needs())
-        found: list[JobInfo] = []
-        for lane in lanes:
-            if len(found) >= limit:
-                break
-            claimed = await self._claims(lane)
-            start = "-"
-            while len(found) < limit:
-                entries = await self._wire.call("XRANGE", self._prefix + lane, start, "+", "COUNT", _PAGE)
-                for entry, fields in entries:
-                    info = _info(lane, entry, fields, claimed)
-                    if (status is None or info.status is status) and len(found) < limit:
-                        found.append(info)
-                if len(entries) < _PAGE:
-                    break
-                start = "(" + entries[-1][0].decode()
-        return found
-
-    async def _queue_names(self) -> list[QueueInfo]:
-        return [QueueInfo(text(name)) for name in sorted(await self._wire.call("SMEMBERS", f"{self._prefix}queues"))]
-
-    async def _claims(self, lane: str) -> dict[bytes, str]:
-        """The owner of each claimed entry of a lane, for at most 10,000 entries."""
-        try:
-            rows = await self._wire.call("XPENDING", self._prefix + lane, GROUP, "-", "+", 10_000)
-        except BrokerError as error:
-            if "NOGROUP" in str(error):
-                return {}
-            raise
-        return {row[0]: text(row[1]) for row in rows}
-
-    async def _in_due(self, status: Status | None, queue: str | None, limit: int) -> list[JobInfo]:
-        if status not in (None, Status.SCHEDULED, Status.RETRYING):
-            return []
-        found: list[JobInfo] = []
-        start = 0
-        while len(found) < limit:
-            page = await self._wire.call("ZRANGE", f"{self._prefix}due", start, start + _PAGE - 1, "WITHSCORES")
-            if not page:
-                break
-            start += _PAGE
-            ids, scores = page[::2], page[1::2]
-            packed = await self._wire.call("HMGET", f"{self._prefix}held", *ids)
-            places = await self._places(ids)
-            for id, score, scheduled, place in zip(ids, scores, packed, places, strict=True):
-                if scheduled is None:
-                    continue
-                lane, meta, sealed = _unpack_scheduled(scheduled)
-                state = Status.RETRYING if place == b"due|R" else Status.SCHEDULED
-                if status in (None, state) and (queue is None or queue_of(lane) == queue) and len(found) < limit:
-                    found.append(JobInfo(text(id), state, lane, meta, due_at=float(score), sealed=sealed))
-        return found
-
-    async def _places(self, ids: Sequence[bytes]) -> list[bytes | None]:
-        """The place of each id in the index; None: the id is not in it."""
-        buckets: dict[bytes, list[bytes]] = {}
-        for id in ids:
-            buckets.setdefault(in_index(id)[0], []).append(id)
-        places: dict[bytes, bytes | None] = {}
-        for bucket, known in buckets.items():
-            key = f"{self._prefix}index:".encode() + bucket
-            found = await self._wire.call("HMGET", key, *(in_index(id)[1] for id in known))
-            places.update(zip(known, found, strict=True))
-        return [places[id] for id in ids]
-
     async def job(self, id: str) -> JobInfo | None:
         # One script, since the job could move between two calls, and neither would find it.
         reply = await self._wire.run(script("job"), self._prefix, id)
@@ -314,14 +166,12 @@ class RedisInspector(GraphReader, KidsView):
             if not reply:
                 return waiting
         if reply[0] == b"DONE":
-            return JobInfo(id, _status(reply[1]), "stored outcome", outcome=reply[1])
+            return JobInfo(id, status_in(reply[1]), "stored outcome", outcome=reply[1])
         if reply[0] == b"DUE":
-            target, meta, sealed = _unpack_scheduled(reply[3])
-            state = Status.RETRYING if reply[1] == b"due|R" else Status.SCHEDULED
-            return JobInfo(id, state, target, meta, due_at=float(reply[2]) if reply[2] else None, sealed=sealed)
+            _, place, due_at, kept = reply
+            return scheduled_job(id, place, due_at, kept)
         _, lane, entry, consumer, sealed, meta = reply
-        claimed = {entry: text(consumer)} if consumer else {}
-        return _info(text(lane), entry, [b"j", sealed, b"m", meta], claimed)
+        return job_in_lane(text(lane), entry, text(consumer), sealed, meta)
 
     async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
         page = await self._wire.call("ZREVRANGE", f"{self._prefix}dead", offset, offset + limit - 1, "WITHSCORES")
@@ -330,7 +180,7 @@ class RedisInspector(GraphReader, KidsView):
             ids, scores = page[start : start + 100 : 2], page[start + 1 : start + 100 : 2]
             kept = await self._wire.call("HMGET", f"{self._prefix}dead:jobs", *ids)
             letters += [
-                _letter(text(id), score, packed)
+                letter_of(text(id), score, packed)
                 for id, score, packed in zip(ids, scores, kept, strict=True)
                 if packed is not None
             ]
@@ -339,48 +189,10 @@ class RedisInspector(GraphReader, KidsView):
     async def dead_letter(self, id: str) -> DeadLetter | None:
         packed = await self._wire.call("HGET", f"{self._prefix}dead:jobs", id)
         score = await self._wire.call("ZSCORE", f"{self._prefix}dead", id)
-        return _letter(id, score or b"0", packed) if packed is not None else None
+        return letter_of(id, score or b"0", packed) if packed is not None else None
 
     async def rejected(self) -> int:
         return whole(await self._wire.call("HGET", f"{self._prefix}counts", "rejected") or b"0")
 
     async def unrecorded(self) -> int:
         return await unrecorded(self._wire, self._prefix)
-
-
-def _letter(id: str, at: bytes, packed: bytes) -> DeadLetter:
-    # A shorter value was not written by aiotask.
-    (size,) = struct.unpack_from(">I", packed) if len(packed) > 3 else (0,)
-    return DeadLetter(id, float(at), packed[4 : 4 + size], packed[4 + size :])
-
-
-def _info(lane: str, entry: bytes, fields: list[bytes], claimed: dict[bytes, str]) -> JobInfo:
-    values = dict(zip(fields[::2], fields[1::2], strict=True))
-    worker = claimed.get(entry, "")
-    state = Status.RUNNING if worker else Status.PARKED if is_parked(lane) else Status.PENDING
-    return JobInfo(
-        id_of(values.get(b"j", b"")),
-        state,
-        f"{lane}|{entry.decode()}",
-        decode_meta(values.get(b"m", b"")),
-        worker=worker,
-        sealed=values.get(b"j"),
-        need=need_of(lane) if state is Status.PARKED else "",
-    )
-
-
-def _status(sealed: bytes) -> Status:
-    """The status inside a stored outcome whose seal is not checked."""
-    try:
-        return decode_outcome(sealed[OVERHEAD:]).status
-    except SealError:
-        return Status.FAILED
-
-
-def _unpack_scheduled(packed: bytes) -> tuple[str, Meta, bytes]:
-    """Target lane, meta and envelope of a scheduled job, from its value in ``held``."""
-    size = int.from_bytes(packed[:2])
-    lane = text(packed[2 : 2 + size])
-    meta = int.from_bytes(packed[2 + size : 4 + size])
-    at = 4 + size
-    return lane, decode_meta(packed[at : at + meta]), packed[at + meta :]

@@ -36,9 +36,11 @@ leases              hash    host -> counter that its keeper raises              
 dead, dead:jobs     zset,   dead letters by time, and their envelope and outcome        10,000 newer ones
                     hash
 aside               stream  entries that were no job of this app, and why               1,000 newer ones
-counts              hash    how many jobs ended in each status; ``rejected``;           the app
-                            ``unrecorded``: rows in the history; ``owed``: items
-                            of the agenda
+counts              hash    ``QUEUE|STATUS``: how many jobs of the queue ended in it    the app
+                            (empty QUEUE: jobs that were parked; ``STATUS`` alone:
+                            those that an older release ended); ``WAITING``: jobs
+                            that wait for others; ``rejected``; ``unrecorded``: rows
+                            in the history; ``owed``: items of the agenda
 history             stream  finished jobs for the recorder (exists while one is         recorded, or
                             registered), many in an entry: how many, and per row        1,000,000 newer ones
                             envelope, sealed outcome, m
@@ -52,8 +54,12 @@ kids:ID             list    ids of the jobs that this job has sent, the newest 1
                                                                                         job
 expiring            zset    job id by the time after which no run of it starts (Unix    the job is finished
                             seconds, server clock)
+paused              hash    id of a pause -> what, who, why, when                        it is resumed
 volunteer           string  the incarnation that makes itself idle for a suspect        30 s
 ==================  ======  ==========================================================  ====================
+
+One key has no app in its name: ``aiotask1:apps``, the set of the names of all apps on the server, and ``.`` once it is
+complete. Nothing removes a name from it. On a cluster, commands scan.
 
 Channels: ``aiotask1:{APP}:to:ADDRESS``, one per client session, and for cancels one per incarnation and host.
 A message is a row of frames:
@@ -75,11 +81,14 @@ from ..bounds import (
     REFUSED_TTL,
     VOLUNTEER_TTL,
 )
+from ..expiry import BATCH_EXPIRED
 from ..graphs import CHILDREN, CHUNK, STAGE_TIMEOUT
 from ..lanes import KINDS, SUSPECT
 
-__all__ = ["CONSTANTS", "GROUP", "RECORDERS", "TYPES", "in_index", "prefix"]
+__all__ = ["APPS", "CONSTANTS", "GROUP", "RECORDERS", "TYPES", "in_index", "prefix"]
 
+#: The set of the names of all apps on the server.
+APPS = "aiotask1:apps"
 #: Consumer group of every lane.
 GROUP = "w"
 #: Consumer group of the history stream.
@@ -89,7 +98,9 @@ RECORDERS = "recorders"
 #: the scripts replace it whatever it holds.
 TYPES = {
     **dict.fromkeys(("queues", "parked", "index"), "set"),
-    **dict.fromkeys(("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes"), "hash"),
+    **dict.fromkeys(
+        ("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes", "paused"), "hash"
+    ),
     **dict.fromkeys(("due", "dead", "graphs", "expiring"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
     "agenda": "list",
@@ -104,6 +115,7 @@ _WORDS = [
     "volunteer",
     "g nodes agenda graphs kids",
     "expiring",
+    "paused",
 ]
 
 #: Constants of the scripts: each script begins with those that it uses, as local variables.
@@ -122,6 +134,7 @@ CONSTANTS: dict[str, str | int] = {
     "HISTORY_BYTES": 64 * 1024,
     "ASIDE": ASIDE,
     "KIDS": CHILDREN,
+    "BATCH_EXPIRED": BATCH_EXPIRED,
     # Bytes that are kept of an entry that was no job.
     "ASIDE_BYTES": 64 * 1024,
     # Bytes of a stored outcome up to which it also travels on the results channel.

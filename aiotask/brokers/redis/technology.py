@@ -6,7 +6,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from ..technology import GRAPHS, HISTORY, PROCESSES, Technology
+from ..technology import DUE_NOW, EXPIRY, GRAPHS, HISTORY, PAUSES, PROCESSES, Technology
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -33,7 +33,7 @@ def _inspect(broker: Broker) -> Inspector:
 
 
 async def _namespaces(url: str) -> list[str]:
-    from .inspector import namespaces
+    from .apps import namespaces
 
     return await namespaces(url)
 
@@ -81,7 +81,7 @@ REDIS = Technology(
     push_blocking=_push_blocking,
     check_url=_check_url,
     is_private=_is_private,
-    features=frozenset({GRAPHS, HISTORY, PROCESSES}),
+    features=frozenset({DUE_NOW, EXPIRY, GRAPHS, HISTORY, PAUSES, PROCESSES}),
     examples=("redis://host:6379/0", "rediss://…", "unix:///path/to/sock"),
     push_graph_blocking=_push_graph_blocking,
 )

@@ -151,9 +151,11 @@ class RowBroker:
     async def listen(
         self, address: str, on_notices: Callable[[list[Notice]], None], on_subscribed: Callable[[], None]
     ) -> None:
-        """Look once a second which of the rows in hand run no more, since a user has cancelled or deleted them.
+        """Look once a second which of the rows in hand were cancelled, or moved otherwise, by a user.
 
-        Rows send nothing, so a broker without rows in hand, as the keeper's, hears nothing."""
+        A row that was deleted runs to its end, which is dropped: a run may delete its own row. Rows send nothing, so a
+        broker without rows in hand, as the keeper's, hears nothing.
+        """
         on_subscribed()
         while True:
             await asyncio.sleep(LOOK)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm.attributes import flag_modified, get_history, instance_state, set_committed_value
 
-from .job_table import JobTable
+from .job_table import MOST_CLAIMS, JobTable
 
 __all__ = ["ClaimedRow", "Proof", "proof_of"]
 
@@ -107,4 +107,4 @@ def mark_claimed(row: Any, worker: str) -> None:
     """Let a loaded object show what its claim has written."""
     set_committed_value(row, "status", "RUNNING")
     set_committed_value(row, "worker", worker)
-    set_committed_value(row, "claims", row.claims + 1)
+    set_committed_value(row, "claims", row.claims + 1 if row.claims < MOST_CLAIMS else 1)

@@ -20,8 +20,10 @@ from .database import Database
 from .faults import is_unreadable
 from .job_table import JobTable
 from .mark import Mark
+from .one_statement import Claims
 from .settling import ERROR_LENGTH
 from .tables import Tables, utcnow
+from .turns import Turns
 
 __all__ = ["Claiming"]
 
@@ -29,8 +31,9 @@ logger = logging.getLogger("aiotask.worker")
 
 #: Seconds between two looks for suspects, and at whether this worker is live where no row tells.
 LOOK = 1.0
-#: Seconds for which one worker is asked to run suspects; then it is another one's turn.
-TURN = 30.0
+
+#: Rows as they are claimed, with their tables.
+_Claimed = list[tuple[JobTable, Any]]
 
 
 class Claiming:
@@ -54,9 +57,13 @@ class Claiming:
         self._own = own
         self._in_hand = in_hand
         self._jobs = jobs
-        self._is_live = sa.select(own.workers.c.host).where(own.workers.c.incarnation == sa.bindparam("me"))
+        self._is_live = sa.select(own.workers.c.host).where(own.workers.c.incarnation == sa.bindparam("_me"))
         self._looked_at = -LOOK
         self._marks: dict[str, Mark] = {}
+        self._turns: dict[str, Turns] = {}
+        self._single: dict[str, Claims] = {}
+        #: Why the last claim has left out a table.
+        self._failed: Exception | None = None
         #: Whether the last claim found nothing.
         self._was_empty = False
         #: Whether the last claim found rows and was given none: that is no empty table.
@@ -64,7 +71,9 @@ class Claiming:
 
     def claim(self, incarnation: str, queues: list[str], limit: int, alone: bool) -> Claim:
         tables = self._in_turn(queues)
-        claimed: list[tuple[JobTable, Any]] = []
+        if self._failed is not None:
+            error, self._failed = self._failed, None
+            raise error
         if alone or time.monotonic() - self._looked_at >= LOOK:
             with self._database.reading() as connection:
                 liveness, suspects = self._look(connection, incarnation, tables)
@@ -72,27 +81,23 @@ class Claiming:
                 return Claim([], liveness, suspects)
         if self._was_empty and not alone and not self._finds(tables):
             return Claim([])
+        claimed: list[tuple[JobTable, Any]] = []
         self._is_refused = False
-        with self._database.session() as session:
-            session.autoflush = False
-            for table in tables if limit > 0 else ():
-                claimed += self._take(session, table, incarnation, limit - len(claimed), alone)
-                if len(claimed) >= limit:
-                    break
-            session.expunge_all()
+        if limit > 0:
+            (self._take if self._database.is_sqlite else self._take_singly)(claimed, tables, incarnation, limit, alone)
         if not claimed and self._is_refused:
             with self._database.reading() as connection:
                 return Claim([], self._look(connection, incarnation, tables)[0])
         self._was_empty = not claimed and not alone
         fresh = [each for each in claimed if not self._is_under_way(*each, incarnation)]
-        return Claim([self._in_hands(table, row, incarnation) for table, row in fresh])
+        return Claim([self._held(table, row, incarnation) for table, row in fresh])
 
     def _is_under_way(self, table: JobTable, row: Any, incarnation: str) -> bool:
         """Whether this worker has the row in hand by a claim that the database has lost (a crash with
         ``synchronous_commit=off``, a failover): the claim just now is that claim again, to the letter."""
         id = table.id_of(getattr(row, table.key_attribute))
         known = self._in_hand.get(id)
-        return known is not None and known.proof == proof_of(row.claims + 1, incarnation, id)
+        return known is not None and known.proof == proof_of(row.claims, incarnation, id)
 
     def _finds(self, tables: Sequence[JobTable]) -> bool:
         """Whether a row is ready. On SQLite a look takes no lock, unlike a claim; elsewhere a claim is as cheap."""
@@ -107,40 +112,96 @@ class Claiming:
         known = [table for table in self._tables if table.facts.queue in places and table.model is not None]
         return sorted(known, key=lambda table: places[table.facts.queue])
 
-    def _take(
-        self, session: Session, table: JobTable, incarnation: str, limit: int, alone: bool
-    ) -> list[tuple[JobTable, Any]]:
-        rows = self._ready(session, table, limit, alone)
+    # ---- SQLite: one transaction, which holds the write lock of the file
+
+    def _take(self, claimed: _Claimed, tables: list[JobTable], incarnation: str, limit: int, alone: bool) -> None:
+        with self._database.session() as session:
+            session.autoflush = False
+            for table in tables:
+                claimed += self._take_from(session, table, incarnation, limit - len(claimed), alone)
+                if len(claimed) >= limit:
+                    break
+            session.expunge_all()
+
+    def _take_from(self, session: Session, table: JobTable, incarnation: str, limit: int, alone: bool) -> _Claimed:
+        statement, most = (table.ready_suspect, 1) if alone else (table.ready, limit)
+        rows = self._load(session, table, statement, {"most": most})
         if not rows:
             return []
         keys = [getattr(row, table.key_attribute) for row in rows]
-        taken: Any = session.connection().execute(table.take, {"keys": keys, "me": incarnation})
+        taken: Any = session.connection().execute(table.take, {"_keys": keys, "_me": incarnation})
         if not taken.rowcount:
             # The incarnation is not live any more.
             self._is_refused = True
             return []
+        for row in rows:
+            mark_claimed(row, incarnation)
         return [(table, row) for row in rows]
 
-    def _ready(self, session: Session, table: JobTable, limit: int, alone: bool) -> Sequence[Any]:
-        """The rows to claim, locked."""
-        if alone:
-            return self._load(session, table, table.ready_suspect, {"most": 1})
-        mark = self._marks.setdefault(table.prefix, Mark())
-        if self._database.is_sqlite or not mark.counts(time.monotonic()):
-            rows = self._load(session, table, table.ready, {"most": limit})
-        else:
-            rows = self._from_mark(session, table, limit, mark)
-        mark.move(rows)
-        return rows
+    # ---- PostgreSQL: one statement for each table, which is a transaction of its own
 
-    def _from_mark(self, session: Session, table: JobTable, limit: int, mark: Mark) -> Sequence[Any]:
-        found: list[Any] = []
-        since = mark.since(time.monotonic())
-        for part in table.ready_parts:
-            if len(found) < limit:
-                parameters = {"most": limit - len(found), "priority": mark.priority, "since": since}
-                found += self._load(session, table, part, parameters)
-        return found
+    def _take_singly(
+        self, claimed: _Claimed, tables: list[JobTable], incarnation: str, limit: int, alone: bool
+    ) -> None:
+        try:
+            with self._database.one_by_one() as session:
+                for table in tables:
+                    self._take_singly_from(session, claimed, table, incarnation, limit, alone)
+        except Exception as error:
+            if not claimed:
+                raise
+            # These rows are claimed, whatever has become of the other tables: they run, and the next claim tells.
+            self._failed = error
+
+    def _take_singly_from(
+        self, session: Session, claimed: _Claimed, table: JobTable, incarnation: str, limit: int, alone: bool
+    ) -> None:
+        before = len(claimed)
+        statements, parameters = self._statements(table, alone)
+        for statement in statements:
+            if len(claimed) >= limit or self._is_refused:
+                break
+            most = 1 if alone else limit - len(claimed)
+            values = {**parameters, "_me": incarnation, "_most": most}
+            rows = self._load_claimed(session, table, statement, values, claimed)
+            self._is_refused = not rows
+            claimed += [(table, row) for row in rows if row is not None]
+        if not alone:
+            self._marks[table.prefix].move([row for _, row in claimed[before:]])
+
+    def _statements(self, table: JobTable, alone: bool) -> tuple[tuple[sa.Select[Any], ...], dict[str, Any]]:
+        """The statements that claim from a table, and what they begin at."""
+        known = self._single.get(table.prefix)
+        if known is None:
+            known = self._single[table.prefix] = Claims(table)
+        if alone:
+            return (known.ready_suspect,), {}
+        mark, now = self._marks.setdefault(table.prefix, Mark()), time.monotonic()
+        if not mark.counts(now):
+            return (known.ready,), {}
+        return known.ready_parts, {"_priority": mark.priority, "_since": mark.since(now)}
+
+    def _load_claimed(
+        self,
+        session: Session,
+        table: JobTable,
+        statement: sa.Select[Any],
+        parameters: dict[str, Any],
+        claimed: _Claimed,
+    ) -> Sequence[Any]:
+        """The rows that a statement claims, as ``Claims`` tells of them."""
+        try:
+            return session.scalars(statement, parameters).all()
+        except Exception as error:
+            if not is_unreadable(error):
+                raise
+        # They are claimed: which they are, the database tells.
+        me = parameters["_me"]
+        known = {proof_of(row.claims, me, table.id_of(getattr(row, table.key_attribute))) for _, row in claimed}
+        known |= {each.proof for each in self._in_hand.values()}
+        held = session.execute(table.held_keys, {"_me": me}).all()
+        keys = [key for key, claims in held if proof_of(claims, me, table.id_of(key)) not in known]
+        return [self._load_one(session, table, key) for key in keys] or [None]
 
     def _load(
         self, session: Session, table: JobTable, statement: sa.Select[Any], parameters: dict[str, Any]
@@ -157,38 +218,38 @@ class Claiming:
 
     def _load_one(self, session: Session, table: JobTable, key: Any) -> Any:
         try:
-            return session.scalars(table.one, {"keys": [key]}).one()
+            return session.scalars(table.one, {"_keys": [key]}).one()
         except Exception as error:
             if not is_unreadable(error):
                 raise
             reason = f"{type(error).__name__}: {error}"[:ERROR_LENGTH]
         logger.error("Row %s is FAILED, since its class cannot read it: %s", table.id_of(key), reason)
         values = {"status": str(Status.FAILED), "error": reason, "updated_at": utcnow()}
-        session.connection().execute(table.update(values), {"keys": [key]})
+        session.connection().execute(table.update(values), {"_keys": [key]})
         return None
 
     def _look(self, connection: sa.Connection, incarnation: str, tables: Sequence[JobTable]) -> tuple[Liveness, bool]:
         """Whether this worker is live, and whether it is its turn to run suspects that wait."""
-        if connection.execute(self._is_live, {"me": incarnation}).first() is None:
+        if connection.execute(self._is_live, {"_me": incarnation}).first() is None:
             known = connection.execute(sa.select(self._own.hosts.c.host).limit(1)).first()
             return (Liveness.FORGOTTEN if known is None else Liveness.DEAD), False
-        waiting = [table for table in tables if connection.execute(table.suspects).first() is not None]
+        found = [(table, connection.execute(table.suspects).first()) for table in tables]
+        waiting = [(table, tuple(row)) for table, row in found if row is not None]
         # Looked for in each claim while there are some: they would wait as long as there are other jobs.
         self._looked_at = -LOOK if waiting else time.monotonic()
-        return Liveness.LIVE, any(self._is_its_turn(connection, incarnation, table) for table in waiting)
+        return Liveness.LIVE, any([self._is_its_turn(connection, incarnation, *each) for each in waiting])
 
-    def _is_its_turn(self, connection: sa.Connection, incarnation: str, table: JobTable) -> bool:
-        """Whether this worker is the one that makes itself idle for the suspects of a table."""
+    def _is_its_turn(
+        self, connection: sa.Connection, incarnation: str, table: JobTable, suspect: tuple[Any, ...]
+    ) -> bool:
+        """Whether this worker is one that makes itself idle for the suspects of a table."""
         workers = self._own.workers
         found = connection.execute(sa.select(workers.c.incarnation, workers.c.facts)).all()
-        able = sorted(name for name, facts in found if table.facts.queue in queues_of(facts)) or [incarnation]
-        return bool(able[int(time.time() // TURN) % len(able)] == incarnation)
+        able = [name for name, facts in found if table.facts.queue in queues_of(facts)]
+        turns = self._turns.setdefault(table.prefix, Turns())
+        return turns.asks(incarnation, able, suspect, at=time.time(), now=time.monotonic())
 
     # ---- what was claimed
-
-    def _in_hands(self, table: JobTable, row: Any, incarnation: str) -> Delivery:
-        mark_claimed(row, incarnation)
-        return self._held(table, row, incarnation)
 
     def _held(self, table: JobTable, row: Any, incarnation: str) -> Delivery:
         key = getattr(row, table.key_attribute)
@@ -201,7 +262,7 @@ class Claiming:
         return self._delivery(table, table.key_in(row), row, row.error, row.worker)
 
     def _delivery(self, table: JobTable, key: Any, row: Any, error: str | None, worker: str) -> Delivery:
-        id, facts, deaths = table.id_of(key), table.facts, row.deaths
+        id, facts, deaths = table.id_of(key), table.facts, max(row.deaths, 0)
         job = Job(
             WIRE_VERSION,
             id,
@@ -227,10 +288,10 @@ class Claiming:
         with self._database.session() as session:
             for table in self._tables:
                 if table.model is None:
-                    rows = session.execute(table.held, {"me": incarnation}).all()
+                    rows = session.execute(table.held, {"_me": incarnation}).all()
                     found += [self.delivery_of(table, row) for row in rows]
                     continue
-                for row in session.scalars(table.held, {"me": incarnation}).all():
+                for row in self._load(session, table, table.held, {"_me": incarnation}):
                     id = table.id_of(getattr(row, table.key_attribute))
                     known = self._in_hand.get(id)
                     if known is None or known.proof != proof_of(row.claims, incarnation, id):

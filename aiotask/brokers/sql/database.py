@@ -51,6 +51,8 @@ class Database:
         self._writing: Engine | None = None
         #: Another one, whose transactions on SQLite take it as they write.
         self._using: Engine | None = None
+        #: On PostgreSQL, one whose statements are transactions of their own.
+        self._single: Engine | None = None
         _databases.add(self)
 
     @property
@@ -111,9 +113,16 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection in a transaction that only reads."""
-        with translated(), self.engine.connect() as connection:
+        """A connection that only reads. On PostgreSQL each statement is a transaction of its own."""
+        with translated(), (self.engine if self.is_sqlite else self._singly()).connect() as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def one_by_one(self) -> Iterator[Session]:
+        """A Session on PostgreSQL, each of whose statements is a transaction of its own: one round trip, while one in a
+        transaction takes three. Objects stay readable after the block."""
+        with translated(), Session(self._singly(), autoflush=False, expire_on_commit=False) as session:
+            yield session
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -122,6 +131,16 @@ class Database:
         with translated(), self._writers().begin() as connection:
             take_write_lock(connection)
             yield connection
+
+    @contextlib.contextmanager
+    def writing_singly(self) -> Iterator[Connection]:
+        """The same for statements that need no transaction around them: on PostgreSQL each is one of its own."""
+        if self.is_sqlite:
+            with self.writing() as connection:
+                yield connection
+        else:
+            with translated(), self._singly().connect() as connection:
+                yield connection
 
     @contextlib.contextmanager
     def session(self, kind: type[Session] = Session) -> Iterator[Session]:
@@ -144,6 +163,11 @@ class Database:
             if self.is_sqlite:
                 event.listen(self._using, "before_cursor_execute", _begin_at_write)
         return self._using
+
+    def _singly(self) -> Engine:
+        if self._single is None:
+            self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        return self._single
 
     def _writers(self) -> Engine:
         if self._writing is None:
@@ -176,7 +200,7 @@ class Database:
         if self._engine is not None:
             _of_parents.append(self._engine.pool)
             self._engine.dispose(close=False)
-            self._writing = self._using = None
+            self._writing = self._using = self._single = None
 
 
 #: Databases of this process. Pools that a forked child has from its parents are kept: a connection that is collected

@@ -13,8 +13,20 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ...broker import Broker
-from ...inspector import DeadLetter, Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
+from ...inspector import (
+    DeadLetter,
+    Durability,
+    JobFilter,
+    JobInfo,
+    Page,
+    Persistence,
+    QueueInfo,
+    ServerFacts,
+    Stats,
+    WorkerInfo,
+)
 from ...job import FINAL, Status
+from ..pages import EVERY, Place, cursor_of, place_in, unknown_place
 from .broker import RowBroker
 from .claiming import queues_of
 from .facts import app_in
@@ -28,6 +40,8 @@ __all__ = ["RowInspector"]
 #: The greatest number that is counted one by one: a count of all would read the whole table.
 COUNTED = 10_000
 _OPEN = (Status.PENDING, Status.RUNNING, Status.SCHEDULED, Status.RETRYING)
+#: Rows that one statement reads for a page.
+_LOOK = 200
 #: The statuses behind each count of a queue.
 _STATUSES_OF = {
     "pending": (Status.PENDING,),
@@ -79,7 +93,7 @@ class RowInspector:
                     counts[table.facts.queue][what] += number
                     if is_guess and what not in guessed[table.facts.queue]:
                         guessed[table.facts.queue].append(what)
-        return [QueueInfo(queue, **counts[queue], estimates=tuple(guessed[queue])) for queue in sorted(counts)]
+        return [_queue_info(queue, counts[queue], guessed[queue]) for queue in sorted(counts)]
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
         return await self._broker._do(self._is_waiting, frozenset(queues))
@@ -102,6 +116,57 @@ class RowInspector:
         live = [WorkerInfo(row.incarnation, row.host or "", _facts_of(row.facts)) for row in found]
         # Several apps may share a database.
         return [worker for worker in live if app_in(worker.facts) in ("", self._broker.app)]
+
+    async def stats(self) -> Stats:
+        queues, workers, at = await self._broker._do(self._stats)
+        return Stats(
+            queues,
+            pending=sum(queue.pending for queue in queues),
+            running=sum(queue.running for queue in queues),
+            scheduled=sum(queue.scheduled for queue in queues),
+            dead=sum(queue.dead for queue in queues),
+            workers=workers,
+            time=at,
+        )
+
+    def _stats(self) -> tuple[list[QueueInfo], int, float]:
+        with self._database.reading() as connection:
+            at = connection.execute(sa.select(utcnow())).scalar_one().timestamp()
+        return self._queues(), len(self._workers()), at
+
+    async def page(self, wanted: JobFilter = EVERY, after: str = "", limit: int = 50) -> Page:
+        """Rows of one table after the other; those of a table by due time."""
+        return await self._broker._do(self._page, wanted, place_in(after) if after else [], limit)
+
+    def _page(self, wanted: JobFilter, after: Place, limit: int) -> Page:
+        found: list[JobInfo] = []
+        for table in sorted(self._tables, key=lambda each: each.prefix):
+            if table.prefix < (after or [""])[0] or not _may_have(table, wanted):
+                continue
+            start = after if after[:1] == [table.prefix] else []
+            while True:
+                rows = self._rows_behind(table, wanted.status, start)
+                for row in rows:
+                    start = [table.prefix, row.due_at.isoformat(), str(table.key_in(row))]
+                    info = self._info(table, row)
+                    if info.id.startswith(wanted.prefix):
+                        found.append(info)
+                    if len(found) >= limit:
+                        return Page(found, cursor_of(start))
+                if len(rows) < _LOOK:
+                    break
+        return Page(found)
+
+    def _rows_behind(self, table: JobTable, status: Status | None, place: Place) -> Sequence[Any]:
+        statuses = _OPEN if status is None else (status,)
+        c = table.table.c
+        statement = sa.select(table.table).where(is_status(table.table, *statuses))
+        if place:
+            due_at, key = _read_place(table, place)
+            behind = sa.tuple_(sa.literal(due_at, c.due_at.type), sa.literal(key, table.key.type))
+            statement = statement.where(sa.tuple_(c.due_at, table.key) > behind)
+        with self._database.reading() as connection:
+            return connection.execute(statement.order_by(c.due_at, table.key).limit(_LOOK)).fetchall()
 
     async def jobs(
         self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
@@ -149,7 +214,7 @@ class RowInspector:
         table, row = found[id]
         every: sa.Select[Any] = table.by_keys.with_only_columns(sa.literal_column("*"), maintain_column_froms=True)
         with self._database.reading() as connection:
-            columns = connection.execute(every, {"keys": [table.key_of(id)]}).mappings().first()
+            columns = connection.execute(every, {"_keys": [table.key_of(id)]}).mappings().first()
         own = {name: value for name, value in (columns or {}).items() if name not in ROW_COLUMNS}
         return {"failures": row.failures or [], "columns": own}
 
@@ -182,6 +247,31 @@ class RowInspector:
 
     async def unrecorded(self) -> int:
         return 0
+
+
+def _queue_info(name: str, counts: Counter[str], guessed: Sequence[str]) -> QueueInfo:
+    return QueueInfo(
+        name,
+        counts["pending"],
+        counts["running"],
+        counts["scheduled"],
+        dead=counts["dead"],
+        consumers=counts["consumers"],
+        estimates=tuple(guessed),
+    )
+
+
+def _may_have(table: JobTable, wanted: JobFilter) -> bool:
+    """Whether rows of a table may match; each table has one queue and one task."""
+    return wanted.queue in (None, table.facts.queue) and wanted.task in (None, table.facts.task)
+
+
+def _read_place(table: JobTable, place: Place) -> tuple[datetime, Any]:
+    try:
+        _, due_at, key = place
+        return datetime.fromisoformat(due_at), table.key_of(table.id_of(key))
+    except (TypeError, ValueError):
+        raise unknown_place(cursor_of(place)) from None
 
 
 def _count(connection: Connection, table: JobTable, statuses: Sequence[Status]) -> tuple[int, bool]:

@@ -1,7 +1,8 @@
 """A table whose rows are jobs: its keys, the ids of its jobs, and the statements that move them.
 
-All statements about rows are here. Statuses stand in them as literals: with a parameter in their place, no database
-would use the partial indexes.
+All statements about rows are here and in ``one_statement``. Statuses stand in them as literals: with a parameter in
+their place, no database would use the partial indexes. Names of parameters begin with an underscore: where an UPDATE
+has one that is called like a column of the user's, SQLAlchemy sets that column.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from .tables import NAME, Tables, UtcDateTime, statement_time, utcnow
 __all__ = ["JobTable", "is_status", "light_table"]
 
 _LARGEST = 2**63
+#: After so many claims of a row, the most that its column holds, they are counted from 1 again.
+MOST_CLAIMS = 2**31 - 1
 
 
 def is_status(table: sa.Table, *statuses: Status) -> sa.ColumnElement[bool]:
@@ -76,7 +79,8 @@ class JobTable:
         #: Of a mapped class: the attributes whose values may change without an assignment, and that of the key.
         self.json_attributes: tuple[str, ...] = ()
         self.key_attribute = ""
-        self.has_relationships = False
+        #: Whether a row that has succeeded is deleted with its object, which knows what is deleted along.
+        self.needs_object = False
         if model is not None:
             self._inspect(model)
         self._among = self._key_among(is_sqlite)
@@ -86,7 +90,7 @@ class JobTable:
         mapper: Any = sa.inspect(model)
         attributes = mapper.column_attrs
         self.key_attribute = mapper.get_property_by_column(self.key).key
-        self.has_relationships = bool(mapper.relationships)
+        self.needs_object = self.facts.delete_when_done and bool(mapper.relationships)
         self.json_attributes = tuple(
             each.key for each in attributes if isinstance(each.columns[0].type, sa.JSON) and each.key != "failures"
         )
@@ -121,8 +125,8 @@ class JobTable:
     def _key_among(self, is_sqlite: bool) -> sa.ColumnElement[bool]:
         """Whether the key of a row is among the parameter ``keys``; an array costs less than a parameter for each."""
         if is_sqlite:
-            return self.key.in_(sa.bindparam("keys", expanding=True))
-        keys: sa.BindParameter[Any] = sa.bindparam("keys", type_=sa.ARRAY(self.key.type))
+            return self.key.in_(sa.bindparam("_keys", expanding=True))
+        keys: sa.BindParameter[Any] = sa.bindparam("_keys", type_=sa.ARRAY(self.key.type))
         return self.key == sa.any_(keys)
 
     def _prepare(self) -> None:
@@ -130,33 +134,29 @@ class JobTable:
         c = table.c
         limit = sa.bindparam("most", type_=sa.Integer)
         entity: Any = self.model if self.model is not None else table
-        ready = sa.and_(is_status(table, Status.PENDING), c.due_at <= statement_time())
-        order = (c.deaths, c.priority, c.due_at, key)
+        #: Whether a row may be claimed, the order in which rows are, and what a claim writes.
+        self.is_ready = sa.and_(is_status(table, Status.PENDING), c.due_at <= statement_time())
+        self.order = (c.deaths, c.priority, c.due_at, key)
+        self.claimed: dict[str, Any] = {
+            "status": "RUNNING",
+            "worker": sa.bindparam("_me"),
+            "claims": sa.case((c.claims < MOST_CLAIMS, c.claims + 1), else_=1),
+            "updated_at": utcnow(),
+        }
         select = sa.select(entity)
         if self.model is not None:
             # What is loaded eagerly would be shared by rows that run in different threads.
             select = select.options(lazyload("*"))
-        locked = select.order_by(*order).limit(limit).with_for_update(skip_locked=True)
-        #: Rows to claim, those with which a process died left aside; and one of those.
-        self.ready = locked.where(ready, c.deaths == 0)
-        #: The same in three parts: those before a priority, those of it that are due from a moment on, and the rest.
-        priority = sa.bindparam("priority", type_=sa.SmallInteger)
-        since = sa.bindparam("since", type_=UtcDateTime)
-        self.ready_parts = (
-            self.ready.where(c.priority < priority),
-            self.ready.where(c.priority == priority, c.due_at >= since),
-            self.ready.where(c.priority > priority),
-        )
-        self.ready_suspect = locked.where(ready, c.deaths > 0)
-        #: Whether a suspect waits.
-        self.suspects = sa.select(sa.literal(1)).where(ready, c.deaths > 0).limit(1)
-        self.waiting = sa.select(sa.literal(1)).where(ready, c.deaths == 0).limit(1)
-        live = sa.select(sa.literal(1)).where(workers.c.incarnation == sa.bindparam("me")).exists()
-        self.take = (
-            sa.update(table)
-            .where(among, live)
-            .values(status="RUNNING", worker=sa.bindparam("me"), claims=c.claims + 1, updated_at=utcnow())
-        )
+        to_claim = select.where(self.is_ready).order_by(*self.order).limit(limit)
+        #: Rows to claim, those with which a process died left aside; and one of those. For SQLite, which needs two
+        #: statements.
+        self.ready = to_claim.where(c.deaths <= 0)
+        self.ready_suspect = to_claim.where(c.deaths > 0)
+        #: A suspect that waits.
+        self.suspects = sa.select(key, c.claims).where(self.is_ready, c.deaths > 0).limit(1)
+        self.waiting = sa.select(sa.literal(1)).where(self.is_ready, c.deaths <= 0).limit(1)
+        live = sa.select(sa.literal(1)).where(workers.c.incarnation == sa.bindparam("_me")).exists()
+        self.take = sa.update(table).where(among, live).values(**self.claimed)
         #: What the fence reads, with the time of the database. A row that is not deleted needs no lock that would wait
         #: for inserts of rows that refer to it.
         fence = sa.select(key, c.status, c.worker, c.claims, c.attempt, c.failures, utcnow().label("now")).where(among)
@@ -167,7 +167,9 @@ class JobTable:
         self.present = sa.select(key).where(among)
         #: A row with its class.
         self.one = select.where(among)
-        self.held = select.where(is_status(table, Status.RUNNING), c.worker == sa.bindparam("me")).order_by(key)
+        held = is_status(table, Status.RUNNING), c.worker == sa.bindparam("_me")
+        self.held = select.where(*held).order_by(key)
+        self.held_keys = sa.select(key, c.claims).where(*held).order_by(*self.order)
         self.ended = sa.select(key).where(among, c.status != sa.literal_column("'RUNNING'", sa.String))
         self.by_keys = sa.select(table).where(among)
         self.delete = sa.delete(table).where(among)

@@ -24,6 +24,8 @@ __all__ = ["Keeping"]
 
 #: Seconds between two looks at when the next row is due.
 LOOK = 1.0
+#: What the column of deaths holds at most.
+MOST_DEATHS = 2**15 - 1
 
 
 class Keeping:
@@ -83,7 +85,7 @@ class Keeping:
 
     def renew(self, host: str, counter: int) -> Liveness:
         values = {"host": host, "beat": counter}
-        with self._database.writing() as connection:
+        with self._database.writing_singly() as connection:
             hosts = self._hosts
             moved: Any = connection.execute(sa.update(hosts).where(hosts.c.host == host).values(beat=counter))
             if not moved.rowcount:
@@ -148,9 +150,9 @@ class Keeping:
         if not dead:
             return connection.execute(table.lost, {"most": BATCH_JOBS}).all(), ()
         keys = [key for id in keep if (key := table.key_of(id)) is not None]
-        parameters = {"most": BATCH_JOBS, "dead": dead, "keys": keys}
+        parameters = {"most": BATCH_JOBS, "dead": dead, "_keys": keys}
         rows = connection.execute(table.lost_by, parameters).all()
-        held = connection.execute(table.by_keys, {"keys": keys}).all() if keys else ()
+        held = connection.execute(table.by_keys, {"_keys": keys}).all() if keys else ()
         return rows, [row for row in held if row.worker == dead and row.status == "RUNNING"]
 
     def _give_back(
@@ -161,8 +163,8 @@ class Keeping:
         keys = [table.key_in(row) for row in rows]
         for row, key in zip(rows, keys, strict=True):
             if table.id_of(key) in blame:
-                connection.execute(table.update(_of_death(row, reason)), {"keys": [key]})
-        moved: Any = connection.execute(table.give_back, {"keys": keys})
+                connection.execute(table.update(_of_death(row, reason)), {"_keys": [key]})
+        moved: Any = connection.execute(table.give_back, {"_keys": keys})
         notify(connection, table.facts.name)
         return int(moved.rowcount)
 
@@ -200,7 +202,7 @@ class Keeping:
         keys = [row[0] for row in connection.execute(table.due, {"most": limit})]
         if not keys:
             return 0
-        moved: Any = connection.execute(table.promote, {"keys": keys})
+        moved: Any = connection.execute(table.promote, {"_keys": keys})
         notify(connection, table.facts.name)
         return int(moved.rowcount)
 
@@ -231,4 +233,9 @@ def _of_death(row: Any, reason: str) -> dict[str, Any]:
     words = f"its process died: {reason or 'of an unknown cause'}"[:ERROR_LENGTH]
     entry = {"attempt": row.attempt, "at": row.updated_at.isoformat(), "worker": row.worker, "error": words}
     failures = [*(row.failures or ()), entry]
-    return {"deaths": row.deaths + 1, "error": reason or words, "failures": failures, "updated_at": utcnow()}
+    return {
+        "deaths": min(row.deaths, MOST_DEATHS - 1) + 1,
+        "error": reason or words,
+        "failures": failures,
+        "updated_at": utcnow(),
+    }

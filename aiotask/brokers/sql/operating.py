@@ -52,7 +52,7 @@ class Operating:
         found: dict[str, tuple[JobTable, Any]] = {}
         with self._database.reading() as connection:
             for table, keys in self._by_table(ids).items():
-                for row in connection.execute(table.by_keys, {"keys": list(keys)}):
+                for row in connection.execute(table.by_keys, {"_keys": list(keys)}):
                     found[keys[table.key_in(row)]] = (table, row)
         return found
 
@@ -70,7 +70,7 @@ class Operating:
         found: list[str] = []
         with self._database.reading() as connection:
             for table, keys in self._by_table(ids).items():
-                found += [keys[row[0]] for row in connection.execute(table.ended, {"keys": list(keys)})]
+                found += [keys[row[0]] for row in connection.execute(table.ended, {"_keys": list(keys)})]
         return found
 
     def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bytes | None]:
@@ -91,11 +91,11 @@ class Operating:
             if row is None or row.status in FINAL:
                 return Cancelled.UNKNOWN if row is None else Cancelled.FINISHED
             values = {"status": "CANCELLED", "error": _CANCELLED, "updated_at": utcnow()}
-            connection.execute(table.update(values), {"keys": [table.key_of(id)]})
+            connection.execute(table.update(values), {"_keys": [table.key_of(id)]})
         return Cancelled.ASKED if row.status == Status.RUNNING else Cancelled.DONE
 
     def _locked(self, connection: Connection, table: JobTable, id: str) -> Any:
-        return connection.execute(table.fence, {"keys": [table.key_of(id)]}).first()
+        return connection.execute(table.fence, {"_keys": [table.key_of(id)]}).first()
 
     def replay(self, ids: Sequence[str]) -> list[Replayed]:
         again = {"status": "PENDING", "attempt": 1, "deaths": 0, "due_at": utcnow(), "updated_at": utcnow()}
@@ -113,7 +113,7 @@ class Operating:
             row = self._locked(connection, table, id)
             if row is None or row.status != Status.FAILED:
                 return Replayed.MISSING if row is None or row.status in FINAL else Replayed.OUTDATED
-            connection.execute(table.update(values), {"keys": [table.key_of(id)]})
+            connection.execute(table.update(values), {"_keys": [table.key_of(id)]})
             if notifies:
                 notify(connection, table.facts.name)
         return Replayed.DONE

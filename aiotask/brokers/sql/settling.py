@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
 
 from ...broker import Delivery, Finish, Requeue, Settled
@@ -16,8 +19,11 @@ from ...wire.seal import Sealer
 from .claimed import ClaimedRow, Proof
 from .database import Database
 from .job_table import JobTable
+from .one_statement import success_of
 
 __all__ = ["Ending", "Settling", "fenced", "write_end"]
+
+logger = logging.getLogger("aiotask.worker")
 
 #: Characters of an error that a row keeps.
 ERROR_LENGTH = 10_000
@@ -91,6 +97,7 @@ class Settling:
         self._tables = tables
         self._in_hand = in_hand
         self._outcomes = outcomes
+        self._single: dict[JobTable, sa.UpdateBase] = {}
 
     def table_of(self, id: str) -> JobTable | None:
         """The table of a job; None: it is in none of them. A name may be the beginning of another one."""
@@ -141,13 +148,42 @@ class Settling:
     # ---- writing it
 
     def _settle(self, endings: list[Ending], repeat: bool) -> list[Settled]:
-        locked = self._write_all(endings, repeat, waits=False)
+        left = endings if self._database.is_sqlite else self._end_at_once(endings)
+        locked = self._write_all(left, repeat, waits=False) if left else []
         if locked:
             self._write_all(locked, repeat, waits=True)
         for ending in endings:
             if ending.claimed is not None:
                 self._in_hand.pop(ending.id, None)
         return [ending.answer for ending in endings]
+
+    def _end_at_once(self, endings: list[Ending]) -> list[Ending]:
+        """End rows on PostgreSQL in one round trip for each table, if all of them have succeeded and changed nothing.
+        The result is those that have not ended so: they are not this worker's, or locked, or are written with more."""
+        by_table: dict[tuple[JobTable, str], list[Ending]] = {}
+        for ending in endings:
+            if ending.table is None or not _is_plain(ending):
+                return endings
+            by_table.setdefault((ending.table, Proof(ending.proof).worker), []).append(ending)
+        try:
+            with self._database.one_by_one() as session:
+                for (table, worker), these in by_table.items():
+                    self._succeed(session.connection(), table, worker, these)
+        except BrokerError:
+            raise
+        except Exception as error:
+            logger.debug("Rows are ended singly: %s", _what_broke(error))
+        return [ending for ending in endings if ending.answer is not Settled.DONE]
+
+    def _succeed(self, connection: Connection, table: JobTable, worker: str, endings: list[Ending]) -> None:
+        statement = self._single.get(table)
+        if statement is None:
+            statement = self._single[table] = success_of(table)
+        keys, claims = [each.key for each in endings], [Proof(each.proof).claims for each in endings]
+        ended = set(connection.execute(statement, {"_keys": keys, "_claims": claims, "_me": worker}).scalars())
+        for each in endings:
+            if each.key in ended:
+                each.answer = Settled.DONE
 
     def _write_all(self, endings: list[Ending], repeat: bool, *, waits: bool) -> list[Ending]:
         """Write these ends; the result is those whose rows other transactions have locked."""
@@ -223,14 +259,14 @@ class Settling:
             if ending.answer is not Settled.DONE or row.status != Status.RUNNING:
                 continue
             removes = table.facts.delete_when_done and ending.status is Status.SUCCESS
-            if removes and not table.has_relationships:
+            if removes and not table.needs_object:
                 removed.append(ending.key)
             elif not self._write_object(session, ending, row, removes):
                 plain.append((ending.key, ending.values(row)))
         if removed:
-            session.execute(table.delete, {"keys": removed})
+            session.execute(table.delete, {"_keys": removed})
         for keys, values in _grouped(plain):
-            session.execute(table.update(values), {"keys": keys})
+            session.execute(table.update(values), {"_keys": keys})
 
     def _write_object(self, session: Session, ending: Ending, row: Any, removes: bool) -> bool:
         """Write what user code has changed, in the unit of work. False: it has changed nothing that counts."""
@@ -254,6 +290,16 @@ class Settling:
         return True
 
 
+def _is_plain(ending: Ending) -> bool:
+    """Whether nothing but the success of a row is to be written."""
+    if ending.status is not Status.SUCCESS or (ending.table is not None and ending.table.needs_object):
+        return False
+    claimed = ending.claimed
+    if claimed is None:
+        return True
+    return not (claimed.failed or claimed.changes or claimed.additions) and claimed.settled is None
+
+
 def _class_of(table: JobTable) -> type[Any]:
     assert table.model is not None
     return table.model
@@ -274,7 +320,7 @@ def fenced(session: Session, table: JobTable, keys: Sequence[Any], *, waits: boo
     Args:
         waits: for rows that other transactions have locked; otherwise they are left out.
     """
-    found = session.connection().execute(table.fence if waits else table.free_fence, {"keys": list(keys)})
+    found = session.connection().execute(table.fence if waits else table.free_fence, {"_keys": list(keys)})
     return {row[0]: row for row in found}
 
 
@@ -283,7 +329,7 @@ def _locked_by_others(session: Session, table: JobTable, endings: list[Ending], 
     left = [ending.key for ending in endings if ending.key not in found]
     if not left or session.get_bind().dialect.name == "sqlite":
         return set()
-    return set(session.connection().execute(table.present, {"keys": left}).scalars())
+    return set(session.connection().execute(table.present, {"_keys": left}).scalars())
 
 
 #: The error of a run that its own process cannot tell.

@@ -6,7 +6,7 @@ import pytest
 
 from aiotask.brokers import inspect_graphs
 from aiotask.brokers.graphs import Graphs
-from aiotask.inspector import GraphInspector
+from aiotask.inspector import GraphInspector, JobFilter
 from aiotask.job import Status
 
 from ...graphs import Run, cancel_all, chain, end, grow, node, parts, send_graph
@@ -206,3 +206,24 @@ async def test_a_graph_says_since_when_it_is_in_its_state(
     assert accepted is not None and ended is not None
     assert 1e9 < accepted.since <= ended.since
     assert [each.since for each in await reader.graphs()] == [ended.since]
+
+
+async def test_jobs_that_wait_for_others_are_on_pages(graphs: Graphs, reader: GraphInspector) -> None:
+    for name in ("a", "b", "c"):
+        nodes = [node(1, id=f"{name}1"), *(node(n, 1, id=f"{name}{n}") for n in range(2, 8))]
+        await send_graph(graphs, f"{name}7", nodes)
+    every = sorted(f"{name}{n}" for name in "abc" for n in range(2, 8))
+
+    for limit in (1, 4, 100):
+        found: list[str] = []
+        after = ""
+        while True:
+            page = await reader.page(JobFilter(Status.WAITING), after, limit)
+            found += [info.id for info in page.jobs]
+            after = page.after
+            if not after:
+                break
+        assert sorted(found) == every, limit
+    assert (await reader.stats()).waiting == len(every)
+    whole = await reader.page(JobFilter(queue="default", prefix="b"), limit=100)
+    assert sorted(info.id for info in whole.jobs) == [f"b{n}" for n in range(1, 8)]

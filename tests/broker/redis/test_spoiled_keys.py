@@ -280,7 +280,7 @@ async def test_what_strangers_write_into_keys_stops_nobody(
         call("HSET", key(name), odd, odd, "ghost", b"")
     call("SADD", key("index"), "", odd)
     call("HSET", key("index:"), "live", "live|1-1", "lane", "q:default:5|x")
-    call("HSET", key("counts"), "SUCCESS", "many", "CANCELLED", "1.5")
+    call("HSET", key("counts"), "default|SUCCESS", "many", "default|CANCELLED", "1.5")
     for name in ("due", "dead"):
         call("ZADD", key(name), 0, odd, 0, "ghost", 0, "waiting")
     call("SET", key("clock"), "late")
@@ -305,7 +305,7 @@ async def test_what_strangers_write_into_keys_stops_nobody(
     assert await broker.cancel("live", b"gone", 1.0) is Cancelled.UNKNOWN
     assert await worker.finish(deliveries["waiting"]) is Settled.DONE
     assert (await broker.status(["waiting"]))[0].outcome == sealed_outcome("waiting")
-    assert call("HGET", key("counts"), "SUCCESS") == b"1"
+    assert call("HGET", key("counts"), "default|SUCCESS") == b"1"
 
     await broker.recover(worker.name)
     assert set(await drain(other)) == {"marked", "begun"}

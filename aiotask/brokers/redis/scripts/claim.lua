@@ -1,5 +1,5 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, limit, bytes, alone ('1' or ''), number of queues, queues, lanes…
--- Returns liveness, volunteer (1: become idle for a suspect), then groups of deliveries: lane, how many, and per
+-- Returns liveness, a sum (1: become idle for a suspect; 2: a queue of these is paused), then groups of deliveries: lane, how many, and per
 -- delivery: entry, sealed, meta.
 -- Needs: core lanes
 local incarnation = ARGV[1]
@@ -8,11 +8,27 @@ if reply[1] ~= 1 then return reply end
 local left, room = tonumber(ARGV[3]), tonumber(ARGV[4])
 local queues = tonumber(ARGV[6])
 
+-- Nothing of a paused queue is claimed.
+local paused
+if redis.call('EXISTS', key('paused')) > 0 then
+  paused = {}
+  local names = { 'all' }
+  for n = 1, queues do names[n + 1] = 'queue:' .. ARGV[6 + n] end
+  local found = redis.pcall('HMGET', key('paused'), unpack(names))
+  if not found.err then
+    for n = 2, #names do
+      if found[n] then paused[ARGV[5 + n]], reply[2] = true, 2 end
+    end
+    if found[1] then return { reply[1], 2 } end
+  end
+end
+
 -- How many to ask for is only known from the size of those that came: the first read brings one.
 local came, bytes = 0, 0
 local function drain(lane)
   -- A read of an empty lane costs five times as much.
   if redis.pcall('XLEN', key(lane)) == 0 then return end
+  if paused and paused[string.match(lane, '^q:(.*):%w$') or ''] then return end
   while left > 0 and room > 0 do
     local fit = came == 0 and 1 or math.max(1, math.floor(room * came / bytes))
     local asked = math.min(left, fit, 50)
@@ -44,7 +60,7 @@ end
 for n = 1, queues do
   local lane = 'q:' .. ARGV[6 + n] .. ':s'
   local all = redis.pcall('XLEN', key(lane))
-  if type(all) ~= 'table' and all > 0 then
+  if type(all) ~= 'table' and all > 0 and not (paused and paused[ARGV[6 + n]]) then
     local pending = redis.pcall('XPENDING', key(lane), GROUP)
     local claimed = 0
     if not pending.err then claimed = pending[1] end
@@ -54,7 +70,7 @@ for n = 1, queues do
       local chosen = redis.call('GET', key('volunteer'))
       if chosen and redis.call('HEXISTS', key('live'), chosen) == 0 then redis.call('DEL', key('volunteer')) end
       redis.call('SET', key('volunteer'), incarnation, 'NX', 'EX', VOLUNTEER_TTL)
-      if redis.call('GET', key('volunteer')) == incarnation then reply[2] = 1; return reply end
+      if redis.call('GET', key('volunteer')) == incarnation then reply[2] = reply[2] + 1; return reply end
       break
     end
   end

@@ -36,6 +36,8 @@ n = 5
 while n <= #ARGV do
   local lane, status, ttl, address, dead = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3], ARGV[n + 4] == '1'
   local count, all_ours, look = tonumber(ARGV[n + 5]), whole[lane], endings.recording or dead
+  -- As ``counter_of``, which each call would define anew.
+  local counted = (string.match(lane, '^q:(.*):%w$') or '') .. '|' .. status
   for job = n + 6, n + 3 + 3 * count, 3 do
     local entry, id, outcome = ARGV[job], ARGV[job + 1], ARGV[job + 2]
     local sealed, meta, _ = '', ''
@@ -43,7 +45,7 @@ while n <= #ARGV do
     replies = replies + 1
     -- Where some of the group were not the caller's, those are that can still be removed.
     if all_ours or redis.call('XDEL', key(lane), entry) == 1 then
-      conclude(endings, id, outcome, status, ttl, address, sealed or '', meta or '')
+      conclude(endings, id, outcome, counted, ttl, address, sealed or '', meta or '')
       if dead then add_dead_letter(id, sealed or '', outcome) end
       reply[replies] = 1
     else

@@ -50,6 +50,7 @@ while n <= #ARGV do
   local lane, status, ttl, address, dead = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3], ARGV[n + 4] == '1'
   local gid, count, all_ours = ARGV[n + 5], tonumber(ARGV[n + 6]), whole[lane]
   local letter, from, to = letter_of(status), n + 7, n + 3 + 4 * count
+  local counted = counter_of(lane, status)
   local look = endings.recording or dead or letter ~= 's'
   local graph, facts = gid ~= '' and graph_of(gid), nil
   if graph then facts = facts_of(graph, from, to) end
@@ -60,7 +61,7 @@ while n <= #ARGV do
     replies = replies + 1
     if all_ours or redis.call('XDEL', key(lane), entry) == 1 then
       local at = (job - from) / 4 * 3
-      conclude(endings, id, outcome, status, ttl, address, sealed or '', meta or '')
+      conclude(endings, id, outcome, counted, ttl, address, sealed or '', meta or '')
       if dead then add_dead_letter(id, sealed or '', outcome) end
       if gid ~= '' then gone[#gone + 1] = id end
       if graph then

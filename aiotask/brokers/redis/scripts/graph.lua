@@ -113,7 +113,7 @@ redis.call('ZADD', key('graphs'), state == 'x' and now() or '+inf', gid)
 if lane ~= '' then
   waits = waits + 1
   redis.call('HSET', key('nodes'), job, new .. '|' .. gid)
-  ended({ job }, {})
+  ended({ job }, { undo = endings.undo })
   redis.call('HSET', name, 'p' .. first, job)
   local staged = string.gsub(redis.call('HGET', name, 'staged') or '', ' ' .. first .. '%-%d+', '', 1)
   redis.call('HSET', name, 'staged', staged)

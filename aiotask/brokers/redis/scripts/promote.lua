@@ -1,14 +1,15 @@
 -- KEYS: prefix.  ARGV: limit. Puts due jobs into their lanes.
--- Returns how many, seconds until the next one is due ('' when there is none), and whether there are graphs: 0 no, 1 yes, 2 there
--- is work on the agenda.
--- Needs: core index due lanes repair
+-- Returns how many, seconds until the next one is due ('' when there is none), whether there are graphs: 0 no, 1 yes, 2 there
+-- is work on the agenda; then of jobs that have expired and that no worker has: id, time (Unix s), task, result TTL (s), number of the next run.
+-- Needs: core index due lanes repair expiring
 -- Pages of what is left alone that are looked through at most.
 local PAGES = 40
 check_placing()
 local at = now()
-local graphs = 0
--- One command where nothing is due and there are no graphs.
-if redis.call('EXISTS', key('due'), key('agenda'), key('graphs'), key('nodes')) > 0 then
+local graphs, expired = 0, {}
+-- One command where nothing is due, nothing expires and there are no graphs.
+if redis.call('EXISTS', key('due'), key('agenda'), key('graphs'), key('nodes'), key('expiring')) > 0 then
+  if redis.call('ZCARD', key('expiring')) > 0 then expired = expired_at(at, BATCH_EXPIRED) end
   if redis.call('ZCARD', key('due')) > 0 then heed(at) end
   if redis.call('EXISTS', key('agenda')) == 1 then graphs = 2
   elseif redis.call('EXISTS', key('graphs'), key('nodes')) > 0 then graphs = 1 end
@@ -58,6 +59,6 @@ if foreign == 0 then first = redis.call('ZRANGE', key('due'), 0, 0, 'WITHSCORES'
 else first = redis.call('ZRANGEBYSCORE', key('due'), string.format('(%.17g', at), '+inf', 'WITHSCORES', 'LIMIT', 0, 1) end
 if #first == 0 then
   if foreign == 0 then redis.call('DEL', key('clock')) end
-  return { count, '', graphs }
+  return { count, '', graphs, unpack(expired) }
 end
-return { count, tostring(tonumber(first[2]) - at), graphs }
+return { count, tostring(tonumber(first[2]) - at), graphs, unpack(expired) }

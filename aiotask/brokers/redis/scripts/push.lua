@@ -49,12 +49,13 @@ end
 if limited < 0 and not (last and sequence == tonumber(last) + 1) then return -1 end
 
 -- 2. Where they go, and where the index will have them: buckets and fields by position in ARGV.
-local lanes, checked, buckets, fields, chosen, some_later = {}, {}, {}, {}, {}, false
+local lanes, checked, buckets, fields, chosen, some_later, specials = {}, {}, {}, {}, {}, false, {}
 local n = first
 while n <= #ARGV do
   local count = tonumber(ARGV[n + 5])
   lanes[ARGV[n]] = key(ARGV[n])
   if ARGV[n + 1] ~= '0' and ARGV[n + 1] ~= '0.0' or ARGV[n + 2] ~= '' then some_later = true end
+  if ARGV[n + 4] ~= '' then specials[n] = cmsgpack.unpack(ARGV[n + 4]) end
   for job = n + 6, n + 4 + 2 * count, 2 do
     local bucket, field = bucket_of(ARGV[job])
     buckets[job], fields[job] = bucket, field
@@ -72,6 +73,7 @@ for bucket in pairs(checked) do
   if redis.call('HLEN', key('index:' .. bucket)) == 0 then new_buckets[#new_buckets + 1] = bucket end
 end
 for queue in pairs(room) do waiting(queue) end
+if next(specials) then redis.call('ZCARD', key('expiring')) end
 local endings = #victims > 0 and open_all_endings()
 
 -- 4. The first writes.
@@ -95,7 +97,7 @@ for _, victim in ipairs(victims) do
   local found, sealed, meta = read(lane, entry)
   if found == id and not (type(claims) == 'table' and not claims.err and #claims > 0) then
     redis.call('XDEL', key(lane), entry)
-    conclude(endings, id, outcome, 'CANCELLED', ttl, reply, sealed, meta)
+    conclude(endings, id, outcome, counter_of(lane, 'CANCELLED'), ttl, reply, sealed, meta)
     -- The graph of a node hears of it.
     local node = redis.pcall('HGET', key('nodes'), id)
     if type(node) == 'string' then
@@ -145,6 +147,7 @@ n = first
 while n <= #ARGV do
   local lane, custom, count = ARGV[n], ARGV[n + 3] == '1', tonumber(ARGV[n + 5])
   local from, to, due, kind = n + 6, n + 4 + 2 * count, nil, nil
+  local expires = specials[n] and specials[n].expires
   if some_later then
     due, kind = tonumber(ARGV[n + 2]), 'E'
     if not due then due, kind = at + tonumber(ARGV[n + 1]), 'S' end
@@ -166,15 +169,25 @@ while n <= #ARGV do
       end
       if not is_taken then
         all = false
-        if job > from then groups[#groups + 1] = { lane, from, job - 2, '', due, kind } end
+        if job > from then groups[#groups + 1] = { lane, from, job - 2, '', due, kind, expires } end
         from = job + 2
       end
     end
   end
-  if from <= to then groups[#groups + 1] = { lane, from, to, '', due, kind } end
+  if from <= to then groups[#groups + 1] = { lane, from, to, '', due, kind, expires } end
   n = n + 6 + 2 * count
 end
 local index = put(groups, ARGV, buckets, fields)
+if next(specials) then
+  local time, expiring = now(), {}
+  for _, group in ipairs(groups) do
+    local expires = group[7]
+    for job = group[2], expires and group[3] or 0, 2 do
+      expiring[#expiring + 1], expiring[#expiring + 2] = expires < 0 and time - expires or expires, ARGV[job]
+    end
+  end
+  if #expiring > 0 then redis.call('ZADD', key('expiring'), unpack(expiring)) end
+end
 
 -- 8. Of a bucket nothing may have come into, or all that was in it may have made room.
 if endings or not all then

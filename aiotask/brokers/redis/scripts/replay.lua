@@ -29,6 +29,8 @@ for _, id in ipairs(ARGV) do
       redis.call('ZREM', key('dead'), id)
       redis.call('HDEL', key('dead:jobs'), id)
       redis.call('HDEL', key('marks'), id)
+      -- Who replays a job wants the run, however late it is.
+      redis.call('ZREM', key('expiring'), id)
       redis.call('DEL', key('r:' .. id))
       redis.call('SADD', key('queues'), queue)
       put_one(lane, id, sealed, fresh)

@@ -96,7 +96,13 @@ local function make_ready(graph, numbers, letters, over, ends)
       local width = struct.unpack('>I2', packed)
       local lane, delay, eta = string.sub(packed, 3, 2 + width), struct.unpack('>dd', packed, 3 + width)
       local sealed = string.sub(packed, 19 + width)
-      local id = id_of(sealed)
+      local id, bar = id_of(sealed), string.find(lane, '|', 1, true)
+      -- Few nodes expire.
+      if bar then
+        local expires = tonumber(string.sub(lane, bar + 1))
+        redis.call('ZADD', key('expiring'), expires < 0 and now() - expires or expires, id)
+        lane = string.sub(lane, 1, bar - 1)
+      end
       gone[#gone + 1], gone[#gone + 2] = wanted[3 * n - 2], 'o' .. numbers[n]
       ready_count = ready_count + 1
       if delay > 0 or eta > 0 then

@@ -53,11 +53,14 @@ local function take(lane, incarnation, count)
   return got[1][2]
 end
 
--- How many jobs of a queue wait.
+-- How many jobs of a queue wait, in its lanes or since their task is paused.
 local function waiting(queue)
-  local count = 0
-  for kind in string.gmatch(LANE_KINDS, '.') do
-    local lane = 'q:' .. queue .. ':' .. kind
+  local count, lanes = 0, {}
+  for kind in string.gmatch(LANE_KINDS, '.') do lanes[#lanes + 1] = 'q:' .. queue .. ':' .. kind end
+  for _, need in ipairs(redis.pcall('SMEMBERS', key('parked'))) do
+    if string.match(need, '^pause:.*@(.*)$') == queue then lanes[#lanes + 1] = 'parked:' .. need end
+  end
+  for _, lane in ipairs(lanes) do
     local length = redis.call('XLEN', key(lane))
     if length > 0 then
       local claims = redis.pcall('XPENDING', key(lane), GROUP)

@@ -43,26 +43,33 @@ local function notify_watchers(endings, id, outcome, whole)
   for address in string.gmatch(addresses, '[^,]+') do notify(endings, address, id, outcome, whole) end
 end
 
--- A job that is out of its lane already ends: its outcome is stored and published. ``ttl`` is text, milliseconds.
-local function conclude(endings, id, outcome, status, ttl, reply, sealed, meta)
+-- The field of ``counts`` for jobs that end in a status: those of a lane, or the one in an envelope. The queue is empty where the
+-- lane is one of parked jobs.
+local function counter_of(lane, status) return (string.match(lane, '^q:(.*):%w$') or '') .. '|' .. status end
+local function counter_in(sealed, status) return peek(sealed) .. '|' .. status end
+
+-- A job that is out of its lane already ends: its outcome is stored and published. ``counter`` is a field of ``counts``; ``ttl``
+-- is text, milliseconds.
+local function conclude(endings, id, outcome, counter, ttl, reply, sealed, meta)
   local ids, counts, stored = endings.ids, endings.counts, ttl ~= '0'
   if stored then redis.call('SET', RESULT .. id, outcome, 'PX', ttl) end
   if reply ~= '' then notify(endings, reply, id, outcome, not stored) end
   if endings.watch then notify_watchers(endings, id, outcome, not stored) end
   ids[#ids + 1] = id
-  counts[status] = (counts[status] or 0) + 1
+  counts[counter] = (counts[counter] or 0) + 1
   if endings.recording then keep_row(endings.rows, sealed, outcome, meta) end
 end
 
 -- The door through which every job goes: undoes all that there is of these beside lane and outcome. ``traces`` says which
--- hashes may have something of them, and what else is undone (``special.lua``); ``counts`` how many ended in which status (nil: they end in none).
+-- hashes may have something of them, and what else is undone (``special.lua``); ``counts`` how many ended, by field of ``counts``
+-- (nil: they end in none).
 local function ended(ids, traces, counts)
   leave_index(ids)
   if traces.marks then redis.call('HDEL', key('marks'), unpack(ids)) end
   if traces.begun then redis.call('HDEL', key('begun'), unpack(ids)) end
   if traces.watch then redis.call('HDEL', key('watch'), unpack(ids)) end
   if traces.undo then traces.undo(ids) end
-  for status, count in pairs(counts or {}) do add_up(status, count) end
+  for counter, count in pairs(counts or {}) do add_up(counter, count) end
 end
 
 local function close_endings(endings)
@@ -91,7 +98,7 @@ local function marked(endings, id, sealed, meta)
     outcome, ttl = left_for('begun', id)
   end
   if not outcome then return false end
-  conclude(endings, id, outcome, status, ttl, address_of(sealed), sealed, meta)
+  conclude(endings, id, outcome, counter_in(sealed, status), ttl, address_of(sealed), sealed, meta)
   leave_graph(id, letter, sealed, outcome)
   return true
 end

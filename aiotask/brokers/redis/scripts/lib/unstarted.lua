@@ -17,7 +17,7 @@ local function end_unstarted(endings, id, outcome, status, ttl)
     local sealed = sealed_in(redis.call('HGET', name, 'e' .. number))
     redis.call('HDEL', name, 'o' .. number)
     concluded_waiting = concluded_waiting + 1
-    conclude(endings, id, outcome, status, ttl, address_of(sealed), sealed, '')
+    conclude(endings, id, outcome, counter_in(sealed, status), ttl, address_of(sealed), sealed, '')
     -- The graph has its envelope.
     leave_graph(id, letter, '', outcome)
     return true
@@ -29,7 +29,7 @@ local function end_unstarted(endings, id, outcome, status, ttl)
     redis.call('ZREM', key('due'), id)
     if redis.call('ZCARD', key('due')) == 0 then redis.call('DEL', key('clock')) end
     redis.call('HDEL', key('held'), id)
-    conclude(endings, id, outcome, status, ttl, address_of(sealed), sealed, meta)
+    conclude(endings, id, outcome, counter_in(sealed, status), ttl, address_of(sealed), sealed, meta)
     leave_graph(id, letter, sealed, outcome)
     return true
   end
@@ -38,7 +38,7 @@ local function end_unstarted(endings, id, outcome, status, ttl)
   local _, sealed, meta = read(lane, entry)
   if not sealed then return false end
   redis.call('XDEL', key(lane), entry)
-  conclude(endings, id, outcome, status, ttl, address_of(sealed), sealed, meta)
+  conclude(endings, id, outcome, counter_in(sealed, status), ttl, address_of(sealed), sealed, meta)
   leave_graph(id, letter, sealed, outcome)
   return true
 end

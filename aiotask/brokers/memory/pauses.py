@@ -1,0 +1,49 @@
+"""Pauses, as the memory broker keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...job import is_paused_need
+from ..lanes import all_lanes, is_parked, need_of, queue_of
+from ..pauses import Pause, Standing
+from .record import Lane
+
+__all__ = ["Pausing"]
+
+
+class Pausing:
+    """The part of ``Store`` that keeps pauses."""
+
+    lanes: dict[str, Lane]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused: dict[str, Pause] = {}
+
+    def is_paused(self, queue: str) -> bool:
+        return "all" in self.paused or f"queue:{queue}" in self.paused
+
+    def open_lanes(self, order: Iterable[str]) -> list[str]:
+        """Those of the lanes from which jobs may be claimed."""
+        if "all" in self.paused:
+            return []
+        return [lane for lane in order if is_parked(lane) or not self.is_paused(queue_of(lane))]
+
+    def waiting_lanes(self, queue: str) -> list[str]:
+        """The lanes whose jobs wait as those of a queue: its own, and those of jobs of it whose task is paused."""
+        return all_lanes(queue) + [
+            name for name in self.lanes if is_paused_need(need := need_of(name)) and need.rpartition("@")[2] == queue
+        ]
+
+    def standing(self) -> Standing:
+        parked = (
+            need_of(name) for name, lane in self.lanes.items() if is_parked(name) and (lane.waiting or lane.claimed)
+        )
+        resumed = [need for need in parked if is_paused_need(need) and _pause_in(need) not in self.paused]
+        return Standing(sorted(self.paused.values(), key=lambda pause: (pause.at, pause.id)), sorted(resumed))
+
+
+def _pause_in(need: str) -> str:
+    """The id of the pause for which jobs with this need are parked."""
+    return need.partition(":")[2].rpartition("@")[0]

@@ -1,0 +1,44 @@
+"""Pauses on Redis: a hash, which claims look at."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..pauses import Pause, Standing
+from .codec import text
+from .connection import Wire
+from .script import script
+
+__all__ = ["PauseVerbs"]
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Pause).decode
+
+
+class PauseVerbs:
+    """The part of ``RedisBroker`` that keeps pauses."""
+
+    wire: Wire
+    prefix: str
+
+    async def pause(self, pause: Pause) -> None:
+        await self.wire.run(script("pause"), self.prefix, pause.id, _encode(pause))
+
+    async def resume(self, id: str) -> bool:
+        return bool(await self.wire.run(script("pause"), self.prefix, id, b""))
+
+    async def pauses(self) -> Standing:
+        flat, resumed = await self.wire.run(script("pauses"), self.prefix)
+        found = [_read(text(id), packed) for id, packed in zip(flat[::2], flat[1::2], strict=True)]
+        return Standing(sorted(found, key=lambda pause: (pause.at, pause.id)), sorted(map(text, resumed)))
+
+
+def _read(id: str, packed: bytes) -> Pause:
+    """A pause; one that was spoiled by hand still stands, as far as its id says what it is of."""
+    try:
+        return msgspec.structs.replace(_decode(packed), id=id)
+    except msgspec.MsgspecError:
+        kind, _, what = id.partition(":")
+        if kind == "queue":
+            return Pause(id, queue=what)
+        return Pause(id, task=what.partition("#")[0] or "?")

@@ -1,0 +1,11 @@
+-- KEYS: prefix.  Returns ids and pauses (msgpack), and the needs of parked jobs whose pause is over.
+-- Needs: core
+local resumed = {}
+for _, need in ipairs(redis.call('SMEMBERS', key('parked'))) do
+  local id = string.match(need, '^pause:(.*)@')
+  if id and redis.call('HEXISTS', key('paused'), id) == 0 then
+    local length = redis.pcall('XLEN', key('parked:' .. need))
+    if type(length) == 'number' and length > 0 then resumed[#resumed + 1] = need end
+  end
+end
+return { redis.call('HGETALL', key('paused')), resumed }

@@ -1,0 +1,130 @@
+"""Bulk actions on the jobs of one or more apps, and jobs that are run at once or sent again by their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..brokers import due_now_of, features
+from ..brokers.technology import DUE_NOW
+from ..client.bulk import Action, BulkAction, Done, resent
+from ..errors import AiotaskError, ConfigError, SealError
+from ..history.resultdb import ResultDB
+from ..inspector import JobFilter
+from ..job import RESULT_TTL, Job, decode_job
+from ..job import ids as new_ids
+from ..wire.seal import Sealer
+from .connection import Connection, Place, inspectors
+
+__all__ = ["MOST_COUNTED", "Action", "Bulk", "Done", "resend_ids", "run_ids_now"]
+
+#: Jobs that are counted before an action at most.
+MOST_COUNTED = 10_000
+
+
+class Bulk:
+    """One action on all jobs of some apps that match a filter."""
+
+    def __init__(self, action: Action, wanted: JobFilter, opened: Sequence[Connection]) -> None:
+        self._actions = [_action_on(each, action, wanted) for each in opened]
+
+    async def count(self) -> int:
+        """How many jobs match now; MOST_COUNTED: there are so many at least."""
+        number = 0
+        for each in self._actions:
+            number += await each.count(MOST_COUNTED - number)
+            if number >= MOST_COUNTED:
+                break
+        return number
+
+    async def run(self, done: Done, progress: Callable[[int], None]) -> None:
+        """Do it; ``done`` says what has become of the jobs, also where this is interrupted."""
+        for each in self._actions:
+            before = Done(done.done, done.asked, done.skipped.copy())
+            async for now in each.run():
+                done.done, done.asked = before.done + now.done, before.asked + now.asked
+                done.skipped = before.skipped + now.skipped
+                progress(done.seen)
+
+
+def _action_on(connection: Connection, action: Action, wanted: JobFilter) -> BulkAction:
+    ttl = connection.app.result_ttl if connection.app is not None else RESULT_TTL
+    return BulkAction(action, wanted, connection.broker, connection.secrets, ttl)
+
+
+# ---- by id
+
+
+async def run_ids_now(ids: Sequence[str], place: Place) -> list[dict[str, Any]]:
+    """Run scheduled jobs at once; a dict for each id, in their order."""
+    async with inspectors(place) as opened:
+        able = [each for each in opened if DUE_NOW in features(each.broker.url)]
+        return [await _run_now(able, id, place) for id in ids]
+
+
+async def _run_now(opened: Sequence[Connection], id: str, place: Place) -> dict[str, Any]:
+    found = {"id": id, "app": "", "did": "skipped", "said": f"unknown: {place.why_unknown}"}
+    for each in opened:
+        info = await each.inspector.job(id)
+        if info is None:
+            continue
+        found["app"] = each.name
+        [is_done] = await due_now_of(each.broker).make_due([id])
+        if is_done:
+            await each.broker.promote()
+            return {**found, "did": "done", "said": "runs as soon as a worker takes it"}
+        found["said"] = f"is not scheduled: it is {info.status}"
+    return found
+
+
+async def resend_ids(ids: Sequence[str], place: Place, db: str | None) -> list[dict[str, Any]]:
+    """Send jobs again, each as a new job; a dict for each id, in their order."""
+    async with inspectors(place) as opened:
+        return [await _resend(opened, id, place, db) for id in ids]
+
+
+async def _resend(opened: Sequence[Connection], id: str, place: Place, db: str | None) -> dict[str, Any]:
+    found = {"id": id, "app": "", "did": "skipped", "new_id": ""}
+    for each in opened:
+        try:
+            job = None if each.app is None else await _old_job(each, id, db)
+        except SealError as error:
+            return {**found, "app": each.name, "said": str(error)}
+        if job is None:
+            continue
+        push = resent(job, Sealer(each.secrets, "job"), new_ids.next())
+        if isinstance(push, str):
+            return {**found, "app": each.name, "said": push}
+        await each.broker.push(f"again-{push.id}", 1, [push])
+        return {**found, "app": each.name, "did": "done", "new_id": push.id, "said": f"was sent again as {push.id}"}
+    return {**found, "said": f"its call is not known: {place.why_unknown}, or its outcome alone is kept (--db FILE)"}
+
+
+async def _old_job(connection: Connection, id: str, db: str | None) -> Job | None:
+    """The envelope of a job, from the server or from the history file; None: neither has it.
+
+    Raises:
+        SealError: it was sealed with another secret.
+    """
+    info = await connection.inspector.job(id)
+    sealed = info.sealed if info is not None else None
+    if sealed is None and (letter := await connection.inspector.dead_letter(id)) is not None:
+        sealed = letter.job
+    sealed = sealed or await _recorded(connection, id, db)
+    return decode_job(Sealer(connection.secrets, "job").open(sealed)) if sealed else None
+
+
+async def _recorded(connection: Connection, id: str, db: str | None) -> bytes | None:
+    try:
+        history = ResultDB(db)
+    except ConfigError:
+        return None
+    if not history.path.exists():
+        return None
+    try:
+        record = await history.fetch_record(id)
+    except AiotaskError:
+        return None
+    finally:
+        await history.close()
+    return record.job if record is not None and record.app == connection.name else None

@@ -1,0 +1,147 @@
+"""What is paused, as a worker knows it: looked up once a second, and when the broker tells of a change."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Sequence
+from typing import Any, cast
+
+from ..broker import Broker
+from ..brokers import features
+from ..brokers.pauses import Pause, Pauses, condition_of
+from ..brokers.technology import PAUSES
+from ..errors import BrokerError, ConfigError, ConnectionLost
+from ..log.throttle import ErrorReporter
+from ..loops.delay import BrokerDelay
+from ..wire.serializer import Serializer
+from .in_hand import InHand
+from .life import Life
+from .node import is_chunk
+from .run import Run
+
+__all__ = ["Paused"]
+
+logger = logging.getLogger("aiotask.worker")
+
+
+class Paused:
+    """The pauses that one worker obeys.
+
+    Attributes:
+        is_any: whether anything is paused.
+        resumed: needs of jobs that are parked, and whose pause is over.
+    """
+
+    def __init__(self, broker: Broker, life: Life, in_hand: InHand, serializer: Serializer) -> None:
+        self._broker = broker
+        self._life = life
+        self._in_hand = in_hand
+        self._serializer = serializer
+        #: A broker without the verbs pauses nothing.
+        self._asks = PAUSES in features(broker.url)
+        self._pauses: dict[str, Pause] = {}
+        self.is_any = False
+        self.resumed: list[str] = []
+        self._told = asyncio.Event()
+        self._report_error = ErrorReporter(logger, "The broker refused to say what is paused; trying again: %s")
+        #: Called when the broker tells of a change.
+        self.tell = self._told.set
+
+    async def run(self) -> None:
+        """Look whenever the broker has told of a change, until cancelled."""
+        while True:
+            await self._told.wait()
+            self._told.clear()
+            try:
+                await self.look()
+            except BrokerError as error:
+                # The worker looks once a second in any case.
+                logger.debug("What is paused could not be looked up: %s", error)
+
+    async def look_first(self) -> None:
+        """Look before the first claim: what is paused stays so over a restart."""
+        delay = BrokerDelay()
+        while not self._life.stopping:
+            try:
+                return await self.look()
+            except BrokerError as error:
+                if not isinstance(error, ConnectionLost):
+                    self._report_error(error)
+                await delay.wait()
+
+    async def look(self) -> None:
+        """Look up what is paused; jobs in hand that have not started go back if more is paused than before."""
+        if not self._asks:
+            return
+        standing = await cast("Pauses", self._broker).pauses()
+        before, now = self._pauses, {pause.id: pause for pause in standing.pauses}
+        is_new, self.resumed = now.keys() - before.keys(), standing.resumed
+        if now.keys() == before.keys():
+            return
+        self._pauses, self.is_any = now, bool(now)
+        for pause in standing.pauses:
+            if pause.id in is_new:
+                logger.info("Paused: %s%s. Nothing of it starts here.", pause.what, _reason(pause))
+        for id in before.keys() - now.keys():
+            logger.info("Resumed: %s.", before[id].what)
+        if is_new:
+            self._in_hand.give_back_unstarted()
+        self._life.stir()
+        await self._broker.wake()
+
+    def open(self, queues: Sequence[str]) -> list[str]:
+        """The queues of which jobs may start."""
+        if "all" in self._pauses:
+            return []
+        return [queue for queue in queues if f"queue:{queue}" not in self._pauses]
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing at all may start."""
+        return "all" in self._pauses
+
+    def pause_of(self, run: Run) -> Pause | None:
+        """The pause for which a run may not start. None: there is none.
+
+        The arguments of a node are known once the values upstream of it are there: it is asked again then."""
+        if run.begun or run.calls_nothing:
+            return None
+        job, task = run.job, run.task
+        for pause in self._pauses.values():
+            if pause.task:
+                if pause.task in (job.task, task.name) and (not pause.where or self._is_true(pause, run)):
+                    return pause
+            elif not pause.queue or pause.queue == job.queue:
+                return pause
+        return None
+
+    def _is_true(self, pause: Pause, run: Run) -> bool:
+        if is_chunk(run) or (run.flow is not None and run.flow.upstream and not run.upstream):
+            return False
+        try:
+            return condition_of(pause.where).holds(self._arguments(run))
+        except ConfigError:
+            # It was written by hand, or by a later release.
+            return False
+
+    def _arguments(self, run: Run) -> dict[str, Any]:
+        """The arguments of a call by their names, with defaults; empty where they cannot be read: the run says why."""
+        function = run.task.function
+        try:
+            if run.upstream:
+                args, kwargs = self._serializer.load_call(run.job.body, function, run.upstream)
+            else:
+                args, kwargs = self._serializer.load_call(run.job.body, function)
+            bound = inspect.signature(function).bind_partial(*args, **kwargs)
+        except Exception:
+            return {}
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+
+def _reason(pause: Pause) -> str:
+    """Who has paused it and why, in brackets."""
+    said = ": ".join(filter(None, (f"by {pause.by}" if pause.by else "", pause.why)))
+    return f" ({said})" if said else ""

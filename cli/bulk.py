@@ -1,0 +1,113 @@
+"""Bulk actions of the commands: what matches is counted, the user confirms, and the end is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .asking import confirm, progress
+from .options import option
+from .output import console, plain, print_error, print_json
+
+if TYPE_CHECKING:
+    from aiotask.job import Status
+    from aiotask.ops.bulk import Action, Bulk, Done
+    from aiotask.ops.connection import Place
+
+__all__ = ["Chosen", "DryRun", "act", "print_each"]
+
+DryRun = Annotated[bool, option("--dry-run", help="Say how many jobs match, and do nothing.")]
+
+#: Status, queue, task, and first characters of the ids.
+Chosen = tuple["Status | None", str | None, str | None, str]
+
+
+def act(
+    action: Action, chosen: Chosen, place: Place, *, yes: bool, dry_run: bool, as_json: bool, everything: bool = False
+) -> None:
+    """Do something with all jobs that match, once the user has confirmed, and print what became of them.
+
+    Args:
+        everything: the user has asked for every job.
+
+    Raises:
+        ConfigError: no filter was given; or several apps are there, and every job of each would be concerned.
+    """
+    import asyncio
+
+    from aiotask.errors import ConfigError
+    from aiotask.inspector import JobFilter
+
+    wanted = JobFilter(*chosen)
+    if (wanted == JobFilter()) != everything:
+        which = "--all cannot be combined with filters" if everything else "no jobs were named"
+        raise ConfigError(f"Nothing was done: {which}. Give IDs, or filters such as --queue and --task; see --help.")
+    asyncio.run(_act(action, wanted, place, yes=yes, dry_run=dry_run, as_json=as_json, everything=everything))
+
+
+async def _act(
+    action: Action, wanted: Any, place: Place, *, yes: bool, dry_run: bool, as_json: bool, everything: bool
+) -> None:
+    from aiotask.errors import ConfigError
+    from aiotask.ops.bulk import MOST_COUNTED, Bulk, Done
+    from aiotask.ops.connection import inspectors
+
+    async with inspectors(place) as opened:
+        if everything and place.name is None and len({each.name for each in opened}) > 1:
+            raise ConfigError(
+                f"Nothing was done: several apps are here ({', '.join(each.label for each in opened)}), and --all "
+                f"would {action} the jobs of each. Name one app: --name NAME"
+            )
+        bulk, done = Bulk(action, wanted, opened), Done()
+        number = await bulk.count()
+        is_more = number >= MOST_COUNTED
+        if number and not yes and not dry_run:
+            confirm(action, _jobs(number, is_more), "--dry-run, or aiotask jobs with the same filter")
+        if number and not dry_run:
+            await _run(bulk, action, done, None if is_more else number)
+    _print(action, done, number, is_more=is_more, dry_run=dry_run, as_json=as_json)
+
+
+async def _run(bulk: Bulk, action: Action, done: Done, number: int | None) -> None:
+    import asyncio
+
+    try:
+        with progress(f"{action.capitalize()} jobs", number) as show:
+            await bulk.run(done, show)
+    except asyncio.CancelledError:
+        print_error(f"Interrupted after {_jobs(done.seen)}. Repeat the command to go on.")
+        raise typer.Exit(130) from None
+
+
+def _jobs(number: int, is_more: bool = False) -> str:
+    return f"{number:,}{' or more' if is_more else ''} job{'' if number == 1 else 's'}"
+
+
+def _print(action: Action, done: Done, number: int, *, is_more: bool, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        counted = {"matched": number, "more": is_more, "done": done.done, "asked": done.asked}
+        print_json({"action": action.value, "dry_run": dry_run, **counted, "skipped": dict(done.skipped)})
+        return
+    terminal = console()
+    if dry_run or not number:
+        terminal.print(f"{_jobs(number, is_more)} match{'es' if number == 1 else ''}; nothing was done.")
+        return
+    asked = f", {done.asked:,} of them by workers that were asked to end them" if done.asked else ""
+    terminal.print(f"{_WORDS[action.value]} {_jobs(done.done)}{asked}.")
+    for reason, count in done.skipped.items():
+        terminal.print(f"[yellow]Skipped {count:,}: {plain(reason, 300)}.[/yellow]", soft_wrap=True)
+
+
+_WORDS = {"cancel": "Cancelled", "purge": "Purged", "run now": "Made due", "resend": "Sent again"}
+
+
+def print_each(done: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print what became of each ID; the exit code is 1 if one was skipped."""
+    if as_json:
+        print_json(done)
+    for each in () if as_json else done:
+        mark = "[green]•[/green]" if each["did"] == "done" else "[red]![/red]"
+        console().print(f"{mark} {plain(each['id'])} {plain(each['said'], 500)}", soft_wrap=True)
+    if any(each["did"] != "done" for each in done):
+        raise typer.Exit(1)

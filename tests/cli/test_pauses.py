@@ -1,0 +1,77 @@
+"""aiotask queues pause and resume, aiotask tasks: what is paused, by whom and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from aiotask import App
+
+from .command import invoke
+
+
+@pytest.fixture
+def place(redis_url: str, app_name: str) -> Iterator[list[str]]:
+    app = App(app_name, url=redis_url)
+    app.register_task(len, name="shop:measure", queue="mail").s("leek").apply_async().blocking.sent()
+    yield ["--name", app_name, "--url", redis_url]
+
+
+def ask(*arguments: str, code: int = 0) -> Any:
+    said = invoke(*arguments, "--json")
+    assert said.exit_code == code, said.output
+    return json.loads(said.output)
+
+
+def test_a_paused_queue_is_shown_with_who_and_why(place: list[str]) -> None:
+    said = invoke("queues", "pause", "mail", "--why", "the server moves", *place)
+    assert (said.exit_code, said.output) == (0, 'Paused: queue "mail". Jobs that run end as usual.\n')
+
+    [app] = ask("queues", *place)
+    [pause] = app["pauses"]
+    assert (pause["queue"], pause["why"], bool(pause["by"])) == ("mail", "the server moves", True)
+    assert [queue["paused"] for queue in app["queues"] if queue["name"] == "mail"] == [True]
+    shown = invoke("queues", *place).output
+    assert "(paused)" in shown and 'Paused: queue "mail"' in shown and ": the server moves" in shown
+
+    said = invoke("queues", "resume", "mail", *place)
+    assert (said.exit_code, said.output) == (0, 'Resumed: queue "mail".\n')
+    assert ask("queues", *place)[0]["pauses"] == []
+
+
+def test_what_is_not_paused_cannot_be_resumed(place: list[str]) -> None:
+    assert ask("queues", "resume", "mail", *place, code=1)["done"] is False
+    said = invoke("tasks", "resume", "shop:measure", *place)
+    assert said.exit_code == 1
+    assert 'Not paused: task "shop:measure"' in said.output
+
+
+def test_everything_is_paused_and_resumed(place: list[str]) -> None:
+    assert ask("queues", "pause", "--all", *place)["id"] == "all"
+    assert all(queue["paused"] for queue in ask("queues", *place)[0]["queues"])
+    assert ask("queues", "resume", "--all", *place)["done"]
+
+
+def test_calls_of_a_task_are_paused(place: list[str]) -> None:
+    assert ask("tasks", "pause", "shop:measure", "obj", "==", "leek", *place)["where"] == "obj == leek"
+    [known] = ask("tasks", *place)
+    assert (known["task"], known["workers"], known["pauses"][0]["where"]) == ("shop:measure", 0, "obj == leek")
+    assert "obj == leek" in invoke("tasks", *place).output
+    assert ask("tasks", "resume", "shop:measure", "obj == 'leek'", *place)["done"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["queues", "pause"], "Name one thing to pause"),
+        (["queues", "pause", "mail", "--all"], "Name one thing to pause"),
+        (["tasks", "pause", "shop:measure", "obj", "like", "leek"], "is no condition"),
+    ],
+)
+def test_what_cannot_be_paused_is_refused(arguments: list[str], message: str, place: list[str]) -> None:
+    said = invoke(*arguments, *place)
+    assert said.exit_code != 0
+    assert message in f"{said.output}{said.exception}"
