@@ -33,7 +33,7 @@ def define(function: Callable[..., Any], options: BatchOptions, *, typed: bool =
         raise ConfigError(f'"{function.name}" is a task already.')
     name = options.get("name")
     if "batch" in options and callable(function):
-        refuse_generator(function, name or getattr(function, "__qualname__", "of a callable"))
+        refuse_generator(function, f"{name or getattr(function, '__qualname__', 'of a callable')}")
     refuse_what_is_no_function(function, is_named=name is not None)
     homeless = ""
     if name is not None:
