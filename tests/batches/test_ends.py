@@ -89,6 +89,25 @@ async def test_gathered_jobs_go_back_unrun_when_the_worker_stops(app: Lists) -> 
     assert [job.attempt for context in app.contexts for job in context.items] == [1] * 30
 
 
+@pytest.mark.parametrize("what", [{"queue": "default"}, {"task": "many"}], ids=["queue", "task"])
+async def test_gathered_jobs_go_back_unrun_when_they_are_paused(app: Lists, what: dict[str, str]) -> None:
+    task = app.task(batch=3, batch_wait=600)
+    first = [task.apply_async(n) for n in range(2)]
+    async with app.worker() as worker:
+        await wait_until_async(lambda: _is_running(first[-1]), description="both are gathered")
+        await app.app.pause(**what)
+        await wait_until_async(lambda: _has_gone_back(first), description="both have gone back")
+        assert worker.runs == 0 and app.lists == []
+        await app.app.resume(**what)
+        results = [*first, task.apply_async(2)]
+        async with asyncio.timeout(TIMEOUT):
+            assert await asyncio.gather(*results) == [0, 1, 2]
+
+
+async def _has_gone_back(results: list[Any]) -> bool:
+    return {await result.status() for result in results} <= {Status.PENDING, Status.PARKED}
+
+
 async def test_gathered_jobs_do_not_go_back_because_another_job_is_long(make: Make) -> None:
     app = Lists(make(), is_async=False)
     task = app.task(batch=2, batch_wait=30)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aiotask import App, ConfigError, Depends
-from aiotask.batch_task import BATCH_WAIT
+from aiotask.batch_task import BATCH_WAIT, batching_of
 
 
 def many(items: list[int]) -> list[int]:
@@ -82,6 +82,11 @@ def test_a_call_cannot_change_how_jobs_are_gathered() -> None:
         ConfigError, match=r"chunk=2: jobs of the batch task .*:many. are gathered by the worker, 8 for"
     ):
         task.map([1, 2, 3], chunk=2)
+
+
+def test_a_batch_is_not_limited_in_how_many_jobs_run() -> None:
+    with pytest.raises(ConfigError, match=r"batch= and max_running= contradict each other: .* Use rate="):
+        batching_of(many, {"batch": 8, "max_running": 1}, "many")
 
 
 @pytest.mark.parametrize("call", [((), {}), ((1, 2), {}), ((), {"items": 1})], ids=["none", "two", "by name"])
