@@ -119,6 +119,28 @@ async def test_t21_what_is_gathered_goes_back_unrun_on_term(stage: Stage, kind: 
     assert (len(call.label), call.attempt) == (64, 1)
 
 
+@KINDS
+async def test_t21_what_is_gathered_goes_to_another_worker_when_the_loop_stands_still(
+    stage: Stage, kind: str, tmp_path: Path
+) -> None:
+    stage.start(1)
+    task, gate = task_of(stage, "four", kind), tmp_path / "gate"
+    results = [task.apply_async(f"item {n}") for n in range(3)]
+    await gathered(results)
+    stalls = stage.stall.apply_async(str(gate))
+    await wait_until_async(lambda: stage.ledger.runs("stall"), description="the loop stands still")
+
+    stage.start(1)
+    results.append(task.apply_async("item 3"))
+
+    assert await ends(results) == [f"item {n}" for n in range(4)]
+    assert stage.ledger.ended("stall") == 0
+    gate.touch()
+    assert await ends([stalls]) == [None]
+    (call,) = [items for items in lists(stage) if items != "stall"]
+    assert sorted(call) == [f"item {n}" for n in range(4)]
+
+
 async def test_t21_what_is_gathered_is_recovered_when_its_worker_is_killed(stage: Stage) -> None:
     supervisor = stage.start(1)
     results = [stage.patient.apply_async(f"item {n}") for n in range(30)]

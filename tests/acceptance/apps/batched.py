@@ -86,6 +86,14 @@ async def aslow(items: list[int]) -> list[int]:
         return items
 
 
+@app.task
+async def stall(gate: str) -> None:
+    """Keeps the event loop from turning until this file is there."""
+    with entered("stall"):
+        while not os.path.exists(gate):
+            time.sleep(0.05)  # noqa: ASYNC251 - that is what it is for
+
+
 def _value(item: str) -> str | Exception:
     return ValueError(item) if item == "bad" else item.upper()
 
