@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .app import App, default_app, register_task, task
 from .backoff import exponential
+from .batch_task import BatchTask
 from .context import JobContext, current_job
 from .depends import Depends
 from .errors import (
@@ -60,6 +61,7 @@ __all__ = [
     "App",
     "AsyncStreamTask",
     "AsyncTask",
+    "BatchTask",
     "Limit",
     "StreamTask",
     "SyncStreamTask",

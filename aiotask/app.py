@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Never, Self, cast
+from typing import TYPE_CHECKING, Any, Never, Self
 
 from .broker import Push
 from .brokers import require, require_limits
@@ -38,7 +38,7 @@ from .result import AsyncResult
 from .settings import check_modules, environment, number
 from .signature import Signature
 from .specials import more_for, special_for
-from .tasks import AsyncTask, Definition, Registry, SyncTask, apps_here, task_of
+from .tasks import Definition, Registry, Task, apps_here, task_of
 from .unique import rule_of
 from .wire.seal import Sealer
 from .wire.serializer import Serializer, check_serializer, serializer_named
@@ -175,9 +175,9 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
         """The history file of this app's workers: ``$AIOTASK_RESULT_DB``, else beside the embedded server's data."""
         return self.address.result_db_path()
 
-    def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
+    def _register(self, function: Callable[..., Any], options: Any) -> Task[..., Any]:
         options, spec = taken_apart(options, getattr(function, "__qualname__", str(function)))
-        definition = define(function, options)
+        definition = define(function, options, typed=self._serializer_name == "json")
         if rule_of(definition.more) is not None and (url := self.address.given):
             require(url, UNIQUE, "unique= or on_conflict=")
         injection = injection_of(function, definition.name, self.overrides)
@@ -185,10 +185,10 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
         if "limit" in definition.more:
             require_limits(definition.name, self.address.given)
         if self._serializer_name == "json":
-            self.serializer.prepare(definition.name, function)
+            self.serializer.prepare(definition.name, definition.function)
         self._schedule(definition, spec)
         self.registry.add(definition)
-        return cast("SyncTask[Any, Any] | AsyncTask[Any, Any]", task_of(definition, self))
+        return task_of(definition, self)
 
     def add_middleware(self, middleware: Middleware) -> None:
         """Put a middleware around all others, also around tasks and rows that are registered already.

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
+from .errors import ConfigError
 from .job import WIRE_VERSION, Job, child_digest, child_id, family, flow_of
 
 __all__ = ["JobContext", "Seat", "current_job", "entered", "job_fields", "sending_job", "unseated"]
@@ -74,6 +75,9 @@ class JobContext(msgspec.Struct, frozen=True):
     calls: dict[str, Any] | None = None
     #: Where the run reports how far it is; None outside a worker.
     reporter: Reporter | None = None
+    #: The jobs of a batch, in the order of its items; the context of the batch itself is that of the first one. Empty
+    #: in a job that is no batch.
+    items: tuple[JobContext, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the seat, which belongs to the worker: a context that is sent or kept describes only the job.
@@ -123,8 +127,12 @@ class JobContext(msgspec.Struct, frozen=True):
             message: what is being done, up to 1,000 characters.
 
         Raises:
-            ConfigError: the values are not finite numbers and text, or the broker keeps no progress.
+            ConfigError: the values are not finite numbers and text, the broker keeps no progress, or this is a batch.
         """
+        if self.items:
+            raise ConfigError(
+                f'Task "{self.job.task}": a batch has no progress, since each of its items is a job of its own.'
+            )
         if self.reporter is not None and self.calls is not None:
             self.reporter.progress(current, total, message)
 

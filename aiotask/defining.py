@@ -7,9 +7,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from .batch_task import batching_of, refuse_generator, refuse_limits
 from .context import JobContext, sending_job
 from .depends import Injection
 from .errors import ConfigError
+from .functions.batches import of_one
 from .functions.callables import (
     checker,
     gives_coroutines,
@@ -22,23 +24,28 @@ from .functions.template import maker, names_in
 from .job import ids, keyed_id
 from .limiting import Limit, Limited, limited_by
 from .middleware import Hooks, around_of
-from .options import TaskOptions, check_options, check_task_name, fields_of, known_options
+from .options import BatchOptions, check_options, check_task_name, fields_of, known_options
 from .tasks import Definition, Task, consistent
 from .unique import is_unique, rule_of, unique_id, without_rule
 
 __all__ = ["call_of", "define", "id_by_key", "id_of_runs", "keyed_call", "surrounded", "without_key"]
 
 
-def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
+def define(function: Callable[..., Any], options: BatchOptions, *, typed: bool = False) -> Definition:
     """The definition of a function with these options.
+
+    Args:
+        typed: the annotations are needed now.
 
     Raises:
         ConfigError: the function cannot be a task, or an option is wrong.
     """
-    known_options(options, TaskOptions, f'task "{getattr(function, "__qualname__", function)}"')
+    known_options(options, BatchOptions, f'task "{getattr(function, "__qualname__", function)}"')
     if isinstance(function, Task):
         raise ConfigError(f'"{function.name}" is a task already.')
     name = options.get("name")
+    if "batch" in options and callable(function):
+        refuse_generator(function, f"{name or getattr(function, '__qualname__', 'of a callable')}")
     refuse_what_is_no_function(function, is_named=name is not None)
     homeless = ""
     if name is not None:
@@ -48,19 +55,25 @@ def define(function: Callable[..., Any], options: TaskOptions) -> Definition:
         homeless = home.why_not
         name = f"{home.name or '__main__'}:{function.__qualname__}"
     checked = check_options({key: value for key, value in options.items() if key != "name"}, name)
+    batching = batching_of(function, checked, name)
+    called = function if batching is None else of_one(function, f'Task "{name}"', typed=typed)
     key = checked.get("key")
     if callable(key) or (isinstance(key, str) and names_in(key)):
-        checked["key"] = maker(function, key, "key")
-    limited = _limited(checked, name, function)
+        checked["key"] = maker(called, key, "key")
+    limited = _limited(checked, name, called)
+    if batching is not None and limited is not None:
+        refuse_limits(limited, name)
     fields = fields_of(checked, {} if limited is None else {"limit": limited})
     if stream := _stream_of(function):
         fields["more"] = {**fields.get("more", {}), "streams": True}
     definition = Definition(
         name=name,
-        function=function,
+        function=called,
         is_async=gives_coroutines(function) or is_async_generator(function),
         stream=stream,
-        check=checker(function),
+        check=checker(called),
+        batch=batching,
+        goes_apart=batching is not None or checked.get("acks") == "early",
         homeless=homeless,
         is_limited=bool(checked.get("memory") or checked.get("cpu")),
         **fields,

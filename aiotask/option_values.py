@@ -15,6 +15,7 @@ from .settings import CENTURY, seconds
 __all__ = [
     "check_aware",
     "check_backoff",
+    "check_batch_wait",
     "check_exceptions",
     "check_expires",
     "check_flag",
@@ -77,6 +78,13 @@ def check_positive(value: float | timedelta, what: str) -> float:
     checked = seconds(value, what)
     if not checked:
         raise ConfigError(f"{what}={value!r} leaves the job no time. Give seconds, or None for no limit.")
+    return checked
+
+
+def check_batch_wait(value: Any) -> float:
+    checked = seconds(value, "batch_wait")
+    if checked > 3600:
+        raise ConfigError(f"batch_wait={value!r} is more than an hour, for which a worker would keep jobs to itself.")
     return checked
 
 

@@ -13,6 +13,7 @@ from .job import WIRE_VERSION, More
 from .limiting import Limit
 from .option_values import (
     check_backoff,
+    check_batch_wait,
     check_exceptions,
     check_expires,
     check_flag,
@@ -37,6 +38,7 @@ from .unique import COMBINED, rule_of
 __all__ = [
     "OPTIONS",
     "SCHEDULE_OPTIONS",
+    "BatchOptions",
     "CallOptions",
     "TaskOptions",
     "check_name",
@@ -133,6 +135,18 @@ class TaskOptions(CallOptions, total=False):
     missed: Literal["skip", "once", "all"]
 
 
+class BatchOptions(TaskOptions, total=False):
+    """The options of a batch task: those of a task (TaskOptions), and these.
+
+    batch: number of items, from 1 to 1,000, with which the function is called at most. It takes a list of them, and
+        returns a list with the value, or the exception, of each.
+    batch_wait: time that the first item of a call waits for others, in seconds or as a timedelta. Default: 0.05.
+    """
+
+    batch: int
+    batch_wait: float | timedelta
+
+
 def known_options(options: Any, known: type[Any], whose: str) -> None:
     """Raise ConfigError for an option that does not exist, with the one that was meant."""
     names = sorted(known.__annotations__)
@@ -141,7 +155,7 @@ def known_options(options: Any, known: type[Any], whose: str) -> None:
     for option in options:
         if option in names:
             continue
-        if option in TaskOptions.__annotations__:
+        if option in BatchOptions.__annotations__:
             raise ConfigError(
                 f'"{option}" is an option of a task, not of a single call ({whose}): write @app.task({option}=…), '
                 f'or register the function a second time: app.register_task(function, name="…", {option}=…).'
@@ -175,7 +189,7 @@ def _combined(value: Any, _: float) -> Any:
 
 
 class Option(NamedTuple):
-    """The definition of an option; its type is in CallOptions or TaskOptions."""
+    """The definition of an option; its type is in CallOptions, TaskOptions or BatchOptions."""
 
     #: Returns the value as a Definition keeps it; durations in float seconds. Raises ConfigError.
     check: Callable[[Any], Any]
@@ -209,6 +223,8 @@ OPTIONS: dict[str, Option] = {
     "acks": Option(lambda value: check_one_of(value, "acks", ("late", "early"))),
     "memory": Option(lambda value: None if value is None else size(value, "memory")),
     "cpu": Option(lambda value: None if value is None else check_positive(value, "cpu")),
+    "batch": Option(lambda value: check_whole(value, "batch", 1, 1_000)),
+    "batch_wait": Option(check_batch_wait),
     # What ``defining`` makes one Limited of, which is among the options that travel.
     "limit": Option(check_limit),
     "max_running": Option(lambda value: check_whole(value, "max_running", 1, 1_000_000)),

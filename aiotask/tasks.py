@@ -25,6 +25,7 @@ from .options import CallOptions, check_options, check_together, fields_of, know
 from .unique import check_unique
 
 if TYPE_CHECKING:
+    from .functions.batches import Batching
     from .group_result import GroupResult
     from .middleware import Around, Hooks
     from .result import AsyncResult
@@ -77,6 +78,10 @@ class Definition:
     homeless: str = ""
     #: Middleware and providers around the function in a worker.
     around: Around | None = field(default=None, hash=False, compare=False)
+    #: How calls are gathered; then ``function`` is that of one item. None: each job is a call.
+    batch: Batching | None = None
+    #: Whether a worker has a row of its own for jobs of the task: they run once at most, or in batches.
+    goes_apart: bool = False
 
     def refuse_gaps(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise ConfigError if a call in this process leaves out what only a worker provides."""
@@ -364,7 +369,7 @@ def _task_named(app: str, name: str, module: str, options: CallOptions, of_main:
         if imported:
             with contextlib.suppress(ImportError, ValueError):
                 importlib.import_module(module)
-        known = [(its, sender) for sender in list(apps_here) if (its := _known_to(sender, app, name)) is not None]
+        known = [(its, at) for at in list(apps_here) if at.name == app and (its := at.registry.get(name)) is not None]
         if known:
             found = min(known, key=lambda each: (getattr(each[0].function, "__module__", None) in MAINS) != of_main)
             task = task_of(*found)
@@ -374,15 +379,13 @@ def _task_named(app: str, name: str, module: str, options: CallOptions, of_main:
     )
 
 
-def _known_to(sender: Sender, app: str, name: str) -> Definition | None:
-    return sender.registry.get(name) if sender.name == app else None
-
-
 def task_of(definition: Definition, app: Sender) -> Task[..., Any]:
     """The task of this definition."""
     function = definition.function
     if definition.stream is not None:
         return cast("Task[..., Any]", definition.stream(definition, app))
+    if definition.batch is not None:
+        return cast("Task[..., Any]", definition.batch.make(definition, app))
     if type(function) is FunctionType and not vars(function):
         return (AsyncTask if definition.is_async else SyncTask)(definition, app)
     return (_AsyncTaskWithHints if definition.is_async else _SyncTaskWithHints)(definition, app)

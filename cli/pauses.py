@@ -143,6 +143,8 @@ def _change(
 def list_tasks(name: AppName = None, url: Url = None, as_json: Json = False) -> None:
     """List the tasks that live workers have, and what is paused of them.
 
+    A task that no live worker has is listed only while it is paused.
+
     [bold]Examples[/bold]
 
       aiotask tasks

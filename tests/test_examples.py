@@ -24,7 +24,7 @@ TEXT = "To be, or not to be: that is the question. Be!"
 WORDS = [["be", 3], ["to", 2], ["or", 1]]
 SERVED = (
     *("readme", "words", "orders_json", "web_django", "heartbeat", "database", "cron", "tenants"),
-    *("calc", "crawler", "order", "sums", "thumbnails", "wordcount", "debounce"),
+    *("calc", "crawler", "embeddings", "order", "sums", "thumbnails", "wordcount", "debounce"),
 )
 
 
@@ -171,6 +171,19 @@ def test_jobs_groups_and_chains_report_what_becomes_of_them(fleet: Workers) -> N
 
 def test_pictures_are_scaled_and_joined(fleet: Workers) -> None:
     assert script("examples.thumbnails") == "48 x 8\n"
+
+
+def test_texts_are_embedded_in_lists(fleet: Workers) -> None:
+    texts, *alike, refused = script("examples.embeddings").splitlines()
+
+    count = re.fullmatch(r"300 texts, up to (\d+) in one call", texts)
+    assert count and 1 < int(count[1]) <= 64
+    assert alike[:2] == [
+        "'the leek is green' is most like 'the leeks are green'",
+        "'the leeks are green' is most like 'the leek is green'",
+    ]
+    assert len(alike) == 6
+    assert refused == "refused: a text without words"
 
 
 def test_the_words_of_many_files_are_counted(fleet: Workers) -> None:

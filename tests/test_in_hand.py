@@ -17,6 +17,7 @@ from aiotask.wire.seal import Sealer
 from aiotask.wire.serializer import serializer_named
 from aiotask.worker.async_lane import AsyncLane
 from aiotask.worker.at_most_once import AtMostOnce
+from aiotask.worker.batches import Batches
 from aiotask.worker.executor import resolve
 from aiotask.worker.expiry import Expiries
 from aiotask.worker.in_hand import InHand
@@ -69,6 +70,7 @@ class Hand:
             syncs,
             AtMostOnce(broker, self.membership, self.life, seats, asyncs, syncs, lost=unused),
             Upstream(broker, self.life, seats, asyncs, syncs, sealer=sealer, serializer=serializer),
+            Batches(self.registry, seats, NoBoard()),
             Expiries(broker),
             serializer=serializer,
             close=unused,

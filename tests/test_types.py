@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CASES = [ROOT / "tests" / f"typing_{part}.py" for part in ("api", "graphs", "outbox", "rows", "streams")]
+PARTS = ("api", "batches", "graphs", "limits", "outbox", "rows", "streams")
+CASES = [ROOT / "tests" / f"typing_{part}.py" for part in PARTS]
 
 
 def run_mypy(file: Path, cache: Path) -> subprocess.CompletedProcess[str]:

@@ -90,6 +90,8 @@ async def _why(connection: Connection, info: JobInfo, queue: str) -> str:
     known = [each for each in (await connection.inspector.stats()).queues if each.name == queue]
     if not known:
         return ""
+    if known[0].paused:
+        return f"the queue {queue} is paused: aiotask queues says by whom and why, aiotask queues resume ends it"
     if not known[0].consumers:
         return f"no live worker consumes the queue {queue}"
     return (

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from ..options import TaskOptions, known_options
-from ..tasks import AsyncTask, SyncTask
+from ..batch_task import BatchTask
+from ..options import BatchOptions, TaskOptions, known_options
+from ..tasks import AsyncTask, SyncTask, Task
 
 __all__ = ["Registering"]
 
 P = ParamSpec("P")
+A = TypeVar("A")
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -44,13 +47,22 @@ class _Register(Protocol):
     def __call__(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
 
 
+class _RegisterBatch(Protocol):
+    @overload
+    def __call__(
+        self, fn: Callable[Concatenate[list[A], ...], Coroutine[Any, Any, Sequence[R | Exception]]], /
+    ) -> BatchTask[A, R]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[list[A], ...], Sequence[R | Exception]], /) -> BatchTask[A, R]: ...
+
+
 class Registering(ABC):
     """The part of an app that registers functions as tasks."""
 
     name: str
 
     @abstractmethod
-    def _register(self, function: Callable[..., Any], options: Any) -> SyncTask[Any, Any] | AsyncTask[Any, Any]:
+    def _register(self, function: Callable[..., Any], options: Any) -> Task[..., Any]:
         """Register a function with these options in the app, and return its task."""
 
     @overload
@@ -68,19 +80,45 @@ class Registering(ABC):
     @overload
     def task(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
     @overload
+    def task(
+        self, /, *, batch: int, batch_wait: float | timedelta = ..., **options: Unpack[TaskOptions]
+    ) -> _RegisterBatch: ...
+    @overload
     def task(self, /, **options: Unpack[TaskOptions]) -> _Register: ...
     def task(self, fn: Any = None, /, **options: Any) -> Any:
         """Decorator that registers a function as a task: ``@app.task`` or ``@app.task(retries=3)`` (see TaskOptions).
+
+        With ``batch=`` the function takes a list of items, each of which was sent as a job (see BatchOptions).
 
         Raises:
             ConfigError: an option does not exist or is out of range, the name of the task is taken, or the decorated
                 object cannot be a task.
         """
         if fn is None:
-            known_options(options, TaskOptions, f'a task of app "{self.name}"')
+            known_options(options, BatchOptions, f'a task of app "{self.name}"')
             return lambda function: self._register(function, options)
         return self._register(fn, options)
 
+    @overload
+    def register_task(
+        self,
+        fn: Callable[Concatenate[list[A], ...], Coroutine[Any, Any, Sequence[R | Exception]]],
+        /,
+        *,
+        batch: int,
+        batch_wait: float | timedelta = ...,
+        **options: Unpack[TaskOptions],
+    ) -> BatchTask[A, R]: ...
+    @overload
+    def register_task(
+        self,
+        fn: Callable[Concatenate[list[A], ...], Sequence[R | Exception]],
+        /,
+        *,
+        batch: int,
+        batch_wait: float | timedelta = ...,
+        **options: Unpack[TaskOptions],
+    ) -> BatchTask[A, R]: ...
     @overload
     def register_task(
         self, fn: Callable[Concatenate[_Anything, P], _Anything], /, **options: Unpack[TaskOptions]
@@ -105,6 +143,10 @@ class Registering(ABC):
     ) -> AsyncTask[P, R]: ...
     @overload
     def register_task(self, fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> SyncTask[P, R]: ...
+    @overload
+    def register_task(
+        self, /, *, batch: int, batch_wait: float | timedelta = ..., **options: Unpack[TaskOptions]
+    ) -> _RegisterBatch: ...
     @overload
     def register_task(self, /, **options: Unpack[TaskOptions]) -> _Register: ...
     def register_task(self, fn: Any = None, /, **options: Any) -> Any:

@@ -30,7 +30,7 @@ _INSTEAD = {
     "result_ttl": "Rows stay until they are deleted, or with delete_when_done=True until they have succeeded.",
     "ignore_result": "The columns of a row are its result.",
 }
-_TASK_ONLY = ("limit", "max_running", "rate", "cron", "every", "batch", "max_wait", "on_conflict")
+_TASK_ONLY = ("limit", "max_running", "rate", "cron", "every", "batch", "batch_wait", "max_wait", "on_conflict")
 
 
 def check_row_options(options: Mapping[str, Any], whose: str) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def end(run: Run) -> None:
     assert run.budget is not None
     if run.budget.cpu and run.error is None and (run.cpu or 0.0) > run.budget.cpu:
         run.exceeded = cpu_words(run.budget.cpu)
-        run.value, run.error = None, JobTimeout(f'Job "{run.job.id}" ({run.task.name}) {run.exceeded}.')
+        run.value, run.error = None, JobTimeout(f"{run.title} {run.exceeded}.")
 
 
 def cpu_words(limit: float) -> str:

@@ -13,6 +13,7 @@ from ..errors import BrokerError
 from ..loops.agent import agent
 from ..wire.cancel_marks import genuine_cancels
 from ..wire.seal import Sealer
+from .batch import Batch
 from .in_hand import InHand
 from .run import Board, Run
 
@@ -134,8 +135,16 @@ class Cancels:
     def end(self, run: Run) -> None:
         """End a run that goes on: its job is cancelled."""
         run.cancelled = True
+        if run.batch is not None and any(not item.cancelled for item in run.batch.items):
+            # The call goes on for the other items: no process is replaced for the sake of this one.
+            self._board.clear(run.slot)
+            self._give_up(run)
+            return
         # From now on a run that does not react is overdue, and its process is replaced.
         self._board.hurry(run.slot, run.job.id)
+        if run.batch is not None:
+            run = run.batch
+            run.cancelled = True
         if self._interrupt is None:
             asyncio.get_running_loop().call_later(CANCEL_TIMEOUT, self._check, run)
         for task, other in self._in_hand.asyncs.running.items():
@@ -147,8 +156,9 @@ class Cancels:
 
     def _check(self, run: Run) -> None:
         """Abandon a run that did not end in time: its caller gets an outcome, and the run's own end is discarded."""
+        if isinstance(run, Batch):
+            run = next((item for item in run.items if not item.abandoned), run)
         if any(run is other for other in self._in_hand.running):
-            run.abandoned = True
             logger.warning(
                 "Job %s (%s) was cancelled but keeps running: it did not react, and nothing can end it inside this "
                 "process. Its return value will be discarded.",

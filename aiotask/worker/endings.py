@@ -17,6 +17,7 @@ from ..wire.error_info import error_info
 from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
 from .aftermath import Aftermath
+from .batch import Batch
 from .budget import SHORT
 from .job_log import JobLog
 from .life import Life
@@ -41,6 +42,7 @@ class Endings:
         worker: name of the worker, as outcomes show it.
         grow: called with runs that have returned Refs.
         hold: called with the way back of a job and its limit and key, which are to be held for the delay.
+        dissolve: returns the items of a batch that has ended.
         max_jobs: number of ends after which ``full`` is called, once. None: never.
         aftermath: told of what ends; None: no middleware asks for it.
 
@@ -62,6 +64,7 @@ class Endings:
         serializer: Serializer,
         grow: Callable[[Run], None],
         hold: Callable[[Requeue, str], None],
+        dissolve: Callable[[Batch], list[Run]],
         max_jobs: int | None,
         full: Callable[[], None] | None,
         aftermath: Aftermath | None = None,
@@ -77,6 +80,7 @@ class Endings:
         self._serializer = serializer
         self._grow = grow
         self._hold = hold
+        self._dissolve = dissolve
         self._full = full if max_jobs is not None else None
         self._max_jobs = max_jobs or 0
         self._aftermath = aftermath
@@ -89,6 +93,8 @@ class Endings:
         finishes: list[Finish] = []
         for run in runs:
             if run.abandoned:
+                if isinstance(run, Batch):
+                    self._close_batch(run, finishes)
                 continue
             if run.started_at == 0.0 and (run.error is None or isinstance(run.error, asyncio.CancelledError)):
                 # The run was cancelled before its first step, or taken back: the task has not run.
@@ -98,8 +104,22 @@ class Endings:
             if run.returned is not None and verdict is SUCCEEDED:
                 self._grow(run)
             else:
+                self._prefetch.measure(run.task.is_async, run.took)
                 self._conclude(run, verdict, finishes)
         self._finish(finishes)
+
+    def _close_batch(self, batch: Batch, finishes: list[Finish]) -> None:
+        """Judge each item of a call by itself."""
+        items = self._dissolve(batch)
+        if batch.started_at:
+            self._prefetch.measure(batch.task.is_async, batch.took)
+        if batch.stopped:
+            self._parents.ended(batch, goes_back=self._judge(batch).what is What.RELEASE)
+        for item in items:
+            if item.started_at or item.error is not None:
+                self._conclude(item, SUCCEEDED if item.error is None else self._judge(item), finishes)
+            else:
+                self._settler.give_back(item)
 
     def end(self, runs: list[tuple[Run, Verdict]]) -> None:
         """These runs do not take place, and so much is known of their jobs."""
@@ -128,11 +148,12 @@ class Endings:
 
     def give_up(self, run: Run) -> None:
         """End the job of a cancelled run that goes on and cannot be ended here, so that its caller waits no longer."""
+        is_one_of_many = run.batch is not None and run.batch.in_hand > 1
+        run.abandoned = True
         run.took = time.monotonic() - run.started_mono
         run.finished_at = run.started_at + run.took
-        reason = JobCancelled(
-            f'Job "{run.job.id}" ({run.task.name}) was cancelled, but it did not react to the cancel.'
-        )
+        why = "while the rest of its batch goes on" if is_one_of_many else "but it did not react to the cancel"
+        reason = JobCancelled(f'Job "{run.job.id}" ({run.task.name}) was cancelled, {why}.')
         finishes: list[Finish] = []
         self._conclude(run, Verdict(What.CANCELLED, reason), finishes)
         self._finish(finishes)
@@ -152,7 +173,6 @@ class Endings:
     def _conclude(self, run: Run, verdict: Verdict, finishes: list[Finish], *, dead: bool = False) -> None:
         """Log and settle the end of a run; an outcome is added to ``finishes``, which ``_finish`` hands over."""
         self.runs += 1
-        self._prefetch.measure(run.task.is_async, run.took)
         try:
             self._report(run, verdict, finishes, dead)
         except BaseException as error:

@@ -38,7 +38,16 @@ from .provide import perform_async, perform_sync
 from .run import Board, Run
 from .verdict import What, judge
 
-__all__ = ["Guard", "call_async", "call_sync", "resolve", "text_of"]
+__all__ = [
+    "Guard",
+    "call_async",
+    "call_sync",
+    "fail",
+    "load_arguments",
+    "resolve",
+    "seconds_to_next_run",
+    "text_of",
+]
 
 #: Characters of a traceback that an outcome has at most.
 TRACE_LIMIT = 100_000
@@ -86,17 +95,17 @@ def _begin(run: Run, board: Board) -> bool:
     deadline, again = 0.0, -1.0
     if run.timeout is not None:
         deadline = now + run.timeout
-        again = _again(run, JobTimeout())
+        again = seconds_to_next_run(run, JobTimeout())
     if not board.start(run.slot, run.job.id, deadline, again, now, run.task.name):
         return False
     run.started_at = time.time()
     run.started_mono = now
     if run.task.is_limited:
-        budget.begin(run, board, (_again(run, JobTimeout()), _again(run, JobOutOfMemory())))
+        budget.begin(run, board, (seconds_to_next_run(run, JobTimeout()), seconds_to_next_run(run, JobOutOfMemory())))
     return True
 
 
-def _again(run: Run, error: JobError) -> float:
+def seconds_to_next_run(run: Run, error: JobError) -> float:
     """Seconds until the next run of the job if this run ends with that error; -1: the job fails."""
     verdict = judge(run, error)
     return verdict.delay if verdict.what is What.RETRY else -1.0
@@ -108,7 +117,8 @@ def _end(run: Run, board: Board) -> None:
     board.clear(run.slot)
 
 
-def _failed(run: Run, error: BaseException) -> None:
+def fail(run: Run, error: BaseException) -> None:
+    """End a run with this error, and keep its traceback as text."""
     run.error = error
     run.value = run.returned = None
     try:
@@ -118,7 +128,12 @@ def _failed(run: Run, error: BaseException) -> None:
         run.traceback = f"(it cannot be shown: {type(broken).__name__})"
 
 
-def _load(run: Run, serializer: Serializer) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def load_arguments(run: Run, serializer: Serializer) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of the call.
+
+    Raises:
+        SerializationError: they cannot be read here.
+    """
     try:
         if run.is_special:
             args, kwargs = run.arguments = serializer.load_call(run.job.body, function_of(run), run.upstream)
@@ -197,15 +212,15 @@ def call_sync(run: Run, serializer: Serializer, board: Board, guard: Guard) -> N
     except Interrupted as error:
         reason = JobCancelled(f'Job "{run.job.id}" was cancelled while it ran.') if run.cancelled else _too_long(run)
         reason.__cause__ = None
-        _failed(run, reason.with_traceback(error.__traceback__))
+        fail(run, reason.with_traceback(error.__traceback__))
     except BaseException as error:
-        _failed(run, error)
+        fail(run, error)
     finally:
         _end(run, board)
     late = run.timeout is not None and run.took > run.timeout
     if run.error is None and (late or (run.budget is not None and budget.over_cpu(run))):
         # A run outside the main thread could not be interrupted, but the limit holds.
-        _failed(run, _too_long(run))
+        fail(run, _too_long(run))
 
 
 def _perform_sync(run: Run, serializer: Serializer, guard: Guard) -> None:
@@ -214,16 +229,18 @@ def _perform_sync(run: Run, serializer: Serializer, guard: Guard) -> None:
         if run.is_special:
             value = _call_special(run, serializer)
         else:
-            args, kwargs = _load(run, serializer)
+            args, kwargs = load_arguments(run, serializer)
             value = run.task.function(*args, **kwargs)
     _dump(run, value, serializer)
 
 
 def _call_special(run: Run, serializer: Serializer) -> Any:
     """The value of a run that is more than a call of the function."""
+    if run.performs is not None:
+        return run.performs(run, serializer)
     if run.calls_nothing:
         return _completed(run, serializer)
-    args, kwargs = _load(run, serializer)
+    args, kwargs = load_arguments(run, serializer)
     function, around = called_sync(run), run.task.around
     return function(*args, **kwargs) if around is None else perform_sync(run, around, function, args, kwargs)
 
@@ -239,7 +256,7 @@ async def call_async(run: Run, serializer: Serializer, board: Board, started: Ca
         if run.is_special:
             function, args, kwargs = _special_async(run, serializer, started)
         else:
-            args, kwargs = _load(run, serializer)
+            args, kwargs = load_arguments(run, serializer)
             started(run)
             function = run.task.function
         if run.timeout is None:
@@ -251,25 +268,27 @@ async def call_async(run: Run, serializer: Serializer, board: Board, started: Ca
     except TimeoutError as error:
         # The error by which the limit interrupted the task knows where that was.
         place = (error.__cause__ or error).__traceback__
-        _failed(run, _too_long(run).with_traceback(place) if limit and limit.expired() else error)
+        fail(run, _too_long(run).with_traceback(place) if limit and limit.expired() else error)
     except asyncio.CancelledError as error:
-        _failed(run, _too_long(run).with_traceback(error.__traceback__) if run.exceeded else error)
+        fail(run, _too_long(run).with_traceback(error.__traceback__) if run.exceeded else error)
     except BaseException as error:
-        _failed(run, error)
+        fail(run, error)
     finally:
         _end(run, board)
     if run.error is None and ((run.timeout is not None and run.took > run.timeout) or run.exceeded):
         # The run blocked the loop past its limit, so it could not be cancelled.
-        _failed(run, _too_long(run))
+        fail(run, _too_long(run))
 
 
 def _special_async(
     run: Run, serializer: Serializer, started: Callable[[Run], None]
 ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """What to await for the value of a run that is more than a call of the function: a function and its arguments."""
+    if run.performs is not None:
+        return run.performs, (run, serializer, started), {}
     if run.calls_nothing:
         return _known, (_completed(run, serializer),), {}
-    args, kwargs = _load(run, serializer)
+    args, kwargs = load_arguments(run, serializer)
     started(run)
     function, around = called_async(run), run.task.around
     return (function, args, kwargs) if around is None else (perform_async, (run, around, function, args, kwargs), {})
@@ -281,7 +300,7 @@ async def _known(value: Any) -> Any:
 
 def _too_long(run: Run) -> JobTimeout:
     what = run.exceeded or f"ran longer than its limit of {run.timeout:g} s"
-    return JobTimeout(f'Job "{run.job.id}" ({run.task.name}) {what}.')
+    return JobTimeout(f"{run.title} {what}.")
 
 
 class Guard:

@@ -10,6 +10,8 @@ from ..broker import Delivery
 from ..wire.serializer import Serializer
 from .async_lane import AsyncLane
 from .at_most_once import AtMostOnce
+from .batch import Batch, runs_of
+from .batches import Batches
 from .expiry import Expiries
 from .life import Life
 from .parents import Parents
@@ -60,6 +62,7 @@ class InHand:
         syncs: SyncLane,
         at_most_once: AtMostOnce,
         upstream: Upstream,
+        batches: Batches,
         expiries: Expiries,
         *,
         serializer: Serializer,
@@ -75,6 +78,8 @@ class InHand:
         self.syncs = syncs
         self.at_most_once = at_most_once
         self.upstream = upstream
+        self.batches = batches
+        batches.attach(self._begin_batch)
         self.expiries = expiries
         self.serializer = serializer
         self.scope = scope or Scope()
@@ -136,6 +141,12 @@ class InHand:
             self.syncs.put(syncs)
         self.asyncs.start()
 
+    def _begin_batch(self, batch: Batch) -> None:
+        if batch.task.is_async:
+            self.asyncs.put(batch)
+        self.start([] if batch.task.is_async else [batch])
+        self._life.stir()
+
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin and end runs in this loop from now on."""
         self.scope.loop = loop
@@ -151,7 +162,7 @@ class InHand:
     @property
     def sync_runs(self) -> list[Run]:
         """Sync runs that a thread executes now."""
-        return [run for run in list(self.syncs.current.values()) if run.owner is self]
+        return runs_of([run for run in list(self.syncs.current.values()) if run.owner is self])
 
     @property
     def suspended(self) -> list[Run]:
@@ -160,7 +171,7 @@ class InHand:
 
     @property
     def running(self) -> list[Run]:
-        return [*self.suspended, *self.sync_runs]
+        return [*runs_of(self.suspended), *self.sync_runs]
 
     @property
     def has_begun(self) -> bool:
@@ -180,10 +191,14 @@ class InHand:
 
     async def become_idle(self) -> None:
         """Return when no job runs, except those that wait for the outcomes of others, or when the worker stops."""
-        while not self._life.stopping and len(self.claimed) > sum(
-            run.waits > 0 for run in self.asyncs.running.values()
-        ):
+        while not self._life.stopping and len(self.claimed) > self._waiting_for_others:
             await self._life.wait(None)
+
+    @property
+    def _waiting_for_others(self) -> int:
+        """How many jobs wait for the outcomes of others."""
+        runs = [run for run in self.asyncs.running.values() if run.waits > 0]
+        return sum(run.in_hand if isinstance(run, Batch) else 1 for run in runs)
 
     async def make_way(self) -> None:
         """Give back the jobs that have not started, and become idle."""
@@ -209,9 +224,25 @@ class InHand:
             stuck=syncs.stuck(AHEAD),
             full=asyncs.stuck(AHEAD),
         )
+        if self.batches.share:
+            room = self._room_with_batches(room, ready, unstarted)
         if self.prefetch.chooses:
             self.prefetch.adapt(room, full_of_async)
         return room
+
+    def _room_with_batches(self, room: int, ready: int, waiting: int) -> int:
+        """The room where some of the jobs go into batches, by the room for jobs that do not."""
+        syncs, batches = self.syncs, self.batches
+        stuck = syncs.stuck(AHEAD)
+        calls, _ = self.prefetch.room(
+            running=self._seats.taken,
+            ready=ready + batches.calls(is_async=True),
+            waiting=waiting + batches.calls(is_async=False),
+            free=syncs.threads - syncs.busy,
+            stuck=stuck,
+            full=self.asyncs.stuck(AHEAD),
+        )
+        return batches.room(room, calls, stuck=stuck)
 
     # ---- the way back
 
@@ -226,10 +257,18 @@ class InHand:
 
     def give_back_unstarted(self) -> None:
         """Give back all jobs that have not started, without counting an attempt."""
-        lanes = [*self._take_back_syncs(), *self.asyncs.take_back()]
+        lanes = self._unstarted([*self._take_back_syncs(), *self.asyncs.take_back()])
         rows = [*self.at_most_once.take_back(), *self.upstream.take_back(), *self.expiries.take_back()]
-        for run in [*lanes, *rows]:
+        for run in [*lanes, *rows, *self.batches.take_back()]:
             self.settler.give_back(run)
+
+    def _unstarted(self, runs: list[Run]) -> Iterator[Run]:
+        """These runs, which go back, with the items in place of each batch."""
+        for run in runs:
+            if isinstance(run, Batch):
+                yield from self.batches.dissolve(run)
+            else:
+                yield run
 
     def give_back_parents(self) -> None:
         """Give back runs that have begun and only wait for jobs that run elsewhere."""
@@ -250,13 +289,13 @@ class InHand:
             back += self.asyncs.take_back()
         if self.upstream.row:
             back += self.upstream.take_back(syncs=stuck, asyncs=self.asyncs.stuck(AHEAD))
-        for run in back:
+        for run in self._unstarted(back):
             self.release(run, surplus=True)
 
     def take_back(self, id: str) -> bool:
         """Give back a job that was cancelled before it started. False: the job is not here."""
         run = self.asyncs.pick(id) or self.at_most_once.pick(id) or self.upstream.pick(id)
-        run = run or self.expiries.pick(id)
+        run = run or self.expiries.pick(id) or self.batches.pick(id)
         if run is None and (run := self.syncs.pick(self, id)) is not None:
             self._begun_syncs -= 1
         if run is None:

@@ -20,6 +20,7 @@ from .in_hand import InHand
 from .job_log import JobLog
 from .life import Life
 from .membership import Membership
+from .node import is_chunk
 from .pauses import Paused
 from .prefetch import AHEAD
 from .run import Run
@@ -99,9 +100,10 @@ class Intake:
                         prefetch.claimed(run.task.is_async)
                     if (run.job.more is None and not holds) or not self._waits(run):
                         self._enqueue(run, stuck, syncs)
-        if rejected:
+        if in_hand.batches.share and deliveries:
+            in_hand.batches.weigh(len(deliveries))
+        if rejected or convicted:
             self._reject(rejected)
-        if convicted:
             self._endings.convict(convicted)
         in_hand.start(syncs)
 
@@ -164,12 +166,30 @@ class Intake:
         if stuck and not task.is_async:
             self._in_hand.prefetch.back_off()
             self._in_hand.release(run, surplus=True)
-        elif task.acks == "early" and not run.begun and not run.calls_nothing:
-            self._in_hand.at_most_once.put(run)
+        elif task.goes_apart and self._set_apart(run, syncs):
+            pass
         elif task.is_async:
             self._in_hand.asyncs.put(run)
         else:
             syncs.append(run)
+
+    def _set_apart(self, run: Run, syncs: list[Run]) -> bool:
+        """Put a run into the row of those that happen at most once, or of those that are gathered; False: into
+        neither."""
+        if run.calls_nothing:
+            return False
+        if run.task.batch is None:
+            if not run.begun:
+                self._in_hand.at_most_once.put(run)
+            return not run.begun
+        if is_chunk(run):
+            return False
+        if (batch := self._in_hand.batches.put(run)) is not None:
+            if batch.task.is_async:
+                self._in_hand.asyncs.put(batch)
+            else:
+                syncs.append(batch)
+        return True
 
     def _park(self, delivery: Delivery) -> None:
         """Park a job whose task this worker does not know, or that needs a later release, until a worker can run it."""
@@ -180,6 +200,8 @@ class Intake:
 
     def _reject(self, rejected: list[tuple[Delivery, str]]) -> None:
         """Set aside at the broker deliveries that are no jobs of this app, with the reasons."""
+        if not rejected:
+            return
         for delivery, reason in rejected:
             self._job_log.rejected(delivery, reason)
         rejecting = agent(self._set_aside(rejected))

@@ -95,8 +95,11 @@ def refs_in(run: Run, value: Any, serializer: Serializer) -> Returned:
     return Returned(body, found, Plan(found.calls, graph))
 
 
-def function_of(run: Run) -> Callable[..., Any]:
-    """What the serializer takes for the function of a run: that of a chunk takes and returns lists."""
+def function_of(run: Run) -> Callable[..., Any] | None:
+    """What the serializer takes for the function of a run: that of a chunk takes and returns lists. None: the value of
+    the run is not that of a function."""
+    if run.performs is not None:
+        return None
     return of_items(run.task.function) if is_chunk(run) else run.task.function
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
@@ -20,6 +20,7 @@ from .scope import Scope
 
 if TYPE_CHECKING:
     from ..planning import Plan
+    from .batch import Batch
 
 __all__ = ["Board", "Budget", "NoBoard", "Owner", "Returned", "Run", "Steps"]
 
@@ -92,7 +93,8 @@ class Run(msgspec.Struct, eq=False):
     stopped: bool = False
     #: Whether the job runs once at most, and the broker knows that this run is about to start.
     begun: bool = False
-    #: Whether the run did not react to a cancel and has an outcome already; its own end is discarded.
+    #: Whether the run's own end is discarded: it did not react to a cancel and has an outcome already, or it is a call
+    #: of a batch task, whose items end.
     abandoned: bool = False
     #: Whether the run has a seat (see ``Seats``).
     seated: bool = False
@@ -121,6 +123,15 @@ class Run(msgspec.Struct, eq=False):
     has_reported: bool = False
     #: The error with which the job ends, in the form in which it is sent, where it was made without a run.
     info: ErrorInfo | None = None
+    #: Called, or for an async task awaited, in place of the function; None: the function is called.
+    performs: Callable[..., Any] | None = None
+    #: The call of a batch task that the run is an item of, from when its items are complete; None: there is none.
+    batch: Batch | None = None
+
+    @property
+    def title(self) -> str:
+        """The run for people, as the subject of a sentence."""
+        return f'Job "{self.job.id}" ({self.task.name})'
 
     @property
     def context(self) -> JobContext:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
 from .run import Run
 
@@ -58,6 +59,15 @@ class Seats:
             else:
                 run.seated = False
                 self._free += 1
+
+    def take_slots(self, count: int) -> list[int]:
+        """So many slots for the items of a batch, which have one seat together, or fewer: each seat keeps one."""
+        count = max(0, min(count, len(self._slots) - self.count))
+        return [self._slots.pop() for _ in range(count)]
+
+    def give_back_slots(self, slots: Sequence[int]) -> None:
+        """Take back the slots of the items of a batch that has ended."""
+        self._slots += reversed(slots)
 
     def leave(self, run: Run) -> None:
         """Free the seat of a job, one of whose asyncio tasks begins to wait for an outcome."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from . import executor, provide, sync_lane
+from . import batch_call, executor, provide, sync_lane
 from .run import Run
 
 __all__ = [
@@ -64,10 +64,13 @@ def shown_file(file: str) -> str:
 
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
-_EXECUTORS = shown_file(executor.__file__), shown_file(provide.__file__)
+_EXECUTORS = shown_file(executor.__file__), shown_file(provide.__file__), shown_file(batch_call.__file__)
 _SYNC_LANE = shown_file(sync_lane.__file__)
 #: Functions of the executor that call a task.
-_CALLS = ("_perform_sync", "_call_special", "call_sync", "call_async", "perform_sync", "perform_async")
+_CALLS = (
+    *("_perform_sync", "_call_special", "call_sync", "call_async"),
+    *("perform_sync", "perform_async", "perform_batch", "perform_batch_async"),
+)
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 
 

@@ -18,6 +18,7 @@ from .aftermath import aftermath_of
 from .agenda import Agenda
 from .async_lane import AsyncLane
 from .at_most_once import AtMostOnce
+from .batches import Batches
 from .cancellation import Cancels
 from .claimer import Claimer
 from .declaring import Declaring
@@ -83,6 +84,7 @@ class Worker:
             asyncs=any(task.is_async for task in registry),
             max_in_flight=seats.count,
         )
+        batches = Batches(registry, seats, board)
         endings = Endings(
             life,
             settler,
@@ -95,6 +97,7 @@ class Worker:
             serializer=serializer,
             grow=growths.put,
             hold=holds.put,
+            dissolve=batches.dissolve,
             max_jobs=max_jobs,
             full=hooks.full,
             aftermath=aftermath,
@@ -114,6 +117,7 @@ class Worker:
             syncs,
             at_most_once,
             upstream,
+            batches,
             expiries,
             serializer=serializer,
             close=endings.close,

@@ -112,6 +112,11 @@ def send_map(app: Composer, task: Definition, items: Iterable[Any], chunk: int |
     """Send a call for each item, or for each chunk of items, for ``Composing.map``."""
     if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
         raise ConfigError(f"chunk={chunk!r}: give a whole number from 1, or None for a job for each item.")
+    if chunk is not None and task.batch is not None:
+        raise ConfigError(
+            f'chunk={chunk!r}: jobs of the batch task "{task.name}" are gathered by the worker, {task.batch.size} for '
+            "one call. Leave chunk out."
+        )
     items = list(items)
     for item in items if not app.hooks.send else ():
         task.check(item)

@@ -11,7 +11,7 @@ import time
 
 from aiotask import App
 
-from .ledger import PlannedError, attempt
+from .ledger import PlannedError, attempt, attempts
 from .pills import end_process
 
 app = App(os.environ["CHAOS_APP"], url=os.environ["CHAOS_URL"])
@@ -96,3 +96,22 @@ def pill(how: str) -> str:
     """Ends its process: ``segfault``, ``abort``, ``overflow``, ``kill``, or an exit code."""
     with attempt():
         end_process(how)
+
+
+@app.task(batch=16, batch_wait=0.02)
+async def batched(items: list[str]) -> list[str]:
+    """Each item is empty, or how its process is to end."""
+    with attempts() as tokens:
+        await asyncio.sleep(0.005)
+        for how in filter(None, items):
+            end_process(how)
+        return tokens
+
+
+@app.task(batch=16, batch_wait=0.02)
+def sync_batched(items: list[str]) -> list[str]:
+    with attempts() as tokens:
+        time.sleep(0.005)
+        for how in filter(None, items):
+            end_process(how)
+        return tokens

@@ -20,6 +20,7 @@ def send_features(producer: Producer, tasks: Any, rng: Random) -> None:
     """
     _send_expiring(producer, tasks, rng)
     _send_graph(producer, tasks, rng)
+    _send_items(producer, rng)
 
 
 def _send_expiring(producer: Producer, tasks: Any, rng: Random) -> None:
@@ -36,3 +37,10 @@ def _send_graph(producer: Producer, tasks: Any, rng: Random) -> None:
     first = joined.s(group(members).cast)
     root = joined.s([first.cast])
     producer.send_graph(root, [*members, first])
+
+
+def _send_items(producer: Producer, rng: Random) -> None:
+    """Some items of a batch task, which share calls with those that were sent before and after them."""
+    task = producer.app.named(f"{__package__}.app:{rng.choice(('batched', 'sync_batched'))}")
+    for _ in range(rng.randrange(1, 12)):
+        producer.send(task, "")

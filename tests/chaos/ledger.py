@@ -7,19 +7,21 @@ Times are of the monotonic clock, which all processes of a machine share, and of
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from aiotask import current_job
+from aiotask import JobContext, current_job
 
-__all__ = ["Attempt", "Ledger", "PlannedError", "attempt", "jot"]
+__all__ = ["Attempt", "Ledger", "PlannedError", "attempt", "attempts", "jot"]
 
 #: The environment variable with the directory.
 VARIABLE = "CHAOS_LEDGER"
@@ -58,12 +60,19 @@ def _the_pen() -> _Pen:
 
 
 class attempt:
-    """Inside a task: this run begins, and ends however the block ends. It gets the token of the run."""
+    """Inside a task: this run begins, and ends however the block ends. It gets the token of the run.
 
-    __slots__ = ("_pen", "token")
+    Args:
+        job: which one runs; None: the current job.
+    """
+
+    __slots__ = ("_job", "_pen", "token")
+
+    def __init__(self, job: JobContext | None = None) -> None:
+        self._job = job
 
     def __enter__(self) -> str:
-        pen, job = _the_pen(), current_job()
+        pen, job = _the_pen(), self._job or current_job()
         self._pen = pen
         self.token = pen.token()
         pen.write(
@@ -75,6 +84,13 @@ class attempt:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         outcome = "ok" if kind is None else kind.__name__
         self._pen.write(f"E\t{self.token}\t{time.monotonic():.6f}\t{outcome}\n")
+
+
+@contextlib.contextmanager
+def attempts() -> Iterator[list[str]]:
+    """Inside a batch task: a run of each item begins, and ends however the block ends. It gets their tokens."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(attempt(job)) for job in current_job().items]
 
 
 def jot(**fields: Any) -> None:

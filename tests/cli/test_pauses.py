@@ -75,3 +75,9 @@ def test_what_cannot_be_paused_is_refused(arguments: list[str], message: str, pl
     said = invoke(*arguments, *place)
     assert said.exit_code != 0
     assert message in f"{said.output}{said.exception}"
+
+
+def test_a_job_says_that_it_waits_for_the_end_of_a_pause(place: list[str]) -> None:
+    ask("queues", "pause", "mail", *place)
+    job = ask("jobs", *place)[0]
+    assert "the queue mail is paused" in ask("job", job["id"], *place)["why"]

@@ -24,7 +24,7 @@ _STOP = 5.0
 @trial(
     6,
     summary="jobs that segfault, abort, overflow the stack, exit or are killed, in user code or while their arguments "
-    "are read, and some that merely cannot be read, among innocent ones",
+    "are read, items of batches, and some jobs that merely cannot be read, among innocent ones",
     passes=(
         "every pill is a dead letter after exactly 3 deaths, with its signal or exit code and where in the code",
         "no innocent is given up",
@@ -47,6 +47,10 @@ async def poison(arena: Arena, tier: Tier, rng: Random) -> Report:
             job = producer.send(tasks.pill, how, expect=WorkerLost)
             pills[job.id] = job, tasks.PILLS[how]
             await asyncio.sleep(rng.uniform(0, tier.pause))
+        for name in ("batched", "sync_batched"):
+            # Among items that are innocent.
+            job = producer.send(arena.app.named(f"tests.chaos.app:{name}"), "segfault", expect=WorkerLost)
+            pills[job.id] = job, tasks.PILLS["segfault"]
         for how, text in (("segfault", "SIGSEGV"), ("exit", "exit code 9")):
             job = producer.send(tasks.swallow, tasks.Bomb(how), expect=WorkerLost)
             pills[job.id] = job, text
@@ -90,7 +94,7 @@ def _judge_pills(arena: Arena, pills: dict[str, tuple[Sent, str]], dead: set[str
     report.require(not innocent, f"{len(innocent)} innocents are dead letters: {sorted(innocent)[:3]}")
     for id, (job, how) in pills.items():
         said, mine = str(job.error), runs.get(id, [])
-        if job.task.endswith(":pill"):
+        if job.task.endswith((":pill", "batched")):
             # One death may have come between the mark of its start and its own first line: a neighbour was a pill too.
             known = len(mine) in (MAX_DEATHS - 1, MAX_DEATHS)
             report.require(known, f"{id} ({how}) ran {len(mine)} times, not {MAX_DEATHS}: {said}")
