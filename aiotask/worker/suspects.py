@@ -67,6 +67,8 @@ class Suspects:
     async def run_first(self) -> None:
         """Run suspects before this worker claims other jobs, if no other worker of this process has any in hand: the
         worker that was asked to become idle for them may be busy, or have died just now with its host."""
+        # Another one may be running its own suspects first.
+        await self._solitude.end()
         if self._solitude.is_idle:
             async with self._solitude.of(self._in_hand):
                 await self._run()

@@ -93,7 +93,7 @@ async def test_g26_a_job_with_headers_is_of_the_first_version() -> None:
     @app.task(expires=600)
     async def with_more() -> list[Any]:
         job = current_job()
-        return [job.job.version, dict(job.headers), job.job.more is not None and job.job.more.expires > 0]
+        return [job.job.version, dict(job.headers), job.job.more is not None and job.job.more.expires == -600]
 
     async with app, app.worker():
         assert await show.apply_async() == [1, {"trace": "1-2"}]

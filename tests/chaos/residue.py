@@ -19,6 +19,8 @@ __all__ = ["immortal_outcomes", "left_behind", "look_until_clean"]
 _USUAL = (
     *(r"q:[^:]+:[0-9rs]", "queues", r"r:.+", r"client:.+", "live", "leases", "counts", "history"),
     *("dead", "dead:jobs", "volunteer", r"g:.+", "graphs", r"kids:.+"),
+    # The set of the apps of a server has no prefix of an app.
+    "aiotask1:apps",
 )
 #: Of these each needs a time to live.
 _MORTAL = re.compile(r"r:|client:|refused:|volunteer$")

@@ -14,7 +14,7 @@ def test_every_field_of_json_output_about_rows_is_told_of(rows: RowStage) -> Non
     rows.wait_for_end()
 
     of_user = ("columns",)
-    assert keys(asking.ask("queues")) <= fields("aiotask queues")
+    assert keys(asking.ask("queues")) <= fields("aiotask queues list")
     assert keys(asking.ask("jobs", "plain/1"), besides=of_user) <= fields("aiotask jobs")
     assert keys(asking.ask("dead", "list")) <= fields("aiotask jobs")
     assert keys(asking.ask("dead", "show", "plain/1"), besides=of_user) <= fields("aiotask jobs")
