@@ -76,8 +76,8 @@ class More(msgspec.Struct, frozen=True, array_like=True, gc=False):
     parent: str = ""
     #: Text by name that the middleware of the sender attached.
     headers: dict[str, str] | None = None
-    #: Unix seconds after which no run starts; negative: so many seconds from when the broker accepts the job, or the
-    #: node of a graph is ready; 0: the job does not expire.
+    #: Positive: the Unix time in seconds after which no run of the job starts. Negative: the job expires -``expires``
+    #: seconds after the broker has accepted it, or after the node of a graph is ready. 0: the job does not expire.
     expires: float = 0.0
     #: Reserved for limits of a later release, whose jobs have a higher version.
     limit: str = ""

@@ -15,8 +15,8 @@ class Special(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     #: Limit and key, as ``NAME:KEY``; empty: the job has no limit.
     limit: str = ""
-    #: Unix seconds after which no run starts; negative: so many seconds from the acceptance on; 0: the job does not
-    #: expire.
+    #: Positive: the Unix time in seconds after which no run of the job starts. Negative: the job expires -``expires``
+    #: seconds after the broker has accepted it. 0: the job does not expire.
     expires: float = 0.0
     #: None: the job is not unique.
     unique: Rule | None = None

@@ -121,10 +121,13 @@ def _change(
 ) -> None:
     import asyncio
 
+    from aiotask.errors import ConfigError
     from aiotask.ops.connection import Place
     from aiotask.ops.pauses import change
     from aiotask.parts.pausing import pause_named
 
+    if not queue and not task and not everything:
+        raise ConfigError("Nothing was done: no queue was named. Name one, or give --all: every queue and every task.")
     pause = pause_named(queue=queue, task=task, where=where, everything=everything, why=why)
     changed = asyncio.run(change(Place(name, url), pause, resume=resume))
     what = plain(pause.what, 500)

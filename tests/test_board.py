@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from aiotask.daemon.board import SharedBoard, unpack_ring
+from aiotask.daemon.health.vitals import Vitals
 from aiotask.daemon.watch.excess import excesses
 from aiotask.daemon.watch.stack_file import Stacks, where
 from aiotask.worker.run import Budget
@@ -34,6 +35,74 @@ def in_a_fork(work: Callable[[], object]) -> None:
 
 def shown(board: SharedBoard) -> dict[str, tuple[float, float]]:
     return {job.id: (job.deadline, job.again) for job in board.started()}
+
+
+def test_a_reader_never_sees_a_number_that_is_being_written(board: SharedBoard) -> None:
+    began = time.monotonic()
+    vitals = Vitals()
+    board.settle_in(1)
+    vitals.judge(True)
+
+    def work() -> None:
+        while not board.is_alone:
+            board.settle_in(7)
+            board.handled_deaths = board.relief = 2**30 + 1
+            vitals.turn(3, 3, stopping=False, complete=True)
+            vitals.judge(True)
+
+    pid = os.fork()
+    if not pid:
+        work()
+        os._exit(0)
+    try:
+        torn: set[str] = set()
+        for _ in range(200_000):
+            if board.heartbeat < began:
+                torn.add("heartbeat")
+            if board.pid not in (1, 7):
+                torn.add("pid")
+            if board.handled_deaths not in (0, 2**30 + 1):
+                torn.add("deaths")
+            if board.relief not in (0, 2**30 + 1):
+                torn.add("relief")
+            if vitals.turned < began:
+                torn.add("turned")
+            if vitals.judged[0] < began or not vitals.judged[1]:
+                torn.add("judged")
+    finally:
+        board.set_alone(True)
+        assert os.waitpid(pid, 0)[1] == 0
+    assert not torn
+
+
+def test_a_reader_never_sees_a_job_that_is_half_written(board: SharedBoard) -> None:
+    # One job after the other in one slot; with every field its own, a mixture of two would show.
+    budget = Budget(thread=5, cpu=1.0, memory=3e9, memory_before=2e9)
+    ids = [letter * (20 + 60 * n) for n, letter in enumerate("abc")]
+
+    def work() -> None:
+        while not board.is_alone:
+            for n, id in enumerate(ids):
+                board.start(2, id, 1e9 + n, float(n), 2e9 + n, "task")
+                board.limit(2, id, budget)
+                board.clear(2)
+
+    pid = os.fork()
+    if not pid:
+        work()
+        os._exit(0)
+    try:
+        seen = set()
+        for _ in range(100_000):
+            for job in board.started():
+                seen.add(job.id)
+                n = ids.index(job.id)
+                assert (job.deadline, job.again, job.since, job.task) == (1e9 + n, n, 2e9 + n, hash("task"))
+                assert job.limits in (None, budget)
+    finally:
+        board.set_alone(True)
+        assert os.waitpid(pid, 0)[1] == 0
+    assert seen == set(ids)
 
 
 def test_it_shows_who_waits_for_another_job_and_whether_a_suspect_is_alone(board: SharedBoard) -> None:

@@ -92,7 +92,7 @@ async def test_a_paused_queue_waits_while_others_go_on(
         assert lines(path) == ["other"]
         assert [await result.status() for result in waiting] == ["PENDING"] * 3
         assert await here.pauses() == [pause]
-        assert 'Paused: queue "default" (by ann: a move). Nothing of it starts here.' in supervisor.log
+        assert 'Paused: queue "default" (by ann: a move). This worker starts none of its jobs.' in supervisor.log
         assert await here.resume(queue="default")
         for result in waiting:
             await result.wait(60)

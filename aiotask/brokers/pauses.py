@@ -57,7 +57,7 @@ class Pause(msgspec.Struct, frozen=True, gc=False):
         return f'task "{self.task}" where {self.where}' if self.where else f'task "{self.task}"'
 
     def need_in(self, queue: str) -> str:
-        """The need of the jobs of a queue that are parked because of it: they count as jobs that wait in that queue."""
+        """The need of the jobs of a queue that this pause parks: they count as jobs that wait in that queue."""
         return f"{PAUSED_NEED}{self.id}@{queue}"
 
 

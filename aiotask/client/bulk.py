@@ -51,7 +51,7 @@ _STATUSES = {
     Action.RUN_NOW: (Status.SCHEDULED, Status.RETRYING),
     Action.RESEND: (Status.FAILED,),
 }
-#: Jobs in one call: a server ends so many in about a millisecond, and serves others before the next call.
+#: Jobs in one call: the server ends this number in about a millisecond, and serves other clients before the next call.
 _BATCH = 50
 #: Seconds by which the clock of a sender may be ahead.
 _CLOCK_SKEW = 1.0
@@ -110,7 +110,7 @@ class BulkAction:
             due_now_of(broker)
 
     async def count(self, most: int) -> int:
-        """How many jobs match now; ``most``: there are so many at least."""
+        """The number of jobs that match now. The count stops at ``most``."""
         number = 0
         async for page in self._pages():
             number += len(page)

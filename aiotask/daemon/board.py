@@ -23,23 +23,28 @@ _NAMES_AT, _NAMES = 64, 900
 # The last jobs that were started, as hashes: far more than a worker ever holds unsettled.
 _RING_AT, _RING = 1024, 4096
 _SLOTS_AT = _RING_AT + 8 * _RING
+# Other processes read while this one writes. A number is one store through a view of the page. Struct.pack_into clears
+# its bytes first: a reader would see a 0 now and then, and take a loop that is alive for a silent one. The last one of
+# packed fields says whether the others hold, and they are read until two looks agree.
+#
 # Deadline of a cancel (monotonic s), hash of the id that it is for; deadline (0: none), s until a retry
-# (-1: fail), start, hash of the task's name, length of the id, id.
-_SLOT = struct.Struct(f"=dqdddqH{_ID}s")
-_HURRY = struct.Struct("=dq")
-_LENGTH_AT = 48
-# Behind each slot, for a job with limits: hash of its id, and what ``Budget`` holds.
-_LIMITS = struct.Struct("=qqddddddd")
-_STRIDE = _SLOT.size + _LIMITS.size
-_DOUBLE = struct.Struct("=d")
-_WORD = struct.Struct("=I")
-_LONG = struct.Struct("=q")
-# Head.
-_BEAT_AT, _PID_AT, _HIGH_AT, _RELIEF_AT, _NOTICED_AT, _BURIED_AT, _COUNT_AT = 0, 8, 12, 16, 20, 24, 32
-_STEP_AT, _ALONE_AT = 40, 48
+# (-1: fail), start, hash of the task's name, id, length of the id.
+_SLOT = struct.Struct(f"@dqdddq{_ID}sH")
+_HURRY = struct.Struct("@dq")
+_LENGTH_AT = _SLOT.size - 2
+# Behind each slot, for a job with limits: what ``Budget`` holds, and the hash of its id.
+_LIMITS_AT = -(-_SLOT.size // 8) * 8
+_LIMITS = struct.Struct("@qdddddddq")
+_STRIDE = -(-(_LIMITS_AT + _LIMITS.size) // 64) * 64
+# The head, as numbers of the views on it: doubles, words of 4 bytes, longs of 8.
+_BEAT = 0
+_PID, _HIGH, _RELIEF, _NOTICED, _ALONE = 2, 3, 4, 5, 12
+_BURIED, _COUNT, _STEP = 3, 4, 5
+_HEAD = 64
 #: Beside the length of an id: the job waits for another one. More than any length.
 _AWAY = 0x8000
-_LENGTH = struct.Struct("=H")
+#: Looks at packed bytes of which two have to agree.
+_LOOKS = 8
 
 
 class Started:
@@ -94,17 +99,19 @@ class SharedBoard:
     def _lay_out(self, size: int) -> None:
         self._map = mmap.mmap(-1, size)
         page = memoryview(self._map)
+        head = page[:_HEAD]
+        self._doubles: memoryview[float] = head.cast("d")
+        self._words: memoryview[int] = head.cast("I")
+        self._longs: memoryview[int] = head.cast("q")
         #: Number 0: the slot, counted from 1, of the async job whose code the loop ran last.
-        self.steps = page[_STEP_AT : _STEP_AT + 8].cast("q")
-        # What is written or read for every job, as numbers: quicker than packing.
-        self._started = page[_COUNT_AT : _COUNT_AT + 8].cast("q")
+        self.steps = self._longs[_STEP : _STEP + 1]
         self._ring = page[_RING_AT : _RING_AT + 8 * _RING].cast("q")
-        self._reliefs = page[_RELIEF_AT : _RELIEF_AT + 8].cast("I")
+        #: By ``_length_of``.
+        self._lengths = page.cast("H")
 
     def reset(self) -> None:
         """Clear the page for the next process that uses it."""
-        (high,) = _WORD.unpack_from(self._map, _HIGH_AT)
-        ringed = 8 * min(_RING, _LONG.unpack_from(self._map, _COUNT_AT)[0])
+        high, ringed = self._words[_HIGH], 8 * min(_RING, self._longs[_COUNT])
         for start, size in ((0, _RING_AT), (_RING_AT, ringed), (_SLOTS_AT, high * _STRIDE)):
             self._map[start : start + size] = bytes(size)
         self._high = self._count = 0
@@ -118,7 +125,7 @@ class SharedBoard:
 
     def settle_in(self, pid: int) -> None:
         """This process uses the page; 0: none does, and the last one's number may soon be another program's."""
-        _WORD.pack_into(self._map, _PID_AT, pid)
+        self._words[_PID] = pid
         if self._cell is not None:
             self._cell[0] = pid
         self.beat()
@@ -131,47 +138,43 @@ class SharedBoard:
 
     def beat(self) -> None:
         """The loop is alive."""
-        _DOUBLE.pack_into(self._map, _BEAT_AT, time.monotonic())
+        self._doubles[_BEAT] = time.monotonic()
 
     def start(self, slot: int, id: str, deadline: float, again: float, now: float = 0.0, task: str = "") -> bool:
         """Record that a job starts; False: the job must not start. See ``worker.run.Board``."""
         raw = id.encode()
         if slot >= self._high:
             self._high = slot + 1
-            _WORD.pack_into(self._map, _HIGH_AT, self._high)
-        # One pack is one store for a reader of another process in all that matters: it reads after a
-        # death, or far behind a deadline.
+            self._words[_HIGH] = self._high
         at = _SLOTS_AT + slot * _STRIDE
-        _SLOT.pack_into(self._map, at, 0.0, 0, deadline, again, now, hash(task), len(raw), raw)
-        count, ring, reliefs = self._count, self._ring, self._reliefs
+        _SLOT.pack_into(self._map, at, 0.0, 0, deadline, again, now, hash(task), raw, len(raw))
+        count, ring, words = self._count, self._ring, self._words
         ring[count % _RING] = hash(id)
         # First the start is written down, and then checked whether it may be: the keeper does both the other way round.
-        if reliefs[0] != reliefs[1]:
+        if words[_RELIEF] != words[_NOTICED]:
             ring[count % _RING] = 0
             self.clear(slot)
             return False
-        self._count = self._started[0] = count + 1
+        self._count = self._longs[_COUNT] = count + 1
         return True
 
     def limit(self, slot: int, id: str, budget: Budget) -> None:
         """Record what the job that has just started in this slot may use."""
-        at = _SLOTS_AT + slot * _STRIDE + _SLOT.size
-        _LIMITS.pack_into(self._map, at, hash(id), *budget)
+        _LIMITS.pack_into(self._map, _SLOTS_AT + slot * _STRIDE + _LIMITS_AT, *budget, hash(id))
 
     def clear(self, slot: int) -> None:
         """Record that the user code of this slot has ended."""
-        _LENGTH.pack_into(self._map, _SLOTS_AT + _LENGTH_AT + slot * _STRIDE, 0)
+        self._lengths[_length_of(slot)] = 0
 
     def set_away(self, slot: int, away: bool) -> None:
         """Record that the job of this slot waits for the outcome of another one, or that it goes on."""
-        at = _SLOTS_AT + slot * _STRIDE + _LENGTH_AT
-        length = _LENGTH.unpack_from(self._map, at)[0] & ~_AWAY
-        if length:
-            _LENGTH.pack_into(self._map, at, length | _AWAY if away else length)
+        number = _length_of(slot)
+        if length := self._lengths[number] & ~_AWAY:
+            self._lengths[number] = length | _AWAY if away else length
 
     def set_alone(self, alone: bool) -> None:
         """A suspect runs, beside jobs that wait at most; or that is over."""
-        _WORD.pack_into(self._map, _ALONE_AT, alone)
+        self._words[_ALONE] = alone
 
     def hurry(self, slot: int, id: str) -> None:
         """End this job, which was cancelled, if it still runs in this slot.
@@ -185,42 +188,50 @@ class SharedBoard:
 
     # ---- the readers' side
 
+    def _read(self, at: int, size: int) -> bytes:
+        """These bytes as they were while nothing was written there."""
+        last, looks = self._map[at : at + size], 1
+        while (now := self._map[at : at + size]) != last and looks < _LOOKS:
+            last, looks = now, looks + 1
+        return now
+
     @property
     def pid(self) -> int:
-        return int(_WORD.unpack_from(self._map, _PID_AT)[0])
+        return self._words[_PID]
 
     @property
     def incarnations(self) -> list[str]:
-        raw = self._map[_NAMES_AT : _NAMES_AT + _NAMES].rstrip(b"\0").decode("utf-8", "replace")
+        raw = self._read(_NAMES_AT, _NAMES).rstrip(b"\0").decode("utf-8", "replace")
         return [name for name in raw.split("|") if name]
 
     @property
     def heartbeat(self) -> float:
         """When the loop last turned, on the monotonic clock."""
-        return float(_DOUBLE.unpack_from(self._map, _BEAT_AT)[0])
+        return self._doubles[_BEAT]
 
     @property
     def starts(self) -> int:
         """How many jobs this process has started."""
-        return int(_LONG.unpack_from(self._map, _COUNT_AT)[0])
+        return self._longs[_COUNT]
 
     @property
     def is_alone(self) -> bool:
         """Whether a suspect runs with no other job beside it."""
-        return bool(_WORD.unpack_from(self._map, _ALONE_AT)[0])
+        return bool(self._words[_ALONE])
 
     def started(self) -> list[Started]:
         """What is running, or was as the process died."""
         found = []
-        (high,) = _WORD.unpack_from(self._map, _HIGH_AT)
-        for slot in range(high):
-            at = _SLOTS_AT + slot * _STRIDE
-            if self._map[at + _LENGTH_AT] or self._map[at + _LENGTH_AT + 1]:
-                hurried, meant, deadline, again, since, task, length, raw = _SLOT.unpack_from(self._map, at)
+        for slot in range(self._words[_HIGH]):
+            if not self._lengths[_length_of(slot)]:
+                continue
+            packed = self._read(_SLOTS_AT + slot * _STRIDE, _STRIDE)
+            hurried, meant, deadline, again, since, task, raw, length = _SLOT.unpack_from(packed)
+            if length:
                 id = raw[: length & ~_AWAY].decode("utf-8", "replace")
                 if cancelled := bool(hurried) and meant == hash(id) and not 0 < deadline < hurried:
                     deadline, again = hurried, -1.0
-                whose, *limits = _LIMITS.unpack_from(self._map, at + _SLOT.size)
+                *limits, whose = _LIMITS.unpack_from(packed, _LIMITS_AT)
                 of_it = Budget(*limits) if whose == hash(id) else None
                 found.append(Started(slot, id, deadline, again, since, task, of_it, bool(length & _AWAY), cancelled))
         return found
@@ -228,7 +239,7 @@ class SharedBoard:
     @property
     def stepping(self) -> int:
         """The slot of the async job whose code the loop runs, or ran last; -1: there was none."""
-        return int(self.steps[0]) - 1
+        return self._longs[_STEP] - 1
 
     # ---- while the loop stands still
     #
@@ -238,19 +249,19 @@ class SharedBoard:
     @property
     def is_relieved(self) -> bool:
         """Whether nothing may start."""
-        return self._map[_RELIEF_AT : _RELIEF_AT + 4] != self._map[_NOTICED_AT : _NOTICED_AT + 4]
+        return self._words[_RELIEF] != self._words[_NOTICED]
 
     @property
     def relief(self) -> int:
-        return int(_WORD.unpack_from(self._map, _RELIEF_AT)[0])
+        return self._words[_RELIEF]
 
     @relief.setter
     def relief(self, count: int) -> None:
-        _WORD.pack_into(self._map, _RELIEF_AT, count)
+        self._words[_RELIEF] = count
 
     def notice(self, relief: int) -> None:
         """The worker knows what the keeper has taken back; jobs may start again."""
-        _WORD.pack_into(self._map, _NOTICED_AT, relief)
+        self._words[_NOTICED] = relief
 
     def recent(self) -> frozenset[int]:
         """Hashes of the ids of the last jobs that were started, and so of all that may not be settled yet."""
@@ -258,7 +269,7 @@ class SharedBoard:
 
     def ring(self) -> bytes:
         """The same hashes as bytes; see ``unpack_ring``."""
-        count = min(_RING, _LONG.unpack_from(self._map, _COUNT_AT)[0] + 1)
+        count = min(_RING, self._longs[_COUNT] + 1)
         return self._map[_RING_AT : _RING_AT + 8 * count]
 
     # ---- the keeper's own page
@@ -266,11 +277,16 @@ class SharedBoard:
     @property
     def handled_deaths(self) -> int:
         """How many of the deaths that it was sent the keeper has handled."""
-        return int(_LONG.unpack_from(self._map, _BURIED_AT)[0])
+        return self._longs[_BURIED]
 
     @handled_deaths.setter
     def handled_deaths(self, count: int) -> None:
-        _LONG.pack_into(self._map, _BURIED_AT, count)
+        self._longs[_BURIED] = count
+
+
+def _length_of(slot: int) -> int:
+    """The number, in the view on lengths, of the length of a slot's id; 0: no job runs there."""
+    return (_SLOTS_AT + slot * _STRIDE + _LENGTH_AT) // 2
 
 
 def unpack_ring(packed: bytes) -> frozenset[int]:

@@ -29,7 +29,7 @@ class Bulk:
         self._actions = [_action_on(each, action, wanted) for each in opened]
 
     async def count(self) -> int:
-        """How many jobs match now; MOST_COUNTED: there are so many at least."""
+        """The number of jobs that match now. The count stops at MOST_COUNTED."""
         number = 0
         for each in self._actions:
             number += await each.count(MOST_COUNTED - number)

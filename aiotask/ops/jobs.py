@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from ..brokers.pages import unknown_place
 from ..errors import AiotaskError, ConfigError, ResultExpired
 from ..history.resultdb import ResultDB
 from ..inspector import JobFilter, JobInfo
@@ -33,6 +34,8 @@ async def read_page(place: Place, wanted: JobFilter, after: str, limit: int) -> 
     which, _, at = after.partition(":")
     found: list[dict[str, Any]] = []
     async with inspectors(place) as opened:
+        if after and which not in map(_address, opened):
+            raise unknown_place(after)
         for each in opened:
             name = _address(each)
             if name < which:

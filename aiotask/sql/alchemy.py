@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, SessionTransaction, registry
 from ..brokers.sql.outbox import notification, outbox_table
 from ..errors import ConfigError
 from .begins import begin_really, begin_with, refuse_autocommit
-from .carriers import Carrier, Collected, Fate
+from .carriers import Carrier, Collected, Fate, InsertingCarrier
 
 if TYPE_CHECKING:
     # Its import fails where greenlet is not installed, which only event loops need.
@@ -157,7 +157,7 @@ class AsyncSessionCarrier(SessionCarrier):
         await self._async_session.run_sync(lambda session: self.enter())
 
 
-class ConnectionCarrier(Carrier):
+class ConnectionCarrier(InsertingCarrier):
     """A Connection of SQLAlchemy: the jobs are inserted as the block ends."""
 
     def __init__(self, connection: Connection) -> None:
@@ -196,5 +196,6 @@ class AsyncConnectionCarrier(ConnectionCarrier):
     async def enter_async(self) -> None:
         await self._async_connection.run_sync(lambda connection: self.enter())
 
-    async def execute_async(self, sql: str, parameters: Sequence[Any]) -> Any:
-        return await self._async_connection.run_sync(lambda connection: self.execute(sql, parameters))
+    def execute(self, sql: str, parameters: Sequence[Any]) -> Any:
+        execute = super().execute
+        return self._async_connection.run_sync(lambda connection: execute(sql, parameters))

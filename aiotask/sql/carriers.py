@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from ..brokers.sql.outbox import insertion
 from ..errors import ConfigError
 
-__all__ = ["Carrier", "Collected", "Fate", "refuse_outside"]
+__all__ = ["Carrier", "Collected", "Fate", "InsertingCarrier", "refuse_outside"]
 
 #: Jobs that one INSERT writes: databases bound the number of its parameters.
 _ROWS = 500
@@ -43,18 +44,20 @@ class Collected:
         self.was_dropped = False
 
 
-class Carrier:
-    """Puts jobs into the transaction of one connection, at the end of the block."""
+class Carrier(ABC):
+    """Puts jobs into the transaction of one connection."""
 
     #: Whether the connection needs ``async with``.
     is_async = False
 
+    @abstractmethod
     def enter(self) -> None:
         """At the beginning of the block. ConfigError: no transaction is open, and none will begin by itself."""
 
     async def enter_async(self) -> None:
         self.enter()
 
+    @abstractmethod
     def add(self, job: Collected) -> None:
         """A job was sent in the block."""
 
@@ -63,15 +66,18 @@ class Carrier:
         for job in jobs:
             job.was_dropped = True
 
+    @abstractmethod
     def leave(self, jobs: Sequence[Collected]) -> None:
         """At the end of the block."""
-        for part, sql, parameters in self._statements(jobs):
-            self._note(part, self.execute(sql, parameters))
 
+    @abstractmethod
     async def leave_async(self, jobs: Sequence[Collected]) -> None:
-        for part, sql, parameters in self._statements(jobs):
-            found = await self.execute_async(sql, parameters) if self.is_async else self.execute(sql, parameters)
-            self._note(part, found)
+        """At the end of the block, on a connection that needs ``async with``."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a transaction is open on the connection now, perhaps a later one."""
+        return False
 
     def fate(self, job: Collected) -> Fate:
         """What is known of a job without asking the database."""
@@ -79,28 +85,38 @@ class Carrier:
             return Fate.ROLLED_BACK
         return Fate.OPEN if job.seq is None else Fate.UNKNOWN
 
-    # ---- for subclasses
+
+class InsertingCarrier(Carrier):
+    """Inserts the jobs at the end of the block."""
 
     is_sqlite = False
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a transaction is open on the connection now, perhaps a later one."""
-        return False
+    @abstractmethod
+    def execute(self, sql: str, parameters: Sequence[Any]) -> Any:
+        """Execute an INSERT. The result: the number of the last row on SQLite, else all rows that it returns; where the
+        connection needs ``async with``, an awaitable of that."""
 
     def mark(self, number: int) -> str:
         """The placeholder of a parameter."""
         return "?" if self.is_sqlite else "%s"
 
-    def execute(self, sql: str, parameters: Sequence[Any]) -> Any:
-        """Execute an INSERT. The result: the number of the last row on SQLite, else all rows that it returns."""
-        raise NotImplementedError
-
-    async def execute_async(self, sql: str, parameters: Sequence[Any]) -> Any:
-        raise NotImplementedError
-
     def check(self) -> None:
         """ConfigError: no transaction is open."""
+
+    def enter(self) -> None:
+        self.check()
+
+    def add(self, job: Collected) -> None:
+        """Nothing: the block keeps its jobs until it ends."""
+
+    def leave(self, jobs: Sequence[Collected]) -> None:
+        for part, sql, parameters in self._statements(jobs):
+            self._note(part, self.execute(sql, parameters))
+
+    async def leave_async(self, jobs: Sequence[Collected]) -> None:
+        for part, sql, parameters in self._statements(jobs):
+            found = self.execute(sql, parameters)
+            self._note(part, await found if self.is_async else found)
 
     def _statements(self, jobs: Sequence[Collected]) -> list[tuple[Sequence[Collected], str, list[Any]]]:
         if jobs:

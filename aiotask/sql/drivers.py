@@ -11,19 +11,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ConfigError
-from .carriers import Carrier, refuse_outside
+from .carriers import InsertingCarrier, refuse_outside
 
 __all__ = ["AioSqlite", "AsyncPg", "AsyncPsycopg", "Django", "Psycopg", "Sqlite", "django_connection"]
 
 
-class _OnSqlite(Carrier):
+class _OnSqlite(InsertingCarrier):
     is_sqlite = True
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-
-    def enter(self) -> None:
-        self.check()
 
     def check(self) -> None:
         """Without a transaction: the driver begins one before an INSERT, unless it is in autocommit."""
@@ -56,19 +53,16 @@ class AioSqlite(_OnSqlite):
 
     is_async = True
 
-    async def execute_async(self, sql: str, parameters: Sequence[Any]) -> Any:
+    async def execute(self, sql: str, parameters: Sequence[Any]) -> Any:
         async with self._connection.execute(sql, parameters) as cursor:
             return cursor.lastrowid
 
 
-class Psycopg(Carrier):
+class Psycopg(InsertingCarrier):
     """A connection of psycopg 3, sync."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-
-    def enter(self) -> None:
-        self.check()
 
     def check(self) -> None:
         """Without a transaction: the driver begins one before an INSERT, unless it is in autocommit."""
@@ -92,7 +86,7 @@ class AsyncPsycopg(Psycopg):
 
     is_async = True
 
-    async def execute_async(self, sql: str, parameters: Sequence[Any]) -> Any:
+    async def execute(self, sql: str, parameters: Sequence[Any]) -> Any:
         async with self._connection.cursor(row_factory=_tuples) as cursor:
             await cursor.execute(sql, parameters)
             return await cursor.fetchall()
@@ -102,16 +96,13 @@ def _tuples(cursor: Any) -> Any:
     return tuple
 
 
-class AsyncPg(Carrier):
+class AsyncPg(InsertingCarrier):
     """A connection of asyncpg."""
 
     is_async = True
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-
-    def enter(self) -> None:
-        self.check()
 
     def check(self) -> None:
         if not self.is_open:
@@ -124,11 +115,11 @@ class AsyncPg(Carrier):
     def mark(self, number: int) -> str:
         return f"${number}"
 
-    async def execute_async(self, sql: str, parameters: Sequence[Any]) -> Any:
+    async def execute(self, sql: str, parameters: Sequence[Any]) -> Any:
         return await self._connection.fetch(sql, *parameters)
 
 
-class Django(Carrier):
+class Django(InsertingCarrier):
     """A connection of Django, inside of ``transaction.atomic()``."""
 
     def __init__(self, connection: Any) -> None:
@@ -136,9 +127,6 @@ class Django(Carrier):
         self.is_sqlite = connection.vendor == "sqlite"
         if connection.vendor not in ("sqlite", "postgresql"):
             raise ConfigError(f"The database of Django is {connection.vendor}. The outbox needs SQLite or PostgreSQL.")
-
-    def enter(self) -> None:
-        self.check()
 
     def check(self) -> None:
         if not self.is_open:

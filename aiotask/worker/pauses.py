@@ -83,7 +83,7 @@ class Paused:
         self._pauses, self.is_any = now, bool(now)
         for pause in standing.pauses:
             if pause.id in is_new:
-                logger.info("Paused: %s%s. Nothing of it starts here.", pause.what, _reason(pause))
+                logger.info("Paused: %s%s. This worker starts none of its jobs.", pause.what, _reason(pause))
         for id in before.keys() - now.keys():
             logger.info("Resumed: %s.", before[id].what)
         if is_new:

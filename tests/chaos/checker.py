@@ -247,7 +247,8 @@ class _Examination:
 
 def _fault_of_time(sent: Sent, seconds: float, runs: list[Attempt]) -> str:
     """What is wrong with when a job that expires ran, or expired."""
-    late = max((run.start - sent.at - seconds for run in runs), default=0.0)
+    # The seconds count from the acceptance, which the producer hears of a moment later.
+    late = max((run.start - (sent.accepted_at or sent.at) - seconds for run in runs), default=0.0)
     if late > _START:
         return f"began {late:.2f} s after it had expired"
     if isinstance(sent.error, JobExpired) and (early := sent.at + seconds - sent.ended_at) > _TOUCH:

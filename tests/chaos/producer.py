@@ -35,7 +35,7 @@ ANYTHING = _Mark("anything")
 
 @dataclass(frozen=True)
 class Within:
-    """The job brings the token of a run that began within this time after the send, or expires after that time."""
+    """The job brings the token of a run that began within this time after its acceptance, or expires after it."""
 
     seconds: float
 

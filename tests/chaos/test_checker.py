@@ -90,7 +90,8 @@ async def test_a_run_that_begins_after_the_time_of_expiry_is_found(tmp_path: Pat
         late, timely = (producer.send(task, expect=Within(0.1), awaited=False) for _ in range(2))
         await producer.done(0.5)
         for sent, after in ((late, 1.0), (timely, 0.05)):
-            forge_run(arena, f"{sent.id}.1", sent.id, 1, sent.at + after, sent.at + after + 0.01)
+            began = sent.accepted_at + after
+            forge_run(arena, f"{sent.id}.1", sent.id, 1, began, began + 0.01)
             forge_outcome(arena, sent, "one")
 
         report = await examine(arena, settle=0.2)

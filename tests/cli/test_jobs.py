@@ -9,10 +9,12 @@ import re
 from datetime import UTC, datetime
 
 import msgspec
+import pytest
 
 from aiotask import App
 from aiotask.broker import Requeue
 from aiotask.brokers import connect
+from aiotask.errors import ConfigError
 
 from ..server import PrivateServer
 from .command import invoke, run
@@ -67,6 +69,13 @@ def test_jobs_for_people_names_the_next_page(own_server: PrivateServer, shop: Sh
 
     assert "shop:render" in said.output
     assert "Next page: --after " in said.output
+
+
+@pytest.mark.parametrize("after", ["zzz", "a", "another-app:lq:tiles:5|1-1"])
+def test_a_place_that_no_page_has_named_is_refused(own_server: PrivateServer, shop: Shop, after: str) -> None:
+    said = invoke("jobs", "--url", own_server.url, "--after", after)
+
+    assert isinstance(said.exception, ConfigError) and f"after='{after}' is no place" in str(said.exception)
 
 
 def test_one_job_is_shown_with_all_that_is_known(own_server: PrivateServer, shop: Shop) -> None:

@@ -66,7 +66,7 @@ def test_calls_of_a_task_are_paused(place: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["queues", "pause"], "Name one thing to pause"),
+        (["queues", "pause"], "no queue was named. Name one, or give --all"),
         (["queues", "pause", "mail", "--all"], "Name one thing to pause"),
         (["tasks", "pause", "shop:measure", "obj", "like", "leek"], "is no condition"),
     ],

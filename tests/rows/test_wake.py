@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from aiotask.brokers.sql.database import Database
 from aiotask.brokers.sql.wake import CHANNEL, Wakeup
 
 from ..helpers import wait_until_async
+from ..postgres import PostgresServer
 
 
 class _Thread:
@@ -74,6 +76,16 @@ async def test_the_next_wait_hears_on_the_connection_of_one_that_was_cancelled(p
     assert await hearing
     wakeup.close()
     database.dispose()
+
+
+async def test_a_wait_while_the_server_is_away_hears_nothing(own_postgres: PostgresServer) -> None:
+    database = Database(own_postgres.create())
+    wakeup = Wakeup(database, asyncio.to_thread)
+    with database.reading() as connection:
+        connection.execute(sa.select(1))
+    own_postgres.stop(signal.SIGQUIT)
+    assert not await wakeup.wait(0.05)
+    wakeup.close()
 
 
 CLOSE_IN_THE_MIDDLE = """

@@ -31,7 +31,7 @@ class Pausing:
         return [lane for lane in order if is_parked(lane) or not self.is_paused(queue_of(lane))]
 
     def waiting_lanes(self, queue: str) -> list[str]:
-        """The lanes whose jobs wait as those of a queue: its own, and those of jobs of it whose task is paused."""
+        """The lanes in which the jobs of a queue wait: its own, and those of its jobs whose task is paused."""
         return all_lanes(queue) + [
             name for name in self.lanes if is_paused_need(need := need_of(name)) and need.rpartition("@")[2] == queue
         ]

@@ -20,7 +20,7 @@ from .tables import NAME, Tables, UtcDateTime, statement_time, utcnow
 __all__ = ["JobTable", "is_status", "light_table"]
 
 _LARGEST = 2**63
-#: After so many claims of a row, the most that its column holds, they are counted from 1 again.
+#: The largest number of claims that the column of a row holds; the next claim is number 1 again.
 MOST_CLAIMS = 2**31 - 1
 
 

@@ -184,7 +184,7 @@ _NUMBER = (
 
 
 def insertion(count: int, mark: Callable[[int], str], *, is_sqlite: bool) -> str:
-    """The INSERT of so many jobs, whose parameters are their apps and pushes in turn.
+    """The INSERT of a number of jobs, whose parameters are their apps and pushes in turn.
 
     On PostgreSQL it returns number and transaction of each row, and tells the relay once the transaction has committed.
 

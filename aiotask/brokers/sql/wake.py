@@ -10,9 +10,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from ...errors import BrokerError
 from .database import Database
 
 __all__ = ["CHANNEL", "Wakeup"]
@@ -113,8 +110,9 @@ class Wakeup:
         try:
             if self._listening is None:
                 await self._do(self._connect)
-        except (BrokerError, SQLAlchemyError, OSError):
-            # While the server restarts: the regular look finds every row.
+        except Exception:
+            # While the server restarts, say. SQLAlchemy leaves errors of a driver's connection as they are, and the
+            # regular look finds every row.
             self._failed_at = time.monotonic()
             return
         if self._listening is None:
@@ -131,17 +129,17 @@ class Wakeup:
         fairy = self._database.engine.raw_connection()
         connection: Any = fairy.driver_connection
         fairy.detach()
-        if not hasattr(connection, "pgconn"):
-            connection.close()
-            return
-        connection.rollback()
-        connection.autocommit = True
-        connection.execute(f"LISTEN {CHANNEL}")
-        with self._lock:
-            if not self._is_closed:
-                self._listening = connection
+        with contextlib.ExitStack() as stack:
+            stack.callback(connection.close)
+            if not hasattr(connection, "pgconn"):
                 return
-        connection.close()
+            connection.rollback()
+            connection.autocommit = True
+            connection.execute(f"LISTEN {CHANNEL}")
+            with self._lock:
+                if not self._is_closed:
+                    self._listening = connection
+                    stack.pop_all()
 
     def _hear(self) -> None:
         pgconn = self._listening.pgconn

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import mmap
 import os
-import struct
 import time
 
 __all__ = ["Vitals"]
 
-# Beat (monotonic s), pid, processes wanted, in service, flags.
-_TURN_AT, _TURN = 0, struct.Struct("=dIIII")
+# The supervisor's line: beat (monotonic s); pid, processes wanted, in service, flags. The keeper's line: when it last
+# judged (monotonic s; 0: never), whether all is alive. Each number is one store through a view: see ``SharedBoard``.
+_TURNED, _JUDGED = 0, 8
+_PID, _WANTED, _IN_SERVICE, _FLAGS, _IS_LIVE = 2, 3, 4, 5, 18
 _STOPPING, _COMPLETE = 1, 2
-# When the keeper last judged (monotonic s; 0: never), whether all is alive.
-_VERDICT_AT, _VERDICT = 64, struct.Struct("=dI")
 
 
 class Vitals:
     """One supervisor's page, made before any fork. The supervisor writes the turn, its keeper the verdict."""
 
     def __init__(self) -> None:
-        self._map = mmap.mmap(-1, 128)
+        page = memoryview(mmap.mmap(-1, 128))
+        self._doubles, self._words = page.cast("d"), page.cast("I")
         self.turn(0, 0, stopping=False, complete=False)
 
     # ---- the supervisor's part
@@ -31,40 +31,41 @@ class Vitals:
         Args:
             complete: all wanted processes have been in service at a time.
         """
-        flags = _STOPPING * stopping | _COMPLETE * complete
-        _TURN.pack_into(self._map, _TURN_AT, time.monotonic(), os.getpid(), wanted, in_service, flags)
+        self._words[_PID] = os.getpid()
+        self._words[_WANTED], self._words[_IN_SERVICE] = wanted, in_service
+        self._words[_FLAGS] = _STOPPING * stopping | _COMPLETE * complete
+        self._doubles[_TURNED] = time.monotonic()
 
     @property
     def turned(self) -> float:
         """When the loop of the supervisor last turned (monotonic seconds)."""
-        return float(_TURN.unpack_from(self._map, _TURN_AT)[0])
+        return self._doubles[_TURNED]
 
     @property
     def pid(self) -> int:
-        return int(_TURN.unpack_from(self._map, _TURN_AT)[1])
+        return self._words[_PID]
 
     @property
     def processes(self) -> tuple[int, int]:
         """Wanted, in service."""
-        _, _, wanted, in_service, _ = _TURN.unpack_from(self._map, _TURN_AT)
-        return wanted, in_service
+        return self._words[_WANTED], self._words[_IN_SERVICE]
 
     @property
     def stopping(self) -> bool:
-        return bool(_TURN.unpack_from(self._map, _TURN_AT)[4] & _STOPPING)
+        return bool(self._words[_FLAGS] & _STOPPING)
 
     @property
     def complete(self) -> bool:
-        return bool(_TURN.unpack_from(self._map, _TURN_AT)[4] & _COMPLETE)
+        return bool(self._words[_FLAGS] & _COMPLETE)
 
     # ---- the keeper's part
 
     def judge(self, live: bool) -> None:
         """Write the verdict of a keeper that has looked at all processes."""
-        _VERDICT.pack_into(self._map, _VERDICT_AT, time.monotonic(), live)
+        self._words[_IS_LIVE] = live
+        self._doubles[_JUDGED] = time.monotonic()
 
     @property
     def judged(self) -> tuple[float, bool]:
         """When a keeper last judged (monotonic seconds; 0.0: never), and whether all is alive."""
-        at, live = _VERDICT.unpack_from(self._map, _VERDICT_AT)
-        return at, bool(live)
+        return self._doubles[_JUDGED], bool(self._words[_IS_LIVE])

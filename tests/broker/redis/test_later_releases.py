@@ -156,6 +156,21 @@ async def test_jobs_of_a_later_release_stay_where_they_are(
     assert ids(await other.claim()) == ["b"]
 
 
+@pytest.mark.parametrize("place", [b"d|V\x8d+/", b"d|", b"lined|\xff", b"lined|17\n"])
+async def test_bytes_that_are_no_place_of_any_release_are_forgotten(
+    own_server: PrivateServer, broker: Broker, key: Callable[[str], str], place: bytes
+) -> None:
+    await send(broker, "a")
+    own_server.call("SADD", key("index"), "")
+    own_server.call("HSET", key("index:"), "ghost", place)
+    own_server.call("ZADD", key("due"), 0, "ghost")
+
+    assert (await broker.promote(10)) == (1, None)
+
+    assert own_server.call("HGET", key("index:"), "ghost") is None
+    assert own_server.call("ZSCORE", key("due"), "ghost") is None
+
+
 async def test_jobs_fall_due_behind_those_of_a_later_release(
     own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
 ) -> None:

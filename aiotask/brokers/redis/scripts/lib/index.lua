@@ -56,9 +56,10 @@ local function is_foreign_lane(lane)
   return word ~= nil and not string.find(KEY_WORDS, ' ' .. word .. ' ', 1, true)
 end
 
--- The same of a place: in such a lane, another kind of due, or under a word that begins no key of this release.
+-- The same of a place: in such a lane, another kind of due, or under a word that begins no key of this release. What stands
+-- behind the last bar is printable; other bytes are no place of any release, and would be believed for ever.
 local function is_foreign(at)
-  local lane, entry = string.match(at, '^(.*)|(.*)$')
+  local lane, entry = string.match(at, '^(.*)|([ -~]+)$')
   if not lane then return false end
   if lane == 'due' then return string.match(entry, '^[A-DF-QT-Z]$') ~= nil end
   return is_foreign_lane(lane)
