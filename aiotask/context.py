@@ -78,6 +78,8 @@ class JobContext(msgspec.Struct, frozen=True):
     #: The jobs of a batch, in the order of its items; the context of the batch itself is that of the first one. Empty
     #: in a job that is no batch.
     items: tuple[JobContext, ...] = ()
+    #: Whether the job is an item of a batch, and this one of ``items``.
+    is_item: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the seat, which belongs to the worker: a context that is sent or kept describes only the job.
@@ -127,11 +129,13 @@ class JobContext(msgspec.Struct, frozen=True):
             message: what is being done, up to 1,000 characters.
 
         Raises:
-            ConfigError: the values are not finite numbers and text, the broker keeps no progress, or this is a batch.
+            ConfigError: the values are not finite numbers and text, the broker keeps no progress, or this is a batch or
+                an item of one.
         """
-        if self.items:
+        if self.items or self.is_item:
             raise ConfigError(
-                f'Task "{self.job.task}": a batch has no progress, since each of its items is a job of its own.'
+                f'Task "{self.job.task}": neither a batch nor an item of it has progress, since one call runs all '
+                "items together. Make what is to be reported a task without batch=."
             )
         if self.reporter is not None and self.calls is not None:
             self.reporter.progress(current, total, message)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("api", "batches", "graphs", "limits", "outbox", "rows", "streams")
+PARTS = ("api", "batches", "graphs", "limits", "outbox", "rows", "schedules", "streams")
 CASES = [ROOT / "tests" / f"typing_{part}.py" for part in PARTS]
 
 

@@ -166,5 +166,5 @@ def test_a_batch_has_a_rate_and_a_key_made_of_its_item() -> None:
 
 
 def test_a_batch_reports_no_progress() -> None:
-    with pytest.raises(ConfigError, match="a batch has no progress"):
+    with pytest.raises(ConfigError, match="neither a batch nor an item"):
         JobContext(items=(JobContext(),)).progress(1)

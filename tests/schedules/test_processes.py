@@ -153,6 +153,21 @@ def every(place: Place) -> float:
     return next(schedule["every"] for schedule in place.ask() if schedule["name"] == "ticking:tick")
 
 
+def test_an_emptied_server_knows_the_schedules_again_within_seconds(
+    own_server: PrivateServer, workers: Workers, app_name: str, tmp_path: Path
+) -> None:
+    place = Place(workers, app_name, own_server.url, tmp_path)
+    place.write(TICKING)
+    place.start(concurrency=1)
+    wait_until(place.more(2), description="it runs")
+
+    own_server.call("FLUSHALL")
+
+    # Much sooner than the next declaration, which comes once a minute.
+    wait_until(place.more(2), description="it runs again", timeout=20)
+    assert place.names() == {"ticking:tick", "ticking:tock"}
+
+
 def test_the_commands_see_and_steer_without_the_code_of_the_app(
     workers: Workers, app_name: str, redis_url: str, tmp_path: Path
 ) -> None:
