@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from aiotask import App, ConfigError, JobCancelled, ResultExpired, ResultTimeout, Status, Stream, current_job
+from aiotask.tasks import task_of
 
 from ..helpers import wait_until_async
+from .shop import make_app
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -146,3 +148,24 @@ async def test_a_wait_has_a_time_limit(task: Any, tmp_path: Path) -> None:
     with pytest.raises(ResultTimeout, match="has not ended"):
         await stream.wait(0.1)
     await stream.aclose()
+
+
+async def test_a_reader_follows_the_job_that_takes_the_place_of_its_own(task: Any, app: App) -> None:
+    other = make_app(app.url, app.name)
+    definition = other.registry.get("keyed")
+    assert definition is not None
+    first = task("keyed").options(delay=3600).apply_async(0, 50)
+    items, told = asyncio.create_task(collect(first)), asyncio.create_task(collect(first.progress()))
+    await first.sent()
+    # Of another client: the reader is not told which job its own is by the answer to a call.
+    second = task_of(definition, other).options(delay=0.05).apply_async(100, 50)
+
+    assert await items == list(range(100, 150))
+    assert (await told)[-1].current == 149
+    assert await second == list(range(100, 150))
+    assert first.id == second.id
+    await other.client.close()
+
+
+async def collect(stream: Any) -> list[Any]:
+    return [item async for item in stream]
