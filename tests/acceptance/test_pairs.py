@@ -93,6 +93,26 @@ async def collect(stream: Any) -> list[int]:
     return [number async for number in stream]
 
 
+# ---- graphs and keys
+
+
+async def test_graphs_whose_root_has_a_key_are_one_while_that_has_not_ended(pairs: Stage) -> None:
+    async def send(n: int) -> Any:
+        part = pairs.knock.s("total", f"part {n}")
+        result = pairs.total.s("total", part.cast, str(n)).apply_async()
+        await result.sent()
+        return result
+
+    results = [await send(n) for n in range(5)]
+    await has_begun(pairs, "part 0")
+    results.append(await send(5))
+    open_door(pairs, "total")
+
+    assert await asyncio.wait_for(gather(results), TIMEOUT) == ["part 0 0"] * 6
+    assert len({result.id for result in results}) == len(pairs.ledger.runs("total")) == 1
+    assert await (await send(6)).wait(TIMEOUT) == "part 6 6"
+
+
 # ---- lines
 
 

@@ -47,6 +47,12 @@ async def shared(key: str, count: int) -> AsyncIterator[int]:
         await opened(key)
 
 
+@app.task(key="{key}", unique="unfinished")
+async def total(key: str, first: str, second: str) -> str:
+    with entered(key):
+        return f"{first} {second}"
+
+
 @app.task
 async def plain(label: str) -> str:
     with entered(label):
