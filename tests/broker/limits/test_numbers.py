@@ -101,6 +101,7 @@ async def test_a_limit_that_nobody_declared_is_shown_with_what_waits_for_it(limi
     assert info.places == [("mail", 3, 1)]
 
 
+@pytest.mark.trap("older worker")
 async def test_no_limit_is_declared_beside_a_worker_of_an_older_release(limits: Limits) -> None:
     if limits.url.startswith("memory"):
         pytest.skip("no other release shares the memory of a process")
