@@ -12,7 +12,6 @@ from ...broker import BATCH_BYTES, BATCH_JOBS, Claim, Delivery, Liveness
 from ...errors import BrokerError
 from ..lanes import BELL, admitted_lanes, claim_order, flags_of, lane_of, suspect_lanes
 from .codec import LIVENESS, claimed, deliveries, delivery
-from .connection import Wire
 from .keys import GROUP
 from .limits import LimitVerbs
 from .script import script
@@ -30,11 +29,6 @@ _VOLUNTEER, _PAUSED, _OPEN = 1, 2, 4
 class Claims(LimitVerbs):
     """The verbs of ``Broker`` by which a worker comes to its jobs, a part of ``RedisBroker``."""
 
-    wire: Wire
-    _waiting: Wire
-    prefix: str
-    _epochs: dict[str, bytes]
-    _waiting_id: int | None
     _waiting_seen: int
     _claimed_over: int
     free_seats: int = BATCH_JOBS
@@ -231,10 +225,6 @@ class Claims(LimitVerbs):
     async def _wake_quietly(self) -> None:
         with contextlib.suppress(BrokerError):
             await self.wake()
-
-    async def wake(self) -> None:
-        if self._waiting.connected and self._waiting_id is not None:
-            await self.wire.call("CLIENT", "UNBLOCK", self._waiting_id)
 
     async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
         left = suspect_lanes(queues) + claim_order(queues, needs) + admitted_lanes(queues)
