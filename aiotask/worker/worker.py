@@ -163,6 +163,7 @@ class Worker:
             agenda,
             paused,
             queues=queues,
+            order=served.order,
             needs=registry.needs,
             restart=self._restart,
             until=around.until,
