@@ -269,6 +269,7 @@ class MemoryBroker(MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, Hist
                     continue
                 if moved == BATCH_JOBS:
                     return Recovered(moved, kept, more=True)
+                store.note_checkpoint(record)
                 if record.id in keep:
                     kept.append(record.as_claimed())
                     continue
