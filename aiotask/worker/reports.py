@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Iterable
 
-from ..broker import BATCH_BYTES, Broker
+from ..broker import BATCH_BYTES, Broker, Delivery
 from ..brokers import streams_of
 from ..brokers.streams import BATCH_REPORTS, Report
 from ..errors import BrokerError, ConnectionLost
@@ -100,23 +101,42 @@ class Reports:
             await asyncio.sleep(max(0.0, began + EVERY - time.monotonic()))
 
     async def flush(self) -> None:
-        """Send what waits: also before the ends of jobs, which it must not follow.
+        """Send what waits.
 
         Raises:
             ConnectionLost: the broker cannot be reached; what waits still waits.
         """
         async with self._lock:
             self._has_rung = False
-            # What comes from now on is for the next call: a run that reports without a pause must not keep this one.
-            waiting = deque(dict.fromkeys([*list(self._checkpoints), *list(self._progress)]))
-            while waiting:
-                batch = self._next(waiting)
-                await self._send(batch)
-                for run, progress, body in batch:
-                    if self._progress.get(run) is progress:
-                        self._progress.pop(run, None)
-                    if self._checkpoints.get(run) is body:
-                        self._checkpoints.pop(run, None)
+            await self._send_of(self._waiting())
+
+    async def flush_ends(self, deliveries: Iterable[Delivery]) -> None:
+        """Send what waits of these runs, whose jobs end or go back next: afterwards it would be refused.
+
+        Raises:
+            ConnectionLost: as ``flush``.
+        """
+        if not (self._progress or self._checkpoints):
+            return
+        # What is under way still waits, until it has arrived.
+        ending = {id(delivery) for delivery in deliveries}
+        async with self._lock:
+            await self._send_of([run for run in self._waiting() if id(run.delivery) in ending])
+
+    def _waiting(self) -> list[Run]:
+        return list(dict.fromkeys([*list(self._checkpoints), *list(self._progress)]))
+
+    async def _send_of(self, runs: list[Run]) -> None:
+        # What comes from now on is for the next call: a run that reports without a pause must not keep this one.
+        waiting = deque(runs)
+        while waiting:
+            batch = self._next(waiting)
+            await self._send(batch)
+            for run, progress, body in batch:
+                if self._progress.get(run) is progress:
+                    self._progress.pop(run, None)
+                if self._checkpoints.get(run) is body:
+                    self._checkpoints.pop(run, None)
 
     def _next(self, waiting: deque[Run]) -> list[tuple[Run, Progress | None, bytes | None]]:
         """What goes into one call, taken out of these runs."""

@@ -91,7 +91,7 @@ class Settler:
         #: Told of the answers of the broker. None: no middleware asks for them.
         self.aftermath: Listener | None = None
         #: Awaited before the ends of special jobs and before requeues: sends what their runs have reported last.
-        self.before_ends: Callable[[], Awaitable[None]] | None = None
+        self.before_ends: Callable[[Sequence[Delivery]], Awaitable[None]] | None = None
         #: Between attempts to send finishes, and requeues.
         self._finish_delay, self._requeue_delay = BrokerDelay(), BrokerDelay()
 
@@ -193,7 +193,7 @@ class Settler:
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
     ) -> tuple[list[Settled], Liveness]:
         if self.before_ends is not None:
-            await self.before_ends()
+            await self.before_ends([item.delivery for item in batch])
         broker = cast("Graphs", self._broker)
         answers, liveness, has_agenda = await broker.finish_special(incarnation, batch, repeat=repeat)
         if has_agenda:
@@ -208,7 +208,7 @@ class Settler:
         while True:
             try:
                 if self.before_ends is not None:
-                    await self.before_ends()
+                    await self.before_ends([item.delivery for item in batch])
                 answers, liveness = await self._broker.requeue(self._membership.incarnation, batch, repeat=repeat)
             except BrokerError as error:
                 if not isinstance(error, ConnectionLost):

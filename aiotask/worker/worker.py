@@ -185,7 +185,7 @@ class Worker:
             broker, membership, sealer=Sealer(served.secrets, "item"), serializer=serializer, end=cancels.end
         )
         in_hand.reports, in_hand.outlets = reports, outlets
-        settler.before_ends, cancels.heard = reports.flush, outlets.heard
+        settler.before_ends, cancels.heard = reports.flush_ends, outlets.heard
         ticker = Ticker(membership, in_hand, claimer, cancels, paused, log, job_log)
         self.name = membership.name
         self.up = asyncio.Event()
