@@ -32,6 +32,7 @@ class Claims(LimitVerbs):
     _waiting_seen: int
     _claimed_over: int
     free_seats: int = BATCH_JOBS
+    by_queue = False
     #: Whether the last claim has found something that a limit may admit.
     _is_open = False
     #: Whether a claim of a single job tries the lanes first.
@@ -72,7 +73,7 @@ class Claims(LimitVerbs):
         alone: bool = False,
     ) -> list[Any]:
         """ARGV of claim.lua."""
-        lanes = [] if alone else claim_order(queues, needs)
+        lanes = [] if alone else claim_order(queues, needs, by_queue=self.by_queue)
         return [incarnation, self._epoch(incarnation), limit, room, "1" if alone else "", len(queues), *queues, *lanes]
 
     def _admit_arguments(
@@ -87,7 +88,7 @@ class Claims(LimitVerbs):
     ) -> list[Any]:
         """ARGV of admit.lua."""
         head = [incarnation, self._epoch(incarnation), min(limit, _ADMITTED), room, "1" if heard else ""]
-        return [*head, len(queues), *queues, *claim_order(queues, needs)]
+        return [*head, len(queues), *queues, *claim_order(queues, needs, by_queue=self.by_queue)]
 
     async def _claim_both(self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int) -> Claim:
         """Claim from lanes and lines, in one round trip: half of the room is for each, and the other half of what one
