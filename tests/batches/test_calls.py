@@ -313,5 +313,5 @@ async def test_an_item_has_no_progress_of_its_own(app: Lists) -> None:
         return items
 
     async with app.worker():
-        with pytest.raises(ConfigError, match=r'Task "many": neither a batch nor an item of it has progress'):
+        with pytest.raises(ConfigError, match=r'Task "many": neither a batch nor an item of it has a progress report'):
             await app.task(report, batch=1).apply_async("one").wait(TIMEOUT)
