@@ -182,8 +182,8 @@ class JobContext(msgspec.Struct, frozen=True):
     def _refuse_items(self, what: str) -> None:
         if self.items or self.is_item:
             raise ConfigError(
-                f'Task "{self.job.task}": neither a batch nor an item of it has a {what}, since one call runs all items '
-                "together. Make what needs one a task without batch=."
+                f'Task "{self.job.task}": neither a batch nor an item of it has a {what}, since one call runs all '
+                "items together. Make what needs one a task without batch=."
             )
 
     @property
