@@ -249,8 +249,9 @@ def notes(spec: Spec) -> list[str]:
     if spec.timezone != "UTC" and not hour.startswith("*"):
         if minute.startswith("*"):
             found.append(
-                "Where the clocks are set forward over this hour, there is no run on that day; name the minutes "
-                "(0,30 instead of */30) for one right after the change."
+                "Where the clocks are set forward over this hour, there is no run on that day; where they are set back "
+                "over it, it runs in both hours. Name the minutes (0,30 instead of */30) for one right after the first "
+                "change, and once each at the second one."
             )
         else:
             found.append(

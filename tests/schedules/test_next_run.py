@@ -161,6 +161,15 @@ CHANGES = [
     ),
     # A wild minute in an hour that does not come: not on that day.
     ("Europe/Berlin", "*/30 2 * * *", (2026, 3, 28, 12), ["03-30 02:00+0200", "03-30 02:30+0200"]),
+    # And in an hour that comes twice: in both of them; with minutes that are named, once.
+    (
+        "Europe/Berlin",
+        "*/30 2 * * *",
+        (2026, 10, 25, 1),
+        ["10-25 02:00+0200", "10-25 02:30+0200", "10-25 02:00+0100", "10-25 02:30+0100", "10-26 02:00+0100"],
+    ),
+    ("Europe/Berlin", "0,30 2 * * *", (2026, 10, 25, 1), ["10-25 02:00+0200", "10-25 02:30+0200", "10-26 02:00+0100"]),
+    ("Europe/Berlin", "0,30 2 * * *", (2026, 3, 29, 1), ["03-29 03:00+0200", "03-30 02:00+0200"]),
     # The gap is at midnight.
     ("Asia/Tehran", "30 0 * * *", (2021, 3, 21, 12), ["03-22 01:00+0430", "03-23 00:30+0430"]),
     ("Asia/Tehran", "30 23 * * *", (2021, 9, 21, 12), ["09-21 23:30+0430", "09-22 23:30+0330"]),
@@ -250,6 +259,7 @@ def test_what_may_surprise_is_said() -> None:
     assert notes(Spec(every=5.0)) == notes(Spec(cron="0 * * * *", timezone="Europe/Berlin")) == []
     assert notes(Spec(cron="30 2 * * *")) == []
     assert "right after the change" in notes(Spec(cron="30 2 * * *", timezone="Europe/Berlin"))[0]
-    assert "no run on that day" in notes(Spec(cron="*/30 2 * * *", timezone="Europe/Berlin"))[0]
+    (told,) = notes(Spec(cron="*/30 2 * * *", timezone="Europe/Berlin"))
+    assert "no run on that day" in told and "in both hours" in told
     assert "both must hold" in notes(Spec(cron="0 0 */10 * MON"))[0]
     assert "either of them" in notes(Spec(cron="0 0 13 * FRI"))[0]

@@ -217,7 +217,11 @@ class Lines(Pausing):
             return 0, held
         if not rate:
             return BATCH_BYTES, 0.0
-        granted = gcra(limit.times.get(key, 0.0), now, 1e6 / rate, burst_of(rate, burst), BATCH_BYTES)
+        tat = limit.times.get(key, 0.0)
+        granted = gcra(tat, now, 1e6 / rate, burst_of(rate, burst), BATCH_BYTES)
+        if not granted.starts and granted.tat < tat:
+            # It was kept by other numbers. Each look would cut it anew otherwise, and nothing would start before it.
+            limit.times[key] = granted.tat
         return granted.starts, granted.until
 
     def _spend(self, limit: Limit, key: str | None, rate: float, burst: int, count: int) -> None:
