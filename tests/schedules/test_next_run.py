@@ -259,7 +259,10 @@ def test_what_may_surprise_is_said() -> None:
     assert notes(Spec(every=5.0)) == notes(Spec(cron="0 * * * *", timezone="Europe/Berlin")) == []
     assert notes(Spec(cron="30 2 * * *")) == []
     assert "right after the change" in notes(Spec(cron="30 2 * * *", timezone="Europe/Berlin"))[0]
-    (told,) = notes(Spec(cron="*/30 2 * * *", timezone="Europe/Berlin"))
+    told, _ = notes(Spec(cron="*/30 2 * * *", timezone="Europe/Berlin"))
     assert "no run on that day" in told and "in both hours" in told
+    for cron in ("30 2 * * *", "*/30 2 * * *", "0 0 */10 * MON", "0 0 13 * FRI"):
+        # A terminal shows no more than 120 characters of a text.
+        assert all(len(note) <= 120 for note in notes(Spec(cron=cron, timezone="Europe/Berlin")))
     assert "both must hold" in notes(Spec(cron="0 0 */10 * MON"))[0]
     assert "either of them" in notes(Spec(cron="0 0 13 * FRI"))[0]
