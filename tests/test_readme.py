@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -269,6 +271,31 @@ def test_the_comparison_of_graphs_can_be_run() -> None:
 
     assert re.search(r"\{(.*)\}", said)
     assert [cell.split(":")[0].lower() for cell in heading.split(" | ")] == said.split("{")[1].split("}")[0].split(",")
+
+
+@pytest.mark.parametrize("script", ["comparison_limits.py", "comparison_schedules.py"])
+def test_the_comparison_of_limits_and_schedules_can_be_run(script: str) -> None:
+    said = subprocess.run(
+        [sys.executable, f"docs/{script}", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    ).stdout
+
+    assert f"({script})" in doc("comparison-limits.md")
+    assert said.split("{")[1].split("}")[0].split(",") == ["aiotask", "celery", "docket", "bullmq"]
+
+
+def test_the_clocks_of_the_comparison_are_those_of_the_schedules() -> None:
+    from aiotask.schedule import check_spec, upcoming
+
+    told = {row[0]: row[1] for row in table(doc("comparison-limits.md"), "schedule")}
+    for cell, runs in told.items():
+        if found := re.fullmatch(r"`(.+)`, clocks set (forward|back)", cell):
+            night = datetime(2026, *((3, 29) if found[2] == "forward" else (10, 25)), tzinfo=ZoneInfo("Europe/Berlin"))
+            start = night.timestamp()
+            moments = upcoming(check_spec(found[1], None, "Europe/Berlin"), "clock", start - 1, 20)
+            count = sum(start + 3_600 <= each < start + 4 * 3_600 for each in moments)
+            expected = {"03:00": 1, "once": 1, "**no run**": 0, "four runs": 4}
+            expected |= {"every real hour": 3, "every real half hour": 6}
+            assert count == expected[runs], cell
 
 
 def test_the_comparison_of_rows_can_be_run() -> None:
