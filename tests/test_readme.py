@@ -10,9 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -281,21 +279,6 @@ def test_the_comparison_of_limits_and_schedules_can_be_run(script: str) -> None:
 
     assert f"({script})" in doc("comparison-limits.md")
     assert said.split("{")[1].split("}")[0].split(",") == ["aiotask", "celery", "docket", "bullmq"]
-
-
-def test_the_clocks_of_the_comparison_are_those_of_the_schedules() -> None:
-    from aiotask.schedule import check_spec, upcoming
-
-    told = {row[0]: row[1] for row in table(doc("comparison-limits.md"), "schedule")}
-    for cell, runs in told.items():
-        if found := re.fullmatch(r"`(.+)`, clocks set (forward|back)", cell):
-            night = datetime(2026, *((3, 29) if found[2] == "forward" else (10, 25)), tzinfo=ZoneInfo("Europe/Berlin"))
-            start = night.timestamp()
-            moments = upcoming(check_spec(found[1], None, "Europe/Berlin"), "clock", start - 1, 20)
-            count = sum(start + 3_600 <= each < start + 4 * 3_600 for each in moments)
-            expected = {"03:00": 1, "once": 1, "**no run**": 0, "four runs": 4}
-            expected |= {"every real hour": 3, "every real half hour": 6}
-            assert count == expected[runs], cell
 
 
 def test_the_comparison_of_rows_can_be_run() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -179,6 +181,35 @@ CHANGES = [
     # 30 December 2011 did not come.
     ("Pacific/Apia", "0 9 * * *", (2011, 12, 29, 10), ["12-31 00:00+1400", "12-31 09:00+1400"]),
 ]
+
+
+#: How the pages tell how often a schedule runs from 01:00 on, in three hours of real time.
+_TOLD = {"03:00": 1, "once": 1, "no run": 0, "not on that day": 0, "twice": 2, "four": 4}
+_TOLD |= {"every real hour": 3, "every real half hour": 6}
+
+
+def told_of_clocks() -> list[tuple[str, str, str]]:
+    """Expression, night and what the pages tell of it."""
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    compared = re.findall(
+        r"^\| `(.+?)`, clocks set (\w+) \| (.+?) \|", (docs / "comparison-limits.md").read_text(), re.M
+    )
+    page = (docs / "schedules.md").read_text().split("## What happens when clocks are changed?")[1]
+    rows = re.findall(r"^\| `(.+?)` \| (.+?) \| (.+?) \|$", page, re.M)
+    assert len(compared) == 6 and len(rows) == 5
+    return compared + [(cron, night, cell) for cron, *both in rows for night, cell in zip(_NIGHTS, both, strict=True)]
+
+
+_NIGHTS = {"forward": (2026, 3, 29), "back": (2026, 10, 25)}
+
+
+@pytest.mark.parametrize(("cron", "night", "told"), told_of_clocks())
+def test_the_pages_tell_what_becomes_of_runs_when_clocks_are_changed(cron: str, night: str, told: str) -> None:
+    start = datetime(*_NIGHTS[night], tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
+    moments = upcoming(check_spec(cron, None, "Europe/Berlin"), "clock", start - 1, 20)
+    words = max((word for word in _TOLD if word in told), key=len)
+
+    assert sum(start + HOUR <= moment < start + 4 * HOUR for moment in moments) == _TOLD[words]
 
 
 def shown(moments: list[float], zone: str) -> list[str]:
