@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -141,6 +143,35 @@ def test_whatever_the_policy_each_moment_is_judged_once() -> None:
 # ---- time zones
 
 
+#: How the pages tell how often a schedule runs from 01:00 on, in three hours of real time.
+_TOLD = {"03:00": 1, "once": 1, "no run": 0, "not on that day": 0, "twice": 2, "four": 4}
+_TOLD |= {"every real hour": 3, "every real half hour": 6}
+
+
+def told_of_clocks() -> list[tuple[str, str, str]]:
+    """Expression, night and what the pages tell of it."""
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    compared = re.findall(
+        r"^\| `(.+?)`, clocks set (\w+) \| (.+?) \|", (docs / "comparison-limits.md").read_text(), re.M
+    )
+    page = (docs / "schedules.md").read_text().split("## What happens when clocks are changed?")[1]
+    rows = re.findall(r"^\| `(.+?)` \| (.+?) \| (.+?) \|$", page, re.M)
+    assert len(compared) == 6 and len(rows) == 5
+    return compared + [(cron, night, cell) for cron, *both in rows for night, cell in zip(_NIGHTS, both, strict=True)]
+
+
+_NIGHTS = {"forward": (2026, 3, 29), "back": (2026, 10, 25)}
+
+
+@pytest.mark.parametrize(("cron", "night", "told"), told_of_clocks())
+def test_the_pages_tell_what_becomes_of_runs_when_clocks_are_changed(cron: str, night: str, told: str) -> None:
+    start = datetime(*_NIGHTS[night], tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
+    moments = upcoming(check_spec(cron, None, "Europe/Berlin"), "clock", start - 1, 20)
+    words = max((word for word in _TOLD if word in told), key=len)
+
+    assert sum(start + HOUR <= moment < start + 4 * HOUR for moment in moments) == _TOLD[words]
+
+
 def shown(moments: list[float], zone: str) -> list[str]:
     return [datetime.fromtimestamp(each, ZoneInfo(zone)).strftime("%m-%d %H:%M%z") for each in moments]
 
@@ -219,6 +250,10 @@ def test_what_may_surprise_is_said() -> None:
     assert notes(Spec(every=5.0)) == notes(Spec(cron="0 * * * *", timezone="Europe/Berlin")) == []
     assert notes(Spec(cron="30 2 * * *")) == []
     assert "right after the change" in notes(Spec(cron="30 2 * * *", timezone="Europe/Berlin"))[0]
-    assert "no run on that day" in notes(Spec(cron="*/30 2 * * *", timezone="Europe/Berlin"))[0]
+    told, _ = notes(Spec(cron="*/30 2 * * *", timezone="Europe/Berlin"))
+    assert "no run on that day" in told and "in both hours" in told
+    for cron in ("30 2 * * *", "*/30 2 * * *", "0 0 */10 * MON", "0 0 13 * FRI"):
+        # A terminal shows no more than 120 characters of a text.
+        assert all(len(note) <= 120 for note in notes(Spec(cron=cron, timezone="Europe/Berlin")))
     assert "both must hold" in notes(Spec(cron="0 0 */10 * MON"))[0]
     assert "either of them" in notes(Spec(cron="0 0 13 * FRI"))[0]

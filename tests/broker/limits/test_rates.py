@@ -139,6 +139,24 @@ async def test_a_keeper_wakes_what_a_rate_held(limits: Limits, worker: Worker, d
     await wait_until_async(is_admitted, description="the rate admits the next job")
 
 
+@pytest.mark.parametrize("level", ["rate", "rate_each"])
+async def test_a_faster_rate_holds_at_once_and_not_when_the_slower_one_had_allowed_the_next(
+    limits: Limits, worker: Worker, declare: Declare, level: str
+) -> None:
+    await declare(**{level: 0.001})
+    await send(limits, limited("job-0", "a"), limited("job-1", "a"))
+    assert ids(await worker.claim()) == ["job-0"]
+    assert ids(await worker.claim()) == []
+
+    await limits.set_limit("api", {level: 20.0})
+
+    async def is_admitted() -> bool:
+        await limits.promote()
+        return ids(await worker.claim()) == ["job-1"]
+
+    await wait_until_async(is_admitted, description="the new rate admits the next job")
+
+
 async def test_a_limit_that_is_held_admits_nothing_of_that_key(
     limits: Limits, worker: Worker, declare: Declare
 ) -> None:

@@ -27,7 +27,11 @@ local function look_at(name, interval, burst, is_held)
   local tat, till, since = shared.times_of(name)
   if till > clock and clock > since - 1e6 then return 0, tat, till end
   if not interval then return math.huge end
-  return shared.gcra(tat, clock, interval, burst)
+  local starts, cut, first = shared.gcra(tat, clock, interval, burst)
+  -- What is further ahead than a burst was kept by other numbers, or before the clock was set back. It is kept as it was cut:
+  -- each look would cut it anew otherwise, and nothing would start before the old time.
+  if starts <= 0 and cut < tat then shared.keep_times(name, clock, cut, till, since) end
+  return starts, cut, first
 end
 
 local function keep(name, tat, is_held)
