@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from aiotask.brokers.redis.history import rows_of
-from aiotask.errors import JobExpired, SealError
+from aiotask.errors import JobExpired, SealError, WorkerLost
 from aiotask.job import Status
 from aiotask.outcome import Outcome, decode_outcome
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .arena import Arena
     from .ledger import Attempt, Ledger
 
-__all__ = ["examine"]
+__all__ = ["examine", "forgive_the_unlucky"]
 
 #: Runs may touch by so much and do not overlap: the clock is read before the line is written.
 _TOUCH = 0.0005
@@ -65,6 +65,18 @@ async def examine(
     examination.measure_recovery()
     report.history = examination.history
     return report
+
+
+def forgive_the_unlucky(arena: Arena, report: Report) -> None:
+    """A job that three processes died with is a dead letter by contract, however innocent."""
+    runs = arena.ledger().by_job
+    ids = [
+        sent.id
+        for producer in arena.producers
+        for sent in producer.sent.values()
+        if isinstance(sent.error, WorkerLost) and sum(run.end is None for run in runs.get(sent.id, ())) >= 3
+    ]
+    report.forgive("wrong", "three processes died with it, so it was given up", ids)
 
 
 class _Examination:

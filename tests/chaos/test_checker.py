@@ -22,7 +22,7 @@ from .producer import Sent, Within
 
 def forge_run(arena: Arena, token: str, id: str, pid: int, start: float, end: float | None) -> None:
     with (arena.ledger_directory / f"{pid}-forged.log").open("a") as file:
-        file.write(f"S\t{token}\t{id}\t{pid}\t1\t{start:.6f}\t{time.time():.6f}\tforged\n")
+        file.write(f"S\t{token}\t{id}\t{pid}\t1\t{start:.6f}\t{time.time():.6f}\tforged\t\n")
         if end is not None:
             file.write(f"E\t{token}\t{end:.6f}\tok\n")
 
