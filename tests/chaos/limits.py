@@ -46,7 +46,9 @@ def _counts(spans: Iterable[Span]) -> list[tuple[float, int]]:
 
 
 def excess_of_rate(starts: Sequence[float], rate: float, burst: float, late: float) -> float:
-    """By how many starts the worst of all windows is above ``rate * (T + late) + burst``; below zero: by how many under it.
+    """By how many starts the worst of all windows of T seconds is above ``rate * (T + late) + burst``.
+
+    Below zero: by how many every window is under it.
 
     Args:
         starts: moments in seconds.

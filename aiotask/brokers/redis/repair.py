@@ -1,11 +1,15 @@
-"""Repairs the index of jobs when it, or a part of it, was deleted by hand."""
+"""Repairs the index of jobs, and what is known of limits, when it, or a part of it, was deleted by hand."""
 
 from __future__ import annotations
+
+import logging
 
 from .connection import Wire
 from .script import script
 
 __all__ = ["audit"]
+
+logger = logging.getLogger("aiotask.keeper")
 
 #: Pages of the index that one call repairs at most.
 _PAGES = 20
@@ -23,7 +27,14 @@ async def audit(wire: Wire, prefix: str, *, graphs: bool) -> None:
     for page in range(_PAGES):
         _, found, is_lost, is_limited = await wire.run(script("audit"), prefix, "1" if graphs else "")
         if is_limited:
-            await wire.run(script("mend_lines"), prefix)
+            _, unrecorded = await wire.run(script("mend_lines"), prefix)
+            if unrecorded:
+                logger.warning(
+                    "%d of the jobs that their limits have admitted had no record: the hash %sadmitted was deleted, or "
+                    "a part of it. They are recorded again; until then, more jobs may have run than the limits allow.",
+                    unrecorded,
+                    prefix,
+                )
         if not is_lost:
             return
         if not page:

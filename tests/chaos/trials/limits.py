@@ -30,7 +30,7 @@ _FAIL, _CANCEL, _RATED = 0.1, 0.02, 0.1
 _HEAL = 2.0
 #: What is deleted by hand, or lost, in turn. Without slots or ``admitted``, too many may be admitted, once.
 _DAMAGES = ("scripts", "open", "ring:*", "slots:*", "admitted")
-_SAYS = "were admitted without a record"
+_SAYS = "of the jobs that their limits have admitted had no record"
 
 
 @trial(
