@@ -99,6 +99,22 @@ async def test_what_is_admitted_is_recorded_again_and_the_log_says_so(
     assert ids(await lined.claim()) == ["a-1", "b-0"]
 
 
+async def test_slots_of_jobs_that_ended_without_a_record_are_free(
+    own_server: PrivateServer, lined: Worker, key: Key
+) -> None:
+    first, other = (await lined.claim()).deliveries
+
+    own_server.call("DEL", key("admitted"))
+    await end(lined, first)
+    assert ids(await lined.claim()) == []
+    await lined.broker.recover()
+
+    assert own_server.call("EXISTS", key("slots:api:a")) == 0
+    assert ids(await lined.claim()) == ["a-1"]
+    await end(lined, other)
+    await drained(lined)
+
+
 async def test_jobs_whose_envelopes_were_deleted_are_forgotten(
     own_server: PrivateServer, lined: Worker, key: Key
 ) -> None:

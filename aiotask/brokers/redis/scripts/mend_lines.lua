@@ -1,23 +1,19 @@
 -- KEYS: prefix.  Puts right what was deleted by hand of limits: from the envelopes in ``lined`` the lines, rings and ``open``, from
 -- ``admitted`` the slots, from the envelopes of admitted jobs ``admitted``. Looks at a few jobs, and at many where something was
--- wrong. Returns how much was put right, and how many jobs were missing in ``admitted``.
--- Needs: core index lanes limits
+-- wrong. Returns how many jobs were missing in ``admitted``, and how many slots of such jobs were found (free_slots.lua looks at all).
+-- Needs: core index lanes limits slots
 local FEW, MANY = 20, 500
-local shared, mended, unrecorded = lines(), 0, 0
+local shared, mended, unrecorded, strays = lines(), 0, 0, 0
 allow_writes()
 
--- Slots of jobs that are not admitted are free.
-local function free_strays(name)
-  local some = redis.call('SRANDMEMBER', key(name), 100)
-  local held = #some > 0 and redis.call('HMGET', key('admitted'), unpack(some)) or {}
-  for n = 1, #some do
-    if not held[n] then mended = mended + redis.call('SREM', key(name), some[n]) end
-  end
+local function free_some(name)
+  local freed = free_strays(name)
+  strays, mended = strays + freed, mended + freed
 end
 
 local function has_room(name, most)
   if most <= 0 then return true end
-  free_strays(name)
+  free_some(name)
   return redis.call('SCARD', key(name)) < most
 end
 
@@ -103,10 +99,10 @@ for _, limit in ipairs({ FEW, MANY }) do
 end
 for _, limit in ipairs(redis.call('SRANDMEMBER', key('limits'), FEW)) do
   local before = mended
-  free_strays('slots:' .. limit)
+  free_some('slots:' .. limit)
   if mended > before then shared.reopen(limit, nil) end
 end
 if redis.call('EXISTS', key('lined')) == 0 then
   for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do redis.call('DEL', key('lined:' .. queue)) end
 end
-return { mended, unrecorded }
+return { unrecorded, strays }
