@@ -101,6 +101,8 @@ class _Library:
         #: Another client, which goes on where the first one has stopped.
         self.other = arena.load()
         self.failures: list[str] = []
+        #: By id: streams that ended before their last item, as those do with which too many processes died.
+        self.short: dict[str, str] = {}
         self.counts: dict[str, int] = {}
         #: Ids of streams that were left, by when (monotonic).
         self.left: dict[str, float] = {}
@@ -127,7 +129,9 @@ class _Library:
                 await way()
 
     def _compare(self, stream: Stream[int], items: int, seen: list[int]) -> None:
-        if seen != list(range(1, items + 1)):
+        if seen == list(range(1, len(seen) + 1)) and len(seen) < items:
+            self.short[stream.id] = f"{stream.id}: only {len(seen)} of {items} items arrived"
+        elif seen != list(range(1, items + 1)):
             wrong = next((n for n, item in enumerate(seen, 1) if n != item), len(seen) + 1)
             self.failures.append(f"{stream.id}: {len(seen)} of {items} items arrived, and number {wrong} is wrong")
 
@@ -275,6 +279,7 @@ class _Library:
         }
         report.forgive("wrong", "three processes died with it, so it was given up", lost)
         report.failures += self.failures
+        report.failures += [text for id, text in self.short.items() if id not in lost]
         took = []
         for id, at in self.left.items():
             status = [outcome.status for _, outcome in report.history.get(id, ())]

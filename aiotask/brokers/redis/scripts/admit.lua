@@ -27,7 +27,10 @@ local function look_at(name, interval, burst, is_held)
   local tat, till, since = shared.times_of(name)
   if till > clock and clock > since - 1e6 then return 0, tat, till end
   if not interval then return math.huge end
-  return shared.gcra(tat, clock, interval, burst)
+  local starts, believed, next_at = shared.gcra(tat, clock, interval, burst)
+  -- A clock that has been set back since wrote it: by the next look, more time has passed than the burst explains.
+  if believed < tat then shared.keep_times(name, clock, believed, till, since) end
+  return starts, believed, next_at
 end
 
 local function keep(name, tat, is_held)
