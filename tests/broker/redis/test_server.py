@@ -107,6 +107,7 @@ async def test_a_server_whose_clock_is_set_back_lets_what_a_rate_holds_go_on(
     await send(broker, *(limited(f"job-{n}") for n in range(3)))
     assert ids(await worker.claim()) == ["job-0"]
     await worker.claim()
+    assert own_server.call("EXISTS", key("clock")) == 1, "before any keeper looks"
     seconds, ahead = int(own_server.call("TIME")[0]), 3600.0
     own_server.call("ZADD", key("wake"), seconds + ahead, "l:default:5:api:")
     own_server.call("SET", key("tat:api"), f"{(seconds + ahead) * 1e6:.0f}")

@@ -11,7 +11,7 @@ from aiotask.keeper.lease import LEASE
 from ..arena import Arena
 from ..checker import examine, forgive_the_unlucky
 from ..faults.kills import keepers_die, supervisors_die, workers_die
-from ..features import send_features
+from ..features import judge_features, send_features
 from ..producer import Producer
 from ..report import Report
 from ..rows import RowScene, a_database, row_scene, unlucky
@@ -84,6 +84,7 @@ async def _massacre(arena: Arena, tier: Tier, rng: Random, scene: RowScene) -> R
     await asyncio.to_thread(scene.take_stock)
     scene.judge(report)
     forgive_the_unlucky(arena, report)
+    judge_features(arena, report)
     of_rows = [id for id in unlucky(arena.ledger()) if id not in producer.sent]
     report.forgive("wrong", "three processes died with it, so it was given up", of_rows)
     report.require_recovery("worker", 1.0 * tier.slack)
