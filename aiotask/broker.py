@@ -240,6 +240,9 @@ class Replayed(StrEnum):
 class Broker(Protocol):
     """The broker as senders, workers and keepers use it."""
 
+    #: Whether ``claim`` takes from queue after queue, in their order, each by priority.
+    by_queue: bool
+
     @property
     def url(self) -> str:
         """The address, without its password."""
@@ -301,8 +304,8 @@ class Broker(Protocol):
     async def claim(
         self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int, *, alone: bool = False
     ) -> Claim:
-        """Claim up to ``limit`` jobs without waiting: returned ones first, then by priority. ``alone`` claims one
-        suspect and nothing else."""
+        """Claim up to ``limit`` jobs without waiting: returned ones first, then by priority, over all queues. ``alone``
+        claims one suspect and nothing else."""
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         """Wait for jobs, at most ``timeout`` seconds, and claim a few of them, often one."""

@@ -9,7 +9,7 @@ import os
 from collections.abc import Awaitable, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -51,6 +51,8 @@ class Reporter(Protocol):
     """The run of a job, as it reports how far it is."""
 
     def progress(self, current: float, total: float | None, message: str) -> None: ...
+    def checkpoint(self, state: object) -> None: ...
+    def last_checkpoint(self, type: Any) -> Any: ...
 
 
 class JobContext(msgspec.Struct, frozen=True):
@@ -129,12 +131,56 @@ class JobContext(msgspec.Struct, frozen=True):
         Raises:
             ConfigError: the values are not finite numbers and text, the broker keeps no progress, or this is a batch.
         """
-        if self.items:
-            raise ConfigError(
-                f'Task "{self.job.task}": a batch has no progress, since each of its items is a job of its own.'
-            )
+        self._refuse_items("progress")
         if self.reporter is not None and self.calls is not None:
             self.reporter.progress(current, total, message)
+
+    def checkpoint(self, state: object) -> None:
+        """Save how far the job has come, for its next run: after a retry, or after the death of its process or host.
+
+        The latest state counts. It is serialized here, and the worker sends it every 0.1 s at most, and before the run
+        ends: a run may call this often, from any thread. After a death the next run may find a state that is 0.1 s old.
+        Nothing is left of it when the job has ended.
+
+        Outside a worker it does nothing.
+
+        Args:
+            state: a position rather than data: 256 kB at most, as the app's serializer writes it.
+
+        Raises:
+            SerializationError: the state cannot be serialized, or is too large.
+            ConfigError: the broker keeps no checkpoints, or this is a batch.
+        """
+        self._refuse_items("checkpoint")
+        if self.reporter is not None and self.calls is not None:
+            self.reporter.checkpoint(state)
+
+    @overload
+    def last_checkpoint(self) -> Any: ...
+    @overload
+    def last_checkpoint(self, type: type[T]) -> T | None: ...
+    def last_checkpoint(self, type: Any = None) -> Any:
+        """The state that this job has saved last, in an earlier run or in this one. None: it has saved none.
+
+        Outside a worker it is None.
+
+        Args:
+            type: of the state. With ``serializer="json"`` it is read as this type, otherwise checked to be one. None:
+                any.
+
+        Raises:
+            SerializationError: the state is of another type, or cannot be read.
+            SealError: what the broker has is not the state of this job.
+            ConfigError: the broker keeps no checkpoints, or this is a batch.
+        """
+        self._refuse_items("checkpoint")
+        return None if self.reporter is None else self.reporter.last_checkpoint(type)
+
+    def _refuse_items(self, what: str) -> None:
+        if self.items:
+            raise ConfigError(
+                f'Task "{self.job.task}": a batch has no {what}, since each of its items is a job of its own.'
+            )
 
     @property
     def is_sending(self) -> bool:

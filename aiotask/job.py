@@ -142,6 +142,8 @@ class Meta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     obituary: Obituary | None = None
     #: Unix time in milliseconds at which its dead letter was replayed, 0: never. A replay gives its children other ids.
     series: int = 0
+    #: Whether an earlier run has left a checkpoint, so that the next one asks for it.
+    saved: bool = False
 
 
 _encode = msgspec.msgpack.Encoder().encode

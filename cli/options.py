@@ -200,7 +200,8 @@ Queues = Annotated[
         "-q",
         metavar="NAMES",
         show_default="all queues that its tasks name, and default; all tables of its rows",
-        help="Queues to consume, separated by commas; a table of rows is a queue, too.",
+        help="Queues to consume, separated by commas, which take equal turns. critical:6,low:1: with weights; "
+        "'critical>low': in strict order. A table of rows is a queue, too.",
     ),
 ]
 WorkerUrl = Annotated[

@@ -142,7 +142,7 @@ def _show_workers(workers: list[WorkerInfo]) -> None:
             plain(facts.get("python", "")),
             ago(facts.get("since")),
             f"{len(facts.get('tasks', ())):,}",
-            plain(", ".join(map(str, facts.get("queues", ()))), 300),
+            plain(facts.get("order") or ", ".join(map(str, facts.get("queues", ()))), 300),
         )
     console().print(made)
 

@@ -82,6 +82,7 @@ def worker(
 
       aiotask worker shop.tasks
       aiotask worker shop.tasks:app -c 8 -q default,mail
+      aiotask worker shop.tasks --queues critical:6,default:3,low:1
       aiotask worker shop.tasks --grace 2m --result-db history.db
       aiotask worker shop.tasks --health-port 8080
       aiotask worker shop.tasks --burst     [dim]# run the jobs in the queues, then stop[/dim]
@@ -106,7 +107,7 @@ def worker(
     from aiotask.daemon.cpus import cpu_count
     from aiotask.daemon.settings import WorkerSettings
     from aiotask.importer import find_specs
-    from aiotask.options import check_name
+    from aiotask.queue_order import parse_queues
 
     from .supervise import become_supervisor
 
@@ -114,11 +115,13 @@ def worker(
         os.environ["AIOTASK_URL"] = url
     if result_db:
         _try_history(result_db)
+    consumed, order = parse_queues([text for text in queues or () if text.strip(" ,")])
     settings = WorkerSettings(
         apps=tuple(find_specs(names([*(apps or ()), *(app or ())]))),
         app_dir=app_dir,
         concurrency=concurrency or cpu_count(),
-        queues=tuple(check_name(queue, "a queue") for queue in names(queues)),
+        queues=consumed,
+        order=order,
         max_in_flight=max_in_flight,
         threads=threads,
         max_jobs_per_child=max_jobs_per_child,

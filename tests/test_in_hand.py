@@ -18,6 +18,7 @@ from aiotask.wire.serializer import serializer_named
 from aiotask.worker.async_lane import AsyncLane
 from aiotask.worker.at_most_once import AtMostOnce
 from aiotask.worker.batches import Batches
+from aiotask.worker.checkpoints import Checkpoints
 from aiotask.worker.executor import resolve
 from aiotask.worker.expiry import Expiries
 from aiotask.worker.in_hand import InHand
@@ -72,6 +73,7 @@ class Hand:
             Upstream(broker, self.life, seats, asyncs, syncs, sealer=sealer, serializer=serializer),
             Batches(self.registry, seats, NoBoard()),
             Expiries(broker),
+            Checkpoints(broker, Sealer(["test"], "checkpoint")),
             serializer=serializer,
             close=unused,
         )

@@ -64,6 +64,16 @@ def permissions() -> list[str]:
     return block.text.replace("PASSWORD", "pw").split()
 
 
+def test_every_command_of_a_script_is_granted() -> None:
+    used = set()
+    for script in (ROOT / "aiotask" / "brokers" / "redis" / "scripts").rglob("*.lua"):
+        used |= set(re.findall(r"redis\.p?call\('([A-Z]+)'(?:, '(NUMSUB|[A-Z]+)')?", script.read_text()))
+    assert len(used) > 40
+    words = {(command.lower(), sub.lower()) for command, sub in used}
+    granted = {word[1:] for word in permissions() if word.startswith("+")}
+    assert {command for command, sub in words if not {command, f"{command}|{sub}"} & granted} == set()
+
+
 def denied(server: PrivateServer) -> set[str]:
     """The commands, keys and channels that the server has refused so far."""
     rows = [dict(zip(row[::2], row[1::2], strict=True)) for row in server.call("ACL", "LOG")]

@@ -79,3 +79,13 @@ async def streaming_wrongly() -> None:
     current_job().progress("1")  # type: ignore[arg-type]
     async for _ in double.apply_async(1):  # type: ignore[attr-defined]
         pass
+
+
+def saving() -> None:
+    job = current_job()
+    job.checkpoint({"step": 1})
+    assert_type(job.last_checkpoint(dict[str, int]), dict[str, int] | None)
+    assert_type(job.last_checkpoint(int) or 0, int)
+    assert_type(job.last_checkpoint(), Any)
+    job.last_checkpoint("int")  # type: ignore[call-overload]
+    job.checkpoint()  # type: ignore[call-arg]

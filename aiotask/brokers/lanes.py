@@ -66,8 +66,14 @@ def parked_lane(need: str) -> str:
     return _PARKED + need
 
 
-def claim_order(queues: Sequence[str], needs: Iterable[str] = ()) -> list[str]:
-    """Lanes in the order in which they are claimed: returned jobs of every queue, parked ones, then by priority."""
+def claim_order(queues: Sequence[str], needs: Iterable[str] = (), *, by_queue: bool = False) -> list[str]:
+    """Lanes in the order in which they are claimed: returned jobs of every queue, parked ones, then by priority.
+
+    Args:
+        by_queue: parked jobs, then queue after queue, each with its returned jobs and by priority.
+    """
+    if by_queue:
+        return [*map(parked_lane, needs), *(f"q:{queue}:{kind}" for queue in queues for kind in KINDS)]
     returned, *fresh = ([f"q:{queue}:{kind}" for queue in queues] for kind in KINDS)
     return [*returned, *(_PARKED + need for need in needs), *(lane for lanes in fresh for lane in lanes)]
 

@@ -1,4 +1,4 @@
-"""The verbs of streams and of progress, of brokers that have the feature ``streams``.
+"""The verbs of streams, progress and checkpoints, of brokers that have the feature ``streams``.
 
 The items of a job are numbered from 1. A broker takes each number once, so that a run which begins anew may emit its
 items again. One reader paces the run: what it has read counts as taken, and the run waits while too much is not taken.
@@ -76,17 +76,18 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
-    """The progress of a run."""
+    """The progress of a run, its checkpoint, or both."""
 
     delivery: Delivery
-    #: Sealed.
-    progress: bytes
+    #: Sealed; empty: it stays as it is.
+    progress: bytes = b""
+    checkpoint: bytes = b""
 
 
 class Streams(Broker, Protocol):
     """A broker that keeps what jobs emit while they run.
 
-    The end of a job removes its progress; its items stay for as long as ``Emit.ttl`` says."""
+    The end of a job removes its progress and its checkpoint; its items stay for as long as ``Emit.ttl`` says."""
 
     async def emit(self, incarnation: str, item: Emit) -> Emitted:
         """Keep the items that the broker does not have yet, and tell them to the reader."""
@@ -104,7 +105,14 @@ class Streams(Broker, Protocol):
         ...
 
     async def report(self, incarnation: str, batch: Sequence[Report]) -> list[bool]:
-        """Keep the progress of jobs, and tell it to those that follow them. False: the job is not this worker's."""
+        """Keep progress and checkpoints of jobs, and tell progress to those that follow them. False: the job is not
+        this worker's.
+
+        A recovery sets ``Meta.saved`` of a job that has a checkpoint; a requeue has it in the Meta that it brings."""
+        ...
+
+    async def checkpoints(self, ids: Sequence[str]) -> list[bytes | None]:
+        """The checkpoint of each of these jobs; None: it has none."""
         ...
 
     async def follow(self, id: str, address: str) -> bytes | None:

@@ -40,6 +40,8 @@ class AppFacts(msgspec.Struct, frozen=True, kw_only=True):
     tasks: list[str]
     #: Names of the queues that the worker consumes.
     queues: list[str]
+    #: The same with their weights or in their strict order, for people; empty: they take equal turns.
+    order: str = ""
     #: Needs of jobs that the worker meets, as in ``task:shop.tasks:render``.
     needs: list[str]
     #: The file that history is recorded in; None: it is not recorded.
@@ -90,6 +92,7 @@ def app_facts(app: App, settings: WorkerSettings) -> AppFacts:
         embedded=app.embedded,
         tasks=[task.name for task in app.registry],
         queues=list(settings.queues) or app.registry.queues,
+        order=settings.order.shown(settings.queues) if settings.order.by_queue else "",
         needs=app.registry.needs,
         result_db=str(path) if path is not None else None,
         result_db_age=settings.result_db_age,
@@ -111,6 +114,7 @@ def row_facts(app: App, unit: Unit) -> AppFacts:
         rows=replace(unit.rows, secret=""),
         tasks=[task.name for task in registry],
         queues=list(unit.served.queues),
+        order=unit.served.order.shown(unit.served.queues) if unit.served.order.by_queue else "",
         needs=registry.needs,
         database=app.database.travels if unit.send_to else "",
         send_to=unit.send_to,

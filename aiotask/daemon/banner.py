@@ -28,6 +28,8 @@ class BannerApp(msgspec.Struct, frozen=True, kw_only=True):
     durability: str
     tasks: list[str]
     queues: list[str]
+    #: The same with their weights or in their strict order; empty: they take equal turns.
+    order: str = ""
     #: Jobs that waited before this start.
     pending: int
     #: Whether these are the rows of the app, in a database, and not its tasks.
@@ -71,7 +73,7 @@ def _app_lines(app: BannerApp) -> list[str]:
         _row("app", app.name),
         _row("database" if app.rows else "broker", f"{app.server} at {app.url}{durability}"),
         *_outbox_lines(app),
-        _row("queues", ", ".join(app.queues)),
+        _row("queues", app.order or ", ".join(app.queues)),
         _row("rows" if app.rows else "tasks", tasks),
     ]
     if app.pending:
@@ -146,6 +148,7 @@ def _banner_app(app: AppFacts, found: InService) -> BannerApp:
         durability=found.durability,
         tasks=app.tasks,
         queues=app.queues,
+        order=app.order,
         pending=found.pending,
         rows=app.rows is not None,
         outbox=hide_password(app.database),

@@ -37,7 +37,7 @@ class ServedUnit:
             "pid": os.getpid(),
             "host": platform.node(),
             "python": platform.python_version(),
-            "queues": list(self.served.queues),
+            **self.served.shown_queues,
             "tasks": self.served.registry.names,
             "since": time.time(),
             "number": number,
@@ -54,7 +54,7 @@ def served_units(apps: Iterable[tuple[App, Scope]], settings: WorkerSettings) ->
     """
     units = []
     for app, scope in apps:
-        found = units_of(app, settings.queues, scope)
+        found = units_of(app, settings.queues, scope, settings.order)
         if not found:
             raise no_queue(app, settings.queues)
         for unit in found:

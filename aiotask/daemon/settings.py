@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..history.file import MAX_AGE, MAX_BYTES
+from ..queue_order import EQUAL_TURNS, QueueOrder
 
 __all__ = ["WorkerSettings"]
 
@@ -20,6 +21,7 @@ class WorkerSettings:
     concurrency: int
     #: Empty: every queue that a task names, and ``default``.
     queues: tuple[str, ...] = ()
+    order: QueueOrder = EQUAL_TURNS
     #: Async jobs at a time in one process.
     max_in_flight: int = 100
     #: Sync jobs at a time in one process.

@@ -219,8 +219,8 @@ async def in_loop_worker(
 
 def _worker(unit: Unit, around: Surroundings, host: str, *, recorded: bool) -> tuple[Worker, Broker]:
     """A worker of this loop, and its broker."""
-    registry, queues, broker = unit.served.registry, unit.served.queues, unit.connect()
-    facts = {"pid": os.getpid(), "host": host, "tasks": registry.names, "queues": list(queues), "kind": "in-loop"}
+    names, broker = unit.served.registry.names, unit.connect()
+    facts = {"pid": os.getpid(), "host": host, "tasks": names, **unit.served.shown_queues, "kind": "in-loop"}
     facts |= {"python": platform.python_version(), **unit.registered}
     membership = Membership(
         broker, around.board, host=host, number="in-loop", facts=facts, recorded=recorded, source=unit.source

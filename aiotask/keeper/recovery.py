@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Requeue
-from ..brokers import graphs_of
+from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Requeue, special_of
+from ..brokers import features, graphs_of
+from ..brokers.technology import GRAPHS
 from ..errors import BrokerError, ConnectionLost, JobError, JobOutOfMemory, JobTimeout, SealError
 from ..flow import NOWHERE
 from ..job import Job, Obituary, Status, decode_job, flow_of
@@ -207,11 +208,12 @@ class Recovery:
         )
         # A dead letter only where retries were used up, as when the worker itself ends the job.
         is_dead, ttl = attempt > 1, job.result_ttl
-        return Finish(delivery, sealed, Status.FAILED, ttl, job.reply, is_dead, flow.graph, flow.node)
+        special = delivery.meta.saved or (job.more is not None and special_of(job.more) is not None)
+        return Finish(delivery, sealed, Status.FAILED, ttl, job.reply, is_dead, flow.graph, flow.node, special)
 
     async def _finish(self, incarnation: str, item: Finish) -> None:
-        """End a job; what waits for a node of a graph goes on."""
-        if item.graph:
+        """End a job; what waits for a node of a graph goes on, and what is special about a job ends with it."""
+        if item.graph or (item.special and GRAPHS in features(self._broker.url)):
             await graphs_of(self._broker).finish_special(incarnation, [item])
         else:
             await self._broker.finish(incarnation, [item])

@@ -15,6 +15,7 @@ from ..functions.modules import import_included
 from ..loops.async_block import async_block
 from ..middleware import Hooks
 from ..options import check_name
+from ..queue_order import EQUAL_TURNS, QueueOrder, parse_queues
 from ..tasks import Registry
 from ..wire.serializer import Serializer
 
@@ -108,7 +109,7 @@ class Serving:
         self,
         *,
         concurrency: int = 1,
-        queues: Iterable[str] = (),
+        queues: str | Iterable[str] = (),
         max_in_flight: int = 100,
         result_db: str | Path | None = None,
         burst: bool = False,
@@ -122,20 +123,24 @@ class Serving:
         Args:
             concurrency: number of sync jobs that run at a time, each in a thread. A thread cannot be interrupted, so
                 the time limit of a sync job is checked when its function returns.
-            queues: names of the queues to consume. Default: every queue that a task names, and ``default``.
+            queues: the queues to consume: names, which take equal turns; with weights, as in
+                ``"critical:6,default:3,low:1"``; or in strict order, as in ``"critical>default>low"``. Default: every
+                queue that a task names, and ``default``.
             max_in_flight: number of async jobs that run at a time.
             result_db: path of the history file. Default: finished jobs are not recorded.
             burst: run until the queues are empty, then stop; ``await worker.finished()`` waits for that.
 
         Raises:
-            ConfigError: a queue name is not valid, or the broker keeps no history for ``result_db``.
+            ConfigError: ``queues`` is not valid, or the broker keeps no history for ``result_db``.
             ImportFailed: a module of ``include`` cannot be imported.
         """
         from ..worker.stop_condition import StopCondition
 
+        names, order = parse_queues(queues)
         async with self._worker(
-            [check_name(queue, "a queue") for queue in queues],
+            names,
             StopCondition(burst=burst, is_sending=self._is_sending),
+            order=order,
             concurrency=concurrency,
             max_in_flight=max_in_flight,
             result_db=result_db,
@@ -148,6 +153,7 @@ class Serving:
         queues: Sequence[str],
         until: StopCondition,
         *,
+        order: QueueOrder = EQUAL_TURNS,
         concurrency: int = 1,
         max_in_flight: int = 100,
         result_db: str | Path | None = None,
@@ -160,7 +166,7 @@ class Serving:
         from .units import no_queue, units_of
 
         import_included(self.include)
-        units = units_of(self, queues)
+        units = units_of(self, queues, order=order)
         if not units:
             raise no_queue(self, queues)
         if result_db is not None and units[0].rows is None:

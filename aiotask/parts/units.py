@@ -17,6 +17,7 @@ from ..depends import Injection
 from ..errors import ConfigError
 from ..limiting import specs_of
 from ..middleware import Hooks
+from ..queue_order import EQUAL_TURNS, QueueOrder
 from ..tasks import Registry
 from ..wire.serializer import Serializer
 from ..worker.scope import Scope
@@ -57,12 +58,15 @@ class AppOfUnits(Protocol):
     def serializer(self) -> Serializer: ...
 
 
-def units_of(app: AppOfUnits, queues: Sequence[str] = (), scope: Scope | None = None) -> list[Unit]:
+def units_of(
+    app: AppOfUnits, queues: Sequence[str] = (), scope: Scope | None = None, order: QueueOrder = EQUAL_TURNS
+) -> list[Unit]:
     """The units of an app; one without tasks contacts a broker for jobs of transactions alone.
 
     Args:
         queues: names of queues, those of tables among them, to which the units are restricted. Empty: all queues.
         scope: what the jobs of the app share.
+        order: of the queues.
 
     Raises:
         ConfigError: the address of the broker or the database is wrong.
@@ -70,17 +74,17 @@ def units_of(app: AppOfUnits, queues: Sequence[str] = (), scope: Scope | None = 
     scope = scope or Scope()
     rows = app.rows
     if rows is None:
-        return [_tasks(app, queues or app.registry.queues, scope)]
+        return [_tasks(app, queues or app.registry.queues, scope, order)]
     units = []
     own = {task.queue for task in app.registry}
     of_tasks = [queue for queue in queues if queue not in rows.queues or queue in own]
     if len(app.registry) and (of_tasks or not queues):
-        units.append(_tasks(app, of_tasks or app.registry.queues, scope))
+        units.append(_tasks(app, of_tasks or app.registry.queues, scope, order))
     of_rows = [queue for queue in queues if queue in rows.queues]
     if of_rows or not queues:
         # The outbox is one for tasks and rows, and so is its relay.
         send_to = "" if units else _broker_of_outbox(app)
-        units.append(_rows(app, rows, of_rows or rows.queues, scope, send_to))
+        units.append(_rows(app, rows, of_rows or rows.queues, scope, order, send_to))
     return units
 
 
@@ -93,12 +97,10 @@ def no_queue(app: AppOfUnits, queues: Sequence[str]) -> ConfigError:
     )
 
 
-def _tasks(app: AppOfUnits, queues: Sequence[str], scope: Scope) -> Unit:
+def _tasks(app: AppOfUnits, queues: Sequence[str], scope: Scope, order: QueueOrder) -> Unit:
     url, secrets = app.address.locate()
     specs_of(app.registry)  # refuses two that contradict each other
-    served = Served(
-        app.registry, secrets, app.serializer, queues, middleware=app.hooks, lifespan=app.lifespan, scope=scope
-    )
+    served = Served(app.registry, secrets, app.serializer, queues, order, app.hooks, lifespan=app.lifespan, scope=scope)
     open_broker = partial(connect, url, app.name)
     database = app.database.open if app.database else None
     return Unit(app.name, served, open_broker, open_broker, database=database)
@@ -113,9 +115,11 @@ def _broker_of_outbox(app: AppOfUnits) -> str:
     return url if url and PROCESSES in features(url) else ""
 
 
-def _rows(app: AppOfUnits, rows: RowsOfUnit, queues: Sequence[str], scope: Scope, send_to: str) -> Unit:
+def _rows(
+    app: AppOfUnits, rows: RowsOfUnit, queues: Sequence[str], scope: Scope, order: QueueOrder, send_to: str
+) -> Unit:
     served = Served(
-        rows.registry, rows.secrets, rows.serializer, queues, middleware=app.hooks, lifespan=app.lifespan, scope=scope
+        rows.registry, rows.secrets, rows.serializer, queues, order, app.hooks, lifespan=app.lifespan, scope=scope
     )
     facts = rows.facts()
     database = app.database.open if send_to else None

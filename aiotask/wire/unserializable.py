@@ -15,7 +15,7 @@ from .error_form import summary_of
 from .pickler import by_value
 from .serializer import Serializer
 
-__all__ = ["blame_argument", "blame_value"]
+__all__ = ["blame_argument", "blame_state", "blame_value"]
 
 _HINTS: tuple[tuple[tuple[type, ...], str], ...] = (
     ((CoroutineType, asyncio.Future), "Await it first."),
@@ -64,6 +64,14 @@ def blame_value(serializer: Serializer, task: str, value: Any, error: Exception)
     return SerializationError(
         f'Task "{task}" returned {_an(type(value).__qualname__)} that cannot be serialized with '
         f"{serializer.name}{_reason(value, error, 'Return', in_json=serializer.name == 'json')}"
+    )
+
+
+def blame_state(serializer: Serializer, task: str, state: object, error: Exception) -> SerializationError:
+    """The error for a checkpoint that cannot be serialized."""
+    return SerializationError(
+        f'Task "{task}": its checkpoint, {_an(type(state).__qualname__)}, cannot be serialized with '
+        f"{serializer.name}{_reason(state, error, 'Save', in_json=serializer.name == 'json')}"
     )
 
 

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from ..broker import Broker, Claim, Delivery, Liveness
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import ErrorReporter
 from ..loops.delay import BrokerDelay
+from ..queue_order import QueueOrder
 from .admission import Admission
 from .agenda import Agenda
 from .in_hand import InHand
@@ -44,6 +44,7 @@ class Claimer:
     sooner than repeated quick claims would; it is for queues that are empty.
 
     Args:
+        order: of the queues.
         needs: what this worker has of that for which jobs are parked; it claims these parked jobs too.
         restart: called when the broker does not see this worker as live; enlists it anew.
         until: when the worker ends by itself.
@@ -63,6 +64,7 @@ class Claimer:
         paused: Paused,
         *,
         queues: Sequence[str],
+        order: QueueOrder,
         needs: Sequence[str],
         restart: Callable[[Liveness], Awaitable[None]],
         until: StopCondition,
@@ -88,8 +90,9 @@ class Claimer:
         self._report_error = ErrorReporter(
             logger, f"The {membership.source} refused to hand out jobs; trying again: %s"
         )
-        #: The queues in the order of the next claim.
-        self._turns = deque(queues)
+        #: The queues in the order of each claim.
+        self._turns = order.turns(queues)
+        broker.by_queue = order.by_queue
         #: Parked lanes that exist for what this worker has.
         self._parked_lanes: Sequence[str] = ()
         #: Whether the next claim is a quick one.
@@ -187,8 +190,7 @@ class Claimer:
     async def _ask(self, room: int, now: float) -> Claim:
         # A claim takes as much as fits from the first queue that has jobs of the best priority: each queue is the first
         # one in turn, so that a long one starves no other.
-        self._turns.rotate(-1)
-        queues, lanes, incarnation = list(self._turns), self._parked_lanes, self._membership.incarnation
+        queues, lanes, incarnation = next(self._turns), self._parked_lanes, self._membership.incarnation
         if self._paused.is_any:
             queues, lanes = self._paused.open(queues), () if self._paused.is_everything else lanes
         if self._admission is not None:

@@ -285,9 +285,9 @@ def _way_back(run: Run, verdict: Verdict) -> Requeue | None:
     if verdict.what is What.RETRY:
         return Requeue(delivery, job.queue, next_meta(run), delay=verdict.delay)
     if verdict.what is What.PARK:
-        return Requeue(delivery, job.queue, delivery.meta, need=verdict.need, reply=job.reply)
+        return Requeue(delivery, job.queue, run.meta, need=verdict.need, reply=job.reply)
     if verdict.what is What.RELEASE:
-        return Requeue(delivery, job.queue, delivery.meta)
+        return Requeue(delivery, job.queue, run.meta)
     return None
 
 

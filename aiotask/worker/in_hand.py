@@ -12,6 +12,7 @@ from .async_lane import AsyncLane
 from .at_most_once import AtMostOnce
 from .batch import Batch, runs_of
 from .batches import Batches
+from .checkpoints import Checkpoints
 from .expiry import Expiries
 from .life import Life
 from .parents import Parents
@@ -64,6 +65,7 @@ class InHand:
         upstream: Upstream,
         batches: Batches,
         expiries: Expiries,
+        checkpoints: Checkpoints,
         *,
         serializer: Serializer,
         close: Callable[[list[Run]], None],
@@ -81,6 +83,7 @@ class InHand:
         self.batches = batches
         batches.attach(self._begin_batch)
         self.expiries = expiries
+        self.checkpoints = checkpoints
         self.serializer = serializer
         self.scope = scope or Scope()
         self._close = close
@@ -259,7 +262,7 @@ class InHand:
         """Give back all jobs that have not started, without counting an attempt."""
         lanes = self._unstarted([*self._take_back_syncs(), *self.asyncs.take_back()])
         rows = [*self.at_most_once.take_back(), *self.upstream.take_back(), *self.expiries.take_back()]
-        for run in [*lanes, *rows, *self.batches.take_back()]:
+        for run in [*lanes, *rows, *self.checkpoints.take_back(), *self.batches.take_back()]:
             self.settler.give_back(run)
 
     def _unstarted(self, runs: list[Run]) -> Iterator[Run]:
@@ -295,7 +298,7 @@ class InHand:
     def take_back(self, id: str) -> bool:
         """Give back a job that was cancelled before it started. False: the job is not here."""
         run = self.asyncs.pick(id) or self.at_most_once.pick(id) or self.upstream.pick(id)
-        run = run or self.expiries.pick(id) or self.batches.pick(id)
+        run = run or self.expiries.pick(id) or self.checkpoints.pick(id) or self.batches.pick(id)
         if run is None and (run := self.syncs.pick(self, id)) is not None:
             self._begun_syncs -= 1
         if run is None:

@@ -98,7 +98,7 @@ class Intake:
                 else:
                     if chooses:
                         prefetch.claimed(run.task.is_async)
-                    if (run.job.more is None and not holds) or not self._waits(run):
+                    if (run.job.more is None and not holds and not delivery.meta.saved) or not self._waits(run):
                         self._enqueue(run, stuck, syncs)
         if in_hand.batches.share and deliveries:
             in_hand.batches.weigh(len(deliveries))
@@ -127,10 +127,22 @@ class Intake:
             return self.go_on(runs)
         self.go_on([run for run in runs if is_expired(run) or not self._waits_for_values(run)])
 
+    def remembered(self, runs: Sequence[Run]) -> None:
+        """Take in runs for which the broker has handed out what earlier ones have saved."""
+        if self._life.stopping:
+            return self.go_on(runs)
+        self.go_on([run for run in runs if not self._waits_for_facts(run)])
+
     def _waits(self, run: Run) -> bool:
         """Whether a run waits for facts or values first; it is put into its row then."""
         if self._is_held(run):
             return True
+        if run.delivery.meta.saved and not run.calls_nothing:
+            self._in_hand.checkpoints.put(run)
+            return True
+        return self._waits_for_facts(run)
+
+    def _waits_for_facts(self, run: Run) -> bool:
         more, expiries = run.job.more, self._in_hand.expiries
         if more is not None and more.expires and expiries.asks:
             expiries.put(run)

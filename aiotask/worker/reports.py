@@ -1,17 +1,20 @@
-"""The agent that sends the progress of jobs: every 0.1 s at most, in one call for all jobs of the worker."""
+"""The agent that sends progress and checkpoints: every 0.1 s at most, in one call for all jobs of the worker."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from collections import deque
+from collections.abc import Iterable
 
-from ..broker import Broker
+from ..broker import BATCH_BYTES, Broker, Delivery
 from ..brokers import streams_of
 from ..brokers.streams import BATCH_REPORTS, Report
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import ErrorReporter
 from ..progress import Progress, seal_progress
+from ..wire.checkpoints import seal_checkpoint
 from ..wire.seal import Sealer
 from .membership import Membership
 from .run import Run
@@ -25,26 +28,40 @@ EVERY = 0.1
 
 
 class Reports:
-    """Keeps the latest progress of each run until it is sent.
+    """Keeps the latest progress and the latest checkpoint of each run until they are sent.
 
     Args:
-        sealer: seals progress.
+        progress, checkpoints: sealers.
     """
 
-    def __init__(self, broker: Broker, membership: Membership, sealer: Sealer) -> None:
+    def __init__(self, broker: Broker, membership: Membership, progress: Sealer, checkpoints: Sealer) -> None:
         self._broker = broker
         self._membership = membership
-        self._sealer = sealer
-        self._waiting: dict[Run, Progress] = {}
+        self._progress_sealer = progress
+        self._checkpoint_sealer = checkpoints
+        self._progress: dict[Run, Progress] = {}
+        #: Bodies.
+        self._checkpoints: dict[Run, bytes] = {}
         self._is_awake = asyncio.Event()
         self._has_rung = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = asyncio.Lock()
-        self._report_error = ErrorReporter(logger, "The broker refused the progress of jobs: %s")
+        self._report_error = ErrorReporter(logger, "The broker refused progress and checkpoints of jobs: %s")
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Send from this loop."""
         self._loop = loop
+
+    def check(self, call: str) -> None:
+        """Check that the broker keeps what runs report.
+
+        Args:
+            call: of the task, for the error.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        streams_of(self._broker, call)
 
     def put(self, run: Run, progress: Progress) -> None:
         """Send this progress soon, unless a later one follows; from any thread.
@@ -52,8 +69,21 @@ class Reports:
         Raises:
             ConfigError: the broker keeps no progress.
         """
-        streams_of(self._broker, "current_job().progress()")
-        self._waiting[run] = progress
+        self.check("current_job().progress()")
+        self._progress[run] = progress
+        self._ring()
+
+    def put_checkpoint(self, run: Run, body: bytes) -> None:
+        """Send this checkpoint soon, unless a later one follows; from any thread.
+
+        Raises:
+            ConfigError: the broker keeps no checkpoints.
+        """
+        self.check("current_job().checkpoint()")
+        self._checkpoints[run] = body
+        self._ring()
+
+    def _ring(self) -> None:
         if not self._has_rung and self._loop is not None and not self._loop.is_closed():
             self._has_rung = True
             self._loop.call_soon_threadsafe(self._is_awake.set)
@@ -71,25 +101,67 @@ class Reports:
             await asyncio.sleep(max(0.0, began + EVERY - time.monotonic()))
 
     async def flush(self) -> None:
-        """Send what waits: also before the ends of jobs, whose last progress has to arrive.
+        """Send what waits.
 
         Raises:
             ConnectionLost: the broker cannot be reached; what waits still waits.
         """
         async with self._lock:
             self._has_rung = False
-            while self._waiting:
-                batch = [(run, self._waiting[run]) for run in list(self._waiting)[:BATCH_REPORTS]]
-                await self._send(batch)
-                for run, progress in batch:
-                    if self._waiting.get(run) is progress:
-                        del self._waiting[run]
+            await self._send_of(self._waiting())
 
-    async def _send(self, batch: list[tuple[Run, Progress]]) -> None:
-        reports = [Report(run.delivery, seal_progress(self._sealer, run.job.id, each)) for run, each in batch]
+    async def flush_ends(self, deliveries: Iterable[Delivery]) -> None:
+        """Send what waits of these runs, whose jobs end or go back next: afterwards it would be refused.
+
+        Raises:
+            ConnectionLost: as ``flush``.
+        """
+        if not (self._progress or self._checkpoints):
+            return
+        # What is under way still waits, until it has arrived.
+        ending = {id(delivery) for delivery in deliveries}
+        async with self._lock:
+            await self._send_of([run for run in self._waiting() if id(run.delivery) in ending])
+
+    def _waiting(self) -> list[Run]:
+        return list(dict.fromkeys([*list(self._checkpoints), *list(self._progress)]))
+
+    async def _send_of(self, runs: list[Run]) -> None:
+        # What comes from now on is for the next call: a run that reports without a pause must not keep this one.
+        waiting = deque(runs)
+        while waiting:
+            batch = self._next(waiting)
+            await self._send(batch)
+            for run, progress, body in batch:
+                if self._progress.get(run) is progress:
+                    self._progress.pop(run, None)
+                if self._checkpoints.get(run) is body:
+                    self._checkpoints.pop(run, None)
+
+    def _next(self, waiting: deque[Run]) -> list[tuple[Run, Progress | None, bytes | None]]:
+        """What goes into one call, taken out of these runs."""
+        batch: list[tuple[Run, Progress | None, bytes | None]] = []
+        size = 0
+        while waiting and len(batch) < BATCH_REPORTS and size < BATCH_BYTES:
+            run = waiting.popleft()
+            body = self._checkpoints.get(run)
+            size += len(body or b"")
+            batch.append((run, self._progress.get(run), body))
+        return batch
+
+    async def _send(self, batch: list[tuple[Run, Progress | None, bytes | None]]) -> None:
+        reports = [self._report(*each) for each in batch]
         try:
             await streams_of(self._broker).report(self._membership.incarnation, reports)
         except ConnectionLost:
             raise
         except BrokerError as error:
             self._report_error(error)
+
+    def _report(self, run: Run, progress: Progress | None, body: bytes | None) -> Report:
+        job = run.job
+        return Report(
+            run.delivery,
+            b"" if progress is None else seal_progress(self._progress_sealer, job.id, progress),
+            b"" if body is None else seal_checkpoint(self._checkpoint_sealer, job.id, job.task, body),
+        )

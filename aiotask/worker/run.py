@@ -9,12 +9,14 @@ import msgspec
 
 from ..broker import Delivery
 from ..context import JobContext
+from ..errors import SealError
 from ..flow import Flow
-from ..job import Job
+from ..job import Job, Meta
 from ..outcome import ErrorInfo
 from ..progress import Progress, progress_of
 from ..ref import Found
 from ..tasks import Definition
+from ..wire.checkpoints import dump_state, load_state
 from ..wire.serializer import Serializer
 from .scope import Scope
 
@@ -119,8 +121,10 @@ class Run(msgspec.Struct, eq=False):
     returned: Returned | None = None
     #: When the job expires, by the monotonic clock, as the broker said; 0: it does not, or the broker has not said.
     expires_mono: float = 0.0
-    #: Whether the run has reported how far it is.
+    #: Whether the run has reported how far it is, or an earlier one has left a checkpoint.
     has_reported: bool = False
+    #: The state that the job has saved last, as a body; or the error with which it could not be opened.
+    saved: bytes | SealError | None = None
     #: The error with which the job ends, in the form in which it is sent, where it was made without a run.
     info: ErrorInfo | None = None
     #: Called, or for an async task awaited, in place of the function; None: the function is called.
@@ -167,6 +171,29 @@ class Run(msgspec.Struct, eq=False):
             self.owner.reports.put(self, progress)
             self.has_reported = True
 
+    def checkpoint(self, state: object) -> None:
+        owner, task = self.owner, self.task
+        if owner is not None and owner.reports is not None and not self.ended:
+            body = dump_state(owner.serializer, task.name, task.function, state)
+            owner.reports.put_checkpoint(self, body)
+            self.saved, self.has_reported = body, True
+
+    def last_checkpoint(self, type: Any) -> Any:
+        owner, task, saved = self.owner, self.task, self.saved
+        if owner is not None and owner.reports is not None:
+            owner.reports.check("current_job().last_checkpoint()")
+        if isinstance(saved, SealError):
+            raise saved
+        if owner is None or saved is None:
+            return None
+        return load_state(owner.serializer, task.name, task.function, saved, type)
+
+    @property
+    def meta(self) -> Meta:
+        """The counters of the job now that the run is over, before any is counted up."""
+        meta = self.delivery.meta
+        return meta if self.saved is None or meta.saved else msgspec.structs.replace(meta, saved=True)
+
     @property
     def retries(self) -> int:
         if self.task.acks == "early":
@@ -175,9 +202,11 @@ class Run(msgspec.Struct, eq=False):
 
 
 class Reporting(Protocol):
-    """The agent that sends the progress of runs."""
+    """The agent that sends progress and checkpoints of runs."""
 
     def put(self, run: Run, progress: Progress) -> None: ...
+    def put_checkpoint(self, run: Run, body: bytes) -> None: ...
+    def check(self, call: str) -> None: ...
 
 
 class SeatKeeper(Protocol):

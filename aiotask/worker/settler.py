@@ -90,8 +90,8 @@ class Settler:
         self._dropped_lines = Throttle(1.0)
         #: Told of the answers of the broker. None: no middleware asks for them.
         self.aftermath: Listener | None = None
-        #: Awaited before the ends of special jobs: sends their last progress.
-        self.before_special: Callable[[], Awaitable[None]] | None = None
+        #: Awaited before the ends of special jobs and before requeues: sends what their runs have reported last.
+        self.before_ends: Callable[[Sequence[Delivery]], Awaitable[None]] | None = None
         #: Between attempts to send finishes, and requeues.
         self._finish_delay, self._requeue_delay = BrokerDelay(), BrokerDelay()
 
@@ -192,8 +192,8 @@ class Settler:
     async def _finish_special(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
     ) -> tuple[list[Settled], Liveness]:
-        if self.before_special is not None:
-            await self.before_special()
+        if self.before_ends is not None:
+            await self.before_ends([item.delivery for item in batch])
         broker = cast("Graphs", self._broker)
         answers, liveness, has_agenda = await broker.finish_special(incarnation, batch, repeat=repeat)
         if has_agenda:
@@ -207,6 +207,8 @@ class Settler:
         repeat = False
         while True:
             try:
+                if self.before_ends is not None:
+                    await self.before_ends([item.delivery for item in batch])
                 answers, liveness = await self._broker.requeue(self._membership.incarnation, batch, repeat=repeat)
             except BrokerError as error:
                 if not isinstance(error, ConnectionLost):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ..depends import Injection
 from ..middleware import Hooks as Middlewares
+from ..queue_order import EQUAL_TURNS, QueueOrder
 from ..tasks import Registry
 from ..wire.serializer import Serializer
 from .declaring import Declarer
@@ -28,11 +29,18 @@ class Served:
     secrets: Sequence[str]
     serializer: Serializer
     queues: Sequence[str]
+    order: QueueOrder = EQUAL_TURNS
     #: What the middleware of the app does.
     middleware: Middlewares = field(default_factory=Middlewares)
     #: Providers that are open as long as the worker is; the process around it opens them into ``scope``.
     lifespan: Injection | None = None
     scope: Scope = field(default_factory=Scope)
+
+    @property
+    def shown_queues(self) -> dict[str, object]:
+        """What a worker registers of its queues: their names, and weights or strict order if they have any."""
+        order = {"order": self.order.shown(self.queues)} if self.order.by_queue else {}
+        return {"queues": list(self.queues), **order}
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,5 +194,4 @@ def convict(run: Run) -> Verdict:
 
 def next_meta(run: Run) -> Meta:
     """The counters of the next run."""
-    meta = run.delivery.meta
-    return msgspec.structs.replace(meta, attempt=meta.attempt + 1)
+    return msgspec.structs.replace(run.meta, attempt=run.delivery.meta.attempt + 1)

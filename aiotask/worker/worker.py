@@ -20,6 +20,7 @@ from .async_lane import AsyncLane
 from .at_most_once import AtMostOnce
 from .batches import Batches
 from .cancellation import Cancels
+from .checkpoints import Checkpoints
 from .claimer import Claimer
 from .declaring import Declaring
 from .endings import Endings
@@ -106,7 +107,7 @@ class Worker:
         asyncs = AsyncLane(seats, call, endings.close, life.stir, board, syncs.peak)
         at_most_once = AtMostOnce(broker, membership, life, seats, asyncs, syncs, lost=endings.lost)
         upstream = Upstream(broker, life, seats, asyncs, syncs, sealer=outcomes_sealer, serializer=serializer)
-        expiries = Expiries(broker)
+        expiries, checkpoints = Expiries(broker), Checkpoints(broker, Sealer(served.secrets, "checkpoint"))
         in_hand = InHand(
             life,
             settler,
@@ -119,6 +120,7 @@ class Worker:
             upstream,
             batches,
             expiries,
+            checkpoints,
             serializer=serializer,
             close=endings.close,
             scope=served.scope,
@@ -163,6 +165,7 @@ class Worker:
             agenda,
             paused,
             queues=queues,
+            order=served.order,
             needs=registry.needs,
             restart=self._restart,
             until=around.until,
@@ -177,12 +180,12 @@ class Worker:
             give_up=endings.give_up,
             told=paused.tell,
         )
-        reports = Reports(broker, membership, Sealer(served.secrets, "progress"))
+        reports = Reports(broker, membership, Sealer(served.secrets, "progress"), Sealer(served.secrets, "checkpoint"))
         outlets = Outlets(
             broker, membership, sealer=Sealer(served.secrets, "item"), serializer=serializer, end=cancels.end
         )
         in_hand.reports, in_hand.outlets = reports, outlets
-        settler.before_special, cancels.heard = reports.flush, outlets.heard
+        settler.before_ends, cancels.heard = reports.flush_ends, outlets.heard
         ticker = Ticker(membership, in_hand, claimer, cancels, paused, log, job_log)
         self.name = membership.name
         self.up = asyncio.Event()
@@ -197,6 +200,7 @@ class Worker:
             partial(at_most_once.run, intake.begin, in_hand.lose),
             partial(upstream.run, intake.go_on, endings.end),
             partial(expiries.run, intake.answered),
+            partial(checkpoints.run, intake.remembered),
             paused.run,
             agenda.run,
             reports.run,

@@ -74,7 +74,8 @@ class Ledger:
         starts: dict[str, dict[str, Any]] = {}
         ends: dict[str, float] = {}
         for path in self.directory.glob("*.jsonl"):
-            for line in path.read_text().splitlines():
+            # The last line may be one that is being written.
+            for line in path.read_text().split("\n")[:-1]:
                 fields = json.loads(line)
                 if "start" in fields:
                     starts[fields["token"]] = fields

@@ -165,6 +165,11 @@ def test_a_batch_has_a_rate_and_a_key_made_of_its_item() -> None:
     assert task.apply_async(7).id.endswith("-item-7")
 
 
-def test_a_batch_reports_no_progress() -> None:
+def test_a_batch_reports_no_progress_and_saves_no_checkpoint() -> None:
+    batch = JobContext(items=(JobContext(),))
     with pytest.raises(ConfigError, match="a batch has no progress"):
-        JobContext(items=(JobContext(),)).progress(1)
+        batch.progress(1)
+    with pytest.raises(ConfigError, match="a batch has no checkpoint"):
+        batch.checkpoint(1)
+    with pytest.raises(ConfigError, match="a batch has no checkpoint"):
+        batch.last_checkpoint()

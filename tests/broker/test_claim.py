@@ -36,6 +36,27 @@ async def test_returned_jobs_of_every_queue_come_before_parked_and_fresh_ones(br
     assert await drain(worker) == ["returned", "parked", "urgent"]
 
 
+async def test_by_queue_a_claim_takes_queue_after_queue_and_each_by_priority(broker: Broker, worker: Worker) -> None:
+    await park(worker, "parked", "task:x")
+    returned = await take(worker, "returned")
+    await worker.requeue(returned, queue="mail")
+    await send(broker, a_push("i5", "images", 5), a_push("m5", "mail", 5), a_push("m1", "mail", 1))
+    await send(broker, a_push("i9", "images", 9), a_push("i1", "images", 1))
+    worker.queues, worker.needs = ["images", "mail"], ["task:x"]
+    broker.by_queue = True
+
+    assert ids(await worker.claim(3)) == ["parked", "i1", "i5"]
+    await send(broker, a_push("i7", "images", 7))
+    assert await drain(worker) == ["i7", "i9", "returned", "m1", "m5"]
+
+
+async def test_by_queue_a_wait_brings_jobs_of_any_queue(broker: Broker, worker: Worker) -> None:
+    worker.queues, broker.by_queue = ["images", "mail"], True
+    await send(broker, a_push("m5", "mail", 5))
+
+    assert (await worker.wait_for_job()).id == "m5"
+
+
 @pytest.mark.trap("count per stream")
 async def test_a_claim_brings_no_more_than_its_limit(broker: Broker, worker: Worker) -> None:
     await send(broker, *(a_push(f"job-{n}", priority=n) for n in range(6)))

@@ -66,6 +66,8 @@ def directory_of(url: str) -> Path:
 class SqliteBroker(SqliteInspector):
     """Broker and Inspector of one app, whose jobs are in ``APP.db`` in the directory of the URL."""
 
+    by_queue = False
+
     def __init__(self, url: str, app: str) -> None:
         self.url = url
         self._path = directory_of(url) / f"{app}.db"
@@ -220,7 +222,7 @@ class SqliteBroker(SqliteInspector):
                 return Claim(found)
             if tables.volunteers(db, incarnation, queues):
                 return Claim([], suspects=True)
-            return Claim(tables.lend(db, incarnation, claim_order(queues, needs), limit))
+            return Claim(tables.lend(db, incarnation, claim_order(queues, needs, by_queue=self.by_queue), limit))
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         order, ends = claim_order(queues, needs), time.monotonic() + timeout

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, object_session
 
-from aiotask import App
+from aiotask import App, current_job
 from aiotask.errors import JobTimeout
 from aiotask.sql import RowJob, create_tables
 
@@ -228,3 +228,25 @@ async def test_a_relationship_may_be_loaded_and_extended_in_a_run(app, base):
     await work(app, threads=4)
     assert {row.status for row in rows_of(app, Book)} == {"SUCCESS"}
     assert sorted(page.of for page in rows_of(app, Page)) == list(range(1, 11))
+
+
+async def test_a_row_reports_no_progress_and_saves_no_checkpoint(app, base):
+    @app.row
+    class Long(RowJob, base):
+        __tablename__ = "long"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        call: Mapped[str]
+
+        def run(self) -> None:
+            job = current_job()
+            {"progress": lambda: job.progress(1), "checkpoint": lambda: job.checkpoint(1)}.get(
+                self.call, job.last_checkpoint
+            )()
+
+    calls = ["progress", "checkpoint", "last_checkpoint"]
+    add(app, *(Long(call=call) for call in calls))
+    await work(app)
+    for row in rows_of(app, Long):
+        assert row.status == "FAILED"
+        assert "ConfigError" in row.last_error
+        assert f"current_job().{row.call}()" in row.last_error

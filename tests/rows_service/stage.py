@@ -81,6 +81,13 @@ class RowStage:
             model = model or self.shop.Plain
             session.execute(sa.update(model).where(model.id == id).values(**values))
 
+    def set_where(self, id: int, is_now: str, **values: Any) -> bool:
+        """Update one row if this is its status; whether it was."""
+        with self.shop.app.session() as session:
+            model = self.shop.Plain
+            changed = session.execute(sa.update(model).where(model.id == id, model.status == is_now).values(**values))
+            return bool(changed.rowcount)
+
     def wait_for_end(self, model: Any = None, timeout: float = 60.0) -> dict[int, Any]:
         """The rows, once each has ended."""
         self.wait(lambda: set(self.statuses(model)) <= set(FINAL), "every row has ended", timeout)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from aiotask import App, current_job
 
+from .saving import register_saving
+
 __all__ = ["app", "make_app"]
 
 
@@ -37,6 +39,7 @@ def make_app(url: str | None, name: str) -> App:
     _register_more(app)
     _register_steps(app)
     _register_endless(app)
+    register_saving(app)
     return app
 
 

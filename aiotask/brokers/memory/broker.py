@@ -150,7 +150,7 @@ class MemoryBroker(MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, Hist
             return Claim(self._claim_both(store, incarnation, queues, list(needs), limit), paused=is_paused)
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
-        order = claim_order(queues, needs)
+        order = claim_order(queues, needs, by_queue=self.by_queue)
         bell = self._sleeping = Bell()
         self._is_woken = False
         async with self._store as store:
@@ -269,6 +269,7 @@ class MemoryBroker(MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, Hist
                     continue
                 if moved == BATCH_JOBS:
                     return Recovered(moved, kept, more=True)
+                store.note_checkpoint(record)
                 if record.id in keep:
                     kept.append(record.as_claimed())
                     continue

@@ -149,6 +149,7 @@ class GraphStore(StreamStore):
             del self.index[record.id]
         self.begun.pop(record.id, None)
         self.expiring.pop(record.id, None)
+        self.undo_run(record.id)
         self.let_go(record)
 
     # ---- a node ends

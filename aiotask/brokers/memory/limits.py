@@ -19,6 +19,7 @@ class MemoryLimits(MemoryGraphs):
     """The verbs of ``limits.Limits``; ``claim`` and ``wait`` are with those of every broker."""
 
     free_seats = BATCH_JOBS
+    by_queue = False
     #: Whether a claim of a single job tries the lanes first.
     _lanes_first = False
 
@@ -26,7 +27,7 @@ class MemoryLimits(MemoryGraphs):
         self, store: Store, incarnation: str, queues: Sequence[str], needs: Sequence[str], limit: int
     ) -> list[Delivery]:
         """Claim from lanes and lines: half of the room is for each, and the other half of what one leaves."""
-        order = claim_order(queues, needs)
+        order = claim_order(queues, needs, by_queue=self.by_queue)
         store.wake()
         if not store.open or self.free_seats <= 0 or limit <= 0:
             return store.claim(incarnation, order, limit)
@@ -34,10 +35,10 @@ class MemoryLimits(MemoryGraphs):
         if limit == 1:
             self._lanes_first = not self._lanes_first
             share = 0 if self._lanes_first else 1
-        limited = store.admit(incarnation, queues, share)
+        limited = store.admit(incarnation, queues, share, by_queue=self.by_queue)
         plain = store.claim(incarnation, order, limit - len(limited))
         left = min(limit - len(limited) - len(plain), self.free_seats - len(limited))
-        return plain + limited + store.admit(incarnation, queues, left)
+        return plain + limited + store.admit(incarnation, queues, left, by_queue=self.by_queue)
 
     async def declare_limits(
         self, generation: float, by: str, limits: Sequence[LimitSpec], *, removes: bool = False

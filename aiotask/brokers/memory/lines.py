@@ -11,7 +11,7 @@ import msgspec
 
 from ...broker import BATCH_BYTES, Delivery
 from ...limit import LimitSpec, burst_of, gcra
-from ..lanes import ADMITTED, BELL, is_line, lane_of
+from ..lanes import ADMITTED, BELL, claim_order, is_line, lane_of
 from .clock import Clock
 from .pauses import Pausing
 from .record import Lane, Record
@@ -144,13 +144,13 @@ class Lines(Pausing):
             self.reopen(name, key)
         return (min(self.wakes.values()) - now) / 1e6 if self.wakes else None
 
-    def admit(self, incarnation: str, queues: Sequence[str], limit: int) -> list[Delivery]:
+    def admit(self, incarnation: str, queues: Sequence[str], limit: int, *, by_queue: bool = False) -> list[Delivery]:
         """Admit jobs of these queues: limits take turns, and keys of a limit take turns."""
         self.wake()
         found: list[Delivery] = []
         room = BATCH_BYTES
         served = [queue for queue in queues if not self.is_paused(queue)]
-        for place in [f"{queue}:{priority}" for priority in range(10) for queue in served]:
+        for place in [lane.removeprefix("q:") for lane in claim_order(served, by_queue=by_queue)]:
             while limit > len(found) and room > 0 and place in self.open:
                 name = next(iter(self.open[place]))
                 records = self._admit_round(place, name, min(limit - len(found), _KEYS))

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Self
 
+import msgspec
+
 from ...broker import (
     BATCH_BYTES,
     BATCH_JOBS,
@@ -26,7 +28,7 @@ from ...broker import (
 )
 from ...errors import BrokerError
 from ...inspector import DeadLetter
-from ...job import Meta, Obituary, Status
+from ...job import Obituary, Status
 from ..bounds import ASIDE, DEAD_LETTERS, REFUSED_TTL
 from ..graphs import target_of
 from ..lanes import (
@@ -253,7 +255,7 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
             return
         if blamed:
             meta = record.meta
-            record.meta = Meta(meta.attempt, meta.deaths + 1, reason, obituary, meta.series)
+            record.meta = msgspec.structs.replace(meta, deaths=meta.deaths + 1, reason=reason, obituary=obituary)
             self.place(record, lane_of(record.queue, SUSPECT))
         elif record.need or record.lane == lane_of(record.queue, SUSPECT):
             self.place(record, record.lane)

@@ -1,4 +1,4 @@
-"""The verbs of streams and of progress of the memory broker."""
+"""The verbs of streams, progress and checkpoints of the memory broker."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ class StreamVerbs(MemoryInspector):
     async def report(self, incarnation: str, batch: Sequence[Report]) -> list[bool]:
         async with self._store as store:
             return [store.report(incarnation, item) for item in batch]
+
+    async def checkpoints(self, ids: Sequence[str]) -> list[bytes | None]:
+        async with self._store as store:
+            return store.checkpoints(ids)
 
     async def follow(self, id: str, address: str) -> bytes | None:
         async with self._store as store:

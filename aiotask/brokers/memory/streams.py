@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from ...broker import BATCH_BYTES, Delivery, Notice
 from ..streams import KEPT_ITEMS, READER_TTL, Emit, Emitted, Reader, Report
@@ -35,12 +38,26 @@ class StreamStore(Store):
         self._streams: dict[str, _Stream] = {}
         self._progress: dict[str, bytes] = {}
         self._followers: dict[str, set[str]] = {}
+        self._checkpoints: dict[str, bytes] = {}
 
     def forget(self, record: Record) -> None:
         if self.index.get(record.id) is record:
-            self._progress.pop(record.id, None)
-            self._followers.pop(record.id, None)
+            self.undo_run(record.id)
         super().forget(record)
+
+    def undo_run(self, id: str) -> None:
+        """Remove what the runs of a job have reported."""
+        self._progress.pop(id, None)
+        self._followers.pop(id, None)
+        self._checkpoints.pop(id, None)
+
+    def note_checkpoint(self, record: Record) -> None:
+        """The run of a job is over: the next one asks for what it has saved, if it has."""
+        if record.id in self._checkpoints:
+            record.meta = msgspec.structs.replace(record.meta, saved=True)
+
+    def checkpoints(self, ids: Sequence[str]) -> list[bytes | None]:
+        return [self._checkpoints.get(id) for id in ids]
 
     def drop_stream(self, id: str) -> None:
         """Remove the items of a job."""
@@ -115,8 +132,11 @@ class StreamStore(Store):
         id = item.delivery.id
         if not self._is_claimed(item.delivery, incarnation):
             return False
-        self._progress[id] = item.progress
-        self.notify(self._followers.get(id, ()), Notice(id, progress=item.progress))
+        if item.checkpoint:
+            self._checkpoints[id] = item.checkpoint
+        if item.progress:
+            self._progress[id] = item.progress
+            self.notify(self._followers.get(id, ()), Notice(id, progress=item.progress))
         return True
 
     def follow(self, id: str, address: str) -> bytes | None:

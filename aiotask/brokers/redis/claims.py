@@ -12,7 +12,6 @@ from ...broker import BATCH_BYTES, BATCH_JOBS, Claim, Delivery, Liveness
 from ...errors import BrokerError
 from ..lanes import BELL, admitted_lanes, claim_order, flags_of, lane_of, suspect_lanes
 from .codec import LIVENESS, claimed, deliveries, delivery
-from .connection import Wire
 from .keys import GROUP
 from .limits import LimitVerbs
 from .script import script
@@ -30,14 +29,10 @@ _VOLUNTEER, _PAUSED, _OPEN = 1, 2, 4
 class Claims(LimitVerbs):
     """The verbs of ``Broker`` by which a worker comes to its jobs, a part of ``RedisBroker``."""
 
-    wire: Wire
-    _waiting: Wire
-    prefix: str
-    _epochs: dict[str, bytes]
-    _waiting_id: int | None
     _waiting_seen: int
     _claimed_over: int
     free_seats: int = BATCH_JOBS
+    by_queue = False
     #: Whether the last claim has found something that a limit may admit.
     _is_open = False
     #: Whether a claim of a single job tries the lanes first.
@@ -78,7 +73,7 @@ class Claims(LimitVerbs):
         alone: bool = False,
     ) -> list[Any]:
         """ARGV of claim.lua."""
-        lanes = [] if alone else claim_order(queues, needs)
+        lanes = [] if alone else claim_order(queues, needs, by_queue=self.by_queue)
         return [incarnation, self._epoch(incarnation), limit, room, "1" if alone else "", len(queues), *queues, *lanes]
 
     def _admit_arguments(
@@ -93,7 +88,7 @@ class Claims(LimitVerbs):
     ) -> list[Any]:
         """ARGV of admit.lua."""
         head = [incarnation, self._epoch(incarnation), min(limit, _ADMITTED), room, "1" if heard else ""]
-        return [*head, len(queues), *queues, *claim_order(queues, needs)]
+        return [*head, len(queues), *queues, *claim_order(queues, needs, by_queue=self.by_queue)]
 
     async def _claim_both(self, incarnation: str, queues: Sequence[str], needs: Collection[str], limit: int) -> Claim:
         """Claim from lanes and lines, in one round trip: half of the room is for each, and the other half of what one
@@ -231,10 +226,6 @@ class Claims(LimitVerbs):
     async def _wake_quietly(self) -> None:
         with contextlib.suppress(BrokerError):
             await self.wake()
-
-    async def wake(self) -> None:
-        if self._waiting.connected and self._waiting_id is not None:
-            await self.wire.call("CLIENT", "UNBLOCK", self._waiting_id)
 
     async def adopt(self, incarnation: str, queues: Sequence[str], needs: Collection[str]) -> list[Delivery]:
         left = suspect_lanes(queues) + claim_order(queues, needs) + admitted_lanes(queues)

@@ -172,7 +172,11 @@ def milliseconds(seconds: float) -> int:
 
 def encode_meta(meta: Meta) -> bytes:
     """Meta as bytes; empty for a fresh job, as most jobs are."""
-    return b"" if meta == _FRESH else _encode(meta)
+    if meta == _FRESH:
+        return b""
+    packed = _encode(meta)
+    # An array of five without a checkpoint, as in releases that know none.
+    return packed if meta.saved else b"\x95" + packed[1:-1]
 
 
 def encode_special(special: Special | None) -> bytes:

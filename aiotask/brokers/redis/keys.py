@@ -75,6 +75,7 @@ s:ID                stream  items of a generator task: entry ``N-0`` has number 
 reader:ID           hash    how far it was read (at), address of the reader (to), the   as s:ID; 60 s before
                             incarnation that waits for the reader (waits)               that exists
 progress            hash    job id -> sealed progress                                   the job is finished
+checkpoints         hash    job id -> sealed state of a long job                        the job is finished
 follow              hash    job id -> addresses to tell of it, comma separated          the job is finished
 l:PLACE:LIMIT:KEY   zset    a line: job ids by number; PLACE is QUEUE:PRIORITY          it is empty
 lined               hash    job id -> meta and envelope of the jobs in lines            it is admitted
@@ -144,7 +145,7 @@ TYPES = {
         ("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes", "paused", "schedules"),
         "hash",
     ),
-    **dict.fromkeys(("progress", "follow", "lined", "admitted", "unique"), "hash"),
+    **dict.fromkeys(("progress", "follow", "checkpoints", "lined", "admitted", "unique"), "hash"),
     **dict.fromkeys(("due", "dead", "graphs", "expiring", "fires", "wake"), "zset"),
     **dict.fromkeys(("aside", "history"), "stream"),
     "agenda": "list",
@@ -162,7 +163,7 @@ _WORDS = [
     "unique once same",
     "paused",
     "schedules fires declared",
-    "s reader progress follow",
+    "s reader progress follow checkpoints",
     "l lined ring open limits places limit admitted slots tat wake",
 ]
 

@@ -21,14 +21,24 @@ _encode = msgspec.msgpack.Encoder().encode
 class LimitVerbs(GraphVerbs):
     """The verbs of ``Limits``, a part of ``RedisBroker``; ``claim`` and ``wait`` are in ``claims.py``."""
 
+    _waiting: Wire
+    #: The server's number of the connection that blocks; None: it has none yet.
+    _waiting_id: int | None
     #: Whether blocking claims also wait for bells.
     _hears_bells = False
+
+    async def wake(self) -> None:
+        if self._waiting.connected and self._waiting_id is not None:
+            await self.wire.call("CLIENT", "UNBLOCK", self._waiting_id)
 
     async def declare_limits(
         self, generation: float, by: str, limits: Sequence[LimitSpec], *, removes: bool = False
     ) -> list[str]:
         await self._refuse_beside_older()
-        self._hears_bells = self._hears_bells or bool(limits)
+        if limits and not self._hears_bells:
+            self._hears_bells = True
+            # The blocking claim that is under way hears none.
+            await self.wake()
         args: list[Any] = [repr(float(generation)), by, "1" if removes else ""]
         for spec in limits:
             args += (spec.name, _encode({name: getattr(spec, name) for name in (*NUMBERS, "task")}))

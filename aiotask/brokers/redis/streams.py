@@ -1,4 +1,4 @@
-"""The verbs of streams and of progress on Redis."""
+"""The verbs of streams, progress and checkpoints on Redis."""
 
 from __future__ import annotations
 
@@ -41,8 +41,12 @@ class StreamVerbs:
     async def report(self, incarnation: str, batch: Sequence[Report]) -> list[bool]:
         args: list[Any] = [incarnation]
         for item in batch:
-            args += (item.delivery.lane, item.delivery.entry, item.delivery.id, item.progress)
+            args += (item.delivery.lane, item.delivery.entry, item.delivery.id, item.progress, item.checkpoint)
         return [answer == 1 for answer in await self._run("report", *args)]
+
+    async def checkpoints(self, ids: Sequence[str]) -> list[bytes | None]:
+        found: list[bytes | None] = await self.wire.call("HMGET", f"{self.prefix}checkpoints", *ids) if ids else []
+        return found
 
     async def follow(self, id: str, address: str) -> bytes | None:
         found: bytes | None = await self._run("follow", id, address)

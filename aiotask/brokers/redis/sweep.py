@@ -1,4 +1,4 @@
-"""Deletes what is left behind: consumers of dead incarnations in the lanes, progress of jobs that have ended."""
+"""Deletes what is left behind: consumers of dead incarnations in the lanes, reports of jobs that have ended."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Sweep:
         while lanes:
             done = await self._wire.run(script("sweep"), self._prefix, *lanes[:_LANES])
             lanes = lanes[done:]
-        for name in ("progress", "follow"):
+        for name in ("progress", "follow", "checkpoints"):
             await self._forget(name)
 
     async def _forget(self, name: str) -> None:

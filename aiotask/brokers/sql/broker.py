@@ -66,6 +66,9 @@ class RowBroker:
         closed: called as the broker is closed.
     """
 
+    #: A claim goes from table to table in any case.
+    by_queue = False
+
     def __init__(
         self,
         app: str,

@@ -33,6 +33,19 @@ def expiring(push: Push, expires: float) -> Push:
     return msgspec.structs.replace(push, special=msgspec.structs.replace(special, expires=expires))
 
 
+# ---- the order of queues
+
+
+async def test_by_queue_limits_admit_queue_after_queue(limits: Limits, worker: Worker, declare: Declare) -> None:
+    await declare(max_running=100)
+    worker.queues = ["images", "mail"]
+    await send(limits, *(limited(f"m{n}", queue="mail", priority=n) for n in (5, 1)))
+    await send(limits, *(limited(f"i{n}", queue="images", priority=n) for n in (9, 4)))
+    limits.by_queue = True
+
+    assert ids(await worker.claim()) == ["i4", "i9", "m1", "m5"]
+
+
 # ---- pauses
 
 

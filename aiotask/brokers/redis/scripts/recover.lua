@@ -12,12 +12,19 @@ check_placing()
 local endings = open_all_endings()
 if dead ~= '' then redis.call('HDEL', key('live'), dead) end
 
+-- The next run asks for what an earlier one has saved.
+local function noted(id, meta)
+  if endings.saved and redis.call('HEXISTS', key('checkpoints'), id) == 1 then return with_checkpoint(meta) end
+  return meta
+end
+
 local function give_back(lane, entry, id, sealed, meta)
   if moved == 0 then check_commands() end
   redis.call('XACK', key(lane), GROUP, entry)
   redis.call('XDEL', key(lane), entry)
   moved = moved + 1
   if marked(endings, id, sealed, meta) then return end
+  meta = noted(id, meta)
   local queue, kind = string.match(lane, '^q:(.*):(%w)$')
   if blamed[id] and not queue then queue = peek(sealed) end  -- it was parked
   if not queue or queue == '' then put_one(lane, id, sealed, meta)
@@ -38,7 +45,7 @@ local function empty_out(lane, consumer)
       if not id then redis.call('XACK', key(lane), GROUP, entry)
       elseif keep[id] then
         kept_some = true
-        for _, part in ipairs({ lane, entry, sealed, meta }) do kept[#kept + 1] = part end
+        for _, part in ipairs({ lane, entry, sealed, noted(id, meta) }) do kept[#kept + 1] = part end
       else give_back(lane, entry, id, sealed, meta) end
     end
     start = '(' .. page[#page][1]

@@ -5,7 +5,7 @@
 -- Needs: core index lanes limits
 redis.call('ZCARD', key('dead'))
 redis.call('SCARD', key('index'))
-for _, name in ipairs({ 'dead:jobs', 'marks', 'watch', 'unique' }) do redis.call('HLEN', key(name)) end
+for _, name in ipairs({ 'dead:jobs', 'marks', 'watch', 'unique', 'checkpoints' }) do redis.call('HLEN', key(name)) end
 local reply = {}
 -- Counters that begin anew, and when: what an earlier run has sent is not taken for what this one sends.
 local fresh = string.char(0x95) .. cmsgpack.pack(1) .. cmsgpack.pack(0) .. cmsgpack.pack('') .. string.char(0xc0)
@@ -38,6 +38,7 @@ for _, id in ipairs(ARGV) do
       redis.call('DEL', key('r:' .. id))
       -- Its reader would get the items of the earlier run.
       redis.call('DEL', key('s:' .. id), key('reader:' .. id))
+      redis.call('HDEL', key('checkpoints'), id)
       redis.call('SADD', key('queues'), queue)
       if hash then redis.call('HSET', key('unique'), hash, id .. ' ' .. id .. string.format(' %.3f', now())) end
       put_one(lane, id, sealed, fresh)

@@ -1,4 +1,4 @@
--- The counters beside an envelope: a msgpack array of attempt, deaths, reason, obituary, series, and of what later releases
+-- The counters beside an envelope: a msgpack array of attempt, deaths, reason, obituary, series, saved, and of what later releases
 -- append to it.
 -- Needs:
 
@@ -51,6 +51,23 @@ local function number_in(field, otherwise)
   return type(number) == 'number' and number or otherwise
 end
 
+-- An array of these fields.
+local function array_of(fields)
+  local count = #fields
+  local head = count < 16 and string.char(0x90 + count) or string.char(0xdc) .. struct.pack('>I2', count)
+  return head .. table.concat(fields)
+end
+
+-- The counters of a job that has a checkpoint. Where this is no array of counters, they begin anew.
+local function with_checkpoint(meta)
+  local read_some, fields = pcall(fields_in, meta)
+  if not read_some then fields = {} end
+  local fresh = { cmsgpack.pack(1), cmsgpack.pack(0), cmsgpack.pack(''), string.char(0xc0), cmsgpack.pack(0) }
+  for n = 1, 5 do fields[n] = fields[n] or fresh[n] end
+  fields[6] = string.char(0xc3)
+  return array_of(fields)
+end
+
 -- One death more, with its reason and its obituary (msgpack). What follows the series stays byte for byte. Where this is no
 -- array of counters, counting begins anew.
 local function strike(meta, reason, obituary)
@@ -59,8 +76,7 @@ local function strike(meta, reason, obituary)
     return found, number_in(found[1], 1), number_in(found[2], 0), number_in(found[5], 0)
   end)
   if not read_some then fields, attempt, deaths, series = {}, 1, 0, 0 end
-  local count = math.max(5, #fields)
-  local head = count < 16 and string.char(0x90 + count) or string.char(0xdc) .. struct.pack('>I2', count)
-  return head .. cmsgpack.pack(attempt) .. cmsgpack.pack(deaths + 1) .. cmsgpack.pack(reason) .. obituary
-    .. cmsgpack.pack(series) .. table.concat(fields, '', 6)
+  fields[1], fields[2], fields[3] = cmsgpack.pack(attempt), cmsgpack.pack(deaths + 1), cmsgpack.pack(reason)
+  fields[4], fields[5] = obituary, cmsgpack.pack(series)
+  return array_of(fields)
 end

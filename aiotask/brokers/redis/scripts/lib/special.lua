@@ -7,6 +7,7 @@ local function undo_run(ids)
   redis.call('ZREM', key('expiring'), unpack(ids))
   redis.call('HDEL', key('progress'), unpack(ids))
   redis.call('HDEL', key('follow'), unpack(ids))
+  redis.call('HDEL', key('checkpoints'), unpack(ids))
   if redis.call('EXISTS', key('admitted')) == 1 then lines().let_go(ids) end
 end
 
@@ -27,11 +28,14 @@ local function undo_special(ids)
 end
 
 -- As ``open_endings``, where the jobs that end may be special. One command where no job of the app is.
+--   saved: a job of the app may have a checkpoint.
 local function open_all_endings()
   local endings = open_endings()
-  if redis.call('EXISTS', key('expiring'), key('progress'), key('follow'), key('admitted'), key('unique')) > 0 then
+  if redis.call('EXISTS', key('expiring'), key('progress'), key('follow'), key('admitted'), key('unique'),
+    key('checkpoints')) > 0 then
     redis.call('ZCARD', key('expiring'))
     for _, name in ipairs({ 'progress', 'follow', 'admitted', 'unique' }) do redis.call('HLEN', key(name)) end
+    endings.saved = redis.call('HLEN', key('checkpoints')) > 0
     endings.undo = undo_special
   end
   return endings

@@ -1,0 +1,119 @@
+"""Checkpoints: the state of a long job, sealed with the job and its task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_origin
+
+import msgspec
+
+from ..errors import SealError, SerializationError
+from .error_form import summary_of
+from .seal import Sealer
+from .serializer import Serializer
+from .unserializable import blame_state
+
+__all__ = ["CHECKPOINT_BYTES", "dump_state", "load_state", "open_checkpoint", "seal_checkpoint"]
+
+#: Bytes of a state at most.
+CHECKPOINT_BYTES = 256_000
+
+
+class _Checkpoint(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """``body`` is written by the app's serializer."""
+
+    id: str
+    task: str
+    body: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Checkpoint).decode
+
+
+def seal_checkpoint(sealer: Sealer, id: str, task: str, body: bytes) -> bytes:
+    return sealer.seal(_encode(_Checkpoint(id, task, body)))
+
+
+def open_checkpoint(sealer: Sealer, id: str, task: str, sealed: bytes) -> bytes:
+    """The body of a checkpoint of this job.
+
+    Raises:
+        SealError: it is none.
+    """
+    try:
+        found = _decode(sealer.open(sealed))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise SealError(f"This is no checkpoint of a job: {error}.") from error
+    if (found.id, found.task) != (id, task):
+        raise SealError(f'The checkpoint of job "{found.id}" ({found.task}) arrived for job "{id}" ({task}).')
+    return found.body
+
+
+def dump_state(serializer: Serializer, task: str, function: Callable[..., Any], state: object) -> bytes:
+    """The state of a job as a body.
+
+    Raises:
+        SerializationError: it cannot be serialized, or is too large.
+    """
+    try:
+        # JSON goes by annotations, and those of the function are not about its state.
+        body = serializer.dump_value(state, None if serializer.name == "json" else function)
+    except Exception as error:
+        raise blame_state(serializer, task, state, error) from error
+    if len(body) > CHECKPOINT_BYTES:
+        raise SerializationError(
+            f'Task "{task}": its checkpoint has {len(body):,} bytes, and {CHECKPOINT_BYTES:,} at most are kept. Save a '
+            "position, and write the data itself to a file or a database."
+        )
+    return body
+
+
+def load_state(serializer: Serializer, task: str, function: Callable[..., Any], body: bytes, kind: Any) -> Any:
+    """The state in a body, of this type; None: of any.
+
+    Raises:
+        SerializationError: it is of another type, or cannot be read.
+    """
+    try:
+        state = serializer.load_value(body, _returning(kind) if serializer.name == "json" else function)
+    except Exception as error:
+        raise SerializationError(
+            f'Task "{task}": its last checkpoint cannot be read{_as(kind)}: {summary_of(error)}.{_ADVICE}'
+        ) from error
+    if kind is not None and not _is_of(state, kind):
+        raise SerializationError(
+            f'Task "{task}": its last checkpoint is {type(state).__qualname__}, not {_name_of(kind)}.{_ADVICE}'
+        )
+    return state
+
+
+_ADVICE = " Another release of the task may have written it: read what both write, or rename the task."
+
+
+def _returning(kind: Any) -> Callable[[], Any] | None:
+    """A function that is annotated to return this type, for a serializer that reads values by it."""
+    if kind is None:
+        return None
+
+    def typed() -> None: ...
+
+    typed.__annotations__ = {"return": kind}
+    return typed
+
+
+def _is_of(state: object, kind: Any) -> bool:
+    wanted = get_origin(kind) or kind
+    try:
+        return isinstance(state, (int, float) if wanted is float else wanted)
+    except TypeError:
+        # A TypedDict, a Literal, a Protocol: no check at run time.
+        return True
+
+
+def _as(kind: Any) -> str:
+    return "" if kind is None else f" as {_name_of(kind)}"
+
+
+def _name_of(kind: Any) -> str:
+    return str(getattr(kind, "__qualname__", kind) if get_origin(kind) is None else kind)
