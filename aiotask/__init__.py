@@ -48,6 +48,7 @@ from .tasks import AsyncTask, SyncTask, Task
 if TYPE_CHECKING:
     from typing import Any
 
+    from .client.schedules import Schedule
     from .graph import Graph, GraphNode
     from .group_result import GroupResult
     from .progress import Progress
@@ -74,6 +75,7 @@ __all__ = [
     # calls and results
     "AsyncResult",
     "Progress",
+    "Schedule",
     "Signature",
     "Stream",
     "gather",
@@ -133,13 +135,15 @@ def __getattr__(name: str) -> Any:
             from importlib.metadata import version
 
             return version("aiotask")
-        # What programs without graphs and streams do not use is loaded at first use.
+        # What programs without graphs, schedules and streams do not use is loaded at first use.
         case "Graph" | "GraphNode":
             home = "aiotask.graph"
         case "GroupResult":
             home = "aiotask.group_result"
         case "Progress":
             home = "aiotask.progress"
+        case "Schedule":
+            home = "aiotask.client.schedules"
         case "Stream":
             home = "aiotask.stream"
         case "AsyncStreamTask" | "StreamTask" | "SyncStreamTask":

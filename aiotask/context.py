@@ -80,6 +80,8 @@ class JobContext(msgspec.Struct, frozen=True):
     #: The jobs of a batch, in the order of its items; the context of the batch itself is that of the first one. Empty
     #: in a job that is no batch.
     items: tuple[JobContext, ...] = ()
+    #: Whether the job is an item of a batch, and this one of ``items``.
+    is_item: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the seat, which belongs to the worker: a context that is sent or kept describes only the job.
@@ -129,9 +131,10 @@ class JobContext(msgspec.Struct, frozen=True):
             message: what is being done, up to 1,000 characters.
 
         Raises:
-            ConfigError: the values are not finite numbers and text, the broker keeps no progress, or this is a batch.
+            ConfigError: the values are not finite numbers and text, the broker keeps no progress, or this is a batch or
+                an item of one.
         """
-        self._refuse_items("progress")
+        self._refuse_items("progress report")
         if self.reporter is not None and self.calls is not None:
             self.reporter.progress(current, total, message)
 
@@ -149,7 +152,7 @@ class JobContext(msgspec.Struct, frozen=True):
 
         Raises:
             SerializationError: the state cannot be serialized, or is too large.
-            ConfigError: the broker keeps no checkpoints, or this is a batch.
+            ConfigError: the broker keeps no checkpoints, or this is a batch or an item of one.
         """
         self._refuse_items("checkpoint")
         if self.reporter is not None and self.calls is not None:
@@ -171,15 +174,16 @@ class JobContext(msgspec.Struct, frozen=True):
         Raises:
             SerializationError: the state is of another type, or cannot be read.
             SealError: what the broker has is not the state of this job.
-            ConfigError: the broker keeps no checkpoints, or this is a batch.
+            ConfigError: the broker keeps no checkpoints, or this is a batch or an item of one.
         """
         self._refuse_items("checkpoint")
         return None if self.reporter is None else self.reporter.last_checkpoint(type)
 
     def _refuse_items(self, what: str) -> None:
-        if self.items:
+        if self.items or self.is_item:
             raise ConfigError(
-                f'Task "{self.job.task}": a batch has no {what}, since each of its items is a job of its own.'
+                f'Task "{self.job.task}": neither a batch nor an item of it has a {what}, since one call runs all '
+                "items together. Make what needs one a task without batch=."
             )
 
     @property

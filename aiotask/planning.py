@@ -20,7 +20,7 @@ from .limiting import Limited
 from .middleware import Call, Departures, leave
 from .options import more_of
 from .ref import collecting
-from .unique import rule_of
+from .unique import Rule, rule_of
 from .wire.unserializable import blame_argument
 
 if TYPE_CHECKING:
@@ -166,11 +166,8 @@ class Plan:
                 f'The call of "{call.task}" is one of several that are sent together, and only the call that is sent '
                 f"may have {option}=. Use .options({option}=None) for the others."
             )
-        if definition.key is not None and rule_of(definition.more) is not None:
-            raise ConfigError(
-                f'The call of "{call.task}" is sent together with others, and then it cannot be unique by unique= or '
-                f"on_conflict=. Use .options(key=None), or key= alone: then it is one job while its outcome is kept."
-            )
+        if definition.key is not None and (rule := rule_of(definition.more)) is not None:
+            _check_rule(call.task, rule)
         if definition.homeless:
             app.refuse_homeless(definition)
 
@@ -207,7 +204,7 @@ class Plan:
                 now + task.delay if task.eta is None else max(now, task.eta),
                 more := _more(planned, flow, parent, now),
             )
-            special = special_of(more)
+            special = special_of(more, ttl)
             sealed = seal(encode_job(job))
             push = Push(id, task.queue, task.priority, sealed, task.delay, task.eta, special=special)
             upstream = tuple([numbers[each.id] for each in planned.calls])
@@ -245,6 +242,16 @@ class _Planned:
         self.headers = headers
         #: Limit and key of the call.
         self.limit = limit
+
+
+def _check_rule(task: str, rule: Rule) -> None:
+    """Refuse a rule that the call that is sent cannot have where others are sent with it."""
+    if rule.policy not in ("kept", "unfinished") or rule.on_conflict == "replace":
+        raise ConfigError(
+            f'The call of "{task}" is sent together with others, so its key has unique="kept" or "unfinished", and '
+            'on_conflict="existing" or "error": nothing takes the place of a graph. Use .options(unique=…, '
+            "on_conflict=…), or .options(key=None)."
+        )
 
 
 def _names(reading: dict[str, _Planned]) -> list[str]:

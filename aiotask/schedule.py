@@ -249,13 +249,16 @@ def notes(spec: Spec) -> list[str]:
     if spec.timezone != "UTC" and not hour.startswith("*"):
         if minute.startswith("*"):
             found.append(
-                "Where the clocks are set forward over this hour, there is no run on that day; name the minutes "
-                "(0,30 instead of */30) for one right after the change."
+                "Where the clocks go forward over this hour, there is no run on that day; where they go back, it runs "
+                "in both hours."
+            )
+            found.append(
+                "Named minutes (0,30 instead of */30) run right after the first change, and once each at the second."
             )
         else:
             found.append(
-                "Where the clocks are set forward over this time, it runs right after the change; where they are set "
-                "back over it, it runs once."
+                "Where the clocks go forward over this time, it runs right after the change; where they go back over "
+                "it, it runs once."
             )
     if weekday != "*" and _STEP.fullmatch(day):
         found.append(f"{day} with a day of the week means that both must hold, as in cron.")

@@ -127,7 +127,7 @@ def _say(limit: dict[str, Any], as_json: bool) -> None:
 def _show_all(limits: list[dict[str, Any]]) -> None:
     terminal = console()
     if not limits:
-        terminal.print("No task has a limit yet. See docs/task-limits.md: @app.task(max_running=1)")
+        terminal.print("No task has a limit yet. See docs/limits.md: @app.task(max_running=1)")
         return
     columns = ["app", "limit", "allows", "running", "set by hand", "declared by"]
     rows = [

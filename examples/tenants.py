@@ -27,7 +27,7 @@ def is_too_much(tenant: str) -> bool:
 async def send(tenant: str, to: str) -> str:
     """A mail of a tenant: two of each tenant at once, 50 a second in all."""
     if is_too_much(tenant):
-        raise Retry("429 Too Many Requests", delay=0.2, limit=True)  # nobody of this tenant for 0.2 s
+        raise Retry("429 Too Many Requests", delay=0.2, limit=True)  # no mail of this tenant for 0.2 s
     return f"{tenant} -> {to}"
 
 

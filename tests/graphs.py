@@ -31,7 +31,9 @@ _clients = itertools.count(1)
 
 def node(number: int, *upstream: int, id: str = "", queue: str = "default", **options: Any) -> Node:
     """A node whose job is ``n`` and its number, if it has no other id."""
-    push = {name: options.pop(name) for name in ("priority", "delay", "eta", "reply", "body") if name in options}
+    push = {
+        name: options.pop(name) for name in ("priority", "delay", "eta", "reply", "body", "special") if name in options
+    }
     condition = Condition(options.pop("condition", ""))
     return Node(
         number, "shop.tasks:render", a_push(id or f"n{number}", queue, **push), upstream, condition=condition, **options

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from .helpers import wait_until
 from .workers import ROOT, Workers, running_workers
 
 pytest.importorskip("fastapi")
@@ -116,17 +119,60 @@ async def test_a_browser_shows_tokens_as_they_come(service: Workers) -> None:
     assert [number for number, _ in found] == list(range(1, len(found) + 1))
 
 
-async def test_t19_a_browser_goes_on_at_another_process_of_the_site(service: Workers) -> None:
-    question = " ".join(f"word{number}" for number in range(50))
-    async with serving() as site:
-        id = await ask(site, question)
-        found, is_all = await events(site, id, most=5)
-        assert not is_all
-    while not is_all:
-        async with serving() as site:
-            more, is_all = await events(site, id, str(found[-1][0]), most=20)
-        found += more
+@contextmanager
+def site_process(folder: Path, name: str) -> Iterator[tuple[subprocess.Popen[bytes], Any]]:
+    """A web process of the site, and a browser that is connected to it."""
+    httpx = pytest.importorskip("httpx")
+    socket, log = folder / name, folder / f"{name}.log"
+    command = [sys.executable, "-m", "uvicorn", "examples.tokens.site:site", "--uds", str(socket)]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    try:
+        wait_until(lambda: "Uvicorn running" in log.read_text(), description=f"{socket} is served")
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://x", timeout=30) as browser:
+            yield process, browser
+    finally:
+        process.kill()
+        process.wait()
 
+
+def read_events(browser: Any, id: str, after: int, most: int) -> tuple[list[tuple[int, str]], bool]:
+    """As ``events``, over a connection."""
+    found: list[tuple[int, str]] = []
+    fields: dict[str, str] = {}
+    with browser.stream("GET", f"/answers/{id}", headers={"last-event-id": str(after)}) as response:
+        assert response.status_code == 200
+        for line in response.iter_lines():
+            if line:
+                fields |= [line.split(": ", 1)]
+                continue
+            if fields.get("event") == "end":
+                return found, True
+            found.append((int(fields["id"]), json.loads(fields["data"])))
+            fields = {}
+            if len(found) == most:
+                break
+    return found, False
+
+
+def test_t19_a_browser_goes_on_at_another_process_of_the_site(service: Workers) -> None:
+    pytest.importorskip("uvicorn")
+    question = " ".join(f"word{number}" for number in range(100))
+    # The path of a socket has 104 bytes at most.
+    with (
+        tempfile.TemporaryDirectory(prefix="at-", dir="/tmp") as folder,
+        site_process(Path(folder), "one") as (process, browser),
+        site_process(Path(folder), "other") as (_, other),
+    ):
+        id = browser.post("/answers", json={"question": question}).json()["id"]
+        found, is_all = read_events(browser, id, 0, most=5)
+        process.kill()
+        for most in (20, 1_000):
+            assert not is_all
+            more, is_all = read_events(other, id, found[-1][0], most)
+            found += more
+
+    assert is_all
     assert [number for number, _ in found] == list(range(1, len(found) + 1))
     assert "".join(token for _, token in found) == f"You have asked: {question} That is a good question. "
 

@@ -46,6 +46,18 @@ TRAPS = {
     "descriptors": "each asyncio.run leaves a socket behind",
     # calendars
     "hour that comes twice": "asked from within it for the next run, the cron library names a moment in the past",
+    "zone without data": "a slim image has no data of time zones, and a keeper there would stop at the first schedule",
+    # limits, keys and streams
+    "token of a refusal": "a start that one of two rates refuses has taken the token of the other",
+    "short block": "a read that blocks for 5 ms returns after 100 ms: a worker that waits so starts too little",
+    "slot of the dead": "a job that is served to a dead worker keeps its slot for ever",
+    "limit of nobody": "jobs of a limit whose numbers are not known yet start as if there was none",
+    "stranger in a line": "a key that begins as a line does is taken for one",
+    "older worker": "a worker of a release without limits neither recovers nor keeps their jobs",
+    "key of another": "the late end of a job frees the key that another job has by now",
+    "late item": "an item that was published is lost with the subscription, or comes before an earlier one",
+    "position that is none": "a reader with a bad position reads from the beginning, and has all items twice",
+    "generator in its yield": "an async generator whose reader is gone is suspended, and its finally does not run",
     # code that travels
     "other Python": "code by value of another minor version crashes who loads it",
     "slow import": "redis, pydantic, cloudpickle, uvloop and sqlite3 cost a third of a second at import",

@@ -271,6 +271,16 @@ def test_the_comparison_of_graphs_can_be_run() -> None:
     assert [cell.split(":")[0].lower() for cell in heading.split(" | ")] == said.split("{")[1].split("}")[0].split(",")
 
 
+@pytest.mark.parametrize("script", ["comparison_limits.py", "comparison_schedules.py"])
+def test_the_comparison_of_limits_and_schedules_can_be_run(script: str) -> None:
+    said = subprocess.run(
+        [sys.executable, f"docs/{script}", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    ).stdout
+
+    assert f"({script})" in doc("comparison-limits.md")
+    assert said.split("{")[1].split("}")[0].split(",") == ["aiotask", "celery", "docket", "bullmq"]
+
+
 def test_the_comparison_of_rows_can_be_run() -> None:
     said = subprocess.run(
         [sys.executable, "docs/comparison_rows.py", "unknown"], cwd=ROOT, capture_output=True, text=True, timeout=60

@@ -7,13 +7,25 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 
-from aiotask import App, AsyncResult, BrokerError, ResultDB, Status, UnknownTask, WorkerLost
+from aiotask import (
+    App,
+    AsyncResult,
+    BrokerError,
+    Limit,
+    ResultDB,
+    Status,
+    UnknownTask,
+    WorkerLost,
+    current_job,
+    gather,
+)
 
 from .helpers import wait_until_async
 from .pages import blocks
@@ -163,6 +175,60 @@ async def test_delayed_jobs_limits_and_keys_need_no_more(
         for grams in range(5):
             await weigh.apply_async(grams).sent()
 
+    assert not denied(own_server)
+
+
+async def test_limits_unique_jobs_schedules_streams_and_pauses_need_no_more(
+    own_server: PrivateServer, environment: dict[str, str]
+) -> None:
+    app = App("shop", url=environment["AIOTASK_URL"], secret=SECRET)
+
+    @app.task(limit=Limit("api", by="number", max_running_each=1, rate="100/s"))
+    def limited(number: int) -> int:
+        return number
+
+    @app.task(key="save", unique="pending", on_conflict="replace", delay=0.1)
+    def save(text: str) -> str:
+        return text
+
+    @app.task
+    async def count(most: int) -> AsyncIterator[int]:
+        for number in range(most):
+            current_job().progress(number, most)
+            yield number
+
+    @app.task(batch=8)
+    async def many(numbers: list[int]) -> list[int]:
+        return numbers
+
+    async with app, app.worker():
+        assert await gather([limited.apply_async(number % 2) for number in range(6)]) == [0, 1] * 3
+        assert set(await gather([save.apply_async(text) for text in "abc"])) == {"c"}
+        stream = count.apply_async(5)
+        assert [number async for number in stream] == [0, 1, 2, 3, 4]
+        assert [each async for each in count.apply_async(2).progress()]
+        assert await gather([many.apply_async(number) for number in range(3)]) == [0, 1, 2]
+        await app.schedules.set("nightly", limited.s(1), every=3600)
+        assert await (await app.schedules.run_now("nightly")) == 1
+        for steer in (app.schedules.pause, app.schedules.resume, app.schedules.remove):
+            await steer("nightly")
+        await app.pause(task=limited, where="number == 1", why="a test")
+        paused = limited.options(expires=60).apply_async(1)
+        await paused.sent()
+        assert await app.resume(task=limited, where="number == 1")
+        assert await paused == 1
+
+    assert not denied(own_server)
+    for command in (
+        "limits",
+        "limits show api",
+        "limits set api rate=10/s",
+        "schedules",
+        "tasks",
+        "cancel --all --yes",
+    ):
+        done = run_command(command, environment)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     assert not denied(own_server)
 
 

@@ -60,8 +60,10 @@ def test_no_call_of_a_graph_but_the_sent_one_has_a_key() -> None:
     task = app.register_task(lambda n: n, name="unique:node", key="n-{n}", unique="unfinished")
     with pytest.raises(ConfigError, match=r"Use \.options\(key=None\)"):
         task.map([1, 2])
-    with pytest.raises(ConfigError, match="sent together with others"):
-        task.s(1).on_success(app.register_task(lambda n: n, name="unique:after")).apply_async()
+    after = app.register_task(lambda n: n, name="unique:after")
+    for options in ({"unique": "pending"}, {"unique": 60}, {"unique": "unfinished", "on_conflict": "replace"}):
+        with pytest.raises(ConfigError, match="nothing takes the place of a graph"):
+            task.options(**options).s(1).on_success(after).apply_async()
 
 
 def test_ids_say_the_key() -> None:
@@ -123,6 +125,40 @@ async def test_an_error_names_the_job_that_has_the_key(here: App) -> None:
         with pytest.raises(JobExists):
             await here.result(refused.id).status()
         assert await first.status() == "PENDING"
+
+
+async def both(user: int, first: int, second: int) -> int:
+    return first + second
+
+
+async def test_the_root_of_a_graph_is_unique_until_it_has_ended(here: App) -> None:
+    total = here.register_task(both, key="user-{user}", unique="unfinished")
+    part = here.register_task(slow)
+    async with here:
+        first, second = (total.s(1, part.s(1, 20).cast, n).apply_async() for n in (1, 2))
+        plain = total.apply_async(1, 0, 0)
+        await asyncio.gather(first.sent(), second.sent(), plain.sent())
+        assert first.id == second.id == plain.id
+        async with here.worker():
+            assert await gather([first, second, plain]) == [21, 21, 21]
+            again = total.s(1, part.s(1, 20).cast, 3).apply_async()
+            assert await again == 23
+    assert again.id != first.id
+
+
+@pytest.mark.parametrize("unique", ["kept", "unfinished"])
+async def test_a_graph_is_refused_while_another_one_has_its_key(here: App, unique: Any) -> None:
+    total = here.register_task(both, key="user-{user}", unique=unique, on_conflict="error")
+    part = here.register_task(slow)
+    async with here:
+        first = total.s(1, part.s(1, 20).cast, 1).apply_async()
+        await first.sent()
+        for use in (AsyncResult.sent, AsyncResult.wait):
+            with pytest.raises(JobExists, match=r'job ".+" has its key') as caught:
+                await use(total.s(1, part.s(1, 20).cast, 2).apply_async())
+            assert caught.value.job_id == first.id
+        async with here.worker():
+            assert await first == 21
 
 
 async def test_calls_that_replace_each_other_run_once_with_the_last_arguments(here: App) -> None:

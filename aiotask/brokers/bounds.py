@@ -8,6 +8,7 @@ __all__ = [
     "CLIENT_TTL",
     "DEAD_LETTERS",
     "HISTORY_ROWS",
+    "KEY_TOLD",
     "OUTBOX_CLIENT",
     "OUTBOX_TTL",
     "REFUSED_TTL",
@@ -31,3 +32,5 @@ REFUSED_TTL = 3600
 VOLUNTEER_TTL = 30
 #: Seconds for which a graph is kept at least after a bad end, with the outcomes that a replay needs.
 BAD_GRAPH_TTL = 86_400.0
+#: Seconds for which the sender of a graph can ask at least which job has its key, also where no outcome is kept.
+KEY_TOLD = 60.0

@@ -17,6 +17,7 @@ import msgspec
 
 from ..broker import BATCH_BYTES, Broker, Delivery, Finish, Liveness, Push, Room, Settled
 from ..job import Status
+from ..unique import Rule
 from .lanes import lane_of, line_of
 
 __all__ = [
@@ -120,6 +121,8 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     custom: bool = False
     #: The delivery that the nodes stand for, if a run has returned them.
     growth: Growth | None = None
+    #: The rule of the root, where it is unique as long as it has not ended: KNOWN, if another job has its key.
+    unique: Rule | None = None
 
 
 class Taken(IntEnum):
@@ -132,7 +135,8 @@ class Taken(IntEnum):
     MISSING = -1
     #: The delivery that the nodes stand for is no longer this worker's, or its job was cancelled and has ended now.
     NOT_YOURS = -2
-    #: The broker knows the root's id: there is a job or a graph under it already.
+    #: The broker knows the root's id: there is a job or a graph under it already. Or the root is unique, and another
+    #: job has its key: ``status`` says which.
     KNOWN = -3
     #: A queue has no room for the sources.
     FULL = -4
@@ -238,6 +242,7 @@ def parts_of(
     first: int = 0,
     custom: bool = False,
     growth: Growth | None = None,
+    unique: Rule | None = None,
 ) -> Iterator[Part]:
     """The parts of a graph, of at most PART_FIELDS fields and about BATCH_BYTES bytes each; one, if it is small.
 
@@ -264,6 +269,7 @@ def parts_of(
             sources=sources_of(nodes) if is_last else {},
             custom=custom,
             growth=growth if is_last else None,
+            unique=unique if is_last else None,
         )
 
 

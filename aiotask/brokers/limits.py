@@ -16,7 +16,7 @@ import msgspec
 from ..broker import Broker
 from ..limit import LimitSpec
 
-__all__ = ["LIMIT_KEY", "LimitInfo", "Limits", "LimitsReader"]
+__all__ = ["LIMIT_KEY", "LimitInfo", "Limits", "LimitsReader", "LineInfo"]
 
 #: Characters of the key of a limited job at most.
 LIMIT_KEY = 200
@@ -40,6 +40,16 @@ class LimitInfo(msgspec.Struct, frozen=True, gc=False):
     running: int = 0
     #: Queue and priority where jobs of the limit have waited, and keys there whose turn may come now.
     places: list[tuple[str, int, int]] = []
+
+
+class LineInfo(msgspec.Struct, frozen=True, gc=False):
+    """What holds a line back."""
+
+    #: Whether one of its jobs may start as soon as a worker has a free seat and the key has its turn.
+    has_turn: bool
+    #: Seconds until a rate, of the whole limit or of the key, or a retry with ``limit=True`` admits its next job; None:
+    #: none of them holds it back.
+    seconds: float | None = None
 
 
 class Limits(Broker, Protocol):
@@ -93,4 +103,8 @@ class LimitsReader(Protocol):
 
     async def limits(self) -> list[LimitInfo]:
         """Every limit that was declared or has had jobs, by name."""
+        ...
+
+    async def line(self, line: str) -> LineInfo:
+        """What holds a line back, by its place (``l:QUEUE:PRIORITY:LIMIT:KEY``)."""
         ...

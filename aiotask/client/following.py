@@ -12,6 +12,7 @@ from ..errors import JobExists, SealError, about
 from ..outcome import Outcome
 from ..result import AsyncResult
 from ..unique import is_same_key, is_unique
+from .hearers import Hearers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,6 +65,7 @@ class Following:
     _handles: dict[str, ref[AsyncResult[Any]]]
     _to_poll: dict[str, None]
     _poll_now: asyncio.Event
+    hearers: Hearers
 
     if TYPE_CHECKING:
 
@@ -81,6 +83,7 @@ class Following:
         self._moved[id] = other
         if len(self._moved) > _MOVED:
             del self._moved[next(iter(self._moved))]
+        self.hearers.move(id, other)
         handle = self._handles.pop(id, no_handle)()
         if handle is not None:
             handle.id, handle.shared = other, True
@@ -96,6 +99,12 @@ class Following:
         there.foreign = True
         self._to_poll[other] = None
         self._poll_now.set()
+
+    def id_of(self, id: str) -> str:
+        """The id of the job that the one with this id is, as far as it is known here."""
+        while id in self._moved:
+            id = self._moved[id]
+        return id
 
     def follow_state(self, id: str, state: JobState) -> bool:
         """Follow what the broker says of an id; False: it says of no other job."""

@@ -30,6 +30,14 @@ class Hearers:
             self._by_id.pop(id, None)
         return not hearers
 
+    def move(self, id: str, other: str) -> None:
+        """The job with an id is the one with another id: its hearers hear of that one, and are told to look at it."""
+        hearers = self._by_id.pop(id, [])
+        if hearers:
+            self._by_id.setdefault(other, []).extend(hearers)
+        for hearer in hearers:
+            hearer(None)
+
     def tell(self, notice: Notice) -> bool:
         """Pass on an item, or progress. False: the notice is neither."""
         if notice.item is None and notice.progress is None:

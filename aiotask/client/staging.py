@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from msgspec import structs
+
 from ..broker import BATCH_BYTES, BATCH_ROW, Broker, Overflow, Push, Room
 from ..brokers.graphs import Graphs, Node, Part, Taken, parts_of, sources_of
 from ..errors import BrokerError
+from ..unique import Rule, is_unique
 
 __all__ = ["GraphPush", "Staging"]
 
@@ -23,11 +26,14 @@ _ATTEMPTS = 3
 class Staging:
     """The parts of one graph, and which of them the broker has."""
 
-    def __init__(self, graph: str, nodes: Sequence[Node], result_ttl: float, *, custom: bool) -> None:
+    def __init__(
+        self, graph: str, nodes: Sequence[Node], result_ttl: float, *, custom: bool, rule: Rule | None = None
+    ) -> None:
         self._graph = graph
         self._nodes = nodes
         self._result_ttl = result_ttl
         self._custom = custom
+        self._rule = rule
         self._parts: list[Part] = []
         #: Number of parts, from the first one on, that are staged.
         self._staged = 0
@@ -51,6 +57,7 @@ class Staging:
                 token=secrets.token_hex(8),
                 result_ttl=self._result_ttl,
                 custom=self._custom,
+                unique=self._rule if is_unique(self._graph) else None,
             )
         )
 
@@ -124,18 +131,42 @@ class GraphPush(Push, frozen=True, gc=False):
     awaited: tuple[str, ...] = ()
     #: Number of its jobs.
     jobs: int = 0
+    #: Of the root, where it is unique.
+    rule: Rule | None = None
 
     @classmethod
     def of(
-        cls, graph: str, nodes: Sequence[Node], result_ttl: float, *, awaited: Sequence[str], custom: bool
+        cls,
+        graph: str,
+        nodes: Sequence[Node],
+        result_ttl: float,
+        *,
+        awaited: Sequence[str],
+        custom: bool,
+        rule: Rule | None = None,
     ) -> GraphPush:
         queue = next(node.push.queue for node in nodes if not node.upstream)
-        staging = Staging(graph, nodes, result_ttl, custom=custom)
-        return cls(graph, queue, 0, _ALONE, custom=custom, staging=staging, awaited=tuple(awaited), jobs=len(nodes))
+        staging = Staging(graph, nodes, result_ttl, custom=custom, rule=rule)
+        call = cls(graph, queue, 0, _ALONE, custom=custom, staging=staging, awaited=tuple(awaited), jobs=len(nodes))
+        return call if rule is None else structs.replace(call, rule=rule)
 
     async def send(self, broker: Broker, client: str, sequence: int, room: Room | None) -> Overflow | None:
         """Have the graph accepted; return what had no room, as ``Broker.push`` does."""
-        return self._overflow(await self.staging.send(cast("Graphs", broker), client, sequence, room))
+        taken = await self.staging.send(cast("Graphs", broker), client, sequence, room)
+        if self.rule is None or taken is not Taken.KNOWN:
+            return self._overflow(taken)
+        return await self._of_key(broker)
+
+    async def _of_key(self, broker: Broker) -> Overflow | None:
+        """What is said of the call, since there is a job with its key."""
+        if not is_unique(self.id):
+            # All calls with the key have this id.
+            is_refused = self.rule is not None and self.rule.on_conflict == "error"
+            return Overflow([], refused={self.id: self.id}) if is_refused else None
+        [state] = await broker.status([self.id])
+        if state.exists:
+            return Overflow([], refused={self.id: state.exists})
+        return Overflow([], known={self.id: state.same}) if state.same else None
 
     def send_blocking(
         self, push: Callable[[int, Part, Room | None], Taken], sequence: int, room: Room | None

@@ -110,24 +110,25 @@ class StreamReading(Sessions, ABC):
                 # Before that, the broker does not know of a job that can be followed.
                 await self.accepted(result)
             while True:
+                watch.follow()
                 while watch.heard:
                     if (sealed := watch.heard.popleft()) != last:
                         last = sealed
                         with contextlib.suppress(SealError):
-                            yield open_progress(self._progress_sealer, result.id, sealed)
+                            yield open_progress(self._progress_sealer, watch.id, sealed)
                 if watch.arrived is not None:
                     if isinstance(watch.arrived, Exception) and not result.ignored:
                         raise watch.arrived
                     return
                 if watch.is_behind:
-                    now = await watch.ask(watch.broker.follow(result.id, watch.address))
+                    now = await watch.ask(watch.broker.follow(watch.id, watch.address))
                     if now is not None and not watch.heard:
                         watch.heard.append(now)
                         continue
                 await watch.pause()
         finally:
             if watch.close() and watch.arrived is None:
-                await _to_the_end(lambda: watch.broker.unfollow(result.id, watch.address))
+                await _to_the_end(lambda: watch.broker.unfollow(watch.id, watch.address))
 
 
 class _Watch:
@@ -137,7 +138,8 @@ class _Watch:
         session = client.session()
         self.broker: Streams = streams_of(session.broker, option)
         self.address: str = session.mailbox.address
-        self._id = result.id
+        self._mailbox: Mailbox = session.mailbox
+        self.id = self._mailbox.id_of(result.id)
         self._wake = asyncio.Event()
         self._patience = LOOK_EVERY
         #: Sealed items, or progress.
@@ -145,8 +147,7 @@ class _Watch:
         #: Whether the broker is to be asked, since not all may have been heard.
         self.is_behind = True
         self.arrived: Arrival | None = result.arrived
-        self._mailbox: Mailbox = session.mailbox
-        self._mailbox.hearers.add(self._id, self._hear)
+        self._mailbox.hearers.add(self.id, self._hear)
         if self.arrived is None:
             client._wait_for(result, self._arrive)
 
@@ -161,6 +162,11 @@ class _Watch:
         elif len(self.heard) < 2 * WINDOW_ITEMS:
             self.heard.append(told)
         self._wake.set()
+
+    def follow(self) -> None:
+        """Look at the job that this one has turned out to be, where it is a unique one."""
+        if (id := self._mailbox.id_of(self.id)) != self.id:
+            self.id, self.is_behind = id, True
 
     async def pause(self) -> None:
         """Return when there is news, or when it is time to ask the broker."""
@@ -185,8 +191,9 @@ class _Watch:
 
     def close(self) -> bool:
         """Stop listening; whether no other reader of the job is here."""
-        self._mailbox.drop(self._id, self._arrive)
-        return self._mailbox.hearers.remove(self._id, self._hear)
+        self.follow()
+        self._mailbox.drop(self.id, self._arrive)
+        return self._mailbox.hearers.remove(self.id, self._hear)
 
 
 class _Reader(_Watch):
@@ -213,6 +220,7 @@ class _Reader(_Watch):
         """
         while True:
             ended = self.arrived is not None
+            self.follow()
             self._take_heard()
             if self.ready and not ended:
                 if self._last - self._said >= FLUSH_ITEMS:
@@ -231,7 +239,7 @@ class _Reader(_Watch):
     def _take_heard(self) -> None:
         while self.heard:
             try:
-                item = open_item(self._sealer, self._id, self.heard.popleft())
+                item = open_item(self._sealer, self.id, self.heard.popleft())
             except SealError:
                 # Every client can publish anything; the broker has the true item.
                 self.is_behind = True
@@ -249,7 +257,7 @@ class _Reader(_Watch):
             try:
                 # What is ready is not taken yet.
                 at = self._last - len(self.ready)
-                found = await self.broker.read_items(self._id, at, self.address, limit + len(self.ready))
+                found = await self.broker.read_items(self.id, at, self.address, limit + len(self.ready))
                 break
             except BrokerError:
                 if time.monotonic() - since > RECONNECT_TIMEOUT:
@@ -259,9 +267,9 @@ class _Reader(_Watch):
         before = self._last
         for number, sealed in found if limit else ():
             if number == self._last + 1:
-                item = open_item(self._sealer, self._id, sealed)
+                item = open_item(self._sealer, self.id, sealed)
                 if item.number != number:
-                    raise SealError(f'Item {item.number} of stream "{self._id}" is kept as item {number}.')
+                    raise SealError(f'Item {item.number} of stream "{self.id}" is kept as item {number}.')
                 self._last = number
                 self.ready.append((number, item.body))
             elif number > self._last:
@@ -271,8 +279,8 @@ class _Reader(_Watch):
         return self._last > before
 
     def _expired(self, last: int) -> ResultExpired:
-        text = f'Items {self._last + 1:,} to {last:,} of stream "{self._id}" are no longer kept: of what a reader has '
-        return about(ResultExpired(f"{text}taken the last 1,000 are, as long as the result."), self._id)
+        text = f'Items {self._last + 1:,} to {last:,} of stream "{self.id}" are no longer kept: of what a reader has '
+        return about(ResultExpired(f"{text}taken the last 1,000 are, as long as the result."), self.id)
 
     def _end(self) -> None:
         """The job has ended, and the broker has no further item."""
@@ -283,7 +291,7 @@ class _Reader(_Watch):
         assert arrival is not None
         value = reveal(arrival, self._client.serializer, None)
         if arrival.status is Status.SUCCESS and not isinstance(value, int):
-            raise ConfigError(f'Job "{self._id}" ({arrival.task}) is no stream: await app.result("{self._id}").')
+            raise ConfigError(f'Job "{self.id}" ({arrival.task}) is no stream: await app.result("{self.id}").')
         if self._last < value:
             raise self._expired(value)
 
@@ -291,7 +299,7 @@ class _Reader(_Watch):
         if cancels:
             await self._result.cancel()
         else:
-            await self.broker.leave_stream(self._id, self.address)
+            await self.broker.leave_stream(self.id, self.address)
 
 
 async def _to_the_end(work: Callable[[], Awaitable[None]]) -> None:

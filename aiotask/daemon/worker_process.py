@@ -291,7 +291,7 @@ class WorkerProcess:
         if self._draining:
             worker.stop()
         notifying = agent(self._notify_when_up(each, worker))
-        declaring = agent(declare_when_up(each, worker.up, broker, settings, resources.release))
+        declaring = agent(declare_when_up(each, worker, broker, settings, resources.release))
         try:
             await worker.run()
         finally:

@@ -66,6 +66,11 @@ class InLoopWorker:
         return self._workers[0].name
 
     @property
+    def enlisted(self) -> asyncio.Event:
+        """Set each time the broker knows the worker of the app under a new name."""
+        return self._workers[0].enlisted
+
+    @property
     def runs(self) -> int:
         """The number of runs that have ended."""
         return self._until.runs

@@ -11,6 +11,7 @@ from ..inspector import JobFilter, JobInfo
 from ..job import Status
 from .connection import Connection, Place, inspectors
 from .describe import describe_job, describe_record
+from .limits import why_in_line
 
 if TYPE_CHECKING:
     from ..brokers.sql.inspector import RowInspector
@@ -97,7 +98,7 @@ async def _why(connection: Connection, info: JobInfo, queue: str) -> str:
         return f"the queue {queue} is paused: aiotask queues says by whom and why, aiotask queues resume ends it"
     if not known[0].consumers:
         return f"no live worker consumes the queue {queue}"
-    return (
+    return await why_in_line(connection, info) or (
         f"the workers of the queue {queue} are busy, or run others first: {known[0].pending:,} jobs are pending there"
     )
 

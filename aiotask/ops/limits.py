@@ -15,11 +15,12 @@ from ..inspector import JobInfo
 from ..job import Status, decode_job
 from ..limit import NUMBERS
 from ..limiting import check_rate, in_words
+from ..log import events
 from ..options import meant
 from ..wire.seal import Sealer
 from .connection import Connection, Place, inspectors
 
-__all__ = ["READ", "numbers_of", "read_limit", "read_limits", "reset_limit", "set_limit"]
+__all__ = ["READ", "numbers_of", "read_limit", "read_limits", "reset_limit", "set_limit", "why_in_line"]
 
 #: Jobs of each status that are read for one limit at most.
 READ = 1_000
@@ -58,8 +59,31 @@ async def read_limit(place: Place, name: str) -> dict[str, Any]:
             for key in sorted({*waiting, *counts}, key=lambda key: (-waiting[key], key))
         ]
         found = described(connection, info)
-        found |= {"keys": keys, "jobs": [id for id, _ in running], "why": _why(info, sum(waiting.values()), counts)}
-        return found
+        held = await _seconds_held(connection, info)
+        why = _why(info, sum(waiting.values()), counts, held)
+        return found | {"keys": keys, "jobs": [id for id, _ in running], "why": why}
+
+
+async def why_in_line(connection: Connection, info: JobInfo) -> str:
+    """Why a job that waits in a line is not admitted, as a sentence without its end; empty: its turn comes, or it is in
+    no line."""
+    line, _, _ = info.position.rpartition("|")
+    if not is_line(line):
+        return ""
+    name = line.split(":", 4)[3]
+    limit = next((each for each in await _infos(connection) if each.name == name), None)
+    if limit is None or limit.spec is None:
+        return "no worker has declared its limit, which admits nothing until then"
+    if limit.removed:
+        return ""
+    if limit.spec.max_running and limit.running >= limit.spec.max_running:
+        return f"its limit is full: {limit.running:,} of {limit.spec.max_running:,} run"
+    state = await cast("LimitsReader", connection.inspector).line(line)
+    if state.seconds is not None:
+        return f"the rate of its limit, or a retry with limit=True, allows the next start in {_words(state.seconds)}"
+    if not state.has_turn:
+        return f"{limit.spec.max_running_each:,} of its key run, as many as its limit allows"
+    return ""
 
 
 async def set_limit(place: Place, name: str, numbers: dict[str, float]) -> dict[str, Any]:
@@ -130,8 +154,24 @@ def described(connection: Connection, info: LimitInfo) -> dict[str, Any]:
     }
 
 
-def _why(info: LimitInfo, waiting: int, counts: Counter[str]) -> str:
-    """Why nothing goes on, or that something does, as a sentence; empty: nothing waits."""
+def _words(seconds: float) -> str:
+    """A duration for people, who are not shown less than a second."""
+    return events.in_words(max(1.0, seconds))
+
+
+async def _seconds_held(connection: Connection, info: LimitInfo) -> float | None:
+    """Seconds until the rate of a limit as a whole admits the next job; None: it holds none back."""
+    reader = cast("LimitsReader", connection.inspector)
+    lines = [await reader.line(f"l:{queue}:{priority}:{info.name}:") for queue, priority, _ in info.places]
+    return min((line.seconds for line in lines if line.seconds is not None), default=None)
+
+
+def _why(info: LimitInfo, waiting: int, counts: Counter[str], held: float | None) -> str:
+    """Why nothing goes on, or that something does, as a sentence; empty: nothing waits.
+
+    Args:
+        held: seconds until the rate of the limit as a whole admits the next job; None: it holds none back.
+    """
     spec = info.spec
     if not waiting:
         return ""
@@ -141,12 +181,14 @@ def _why(info: LimitInfo, waiting: int, counts: Counter[str]) -> str:
         return "No task has this limit any more: its jobs run without it."
     if spec.max_running and info.running >= spec.max_running:
         return f"It is full: {info.running:,} of {spec.max_running:,} run."
+    if held is not None:
+        return f"Its rate, or a retry with limit=True, allows the next start in {_words(held)}."
     if sum(keys for _, _, keys in info.places):
         return "Some of its jobs may start now: they wait for a worker with a free seat, or for their turn."
     full = sum(count >= spec.max_running_each for count in counts.values()) if spec.max_running_each else 0
     if full:
         return f"Every key that waits is full ({full:,} of them), or its rate holds it back."
-    return "A rate holds back what waits, or a retry with limit=True does."
+    return "The rate of each key that waits holds it back, or a retry with limit=True does."
 
 
 def _line_key(job: JobInfo, name: str) -> str | None:

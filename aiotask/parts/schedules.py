@@ -142,10 +142,10 @@ def _written(
 
 
 @asynccontextmanager
-async def declaring(app: Scheduling) -> AsyncIterator[None]:
+async def declaring(app: Scheduling, enlisted: asyncio.Event) -> AsyncIterator[None]:
     """A block in which the schedules of an app's tasks are declared, as by a worker in this event loop."""
     broker = connect(app.url, app.name)
-    running = agent(Declaring(schedules_of(broker), IN_LOOP, lambda now: now, app.declarations).run())
+    running = agent(Declaring(schedules_of(broker), IN_LOOP, lambda now: now, app.declarations, enlisted).run())
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -99,12 +100,12 @@ class Scheduling:
         return declarations(self, self.scheduled, by, generation)
 
     @asynccontextmanager
-    async def _declaring(self) -> AsyncIterator[None]:
-        """A block in which a worker in this event loop declares the schedules of tasks."""
+    async def _declaring(self, enlisted: asyncio.Event) -> AsyncIterator[None]:
+        """A block in which a worker in this event loop declares the schedules of tasks, again each time it enlists."""
         if not self.scheduled:
             yield
             return
         from .schedules import declaring
 
-        async with declaring(self):
+        async with declaring(self, enlisted):
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -55,7 +56,7 @@ class Serving:
 
         @property
         def serializer(self) -> Serializer: ...
-        def _declaring(self) -> AbstractAsyncContextManager[None]: ...
+        def _declaring(self, enlisted: asyncio.Event) -> AbstractAsyncContextManager[None]: ...
 
         @property
         def secrets(self) -> tuple[str, ...]: ...
@@ -175,7 +176,6 @@ class Serving:
         try:
             async with (
                 opened_lifespan(units[0].served),
-                self._declaring(),
                 in_loop_worker(
                     units=units,
                     concurrency=concurrency,
@@ -184,6 +184,7 @@ class Serving:
                     result_db=Path(result_db) if result_db is not None and units[0].rows is None else None,
                     until=until,
                 ) as worker,
+                self._declaring(worker.enlisted),
             ):
                 yield worker
         finally:

@@ -36,7 +36,7 @@ class Batch(Run, kw_only=True, eq=False):
         meta = first.delivery.meta
         seat = self if self.task.is_async else None
         returned = any(item.delivery.returned for item in self.items)
-        items = tuple(JobContext(item.job, item.delivery.meta.attempt, item.worker) for item in self.called)
+        items = tuple(_item(item) for item in self.called)
         return JobContext(first.job, meta.attempt, self.worker, seat, returned, meta.series, {}, None, items)
 
     @property
@@ -68,6 +68,10 @@ class Batch(Run, kw_only=True, eq=False):
     def in_hand(self) -> int:
         """How many of its jobs have not ended."""
         return sum(not item.abandoned for item in self.items)
+
+
+def _item(run: Run) -> JobContext:
+    return JobContext(run.job, run.delivery.meta.attempt, run.worker, is_item=True)
 
 
 def runs_of(runs: Sequence[Run]) -> list[Run]:

@@ -1,8 +1,9 @@
-"""The agent of a worker that declares the schedules in the code of its app, now and once a minute."""
+"""The agent of a worker that declares the schedules in the code of its app: once a minute, and as it registers."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
@@ -29,6 +30,8 @@ class Declaring:
         by: what declares them; IN_LOOP only adds.
         generation: takes the broker's clock, and returns when the code was started, by that clock.
         declarations: takes declarer and generation, and returns the schedules.
+        enlisted: set each time the worker registers. It does so again where the broker has lost all it had, and the
+            schedules with it.
     """
 
     def __init__(
@@ -37,17 +40,20 @@ class Declaring:
         by: str,
         generation: Callable[[float], float],
         declarations: Callable[[str, float], Sequence[Declaration]],
+        enlisted: asyncio.Event,
     ) -> None:
         self._broker = broker
         self._by = by
         self._generation = generation
         self._declarations = declarations
+        self._enlisted = enlisted
         self._lines = Throttle(600.0)
         self._waited = 0
 
     async def run(self) -> None:
         """Until cancelled; once, where the code declares none."""
         while True:
+            self._enlisted.clear()
             try:
                 is_empty, left = await self._declare()
             except BrokerError as error:
@@ -58,12 +64,17 @@ class Declaring:
             except Exception:
                 # Middleware of the app has failed, or an argument cannot be serialized.
                 logger.exception("Schedules could not be declared; trying again in a minute.")
-                await asyncio.sleep(_EVERY)
+                await self._rest(_EVERY)
                 continue
             if is_empty:
                 return
             self._waited = self._waited + 1 if left else 0
-            await asyncio.sleep(_SOON if left else _EVERY)
+            await self._rest(_SOON if left else _EVERY)
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._enlisted.wait()
 
     async def _declare(self) -> tuple[bool, list[str]]:
         generation = self._generation((await self._broker.due_schedules(0)).time)

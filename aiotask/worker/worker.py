@@ -188,7 +188,8 @@ class Worker:
         settler.before_ends, cancels.heard = reports.flush_ends, outlets.heard
         ticker = Ticker(membership, in_hand, claimer, cancels, paused, log, job_log)
         self.name = membership.name
-        self.up = asyncio.Event()
+        # ``enlisted`` is set each time the broker knows the worker under a new name; the agent that waits clears it.
+        self.up, self.enlisted = asyncio.Event(), asyncio.Event()
         self._life, self._membership, self._in_hand = life, membership, in_hand
         self._suspects, self._claimer, self._settler, self._cancels = suspects, claimer, settler, cancels
         self._growths, self._paused, self._reports = growths, paused, reports
@@ -241,6 +242,7 @@ class Worker:
         if self.incarnation:
             self._cancels.follow(self.incarnation)
             self._declaring.hurry()
+            self.enlisted.set()
 
     def stop(self) -> None:
         """Claim no more jobs; ``run`` returns when those that run have ended."""

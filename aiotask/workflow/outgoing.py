@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..brokers import require
-from ..brokers.technology import GRAPHS
+from ..brokers.technology import GRAPHS, UNIQUE
 from ..by_name import function_of
 from ..client.limits import note_children
 from ..client.staging import GraphPush
@@ -96,7 +96,10 @@ def _hand_over(
     nodes = plan.nodes(reply=session.address, awaited=awaited, parent=parent.id if parent else "")
     root = next((node for node in reversed(nodes) if node.push.id == plan.graph), None)
     ttl = app.result_ttl if root is None else root.result_ttl
-    push = GraphPush.of(plan.graph, nodes, ttl, awaited=list(awaited), custom=custom)
+    rule = None if root is None or root.push.special is None else root.push.special.unique
+    if rule is not None:
+        require(app.url, UNIQUE, "unique= or on_conflict=")
+    push = GraphPush.of(plan.graph, nodes, ttl, awaited=list(awaited), custom=custom, rule=rule)
     for handle in (result, *handles):
         handle.shared = custom
     for spec in (limits := plan.limits):

@@ -91,14 +91,14 @@ async def test_t7_two_of_each_tenant_and_fifty_in_all(stage: Callable[[str], Sta
     for host in hosts:
         wait_until(lambda host=host: "Ready" in host.log, description="the host is ready", timeout=60)  # type: ignore[misc]
 
-    calls = [(f"tenant {n % 100}", n) for n in range(1_000)]
+    calls = [(f"tenant {n % 1_000}", n) for n in range(3_000)]
     results = [limited.render.apply_async(*call) for call in calls]
     await asyncio.wait_for(aiotask.gather(results), TIMEOUT)
 
     by_tenant: dict[str, list[Entry]] = defaultdict(list)
     for run in limited.ledger.runs():
         by_tenant[run.label].append(run)
-    assert sum(map(len, by_tenant.values())) == 1_000
+    assert {len(runs) for runs in by_tenant.values()} == {3} and len(by_tenant) == 1_000
     assert max(map(most_at_once, by_tenant.values())) <= 2
     assert most_at_once(limited.ledger.runs()) <= 50
     # Three processes have room for 39.
@@ -176,11 +176,11 @@ async def test_t10_the_jobs_of_a_key_start_in_order_over_deaths_and_drains(stage
     limited.start(2)
     killer = Killer(limited)
 
-    results = [limited.in_order.apply_async(f"key {key}", n) for n in range(40) for key in range(10)]
+    results = [limited.in_order.apply_async(f"key {key}", n) for n in range(15) for key in range(100)]
     waiting = asyncio.ensure_future(asyncio.wait_for(aiotask.gather(results), TIMEOUT))
-    await wait_until_async(lambda: limited.ledger.ended() >= 40, description="some ran", timeout=60)
+    await wait_until_async(lambda: limited.ledger.ended() >= 100, description="some ran", timeout=60)
     killer.kill_one()
-    await wait_until_async(lambda: limited.ledger.ended() >= 120, description="more ran", timeout=60)
+    await wait_until_async(lambda: limited.ledger.ended() >= 500, description="more ran", timeout=60)
     assert await asyncio.to_thread(drained.stop) == 0
     await waiting
 
@@ -192,7 +192,7 @@ async def test_t10_the_jobs_of_a_key_start_in_order_over_deaths_and_drains(stage
         order = [run.label[1] for run in runs]
         # A job that runs again does so before the next one, or, after a retry, as soon as it is due.
         firsts = list(dict.fromkeys(order))
-        assert firsts == list(range(40)), key
+        assert firsts == list(range(15)), key
 
 
 async def test_t10_a_release_without_the_limit_lets_its_jobs_go(stage: Callable[[str], Stage]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from aiotask import (
+    ConfigError,
     Depends,
     JobContext,
     JobError,
@@ -304,3 +305,13 @@ async def test_an_error_that_ends_a_batch_names_no_other_job_as_its_cause(app: L
         with pytest.raises(JobError, match="mine"):
             await first.wait(TIMEOUT)
         assert await second.wait(TIMEOUT) == 2
+
+
+async def test_an_item_has_no_progress_of_its_own(app: Lists) -> None:
+    def report(items: list[Any]) -> list[Any]:
+        current_job().items[0].progress(1)
+        return items
+
+    async with app.worker():
+        with pytest.raises(ConfigError, match=r'Task "many": neither a batch nor an item of it has a progress report'):
+            await app.task(report, batch=1).apply_async("one").wait(TIMEOUT)

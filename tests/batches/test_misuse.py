@@ -167,9 +167,9 @@ def test_a_batch_has_a_rate_and_a_key_made_of_its_item() -> None:
 
 def test_a_batch_reports_no_progress_and_saves_no_checkpoint() -> None:
     batch = JobContext(items=(JobContext(),))
-    with pytest.raises(ConfigError, match="a batch has no progress"):
+    with pytest.raises(ConfigError, match="neither a batch nor an item of it has a progress report"):
         batch.progress(1)
-    with pytest.raises(ConfigError, match="a batch has no checkpoint"):
+    with pytest.raises(ConfigError, match="neither a batch nor an item of it has a checkpoint"):
         batch.checkpoint(1)
-    with pytest.raises(ConfigError, match="a batch has no checkpoint"):
+    with pytest.raises(ConfigError, match="neither a batch nor an item of it has a checkpoint"):
         batch.last_checkpoint()

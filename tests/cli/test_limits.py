@@ -36,6 +36,11 @@ async def send(tenant: str) -> str:
 
 @app.task(rate="1/h")
 async def hourly() -> None: ...
+
+
+@app.task(limit=Limit(by="tenant", max_running_each=1))
+async def render(tenant: str) -> str:
+    return await send(tenant)
 """
 
 
@@ -72,7 +77,7 @@ def test_limits_are_listed_shown_and_set(shop: App, workers: Workers, app_name: 
         result.blocking.sent()
     wait_until(lambda: asked("limits", "show", "mail")["jobs"] == [sent[0].id], description="one runs")
 
-    mail, own = asked("limits")
+    mail, own, _ = sorted(asked("limits"), key=lambda limit: limit["task"])
     assert (mail["name"], mail["allows"], mail["running"], mail["declared"]) == ("mail", "1 at once", 1, None)
     assert (own["task"], own["allows"]) == ("shop_of_limits:hourly", "1/h, burst 1")
     shown = asked("limits", "show", "mail")
@@ -89,14 +94,30 @@ def test_limits_are_listed_shown_and_set(shop: App, workers: Workers, app_name: 
     waiting = asked("jobs", sent[1].id)
     assert (waiting["status"], waiting["limit"], waiting["ahead"]) == ("PENDING", '"mail", key "acme"', 0)
     assert "0 jobs of its limit and key" in said("jobs", sent[1].id)
+    assert asked("job", sent[1].id)["why"] == "its limit is full: 1 of 1 run"
 
     assert "mail allows from now on: 2 at once." in said("limits", "set", "mail", "max_running=2")
     wait_until(lambda: len(asked("limits", "show", "mail")["jobs"]) == 2, description="two run")
-    assert asked("limits")[0]["declared"] == "1 at once"
+    assert asked("limits", "show", "mail")["declared"] == "1 at once"
     assert asked("limits", "reset", "mail")["allows"] == "1 at once"
     (tmp_path / "gate").touch()
     assert [result.get(timeout=30) for result in sent] == ["acme", "acme", "bolt"]
     assert asked("limits", "show", "mail")["why"] == ""
+
+
+def test_what_a_rate_or_a_key_holds_back_says_so(shop: App, workers: Workers, app_name: str, tmp_path: Path) -> None:
+    workers.start("shop_of_limits", app_dir=tmp_path, env={"TEST_APP": app_name, "TEST_FOLDER": str(tmp_path)})
+    first, second = (shop.s("shop_of_limits:hourly").apply_async() for _ in range(2))
+    first.get(timeout=30)
+    wait_until(lambda: "next start in 59 min" in asked("job", second.id).get("why", ""), description="the rate is told")
+    assert "next start in 59 min" in asked("limits", "show", "shop_of_limits:hourly")["why"]
+
+    pages = [shop.s("shop_of_limits:render", "acme").apply_async() for _ in range(2)]
+    wait_until(lambda: asked("jobs", pages[0].id)["status"] == "RUNNING", description="one of the key runs")
+    told = "1 of its key run, as many as its limit allows"
+    wait_until(lambda: asked("job", pages[1].id)["why"] == told, description="the full key is told")
+    (tmp_path / "gate").touch()
+    assert [page.get(timeout=30) for page in pages] == ["acme"] * 2
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from aiotask.schedule import Spec
 from aiotask.wire.scheduled import Schedules as Seals
 
 from ..helpers import wait_until_async
+from ..server import PrivateServer
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -120,6 +121,23 @@ async def test_what_is_set_runs_with_its_arguments_until_it_is_removed(app: App)
     assert {customer for customer, _ in ran} == {7}
     assert len({id for _, id in ran}) == len(ran)
     assert all(id.startswith("run-") for _, id in ran)
+
+
+async def test_a_worker_in_a_loop_declares_again_what_an_emptied_server_has_lost(
+    own_server: PrivateServer, app_name: str
+) -> None:
+    app, ran = App(app_name, url=own_server.url), []
+
+    @app.task(every=0.2)
+    async def tick() -> None:
+        ran.append(current_job().id)
+
+    async with app, app.worker():
+        await wait_until_async(lambda: ran, description="it has run")
+        own_server.call("FLUSHALL")
+        ran.clear()
+        # Much sooner than the next declaration, which comes once a minute.
+        await wait_until_async(lambda: ran, description="it has run again", timeout=20)
 
 
 async def test_a_schedule_is_shown_paused_resumed_and_run_at_once(app: App) -> None:

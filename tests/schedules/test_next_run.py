@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from aiotask.errors import ConfigError
 from aiotask.schedule import MOST, Spec, Turn, after, check_spec, due_at, next_run, notes, upcoming
+
+from .zones import CHANGES, local
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 #: A full hour.
@@ -139,37 +143,33 @@ def test_whatever_the_policy_each_moment_is_judged_once() -> None:
 # ---- time zones
 
 
-def local(zone: str, *moment: int) -> float:
-    return datetime(*moment, tzinfo=ZoneInfo(zone)).timestamp()  # type: ignore[arg-type, misc]
+#: How the pages tell how often a schedule runs from 01:00 on, in three hours of real time.
+_TOLD = {"03:00": 1, "once": 1, "no run": 0, "not on that day": 0, "twice": 2, "four": 4}
+_TOLD |= {"every real hour": 3, "every real half hour": 6}
 
 
-#: Zone, expression, start by local time, the runs by local time with their offsets.
-CHANGES = [
-    ("Europe/Berlin", "30 2 * * *", (2026, 3, 28, 12), ["03-29 03:00+0200", "03-30 02:30+0200"]),
-    ("Europe/Berlin", "30 2 * * *", (2026, 10, 24, 12), ["10-25 02:30+0200", "10-26 02:30+0100"]),
-    (
-        "Europe/Berlin",
-        "0 * * * *",
-        (2026, 10, 25, 0, 30),
-        ["10-25 01:00+0200", "10-25 02:00+0200", "10-25 02:00+0100", "10-25 03:00+0100"],
-    ),
-    (
-        "Europe/Berlin",
-        "*/30 * * * *",
-        (2026, 10, 25, 1, 45),
-        ["10-25 02:00+0200", "10-25 02:30+0200", "10-25 02:00+0100", "10-25 02:30+0100", "10-25 03:00+0100"],
-    ),
-    # A wild minute in an hour that does not come: not on that day.
-    ("Europe/Berlin", "*/30 2 * * *", (2026, 3, 28, 12), ["03-30 02:00+0200", "03-30 02:30+0200"]),
-    # The gap is at midnight.
-    ("Asia/Tehran", "30 0 * * *", (2021, 3, 21, 12), ["03-22 01:00+0430", "03-23 00:30+0430"]),
-    ("Asia/Tehran", "30 23 * * *", (2021, 9, 21, 12), ["09-21 23:30+0430", "09-22 23:30+0330"]),
-    # Half an hour.
-    ("Australia/Lord_Howe", "45 1 * * *", (2026, 4, 4, 12), ["04-05 01:45+1100", "04-06 01:45+1030"]),
-    ("Africa/Casablanca", "30 2 * * *", (2026, 2, 14, 12), ["02-15 02:30+0100", "02-16 02:30+0000"]),
-    # 30 December 2011 did not come.
-    ("Pacific/Apia", "0 9 * * *", (2011, 12, 29, 10), ["12-31 00:00+1400", "12-31 09:00+1400"]),
-]
+def told_of_clocks() -> list[tuple[str, str, str]]:
+    """Expression, night and what the pages tell of it."""
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    compared = re.findall(
+        r"^\| `(.+?)`, clocks set (\w+) \| (.+?) \|", (docs / "comparison-limits.md").read_text(), re.M
+    )
+    page = (docs / "schedules.md").read_text().split("## What happens when clocks are changed?")[1]
+    rows = re.findall(r"^\| `(.+?)` \| (.+?) \| (.+?) \|$", page, re.M)
+    assert len(compared) == 6 and len(rows) == 5
+    return compared + [(cron, night, cell) for cron, *both in rows for night, cell in zip(_NIGHTS, both, strict=True)]
+
+
+_NIGHTS = {"forward": (2026, 3, 29), "back": (2026, 10, 25)}
+
+
+@pytest.mark.parametrize(("cron", "night", "told"), told_of_clocks())
+def test_the_pages_tell_what_becomes_of_runs_when_clocks_are_changed(cron: str, night: str, told: str) -> None:
+    start = datetime(*_NIGHTS[night], tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
+    moments = upcoming(check_spec(cron, None, "Europe/Berlin"), "clock", start - 1, 20)
+    words = max((word for word in _TOLD if word in told), key=len)
+
+    assert sum(start + HOUR <= moment < start + 4 * HOUR for moment in moments) == _TOLD[words]
 
 
 def shown(moments: list[float], zone: str) -> list[str]:
@@ -250,6 +250,10 @@ def test_what_may_surprise_is_said() -> None:
     assert notes(Spec(every=5.0)) == notes(Spec(cron="0 * * * *", timezone="Europe/Berlin")) == []
     assert notes(Spec(cron="30 2 * * *")) == []
     assert "right after the change" in notes(Spec(cron="30 2 * * *", timezone="Europe/Berlin"))[0]
-    assert "no run on that day" in notes(Spec(cron="*/30 2 * * *", timezone="Europe/Berlin"))[0]
+    told, _ = notes(Spec(cron="*/30 2 * * *", timezone="Europe/Berlin"))
+    assert "no run on that day" in told and "in both hours" in told
+    for cron in ("30 2 * * *", "*/30 2 * * *", "0 0 */10 * MON", "0 0 13 * FRI"):
+        # A terminal shows no more than 120 characters of a text.
+        assert all(len(note) <= 120 for note in notes(Spec(cron=cron, timezone="Europe/Berlin")))
     assert "both must hold" in notes(Spec(cron="0 0 */10 * MON"))[0]
     assert "either of them" in notes(Spec(cron="0 0 13 * FRI"))[0]

@@ -213,6 +213,7 @@ async def until_stands(memory: Broker, schedules: Schedules, scheduler: Schedule
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.trap("zone without data")
 async def test_what_this_host_cannot_run_is_left_to_others_and_said_once(
     schedules: Schedules,
     scheduler: Scheduler,

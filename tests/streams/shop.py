@@ -53,6 +53,12 @@ def _register_more(app: App) -> None:
                 Path(path, "died").touch()
                 os.kill(os.getpid(), 9)
 
+    @app.task(name="keyed", key="one", unique="pending", on_conflict="replace")
+    async def keyed(first: int, count: int) -> AsyncIterator[int]:
+        for number in range(first, first + count):
+            current_job().progress(number)
+            yield number
+
     @app.task(name="quick")
     async def quick() -> str:
         return "quick"

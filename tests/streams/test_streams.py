@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from aiotask import App, ConfigError, JobCancelled, ResultExpired, ResultTimeout, Status, Stream, current_job
+from aiotask.broker import Notice
+from aiotask.tasks import task_of
+from aiotask.wire.items import seal_item
 
 from ..helpers import wait_until_async
+from .shop import make_app
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -50,6 +54,7 @@ async def test_another_handle_goes_on_after_an_item(task: Any, app: App) -> None
     assert [item async for _, item in app.stream(stream.id).items(after=500)] == []
 
 
+@pytest.mark.trap("position that is none")
 @pytest.mark.parametrize("position", [-1, "7", 1.5, None, True])
 async def test_a_position_that_is_no_number_is_refused(app: App, position: Any) -> None:
     with pytest.raises(ConfigError, match="not the number of an item"):
@@ -72,6 +77,7 @@ async def test_an_error_comes_after_the_items_before_it(task: Any) -> None:
     assert seen == [f"item {number}" for number in range(5)]
 
 
+@pytest.mark.trap("generator in its yield")
 @pytest.mark.parametrize("name", ["endless", "endless_sync"])
 async def test_a_reader_that_leaves_ends_the_job(task: Any, name: str, tmp_path: Path) -> None:
     stream = task(name).apply_async(str(tmp_path))
@@ -146,3 +152,36 @@ async def test_a_wait_has_a_time_limit(task: Any, tmp_path: Path) -> None:
     with pytest.raises(ResultTimeout, match="has not ended"):
         await stream.wait(0.1)
     await stream.aclose()
+
+
+async def test_a_reader_follows_the_job_that_takes_the_place_of_its_own(task: Any, app: App) -> None:
+    other = make_app(app.url, app.name)
+    definition = other.registry.get("keyed")
+    assert definition is not None
+    first = task("keyed").options(delay=3600).apply_async(0, 50)
+    items, told = asyncio.create_task(collect(first)), asyncio.create_task(collect(first.progress()))
+    await first.sent()
+    # Of another client: the reader is not told which job its own is by the answer to a call.
+    second = task_of(definition, other).options(delay=0.05).apply_async(100, 50)
+
+    assert await items == list(range(100, 150))
+    assert (await told)[-1].current == 149
+    assert await second == list(range(100, 150))
+    assert first.id == second.id
+    await other.client.close()
+
+
+async def collect(stream: Any) -> list[Any]:
+    return [item async for item in stream]
+
+
+@pytest.mark.trap("late item")
+async def test_an_item_that_is_told_is_no_proof_of_those_before_it(task: Any, app: App) -> None:
+    stream = task("numbers").apply_async(50, pause=0.001)
+    items = stream.items()
+    assert await anext(items) == (1, 1)
+    # As one that is told to a subscription which has missed the others.
+    told = seal_item(app.client._items_sealer, stream.id, 40, b"")
+    app.client.session().mailbox.hearers.tell(Notice(stream.id, item=told))
+
+    assert [number async for _, number in items] == list(range(2, 51))

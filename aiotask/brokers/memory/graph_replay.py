@@ -33,6 +33,7 @@ def replay_graph(store: GraphStore, graph: GraphRecord) -> Steered:
         node.open = waits[node.number] + hangs
         _renew(store, graph, node)
     graph.left = len(bad)
+    store.take_key(graph.id)
     store.go_on(graph)
     store.end_nodes(graph, [(first, Status.SUCCESS)])
     return Steered("done", count)

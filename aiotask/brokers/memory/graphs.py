@@ -96,6 +96,8 @@ class GraphStore(StreamStore):
             return Taken.NOT_YOURS
         if part.custom and self.knows(part.graph):
             return Taken.KNOWN
+        if part.unique is not None and self.says_holder(part.graph, part.unique):
+            return Taken.KNOWN
         for queue, count in part.sources.items():
             limit = room.of(queue) if room else None
             if limit is not None and self.waiting(queue) + count > limit:
@@ -126,6 +128,8 @@ class GraphStore(StreamStore):
             self.nodes[node.id] = graph.id, node.number
         if last.growth is not None:
             _stand_for(graph, last.growth)
+        if last.unique is not None:
+            self.take_key(graph.id)
         if not graph.accepted:
             graph.result_ttl = last.result_ttl
         graph.accepted[last.first] = last.token

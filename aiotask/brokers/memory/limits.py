@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from ...broker import BATCH_JOBS, Delivery
 from ...limit import LimitSpec
 from ..lanes import claim_order
-from ..limits import LimitInfo
+from ..limits import LimitInfo, LineInfo
 from .graph_verbs import MemoryGraphs
-from .lines import Limit
+from .lines import Limit, parts_of
 from .store import Store
 
 __all__ = ["MemoryLimits"]
@@ -62,6 +62,12 @@ class MemoryLimits(MemoryGraphs):
     async def limits(self) -> list[LimitInfo]:
         async with self._store as store:
             return [_info(store, store.limits[name]) for name in sorted(store.limits)]
+
+    async def line(self, line: str) -> LineInfo:
+        place, name, key = parts_of(line)
+        async with self._store as store:
+            left = store.seconds_held(line)
+            return LineInfo(left is None and key in store.rings.get((place, name), ()), left)
 
 
 def _info(store: Store, limit: Limit) -> LimitInfo:

@@ -186,6 +186,12 @@ class Lines(Pausing):
             del self.open[place]
         return records
 
+    def seconds_held(self, line: str) -> float | None:
+        """Seconds until a rate, of the whole limit or of the key, admits the next of a line; None: none holds it."""
+        place, name, _ = parts_of(line)
+        times = [self.wakes[each] for each in (f"l:{place}:{name}:", line) if each in self.wakes]
+        return max(0.0, (max(times) - self._now()) / 1e6) if times else None
+
     def _take(self, limit: Limit, spec: LimitSpec, place: str, key: str, wanted: int) -> list[Record]:
         """Take as many jobs of a key out of its line as its numbers allow; it keeps a turn if it may go on."""
         line = f"l:{place}:{limit.name}:{key}"
@@ -217,7 +223,11 @@ class Lines(Pausing):
             return 0, held
         if not rate:
             return BATCH_BYTES, 0.0
-        granted = gcra(limit.times.get(key, 0.0), now, 1e6 / rate, burst_of(rate, burst), BATCH_BYTES)
+        tat = limit.times.get(key, 0.0)
+        granted = gcra(tat, now, 1e6 / rate, burst_of(rate, burst), BATCH_BYTES)
+        if not granted.starts and granted.tat < tat:
+            # It was kept by other numbers. Each look would cut it anew otherwise, and nothing would start before it.
+            limit.times[key] = granted.tat
         return granted.starts, granted.until
 
     def _spend(self, limit: Limit, key: str | None, rate: float, burst: int, count: int) -> None:

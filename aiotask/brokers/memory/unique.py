@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import structs
+
 from ...broker import Delivery, JobState, Notice, Overflow, Push, Room
 from ...job import Status
 from ...unique import Rule, key_hash, verdict
+from ..bounds import KEY_TOLD
 from ..lanes import RETURNED, is_line, lane_of
 from .clock import Clock
 from .record import Lane, Record
@@ -154,11 +157,29 @@ class Uniques(Listeners):
     def take_key(self, id: str) -> bool:
         """Have a job that runs again take its key. False: another job has it, and goes on."""
         hash = key_hash(id)
-        holder = self._holders.get(hash)
-        if holder is not None and self.place_of(holder.id) not in ("gone", "ended"):
+        if self._has_unfinished(hash):
             return False
         if hash:
             self._holders[hash] = _Holder(id, id, self.clock.time())
+        return True
+
+    def _has_unfinished(self, hash: str) -> bool:
+        holder = self._holders.get(hash)
+        return holder is not None and self.place_of(holder.id) not in ("gone", "ended")
+
+    def says_holder(self, id: str, rule: Rule) -> bool:
+        """Whether another job has the key of a call of a graph; then it is remembered that the call is that job, or was
+        refused because of it."""
+        hash = key_hash(id)
+        if not self._has_unfinished(hash):
+            return False
+        other = self._holders[hash].id
+        self._point(
+            id,
+            f"!{other}" if rule.on_conflict == "error" else other,
+            structs.replace(rule, ttl=max(rule.ttl, KEY_TOLD)),
+            0.0,
+        )
         return True
 
     def free_period(self, id: str) -> None:

@@ -12,6 +12,7 @@ from ...broker import Finish, Liveness, Room, Settled
 from ...errors import BrokerError, SealError
 from ...job import decode_job
 from ...wire.seal import OVERHEAD
+from ..bounds import KEY_TOLD
 from ..graphs import Advance, Conclusion, GraphsDue, Part, Steered, Taken
 from .codec import LIVENESS, RECORDING, SETTLED, milliseconds, pack_rows, text
 from .connection import Wire
@@ -28,7 +29,7 @@ _FIRST_RELEASE, _LOOK_EVERY = 2, 60.0
 def graph_arguments(client: str, sequence: int, part: Part, room: Room | None) -> list[Any]:
     """ARGV of graph.lua."""
     args: list[Any] = [client, sequence, part.graph, part.first, part.token, part.number, part.parts, part.added]
-    args += (part.highest, milliseconds(part.result_ttl), "1" if part.custom else "")
+    args += (part.highest, milliseconds(part.result_ttl), _known_by(part))
     if part.growth is None:
         args += ("", "", "", "", "")
     else:
@@ -44,6 +45,12 @@ def graph_arguments(client: str, sequence: int, part: Part, room: Room | None) -
         if limit is not None:
             args += (queue, sources, limit)
     return args
+
+
+def _known_by(part: Part) -> str:
+    """What tells that the broker knows the root: its id, where it was chosen, and its key, where it is unique."""
+    rule, custom = part.unique, "1" if part.custom else ""
+    return custom if rule is None else f"{custom} {rule.on_conflict} {milliseconds(max(rule.ttl, KEY_TOLD))}"
 
 
 def _special_arguments(batch: Sequence[Finish]) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ...limit import NUMBERS, LimitSpec
-from ..limits import LimitInfo
+from ..limits import LimitInfo, LineInfo
 from .codec import text
 from .connection import Wire
 from .graphs import GraphVerbs
@@ -69,6 +69,15 @@ class LimitsView:
     async def limits(self) -> list[LimitInfo]:
         names = sorted(map(text, await self._wire.call("SMEMBERS", f"{self._prefix}limits")))
         return [await self._limit(name) for name in names]
+
+    async def line(self, line: str) -> LineInfo:
+        _, queue, priority, limit, by = line.split(":", 4)
+        whole = f"l:{queue}:{priority}:{limit}:"
+        turn = await self._wire.call("ZSCORE", f"{self._prefix}ring:{queue}:{priority}:{limit}", by)
+        times = [await self._wire.call("ZSCORE", f"{self._prefix}wake", each) for each in {whole, line}]
+        seconds, micros = await self._wire.call("TIME")
+        left = [float(time) - int(seconds) - int(micros) / 1e6 for time in times if time is not None]
+        return LineInfo(turn is not None and not left, max(0.0, *left) if left else None)
 
     async def _limit(self, name: str) -> LimitInfo:
         flat = await self._wire.call("HGETALL", f"{self._prefix}limit:{name}")

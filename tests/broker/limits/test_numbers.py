@@ -9,7 +9,7 @@ import pytest
 
 from aiotask.broker import Broker
 from aiotask.brokers import inspect
-from aiotask.brokers.limits import LimitInfo, Limits, LimitsReader
+from aiotask.brokers.limits import LimitInfo, Limits, LimitsReader, LineInfo
 from aiotask.errors import BrokerError
 from aiotask.limit import LimitSpec
 
@@ -101,6 +101,7 @@ async def test_a_limit_that_nobody_declared_is_shown_with_what_waits_for_it(limi
     assert info.places == [("mail", 3, 1)]
 
 
+@pytest.mark.trap("older worker")
 async def test_no_limit_is_declared_beside_a_worker_of_an_older_release(limits: Limits) -> None:
     if limits.url.startswith("memory"):
         pytest.skip("no other release shares the memory of a process")
@@ -109,3 +110,40 @@ async def test_no_limit_is_declared_beside_a_worker_of_an_older_release(limits: 
 
     with pytest.raises(BrokerError, match='"old-host"'):
         await limits.declare_limits(1.0, BY, [LimitSpec("api")])
+
+
+# ---- what a line waits for
+
+
+async def state_of(limits: Limits, key: str) -> LineInfo:
+    return await cast(LimitsReader, inspect(limits)).line(f"l:default:5:api:{key}")
+
+
+async def test_a_line_whose_key_is_full_has_no_turn(limits: Limits, worker: Worker, declare: Declare) -> None:
+    await declare(max_running_each=1)
+    await send(limits, limited("a-0", "a"), limited("a-1", "a"))
+    assert await state_of(limits, "a") == LineInfo(has_turn=True)
+
+    claim = await worker.claim()
+    assert ids(await worker.claim()) == []
+    assert await state_of(limits, "a") == LineInfo(has_turn=False)
+
+    await end(worker, *claim.deliveries)
+    assert await state_of(limits, "a") == LineInfo(has_turn=True)
+    assert await state_of(limits, "unknown") == LineInfo(has_turn=False)
+
+
+@pytest.mark.parametrize("level", ["rate", "rate_each"])
+async def test_a_line_that_a_rate_holds_back_says_for_how_long(
+    limits: Limits, worker: Worker, declare: Declare, level: str
+) -> None:
+    await declare(**{level: 0.001})
+    await send(limits, limited("a-0", "a"), limited("a-1", "a"))
+    await worker.claim()
+    assert ids(await worker.claim()) == []
+
+    state = await state_of(limits, "a")
+    assert not state.has_turn
+    assert state.seconds is not None and 900 < state.seconds <= 1_000
+    whole = await state_of(limits, "")
+    assert (whole.seconds is None) == (level == "rate_each")

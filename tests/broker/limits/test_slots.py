@@ -129,6 +129,7 @@ async def test_a_job_that_came_without_its_limit_goes_into_its_line_as_it_was_se
     assert (again.id, again.sealed) == ("plain", sealed)
 
 
+@pytest.mark.trap("slot of the dead")
 async def test_the_slot_of_a_dead_holder_goes_with_its_job(
     limits: Limits, worker: Worker, other: Worker, declare: Declare
 ) -> None:
@@ -219,6 +220,7 @@ async def test_what_is_no_job_of_this_app_gives_its_slot_back(limits: Limits, wo
     assert ids(await worker.claim()) == ["next"]
 
 
+@pytest.mark.trap("limit of nobody")
 async def test_a_limit_that_nobody_declared_admits_nothing(limits: Limits, worker: Worker, declare: Declare) -> None:
     await send(limits, limited("early"), "plain")
 

@@ -171,6 +171,19 @@ async def test_bytes_that_are_no_place_of_any_release_are_forgotten(
     assert own_server.call("ZSCORE", key("due"), "ghost") is None
 
 
+@pytest.mark.trap("stranger in a line")
+async def test_a_key_that_begins_as_a_line_does_is_none(
+    own_server: PrivateServer, broker: Broker, key: Callable[[str], str], worker: Worker
+) -> None:
+    # ``live`` is a hash: who takes it for a line fails there.
+    own_server.call("SADD", key("index"), "")
+    own_server.call("HSET", key("index:"), "ghost", b"live|17")
+
+    assert await broker.cancel("ghost", b"gone", 60.0) is Cancelled.UNKNOWN
+    await send(broker, a_push("ghost", custom=True))
+    assert ids(await worker.claim()) == ["ghost"]
+
+
 async def test_jobs_fall_due_behind_those_of_a_later_release(
     own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
 ) -> None:

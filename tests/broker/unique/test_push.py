@@ -129,6 +129,7 @@ async def test_a_job_between_two_runs_waits(broker: Broker, worker: Worker) -> N
     assert await push(broker, call("b", "pending")) == Overflow([], [], {name("b"): name("a")})
 
 
+@pytest.mark.trap("key of another")
 async def test_a_job_that_was_sent_while_one_ran_has_the_key(broker: Broker, worker: Worker) -> None:
     await push(broker, call("a", "pending"))
     [delivery] = (await worker.claim()).deliveries

@@ -27,10 +27,11 @@ local function look_at(name, interval, burst, is_held)
   local tat, till, since = shared.times_of(name)
   if till > clock and clock > since - 1e6 then return 0, tat, till end
   if not interval then return math.huge end
-  local starts, believed, next_at = shared.gcra(tat, clock, interval, burst)
-  -- A clock that has been set back since wrote it: by the next look, more time has passed than the burst explains.
-  if believed < tat then shared.keep_times(name, clock, believed, till, since) end
-  return starts, believed, next_at
+  local starts, cut, first = shared.gcra(tat, clock, interval, burst)
+  -- What is further ahead than a burst was kept by other numbers, or before the clock was set back. It is kept as it was cut:
+  -- each look would cut it anew otherwise, and nothing would start before the old time.
+  if starts <= 0 and cut < tat then shared.keep_times(name, clock, cut, till, since) end
+  return starts, cut, first
 end
 
 -- From then on, the clock is looked at.

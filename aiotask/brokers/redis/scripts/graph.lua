@@ -1,13 +1,15 @@
 -- KEYS: prefix.  ARGV: client, sequence (0: not counted), graph, first, token, number of the part, number of all parts ('0': this
--- is not the last), nodes added, highest number, result TTL (ms), custom ('1' or ''), of the delivery that the nodes stand for:
--- lane ('' none), entry, id, old number, new number; then how many fields, field, value…; how many members, id, number…; how
+-- is not the last), nodes added, highest number, result TTL (ms), custom ('1' or ''; and where the root is unique until it has
+-- ended: what a job is that another one has the key of, and for how many ms that is kept), of the delivery that the nodes stand
+-- for: lane ('' none), entry, id, old number, new number; then how many fields, field, value…; how many members, id, number…; how
 -- many queues, queue…; and per queue with a limit: queue, sources, limit.
 -- Stages a part of a graph. The last one accepts the graph if all parts are there: what waits for nothing then comes to its lane.
 -- Returns 1 (done), 0 (accepted before), -1 (parts are missing), -2 (the delivery is not yours, or a cancel has ended its job),
--- -3 (the id is known) or -4 (no room). Everything is checked before the first write, which a full server refuses.
+-- -3 (the id is known, or another job has the key) or -4 (no room). Everything is checked before the first write, which a full
+-- server refuses.
 -- Needs: core nodes index lanes history repair results damage graphs special
 local sequence, gid, first, token = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
-local part, parts, is_custom = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[11] == '1'
+local part, parts, is_custom = tonumber(ARGV[6]), tonumber(ARGV[7]), string.byte(ARGV[11]) == 49
 local name, session, mark = key('g:' .. gid), key('client:' .. ARGV[1]), 'x' .. first
 local lane, entry, job, old, new = unpack(ARGV, 12, 16)
 
@@ -45,6 +47,17 @@ for n = 1, parts do
     local found = redis.call('HGET', name, mark .. '.' .. n)
     if not found or string.match(found, '^(.*)|%d+$') ~= token then return -1 end
     waits = waits + tonumber(string.match(found, '%d+$'))
+  end
+end
+local answer, kept = string.match(ARGV[11], '(%a+) (%d+)$')
+local hash = parts > 0 and answer and string.match(gid, '^00u(%x+)%-')
+if hash then
+  local held = redis.call('HGET', key('unique'), hash)
+  local holder = held and string.match(held, '^%S+')
+  if holder and holder ~= gid and (is_unfinished(holder) or waiting_node(holder)) then
+    -- Its sender asks which one that is.
+    redis.call('SET', key('same:' .. gid), (answer == 'error' and '!' or '') .. holder, 'PX', kept)
+    return -3
   end
 end
 
@@ -105,6 +118,7 @@ if not state then
   redis.call('HSET', name, 'state', 'c', 'ttl', ARGV[10], 'at', string.format('%.3f', now()))
   redis.call('PERSIST', name)
 end
+if hash then redis.call('HSET', key('unique'), hash, gid .. ' ' .. gid .. string.format(' %.3f', now())) end
 local over = { mark }
 for n = 1, parts do over[n + 1] = mark .. '.' .. n end
 for n = 1, #over, 1000 do redis.call('HDEL', name, unpack(over, n, math.min(n + 999, #over))) end
