@@ -107,6 +107,14 @@ def count(path: Path) -> int:
     return int(sqlite(path, "SELECT count(*) FROM jobs")[0][0])
 
 
+def recorded(path: Path) -> int:
+    """The same; 0 where there is no history yet."""
+    try:
+        return count(path)
+    except sqlite3.OperationalError:
+        return 0
+
+
 def python(code: str, *arguments: object) -> str:
     """Run it in a process of its own, to its good end; what it printed."""
     done = subprocess.run(

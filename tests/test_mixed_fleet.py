@@ -11,6 +11,7 @@ import tarfile
 from collections import Counter
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,16 @@ async def fail_once(path: str, number: int) -> int:
     return number * 2
 
 
+#: The release before knows no limits; its workers run the task without one, if they get a job of it.
+_limited: dict[str, Any] = {"limit": aiotask.Limit(max_running=2)} if hasattr(aiotask, "Limit") else {}
+
+
+@app.task(**_limited)
+async def note_limited(path: str, number: int) -> int:
+    _append(path, number)
+    return number * 2
+
+
 def _append(path: str, number: int) -> None:
     with open(path, "a") as file:  # one write below the size of a page is whole
         file.write(f"{number} {aiotask.__file__}\n")
@@ -77,6 +88,66 @@ async def main() -> None:
 
 asyncio.run(main())
 """
+
+
+SEND_SPECIAL = """\
+import asyncio, sys
+from aiotask import BrokerError
+from tests.test_mixed_fleet import app, note, note_in_line, note_limited
+
+async def main() -> None:
+    path, count = sys.argv[1], int(sys.argv[2])
+    async with app:
+        try:
+            await note_limited.apply_async(path, -1).sent()
+        except BrokerError as error:
+            print(error, flush=True)
+        plain = [note.apply_async(path, 4 * number) for number in range(count)]
+        print(sum(await asyncio.gather(*plain)), flush=True)
+        input()
+        expiring = [note.options(expires=600.0).apply_async(path, 4 * number + 1) for number in range(count)]
+        unique = [note_in_line.options(key=f"key-{number}", unique="unfinished").apply_async(path, 4 * number + 2)
+                  for number in range(count)]
+        limited = [note_limited.apply_async(path, 4 * number + 3) for number in range(count)]
+        print(sum(await asyncio.gather(*expiring, *unique, *limited)), flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_a_limit_is_refused_beside_the_release_before_and_nothing_else_is(
+    before: Path, workers: Workers, app_name: str, tmp_path: Path
+) -> None:
+    count, path = 100, tmp_path / "ledger"
+    path.touch()
+    env = {"TEST_APP": app_name, "AIOTASK_URL": workers.url}
+    of_before = env | {"PYTHONPATH": f"{before}:{ROOT}"}
+    older = workers.start("tests.test_mixed_fleet", concurrency=1, env=of_before, app_dir=tmp_path)
+    workers.start("tests.test_mixed_fleet", concurrency=1, env=env, app_dir=ROOT)
+
+    with subprocess.Popen(
+        [sys.executable, "-c", SEND_SPECIAL, str(path), str(count)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None and program.stdin is not None
+        # Its keeper would set a limited job aside that waits for a retry. Plain jobs can be sent all the same.
+        assert "is of an older release" in program.stdout.readline()
+        assert program.stdout.readline() == f"{2 * sum(range(0, 4 * count, 4))}\n"
+        assert older.stop() == 0
+        program.stdin.write("\n")
+        program.stdin.flush()
+        special = [number for number in range(4 * count) if number % 4]
+        assert program.stdout.readline() == f"{2 * sum(special)}\n"
+        assert program.wait(60) == 0
+
+    lines = [line.split() for line in path.read_text().splitlines()]
+    assert sorted(int(number) for number, _ in lines) == list(range(4 * count))
+    assert {file for number, file in lines if int(number) % 4} == {aiotask.__file__}
+    assert str(before / "aiotask/__init__.py") in {file for _, file in lines}
 
 
 def test_workers_and_clients_of_both_releases_share_an_app(

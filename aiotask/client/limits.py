@@ -10,7 +10,7 @@ from ..brokers import require
 from ..brokers.limits import Limits
 from ..brokers.technology import LIMITS
 from ..context import JobContext
-from ..errors import ConfigError, ConnectionLost
+from ..errors import BrokerError, ConfigError, ConnectionLost
 from ..limit import LimitSpec
 
 if TYPE_CHECKING:
@@ -65,6 +65,10 @@ class LimitsToDeclare:
         except ConnectionLost:
             # The jobs are sent again until they arrive; workers declare the limit, too.
             return
+        except BrokerError:
+            # What was handed over is refused. What is sent later without a limit is not.
+            self._waiting.clear()
+            raise
         self._declared |= {spec.name: spec for spec in specs}
         for spec in specs:
             if self._waiting.get(spec.name) == spec:

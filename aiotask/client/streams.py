@@ -7,7 +7,7 @@ import contextlib
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,16 @@ from ..broker import Notice
 from ..brokers import streams_of
 from ..brokers.streams import FLUSH_ITEMS, WINDOW_ITEMS, Streams
 from ..context import unseated
-from ..errors import AiotaskError, BrokerError, ConfigError, ResultExpired, ResultTimeout, SealError, about
+from ..errors import (
+    AiotaskError,
+    BrokerError,
+    ConfigError,
+    ConnectionLost,
+    ResultExpired,
+    ResultTimeout,
+    SealError,
+    about,
+)
 from ..functions.loading import refuse_to_wait
 from ..job import Status
 from ..loops.agent import agent
@@ -37,7 +46,7 @@ LOOK_SOON = 0.05
 #: Seconds between two attempts to reach the broker.
 RETRY_EVERY = 0.1
 #: Seconds that the goodbye of a reader may take.
-LEAVE_TIMEOUT = 5.0
+LEAVE_TIMEOUT = 10.0
 
 
 class StreamReading(Sessions, ABC):
@@ -76,7 +85,7 @@ class StreamReading(Sessions, ABC):
         finally:
             reader.close()
             if not reader.is_over:
-                await _to_the_end(reader.say_goodbye(cancels=cancels))
+                await _to_the_end(lambda: reader.say_goodbye(cancels=cancels))
 
     async def all_items(self, result: Stream[Any], timeout: float | None) -> list[Any]:
         """All items of a stream; the handle keeps them."""
@@ -119,7 +128,7 @@ class StreamReading(Sessions, ABC):
                 await watch.pause()
         finally:
             if watch.close() and watch.arrived is None:
-                await _to_the_end(watch.broker.unfollow(watch.id, watch.address))
+                await _to_the_end(lambda: watch.broker.unfollow(watch.id, watch.address))
 
 
 class _Watch:
@@ -293,18 +302,24 @@ class _Reader(_Watch):
             await self.broker.leave_stream(self.id, self.address)
 
 
-async def _to_the_end(work: Any) -> None:
-    """Do this even if the caller is cancelled meanwhile; what fails is no matter: the job finds it out by itself."""
+async def _to_the_end(work: Callable[[], Awaitable[None]]) -> None:
+    """Do this even if the caller is cancelled meanwhile, and again where the connection breaks; another failure is no
+    matter."""
     task = agent(_in_time(work))
     _goodbyes.add(task)
     task.add_done_callback(_goodbyes.discard)
     await asyncio.shield(task)
 
 
-async def _in_time(work: Any) -> None:
+async def _in_time(work: Callable[[], Awaitable[None]]) -> None:
     with contextlib.suppress(AiotaskError, TimeoutError):
         async with asyncio.timeout(LEAVE_TIMEOUT):
-            await work
+            while True:
+                try:
+                    return await work()
+                except ConnectionLost:
+                    # The job would wait for this reader for as long as the program has another one.
+                    await asyncio.sleep(RETRY_EVERY)
 
 
 #: Referenced here, since a loop has only weak references to its tasks.

@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 
-from aiotask import App
+from aiotask import App, Limit
 
 from .ledger import PlannedError, attempt, attempts
 from .pills import end_process
@@ -96,6 +96,17 @@ def pill(how: str) -> str:
     """Ends its process: ``segfault``, ``abort``, ``overflow``, ``kill``, or an exit code."""
     with attempt():
         end_process(how)
+
+
+#: Jobs of a key, and of all keys, of ``limited`` that run at once.
+EACH, IN_ALL = 1, 3
+
+
+@app.task(limit=Limit("few", by="key", max_running=IN_ALL, max_running_each=EACH))
+async def limited(key: str) -> str:
+    with attempt(key=key) as token:
+        await asyncio.sleep(0.005)
+        return token
 
 
 @app.task(batch=16, batch_wait=0.02)

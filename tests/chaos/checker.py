@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from aiotask.brokers.redis.history import rows_of
-from aiotask.errors import JobExpired, SealError
+from aiotask.errors import JobExpired, SealError, WorkerLost
 from aiotask.job import Status
 from aiotask.outcome import Outcome, decode_outcome
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .arena import Arena
     from .ledger import Attempt, Ledger
 
-__all__ = ["examine"]
+__all__ = ["examine", "forgive_the_unlucky"]
 
 #: Runs may touch by so much and do not overlap: the clock is read before the line is written.
 _TOUCH = 0.0005
@@ -67,6 +67,18 @@ async def examine(
     return report
 
 
+def forgive_the_unlucky(arena: Arena, report: Report) -> None:
+    """A job that three processes died with is a dead letter by contract, however innocent."""
+    runs = arena.ledger().by_job
+    ids = [
+        sent.id
+        for producer in arena.producers
+        for sent in producer.sent.values()
+        if isinstance(sent.error, WorkerLost) and sum(run.end is None for run in runs.get(sent.job, ())) >= 3
+    ]
+    report.forgive("wrong", "three processes died with it, so it was given up", ids)
+
+
 class _Examination:
     def __init__(self, arena: Arena, report: Report) -> None:
         self.arena = arena
@@ -97,7 +109,7 @@ class _Examination:
     def _stored(self) -> dict[str, Outcome]:
         """Outcomes by id."""
         found = {}
-        ids = list(self.sent)
+        ids = list({sent.job for sent in self.sent.values()} | self.sent.keys())
         for at in range(0, len(ids), _PAGE):
             part = ids[at : at + _PAGE]
             for id, sealed in zip(
@@ -130,7 +142,7 @@ class _Examination:
             report.facts["jobs with a time of expiry"] = f"{len(fleeting):,}, of which {expired:,} expired"
         report.faults.update(fault.kind for fault in self.arena.faults)
         for sent in self.sent.values():
-            rows = self.history.get(sent.id)
+            rows = self.history.get(sent.job)
             if sent.outcome is not None and rows:
                 report.told.append(max(0.0, sent.ended_wall - rows[0][0]))
 
@@ -146,12 +158,12 @@ class _Examination:
 
     def _judge_job(self, sent: Sent) -> None:
         report = self.report
-        rows = [outcome for _, outcome in self.history.get(sent.id, ())]
-        runs = self.ledger.by_job.get(sent.id, [])
+        rows = [outcome for _, outcome in self.history.get(sent.job, ())]
+        runs = self.ledger.by_job.get(sent.job, [])
         if sent.verdict == "refused" and (runs or rows):
             report.phantom.append(f"{sent.id} {sent.task} was refused ({sent.error!r}) and ran all the same")
         outcomes = {
-            _mark(outcome) for outcome in (*rows, self.stored.get(sent.id), sent.outcome) if outcome is not None
+            _mark(outcome) for outcome in (*rows, self.stored.get(sent.job), sent.outcome) if outcome is not None
         }
         if len(outcomes) > 1 or len(rows) > 1:
             report.doubled.append(f"{sent.id} {sent.task}: {len(rows)} history rows, outcomes {sorted(outcomes)}")
@@ -169,7 +181,7 @@ class _Examination:
         if isinstance(sent.expect, type):
             if sent.awaited:
                 return "" if isinstance(sent.error, sent.expect) else f"ended with {sent.error or sent.value!r}"
-            last = rows[-1] if rows else self.stored[sent.id]
+            last = rows[-1] if rows else self.stored[sent.job]
             name = last.error.type if last.error is not None else str(last.status)
             return "" if name.rpartition(".")[2] == sent.expect.__name__ else f"ended with {name}"
         expects_token = sent.expect is TOKEN
@@ -182,7 +194,7 @@ class _Examination:
         if sent.error is not None:
             return f"ended with {sent.error!r}"
         if not sent.awaited:
-            last = rows[-1] if rows else self.stored[sent.id]
+            last = rows[-1] if rows else self.stored[sent.job]
             good = any(run.outcome == "ok" for run in runs)
             return "" if last.status is Status.SUCCESS and good else f"ended as {last.status}, {_seen(runs)}"
         if expects_token:

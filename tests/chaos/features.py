@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiotask import group
 
+from .limits import spans_of, too_many
 from .producer import Producer, Within
 
-__all__ = ["send_features"]
+if TYPE_CHECKING:
+    from .arena import Arena
+    from .report import Report
+
+__all__ = ["judge_features", "send_features"]
+
+#: Keys of unique jobs, and of limited ones.
+_KEYS = 4
 
 
 def send_features(producer: Producer, tasks: Any, rng: Random) -> None:
@@ -21,6 +29,20 @@ def send_features(producer: Producer, tasks: Any, rng: Random) -> None:
     _send_expiring(producer, tasks, rng)
     _send_graph(producer, tasks, rng)
     _send_items(producer, rng)
+    _send_limited(producer, rng)
+    _send_unique(producer, tasks, rng)
+
+
+def judge_features(arena: Arena, report: Report) -> None:
+    """Limits hold, where no server may forget who was admitted."""
+    from .app import EACH, IN_ALL
+
+    runs = [run for run in arena.ledger().attempts.values() if run.task.endswith("app:limited")]
+    for n in range(_KEYS):
+        mine = [run for run in runs if run.key == _key(n)]
+        report.require(not too_many(spans_of(arena, mine), EACH), f"more than {EACH} job of {_key(n)} ran at once")
+    report.require(not too_many(spans_of(arena, runs), IN_ALL), f"more than {IN_ALL} limited jobs ran at once")
+    report.facts["limited runs"] = len(runs)
 
 
 def _send_expiring(producer: Producer, tasks: Any, rng: Random) -> None:
@@ -44,3 +66,26 @@ def _send_items(producer: Producer, rng: Random) -> None:
     task = producer.app.named(f"{__package__}.app:{rng.choice(('batched', 'sync_batched'))}")
     for _ in range(rng.randrange(1, 12)):
         producer.send(task, "")
+
+
+def _key(number: int) -> str:
+    return f"key-{number}"
+
+
+def _send_limited(producer: Producer, rng: Random) -> None:
+    """Some jobs of a limit, which wait in lines while others are in."""
+    task = producer.app.named(f"{__package__}.app:limited")
+    for _ in range(rng.randrange(0, 3)):
+        producer.send(task, _key(rng.randrange(_KEYS)))
+
+
+def _send_unique(producer: Producer, tasks: Any, rng: Random) -> None:
+    """Some calls with one key: the later ones are the first one, or take its place."""
+    options: dict[str, Any] = {"key": _key(rng.randrange(_KEYS)), "unique": "unfinished"}
+    task = tasks.noop
+    if rng.random() < 0.5:
+        # Debounced. Another task, since all calls of a task with one key have the same policy.
+        task, options["unique"] = tasks.sync_noop, "pending"
+        options |= {"on_conflict": "replace", "delay": 0.05, "max_wait": 0.2}
+    for _ in range(rng.randrange(0, 4)):
+        producer.send(task.options(**options))

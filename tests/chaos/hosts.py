@@ -124,10 +124,10 @@ class Host:
 
     # ---- faults
 
-    def kill_worker(self, rng: Random) -> Fault | None:
-        """SIGKILL to one of its workers; None if there is none."""
-        workers = self.workers()
-        return self.kill("worker", [rng.choice(workers)]) if workers else None
+    def kill_worker(self, rng: Random, number: int = signal.SIGKILL) -> Fault | None:
+        """A signal to one of its workers; None if there is none."""
+        workers, kind = self.workers(), "worker" if number == signal.SIGKILL else "worker's term"
+        return self.kill(kind, [rng.choice(workers)], number) if workers else None
 
     def kill_keeper(self) -> Fault | None:
         keeper = self.keeper()

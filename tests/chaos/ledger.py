@@ -64,12 +64,13 @@ class attempt:
 
     Args:
         job: which one runs; None: the current job.
+        key: of its limit.
     """
 
-    __slots__ = ("_job", "_pen", "token")
+    __slots__ = ("_job", "_key", "_pen", "token")
 
-    def __init__(self, job: JobContext | None = None) -> None:
-        self._job = job
+    def __init__(self, job: JobContext | None = None, key: str = "") -> None:
+        self._job, self._key = job, key
 
     def __enter__(self) -> str:
         pen, job = _the_pen(), self._job or current_job()
@@ -77,7 +78,7 @@ class attempt:
         self.token = pen.token()
         pen.write(
             f"S\t{self.token}\t{job.id}\t{pen.pid}\t{job.attempt}\t{time.monotonic():.6f}\t{time.time():.6f}"
-            f"\t{job.job.task}\n"
+            f"\t{job.job.task}\t{self._key}\n"
         )
         return self.token
 
@@ -115,6 +116,8 @@ class Attempt:
     end: float | None = None
     #: ``ok``, or the name of the exception's class.
     outcome: str = ""
+    #: That of its limit.
+    key: str = ""
 
 
 @dataclass
@@ -137,8 +140,8 @@ class Ledger:
     def _add(self, line: str) -> None:
         kind, _, rest = line.partition("\t")
         if kind == "S":
-            token, id, pid, number, start, wall, task = rest.split("\t")
-            self.attempts[token] = Attempt(token, id, int(pid), int(number), float(start), float(wall), task)
+            token, id, pid, number, start, wall, task, key = rest.split("\t")
+            self.attempts[token] = Attempt(token, id, int(pid), int(number), float(start), float(wall), task, key=key)
         elif kind == "E":
             token, end, outcome = rest.split("\t")
             run = self.attempts[token]

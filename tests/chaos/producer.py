@@ -62,6 +62,13 @@ class Sent:
     error: BaseException | None = None
     #: What the client got, if it got an outcome.
     outcome: Outcome | None = None
+    #: The id of the job that it is, if that is another one with its key.
+    other: str = ""
+
+    @property
+    def job(self) -> str:
+        """The id under which it runs."""
+        return self.other or self.id
 
 
 class Producer:
@@ -150,6 +157,8 @@ class Producer:
         sent.ended_at, sent.ended_wall = time.monotonic(), time.time()
         os.write(self._log, f"ended\t{sent.id}\t{sent.ended_at:.6f}\n".encode())
         sent.outcome = result.arrived
+        # The handle may know an earlier one of the jobs that replaced each other.
+        sent.other = result.arrived.id if result.arrived is not None else result.id
         sent.ended = True
 
     def _judge(self, sent: Sent, verdict: str, error: Exception | None) -> None:

@@ -17,14 +17,15 @@ __all__ = ["immortal_outcomes", "left_behind", "look_until_clean"]
 
 #: Keys that stay when every job is finished (see the table in aiotask/brokers/redis/keys.py).
 _USUAL = (
-    *(r"q:[^:]+:[0-9rs]", "queues", r"r:.+", r"client:.+", "live", "leases", "counts", "history"),
+    *(r"q:[^:]+:[0-9rsgb]", "queues", r"r:.+", r"client:.+", "live", "leases", "counts", "history"),
     *("dead", "dead:jobs", "volunteer", r"g:.+", "graphs", r"kids:.+"),
+    *("limits", r"places:.+", r"limit:.+", r"tat:.+", r"once:.+", r"same:.+", r"s:.+", r"reader:.+"),
     # The set of the apps of a server has no prefix of an app.
     "aiotask1:apps",
 )
 #: Of these each needs a time to live.
-_MORTAL = re.compile(r"r:|client:|refused:|volunteer$")
-_MORTAL_BESIDE_VALUES = re.compile(r"client:|refused:|volunteer$")
+_MORTAL = re.compile(r"r:|client:|refused:|tat:|once:|same:|s:|reader:|volunteer$")
+_MORTAL_BESIDE_VALUES = re.compile(_MORTAL.pattern.removeprefix("r:|"))
 #: File descriptors that a supervisor may have more than at its start: those of a child that is just being replaced.
 _MORE_FDS = 6
 #: Items of a key that are shown.
@@ -71,7 +72,7 @@ def _on_the_server(arena: Arena, keys: Sequence[str], mortals: re.Pattern[str]) 
             continue
         if not allowed.fullmatch(name):
             found.append(f"key: {name} ({_size(arena, name)} items){_shown(arena, name)}")
-        elif re.fullmatch(r"q:[^:]+:[0-9rs]", name):
+        elif re.fullmatch(r"q:[^:]+:[0-9rsgb]", name):
             found += _in_lane(arena, name)
     mortal = [name for name in _names(arena) if mortals.match(name)]
     for name in mortal[:200]:
@@ -114,6 +115,9 @@ def _in_lane(arena: Arena, name: str) -> list[str]:
         found.append(f"entries: {waiting} in {name}")
     live = set(arena.server.call("HGETALL", f"{arena.prefix}live"))
     for group in arena.server.call("XINFO GROUPS", key):
+        # Consumers of bells, and what they have heard, are swept once a minute.
+        if name.endswith(":b"):
+            continue
         if group["pending"]:
             found.append(f"pending: {group['pending']} in {name}")
         for consumer in arena.server.call("XINFO CONSUMERS", key, group["name"]):

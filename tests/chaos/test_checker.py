@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from aiotask.job import WIRE_VERSION, Status
 from aiotask.outcome import Outcome, encode_outcome
 
@@ -17,12 +19,13 @@ from ..helpers import wait_until_async
 from .arena import Arena
 from .checker import examine
 from .hosts import Fault
+from .limits import excess_of_rate, most_at_once, too_many
 from .producer import Sent, Within
 
 
 def forge_run(arena: Arena, token: str, id: str, pid: int, start: float, end: float | None) -> None:
     with (arena.ledger_directory / f"{pid}-forged.log").open("a") as file:
-        file.write(f"S\t{token}\t{id}\t{pid}\t1\t{start:.6f}\t{time.time():.6f}\tforged\n")
+        file.write(f"S\t{token}\t{id}\t{pid}\t1\t{start:.6f}\t{time.time():.6f}\tforged\t\n")
         if end is not None:
             file.write(f"E\t{token}\t{end:.6f}\tok\n")
 
@@ -100,6 +103,22 @@ async def test_a_run_that_begins_after_the_time_of_expiry_is_found(tmp_path: Pat
     assert "began 0.90 s after it had expired" in report.wrong[0]
 
 
+def test_what_is_alive_at_once_is_counted_by_spans() -> None:
+    spans = [(0.0, 2.0), (1.0, 3.0), (2.0, 4.0), (1.5, 1.5), (5.0, float("inf")), (6.0, 7.0)]
+    assert most_at_once(spans) == 2
+    assert too_many(spans, 2) == []
+    assert too_many(spans, 1) == [1.0, 2.0, 6.0]
+    assert most_at_once([]) == 0
+
+
+def test_a_rate_is_judged_over_every_window() -> None:
+    even = [n / 10 for n in range(100)]
+    assert excess_of_rate(even, 10, 1, 0.0) == pytest.approx(0.0)
+    # Nothing for a second, and then what did not start in it: as many as may start late.
+    assert excess_of_rate([*even, *[11.0] * 11], 10, 1, 1.0) == pytest.approx(0.0)
+    assert excess_of_rate([*even, *[11.0] * 15], 10, 1, 1.0) == pytest.approx(4.0)
+
+
 def sleeper() -> subprocess.Popen[bytes]:
     """A process that ends when it is told something."""
     return subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
@@ -112,7 +131,8 @@ async def test_a_run_that_began_between_the_note_of_a_kill_and_the_kill_was_ende
         await producer.done(0.5)
         victim, bystander = sleeper(), sleeper()
         arena.deaths.watch(victim.pid)
-        at = time.monotonic()
+        # A moment ago, so that the real death comes after all that is made up.
+        at = time.monotonic() - 0.01
         arena.deaths.note(victim.pid, at)
         # It begins a job, is killed, and another process has the job before the kernel's notice is read.
         forge_run(arena, "a.1", job.id, victim.pid, at + 0.001, at + 0.002)

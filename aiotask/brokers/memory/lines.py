@@ -82,7 +82,7 @@ class Lines(Pausing):
         return self.limits.setdefault(name, Limit(name))
 
     def _now(self) -> float:
-        return self.clock.time() * 1e6
+        return self.clock.monotonic() * 1e6
 
     # ---- into a line
 

@@ -97,7 +97,8 @@ async def older_host(wire: Wire, prefix: str) -> str:
         try:
             known = msgspec.msgpack.decode(facts) if name else None
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            known = {}
+            # No release has written this.
+            continue
         if isinstance(known, dict) and not _is_new(known.get("release")):
             host = known.get("host")
             return str(host) if host else text(name).rpartition(".")[0]

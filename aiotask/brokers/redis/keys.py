@@ -19,8 +19,9 @@ index               set     the buckets of the index: all of a job id but its la
 index:BUCKET        hash    the rest of the job id -> ``LANE|ENTRY``, ``due|S``,        the job is finished
                             ``due|E`` (an eta) or ``due|R``; exactly the unfinished jobs
 due                 zset    job id by due time (Unix seconds, server clock)             it is due
-clock               string  the latest time that the server's clock has shown while a   ``due`` is empty
-                            job is in ``due``: tells whether the clock was set back
+clock               string  the latest time that the server's clock has shown while    ``due`` and ``wake``
+                            something is in ``due`` or ``wake``: tells whether the      are empty
+                            clock was set back
 held                hash    job id -> lane, meta and envelope of the jobs in ``due``    it is due
 r:ID                string  the sealed outcome                                          its result TTL
 refused:ID          string  why a worker set this job aside                             1 h

@@ -76,6 +76,45 @@ async def test_slots_are_counted_anew_from_what_is_admitted(own_server: PrivateS
     assert ids(await lined.claim()) == []
 
 
+async def test_what_is_admitted_is_recorded_again_and_the_log_says_so(
+    own_server: PrivateServer, lined: Worker, key: Key, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = (await lined.claim()).deliveries
+
+    own_server.call("DEL", key("admitted"))
+    await lined.broker.recover()
+
+    assert own_server.call("HGETALL", key("admitted")) == {
+        b"a-0": b"l:default:5:api:a|0",
+        b"b-0": b"l:default:5:api:b|0",
+    }
+    assert ids(await lined.claim()) == []
+    assert "2 of the jobs that their limits have admitted had no record" in caplog.text
+    caplog.clear()
+    await end(lined, held[0])
+    await lined.broker.recover()
+    assert caplog.text == ""
+    # What goes back comes first again.
+    await lined.requeue(held[1])
+    assert ids(await lined.claim()) == ["a-1", "b-0"]
+
+
+async def test_slots_of_jobs_that_ended_without_a_record_are_free(
+    own_server: PrivateServer, lined: Worker, key: Key
+) -> None:
+    first, other = (await lined.claim()).deliveries
+
+    own_server.call("DEL", key("admitted"))
+    await end(lined, first)
+    assert ids(await lined.claim()) == []
+    await lined.broker.recover()
+
+    assert own_server.call("EXISTS", key("slots:api:a")) == 0
+    assert ids(await lined.claim()) == ["a-1"]
+    await end(lined, other)
+    await drained(lined)
+
+
 async def test_jobs_whose_envelopes_were_deleted_are_forgotten(
     own_server: PrivateServer, lined: Worker, key: Key
 ) -> None:

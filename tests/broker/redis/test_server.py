@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
 from aiotask.broker import Broker, Settled
 from aiotask.brokers import connect, inspect
+from aiotask.brokers.limits import Limits
 from aiotask.errors import BrokerError
 from aiotask.job import Status
+from aiotask.limit import LimitSpec
 
-from ...seam import WORN, Worker, a_push, is_pending, requeue, sealed_job, send, take
+from ...helpers import wait_until_async
+from ...seam import WORN, Worker, a_push, ids, is_pending, requeue, sealed_job, send, take
 from ...server import PrivateServer
+from ..limits.words import limited
 
 
 async def test_the_url_is_shown_without_its_password(own_server: PrivateServer, app_name: str) -> None:
@@ -91,3 +96,30 @@ async def test_a_server_whose_clock_is_set_back_keeps_nobody_waiting_for_longer_
     own_server.call("DEL", key("due"), key("held"))
     await broker.promote()
     assert own_server.call("EXISTS", key("clock")) == 0
+
+
+async def test_a_server_whose_clock_is_set_back_lets_what_a_rate_holds_go_on(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
+) -> None:
+    """Make the server look as if its clock had been an hour ahead while the rate held these jobs."""
+    limits = cast(Limits, broker)
+    await limits.declare_limits(1.0, "shop:app", [LimitSpec("api", rate=100.0, burst=1)])
+    await send(broker, *(limited(f"job-{n}") for n in range(3)))
+    assert ids(await worker.claim()) == ["job-0"]
+    await worker.claim()
+    assert own_server.call("EXISTS", key("clock")) == 1, "before any keeper looks"
+    seconds, ahead = int(own_server.call("TIME")[0]), 3600.0
+    own_server.call("ZADD", key("wake"), seconds + ahead, "l:default:5:api:")
+    own_server.call("SET", key("tat:api"), f"{(seconds + ahead) * 1e6:.0f}")
+    own_server.call("SET", key("clock"), seconds + ahead)
+
+    ran: list[str] = []
+
+    async def have_run() -> bool:
+        await broker.promote()
+        ran.extend(ids(await worker.claim()))
+        return ran == ["job-1", "job-2"]
+
+    await wait_until_async(have_run, description="both jobs are admitted")
+    await broker.promote()
+    assert own_server.call("EXISTS", key("wake"), key("clock")) == 0

@@ -7,7 +7,10 @@ from aiotask import Retry, current_job
 from ..app import app, nap, noop, sync_nap, sync_noop
 from ..ledger import attempt
 
-__all__ = ["again", "app", "fleeting", "nap", "noop", "sync_nap", "sync_noop"]
+__all__ = ["RATE", "again", "app", "call", "fleeting", "nap", "noop", "sync_nap", "sync_noop", "tick"]
+
+#: Starts of ``call`` per second.
+RATE = 20
 
 
 @app.task(retries=1)
@@ -22,5 +25,18 @@ async def again(seconds: float) -> str:
 @app.task(result_ttl=1.0)
 async def fleeting() -> str:
     """Its outcome is soon gone."""
+    with attempt() as token:
+        return token
+
+
+@app.task
+async def tick() -> str:
+    """What schedules run."""
+    with attempt() as token:
+        return token
+
+
+@app.task(rate=f"{RATE}/s")
+async def call() -> str:
     with attempt() as token:
         return token

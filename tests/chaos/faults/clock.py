@@ -12,10 +12,11 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Clock", "build"]
+__all__ = ["Clock", "build", "when"]
 
 _SETTING = struct.Struct("ddd")
 _WHICH = struct.Struct("Q")
@@ -99,3 +100,11 @@ class Clock:
     def set_back(self, began: float, ended: float) -> int:
         """How often it was set back between two moments."""
         return len({each.back for each in self._settings if began < each.since <= ended} - {self._at(began).back})
+
+
+def when(true: Callable[[float], bool], began: float, ended: float) -> float:
+    """The first moment between two at which it is true, to the hundredth of a second; else the last."""
+    moment = began
+    while moment < ended and not true(moment):
+        moment += 0.01
+    return moment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Sequence
 from random import Random
@@ -16,12 +17,12 @@ __all__ = ["keepers_die", "supervisors_die", "workers_die"]
 Span = tuple[float, float]
 
 
-async def workers_die(arena: Arena, rng: Random, every: Span, until: float) -> None:
-    """SIGKILL to a random worker of a random host, until that moment (monotonic)."""
+async def workers_die(arena: Arena, rng: Random, every: Span, until: float, number: int = signal.SIGKILL) -> None:
+    """A signal to a random worker of a random host, until that moment (monotonic)."""
     while await _pause(rng, every, until):
         hosts = [host for host in arena.living() if host.workers()]
         if hosts:
-            rng.choice(hosts).kill_worker(rng)
+            rng.choice(hosts).kill_worker(rng, number)
 
 
 async def keepers_die(arena: Arena, rng: Random, every: Span, until: float) -> None:

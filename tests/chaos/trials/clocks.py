@@ -9,19 +9,24 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.util import find_spec
 from random import Random
 from typing import Any
 
+from aiotask.errors import JobExpired
 from aiotask.keeper.lease import LEASE
 
+from ...history import recorded
 from ..arena import Arena
 from ..checker import examine
-from ..faults.clock import Clock, build
+from ..faults.clock import Clock, build, when
 from ..hosts import Host
-from ..ledger import Attempt
+from ..ledger import Attempt, Ledger
+from ..limits import excess_of_rate
 from ..producer import Producer, Sent
 from ..report import Report
 from ..residue import left_behind
+from ..timetable import EVERY, Timetable
 from ..trial import Tier, trial
 
 _HOUR = 3600.0
@@ -37,24 +42,26 @@ _NEGATIVE = re.compile(r"(?<![\w.-])-\d+(\.\d+)? ?(ms|s|m|h)\b")
 @trial(
     9,
     summary="clocks 1 h ahead, 1 h behind, drifting and stepping: the server's and those of three hosts, while delayed "
-    "jobs, retries and jobs with an eta wait",
+    "jobs, retries and jobs with an eta wait, schedules run, jobs expire, a rate holds jobs back, and keepers die",
     passes=(
         "clean; each due job once, with three keepers",
         "delay and retry: after so many seconds of the server's clock, and not later because it was set back",
         "eta: at that moment of the server's clock",
+        "each moment of a schedule runs once, none of a calendar is missed, and steps go on",
+        "what expires does so by the server's clock; a rate holds, and lets go on, whatever the clock does",
         "no host counts as dead that is none, and a dead one does within the lease + 2 s",
         "no duration is negative; a result lives as long as its TTL says",
     ),
-    # No cron yet.
-    short={"phases": ("apart", "back", "forward"), "jobs": 5, "wait": 1.0, "deaths": False},
+    short={"phases": ("apart", "ahead", "back", "forward"), "jobs": 5, "wait": 1.0, "deaths": False},
     full={
-        "phases": ("apart", "back", "forward", "fast", "slow", "hosts drift", "flutter", "apart"),
+        "phases": ("apart", "ahead", "back", "forward", "fast", "slow", "ahead", "hosts drift", "flutter", "apart"),
         "jobs": 40,
         "wait": 3.0,
         "deaths": True,
     },
     module="tests.chaos.apps.clocks",
-    limits=(60.0, 420.0),
+    limits=(90.0, 480.0),
+    lacks=lambda: "" if find_spec("cronsim") else "the package cronsim is not installed",
 )
 async def clocks(arena: Arena, tier: Tier, rng: Random) -> Report:
     library = await asyncio.to_thread(build, arena.directory)
@@ -71,9 +78,10 @@ async def clocks(arena: Arena, tier: Tier, rng: Random) -> Report:
     if tier.deaths:
         await town.lose_hosts()
     await town.let_results_expire()
-    await town.producer.done(30.0)
+    await town.close()
     # What the server has as history is the witness; only then it is recorded.
-    report = await examine(arena, settle=30.0, stop=False, undue=not tier.deaths)
+    report = await examine(arena, settle=30.0, stop=False, undue=not tier.deaths, keys=(r"declared:.*",))
+    report.forgive("phantom", "runs of schedules", [id for id in arena.ledger().by_job if id.startswith("run-")])
     await town.record()
     report.residue += await left_behind(arena)
     report.told.clear()
@@ -126,6 +134,13 @@ class _Town:
             clock.step(offset)
         self.hosts += await asyncio.gather(*(arena.start_host(1, env=clock.environment) for clock in self.clocks))
         self.producer: Producer = arena.producer()
+        self.timetable = Timetable(arena.app, arena.tasks.tick)
+        await self.timetable.set()
+
+    async def close(self) -> None:
+        """Nothing is due any more."""
+        await self.timetable.remove()
+        await self.producer.done(30.0)
 
     # ---- phases
 
@@ -135,6 +150,7 @@ class _Town:
         self.arena.tell(phase)
         acts: dict[str, Callable[[float], Awaitable[None]]] = {
             "apart": self._apart,
+            "ahead": self._ahead,
             "back": self._back,
             "forward": self._forward,
             "fast": lambda wait: self._drift(0.5, wait),
@@ -174,6 +190,29 @@ class _Town:
         """Hosts 1 h ahead and behind; the server is right."""
         self._send_all(wait)
         await self._come()
+
+    async def _ahead(self, wait: float) -> None:
+        """The server is an hour ahead for a while: a calendar of minutes has missed an hour, and is silent then."""
+        tasks, due = self.arena.tasks, max(59, self._runs("all"))
+        for task in (tasks.noop, tasks.sync_noop):
+            far = task.options(eta=self.clock.reads() + 2 * _HOUR, expires=_HOUR / 2)
+            self.producer.send(far, expect=JobExpired)
+            self.producer.send(task.options(delay=_HOUR / 2, expires=3 * _HOUR))
+        for seconds in (_HOUR, -_HOUR):
+            # At the time of the step, more of them wait than a second lets start.
+            for _ in range(2 * tasks.RATE):
+                self.producer.send(tasks.call)
+            await asyncio.sleep(wait / 2)
+            for host in self.hosts[: 1 if seconds > 0 else 2]:
+                host.kill_keeper()
+            self._step(self.clock, seconds)
+            await self._until(lambda: self._runs("all") >= due, "the missed runs of an hour come")
+            steps = self._runs("step")
+            await self._until(lambda n=steps: self._runs("step") > n + 1, "a step goes on")  # type: ignore[misc]
+        await self._come()
+
+    def _runs(self, name: str) -> int:
+        return len(self.timetable.runs(self.arena.ledger(), name))
 
     async def _back(self, wait: float) -> None:
         """The server's clock is set back while jobs wait; hosts' clocks are, while jobs run."""
@@ -295,11 +334,12 @@ class _Town:
         path = self.arena.directory / "history.db"
         await self.arena.start_host(1, "--result-db", str(path), env=self.clocks[1].environment)
         wanted = sum(sent.verdict == "accepted" for sent in self.producer.sent.values())
-        await self._until(lambda: _count(path) >= wanted, f"{wanted} jobs are recorded ({_count(path)} are)")
+        wanted += sum(self._runs(name) for name in ("step", "all", "once"))
+        await self._until(lambda: recorded(path) >= wanted, f"{wanted} jobs are recorded ({recorded(path)} are)")
         with closing(sqlite3.connect(path)) as rows:
             (bad,) = rows.execute("SELECT count(*) FROM jobs WHERE finished_at < started_at").fetchone()
         self.check(not bad, f"{bad} jobs ended before they began by the history")
-        self.facts["history"] = f"{_count(path)} rows"
+        self.facts["history"] = f"{recorded(path)} rows"
 
     def judge(self, report: Report) -> None:
         runs = self.arena.ledger().by_job
@@ -314,16 +354,30 @@ class _Town:
                 key = f"{timed.phase}, {timed.kind}"
                 late[key] = max(late.get(key, 0.0), lateness)
         for sent in self.producer.sent.values():
-            if (outcome := sent.outcome) is not None:
+            if (outcome := sent.outcome) is not None and outcome.started_at:
                 took = outcome.finished_at - outcome.started_at
                 self.check(0 <= took < 60, f"{sent.id} took {took:.1f} s by its outcome")
         if found := _NEGATIVE.search(self.arena.logs()):
             self.failures.append(f'a log says "{found[0]}"')
+        self._judge_what_comes_again(self.arena.ledger())
         report.facts |= self.facts
         report.facts["latest"] = ", ".join(f"{key} {seconds:.2f} s" for key, seconds in sorted(late.items()))
         # The same mistake is made many times.
         for text in self.failures[:12]:
             report.require(False, text)
+
+    def _judge_what_comes_again(self, ledger: Ledger) -> None:
+        clock, rate = self.clock, self.arena.tasks.RATE
+        # By a slow clock it takes twice the time.
+        self.failures += self.timetable.faults(
+            ledger, lambda one, other: 2 * EVERY + _LATE + _LATE_PER_STEP * clock.set_back(one, other)
+        )
+        self.facts["runs of schedules"] = ", ".join(f"{self._runs(name)} {name}" for name in ("step", "all", "once"))
+        starts = [runs[0].start for runs in ledger.by_job.values() if runs[0].task.endswith(":call")]
+        # A burst more for each step.
+        steps = sum(fault.kind == "step" for fault in self.arena.faults)
+        excess = excess_of_rate(starts, rate, 1 + steps, _LATE)
+        self.check(excess <= 0, f"in a time {excess:.1f} more jobs started than {rate}/s allows")
 
     def _lateness(self, timed: _Timed, runs: list[Attempt], name: str) -> float:
         """Seconds (of a real clock) between the moment it was due and its start."""
@@ -331,7 +385,7 @@ class _Town:
         if timed.kind == "eta":
             began = timed.sent.accepted_at
             # It was due then, though the clock may have been set back before it started.
-            due = _when(lambda moment: clock.reads(moment) >= timed.time - _TOUCH, began, start)
+            due = when(lambda moment: clock.reads(moment) >= timed.time - _TOUCH, began, start)
             early = timed.time - clock.reads(due)
             self.check(early <= _TOUCH, f"{name} ran {early:.2f} s before its moment")
         else:
@@ -340,23 +394,7 @@ class _Town:
                 asked = began = runs[0].end or runs[0].start
             passed = clock.passed(asked, start)
             self.check(passed >= timed.time - _TOUCH, f"{name} ran after {passed:.2f} s, not {timed.time:.2f} s")
-            due = _when(lambda moment: clock.passed(began, moment) >= timed.time, began, start)
+            due = when(lambda moment: clock.passed(began, moment) >= timed.time, began, start)
         allowed = _LATE + _LATE_PER_STEP * clock.set_back(began, start)
         self.check(start - due <= allowed, f"{name} was {start - due:.2f} s late, {allowed:g} s are allowed")
         return start - due
-
-
-def _when(true: Callable[[float], bool], began: float, ended: float) -> float:
-    """The first moment between two at which it is true, to the hundredth of a second; else the last."""
-    moment = began
-    while moment < ended and not true(moment):
-        moment += 0.01
-    return moment
-
-
-def _count(path: Any) -> int:
-    try:
-        with closing(sqlite3.connect(path)) as rows:
-            return int(rows.execute("SELECT count(*) FROM jobs").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0

@@ -271,7 +271,8 @@ class _Trial:
 
         with closing(sqlite3.connect(self.database)) as file:
             rows = {id for (id,) in file.execute("SELECT id FROM jobs")}
-        report.require(rows == set(producer.sent), f"{len(rows ^ set(producer.sent))} rows of the history are amiss")
+        jobs = {sent.job for sent in producer.sent.values()}
+        report.require(rows == jobs, f"{len(rows ^ jobs)} rows of the history are amiss")
 
     def _key(self, name: str) -> str:
         return self.arena.prefix + name

@@ -6,13 +6,12 @@ import asyncio
 import time
 from random import Random
 
-from aiotask.errors import WorkerLost
 from aiotask.keeper.lease import LEASE
 
 from ..arena import Arena
-from ..checker import examine
+from ..checker import examine, forgive_the_unlucky
 from ..faults.kills import keepers_die, supervisors_die, workers_die
-from ..features import send_features
+from ..features import judge_features, send_features
 from ..producer import Producer
 from ..report import Report
 from ..rows import RowScene, a_database, row_scene, unlucky
@@ -84,7 +83,10 @@ async def _massacre(arena: Arena, tier: Tier, rng: Random, scene: RowScene) -> R
     report = await examine(arena, settle=tier.patience)
     await asyncio.to_thread(scene.take_stock)
     scene.judge(report)
-    _forgive_the_unlucky(arena, producer, report)
+    forgive_the_unlucky(arena, report)
+    judge_features(arena, report)
+    of_rows = [id for id in unlucky(arena.ledger()) if id not in producer.sent]
+    report.forgive("wrong", "three processes died with it, so it was given up", of_rows)
     report.require_recovery("worker", 1.0 * tier.slack)
     report.require_recovery("supervisor", 2.0 * tier.slack)
     report.require_recovery("service", min(2.0 * tier.slack, LEASE))
@@ -113,15 +115,3 @@ async def _stream(arena: Arena, producer: Producer, tier: Tier, rng: Random) -> 
         arena.tell(f"{len(arena.faults):,} dead, {count:,} jobs", count, tier.jobs)
         await producer.pace(_ABOARD)
         await asyncio.sleep(_TICK)
-
-
-def _forgive_the_unlucky(arena: Arena, producer: Producer, report: Report) -> None:
-    """A job that three processes died with is a dead letter by contract, however innocent."""
-    runs = arena.ledger().by_job
-    ids = [
-        sent.id
-        for sent in producer.sent.values()
-        if isinstance(sent.error, WorkerLost) and sum(run.end is None for run in runs.get(sent.id, ())) >= 3
-    ]
-    ids += [id for id in unlucky(arena.ledger()) if id not in producer.sent]
-    report.forgive("wrong", "three processes died with it, so it was given up", ids)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from random import Random
 
@@ -19,6 +19,7 @@ from ..arena import Arena
 from ..checker import examine
 from ..hosts import Host, children_of
 from ..ledger import VARIABLE
+from ..limits import most_at_once, spans_of
 from ..producer import Sent
 from ..report import Report
 from ..rows import RowScene, a_database, row_scene
@@ -40,9 +41,10 @@ _NAMESPACE = ("--pid", "--fork", "--mount-proc")
         "what ends within the grace runs once, the rest is back in the queue before the host is gone, no overlap",
         "a row whose run has ended is SUCCESS when the host is gone, all others are PENDING",
         "no attempt is counted for what was taken back; no orphan, no zombie",
+        "limits hold, and calls with one key are one job, over both hosts",
     ),
-    short={"jobs": 14, "rows": 8, "longest": 4.0, "grace": 1.0, "running": 5, "hurry": 20.0},
-    full={"jobs": 300, "rows": 60, "longest": 60.0, "grace": 10.0, "running": 155, "hurry": 300.0},
+    short={"jobs": 14, "limited": 3, "rows": 8, "longest": 4.0, "grace": 1.0, "running": 5, "hurry": 20.0},
+    full={"jobs": 300, "limited": 30, "rows": 60, "longest": 60.0, "grace": 10.0, "running": 155, "hurry": 300.0},
     module="tests.chaos.apps.stops",
     limits=(60.0, 300.0),
 )
@@ -58,10 +60,18 @@ async def _term(arena: Arena, tier: Tier, rng: Random, scene: RowScene) -> Repor
     def send() -> list[Sent]:
         tasks = arena.tasks
         # Half of the jobs are async, since 140 of them have to run at once.
-        return [
+        sent = [
             producer.send((tasks.rest, tasks.sync_rest)[number % 2], rng.uniform(0.1, tier.longest))
             for number in range(tier.jobs)
         ]
+        for number in range(tier.limited):
+            # Of a key, one more than may run.
+            key = f"key-{number // (tasks.EACH + 1)}"
+            sent.append(producer.send(tasks.limited_rest, key, rng.uniform(0.1, tier.longest)))
+            # The second call is the job of the first one.
+            unique = tasks.rest.options(key=key, unique="unfinished")
+            sent += [producer.send(unique, tier.longest) for _ in range(2)]
+        return sent
 
     report.failures += await _as_pid_1(arena, tier, report)
     for stops in ("once", "twice"):
@@ -88,9 +98,21 @@ async def _term(arena: Arena, tier: Tier, rng: Random, scene: RowScene) -> Repor
     scene.judge(found)
     counted = [run for run in arena.ledger().attempts.values() if run.number != 1]
     found.require(not counted, f"an attempt was counted for {len(counted)} runs: {counted[:3]}")
+    _judge_limited(arena, found)
     found.failures += report.failures
     found.facts |= report.facts
     return found
+
+
+def _judge_limited(arena: Arena, report: Report) -> None:
+    by_key = defaultdict(list)
+    for run in arena.ledger().attempts.values():
+        if run.key:
+            by_key[run.key].append(run)
+    for key, runs in by_key.items():
+        most = most_at_once(spans_of(arena, runs))
+        report.require(most <= arena.tasks.EACH, f"{most} jobs of {key} ran at once, not {arena.tasks.EACH}")
+    report.facts["limited runs"] = sum(map(len, by_key.values()))
 
 
 async def _running(arena: Arena, at_least: int) -> None:
@@ -131,6 +153,8 @@ def _in_lanes(arena: Arena) -> tuple[int, int]:
     """Jobs that are claimed, and all that are in lanes."""
     claimed = waiting = 0
     for key in arena.server.call("KEYS", f"{arena.prefix}q:*".replace("{", "\\{").replace("}", "\\}")):
+        if key.endswith(b":b"):  # a bell
+            continue
         waiting += arena.server.call("XLEN", key)
         with contextlib.suppress(Exception):
             claimed += arena.server.call("XPENDING", key, "w")[0]

@@ -2,7 +2,7 @@
 -- ('1' or ''), number of queues, queues, lanes in the order of the claim…
 -- Admits limited jobs out of their lines: limits take turns, and keys of a limit take turns. Returns liveness, seconds until a
 -- rate admits the next one ('': no rate holds one back), then groups of deliveries as claim.lua does.
--- Needs: core index lanes limits
+-- Needs: core due index lanes limits
 local ROUNDS, KEYS_A_ROUND = 40, 50
 local incarnation = ARGV[1]
 local reply = { liveness(incarnation, ARGV[2]), '' }
@@ -34,6 +34,13 @@ local function look_at(name, interval, burst, is_held)
   return starts, cut, first
 end
 
+-- From then on, the clock is looked at.
+local heeded = false
+local function hold_back(line, till)
+  if not heeded then heed(seconds); heeded = true end
+  redis.call('ZADD', key('wake'), till / 1e6, line)
+end
+
 local function keep(name, tat, is_held)
   local _, till, since = 0, 0, 0
   if is_held then _, till, since = shared.times_of(name) end
@@ -55,8 +62,7 @@ local function admit(at, limit, known, bite)
   for _, by in ipairs(keys) do
     if allowed - started <= 0 then
       is_shut = true
-      redis.call('ZADD', key('wake'), (till > 0 and till or tat + interval * (started + 1 - tonumber(known[4] or 1))) / 1e6,
-        'l:' .. at .. ':' .. limit .. ':')
+      hold_back('l:' .. at .. ':' .. limit .. ':', till > 0 and till or tat + interval * (started + 1 - tonumber(known[4] or 1)))
       break
     end
     local line, fit = 'l:' .. at .. ':' .. limit .. ':' .. by, math.min(many, allowed - started)
@@ -66,7 +72,7 @@ local function admit(at, limit, known, bite)
     if fit > 0 then
       local key_free
       key_free, key_tat, key_till = look_at('tat:' .. limit .. ':' .. by, each_interval, tonumber(known[6] or 1), is_held)
-      if key_free <= 0 then redis.call('ZADD', key('wake'), key_till / 1e6, line) end
+      if key_free <= 0 then hold_back(line, key_till) end
       fit = math.min(fit, key_free)
     end
     local first = fit > 0 and redis.call('ZPOPMIN', key(line), fit) or {}

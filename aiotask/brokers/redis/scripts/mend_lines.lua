@@ -1,22 +1,19 @@
 -- KEYS: prefix.  Puts right what was deleted by hand of limits: from the envelopes in ``lined`` the lines, rings and ``open``, from
--- ``admitted`` the slots. Looks at a few jobs, and at many where something was wrong. Returns how much was put right.
--- Needs: core index lanes limits
+-- ``admitted`` the slots, from the envelopes of admitted jobs ``admitted``. Looks at a few jobs, and at many where something was
+-- wrong. Returns how many jobs were missing in ``admitted``, and how many slots of such jobs were found (free_slots.lua looks at all).
+-- Needs: core index lanes limits slots
 local FEW, MANY = 20, 500
-local shared, mended = lines(), 0
+local shared, mended, unrecorded, strays = lines(), 0, 0, 0
 allow_writes()
 
--- Slots of jobs that are not admitted are free.
-local function free_strays(name)
-  local some = redis.call('SRANDMEMBER', key(name), 100)
-  local held = #some > 0 and redis.call('HMGET', key('admitted'), unpack(some)) or {}
-  for n = 1, #some do
-    if not held[n] then mended = mended + redis.call('SREM', key(name), some[n]) end
-  end
+local function free_some(name)
+  local freed = free_strays(name)
+  strays, mended = strays + freed, mended + freed
 end
 
 local function has_room(name, most)
   if most <= 0 then return true end
-  free_strays(name)
+  free_some(name)
   return redis.call('SCARD', key(name)) < most
 end
 
@@ -73,7 +70,28 @@ local function mend_admitted(id, place)
   if (tonumber(known[2] or 0) or 0) > 0 then mended = mended + redis.call('SADD', key('slots:' .. limit .. ':' .. by), id) end
 end
 
+-- Jobs in the lane of admitted ones that ``admitted`` does not know. They come before all that wait, should they go back.
+local function record_admitted(lane, limit)
+  for _, range in ipairs({ { 'XRANGE', '-', '+' }, { 'XREVRANGE', '+', '-' } }) do
+    local found = redis.pcall(range[1], key(lane), range[2], range[3], 'COUNT', limit)
+    for _, entry in ipairs(found.err and {} or found) do
+      local sealed = fields_of(entry)
+      local id = id_of(sealed)
+      if id ~= '' and redis.call('HEXISTS', key('admitted'), id) == 0 and place_in_index(id) == lane .. '|' .. entry[1] then
+        local line = line_in(sealed)
+        if line then
+          unrecorded, mended = unrecorded + 1, mended + 1
+          redis.call('HSET', key('admitted'), id, line .. '0')
+          mend_admitted(id, line .. '0')
+        end
+      end
+    end
+  end
+end
+
 for _, limit in ipairs({ FEW, MANY }) do
+  -- Before the slots: those of jobs that are not admitted are free.
+  for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do record_admitted('q:' .. queue .. ':g', limit) end
   for _, id in ipairs(redis.call('HRANDFIELD', key('lined'), limit)) do mend_lined(id) end
   local admitted = redis.call('HRANDFIELD', key('admitted'), limit, 'WITHVALUES')
   for n = 1, #admitted, 2 do mend_admitted(admitted[n], admitted[n + 1]) end
@@ -81,10 +99,10 @@ for _, limit in ipairs({ FEW, MANY }) do
 end
 for _, limit in ipairs(redis.call('SRANDMEMBER', key('limits'), FEW)) do
   local before = mended
-  free_strays('slots:' .. limit)
+  free_some('slots:' .. limit)
   if mended > before then shared.reopen(limit, nil) end
 end
 if redis.call('EXISTS', key('lined')) == 0 then
   for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do redis.call('DEL', key('lined:' .. queue)) end
 end
-return mended
+return { unrecorded, strays }

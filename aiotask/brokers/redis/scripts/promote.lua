@@ -7,12 +7,13 @@
 local PAGES = 40
 check_placing()
 local at = now()
-local graphs, soon, others = 0, nil, {}
+local graphs, soon, is_held, others = 0, nil, false, {}
 -- One command where nothing is due, expires or is held by a rate, and there are no graphs and no schedules.
 if redis.call('EXISTS', key('due'), key('agenda'), key('graphs'), key('nodes'), key('expiring'), key('fires'), key('wake')) > 0 then
-  if redis.call('EXISTS', key('wake')) == 1 then soon = lines().wake(at) end
+  is_held = redis.call('EXISTS', key('wake')) == 1
+  if is_held or redis.call('ZCARD', key('due')) > 0 then heed(at) end
+  if is_held then soon = lines().wake(at) end
   if redis.call('ZCARD', key('expiring')) > 0 then others = expired_at(at, BATCH_EXPIRED) end
-  if redis.call('ZCARD', key('due')) > 0 then heed(at) end
   if redis.call('EXISTS', key('agenda')) == 1 then graphs = 2
   elseif redis.call('EXISTS', key('graphs'), key('nodes')) > 0 then graphs = 1 end
   local scheduled = redis.pcall('ZRANGE', key('fires'), 0, 0, 'WITHSCORES')
@@ -70,6 +71,6 @@ local first
 if foreign == 0 then first = redis.call('ZRANGE', key('due'), 0, 0, 'WITHSCORES')
 else first = redis.call('ZRANGEBYSCORE', key('due'), string.format('(%.17g', at), '+inf', 'WITHSCORES', 'LIMIT', 0, 1) end
 local until_next = first[2] and tonumber(first[2]) - at
-if #first == 0 and foreign == 0 then redis.call('DEL', key('clock')) end
+if #first == 0 and foreign == 0 and not is_held then redis.call('DEL', key('clock')) end
 if soon and (not until_next or soon < until_next) then until_next = soon end
 return { count, until_next and tostring(until_next) or '', graphs, unpack(others) }

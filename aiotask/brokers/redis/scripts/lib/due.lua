@@ -2,29 +2,32 @@
 -- Needs: core index
 
 -- A job that waits for some seconds does not wait an hour longer because the server's clock was set back an hour: then
--- due times that are no moments (etas) are set back too. ``clock`` is the latest time that was seen while some wait; it is
--- at most half a second old, so nothing comes early.
+-- due times that are no moments (etas) are set back too, and so is what a rate holds, in ``wake``. ``clock`` is the latest time
+-- that was seen while some wait; it is at most half a second old, so nothing comes early.
 local function heed(at)
   local seen = redis.pcall('GET', key('clock'))
   seen = type(seen) == 'string' and tonumber(seen) or nil
   if seen and at >= seen - 1 and at < seen + 0.5 then return end
   redis.call('ZREM', key('due'), '')
   if seen and at < seen then
-    local start, back = 0, seen - at
-    repeat
-      local page = redis.call('ZRANGE', key('due'), start, start + 499, 'WITHSCORES')
-      local ids, moved = {}, {}
-      for n = 1, #page, 2 do ids[#ids + 1] = page[n] end
-      for n = 1, #ids do
-        local ok, found = pcall(place_in_index, ids[n])
-        if not ok or not found or found ~= 'due|E' and not is_foreign(found) then
-          moved[#moved + 1] = tonumber(page[2 * n]) - back
-          moved[#moved + 1] = ids[n]
+    local back = seen - at
+    for _, name in ipairs({ 'due', 'wake' }) do
+      local start, count = 0, 0
+      repeat
+        local page, moved = redis.call('ZRANGE', key(name), start, start + 499, 'WITHSCORES'), {}
+        count = #page / 2
+        for n = 1, #page, 2 do
+          local ok, found = true, nil
+          if name == 'due' then ok, found = pcall(place_in_index, page[n]) end
+          if not ok or not found or found ~= 'due|E' and not is_foreign(found) then
+            moved[#moved + 1] = tonumber(page[n + 1]) - back
+            moved[#moved + 1] = page[n]
+          end
         end
-      end
-      if #moved > 0 then redis.call('ZADD', key('due'), unpack(moved)) end
-      start = start + 500
-    until #ids < 500
+        if #moved > 0 then redis.call('ZADD', key(name), unpack(moved)) end
+        start = start + 500
+      until count < 500
+    end
   end
   redis.call('SET', key('clock'), at)
 end

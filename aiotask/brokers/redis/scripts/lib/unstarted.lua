@@ -27,7 +27,7 @@ local function end_unstarted(endings, id, outcome, status, ttl)
     local target, meta, sealed = unpack_held(redis.call('HGET', key('held'), id) or struct.pack('>I2I2', 0, 0))
     if is_foreign_lane(target) then return false end
     redis.call('ZREM', key('due'), id)
-    if redis.call('ZCARD', key('due')) == 0 then redis.call('DEL', key('clock')) end
+    if redis.call('EXISTS', key('due'), key('wake')) == 0 then redis.call('DEL', key('clock')) end
     redis.call('HDEL', key('held'), id)
     conclude(endings, id, outcome, counter_in(sealed, status), ttl, address_of(sealed), sealed, meta)
     leave_graph(id, letter, sealed, outcome)
