@@ -133,12 +133,12 @@ class GraphVerbs:
         return Taken(await self._run("graph", *graph_arguments(client, sequence, part, room)))
 
     async def _refuse_beside_older(self) -> None:
-        """Raise BrokerError while a worker of an older release lives: its scripts end nodes as if they were plain jobs,
-        and what is downstream would wait for ever."""
+        """Raise BrokerError while a worker of an older release lives: its scripts end nodes and limited jobs as if they
+        were plain jobs, and what is downstream, or in line behind them, would wait for ever."""
         if host := await older_host(self.wire, self.prefix):
             raise BrokerError(
-                f'A worker on host "{host}" is of an older release of aiotask, which does not know graphs. Restart the '
-                "workers there with this release, then send the calls again."
+                f'A worker on host "{host}" is of an older release of aiotask, which knows neither graphs nor limits. '
+                "Restart the workers there with this release, then send the calls again."
             )
         self._looked_at = time.monotonic()
 
