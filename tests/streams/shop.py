@@ -63,6 +63,16 @@ def _register_more(app: App) -> None:
     async def quick() -> str:
         return "quick"
 
+    @app.task(name="large")
+    async def large(count: int, size: int) -> AsyncIterator[str]:
+        for _ in range(count):
+            yield "x" * size
+
+    @app.task(name="large_sync")
+    def large_sync(count: int, size: int) -> Iterator[str]:
+        for _ in range(count):
+            yield "x" * size
+
     @app.task(name="ignored", ignore_result=True)
     async def ignored(path: str) -> AsyncIterator[int]:
         for number in range(2_000):
