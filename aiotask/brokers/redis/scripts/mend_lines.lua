@@ -1,8 +1,9 @@
 -- KEYS: prefix.  Puts right what was deleted by hand of limits: from the envelopes in ``lined`` the lines, rings and ``open``, from
--- ``admitted`` the slots. Looks at a few jobs, and at many where something was wrong. Returns how much was put right.
+-- ``admitted`` the slots; and lets what a rate holds go on that waits for a time far away, since the clock was set back. Looks at
+-- a few jobs, and at many where something was wrong. Returns how much was put right.
 -- Needs: core index lanes limits
 local FEW, MANY = 20, 500
-local shared, mended = lines(), 0
+local shared, mended, at = lines(), 0, now()
 allow_writes()
 
 -- Slots of jobs that are not admitted are free.
@@ -73,7 +74,31 @@ local function mend_admitted(id, place)
   if (tonumber(known[2] or 0) or 0) > 0 then mended = mended + redis.call('SADD', key('slots:' .. limit .. ':' .. by), id) end
 end
 
+-- A rate admits the next job in an interval at the latest, and nothing is held before the time at which that was asked.
+local function mend_wake(line, time)
+  local _, _, limit, by = shared.parts_of(line)
+  if not limit then return redis.call('ZREM', key('wake'), line) end
+  local intervals, longest = redis.call('HMGET', key('limit:' .. limit), 'interval', 'each_interval'), 0
+  for n = 1, 2 do longest = math.max(longest, tonumber(intervals[n] or 0) or 0) end
+  if time <= at + longest / 1e6 + 1 then return end
+  local _, till, since = shared.times_of('tat:' .. limit .. ':' .. by)
+  if till >= (time - 1) * 1e6 and at * 1e6 > since - 1e6 then return end
+  redis.call('ZREM', key('wake'), line)
+  shared.reopen(limit, by)
+  mended = mended + 1
+end
+
+-- A page of them: another one each time, and the next ones where something was wrong.
+local function mend_wakes(count)
+  local size = redis.call('ZCARD', key('wake'))
+  if size == 0 then return end
+  local start = size > count and math.floor(at * 1000) % (size - count + 1) or 0
+  local page = redis.call('ZRANGE', key('wake'), start, start + count - 1, 'WITHSCORES')
+  for n = 1, #page, 2 do mend_wake(page[n], tonumber(page[n + 1])) end
+end
+
 for _, limit in ipairs({ FEW, MANY }) do
+  mend_wakes(limit)
   for _, id in ipairs(redis.call('HRANDFIELD', key('lined'), limit)) do mend_lined(id) end
   local admitted = redis.call('HRANDFIELD', key('admitted'), limit, 'WITHVALUES')
   for n = 1, #admitted, 2 do mend_admitted(admitted[n], admitted[n + 1]) end
