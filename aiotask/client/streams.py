@@ -14,7 +14,7 @@ from typing import Any
 from ..broker import Notice
 from ..brokers import streams_of
 from ..brokers.streams import FLUSH_BYTES, FLUSH_ITEMS, WINDOW_ITEMS, Streams
-from ..context import unseated
+from ..context import current_job, unseated
 from ..errors import AiotaskError, BrokerError, ConfigError, ResultExpired, ResultTimeout, SealError, about
 from ..functions.loading import refuse_to_wait
 from ..job import Status
@@ -25,6 +25,7 @@ from ..result import AsyncResult, reveal
 from ..stream import Stream
 from ..wire.items import open_item
 from ..wire.seal import Sealer
+from .limits import refuse_own_limit
 from .mailbox import RECONNECT_TIMEOUT, Arrival, Mailbox
 from .sessions import Sessions
 
@@ -138,6 +139,8 @@ class _Watch:
         #: Whether the broker is to be asked, since not all may have been heard.
         self.is_behind = True
         self.arrived: Arrival | None = result.arrived
+        if self.arrived is None and (here := current_job()).calls:
+            refuse_own_limit(here, (result,))
         self._mailbox.hearers.add(self.id, self._hear)
         if self.arrived is None:
             client._wait_for(result, self._arrive)
