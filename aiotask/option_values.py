@@ -130,14 +130,14 @@ def check_identifier(value: Any, what: str) -> str:
     return value
 
 
-def check_task_name(name: Any) -> str:
-    """A name that a task may have: any printable text.
+def check_task_name(name: Any, what: str = "a task") -> str:
+    """A name that a task or a schedule may have: any printable text.
 
     Raises:
         ConfigError: the text is not such a name.
     """
     if not isinstance(name, str) or not 0 < len(name) <= 300 or not name.isprintable():
-        raise ConfigError(f"name={name!r} cannot name a task: give printable text of 1 to 300 characters.")
+        raise ConfigError(f"name={name!r} cannot name {what}: give printable text of 1 to 300 characters.")
     return name
 
 

@@ -36,13 +36,22 @@ def progress_of(current: float, total: float | None, message: str) -> Progress:
         ConfigError: they are not numbers and a text.
     """
     for name, value in (("current", current), ("total", total)):
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not is_number and not (name == "total" and value is None):
+        if not _is_number(value) and not (name == "total" and value is None):
             raise ConfigError(f"progress({name}={value!r}): give a finite number.")
     if not isinstance(message, str):
         raise ConfigError(f"progress(message={message!r}): give text.")
     shown = message[:MESSAGE_LIMIT].encode("utf-8", "replace").decode()
     return Progress(float(current), None if total is None else float(total), shown)
+
+
+def _is_number(value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        # A whole number that no float holds.
+        return False
 
 
 class _Sealed(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -280,6 +280,31 @@ async def test_a_job_does_not_wait_for_the_slot_that_it_holds(app: App, how: str
             await work.apply_async(1)
 
 
+@pytest.mark.parametrize("how", ["iterate", "items", "await", "progress"])
+async def test_a_job_does_not_read_what_waits_for_the_slot_that_it_holds(app: App, how: str) -> None:
+    limit = Limit("press", max_running=1)
+
+    @app.task(name="shop:pages", limit=limit)
+    async def pages() -> AsyncIterator[int]:
+        yield 1
+
+    @app.task(name="shop:book", limit=limit)
+    async def book() -> list[object]:
+        stream = pages.apply_async()
+        match how:
+            case "iterate":
+                return [page async for page in stream]
+            case "items":
+                return [page async for page in stream.items()]
+            case "progress":
+                return [each async for each in stream.progress()]
+        return list(await stream)
+
+    async with app.worker():
+        with pytest.raises(ConfigError, match="would wait for itself: it holds the only slot"):
+            await book.apply_async().wait(10)
+
+
 async def test_a_job_may_wait_for_one_of_another_key(app: App, caplog: pytest.LogCaptureFixture) -> None:
     @app.task(limit=Limit(by="tenant", max_running_each=1, max_running=5))
     async def work(tenant: str, other: str = "") -> str:

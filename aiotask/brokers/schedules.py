@@ -34,9 +34,10 @@ class Declaration(msgspec.Struct, frozen=True, gc=False):
     """One schedule as it is given to the broker."""
 
     name: str
-    sealed: bytes
+    #: Empty: its declarer has it and cannot make it now. It stays as it is, or is not there.
+    sealed: bytes = b""
     #: Eight bytes that tell whether it has the same moments as before.
-    moments: bytes
+    moments: bytes = b""
     #: Seconds from now in which its next run lies at latest; 0: a calendar says when.
     horizon: float = 0.0
 

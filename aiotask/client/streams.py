@@ -13,8 +13,8 @@ from typing import Any
 
 from ..broker import Notice
 from ..brokers import streams_of
-from ..brokers.streams import FLUSH_ITEMS, WINDOW_ITEMS, Streams
-from ..context import unseated
+from ..brokers.streams import FLUSH_BYTES, FLUSH_ITEMS, WINDOW_ITEMS, Streams
+from ..context import current_job, unseated
 from ..errors import (
     AiotaskError,
     BrokerError,
@@ -34,6 +34,7 @@ from ..result import AsyncResult, reveal
 from ..stream import Stream
 from ..wire.items import open_item
 from ..wire.seal import Sealer
+from .limits import refuse_own_limit
 from .mailbox import RECONNECT_TIMEOUT, Arrival, Mailbox
 from .sessions import Sessions
 
@@ -147,6 +148,8 @@ class _Watch:
         #: Whether the broker is to be asked, since not all may have been heard.
         self.is_behind = True
         self.arrived: Arrival | None = result.arrived
+        if self.arrived is None and (here := current_job()).calls:
+            refuse_own_limit(here, (result,))
         self._mailbox.hearers.add(self.id, self._hear)
         if self.arrived is None:
             client._wait_for(result, self._arrive)
@@ -205,6 +208,8 @@ class _Reader(_Watch):
         self._result = result
         self._sealer = client._items_sealer
         self._last = self._said = after
+        #: Bytes of the items that the broker does not know to be taken.
+        self._unsaid_bytes = 0
         self.ready: deque[tuple[int, bytes]] = deque()
         #: Whether the stream has ended, and all items were read.
         self.is_over = False
@@ -223,10 +228,10 @@ class _Reader(_Watch):
             self.follow()
             self._take_heard()
             if self.ready and not ended:
-                if self._last - self._said >= FLUSH_ITEMS:
+                if self._is_much_unsaid:
                     await self._look(0)
                 return True
-            if self.is_behind or ended or self._last - self._said >= FLUSH_ITEMS:
+            if self.is_behind or ended or self._is_much_unsaid:
                 found = await self._look(WINDOW_ITEMS)
                 if self.ready:
                     return True
@@ -235,6 +240,16 @@ class _Reader(_Watch):
                     return False
             if not ended:
                 await self.pause()
+
+    @property
+    def _is_much_unsaid(self) -> bool:
+        """Whether the run may soon wait for the broker to know what was taken."""
+        return self._last - self._said >= FLUSH_ITEMS or self._unsaid_bytes >= FLUSH_BYTES
+
+    def _add(self, number: int, body: bytes) -> None:
+        self._last = number
+        self._unsaid_bytes += len(body)
+        self.ready.append((number, body))
 
     def _take_heard(self) -> None:
         while self.heard:
@@ -245,8 +260,7 @@ class _Reader(_Watch):
                 self.is_behind = True
                 continue
             if item.number == self._last + 1:
-                self._last = item.number
-                self.ready.append((item.number, item.body))
+                self._add(item.number, item.body)
             elif item.number > self._last:
                 self.is_behind = True
 
@@ -257,21 +271,21 @@ class _Reader(_Watch):
             try:
                 # What is ready is not taken yet.
                 at = self._last - len(self.ready)
-                found = await self.broker.read_items(self.id, at, self.address, limit + len(self.ready))
+                count = limit + len(self.ready) if limit else 0
+                found = await self.broker.read_items(self.id, at, self.address, count)
                 break
             except BrokerError:
                 if time.monotonic() - since > RECONNECT_TIMEOUT:
                     raise
                 await asyncio.sleep(RETRY_EVERY)
-        self._said = at
+        self._said, self._unsaid_bytes = at, sum(len(body) for _, body in self.ready)
         before = self._last
-        for number, sealed in found if limit else ():
+        for number, sealed in found:
             if number == self._last + 1:
                 item = open_item(self._sealer, self.id, sealed)
                 if item.number != number:
                     raise SealError(f'Item {item.number} of stream "{self.id}" is kept as item {number}.')
-                self._last = number
-                self.ready.append((number, item.body))
+                self._add(number, item.body)
             elif number > self._last:
                 raise self._expired(number - 1)
         if self._last > before:

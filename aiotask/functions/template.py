@@ -81,6 +81,10 @@ def text_of(value: Any, what: str) -> str:
 def _checked(text: str, what: str) -> str:
     if not 0 < len(text) <= LONGEST:
         raise ConfigError(f"{what} gives a text of {len(text)} characters for this call: 1 to {LONGEST} are possible.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{what} gives a text for this call that is not valid Unicode: {text!a}.") from None
     return text
 
 

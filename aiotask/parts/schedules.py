@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from msgspec import structs
@@ -34,6 +35,8 @@ from ..worker.schedules import IN_LOOP, Declaring
 from .scheduling import Scheduling
 
 __all__ = ["AppSchedules", "declarations", "declaring", "refuse_unscheduled", "spec_of"]
+
+logger = logging.getLogger("aiotask.worker")
 
 Missed = Literal["skip", "once", "all"]
 
@@ -79,12 +82,18 @@ def refuse_unscheduled(app: Scheduling, task: Definition) -> None:
 
 
 def declarations(app: Scheduling, scheduled: Mapping[str, Spec], by: str, generation: float) -> list[Declaration]:
-    """The schedules of tasks, by the name of each."""
+    """The schedules of tasks, by the name of each. One that cannot be made now is logged, and stays as it is."""
     found = []
     for name, spec in scheduled.items():
         task = app.registry.get(name)
-        if task is not None:
+        if task is None:
+            continue
+        try:
             found.append(declaration(app, name, spec, _Call(task, (), {}), by, generation))
+        except Exception:
+            # Middleware or a key function of the app has failed, or an argument cannot be serialized.
+            logger.exception('The schedule "%s" could not be declared; trying again in a minute.', name)
+            found.append(Declaration(name))
     return found
 
 
@@ -167,6 +176,11 @@ def _refuse_contradictions(task: Definition, whose: str) -> None:
                 f"{whose}: {option}= and a schedule contradict each other: the schedule says when the job runs, and "
                 "each run is a job of its own. Leave one of them out."
             )
+    if isinstance(task.more.get("expires"), datetime):
+        raise ConfigError(
+            f"{whose}: expires= is a moment, after which every run of a schedule would expire at once. Give the "
+            "seconds that each run has."
+        )
 
 
 class AppSchedules:
@@ -202,7 +216,7 @@ class AppSchedules:
         """
         spec = spec_of(
             {"cron": cron, "every": every, "timezone": timezone, "jitter": jitter, "missed": missed},
-            f'Schedule "{check_task_name(name)}"',
+            f'Schedule "{check_task_name(name, "a schedule")}"',
         )
         app = self._app
         broker = schedules_of(app.client.session().broker)

@@ -62,7 +62,6 @@ class Declaring:
                 await asyncio.sleep(_AGAIN)
                 continue
             except Exception:
-                # Middleware of the app has failed, or an argument cannot be serialized.
                 logger.exception("Schedules could not be declared; trying again in a minute.")
                 await self._rest(_EVERY)
                 continue

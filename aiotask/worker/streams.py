@@ -51,7 +51,7 @@ class Outlets:
 
     Args:
         sealer: seals items.
-        end: ends a run as if its job had been cancelled.
+        end: ends a run as if its job had been cancelled: its reader is gone, or the job is not the worker's any more.
     """
 
     def __init__(
@@ -175,6 +175,7 @@ class _Outlet:
         """As ``put``, in the thread of a sync run, which waits here."""
         self.add(value)
         self._loop.call_soon_threadsafe(self.wake)
+        self._end_in_thread()
         while self.is_crowded or self.is_full:
             self._wait_in_thread()
 
@@ -186,11 +187,14 @@ class _Outlet:
     def _wait_in_thread(self) -> None:
         self._moved_for_thread.wait(POLL_INTERVAL)
         self._moved_for_thread.clear()
+        self._end_in_thread()
+
+    def _end_in_thread(self) -> None:
+        """Raise Interrupted if the run is to end and no signal interrupts its thread."""
         run = self.run
         if threading.current_thread() is not threading.main_thread() and (
             run.cancelled or (run.timeout is not None and time.monotonic() - run.started_mono > run.timeout)
         ):
-            # No signal interrupts this thread.
             raise Interrupted
 
     def close(self) -> None:
@@ -225,7 +229,11 @@ class _Outlet:
             else:
                 delay.reset()
                 self._sent(items, answer)
-                if self._is_closed or not answer.yours:
+                if self._is_closed:
+                    return
+                if not answer.yours:
+                    # It might never end by itself, and what it yields is of no use.
+                    self._end()
                     return
                 self._judge(answer.reader)
                 if not self._rows:
@@ -247,7 +255,7 @@ class _Outlet:
             self._first += 1
             self._unsent_bytes -= len(sealed)
         if not answer.yours:
-            # Another worker has the job: what this run yields is of no use.
+            # Another worker has the job, or it is no more.
             self._is_dropping = True
             self._rows.clear()
             self._unsent_bytes = 0
@@ -284,7 +292,11 @@ class _Outlet:
             self._end_after(now - self._gone_since, GONE_TIMEOUT)
 
     def _end_after(self, seconds: float, limit: float) -> None:
-        if seconds > limit and not self.run.cancelled:
+        if seconds > limit:
+            self._end()
+
+    def _end(self) -> None:
+        if not self.run.cancelled:
             self._outlets.end(self.run)
 
 

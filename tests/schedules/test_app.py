@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -75,6 +75,7 @@ def needs(customer: int) -> None: ...
         (shop_task, {"every": 5, "delay": 5}, "delay= and a schedule"),
         (shop_task, {"every": 5, "eta": 1_900_000_000}, "eta= and a schedule"),
         (shop_task, {"every": 5, "id": "one"}, "id= and a schedule"),
+        (shop_task, {"every": 5, "expires": datetime(2026, 1, 1, tzinfo=UTC)}, "expires= is a moment"),
         (needs, {"every": 5}, r"without arguments.*'customer'.*app.schedules.set"),
     ],
 )
@@ -121,6 +122,21 @@ async def test_what_is_set_runs_with_its_arguments_until_it_is_removed(app: App)
     assert {customer for customer, _ in ran} == {7}
     assert len({id for _, id in ran}) == len(ran)
     assert all(id.startswith("run-") for _, id in ran)
+
+
+async def test_a_schedule_that_cannot_be_declared_stops_no_other(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    ran: list[str] = []
+
+    @app.task(name="broken", every=0.2, key=lambda: 1 // 0, unique="unfinished")
+    async def broken() -> None: ...
+
+    @app.task(name="sound", every=0.2)
+    async def sound() -> None:
+        ran.append(current_job().id)
+
+    async with app, app.worker():
+        await wait_until_async(lambda: ran, description="it has run", timeout=20)
+    assert 'The schedule "broken" could not be declared' in caplog.text
 
 
 async def test_a_worker_in_a_loop_declares_again_what_an_emptied_server_has_lost(

@@ -39,6 +39,7 @@ def make_app(url: str | None, name: str) -> App:
     _register_more(app)
     _register_steps(app)
     _register_endless(app)
+    _register_large(app)
     register_saving(app)
     return app
 
@@ -117,6 +118,18 @@ def _register_endless(app: App) -> None:
                 Path(path, "made").write_text(str(number))
         finally:
             Path(path, "closed").write_text(str(number))
+
+
+def _register_large(app: App) -> None:
+    @app.task(name="large")
+    async def large(count: int, size: int) -> AsyncIterator[str]:
+        for _ in range(count):
+            yield "x" * size
+
+    @app.task(name="large_sync")
+    def large_sync(count: int, size: int) -> Iterator[str]:
+        for _ in range(count):
+            yield "x" * size
 
 
 app = make_app(None, os.environ.get("TEST_APP", "streams"))

@@ -56,3 +56,8 @@ def test_progress_belongs_to_its_job() -> None:
         open_progress(sealer, "another", sealed)
     with pytest.raises(SealError):
         open_progress(Sealer(["test"], "item"), "job", sealed)
+
+
+def test_a_number_that_no_float_holds_is_refused() -> None:
+    with pytest.raises(ConfigError, match="give a finite number"):
+        progress_of(10**400, None, "")

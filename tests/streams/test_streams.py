@@ -185,3 +185,14 @@ async def test_an_item_that_is_told_is_no_proof_of_those_before_it(task: Any, ap
     app.client.session().mailbox.hearers.tell(Notice(stream.id, item=told))
 
     assert [number async for _, number in items] == list(range(2, 51))
+
+
+@pytest.mark.parametrize("name", ["large", "large_sync"])
+async def test_large_items_do_not_wait_for_the_next_look_at_the_broker(
+    task: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run waits for its reader with one such item; without being told it would go on at the next look."""
+    monkeypatch.setattr("aiotask.client.streams.LOOK_EVERY", 3600.0)
+    async with asyncio.timeout(30):
+        sizes = [len(item) async for item in task(name).apply_async(8, 700_000)]
+    assert sizes == [700_000] * 8

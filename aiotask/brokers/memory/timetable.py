@@ -51,6 +51,8 @@ class Timetable:
 
     def _declare(self, by: str, generation: float, item: Declaration, removes: bool, force: bool) -> bool:
         """Declare or set one schedule; False: it stays as it is, and the caller is told."""
+        if not item.sealed:
+            return True
         now, old = self._clock.time(), self._schedules.get(item.name)
         if old is not None:
             if not by and old.state.by:

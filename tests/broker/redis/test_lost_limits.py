@@ -11,6 +11,7 @@ from aiotask.broker import Broker
 from aiotask.brokers.limits import Limits
 from aiotask.limit import LimitSpec
 
+from ...helpers import wait_until_async
 from ...seam import Worker, ids, send
 from ...server import PrivateServer
 from ..limits.words import end, limited
@@ -132,6 +133,47 @@ async def test_an_index_that_was_deleted_is_put_right_from_the_envelopes(
     await lined.broker.recover()
 
     assert sorted(await drained(lined)) == ["a-0", "a-1", "a-2", "b-0", "b-1", "b-2"]
+
+
+@pytest.mark.parametrize("level", ["rate", "rate_each"])
+async def test_a_rate_goes_on_when_the_clock_was_set_back(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Key, level: str
+) -> None:
+    limits = cast(Limits, broker)
+    await limits.declare_limits(1.0, "shop:app", [LimitSpec("api", **{level: 1000.0, "burst": 1, "burst_each": 1})])
+    await send(limits, *(limited(f"job-{n}", "a") for n in range(3)))
+    assert ids(await worker.claim()) == ["job-0"]
+
+    set_back(own_server, key, 3600)
+    await broker.recover()
+    assert await wait_until_async(lambda: claimed(worker), description="the next job starts", timeout=10) == ["job-1"]
+
+
+async def test_what_is_held_for_long_is_held_on(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Key
+) -> None:
+    limits = cast(Limits, broker)
+    await limits.declare_limits(1.0, "shop:app", [LimitSpec("api", rate_each=1000.0), LimitSpec("slow", rate=0.0001)])
+    await limits.hold_limit("api:a", 3600)
+    await send(limits, limited("held", "a"), limited("slow-0", name="slow"), limited("slow-1", name="slow"))
+    assert ids(await worker.claim()) == ["slow-0"]
+    held = own_server.call("ZRANGE", key("wake"), 0, -1, "WITHSCORES")
+    assert len(held) == 4
+
+    await broker.recover()
+    assert own_server.call("ZRANGE", key("wake"), 0, -1, "WITHSCORES") == held
+
+
+async def claimed(worker: Worker) -> list[str]:
+    return ids(await worker.claim())
+
+
+def set_back(server: PrivateServer, key: Key, seconds: int) -> None:
+    """As if the server's clock had been that far ahead until now: all times that it has written are."""
+    for line, time in zip(*[iter(server.call("ZRANGE", key("wake"), 0, -1, "WITHSCORES"))] * 2, strict=True):
+        server.call("ZADD", key("wake"), float(time) + seconds, line)
+    for name in server.call("KEYS", key("tat:*")):
+        server.call("SET", name, repr(float(server.call("GET", name)) + seconds * 1e6))
 
 
 async def test_jobs_leave_no_key_behind(own_server: PrivateServer, lined: Worker, key: Key) -> None:

@@ -142,6 +142,19 @@ async def test_a_younger_generation_removes_what_its_code_does_not_declare_any_m
     assert await names(schedules) == ["by hand", "kept", "new", "of another"]
 
 
+async def test_one_that_its_declarer_cannot_make_stays_as_it_is(schedules: Schedules) -> None:
+    await schedules.declare_schedules("shop", 100.0, [declared("kept"), declared("broken")], removes=True)
+    before = await state_of(schedules, "broken")
+
+    batch = [declared("kept", "daily"), Declaration("broken"), Declaration("never there")]
+    assert await schedules.declare_schedules("shop", 200.0, batch, removes=True) == []
+    assert await names(schedules) == ["broken", "kept"]
+    assert await state_of(schedules, "broken") == before
+
+    await schedules.declare_schedules("shop", 300.0, [declared("kept")], removes=True)
+    assert await names(schedules) == ["kept"]
+
+
 async def test_an_older_generation_has_no_say(schedules: Schedules) -> None:
     """A recycled process of an old release does not bring its schedules back."""
     await schedules.declare_schedules("shop", 100.0, [declared("old"), declared("both")], removes=True)

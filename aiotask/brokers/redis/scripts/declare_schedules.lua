@@ -1,5 +1,5 @@
 -- KEYS: prefix.  ARGV: declarer ('': set at run time), generation, whether to remove and take over ('1' or ''), whether to change
--- also what is due ('1' or ''); per schedule: name, sealed, moments, horizon.
+-- also what is due ('1' or ''); per schedule: name, sealed ('': it stays as it is), moments, horizon.
 -- Returns the names of schedules that were left as they are: set at run time, those that code declares; else those that change
 -- their moments while a run is due.
 -- Needs: core schedules
@@ -25,7 +25,8 @@ for n = 5, #ARGV, 4 do
   local due = redis.call('ZSCORE', key('fires'), name)
   local stays = old and due and old.moments == moments
   given[name] = true
-  if old and left_alone(old) then
+  if ARGV[n + 1] == '' then -- Nothing is known of it but that it is not gone.
+  elseif old and left_alone(old) then
     if by == '' then left[#left + 1] = name end
   elseif old and due and not stays and not forced and old.moment > 0 and tonumber(due) <= at then left[#left + 1] = name
   else

@@ -1,9 +1,10 @@
 -- KEYS: prefix.  Puts right what was deleted by hand of limits: from the envelopes in ``lined`` the lines, rings and ``open``, from
--- ``admitted`` the slots, from the envelopes of admitted jobs ``admitted``. Looks at a few jobs, and at many where something was
--- wrong. Returns how many jobs were missing in ``admitted``, and how many slots of such jobs were found (free_slots.lua looks at all).
+-- ``admitted`` the slots, from the envelopes of admitted jobs ``admitted``; and lets what a rate holds go on that waits for a time
+-- far away, since the clock was set back. Looks at a few jobs, and at many where something was wrong. Returns how many jobs were
+-- missing in ``admitted``, and how many slots of such jobs were found (free_slots.lua looks at all).
 -- Needs: core index lanes limits slots
 local FEW, MANY = 20, 500
-local shared, mended, unrecorded, strays = lines(), 0, 0, 0
+local shared, mended, unrecorded, strays, at = lines(), 0, 0, 0, now()
 allow_writes()
 
 local function free_some(name)
@@ -89,9 +90,33 @@ local function record_admitted(lane, limit)
   end
 end
 
+-- A rate admits the next job in an interval at the latest, and nothing is held before the time at which that was asked.
+local function mend_wake(line, time)
+  local _, _, limit, by = shared.parts_of(line)
+  if not limit then return redis.call('ZREM', key('wake'), line) end
+  local intervals, longest = redis.call('HMGET', key('limit:' .. limit), 'interval', 'each_interval'), 0
+  for n = 1, 2 do longest = math.max(longest, tonumber(intervals[n] or 0) or 0) end
+  if time <= at + longest / 1e6 + 1 then return end
+  local _, till, since = shared.times_of('tat:' .. limit .. ':' .. by)
+  if till >= (time - 1) * 1e6 and at * 1e6 > since - 1e6 then return end
+  redis.call('ZREM', key('wake'), line)
+  shared.reopen(limit, by)
+  mended = mended + 1
+end
+
+-- A page of them: another one each time, and the next ones where something was wrong.
+local function mend_wakes(count)
+  local size = redis.call('ZCARD', key('wake'))
+  if size == 0 then return end
+  local start = size > count and math.floor(at * 1000) % (size - count + 1) or 0
+  local page = redis.call('ZRANGE', key('wake'), start, start + count - 1, 'WITHSCORES')
+  for n = 1, #page, 2 do mend_wake(page[n], tonumber(page[n + 1])) end
+end
+
 for _, limit in ipairs({ FEW, MANY }) do
   -- Before the slots: those of jobs that are not admitted are free.
   for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do record_admitted('q:' .. queue .. ':g', limit) end
+  mend_wakes(limit)
   for _, id in ipairs(redis.call('HRANDFIELD', key('lined'), limit)) do mend_lined(id) end
   local admitted = redis.call('HRANDFIELD', key('admitted'), limit, 'WITHVALUES')
   for n = 1, #admitted, 2 do mend_admitted(admitted[n], admitted[n + 1]) end
