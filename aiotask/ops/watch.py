@@ -18,7 +18,7 @@ from .connection import Connection, Place, inspectors
 from .describe import describe_job
 from .graphs import head_of
 
-__all__ = ["View", "watch"]
+__all__ = ["View", "progress_of", "watch"]
 
 #: Seconds between two looks.
 EVERY = 0.25
@@ -79,7 +79,7 @@ async def watch(id: str, place: Place) -> AsyncIterator[View]:
             view = await _look_in_all(opened, id)
             if view is None and (last is None or (misses := misses + 1) > _MISSES):
                 raise ResultExpired(
-                    f'No job "{id}" is on the server: {place.why_unknown}. The history may have it: aiotask jobs {id}'
+                    f'No job "{id}" is on the server: {place.why_unknown}. The history may have it: aiotask job {id}'
                 )
             if view is not None and view != last:
                 yield view
@@ -105,10 +105,11 @@ async def _look(connection: Connection, id: str) -> View | None:
     status = str(job.get("status") or (Status.WAITING if graph is not None and graph.left else Status.SUCCESS))
     total, left = (0, 0) if graph is None else (graph.total, graph.left)
     task = str(job.get("task") or "(group)")
-    return View(connection.name, id, task, status, await _progress(connection, id), total - left, total)
+    return View(connection.name, id, task, status, await progress_of(connection, id), total - left, total)
 
 
-async def _progress(connection: Connection, id: str) -> Progress | None:
+async def progress_of(connection: Connection, id: str) -> Progress | None:
+    """What a job that runs has reported last; None: nothing, or it cannot be read."""
     if STREAMS not in features(connection.broker.url):
         return None
     sealed = await streams_of(connection.broker).follow(id, "")
