@@ -59,7 +59,7 @@ def _shown(key: str, value: Any) -> str:
         case "status":
             return coloured(value)
         case "needs":
-            return needs_text(value).removeprefix("needs ")
+            return "the end of a pause" if value.startswith("pause:") else plain(value)
         case "progress":
             of = "" if value["total"] is None else f" of {value['total']:,g}"
             return plain(f"{value['current']:,g}{of} {value['message']}".rstrip(), 500)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ..brokers import features, streams_of
-from ..brokers.technology import STREAMS
-from ..errors import ResultExpired, SealError
+from ..errors import ResultExpired
 from ..job import FINAL, Status
-from ..progress import Progress, open_progress
-from ..wire.seal import Sealer
+from ..progress import Progress
 from .connection import Connection, Place, inspectors
 from .describe import describe_job
 from .graphs import head_of
+from .progress import progress_of
 
-__all__ = ["View", "progress_of", "watch"]
+__all__ = ["View", "watch"]
 
 #: Seconds between two looks.
 EVERY = 0.25
@@ -106,13 +103,3 @@ async def _look(connection: Connection, id: str) -> View | None:
     total, left = (0, 0) if graph is None else (graph.total, graph.left)
     task = str(job.get("task") or "(group)")
     return View(connection.name, id, task, status, await progress_of(connection, id), total - left, total)
-
-
-async def progress_of(connection: Connection, id: str) -> Progress | None:
-    """What a job that runs has reported last; None: nothing, or it cannot be read."""
-    if STREAMS not in features(connection.broker.url):
-        return None
-    sealed = await streams_of(connection.broker).follow(id, "")
-    with suppress(SealError):
-        return None if sealed is None else open_progress(Sealer(connection.secrets, "progress"), id, sealed)
-    return None
