@@ -18,9 +18,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-LimitName = Annotated[
-    str, typer.Argument(metavar="NAME", help="Name of the limit, or of the task whose own limit it is.")
-]
+LimitName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the limit, or of a task that has it.")]
 Numbers = Annotated[
     list[str],
     typer.Argument(

@@ -59,12 +59,15 @@ def test_a_pause_of_what_no_live_worker_knows_says_so(place: list[str]) -> None:
     name, url = place[1], place[3]
     assert ask("queues", "pause", "mial", *place)["note"] == ""  # no worker is live: nothing is known
 
+    def note(arguments: list[str]) -> Any:
+        return ask(*arguments, *place)["note"]
+
     async def pause() -> list[Any]:
         app = App(name, url=url)
         app.register_task(len, name="shop:measure", queue="mail")
         async with app, app.worker():
             arguments = (["queues", "pause", "mial"], ["tasks", "pause", "measure"], ["queues", "pause", "mail"])
-            return [await asyncio.to_thread(lambda each=each: ask(*each, *place)["note"]) for each in arguments]
+            return [await asyncio.to_thread(note, each) for each in arguments]
 
     queue, task, known = asyncio.run(pause())
     assert queue == 'No live worker consumes a queue "mial", and no job waits in it. Did you mean "mail"?'
