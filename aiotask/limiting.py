@@ -22,6 +22,7 @@ __all__ = [
     "limited_by",
     "of_task",
     "rate_text",
+    "shared_limits",
     "specs_of",
 ]
 
@@ -156,10 +157,14 @@ def key_words(limit: str, task: str) -> str:
 
 
 def rate_text(rate: float) -> str:
-    """A rate as people write it: in the first unit of which at least one job starts."""
-    for unit, seconds in _UNITS.items():
-        if rate * seconds >= 1 - 1e-9:
-            return f"{rate * seconds:.6g}/{unit}"
+    """A rate as people write it: in the first unit in which the number is short, as in ``100/m`` and not ``1.66667/s``;
+    where there is none, in the first unit of which at least one job starts."""
+    starts = {unit: rate * seconds for unit, seconds in _UNITS.items() if rate * seconds >= 1 - 1e-9}
+    for unit, number in starts.items():
+        if abs(number - round(number, 2)) < 1e-9 * number:
+            return f"{round(number, 2):.12g}/{unit}"
+    for unit, number in starts.items():
+        return f"{number:.6g}/{unit}"
     return f"1/{1 / rate / 86400:.6g}d"
 
 
@@ -262,3 +267,9 @@ def specs_of(tasks: Iterable[_Definition]) -> list[LimitSpec]:
                 f'task "{first}" ({in_words(spec)}). Create it once, and give that object to both tasks.'
             )
     return [spec for spec, _ in found.values()]
+
+
+def shared_limits(tasks: Iterable[_Definition]) -> dict[str, str]:
+    """The name of the limit of each task whose limit has a name of its own, which other tasks may share."""
+    limits = ((task.name, task.more.get("limit")) for task in tasks)
+    return {name: limited.spec.name for name, limited in limits if limited is not None and not limited.spec.task}

@@ -163,9 +163,10 @@ def check_flag(value: Any, what: str) -> bool:
     return value
 
 
-def check_one_of(value: Any, what: str, words: Sequence[str]) -> str:
+def check_one_of(value: Any, what: str, words: Sequence[str], others: str = "") -> str:
+    """The value, which is one of these words; ``others``: what else may be given, for the error."""
     if value not in words:
-        raise ConfigError(f"{what}={value!r}: give one of {', '.join(words)}.")
+        raise ConfigError(f"{what}={value!r}: give one of {', '.join(words)}{others}.")
     return str(value)
 
 
@@ -193,7 +194,7 @@ def check_expires(value: Any) -> float | datetime | None:
 
 def check_unique(value: Any) -> str | float | None:
     if value is None or isinstance(value, str):
-        return value and check_one_of(value, "unique", ("kept", "unfinished", "pending"))
+        return value and check_one_of(value, "unique", ("kept", "unfinished", "pending"), ", or a time in seconds")
     return check_wait(check_positive(value, "unique"), "unique")
 
 

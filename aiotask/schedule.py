@@ -40,6 +40,16 @@ _NAMED = {
 }
 
 
+#: What each field may hold, by the name that cronsim gives it in errors.
+_FIELDS = {
+    "minute": "minute is 0 to 59",
+    "hour": "hour is 0 to 23",
+    "day-of-month": "day of the month is 1 to 31, L or LW, and has to exist in one of the months",
+    "month": "month is 1 to 12, or JAN to DEC",
+    "day-of-week": "day of the week is 0 to 7 (0 and 7: Sunday), or SUN to SAT, as in MON-FRI, MON#2 or 5L",
+}
+
+
 class Spec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """When a schedule runs. Either ``cron`` or ``every`` is given."""
 
@@ -113,8 +123,18 @@ def _zone(name: str) -> tzinfo:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         missing = "" if find_spec("tzdata") else " This machine may have no time zones: install tzdata."
         raise ConfigError(
-            f'timezone="{name}" is not a time zone that Python knows. Write one as in "Europe/Berlin".{missing}'
+            f'timezone="{name}" is not a time zone that Python knows. {_meant_zone(name)}{missing}'
         ) from None
+
+
+def _meant_zone(name: str) -> str:
+    """A sentence on the time zone that was meant, by its city; abbreviations such as CEST tell no place."""
+    from difflib import get_close_matches
+    from zoneinfo import available_timezones
+
+    cities = {zone.rpartition("/")[2].lower(): zone for zone in sorted(available_timezones()) if "/" in zone}
+    close = [] if name.isupper() else get_close_matches(name.rpartition("/")[2].lower(), cities, n=1, cutoff=0.9)
+    return f'Did you mean "{cities[close[0]]}"?' if close else 'Write one as in "Europe/Berlin".'
 
 
 def _cron(spec: Spec, start: float) -> CronSim:
@@ -127,7 +147,9 @@ def _cron(spec: Spec, start: float) -> CronSim:
     try:
         return CronSim(spec.cron, datetime.fromtimestamp(start, _zone(spec.timezone)))
     except CronSimError as error:
-        raise ConfigError(f'cron="{spec.cron}" is wrong, or never fires: {error}.') from None
+        field = str(error).removeprefix("Bad ")
+        hint = f" The {_FIELDS[field]}." if field in _FIELDS else f" {error}."
+        raise ConfigError(f'cron="{spec.cron}" is wrong, or never fires.{hint}') from None
 
 
 def _moments(spec: Spec, start: float) -> Iterator[float]:

@@ -12,7 +12,7 @@ import typer
 
 from .asking import confirm, progress
 from .filters import InQueue, Limit, Offset, OfTask, Since, Until
-from .group import Group, add
+from .group import ByDefault, add
 from .one_job import show_one
 from .options import AppName, Database, Json, Url, Yes, option
 from .output import ago, console, informative, page_table, plain, print_json
@@ -24,17 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    cls=Group,
-    help="""Show, run again or remove dead letters: jobs that were given up.
-
-    [bold]Examples[/bold]
-
-      aiotask dead list --since 1h
-      aiotask dead show 00a1b2c3d4e5f6a7b-2a
-      aiotask dead replay --task shop.tasks:render
-      aiotask dead delete --all
-    """,
-    no_args_is_help=True,
+    cls=ByDefault,
+    help="List the dead letters, which are jobs that were given up; show, run again or remove them.",
     rich_markup_mode="rich",
 )
 

@@ -54,7 +54,7 @@ def doctor(
       aiotask doctor --name shop --url redis://localhost:6379
       aiotask doctor --database postgresql://db/shop
       aiotask doctor --json
-      aiotask doctor --live     [dim]# for an exec probe: exits with 0 or 1, and prints one line[/dim]
+      aiotask doctor --live     [dim]# for a probe: exit code 0 or 1[/dim]
       aiotask doctor --ready --name shop
     """
     if live or ready:

@@ -50,7 +50,7 @@ def graph(
 
       aiotask graph 00a1b2c3d4e5f6a7b-2a
       aiotask graph 00a1b2c3d4e5f6a7b-2a --mermaid > graph.mmd
-      aiotask graph 00a1b2c3d4e5f6a7b-2a --json | jq -r '.nodes[] | select(.status == "FAILED").id'
+      aiotask graph 00a1b2c3d4e5f6a7b-2a --json | jq '.nodes[].status'
     """
     import asyncio
 

@@ -51,6 +51,12 @@ class _Quiet:
 class _Command(_Quiet, TyperCommand):
     """A command of ``aiotask``."""
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, formatter)
+        group = ctx.parent.command if ctx.parent is not None else None
+        if isinstance(group, ByDefault) and group.by_default is self:
+            _print_others(ctx.parent.command_path, list(group.commands.values())[1:])
+
 
 class Group(_Quiet, TyperGroup):
     """The commands of ``aiotask``, and how an error in what was typed leaves it: one line on stderr, exit code 2."""
@@ -79,10 +85,26 @@ class Group(_Quiet, TyperGroup):
 class ByDefault(Group):
     """A group whose first command stands for the group where no other is named: ``aiotask results ID``."""
 
+    @property
+    def by_default(self) -> Any:
+        """The command that stands for the group; its help lists the others."""
+        return next(iter(self.commands.values()))
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args or args[0] not in self.commands:
-            args = [next(iter(self.commands)), *args]
+        # While a shell completes the first word behind the group, that word may become the name of any command.
+        is_completed = ctx.resilient_parsing and not args
+        if not is_completed and (not args or args[0] not in self.commands):
+            args = [self.by_default.name, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        found: list[Any] = super().shell_complete(ctx, incomplete)
+        if not incomplete.startswith("-"):
+            return found
+        command = self.by_default
+        inner = command.make_context(command.name, [], parent=ctx, resilient_parsing=True)
+        options: list[Any] = command.shell_complete(inner, incomplete)
+        return [*options, *(item for item in found if item.value not in {option.value for option in options})]
 
 
 def add(group: typer.Typer, *commands: Callable[..., None], name: str | None = None) -> None:
@@ -94,9 +116,26 @@ def add(group: typer.Typer, *commands: Callable[..., None], name: str | None = N
 def _unwrapped(function: Callable[..., Any]) -> str:
     """The docstring with one line per paragraph, so that help fits any terminal."""
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
-    return "\n\n".join(
-        text if "\n " in text or text.startswith(" ") else text.replace("\n", " ") for text in paragraphs
-    )
+    lines = [text if "\n " in text or text.startswith(" ") else text.replace("\n", " ") for text in paragraphs]
+    # With this empty paragraph, typer keeps the indentation of examples that follow the first sentence.
+    return "\n\n".join([lines[0], "", *lines[1:]])
+
+
+def _print_others(path: str, commands: list[Any]) -> None:
+    """The other commands of a group, in the form in which typer lists the commands of groups."""
+    from rich import box
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.table import Table
+
+    listed = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1), expand=True)
+    listed.add_column(style="bold cyan", no_wrap=True)
+    listed.add_column(ratio=1)
+    for command in commands:
+        first, *_ = (command.help or "").split("\n\n")
+        listed.add_row(f"{path} {command.name}", first)
+    title = "More commands, each with its own --help"
+    Console(highlight=False).print(Panel(listed, title=title, title_align="left", box=box.ROUNDED, border_style="dim"))
 
 
 def _print_usage_error(error: Any) -> None:

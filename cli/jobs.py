@@ -10,7 +10,7 @@ import typer
 from .bulk import DryRun, act, print_each
 from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithId
 from .group import ByDefault, add
-from .one_job import coloured, show_one
+from .one_job import coloured, needs_text, show_one
 from .options import AppName, Database, File, Json, Url, Yes, option
 from .output import ago, console, informative, page_table, plain, print_json
 
@@ -223,7 +223,7 @@ def _more(job: dict[str, Any]) -> str:
     if "due_at" in job:
         return f"due {ago(job['due_at'])}"
     if "needs" in job:
-        return f"needs {plain(job['needs'])}"
+        return needs_text(job["needs"])
     if job["status"] == "WAITING":
         return f"graph {plain(job.get('graph', ''))}"
     if job["status"] == "RUNNING":

@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-LimitName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the limit, or of the task whose limit it is.")]
+LimitName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the limit, or of a task that has it.")]
 Numbers = Annotated[
     list[str],
     typer.Argument(
@@ -28,15 +28,17 @@ Numbers = Annotated[
 ]
 #: Keys that ``show`` lists at most.
 _KEYS = 20
+#: Characters of what a limit allows for which names are cut on a narrow terminal.
+_ALLOWS = 40
 
 
 def list_(name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """List the limits of tasks.
+    """List the limits of tasks: what each allows, and how many of its jobs run.
 
     [bold]Examples[/bold]
 
       aiotask limits
-      aiotask limits --json | jq -r '.[].name'
+      aiotask limits --json | jq -r '.[] | select(.declared != null).name'
     """
     import asyncio
 
@@ -129,19 +131,20 @@ def _show_all(limits: list[dict[str, Any]]) -> None:
     if not limits:
         terminal.print("No task has a limit yet. See docs/limits.md: @app.task(max_running=1)")
         return
-    columns = ["app", "limit", "allows", "running", "set by hand", "declared by"]
+    columns = ["app", "limit", "running", "set by hand", "declared by", "allows"]
     rows = [
         [
             plain(each["app"]),
             _title(each),
-            each["allows"],
             f"{each['running']:,}" if each["numbers"].get("max_running") else "",
             "" if each["declared"] is None else "yes",
             plain(each["declared_by"]),
+            each["allows"],
         ]
         for each in limits
     ]
-    terminal.print(page_table(*informative(columns, rows), terminal.width, right=("running",)))
+    width = min(_ALLOWS, max(len(each["allows"]) for each in limits))
+    terminal.print(page_table(*informative(columns, rows), terminal.width, right=("running",), last_width=width))
     terminal.print("[dim]One of them, with who waits and why: aiotask limits show NAME[/dim]")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from .output import ago, call_text, console, plain
 
-__all__ = ["coloured", "show_one"]
+__all__ = ["coloured", "needs_text", "show_one"]
 
 _COLOURS = {"RUNNING": "green", "SUCCESS": "green", "FAILED": "red", "PARKED": "yellow", "RETRYING": "yellow"}
 #: What lines are called that have another name than the field.
@@ -17,6 +17,15 @@ def coloured(status: str) -> str:
     """A status in its colour, for a terminal."""
     colour = _COLOURS.get(status)
     return f"[{colour}]{status}[/{colour}]" if colour else status
+
+
+def needs_text(need: str) -> str:
+    """What a parked job needs, or the pause whose end it waits for."""
+    if not need.startswith("pause:"):
+        return f"needs {plain(need)}"
+    paused, _, _ = need.removeprefix("pause:").rpartition("@")
+    what, _, name = paused.partition("#")[0].partition(":")
+    return f"paused: {plain(f'{what} {name}' if name else 'everything')}"
 
 
 def show_one(job: dict[str, Any]) -> None:
@@ -49,6 +58,11 @@ def _shown(key: str, value: Any) -> str:
             return f"{value:,} {'job' if value == 1 else 'jobs'} of its limit and key. See: aiotask limits"
         case "status":
             return coloured(value)
+        case "needs":
+            return "the end of a pause" if value.startswith("pause:") else plain(value)
+        case "progress":
+            of = "" if value["total"] is None else f" of {value['total']:,g}"
+            return plain(f"{value['current']:,g}{of} {value['message']}".rstrip(), 500)
         case "deps":
             return plain(", ".join(value), 500)
         case "arguments":

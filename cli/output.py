@@ -27,9 +27,14 @@ __all__ = [
 ]
 
 #: Columns that are left out on a narrow terminal, in this order.
-_LEAST = ("attempts", "attempt", "app", "queue", "took", "sent", "given up", "ended", "failed")
-#: Least width, in characters, of the last column and of the name of a task.
-_LAST_COLUMN, _TASK_COLUMN = 8, 11
+_LEAST = (
+    *("attempts", "attempt", "declared by", "app", "queue", "took", "sent", "given up", "ended", "failed"),
+    *("last run", "calls"),
+)
+#: Columns of names that are cut in front, since what tells them apart is at the end; a table has one or none of them.
+_NAMED = ("task", "limit", "schedule")
+#: Least width, in characters, of the last column and of a name.
+_LAST_COLUMN, _NAME_COLUMN = 8, 11
 #: Replacements for aiotask's glyphs on a terminal that cannot show them.
 _PLAIN = str.maketrans({"■": "+", "×": "x", "⊘": "/", "…": "~", "↻": "r", "–": "-", "→": ">", "µ": "u", "•": "*"})  # noqa: RUF001
 
@@ -97,7 +102,8 @@ def page_table(
     """A table of one line a row, as wide as the terminal at most.
 
     The last column gets the width that the others leave, and is cut with …. Where that is less than ``last_width``,
-    names of tasks are cut in front (``…tiles:render``) first; then the columns of ``_LEAST`` go, in that order.
+    names of tasks, limits and schedules are cut in front (``…tiles:render``) first; then the columns of ``_LEAST`` go,
+    in that order.
     """
     from rich.markup import escape
     from rich.text import Text
@@ -107,21 +113,22 @@ def page_table(
         return 3 + max(Text.from_markup(cell).cell_len for cell in (name, *(row[at] for row in rows)))
 
     kept = list(columns)
+    named = next((name for name in _NAMED if name in kept), "")
     room = width - 2 - last_width - sum(width_of(name) for name in kept[:-1])
     shortest = room
-    if "task" in kept:
-        shortest += width_of("task") - min(width_of("task"), 3 + _TASK_COLUMN)
+    if named:
+        shortest += width_of(named) - min(width_of(named), 3 + _NAME_COLUMN)
     for name in _LEAST:
         if shortest < 0 and name in kept:
             room, shortest = room + width_of(name), shortest + width_of(name)
             kept.remove(name)
-    cut = max(_TASK_COLUMN, width_of("task") - 3 + room) if "task" in kept and room < 0 else None
+    cut = max(_NAME_COLUMN, width_of(named) - 3 + room) if named and room < 0 else None
     made = table("", *kept, right=right)
     for row in rows:
         cells = dict(zip(columns, row, strict=True))
         if cut is not None:
-            task = Text.from_markup(cells["task"]).plain
-            cells["task"] = escape(task if len(task) <= cut else "…" + task[-(cut - 1) :])
+            whole = Text.from_markup(cells[named]).plain
+            cells[named] = escape(whole if len(whole) <= cut else "…" + whole[-(cut - 1) :])
         made.add_row(*(cells[name] for name in kept))
     *others, last = made.columns
     taken = sum(3 + max(Text.from_markup(str(cell)).cell_len for cell in (one.header, *one.cells)) for one in others)
@@ -133,7 +140,17 @@ def page_table(
 
 def informative(columns: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
     """The columns and rows without the columns that have the usual value in every row, or only one app."""
-    usual = {"queue": {"default"}, "attempt": {"1", ""}, "attempts": {"1", ""}, "failed": {""}}
+    empty = {""}
+    usual = {
+        "queue": {"default"},
+        "attempt": {"1", ""},
+        "attempts": {"1", ""},
+        "failed": empty,
+        "calls": empty,
+        "paused": empty,
+        "running": empty,
+        "set by hand": empty,
+    }
     dull = [
         at
         for at, name in enumerate(columns)

@@ -8,7 +8,7 @@ import typer
 
 from .group import ByDefault, add
 from .options import AppName, Json, Url, option
-from .output import ago, console, plain, print_error, print_json, table
+from .output import ago, console, informative, page_table, plain, print_error, print_json
 
 if TYPE_CHECKING:
     from aiotask.brokers.pauses import Pause
@@ -134,11 +134,13 @@ def _change(
     if as_json:
         print_json(changed.described())
     elif not changed.done:
-        print_error(f"Not paused: {what}. See: aiotask queues")
+        print_error(f"Not paused: {what}. {changed.note}")
     elif resume:
         console().print(f"Resumed: {what}.", soft_wrap=True)
     else:
         console().print(f"Paused: {what}. Jobs that run end as usual.", soft_wrap=True)
+        if changed.note:
+            console().print(f"[yellow]{plain(changed.note, 1000)}[/yellow]", soft_wrap=True)
     if not changed.done:
         raise typer.Exit(1)
 
@@ -165,13 +167,13 @@ def list_tasks(name: AppName = None, url: Url = None, as_json: Json = False) -> 
     if not known:
         terminal.print("No live worker has a task, and no task is paused. Start a worker: aiotask worker your.module")
         return
-    made = table("tasks", "app", "task", "workers", "paused", right=("workers",))
+    rows = []
     for each in known:
         paused = ", ".join(pause.where or "all calls" for pause in each.pauses)
-        made.add_row(
-            plain(each.app), plain(each.task, 300), f"{each.workers:,}", f"[yellow]{plain(paused, 300)}[/yellow]"
-        )
-    terminal.print(made)
+        shown = f"[yellow]{plain(paused, 300)}[/yellow]" if paused else ""
+        rows.append([plain(each.app), plain(each.task, 300), shown, f"{each.workers:,}"])
+    columns, shown_rows = informative(["app", "task", "paused", "workers"], rows)
+    terminal.print(page_table(columns, shown_rows, terminal.width, right=("workers",)))
     show_pauses([pause for each in known for pause in each.pauses])
 
 

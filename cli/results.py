@@ -30,14 +30,21 @@ class Ended(StrEnum):
 
 WithStatus = Annotated[
     Ended | None,
-    option("--status", "-s", envvar="AIOTASK_RESULT_STATUS", case_sensitive=False, help="Only jobs with this status."),
+    option(
+        "--status",
+        "-s",
+        envvar="AIOTASK_RESULT_STATUS",
+        metavar="STATUS",
+        case_sensitive=False,
+        help=f"Only jobs with this status: {', '.join(Ended)}.",
+    ),
 ]
 OfGraph = Annotated[
     str | None,
     option("--graph", metavar="ID", envvar="AIOTASK_GRAPH", help="Only jobs of the graph with this ID."),
 ]
-Limit = Annotated[int, option("--limit", "-l", min=1, max=10_000, help="Number of jobs per page.")]
-Offset = Annotated[int, option("--offset", min=0, help="Number of jobs to skip.")]
+Limit = Annotated[int, option("--limit", "-l", min=1, max=10_000, metavar="N", help="Number of jobs per page.")]
+Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Number of jobs to skip.")]
 Wide = Annotated[
     bool,
     option(

@@ -79,7 +79,9 @@ def pause(schedule: Name, name: AppName = None, url: Url = None, as_json: Json =
       aiotask schedules pause shop.tasks:report
       aiotask schedules pause shop.tasks:report --json
     """
-    _steer("pause", "Paused. [dim]Again: aiotask schedules resume {name}[/dim]", schedule, name, url, as_json)
+    _steer(
+        "pause", "Paused {name}. [dim]To resume it: aiotask schedules resume {name}[/dim]", schedule, name, url, as_json
+    )
 
 
 def resume(schedule: Name, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
@@ -90,7 +92,9 @@ def resume(schedule: Name, name: AppName = None, url: Url = None, as_json: Json 
       aiotask schedules resume shop.tasks:report
       aiotask schedules resume shop.tasks:report --json
     """
-    _steer("resume", "Resumed. [dim]Next runs: aiotask schedules show {name}[/dim]", schedule, name, url, as_json)
+    _steer(
+        "resume", "Resumed {name}. [dim]Next runs: aiotask schedules show {name}[/dim]", schedule, name, url, as_json
+    )
 
 
 def remove(schedule: Name, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
@@ -122,7 +126,7 @@ def run_now(schedule: Name, name: AppName = None, url: Url = None, as_json: Json
         print_json(sent)
     else:
         id = plain(sent["id"])
-        console().print(f"Sent as job {id}. [dim]Watch: aiotask jobs {id}[/dim]", soft_wrap=True)
+        console().print(f"Sent as job {id}. [dim]Watch: aiotask watch {id}[/dim]", soft_wrap=True)
 
 
 def _steer(verb: str, said: str, schedule: str, name: str | None, url: str | None, as_json: bool) -> None:
@@ -152,7 +156,7 @@ def _show_page(page: list[dict[str, Any]], limit: int, after: str) -> None:
     if not page:
         terminal.print("There are no more schedules." if after else "There are no schedules on the server.")
         return
-    columns = ["app", "name", "task", "when", "last run", "next run (UTC)"]
+    columns = ["app", "schedule", "calls", "when", "last run", "next run (UTC)"]
     rows = [
         [
             plain(each["app"]),

@@ -23,7 +23,14 @@ app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Start, stop or inspect the embedded server: a private Valkey or Redis, used when AIOTASK_URL is not set.",
+    help="""Start, stop or inspect the embedded server: a private Valkey or Redis, used when AIOTASK_URL is not set.
+
+    [bold]Examples[/bold]
+
+      aiotask server start
+      aiotask server status --json
+      aiotask server stop
+    """,
     epilog="Its data is in AIOTASK_HOME (default: ~/.local/state/aiotask). AIOTASK_EMBEDDED=0 forbids it.",
 )
 

@@ -85,7 +85,7 @@ def worker(
       aiotask worker shop.tasks --queues critical:6,default:3,low:1
       aiotask worker shop.tasks --grace 2m --result-db history.db
       aiotask worker shop.tasks --health-port 8080
-      aiotask worker shop.tasks --burst     [dim]# run the jobs in the queues, then stop[/dim]
+      aiotask worker shop.tasks --burst     [dim]# run what waits, then stop[/dim]
 
     [bold]Signals[/bold]
 

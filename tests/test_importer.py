@@ -13,6 +13,7 @@ import pytest
 
 import aiotask
 from aiotask import App, ImportFailed
+from aiotask.functions.modules import import_module
 from aiotask.importer import load_apps
 
 from .programs import Program
@@ -76,6 +77,19 @@ def test_several_modules_feed_one_app(folder: Path, specs: list[str], tasks: lis
     (app,) = load_apps(specs, str(folder))
 
     assert app.registry.names == tasks
+
+
+def test_an_error_of_aiotask_ends_at_the_line_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nightly.py").write_text("from aiotask import App\n\nApp('mine').task(cron='0 25 * * *')(print)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ImportFailed) as failed:
+        import_module("nightly", str(tmp_path))
+
+    first, *trace = str(failed.value).splitlines()
+    assert "The hour is 0 to 23" in first
+    assert [line for line in trace if line.startswith("  File ")] == [
+        f'  File "{tmp_path}/nightly.py", line 3, in <module>'
+    ]
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {

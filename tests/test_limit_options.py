@@ -32,6 +32,11 @@ def test_a_rate_is_read(text: str, rate: float) -> None:
     assert check_rate(rate_text(rate), "rate") == pytest.approx(rate)
 
 
+@pytest.mark.parametrize("text", ["100/m", "2.5/s", "500/h", "1/h", "3/d", "20/s", "1/7d"])
+def test_a_rate_is_shown_as_it_was_written(text: str) -> None:
+    assert rate_text(check_rate(text, "rate")) == text
+
+
 @pytest.mark.parametrize("text", ["", "100", "100/", "100/x", "0/s", "-1/s", "1/0s", "2000000/s", 5, True, "1/year"])
 def test_what_is_no_rate_is_refused(text: Any) -> None:
     with pytest.raises(ConfigError, match=r"rate=.* is not a rate: give text such as \"100/s\""):

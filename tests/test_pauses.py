@@ -216,6 +216,21 @@ async def test_a_worker_of_the_loop_obeys(broker_url: str, app_name: str, tmp_pa
             assert await held.wait(60) == "held"
 
 
+async def test_a_pause_that_names_no_parameter_of_the_task_is_reported(
+    app_name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = App(app_name, url="memory://")
+    write, path = task(here, "write"), tmp_path / "ran"
+    async with here:
+        await here.pause(task=write, where="tennant == 'acme'")
+        await here.pause(task=write, where="tenant == 'other'")
+        async with here.worker():
+            for line in ("one", "two"):
+                assert await write.apply_async(str(path), line).wait(60) == line
+    [told] = [record.getMessage() for record in caplog.records if "stops no job" in record.getMessage()]
+    assert 'the task has no parameter "tennant". It has: path, line, tenant.' in told
+
+
 @pytest.mark.parametrize(
     ("named", "message"),
     [

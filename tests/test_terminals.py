@@ -126,6 +126,19 @@ class TestPages:
         assert "59 min ago" in row and rows[0][0] in row and len(row.rstrip()) <= 80
         assert "…" in row and ":picture" in row
 
+    @pytest.mark.parametrize("name", ["limit", "schedule"])
+    def test_long_names_of_limits_and_schedules_are_told_apart_on_a_narrow_terminal(self, name: str) -> None:
+        from rich.console import Console
+
+        rows = [[f"shop.tasks:{'recalculate_' * 4}{n:03d}", "3", "shop", "50 at once, 100/m"] for n in range(60)]
+        terminal = Console(width=80, no_color=True)
+        with terminal.capture() as said:
+            terminal.print(page_table([name, "running", "declared by", "allows"], rows, 80, last_width=17))
+
+        shown = [line for line in said.get().splitlines() if "…" in line]
+        assert len({line.split()[0] for line in shown}) == 60 and max(map(len, shown)) <= 80
+        assert all(line.rstrip().endswith("50 at once, 100/m") for line in shown)
+
     def test_markup_in_a_name_is_no_markup_when_the_name_is_cut(self) -> None:
         rows = [[*row[:3], "[red]" + "x" * 90 + "[/red]", *row[4:]] for row in self.rows()]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..app import App
+from ..limiting import shared_limits
 from ..parts.units import no_queue, units_of
 from ..worker.scope import Scope
 from ..worker.surroundings import Served
@@ -41,6 +42,7 @@ class ServedUnit:
             "tasks": self.served.registry.names,
             "since": time.time(),
             "number": number,
+            **({"limits": shared} if (shared := shared_limits(self.served.registry)) else {}),
             **self.unit.registered,
         }
 

@@ -14,6 +14,9 @@ from .main_module import importable_name, scripts
 
 __all__ = ["import_included", "import_module", "users_trace"]
 
+#: The directory of aiotask, as the names of its files begin.
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
 
 def import_included(names: Iterable[str]) -> None:
     """Import the modules that an app includes, for a worker in this process.
@@ -81,12 +84,16 @@ def _meant(name: str, missing: str) -> str:
 
 
 def users_trace(error: BaseException) -> str:
-    """A traceback as text, without the frames of importlib and aiotask."""
+    """A traceback as text, without the frames of importlib; an error that aiotask raises ends at the user's line."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<frozen importlib") and os.sep + "importlib" + os.sep not in frame.filename
     ][1:]
+    if isinstance(error, AiotaskError):
+        # It says what is wrong with the call; how aiotask has found out is of no use here.
+        users = [frame for frame in frames if not frame.filename.startswith(_PACKAGE)]
+        frames = users or frames
     lines = traceback.format_list(frames)
     if isinstance(error, SyntaxError):
         # The place of the error and the line itself; without the last line, the message, which the error already has.

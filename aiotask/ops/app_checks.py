@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 from ..brokers import features
+from ..brokers.pauses import Pause
 from ..brokers.technology import HISTORY
 from ..inspector import QueueInfo, WorkerInfo
+from ..log.events import in_words
 from .check import Check, State
 from .connection import Connection
+from .pauses import pauses_of, resume_command
 
 __all__ = ["about_app"]
 
@@ -25,9 +29,15 @@ async def about_app(connection: Connection) -> list[Check]:
     checks += _unconsumed(name, queues, workers)
     if HISTORY in features(connection.broker.url):
         checks.append(_backlog(name, await inspector.unrecorded()))
+    pauses = await pauses_of(connection)
+    checks += [_paused(name, pause) for pause in pauses]
     if parked := sum(queue.parked for queue in queues):
         fix = "Start a worker that has what they need: aiotask jobs --status parked shows it."
-        checks.append(Check(f"{name}: parked", State.WARN, f"jobs that no worker could run: {parked:,}", fix))
+        detail = f"jobs that no worker could run: {parked:,}"
+        if any(not pause.queue for pause in pauses):
+            fix = "aiotask jobs --status parked shows what each needs, or the pause that it waits for."
+            detail = f"jobs that are paused, or that no worker could run: {parked:,}"
+        checks.append(Check(f"{name}: parked", State.WARN, detail, fix))
     if dead := sum(queue.dead for queue in queues):
         fix = (
             "See why with aiotask dead list; run them again with aiotask dead replay, or remove them with "
@@ -38,6 +48,14 @@ async def about_app(connection: Connection) -> list[Check]:
         fix = "Give every sender and worker the same AIOTASK_SECRET."
         checks.append(Check(f"{name}: set aside", State.WARN, f"messages without a valid seal: {rejected:,}", fix))
     return checks
+
+
+def _paused(name: str, pause: Pause) -> Check:
+    by = f" by {pause.by}" if pause.by else ""
+    why = f": {pause.why}" if pause.why else ""
+    since = in_words(max(0.0, time.time() - pause.at))
+    detail = f"{pause.what}, for {since}{by}{why}"
+    return Check(f"{name}: paused", State.WARN, detail, f"If it is no longer needed: {resume_command(pause)}")
 
 
 def _workers(name: str, live: int, pending: int) -> Check:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from ..brokers.pages import unknown_place
 from ..errors import AiotaskError, ConfigError, ResultExpired
 from ..history.resultdb import ResultDB
@@ -12,6 +14,8 @@ from ..job import Status
 from .connection import Connection, Place, inspectors
 from .describe import describe_job, describe_record
 from .limits import why_in_line
+from .pauses import pause_awaited
+from .progress import progress_of
 
 if TYPE_CHECKING:
     from ..brokers.sql.inspector import RowInspector
@@ -70,6 +74,8 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
             info = await each.inspector.job(id)
             if info is not None:
                 described = describe_job(each, info) | await columns_of(each, id)
+                if info.status is Status.RUNNING and (progress := await progress_of(each, id)) is not None:
+                    described["progress"] = msgspec.structs.asdict(progress)
                 why = await _why(each, info, described.get("queue", ""))
                 return described | ({"why": why} if why else {})
     found, where = await in_history(id, place.name, db)
@@ -78,6 +84,8 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
     raise ResultExpired(f'No job "{id}" is known: {place.why_unknown}. {where}')
 
 
+#: Seconds after which a job that is due and has not moved is late.
+_LATE = 1.0
 #: Why a job has not started, by its status.
 _WHY = {
     Status.SCHEDULED: "its time has not come",
@@ -89,6 +97,10 @@ _WHY = {
 
 async def _why(connection: Connection, info: JobInfo, queue: str) -> str:
     """Why a job has not started, as a sentence without its end; empty: it has, or it is not known."""
+    if info.status is Status.PARKED and (waits_for := await pause_awaited(connection, info.need)):
+        return waits_for
+    if info.status in (Status.SCHEDULED, Status.RETRYING) and await _is_overdue(connection, info):
+        return "its time has come, and no live worker of the app has seen to it. Start one: aiotask worker your.module"
     if info.status is not Status.PENDING:
         return _WHY.get(info.status, "")
     known = [each for each in (await connection.inspector.stats()).queues if each.name == queue]
@@ -101,6 +113,13 @@ async def _why(connection: Connection, info: JobInfo, queue: str) -> str:
     return await why_in_line(connection, info) or (
         f"the workers of the queue {queue} are busy, or run others first: {known[0].pending:,} jobs are pending there"
     )
+
+
+async def _is_overdue(connection: Connection, info: JobInfo) -> bool:
+    """Whether the time of a job came a while ago, by the clock of the server, and no worker of the app is live."""
+    if connection.app is None or not info.due_at or await connection.inspector.workers():
+        return False
+    return (await connection.inspector.facts()).time > info.due_at + _LATE
 
 
 async def columns_of(connection: Connection, id: str) -> dict[str, Any]:

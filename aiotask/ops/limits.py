@@ -19,18 +19,23 @@ from ..log import events
 from ..options import meant
 from ..wire.seal import Sealer
 from .connection import Connection, Place, inspectors
+from .likely import likely
 
 __all__ = ["READ", "numbers_of", "read_limit", "read_limits", "reset_limit", "set_limit", "why_in_line"]
 
 #: Jobs of each status that are read for one limit at most.
 READ = 1_000
+_REMOVED = "everything, since no task has this limit any more"
 _MOST_IN_ALL = 1_000_000
+#: A value of each kind of number, by the first part of its name.
+_EXAMPLES = {"max": "3", "rate": "10/s", "burst": "20"}
 
 
 async def read_limits(place: Place) -> list[dict[str, Any]]:
-    """Every limit of the named app or of all apps."""
+    """Every limit of the named app or of all apps, app by app, by its name or that of its task."""
     async with inspectors(place) as opened:
-        return [described(each, info) for each in opened for info in await _infos(each)]
+        found = [described(each, info) for each in opened for info in await _infos(each)]
+    return sorted(found, key=lambda limit: (limit["app"], limit["task"] or limit["name"]))
 
 
 async def read_limit(place: Place, name: str) -> dict[str, Any]:
@@ -119,6 +124,8 @@ def numbers_of(given: Sequence[str]) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for text in given:
         name, sign, value = text.partition("=")
+        if not sign and name in NUMBERS:
+            raise ConfigError(f'"{name}" lacks its value. Write {name}={_EXAMPLES[name.partition("_")[0]]}, or none.')
         if not sign or name not in NUMBERS:
             raise ConfigError(
                 f'"{text}" is no number of a limit. {meant(name, NUMBERS)} Write max_running=3, rate=10/s.'
@@ -144,7 +151,7 @@ def described(connection: Connection, info: LimitInfo) -> dict[str, Any]:
         "app": connection.name,
         "name": info.name,
         "task": spec.task if spec is not None else "",
-        "allows": "nothing" if spec is None else "everything" if info.removed else in_words(spec),
+        "allows": "nothing" if spec is None else _REMOVED if info.removed else in_words(spec),
         "numbers": {name: value for name in NUMBERS if spec is not None and (value := getattr(spec, name))},
         "declared": None if info.declared is None else in_words(info.declared),
         "declared_by": info.by,
@@ -217,15 +224,32 @@ async def _infos(connection: Connection) -> list[LimitInfo]:
     return await cast("LimitsReader", connection.inspector).limits()
 
 
+def _names(info: LimitInfo) -> list[str]:
+    """The name of a limit, and that of the task whose own limit it is."""
+    return [name for name in (info.name, info.spec.task if info.spec is not None else "") if name]
+
+
+async def _shared_by(connection: Connection, task: str) -> str:
+    """The name of the limit that a task shares with others, as live workers know; empty: none of them knows one."""
+    for worker in await connection.inspector.workers():
+        limits = worker.facts.get("limits")
+        if isinstance(limits, dict) and task in limits:
+            return str(limits[task])
+    return ""
+
+
 async def _find(opened: Sequence[Connection], name: str) -> tuple[Connection, LimitInfo]:
-    found = [
-        (each, info)
-        for each in opened
-        for info in await _infos(each)
-        if name in (info.name, info.spec.task if info.spec is not None else None)
-    ]
+    known = [(each, info) for each in opened for info in await _infos(each)]
+    found = [pair for pair in known if name in _names(pair[1])]
     if not found:
-        raise ResultExpired(f'No limit "{name}" is known, and no task of this name has one. List them: aiotask limits')
+        shared = [(each, await _shared_by(each, name)) for each in opened]
+        found = [pair for pair in known if (pair[0], pair[1].name) in shared]
+    if not found:
+        close = likely(name, [_names(info)[-1] for _, info in known])
+        raise ResultExpired(
+            f'No limit "{name}" is known, and no live worker has a task "{name}" with one.{close} '
+            "List them: aiotask limits"
+        )
     if len(found) > 1:
         raise ConfigError(
             f'Several apps have a limit "{name}": {", ".join(each.name for each, _ in found)}. Name one with --name.'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,23 @@ from ..brokers import features, require
 from ..brokers.pauses import Pause, Pauses
 from ..brokers.technology import PAUSES
 from ..errors import ConfigError
+from ..job import is_paused_need
 from .connection import Connection, Place, inspectors
+from .likely import likely
 
-__all__ = ["Change", "KnownTask", "change", "describe_pause", "known_tasks", "pauses_of"]
+__all__ = [
+    "Change",
+    "KnownTask",
+    "change",
+    "describe_pause",
+    "known_tasks",
+    "pause_awaited",
+    "pauses_of",
+    "resume_command",
+]
+
+#: Commands that are named where a pause was not found, at most.
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -25,9 +40,11 @@ class Change:
     app: str
     pause: Pause
     done: bool
+    #: What is strange about it, as a sentence: no live worker knows its queue or task, say. Empty: nothing.
+    note: str = ""
 
     def described(self) -> dict[str, Any]:
-        return {"app": self.app, **describe_pause(self.pause), "done": self.done}
+        return {"app": self.app, **describe_pause(self.pause), "done": self.done, "note": self.note}
 
 
 @dataclass(frozen=True)
@@ -56,6 +73,28 @@ async def pauses_of(connection: Connection) -> list[Pause]:
     return (await cast("Pauses", connection.broker).pauses()).pauses
 
 
+async def pause_awaited(connection: Connection, need: str) -> str:
+    """The pause that a parked job waits for, as a sentence without its end; empty: it waits for something else."""
+    if not is_paused_need(need):
+        return ""
+    for pause in await pauses_of(connection):
+        if need.startswith(pause.need_in("")):
+            by = f" by {pause.by}" if pause.by else ""
+            why = f" ({pause.why})" if pause.why else ""
+            return f"{pause.what} was paused{by}{why}; {resume_command(pause)} ends that"
+    return "its pause is over: a worker takes it as soon as it has a free seat"
+
+
+def resume_command(pause: Pause) -> str:
+    """The command that ends a pause."""
+    if pause.queue:
+        return f"aiotask queues resume {shlex.quote(pause.queue)}"
+    if not pause.task:
+        return "aiotask queues resume --all"
+    where = f" {shlex.quote(pause.where)}" if pause.where else ""
+    return f"aiotask tasks resume {shlex.quote(pause.task)}{where}"
+
+
 async def change(place: Place, pause: Pause, *, resume: bool) -> Change:
     """Begin or end a pause in one app.
 
@@ -70,9 +109,32 @@ async def change(place: Place, pause: Pause, *, resume: bool) -> Change:
         require(connection.broker.url, PAUSES, "A pause")
         broker = cast("Pauses", connection.broker)
         if resume:
-            return Change(connection.label, pause, await broker.resume(pause.id))
+            done = await broker.resume(pause.id)
+            return Change(connection.label, pause, done, "" if done else await _still_paused(connection))
         await broker.pause(pause)
-        return Change(connection.label, pause, True)
+        return Change(connection.label, pause, True, await _unknown(connection, pause))
+
+
+async def _unknown(connection: Connection, pause: Pause) -> str:
+    """A sentence on the queue or task of a pause if no live worker has it: a typing error as a rule; else empty."""
+    workers = await connection.inspector.workers()
+    if not workers or not (pause.queue or pause.task):
+        return ""
+    if pause.task:
+        tasks = {task for worker in workers for task in _names_in(worker.facts, "tasks")}
+        return "" if pause.task in tasks else f'No live worker has a task "{pause.task}".{likely(pause.task, [*tasks])}'
+    queues = {queue for worker in workers for queue in _names_in(worker.facts, "queues")}
+    queues |= {queue.name for queue in await connection.inspector.queues() if queue.pending}
+    if pause.queue in queues:
+        return ""
+    return f'No live worker consumes a queue "{pause.queue}", and no job waits in it.{likely(pause.queue, [*queues])}'
+
+
+async def _still_paused(connection: Connection) -> str:
+    """A sentence on what is paused, with the commands that resume it; empty: nothing is."""
+    commands = [resume_command(pause) for pause in await pauses_of(connection)]
+    more = f" (and {len(commands) - _SHOWN:,} more)" if len(commands) > _SHOWN else ""
+    return f"What is paused is resumed with: {'; '.join(commands[:_SHOWN])}{more}" if commands else "Nothing is paused."
 
 
 async def known_tasks(place: Place) -> list[KnownTask]:
@@ -81,15 +143,15 @@ async def known_tasks(place: Place) -> list[KnownTask]:
         return [known for each in opened for known in await _known_in(each)]
 
 
-def _tasks_of(facts: Mapping[str, Any]) -> list[str]:
-    tasks = facts.get("tasks")
-    return [str(task) for task in tasks] if isinstance(tasks, list) else []
+def _names_in(facts: Mapping[str, Any], field: str) -> list[str]:
+    names = facts.get(field)
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 async def _known_in(connection: Connection) -> list[KnownTask]:
     workers = await connection.inspector.workers()
     pauses = await pauses_of(connection)
-    counts = Counter(task for worker in workers for task in _tasks_of(worker.facts))
+    counts = Counter(task for worker in workers for task in _names_in(worker.facts, "tasks"))
     names = sorted({*counts, *(pause.task for pause in pauses if pause.task)})
     return [
         KnownTask(connection.label, name, counts[name], [pause for pause in pauses if pause.task == name])

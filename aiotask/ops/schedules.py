@@ -12,8 +12,12 @@ from ..client.schedules import Schedule, Timetable
 from ..errors import ConfigError
 from ..schedule import notes, upcoming
 from .connection import Connection, Place, inspectors
+from .likely import likely
 
 __all__ = ["read_page", "read_schedule", "run_now", "steer"]
+
+#: Names that a wrong one is compared with, at most.
+_COMPARED = 1_000
 
 
 def _timetable(connection: Connection) -> Timetable:
@@ -56,7 +60,7 @@ async def read_schedule(place: Place, name: str, count: int = 5) -> dict[str, An
                     "next_runs": _next_runs(schedule, time, count),
                     "notes": [] if schedule.unreadable else notes(schedule.spec),
                 }
-    raise _unknown(name)
+        raise await _unknown(found, name)
 
 
 def _next_runs(schedule: Schedule, now: float, count: int) -> list[float]:
@@ -78,7 +82,7 @@ async def steer(place: Place, name: str, verb: Callable[[Timetable, str], Awaita
                 await verb(timetable, name)
                 after = await timetable.find(name) or before
                 return {"app": connection.name, **after.described()}
-    raise _unknown(name)
+        raise await _unknown(found, name)
 
 
 async def run_now(place: Place, name: str) -> dict[str, Any]:
@@ -91,8 +95,9 @@ async def run_now(place: Place, name: str) -> dict[str, Any]:
         for connection, timetable in found:
             if await timetable.find(name) is not None:
                 return {"app": connection.name, "name": name, "id": await timetable.run_now(name)}
-    raise _unknown(name)
+        raise await _unknown(found, name)
 
 
-def _unknown(name: str) -> ConfigError:
-    return ConfigError(f'There is no schedule "{name}". Those that are there: aiotask schedules')
+async def _unknown(opened: list[tuple[Connection, Timetable]], name: str) -> ConfigError:
+    names = [schedule.name for _, timetable in opened async for schedule in timetable.list("", _COMPARED)]
+    return ConfigError(f'There is no schedule "{name}".{likely(name, names)} List them: aiotask schedules')

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ..brokers import features, streams_of
-from ..brokers.technology import STREAMS
-from ..errors import ResultExpired, SealError
+from ..errors import ResultExpired
 from ..job import FINAL, Status
-from ..progress import Progress, open_progress
-from ..wire.seal import Sealer
+from ..progress import Progress
 from .connection import Connection, Place, inspectors
 from .describe import describe_job
 from .graphs import head_of
+from .progress import progress_of
 
 __all__ = ["View", "watch"]
 
@@ -79,7 +76,7 @@ async def watch(id: str, place: Place) -> AsyncIterator[View]:
             view = await _look_in_all(opened, id)
             if view is None and (last is None or (misses := misses + 1) > _MISSES):
                 raise ResultExpired(
-                    f'No job "{id}" is on the server: {place.why_unknown}. The history may have it: aiotask jobs {id}'
+                    f'No job "{id}" is on the server: {place.why_unknown}. The history may have it: aiotask job {id}'
                 )
             if view is not None and view != last:
                 yield view
@@ -105,13 +102,4 @@ async def _look(connection: Connection, id: str) -> View | None:
     status = str(job.get("status") or (Status.WAITING if graph is not None and graph.left else Status.SUCCESS))
     total, left = (0, 0) if graph is None else (graph.total, graph.left)
     task = str(job.get("task") or "(group)")
-    return View(connection.name, id, task, status, await _progress(connection, id), total - left, total)
-
-
-async def _progress(connection: Connection, id: str) -> Progress | None:
-    if STREAMS not in features(connection.broker.url):
-        return None
-    sealed = await streams_of(connection.broker).follow(id, "")
-    with suppress(SealError):
-        return None if sealed is None else open_progress(Sealer(connection.secrets, "progress"), id, sealed)
-    return None
+    return View(connection.name, id, task, status, await progress_of(connection, id), total - left, total)

@@ -76,7 +76,8 @@ class Declaring:
         self._soon.clear()
 
     async def _declare(self) -> None:
-        known = {info.name: info.by for info in await cast("LimitsReader", inspect(self._broker)).limits()}
+        infos = await cast("LimitsReader", inspect(self._broker)).limits()
+        known = {info.name: info.by for info in infos}
         mine = self._by in known.values()
         if not self._specs and (self._since is None or not mine):
             # Most apps: they have no limits, and had none.
@@ -86,7 +87,10 @@ class Declaring:
             generation = await self._now() - (time.monotonic() - self._since)
             removed = await broker.declare_limits(generation, self._by, self._specs, removes=True)
             if removed:
-                logger.info("Limits that no task has any more were removed: %s.", ", ".join(removed))
+                # The own limit of a task is known to people by the name of the task.
+                names = {info.name: info.spec.task or info.name for info in infos if info.spec is not None}
+                shown = ", ".join(names.get(name, name) for name in removed)
+                logger.info("Limits that no task has any more were removed: %s. Their jobs run without them.", shown)
             return
         own = [spec for spec in self._specs if known.get(spec.name) == self._by]
         if own:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from ..broker import Broker
@@ -42,6 +42,8 @@ class Paused:
         #: A broker without the verbs pauses nothing.
         self._asks = PAUSES in features(broker.url)
         self._pauses: dict[str, Pause] = {}
+        #: Ids of pauses that were reported to stop nothing.
+        self._warned: set[str] = set()
         self.is_any = False
         self.resumed: list[str] = []
         self._told = asyncio.Event()
@@ -121,10 +123,26 @@ class Paused:
         if is_chunk(run) or (run.flow is not None and run.flow.upstream and not run.upstream):
             return False
         try:
-            return condition_of(pause.where).holds(self._arguments(run))
+            condition = condition_of(pause.where)
         except ConfigError:
             # It was written by hand, or by a later release.
             return False
+        arguments = self._arguments(run)
+        if condition.argument not in arguments:
+            self._warn_of(pause, condition.argument, run.task.function)
+        return condition.holds(arguments)
+
+    def _warn_of(self, pause: Pause, argument: str, function: Callable[..., Any]) -> None:
+        """Say once that a pause stops nothing, since the function has no such parameter."""
+        parameters = inspect.signature(function).parameters
+        takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+        if pause.id in self._warned or takes_any or argument in parameters:
+            return
+        self._warned.add(pause.id)
+        logger.warning(
+            'The pause of %s stops no job: the task has no parameter "%s". It has: %s.',
+            *(pause.what, argument, ", ".join(parameters) or "none"),
+        )
 
     def _arguments(self, run: Run) -> dict[str, Any]:
         """The arguments of a call by their names, with defaults; empty where they cannot be read: the run says why."""

@@ -17,7 +17,7 @@ def test_every_command_has_a_help_with_examples(command: str) -> None:
     said = invoke(command, "--help")
 
     assert said.exit_code == 0
-    assert "Examples" in said.output or command == "server"
+    assert "Examples" in said.output
     assert f"aiotask {command}" in said.output
 
 
@@ -26,6 +26,49 @@ def test_no_argument_shows_every_command() -> None:
 
     for command in COMMANDS:
         assert command in said.output
+
+
+@pytest.mark.parametrize(
+    ("command", "others"),
+    [
+        ("queues", ["purge", "pause", "resume"]),
+        ("limits", ["show", "set", "reset"]),
+        ("schedules", ["show", "pause", "resume", "remove", "run-now"]),
+        ("dead", ["show", "replay", "delete"]),
+    ],
+)
+def test_the_help_of_a_group_lists_all_its_commands(command: str, others: list[str]) -> None:
+    said = invoke(command, "--help").output
+
+    for other in others:
+        assert f"aiotask {command} {other} " in said
+    assert "More commands" not in invoke(command, others[0], "--help").output
+
+
+@pytest.mark.parametrize("arguments", [("limits",), ("limits", "reset"), ("jobs", "list")])
+def test_examples_are_indented_in_every_help(arguments: tuple[str, ...]) -> None:
+    lines = [line.rstrip() for line in invoke(*arguments, "--help").output.splitlines()]
+    start = lines.index(" Examples")
+
+    examples = [line for line in lines[start:] if line.strip().startswith("aiotask ")]
+    assert examples and all(line.startswith("   aiotask ") for line in examples)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (("queues", "p"), {"purge", "pause"}),
+        (("limits", ""), {"list", "show", "set", "reset"}),
+        (("schedules", "--a"), {"--after"}),
+        (("jobs", "list", "--st"), {"--status"}),
+    ],
+)
+def test_a_shell_completes_commands_and_flags_of_a_group(typed: tuple[str, ...], offered: set[str]) -> None:
+    words = {"COMP_WORDS": " ".join(["aiotask", *typed]), "COMP_CWORD": str(len(typed))}
+
+    said = run(env={**os.environ, **words, "_AIOTASK_COMPLETE": "complete_bash"})
+
+    assert set(said.stdout.split()) == offered
 
 
 #: Costly to import, and none of it is needed to answer. (What typer itself loads to parse options is its own choice.)

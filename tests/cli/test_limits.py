@@ -90,6 +90,13 @@ def test_limits_are_listed_shown_and_set(shop: App, workers: Workers, app_name: 
     for text in ("mail of app", "It is full", "acme", "bolt", sent[0].id):
         assert text in said("limits", "show", "mail")
     assert "shop_of_limits:hourly" in said("limits")
+    assert [limit["task"] or limit["name"] for limit in asked("limits")] == [
+        "mail",
+        "shop_of_limits:hourly",
+        "shop_of_limits:render",
+    ]
+    assert asked("limits", "show", "shop_of_limits:send")["name"] == "mail"
+    assert 'Did you mean "shop_of_limits:hourly"?' in said("limits", "show", "hourl", code=1)
 
     waiting = asked("jobs", sent[1].id)
     assert (waiting["status"], waiting["limit"], waiting["ahead"]) == ("PENDING", '"mail", key "acme"', 0)
@@ -127,6 +134,7 @@ def test_what_a_rate_or_a_key_holds_back_says_so(shop: App, workers: Workers, ap
         (("set", "mail"), 2, "NUMBER=VALUE"),
         (("set", "mail", "max_runing=2"), 2, 'Did you mean "max_running"?'),
         (("set", "mail", "rate=often"), 2, "is not a rate"),
+        (("set", "mail", "rate"), 2, '"rate" lacks its value. Write rate=10/s'),
         (("set", "mail", "max_running=-1"), 2, "give a whole number"),
         (("set", "mail", "max_running=2"), 1, 'No limit "mail" is known'),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from aiotask import App
 
+from ..helpers import wait_until_async
 from .command import invoke
 
 
@@ -46,7 +48,69 @@ def test_what_is_not_paused_cannot_be_resumed(place: list[str]) -> None:
     assert ask("queues", "resume", "mail", *place, code=1)["done"] is False
     said = invoke("tasks", "resume", "shop:measure", *place)
     assert said.exit_code == 1
-    assert 'Not paused: task "shop:measure"' in said.output
+    assert 'Not paused: task "shop:measure". Nothing is paused.' in said.output
+    for arguments in (["queues", "pause", "mail"], ["tasks", "pause", "shop:measure", "obj == 'a b'"]):
+        ask(*arguments, *place)
+    said = invoke("queues", "resume", "--all", *place)
+    assert "aiotask queues resume mail; aiotask tasks resume shop:measure 'obj == '" in said.output
+
+
+def test_a_pause_of_what_no_live_worker_knows_says_so(place: list[str]) -> None:
+    name, url = place[1], place[3]
+    assert ask("queues", "pause", "mial", *place)["note"] == ""  # no worker is live: nothing is known
+
+    def note(arguments: list[str]) -> Any:
+        return ask(*arguments, *place)["note"]
+
+    async def pause() -> list[Any]:
+        app = App(name, url=url)
+        app.register_task(len, name="shop:measure", queue="mail")
+        async with app, app.worker():
+            arguments = (["queues", "pause", "mial"], ["tasks", "pause", "measure"], ["queues", "pause", "mail"])
+            return [await asyncio.to_thread(note, each) for each in arguments]
+
+    queue, task, known = asyncio.run(pause())
+    assert queue == 'No live worker consumes a queue "mial", and no job waits in it. Did you mean "mail"?'
+    assert task == 'No live worker has a task "measure". Did you mean "shop:measure"?'
+    assert known == ""
+    assert "Did you mean" not in invoke("queues", "pause", "other", *place).output
+
+
+def test_doctor_names_each_pause_and_how_it_ends(place: list[str]) -> None:
+    ask("queues", "pause", "mail", "--why", "the server moves", *place)
+    ask("tasks", "pause", "shop:measure", "obj == 'a b'", *place)
+
+    checks = [check for check in ask("doctor", *place)["checks"] if check["name"].endswith(": paused")]
+
+    assert [check["state"] for check in checks] == ["warn", "warn"]
+    assert 'queue "mail", for ' in checks[0]["detail"] and "the server moves" in checks[0]["detail"]
+    assert checks[0]["fix"] == "If it is no longer needed: aiotask queues resume mail"
+    assert "aiotask tasks resume shop:measure 'obj == '" in checks[1]["fix"]
+
+
+def test_a_job_that_is_parked_by_a_pause_says_which_one(place: list[str]) -> None:
+    name, url = place[1], place[3]
+    ask("tasks", "pause", "shop:measure", "--why", "it is too slow", *place)
+
+    id = ask("jobs", *place)[0]["id"]
+
+    async def park() -> None:
+        app = App(name, url=url)
+        app.register_task(len, name="shop:measure", queue="mail")
+
+        async def is_parked() -> bool:
+            return await app.result(id).status() == "PARKED"
+
+        async with app, app.worker():
+            await wait_until_async(is_parked, description="the job is parked")
+
+    asyncio.run(park())
+    assert "paused: task shop:measure" in invoke("jobs", "--status", "parked", *place).output
+    why = ask("job", id, *place)["why"]
+    assert why.startswith('task "shop:measure" was paused by ')
+    assert why.endswith("(it is too slow); aiotask tasks resume shop:measure ends that")
+    ask("tasks", "resume", "shop:measure", *place)
+    assert ask("job", id, *place)["why"].startswith("its pause is over")
 
 
 def test_everything_is_paused_and_resumed(place: list[str]) -> None:

@@ -10,6 +10,7 @@ from aiotask.ops.watch import View
 from aiotask.progress import Progress
 from aiotask_cli.watch import _line
 
+from ..helpers import wait_until
 from ..workers import Workers
 from .command import invoke
 
@@ -75,6 +76,15 @@ def test_a_job_and_a_graph_are_watched_to_their_ends(
     assert (said.exit_code, said.stdout.splitlines()[-1].split()[0]) == (1, "FAILED")
 
     assert invoke("watch", "unknown", *where).exit_code != 0
+
+    long = resize.apply_async(2_000)
+    long.blocking.sent()
+    shown = wait_until(
+        lambda: json.loads(invoke("job", long.id, "--json", *where).stdout).get("progress"), description="progress"
+    )
+    assert (shown["total"], shown["message"]) == (2_000, "resizing") and shown["current"] >= 1
+    assert " of 2,000 resizing" in invoke("job", long.id, *where).stdout
+    long.blocking.cancel()
 
 
 def test_a_line_fits_on_a_terminal() -> None:
