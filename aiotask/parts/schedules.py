@@ -178,8 +178,8 @@ def _refuse_contradictions(task: Definition, whose: str) -> None:
             )
     if isinstance(task.more.get("expires"), datetime):
         raise ConfigError(
-            f"{whose}: expires= is a moment, after which every run of a schedule would expire at once. Give the seconds "
-            "that each run has."
+            f"{whose}: expires= is a moment, after which every run of a schedule would expire at once. Give the "
+            "seconds that each run has."
         )
 
 
