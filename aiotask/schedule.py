@@ -29,6 +29,9 @@ _COUNTED = 10_000
 _SHORTEST, _LONGEST, _MOST_JITTER = 0.1, 3_153_600_000.0, 86_400.0
 _MICRO = 1_000_000
 
+#: Names that only some machines have, or each for a zone of its own.
+_OF_ONE_MACHINE = ("localtime", "posixrules", "posix/", "right/", "Factory")
+
 _NAMED = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -118,6 +121,11 @@ def _zone(name: str) -> tzinfo:
 
     if name == "UTC":
         return UTC
+    if name.startswith(_OF_ONE_MACHINE):
+        raise ConfigError(
+            f'timezone="{name}" is another one on other machines, and a schedule runs on any. Write one as in '
+            '"Europe/Berlin".'
+        )
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -72,6 +72,8 @@ def needs(customer: int) -> None: ...
         (shop_task, {"jitter": 5}, "either cron="),
         (shop_task, {"every": 5, "missed": "never"}, "skip, once, all"),
         (shop_task, {"cron": "@daily", "timezone": "Mars/Olympus"}, "Mars/Olympus"),
+        (shop_task, {"cron": "@daily", "timezone": "localtime"}, "another one on other machines"),
+        (shop_task, {"cron": "@daily", "timezone": "right/Europe/Berlin"}, "another one on other machines"),
         (shop_task, {"every": 5, "delay": 5}, "delay= and a schedule"),
         (shop_task, {"every": 5, "eta": 1_900_000_000}, "eta= and a schedule"),
         (shop_task, {"every": 5, "id": "one"}, "id= and a schedule"),

@@ -39,6 +39,8 @@ class Limit:
     by: str = ""
     generation: float = 0.0
     removed: bool = False
+    #: Which services have it, each with its generation.
+    services: dict[str, float] = field(default_factory=dict)
     #: The last number that a job got in a line.
     number: int = 0
     #: Queues and priorities where it has had lines.
@@ -273,20 +275,30 @@ class Lines(Pausing):
     def declare(self, generation: float, by: str, specs: Sequence[LimitSpec], *, removes: bool) -> list[str]:
         for spec in specs:
             limit = self.limit(spec.name)
+            if removes:
+                limit.services[by] = generation
             if limit.declared is None or (generation > 0 and generation >= limit.generation):
                 limit.declared, limit.by, limit.generation, limit.removed = spec, by, generation, False
                 self.apply_numbers(spec.name)
         kept = {spec.name for spec in specs}
-        removed = [
-            limit
-            for limit in self.limits.values()
-            if removes and limit.by == by and not limit.removed and limit.name not in kept
-            if generation >= limit.generation and limit.declared is not None
-        ]
-        for limit in removed:
-            limit.removed, limit.generation = True, generation
-            self.apply_numbers(limit.name)
-        return sorted(limit.name for limit in removed)
+        others = [limit for limit in self.limits.values() if limit.name not in kept] if removes else []
+        return sorted(limit.name for limit in others if self._disown(limit, by, generation))
+
+    def _disown(self, limit: Limit, by: str, generation: float) -> bool:
+        """A service has the limit no more; whether that removes it."""
+        if generation < limit.services.get(by, 0.0):
+            return False
+        limit.services.pop(by, None)
+        if limit.by != by or limit.removed or limit.declared is None or generation < limit.generation:
+            return False
+        if limit.services:
+            # Another one still has it. Its next declaration says by which numbers.
+            limit.by = max(limit.services, key=lambda other: limit.services[other])
+            limit.generation = limit.services[limit.by]
+            return False
+        limit.removed, limit.generation = True, generation
+        self.apply_numbers(limit.name)
+        return True
 
     def hold_limit(self, name: str, key: str, seconds: float) -> None:
         limit = self.limit(name)

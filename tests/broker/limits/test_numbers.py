@@ -57,6 +57,22 @@ async def test_the_lines_of_a_limit_that_was_removed_drain_without_it(limits: Li
     assert not (await known(limits))["api"].removed
 
 
+async def test_a_limit_of_two_services_stays_while_one_of_them_has_it(limits: Limits, worker: Worker) -> None:
+    await limits.declare_limits(10.0, "other:app", [LimitSpec("api", max_running=2)], removes=True)
+    await limits.declare_limits(20.0, BY, [LimitSpec("api", max_running=1)], removes=True)
+    await send(limits, *(limited(f"job-{n}") for n in range(4)))
+
+    assert await limits.declare_limits(30.0, BY, [], removes=True) == []
+    assert ids(await worker.claim()) == ["job-0"]
+
+    # As each service does once a minute.
+    await limits.declare_limits(10.0, "other:app", [LimitSpec("api", max_running=2)], removes=True)
+    assert ids(await worker.claim()) == ["job-1"]
+
+    assert await limits.declare_limits(40.0, "other:app", [], removes=True) == ["api"]
+    assert ids(await worker.claim()) == ["job-2", "job-3"]
+
+
 async def test_what_an_operator_sets_wins_until_it_is_reset(limits: Limits, worker: Worker, declare: Declare) -> None:
     await declare(max_running=1)
     await send(limits, *(limited(f"job-{n}") for n in range(5)))
