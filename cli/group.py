@@ -93,9 +93,14 @@ class ByDefault(Group):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # While a shell completes the first word behind the group, that word may become the name of any command.
         is_completed = ctx.resilient_parsing and not args
-        if not is_completed and (not args or args[0] not in self.commands):
+        if not is_completed and not (args and self._is_command(args[0])):
             args = [self.by_default.name, *args]
         return super().parse_args(ctx, args)
+
+    def _is_command(self, word: str) -> bool:
+        """Whether the first word names a command, perhaps a wrong one: that is refused with the name that was meant."""
+        takes_arguments = any(each.param_type_name == "argument" for each in self.by_default.params)
+        return word in self.commands or not (takes_arguments or word.startswith("-"))
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         found: list[Any] = super().shell_complete(ctx, incomplete)

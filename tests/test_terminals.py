@@ -151,6 +151,12 @@ class TestPages:
         (["results", "--nope"], "No such option: --nope"),
         (["frobnicate"], "No such command"),
         (["ps"], "aiotask queues"),
+        (
+            ["schedules", "shwo", "nightly"],
+            "No such command 'shwo'. Did you mean 'show'? See: aiotask schedules --help",
+        ),
+        (["limits", "lsit"], "Did you mean 'list'"),
+        (["queues", "mail"], "No such command 'mail'. See: aiotask queues --help"),
         (["revoke", "1"], "aiotask cancel"),
         (["jobs", "--limit", "x"], '"x" is not a count'),
         (["worker", "--log-level", "loud"], "'loud' is not one of"),

@@ -308,8 +308,8 @@ def _default_path(app: ResultApp | None) -> Path:
 
         return state_directory() / "results.db"
     raise ConfigError(
-        'No result database is named. Set AIOTASK_RESULT_DB or give a path, as in ResultDB("results.db"), '
-        "the same that the worker records into (--result-db)."
+        "No history file is named. Name the one into which the worker records (aiotask worker --result-db FILE): with "
+        'AIOTASK_RESULT_DB, with --db FILE of a command, or as in ResultDB("results.db").'
     )
 
 
