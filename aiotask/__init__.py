@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from .app import App, default_app, register_task, task
 from .backoff import exponential
-from .batch_task import BatchTask
 from .context import JobContext, current_job
 from .depends import Depends
 from .errors import (
@@ -38,22 +37,23 @@ from .errors import (
 )
 from .history.resultdb import ResultDB
 from .job import Job, Status
-from .limiting import Limit
 from .middleware import Call, Middleware
 from .outcome import Outcome
-from .result import AsyncResult, gather
+from .results.result import AsyncResult, gather
 from .signature import Signature
-from .tasks import AsyncTask, SyncTask, Task
+from .tasks.batch import BatchTask
+from .tasks.limits import Limit
+from .tasks.task import AsyncTask, SyncTask, Task
 
 if TYPE_CHECKING:
     from typing import Any
 
     from .client.schedules import Schedule
-    from .graph import Graph, GraphNode
-    from .group_result import GroupResult
-    from .progress import Progress
-    from .stream import Stream
-    from .stream_task import AsyncStreamTask, StreamTask, SyncStreamTask
+    from .results.graph import Graph, GraphNode
+    from .results.group import GroupResult
+    from .results.progress import Progress
+    from .results.stream import Stream
+    from .tasks.stream import AsyncStreamTask, StreamTask, SyncStreamTask
     from .workflow.chain import chain
     from .workflow.group import Group, group
 
@@ -137,17 +137,17 @@ def __getattr__(name: str) -> Any:
             return version("aiotask")
         # What programs without graphs, schedules and streams do not use is loaded at first use.
         case "Graph" | "GraphNode":
-            home = "aiotask.graph"
+            home = "aiotask.results.graph"
         case "GroupResult":
-            home = "aiotask.group_result"
+            home = "aiotask.results.group"
         case "Progress":
-            home = "aiotask.progress"
+            home = "aiotask.results.progress"
         case "Schedule":
             home = "aiotask.client.schedules"
         case "Stream":
-            home = "aiotask.stream"
+            home = "aiotask.results.stream"
         case "AsyncStreamTask" | "StreamTask" | "SyncStreamTask":
-            home = "aiotask.stream_task"
+            home = "aiotask.tasks.stream"
         case "chain":
             home = "aiotask.workflow.chain"
         case "Group" | "group":

@@ -16,30 +16,30 @@ from .brokers import require, require_limits
 from .brokers.address import Address
 from .brokers.sql.address import DatabaseAddress
 from .brokers.technology import UNIQUE
-from .by_name import function_of
 from .client.backpressure import queue_limits
+from .client.specials import more_for, special_for
 from .context import JobContext, entered, sending_job
-from .defining import call_of, define, keyed_call, surrounded
 from .depends import Overrides, Overriding, injection_of, lifespan_of
 from .errors import ConfigError, Unresolved
 from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
 from .job import RESULT_TTL, WIRE_VERSION, Job, More, encode_job, ids
-from .limiting import limit_text
 from .loops.exits import apart
 from .middleware import Call, Middleware, depart, hooks_of, outermost
-from .options import check_name, meant, more_of, seconds
 from .parts.pausing import Pausing
 from .parts.registering import Registering
 from .parts.scheduling import Scheduling, taken_apart
 from .parts.serving import Serving
 from .parts.storing import Storing
 from .parts.streaming import Streaming
-from .result import AsyncResult
+from .results.result import AsyncResult
 from .settings import check_modules, environment, number
 from .signature import Signature
-from .specials import more_for, special_for
-from .tasks import Definition, Registry, Task, apps_here, task_of
-from .unique import rule_of
+from .tasks.by_name import function_of
+from .tasks.defining import call_of, define, keyed_call, surrounded
+from .tasks.limits import limit_text
+from .tasks.options import check_name, meant, more_of, seconds
+from .tasks.task import Definition, Registry, Task, apps_here, task_of
+from .values.unique import rule_of
 from .wire.seal import Sealer
 from .wire.serializer import Serializer, check_serializer, serializer_named
 from .wire.unserializable import blame_argument

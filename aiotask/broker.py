@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from .job import Meta, Obituary, Status
-from .special import Special, special_of
+from .wire.special import Special, special_of
 
 __all__ = [
     "BATCH_BYTES",

@@ -16,7 +16,7 @@ from .functions.loading import importing
 from .functions.main_module import importable_name
 from .functions.modules import import_module
 from .settings import environment
-from .tasks import apps_here
+from .tasks.task import apps_here
 
 __all__ = ["find_specs", "load_apps"]
 

@@ -12,8 +12,8 @@ from hashlib import blake2b
 import msgspec
 
 from .errors import SealError
-from .flow import Flow
-from .unique import shown
+from .values.flow import Flow
+from .values.unique import shown
 
 __all__ = [
     "FINAL",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .by_name import named_definition
 from .errors import SerializationError
-from .options import CallOptions
-from .result import AsyncResult
+from .results.result import AsyncResult
 from .signature import Signature
-from .tasks import Definition, Sender, Task, apps_here, task_of
+from .tasks.by_name import named_definition
+from .tasks.options import CallOptions
+from .tasks.task import Definition, Sender, Task, apps_here, task_of
 
 __all__ = ["Sending", "SendingByName"]
 

@@ -6,7 +6,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from .errors import ConfigError
 from .ref import Ref
-from .result import AsyncResult
+from .results.result import AsyncResult
 
 __all__ = ["Sending", "Signature", "no_task"]
 

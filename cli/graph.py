@@ -14,8 +14,8 @@ from .options import AppName, File, Json, Url, count, option
 from .output import ago, console, plain, print_json
 
 if TYPE_CHECKING:
-    from aiotask.graph import TreeLine
     from aiotask.ops.graphs import FoundGraph
+    from aiotask.results.graph import TreeLine
 
 __all__ = ["graph"]
 

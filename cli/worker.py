@@ -107,7 +107,7 @@ def worker(
     from aiotask.daemon.cpus import cpu_count
     from aiotask.daemon.settings import WorkerSettings
     from aiotask.importer import find_specs
-    from aiotask.queue_order import parse_queues
+    from aiotask.values.queue_order import parse_queues
 
     from .supervise import become_supervisor
 

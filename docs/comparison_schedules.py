@@ -50,7 +50,7 @@ app = App("shop", url=URL)
 def tick():
     say()
 def runs(expression, start, end):
-    from aiotask.schedule import after, check_spec
+    from aiotask.values.schedule import after, check_spec
     spec, moment = check_spec(expression, None, "Europe/Berlin"), start
     while (moment := after(spec, moment)) < end:
         yield moment

@@ -10,7 +10,7 @@ import pytest
 
 from aiotask import App, BrokerError, ConfigError, ConnectionLost, JobCancelled, QueueFull, ResultTimeout, Status
 from aiotask.client import backpressure
-from aiotask.result import AsyncResult
+from aiotask.results.result import AsyncResult
 
 from .helpers import wait_until_async
 from .server import PrivateServer

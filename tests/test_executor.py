@@ -23,7 +23,7 @@ from aiotask.errors import (
     WorkerLost,
 )
 from aiotask.job import WIRE_VERSION, Job, Meta, Obituary, Status, encode_job
-from aiotask.tasks import Definition, Registry
+from aiotask.tasks.task import Definition, Registry
 from aiotask.wire.error_info import error_info
 from aiotask.wire.seal import Sealer
 from aiotask.wire.serializer import OtherPython, serializer_named

@@ -15,9 +15,9 @@ import pytest
 from aiotask import App, AsyncResult, ConfigError, JobExpired, exponential
 from aiotask.broker import Broker, Replayed
 from aiotask.brokers.redis.keys import prefix
-from aiotask.defining import call_of
 from aiotask.job import Status, decode_job
-from aiotask.options import OPTIONS, BatchOptions, CallOptions, TaskOptions
+from aiotask.tasks.defining import call_of
+from aiotask.tasks.options import OPTIONS, BatchOptions, CallOptions, TaskOptions
 from aiotask.wire.seal import Sealer
 
 from .helpers import wait_until, wait_until_async

@@ -12,7 +12,7 @@ import pytest
 from aiotask.broker import Broker, Delivery, Liveness
 from aiotask.brokers import connect
 from aiotask.job import Meta
-from aiotask.tasks import Definition, Registry
+from aiotask.tasks.task import Definition, Registry
 from aiotask.wire.seal import Sealer
 from aiotask.wire.serializer import serializer_named
 from aiotask.worker.async_lane import AsyncLane

@@ -8,7 +8,7 @@ import pytest
 
 from aiotask import App, ConfigError, Limit, Retry, current_job
 from aiotask.brokers import technology
-from aiotask.limiting import Limited, check_rate, in_words, rate_text, specs_of
+from aiotask.tasks.limits import Limited, check_rate, in_words, rate_text, specs_of
 
 from .brokers_sqlite.technology import SQLITE
 

@@ -12,9 +12,9 @@ import pytest
 
 from aiotask import App, Call, ConfigError, Middleware, SerializationError, Signature, Unresolved, chain, group
 from aiotask.brokers.graphs import Condition, Node
-from aiotask.flow import Kind, unpack_ids
+from aiotask.client.planning import Plan
 from aiotask.job import Job, decode_job
-from aiotask.planning import Plan
+from aiotask.values.flow import Kind, unpack_ids
 from aiotask.workflow.group import leaves
 
 app = App("planning", url="memory://", result_ttl=100.0)

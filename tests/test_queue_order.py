@@ -10,7 +10,7 @@ from string import ascii_lowercase
 import pytest
 
 from aiotask.errors import ConfigError
-from aiotask.queue_order import EQUAL_TURNS, QueueOrder, parse_queues
+from aiotask.values.queue_order import EQUAL_TURNS, QueueOrder, parse_queues
 
 LETTERS = tuple(ascii_lowercase)
 

@@ -205,7 +205,7 @@ def test_every_variable_is_among_the_settings() -> None:
 
 
 def test_every_option_of_a_task_has_its_row() -> None:
-    from aiotask.options import CallOptions, TaskOptions
+    from aiotask.tasks.options import CallOptions, TaskOptions
 
     rows = table(doc("tasks.md"), "option")
     at_the_call = named([row[0] for row in rows if row[4]])

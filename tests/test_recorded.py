@@ -16,7 +16,7 @@ from aiotask.broker import Notice, Push
 from aiotask.brokers.redis.codec import decode_meta, frames
 from aiotask.job import Job, Meta, Obituary, decode_job, encode_job
 from aiotask.outcome import decode_outcome
-from aiotask.result import AsyncResult
+from aiotask.results.result import AsyncResult
 from aiotask.signature import Signature
 from aiotask.wire.control import Control
 from aiotask.wire.error_info import error_of

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aiotask import App, JobContext, SerializationError, Signature, current_job
-from aiotask.tasks import Task
+from aiotask.tasks.task import Task
 
 from .programs import Program
 from .workers import Workers

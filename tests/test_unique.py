@@ -11,7 +11,7 @@ import pytest
 from aiotask import App, AsyncResult, ConfigError, JobExists, ResultExpired, SealError, gather
 from aiotask.broker import Cancelled
 from aiotask.brokers.redis.keys import prefix
-from aiotask.unique import is_same_key, is_unique, key_hash, unique_id
+from aiotask.values.unique import is_same_key, is_unique, key_hash, unique_id
 
 from .helpers import wait_until_async
 from .server import PrivateServer

@@ -17,7 +17,7 @@ import msgspec
 
 from ..broker import BATCH_BYTES, Broker, Delivery, Finish, Liveness, Push, Room, Settled
 from ..job import Status
-from ..unique import Rule
+from ..values.unique import Rule
 from .lanes import lane_of, line_of
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from ..broker import Broker
-from ..limit import LimitSpec
+from ..values.limit import LimitSpec
 
 __all__ = ["LIMIT_KEY", "LimitInfo", "Limits", "LimitsReader", "LineInfo"]
 

@@ -13,7 +13,7 @@ from ..brokers.technology import PROCESSES
 from ..errors import BrokerError, ConfigError
 from ..log.throttle import Throttle
 from ..loops.agent import agent
-from ..result import AsyncResult
+from ..results.result import AsyncResult
 from .mailbox import Mailbox, quietly
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from enum import StrEnum
 
 from ..broker import Delivery, Finish, Overflow, Push, Room
 from ..errors import ConfigError, JobCancelled, QueueFull, SealError
-from ..flow import NOWHERE
 from ..job import RESULT_TTL, Status, decode_job, flow_of
 from ..log.throttle import Throttle
 from ..loops.delay import DoublingDelay
-from ..options import check_name
 from ..settings import environment
+from ..tasks.options import check_name
+from ..values.flow import NOWHERE
 from ..wire.ended import ended
 from ..wire.seal import Sealer
 from .handed_over import is_graph

@@ -14,7 +14,7 @@ from ..functions.loading import refuse_to_wait
 from ..job import FINAL, Status
 from ..loops.portal import asyncio_loop, portal, run_here
 from ..outcome import Outcome
-from ..result import AsyncResult, reveal
+from ..results.result import AsyncResult, reveal
 from .backpressure import Backpressure, WhenFull
 from .inquiry import Inquiry
 from .limits import refuse_own_limit
@@ -24,7 +24,7 @@ from .streams import StreamReading
 
 if TYPE_CHECKING:
     from ..broker import Cancelled
-    from ..graph import Graph
+    from ..results.graph import Graph
     from ..wire.serializer import Serializer
 
 __all__ = ["Client", "client_at"]

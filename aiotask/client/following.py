@@ -10,8 +10,8 @@ from weakref import ref
 
 from ..errors import JobExists, SealError, about
 from ..outcome import Outcome
-from ..result import AsyncResult
-from ..unique import is_same_key, is_unique
+from ..results.result import AsyncResult
+from ..values.unique import is_same_key, is_unique
 from .hearers import Hearers
 
 if TYPE_CHECKING:

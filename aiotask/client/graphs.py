@@ -10,10 +10,10 @@ from ..brokers import features, graphs_of, inspect
 from ..brokers.graphs import BATCH_CONCLUDED, Conclusion
 from ..brokers.technology import GRAPHS
 from ..errors import ConfigError, JobCancelled, ResultExpired, SealError, about
-from ..graph import Graph, GraphNode
 from ..inspector import GraphInspector, GraphNodeInfo
 from ..job import Status, decode_job
 from ..outcome import Outcome, decode_outcome
+from ..results.graph import Graph, GraphNode
 from ..wire.ended import ended
 from ..wire.seal import Sealer
 

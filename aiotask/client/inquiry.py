@@ -14,8 +14,8 @@ from ..brokers.technology import GRAPHS
 from ..errors import AiotaskError, ConfigError, ConnectionLost, JobCancelled, JobLost, ResultExpired, about
 from ..job import Status
 from ..outcome import Outcome, decode_outcome
-from ..result import AsyncResult
-from ..unique import is_same_key, is_unique
+from ..results.result import AsyncResult
+from ..values.unique import is_same_key, is_unique
 from ..wire.ended import ended
 from .following import exists, stranger
 from .no_outcome import is_parents, lost_in_fork, refused_job
@@ -23,8 +23,8 @@ from .sessions import Sessions
 
 if TYPE_CHECKING:
     from ..broker import JobState
-    from ..graph import Graph
     from ..inspector import GraphInspector
+    from ..results.graph import Graph
     from .graphs import GraphInquiry
 
 __all__ = ["Inquiry"]

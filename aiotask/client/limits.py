@@ -11,12 +11,12 @@ from ..brokers.limits import Limits
 from ..brokers.technology import LIMITS
 from ..context import JobContext
 from ..errors import BrokerError, ConfigError, ConnectionLost
-from ..limit import LimitSpec
+from ..values.limit import LimitSpec
 
 if TYPE_CHECKING:
     from ..broker import Broker
     from ..brokers.graphs import Node
-    from ..result import AsyncResult
+    from ..results.result import AsyncResult
 
 __all__ = ["LimitsToDeclare", "declarer", "note_child", "note_children", "refuse_own_limit"]
 

@@ -17,7 +17,7 @@ from ..job import Status, is_paused_need
 from ..log.throttle import Throttle
 from ..loops.agent import agent
 from ..outcome import decode_outcome
-from ..result import AsyncResult
+from ..results.result import AsyncResult
 from ..wire.seal import Sealer
 from .behind_parked import parked_upstream
 from .following import Arrival, Following, Wait, Waiter, no_handle

@@ -11,7 +11,7 @@ from .near_miss import near_misses
 
 if TYPE_CHECKING:
     from ..broker import JobState
-    from ..result import AsyncResult
+    from ..results.result import AsyncResult
 
 __all__ = ["is_parents", "lost_in_fork", "refused_job", "why_there_is_none"]
 

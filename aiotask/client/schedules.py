@@ -14,7 +14,7 @@ from ..broker import Push, special_of
 from ..brokers.schedules import UNPLANNED, Schedules, ScheduleState
 from ..errors import ConfigError, SealError
 from ..job import encode_job, ids
-from ..schedule import Spec
+from ..values.schedule import Spec
 from ..wire import scheduled
 from ..wire.scheduled import Declared, job_of
 from ..wire.seal import Sealer

@@ -17,7 +17,7 @@ from ..functions.loading import warn_of_send
 from ..job import RESULT_TTL, ids
 from ..loops.exits import exits
 from ..loops.portal import asyncio_loop, portal, running_loop
-from ..result import AsyncResult
+from ..results.result import AsyncResult
 from ..wire.seal import Sealer
 from .handed_over import is_graph
 from .limits import note_child
@@ -28,7 +28,7 @@ from .session import FLUSH_TIMEOUT, Session
 if TYPE_CHECKING:
     from ..broker import Overflow, Push
     from ..context import JobContext
-    from ..limit import LimitSpec
+    from ..values.limit import LimitSpec
     from ..wire.serializer import Serializer
     from .backpressure import Backpressure
     from .staging import GraphPush

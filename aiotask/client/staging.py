@@ -13,7 +13,7 @@ from msgspec import structs
 from ..broker import BATCH_BYTES, BATCH_ROW, Broker, Overflow, Push, Room
 from ..brokers.graphs import Graphs, Node, Part, Taken, parts_of, sources_of
 from ..errors import BrokerError
-from ..unique import Rule, is_unique
+from ..values.unique import Rule, is_unique
 
 __all__ = ["GraphPush", "Staging"]
 

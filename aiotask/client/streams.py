@@ -29,9 +29,9 @@ from ..functions.loading import refuse_to_wait
 from ..job import Status
 from ..loops.agent import agent
 from ..loops.portal import asyncio_loop
-from ..progress import Progress, open_progress
-from ..result import AsyncResult, reveal
-from ..stream import Stream
+from ..results.progress import Progress, open_progress
+from ..results.result import AsyncResult, reveal
+from ..results.stream import Stream
 from ..wire.items import open_item
 from ..wire.seal import Sealer
 from .limits import refuse_own_limit

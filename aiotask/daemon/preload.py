@@ -29,7 +29,8 @@ _LATER = (
         "aiotask.history.resultdb",
     ),
     # Tasks that send jobs, or send or return graphs, come to need these.
-    *("aiotask.client.client", "aiotask.client.graphs", "aiotask.graph", "aiotask.group_result", "aiotask.planning"),
+    *("aiotask.client.client", "aiotask.client.graphs", "aiotask.client.planning"),
+    *("aiotask.results.graph", "aiotask.results.group"),
     *("aiotask.workflow.chain", "aiotask.workflow.outgoing", "aiotask.client.schedules"),
     *("cloudpickle", "concurrent.futures.thread", "difflib", "encodings.idna", "sqlite3", "sysconfig", "traceback"),
     "uvloop",

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..app import App
-from ..limiting import shared_limits
 from ..parts.units import no_queue, units_of
+from ..tasks.limits import shared_limits
 from ..worker.scope import Scope
 from ..worker.surroundings import Served
 from ..worker.unit import Unit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..history.file import MAX_AGE, MAX_BYTES
-from ..queue_order import EQUAL_TURNS, QueueOrder
+from ..values.queue_order import EQUAL_TURNS, QueueOrder
 
 __all__ = ["WorkerSettings"]
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..brokers.history import HistoryRow
 from ..errors import ConfigError, SealError
-from ..flow import unpack_ids
 from ..job import Job, decode_job, flow_of
 from ..log.throttle import Throttle
 from ..outcome import Outcome, decode_outcome
+from ..values.flow import unpack_ids
 from ..wire.plaintext import clip, plain_text
 from ..wire.seal import Sealer
 from .file import COLUMNS, MAX_AGE, MAX_BYTES, HistoryFile, RecordingDelayed, explain, file_errors

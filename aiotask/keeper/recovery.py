@@ -16,10 +16,10 @@ from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Requeue, special_of
 from ..brokers import features, graphs_of
 from ..brokers.technology import GRAPHS
 from ..errors import BrokerError, ConnectionLost, JobError, JobOutOfMemory, JobTimeout, SealError
-from ..flow import NOWHERE
 from ..job import Job, Obituary, Status, decode_job, flow_of
 from ..log.events import counted
 from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter
+from ..values.flow import NOWHERE
 from ..wire.cancel_marks import genuine_cancels
 from ..wire.ended import ended
 from ..wire.seal import Sealer

@@ -13,7 +13,7 @@ from ..brokers.schedules import UNPLANNED, Due, Fire, Schedules, ScheduleState
 from ..errors import AiotaskError, BrokerError, ConfigError, ConnectionLost, SealError
 from ..job import encode_job
 from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter, Throttle
-from ..schedule import MOST, Turn, after, due_at, next_run
+from ..values.schedule import MOST, Turn, after, due_at, next_run
 from ..wire import scheduled
 from ..wire.scheduled import Declared, job_of, run_id
 from ..wire.seal import Sealer

@@ -10,7 +10,7 @@ from ..broker import Cancelled
 from ..brokers import graphs_of
 from ..errors import AiotaskError, ResultExpired
 from ..inspector import GraphInfo, JobInfo
-from ..result import AsyncResult
+from ..results.result import AsyncResult
 from .connection import Connection, Place, inspectors
 from .describe import describe_job
 from .graphs import head_of

@@ -12,12 +12,12 @@ from msgspec.structs import asdict
 
 from ..embedded.server import EmbeddedServer
 from ..errors import SealError
-from ..flow import unpack_ids
 from ..history.resultdb import JobRecord
 from ..inspector import DeadLetter, JobInfo, QueueInfo, WorkerInfo
 from ..job import Job, More, decode_job
-from ..limiting import key_words
 from ..outcome import decode_outcome
+from ..tasks.limits import key_words
+from ..values.flow import unpack_ids
 from ..wire.plaintext import plain_text
 from ..wire.seal import Sealer
 from .connection import Connection

@@ -9,10 +9,10 @@ from ..brokers import features
 from ..brokers.technology import GRAPHS
 from ..client.graphs import GraphInquiry
 from ..errors import ConfigError, ResultExpired, SealError
-from ..graph import Graph
 from ..inspector import GraphInfo, GraphInspector, GraphSummary
 from ..job import decode_job
 from ..outcome import decode_outcome
+from ..results.graph import Graph
 from ..wire.seal import Sealer
 from .connection import Connection, Place, inspectors
 from .jobs import in_history

@@ -13,10 +13,10 @@ from ..brokers.technology import LIMITS
 from ..errors import ConfigError, ResultExpired, SealError
 from ..inspector import JobInfo
 from ..job import Status, decode_job
-from ..limit import NUMBERS
-from ..limiting import check_rate, in_words
 from ..log import events
-from ..options import meant
+from ..tasks.limits import check_rate, in_words
+from ..tasks.options import meant
+from ..values.limit import NUMBERS
 from ..wire.seal import Sealer
 from .connection import Connection, Place, inspectors
 from .likely import likely

@@ -7,7 +7,7 @@ from contextlib import suppress
 from ..brokers import features, streams_of
 from ..brokers.technology import STREAMS
 from ..errors import SealError
-from ..progress import Progress, open_progress
+from ..results.progress import Progress, open_progress
 from ..wire.seal import Sealer
 from .connection import Connection
 

@@ -10,7 +10,7 @@ from ..brokers import features, schedules_of
 from ..brokers.technology import SCHEDULES
 from ..client.schedules import Schedule, Timetable
 from ..errors import ConfigError
-from ..schedule import notes, upcoming
+from ..values.schedule import notes, upcoming
 from .connection import Connection, Place, inspectors
 from .likely import likely
 

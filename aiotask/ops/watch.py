@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ResultExpired
 from ..job import FINAL, Status
-from ..progress import Progress
+from ..results.progress import Progress
 from .connection import Connection, Place, inspectors
 from .describe import describe_job
 from .graphs import head_of

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigError
-from ..options import check_name, check_task_name
+from ..tasks.options import check_name, check_task_name
 
 if TYPE_CHECKING:
     from ..brokers.pauses import Pause, Pauses

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from ..batch_task import BatchTask
-from ..options import BatchOptions, TaskOptions, known_options
-from ..tasks import AsyncTask, SyncTask, Task
+from ..tasks.batch import BatchTask
+from ..tasks.options import BatchOptions, TaskOptions, known_options
+from ..tasks.task import AsyncTask, SyncTask, Task
 
 __all__ = ["Registering"]
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 if TYPE_CHECKING:
-    from ..stream_task import AsyncStreamTask, SyncStreamTask
+    from ..tasks.stream import AsyncStreamTask, SyncStreamTask
 
     class _Anything(list["_Anything"]):
         """A type that matches only type variables, alone or in a list or another sequence.

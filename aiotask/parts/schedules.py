@@ -14,20 +14,20 @@ from msgspec import structs
 from ..brokers import connect, require, schedules_of
 from ..brokers.schedules import Declaration
 from ..brokers.technology import SCHEDULES
-from ..by_name import function_of
 from ..client.schedules import Schedule, Timetable
-from ..defining import id_of_runs
 from ..errors import ConfigError, Unresolved
 from ..functions.hints import wrong_arguments
 from ..job import WIRE_VERSION, More
-from ..limiting import limit_text
 from ..loops.agent import agent
 from ..middleware import depart
-from ..options import check_options, check_task_name, more_of
-from ..result import AsyncResult
-from ..schedule import Spec, check_spec, digest
+from ..results.result import AsyncResult
 from ..signature import Signature
-from ..tasks import Definition
+from ..tasks.by_name import function_of
+from ..tasks.defining import id_of_runs
+from ..tasks.limits import limit_text
+from ..tasks.options import check_options, check_task_name, more_of
+from ..tasks.task import Definition
+from ..values.schedule import Spec, check_spec, digest
 from ..wire.scheduled import Declared, ScheduledCall
 from ..wire.scheduled import Schedules as Seals
 from ..wire.unserializable import blame_argument

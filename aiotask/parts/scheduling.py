@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from ..brokers.address import Address
 from ..errors import ConfigError
 from ..middleware import Hooks
-from ..options import SCHEDULE_OPTIONS
-from ..tasks import Definition, Registry
+from ..tasks.options import SCHEDULE_OPTIONS
+from ..tasks.task import Definition, Registry
 
 if TYPE_CHECKING:
     from ..brokers.schedules import Declaration
     from ..client.client import Client
-    from ..result import AsyncResult
-    from ..schedule import Spec
+    from ..results.result import AsyncResult
+    from ..values.schedule import Spec
     from ..wire.serializer import Serializer
     from .schedules import AppSchedules
 

@@ -15,9 +15,9 @@ from ..errors import ConfigError
 from ..functions.modules import import_included
 from ..loops.async_block import async_block
 from ..middleware import Hooks
-from ..options import check_name
-from ..queue_order import EQUAL_TURNS, QueueOrder, parse_queues
-from ..tasks import Registry
+from ..tasks.options import check_name
+from ..tasks.task import Registry
+from ..values.queue_order import EQUAL_TURNS, QueueOrder, parse_queues
 from ..wire.serializer import Serializer
 
 if TYPE_CHECKING:

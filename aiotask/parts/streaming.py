@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from ..result import AsyncResult
+from ..results.result import AsyncResult
 
 if TYPE_CHECKING:
-    from ..stream import Stream
+    from ..results.stream import Stream
 
 __all__ = ["Streaming"]
 
@@ -30,6 +30,6 @@ class Streaming(ABC):
         Raises:
             ConfigError: the id is empty or not text.
         """
-        from ..stream import Stream
+        from ..results.stream import Stream
 
         return Stream.of(self.result(id))

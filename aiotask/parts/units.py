@@ -15,10 +15,10 @@ from ..brokers.sql.facts import RowFacts
 from ..brokers.technology import PROCESSES
 from ..depends import Injection
 from ..errors import ConfigError
-from ..limiting import specs_of
 from ..middleware import Hooks
-from ..queue_order import EQUAL_TURNS, QueueOrder
-from ..tasks import Registry
+from ..tasks.limits import specs_of
+from ..tasks.task import Registry
+from ..values.queue_order import EQUAL_TURNS, QueueOrder
 from ..wire.serializer import Serializer
 from ..worker.scope import Scope
 from ..worker.surroundings import Served

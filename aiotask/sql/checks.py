@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapper
 
 from ..depends import Overrides, injection_of
 from ..errors import ConfigError
-from ..options import OPTIONS, TaskOptions, check_name, check_options, check_task_name, meant
+from ..tasks.options import OPTIONS, TaskOptions, check_name, check_options, check_task_name, meant
 from .rowjob import COLUMNS, OURS
 
 __all__ = ["RowOptions", "check_class", "check_row_options", "kind_of"]

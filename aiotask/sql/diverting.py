@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..broker import Push
     from ..client.session import Session
     from ..context import JobContext
-    from ..result import AsyncResult
+    from ..results.result import AsyncResult
 
 __all__ = ["Scope"]
 

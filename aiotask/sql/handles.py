@@ -13,16 +13,16 @@ from ..errors import NotSent, ResultExpired, ResultTimeout, about
 from ..functions.loading import refuse_to_wait
 from ..job import Status
 from ..outcome import Outcome
-from ..result import AsyncResult
+from ..results.result import AsyncResult
 from ..wire.serializer import Serializer
 from .carriers import Carrier, Collected, Fate
 
 if TYPE_CHECKING:
     from ..broker import Cancelled
     from ..brokers.sql.outbox import Outbox
-    from ..graph import Graph
-    from ..progress import Progress
-    from ..stream import Stream
+    from ..results.graph import Graph
+    from ..results.progress import Progress
+    from ..results.stream import Stream
 
 __all__ = ["Unsent"]
 

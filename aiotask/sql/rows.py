@@ -20,12 +20,12 @@ from ..brokers.sql.database import Database
 from ..brokers.sql.facts import RowFacts, TableFacts
 from ..brokers.sql.job_table import JobTable
 from ..brokers.sql.tables import Tables, add_tables
-from ..defining import surrounded
 from ..errors import ConfigError
 from ..functions.main_module import home_of
 from ..middleware import Hooks
-from ..options import fields_of
-from ..tasks import Definition, Registry
+from ..tasks.defining import surrounded
+from ..tasks.options import fields_of
+from ..tasks.task import Definition, Registry
 from ..wire.serializer import Serializer
 from .checks import check_class, check_row_options, kind_of, queue_of
 from .notices import notify_of_inserts

@@ -14,7 +14,7 @@ from ..brokers.sql.outbox import OUTBOX, packed
 from ..brokers.sql.outbox import Outbox as Statements
 from ..errors import ConfigError
 from ..job import decode_job
-from ..result import AsyncResult
+from ..results.result import AsyncResult
 from .alchemy import AsyncConnectionCarrier, AsyncSessionCarrier, ConnectionCarrier, SessionCarrier
 from .carriers import Carrier, Collected, Fate
 from .diverting import Scope

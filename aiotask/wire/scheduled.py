@@ -12,8 +12,8 @@ import msgspec
 
 from ..errors import SealError
 from ..job import WIRE_VERSION, Job, More
-from ..schedule import Spec
-from ..unique import is_unique
+from ..values.schedule import Spec
+from ..values.unique import is_unique
 from .seal import Sealer
 
 __all__ = ["Declared", "ScheduledCall", "Schedules", "job_of", "run_id"]

@@ -16,9 +16,9 @@ from ..brokers.limits import Limits
 from ..brokers.technology import LIMITS
 from ..errors import BrokerError, ConfigError
 from ..job import More, encode_job
-from ..limiting import Limited
 from ..loops.agent import agent
-from ..tasks import Registry
+from ..tasks.limits import Limited
+from ..tasks.task import Registry
 from ..wire.seal import Sealer
 from ..wire.serializer import Serializer
 from .async_lane import AsyncLane

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from ..broker import BATCH_JOBS
-from ..tasks import Registry
+from ..tasks.task import Registry
 from .batch import Batch
 from .batch_call import clear, perform_batch, perform_batch_async
 from .run import Board, Run

@@ -12,7 +12,7 @@ from ..broker import Broker, Claim, Delivery, Liveness
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import ErrorReporter
 from ..loops.delay import BrokerDelay
-from ..queue_order import QueueOrder
+from ..values.queue_order import QueueOrder
 from .admission import Admission
 from .agenda import Agenda
 from .in_hand import InHand

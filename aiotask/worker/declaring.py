@@ -14,9 +14,9 @@ from ..brokers import features, inspect
 from ..brokers.limits import Limits, LimitsReader
 from ..brokers.technology import LIMITS
 from ..errors import BrokerError, ConnectionLost
-from ..limit import LimitSpec
 from ..log.throttle import ErrorReporter
 from ..loops.delay import BrokerDelay
+from ..values.limit import LimitSpec
 
 __all__ = ["Declarer", "Declaring"]
 

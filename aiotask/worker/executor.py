@@ -22,11 +22,11 @@ from ..errors import (
     UnknownTask,
     Unresolved,
 )
-from ..flow import Kind
 from ..job import RELEASE, decode_job
 from ..log.shown_error import shown_error, without_ours
 from ..signature import Signature
-from ..tasks import Registry
+from ..tasks.task import Registry
+from ..values.flow import Kind
 from ..wire.error_form import text_of
 from ..wire.seal import Sealer
 from ..wire.serializer import Serializer

@@ -15,11 +15,11 @@ from ..broker import Broker, Delivery, Push
 from ..brokers import graphs_of
 from ..brokers.graphs import Graphs, Growth, Node, Part, Taken, parts_of
 from ..errors import BrokerError, ConnectionLost
-from ..flow import Flow, Kind, pack_ids
 from ..job import RELEASE, Job, More, encode_job
 from ..log.throttle import ErrorReporter
 from ..loops.agent import agent
 from ..loops.delay import BrokerDelay
+from ..values.flow import Flow, Kind, pack_ids
 from ..wire.seal import Sealer
 from .membership import Membership
 from .run import Returned, Run

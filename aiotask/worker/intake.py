@@ -10,7 +10,7 @@ from ..errors import BrokerError, SealError, UnknownTask
 from ..job import decode_job, need_of
 from ..loops.agent import agent
 from ..loops.delay import BrokerDelay
-from ..tasks import Registry
+from ..tasks.task import Registry
 from ..wire.seal import Sealer
 from .admission import Admission
 from .endings import Endings

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ..flow import Kind
 from ..functions.chunks import of_items
 from ..ref import collecting
+from ..values.flow import Kind
 from ..wire.error_form import add_note
 from ..wire.serializer import Serializer
 from ..wire.unserializable import blame_value
@@ -83,7 +83,7 @@ def refs_in(run: Run, value: Any, serializer: Serializer) -> Returned:
         SerializationError: the value cannot be serialized, or an argument of these calls.
     """
     # Most workers never run a task that returns calls.
-    from ..planning import Plan
+    from ..client.planning import Plan
 
     try:
         with collecting() as found:

@@ -13,7 +13,7 @@ from ..brokers import streams_of
 from ..brokers.streams import BATCH_REPORTS, Report
 from ..errors import BrokerError, ConnectionLost
 from ..log.throttle import ErrorReporter
-from ..progress import Progress, seal_progress
+from ..results.progress import Progress, seal_progress
 from ..wire.checkpoints import seal_checkpoint
 from ..wire.seal import Sealer
 from .membership import Membership

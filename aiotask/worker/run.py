@@ -10,18 +10,18 @@ import msgspec
 from ..broker import Delivery
 from ..context import JobContext
 from ..errors import SealError
-from ..flow import Flow
 from ..job import Job, Meta
 from ..outcome import ErrorInfo
-from ..progress import Progress, progress_of
 from ..ref import Found
-from ..tasks import Definition
+from ..results.progress import Progress, progress_of
+from ..tasks.task import Definition
+from ..values.flow import Flow
 from ..wire.checkpoints import dump_state, load_state
 from ..wire.serializer import Serializer
 from .scope import Scope
 
 if TYPE_CHECKING:
-    from ..planning import Plan
+    from ..client.planning import Plan
     from .batch import Batch
 
 __all__ = ["Board", "Budget", "NoBoard", "Owner", "Returned", "Run", "Steps"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from ..depends import Injection
 from ..middleware import Hooks as Middlewares
-from ..queue_order import EQUAL_TURNS, QueueOrder
-from ..tasks import Registry
+from ..tasks.task import Registry
+from ..values.queue_order import EQUAL_TURNS, QueueOrder
 from ..wire.serializer import Serializer
 from .declaring import Declarer
 from .run import Board, Run

@@ -11,11 +11,11 @@ import msgspec
 
 from ..broker import Broker, JobState
 from ..errors import BrokerError, ConnectionLost, SealError
-from ..flow import unpack_ids
 from ..job import FINAL, Status
 from ..log.throttle import ErrorReporter
 from ..loops.delay import BrokerDelay
 from ..outcome import ErrorInfo, Outcome, decode_outcome
+from ..values.flow import unpack_ids
 from ..wire.error_info import error_of
 from ..wire.seal import Sealer
 from ..wire.serializer import Serializer

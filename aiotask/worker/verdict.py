@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..job import Meta, Obituary, Status
 from ..log.events import JobEvent
-from ..options import seconds
+from ..tasks.options import seconds
 from ..wire.error_form import is_a, members_of, text_of
 from ..wire.error_info import is_of_another_job
 from ..wire.serializer import OtherPython

@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from ..context import entered
-from ..result import AsyncResult
+from ..results.result import AsyncResult
 from .run import Run
 
 __all__ = ["Waiting", "waiting"]

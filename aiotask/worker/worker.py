@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 from ..broker import Broker, Delivery, Liveness
-from ..limiting import specs_of
 from ..log.events import EventLog
 from ..loops.agent import agent
+from ..tasks.limits import specs_of
 from ..wire.seal import Sealer
 from .admission import Admission
 from .aftermath import aftermath_of

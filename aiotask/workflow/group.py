@@ -7,8 +7,8 @@ from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast, o
 
 from ..context import entered
 from ..errors import ConfigError
-from ..group_result import GroupResult
 from ..job import ids
+from ..results.group import GroupResult
 from ..signature import Signature
 
 __all__ = ["Group", "group"]

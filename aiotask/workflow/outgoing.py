@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..brokers import require
 from ..brokers.technology import GRAPHS, UNIQUE
-from ..by_name import function_of
 from ..client.limits import note_children
+from ..client.planning import Plan
 from ..client.staging import GraphPush
 from ..context import sending_job
 from ..errors import ConfigError
 from ..functions.chunks import of_items
-from ..group_result import GraphResult, GroupResult
 from ..middleware import Call, Departures
-from ..planning import Plan
-from ..result import AsyncResult
+from ..results.group import GraphResult, GroupResult
+from ..results.result import AsyncResult
 from ..signature import Signature
-from ..tasks import Definition, Sender
+from ..tasks.by_name import function_of
+from ..tasks.task import Definition, Sender
 from .group import Group
 
 if TYPE_CHECKING:

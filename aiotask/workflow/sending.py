@@ -6,23 +6,23 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from ..by_name import function_of, task_named
 from ..context import sending_job
-from ..defining import call_of, id_by_key
 from ..job import ids
 from ..middleware import Call, Hooks
-from ..options import CallOptions
 from ..ref import collecting
-from ..result import AsyncResult
+from ..results.result import AsyncResult
 from ..sending import Sending, SendingByName
 from ..signature import Signature
-from ..tasks import Definition, Task
+from ..tasks.by_name import function_of, task_named
+from ..tasks.defining import call_of, id_by_key
+from ..tasks.options import CallOptions
+from ..tasks.task import Definition, Task
 
 if TYPE_CHECKING:
     from ..client.client import Client
-    from ..graph import Graph
-    from ..group_result import GroupResult
-    from ..tasks import Registry, Sender
+    from ..results.graph import Graph
+    from ..results.group import GroupResult
+    from ..tasks.task import Registry, Sender
     from ..wire.serializer import Serializer
     from .group import Group
     from .outgoing import Composer

@@ -18,7 +18,7 @@ import pytest
 from aiotask import App
 from aiotask.brokers import connect, schedules_of
 from aiotask.parts.schedules import _Call, declaration
-from aiotask.schedule import Spec
+from aiotask.values.schedule import Spec
 
 from ..chaos.faults.clock import Clock, build
 from ..helpers import wait_until, wait_until_async

@@ -13,7 +13,7 @@ import pytest
 
 from aiotask import App, JobTimeout
 from aiotask.brokers import connect, streams_of
-from aiotask.tasks import task_of
+from aiotask.tasks.task import task_of
 from aiotask.wire.checkpoints import open_checkpoint
 from aiotask.wire.seal import Sealer
 

@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio
 
 from aiotask import App, ConfigError, JobCancelled, Status
-from aiotask.tasks import task_of
+from aiotask.tasks.task import task_of
 
 from ..helpers import wait_until_async
 from ..streams.shop import make_app
@@ -133,7 +133,7 @@ async def test_t18_a_reader_that_leaves_ends_the_run(shop: App, name: str, tmp_p
 READER = """
 import asyncio, sys
 from tests.streams.shop import make_app
-from aiotask.tasks import task_of
+from aiotask.tasks.task import task_of
 
 async def main():
     app = make_app(sys.argv[1], sys.argv[2])

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from aiotask import App
 from aiotask.broker import Push
 from aiotask.job import WIRE_VERSION, Job, encode_job, ids
-from aiotask.result import AsyncResult
+from aiotask.results.result import AsyncResult
 from aiotask.wire.seal import Sealer
 from aiotask_cli.main import app as command_line
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aiotask import App, ConfigError, Depends, JobContext, Limit
-from aiotask.batch_task import BATCH_WAIT, batching_of
+from aiotask.tasks.batch import BATCH_WAIT, batching_of
 
 
 def many(items: list[int]) -> list[int]:

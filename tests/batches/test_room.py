@@ -7,7 +7,7 @@ import pytest
 from aiotask.broker import BATCH_JOBS, Delivery
 from aiotask.functions.batches import Batching
 from aiotask.job import WIRE_VERSION, Job, Meta
-from aiotask.tasks import Definition, Registry
+from aiotask.tasks.task import Definition, Registry
 from aiotask.worker.batches import Batches
 from aiotask.worker.run import NoBoard, Run
 from aiotask.worker.seats import AWAY, Seats

@@ -16,7 +16,7 @@ from aiotask import Signature, group
 from aiotask.errors import AiotaskError
 from aiotask.job import Status
 from aiotask.outcome import Outcome
-from aiotask.result import AsyncResult
+from aiotask.results.result import AsyncResult
 
 from .producer import ANYTHING, Producer, Sent
 

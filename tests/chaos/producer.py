@@ -14,7 +14,7 @@ from typing import Any
 from aiotask import App
 from aiotask.errors import BrokerError, ConnectionLost
 from aiotask.outcome import Outcome
-from aiotask.result import AsyncResult
+from aiotask.results.result import AsyncResult
 
 __all__ = ["ANYTHING", "TOKEN", "Producer", "Sent", "Within"]
 

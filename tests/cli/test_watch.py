@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aiotask import App
 from aiotask.ops.watch import View
-from aiotask.progress import Progress
+from aiotask.results.progress import Progress
 from aiotask_cli.watch import _line
 
 from ..helpers import wait_until

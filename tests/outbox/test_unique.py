@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from aiotask import JobExists, gather
-from aiotask.unique import is_unique
+from aiotask.values.unique import is_unique
 
 from .shop import Shop
 

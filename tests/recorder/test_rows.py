@@ -12,11 +12,11 @@ import pytest
 
 from aiotask import Status
 from aiotask.brokers.history import HistoryRow
-from aiotask.flow import Flow
 from aiotask.history.file import SCHEMA_VERSION
 from aiotask.history.recorder import Recorder
 from aiotask.job import Meta, More
 from aiotask.outcome import ErrorInfo
+from aiotask.values.flow import Flow
 from aiotask.wire.plaintext import TEXT_LIMIT, plain_text
 
 from ..history import finished, pickled, sqlite

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from aiotask import ResultDB, Status
-from aiotask.flow import Flow
 from aiotask.history.recorder import Recorder
 from aiotask.job import More
 from aiotask.outcome import ErrorInfo
+from aiotask.values.flow import Flow
 
 from ..history import ROOT, START, TASK, finished
 

@@ -13,7 +13,7 @@ import pytest
 from aiotask import App, Call, Middleware, current_job, group
 from aiotask.brokers import connect, schedules_of
 from aiotask.errors import ConfigError
-from aiotask.schedule import Spec
+from aiotask.values.schedule import Spec
 from aiotask.wire.scheduled import Schedules as Seals
 
 from ..helpers import wait_until_async

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from aiotask.errors import ConfigError
-from aiotask.schedule import MOST, Spec, Turn, after, check_spec, due_at, next_run, notes, upcoming
+from aiotask.values.schedule import MOST, Spec, Turn, after, check_spec, due_at, next_run, notes, upcoming
 
 from .zones import CHANGES, local
 

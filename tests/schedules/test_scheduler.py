@@ -19,7 +19,7 @@ from aiotask.brokers.memory.stores import store_of
 from aiotask.brokers.schedules import Declaration, Schedules
 from aiotask.job import More, decode_job
 from aiotask.keeper.scheduler import Scheduler
-from aiotask.schedule import Spec, after, digest
+from aiotask.values.schedule import Spec, after, digest
 from aiotask.wire.scheduled import Declared, ScheduledCall, run_id
 from aiotask.wire.scheduled import Schedules as Seals
 from aiotask.wire.seal import Sealer

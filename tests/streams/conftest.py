@@ -32,7 +32,7 @@ async def worker(app: App) -> AsyncIterator[None]:
 @pytest.fixture
 def task(app: App) -> Any:
     """Returns the task of a name."""
-    from aiotask.tasks import task_of
+    from aiotask.tasks.task import task_of
 
     def named(name: str) -> Any:
         definition = app.registry.get(name)

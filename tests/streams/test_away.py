@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from aiotask.tasks import task_of
+from aiotask.tasks.task import task_of
 
 from ..helpers import wait_until_async
 from ..server import PrivateServer

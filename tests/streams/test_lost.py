@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aiotask import App, JobLost, Stream
-from aiotask.tasks import task_of
+from aiotask.tasks.task import task_of
 
 from ..helpers import wait_until_async
 from ..server import PrivateServer

@@ -8,7 +8,7 @@ import pytest
 
 from aiotask import ConfigError, Progress, current_job
 from aiotask.errors import SealError
-from aiotask.progress import open_progress, progress_of, seal_progress
+from aiotask.results.progress import open_progress, progress_of, seal_progress
 from aiotask.wire.seal import Sealer
 
 pytestmark = pytest.mark.usefixtures("worker")

@@ -10,7 +10,7 @@ import pytest
 
 from aiotask import App, ConfigError, JobCancelled, ResultExpired, ResultTimeout, Status, Stream, current_job
 from aiotask.broker import Notice
-from aiotask.tasks import task_of
+from aiotask.tasks.task import task_of
 from aiotask.wire.items import seal_item
 
 from ..helpers import wait_until_async

@@ -25,7 +25,7 @@ from ...inspector import (
     WorkerInfo,
 )
 from ...job import Status
-from ...unique import is_same_key
+from ...values.unique import is_same_key
 from ..lanes import is_line, queue_of
 from ..pages import EVERY, page_of
 from .graph_record import GraphRecord, NodeRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...broker import BATCH_JOBS, Delivery
-from ...limit import LimitSpec
+from ...values.limit import LimitSpec
 from ..lanes import claim_order
 from ..limits import LimitInfo, LineInfo
 from .graph_verbs import MemoryGraphs

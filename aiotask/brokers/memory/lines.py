@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ...broker import BATCH_BYTES, Delivery
-from ...limit import LimitSpec, burst_of, gcra
+from ...values.limit import LimitSpec, burst_of, gcra
 from ..lanes import ADMITTED, BELL, claim_order, is_line, lane_of
 from .clock import Clock
 from .pauses import Pausing

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from ...broker import Delivery, JobState, Notice, Overflow, Push, Room
 from ...job import Status
-from ...unique import Rule, key_hash, verdict
+from ...values.unique import Rule, key_hash, verdict
 from ..bounds import KEY_TOLD
 from ..lanes import RETURNED, is_line, lane_of
 from .clock import Clock

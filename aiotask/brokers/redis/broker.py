@@ -28,7 +28,7 @@ from ...broker import (
 from ...errors import BrokerError, ConnectionLost
 from ...job import Obituary
 from ...loops.delay import BrokerDelay
-from ...unique import is_unique
+from ...values.unique import is_unique
 from ..graphs import GraphsDue
 from ..lanes import kind_of_requeue, lane_of, line_of
 from ..shown import hide_password

@@ -10,7 +10,7 @@ import msgspec
 
 from ...errors import BrokerError
 from ...inspector import DeadLetter, Durability, JobInfo, Persistence, ServerFacts, WorkerInfo
-from ...unique import is_same_key, is_unique
+from ...values.unique import is_same_key, is_unique
 from ..lanes import claim_order
 from .broker import RedisBroker
 from .codec import text, whole

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ...limit import NUMBERS, LimitSpec
+from ...values.limit import NUMBERS, LimitSpec
 from ..limits import LimitInfo, LineInfo
 from .codec import text
 from .connection import Wire

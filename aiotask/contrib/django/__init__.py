@@ -23,7 +23,7 @@ from ...app import App
 from ...context import JobContext
 from ...errors import ConfigError, ImportFailed
 from ...middleware import Middleware
-from ...tasks import apps_here
+from ...tasks.task import apps_here
 
 __all__ = ["FreshConnections", "database_of", "load_apps"]
 

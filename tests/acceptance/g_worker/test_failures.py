@@ -11,7 +11,7 @@ import redis
 from aiotask import DependencyFailed, JobCancelled, JobExpired, JobTimeout, Status, UnknownTask, WorkerLost
 from aiotask.brokers.graphs import Graphs
 from aiotask.outcome import Outcome, decode_outcome, encode_outcome
-from aiotask.result import AsyncResult
+from aiotask.results.result import AsyncResult
 from aiotask.wire.seal import Sealer
 
 from ...helpers import wait_until_async

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from aiotask.broker import Push
 from aiotask.brokers.graphs import Condition, Node
-from aiotask.flow import Flow, Kind, pack_ids
 from aiotask.job import RELEASE, Job, More, Status, encode_job
+from aiotask.values.flow import Flow, Kind, pack_ids
 from aiotask.wire.seal import Sealer
 
 __all__ = ["DROPPED", "TASK", "WITHHELD", "End", "Planned", "ends_of", "message_of", "nodes_of", "plan", "value_of"]

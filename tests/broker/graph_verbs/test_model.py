@@ -12,8 +12,8 @@ import pytest
 import aiotask.brokers.graphs
 from aiotask.broker import BATCH_JOBS, Cancelled, Delivery, Finish, Push, Settled
 from aiotask.brokers.graphs import BATCH_SPECIAL, Conclusion, Graphs, Growth, Node, Steered, Taken, parts_of
-from aiotask.flow import Kind, unpack_ids
 from aiotask.job import Job, Meta, Status, decode_job
+from aiotask.values.flow import Kind, unpack_ids
 from aiotask.wire.seal import OVERHEAD
 
 from ...seam import Worker, a_push, finish, send

@@ -8,7 +8,7 @@ import pytest
 
 from aiotask.broker import Broker
 from aiotask.brokers.limits import Limits
-from aiotask.limit import LimitSpec
+from aiotask.values.limit import LimitSpec
 
 from .words import Declare
 

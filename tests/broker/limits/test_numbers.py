@@ -11,7 +11,7 @@ from aiotask.broker import Broker
 from aiotask.brokers import inspect
 from aiotask.brokers.limits import LimitInfo, Limits, LimitsReader, LineInfo
 from aiotask.errors import BrokerError
-from aiotask.limit import LimitSpec
+from aiotask.values.limit import LimitSpec
 
 from ...seam import Worker, ids, send
 from .words import Declare, end, limited

@@ -10,7 +10,7 @@ import pytest
 from aiotask.brokers.limits import Limits
 from aiotask.brokers.redis.script import Script, load_scripts
 from aiotask.job import Meta
-from aiotask.limit import Granted, burst_of, gcra
+from aiotask.values.limit import Granted, burst_of, gcra
 
 from ...helpers import wait_until_async
 from ...seam import Worker, ids, send

@@ -9,7 +9,7 @@ import pytest
 from aiotask.broker import BATCH_JOBS, Cancelled, Room, Settled
 from aiotask.brokers.limits import Limits
 from aiotask.job import Meta, Status
-from aiotask.limit import LimitSpec
+from aiotask.values.limit import LimitSpec
 
 from ...helpers import wait_until_async
 from ...seam import GONE, Worker, ids, is_unknown, promoted_all, send, status_of

@@ -7,7 +7,7 @@ from typing import cast
 
 from aiotask.broker import Broker
 from aiotask.brokers.limits import Limits
-from aiotask.limit import LimitSpec
+from aiotask.values.limit import LimitSpec
 
 from ...seam import Worker, ids, send
 from ...server import PrivateServer, is_blocked

@@ -14,9 +14,9 @@ from aiotask.broker import Broker, Replayed, Settled
 from aiotask.brokers import connect, graphs_of
 from aiotask.brokers.graphs import Conclusion, Graphs, GraphsDue, Taken
 from aiotask.errors import BrokerError, QueueFull
-from aiotask.flow import Flow
 from aiotask.job import RELEASE, Job, More, Status, encode_job
 from aiotask.keeper.keeper import Keeper
+from aiotask.values.flow import Flow
 from aiotask.wire.seal import OVERHEAD
 
 from ...graphs import Run, accept, advance_all, chain, end, ending, node, parts, send_graph

@@ -9,7 +9,7 @@ import pytest
 
 from aiotask.broker import Broker
 from aiotask.brokers.limits import Limits
-from aiotask.limit import LimitSpec
+from aiotask.values.limit import LimitSpec
 
 from ...helpers import wait_until_async
 from ...seam import Worker, ids, send

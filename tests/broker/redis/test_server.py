@@ -12,7 +12,7 @@ from aiotask.brokers import connect, inspect
 from aiotask.brokers.limits import Limits
 from aiotask.errors import BrokerError
 from aiotask.job import Status
-from aiotask.limit import LimitSpec
+from aiotask.values.limit import LimitSpec
 
 from ...helpers import wait_until_async
 from ...seam import WORN, Worker, a_push, ids, is_pending, requeue, sealed_job, send, take

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiotask.broker import Broker, JobState, Overflow, Push, Special
 from aiotask.brokers.graphs import Graphs
-from aiotask.unique import Rule, unique_id
+from aiotask.values.unique import Rule, unique_id
 
 from ...seam import Worker, a_push, finish
 

@@ -8,7 +8,7 @@ from aiotask.broker import Broker, JobState, Special
 from aiotask.brokers import graphs_of
 from aiotask.brokers.graphs import Graphs, Node, Taken
 from aiotask.job import Status
-from aiotask.unique import Rule
+from aiotask.values.unique import Rule
 
 from ...graphs import Run, accept, advance_all, cancel_all, end, grow, node, parts
 from ...seam import Worker, ids

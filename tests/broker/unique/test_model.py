@@ -9,7 +9,7 @@ import pytest
 
 from aiotask.broker import Broker, Delivery
 from aiotask.job import Status
-from aiotask.unique import verdict
+from aiotask.values.unique import verdict
 
 from ...seam import GONE, Worker, finish
 from .calls import call, name, push, state_of

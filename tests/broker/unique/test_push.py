@@ -10,7 +10,7 @@ import pytest
 from aiotask.broker import Broker, Overflow, Room
 from aiotask.inspector import Inspector
 from aiotask.job import Status
-from aiotask.unique import verdict
+from aiotask.values.unique import verdict
 
 from ...helpers import wait_until_async
 from ...seam import Worker, a_push, drain, finish, ids, is_pending, listening, send, status_of

@@ -11,8 +11,8 @@ from aiotask.brokers import inspect
 from aiotask.brokers.limits import Limits
 from aiotask.brokers.schedules import Declaration, Fire, Schedules
 from aiotask.job import RELEASE, Job, More, Status, encode_job
-from aiotask.limit import LimitSpec
-from aiotask.unique import Rule
+from aiotask.values.limit import LimitSpec
+from aiotask.values.unique import Rule
 from aiotask.wire.seal import Sealer
 
 from ...seam import Worker, a_push, finish, ids, status_of

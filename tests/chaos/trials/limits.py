@@ -12,7 +12,7 @@ from random import Random
 
 from aiotask.errors import AiotaskError
 from aiotask.keeper.lease import LEASE
-from aiotask.limit import burst_of
+from aiotask.values.limit import burst_of
 
 from ..arena import Arena
 from ..checker import examine, forgive_the_unlucky

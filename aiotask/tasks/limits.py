@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2s
 from typing import Any, NamedTuple, Protocol
 
-from .errors import ConfigError
-from .limit import LimitSpec, burst_of
-from .ref import Ref
-from .settings import check_name
+from ..errors import ConfigError
+from ..ref import Ref
+from ..settings import check_name
+from ..values.limit import LimitSpec, burst_of
 
 __all__ = [
     "Limit",
@@ -224,7 +224,7 @@ def limited_by(limit: Limit, task: str, function: Callable[..., Any]) -> Limited
     if by is None:
         return Limited(spec, None)
     # Loaded with the first key: programs without keys do without it.
-    from .functions.template import maker
+    from ..functions.template import maker
 
     return Limited(spec, maker(function, by if callable(by) or "{" in by else f"{{{by}}}", "by"))
 

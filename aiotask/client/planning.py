@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .broker import Push, special_of
-from .brokers.graphs import Condition, Node
-from .by_name import function_of
-from .errors import ConfigError, Unresolved
-from .flow import Flow, Kind, pack_ids
-from .functions.chunks import of_items
-from .job import RELEASE, Job, More, encode_job
-from .limit import LimitSpec
-from .limiting import Limited
-from .middleware import Call, Departures, leave
-from .options import more_of
-from .ref import collecting
-from .unique import Rule, rule_of
-from .wire.unserializable import blame_argument
+from ..broker import Push, special_of
+from ..brokers.graphs import Condition, Node
+from ..errors import ConfigError, Unresolved
+from ..functions.chunks import of_items
+from ..job import RELEASE, Job, More, encode_job
+from ..middleware import Call, Departures, leave
+from ..ref import collecting
+from ..tasks.by_name import function_of
+from ..tasks.limits import Limited
+from ..tasks.options import more_of
+from ..values.flow import Flow, Kind, pack_ids
+from ..values.limit import LimitSpec
+from ..values.unique import Rule, rule_of
+from ..wire.unserializable import blame_argument
 
 if TYPE_CHECKING:
-    from .signature import Signature
-    from .tasks import Definition, Sender
+    from ..signature import Signature
+    from ..tasks.task import Definition, Sender
 
 __all__ = ["Plan"]
 

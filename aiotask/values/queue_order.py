@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .errors import ConfigError
-from .settings import check_name
+from ..errors import ConfigError
+from ..settings import check_name
 
 __all__ = ["EQUAL_TURNS", "QueueOrder", "parse_queues"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from .backoff import Backoff
-from .errors import ConfigError
-from .limiting import Limit, check_rate
-from .settings import CENTURY, seconds
+from ..backoff import Backoff
+from ..errors import ConfigError
+from ..settings import CENTURY, seconds
+from .limits import Limit, check_rate
 
 __all__ = [
     "check_aware",

@@ -7,11 +7,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
-from .errors import ConfigError
-from .functions.batches import Batching
-from .functions.callables import what_runs
-from .limiting import Limited
-from .tasks import Definition, Sender, Task
+from ..errors import ConfigError
+from ..functions.batches import Batching
+from ..functions.callables import what_runs
+from .limits import Limited
+from .task import Definition, Sender, Task
 
 __all__ = ["BATCH_WAIT", "BatchTask", "batching_of", "refuse_generator", "refuse_limits"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from .job import RESULT_TTL, More
-from .unique import Rule
+from ..job import RESULT_TTL, More
+from ..values.unique import Rule
 
 __all__ = ["Special", "special_of"]
 

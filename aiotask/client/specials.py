@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .broker import Special, special_of
-from .brokers import require
-from .brokers.technology import UNIQUE
-from .job import More
+from ..broker import Special, special_of
+from ..brokers import require
+from ..brokers.technology import UNIQUE
+from ..job import More
 
 if TYPE_CHECKING:
-    from .client.client import Client
-    from .client.session import Session
-    from .context import JobContext
-    from .tasks import Definition
+    from ..context import JobContext
+    from ..tasks.task import Definition
+    from .client import Client
+    from .session import Session
 
 __all__ = ["more_for", "special_for"]
 

@@ -7,26 +7,26 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from .batch_task import batching_of, refuse_generator, refuse_limits
-from .context import JobContext, sending_job
-from .depends import Injection
-from .errors import ConfigError
-from .functions.batches import of_one
-from .functions.callables import (
+from ..context import JobContext, sending_job
+from ..depends import Injection
+from ..errors import ConfigError
+from ..functions.batches import of_one
+from ..functions.callables import (
     checker,
     gives_coroutines,
     gives_items,
     is_async_generator,
     refuse_what_is_no_function,
 )
-from .functions.main_module import home_of
-from .functions.template import maker, names_in
-from .job import ids, keyed_id
-from .limiting import Limit, Limited, limited_by
-from .middleware import Hooks, around_of
+from ..functions.main_module import home_of
+from ..functions.template import maker, names_in
+from ..job import ids, keyed_id
+from ..middleware import Hooks, around_of
+from ..values.unique import is_unique, rule_of, unique_id, without_rule
+from .batch import batching_of, refuse_generator, refuse_limits
+from .limits import Limit, Limited, limited_by
 from .options import BatchOptions, check_options, check_task_name, fields_of, known_options
-from .tasks import Definition, Task, consistent
-from .unique import is_unique, rule_of, unique_id, without_rule
+from .task import Definition, Task, consistent
 
 __all__ = ["call_of", "define", "id_by_key", "id_of_runs", "keyed_call", "surrounded", "without_key"]
 
@@ -86,7 +86,7 @@ def _stream_of(function: Callable[..., Any]) -> type[Any] | None:
     if not gives_items(function):
         return None
     # Most programs have no such task.
-    from .stream_task import AsyncStreamTask, SyncStreamTask
+    from .stream import AsyncStreamTask, SyncStreamTask
 
     return AsyncStreamTask if is_async_generator(function) else SyncStreamTask
 

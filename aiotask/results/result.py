@@ -7,19 +7,19 @@ from collections.abc import AsyncIterator, Coroutine, Generator, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
 
-from .context import current_job
-from .errors import AiotaskError, ConfigError, ResultTimeout, SerializationError, about
-from .functions.hints import RESULT_ELSEWHERE, explain_absence
-from .job import Status
-from .loops.portal import running_loop
-from .outcome import Outcome
-from .settings import seconds
-from .wire.error_form import text_of
-from .wire.error_info import error_of
-from .wire.serializer import Serializer
+from ..context import current_job
+from ..errors import AiotaskError, ConfigError, ResultTimeout, SerializationError, about
+from ..functions.hints import RESULT_ELSEWHERE, explain_absence
+from ..job import Status
+from ..loops.portal import running_loop
+from ..outcome import Outcome
+from ..settings import seconds
+from ..wire.error_form import text_of
+from ..wire.error_info import error_of
+from ..wire.serializer import Serializer
 
 if TYPE_CHECKING:
-    from .broker import Cancelled
+    from ..broker import Cancelled
     from .graph import Graph
     from .progress import Progress
 
@@ -176,7 +176,7 @@ class AsyncResult(Generic[R_co]):
         """
         seat = current_job().seat
         if seat is not None and seat.defers_cancel(self):
-            from .broker import Cancelled
+            from ..broker import Cancelled
 
             return Cancelled.ASKED
         return await self._home.cancel(self)

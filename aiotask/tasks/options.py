@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, TypedDict
 
-from .backoff import Backoff
-from .errors import ConfigError
-from .functions.hints import OPTIONS_ELSEWHERE
-from .job import WIRE_VERSION, More
-from .limiting import Limit
+from ..backoff import Backoff
+from ..errors import ConfigError
+from ..functions.hints import OPTIONS_ELSEWHERE
+from ..job import WIRE_VERSION, More
+from ..settings import check_name, seconds
+from ..values.unique import COMBINED, rule_of
+from .limits import Limit
 from .option_values import (
     check_backoff,
     check_batch_wait,
@@ -32,8 +34,6 @@ from .option_values import (
     check_whole,
     size,
 )
-from .settings import check_name, seconds
-from .unique import COMBINED, rule_of
 
 __all__ = [
     "OPTIONS",

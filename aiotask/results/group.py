@@ -7,10 +7,10 @@ from collections.abc import Generator, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
-from .errors import ResultTimeout, about
-from .job import FINAL, Status
+from ..errors import ResultTimeout, about
+from ..job import FINAL, Status
+from ..settings import seconds
 from .result import AsyncResult, Home, gather
-from .settings import seconds
 
 __all__ = ["GraphResult", "GroupResult"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import SerializationError
+from ..errors import SerializationError
+from ..results.result import AsyncResult
 from .options import CallOptions, check_options, check_task_name, fields_of, known_options
-from .result import AsyncResult
-from .tasks import Definition, Sender, Task, apps_here, task_of
+from .task import Definition, Sender, Task, apps_here, task_of
 
 __all__ = ["NamedTask", "function_of", "named_definition", "task_named"]
 

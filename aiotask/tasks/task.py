@@ -14,24 +14,24 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast
 from weakref import WeakSet
 
-from .backoff import Backoff, exponential
-from .errors import ConfigError, SerializationError
-from .functions.hints import TASK_ELSEWHERE, explain_absence, wrong_arguments
-from .functions.main_module import MAINS, home_of
-from .functions.reloads import Run, current_run, is_reload, why_refused
-from .functions.template import Maker
-from .job import RELEASE, WIRE_VERSION
+from ..backoff import Backoff, exponential
+from ..errors import ConfigError, SerializationError
+from ..functions.hints import TASK_ELSEWHERE, explain_absence, wrong_arguments
+from ..functions.main_module import MAINS, home_of
+from ..functions.reloads import Run, current_run, is_reload, why_refused
+from ..functions.template import Maker
+from ..job import RELEASE, WIRE_VERSION
+from ..values.unique import check_unique
 from .options import CallOptions, check_options, check_together, fields_of, known_options
-from .unique import check_unique
 
 if TYPE_CHECKING:
-    from .functions.batches import Batching
-    from .group_result import GroupResult
-    from .middleware import Around, Hooks
-    from .result import AsyncResult
-    from .signature import Signature
-    from .wire.seal import Sealer
-    from .wire.serializer import Serializer
+    from ..functions.batches import Batching
+    from ..middleware import Around, Hooks
+    from ..results.group import GroupResult
+    from ..results.result import AsyncResult
+    from ..signature import Signature
+    from ..wire.seal import Sealer
+    from ..wire.serializer import Serializer
 
 __all__ = ["AsyncTask", "Definition", "Registry", "SyncTask", "Task"]
 

@@ -6,8 +6,8 @@ import math
 
 import msgspec
 
-from .errors import ConfigError, SealError
-from .wire.seal import Sealer
+from ..errors import ConfigError, SealError
+from ..wire.seal import Sealer
 
 __all__ = ["Progress", "open_progress", "progress_of", "seal_progress"]
 

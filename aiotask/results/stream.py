@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator
 from typing import Any, Protocol, TypeVar, cast
 
-from .errors import ConfigError
+from ..errors import ConfigError
 from .result import AsyncResult, Home, seconds_of
 
 __all__ = ["Stream"]

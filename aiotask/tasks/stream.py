@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeVar, Unpack
 
-from .brokers import require
-from .brokers.technology import STREAMS
+from ..brokers import require
+from ..brokers.technology import STREAMS
+from ..results.stream import Stream
 from .options import CallOptions
-from .stream import Stream
-from .tasks import Definition, Task
+from .task import Definition, Task
 
 __all__ = ["AsyncStreamTask", "StreamTask", "SyncStreamTask"]
 

@@ -1,0 +1,1 @@
+"""Values that senders, workers, keepers and brokers share. What enforces them is theirs."""
