@@ -209,10 +209,12 @@ def _facts(schedule: dict[str, Any]) -> str:
         return f"[red]{plain(schedule['unreadable'])}[/red]"
     jitter = f", put off by up to {schedule['jitter']:g} s" if schedule["jitter"] else ""
     source = f"the code of {schedule['declared_by']}" if schedule["declared_by"] else "a call at run time"
-    last = f"last {ago(schedule['last_run'])}" if schedule["last_run"] else "never yet"
+    times = f"{schedule['runs']:,} time{'' if schedule['runs'] == 1 else 's'}"
+    ran = f"It has run {times}, last {ago(schedule['last_run'])}." if schedule["last_run"] else "It has not run yet."
+    when = _when(schedule) if schedule["every"] else f"at {schedule['cron']} ({schedule['timezone']})"
     lines = [
-        f"Calls {plain(schedule['task'])} {plain(_when(schedule))}{jitter}; missed runs: {schedule['missed']}.",
-        f"Declared by {plain(source)}. Ran {schedule['runs']:,} times, {last}.",
+        f"Calls {plain(schedule['task'])} {plain(when)}{jitter}. Missed runs: {schedule['missed']}.",
+        f"Declared by {plain(source)}. {ran}",
     ]
     if schedule["paused"]:
         lines.append(f"[yellow]Paused {ago(schedule['paused'])}.[/yellow]")

@@ -27,7 +27,7 @@ def test_a_wrong_option_is_refused_with_what_would_be_right(arguments: list[str]
     assert said in " ".join(result.output.replace("│", " ").split())
 
 
-@pytest.mark.parametrize("group", [[], ["dead"], ["server"]], ids=["aiotask", "dead", "server"])
+@pytest.mark.parametrize("group", [[], ["server"]], ids=["aiotask", "server"])
 def test_a_group_without_a_command_prints_its_help_and_no_empty_error(group: list[str]) -> None:
     done = run(*group)
 
