@@ -104,7 +104,7 @@ class Streams(Broker, Protocol):
         """The reader at this address reads no further, unless another one has come since."""
         ...
 
-    async def report(self, incarnation: str, batch: Sequence[Report]) -> list[bool]:
+    async def report(self, batch: Sequence[Report]) -> list[bool]:
         """Keep progress and checkpoints of jobs, and tell progress to those that follow them. False: the job is not
         this worker's.
 

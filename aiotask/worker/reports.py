@@ -16,7 +16,6 @@ from ..log.throttle import ErrorReporter
 from ..results.progress import Progress, seal_progress
 from ..wire.checkpoints import seal_checkpoint
 from ..wire.seal import Sealer
-from .membership import Membership
 from .run import Run
 
 __all__ = ["Reports"]
@@ -34,9 +33,8 @@ class Reports:
         progress, checkpoints: sealers.
     """
 
-    def __init__(self, broker: Broker, membership: Membership, progress: Sealer, checkpoints: Sealer) -> None:
+    def __init__(self, broker: Broker, progress: Sealer, checkpoints: Sealer) -> None:
         self._broker = broker
-        self._membership = membership
         self._progress_sealer = progress
         self._checkpoint_sealer = checkpoints
         self._progress: dict[Run, Progress] = {}
@@ -152,7 +150,7 @@ class Reports:
     async def _send(self, batch: list[tuple[Run, Progress | None, bytes | None]]) -> None:
         reports = [self._report(*each) for each in batch]
         try:
-            await streams_of(self._broker).report(self._membership.incarnation, reports)
+            await streams_of(self._broker).report(reports)
         except ConnectionLost:
             raise
         except BrokerError as error:

@@ -180,7 +180,7 @@ class Worker:
             give_up=endings.give_up,
             told=paused.tell,
         )
-        reports = Reports(broker, membership, Sealer(served.secrets, "progress"), Sealer(served.secrets, "checkpoint"))
+        reports = Reports(broker, Sealer(served.secrets, "progress"), Sealer(served.secrets, "checkpoint"))
         outlets = Outlets(
             broker, membership, sealer=Sealer(served.secrets, "item"), serializer=serializer, end=cancels.end
         )

@@ -22,6 +22,22 @@ def endless(app: App, name: str, path: Path) -> Stream[int]:
     return stream
 
 
+async def test_a_stream_goes_on_when_its_worker_has_to_register_again(own_server: PrivateServer) -> None:
+    app = make_app(own_server.url, "lost")
+    definition = app.registry.get("numbers")
+    assert definition is not None
+    async with app.worker():
+        stream = task_of(definition, app).apply_async(300, pause=0.01)
+        assert isinstance(stream, Stream)
+        numbers = []
+        async for number in stream:
+            numbers.append(number)
+            if number == 1:
+                own_server.call("DEL", "aiotask1:{lost}:live")
+        await app.client.close()
+    assert numbers == list(range(1, 301))
+
+
 @pytest.mark.parametrize("name", ["endless", "endless_sync"])
 async def test_a_generator_ends_when_the_server_was_emptied(
     own_server: PrivateServer, tmp_path: Path, name: str

@@ -25,9 +25,9 @@ class StreamVerbs(MemoryInspector):
         async with self._store as store:
             store.leave_stream(id, address)
 
-    async def report(self, incarnation: str, batch: Sequence[Report]) -> list[bool]:
+    async def report(self, batch: Sequence[Report]) -> list[bool]:
         async with self._store as store:
-            return [store.report(incarnation, item) for item in batch]
+            return [store.report(item) for item in batch]
 
     async def checkpoints(self, ids: Sequence[str]) -> list[bytes | None]:
         async with self._store as store:

@@ -76,14 +76,14 @@ class StreamStore(Store):
         for id in [id for id, stream in self._streams.items() if stream.expires <= now]:
             del self._streams[id]
 
-    def _is_claimed(self, delivery: Delivery, incarnation: str) -> bool:
+    def _is_claimed(self, delivery: Delivery) -> bool:
+        """Whether the run that was given this entry still has the job: another run is given another entry."""
         lane = self.lanes.get(delivery.lane)
-        record = lane.claimed.get(delivery.entry) if lane else None
-        return record is not None and record.owner == incarnation
+        return lane is not None and delivery.entry in lane.claimed
 
     def emit(self, incarnation: str, item: Emit) -> Emitted:
         id = item.delivery.id
-        if not self._is_claimed(item.delivery, incarnation):
+        if not self._is_claimed(item.delivery):
             return Emitted(0, 0, Reader.GONE, yours=False)
         stream = self._streams.setdefault(id, _Stream(0.0))
         stream.expires = self.clock.monotonic() + item.ttl
@@ -128,9 +128,9 @@ class StreamStore(Store):
         if stream is not None and stream.reader == address:
             stream.reader = ""
 
-    def report(self, incarnation: str, item: Report) -> bool:
+    def report(self, item: Report) -> bool:
         id = item.delivery.id
-        if not self._is_claimed(item.delivery, incarnation):
+        if not self._is_claimed(item.delivery):
             return False
         if item.checkpoint:
             self._checkpoints[id] = item.checkpoint

@@ -38,8 +38,8 @@ class StreamVerbs:
     async def leave_stream(self, id: str, address: str) -> None:
         await self._run("leave_stream", id, address)
 
-    async def report(self, incarnation: str, batch: Sequence[Report]) -> list[bool]:
-        args: list[Any] = [incarnation]
+    async def report(self, batch: Sequence[Report]) -> list[bool]:
+        args: list[Any] = []
         for item in batch:
             args += (item.delivery.lane, item.delivery.entry, item.delivery.id, item.progress, item.checkpoint)
         return [answer == 1 for answer in await self._run("report", *args)]

@@ -18,8 +18,8 @@ async def test_the_last_checkpoint_counts_and_each_job_has_its_own(streams: Stre
     one, two = await take(worker, "one"), await take(worker, "two")
     assert await streams.checkpoints(["one", "two"]) == [None, None]
     first = [Report(one, checkpoint=b"1"), Report(two, b"half", b"2")]
-    assert await streams.report(worker.name, first) == [True, True]
-    await streams.report(worker.name, [Report(one, checkpoint=b"11"), Report(two, b"most")])
+    assert await streams.report(first) == [True, True]
+    await streams.report([Report(one, checkpoint=b"11"), Report(two, b"most")])
 
     assert await streams.checkpoints(["two", "none", "one"]) == [b"2", None, b"11"]
     assert await streams.follow("two", "") == b"most"
@@ -29,13 +29,13 @@ async def test_the_last_checkpoint_counts_and_each_job_has_its_own(streams: Stre
 
 async def test_only_the_run_that_has_the_job_saves(streams: Streams, worker: Worker, other: Worker) -> None:
     job = await take(worker, "job")
-    await streams.report(worker.name, [Report(job, checkpoint=b"first run")])
+    await streams.report([Report(job, checkpoint=b"first run")])
     await streams.recover(worker.name)
     [again] = (await other.claim()).deliveries
 
-    assert await streams.report(worker.name, [Report(job, checkpoint=b"of the dead")]) == [False]
+    assert await streams.report([Report(job, checkpoint=b"of the dead")]) == [False]
     assert await saved(streams, "job") == b"first run"
-    assert await streams.report(other.name, [Report(again, checkpoint=b"second run")]) == [True]
+    assert await streams.report([Report(again, checkpoint=b"second run")]) == [True]
     assert await saved(streams, "job") == b"second run"
 
 
@@ -43,7 +43,7 @@ async def test_a_recovery_says_that_there_is_a_checkpoint(streams: Streams, work
     for id in ("plain", "saved", "blamed", "kept"):
         job = await take(worker, id)
         if id != "plain":
-            await streams.report(worker.name, [Report(job, checkpoint=b"state")])
+            await streams.report([Report(job, checkpoint=b"state")])
     recovered = await streams.recover(worker.name, blame=["blamed"], reason="SIGKILL", keep=["kept"])
 
     assert [delivery.meta for delivery in recovered.kept] == [Meta(saved=True)]
@@ -57,7 +57,7 @@ async def test_counters_stay_beside_it(streams: Streams, worker: Worker, other: 
     job = await take(worker, "job")
     await worker.requeue(job, meta=WORN)
     [worn] = (await worker.claim()).deliveries
-    await streams.report(worker.name, [Report(worn, checkpoint=b"state")])
+    await streams.report([Report(worn, checkpoint=b"state")])
     await streams.recover(worker.name)
     [again] = (await other.claim()).deliveries
 
@@ -70,7 +70,7 @@ async def test_counters_stay_beside_it(streams: Streams, worker: Worker, other: 
 
 async def test_it_outlives_a_retry(streams: Streams, worker: Worker) -> None:
     job = await take(worker, "job")
-    await streams.report(worker.name, [Report(job, checkpoint=b"state")])
+    await streams.report([Report(job, checkpoint=b"state")])
     await worker.requeue(job, meta=Meta(2, saved=True), delay=0.01)
 
     async def promoted() -> bool:
@@ -85,7 +85,7 @@ async def test_it_outlives_a_retry(streams: Streams, worker: Worker) -> None:
 async def test_the_end_of_a_job_removes_it(streams: Streams, worker: Worker, other: Worker) -> None:
     for id in ("finished", "cancelled", "waiting"):
         job = await take(worker, id)
-        await streams.report(worker.name, [Report(job, checkpoint=b"state")])
+        await streams.report([Report(job, checkpoint=b"state")])
         if id == "finished":
             await streams.finish_special(worker.name, [finish(job, special=True)])  # type: ignore[attr-defined]
         elif id == "cancelled":
@@ -101,7 +101,7 @@ async def test_the_end_of_a_job_removes_it(streams: Streams, worker: Worker, oth
 
 async def test_a_dead_letter_that_is_replayed_begins_anew(streams: Streams, worker: Worker) -> None:
     job = await take(worker, "job")
-    await streams.report(worker.name, [Report(job, checkpoint=b"state")])
+    await streams.report([Report(job, checkpoint=b"state")])
     end = [finish(job, status=Status.FAILED, dead=True, special=True)]
     await streams.finish_special(worker.name, end)  # type: ignore[attr-defined]
     await streams.replay(["job"])
@@ -113,11 +113,11 @@ async def test_a_dead_letter_that_is_replayed_begins_anew(streams: Streams, work
 
 async def test_what_a_job_left_that_has_ended_as_a_plain_one_is_swept(streams: Streams, worker: Worker) -> None:
     job = await take(worker, "job")
-    await streams.report(worker.name, [Report(job, checkpoint=b"state")])
+    await streams.report([Report(job, checkpoint=b"state")])
     await worker.finish(job)
     await send(streams, "later")
     later = await worker.wait_for_job()
-    await streams.report(worker.name, [Report(later, checkpoint=b"other")])
+    await streams.report([Report(later, checkpoint=b"other")])
     # The first scan of a broker object sweeps.
     await streams.recover()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aiotask.broker import Delivery, Notice, Replayed
-from aiotask.brokers.streams import KEPT_ITEMS, Emit, Emitted, Reader, Streams
+from aiotask.brokers.streams import KEPT_ITEMS, Emit, Emitted, Reader, Report, Streams
 from aiotask.job import Status
 
 from ...helpers import wait_until_async
@@ -52,6 +52,16 @@ async def test_a_run_that_begins_anew_adds_only_what_is_missing(
     assert await emit(other, streams, again, 1, 2) == Emitted(4, 0, Reader.NEVER)
     assert (await emit(other, streams, again, 3, 5)).last == 5
     assert await read(streams) == numbered(1, 5)
+
+
+async def test_a_worker_that_has_registered_again_goes_on(streams: Streams, worker: Worker) -> None:
+    """It has another name; the jobs in its hand were given to it under the old one."""
+    job = await take(worker, "job")
+    renamed = await Worker(worker.broker, f"{worker.name}r2").enlist()
+
+    assert await emit(renamed, streams, job, 1, 2) == Emitted(2, 0, Reader.NEVER)
+    assert await streams.report([Report(job, b"half")]) == [True]
+    assert await read(streams) == numbered(1, 2)
 
 
 async def test_items_are_told_to_the_reader_whole(streams: Streams, worker: Worker) -> None:

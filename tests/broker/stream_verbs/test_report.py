@@ -16,9 +16,9 @@ async def test_progress_is_kept_and_told_to_those_that_follow(streams: Streams, 
     assert await streams.follow("job", "second") is None
     assert await streams.follow("job", "second") is None
     async with listening(streams, "first") as first, listening(streams, "second") as second:
-        assert await streams.report(worker.name, [Report(job, b"one")]) == [True]
+        assert await streams.report([Report(job, b"one")]) == [True]
         await streams.unfollow("job", "first")
-        assert await streams.report(worker.name, [Report(job, b"two")]) == [True]
+        assert await streams.report([Report(job, b"two")]) == [True]
         await wait_until_async(lambda: len(second.notices) == 2, description="the follower is told")
 
     assert second.notices == [Notice("job", progress=b"one"), Notice("job", progress=b"two")]
@@ -28,13 +28,13 @@ async def test_progress_is_kept_and_told_to_those_that_follow(streams: Streams, 
 
 async def test_only_the_run_that_has_the_job_reports(streams: Streams, worker: Worker, other: Worker) -> None:
     job = await take(worker, "job")
-    await streams.report(worker.name, [Report(job, b"first run")])
+    await streams.report([Report(job, b"first run")])
     await streams.recover(worker.name)
     [again] = (await other.claim()).deliveries
 
-    assert await streams.report(worker.name, [Report(job, b"of the dead")]) == [False]
+    assert await streams.report([Report(job, b"of the dead")]) == [False]
     assert await streams.follow("job", "") == b"first run"
-    assert await streams.report(other.name, [Report(again, b"second run")]) == [True]
+    assert await streams.report([Report(again, b"second run")]) == [True]
     assert await streams.follow("job", "") == b"second run"
 
 
@@ -42,7 +42,7 @@ async def test_the_end_of_a_job_removes_its_progress(streams: Streams, worker: W
     for id in ("finished", "cancelled"):
         job = await take(worker, id)
         await streams.follow(id, "client")
-        await streams.report(worker.name, [Report(job, b"half")])
+        await streams.report([Report(job, b"half")])
         if id == "finished":
             special = [finish(job, special=True)]
             await streams.finish_special(worker.name, special)  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ async def test_who_follows_what_has_ended_leaves_nothing_behind(streams: Streams
     await send(streams, "later")
     [later] = (await worker.claim()).deliveries
     async with listening(streams, "client") as client:
-        await streams.report(worker.name, [Report(later, b"half")])
+        await streams.report([Report(later, b"half")])
         await streams.unfollow("job", "client")
 
     assert client.notices == []

@@ -1,11 +1,11 @@
--- KEYS: prefix.  ARGV: id, lane, entry and incarnation of its run, '1' if the run waits for the reader, TTL of the items (ms),
+-- KEYS: prefix.  ARGV: id, lane and entry of its run, incarnation that is told when the reader goes on, '1' if the run waits for the reader, TTL of the items (ms),
 -- number of the first item, items ...
 -- Keeps the items that are new, and tells them to the reader whole.
 -- Returns the numbers of the last item that is here and of the last one that was taken, and 0 (no reader ever came), 1 (it
 -- is gone) or 2 (it listens); -1 first where the run is not the caller's. A full server refuses items: the run waits.
 -- Needs: core streams
 local id = ARGV[1]
-if not is_claimed(ARGV[2], ARGV[3], ARGV[4]) then return { -1, 0, 0 } end
+if not is_claimed(ARGV[2], ARGV[3]) then return { -1, 0, 0 } end
 local name, info = key('s:' .. id), key('reader:' .. id)
 local reader = redis.call('HMGET', info, 'at', 'to')
 local at, to = tonumber(reader[1] or 0), reader[2]

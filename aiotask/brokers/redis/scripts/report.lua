@@ -1,11 +1,11 @@
--- KEYS: prefix.  ARGV: incarnation, then per job: lane, entry, id, progress ('': as it is), checkpoint ('': as it is).
+-- KEYS: prefix.  ARGV: per job: lane, entry, id, progress ('': as it is), checkpoint ('': as it is).
 -- Keeps progress and checkpoints of jobs, and tells progress to those that follow them. Returns per job 1, or 0 where it is not
 -- the caller's.
 -- Needs: core streams
 local reply = {}
-for n = 2, #ARGV, 5 do
+for n = 1, #ARGV, 5 do
   local lane, entry, id, progress, checkpoint = unpack(ARGV, n, n + 4)
-  local is_ours = is_claimed(lane, entry, ARGV[1])
+  local is_ours = is_claimed(lane, entry)
   if is_ours and checkpoint ~= '' then redis.call('HSET', key('checkpoints'), id, checkpoint) end
   if is_ours and progress ~= '' then
     redis.call('HSET', key('progress'), id, progress)

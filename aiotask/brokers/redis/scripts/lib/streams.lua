@@ -1,9 +1,10 @@
 -- What jobs emit and report while they run.
 -- Needs: core
 
--- Whether this incarnation has the job. A worker that was declared dead has lost it once another one has the entry.
-local function is_claimed(lane, entry, incarnation)
-  local pending = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1, incarnation)
+-- Whether the run that was given this entry still has the job: another run is given another entry. The name of its worker says
+-- nothing: a worker that had to register again has another name by now.
+local function is_claimed(lane, entry)
+  local pending = redis.pcall('XPENDING', key(lane), GROUP, entry, entry, 1)
   return type(pending) == 'table' and not pending.err and #pending > 0
 end
 
