@@ -30,6 +30,8 @@ logger = logging.getLogger("aiotask.client")
 
 #: Seconds that a closing loop, and the interpreter at exit, spend on sending the jobs that are left.
 FLUSH_TIMEOUT = 5.0
+#: Seconds that a closing session gives its readers' goodbyes.
+GOODBYE_TIMEOUT = 1.0
 
 
 class Owner(Protocol):
@@ -67,6 +69,8 @@ class Session:
         self.kids: deque[tuple[str, str, float]] = deque()
         #: Limits of the jobs that are sent here, which the broker has to know.
         self.limits = LimitsToDeclare(owner.app)
+        #: What readers of streams that stop early still have to tell the broker.
+        self.goodbyes: set[asyncio.Task[None]] = set()
         self._flushing: asyncio.Task[None] | None = None
         self._closer: AsyncGenerator[None, None] | None = None
 
@@ -183,5 +187,15 @@ class Session:
                 if self._flushing is not None and not self._flushing.done():
                     await asyncio.wait((self._flushing,))
                 await self.send_buffer.flush(self.broker)
+        if self.goodbyes:
+            await self._end_goodbyes()
         self.mailbox.close()
         await self.broker.close()
+
+    async def _end_goodbyes(self) -> None:
+        """A goodbye that went on after the connections were closed would open one that nothing closes."""
+        goodbyes = list(self.goodbyes)
+        await asyncio.wait(goodbyes, timeout=GOODBYE_TIMEOUT)
+        for goodbye in goodbyes:
+            goodbye.cancel()
+        await asyncio.gather(*goodbyes, return_exceptions=True)

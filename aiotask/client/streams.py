@@ -86,7 +86,7 @@ class StreamReading(Sessions, ABC):
         finally:
             reader.close()
             if not reader.is_over:
-                await _to_the_end(lambda: reader.say_goodbye(cancels=cancels))
+                await _to_the_end(reader.goodbyes, lambda: reader.say_goodbye(cancels=cancels))
 
     async def all_items(self, result: Stream[Any], timeout: float | None) -> list[Any]:
         """All items of a stream; the handle keeps them."""
@@ -129,7 +129,7 @@ class StreamReading(Sessions, ABC):
                 await watch.pause()
         finally:
             if watch.close() and watch.arrived is None:
-                await _to_the_end(lambda: watch.broker.unfollow(watch.id, watch.address))
+                await _to_the_end(watch.goodbyes, lambda: watch.broker.unfollow(watch.id, watch.address))
 
 
 class _Watch:
@@ -139,6 +139,7 @@ class _Watch:
         session = client.session()
         self.broker: Streams = streams_of(session.broker, option)
         self.address: str = session.mailbox.address
+        self.goodbyes: set[asyncio.Task[None]] = session.goodbyes
         self._mailbox: Mailbox = session.mailbox
         self.id = self._mailbox.id_of(result.id)
         self._wake = asyncio.Event()
@@ -316,12 +317,16 @@ class _Reader(_Watch):
             await self.broker.leave_stream(self.id, self.address)
 
 
-async def _to_the_end(work: Callable[[], Awaitable[None]]) -> None:
+async def _to_the_end(goodbyes: set[asyncio.Task[None]], work: Callable[[], Awaitable[None]]) -> None:
     """Do this even if the caller is cancelled meanwhile, and again where the connection breaks; another failure is no
-    matter."""
+    matter.
+
+    Args:
+        goodbyes: where the session finds the task, should it be closed meanwhile.
+    """
     task = agent(_in_time(work))
-    _goodbyes.add(task)
-    task.add_done_callback(_goodbyes.discard)
+    goodbyes.add(task)
+    task.add_done_callback(goodbyes.discard)
     await asyncio.shield(task)
 
 
@@ -334,7 +339,3 @@ async def _in_time(work: Callable[[], Awaitable[None]]) -> None:
                 except ConnectionLost:
                     # The job would wait for this reader for as long as the program has another one.
                     await asyncio.sleep(RETRY_EVERY)
-
-
-#: Referenced here, since a loop has only weak references to its tasks.
-_goodbyes: set[asyncio.Task[None]] = set()

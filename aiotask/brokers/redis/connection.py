@@ -91,8 +91,8 @@ class Wire:
         self._timeout = timeout
         self._connection: Any = None
         self._line: Line | None = None
-        #: Number of connections made so far.
-        self.generation = 0
+        #: Number of connections made so far, and how often this object was closed.
+        self.generation = self._closes = 0
         self._lock = asyncio.Lock()
         #: When an answer last timed out (monotonic), and the text of that error.
         self._silent: tuple[float, str] | None = None
@@ -282,7 +282,7 @@ class Wire:
             raise translated from error
 
     async def _connect(self) -> Line:
-        connection = self._make()
+        connection, closes = self._make(), self._closes
         try:
             async with asyncio.timeout(self._timeout):
                 # Not connect(), which retries, and which awaits in its cleanup even when its loop is closed.
@@ -293,6 +293,10 @@ class Wire:
         except BaseException:
             await _close(connection)
             raise
+        if self._closes != closes:
+            # Nothing would close this one.
+            await _close(connection)
+            raise ConnectionLost(f'The connection to "{self.url}" was closed while it was being made.')
         self._connection, self._line = connection, Line(connection)
         self.generation += 1
         return self._line
@@ -352,6 +356,7 @@ class Wire:
             await _close(connection)
 
     async def close(self) -> None:
+        self._closes += 1
         await self._drop()
 
     def abandon(self) -> None:

@@ -15,6 +15,7 @@ from redis.exceptions import BusyLoadingError
 from aiotask.broker import Broker, Claim, Delivery, JobState, Notice, Settled
 from aiotask.brokers import connect
 from aiotask.brokers.redis.broker import RedisBroker
+from aiotask.brokers.redis.connection import Wire
 from aiotask.errors import ConnectionLost
 from aiotask.job import Status
 
@@ -255,3 +256,18 @@ async def test_a_server_that_is_paused_is_waited_for_no_longer_than_a_call_lasts
         os.kill(own_server.pid, signal.SIGCONT)
 
     assert await broker.status(["a"]) == [JobState(Status.PENDING)]
+
+
+async def test_a_connection_that_is_being_made_as_its_object_is_closed_is_closed_too(
+    own_server: PrivateServer,
+) -> None:
+    wire = Wire(own_server.url)
+    asking = asyncio.create_task(wire.call("PING"))
+    await asyncio.sleep(0)  # it connects
+    await wire.close()
+
+    with pytest.raises(ConnectionLost, match="was closed while it was being made"):
+        await asking
+    assert not wire.connected
+    assert await wire.call("PING") == b"PONG", "a call that comes later connects anew"
+    await wire.close()
