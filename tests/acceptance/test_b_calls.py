@@ -69,7 +69,11 @@ async def test_b5_g7_each_call_goes_to_its_own_queue_and_a_queue_without_a_worke
     assert await composed.app.result(last.id).status() is Status.WAITING
     composed.start(1, "--queues", "far")
     await wait_until_async(lambda: composed.ledger.counts().get(far.id), description="the second queue has a worker")
-    assert await composed.app.result(last.id).status() is Status.PENDING
+
+    async def is_ready() -> bool:
+        return await composed.app.result(last.id).status() is Status.PENDING
+
+    await wait_until_async(is_ready, description="the last call waits for a worker alone")
     composed.start(1, "--queues", "last")
     assert await result == 18
     pids = {run.id: run.pid for run in composed.ledger.runs()}

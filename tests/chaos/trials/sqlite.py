@@ -175,7 +175,7 @@ class _Trial:
     async def _caught_up(self, kind: str) -> None:
         """The cause is gone: what has ended by now gets its row."""
         began = time.monotonic()
-        due = {job.id for job in self.producer.sent.values() if job.ended}
+        due = {job.job for job in self.producer.sent.values() if job.ended}
         try:
             await self._until(lambda: not due - self._rows(), 30.0)
         except TimeoutError:
@@ -194,7 +194,7 @@ class _Trial:
 
     def _missing(self, at_most: int) -> int:
         """Jobs that have ended and have no row; 1 when fewer than so many have ended."""
-        ended = {job.id for job in self.producer.sent.values() if job.ended and job.verdict == "accepted"}
+        ended = {job.job for job in self.producer.sent.values() if job.ended and job.verdict == "accepted"}
         return len(ended - self._rows()) if len(ended) >= at_most else 1
 
     def _rows(self) -> set[str]:
