@@ -250,8 +250,11 @@ class _Judge:
             if runs:
                 return f"ran although {bad[0]} upstream had ended badly"
             return "" if name == "DependencyFailed" else f"ended with {name} although {bad[0]} upstream had ended badly"
-        if node.task == "broken" or sum(run.end is None for run in runs) >= _DEATHS:
+        if node.task == "broken":
             return "" if end.status is Status.FAILED else f"ended as {end.status}"
+        # A death with its whole host, or with a supervisor, is no strike: such a job may run once more.
+        if end.status is Status.FAILED and sum(run.end is None for run in runs) >= _DEATHS:
+            return ""
         if end.status is not Status.SUCCESS and not plant.cancelled:
             return f"ended as {end.status} ({end.error.message if end.error else ''})"
         return self._wrong_values(node, runs)
