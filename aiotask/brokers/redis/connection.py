@@ -194,8 +194,7 @@ class Wire:
                 pinged = True
         error = line.end.exception()
         assert error is not None
-        translated = self._translate(error)
-        if translated is error:
+        if (translated := self._translate(error)) is error:
             raise error
         raise translated from error
 
@@ -294,7 +293,6 @@ class Wire:
             await _close(connection)
             raise
         if self._closes != closes:
-            # Nothing would close this one.
             await _close(connection)
             raise ConnectionLost(f'The connection to "{self.url}" was closed while it was being made.')
         self._connection, self._line = connection, Line(connection)
