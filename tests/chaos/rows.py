@@ -248,7 +248,8 @@ class RowScene:
 
     def _dead_hosts(self) -> list[str]:
         """Hosts that the database still has. A name ends with the process id of the supervisor and a random part."""
-        living = {str(host.pid) for host in self.arena.living()}
+        # One that has just been killed may still be seen.
+        living = {str(host.pid) for host in self.arena.living() if not host.killed}
         with self.app.database.open().reading() as connection:
             names = [row.host for row in connection.execute(self.app.rows.own.hosts.select())]
         return [name for name in names if name.split("-")[-2] not in living]
