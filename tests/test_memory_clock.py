@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from aiotask.broker import Broker, Cancelled, JobState
@@ -16,24 +14,9 @@ from aiotask.job import Status
 
 from .graphs import Run, chain, end, node, parts, send_graph
 from .seam import Worker, a_push, drain, ids, is_unknown, outcome_of, send
+from .turned_clock import TurnedClock
 
 DAY = 86_400.0
-
-
-@dataclasses.dataclass
-class TurnedClock:
-    """Stands still until it is turned."""
-
-    now: float = 1_000_000_000.0
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def turn(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture

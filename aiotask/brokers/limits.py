@@ -69,8 +69,8 @@ class Limits(Broker, Protocol):
         """Declare the limits of an app; the limits of its other declarers stay. Also tells this object that its worker
         has limits, so that its ``wait`` is rung when a slot becomes free.
 
-        A limit that a younger generation has declared stays as it is; generation 0 (a client) declares only what nobody
-        has declared. What an operator has set wins over both.
+        A limit that a younger generation has declared stays as it is; generation 0 (a client) declares only limits that
+        the broker does not know. The numbers that an operator has set win over both.
 
         Args:
             generation: Unix seconds by the server's clock at which the supervisor started, or was told to reload.

@@ -149,6 +149,9 @@ class Schedules(Broker, Protocol):
         ...
 
     async def fire(self, batch: Sequence[Fire]) -> list[bool]:
-        """Send the jobs of runs, and set the next ones: each schedule once, whoever asks. False: another was quicker,
-        or the schedule has changed. Room of queues is not looked at; a job that is unfinished is not sent again."""
+        """Send the jobs of runs that are due, and set the time of the next run of each schedule.
+
+        Several keepers may ask for the same run; the broker sends its jobs once. False: another keeper was quicker, or
+        the schedule has changed. ``max_pending`` of queues is not checked; a job that is unfinished is not sent again.
+        """
         ...

@@ -85,7 +85,9 @@ class Scheduling:
             self.scheduled = {}
         self.scheduled[task.name] = spec
         if len(self.scheduled) > _MOST:
-            raise ConfigError(f"More than {_MOST:,} tasks have cron= or every=. Use app.schedules.set for so many.")
+            raise ConfigError(
+                f"More than {_MOST:,} tasks have cron= or every=. Set more at run time: app.schedules.set(…)."
+            )
 
     def declarations(self, by: str, generation: float) -> Sequence[Declaration]:
         """The schedules that tasks of this app declare.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import dataclasses
 import logging
 import random
 from datetime import UTC, datetime
@@ -25,31 +24,16 @@ from aiotask.wire.scheduled import Schedules as Seals
 from aiotask.wire.seal import Sealer
 
 from ..seam import Worker, drain
+from ..turned_clock import TurnedClock
 
 SECRET = "of the app"
 MINUTE, HOUR = 60.0, 3600.0
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp()
 
 
-@dataclasses.dataclass
-class TurnedClock:
-    """Stands still until it is turned."""
-
-    now: float = NOON + 1
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def turn(self, seconds: float) -> None:
-        self.now += seconds
-
-
 @pytest.fixture
 def clock() -> TurnedClock:
-    return TurnedClock()
+    return TurnedClock(NOON + 1)
 
 
 @pytest.fixture

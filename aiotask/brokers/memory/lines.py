@@ -52,7 +52,7 @@ class Limit:
 
     @property
     def spec(self) -> LimitSpec | None:
-        """The numbers that hold; None: nobody has declared the limit."""
+        """The numbers of the limit that are in force; None: the limit was never declared."""
         if self.declared is None:
             return None
         if self.removed:

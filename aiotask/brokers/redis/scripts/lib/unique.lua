@@ -117,7 +117,7 @@ local function open_unique(told, at, groups, known, jobs)
     return true
   end
 
-  -- Whether the job itself is known, as is one that is sent again by the id that it has; also what it was found to be.
+  -- Whether the sender repeats a send that the broker has accepted. The job may have been found to be another one then.
   local function is_repeat(id, rule)
     local place = place_of_job(id)
     if place ~= 'gone' then return true end
