@@ -10,7 +10,7 @@ import pytest
 
 from .workers import ROOT, Workers
 
-#: What the monkey patching of gevent and eventlet does to ``_thread``; neither is needed to show it.
+#: What monkey patching does to ``_thread``, by a library that aiotask does not know.
 PATCHES = """
 import _thread, threading
 
@@ -20,6 +20,10 @@ def start_new_thread(*args, **kwargs):
 def patch():
     _thread.start_new_thread = threading._start_new_thread = start_new_thread
 """
+LIBRARIES = {
+    "gevent": "from gevent import monkey\nmonkey.patch_all()",
+    "eventlet": "import eventlet\neventlet.monkey_patch()",
+}
 APP = """
 from aiotask import App
 {patch}
@@ -42,6 +46,23 @@ def test_a_worker_of_a_patched_app_ends_with_the_reason(
 
     assert supervisor.wait() == 3
     assert "patcher has replaced the threads of Python" in supervisor.log
+
+
+@pytest.mark.parametrize("options", [(), ("--preload",)])
+@pytest.mark.parametrize(
+    ("library", "call"),
+    [("gevent", "monkey.patch_all(thread=False)"), ("eventlet", "eventlet.monkey_patch(thread=False)")],
+)
+def test_the_library_is_named_with_the_call_that_leaves_threads_alone(
+    workers: Workers, tmp_path: Path, library: str, call: str, options: tuple[str, ...]
+) -> None:
+    tmp_path.joinpath("shop.py").write_text(APP.format(patch=LIBRARIES[library]))
+
+    supervisor = workers.start("shop", app_dir=tmp_path, options=options, wait=False)
+
+    assert supervisor.wait() == 3
+    assert f"{library} has replaced the threads of Python" in supervisor.log
+    assert f"Call `{call}`" in supervisor.log
 
 
 def test_a_worker_inside_a_patched_program_is_refused(tmp_path: Path) -> None:

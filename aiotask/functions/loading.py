@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import logging
 import os
@@ -66,21 +67,24 @@ def warn_of_send() -> None:
 @contextlib.contextmanager
 def log_when_slow(names: str) -> Iterator[None]:
     """Log the line that a slow import in this thread has reached, again and again at ever longer intervals."""
-    over, thread = threading.Event(), threading.get_ident()
+    # Neither `threading.Thread` nor `Event`: a module may replace the threads and locks of Python (monkey patching)
+    # while it is imported, and gevent fails at that where `threading` knows of a second thread.
+    under_way, thread = _thread.allocate_lock(), threading.get_ident()
+    under_way.acquire()
 
     def watch() -> None:
         taken, interval = 0.0, DoublingDelay(SLOW, 60.0)
-        while not over.wait(pause := interval.next()):
+        while not under_way.acquire(timeout=(pause := interval.next())):
             taken += pause
             frame = sys._current_frames().get(thread)
             if frame is not None:
                 logger.warning("Importing %s has taken %.0f s so far. It is at %s.", names, taken, _stack(frame))
 
-    threading.Thread(target=watch, name="aiotask-import", daemon=True).start()
+    _thread.start_new_thread(watch, ())
     try:
         yield
     finally:
-        over.set()
+        under_way.release()
 
 
 def _users(frame: FrameType | None) -> Iterator[FrameType]:
