@@ -100,9 +100,34 @@ async def test_the_end_of_a_process_that_a_sync_job_forks_is_its_own(stage: Stag
     assert await stage.echo.apply_async(1) == 1
 
 
-async def test_a_process_that_a_child_task_forks_does_not_come_back_into_the_loop(stage: Stage) -> None:
-    assert await stage.forks_in_a_child_task.apply_async() == ("parent", 0)
+@pytest.mark.parametrize(("end", "code"), [("exit", 7), ("raise", 1), ("return", 0)])
+@pytest.mark.parametrize("place", ["child task", "callback", "thread", "executor"])
+async def test_so_is_that_of_a_process_that_other_code_of_the_job_forks(
+    stage: Stage, place: str, end: str, code: int
+) -> None:
+    assert await stage.forks_elsewhere.apply_async(place, end) == ("parent", code)
     assert await stage.aecho.apply_async(1) == 1
+
+
+async def test_a_process_that_a_thread_forks_without_any_code_ends_at_once(stage: Stage) -> None:
+    assert await stage.forks_elsewhere.apply_async("fork itself", "return") == ("parent", 0)
+
+
+@pytest.mark.parametrize(("end", "code"), [("exit", 7), ("raise", 1), ("return", 0)])
+async def test_a_process_that_a_thread_of_a_sync_job_forks_ends_with_its_code(
+    stage: Stage, end: str, code: int
+) -> None:
+    assert await stage.sync_forks_in_a_thread.apply_async(end) == ("parent", code)
+
+
+async def test_the_error_that_ends_a_forked_process_is_said_with_its_place(stage: Stage) -> None:
+    await stage.forks_elsewhere.apply_async("child task", "raise")
+
+    log = stage.workers.all[0].log_path
+    await wait_until_async(
+        lambda: "ValueError: in the child of forking" in log.read_text(), description="the error is in the log"
+    )
+    assert "in _forked" in log.read_text()
 
 
 async def test_async_jobs_run_whatever_task_factory_a_job_has_set(stage: Stage) -> None:

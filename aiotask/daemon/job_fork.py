@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import dis
 import faulthandler
 import os
 import signal
-import sys
 import threading
 from collections.abc import Collection
-from types import FrameType
-from typing import NoReturn
 
-from ..worker.executor import call_async
-from ..worker.run import Run
+from ..worker.job_fork import LoopThreads, end_with_caller
 from .board import SharedBoard
 from .signals import do_nothing
 from .title import set_title
 
-__all__ = ["JobFork", "end_copy"]
-
-_RETURNS = {"RETURN_VALUE", "RETURN_CONST"}
+__all__ = ["JobFork"]
 
 
 class JobFork:
@@ -40,8 +33,7 @@ class JobFork:
         self._masks: dict[int, set[int]] = {}
         #: This process is a copy.
         self.is_copy = False
-        #: Native number of the thread in which the event loop runs; 0: none yet.
-        self.loop_thread = 0
+        self.loops = LoopThreads()
 
     def register(self) -> None:
         os.register_at_fork(
@@ -69,69 +61,5 @@ class JobFork:
         for fd in self._pipes:
             with contextlib.suppress(OSError):
                 os.close(fd)
-        if threading.get_ident() == self.loop_thread:
-            _leave_loop()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
-
-
-def _leave_loop() -> None:
-    """In a copy of the event loop's thread: the copy ends where the code that has forked would return to the loop.
-
-    Nothing may run there any more: the neighbours of the job run in the parent, on the same sockets.
-    """
-    _close_pollers()
-    bottom, frame = sys._getframe(), sys._getframe().f_back
-    while frame is not None and frame.f_code.co_name != "run_loop":
-        bottom, frame = frame, frame.f_back
-
-    def watch(frame: FrameType, event: str, _: object) -> None:
-        if event == "return" and (frame.f_code is call_async.__code__ or frame is bottom):
-            run = frame.f_locals.get("run") if frame.f_code is call_async.__code__ else None
-            _end_in_loop(run, frame)
-
-    sys.setprofile(watch)
-    # A process of multiprocessing never returns into the loop, and is not to be slowed down.
-    if (util := sys.modules.get("multiprocessing.util")) is not None:
-        util.register_after_fork(_leave_loop, lambda _: sys.setprofile(None))
-
-
-def _end_in_loop(run: Run | None, frame: FrameType) -> NoReturn:
-    sys.setprofile(None)
-    if run is not None and run.finished_at:
-        end_copy(run)
-    name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
-    if name not in _RETURNS and run is not None:
-        print(
-            f'A process that job "{run.job.id}" ({run.task.name}) has forked ends here: it awaits something, but '
-            "the event loop belongs to its parent process.",
-            file=sys.stderr,
-        )
-    _exit(0 if name in _RETURNS else 1)
-
-
-def end_copy(run: Run) -> NoReturn:
-    """The code of a job has ended in a process that it has forked: the process ends as any other one would."""
-    code = 0
-    if isinstance(run.error, SystemExit):
-        code = run.error.code if isinstance(run.error.code, int) else int(run.error.code is not None)
-    elif run.error is not None:
-        code = 1
-        with contextlib.suppress(Exception):
-            print(run.traceback, file=sys.stderr)
-    _exit(code)
-
-
-def _exit(code: int) -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    os._exit(code & 0xFF)
-
-
-def _close_pollers() -> None:
-    """Both processes share each poller: an event that the copy took would never reach the parent."""
-    with contextlib.suppress(OSError):
-        for name in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/self/fd/{name}") == "anon_inode:[eventpoll]":
-                    os.close(int(name))
+        end_with_caller(self.loops)

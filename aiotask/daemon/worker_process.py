@@ -30,6 +30,7 @@ from ..wire.serializer import check_annotations
 from ..worker.budget import PeakMemory, resident
 from ..worker.declaring import Declarer
 from ..worker.executor import call_sync, text_of
+from ..worker.job_fork import end_copy
 from ..worker.membership import Membership
 from ..worker.patched import refuse_patched_threads
 from ..worker.run import Run
@@ -47,7 +48,7 @@ from .fork import Exit, in_a_line
 from .in_service import in_service
 from .interrupts import MainThreadInterrupts
 from .job_context import initial_context
-from .job_fork import JobFork, end_copy
+from .job_fork import JobFork
 from .leftovers import find_leftovers
 from .lifespans import Lifespans
 from .messages import (
@@ -205,7 +206,6 @@ class WorkerProcess:
     # ---- the loop thread
 
     def _loop(self) -> None:
-        self._fork.loop_thread = threading.get_ident()
         try:
             run_loop(self._main(), self._left)
         except BaseException as error:
@@ -232,6 +232,7 @@ class WorkerProcess:
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_fault)
+        await self._fork.loops.add()
         loop.add_reader(self._resources.commands, self._receive)
         loop.add_reader(self._wakeup.fileno(), self._on_wakeup)
         watching = agent(self._watch())

@@ -28,6 +28,7 @@ from ..loops.async_block import async_block
 from ..wire.serializer import check_annotations
 from ..worker.declaring import Declarer
 from ..worker.executor import Guard, call_sync
+from ..worker.job_fork import end_copy
 from ..worker.membership import Membership
 from ..worker.patched import refuse_patched_threads
 from ..worker.run import NoBoard, Run
@@ -37,6 +38,7 @@ from ..worker.surroundings import Surroundings
 from ..worker.sync_lane import SyncLane
 from ..worker.unit import Unit
 from ..worker.worker import Worker
+from .job_fork import JobFork
 from .watch import InLoopWatch
 
 if TYPE_CHECKING:
@@ -182,6 +184,8 @@ async def in_loop_worker(
         check_annotations(unit.served.serializer, unit.served.registry)
     add_job_fields(job_fields)
     refuse_patched_threads()
+    fork = JobFork()
+    await fork.loops.add()
     host = host_id()
     presence = Presence(host)
     # The process group of this process, which includes the programs that tasks execute.
@@ -197,7 +201,7 @@ async def in_loop_worker(
     threads = [
         threading.Thread(
             target=lane.serve,
-            args=(max_in_flight + n, partial(_execute, board, guard)),
+            args=(max_in_flight + n, partial(_execute, board, guard, fork)),
             name=f"aiotask-sync-{n}",
             daemon=True,
         )
@@ -220,6 +224,7 @@ async def in_loop_worker(
             for _, broker in workers:
                 await broker.close()
             presence.remove()
+            fork.loops.remove()
 
 
 def _worker(unit: Unit, around: Surroundings, host: str, *, recorded: bool) -> tuple[Worker, Broker]:
@@ -233,6 +238,9 @@ def _worker(unit: Unit, around: Surroundings, host: str, *, recorded: bool) -> t
     return Worker(unit.served, broker, membership, around, EventLog("aiotask")), broker
 
 
-def _execute(board: NoBoard, guard: Guard, run: Run) -> None:
+def _execute(board: NoBoard, guard: Guard, fork: JobFork, run: Run) -> None:
     assert run.owner is not None
     call_sync(run, run.owner.serializer, board, guard)
+    if fork.is_copy:
+        # The task has forked and this is its child process, which takes no runs from the lane.
+        end_copy(run)

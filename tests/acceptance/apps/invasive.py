@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import ctypes
 import decimal
@@ -162,15 +163,48 @@ async def forks(end: str) -> tuple[str, int]:
     return "parent", os.waitstatus_to_exitcode(status)
 
 
-@app.task
-async def forks_in_a_child_task() -> tuple[str, int]:
-    async def forking() -> int:
-        return os.fork()
+@app.task(timeout=60)
+async def forks_elsewhere(place: str, end: str) -> tuple[str, int]:
+    """The same for code of the job that does not run in the job's own coroutine."""
+    loop = asyncio.get_running_loop()
 
-    child = await asyncio.create_task(forking())
+    async def forking() -> int:
+        await asyncio.sleep(0)
+        return _forked(end)
+
+    if place == "child task":
+        child = await asyncio.create_task(forking())
+    elif place == "callback":
+        future = loop.create_future()
+        loop.call_soon(lambda: future.set_result(_forked(end)))
+        child = await future
+    elif place == "thread":
+        child = await asyncio.to_thread(_forked, end)
+    elif place == "executor":
+        child = await loop.run_in_executor(None, _forked, end)
+    else:
+        child = await loop.run_in_executor(None, os.fork)
     assert child, "the child has come back into the event loop"
     _, status = await asyncio.to_thread(os.waitpid, child, 0)
     return "parent", os.waitstatus_to_exitcode(status)
+
+
+@app.task(timeout=60)
+def sync_forks_in_a_thread(end: str) -> tuple[str, int]:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        child = pool.submit(_forked, end).result()
+    return "parent", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _forked(end: str) -> int:
+    """The pid of a child process; in the child: its end, or 0."""
+    child = os.fork()
+    if child == 0:
+        if end == "exit":
+            sys.exit(7)
+        if end == "raise":
+            raise ValueError(f"in the child of {sys._getframe(1).f_code.co_name}")
+    return child
 
 
 @app.task
@@ -202,6 +236,8 @@ def takes_signals(how: str) -> str:
         signal.set_wakeup_fd(-1)
     elif how == "mask":
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    elif how == "mask of all":
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     return how
 
 
