@@ -9,7 +9,7 @@ from signal import Signals
 
 import pytest
 
-from aiotask.errors import WorkerLost
+from aiotask.errors import JobCancelled, JobTimeout, WorkerLost
 
 from .acceptance.stage import Stage, staged
 from .helpers import wait_until_async
@@ -70,6 +70,42 @@ async def test_a_worker_that_is_idle_hears_its_stop(stage: Stage, how: str) -> N
     )
     assert await stage.echo.apply_async(1) == 1
     assert "SIGTERM" not in supervisor.log
+
+
+async def test_a_job_is_interrupted_at_its_limit_although_an_earlier_one_has_blocked_all_signals(stage: Stage) -> None:
+    supervisor = stage.start(1)
+    before = await stage.pid.apply_async()
+    assert await stage.takes_signals.apply_async("mask of all") == "mask of all"
+
+    with pytest.raises(JobTimeout, match="ran longer than its limit"):
+        await stage.nap.options(timeout=1.0).apply_async(30.0)
+
+    assert await stage.pid.apply_async() == before
+    assert "ended by" not in supervisor.log
+
+
+async def test_a_job_is_interrupted_by_its_cancel_although_an_earlier_one_has_blocked_all_signals(
+    stage: Stage,
+) -> None:
+    stage.start(1)
+    before = await stage.pid.apply_async()
+    assert await stage.takes_signals.apply_async("mask of all") == "mask of all"
+    # Unlimited jobs look at nothing themselves: the loop thread finds that the main thread has not heard it.
+    await wait_until_async(lambda: _is_heard(stage, before), description="a job finds the alarms unblocked")
+    running = stage.nap.apply_async(30.0, "to be cancelled")
+    await started(stage, "to be cancelled")
+
+    await running.cancel()
+
+    with pytest.raises(JobCancelled):
+        await running
+    assert await stage.pid.apply_async() == before
+
+
+async def _is_heard(stage: Stage, pid: int) -> bool:
+    assert await stage.pid.apply_async() == pid
+    blocked = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "SigBlk" in line)
+    return not int(blocked.split()[1], 16) >> (Signals.SIGVTALRM - 1) & 1
 
 
 @pytest.mark.parametrize("how", ["default", "ignored", "handler", "unregistered"])

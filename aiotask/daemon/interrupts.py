@@ -13,7 +13,7 @@ from ..errors import Interrupted
 from ..worker.budget import over_cpu
 from ..worker.executor import Guard
 from ..worker.run import Board, Run
-from .own_signals import OwnSignals, handler_of
+from .own_signals import ALARMS, OwnSignals, handler_of, set_mask
 
 __all__ = ["MainThreadInterrupts"]
 
@@ -41,10 +41,16 @@ class MainThreadInterrupts(Guard):
         self._handlers = signals.handlers
         #: Whether no run is in the main thread, and the signals have not been put back since the last one.
         self._is_stale = False
+        #: Whether the main thread was sent an alarm to put them back, and whether it has not heard it: a task has
+        #: blocked the alarms.
+        self._was_asked = self._is_deaf = False
 
     def watch(self, run: Run) -> Guard:
         if threading.get_ident() != self._main:
             return _NO_GUARD
+        if self._is_deaf:
+            self._was_asked = self._is_deaf = False
+            self._signals.restore()
         self._run = run
         self._is_stale = False
         return self
@@ -58,6 +64,8 @@ class MainThreadInterrupts(Guard):
             self._run = None
             raise Interrupted
         if run.timeout is not None:
+            # A task that has blocked the alarms may have ended just now.
+            set_mask(signal.SIG_UNBLOCK, ALARMS)
             signal.setitimer(signal.ITIMER_REAL, run.timeout)
 
     def __exit__(self, *_: object) -> None:
@@ -77,7 +85,7 @@ class MainThreadInterrupts(Guard):
         run = self._run
         if run is None:
             if self._is_stale:
-                self._is_stale = False
+                self._is_stale = self._was_asked = False
                 self._signals.restore()
             return
         late = run.timeout is not None and time.monotonic() - run.started_mono >= run.timeout
@@ -97,7 +105,11 @@ class MainThreadInterrupts(Guard):
         run = self._run
         if self._is_stale and self._main is not None:
             # A handler can be set in the main thread alone, which waits for a job.
+            self._is_deaf = self._was_asked
+            self._was_asked = True
             self._signal_main_thread(signal.SIGVTALRM)
+        else:
+            self._was_asked = False
         if run is None or self._main is None or not run.started_mono:
             return
         took = time.monotonic() - run.started_mono

@@ -11,7 +11,7 @@ from types import FrameType
 
 from .watch.stack_file import Stacks
 
-__all__ = ["ALARMS", "OwnSignals", "handler_of"]
+__all__ = ["ALARMS", "OwnSignals", "handler_of", "set_mask"]
 
 #: The kernel's timer sends the first; the loop thread sends the second where a task has taken the first for itself.
 ALARMS = frozenset({signal.SIGALRM, signal.SIGVTALRM})
@@ -23,6 +23,7 @@ Handler = Callable[[int, FrameType | None], None]
 
 # Without the wrapper, which tries to make an enum of what it finds: at forty times the cost, a tenth of a small job.
 handler_of = getattr(sys.modules.get("_signal"), "getsignal", signal.getsignal)
+set_mask = getattr(sys.modules.get("_signal"), "pthread_sigmask", signal.pthread_sigmask)
 
 
 class OwnSignals:
