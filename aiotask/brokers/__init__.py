@@ -67,13 +67,14 @@ _OWN = frozenset(scheme.removesuffix("://") for scheme in schemes())
 
 
 def check_url(url: object) -> str:
-    """The URL, if it is one of a broker; nothing is contacted.
+    """The URL without blanks around it, if it is one of a broker; nothing is contacted.
 
     Raises:
         ConfigError: the URL is not one of a broker.
     """
     if not isinstance(url, str):
         raise ConfigError(f"url={url!r} is not text. {examples()}")
+    url = url.strip() or url
     if fault := _fault(url):
         raise ConfigError(f'"{hide_password(url)}" is not a broker URL: {fault}. {examples()}')
     return url

@@ -55,7 +55,7 @@ class Address:
             if self._found is None:
                 url = self.given
                 if url:
-                    check_url(url)
+                    url = check_url(url)
                     self._found = (url, _secrets_for(url, hide_password(url), self._secret))
                 else:
                     self._found = self._embedded()

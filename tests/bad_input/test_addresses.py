@@ -42,6 +42,17 @@ async def test_what_is_no_broker_url_is_refused_without_its_password(url: str) -
     assert f'"{hide_password(url)}"' in str(raised.value)
 
 
+async def test_blanks_around_a_url_are_nothing_of_it(
+    redis_url: str, app_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIOTASK_URL", f" {redis_url}\n")
+    for app in (App(app_name), App(app_name, url=f"\t{redis_url} ")):
+        task = app.task(add)
+        async with app, app.worker():
+            assert await task.apply_async(1) == 2
+        assert app.broker_url == redis_url
+
+
 async def test_options_of_a_url_that_other_clients_read_do_no_harm(redis_url: str, app_name: str) -> None:
     app = App(app_name, url=f"{redis_url}?decode_responses=True&protocol=3&socket_timeout=0.001")
     task = app.task(add)
