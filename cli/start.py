@@ -35,6 +35,18 @@ def _keep_for_the_supervisor() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [each for each in wanted if signal.getsignal(each) is not signal.SIG_IGN])
 
 
+def _as_text(argument: str) -> str:
+    """An argument in which a locale other than UTF-8 has left bytes undecoded, read as UTF-8; a path stays as it is."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        # The system finds a file by its bytes alone, and Python sends no undecoded bytes to a broker.
+        if os.sep in argument or os.path.exists(argument):
+            return argument
+        return os.fsencode(argument).decode("utf-8", "replace")
+    return argument
+
+
 def main() -> None:
     """Load the command line and run it."""
     # No work is under way yet that a KeyboardInterrupt would clean up. A shell may have SIGINT ignored; that stays.
@@ -43,6 +55,9 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.argv[1:2] == ["worker"]:
         _keep_for_the_supervisor()
+    else:
+        # The supervisor gets the arguments as they were given.
+        sys.argv[1:] = map(_as_text, sys.argv[1:])
     write_anything()
     if sys.argv[1:3] in (["doctor", "--live"], ["doctor", "--ready"]) and "AIOTASK_JSON" not in os.environ:
         # Probes run every few seconds, and loading the parser would take several times as long.

@@ -47,6 +47,13 @@ class TestEncodings:
             assert (done.returncode, done.stderr) == (0, b"")
             assert "na" in done.stdout.decode(encoding)
 
+    def test_an_argument_is_read_as_utf_8_where_the_locale_decodes_none(self, history: Path, encoding: str) -> None:
+        ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+        done = command("results", "ключ-…-1", "--db", str(history), "--json", encoding=encoding, **ascii_only)
+
+        assert json.loads(done.stdout.decode(encoding))["id"] == "ключ-…-1", done.stderr
+
     def test_json_says_the_same(self, history: Path, encoding: str) -> None:
         done = command("results", "--db", str(history), "--json", encoding=encoding)
 
