@@ -145,7 +145,7 @@ local function lines()
   -- The rule of a rate (``limit.gcra``): how many may start now, what is kept of the rate so far, and when the first may start.
   function made.gcra(tat, at, interval, burst)
     tat = math.max(at, math.min(tat, at + interval * burst))
-    local first = tat + interval - interval * burst
+    local first = tat - interval * (burst - 1)
     if first > at then return 0, tat, first end
     return 1 + math.floor((at - first) / interval + 1e-9), tat, 0
   end
