@@ -128,6 +128,11 @@ class Admission:
         """Whether a run does not take place now: its job goes back to its line, or into it for the first time."""
         if run.begun or run.calls_nothing:
             return False
+        if _is_limited(run) and self._broker.was_parked(run.delivery):
+            job, delivery = run.job, run.delivery
+            limit = job.more.limit if job.more is not None else ""
+            self._settler.requeue(Requeue(delivery, job.queue, delivery.meta, limit=limit, priority=job.priority))
+            return True
         if not _is_limited(run):
             limited: Limited | None = run.task.more.get("limit")
             return limited is not None and not run.delivery.suspect and self._line_up(run, limited)

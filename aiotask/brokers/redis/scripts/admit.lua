@@ -1,11 +1,12 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, how many jobs at most, bytes, whether the caller has heard a bell
 -- ('1' or ''), number of queues, queues, lanes in the order of the claim…
 -- Admits limited jobs out of their lines: limits take turns, and keys of a limit take turns. Returns liveness, seconds until a
--- rate admits the next one ('': no rate holds one back), then groups of deliveries as claim.lua does.
+-- rate admits the next one ('': no rate holds one back), how often pauses have changed ('' where none stands), then groups of
+-- deliveries as claim.lua does.
 -- Needs: core due index lanes limits
 local ROUNDS, KEYS_A_ROUND = 40, 50
 local incarnation = ARGV[1]
-local reply = { liveness(incarnation, ARGV[2]), '' }
+local reply = { liveness(incarnation, ARGV[2]), '', '' }
 if reply[1] ~= 1 then return reply end
 local left, room, queues = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
 allow_writes()
@@ -175,11 +176,16 @@ local function draw(at)
   else shared.ring_bell(queue) end
 end
 
--- Nothing of a paused queue is admitted.
-local has_pauses = redis.call('EXISTS', key('paused')) == 1
+-- Nothing of a paused queue is admitted, and nothing where a pause is about to end and jobs go back into their lines.
+local has_pauses, resuming = redis.call('EXISTS', key('paused'), key('resuming')) > 0, {}
+if has_pauses then
+  reply[3] = redis.pcall('HGET', key('counts'), 'pauses')
+  if type(reply[3]) ~= 'string' then reply[3] = '' end
+  for _, mark in ipairs(redis.pcall('HKEYS', key('resuming'))) do resuming[string.match(mark, '([^@]*)$')] = true end
+end
 local function is_paused(queue)
   local found = has_pauses and redis.pcall('HMGET', key('paused'), 'all', 'queue:' .. queue)
-  return found and (found[1] or found[2]) and true
+  return found and (found[1] or found[2] or resuming[queue]) and true
 end
 
 local open_places = {}
