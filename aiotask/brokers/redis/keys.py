@@ -91,7 +91,8 @@ open:PLACE          zset    the limits that may, by turn                        
 limits              set     names of the limits                                         the app
 places:LIMIT        set     places where it has had lines                               the app
 limit:LIMIT         hash    its numbers, as declared and as set, by whom; ``seq``:      the app
-                            the last number and turn that it gave
+                            the last number and turn that it gave, counted from the
+                            time in microseconds at which the hash was made
 admitted            hash    job id -> ``LINE|NUMBER``: exactly the admitted jobs        it ends, or waits again
 slots:LIMIT[:KEY]   set     ids of those, where their number is limited                 it is empty
 tat:LIMIT[:KEY]     string  when the next start would come evenly (microseconds,        that time

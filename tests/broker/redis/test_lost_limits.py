@@ -203,3 +203,31 @@ def left_behind(server: PrivateServer, key: Key) -> dict[str, Any]:
     """Keys of limits that are there only while jobs are."""
     words = ("l:", "lined", "ring:", "open", "admitted", "slots:", "wake")
     return {name: server.call("TYPE", key(name)) for name in keys_of(server, key) if name.startswith(words)}
+
+
+async def test_newcomers_stand_behind_those_in_line_when_a_limit_was_deleted(
+    own_server: PrivateServer, lined: Worker, key: Key
+) -> None:
+    limits = cast(Limits, lined.broker)
+    own_server.call("DEL", key("limit:api"))
+
+    await send(limits, limited("a-3", "a"))
+    await lined.broker.recover()
+    await limits.declare_limits(1.0, "shop:app", [LimitSpec("api", max_running_each=1)])
+    await send(limits, limited("b-3", "b"))
+
+    ran = await drained(lined)
+    assert [id for id in ran if id.startswith("a")] == ["a-0", "a-1", "a-2", "a-3"]
+    assert [id for id in ran if id.startswith("b")] == ["b-0", "b-1", "b-2", "b-3"]
+
+
+async def test_numbers_that_were_set_back_are_put_right_from_the_lines(
+    own_server: PrivateServer, lined: Worker, key: Key
+) -> None:
+    own_server.call("HSET", key("limit:api"), "seq", 1)
+    await lined.broker.recover()
+
+    await send(lined.broker, limited("a-3", "a"))
+
+    ran = await drained(lined)
+    assert [id for id in ran if id.startswith("a")] == ["a-0", "a-1", "a-2", "a-3"]

@@ -93,7 +93,7 @@ local function admit(at, limit, known, bite)
   if interval and started > 0 then keep('tat:' .. limit, tat + interval * started, false) end
   if #leave > 0 then redis.call('ZREM', ring, unpack(leave)) end
   if #stay > 0 then
-    local turn, scored = redis.call('HINCRBY', key('limit:' .. limit), 'seq', #stay), {}
+    local turn, scored = shared.count_on(limit, #stay), {}
     for n = 1, #stay do scored[2 * n - 1], scored[2 * n] = turn - #stay + n, stay[n] end
     redis.call('ZADD', ring, unpack(scored))
   end
