@@ -15,7 +15,7 @@ from ..brokers import features
 from ..brokers.limits import Limits
 from ..brokers.technology import LIMITS
 from ..errors import BrokerError, ConfigError
-from ..job import More, encode_job
+from ..job import RELEASE, More, encode_job
 from ..loops.agent import agent
 from ..tasks.limits import Limited
 from ..tasks.task import Registry
@@ -156,7 +156,7 @@ class Admission:
             return False
         job = run.job
         more = msgspec.structs.replace(job.more or More(), limit=limit)
-        job = msgspec.structs.replace(job, version=max(job.version, 2), more=more)
+        job = msgspec.structs.replace(job, version=max(job.version, RELEASE), more=more)
         delivery = run.delivery
         self._settler.requeue(
             Requeue(
