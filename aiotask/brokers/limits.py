@@ -36,7 +36,7 @@ class LimitInfo(msgspec.Struct, frozen=True, gc=False):
     generation: float = 0.0
     #: Whether its declarer has removed the limit: its lines drain without it.
     removed: bool = False
-    #: Jobs that are admitted, where ``max_running`` is limited; else 0.
+    #: Jobs that are admitted, where ``max_running`` or ``max_running_each`` is limited; else 0.
     running: int = 0
     #: Queue and priority where jobs of the limit have waited, and keys there whose turn may come now.
     places: list[tuple[str, int, int]] = []

@@ -89,7 +89,9 @@ def _info(store: Store, limit: Limit) -> LimitInfo:
         limit.by,
         limit.generation,
         limit.removed,
-        len(store.slots.get((limit.name, None), ())) if spec is not None and spec.max_running else 0,
+        len(store.slots.get((limit.name, None), ()))
+        if spec is not None and (spec.max_running or spec.max_running_each)
+        else 0,
         [
             (queue, int(priority), len(store.rings.get((f"{queue}:{priority}", limit.name), ())))
             for queue, _, priority in places

@@ -21,8 +21,8 @@ from .script import script
 
 __all__ = ["GraphVerbs", "graph_arguments", "nodes_among", "older_host"]
 
-#: The first release that knows graphs, limits and schedules, and seconds after which a client looks again for workers of
-#: an older one.
+#: The first release that knows graphs, limits and schedules, and seconds after which a client looks again for workers
+#: of an older one.
 _FIRST_RELEASE, _LOOK_EVERY = 3, 60.0
 
 

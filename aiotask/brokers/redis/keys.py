@@ -94,7 +94,8 @@ limit:LIMIT         hash    its numbers, as declared and as set, by whom; ``seq`
                             the last number and turn that it gave, counted from the
                             time in microseconds at which the hash was made
 admitted            hash    job id -> ``LINE|NUMBER``: exactly the admitted jobs        it ends, or waits again
-slots:LIMIT[:KEY]   set     ids of those, where their number is limited                 it is empty
+slots:LIMIT[:KEY]   set     ids of those, where their number is limited, in all or by   it is empty
+                            key
 tat:LIMIT[:KEY]     string  when the next start would come evenly (microseconds,        that time
                             server clock); until when none comes at all, and since
 wake                zset    lines that a rate holds, by when it may admit the next      that time

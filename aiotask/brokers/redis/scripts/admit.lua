@@ -98,7 +98,8 @@ local function admit(at, limit, known, bite)
     redis.call('ZADD', ring, unpack(scored))
   end
   if #ids > 0 then
-    if tonumber(known[1] or 0) > 0 then redis.call('SADD', key('slots:' .. limit), unpack(ids)) end
+    -- Also where only each key is limited: of slots that are left over, the audit learns here.
+    if each > 0 or tonumber(known[1] or 0) > 0 then redis.call('SADD', key('slots:' .. limit), unpack(ids)) end
     local admitted = {}
     for n = 1, #ids do admitted[2 * n - 1], admitted[2 * n] = ids[n], places[n] end
     redis.call('HSET', key('admitted'), unpack(admitted))

@@ -78,8 +78,9 @@ local function mend_admitted(id, place)
     return shared.let_go({ id })
   end
   local known = redis.call('HMGET', key('limit:' .. limit), 'max', 'each')
-  if (tonumber(known[1] or 0) or 0) > 0 then mended = mended + redis.call('SADD', key('slots:' .. limit), id) end
-  if (tonumber(known[2] or 0) or 0) > 0 then mended = mended + redis.call('SADD', key('slots:' .. limit .. ':' .. by), id) end
+  local max, each = tonumber(known[1] or 0) or 0, tonumber(known[2] or 0) or 0
+  if max > 0 or each > 0 then mended = mended + redis.call('SADD', key('slots:' .. limit), id) end
+  if each > 0 then mended = mended + redis.call('SADD', key('slots:' .. limit .. ':' .. by), id) end
 end
 
 -- Jobs in the lane of admitted ones that ``admitted`` does not know. They come before all that wait, should they go back.
