@@ -42,7 +42,7 @@ __all__ = [
 WIRE_VERSION = 1
 #: The highest version of an envelope that this release runs. The version of a job is the lowest release that may run
 #: it: a worker of an older release parks the job for a newer one.
-RELEASE = 2
+RELEASE = 3
 #: Seconds for which an outcome is kept, unless the app or the task gives others.
 RESULT_TTL = 3600.0
 
@@ -72,14 +72,14 @@ FINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELLED, Status.EXPIR
 class More(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Fields that few jobs have. A release adds fields at the end; a job without any of them takes one more byte."""
 
-    #: Id of the job that sent this one: kept for later releases, which fill it in.
+    #: Id of the job that sent this one; empty: none did.
     parent: str = ""
     #: Text by name that the middleware of the sender attached.
     headers: dict[str, str] | None = None
     #: Positive: the Unix time in seconds after which no run of the job starts. Negative: the job expires -``expires``
     #: seconds after the broker has accepted it, or after the node of a graph is ready. 0: the job does not expire.
     expires: float = 0.0
-    #: Reserved for limits of a later release, whose jobs have a higher version.
+    #: Limit and key of a limited job, as ``NAME:KEY``; empty: the job has no limit.
     limit: str = ""
     #: The ``unique.Rule`` of a unique job; empty: the job is not unique.
     unique: str = ""

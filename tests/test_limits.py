@@ -14,7 +14,7 @@ import pytest
 import aiotask
 from aiotask import App, ConfigError, Limit, Retry, Status, chain, group
 from aiotask.brokers import connect, inspect
-from aiotask.job import decode_job
+from aiotask.job import RELEASE, decode_job
 from aiotask.wire.seal import Sealer
 
 from .helpers import wait_until_async
@@ -169,7 +169,7 @@ async def test_limit_and_key_are_sealed_in_the_job(app: App) -> None:
     assert info is not None and info.sealed is not None
     job = decode_job(Sealer([SECRET], "job").open(info.sealed))
     assert job.more is not None and job.more.limit == "api:acme"
-    assert (job.version, info.status) == (2, Status.PENDING)
+    assert (job.version, info.status) == (RELEASE, Status.PENDING)
     assert info.position.startswith("l:default:5:api:acme|")
     await broker.close()
 

@@ -1,4 +1,4 @@
-"""A fleet of which one half runs the release before: it shares an app, and every job ends once."""
+"""A fleet of which one half runs an earlier release: it shares an app, and every job ends once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 from collections import Counter
+from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ from aiotask import App
 
 from .workers import ROOT, Workers
 
-#: The last commit of the release before this one.
-BEFORE = "eb3507f02f5268f4c63db289077702bc0b406d2e"
+#: The last commits before graphs, and before limits, unique jobs, schedules, streams, batches and checkpoints.
+BEFORE = {
+    "before graphs": "eb3507f02f5268f4c63db289077702bc0b406d2e",
+    "before limits": "df0dacbdc1ddfaf8e5d899f6bf0e0173888c3022",
+}
 
 app = App(os.environ.get("TEST_APP", "fleet"))
 
@@ -47,8 +51,9 @@ async def fail_once(path: str, number: int) -> int:
     return number * 2
 
 
-#: The release before knows no limits; its workers run the task without one, if they get a job of it.
-_limited: dict[str, Any] = {"limit": aiotask.Limit(max_running=2)} if hasattr(aiotask, "Limit") else {}
+#: Earlier releases know no limits and no streams; their workers run these tasks without, if they get a job of them.
+_is_earlier = not hasattr(aiotask, "Limit")
+_limited: dict[str, Any] = {} if _is_earlier else {"limit": aiotask.Limit(max_running=2), "retries": 1}
 
 
 @app.task(**_limited)
@@ -57,17 +62,49 @@ async def note_limited(path: str, number: int) -> int:
     return number * 2
 
 
+@app.task(**_limited)
+async def turned_away(path: str, number: int) -> int:
+    """The service that it calls answers the first time that there are too many calls."""
+    if not _is_earlier and aiotask.current_job().attempt == 1:
+        raise aiotask.Retry("429", delay=0.2, limit=True)
+    _append(path, number)
+    return number * 2
+
+
+if _is_earlier:
+
+    @app.task
+    async def note_stream(path: str, number: int) -> int:
+        _append(path, number)
+        return number * 2
+
+else:
+
+    @app.task
+    async def note_stream(path: str, number: int) -> AsyncIterator[int]:
+        _append(path, number)
+        yield number * 2
+
+
 def _append(path: str, number: int) -> None:
     with open(path, "a") as file:  # one write below the size of a page is whole
         file.write(f"{number} {aiotask.__file__}\n")
 
 
+@pytest.fixture(scope="module", params=list(BEFORE))
+def release(request: pytest.FixtureRequest) -> str:
+    """Which earlier release the half of the fleet runs."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the packages of the release before."""
-    archive = subprocess.run(["git", "archive", BEFORE, "aiotask", "cli"], cwd=ROOT, capture_output=True, check=False)
+def before(release: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the packages of that release."""
+    commit = BEFORE[release]
+    archive = subprocess.run(["git", "archive", commit, "aiotask", "cli"], cwd=ROOT, capture_output=True, check=False)
     if archive.returncode:
-        pytest.skip(f"commit {BEFORE} of the release before is not in this checkout: {archive.stderr.decode()}")
+        pytest.skip(f"commit {commit} of an earlier release is not in this checkout: {archive.stderr.decode()}")
     folder = tmp_path_factory.mktemp("before")
     with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
         tar.extractall(folder, filter="data")
@@ -93,40 +130,55 @@ asyncio.run(main())
 SEND_SPECIAL = """\
 import asyncio, sys
 from aiotask import BrokerError
-from tests.test_mixed_fleet import app, note, note_in_line, note_limited
+from tests.test_mixed_fleet import app, note, note_in_line, note_limited, note_stream, turned_away
 
 async def main() -> None:
     path, count = sys.argv[1], int(sys.argv[2])
     async with app:
+        # Sent together: those without a limit are sent.
+        limited = note_limited.apply_async(path, -1)
+        plain = [note.apply_async(path, 6 * number) for number in range(count)]
         try:
-            await note_limited.apply_async(path, -1).sent()
+            await limited.sent()
         except BrokerError as error:
             print(error, flush=True)
-        plain = [note.apply_async(path, 4 * number) for number in range(count)]
         print(sum(await asyncio.gather(*plain)), flush=True)
-        input()
-        expiring = [note.options(expires=600.0).apply_async(path, 4 * number + 1) for number in range(count)]
-        unique = [note_in_line.options(key=f"key-{number}", unique="unfinished").apply_async(path, 4 * number + 2)
+        if sys.argv[3] == "before graphs":
+            # That release does not park jobs of a later one.
+            input()
+        expiring = [note.options(expires=600.0).apply_async(path, 6 * number + 1) for number in range(count)]
+        unique = [note_in_line.options(key=f"key-{number}", unique="unfinished").apply_async(path, 6 * number + 2)
                   for number in range(count)]
-        limited = [note_limited.apply_async(path, 4 * number + 3) for number in range(count)]
-        print(sum(await asyncio.gather(*expiring, *unique, *limited)), flush=True)
+        streams = [note_stream.apply_async(path, 6 * number + 3) for number in range(count)]
+        items = [item for stream in streams for item in await stream]
+        print(sum([*await asyncio.gather(*expiring, *unique), *items]), flush=True)
+        if sys.argv[3] != "before graphs":
+            input()
+        limited = [note_limited.apply_async(path, 6 * number + 4) for number in range(count)]
+        limited += [turned_away.apply_async(path, 6 * number + 5) for number in range(count)]
+        print(sum(await asyncio.gather(*limited)), flush=True)
 
 asyncio.run(main())
 """
 
 
-def test_a_limit_is_refused_beside_the_release_before_and_nothing_else_is(
-    before: Path, workers: Workers, app_name: str, tmp_path: Path
+def test_an_earlier_release_takes_no_special_job_and_a_limit_is_refused_beside_it(
+    before: Path, release: str, workers: Workers, app_name: str, tmp_path: Path
 ) -> None:
     count, path = 100, tmp_path / "ledger"
     path.touch()
     env = {"TEST_APP": app_name, "AIOTASK_URL": workers.url}
     of_before = env | {"PYTHONPATH": f"{before}:{ROOT}"}
+
+    def total(kind: int) -> int:
+        """The sum of what the jobs of one kind return."""
+        return 2 * sum(range(kind, 6 * count, 6))
+
     older = workers.start("tests.test_mixed_fleet", concurrency=1, env=of_before, app_dir=tmp_path)
     workers.start("tests.test_mixed_fleet", concurrency=1, env=env, app_dir=ROOT)
 
     with subprocess.Popen(
-        [sys.executable, "-c", SEND_SPECIAL, str(path), str(count)],
+        [sys.executable, "-c", SEND_SPECIAL, str(path), str(count), release],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
         stdin=subprocess.PIPE,
@@ -134,19 +186,22 @@ def test_a_limit_is_refused_beside_the_release_before_and_nothing_else_is(
         text=True,
     ) as program:
         assert program.stdout is not None and program.stdin is not None
-        # Its keeper would set a limited job aside that waits for a retry. Plain jobs can be sent all the same.
+        # Its keeper would set a limited job aside that waits for a retry. Others can be sent all the same.
         assert "is of an older release" in program.stdout.readline()
-        assert program.stdout.readline() == f"{2 * sum(range(0, 4 * count, 4))}\n"
+        assert program.stdout.readline() == f"{total(0)}\n"
+        if release != "before graphs":
+            assert program.stdout.readline() == f"{total(1) + total(2) + total(3)}\n"
         assert older.stop() == 0
         program.stdin.write("\n")
         program.stdin.flush()
-        special = [number for number in range(4 * count) if number % 4]
-        assert program.stdout.readline() == f"{2 * sum(special)}\n"
+        if release == "before graphs":
+            assert program.stdout.readline() == f"{total(1) + total(2) + total(3)}\n"
+        assert program.stdout.readline() == f"{total(4) + total(5)}\n"
         assert program.wait(60) == 0
 
     lines = [line.split() for line in path.read_text().splitlines()]
-    assert sorted(int(number) for number, _ in lines) == list(range(4 * count))
-    assert {file for number, file in lines if int(number) % 4} == {aiotask.__file__}
+    assert sorted(int(number) for number, _ in lines) == list(range(6 * count))
+    assert {file for number, file in lines if int(number) % 6} == {aiotask.__file__}
     assert str(before / "aiotask/__init__.py") in {file for _, file in lines}
 
 

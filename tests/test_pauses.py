@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
-from aiotask import App, AsyncResult, ConfigError, JobExpired
+from aiotask import App, AsyncResult, ConfigError, JobExpired, Limit
+from aiotask.brokers.redis.broker import RedisBroker
+from aiotask.brokers.redis.script import script
 from aiotask.job import Status
 
 from .helpers import wait_until, wait_until_async
 from .workers import ROOT, Supervisor, Workers
 
 app = App(os.environ.get("TEST_APP", "pausing"), url=os.environ.get("AIOTASK_URL"))
+STEPS = Limit("steps", by="key", max_running_each=1)
 
 
 @app.task
@@ -34,6 +37,11 @@ def write_in_line(path: str, line: str, *, tenant: str = "acme") -> str:
 async def mail(path: str, line: str) -> str:
     await asyncio.to_thread(_append, path, line)
     return line
+
+
+@app.task(limit=STEPS)
+async def step(path: str, key: str, number: int) -> None:
+    await asyncio.to_thread(_append, path, f"{key}{number}")
 
 
 @app.task
@@ -148,6 +156,31 @@ async def test_jobs_of_a_paused_task_are_parked(
     assert sorted(lines(path)) == ["0", "1", "2", "3", "other"]
     if name == "write_in_line":
         assert lines(path) == ["other", "0", "1", "2", "3"]
+
+
+async def test_a_resume_that_was_interrupted_keeps_the_order_of_each_key(
+    here: App, workers: Workers, app_name: str, tmp_path: Path, redis_url: str
+) -> None:
+    supervisor = start(workers, app_name, concurrency=2)
+    path = tmp_path / "ran"
+    async with here:
+        send = here.register_task(step.func, name="tests.test_pauses:step", limit=STEPS)
+        await here.pause(task="tests.test_pauses:step")
+        await knows(supervisor)
+        before = [send.apply_async(str(path), key, n) for n in range(150) for key in "ab"]
+        for result in before:
+            await wait_until_async(lambda result=result: is_parked(result), description="it is parked")
+        # The caller of the resume dies after its first call to the server.
+        broker = here.client.session().broker
+        assert isinstance(broker, RedisBroker)
+        pause = "task:tests.test_pauses:step"
+        assert await broker.wire.run(script("resume"), broker.prefix, pause, "", 7) == [1, 1]
+        after = [send.apply_async(str(path), key, n) for n in range(150, 200) for key in "ab"]
+        for result in (*before, *after):
+            await result.wait(60)
+        assert await here.pauses() == []
+    for key in "ab":
+        assert [line for line in lines(path) if line.startswith(key)] == [f"{key}{n}" for n in range(200)]
 
 
 async def test_only_calls_with_the_argument_are_parked(

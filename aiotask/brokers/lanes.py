@@ -9,7 +9,8 @@ A lane is named ``q:QUEUE:KIND`` or ``parked:NEED``. A KIND is one of
 
 A limited job waits in a line, ``l:QUEUE:PRIORITY:LIMIT:KEY``, by its number there.
 
-A parked job waits for a worker that offers what it needs (``task:NAME``, ``python:3.11``, ``release:3``).
+A parked job waits for a worker that offers what it needs (``task:NAME``, ``python:3.11``, ``release:3``), or for the
+end of a pause (``pause:ID@QUEUE``, on the server with ``:l`` behind it for limited jobs).
 
 The names are on the server, so they outlive a release. Code above the brokers does not read them: a ``Delivery`` says
 whether it is a suspect, and whether it is a returned job.
@@ -19,10 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ..job import is_paused_need
+
 __all__ = [
     "ADMITTED",
     "BELL",
     "KINDS",
+    "LINED",
     "RETURNED",
     "SUSPECT",
     "admitted_lanes",
@@ -47,6 +51,9 @@ RETURNED, SUSPECT, ADMITTED = "r", "s", "g"
 BELL = "b"
 #: Kinds in the order in which they are claimed; suspects stand apart.
 KINDS = (RETURNED, *map(str, range(10)))
+
+#: What the need of limited jobs of a paused task ends with.
+LINED = ":l"
 
 _PARKED = "parked:"
 
@@ -121,7 +128,13 @@ def is_parked(lane: str) -> bool:
 
 def need_of(lane: str) -> str:
     """The need of the jobs in a lane of parked jobs; empty for other lanes."""
-    return lane.removeprefix(_PARKED) if lane.startswith(_PARKED) else ""
+    if not lane.startswith(_PARKED):
+        return ""
+    need = lane.removeprefix(_PARKED)
+    if not is_paused_need(need):
+        return need
+    pause, at, queue = need.rpartition("@")
+    return pause + at + queue.removesuffix(LINED)
 
 
 def queue_of(lane: str) -> str:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from ..broker import Broker
+from ..broker import Broker, Delivery
 from ..values.limit import LimitSpec
 
 __all__ = ["LIMIT_KEY", "LimitInfo", "Limits", "LimitsReader", "LineInfo"]
@@ -36,7 +36,7 @@ class LimitInfo(msgspec.Struct, frozen=True, gc=False):
     generation: float = 0.0
     #: Whether its declarer has removed the limit: its lines drain without it.
     removed: bool = False
-    #: Jobs that are admitted, where ``max_running`` is limited; else 0.
+    #: Jobs that are admitted, where ``max_running`` or ``max_running_each`` is limited; else 0.
     running: int = 0
     #: Queue and priority where jobs of the limit have waited, and keys there whose turn may come now.
     places: list[tuple[str, int, int]] = []
@@ -58,7 +58,7 @@ class Limits(Broker, Protocol):
     ``push`` puts a job with ``Special.limit`` into its line; a ready node, a due job and a replayed letter go the same
     way. ``claim`` and ``wait`` admit up to ``free_seats`` jobs; ``wait`` also ends when a rate allows the next one. A
     limited job ends by ``finish_special`` alone (``Finish.special``). ``requeue`` puts a job that is admitted, and one
-    with ``Requeue.limit``, into its line."""
+    with ``Requeue.limit``, into its line. A job that it parks keeps its place there."""
 
     #: How many limited jobs the next ``claim`` or ``wait`` of this object admits at most: the free seats of the worker.
     free_seats: int
@@ -83,6 +83,11 @@ class Limits(Broker, Protocol):
         Raises:
             BrokerError: a worker of a release that knows no limits is live.
         """
+        ...
+
+    def was_parked(self, delivery: Delivery) -> bool:
+        """Whether a claimed job was parked, so that it is not admitted: it goes into its line first
+        (``Requeue.limit``), at its old place if it had one."""
         ...
 
     async def hold_limit(self, limit: str, seconds: float) -> None:

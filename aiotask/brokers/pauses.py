@@ -132,6 +132,8 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     pauses: list[Pause]
     #: Needs of parked jobs whose pause is over: every worker offers them.
     resumed: list[str] = []
+    #: Ids of pauses whose end has begun: their limited jobs go back into their lines. Any worker goes on with it.
+    resuming: list[str] = []
 
 
 class Pauses(Broker, Protocol):
@@ -142,8 +144,12 @@ class Pauses(Broker, Protocol):
         queue from now on."""
         ...
 
-    async def resume(self, id: str) -> bool:
-        """End a pause, and tell every live worker. False: there was none of this id."""
+    async def resume(self, id: str, *, begun: bool = False) -> bool:
+        """End a pause, and tell every live worker. False: there was none of this id.
+
+        Before it ends, the limited jobs that it has parked are back at their places in their lines. This may take
+        several calls to the server; ``begun`` goes on with what another caller has begun (``Standing.resuming``), and
+        does nothing else."""
         ...
 
     async def pauses(self) -> Standing:

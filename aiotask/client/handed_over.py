@@ -10,7 +10,7 @@ from ..broker import Push
 if TYPE_CHECKING:
     from .staging import GraphPush
 
-__all__ = ["ids_of", "is_graph", "shown"]
+__all__ = ["ids_of", "is_graph", "limits_of", "shown"]
 
 
 def is_graph(push: Push) -> TypeGuard[GraphPush]:
@@ -26,6 +26,14 @@ def ids_of(pushes: Sequence[Push]) -> list[str]:
         if is_graph(push):
             ids += [id for id in push.awaited if id != push.id]
     return ids
+
+
+def limits_of(push: Push) -> set[str]:
+    """The names of the limits of this job, or of the jobs of this graph."""
+    if is_graph(push):
+        return push.staging.limits
+    limit = push.special.limit if push.special is not None else ""
+    return {limit.partition(":")[0]} if limit else set()
 
 
 def shown(pushes: Sequence[Push]) -> str:

@@ -10,7 +10,7 @@ from ..brokers import require
 from ..brokers.limits import Limits
 from ..brokers.technology import LIMITS
 from ..context import JobContext
-from ..errors import BrokerError, ConfigError, ConnectionLost
+from ..errors import AiotaskError, ConfigError, ConnectionLost
 from ..values.limit import LimitSpec
 
 if TYPE_CHECKING:
@@ -52,27 +52,29 @@ class LimitsToDeclare:
         """Whether the broker does not know all of them yet."""
         return bool(self._waiting)
 
-    async def declare(self, broker: Broker) -> None:
+    async def declare(self, broker: Broker) -> dict[str, Exception]:
         """Declare what is new.
 
-        Raises:
-            BrokerError: a worker of a release that knows no limits is live.
+        Returns:
+            the error of each limit that was refused, since a worker of a release that knows no limits is live, say. It
+            is declared again with the next job of it.
         """
-        require(broker.url, LIMITS, "A task with a limit")
         specs = list(self._waiting.values())
         try:
+            require(broker.url, LIMITS, "A task with a limit")
             await cast("Limits", broker).declare_limits(0.0, declarer(self._app), specs)
         except ConnectionLost:
             # The jobs are sent again until they arrive; workers declare the limit, too.
-            return
-        except BrokerError:
-            # What was handed over is refused. What is sent later without a limit is not.
-            self._waiting.clear()
-            raise
-        self._declared |= {spec.name: spec for spec in specs}
+            return {}
+        except AiotaskError as error:
+            refused: dict[str, Exception] = dict.fromkeys((spec.name for spec in specs), error)
+        else:
+            refused = {}
+            self._declared |= {spec.name: spec for spec in specs}
         for spec in specs:
             if self._waiting.get(spec.name) == spec:
                 del self._waiting[spec.name]
+        return refused
 
 
 # ---- a job of a limit that waits for a job of the same limit

@@ -119,12 +119,13 @@ class Session:
     async def _flush(self) -> None:
         if self._closer is None:
             await self._arm()
-        if self.limits.are_new:
-            await self.limits.declare(self.broker)
+        # Jobs of a limit that the broker refuses are refused, and no others.
+        self.send_buffer.barred = await self.limits.declare(self.broker) if self.limits.are_new else {}
         await self.send_buffer.flush(self.broker)
         if self.limits.are_new:
-            # Those of jobs that were handed over during the flush.
-            await self.limits.declare(self.broker)
+            # Those of jobs that were handed over during the flush, and are sent.
+            for name, error in (await self.limits.declare(self.broker)).items():
+                logger.error('Jobs of the limit "%s" wait until a worker declares it: %s', name, error)
         if self.kids:
             await self._list_kids()
 

@@ -19,10 +19,11 @@ from ..loops.exits import exits
 from ..loops.portal import asyncio_loop, portal, running_loop
 from ..results.result import AsyncResult
 from ..wire.seal import Sealer
+from .batches import HIGH_WATER
 from .handed_over import is_graph
 from .limits import note_child
 from .rescue import ASK_EVERY, TICK, answers, drained
-from .send_buffer import HIGH_WATER, SendBuffer
+from .send_buffer import SendBuffer
 from .session import FLUSH_TIMEOUT, Session
 
 if TYPE_CHECKING:

@@ -46,6 +46,12 @@ class Staging:
         """The number of jobs that wait for no other one, by queue."""
         return sources_of(self._nodes)
 
+    @property
+    def limits(self) -> set[str]:
+        """The names of the limits of its jobs."""
+        specials = (node.push.special for node in self._nodes)
+        return {special.limit.partition(":")[0] for special in specials if special is not None and special.limit}
+
     def _begin(self) -> None:
         """Make the parts, for a new staging."""
         self._attempts += 1

@@ -229,14 +229,14 @@ OPTIONS: dict[str, Option] = {
     "limit": Option(check_limit),
     "max_running": Option(lambda value: check_whole(value, "max_running", 1, 1_000_000)),
     "rate": Option(check_rate_text),
-    "expires": Option(check_expires, travels=_expires_at, since=2),
+    "expires": Option(check_expires, travels=_expires_at, since=3),
     "cron": Option(lambda value: check_text(value, "cron")),
     "every": Option(lambda value: seconds(value, "every")),
     "timezone": Option(lambda value: check_text(value, "timezone")),
     "jitter": Option(lambda value: seconds(value, "jitter")),
     "missed": Option(lambda value: check_one_of(value, "missed", ("skip", "once", "all"))),
     # Set for generators, by their definition alone.
-    "streams": Option(lambda value: value, since=2),
+    "streams": Option(lambda value: value, since=3),
 }
 
 #: Those that say when a task runs by itself (``schedule.check_spec``).
@@ -261,9 +261,9 @@ def more_of(options: Mapping[str, Any], sent_at: float, limit: str = "", *, is_k
             if option.travels is not None:
                 values[name] = option.travels(value, sent_at)
     if limit:
-        version, values["limit"] = max(version, 2), limit
+        version, values["limit"] = max(version, 3), limit
     if is_keyed and (rule := rule_of(options)) is not None:
-        values["unique"], version = str(rule), max(version, 2)
+        values["unique"], version = str(rule), max(version, 3)
     return version, More(**values) if values else None
 
 

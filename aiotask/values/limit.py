@@ -57,7 +57,8 @@ def gcra(tat: float, now: float, interval: float, burst: int, wanted: int) -> Gr
     """
     # A time that is further ahead than a burst was written by a clock that has been set back since.
     tat = max(now, min(tat, now + interval * burst))
-    first = tat + interval - interval * burst
+    # Not "+ interval - interval * burst": rounding would refuse a job that may start.
+    first = tat - interval * (burst - 1)
     if first > now:
         return Granted(0, tat, first)
     starts = min(wanted, 1 + int((now - first) / interval + 1e-9))

@@ -15,7 +15,7 @@ from ..brokers import features
 from ..brokers.limits import Limits
 from ..brokers.technology import LIMITS
 from ..errors import BrokerError, ConfigError
-from ..job import More, encode_job
+from ..job import RELEASE, More, encode_job
 from ..loops.agent import agent
 from ..tasks.limits import Limited
 from ..tasks.task import Registry
@@ -128,6 +128,11 @@ class Admission:
         """Whether a run does not take place now: its job goes back to its line, or into it for the first time."""
         if run.begun or run.calls_nothing:
             return False
+        if _is_limited(run) and self._broker.was_parked(run.delivery):
+            job, delivery = run.job, run.delivery
+            limit = job.more.limit if job.more is not None else ""
+            self._settler.requeue(Requeue(delivery, job.queue, delivery.meta, limit=limit, priority=job.priority))
+            return True
         if not _is_limited(run):
             limited: Limited | None = run.task.more.get("limit")
             return limited is not None and not run.delivery.suspect and self._line_up(run, limited)
@@ -151,7 +156,7 @@ class Admission:
             return False
         job = run.job
         more = msgspec.structs.replace(job.more or More(), limit=limit)
-        job = msgspec.structs.replace(job, version=max(job.version, 2), more=more)
+        job = msgspec.structs.replace(job, version=max(job.version, RELEASE), more=more)
         delivery = run.delivery
         self._settler.requeue(
             Requeue(

@@ -172,6 +172,9 @@ class Claimer:
         """The next claim, quick or blocking. None: the claim failed, and the delay until the next attempt is over."""
         try:
             claim = await self._ask(room, now)
+            if claim.paused:
+                # The worker did not know.
+                await self._paused.look_now()
             if self._membership.lost or claim.reconnected:
                 await self._adopt(claim.deliveries)
                 self._membership.say_found()
@@ -206,9 +209,6 @@ class Claimer:
             self._quick_at = now
             claim = await self._broker.claim(incarnation, queues, lanes, room)
             self._answer = time.monotonic() - now
-            if claim.paused:
-                # The worker did not know.
-                self._paused.tell()
             return claim
         return await self._wait(queues, lanes, BLOCK)
 

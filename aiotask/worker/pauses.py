@@ -56,11 +56,7 @@ class Paused:
         while True:
             await self._told.wait()
             self._told.clear()
-            try:
-                await self.look()
-            except BrokerError as error:
-                # The worker looks once a second in any case.
-                logger.debug("What is paused could not be looked up: %s", error)
+            await self.look_now()
 
     async def look_first(self) -> None:
         """Look before the first claim: what is paused stays so over a restart."""
@@ -73,11 +69,21 @@ class Paused:
                     self._report_error(error)
                 await delay.wait()
 
+    async def look_now(self) -> None:
+        """Look since something has changed; where that fails, the worker looks within a second in any case."""
+        try:
+            await self.look()
+        except BrokerError as error:
+            logger.debug("What is paused could not be looked up: %s", error)
+
     async def look(self) -> None:
         """Look up what is paused; jobs in hand that have not started go back if more is paused than before."""
         if not self._asks:
             return
-        standing = await cast("Pauses", self._broker).pauses()
+        broker = cast("Pauses", self._broker)
+        standing = await broker.pauses()
+        for id in standing.resuming:
+            await broker.resume(id, begun=True)
         before, now = self._pauses, {pause.id: pause for pause in standing.pauses}
         is_new, self.resumed = now.keys() - before.keys(), standing.resumed
         if now.keys() == before.keys():

@@ -101,11 +101,11 @@ async def park(app: App, need: str) -> str:
 
 
 def test_a_parked_job_is_listed_with_what_it_needs(own_server: PrivateServer, shop: Shop) -> None:
-    parked = asyncio.run(park(shop.app, "release:3"))
+    parked = asyncio.run(park(shop.app, "release:9"))
 
-    assert "needs release:3" in invoke("jobs", "--url", own_server.url, "--status", "parked").output
+    assert "needs release:9" in invoke("jobs", "--url", own_server.url, "--status", "parked").output
     job = json.loads(invoke("jobs", parked, "--url", own_server.url, "--json").output)
-    assert (job["status"], job["needs"]) == ("PARKED", "release:3")
+    assert (job["status"], job["needs"]) == ("PARKED", "release:9")
     [found] = [
         check
         for check in json.loads(invoke("doctor", "--json", "--url", own_server.url).output)["checks"]

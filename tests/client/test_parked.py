@@ -10,6 +10,7 @@ import pytest
 from aiotask import App, ResultTimeout, SerializationError, UnknownTask
 from aiotask.broker import Broker
 from aiotask.brokers import connect
+from aiotask.job import RELEASE
 
 from ..seam import Worker
 
@@ -34,7 +35,7 @@ async def broker_of(redis_url: str, app_name: str) -> AsyncIterator[Callable[[],
     ("need", "facts", "refusal"),
     [
         (f"task:{TASK}", {"tasks": [TASK]}, UnknownTask),
-        ("release:3", {"release": 3}, UnknownTask),
+        (f"release:{RELEASE + 1}", {"release": RELEASE + 1}, UnknownTask),
         ("python:3.8", {"python": "3.8.1"}, SerializationError),
     ],
 )

@@ -16,7 +16,7 @@ from aiotask.brokers import connect, schedules_of
 from aiotask.brokers.expiry import Expiry
 from aiotask.brokers.memory.stores import store_of
 from aiotask.brokers.schedules import Declaration, Schedules
-from aiotask.job import More, decode_job
+from aiotask.job import RELEASE, More, decode_job
 from aiotask.keeper.scheduler import Scheduler
 from aiotask.values.schedule import Spec, after, digest
 from aiotask.wire.scheduled import Declared, ScheduledCall, run_id
@@ -91,7 +91,7 @@ async def test_the_job_of_a_run_is_the_call_of_the_declaration(
     app_name: str,
 ) -> None:
     more = More(headers={"tenant": "7"}, expires=-30.0)
-    call = ScheduledCall(2, "shop:mail", "mail", b"the body", 2, 5, 9.0, 77.0, more)
+    call = ScheduledCall(RELEASE, "shop:mail", "mail", b"the body", 2, 5, 9.0, 77.0, more)
     await schedules.set_schedules([sealed(app_name, "a", Spec(every=MINUTE), call)])
     await scheduler.tick()
     clock.turn(MINUTE)
@@ -102,7 +102,7 @@ async def test_the_job_of_a_run_is_the_call_of_the_declaration(
 
     assert delivery.lane == "q:mail:2"
     assert job.id == delivery.id == run_id("a", NOON + MINUTE)
-    assert (job.version, job.task, job.queue, job.body, job.priority) == (2, "shop:mail", "mail", b"the body", 2)
+    assert (job.version, job.task, job.queue, job.body, job.priority) == (RELEASE, "shop:mail", "mail", b"the body", 2)
     assert (job.retries, job.timeout, job.result_ttl, job.reply) == (5, 9.0, 77.0, "")
     assert job.more == more
     assert await cast("Expiry", memory).seconds_left([job.id]) == [30.0]

@@ -147,7 +147,8 @@ class MemoryBroker(MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, Hist
             is_paused = any(map(store.is_paused, queues))
             if store.volunteers(incarnation, queues):
                 return Claim([], suspects=True, paused=is_paused)
-            return Claim(self._claim_both(store, incarnation, queues, list(needs), limit), paused=is_paused)
+            found = self._claim_both(store, incarnation, queues, list(needs), limit)
+            return Claim(found, paused=is_paused or self.is_behind(found))
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         order = claim_order(queues, needs, by_queue=self.by_queue)
@@ -178,8 +179,8 @@ class MemoryBroker(MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, Hist
         liveness = store.liveness(incarnation)
         if liveness is not Liveness.LIVE:
             return Claim([], liveness)
-        found = store.claim(incarnation, order, 1)
-        return Claim(found or store.admit(incarnation, queues, min(1, self.free_seats)), liveness)
+        found = store.claim(incarnation, order, 1) or store.admit(incarnation, queues, min(1, self.free_seats))
+        return Claim(found, liveness, paused=self.is_behind(found))
 
     async def wake(self) -> None:
         if self._sleeping is not None:

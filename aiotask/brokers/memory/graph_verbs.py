@@ -15,7 +15,10 @@ __all__ = ["MemoryGraphs", "push_graph_now"]
 
 
 class MemoryGraphs(MemoryInspector):
-    """The verbs of ``graphs.Graphs``, except for ``finish_special``, which stands beside ``finish``."""
+    """The verbs of ``graphs.Graphs``, except for ``finish_special``, which stands beside ``finish``, and of pauses."""
+
+    #: How often pauses had changed when this object was told of them.
+    _pauses_seen = 0
 
     @property
     def graphs_due(self) -> GraphsDue:
@@ -32,15 +35,18 @@ class MemoryGraphs(MemoryInspector):
     async def pause(self, pause: Pause) -> None:
         async with self._store as store:
             store.paused[pause.id] = pause
+            store.pauses_changed += 1
             store.notify(set(store.live), Notice(""))
 
-    async def resume(self, id: str) -> bool:
+    async def resume(self, id: str, *, begun: bool = False) -> bool:
         async with self._store as store:
+            store.pauses_changed += 1
             store.notify(set(store.live), Notice(""))
-            return store.paused.pop(id, None) is not None
+            return store.resume(id)
 
     async def pauses(self) -> Standing:
         async with self._store as store:
+            self._pauses_seen = store.pauses_changed
             return store.standing()
 
     async def advance(self) -> Advance:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ...broker import BATCH_JOBS, Delivery
 from ...values.limit import LimitSpec
-from ..lanes import claim_order
+from ..lanes import ADMITTED, claim_order, is_parked, lane_of, queue_of
 from ..limits import LimitInfo, LineInfo
 from .graph_verbs import MemoryGraphs
 from .lines import Limit, parts_of
@@ -46,6 +46,15 @@ class MemoryLimits(MemoryGraphs):
         async with self._store as store:
             return store.declare(generation, by, limits, removes=removes)
 
+    def was_parked(self, delivery: Delivery) -> bool:
+        return is_parked(delivery.lane)
+
+    def is_behind(self, found: Sequence[Delivery]) -> bool:
+        """Whether jobs were admitted for a worker that does not know what is paused."""
+        store = self._store
+        is_new = bool(store.paused) and self._pauses_seen != store.pauses_changed
+        return is_new and any(delivery.lane == lane_of(queue_of(delivery.lane), ADMITTED) for delivery in found)
+
     async def hold_limit(self, limit: str, seconds: float) -> None:
         name, _, key = limit.partition(":")
         async with self._store as store:
@@ -80,7 +89,9 @@ def _info(store: Store, limit: Limit) -> LimitInfo:
         limit.by,
         limit.generation,
         limit.removed,
-        len(store.slots.get((limit.name, None), ())) if spec is not None and spec.max_running else 0,
+        len(store.slots.get((limit.name, None), ()))
+        if spec is not None and (spec.max_running or spec.max_running_each)
+        else 0,
         [
             (queue, int(priority), len(store.rings.get((f"{queue}:{priority}", limit.name), ())))
             for queue, _, priority in places

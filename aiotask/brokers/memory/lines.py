@@ -11,9 +11,9 @@ import msgspec
 
 from ...broker import BATCH_BYTES, Delivery
 from ...values.limit import LimitSpec, burst_of, gcra
-from ..lanes import ADMITTED, BELL, claim_order, is_line, lane_of
+from ..lanes import ADMITTED, BELL, claim_order, is_line, lane_of, need_of
 from .clock import Clock
-from .pauses import Pausing
+from .pauses import Pausing, pause_in
 from .record import Lane, Record
 from .wakeup import Bell
 
@@ -96,11 +96,21 @@ class Lines(Pausing):
         if not number:
             limit.number += 1
         record.lane, record.entry, record.owner, record.due_at = line, number or str(limit.number), "", None
+        record.kept = ""
         self.lanes[line].waiting[record.entry] = record
         self.index[record.id] = record
         limit.places[place] = None
         self.rings.setdefault((place, name), {}).setdefault(key, None)
         self._open(place, name)
+
+    def resume(self, id: str) -> bool:
+        """End a pause; limited jobs that it has parked are back in their lines before. False: there was none."""
+        for name in [name for name in self.lanes if pause_in(need_of(name)) == id]:
+            waiting = self.lanes[name].waiting
+            for entry, record in [each for each in waiting.items() if each[1].kept]:
+                del waiting[entry]
+                self.line_up(record, record.kept)
+        return self.paused.pop(id, None) is not None
 
     def lined(self, queue: str) -> int:
         """How many jobs of a queue are in lines."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...job import is_paused_need
+from ...job import PAUSED_NEED, is_paused_need
 from ..lanes import all_lanes, is_parked, need_of, queue_of
 from ..pauses import Pause, Standing
 from .record import Lane
 
-__all__ = ["Pausing"]
+__all__ = ["Pausing", "pause_in"]
 
 
 class Pausing:
@@ -20,9 +20,15 @@ class Pausing:
     def __init__(self) -> None:
         super().__init__()
         self.paused: dict[str, Pause] = {}
+        #: How often pauses have changed.
+        self.pauses_changed = 0
 
     def is_paused(self, queue: str) -> bool:
         return "all" in self.paused or f"queue:{queue}" in self.paused
+
+    def is_over(self, need: str) -> bool:
+        """Whether this is the need of a pause that is over."""
+        return is_paused_need(need) and pause_in(need) not in self.paused
 
     def open_lanes(self, order: Iterable[str]) -> list[str]:
         """Those of the lanes from which jobs may be claimed."""
@@ -40,10 +46,10 @@ class Pausing:
         parked = (
             need_of(name) for name, lane in self.lanes.items() if is_parked(name) and (lane.waiting or lane.claimed)
         )
-        resumed = [need for need in parked if is_paused_need(need) and _pause_in(need) not in self.paused]
+        resumed = filter(self.is_over, parked)
         return Standing(sorted(self.paused.values(), key=lambda pause: (pause.at, pause.id)), sorted(resumed))
 
 
-def _pause_in(need: str) -> str:
-    """The id of the pause for which jobs with this need are parked."""
-    return need.partition(":")[2].rpartition("@")[0]
+def pause_in(need: str) -> str:
+    """The id of the pause for which jobs with this need are parked; empty: they wait for something else."""
+    return need.removeprefix(PAUSED_NEED).rpartition("@")[0] if is_paused_need(need) else ""

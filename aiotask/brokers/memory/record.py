@@ -35,6 +35,8 @@ class Record:
     placed_at: float = 0.0
     #: Line and number (``LINE|NUMBER``) of a limited job while it is admitted; empty: it is not.
     admitted: str = ""
+    #: The same place while it is parked.
+    kept: str = ""
 
     @property
     def need(self) -> str:
@@ -65,9 +67,15 @@ class Record:
         """The lane into which the job was sent, or its target in a line, by its envelope; empty: the envelope is not
         readable."""
         job = self._opened()
+        return self.sent_line or (lane_of(job.queue, job.priority) if job else "")
+
+    @property
+    def sent_line(self) -> str:
+        """The end of the line of the job, by its envelope, as a target; empty: it has no limit."""
+        job = self._opened()
         if job and job.more and job.more.limit:
             return f"{line_of(job.queue, job.priority, job.more.limit)}|"
-        return lane_of(job.queue, job.priority) if job else ""
+        return ""
 
     @property
     def end_facts(self) -> tuple[str, float]:

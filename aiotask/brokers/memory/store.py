@@ -232,20 +232,22 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
         if self.end_if_cancelled(record):
             return
         record.sealed = item.sealed or record.sealed
-        line = f"{line_of(item.queue, item.priority, item.limit)}|" if item.limit else ""
-        if item.need:
+        line = record.admitted or record.kept or (record.sent_line if item.need else "")
+        if item.limit and not line:
+            line = f"{line_of(item.queue, item.priority, item.limit)}|"
+        if item.need and not (line and self.is_over(item.need)):
             record.queue = record.sent_to or item.queue
             self.place(record, parked_lane(item.need))
+            record.kept = line
             self.notify({item.reply, *self.watchers.get(record.id, ())}, Notice(record.id))
         elif item.delay > 0:
-            target = record.admitted or line or lane_of(item.queue, RETURNED)
-            self.schedule(record, target, self.clock.time() + item.delay, is_retry=True)
+            self.schedule(record, line or lane_of(item.queue, RETURNED), self.clock.time() + item.delay, is_retry=True)
         elif record.admitted and item.delivery.suspect:
             self.place(record, lane_of(item.queue, SUSPECT))
             return
         else:
             kind = kind_of_requeue(suspect=item.delivery.suspect, behind=item.behind)
-            self.place(record, record.admitted or line or lane_of(item.queue, kind))
+            self.place(record, line or lane_of(item.queue, kind))
         self.let_go(record, is_unstarted=is_unstarted)
 
     def give_back(self, record: Record, *, blamed: bool, reason: str, obituary: Obituary | None) -> None:
@@ -258,7 +260,7 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
             record.meta = msgspec.structs.replace(meta, deaths=meta.deaths + 1, reason=reason, obituary=obituary)
             self.place(record, lane_of(record.queue, SUSPECT))
         elif record.need or record.lane == lane_of(record.queue, SUSPECT):
-            self.place(record, record.lane)
+            self.place(record, record.kept or record.lane)
         else:
             self.place(record, lane_of(record.queue, RETURNED))
 

@@ -31,8 +31,11 @@ class Claims(LimitVerbs):
 
     _waiting_seen: int
     _claimed_over: int
+    _pauses_seen: bytes
     free_seats: int = BATCH_JOBS
     by_queue = False
+    #: Whether a pause stands of which this object has not been told, as the last admission has found.
+    _is_behind = False
     #: Whether the last claim has found something that a limit may admit.
     _is_open = False
     #: Whether a claim of a single job tries the lanes first.
@@ -60,7 +63,7 @@ class Claims(LimitVerbs):
             if (room := min(limit - len(found), self.free_seats)) > 0 and not alone and not reply[1] & _VOLUNTEER:
                 found += await self._admit(incarnation, queues, needs, room)
         is_volunteer, is_paused = reply[1] & _VOLUNTEER > 0, reply[1] & _PAUSED > 0
-        return Claim(found, LIVENESS[reply[0]], is_volunteer, self._has_reconnected(), is_paused)
+        return Claim(found, LIVENESS[reply[0]], is_volunteer, self._has_reconnected(), is_paused or self._is_told())
 
     def _claim_arguments(
         self,
@@ -106,7 +109,7 @@ class Claims(LimitVerbs):
         )
         for answer, other in ((reply, admission), (admission, reply)):
             # What the other one has brought is not lost; the next claim meets the same error.
-            if isinstance(answer, BrokerError) and (isinstance(other, BrokerError) or len(other) == 2):
+            if isinstance(answer, BrokerError) and (isinstance(other, BrokerError) or len(other) <= 3):
                 raise answer
         plain = [] if isinstance(reply, BrokerError) else claimed(reply, 2)
         limited = [] if isinstance(admission, BrokerError) else self._admitted(admission)
@@ -119,6 +122,7 @@ class Claims(LimitVerbs):
             room = min(left, self.free_seats - len(limited)) if len(limited) == share else 0
             found += await self._fill(incarnation, queues, needs, left, len(plain) == rest, room)
         # A worker that has jobs in this answer looks at suspects with the next one.
+        is_paused = is_paused or self._is_told()
         return Claim(found, liveness, is_volunteer and not found, self._has_reconnected(), is_paused)
 
     async def _fill(
@@ -144,7 +148,16 @@ class Claims(LimitVerbs):
 
     def _admitted(self, reply: list[Any]) -> list[Delivery]:
         self._admits_at = time.monotonic() + float(reply[1]) if reply[1] else None
-        return claimed(reply, 2)
+        found = claimed(reply, 3)
+        if found and reply[2] and reply[2] != self._pauses_seen:
+            self._is_behind = True
+        return found
+
+    def _is_told(self) -> bool:
+        """Whether the worker hears with this claim that it does not know what is paused: an admitted job that is parked
+        is overtaken if the next one of its key starts."""
+        was_behind, self._is_behind = self._is_behind, False
+        return was_behind
 
     def _has_reconnected(self) -> bool:
         before, self._claimed_over = self._claimed_over, self._waiting.generation
@@ -210,7 +223,8 @@ class Claims(LimitVerbs):
         self._admits_at = None
         args = self._admit_arguments(incarnation, queues, needs, min(_WOKEN, self.free_seats), heard=heard)
         reply = await self._waiting.run(script("admit"), self.prefix, *args)
-        return Claim(found + self._admitted(reply), LIVENESS[reply[0]], reconnected=self._has_reconnected())
+        found = found + self._admitted(reply)
+        return Claim(found, LIVENESS[reply[0]], reconnected=self._has_reconnected(), paused=self._is_told())
 
     def _set_alarm(self) -> asyncio.TimerHandle | None:
         """End the blocking claim that comes now when a rate admits the next job: a server ends it up to 100 ms late."""

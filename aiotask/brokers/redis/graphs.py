@@ -21,9 +21,9 @@ from .script import script
 
 __all__ = ["GraphVerbs", "graph_arguments", "nodes_among", "older_host"]
 
-#: The first release that knows graphs and schedules, and seconds after which a client looks again for workers of an
-#: older one.
-_FIRST_RELEASE, _LOOK_EVERY = 2, 60.0
+#: The first release that knows graphs, limits and schedules, and seconds after which a client looks again for workers
+#: of an older one.
+_FIRST_RELEASE, _LOOK_EVERY = 3, 60.0
 
 
 def graph_arguments(client: str, sequence: int, part: Part, room: Room | None) -> list[Any]:
@@ -91,7 +91,7 @@ def _graph_of(packed: bytes) -> str:
 
 
 async def older_host(wire: Wire, prefix: str) -> str:
-    """The host of a live incarnation of a release that knows neither graphs nor schedules; empty: there is none."""
+    """The host of a live incarnation of a release before graphs, limits or schedules; empty: there is none."""
     flat = await wire.call("HGETALL", f"{prefix}live")
     for name, facts in zip(flat[::2], flat[1::2], strict=True):
         try:
@@ -137,7 +137,7 @@ class GraphVerbs:
         were plain jobs, and what is downstream, or in line behind them, would wait for ever."""
         if host := await older_host(self.wire, self.prefix):
             raise BrokerError(
-                f'A worker on host "{host}" is of an older release of aiotask, which knows neither graphs nor limits. '
+                f'A worker on host "{host}" is of an older release of aiotask, which does not know graphs and limits. '
                 "Restart the workers there with this release, then send the calls again."
             )
         self._looked_at = time.monotonic()

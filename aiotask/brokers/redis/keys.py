@@ -10,7 +10,9 @@ q:QUEUE:0 … 9       stream  the tasks channel, a lane per priority; entry = j 
                             envelope), m (msgpack of Meta, left out at first)           the empty lane stays
 q:QUEUE:r           stream  returned: recovered, released, retried; claimed first       as above
 q:QUEUE:s           stream  suspects: a process died with them; run alone               as above
-parked:NEED         stream  jobs that need a task, Python or release no worker had      as above
+parked:NEED         stream  jobs that need a task, Python or release no worker had,     as above
+                            or whose task is paused; a limited one has its place in
+                            its line (l), and behind the need of its pause is ``:l``
 queues              set     names of the queues                                         the app
 parked              set     the needs that have a lane                                  the app
 index               set     the buckets of the index: all of a job id but its last      its jobs are
@@ -41,7 +43,8 @@ counts              hash    ``QUEUE|STATUS``: how many jobs of the queue ended i
                             (empty QUEUE: jobs that were parked; ``STATUS`` alone:
                             those that an older release ended); ``WAITING``: jobs
                             that wait for others; ``rejected``; ``unrecorded``: rows
-                            in the history; ``owed``: items of the agenda
+                            in the history; ``owed``: items of the agenda;
+                            ``pauses``: how often pauses have changed
 history             stream  finished jobs for the recorder (exists while one is         recorded, or
                             registered), many in an entry: how many, and per row        1,000,000 newer ones
                             envelope, sealed outcome, m
@@ -63,6 +66,8 @@ same:ID             string  id of the job that this unique job is, or behind a `
                             that because of which it was refused                        that is not due yet
                                                                                         from then on
 paused              hash    id of a pause -> what, who, why, when                        it is resumed
+resuming            hash    ``ID@QUEUE`` of a pause that ends -> since when (Unix        all are there
+                            seconds) its limited jobs go back into their lines
 schedules           hash    name -> when and by whom it was declared, its next and      it is removed
                             last run (``scripts/lib/schedules.lua``), and the
                             sealed schedule
@@ -86,9 +91,11 @@ open:PLACE          zset    the limits that may, by turn                        
 limits              set     names of the limits                                         the app
 places:LIMIT        set     places where it has had lines                               the app
 limit:LIMIT         hash    its numbers, as declared and as set, by whom; ``seq``:      the app
-                            the last number and turn that it gave
+                            the last number and turn that it gave, counted from the
+                            time in microseconds at which the hash was made
 admitted            hash    job id -> ``LINE|NUMBER``: exactly the admitted jobs        it ends, or waits again
-slots:LIMIT[:KEY]   set     ids of those, where their number is limited                 it is empty
+slots:LIMIT[:KEY]   set     ids of those, where their number is limited, in all or by   it is empty
+                            key
 tat:LIMIT[:KEY]     string  when the next start would come evenly (microseconds,        that time
                             server clock); until when none comes at all, and since
 wake                zset    lines that a rate holds, by when it may admit the next      that time
@@ -125,7 +132,7 @@ from ..bounds import (
 )
 from ..expiry import BATCH_EXPIRED
 from ..graphs import CHILDREN, CHUNK, STAGE_TIMEOUT
-from ..lanes import ADMITTED, KINDS, SUSPECT
+from ..lanes import ADMITTED, KINDS, LINED, SUSPECT
 from ..streams import KEPT_ITEMS, READER_TTL
 
 __all__ = ["APPS", "CONSTANTS", "GROUP", "RECORDERS", "TYPES", "in_index", "prefix"]
@@ -142,7 +149,20 @@ RECORDERS = "recorders"
 TYPES = {
     **dict.fromkeys(("queues", "parked", "index", "limits", "open"), "set"),
     **dict.fromkeys(
-        ("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes", "paused", "schedules"),
+        (
+            "held",
+            "watch",
+            "marks",
+            "begun",
+            "live",
+            "leases",
+            "dead:jobs",
+            "counts",
+            "nodes",
+            "paused",
+            "resuming",
+            "schedules",
+        ),
         "hash",
     ),
     **dict.fromkeys(("progress", "follow", "checkpoints", "lined", "admitted", "unique"), "hash"),
@@ -161,7 +181,7 @@ _WORDS = [
     "g nodes agenda graphs kids",
     "expiring",
     "unique once same",
-    "paused",
+    "paused resuming",
     "schedules fires declared",
     "s reader progress follow checkpoints",
     "l lined ring open limits places limit admitted slots tat wake",
@@ -172,6 +192,8 @@ CONSTANTS: dict[str, str | int] = {
     "GROUP": GROUP,
     # The last characters of all lanes of a queue.
     "LANE_KINDS": "".join(KINDS) + SUSPECT + ADMITTED,
+    # What the need of limited jobs of a paused task ends with.
+    "LINED": LINED,
     # A place that begins with another word is one of a later release.
     "KEY_WORDS": f" {' '.join(_WORDS)} ",
     # Bytes of seal in front of an envelope.

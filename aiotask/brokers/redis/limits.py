@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from ...broker import Delivery
 from ...values.limit import NUMBERS, LimitSpec
+from ..lanes import is_parked
 from ..limits import LimitInfo, LineInfo
 from .codec import text
 from .connection import Wire
@@ -43,6 +45,9 @@ class LimitVerbs(GraphVerbs):
         for spec in limits:
             args += (spec.name, _encode({name: getattr(spec, name) for name in (*NUMBERS, "task")}))
         return sorted(map(text, await self._run("declare_limits", *args)))
+
+    def was_parked(self, delivery: Delivery) -> bool:
+        return is_parked(delivery.lane)
 
     async def hold_limit(self, limit: str, seconds: float) -> None:
         name, _, key = limit.partition(":")

@@ -12,6 +12,8 @@ from .script import script
 __all__ = ["PauseVerbs"]
 
 _encode = msgspec.msgpack.Encoder().encode
+#: Jobs that one call puts back into their lines at most.
+_MOVED = 250
 _decode = msgspec.msgpack.Decoder(Pause).decode
 
 
@@ -21,16 +23,24 @@ class PauseVerbs:
     wire: Wire
     prefix: str
 
+    #: How often pauses had changed when this object was told of them.
+    _pauses_seen = b""
+
     async def pause(self, pause: Pause) -> None:
         await self.wire.run(script("pause"), self.prefix, pause.id, _encode(pause))
 
-    async def resume(self, id: str) -> bool:
-        return bool(await self.wire.run(script("pause"), self.prefix, id, b""))
+    async def resume(self, id: str, *, begun: bool = False) -> bool:
+        stood, more = await self.wire.run(script("resume"), self.prefix, id, "1" if begun else "", _MOVED)
+        while more:
+            _, more = await self.wire.run(script("resume"), self.prefix, id, "1", _MOVED)
+        return bool(stood)
 
     async def pauses(self) -> Standing:
-        flat, resumed = await self.wire.run(script("pauses"), self.prefix)
+        flat, resumed, marks, self._pauses_seen = await self.wire.run(script("pauses"), self.prefix)
         found = [_read(text(id), packed) for id, packed in zip(flat[::2], flat[1::2], strict=True)]
-        return Standing(sorted(found, key=lambda pause: (pause.at, pause.id)), sorted(map(text, resumed)))
+        begun = {text(mark).rpartition("@")[0] for mark in marks}
+        pauses = sorted(found, key=lambda pause: (pause.at, pause.id))
+        return Standing(pauses, sorted(map(text, resumed)), sorted(begun))
 
 
 def _read(id: str, packed: bytes) -> Pause:

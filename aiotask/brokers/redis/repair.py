@@ -48,6 +48,13 @@ async def _mend_limits(wire: Wire, prefix: str) -> None:
             unrecorded,
             prefix,
         )
+    elif strays:
+        logger.warning(
+            "%d slots of limits were held by jobs that have ended: the hash %sadmitted was deleted, or a part of it. "
+            "They are free again; until then, other jobs may have waited for them.",
+            strays,
+            prefix,
+        )
     if unrecorded or strays:
         # Slots of jobs that have ended since then are in no set that anything leads to.
         async for names in _scanned(wire, f"{prefix}slots:"):

@@ -62,6 +62,13 @@ def test_the_scripts_have_the_same_rule(
     )
 
 
+def test_rounding_refuses_no_job_that_may_start() -> None:
+    # Microseconds since the machine was started, 17 minutes ago: with the interval added they need another bit.
+    moments = [1_050_000_000.0 + n * 0.137 for n in range(1_000)]
+
+    assert {gcra(0.0, now, 1e8, 1, 1).starts for now in moments} == {1}
+
+
 def test_a_burst_is_what_comes_in_50_ms_and_one_at_least() -> None:
     assert [burst_of(rate) for rate in (0.1, 20, 40, 200)] == [1, 1, 2, 10]
     assert burst_of(200, 3) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -203,3 +204,88 @@ def left_behind(server: PrivateServer, key: Key) -> dict[str, Any]:
     """Keys of limits that are there only while jobs are."""
     words = ("l:", "lined", "ring:", "open", "admitted", "slots:", "wake")
     return {name: server.call("TYPE", key(name)) for name in keys_of(server, key) if name.startswith(words)}
+
+
+async def test_newcomers_stand_behind_those_in_line_when_a_limit_was_deleted(
+    own_server: PrivateServer, lined: Worker, key: Key
+) -> None:
+    limits = cast(Limits, lined.broker)
+    own_server.call("DEL", key("limit:api"))
+
+    await send(limits, limited("a-3", "a"))
+    await lined.broker.recover()
+    await limits.declare_limits(1.0, "shop:app", [LimitSpec("api", max_running_each=1)])
+    await send(limits, limited("b-3", "b"))
+
+    ran = await drained(lined)
+    assert [id for id in ran if id.startswith("a")] == ["a-0", "a-1", "a-2", "a-3"]
+    assert [id for id in ran if id.startswith("b")] == ["b-0", "b-1", "b-2", "b-3"]
+
+
+async def test_numbers_that_were_set_back_are_put_right_from_the_lines(
+    own_server: PrivateServer, lined: Worker, key: Key
+) -> None:
+    own_server.call("HSET", key("limit:api"), "seq", 1)
+    await lined.broker.recover()
+
+    await send(lined.broker, limited("a-3", "a"))
+
+    ran = await drained(lined)
+    assert [id for id in ran if id.startswith("a")] == ["a-0", "a-1", "a-2", "a-3"]
+
+
+async def test_a_lost_record_admits_too_many_once_and_loses_no_job(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Key, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = cast(Limits, broker)
+    await limits.declare_limits(1.0, "shop:app", [LimitSpec("api", max_running_each=1)])
+    await send(limits, *(limited(f"{by}-{n}", by) for n in range(4) for by in "abc"))
+    held = (await worker.claim()).deliveries
+    assert ids(held) == ["a-0", "b-0", "c-0"]
+
+    own_server.call("DEL", key("admitted"))
+    # One ends before anything looks, one goes back, and one runs on.
+    await end(worker, held[0])
+    await worker.requeue(held[1])
+    await broker.recover()
+    assert "had no record" in caplog.text
+
+    most, running, ran = Counter[str](), [held[2]], list[str]()
+    for _ in range(60):
+        running += (await worker.claim()).deliveries
+        most |= Counter(delivery.id[0] for delivery in running)
+        if running:
+            done = running.pop(0)
+            await end(worker, done)
+            ran.append(done.id)
+        await broker.recover()
+    assert sorted(ran) == sorted(f"{by}-{n}" for n in range(4) for by in "abc" if (by, n) != ("a", 0))
+    assert most == {"a": 1, "b": 2, "c": 1}
+    assert left_behind(own_server, key) == {}
+
+
+@pytest.mark.parametrize("numbers", [{"max_running_each": 1}, {"max_running": 3, "max_running_each": 1}])
+async def test_slots_are_free_though_all_jobs_ended_without_their_record(
+    own_server: PrivateServer,
+    broker: Broker,
+    worker: Worker,
+    key: Key,
+    caplog: pytest.LogCaptureFixture,
+    numbers: dict[str, int],
+) -> None:
+    limits = cast(Limits, broker)
+    await limits.declare_limits(1.0, "shop:app", [LimitSpec("api", **numbers)])  # type: ignore[arg-type]
+    await send(limits, *(limited(f"{by}-0", by) for by in "abc"))
+    held = (await worker.claim()).deliveries
+    own_server.call("DEL", key("admitted"))
+    await end(worker, *held)
+
+    await broker.recover()
+
+    assert left_behind(own_server, key) == {}
+    assert f"{key('admitted')} was deleted" in caplog.text
+    await send(limits, *(limited(f"{by}-1", by) for by in "abc"))
+    assert ids(await worker.claim()) == ["a-1", "b-1", "c-1"]
+    caplog.clear()
+    await broker.recover()
+    assert caplog.text == ""

@@ -103,17 +103,16 @@ async def test_a_server_whose_clock_is_set_back_lets_what_a_rate_holds_go_on(
 ) -> None:
     """Make the server look as if its clock had been an hour ahead while the rate held these jobs."""
     limits = cast(Limits, broker)
-    await limits.declare_limits(1.0, "shop:app", [LimitSpec("api", rate=100.0, burst=1)])
+    await limits.declare_limits(1.0, "shop:app", [LimitSpec("api", rate=2.0, burst=1)])
     await send(broker, *(limited(f"job-{n}") for n in range(3)))
     assert ids(await worker.claim()) == ["job-0"]
-    await worker.claim()
+    # None, unless this machine was slow.
+    ran = ids(await worker.claim())
     assert own_server.call("EXISTS", key("clock")) == 1, "before any keeper looks"
     seconds, ahead = int(own_server.call("TIME")[0]), 3600.0
     own_server.call("ZADD", key("wake"), seconds + ahead, "l:default:5:api:")
     own_server.call("SET", key("tat:api"), f"{(seconds + ahead) * 1e6:.0f}")
     own_server.call("SET", key("clock"), seconds + ahead)
-
-    ran: list[str] = []
 
     async def have_run() -> bool:
         await broker.promote()

@@ -1,11 +1,12 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, how many jobs at most, bytes, whether the caller has heard a bell
 -- ('1' or ''), number of queues, queues, lanes in the order of the claim…
 -- Admits limited jobs out of their lines: limits take turns, and keys of a limit take turns. Returns liveness, seconds until a
--- rate admits the next one ('': no rate holds one back), then groups of deliveries as claim.lua does.
+-- rate admits the next one ('': no rate holds one back), how often pauses have changed ('' where none stands), then groups of
+-- deliveries as claim.lua does.
 -- Needs: core due index lanes limits
 local ROUNDS, KEYS_A_ROUND = 40, 50
 local incarnation = ARGV[1]
-local reply = { liveness(incarnation, ARGV[2]), '' }
+local reply = { liveness(incarnation, ARGV[2]), '', '' }
 if reply[1] ~= 1 then return reply end
 local left, room, queues = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
 allow_writes()
@@ -92,12 +93,13 @@ local function admit(at, limit, known, bite)
   if interval and started > 0 then keep('tat:' .. limit, tat + interval * started, false) end
   if #leave > 0 then redis.call('ZREM', ring, unpack(leave)) end
   if #stay > 0 then
-    local turn, scored = redis.call('HINCRBY', key('limit:' .. limit), 'seq', #stay), {}
+    local turn, scored = shared.count_on(limit, #stay), {}
     for n = 1, #stay do scored[2 * n - 1], scored[2 * n] = turn - #stay + n, stay[n] end
     redis.call('ZADD', ring, unpack(scored))
   end
   if #ids > 0 then
-    if tonumber(known[1] or 0) > 0 then redis.call('SADD', key('slots:' .. limit), unpack(ids)) end
+    -- Also where only each key is limited: of slots that are left over, the audit learns here.
+    if each > 0 or tonumber(known[1] or 0) > 0 then redis.call('SADD', key('slots:' .. limit), unpack(ids)) end
     local admitted = {}
     for n = 1, #ids do admitted[2 * n - 1], admitted[2 * n] = ids[n], places[n] end
     redis.call('HSET', key('admitted'), unpack(admitted))
@@ -175,11 +177,16 @@ local function draw(at)
   else shared.ring_bell(queue) end
 end
 
--- Nothing of a paused queue is admitted.
-local has_pauses = redis.call('EXISTS', key('paused')) == 1
+-- Nothing of a paused queue is admitted, and nothing where a pause is about to end and jobs go back into their lines.
+local has_pauses, resuming = redis.call('EXISTS', key('paused'), key('resuming')) > 0, {}
+if has_pauses then
+  reply[3] = redis.pcall('HGET', key('counts'), 'pauses')
+  if type(reply[3]) ~= 'string' then reply[3] = '' end
+  for _, mark in ipairs(redis.pcall('HKEYS', key('resuming'))) do resuming[string.match(mark, '([^@]*)$')] = true end
+end
 local function is_paused(queue)
   local found = has_pauses and redis.pcall('HMGET', key('paused'), 'all', 'queue:' .. queue)
-  return found and (found[1] or found[2]) and true
+  return found and (found[1] or found[2] or resuming[queue]) and true
 end
 
 local open_places = {}

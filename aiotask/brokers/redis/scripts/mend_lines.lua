@@ -18,6 +18,16 @@ local function has_room(name, most)
   return redis.call('SCARD', key(name)) < most
 end
 
+-- What comes later stands behind the jobs of the line.
+local function mend_numbers(line, number)
+  local _, _, limit = shared.parts_of(line)
+  local name = key('limit:' .. limit)
+  if tonumber(number) <= (tonumber(redis.call('HGET', name, 'seq') or 0) or 0) then return end
+  local last = redis.call('ZREVRANGE', key(line), 0, 0, 'WITHSCORES')
+  redis.call('HSET', name, 'seq', string.format('%.0f', math.max(tonumber(number), tonumber(last[2] or 0))))
+  mended = mended + 1
+end
+
 -- A key that may go on has its turn, and a limit that may is open, unless a rate holds it.
 local function mend_turn(line)
   local queue, priority, limit, by = shared.parts_of(line)
@@ -43,6 +53,7 @@ local function mend_lined(id)
   if at then line, number = place_of(at) end
   if line and string.byte(line) == 108 then
     if not redis.call('ZSCORE', key(line), id) then mended = mended + redis.call('ZADD', key(line), number, id) end
+    mend_numbers(line, number)
     return mend_turn(line)
   end
   if at and is_foreign(at) then return end
@@ -67,8 +78,9 @@ local function mend_admitted(id, place)
     return shared.let_go({ id })
   end
   local known = redis.call('HMGET', key('limit:' .. limit), 'max', 'each')
-  if (tonumber(known[1] or 0) or 0) > 0 then mended = mended + redis.call('SADD', key('slots:' .. limit), id) end
-  if (tonumber(known[2] or 0) or 0) > 0 then mended = mended + redis.call('SADD', key('slots:' .. limit .. ':' .. by), id) end
+  local max, each = tonumber(known[1] or 0) or 0, tonumber(known[2] or 0) or 0
+  if max > 0 or each > 0 then mended = mended + redis.call('SADD', key('slots:' .. limit), id) end
+  if each > 0 then mended = mended + redis.call('SADD', key('slots:' .. limit .. ':' .. by), id) end
 end
 
 -- Jobs in the lane of admitted ones that ``admitted`` does not know. They come before all that wait, should they go back.

@@ -1,11 +1,8 @@
--- KEYS: prefix.  ARGV: id of the pause, the pause (msgpack; '': it is over). Tells every live incarnation to look.
--- Returns 1, or 0 where there was no such pause to end.
--- Needs: core
-local done = 1
-if ARGV[2] == '' then done = redis.call('HDEL', key('paused'), ARGV[1])
-else redis.call('HSET', key('paused'), ARGV[1], ARGV[2]) end
-local incarnations, frame = redis.call('HKEYS', key('live')), struct.pack('>BI2I4', 1, 0, 0)
-for n = 1, #incarnations do
-  if incarnations[n] ~= '' then redis.call('PUBLISH', key('to:' .. incarnations[n]), frame) end
+-- KEYS: prefix.  ARGV: id of the pause, the pause (msgpack). Tells every live incarnation to look. A resume of it that is under way
+-- ends here.
+-- Needs: core parking
+redis.call('HSET', key('paused'), ARGV[1], ARGV[2])
+for _, mark in ipairs(redis.call('HKEYS', key('resuming'))) do
+  if string.match(mark, "^(.*)@") == ARGV[1] then redis.call('HDEL', key('resuming'), mark) end
 end
-return done
+tell_of_pauses()

@@ -1,4 +1,5 @@
--- KEYS: prefix.  Returns ids and pauses (msgpack), and the needs of parked jobs whose pause is over.
+-- KEYS: prefix.  Returns ids and pauses (msgpack), the needs of parked jobs whose pause is over, the queues into which jobs go
+-- back, behind the id of their pause, and how often pauses have changed.
 -- Needs: core
 local resumed = {}
 for _, need in ipairs(redis.call('SMEMBERS', key('parked'))) do
@@ -8,4 +9,5 @@ for _, need in ipairs(redis.call('SMEMBERS', key('parked'))) do
     if type(length) == 'number' and length > 0 then resumed[#resumed + 1] = need end
   end
 end
-return { redis.call('HGETALL', key('paused')), resumed }
+local changed = redis.pcall('HGET', key('counts'), 'pauses')
+return { redis.call('HGETALL', key('paused')), resumed, redis.call('HKEYS', key('resuming')), type(changed) == 'string' and changed or '' }

@@ -1,7 +1,7 @@
 -- KEYS: prefix.  ARGV: dead incarnation ('' scans for all that are not live), reason, obituary (msgpack), limit, number
 -- of blamed ids, blamed ids…, ids to keep…
 -- Returns moved, more (1: call again), then per kept delivery: lane, entry, sealed, meta.
--- Needs: core lanes results meta repair special
+-- Needs: core lanes results meta repair special parking
 local dead, limit = ARGV[1], tonumber(ARGV[4])
 local blamed, keep = {}, {}
 local split = 5 + tonumber(ARGV[5])
@@ -20,6 +20,7 @@ end
 
 local function give_back(lane, entry, id, sealed, meta)
   if moved == 0 then check_commands() end
+  local line = line_of_parked(lane, entry)
   redis.call('XACK', key(lane), GROUP, entry)
   redis.call('XDEL', key(lane), entry)
   moved = moved + 1
@@ -27,7 +28,7 @@ local function give_back(lane, entry, id, sealed, meta)
   meta = noted(id, meta)
   local queue, kind = string.match(lane, '^q:(.*):(%w)$')
   if blamed[id] and not queue then queue = peek(sealed) end  -- it was parked
-  if not queue or queue == '' then put_one(lane, id, sealed, meta)
+  if not queue or queue == '' then put_one(line or lane, id, sealed, meta)
   elseif blamed[id] then put_one(sound('q:' .. queue .. ':s', lane), id, sealed, strike(meta, ARGV[2], ARGV[3]))
   elseif kind == 's' then put_one(lane, id, sealed, meta)
   else put_one(sound('q:' .. queue .. ':r', lane), id, sealed, meta) end

@@ -2,7 +2,7 @@
 -- parked lane's need), reply address, and the envelope if it was sealed anew ('').
 -- Returns liveness, then per job 1 or 0 (not yours). A marked (cancelled) job ends here. An admitted one goes back to its place in
 -- its line: its slot becomes free when it stands there, and its token if it was not started.
--- Needs: core lanes limits results repair special
+-- Needs: core lanes limits results repair special parking
 local reply = {}
 local at = now()
 local noted = {}
@@ -19,6 +19,7 @@ end
 for n = 3, #ARGV, 8 do
   local lane, entry, target, delay, meta, need = ARGV[n], ARGV[n + 1], ARGV[n + 2], tonumber(ARGV[n + 3]), ARGV[n + 4], ARGV[n + 5]
   local id, sealed, old_meta = read(lane, entry)
+  local kept = line_of_parked(lane, entry)
   if redis.call('XACK', key(lane), GROUP, entry) == 1 then
     redis.call('XDEL', key(lane), entry)
     -- Its owner gives it back, so its function has not run.
@@ -26,10 +27,11 @@ for n = 3, #ARGV, 8 do
     if id and not marked(endings, id, sealed, meta) then
       if ARGV[n + 7] ~= '' then sealed = ARGV[n + 7] end
       local place = endings.undo and redis.call('HGET', key('admitted'), id)
+      local line = place or kept or need ~= '' and line_in(sealed) or nil
+      -- Where the pause has ended meanwhile, others of its line would overtake a job that is parked.
+      if line and is_pause_over(need) then need = '' end
       if need ~= '' then
-        redis.call('SADD', key('parked'), need)
-        ensure_group('parked:' .. need)
-        put_one('parked:' .. need, id, sealed, meta)
+        park(need, id, sealed, meta, line)
         notify(endings, ARGV[n + 6], id, nil)
         notify_watchers(endings, id, nil)
       elseif place and delay <= 0 and string.find(target, '^q:.+:s$') then
@@ -37,7 +39,7 @@ for n = 3, #ARGV, 8 do
         put_one(sound(target, lane), id, sealed, meta)
         place = nil
       else
-        target = place or sound(target, lane)
+        target = line or sound(target, lane)
         note(target)
         put_one(target, id, sealed, meta, delay > 0 and at + delay or nil, 'R')
       end

@@ -64,7 +64,7 @@ local function waiting(queue)
   local count = type(lined) == 'string' and tonumber(lined) or 0
   for kind in string.gmatch(LANE_KINDS, '.') do lanes[#lanes + 1] = 'q:' .. queue .. ':' .. kind end
   for _, need in ipairs(redis.pcall('SMEMBERS', key('parked'))) do
-    if string.match(need, '^pause:.*@(.*)$') == queue then lanes[#lanes + 1] = 'parked:' .. need end
+    if string.match(need, '^pause:.*@([^:]*)') == queue then lanes[#lanes + 1] = 'parked:' .. need end
   end
   for _, lane in ipairs(lanes) do
     local length = redis.call('XLEN', key(lane))

@@ -13,6 +13,15 @@ local function lines()
   local function parts_of(line) return string.match(line, '^l:([^:]+):(%d):([^:]+):(.*)$') end
   made.parts_of = parts_of
 
+  -- Numbers in lines and turns in rings: the last of as many as are asked for. Where the hash of the limit is new, it may have
+  -- been deleted by hand: counting begins at the time in microseconds, above every number that it gave.
+  function made.count_on(limit, count)
+    local name = key('limit:' .. limit)
+    local last = redis.call('HINCRBY', name, 'seq', count)
+    if last > count then return last end
+    return redis.call('HINCRBY', name, 'seq', string.format('%.0f', now() * 1e6))
+  end
+
   -- Wakes one worker that blocks.
   function made.ring_bell(queue)
     local bell = key('q:' .. queue .. ':b')
@@ -34,7 +43,7 @@ local function lines()
     for _, at in ipairs(redis.call('SMEMBERS', key('places:' .. limit))) do
       local ring = key('ring:' .. at .. ':' .. limit)
       if by and redis.call('EXISTS', key('l:' .. at .. ':' .. limit .. ':' .. by)) == 1 then
-        turn = turn or redis.call('HINCRBY', key('limit:' .. limit), 'seq', 1)
+        turn = turn or made.count_on(limit, 1)
         redis.call('ZADD', ring, 'NX', turn, by)
       end
       if redis.call('EXISTS', ring) == 1 then open(limit, at) end
@@ -70,7 +79,7 @@ local function lines()
     local counts, next_number, last, queued = {}, {}, {}, {}
     for _, list in ipairs(found) do counts[list.limit] = (counts[list.limit] or 0) + #list.jobs end
     for limit, count in pairs(counts) do
-      last[limit] = redis.call('HINCRBY', key('limit:' .. limit), 'seq', count)
+      last[limit] = made.count_on(limit, count)
       next_number[limit] = last[limit] - count
     end
     local rings = {}
@@ -145,7 +154,7 @@ local function lines()
   -- The rule of a rate (``limit.gcra``): how many may start now, what is kept of the rate so far, and when the first may start.
   function made.gcra(tat, at, interval, burst)
     tat = math.max(at, math.min(tat, at + interval * burst))
-    local first = tat + interval - interval * burst
+    local first = tat - interval * (burst - 1)
     if first > at then return 0, tat, first end
     return 1 + math.floor((at - first) / interval + 1e-9), tat, 0
   end
