@@ -6,6 +6,8 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,10 +41,14 @@ def by_value(n):
 def returns(seconds):
     return [anap.s(seconds).cast, anap.s(seconds).cast]
 @app.task
+def counts(n):
+    yield from range(n)
+@app.task
 async def sends(seconds):
     from aiotask import group
     result = group([anap.s(seconds), returns.s(seconds)]).apply_async()
     assert len((await result.members[1].graph()).nodes) > 1
+    assert [n async for n in counts.apply_async(3)] == [0, 1, 2]
     return await result
 """
 
@@ -97,6 +103,25 @@ async def test_what_runs_goes_on_without_the_files_of_the_library(
     wait_until(lambda: "The stacks of the keeper" in supervisor.log, description="it shows its stacks")
     assert supervisor.stop() == 0
     assert not any(said in supervisor.log for said in ("FileNotFound", "No such file", "ModuleNotFound", "ImportError"))
+
+
+def test_all_modules_that_need_no_other_package_are_read_before_the_first_fork() -> None:
+    # What an app does not ask for by an option or by an import of its own is read by no process of a worker.
+    unread = {
+        *("aiotask.__main__", "aiotask.ops", "aiotask.brokers.due_now", "aiotask.inloop.blocking"),
+        *("aiotask.daemon.cpus", "aiotask.daemon.health.probe"),
+    }
+    # These come with pydantic, SQLAlchemy or a framework; an app with the memory broker has no worker processes.
+    packages = ("wire.pydantic_json", "sql", "brokers.sql", "daemon.database_check", "contrib", "brokers.memory")
+    code = """
+import pkgutil, sys, aiotask, aiotask.daemon.keeper_process, aiotask.daemon.supervisor, aiotask.daemon.worker_process
+aiotask.daemon.supervisor.import_library()
+print(*({m.name for m in pkgutil.walk_packages(aiotask.__path__, "aiotask.")} - sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+
+    prefixes = tuple(f"aiotask.{name}" for name in (*packages, "ops."))
+    assert {name for name in done.stdout.split() if not name.startswith(prefixes)} <= unread
 
 
 async def runs_everything(app: App, supervisor: Supervisor) -> None:

@@ -49,6 +49,16 @@ STARTS: dict[str, tuple[Facts, str | None, str]] = {
         "pack.__main__",
         "",
     ),
+    "python shop/__init__.py": (
+        Facts(None, "/srv/shop/bin/__init__.py", True, True, ROOTS),
+        "bin",
+        "",
+    ),
+    "cd shop; python __init__.py": (
+        Facts(None, "/srv/pack/__init__.py", True, True, ("/srv/pack",)),
+        "pack",
+        "",
+    ),
     "python folder/": (
         Facts("__main__", "/srv/shop/__main__.py", True, False, ROOTS),
         None,

@@ -96,10 +96,14 @@ def name_of_main(facts: Facts) -> Home:
     for root in facts.roots:
         if facts.file.startswith(root.rstrip(os.sep) + os.sep):
             dotted = os.path.splitext(os.path.relpath(facts.file, root))[0].replace(os.sep, ".")
-            if dotted != "__main__" and all(part.isidentifier() for part in dotted.split(".")):
+            # The file of a package, run as a script.
+            dotted = dotted.removesuffix(".__init__")
+            if dotted not in ("__main__", "__init__") and all(part.isidentifier() for part in dotted.split(".")):
                 return Home(dotted)
     if stem == "__main__":
         stem = f"{os.path.basename(folder)}.__main__"
+    elif stem == "__init__":
+        stem = os.path.basename(folder)
     if all(part.isidentifier() for part in stem.split(".")):
         return Home(stem)
     return Home(
