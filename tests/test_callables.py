@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import AsyncMock, create_autospec, patch
 
@@ -60,6 +61,12 @@ class AsyncCall:
         return 2 * x
 
 
+@types.coroutine
+def generator_to_await(x: int) -> Iterator[None]:
+    yield from asyncio.sleep(0).__await__()
+    return 2 * x
+
+
 class SyncCall:
     def __call__(self, x: int) -> int:
         return 2 * x
@@ -68,6 +75,7 @@ class SyncCall:
 CALLABLES: dict[str, tuple[Callable[..., Any], bool]] = {
     "coroutine function": (double, True),
     "function": (plain, False),
+    "generator under types.coroutine": (generator_to_await, True),
     "object with async call": (AsyncCall(), True),
     "object": (SyncCall(), False),
     "partial of a coroutine function": (functools.partial(double, 3), True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,16 @@ POOLS = {
         pool.map(send, range(8)); pool.close(); pool.join()
         """,
 }
+#: These end their children by SIGTERM, as soon as the last call has returned.
+TERMINATING = {
+    "Pool in a block": """
+        with context.Pool(2) as pool: pool.map(send, range(8))
+        """,
+    "Pool.terminate": """
+        pool = context.Pool(2)
+        pool.map(send, range(8)); pool.terminate(); pool.join()
+        """,
+}
 SENDS = {
     "no loop": "def send(n):\n    add.apply_async(n)\n",
     "loop left open": (
@@ -118,15 +129,19 @@ SENDS = {
 }
 
 
-@pytest.mark.parametrize("pool", POOLS)
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 @pytest.mark.parametrize(
-    ("first", "sends"), [("child", "no loop"), ("parent", "no loop"), ("child", "thread"), ("parent", "loop left open")]
+    ("first", "sends", "pool"),
+    [
+        *itertools.product(["child", "parent"], ["no loop"], [*POOLS, *TERMINATING]),
+        *itertools.product(["child"], ["thread"], POOLS),
+        *itertools.product(["parent"], ["loop left open"], POOLS),
+    ],
 )
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_a_child_of_multiprocessing_sends_what_is_left_when_it_ends(
     tmp_path: Path, redis_url: str, app_name: str, first: str, method: str, pool: str, sends: str
 ) -> None:
-    lines = "\n".join(f"    {line.strip()}" for line in POOLS[pool].splitlines())
+    lines = "\n".join(f"    {line.strip()}" for line in (POOLS | TERMINATING)[pool].splitlines())
     done = run_program(
         tmp_path,
         redis_url,

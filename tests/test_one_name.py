@@ -107,6 +107,10 @@ TWO: dict[str, tuple[str, str]] = {
         "the decorator `logged` calls whatever it decorates `wrapper`",
     ),
     "lambdas": ("app.task(lambda x: 2)\napp.task(lambda x: 3)\n", "would stand for two functions"),
+    "lambdas in one line": (
+        "tasks = [app.task(each) for each in (lambda x: 2, lambda x: 3)]\n",
+        "would stand for two functions",
+    ),
     "lambdas with one name": (
         "app.register_task(lambda x: 2, name='f')\napp.register_task(lambda x: 3, name='f')\n",
         'The name "f" would stand for two functions',

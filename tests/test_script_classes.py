@@ -71,6 +71,18 @@ def hooked(x):
     return Hooked(x)
 
 copyreg.pickle(Hooked, lambda it: (hooked, (it.x,)))
+
+# No statement of the module binds these names.
+globals()["Assigned"] = type("Assigned", (Hooked,), {"kind": "assigned"})
+globals()["Side"] = enum.Enum("Side", "LEFT RIGHT")
+
+def define():
+    global Declared
+    class Declared:
+        class Inner:
+            pass
+
+define()
 """
 
 LOOK = """
@@ -108,6 +120,12 @@ def look(kind, value):
             return value == Box[Color] and value.__origin__ is Box
         case "copyreg":
             return type(value) is Hooked
+        case "assigned class":
+            return type(value) is Assigned and Assigned.kind == "assigned" and value.x == 1
+        case "assigned enum":
+            return value is Side.LEFT
+        case "declared class":
+            return type(value) is Declared.Inner
         case "function":
             return value is double
         case "partial":
@@ -144,6 +162,9 @@ VALUES = {
     "new type": UserId,
     "generic": Box[Color],
     "copyreg": Hooked(1),
+    "assigned class": Assigned(1),
+    "assigned enum": Side.LEFT,
+    "declared class": Declared.Inner(),
     "function": double,
     "partial": functools.partial(double, 2),
     "lambda": lambda x: (type(Point(x)) is Point, Point(x) == Point(1)),
@@ -165,6 +186,7 @@ if __name__ == "__main__":
     found["text"] = text[0] == "__main__" and text[1] is Color.RED
     found["echo"] = echo.apply_async(Point(3)).get(timeout=60) == Point(3)
     found["echo enum"] = echo.apply_async([Color.BLUE]).get(timeout=60)[0] is Color.BLUE
+    found["echo of an assigned class"] = type(echo.apply_async(Assigned(2)).get(timeout=60)) is Assigned
     found["echo of what is only here"] = type(echo.apply_async(OnlyHere(2)).get(timeout=60)) is OnlyHere
     try:
         fail.apply_async("no").get(timeout=60)
@@ -192,7 +214,7 @@ def test_a_task_of_the_script_gets_its_own_classes_enums_and_functions(
 
     found = program.run(*start)
 
-    assert len(found) == 24
+    assert len(found) == 28
     assert [kind for kind, same in found.items() if not same] == []
 
 

@@ -177,7 +177,9 @@ class Sessions:
             # The portal has ended just now.
             self._send_now(send_buffer)
             return
-        if send_buffer.crowded and running_loop() is None:
+        if exits.may_be_terminated and running_loop() is None:
+            portal.submit(_accepted_in_time(send_buffer, result.ticket)).exception()
+        elif send_buffer.crowded and running_loop() is None:
             portal.submit(_accepted_in_time(send_buffer, result.ticket - HIGH_WATER // 2)).exception()
 
     def submit_graph(

@@ -30,6 +30,7 @@ def gives_coroutines(function: Callable[..., Any]) -> bool:
     return (
         inspect.iscoroutinefunction(inner)
         or inspect.iscoroutinefunction(what_runs(inner))
+        or _is_awaitable_generator(what_runs(inner))
         or (mark is not None and getattr(inner, "_is_coroutine", None) is mark)
     )
 
@@ -37,7 +38,13 @@ def gives_coroutines(function: Callable[..., Any]) -> bool:
 def gives_items(function: Callable[..., Any]) -> bool:
     """Whether a call returns a generator, sync or async."""
     called = what_runs(function)
-    return inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called)
+    is_generator = inspect.isgeneratorfunction(called) and not _is_awaitable_generator(called)
+    return is_generator or inspect.isasyncgenfunction(called)
+
+
+def _is_awaitable_generator(function: Any) -> bool:
+    """Whether this is a generator function under ``types.coroutine``: what it yields is for the event loop."""
+    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & inspect.CO_ITERABLE_COROUTINE)
 
 
 def is_async_generator(function: Callable[..., Any]) -> bool:

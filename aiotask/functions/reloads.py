@@ -76,15 +76,23 @@ def _ran_again(before: Run, now: Run) -> bool:
 
 
 def _compiled_again(known: Function, new: Function) -> bool:
-    """Whether both functions come from one line of one file, which was compiled twice."""
+    """Whether both functions come from one place in one file, which was compiled twice."""
     one, other = (getattr(inspect.unwrap(function), "__code__", None) for function in (known, new))
     return (
         one is not None
         and other is not None
         and one is not other
-        and (one.co_filename, one.co_firstlineno) == (other.co_filename, other.co_firstlineno)
+        and (one.co_filename, one.co_firstlineno, _column(one))
+        == (other.co_filename, other.co_firstlineno, _column(other))
         and os.path.isfile(one.co_filename)
     )
+
+
+def _column(code: CodeType) -> int | None:
+    """The column in which the body of a lambda begins: one line may contain several. None for other functions."""
+    if code.co_name != "<lambda>":
+        return None
+    return next((column for *_, column, _ in code.co_positions() if column), None)
 
 
 def _equal(one: Any, other: Any, depth: int = 0) -> bool:

@@ -30,6 +30,9 @@ class Exits:
     def __init__(self) -> None:
         #: The exit handler has run, or no thread can start any more: each send blocks from now on.
         self.ended = False
+        #: This is a daemonic child of multiprocessing, as those of its Pool are: the parent may end it by SIGTERM after
+        #: any of its calls, and no handler runs then.
+        self.may_be_terminated = False
         self._at_end: Callable[[], None] = _nothing
         self._in_child: Callable[[], None] = _nothing
         #: Ids of the processes that have registered with multiprocessing, so that each does so once.
@@ -63,6 +66,7 @@ class Exits:
             self._finalize()
 
     def _finalize(self) -> None:
+        self.may_be_terminated = sys.modules["multiprocessing.process"].current_process().daemon
         # With the lowest priority, since other finalizers may send.
         sys.modules["multiprocessing.util"].Finalize(None, self.end, exitpriority=-1_000)
 

@@ -13,9 +13,11 @@ from typing import Any
 
 from .error_form import reduce_error
 
-__all__ = ["Pickler", "by_value", "copy_by_value", "may_hold_errors", "pickled"]
+__all__ = ["CLASS_MAKERS", "Pickler", "by_value", "copy_by_value", "may_hold_errors", "pickled"]
 
 Refer = Callable[[Any], Any]
+#: The functions by which cloudpickle makes a class that was written by value.
+CLASS_MAKERS = frozenset({"_make_skeleton_class", "_make_skeleton_enum"})
 
 
 class Pickler(pickle.Pickler):
@@ -38,20 +40,37 @@ class Pickler(pickle.Pickler):
 
 @functools.cache
 def by_value() -> type[Any]:
-    """cloudpickle's pickler, which takes exceptions apart as ``Pickler`` does and writes other objects by ``refer``."""
+    """cloudpickle's pickler, which takes exceptions apart as ``Pickler`` does and writes other objects by ``refer``.
+
+    With a class that it writes by value it writes what ``place`` says of it, as the last argument of the function of
+    cloudpickle that makes the class. cloudpickle itself ignores that argument.
+    """
     import cloudpickle
 
     class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
-        def __init__(self, file: Any, instead: dict[int, BaseException], refer: Refer | None = None) -> None:
+        def __init__(
+            self,
+            file: Any,
+            instead: dict[int, BaseException],
+            refer: Refer | None = None,
+            place: Callable[[type], Any] | None = None,
+        ) -> None:
             super().__init__(file, 5)
             self._instead = instead
             self._refer = refer
+            self._place = place
 
         def reducer_override(self, value: Any) -> Any:
             reduced = _reduced(value, self._instead)
             if reduced is NotImplemented and self._refer is not None:
                 reduced = self._refer(value)
-            return super().reducer_override(value) if reduced is NotImplemented else reduced
+            if reduced is not NotImplemented:
+                return reduced
+            reduced = super().reducer_override(value)
+            if self._place is None or type(reduced) is not tuple or reduced[0].__name__ not in CLASS_MAKERS:
+                return reduced
+            maker, args, *others = reduced
+            return (maker, (*args[:-1], self._place(value)), *others)
 
     return ByValue
 
@@ -74,11 +93,11 @@ def pickled(
     value: Any,
     pickler: type[Any] = Pickler,
     instead: dict[int, BaseException] | None = None,
-    refer: Refer | None = None,
+    *more: Any,
 ) -> bytes:
-    """The bytes that one of these picklers writes for a value."""
+    """The bytes that one of these picklers writes for a value; ``more`` are its further arguments."""
     with io.BytesIO() as file:
-        pickler(file, instead or {}, refer).dump(value)
+        pickler(file, instead or {}, *more).dump(value)
         return file.getvalue()
 
 

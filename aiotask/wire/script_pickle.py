@@ -11,16 +11,21 @@ import io
 import pickle
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from operator import attrgetter, getitem
 from types import FunctionType
 from typing import Any
 
 from ..functions.main_module import MAINS, Script, is_imported, reference_to, script_named, scripts
-from .pickler import Pickler, by_value, copy_by_value, pickled
+from .pickler import CLASS_MAKERS, Pickler, by_value, copy_by_value, pickled
 
 __all__ = ["dump_by_reference", "dump_by_value", "load", "load_renamed"]
 
 Function = Callable[..., Any] | None
+
+#: The key of the place in what ``place`` says of a class.
+_PLACE = "aiotask:place"
+_CLOUDPICKLE = "cloudpickle.cloudpickle"
 
 
 class _NotThere(Exception):
@@ -105,7 +110,16 @@ def dump_by_value(value: Any, function: Function, instead: dict[int, BaseExcepti
         except _NotThere:
             return NotImplemented
 
-    return pickled(value, by_value(), instead, refer)
+    return pickled(value, by_value(), instead, refer, _place if known else None)
+
+
+def _place(kind: type) -> dict[str, tuple[str, str]] | None:
+    """Where the script has this class, which its source does not bind by a statement: a process that has imported the
+    script, and finds a class there, uses that one."""
+    for script in scripts():
+        if script.find(kind.__qualname__) is kind:
+            return {_PLACE: (script.name, kind.__qualname__)}
+    return None
 
 
 def _script_is_there(function: Function) -> bool:
@@ -130,8 +144,13 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(file)
         self._function = function
         self._renamed = renamed or {}
+        #: Classes of this process that stand for some that were written by value.
+        self._own: set[type] = set()
 
     def find_class(self, module: str, name: str) -> Any:
+        if module == _CLOUDPICKLE and (name in CLASS_MAKERS or name == "_class_setstate"):
+            found = super().find_class(module, name)
+            return partial(self._fill if name == "_class_setstate" else self._make, found)
         if (module, name) == ("importlib", "import_module"):
             return self._module
         if (module, name) == ("aiotask.tasks", "_task_in"):
@@ -142,6 +161,28 @@ class _Unpickler(pickle.Unpickler):
         script = script_named(module, self._function)
         found = script.find(name) if script is not None else None
         return super().find_class(module, name) if found is None else found
+
+    def _make(self, make: Callable[..., type], *args: Any) -> type:
+        """A class that was written by value, or the one that this process has in its place."""
+        place = args[-1].get(_PLACE) if isinstance(args[-1], dict) else None
+        own = self._class_at(*place) if place is not None else None
+        if own is None:
+            return make(*args)
+        self._own.add(own)
+        return own
+
+    def _fill(self, fill: Callable[[type, Any], type], kind: type, state: Any) -> type:
+        return kind if kind in self._own else fill(kind, state)
+
+    def _class_at(self, module: str, qualname: str) -> type | None:
+        """The class that a module defines under this name, if it is imported here."""
+        module = self._renamed.get(module, module)
+        script = script_named(module, self._function)
+        found: Any = sys.modules.get(module) if script is None else _Members(script)
+        for part in qualname.split("."):
+            found = getattr(found, part, None)
+        is_its_own = getattr(found, "__module__", None) in (module, *MAINS)
+        return found if isinstance(found, type) and is_its_own and found.__qualname__ == qualname else None
 
     def _task_named(self, app: str, name: str, module: str, options: Any) -> Any:
         look_up = super().find_class("aiotask.tasks", "_task_named")
