@@ -28,7 +28,8 @@ _LATER = (
         "aiotask.history.recorder",
         "aiotask.history.resultdb",
     ),
-    # Tasks that send jobs, or send or return graphs, come to need these.
+    # Apps come to need these as they are loaded, and tasks that send jobs, or send or return graphs.
+    *("aiotask.tasks.stream", "aiotask.parts.schedules", "aiotask.client.bulk"),
     *("aiotask.client.client", "aiotask.client.graphs", "aiotask.client.planning"),
     *("aiotask.results.graph", "aiotask.results.group"),
     *("aiotask.workflow.chain", "aiotask.workflow.outgoing", "aiotask.client.schedules"),
