@@ -12,28 +12,49 @@ from typer.core import TyperCommand, TyperGroup
 
 from .output import print_error
 
-__all__ = ["ByDefault", "Group", "add"]
+__all__ = ["ELSEWHERE", "ByDefault", "Group", "add"]
 
 #: The errors of a command line. Some versions of typer have them from click, others from a copy of it.
 _UsageError: type[Exception]
 _ClickError: type[Exception]
 _UsageError, _ClickError = typer.BadParameter.__mro__[1:3]
 
-#: Command names of other task queues, and the names here.
-_ELSEWHERE = {
-    "workers": "queues",
-    "ps": "queues",
-    "status": "queues",
-    "inspect": "jobs --status running",
-    "list": "jobs",
-    "info": "queues",
-    "result": "results",
-    "history": "results",
-    "revoke": "cancel",
-    "retry": "dead replay",
-    "requeue": "dead replay",
-    "run": "worker",
-    "start": "worker",
+_BEAT = "aiotask worker your.module: every worker also sends what is due. To list schedules: aiotask schedules"
+_CALL = "python -c 'from your.module import task; print(task.apply_async(…).get())'"
+#: Command names of other task queues, and what to use instead.
+ELSEWHERE = {
+    "workers": "aiotask queues",
+    "ps": "aiotask queues",
+    "status": "aiotask queues",
+    "info": "aiotask queues",
+    "inspect": "aiotask jobs --status running",
+    "active": "aiotask jobs --status running",
+    "list": "aiotask jobs",
+    "registered": "aiotask tasks",
+    "ping": "aiotask doctor",
+    "report": "aiotask doctor",
+    "result": "aiotask results",
+    "history": "aiotask results",
+    "purge": "aiotask queues purge QUEUE",
+    "clear": "aiotask queues purge QUEUE",
+    "pause": "aiotask queues pause QUEUE, or aiotask tasks pause TASK",
+    "resume": "aiotask queues resume QUEUE, or aiotask tasks resume TASK",
+    "revoke": "aiotask cancel ID",
+    "retry": "aiotask dead replay ID",
+    "requeue": "aiotask dead replay ID",
+    "replay": "aiotask dead replay ID",
+    "resend": "aiotask jobs resend ID",
+    "control": "aiotask cancel ID, aiotask queues pause QUEUE, or aiotask limits set NAME",
+    "beat": _BEAT,
+    "scheduler": _BEAT,
+    "call": _CALL,
+    "send": _CALL,
+    "enqueue": _CALL,
+    "events": "aiotask watch ID for one job, and the log of the workers for all of them",
+    "top": "aiotask queues, and aiotask watch ID for one job",
+    "monitor": "aiotask queues, and aiotask watch ID for one job",
+    "run": "aiotask worker your.module",
+    "start": "aiotask worker your.module",
 }
 
 
@@ -77,8 +98,8 @@ class Group(_Quiet, TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0] if args else ""
-        if name in _ELSEWHERE and self.get_command(ctx, name) is None and ctx.parent is None:
-            ctx.fail(f'There is no command "{name}". Use: aiotask {_ELSEWHERE[name]}')
+        if name in ELSEWHERE and self.get_command(ctx, name) is None and ctx.parent is None:
+            ctx.fail(f'There is no command "{name}". Use: {ELSEWHERE[name]}')
         return super().resolve_command(ctx, args)
 
 

@@ -181,6 +181,9 @@ def _status(wanted: Wanted | None) -> Any:
 
 # ---- for people
 
+#: Least width of the last column, in characters.
+_LEAST_MORE = 8
+
 
 def _show_page(page: list[dict[str, Any]], *, is_first: bool, in_database: bool) -> None:
     terminal = console()
@@ -203,7 +206,10 @@ def _show_page(page: list[dict[str, Any]], *, is_first: bool, in_database: bool)
         ]
         for job in page
     ]
-    terminal.print(page_table(*informative(columns, rows), terminal.width))
+    # A cut moment says nothing, so these are shown whole.
+    moments = [len(row[-1]) for job, row in zip(page, rows, strict=True) if "due_at" in job]
+    table = page_table(*informative(columns, rows), terminal.width, last_width=max([_LEAST_MORE, *moments]))
+    terminal.print(table)
     if following := page[-1].get("after"):
         terminal.print(f"[dim]Next page: --after {quoted(following)}[/dim]", soft_wrap=True)
 

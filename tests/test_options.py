@@ -70,6 +70,11 @@ def test_a_contradiction_is_an_error_at_the_call() -> None:
         ("age_limit", "expires="),
         ("ttl", "expires="),
         ("task_id", "id="),
+        ("link", ".on_success("),
+        ("on_success", ".on_success("),
+        ("link_error", ".on_error("),
+        ("on_failure", ".on_error("),
+        ("headers", "middleware"),
         ("serializer", "belongs to the app"),
         ("retires", 'Did you mean "retries"'),
     ],
@@ -93,7 +98,14 @@ def test_an_option_of_the_task_is_named_as_such_at_a_call(option: str) -> None:
 
 @pytest.mark.parametrize(
     ("attribute", "said"),
-    [("send_task", "app.s("), ("conf", "settings.md"), ("autodiscover_tasks", "include=")],
+    [
+        ("send_task", "app.s("),
+        ("conf", "settings.md"),
+        ("autodiscover_tasks", "include="),
+        ("add_periodic_task", "every="),
+        ("on_startup", "lifespan="),
+        ("control", "app.pause("),
+    ],
 )
 def test_an_app_says_what_takes_the_place_of_what_it_lacks(attribute: str, said: str) -> None:
     with pytest.raises(AttributeError, match=f'no attribute "{attribute}"') as missing:
@@ -101,6 +113,39 @@ def test_an_app_says_what_takes_the_place_of_what_it_lacks(attribute: str, said:
 
     assert said in str(missing.value)
     assert not hasattr(app, attribute)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "said"),
+    [
+        ("si", "task.s("),
+        ("retry", "raise Retry("),
+        ("request", "current_job()"),
+        ("update_state", ".progress("),
+        ("chunks", "task.map("),
+        ("starmap", "group("),
+    ],
+)
+def test_a_task_says_what_takes_the_place_of_what_it_lacks(attribute: str, said: str) -> None:
+    with pytest.raises(AttributeError, match=f'no attribute "{attribute}"') as missing:
+        getattr(one, attribute)
+
+    assert said in str(missing.value)
+    assert not hasattr(one, attribute)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "said"),
+    [("ready", "result.status()"), ("state", "result.status()"), ("traceback", "as a note"), ("task_id", "result.id")],
+)
+def test_a_result_says_what_takes_the_place_of_what_it_lacks(attribute: str, said: str) -> None:
+    result = app.result("never-sent")
+
+    with pytest.raises(AttributeError, match=f'no attribute "{attribute}"') as missing:
+        getattr(result, attribute)
+
+    assert said in str(missing.value)
+    assert not hasattr(result, attribute)
 
 
 def test_a_tuple_around_the_arguments_is_refused_where_no_tuple_fits() -> None:

@@ -16,6 +16,9 @@ __all__ = [
     "wrong_arguments",
 ]
 
+_ON_SUCCESS = "To call a task with the value: task.s(…).on_success(other_task).apply_async()."
+_ON_ERROR = "To call a task with the exception: task.s(…).on_error(other_task).apply_async()."
+_MIDDLEWARE = "Code around calls and jobs is a middleware: App(…, middleware=[…])."
 #: Options of other task queues, and what to write instead.
 OPTIONS_ELSEWHERE = {
     "countdown": "To start a call later: delay=… (seconds or a timedelta).",
@@ -38,8 +41,8 @@ OPTIONS_ELSEWHERE = {
     "job_id": "It is called id=….",
     "routing_key": "It is called queue=….",
     "exchange": "It is called queue=….",
-    "link": "Send the next job from the task, or await the result and send it then.",
-    "link_error": "Await the result and handle its exception.",
+    "link": _ON_SUCCESS,
+    "link_error": _ON_ERROR,
     "serializer": 'The serializer belongs to the app: App(…, serializer="json").',
     "track_started": "No option is needed: the status of a running job is RUNNING.",
     "result_expires": "It is called result_ttl=….",
@@ -49,12 +52,19 @@ OPTIONS_ELSEWHERE = {
     "max_age": "It is called expires=…, in seconds.",
     "age_limit": "It is called expires=…, in seconds.",
     "ttl": "The time that a job may wait is called expires=…; that of its outcome, result_ttl=….",
-    "unique": "Calls with the same key=… are one job.",
-    "on_success": "Send the next job from the task, or await the result and send it then.",
-    "on_failure": "Await the result and handle its exception.",
+    "on_success": _ON_SUCCESS,
+    "on_error": _ON_ERROR,
+    "on_failure": _ON_ERROR,
+    "on_retry": _MIDDLEWARE,
+    "shadow": _MIDDLEWARE,
+    "headers": _MIDDLEWARE,
+    "throws": "Name the exceptions that are retried: retry_on=(…,). Any other one is the outcome of the job.",
+    "trail": "No option is needed: await result.children() has the jobs that a job sent.",
+    "pydantic": 'The serializer belongs to the app: App(…, serializer="json") checks arguments by their annotations.',
 }
 
 
+_AT_START = "What a worker process opens once is a provider: App(…, lifespan=[…])."
 #: Attributes of apps of other task queues, and what takes their place.
 APP_ELSEWHERE = {
     "send_task": 'To send a call by the name of its task: app.s("module:function", …).apply_async().',
@@ -65,7 +75,15 @@ APP_ELSEWHERE = {
     "start": "To start a worker: aiotask worker your.module.",
     "worker_main": "To start a worker: aiotask worker your.module.",
     "AsyncResult": "For a handle on a job: app.result(id).",
-    "control": "To cancel a job: app.result(id).cancel(). For everything else: aiotask --help.",
+    "control": "To cancel a job: app.result(id).cancel(). To pause a queue or a task: app.pause(…). "
+    "For the rest: aiotask --help.",
+    "add_periodic_task": "To run a task by itself: @app.task(every=…) or cron=…; at run time: app.schedules.set(…).",
+    "on_after_configure": _AT_START,
+    "on_startup": _AT_START,
+    "on_shutdown": _AT_START,
+    "GroupResult": "For a handle on a group that was sent: app.result(id), or app.graph(id).",
+    "backend": "Outcomes are on the broker's server: app.result(id). Finished jobs: ResultDB(path, app=app).",
+    "tasks": 'To list the tasks of live workers: aiotask tasks. A task by its name: app.named("module:function").',
     "actor": "To make a task: @app.task.",
     "enqueue": 'To send a call: task.apply_async(…), or app.s("module:function", …).apply_async() by name.',
     "add_task": "To register a function: app.register_task(function).",
@@ -76,13 +94,35 @@ _SEND = "To send the call: .apply_async(…), and later: .options(delay=…).app
 #: Attributes of tasks of other task queues, and what takes their place.
 TASK_ELSEWHERE = dict.fromkeys(
     ("apply", "delay", "enqueue", "kiq", "schedule", "send", "send_with_options", "submit"), _SEND
-)
+) | {
+    "si": "It is called task.s(…): nothing is added to the arguments of a signature.",
+    "signature": "It is called task.s(…).",
+    "subtask": "It is called task.s(…).",
+    "retry": 'To ask for another attempt: raise Retry("reason", delay=…).',
+    "request": "The id, the attempt and the job: current_job().",
+    "update_state": 'To say how far the job is: current_job().progress(3, 10, "resizing").',
+    "replace": "To have the value of another call: return other.s(…).cast.",
+    "chunks": "To send a call for each chunk of many items: task.map(items, chunk=…).",
+    "starmap": "To send a call for each tuple of arguments: group(task.s(*each) for each in items).",
+    "AsyncResult": "For a handle on a job: task.result(id).",
+}
 #: Attributes of results of other task queues, and those that asyncio expects of a future.
-RESULT_ELSEWHERE = dict.fromkeys(
-    ("collect", "join", "result", "value", "wait_result"), "To wait for it: await it, or result.get()."
-) | dict.fromkeys(
-    ("add_done_callback", "cancelled", "done", "exception", "remove_done_callback"),
-    "asyncio.wait() and other functions that take futures need a task: asyncio.ensure_future(result).",
+RESULT_ELSEWHERE = (
+    dict.fromkeys(("collect", "join", "result", "value", "wait_result"), "To wait for it: await it, or result.get().")
+    | dict.fromkeys(
+        ("failed", "ready", "state", "successful"),
+        "For its status: await result.status(), or result.blocking.status().",
+    )
+    | dict.fromkeys(("revoke", "abort"), "To cancel the job: await result.cancel(), or result.blocking.cancel().")
+    | dict.fromkeys(
+        ("add_done_callback", "cancelled", "done", "exception", "remove_done_callback"),
+        "asyncio.wait() and other functions that take futures need a task: asyncio.ensure_future(result).",
+    )
+    | {
+        "traceback": "The exception that the await raises has the remote traceback as a note. See also: aiotask job ID",
+        "task_id": "It is called result.id.",
+        "job_id": "It is called result.id.",
+    }
 )
 
 

@@ -88,8 +88,8 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
 _LATE = 1.0
 #: Why a job has not started, by its status.
 _WHY = {
-    Status.SCHEDULED: "its time has not come",
-    Status.RETRYING: "its last run did not end well, and the time of the next one has not come",
+    Status.SCHEDULED: "it is not due yet",
+    Status.RETRYING: "its last run failed, and the next one is not due yet",
     Status.PARKED: "no worker that could run it has claimed it since it was parked",
     Status.WAITING: "jobs whose values it takes, or that it follows, have not ended",
 }
@@ -100,14 +100,16 @@ async def _why(connection: Connection, info: JobInfo, queue: str) -> str:
     if info.status is Status.PARKED and (waits_for := await pause_awaited(connection, info.need)):
         return waits_for
     if info.status in (Status.SCHEDULED, Status.RETRYING) and await _is_overdue(connection, info):
-        return "its time has come, and no live worker of the app has seen to it. Start one: aiotask worker your.module"
+        return (
+            "it is due, and no live worker of the app has put it into its queue. Start one: aiotask worker your.module"
+        )
     if info.status is not Status.PENDING:
         return _WHY.get(info.status, "")
     known = [each for each in (await connection.inspector.stats()).queues if each.name == queue]
     if not known:
         return ""
     if known[0].paused:
-        return f"the queue {queue} is paused: aiotask queues says by whom and why, aiotask queues resume ends it"
+        return f"the queue {queue} is paused; aiotask queues shows why. To resume it: aiotask queues resume {queue}"
     if not known[0].consumers:
         return f"no live worker consumes the queue {queue}"
     return await why_in_line(connection, info) or (

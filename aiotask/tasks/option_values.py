@@ -151,7 +151,8 @@ def check_names(value: Any) -> tuple[str, ...]:
 def check_backoff(value: Any) -> Backoff:
     if not callable(value):
         raise ConfigError(
-            f"backoff={value!r}: give a function that takes the number of failed runs and returns seconds."
+            f"backoff={value!r}: give a function that takes the number of failed runs and returns seconds, as in "
+            "backoff=exponential(base=0.5) or backoff=lambda failures: 0.5."
         )
     backoff: Backoff = value
     return backoff

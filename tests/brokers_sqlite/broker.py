@@ -200,7 +200,9 @@ class SqliteBroker(SqliteInspector):
     async def enlist(self, incarnation: str, host: str, facts: bytes) -> None:
         async with self.state() as db:
             if tables.liveness_of(db, incarnation) is not Liveness.FORGOTTEN or incarnation.rpartition(".")[0] != host:
-                raise BrokerError(f'"{incarnation}" cannot be enlisted on "{host}": a name is live once in its life.')
+                raise BrokerError(
+                    f'"{incarnation}" cannot be enlisted on "{host}": each name is used only once. Take a new one.'
+                )
             db.execute("INSERT INTO live (incarnation, host, facts) VALUES (?, ?, ?)", [incarnation, host, facts])
             db.execute(
                 "INSERT INTO hosts (host, counter) VALUES (?, 0) "

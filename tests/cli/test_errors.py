@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,34 @@ def test_a_group_without_a_command_prints_its_help_and_no_empty_error(group: lis
 
 def test_a_misspelt_command_is_asked_for_in_one_sentence() -> None:
     assert "Did you mean 'cancel'? See: aiotask --help" in run("cancle").stderr
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "here"),
+    [
+        ("purge", "aiotask queues purge QUEUE"),
+        ("pause", "aiotask queues pause QUEUE"),
+        ("replay", "aiotask dead replay ID"),
+        ("beat", "every worker also sends what is due"),
+        ("call", "apply_async("),
+        ("registered", "aiotask tasks"),
+        ("events", "aiotask watch ID"),
+    ],
+)
+def test_a_command_of_another_task_queue_is_answered_with_what_to_use_here(elsewhere: str, here: str) -> None:
+    result = run(elsewhere)
+
+    assert result.returncode == 2
+    assert f'There is no command "{elsewhere}". Use: ' in result.stderr and here in result.stderr
+
+
+def test_every_command_that_is_named_instead_of_another_exists() -> None:
+    from aiotask_cli.group import ELSEWHERE
+
+    named = {match[1] for text in ELSEWHERE.values() for match in re.finditer(r"aiotask ([a-z][a-z ]*[a-z])", text)}
+
+    for words in sorted(named):
+        assert invoke(*words.split()[:2], "--help").exit_code == 0, words
 
 
 def test_a_worker_without_an_app_names_all_three_ways(tmp_path: Path) -> None:

@@ -141,3 +141,16 @@ def test_an_unknown_job_says_where_else_to_look(own_server: PrivateServer, shop:
     assert done.returncode == 1
     assert done.stderr.startswith('error: No job "no-such-job"')
     assert "No history file was found" in done.stderr and "--db FILE" in done.stderr
+
+
+def test_when_a_job_is_due_is_shown_whole_at_80_columns(own_server: PrivateServer, shop: Shop) -> None:
+    _ = shop
+    app = App("bakery", url=own_server.url)
+    for _ in range(2):
+        app.named("bakery.ovens.of_the_old_town:bake_all_the_bread", delay=3599).apply_async().blocking.sent()
+
+    seen = run("jobs", "--url", own_server.url, env=os.environ | {"FORCE_COLOR": "1", "COLUMNS": "80"}).stdout
+
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", seen).splitlines() if "_the_bread" in line]
+    assert len(lines) == 2 and all(re.search(r"due in 59 min \d+ s$", line) for line in lines), seen
+    assert max(map(len, lines)) <= 80

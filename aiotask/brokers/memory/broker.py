@@ -128,7 +128,7 @@ class MemoryBroker(MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, Hist
             if known or incarnation.rpartition(".")[0] != host:
                 raise BrokerError(
                     f'"{incarnation}" cannot be enlisted on "{host}": an incarnation is called HOST.NAME '
-                    "and is live once in its life. Take a new name."
+                    "and each name is used only once. Take a new one."
                 )
             store.live[incarnation] = host, facts
             # The host has a lease from now on, since its keeper may die before the first renewal.

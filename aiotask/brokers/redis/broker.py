@@ -193,7 +193,9 @@ class RedisBroker(
 
     async def enlist(self, incarnation: str, host: str, facts: bytes) -> None:
         if incarnation in self._epochs or incarnation.rpartition(".")[0] != host:
-            raise BrokerError(f'"{incarnation}" cannot be enlisted on "{host}": a name is live once in its life.')
+            raise BrokerError(
+                f'"{incarnation}" cannot be enlisted on "{host}": each name is used only once. Take a new one.'
+            )
         await self.list_app()
         self._epochs[incarnation] = await self._run("enlist", incarnation, facts, secrets.token_hex(8))
 

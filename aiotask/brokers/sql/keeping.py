@@ -79,7 +79,9 @@ class Keeping:
             workers = self._workers
             known = sa.select(workers.c.host).where(workers.c.incarnation == incarnation)
             if not incarnation.startswith(f"{host}.") or connection.execute(known).first() is not None:
-                raise BrokerError(f'"{incarnation}" cannot be enlisted on "{host}": a name is live once in its life.')
+                raise BrokerError(
+                    f'"{incarnation}" cannot be enlisted on "{host}": each name is used only once. Take a new one.'
+                )
             connection.execute(sa.insert(workers).values(incarnation=incarnation, host=host, facts=facts))
             connection.execute(self._upsert(self._hosts, "host", {"host": host, "beat": 0}, {}))
 
