@@ -14,7 +14,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     cls=ByDefault,
-    help="List the graphs on the server, or run again what did not end well in one.",
+    help="List the graphs on the server, or run the failed jobs of one again.",
     rich_markup_mode="rich",
 )
 
@@ -28,9 +28,10 @@ _COLOURS = {"accepted": "green", "cancelled": "yellow"}
 
 
 def list_(limit: Limit = 20, offset: Offset = 0, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """List the graphs on the server: first those with jobs left, then those at rest.
+    """List the graphs on the server: first those with unfinished jobs, then those that have ended.
 
-    A graph at rest is kept as long as the outcome of its job; one in which a job did not end well, for a day at least.
+    A graph that has ended is kept as long as the outcome of its root; one in which a job did not succeed, for at
+    least a day.
 
     [bold]Examples[/bold]
 
@@ -51,7 +52,7 @@ def list_(limit: Limit = 20, offset: Offset = 0, name: AppName = None, url: Url 
 
 
 def replay(id: GraphId, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """Run again what did not end well in a graph at rest, and what is downstream of it.
+    """Run again the jobs of a graph that did not succeed, and all jobs downstream of them.
 
     The jobs keep their IDs, and their retries and deaths are counted anew. Jobs that ended as SUCCESS do not run
     again: their values are used. The exit code is 1, and nothing is done, while jobs of the graph have not ended, and

@@ -109,7 +109,7 @@ def run_now(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Run jobs at once that are scheduled or to be retried: by ID, or all that a filter finds.
+    """Run scheduled and retrying jobs at once: by ID, or all that a filter finds.
 
     A worker takes them as soon as it has room. Repeating the command does no harm.
 

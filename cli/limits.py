@@ -14,7 +14,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     cls=ByDefault,
-    help="List the limits of tasks, show who is in and who waits, or give a limit other numbers.",
+    help="List the limits of tasks, show which jobs hold a slot and which wait, or change the numbers of a limit.",
     rich_markup_mode="rich",
 )
 
@@ -53,7 +53,7 @@ def list_(name: AppName = None, url: Url = None, as_json: Json = False) -> None:
 
 
 def show(limit: LimitName, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """Show one limit: what it allows, which jobs are in, how many of each key wait, and why nothing goes on.
+    """Show one limit: what it allows, which jobs hold a slot, how many jobs of each key wait, and why.
 
     It reads 1,000 jobs of each kind at most.
 
@@ -75,7 +75,8 @@ def show(limit: LimitName, name: AppName = None, url: Url = None, as_json: Json 
 
 
 def set_(limit: LimitName, numbers: Numbers, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """Give a limit other numbers, at once and for all workers, until they are reset: deploys do not change them.
+    """Change the numbers of a limit, at once and for all workers. They hold until they are reset, even across
+    deploys.
 
     [bold]Examples[/bold]
 
@@ -91,7 +92,7 @@ def set_(limit: LimitName, numbers: Numbers, name: AppName = None, url: Url = No
 
 
 def reset(limit: LimitName, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """Let the numbers of a limit hold again that its tasks give.
+    """Restore the numbers of a limit that its tasks declare.
 
     [bold]Examples[/bold]
 

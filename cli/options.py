@@ -260,7 +260,7 @@ BlockedLoop = Annotated[
         "--blocked-loop",
         **_TIME,
         show_default="1s",
-        help="Log where a job stands that has blocked the event loop for this long; 0: never.",
+        help="Log the location of a job that has blocked the event loop for this long; 0 disables it.",
     ),
 ]
 LongJob = Annotated[
@@ -269,7 +269,7 @@ LongJob = Annotated[
         "--long-job",
         **_TIME,
         show_default="60s",
-        help="Log where a sync job stands that has run for this long; 0: never.",
+        help="Log the location of a sync job that has been running for this long; 0 disables it.",
     ),
 ]
 StoppedProcess = Annotated[
@@ -278,8 +278,8 @@ StoppedProcess = Annotated[
         "--stopped-process",
         **_TIME,
         show_default="30s",
-        help="Kill a worker process that is stopped for so long by a signal, a debugger or the freezer, and run its "
-        "jobs again; 0: never.",
+        help="Kill a worker process that a signal, a debugger or the freezer has stopped for this long, and run its "
+        "jobs again; 0 disables it.",
     ),
 ]
 Burst = Annotated[bool, _life("--burst", help="Run the jobs in the queues, then stop.")]

@@ -36,10 +36,10 @@ def pause_queue(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Let no further job of a queue start, until it is resumed.
+    """Start no further jobs of a queue until it is resumed.
 
-    Jobs that run end as usual. Jobs that wait stay where they are, also over deploys and restarts, and new ones are
-    accepted; their expires= goes on.
+    Running jobs finish as usual. Waiting jobs keep their places, even across deploys and restarts, and new jobs are
+    accepted. The time that expires= allows them keeps running.
 
     [bold]Examples[/bold]
 
@@ -58,8 +58,8 @@ def resume_queue(
 ) -> None:
     """Let the jobs of a paused queue start again.
 
-    With --all, what was paused with --all; queues and tasks that were paused one by one stay paused. The exit code is
-    1 if it was not paused.
+    --all ends a pause that was begun with --all; queues and tasks that were paused one by one stay paused. The exit
+    code is 1 if the queue was not paused.
 
     [bold]Examples[/bold]
 
@@ -77,14 +77,14 @@ def pause_task(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Let no further job of a task start, or of those calls of it for which a condition is true.
+    """Start no further jobs of a task, or of its calls for which a condition is true, until it is resumed.
 
-    Workers park such jobs: aiotask jobs --status parked lists them. VALUE is a literal of Python, else it is text;
-    in takes a list, or texts with commas between them.
+    Workers park such jobs: aiotask jobs --status parked lists them. VALUE is a Python literal, otherwise text; in
+    takes a list, or texts separated by commas.
 
     [bold]Examples[/bold]
 
-      aiotask tasks pause shop.tasks:render --why "issue 811"
+      aiotask tasks pause shop.tasks:render --why "pages come out blank"
       aiotask tasks pause shop.tasks:render tenant == acme
       aiotask tasks pause shop.tasks:render size '>' 1000
       aiotask tasks pause shop.tasks:render tenant in acme,umbrella
@@ -146,7 +146,7 @@ def _change(
 
 
 def list_tasks(name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """List the tasks that live workers have, and what is paused of them.
+    """List the tasks of live workers, and their pauses.
 
     A task that no live worker has is listed only while it is paused.
 

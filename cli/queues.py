@@ -40,7 +40,7 @@ def list_(
 ) -> None:
     """Show how many jobs each queue holds, and which workers are live.
 
-    What is paused is shown with who has paused it and why; see aiotask queues pause --help. Apps without workers and
+    Paused queues are shown with who paused them and why; see aiotask queues pause --help. Apps without workers and
     jobs are left out unless --all or --name is given. With --database, the tables whose rows are jobs are shown too;
     counts above 10,000 may be estimates there, such as ~51,200.
 

@@ -52,7 +52,7 @@ def list_(limit: Limit = 20, after: After = "", name: AppName = None, url: Url =
 def show(schedule: Name, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
     """Show one schedule with its next five runs, in its time zone and in UTC.
 
-    What may surprise on the days on which clocks are changed is said below.
+    Below them it explains what happens on days on which the clocks change.
 
     [bold]Examples[/bold]
 
@@ -72,7 +72,7 @@ def show(schedule: Name, name: AppName = None, url: Url = None, as_json: Json = 
 
 
 def pause(schedule: Name, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """Let a schedule run no more until it is resumed. A deploy does not resume it.
+    """Stop the runs of a schedule until it is resumed. A deploy does not resume it.
 
     [bold]Examples[/bold]
 
@@ -85,7 +85,7 @@ def pause(schedule: Name, name: AppName = None, url: Url = None, as_json: Json =
 
 
 def resume(schedule: Name, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """Let a paused schedule run again, from its next moment on. What was due meanwhile does not run.
+    """Resume a paused schedule from its next run on. Runs that were due in the meantime are skipped.
 
     [bold]Examples[/bold]
 
@@ -109,7 +109,7 @@ def remove(schedule: Name, name: AppName = None, url: Url = None, as_json: Json 
 
 
 def run_now(schedule: Name, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """Send the job of a schedule now, besides its runs.
+    """Send the job of a schedule now, in addition to its regular runs.
 
     [bold]Examples[/bold]
 

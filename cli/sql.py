@@ -48,7 +48,7 @@ OfDialect = Annotated[
         help="Dialect of the statements: sqlite or postgresql.",
     ),
 ]
-Check = Annotated[bool, option("--check", help="Print instead what the database lacks of it.")]
+Check = Annotated[bool, option("--check", help="Print what the database lacks instead of the statements.")]
 
 
 def sql(
@@ -61,8 +61,8 @@ def sql(
 ) -> None:
     """Print the statements that make aiotask's own tables, and with APP also its row tables and their indexes.
 
-    Tables and indexes that exist are left as they are: new columns need a migration. With --check nothing is made
-    either; the exit code is 1 if the database lacks a table, a column or an index.
+    Tables and indexes that exist are left as they are: new columns need a migration. --check changes nothing, either;
+    the exit code is 1 if the database lacks a table, a column or an index.
 
     [bold]Examples[/bold]
 

@@ -23,10 +23,10 @@ JobId = Annotated[str, typer.Argument(metavar="ID", help="ID of the job, or of t
 
 
 def watch(id: JobId, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """Show how far a job is until it has ended: its status, and what it reports with `current_job().progress()`.
+    """Show the progress of a job until it has ended: its status, and what it reports with `current_job().progress()`.
 
-    Of a graph it shows how many of its jobs have ended. Where the output is no terminal, and with --json, each change
-    is a line. The exit code is 1 if the job does not end as SUCCESS.
+    Of a graph it shows how many of its jobs have ended. If the output is not a terminal, and with --json, each change
+    is printed as a line. The exit code is 1 if the job does not end as SUCCESS.
 
     [bold]Examples[/bold]
 
