@@ -8,7 +8,7 @@ import typer
 
 from .group import ByDefault, add
 from .options import AppName, Json, Url
-from .output import console, informative, page_table, plain, print_json
+from .output import console, informative, page_table, plain, print_error, print_json
 
 __all__ = ["app"]
 
@@ -94,6 +94,8 @@ def set_(limit: LimitName, numbers: Numbers, name: AppName = None, url: Url = No
 def reset(limit: LimitName, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
     """Restore the numbers of a limit that its tasks declare.
 
+    The exit code is 1 if it had no others.
+
     [bold]Examples[/bold]
 
       aiotask limits reset stripe
@@ -103,7 +105,13 @@ def reset(limit: LimitName, name: AppName = None, url: Url = None, as_json: Json
     from aiotask.ops.connection import Place
     from aiotask.ops.limits import reset_limit
 
-    _say(asyncio.run(reset_limit(Place(name, url), limit)), as_json)
+    found = asyncio.run(reset_limit(Place(name, url), limit))
+    if found["done"] or as_json:
+        _say(found, as_json)
+    else:
+        print_error(f"Nothing was reset: {_title(found)} has the numbers that its tasks give: {found['allows']}.")
+    if not found["done"]:
+        raise typer.Exit(1)
 
 
 add(app, list_, name="list")

@@ -10,7 +10,7 @@ import typer
 
 from .group import ByDefault, add
 from .options import AppName, Json, Url, count, option
-from .output import ago, console, informative, page_table, plain, print_json
+from .output import ago, console, informative, page_table, plain, print_error, print_json
 
 __all__ = ["app"]
 
@@ -87,6 +87,8 @@ def pause(schedule: Name, name: AppName = None, url: Url = None, as_json: Json =
 def resume(schedule: Name, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
     """Resume a paused schedule from its next run on. Runs that were due in the meantime are skipped.
 
+    The exit code is 1 if it was not paused.
+
     [bold]Examples[/bold]
 
       aiotask schedules resume shop.tasks:report
@@ -139,6 +141,9 @@ def _steer(verb: str, said: str, schedule: str, name: str | None, url: str | Non
     done = asyncio.run(steer(Place(name, url), schedule, getattr(Timetable, verb)))
     if as_json:
         print_json(done)
+    elif not done["done"]:
+        name = plain(done["name"])
+        print_error(f"Not paused: schedule {name}. Its next runs: aiotask schedules show {name}")
     else:
         text = said.format(name=plain(done["name"]))
         if verb == "remove" and done["declared_by"]:
@@ -146,6 +151,8 @@ def _steer(verb: str, said: str, schedule: str, name: str | None, url: str | Non
                 f" [dim]The code of {plain(done['declared_by'])} declares it; while that runs, pause it instead.[/dim]"
             )
         console().print(text, soft_wrap=True)
+    if not done["done"]:
+        raise typer.Exit(1)
 
 
 # ---- for people

@@ -305,8 +305,17 @@ class _Reader(_Watch):
             raise arrival
         assert arrival is not None
         value = reveal(arrival, self._client.serializer, None)
-        if arrival.status is Status.SUCCESS and not isinstance(value, int):
-            raise ConfigError(f'Job "{self.id}" ({arrival.task}) is no stream: await app.result("{self.id}").')
+        if arrival.status is Status.SUCCESS and (isinstance(value, bool) or not isinstance(value, int)):
+            raise ConfigError(f'Job "{self.id}" ({arrival.task}) does not stream: {_no_generator(self.id)}')
+        if self._last < value and not self._last:
+            # A number may be what a plain job has returned.
+            raise about(
+                ResultExpired(
+                    f'There are no items of job "{self.id}" ({arrival.task}). Either they are no longer kept, or the '
+                    f"job does not stream: {_no_generator(self.id)}"
+                ),
+                self.id,
+            )
         if self._last < value:
             raise self._expired(value)
 
@@ -315,6 +324,13 @@ class _Reader(_Watch):
             await self._result.cancel()
         else:
             await self.broker.leave_stream(self.id, self.address)
+
+
+def _no_generator(id: str) -> str:
+    return (
+        f'its task is no generator, and has one value. Await app.result("{id}") for it; to have items while the job '
+        "runs, let the task yield them."
+    )
 
 
 async def _to_the_end(goodbyes: set[asyncio.Task[None]], work: Callable[[], Awaitable[None]]) -> None:

@@ -95,16 +95,28 @@ async def set_limit(place: Place, name: str, numbers: dict[str, float]) -> dict[
     """Replace numbers of a limit until they are reset; the limit as it is then.
 
     Raises:
-        ResultExpired, ConfigError: as ``read_limit``.
+        ResultExpired, ConfigError: as ``read_limit``; or there are numbers for each key, and its jobs have none.
     """
     async with inspectors(place) as opened:
         connection, info = await _find(opened, name)
+        _refuse_without_keys(info, numbers)
         await cast("Limits", connection.broker).set_limit(info.name, numbers)
         return described(connection, (await _find([connection], info.name))[1])
 
 
+def _refuse_without_keys(info: LimitInfo, numbers: dict[str, float]) -> None:
+    of_keys = [number for number, value in numbers.items() if number.endswith("_each") and value]
+    if of_keys and info.spec is not None and not info.spec.has_keys:
+        in_all = of_keys[0].removesuffix("_each")
+        raise ConfigError(
+            f'{of_keys[0]} is for each key, and the jobs of the limit "{_names(info)[-1]}" have none, since it has no '
+            f'by=. Set {in_all}, or give the limit a key in the code: Limit(…, by="tenant").'
+        )
+
+
 async def reset_limit(place: Place, name: str) -> dict[str, Any]:
-    """Let the numbers of a limit hold again that its tasks give; the limit as it is then.
+    """Let the numbers of a limit hold again that its tasks give; the limit as it is then, and in ``done`` whether it
+    had others.
 
     Raises:
         ResultExpired, ConfigError: as ``read_limit``.
@@ -112,7 +124,8 @@ async def reset_limit(place: Place, name: str) -> dict[str, Any]:
     async with inspectors(place) as opened:
         connection, info = await _find(opened, name)
         await cast("Limits", connection.broker).reset_limit(info.name)
-        return described(connection, (await _find([connection], info.name))[1])
+        found = described(connection, (await _find([connection], info.name))[1])
+        return found | {"done": info.declared is not None}
 
 
 def numbers_of(given: Sequence[str]) -> dict[str, float]:

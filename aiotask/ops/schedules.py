@@ -70,7 +70,8 @@ def _next_runs(schedule: Schedule, now: float, count: int) -> list[float]:
 
 
 async def steer(place: Place, name: str, verb: Callable[[Timetable, str], Awaitable[Any]]) -> dict[str, Any]:
-    """Call a verb of the timetable that has a schedule of this name; the schedule afterwards, or as it was.
+    """Call a verb of the timetable that has a schedule of this name; the schedule afterwards, or as it was, and in
+    ``done`` whether that changed anything: what is not paused is not resumed.
 
     Raises:
         ConfigError: there is no such schedule.
@@ -81,7 +82,8 @@ async def steer(place: Place, name: str, verb: Callable[[Timetable, str], Awaita
             if before is not None:
                 await verb(timetable, name)
                 after = await timetable.find(name) or before
-                return {"app": connection.name, **after.described()}
+                done = verb is not Timetable.resume or before.paused is not None
+                return {"app": connection.name, **after.described(), "done": done}
         raise await _unknown(found, name)
 
 

@@ -86,6 +86,7 @@ class Limit:
             rate_each=check_rate(rate_each, "rate_each"),
             burst=_count(burst, "burst"),
             burst_each=_count(burst_each, "burst_each"),
+            has_keys=by is not None,
         )
 
     @property

@@ -29,6 +29,8 @@ class LimitSpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     burst_each: int = 0
     #: The task whose own limit this is; empty: the limit has a name.
     task: str = ""
+    #: Whether its jobs have keys; where they have none, numbers for each key limit nothing.
+    has_keys: bool = False
 
 
 class Granted(NamedTuple):

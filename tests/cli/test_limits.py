@@ -106,7 +106,15 @@ def test_limits_are_listed_shown_and_set(shop: App, workers: Workers, app_name: 
     assert "mail allows from now on: 2 at once." in said("limits", "set", "mail", "max_running=2")
     wait_until(lambda: len(asked("limits", "show", "mail")["jobs"]) == 2, description="two run")
     assert asked("limits", "show", "mail")["declared"] == "1 at once"
-    assert asked("limits", "reset", "mail")["allows"] == "1 at once"
+    reset = asked("limits", "reset", "mail")
+    assert (reset["allows"], reset["done"]) == ("1 at once", True)
+    again = said("limits", "reset", "mail", code=1)
+    assert "Nothing was reset: mail has the numbers that its tasks give: 1 at once." in again
+    assert asked("limits", "reset", "mail")["done"] is False
+    for number in ("max_running_each=2", "rate_each=1/s", "burst_each=3"):
+        refused = said("limits", "set", "shop_of_limits:hourly", number, code=2)
+        assert "have none, since it has no by=" in refused and 'by="tenant"' in refused
+    assert asked("limits", "show", "shop_of_limits:hourly")["declared"] is None
     (tmp_path / "gate").touch()
     assert [result.get(timeout=30) for result in sent] == ["acme", "acme", "bolt"]
     assert asked("limits", "show", "mail")["why"] == ""

@@ -64,6 +64,10 @@ def _register_more(app: App) -> None:
     async def quick() -> str:
         return "quick"
 
+    @app.task(name="returned")
+    async def returned(value: int) -> int:
+        return value
+
     @app.task(name="ignored", ignore_result=True)
     async def ignored(path: str) -> AsyncIterator[int]:
         for number in range(2_000):

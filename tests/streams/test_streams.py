@@ -125,7 +125,17 @@ async def test_results_that_are_ignored_hold_nothing_up(task: Any, tmp_path: Pat
 async def test_a_job_that_is_no_stream_is_not_read_as_one(task: Any, app: App) -> None:
     result = task("quick").apply_async()
     assert await result == "quick"
-    with pytest.raises(ConfigError, match="is no stream"):
+    with pytest.raises(ConfigError, match=r"does not stream: its task is no generator.*Await app\.result"):
+        await app.stream(result.id)
+
+
+@pytest.mark.parametrize(("value", "error"), [(True, ConfigError), (3, ResultExpired)])
+async def test_a_value_that_looks_like_a_number_of_items_is_none(
+    task: Any, app: App, value: int, error: type[Exception]
+) -> None:
+    result = task("returned").apply_async(value)
+    assert await result == value
+    with pytest.raises(error, match=r"does not stream: its task is no generator.*Await app\.result"):
         await app.stream(result.id)
 
 

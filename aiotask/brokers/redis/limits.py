@@ -43,7 +43,7 @@ class LimitVerbs(GraphVerbs):
             await self.wake()
         args: list[Any] = [repr(float(generation)), by, "1" if removes else ""]
         for spec in limits:
-            args += (spec.name, _encode({name: getattr(spec, name) for name in (*NUMBERS, "task")}))
+            args += (spec.name, _encode({name: getattr(spec, name) for name in (*NUMBERS, "task", "has_keys")}))
         return sorted(map(text, await self._run("declare_limits", *args)))
 
     def was_parked(self, delivery: Delivery) -> bool:
