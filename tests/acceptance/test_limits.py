@@ -64,11 +64,13 @@ async def test_t6_the_job_of_a_holder_that_was_killed_runs_again_first_and_alone
 
 
 async def test_t7_two_of_each_tenant_and_fifty_in_all(stage: Callable[[str], Stage], is_full: bool) -> None:
-    limited, each = stage("limited"), 10 if is_full else 3
+    limited = stage("limited")
+    # In full size runs are long beside the time in which a seat passes from one to the next.
+    each, seconds = (5, 0.2) if is_full else (3, 0.003)
     # Room for 52 runs, of which three processes have 39.
     start_hosts(limited, 2, "--max-in-flight", "13", concurrency=2)
 
-    results = [limited.render.apply_async(f"tenant {n % 1_000}", n) for n in range(1_000 * each)]
+    results = [limited.render.apply_async(f"tenant {n % 1_000}", n, seconds) for n in range(1_000 * each)]
     await asyncio.wait_for(aiotask.gather(results), TIMEOUT)
 
     runs, by_tenant = limited.ledger.runs(), of_labels(limited.ledger.runs())
@@ -76,10 +78,10 @@ async def test_t7_two_of_each_tenant_and_fifty_in_all(stage: Callable[[str], Sta
     assert max(map(most_at_once, by_tenant.values())) <= 2
     assert most_at_once(runs) <= 50
     assert len({run.pid for run in runs}) == 4
-    # Every key may go on until its last job has started, and this many wait for a slot of the whole limit.
+    # Until then every key has jobs that wait for a slot of the whole limit.
     idle = idle_shares(runs, before=min(max(run.start for run in of_one) for of_one in by_tenant.values()))
     print(f"shares of the time that the processes ran nothing while every key could go on: {idle}")
-    assert not is_full or max(idle) < 0.05
+    assert not is_full or max(idle) < 0.1
 
 
 async def test_t7_every_slot_is_taken_while_any_key_may_go_on(stage: Callable[[str], Stage]) -> None:

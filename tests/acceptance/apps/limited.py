@@ -61,9 +61,9 @@ async def behind_gate(tenant: str, n: int) -> int:
 
 
 @app.task(limit=tenants)
-async def render(tenant: str, n: int) -> int:
+async def render(tenant: str, n: int, seconds: float = 0.003) -> int:
     with entered(tenant):
-        await asyncio.sleep(0.003)
+        await asyncio.sleep(seconds)
     return n
 
 
