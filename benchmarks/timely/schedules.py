@@ -40,13 +40,18 @@ async def _set(tasks: TimelyTasks, prefix: str, count: int, spec: Spec) -> None:
         await broker.close()
 
 
-async def _at_once(server: Server, tasks: TimelyTasks, count: int) -> float:
-    """Seconds after a moment until the jobs of all schedules that are due then are sent."""
-    # A minute begins in ten seconds at least, so that all are set by then.
-    moment = (datetime.now(UTC) + timedelta(seconds=70)).replace(second=0, microsecond=0)
+async def _at_once(server: Server, tasks: TimelyTasks, keeper: psutil.Process, count: int) -> tuple[float, float]:
+    """Seconds after a moment until the jobs of all schedules that are due then are sent; and the CPU seconds for it."""
+    # A minute begins in twenty seconds at least, so that all are set by then.
+    moment = (datetime.now(UTC) + timedelta(seconds=80)).replace(second=0, microsecond=0)
     await _set(tasks, "once", count, Spec(cron=f"{moment.minute} * * * *"))
     lane = server.key("q:ticks:5")
     deadline = moment.timestamp() + _TIMEOUT
+    await _all_wait(server)
+    if time.time() > moment.timestamp():
+        raise Failed(f"{count} schedules were not set before their moment.")
+    await asyncio.sleep(max(0.0, moment.timestamp() - time.time() - 0.2))
+    before = server.cpu() + sum(keeper.cpu_times()[:2])
     while server.client.xlen(lane) < count:
         if time.time() > deadline:
             raise Failed(
@@ -55,7 +60,8 @@ async def _at_once(server: Server, tasks: TimelyTasks, count: int) -> float:
         await asyncio.sleep(0.02)
     # By the clock of the server, which gives entries their numbers.
     [(entry, _)] = server.client.xrevrange(lane, count=1)
-    return int(entry.partition(b"-")[0]) / 1000 - moment.timestamp()
+    used = server.cpu() + sum(keeper.cpu_times()[:2]) - before
+    return int(entry.partition(b"-")[0]) / 1000 - moment.timestamp(), used
 
 
 async def _all_wait(server: Server) -> None:
@@ -84,6 +90,7 @@ async def measure(plan: Plan) -> list[Figure]:
     plan.bar.expect(plan.reps)
     at_once, waiting = plan.scaled(_AT_ONCE, 250), plan.scaled(_WAITING, 2_500)
     late: list[float] = []
+    spent: list[float] = []
     loads: list[float] = []
     idle: list[float] = []
     memory: list[float] = []
@@ -93,7 +100,9 @@ async def measure(plan: Plan) -> list[Figure]:
         with fleet(plan.server, 1, "--queues", "default", module=MODULE) as workers:
             async with tasks.app:
                 idle.append(await _load(workers))
-                late.append(await _at_once(plan.server, tasks, at_once))
+                seconds, used = await _at_once(plan.server, tasks, _keeper(workers), at_once)
+                late.append(seconds)
+                spent.append(used)
                 before = plan.server.used_memory()
                 await _set(tasks, "later", waiting, Spec(cron="0 0 1 1 *"))
                 await _all_wait(plan.server)
@@ -101,6 +110,7 @@ async def measure(plan: Plan) -> list[Figure]:
                 loads.append(await _load(workers))
     return [
         Figure("schedules", f"{at_once:,} at one moment: until all jobs are sent", "s", late, _PROMISE, more=False),
+        Figure("schedules", "CPU time of keeper and server for it", "s", spent, _PROMISE, more=False),
         Figure("schedules", f"{waiting:,} that wait: memory of the server", "MB", memory, _MEMORY, more=False),
         Figure("schedules", f"{waiting:,} that wait: CPU of the keeper", "ms/s", loads, more=False),
         Figure("schedules", "none that waits: CPU of the keeper", "ms/s", idle, more=False),

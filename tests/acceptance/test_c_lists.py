@@ -3,59 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiotask import JobCancelled
+from aiotask import JobCancelled, ResultDB, Status
+from aiotask.inspector import JobFilter
 
 from ..helpers import wait_until_async
-from ..workers import ROOT
 from .stage import Put, Stage
 
 TIMEOUT = 60
 
 
-def asked(*arguments: str) -> list[dict[str, Any]]:
-    """What a command answers as JSON."""
-    command = [sys.executable, "-m", "aiotask_cli", *arguments, "--json"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
-    assert ended.returncode == 0, ended.stderr
-    found: list[dict[str, Any]] = json.loads(ended.stdout)
-    return found
-
-
-def listed(life: Stage, status: str) -> list[list[str]]:
+async def listed(life: Stage, status: Status) -> list[list[str]]:
     """The ids of all unfinished jobs in a status, page by page."""
     pages: list[list[str]] = []
     after = ""
-    while True:
-        behind = ("--after", after) if after else ()
-        place = ("--url", life.url, "--name", life.app.name)
-        found = asked("jobs", "--status", status, "--limit", "4", *behind, *place)
-        if found:
-            pages.append([job["id"] for job in found])
-        after = found[-1].get("after", "") if found else ""
-        if not after:
-            return pages
+    async with life.app.inspector() as inspector:
+        while True:
+            page = await inspector.page(JobFilter(status), after, 4)
+            pages += [[job.id for job in page.jobs]] if page.jobs else []
+            after = page.after
+            if not after:
+                return pages
 
 
-def recorded(db: Path, status: str) -> list[list[str]]:
+async def recorded(db: Path, status: Status) -> list[list[str]]:
     """The same of finished ones, the latest first."""
     pages: list[list[str]] = []
-    while True:
-        place = ("--limit", "4", "--offset", str(sum(map(len, pages))), "--db", str(db))
-        found = asked("results", "--status", status, *place)
-        page = [job["id"] for job in found]
-        if not page:
-            return pages
-        pages.append(page)
+    history = ResultDB(db)
+    try:
+        while page := await history.search(status=status, limit=4, offset=sum(map(len, pages))):
+            pages.append([record.id for record in page])
+        return pages
+    finally:
+        await history.close()
 
 
 async def test_c10_jobs_are_listed_by_status_counted_and_deleted(stage: Put, tmp_path: Path) -> None:
@@ -70,16 +56,16 @@ async def test_c10_jobs_are_listed_by_status_counted_and_deleted(stage: Put, tmp
     pending = [life.hold.options(queue="later").apply_async(f"pending {n}") for n in range(10)]
     await life.app.flush()
 
-    async def are_listed(find: Callable[[], list[list[str]]], results: list[Any]) -> bool:
-        pages = await asyncio.to_thread(find)
+    async def are_listed(find: Callable[[], Awaitable[list[list[str]]]], results: list[Any]) -> bool:
+        pages = await find()
         assert {len(page) for page in pages[:-1]} <= {4}
         return sorted(id for page in pages for id in page) == sorted(each.id for each in results)
 
     for status, results, find in (
-        ("running", running, partial(listed, life, "running")),
-        ("pending", pending, partial(listed, life, "pending")),
-        ("success", good, partial(recorded, db, "success")),
-        ("failed", bad, partial(recorded, db, "failed")),
+        ("running", running, partial(listed, life, Status.RUNNING)),
+        ("pending", pending, partial(listed, life, Status.PENDING)),
+        ("success", good, partial(recorded, db, Status.SUCCESS)),
+        ("failed", bad, partial(recorded, db, Status.FAILED)),
     ):
         await wait_until_async(
             partial(are_listed, find, results), description=f"the {status} ones are listed", timeout=TIMEOUT
@@ -87,7 +73,7 @@ async def test_c10_jobs_are_listed_by_status_counted_and_deleted(stage: Put, tmp
 
     # One that waits is taken out, and nobody but the one who waits for it hears of it.
     gone = pending[3]
-    await asyncio.to_thread(asked, "cancel", gone.id, "--url", life.url, "--name", life.app.name)
+    await gone.cancel()
     with pytest.raises(JobCancelled):
         await gone.wait(TIMEOUT)
     async with life.app.inspector() as inspector:
