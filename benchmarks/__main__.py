@@ -39,6 +39,7 @@ from .figure import Failed, Figure
 from .plan import Plan
 from .progress import Bars
 from .server import Server, kinds, private_server
+from .timely import handover, keyed, limits_server, rates, schedules, streams, turns
 
 MEASUREMENTS: dict[str, Callable[[Plan], Coroutine[Any, Any, list[Figure]]]] = {
     "send": send.measure,
@@ -56,6 +57,13 @@ MEASUREMENTS: dict[str, Callable[[Plan], Coroutine[Any, Any, list[Figure]]]] = {
     "graphs": graphs.measure,
     "graphs_server": graphs_server.measure,
     "limits": limits.measure,
+    "limits_server": limits_server.measure,
+    "handover": handover.measure,
+    "rates": rates.measure,
+    "turns": turns.measure,
+    "schedules": schedules.measure,
+    "streams": streams.measure,
+    "keyed": keyed.measure,
     "rows": rows.measure,
     "payload": payload.measure,
     "scale": scale.measure,

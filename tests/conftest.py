@@ -45,9 +45,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="K/N",
         help="run only the files of the K-th of N shares, so that N runs on different Pythons make up the whole suite",
     )
+    parser.addoption("--full", action="store_true", help="full sizes where a test has two: minutes instead of seconds")
+
+
+#: Seconds that a test may take in its full size.
+FULL_TIMEOUT = 1_800
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full"):
+        for item in items:
+            if "is_full" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.timeout(FULL_TIMEOUT))
     share, _, shares = config.getoption("--share").partition("/")
 
     def is_ours(item: pytest.Item) -> bool:
@@ -58,6 +67,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if is_ours(item)]
+
+
+@pytest.fixture(scope="session")
+def is_full(request: pytest.FixtureRequest) -> bool:
+    """Whether this run is one of full sizes (``--full``)."""
+    return bool(request.config.getoption("--full"))
 
 
 @pytest.fixture(scope="session")

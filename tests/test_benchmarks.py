@@ -16,6 +16,7 @@ from benchmarks import report
 from benchmarks.__main__ import MEASUREMENTS
 from benchmarks.fairness import Run, beside_a_free_worker
 from benchmarks.figure import Figure
+from benchmarks.timely.rates import excess
 
 from .postgres import programs
 
@@ -96,6 +97,19 @@ def test_a_wait_counts_while_a_worker_is_free(job: Run, waited: float) -> None:
     busy = [Run(0.0, 1, 0.25, 9.0), Run(0.0, 2, 0.0, 1.0), Run(0.0, 2, 1.0, 2.0), Run(0.0, 2, 3.0, 4.5)]
 
     assert beside_a_free_worker([job], busy, [1, 2]) == [pytest.approx(waited)]
+
+
+@pytest.mark.parametrize(
+    ("starts", "burst", "late"),
+    [
+        pytest.param([0.0, 0.1, 0.2, 0.3], 1, 0.0, id="as the rate says"),
+        pytest.param([0.3, 0.0, 0.2, 0.05], 1, 0.05, id="two in half of the time"),
+        pytest.param([0.0, 0.0, 0.1, 0.2], 2, 0.0, id="a burst"),
+        pytest.param([0.0, 0.5, 1.0], 1, 0.0, id="slower: one start alone"),
+    ],
+)
+def test_a_window_of_a_rate_may_be_too_short_for_its_starts(starts: list[float], burst: int, late: float) -> None:
+    assert excess(starts, 10.0, burst) == pytest.approx(late)
 
 
 def test_what_has_a_size_stands_in_a_table_of_its_own(tmp_path: Path) -> None:

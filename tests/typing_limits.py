@@ -39,6 +39,7 @@ app.task(limit="stripe")  # type: ignore[call-overload]
 app.task(max_running="1")  # type: ignore[call-overload]
 app.task(rate=100)  # type: ignore[call-overload]
 charge.options(rate="1/s")  # type: ignore[call-arg]
+charge.options(on_conflict="sam")  # type: ignore[arg-type]
 
 assert_type(charge.apply_async(1, 2), AsyncResult[str])
 assert_type(render.apply_async("acme"), AsyncResult[bytes])

@@ -21,6 +21,7 @@ async def clean_up() -> None: ...
 
 
 app.task(cron=5)  # type: ignore[call-overload]
+app.task(crn="* * * * *")  # type: ignore[call-overload]
 app.task(every=5, missed="never")  # type: ignore[call-overload]
 report.options(cron="@daily")  # type: ignore[call-arg]
 

@@ -1,78 +1,56 @@
-"""T6 to T10: limits over several supervisors with real worker processes, some of which are killed."""
+"""T6 to T8: limits over several supervisors with real worker processes, some of which are killed. T6 is C12 too."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import time
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 
-import psutil
+import pytest
 
 import aiotask
-from aiotask import Status
 
 from ..helpers import wait_until, wait_until_async
+from ..workers import Supervisor
+from .killer import Killer
 from .ledger import Entry, most_at_once
 from .stage import Stage
 
 TIMEOUT = 120
 
 
-class Killer:
-    """Kills worker processes, and knows when: a run that it has ended has no end in the ledger."""
-
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._at: dict[int, float] = {}
-
-    def kill(self, pid: int) -> None:
-        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-            process = psutil.Process(pid)
-            os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(psutil.TimeoutExpired):
-                process.wait(0)
-            self._at[pid] = time.monotonic()
-
-    def kill_one(self) -> None:
-        """Kill a process in which a run is under way."""
-        running = [run.pid for run in self._stage.ledger.runs() if run.end is None and run.pid not in self._at]
-        if running:
-            self.kill(running[0])
-
-    def runs(self, label: Any = None) -> list[Entry]:
-        """The runs, those that a kill has ended with its time."""
-        found = self._stage.ledger.runs(label)
-        return [replace(run, end=self._at.get(run.pid)) if run.end is None else run for run in found]
+def start_hosts(stage: Stage, hosts: int, *options: str, concurrency: int) -> list[Supervisor]:
+    """Several supervisors, once all of them are in service."""
+    started = [stage.start(concurrency, *options, wait=False) for _ in range(hosts)]
+    for each in started:
+        each.wait_for_banner(60)
+    return started
 
 
-async def test_t6_one_at_a_time_over_two_hosts_in_threads_and_loops(stage: Callable[[str], Stage]) -> None:
-    limited = stage("limited")
-    for _ in range(2):
-        limited.start(2)
+async def test_t6_one_at_a_time_over_two_hosts_in_threads_and_loops(
+    stage: Callable[[str], Stage], is_full: bool
+) -> None:
+    limited, jobs = stage("limited"), 400 if is_full else 40
+    start_hosts(limited, 2, concurrency=4)
 
-    results = [task.apply_async(n) for n in range(40) for task in (limited.one_in_thread, limited.one_in_loop)]
+    results = [task.apply_async(n) for n in range(jobs) for task in (limited.one_in_thread, limited.one_in_loop)]
     await asyncio.wait_for(aiotask.gather(results), TIMEOUT)
 
     runs = limited.ledger.runs("one")
-    assert len(runs) == 80
+    assert len(runs) == 2 * jobs
     assert most_at_once(runs) == 1
 
 
+@pytest.mark.parametrize("task", ["hold", "hold_in_thread"])
 async def test_t6_the_job_of_a_holder_that_was_killed_runs_again_first_and_alone(
-    stage: Callable[[str], Stage],
+    stage: Callable[[str], Stage], task: str
 ) -> None:
     limited = stage("limited")
-    for _ in range(2):
-        limited.start(2)
+    start_hosts(limited, 2, concurrency=2)
     killer = Killer(limited)
 
-    results = [limited.hold.apply_async(n) for n in range(3)]
+    results = [getattr(limited, task).apply_async(n) for n in range(3)]
     await limited.app.flush()
     holder = wait_until(lambda: limited.ledger.runs(), description="one of them runs", timeout=60)[0]
     killer.kill(holder.pid)
@@ -85,30 +63,56 @@ async def test_t6_the_job_of_a_holder_that_was_killed_runs_again_first_and_alone
     assert most_at_once(runs) == 1
 
 
-async def test_t7_two_of_each_tenant_and_fifty_in_all(stage: Callable[[str], Stage]) -> None:
+async def test_t7_two_of_each_tenant_and_fifty_in_all(stage: Callable[[str], Stage], is_full: bool) -> None:
     limited = stage("limited")
-    hosts = [limited.start(2, "--max-in-flight", "13") for _ in range(2)]
-    for host in hosts:
-        wait_until(lambda host=host: "Ready" in host.log, description="the host is ready", timeout=60)  # type: ignore[misc]
+    # In full size runs are long beside the time in which a seat passes from one to the next.
+    each, seconds = (5, 0.2) if is_full else (3, 0.003)
+    # Room for 52 runs, of which three processes have 39.
+    start_hosts(limited, 2, "--max-in-flight", "13", concurrency=2)
 
-    calls = [(f"tenant {n % 1_000}", n) for n in range(3_000)]
-    results = [limited.render.apply_async(*call) for call in calls]
+    results = [limited.render.apply_async(f"tenant {n % 1_000}", n, seconds) for n in range(1_000 * each)]
     await asyncio.wait_for(aiotask.gather(results), TIMEOUT)
 
-    by_tenant: dict[str, list[Entry]] = defaultdict(list)
-    for run in limited.ledger.runs():
-        by_tenant[run.label].append(run)
-    assert {len(runs) for runs in by_tenant.values()} == {3} and len(by_tenant) == 1_000
+    runs, by_tenant = limited.ledger.runs(), of_labels(limited.ledger.runs())
+    assert {len(of_one) for of_one in by_tenant.values()} == {each} and len(by_tenant) == 1_000
     assert max(map(most_at_once, by_tenant.values())) <= 2
-    assert most_at_once(limited.ledger.runs()) <= 50
-    # Three processes have room for 39.
-    assert len({run.pid for run in limited.ledger.runs()}) == 4
+    assert most_at_once(runs) <= 50
+    assert len({run.pid for run in runs}) == 4
+    # Until then every key has jobs that wait for a slot of the whole limit.
+    idle = idle_shares(runs, before=min(max(run.start for run in of_one) for of_one in by_tenant.values()))
+    print(f"shares of the time that the processes ran nothing while every key could go on: {idle}")
+    assert not is_full or max(idle) < 0.1
+
+
+async def test_t7_every_slot_is_taken_while_any_key_may_go_on(stage: Callable[[str], Stage]) -> None:
+    limited, keys, each = stage("limited"), 40, 5
+    start_hosts(limited, 2, "--max-in-flight", "13", concurrency=2)
+    results = [limited.behind_gate.apply_async(f"tenant {n % keys}", n) for n in range(keys * each)]
+
+    def running() -> list[Entry]:
+        return [run for run in limited.ledger.runs() if run.end is None]
+
+    def may_run() -> int:
+        """How many run if no slot stands empty: two of each key at most, and fifty in all."""
+        ended = Counter(run.label[0] for run in limited.ledger.runs() if run.end is not None)
+        return min(50, sum(min(2, each - ended[f"tenant {key}"]) for key in range(keys)))
+
+    while limited.ledger.ended() < keys * each:
+        await wait_until_async(lambda: len(running()) == may_run() > 0, description="all that may run do", timeout=60)
+        if may_run() == 50:
+            assert len({run.pid for run in running()}) == 4
+        let_go = running()[:25]
+        ended = limited.ledger.ended() + len(let_go)
+        for run in let_go:
+            (limited.ledger.directory / f"gate {run.label[1]}").touch()
+        await wait_until_async(lambda n=ended: limited.ledger.ended() >= n, description="they end", timeout=60)  # type: ignore[misc]
+    assert await asyncio.wait_for(aiotask.gather(results), TIMEOUT) == list(range(keys * each))
+    assert most_at_once(limited.ledger.runs()) == 50
 
 
 async def test_t7_limits_hold_while_workers_are_killed(stage: Callable[[str], Stage]) -> None:
     limited = stage("limited")
-    for _ in range(2):
-        limited.start(2)
+    start_hosts(limited, 2, concurrency=2)
     killer = Killer(limited)
 
     results = [limited.render.apply_async(f"tenant {n % 10}", n) for n in range(600)]
@@ -118,26 +122,71 @@ async def test_t7_limits_hold_while_workers_are_killed(stage: Callable[[str], St
         killer.kill_one()
     await waiting
 
-    by_tenant: dict[str, list[Entry]] = defaultdict(list)
-    for run in killer.runs():
-        by_tenant[run.label].append(run)
-    assert max(map(most_at_once, by_tenant.values())) <= 2
+    assert max(map(most_at_once, of_labels(killer.runs()).values())) <= 2
 
 
-async def test_t8_a_rate_holds_over_eight_workers_that_start_late(stage: Callable[[str], Stage]) -> None:
-    limited = stage("limited")
-    results = [limited.call.apply_async(n) for n in range(60)]
+def of_labels(runs: Sequence[Entry]) -> dict[str, list[Entry]]:
+    found: dict[str, list[Entry]] = defaultdict(list)
+    for run in runs:
+        found[run.label].append(run)
+    return found
+
+
+def idle_shares(runs: Sequence[Entry], before: float) -> list[float]:
+    """For each process the part of the time from its first run to ``before`` in which it ran nothing."""
+    by_process: dict[int, list[Entry]] = defaultdict(list)
+    for run in runs:
+        by_process[run.pid].append(run)
+    shares = []
+    for own in by_process.values():
+        busy_until, idle = own[0].start, 0.0
+        for run in own:
+            idle += max(0.0, min(run.start, before) - busy_until)
+            busy_until = max(busy_until, before if run.end is None else run.end)
+        span = before - own[0].start
+        shares.append(round((idle + max(0.0, before - busy_until)) / span, 3) if span > 0 else 0.0)
+    return shares
+
+
+RATE, BURST = 20.0, 1
+#: Seconds within which a worker starts what it was lent, and as much again for a machine that has other things to do.
+LATE, MORE = 0.05, 0.05
+
+
+async def test_t8_a_rate_holds_from_empty_after_a_pause_and_for_workers_that_start_late(
+    stage: Callable[[str], Stage], is_full: bool
+) -> None:
+    limited, pause = stage("limited"), 10.0 if is_full else 0.5
+
+    async def pass_time() -> None:
+        now = time.monotonic()
+        await wait_until_async(lambda: time.monotonic() > now + pause, description="some time has passed")
+
+    # Jobs that wait while no worker is there.
+    waiting = [limited.call.apply_async(n) for n in range(60)]
     await limited.app.flush()
-    for _ in range(2):
-        limited.start(4)
-    await asyncio.wait_for(aiotask.gather(results), TIMEOUT)
+    await pass_time()
+    start_hosts(limited, 2, concurrency=4)
+    await asyncio.wait_for(aiotask.gather(waiting), TIMEOUT)
+    for number in range(2):
+        # Workers that have nothing to do, and nothing that they have saved up.
+        await pass_time()
+        more = [limited.call.apply_async(100 * (number + 1) + n) for n in range(30)]
+        await asyncio.wait_for(aiotask.gather(more), TIMEOUT)
 
     starts = [run.start for run in limited.ledger.runs("call")]
-    rate, burst = 20.0, 1
-    for first, start in enumerate(starts):
-        for last in range(first, len(starts)):
-            # The bound of a window: what a worker was lent, it starts within 50 ms; as much again for this machine.
-            assert last - first + 1 <= rate * (starts[last] - start + 0.1) + burst + 1e-6
+    assert len(starts) == 120
+    # By how much a window is too short for the starts in it.
+    excess = max(
+        (last - first + 1 - BURST) / RATE - (starts[last] - starts[first])
+        for first in range(len(starts))
+        for last in range(first, len(starts))
+    )
+    print(f"the rate is kept by all windows that are counted {1000 * excess:.1f} ms longer")
+    assert excess <= LATE + MORE
+    if is_full:
+        for part in (starts[:60], starts[60:90], starts[90:]):
+            print(f"reached: {(len(part) - 1) / (part[-1] - part[0]) / RATE:.3f} of the rate")
 
 
 async def test_t8_one_retry_holds_all_workers(stage: Callable[[str], Stage]) -> None:
@@ -153,58 +202,3 @@ async def test_t8_one_retry_holds_all_workers(stage: Callable[[str], Stage]) -> 
     assert len(runs) == 21
     assert runs[0].end is not None
     assert min(run.start for run in runs[1:]) - runs[0].end >= 1.0 - 0.1
-
-
-async def test_t9_ten_jobs_beside_thousands_of_another_tenant(stage: Callable[[str], Stage]) -> None:
-    limited = stage("limited")
-    many = [limited.fair.apply_async("many", n) for n in range(5_000)]
-    ten = [limited.fair.apply_async("ten", n) for n in range(10)]
-    await limited.app.flush()
-    limited.start(1)
-    await asyncio.wait_for(aiotask.gather(ten), TIMEOUT)
-    await asyncio.wait_for(aiotask.gather(many), TIMEOUT)
-
-    labels = [run.label for run in limited.ledger.runs()]
-    last = max(place for place, label in enumerate(labels) if label == "ten")
-    # Eleven turns of two tenants; jobs that were admitted together may start in another order.
-    assert last < 2 * 11 + 20
-
-
-async def test_t10_the_jobs_of_a_key_start_in_order_over_deaths_and_drains(stage: Callable[[str], Stage]) -> None:
-    limited = stage("limited")
-    drained = limited.start(2)
-    limited.start(2)
-    killer = Killer(limited)
-
-    results = [limited.in_order.apply_async(f"key {key}", n) for n in range(15) for key in range(100)]
-    waiting = asyncio.ensure_future(asyncio.wait_for(aiotask.gather(results), TIMEOUT))
-    await wait_until_async(lambda: limited.ledger.ended() >= 100, description="some ran", timeout=60)
-    killer.kill_one()
-    await wait_until_async(lambda: limited.ledger.ended() >= 500, description="more ran", timeout=60)
-    assert await asyncio.to_thread(drained.stop) == 0
-    await waiting
-
-    by_key: dict[str, list[Entry]] = defaultdict(list)
-    for run in killer.runs():
-        by_key[run.label[0]].append(run)
-    for key, runs in by_key.items():
-        assert most_at_once(runs) == 1, key
-        order = [run.label[1] for run in runs]
-        # A job that runs again does so before the next one, or, after a retry, as soon as it is due.
-        firsts = list(dict.fromkeys(order))
-        assert firsts == list(range(15)), key
-
-
-async def test_t10_a_release_without_the_limit_lets_its_jobs_go(stage: Callable[[str], Stage]) -> None:
-    limited = stage("limited")
-    first = limited.start(1)
-    assert await limited.of_before.apply_async(0).wait(TIMEOUT) == 0
-    assert await asyncio.to_thread(first.stop) == 0
-
-    results = [limited.of_before.apply_async(n) for n in range(5)]
-    await limited.app.flush()
-    assert await results[0].status() is Status.PENDING
-    limited.env["TEST_RELEASE"] = "2"
-    second = limited.start(1)
-    assert await asyncio.wait_for(aiotask.gather(results), TIMEOUT) == list(range(5))
-    wait_until(lambda: "were removed: before" in second.log, description="the log says so")

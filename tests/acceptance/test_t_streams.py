@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,11 +17,15 @@ from aiotask import App, ConfigError, JobCancelled, Status
 from aiotask.tasks.task import task_of
 
 from ..helpers import wait_until_async
+from ..server import PrivateServer
 from ..streams.shop import make_app
 from ..workers import ROOT, Workers
 
-#: Items of a long stream: many windows.
-MANY = 20_000
+
+@pytest.fixture(scope="session")
+def many(is_full: bool) -> int:
+    """Items of a long stream: many windows."""
+    return 100_000 if is_full else 20_000
 
 
 @pytest.fixture
@@ -38,14 +43,14 @@ def task(app: App, name: str) -> Any:
 
 
 @asynccontextmanager
-async def breaking_subscriptions(url: str) -> AsyncIterator[None]:
-    """While the block lasts, the server ends every subscription again and again."""
+async def breaking_connections(url: str, kind: str = "pubsub", every: float = 0.15) -> AsyncIterator[None]:
+    """While the block lasts, the server ends every connection of a kind again and again, but for this one."""
     server = redis.asyncio.from_url(url)
 
     async def break_them() -> None:
         while True:
-            await asyncio.sleep(0.15)
-            await server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            await asyncio.sleep(every)
+            await server.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
 
     breaking = asyncio.create_task(break_them())
     try:
@@ -69,6 +74,47 @@ async def test_t17_progress_is_seen_as_it_grows_and_to_its_end(shop: App, name: 
     assert len(seen) < 500, "not every call is sent"
 
 
+@pytest.mark.parametrize("name", ["hurried", "hurried_sync"])
+async def test_t17_a_thousand_calls_a_second_are_told_ten_times_a_second(shop: App, name: str, is_full: bool) -> None:
+    count = 30_000 if is_full else 2_000
+    result, began = task(shop, name).apply_async(count, 1_000), time.monotonic()
+    seen = [progress.current async for progress in result.progress()]
+    took = time.monotonic() - began
+
+    assert seen == sorted(set(seen))
+    assert seen[-1] == count
+    assert await result == count
+    # At most every 0.1 s, and at the end.
+    assert len(seen) <= took / 0.1 + 2
+
+
+async def test_t17_of_progress_that_nobody_reads_nobody_is_told(
+    own_server: PrivateServer, workers: Workers, app_name: str
+) -> None:
+    workers.start("tests.streams.shop", concurrency=1, env={"TEST_APP": app_name, "AIOTASK_URL": own_server.url})
+    shop = make_app(own_server.url, app_name)
+
+    def published() -> int:
+        stats = own_server.call("INFO", "commandstats")
+        return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("publish", "spublish"))
+
+    async def told(call: Any) -> int:
+        """How often the server was told to publish something until a job had ended."""
+        before = published()
+        await call
+        return published() - before
+
+    async with shop:
+        await task(shop, "quick").apply_async()
+        outcome_alone = await told(task(shop, "quick").apply_async())
+        assert await told(task(shop, "hurried").apply_async(1_500, 1_000)) == outcome_alone
+        followed = task(shop, "hurried").apply_async(1_500, 1_000)
+        before = published()
+        seen = [progress.current async for progress in followed.progress()]
+        assert seen[-1] == 1_500
+        assert published() - before > outcome_alone
+
+
 async def test_t17_nothing_is_left_of_progress_at_the_end(shop: App, redis_url: str) -> None:
     results = [task(shop, "steps").apply_async(50) for _ in range(20)]
     seen = [[progress.current async for progress in result.progress()] for result in results]
@@ -84,17 +130,24 @@ async def test_t17_nothing_is_left_of_progress_at_the_end(shop: App, redis_url: 
 
 
 @pytest.mark.parametrize("name", ["numbers", "numbers_sync"])
-async def test_t18_items_come_once_and_in_order_over_broken_connections(shop: App, redis_url: str, name: str) -> None:
-    async with breaking_subscriptions(redis_url):
-        seen = [number async for number in task(shop, name).apply_async(MANY)]
+async def test_t18_items_come_once_and_in_order_over_broken_connections(
+    shop: App, redis_url: str, name: str, many: int
+) -> None:
+    async with breaking_connections(redis_url):
+        seen = [number async for number in task(shop, name).apply_async(many)]
 
-    assert seen == list(range(1, MANY + 1))
+    assert seen == list(range(1, many + 1))
 
 
-async def test_t18_items_come_once_and_in_order_although_the_worker_is_killed(shop: App, tmp_path: Path) -> None:
-    seen = [number async for number in task(shop, "dying").apply_async(MANY, str(tmp_path))]
+@pytest.mark.parametrize("name", ["dying", "dying_sync"])
+async def test_t18_items_come_once_and_in_order_although_connections_break_and_the_worker_is_killed(
+    shop: App, redis_url: str, tmp_path: Path, name: str, many: int
+) -> None:
+    # Of workers, keepers and callers: what was being said then, nobody knows to have been heard.
+    async with breaking_connections(redis_url, "normal", 0.7), breaking_connections(redis_url):
+        seen = [number async for number in task(shop, name).apply_async(many, str(tmp_path))]
 
-    assert seen == list(range(1, MANY + 1))
+    assert seen == list(range(1, many + 1))
     assert (tmp_path / "died").exists()
 
 

@@ -119,6 +119,19 @@ async def test_t11_the_key_is_free_after_every_end(uniques: Stage) -> None:
         with pytest.raises(JobExpired):
             await expired.wait(60)
         assert await task.apply_async("k", 7).wait(60) == 7
+        purged = task.options(queue="nowhere").apply_async("k", 8)
+        await purged.sent()
+        await asyncio.to_thread(run_command, uniques, "queues", "purge", "nowhere", "--yes")
+        with pytest.raises(JobCancelled):
+            await purged.wait(60)
+        assert await task.apply_async("k", 9).wait(60) == 9
+
+
+def run_command(stage: Stage, *arguments: str) -> None:
+    """Run `aiotask` for this app to its good end."""
+    command = [sys.executable, "-m", "aiotask_cli", *arguments, "--url", stage.url, "--name", stage.app.name]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 async def test_t12_a_hundred_calls_are_one_run_with_the_last_arguments(uniques: Stage) -> None:

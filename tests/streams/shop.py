@@ -54,6 +54,14 @@ def _register_more(app: App) -> None:
                 Path(path, "died").touch()
                 os.kill(os.getpid(), 9)
 
+    @app.task(name="dying_sync")
+    def dying_sync(count: int, path: str) -> Iterator[int]:
+        for number in range(1, count + 1):
+            yield number
+            if number == count // 2 and not Path(path, "died").exists():
+                Path(path, "died").touch()
+                os.kill(os.getpid(), 9)
+
     @app.task(name="keyed", key="one", unique="pending", on_conflict="replace")
     async def keyed(first: int, count: int) -> AsyncIterator[int]:
         for number in range(first, first + count):
@@ -88,6 +96,23 @@ def _register_steps(app: App) -> None:
         for step in range(1, count + 1):
             current_job().progress(step, count, f"step {step}")
             time.sleep(0.001)
+        return count
+
+    @app.task(name="hurried")
+    async def hurried(count: int, rate: int) -> int:
+        """Tell each of many steps, so many of them a second."""
+        began = time.monotonic()
+        for step in range(1, count + 1):
+            current_job().progress(step, count)
+            await asyncio.sleep(max(0.0, began + step / rate - time.monotonic()))
+        return count
+
+    @app.task(name="hurried_sync")
+    def hurried_sync(count: int, rate: int) -> int:
+        began = time.monotonic()
+        for step in range(1, count + 1):
+            current_job().progress(step, count)
+            time.sleep(max(0.0, began + step / rate - time.monotonic()))
         return count
 
     @app.task(name="steps_thread")

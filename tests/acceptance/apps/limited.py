@@ -43,10 +43,27 @@ async def hold(n: int) -> int:
     return n
 
 
+@app.task(max_running=1)
+def hold_in_thread(n: int) -> int:
+    with entered(f"hold {n}"):
+        while not (_LEDGER / "gate").exists():
+            time.sleep(0.01)
+    return n
+
+
+@app.task(limit=Limit("gates", by="tenant", max_running=50, max_running_each=2))
+async def behind_gate(tenant: str, n: int) -> int:
+    """Waits until its own gate is open."""
+    with entered([tenant, n]):
+        while not (_LEDGER / f"gate {n}").exists():
+            await asyncio.sleep(0.02)
+    return n
+
+
 @app.task(limit=tenants)
-async def render(tenant: str, n: int) -> int:
+async def render(tenant: str, n: int, seconds: float = 0.003) -> int:
     with entered(tenant):
-        await asyncio.sleep(0.003)
+        await asyncio.sleep(seconds)
     return n
 
 

@@ -1,4 +1,4 @@
-"""Random work on limited jobs, with deaths, releases, retries and cancels: a limit keeps its promise all the while."""
+"""Random work on limited jobs, with deaths, retries, cancels, delays and pauses: a limit keeps its promise."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from aiotask.brokers import inspect
 from aiotask.brokers.limits import Limits, LimitsReader
 from aiotask.brokers.memory.broker import MemoryBroker
 from aiotask.brokers.memory.lines import parts_of
+from aiotask.brokers.pauses import Pause, Pauses
 from aiotask.brokers.redis.broker import RedisBroker
 from aiotask.job import Meta
 
@@ -21,6 +22,7 @@ from .words import Declare, end, limited
 
 KEYS, EACH, ALL, JOBS = 12, 2, 9, 300
 #: What happens to a job that was claimed, and how often.
+PAUSE = Pause("queue:default", queue="default")
 FATES = {"ends": 60, "retry": 10, "release": 8, "dies": 8, "late": 4, "cancel": 6, "parks": 4}
 
 
@@ -34,6 +36,23 @@ class Trial:
         self.over: Counter[str] = Counter()
         self.most, self.most_each = 0, 0
         self.names = 0
+        self.is_paused = False
+        self.unsent = [f"k{n % KEYS}-{n}" for n in range(JOBS)]
+
+    async def push(self) -> None:
+        """Send some more jobs, a few of them delayed."""
+        batch, self.unsent = self.unsent[:20], self.unsent[20:]
+        delays = {id: 0.001 if self.random.random() < 0.1 else 0.0 for id in batch}
+        await send(self.limits, *(limited(id, id.partition("-")[0], delay=delays[id]) for id in batch))
+
+    async def pause(self) -> None:
+        """Pause the queue, or resume it."""
+        pauses = cast(Pauses, self.limits)
+        if self.is_paused:
+            assert await pauses.resume(PAUSE.id)
+        else:
+            await pauses.pause(PAUSE)
+        self.is_paused = not self.is_paused
 
     async def worker(self) -> Worker:
         self.names += 1
@@ -47,7 +66,10 @@ class Trial:
         self.most, self.most_each = max(self.most, len(self.running)), max(self.most_each, *keys.values())
 
     async def claim(self, worker: Worker) -> None:
-        for delivery in (await worker.claim(self.random.randint(1, 8))).deliveries:
+        claimed = (await worker.claim(self.random.randint(1, 8))).deliveries
+        # What is parked belongs to no queue until a worker has seen it.
+        assert not self.is_paused or all(delivery.lane.startswith("parked:") for delivery in claimed)
+        for delivery in claimed:
             if delivery.lane.startswith("parked:"):
                 key = delivery.id.partition("-")[0]
                 await worker.requeue(delivery, limit=f"api:{key}")
@@ -134,12 +156,17 @@ async def test_no_limit_is_ever_exceeded_and_no_job_lost(limits: Limits, declare
     await declare(max_running=ALL, max_running_each=EACH)
     trial = Trial(limits, seed)
     workers = [await trial.worker() for _ in range(4)]
-    await send(limits, *(limited(f"k{n % KEYS}-{n}", f"k{n % KEYS}") for n in range(JOBS)))
+    for _ in range(10):
+        await trial.push()
 
     for step in range(20_000):
         if len(trial.over) == JOBS:
             break
         await trial.claim(trial.random.choice(workers))
+        if trial.unsent and trial.random.random() < 0.2:
+            await trial.push()
+        if trial.random.random() < (0.3 if trial.is_paused else 0.02):
+            await trial.pause()
         if step % 5 == 0:
             await limits.promote()
         for id in trial.random.sample(sorted(trial.running), min(3, len(trial.running))):
