@@ -119,10 +119,10 @@ class Session:
     async def _flush(self) -> None:
         if self._closer is None:
             await self._arm()
-        if self.limits.are_new:
+        if self.limits.waiting:
             await self.limits.declare(self.broker)
         await self.send_buffer.flush(self.broker)
-        if self.limits.are_new:
+        if self.limits.waiting:
             # Those of jobs that were handed over during the flush.
             await self.limits.declare(self.broker)
         if self.kids:

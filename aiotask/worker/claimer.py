@@ -210,6 +210,8 @@ class Claimer:
                 # The worker did not know.
                 self._paused.tell()
             return claim
+        if self._admission is None and queues:
+            return await self._broker.wait(incarnation, queues, lanes, BLOCK)
         return await self._wait(queues, lanes, BLOCK)
 
     async def _wait(self, queues: Sequence[str], lanes: Sequence[str], timeout: float) -> Claim:
