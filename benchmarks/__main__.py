@@ -94,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=("no", "everysec"),
         help="append-only file of the private server; by default off, with send and drain once more with everysec",
     )
+    parser.add_argument(
+        "--beside",
+        choices=("features",),
+        help="in send, drain, roundtrip and latency other tasks of the app use limits, unique keys, schedules, "
+        "streams, batches, checkpoints and graphs",
+    )
     parser.add_argument("--peers", metavar="NAMES", help="other queues beside it instead, or all; --peers all --help")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file too")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="and as tables to this one")
@@ -131,7 +137,10 @@ def _measure(arguments: argparse.Namespace, bars: Bars) -> tuple[list[Figure], d
         for name in names:
             bar = bars.begin(f"{name}, append-only {server.fsync}" if name in _WITH_FILE else name)
             plan = Plan(
-                server, arguments.jobs, arguments.reps, arguments.long, arguments.scale_max, bar=bar, notes=notes
+                *(server, arguments.jobs, arguments.reps, arguments.long, arguments.scale_max),
+                has_features=arguments.beside is not None,
+                bar=bar,
+                notes=notes,
             )
             try:
                 figures.extend(uvloop.run(MEASUREMENTS[name](plan)))

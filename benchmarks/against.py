@@ -23,14 +23,18 @@ HERE = Path(__file__).resolve().parent.parent
 Figures = dict[tuple[str, str], tuple[float, str, bool]]
 
 
-def measured(checkout: Path, arguments: argparse.Namespace) -> Figures:
-    """The figures of one run of the benchmarks of a checkout, with the Python of its ``.venv``."""
+def measured(checkout: Path, arguments: argparse.Namespace, *options: str) -> Figures:
+    """The figures of one run of the benchmarks of a checkout, with the Python of its ``.venv``.
+
+    Args:
+        options: further ones of ``python -m benchmarks``.
+    """
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "figures.json"
         done = subprocess.run(
             [
                 *(checkout / ".venv" / "bin" / "python", "-m", "benchmarks", "--only", arguments.only),
-                *("--reps", "1", "--jobs", str(arguments.jobs), "--fsync", "no", "--json", file),
+                *("--reps", "1", "--jobs", str(arguments.jobs), "--fsync", "no", "--json", file, *options),
             ],
             cwd=checkout,
             stdin=subprocess.DEVNULL,
@@ -55,13 +59,19 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=8, help="rounds (%(default)s)")
     parser.add_argument("--jobs", type=int, default=20_000, help="jobs of one rate (%(default)s)")
+    parser.add_argument(
+        "--beside",
+        choices=("features",),
+        help="as in python -m benchmarks, for this checkout only: the other one measures its plain tasks alone",
+    )
     arguments = parser.parse_args()
+    beside = ["--beside", arguments.beside] if arguments.beside else []
     ratios: dict[tuple[str, str], list[float]] = defaultdict(list)
     shown: dict[tuple[str, str], list[tuple[float, float, str]]] = defaultdict(list)
     for number in range(arguments.rounds):
         pair = [HERE, arguments.checkout.resolve()]
         order = pair if number % 2 else pair[::-1]
-        found = {checkout: measured(checkout, arguments) for checkout in order}
+        found = {each: measured(each, arguments, *(beside if each is HERE else [])) for each in order}
         here, there = (found[checkout] for checkout in pair)
         for key in here.keys() & there.keys():
             (ours, unit, more), (theirs, _, _) = here[key], there[key]

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from .figure import Failed, Figure
-from .fleet import Fleet, fleet
+from .fleet import Fleet
 from .plan import Plan
 from .send import send
 from .server import Server
@@ -49,12 +49,12 @@ async def drain(server: Server, workers: Fleet, tasks: Tasks, jobs: int, *, is_a
 
 async def measure(plan: Plan) -> list[Figure]:
     plan.bar.expect(len(_GOALS) * plan.reps)
-    tasks = Tasks(plan.server.url)
+    tasks = plan.tasks()
     figures = []
     async with tasks.app:
         for processes, goal in _GOALS.items():
             rates: dict[bool, list[float]] = {True: [], False: []}
-            with fleet(plan.server, processes) as workers:
+            async with plan.fleet(processes, tasks) as workers:
                 for is_async in rates:
                     await drain(plan.server, workers, tasks, 2_000, is_async=is_async)
                 for _ in plan.rounds():

@@ -7,9 +7,7 @@ import time
 from aiotask import Task
 
 from .figure import Figure, percentile
-from .fleet import fleet
 from .plan import Plan
-from .tasks import Tasks
 
 __all__ = ["measure"]
 
@@ -30,19 +28,18 @@ async def _calls(task: Task[[int], int], count: int) -> list[float]:
 
 async def measure(plan: Plan) -> list[Figure]:
     plan.bar.expect(plan.reps)
-    tasks = Tasks(plan.server.url)
+    tasks = plan.tasks()
     kinds: dict[str, Task[[int], int]] = {"async": tasks.async_noop, "sync": tasks.sync_noop}
     middle: dict[str, list[float]] = {kind: [] for kind in kinds}
     late: dict[str, list[float]] = {kind: [] for kind in kinds}
-    with fleet(plan.server, 1):
-        async with tasks.app:
-            for task in kinds.values():
-                await _calls(task, 50)
-            for _ in plan.rounds():
-                for kind, task in kinds.items():
-                    took = await _calls(task, _CALLS)
-                    middle[kind].append(percentile(took, 0.5))
-                    late[kind].append(percentile(took, 0.99))
+    async with tasks.app, plan.fleet(1, tasks):
+        for task in kinds.values():
+            await _calls(task, 50)
+        for _ in plan.rounds():
+            for kind, task in kinds.items():
+                took = await _calls(task, _CALLS)
+                middle[kind].append(percentile(took, 0.5))
+                late[kind].append(percentile(took, 0.99))
     figures = []
     for kind, goal in _GOALS.items():
         figures.append(Figure("idle latency", f"{kind}, p50", "ms", middle[kind], goal, more=False))

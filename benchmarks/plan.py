@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
+from .feature_tasks import FeatureTasks
+from .fleet import Fleet, fleet
 from .progress import Bar
 from .server import Server
+from .tasks import Tasks
 
 __all__ = ["Plan"]
 
@@ -23,12 +27,35 @@ class Plan:
     #: The most jobs that ``scale`` lets wait.
     scale_max: int = 5_000_000
     bar: Bar = field(default_factory=lambda: Bar(""))
+    #: Whether other tasks of the app of ``send``, ``drain``, ``roundtrip`` and ``latency`` use what plain ones do not.
+    has_features: bool = False
     #: What is to be said below the table.
     notes: list[str] = field(default_factory=list)
 
     def scaled(self, size: int, least: int = 1) -> int:
         """A size that is meant for 40,000 jobs, made smaller where there are fewer."""
         return max(least, round(size * min(1.0, self.jobs / 40_000)))
+
+    def tasks(self) -> Tasks:
+        """The tasks on the app of a client, beside others if they are wanted."""
+        return (FeatureTasks if self.has_features else Tasks)(self.server.url)
+
+    @contextlib.asynccontextmanager
+    async def fleet(self, processes: int, tasks: Tasks) -> AsyncIterator[Fleet]:
+        """Worker processes that have these tasks, and what others of them leave at the server."""
+        module = "benchmarks.feature_tasks" if self.has_features else "benchmarks.tasks"
+        with fleet(self.server, processes, module=module) as workers:
+            await self.use_features(tasks)
+            yield workers
+
+    async def use_features(self, tasks: Tasks, *, is_served: bool = True) -> None:
+        """Have other tasks leave at the server what plain ones do not, if they are wanted.
+
+        Args:
+            is_served: whether workers are in service.
+        """
+        if isinstance(tasks, FeatureTasks):
+            await tasks.use_features(is_served=is_served)
 
     def rounds(self) -> Iterator[int]:
         """The number of each repetition, while the bar goes on."""

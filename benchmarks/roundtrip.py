@@ -7,7 +7,6 @@ import gc
 import time
 
 from .figure import Failed, Figure, percentile
-from .fleet import fleet
 from .plan import Plan
 from .tasks import Tasks
 
@@ -36,16 +35,15 @@ async def _trips(tasks: Tasks, jobs: int) -> tuple[float, list[float]]:
 
 async def measure(plan: Plan) -> list[Figure]:
     plan.bar.expect(plan.reps)
-    tasks = Tasks(plan.server.url)
+    tasks = plan.tasks()
     rates, middle, late = [], [], []
-    with fleet(plan.server, 1):
-        async with tasks.app:
-            await _trips(tasks, 1_000)
-            for _ in plan.rounds():
-                seconds, took = await _trips(tasks, plan.jobs // 2)
-                rates.append(len(took) / seconds)
-                middle.append(1000 * percentile(took, 0.5))
-                late.append(1000 * percentile(took, 0.99))
+    async with tasks.app, plan.fleet(1, tasks):
+        await _trips(tasks, 1_000)
+        for _ in plan.rounds():
+            seconds, took = await _trips(tasks, plan.jobs // 2)
+            rates.append(len(took) / seconds)
+            middle.append(1000 * percentile(took, 0.5))
+            late.append(1000 * percentile(took, 0.99))
     return [
         Figure("round trips", f"{IN_FLIGHT} in flight", "/s", rates, 12_000),
         Figure("round trips", "p50", "ms", middle, more=False),

@@ -41,14 +41,16 @@ async def send_each_confirmed(tasks: Tasks, jobs: int) -> float:
 
 async def measure(plan: Plan) -> list[Figure]:
     plan.bar.expect(plan.reps)
-    tasks = Tasks(plan.server.url)
+    tasks = plan.tasks()
     flushed, confirmed = [], []
     async with tasks.app:
         await send(tasks, CHUNK)
         for _ in plan.rounds():
             plan.server.clear()
+            await plan.use_features(tasks, is_served=False)
             flushed.append(plan.jobs / await send(tasks, plan.jobs))
             plan.server.clear()
+            await plan.use_features(tasks, is_served=False)
             confirmed.append(plan.jobs / await send_each_confirmed(tasks, plan.jobs))
     plan.server.clear()
     fsync = plan.server.fsync

@@ -16,8 +16,11 @@ from benchmarks import report
 from benchmarks.__main__ import MEASUREMENTS
 from benchmarks.fairness import Run, beside_a_free_worker
 from benchmarks.figure import Figure
+from benchmarks.plan import Plan
+from benchmarks.server import private_server
 from benchmarks.timely.rates import excess
 
+from .helpers import wait_until_async
 from .postgres import programs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,6 +84,21 @@ def test_the_page_tells_of_every_measurement() -> None:
 
     assert [name for name, _ in rows] == list(MEASUREMENTS)
     assert [file for _, file in rows if not (ROOT / "benchmarks" / file).exists()] == []
+
+
+async def test_other_tasks_use_every_feature_beside_plain_ones() -> None:
+    with private_server("no") as server:
+        plan = Plan(server, 1_000, 1, has_features=True)
+        tasks = plan.tasks()
+        async with tasks.app, plan.fleet(1, tasks):
+            assert await tasks.async_noop.apply_async(1) == 1
+
+            names = ["unique", "lined", "wake", "checkpoints", "progress", "graphs", "schedules", "due"]
+            keys = {name: server.key(name) for name in names}
+            await wait_until_async(
+                lambda: all(map(server.client.exists, keys.values())),
+                description="a job of each feature that waits",
+            )
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,14 @@ def test_a_script_carries_what_it_uses_and_no_more(name: str) -> None:
     assert "--" not in bare(source)
 
 
+@pytest.mark.parametrize(("name", "most"), [("push", 2), ("claim", 7), ("finish", 18)])
+def test_the_scripts_of_plain_jobs_define_little(name: str, most: int) -> None:
+    """The server evaluates each definition on every call, and each job pays for these three calls."""
+    functions = re.findall(r"^local function \w+", Script(name).source.decode(), re.MULTILINE)
+
+    assert 0 < len(functions) <= most, functions
+
+
 def test_scripts_carry_the_constants_that_they_use() -> None:
     used = set()
     for name in NAMES:

@@ -19,6 +19,7 @@ whether it is a suspect, and whether it is a returned job.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from ..job import is_paused_need
 
@@ -79,10 +80,16 @@ def claim_order(queues: Sequence[str], needs: Iterable[str] = (), *, by_queue: b
     Args:
         by_queue: parked jobs, then queue after queue, each with its returned jobs and by priority.
     """
+    return list(_claim_order(tuple(queues), tuple(needs), by_queue))
+
+
+# Asked at each claim; queues take turns, so there are about as many answers as queues.
+@lru_cache(maxsize=256)
+def _claim_order(queues: tuple[str, ...], needs: tuple[str, ...], by_queue: bool) -> list[str]:
     if by_queue:
         return [*map(parked_lane, needs), *(f"q:{queue}:{kind}" for queue in queues for kind in KINDS)]
     returned, *fresh = ([f"q:{queue}:{kind}" for queue in queues] for kind in KINDS)
-    return [*returned, *(_PARKED + need for need in needs), *(lane for lanes in fresh for lane in lanes)]
+    return [*returned, *map(parked_lane, needs), *(lane for lanes in fresh for lane in lanes)]
 
 
 def suspect_lanes(queues: Iterable[str]) -> list[str]:

@@ -123,9 +123,9 @@ class Following:
         return wait
 
     @staticmethod
-    def _check_task(result: AsyncResult[Any] | None, outcome: Outcome) -> None:
+    def _check_task(result: AsyncResult[Any], outcome: Outcome) -> None:
         """Raise SealError if the outcome of a unique job is one of another task than that of the handle."""
-        if result is not None and result.task and is_unique(outcome.id) and outcome.task != result.task:
+        if result.task and is_unique(outcome.id) and outcome.task != result.task:
             raise SealError(
                 f'The outcome of job "{outcome.id}" is one of task "{outcome.task}", and the call was one of '
                 f'"{result.task}".'

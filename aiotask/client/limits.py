@@ -39,18 +39,14 @@ class LimitsToDeclare:
 
     def __init__(self, app: str) -> None:
         self._app = app
-        self._waiting: dict[str, LimitSpec] = {}
+        #: Those that the broker does not know yet, by name.
+        self.waiting: dict[str, LimitSpec] = {}
         self._declared: dict[str, LimitSpec] = {}
 
     def add(self, spec: LimitSpec) -> None:
         """The session sends a job of this limit."""
         if self._declared.get(spec.name) != spec:
-            self._waiting[spec.name] = spec
-
-    @property
-    def are_new(self) -> bool:
-        """Whether the broker does not know all of them yet."""
-        return bool(self._waiting)
+            self.waiting[spec.name] = spec
 
     async def declare(self, broker: Broker) -> dict[str, Exception]:
         """Declare what is new.
@@ -59,7 +55,7 @@ class LimitsToDeclare:
             the error of each limit that was refused, since a worker of a release that knows no limits is live, say. It
             is declared again with the next job of it.
         """
-        specs = list(self._waiting.values())
+        specs = list(self.waiting.values())
         try:
             require(broker.url, LIMITS, "A task with a limit")
             await cast("Limits", broker).declare_limits(0.0, declarer(self._app), specs)
@@ -72,8 +68,8 @@ class LimitsToDeclare:
             refused = {}
             self._declared |= {spec.name: spec for spec in specs}
         for spec in specs:
-            if self._waiting.get(spec.name) == spec:
-                del self._waiting[spec.name]
+            if self.waiting.get(spec.name) == spec:
+                del self.waiting[spec.name]
         return refused
 
 

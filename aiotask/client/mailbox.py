@@ -183,7 +183,9 @@ class Mailbox(Following):
             outcome = decode_outcome(self._sealer.open(sealed))
             if outcome.id != id:
                 raise SealError(f'The outcome of job "{outcome.id}" arrived under the ID "{id}".')
-            self._check_task(self._waits[id].result if id in self._waits else None, outcome)
+            wait = self._waits.get(id)
+            if wait is not None and wait.result.task != outcome.task:
+                self._check_task(wait.result, outcome)
         except SealError as error:
             self._report_damaged(error)
             wait = self._waits.get(id)

@@ -120,9 +120,9 @@ class Session:
         if self._closer is None:
             await self._arm()
         # Jobs of a limit that the broker refuses are refused, and no others.
-        self.send_buffer.barred = await self.limits.declare(self.broker) if self.limits.are_new else {}
+        self.send_buffer.barred = await self.limits.declare(self.broker) if self.limits.waiting else {}
         await self.send_buffer.flush(self.broker)
-        if self.limits.are_new:
+        if self.limits.waiting:
             # Those of jobs that were handed over during the flush, and are sent.
             for name, error in (await self.limits.declare(self.broker)).items():
                 logger.error('Jobs of the limit "%s" wait until a worker declares it: %s', name, error)

@@ -210,6 +210,8 @@ class Claimer:
             claim = await self._broker.claim(incarnation, queues, lanes, room)
             self._answer = time.monotonic() - now
             return claim
+        if self._admission is None and queues:
+            return await self._broker.wait(incarnation, queues, lanes, BLOCK)
         return await self._wait(queues, lanes, BLOCK)
 
     async def _wait(self, queues: Sequence[str], lanes: Sequence[str], timeout: float) -> Claim:

@@ -6,7 +6,7 @@ import pytest
 
 from aiotask.broker import BATCH_JOBS, Broker
 from aiotask.brokers.lanes import lane_of
-from aiotask.job import Meta
+from aiotask.job import Meta, Status
 
 from ..helpers import wait_until_async
 from ..seam import (
@@ -89,6 +89,23 @@ async def test_a_row_of_batches_is_accepted_in_its_order_and_once(broker: Broker
     await broker.push("client", 5, [a_push("e")])
 
     assert await drain(worker) == ["d", "a", "b", "c", "e"]
+
+
+async def test_batches_of_a_row_may_be_plain_or_not(broker: Broker, worker: Worker) -> None:
+    row = [
+        [a_push("a"), a_push("b", priority=0)],
+        [a_push("c"), a_push("later", delay=3600.0), a_push("chosen", custom=True)],
+        [a_push("d")],
+        [a_push("soon", delay=3600.0)],
+    ]
+    assert await broker.push_row("client", 1, row) == 4
+    assert await broker.push_row("client", 1, row) == 4, "a repeat is accepted"
+    await broker.push("client", 4, [a_push("soon")])
+    await broker.push("client", 3, [a_push("d", delay=3600.0)])
+
+    assert await drain(worker) == ["b", "a", "c", "chosen", "d"]
+    for id in ("later", "soon"):
+        assert await status_of(broker, id) is Status.SCHEDULED
 
 
 async def test_each_client_counts_for_itself(broker: Broker, worker: Worker) -> None:

@@ -36,6 +36,7 @@ def make_app(url: str | None, name: str) -> App:
             yield f"item {number}"
         raise ValueError("no more")
 
+    _register_dying(app)
     _register_more(app)
     _register_steps(app)
     _register_endless(app)
@@ -44,7 +45,7 @@ def make_app(url: str | None, name: str) -> App:
     return app
 
 
-def _register_more(app: App) -> None:
+def _register_dying(app: App) -> None:
     @app.task(name="dying")
     async def dying(count: int, path: str) -> AsyncIterator[int]:
         """Kill the process once, in the middle, when a reader has had something."""
@@ -62,6 +63,8 @@ def _register_more(app: App) -> None:
                 Path(path, "died").touch()
                 os.kill(os.getpid(), 9)
 
+
+def _register_more(app: App) -> None:
     @app.task(name="keyed", key="one", unique="pending", on_conflict="replace")
     async def keyed(first: int, count: int) -> AsyncIterator[int]:
         for number in range(first, first + count):

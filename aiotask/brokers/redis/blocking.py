@@ -40,9 +40,8 @@ def load(url: str) -> None:
         ConfigError: the URL has options that redis-py does not know, or values that it does not take.
     """
     parse(url, ANSWER_TIMEOUT)
-    script("push")
-    script("push_unique")
-    script("graph")
+    for name in ("push", "push_special", "push_unique", "graph"):
+        script(name)
     "localhost".encode("idna")
     if not _spare[url]:
         _spare[url].append(_make(url))

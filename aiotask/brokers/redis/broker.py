@@ -142,8 +142,8 @@ class RedisBroker(
         return overflow(reply)
 
     async def push_row(self, client: str, sequence: int, row: Sequence[Sequence[Push]]) -> int:
-        calls = [push_arguments(client, sequence + n, batch, behind=n > 0)[1] for n, batch in enumerate(row)]
-        replies = await self.wire.run_row(script("push"), self.prefix, calls)
+        calls = [push_arguments(client, sequence + n, batch, behind=n > 0) for n, batch in enumerate(row)]
+        replies = await self.wire.run_row(self.prefix, [(script(name), args) for name, args in calls])
         if sequence == 1:
             await self.list_app()
         return len(list(takewhile(_IN.__contains__, replies)))

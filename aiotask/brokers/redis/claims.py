@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ...broker import BATCH_BYTES, BATCH_JOBS, Claim, Delivery, Liveness
@@ -24,6 +25,16 @@ _WOKEN = 8
 _ADMITTED = 100
 #: What the sum in a reply of claim.lua consists of.
 _VOLUNTEER, _PAUSED, _OPEN = 1, 2, 4
+
+
+# Asked at each blocking claim; queues take turns, so there are about as many answers as queues.
+@lru_cache(maxsize=256)
+def _streams(prefix: str, queues: tuple[str, ...], needs: tuple[str, ...], bells: bool) -> tuple[str, ...]:
+    """The end of the command that blocks until there is something in the lanes of these queues, or a bell rings."""
+    order = claim_order(queues, needs)
+    if bells:
+        order += [lane_of(queue, BELL) for queue in queues]
+    return ("STREAMS", *(prefix + lane for lane in order), *([">"] * len(order)))
 
 
 class Claims(LimitVerbs):
@@ -164,25 +175,26 @@ class Claims(LimitVerbs):
         return 0 < before != self._claimed_over
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
-        order = claim_order(queues, needs)
-        if self._hears_bells and self.free_seats > 0:
-            order += [lane_of(queue, BELL) for queue in queues]
-        keys = [self.prefix + lane for lane in order]
+        streams = _streams(self.prefix, tuple(queues), tuple(needs), self._hears_bells and self.free_seats > 0)
         if not self._waiting.connected or self._waiting.generation != self._waiting_seen:
             self._waiting_id = await self._waiting.call("CLIENT", "ID")
             self._waiting_seen = self._waiting.generation
-        if self._may_admit():
-            return await self._admit_woken(incarnation, queues, needs, [])
-        alarm = self._set_alarm()
+        alarm = None
+        if self._admits_at is not None:
+            if self._may_admit():
+                return await self._admit_woken(incarnation, queues, needs, [])
+            alarm = self._set_alarm()
         try:
             reply = await self._waiting.call(
                 *("XREADGROUP", "GROUP", GROUP, incarnation, "COUNT", 1, "BLOCK", max(1, round(timeout * 1000))),
-                *("STREAMS", *keys, *([">"] * len(keys))),
+                *streams,
                 timeout=timeout + 5.0,
             )
         except BrokerError as error:
             if "NOGROUP" in str(error):
-                await self._waiting.run(script("groups"), self.prefix, GROUP, *order)
+                order = claim_order(queues, needs)
+                bells = [lane_of(queue, BELL) for queue in queues] if self._hears_bells else []
+                await self._waiting.run(script("groups"), self.prefix, GROUP, *order, *bells)
             elif "UNBLOCKED" not in str(error):
                 raise
             # The lanes are new, or were deleted, perhaps with all data: ask whether this incarnation is live.
@@ -202,7 +214,7 @@ class Claims(LimitVerbs):
                 values = dict(zip(fields[::2], fields[1::2], strict=True))
                 sealed, meta = values.get(b"j", b""), values.get(b"m", b"")
                 claimed.append(delivery(lane, entry, sealed, meta, suspect, returned))
-        if heard or (not claimed and self._may_admit()):
+        if heard or (not claimed and self._admits_at is not None and self._may_admit()):
             return await self._admit_woken(incarnation, queues, needs, claimed, heard=heard)
         return Claim(claimed, reconnected=self._has_reconnected())
 

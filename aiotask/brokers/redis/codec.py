@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ from ...broker import (
 from ...job import Meta, Obituary, Status
 from ...wire.seal import OVERHEAD
 from ..graphs import target_of
-from ..lanes import flags_of
+from ..lanes import flags_of, is_parked, lane_of, queue_of
 
 __all__ = [
     "LIVENESS",
@@ -98,23 +99,25 @@ def push_arguments(
     *,
     behind: bool = False,
 ) -> tuple[str, list[Any]]:
-    """The script for a batch, and its ARGV, see push.lua: neighbours that have everything but id and envelope in common
-    share a head.
+    """The script for a batch, and its ARGV: push.lua's if all jobs are plain and no queue has a limit, else those of
+    push_special.lua. Neighbours that have everything but id and envelope in common share a head.
 
     Args:
         behind: the batch is sent along with the one before it, and accepted only if that one is.
     """
-    name = "push"
-    args: list[Any] = [client, sequence, -1 if behind else 0]
+    limited: list[Any] = []
     if room is not None:
         limits = [(queue, room.of(queue)) for queue in {job.queue for job in batch}]
         limited = [part for queue, limit in limits if limit is not None for part in (queue, limit)]
-        args[2] = len(limited) // 2
-        if limited:
-            args += (*limited, "1" if room.oldest else "", len(drop))
-            for item in drop:
-                claim = item.delivery
-                args += (claim.lane, claim.entry, claim.id, milliseconds(item.result_ttl), item.reply, item.outcome)
+    if not limited and (plain := _plain_arguments(client, sequence, batch, behind)) is not None:
+        return "push", plain
+    name = "push_special"
+    args: list[Any] = [client, sequence, -1 if behind else len(limited) // 2]
+    if room is not None and limited:
+        args += (*limited, "1" if room.oldest else "", len(drop))
+        for item in drop:
+            claim = item.delivery
+            args += (claim.lane, claim.entry, claim.id, milliseconds(item.result_ttl), item.reply, item.outcome)
     head: tuple[Any, ...] = ()
     count_at = 0
     for job in batch:
@@ -132,6 +135,23 @@ def push_arguments(
     return name, args
 
 
+def _plain_arguments(client: str, sequence: int, batch: Sequence[Push], behind: bool) -> list[Any] | None:
+    """ARGV of push.lua; None: not all jobs are plain."""
+    args: list[Any] = [client, sequence, "1" if behind else ""]
+    queue, priority = "", -1
+    count_at = 0
+    for job in batch:
+        if job.special is not None or job.delay or job.eta is not None or job.custom:
+            return None
+        if job.priority != priority or job.queue != queue:
+            queue, priority = job.queue, job.priority
+            args += (lane_of(queue, priority), 0)
+            count_at = len(args) - 1
+        args += (job.id, job.sealed)
+        args[count_at] += 1
+    return args
+
+
 def add_finishes(args: list[Any], batch: Sequence[Finish]) -> None:
     """ARGV of finish.lua: neighbours that have everything but entry, id and outcome in common share a head."""
     lane, status, ttl, reply, dead = "", Status.PENDING, 0.0, "", False
@@ -146,10 +166,16 @@ def add_finishes(args: list[Any], batch: Sequence[Finish]) -> None:
             and item.dead is dead
         ):
             lane, status, ttl, reply, dead = claim.lane, item.status, item.result_ttl, item.reply, item.dead
-            args += (lane, status.value, milliseconds(ttl), reply, "1" if dead else "", 0)
+            args += (lane, _counter_of(lane, status), milliseconds(ttl), reply, "1" if dead else "", 0)
             count_at = len(args) - 1
         args += (claim.entry, claim.id, item.outcome)
         args[count_at] += 1
+
+
+@lru_cache(maxsize=256)
+def _counter_of(lane: str, status: Status) -> str:
+    """The field of ``counts`` for jobs of a lane that end in a status."""
+    return f"{'' if is_parked(lane) else queue_of(lane)}|{status.value}"
 
 
 def pack_rows(batch: Sequence[Finish]) -> bytes:

@@ -132,8 +132,8 @@ class Wire:
         if self._silent is not None and self._silent[0] > asked:
             raise ConnectionLost(self._silent[1])
 
-    async def run_row(self, script: Script, prefix: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
-        """The replies of several calls of a script that go out together, up to the first that failed.
+    async def run_row(self, prefix: str, calls: Sequence[tuple[Script, Sequence[Any]]]) -> list[Any]:
+        """The replies of several calls of scripts that go out together, up to the first that failed.
 
         The server runs the calls in their order, the later ones even where an earlier one failed.
 
@@ -141,14 +141,14 @@ class Wire:
             BrokerError: the first call failed, as for ``run``.
         """
         asked = time.monotonic()
-        commands = [("EVALSHA", script.digest, 1, prefix, *args) for args in calls]
+        commands = [("EVALSHA", script.digest, 1, prefix, *args) for script, args in calls]
         async with self._lock:
             self._refuse_after_silence(asked)
             try:
                 replies = await self._exchange(commands[0], self._timeout, commands[1:])
                 return replies if len(commands) > 1 else [replies]
             except _NoScript:
-                return [await self._exchange(("EVAL", script.source, *commands[0][2:]), self._timeout)]
+                return [await self._exchange(("EVAL", calls[0][0].source, *commands[0][2:]), self._timeout)]
 
     async def run_pair(self, prefix: str, *calls: tuple[Script, Sequence[Any]]) -> list[Any]:
         """The replies of calls of different scripts that go out together; an error stands for a call that failed.

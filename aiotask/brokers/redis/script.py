@@ -59,8 +59,8 @@ def load_scripts() -> dict[str, bytes]:
         for name in _names(folder)
         if name.endswith(".lua")
     }
-    texts["push_unique"] = texts["push"]
-    texts["push"] = _UNIQUE.sub(b"", texts["push"])
+    texts["push_unique"] = texts["push_special"]
+    texts["push_special"] = _UNIQUE.sub(b"", texts["push_special"])
     return texts
 
 

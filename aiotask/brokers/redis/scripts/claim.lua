@@ -1,7 +1,6 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, limit, bytes, alone ('1' or ''), number of queues, queues, lanes…
--- Returns liveness, a sum (1: become idle for a suspect; 2: a queue of these is paused; 4: a limit may admit something), then groups
--- of deliveries: lane, how many, and per
--- delivery: entry, sealed, meta.
+-- Returns liveness, a sum (1: become idle for a suspect; 2: a queue of these is paused; 4: a limit may admit something), then
+-- groups of deliveries: lane, how many, and per delivery: entry, sealed, meta.
 -- Needs: core lanes
 local incarnation = ARGV[1]
 local reply = { liveness(incarnation, ARGV[2]), 0 }
@@ -9,9 +8,11 @@ if reply[1] ~= 1 then return reply end
 local left, room = tonumber(ARGV[3]), tonumber(ARGV[4])
 local queues = tonumber(ARGV[6])
 
--- One command where there are neither limits nor pauses. Nothing of a paused queue is claimed.
-local paused
-if redis.call('EXISTS', key('open'), key('paused')) > 0 then
+-- One command where there are neither limits nor pauses nor suspects. Nothing of a paused queue is claimed.
+local suspects, paused = {}, nil
+for n = 1, queues do suspects[n] = key('q:' .. ARGV[6 + n] .. ':s') end
+local is_plain = redis.call('EXISTS', key('open'), key('paused'), unpack(suspects)) == 0
+if not is_plain and redis.call('EXISTS', key('open'), key('paused')) > 0 then
   paused = {}
   local names, is_paused = { 'all' }, 0
   for n = 1, queues do names[n + 1] = 'queue:' .. ARGV[6 + n] end
@@ -59,11 +60,10 @@ if ARGV[5] == '1' then
   if #reply > 2 and redis.call('GET', key('volunteer')) == incarnation then redis.call('DEL', key('volunteer')) end
   return reply
 end
-for n = 1, queues do
-  local lane = 'q:' .. ARGV[6 + n] .. ':s'
-  local all = redis.pcall('XLEN', key(lane))
+for n = 1, is_plain and 0 or queues do
+  local all = redis.pcall('XLEN', suspects[n])
   if type(all) ~= 'table' and all > 0 and not (paused and paused[ARGV[6 + n]]) then
-    local pending = redis.pcall('XPENDING', key(lane), GROUP)
+    local pending = redis.pcall('XPENDING', suspects[n], GROUP)
     local claimed = 0
     if not pending.err then claimed = pending[1] end
     if all > claimed then

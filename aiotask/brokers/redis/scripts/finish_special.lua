@@ -24,14 +24,14 @@ while n <= #ARGV do
   n, jobs = n + 7 + 4 * count, jobs + count
 end
 local endings = open_all_endings()
-local recording, all = endings.recording, true
+local rows, all = endings.rows, true
 local whole = {}
 for lane, list in pairs(entries) do
   whole[lane] = redis.call('XACK', key(lane), GROUP, unpack(list)) == #list
   all = all and whole[lane]
 end
-local has_rows = recording and ARGV[4] ~= '' and all
-if has_rows then endings.recording = false end
+local has_rows = rows and ARGV[4] ~= '' and all
+if has_rows then endings.rows = nil end
 
 -- What has ended of a graph: numbers, letters, chunks of edges down and up; and their ids.
 local over, gone = {}, {}
@@ -51,7 +51,7 @@ while n <= #ARGV do
   local gid, count, all_ours = ARGV[n + 5], tonumber(ARGV[n + 6]), whole[lane]
   local letter, from, to = letter_of(status), n + 7, n + 3 + 4 * count
   local counted = counter_of(lane, status)
-  local look = endings.recording or dead or letter ~= 's'
+  local look = endings.rows or dead or letter ~= 's'
   local graph, facts = gid ~= '' and graph_of(gid), nil
   if graph then facts = facts_of(graph, from, to) end
   for job = from, to, 4 do
@@ -90,7 +90,7 @@ end
 for lane, list in pairs(entries) do
   if whole[lane] then redis.call('XDEL', key(lane), unpack(list)) end
 end
-if has_rows then write_rows(jobs, ARGV[4]) end
+if has_rows then rows.write(jobs, ARGV[4]) end
 if #gone > 0 then redis.pcall('HDEL', key('nodes'), unpack(gone)) end
 for graph, list in pairs(over) do
   -- Where a field of a graph was spoiled, its jobs end all the same.
@@ -103,5 +103,5 @@ if #gone > 0 then
 end
 close_endings(endings)
 reply[1] = liveness(ARGV[1], ARGV[2])
-if recording and reply[1] == 1 then reply[1] = 2 end
+if rows and reply[1] == 1 then reply[1] = 2 end
 return reply

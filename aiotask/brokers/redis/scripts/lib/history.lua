@@ -12,33 +12,35 @@ local function add_up(status, count)
 end
 
 -- Rows for the recorder travel together in one entry: how many, and per row the lengths of envelope, outcome and meta, and
--- these. Beyond HISTORY_ROWS the oldest entries make room.
-local function write_rows(count, packed)
-  local written = redis.pcall('XADD', key('history'), '*', 'n', count, 'r', packed)
-  -- Where this user may not write any more, jobs end all the same.
-  if type(written) == 'table' and written.err then return end
-  local unrecorded, oldest = add_up('unrecorded', count), nil
-  for _ = 1, 2 do
-    if unrecorded <= HISTORY_ROWS then return end
-    oldest = redis.call('XRANGE', key('history'), '-', '+', 'COUNT', 1)[1]
-    redis.call('XDEL', key('history'), oldest[1])
-    unrecorded = add_up('unrecorded', -(tonumber(oldest[2][2]) or 1))
+-- these. Beyond HISTORY_ROWS the oldest entries make room. One function, which makes the others where jobs are recorded: the
+-- server evaluates each definition at the top on every call.
+--   keep: the row of a job, written with others.  flush: writes the rows that were kept.  write: rows that are packed already.
+local function open_rows()
+  local rows, kept, bytes = {}, 0, 0
+  local function write(count, packed)
+    local written = redis.pcall('XADD', key('history'), '*', 'n', count, 'r', packed)
+    -- Where this user may not write any more, jobs end all the same.
+    if type(written) == 'table' and written.err then return end
+    local unrecorded, oldest = add_up('unrecorded', count), nil
+    for _ = 1, 2 do
+      if unrecorded <= HISTORY_ROWS then return end
+      oldest = redis.call('XRANGE', key('history'), '-', '+', 'COUNT', 1)[1]
+      redis.call('XDEL', key('history'), oldest[1])
+      unrecorded = add_up('unrecorded', -(tonumber(oldest[2][2]) or 1))
+    end
   end
-end
-
--- Writes the rows that were kept, and forgets them.
-local function write_kept(rows)
-  write_rows(rows.count, table.concat(rows))
-  for n = #rows, 1, -1 do rows[n] = nil end
-  rows.count, rows.bytes = 0, 0
-end
-
-local function keep_row(rows, sealed, outcome, meta)
-  local n = #rows
-  rows[n + 1], rows[n + 2] = struct.pack('>I4I4I2', #sealed, #outcome, #meta), sealed
-  rows[n + 3], rows[n + 4] = outcome, meta
-  rows.count, rows.bytes = rows.count + 1, rows.bytes + #sealed + #outcome
-  if rows.bytes > HISTORY_BYTES then write_kept(rows) end
+  local function flush()
+    if kept > 0 then write(kept, table.concat(rows)) end
+    rows, kept, bytes = {}, 0, 0
+  end
+  local function keep(sealed, outcome, meta)
+    local n = #rows
+    rows[n + 1], rows[n + 2] = struct.pack('>I4I4I2', #sealed, #outcome, #meta), sealed
+    rows[n + 3], rows[n + 4] = outcome, meta
+    kept, bytes = kept + 1, bytes + #sealed + #outcome
+    if bytes > HISTORY_BYTES then flush() end
+  end
+  return { keep = keep, flush = flush, write = write }
 end
 
 -- The dead letter of a job that has ended; beyond DEAD_LETTERS the oldest make room.

@@ -6,13 +6,15 @@ local RESULT = key('r:')
 -- The endings of one call of a script. Each script that ends jobs or publishes notices opens them before its first write,
 -- hands them to what it calls, and closes them at its end. Opened, they say which of the other keys that an ending writes to
 -- exist, and that each is of its type: the error for a wrong type is raised here. Most of these keys do not exist.
---   recording: finished jobs are kept for a recorder.  watch, marks, begun: the hash of this name has something in it.
---   undo: called with the ids that ended, where jobs may be special.  ids, counts: of the jobs that ended.  rows: of the history.  frames: for the results channel, by address.
+--   rows: those of the history (``open_rows``), where finished jobs are kept for a recorder.  watch, marks, begun: the hash of
+--   this name has something in it.
+--   undo: called with the ids that ended, where jobs may be special.  ids, counts: of the jobs that ended.  frames: for the
+--   results channel, by address.
 local function open_endings()
-  local endings = { ids = {}, counts = {}, frames = {}, rows = { count = 0, bytes = 0 } }
+  local endings = { ids = {}, counts = {}, frames = {} }
   local history, watch, marks, begun = key('history'), key('watch'), key('marks'), key('begun')
   if redis.call('EXISTS', history, watch, marks, begun) > 0 then
-    endings.recording = redis.call('XLEN', history) > 0 or redis.call('EXISTS', history) == 1
+    endings.rows = (redis.call('XLEN', history) > 0 or redis.call('EXISTS', history) == 1) and open_rows()
     endings.watch, endings.marks = redis.call('HLEN', watch) > 0, redis.call('HLEN', marks) > 0
     endings.begun = redis.call('HLEN', begun) > 0
   end
@@ -57,7 +59,7 @@ local function conclude(endings, id, outcome, counter, ttl, reply, sealed, meta)
   if endings.watch then notify_watchers(endings, id, outcome, not stored) end
   ids[#ids + 1] = id
   counts[counter] = (counts[counter] or 0) + 1
-  if endings.recording then keep_row(endings.rows, sealed, outcome, meta) end
+  if endings.rows then endings.rows.keep(sealed, outcome, meta) end
 end
 
 -- The door through which every job goes: undoes all that there is of these beside lane and outcome. ``traces`` says which
@@ -74,7 +76,7 @@ end
 
 local function close_endings(endings)
   if #endings.ids > 0 then ended(endings.ids, endings, endings.counts) end
-  if endings.rows.count > 0 then write_kept(endings.rows) end
+  if endings.rows then endings.rows.flush() end
   for address, frames in pairs(endings.frames) do
     if #frames > 0 then redis.call('PUBLISH', key('to:' .. address), table.concat(frames)) end
   end
