@@ -144,3 +144,19 @@ def test_a_signal_ends_it_once_the_running_job_has_ended(
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert (process.returncode, output.split(), ran.read_text()) == (0, ["1", "0"], "ended")
+
+
+@pytest.mark.parametrize("only", ["high>low", ["high>low"], ["high:9,low:1"], ["high:9", "low"], "high"])
+def test_queues_have_an_order_or_weights_as_those_of_a_worker(shop: Shop, only: str | list[str]) -> None:
+    for n in range(20):
+        shop.note.options(queue="low" if n % 2 else "high").apply_async(n)
+    count = shop.app.work(burst=True, only=only)
+    assert count == (10 if only == "high" else 20)
+    if "high>low" in only:
+        assert shop.seen == [*range(0, 20, 2), *range(1, 20, 2)]
+
+
+@pytest.mark.parametrize(("only", "said"), [("high:x", "has no weight"), (["high:2>low"], "takes no weights")])
+def test_a_wrong_order_of_queues_is_refused(shop: Shop, only: str | list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        shop.app.work(burst=True, only=only)

@@ -38,6 +38,9 @@ class AppFacts(msgspec.Struct, frozen=True, kw_only=True):
     embedded: bool = False
     #: Names of the tasks, each once.
     tasks: list[str]
+    #: The limits of the tasks, and when tasks run by themselves, for people: names, each with what it says in brackets.
+    limits: list[str] = []
+    schedules: list[str] = []
     #: Names of the queues that the worker consumes.
     queues: list[str]
     #: The same with their weights or in their strict order, for people; empty: they take equal turns.
@@ -91,6 +94,8 @@ def app_facts(app: App, settings: WorkerSettings) -> AppFacts:
         secrets=list(app.secrets),
         embedded=app.embedded,
         tasks=[task.name for task in app.registry],
+        limits=_limits_of(app),
+        schedules=[f"{name} ({spec.words})" for name, spec in sorted((app.scheduled or {}).items())],
         queues=list(settings.queues) or app.registry.queues,
         order=settings.order.shown(settings.queues) if settings.order.by_queue else "",
         needs=app.registry.needs,
@@ -99,6 +104,16 @@ def app_facts(app: App, settings: WorkerSettings) -> AppFacts:
         result_db_size=settings.result_db_size,
         database=app.database.travels if app.database else "",
     )
+
+
+def _limits_of(app: App) -> list[str]:
+    specs = {limited.spec.name: limited.spec for task in app.registry if (limited := task.more.get("limit"))}
+    if not specs:
+        return []
+    # Loaded with the first limit.
+    from ..tasks.limits import in_words
+
+    return sorted(f"{spec.task or spec.name} ({in_words(spec)})" for spec in specs.values())
 
 
 def row_facts(app: App, unit: Unit) -> AppFacts:

@@ -27,6 +27,9 @@ class BannerApp(msgspec.Struct, frozen=True, kw_only=True):
     server: str
     durability: str
     tasks: list[str]
+    #: With what they say, as in ``AppFacts``.
+    limits: list[str] = []
+    schedules: list[str] = []
     queues: list[str]
     #: The same with their weights or in their strict order; empty: they take equal turns.
     order: str = ""
@@ -67,8 +70,7 @@ def _unrecorded(apps: Sequence[BannerApp]) -> str:
 
 def _app_lines(app: BannerApp) -> list[str]:
     durability = f" ({app.durability})" if app.durability else ""
-    shown = ", ".join(app.tasks[:8]) + (", …" if len(app.tasks) > 8 else "")
-    tasks = f"{len(app.tasks):,}: {shown}" if app.tasks else "none (has the module with the tasks been imported?)"
+    tasks = _counted(app.tasks) if app.tasks else "none (has the module with the tasks been imported?)"
     rows = [
         _row("app", app.name),
         _row("database" if app.rows else "broker", f"{app.server} at {app.url}{durability}"),
@@ -76,9 +78,19 @@ def _app_lines(app: BannerApp) -> list[str]:
         _row("queues", app.order or ", ".join(app.queues)),
         _row("rows" if app.rows else "tasks", tasks),
     ]
+    rows += [_row(label, _counted(names)) for label, names in _beside_tasks(app) if names]
     if app.pending:
         rows.append(_row("waiting", f"{app.pending:,} job{'' if app.pending == 1 else 's'} from before"))
     return rows
+
+
+def _beside_tasks(app: BannerApp) -> tuple[tuple[str, list[str]], ...]:
+    return ("limits", app.limits), ("schedule", app.schedules)
+
+
+def _counted(names: list[str]) -> str:
+    """How many there are, and the first ones."""
+    return f"{len(names):,}: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
 
 
 def _outbox_lines(app: BannerApp) -> list[str]:
@@ -147,6 +159,8 @@ def _banner_app(app: AppFacts, found: InService) -> BannerApp:
         server=found.server or "not connected yet",
         durability=found.durability,
         tasks=app.tasks,
+        limits=app.limits,
+        schedules=app.schedules,
         queues=app.queues,
         order=app.order,
         pending=found.pending,

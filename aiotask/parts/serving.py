@@ -15,7 +15,6 @@ from ..errors import ConfigError
 from ..functions.modules import import_included
 from ..loops.async_block import async_block
 from ..middleware import Hooks
-from ..tasks.options import check_name
 from ..tasks.task import Registry
 from ..values.queue_order import EQUAL_TURNS, QueueOrder, parse_queues
 from ..wire.serializer import Serializer
@@ -190,7 +189,7 @@ class Serving:
         finally:
             self._workers_here -= 1
 
-    def work(self, limit: int | None = None, *, burst: bool = False, only: Iterable[str | type] = ()) -> int:
+    def work(self, limit: int | None = None, *, burst: bool = False, only: str | Iterable[str | type] = ()) -> int:
         """Run a worker in this thread until it is done: for scripts, cron jobs and tests.
 
         Without arguments it works until TERM or Ctrl-C; running jobs then end. Those two signals reach it in the main
@@ -199,7 +198,8 @@ class Serving:
         Args:
             limit: number of jobs to claim at most; it waits for them, and returns when they have ended.
             burst: return when the queues are empty.
-            only: names of queues, or row classes for theirs. Default: the queues of all tasks and rows of the app.
+            only: names of queues, or row classes for theirs; with weights or in strict order as ``queues`` of
+                ``worker``. Default: the queues of all tasks and rows of the app.
 
         Returns:
             The number of runs. A job that is retried counts each time.
@@ -214,8 +214,8 @@ class Serving:
         if limit is not None and (type(limit) is not int or limit < 1):
             raise ConfigError(f"limit={limit!r} is not a number of jobs. Give a whole number from 1, or None.")
         until = StopCondition(burst=burst, limit=limit, is_sending=self._is_sending)
-        queues = [check_name(self._queue_of(each), "a queue") for each in only]
-        return work_here(lambda: self._worker(queues, until))
+        names, order = parse_queues([self._queue_of(each) for each in ([only] if isinstance(only, str) else only)])
+        return work_here(lambda: self._worker(names, until, order=order))
 
     def _is_sending(self) -> bool:
         return self._client is not None and self._client.is_sending

@@ -9,9 +9,9 @@ import asyncio
 import os
 import time
 
-from aiotask import App, Limit
+from aiotask import App, Limit, current_job
 
-from .ledger import PlannedError, attempt, attempts
+from .ledger import PlannedError, attempt, attempts, jot
 from .pills import end_process
 
 app = App(os.environ["CHAOS_APP"], url=os.environ["CHAOS_URL"])
@@ -83,7 +83,7 @@ async def fail(message: str = "planned") -> str:
 @app.task(retries=1000)
 async def fail_times(times: int) -> str:
     """Fails so many times, each followed by a retry, then succeeds."""
-    from aiotask import Retry, current_job
+    from aiotask import Retry
 
     with attempt() as token:
         if current_job().attempt <= times:
@@ -96,6 +96,24 @@ def pill(how: str) -> str:
     """Ends its process: ``segfault``, ``abort``, ``overflow``, ``kill``, or an exit code."""
     with attempt():
         end_process(how)
+
+
+#: Steps of a job that saves checkpoints.
+STEPS = 25
+
+
+@app.task
+async def saving() -> str:
+    """Goes on behind the last step that an earlier run has saved."""
+    job = current_job()
+    done = job.last_checkpoint(int) or 0
+    jot(saving=job.id, run=job.attempt, began=done)
+    with attempt() as token:
+        for step in range(done + 1, STEPS + 1):
+            await asyncio.sleep(0.06)
+            job.checkpoint(step)
+            jot(saving=job.id, step=step)
+        return token
 
 
 #: Jobs of a key, and of all keys, of ``limited`` that run at once.

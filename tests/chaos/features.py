@@ -18,6 +18,8 @@ __all__ = ["judge_features", "send_features"]
 
 #: Keys of unique jobs, and of limited ones.
 _KEYS = 4
+#: Seconds after which the broker has heard of a checkpoint, unless the process was held up.
+_HEARD = 0.5
 
 
 def send_features(producer: Producer, tasks: Any, rng: Random) -> None:
@@ -30,11 +32,13 @@ def send_features(producer: Producer, tasks: Any, rng: Random) -> None:
     _send_graph(producer, tasks, rng)
     _send_items(producer, rng)
     _send_limited(producer, rng)
+    if rng.random() < 0.1:
+        producer.send(producer.app.named(f"{__package__}.app:saving"))
     _send_unique(producer, tasks, rng)
 
 
 def judge_features(arena: Arena, report: Report) -> None:
-    """Limits hold, where no server may forget who was admitted."""
+    """Limits hold, and what a job has saved, where no server may forget who was admitted and what was saved."""
     from .app import EACH, IN_ALL
 
     runs = [run for run in arena.ledger().attempts.values() if run.task.endswith("app:limited")]
@@ -43,6 +47,34 @@ def judge_features(arena: Arena, report: Report) -> None:
         report.require(not too_many(spans_of(arena, mine), EACH), f"more than {EACH} job of {_key(n)} ran at once")
     report.require(not too_many(spans_of(arena, runs), IN_ALL), f"more than {IN_ALL} limited jobs ran at once")
     report.facts["limited runs"] = len(runs)
+    _judge_saving(arena, report)
+
+
+def _judge_saving(arena: Arena, report: Report) -> None:
+    """A run begins behind the last step that the broker has heard of, and behind none that was not made."""
+    from .app import STEPS
+
+    ledger = arena.ledger()
+    notes: dict[str, list[dict[str, Any]]] = {}
+    for note in sorted((note for note in ledger.notes if "saving" in note), key=lambda note: note["at"]):
+        notes.setdefault(note["saving"], []).append(note)
+    again = 0
+    for id, found in notes.items():
+        before: list[dict[str, Any]] = []
+        for note in found:
+            if "began" not in note:
+                before.append(note)
+                continue
+            last = before[-1]["at"] if before else 0.0
+            heard = max((step["step"] for step in before if last - step["at"] > _HEARD), default=0)
+            report.require(note["began"] >= heard, f"{id} began anew behind step {note['began']} of {heard} at least")
+            steps = [step["step"] for step in before]
+            report.require(note["began"] <= max(steps, default=0), f"{id} began behind a step that it had not made")
+            again += bool(before)
+        ended = any(run.outcome == "ok" for run in ledger.by_job.get(id, ()))
+        made = {note["step"] for note in found if "step" in note}
+        report.require(not ended or made == set(range(1, STEPS + 1)), f"{id} has ended without some of its steps")
+    report.facts["jobs with checkpoints"] = f"{len(notes):,}, {again:,} runs after others"
 
 
 def _send_expiring(producer: Producer, tasks: Any, rng: Random) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 from msgspec.structs import replace
 
+from aiotask import App, Limit
 from aiotask.daemon import banner
+from aiotask.daemon.app_facts import app_facts
+from aiotask.daemon.settings import WorkerSettings
 from aiotask.log import setup
 
 from .said import lines
@@ -46,6 +50,31 @@ def test_the_banner_says_what_is_missing() -> None:
     assert "--result-db" in bare
     assert "none (has the module with the tasks been imported?)" in bare
     assert "from before" not in bare
+
+
+def test_the_banner_names_limits_and_schedules_where_there_are_some() -> None:
+    shop = replace(
+        SHOP, limits=["mail (2 at once)", "shop:call (5/s, burst 1)"], schedules=["shop:report (@daily (UTC))"]
+    )
+    said = banner.banner(replace(FACTS, apps=[shop]))
+
+    assert "\n  limits   2: mail (2 at once), shop:call (5/s, burst 1)\n" in said
+    assert "\n  schedule 1: shop:report (@daily (UTC))\n" in said
+    assert "limits" not in banner.banner(FACTS) and "schedule" not in banner.banner(FACTS)
+
+
+def test_the_banner_names_what_the_code_of_an_app_declares(app_name: str) -> None:
+    app = App(app_name, url="redis://127.0.0.1/9")
+
+    @app.task(limit=Limit("mail", by="tenant", max_running_each=2), every=30)
+    def send(tenant: str = "") -> None: ...
+
+    @app.task(rate="5/s", name="shop:call")
+    def call() -> None: ...
+
+    facts = app_facts(app, WorkerSettings(apps=("shop",), app_dir=Path(), concurrency=1))
+    assert facts.limits == ["mail (2 at once for each key)", "shop:call (5/s, burst 1)"]
+    assert [each.partition(" (")[2] for each in facts.schedules] == ["every 30 s)"]
 
 
 def test_the_banner_names_the_database_of_the_outbox() -> None:
