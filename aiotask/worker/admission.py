@@ -67,7 +67,8 @@ class Admission:
         limited = [task.is_async for task in registry if "limit" in task.more]
         self.is_needed = bool(limited) and LIMITS in features(broker.url)
         self._broker = cast("Limits", broker)
-        self._kinds = frozenset(limited)
+        #: Whether all limited tasks are async; None: there are sync and async ones.
+        self._only = all(limited) if all(limited) or not any(limited) else None
         self._life = life
         self._settler = settler
         self._seats = seats
@@ -80,9 +81,10 @@ class Admission:
 
     # ---- claims
 
-    def offer(self) -> None:
-        """Before a claim: tell the broker how many limited jobs it may admit."""
-        self._broker.free_seats = self._free()
+    def offer(self) -> bool:
+        """Before a claim: tell the broker how many limited jobs it may admit. Returns whether it may admit any."""
+        free = self._broker.free_seats = self._free()
+        return free > 0
 
     async def block(self, waiting: Awaitable[Claim]) -> Claim:
         """The answer to a blocking claim. One that was made without a free seat ends as soon as there is one."""
@@ -106,8 +108,10 @@ class Admission:
             await asyncio.sleep(0.02)
 
     def _free(self) -> int:
-        free = [self._free_of(is_async=kind) for kind in self._kinds]
-        if (least := min(free)) > 0 or max(free) <= 0:
+        if self._only is not None:
+            return max(self._free_of(is_async=self._only), 0)
+        asyncs, syncs = self._free_of(is_async=True), self._free_of(is_async=False)
+        if (least := min(asyncs, syncs)) > 0 or max(asyncs, syncs) <= 0:
             return max(least, 0)
         # A claim cannot choose between sync and async jobs: one that cannot start goes back.
         now = time.monotonic()
@@ -117,26 +121,35 @@ class Admission:
         return 1
 
     def _free_of(self, *, is_async: bool) -> int:
-        lane = self._asyncs if is_async else self._syncs
+        lane: AsyncLane | SyncLane = self._asyncs if is_async else self._syncs
         free = self._seats.free if is_async else self._syncs.threads - self._syncs.busy
-        # Where all are taken by short jobs, one more job starts soon.
-        return max(free, 0 if lane.stuck(AHEAD) else 1) - sum(map(_is_limited, lane.row))
+        if free <= 0:
+            # Where all are taken by short jobs, one more job starts soon.
+            free = 0 if lane.stuck(AHEAD) else 1
+        if lane.has_limited:
+            waiting = sum(map(_is_limited, lane.row))
+            lane.has_limited = waiting > 0
+            free -= waiting
+        return free
 
     # ---- what a claim has brought
 
     def turns_away(self, run: Run) -> bool:
         """Whether a run does not take place now: its job goes back to its line, or into it for the first time."""
+        lane: AsyncLane | SyncLane = self._asyncs if run.task.is_async else self._syncs
+        is_limited = _is_limited(run)
+        lane.has_limited |= is_limited
         if run.begun or run.calls_nothing:
             return False
-        if _is_limited(run) and self._broker.was_parked(run.delivery):
+        if is_limited and self._broker.was_parked(run.delivery):
             job, delivery = run.job, run.delivery
             limit = job.more.limit if job.more is not None else ""
             self._settler.requeue(Requeue(delivery, job.queue, delivery.meta, limit=limit, priority=job.priority))
             return True
-        if not _is_limited(run):
+        if not is_limited:
             limited: Limited | None = run.task.more.get("limit")
             return limited is not None and not run.delivery.suspect and self._line_up(run, limited)
-        if (self._asyncs if run.task.is_async else self._syncs).stuck(AHEAD) and not run.delivery.suspect:
+        if lane.stuck(AHEAD) and not run.delivery.suspect:
             self._settler.give_back(run)
             return True
         self._next_probe = 0.0

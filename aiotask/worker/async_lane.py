@@ -39,6 +39,9 @@ class AsyncLane:
         stir: called when a run has left its seat.
         board: records whose step the loop runs; None: nothing does.
         peak: measures the memory of long runs; None: it is not measured.
+
+    Attributes:
+        has_limited: whether runs of limited jobs may be in the row.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class AsyncLane:
         self.steps = self._board.steps
         self._peak = peak
         self._row: deque[Run] = deque()
+        self.has_limited = False
         self._beginner: asyncio.Task[None] | None = None
         self._began = 0.0
         #: Runs that have ended since ``_hand_over`` was called last.

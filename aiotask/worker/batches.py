@@ -47,7 +47,7 @@ class Batches:
     claimed, and can go back to their queues unrun. A suspect is a call of its own.
 
     Attributes:
-        share: the recent share of claimed jobs that go into batches; 0: the worker has no batch tasks.
+        share: the recent share of claimed jobs that go into batches; 0: next to none did, and none is gathered.
     """
 
     def __init__(self, registry: Registry, seats: Seats, board: Board) -> None:
@@ -162,6 +162,11 @@ class Batches:
 
     # ---- how much more
 
+    @property
+    def gathers(self) -> bool:
+        """Whether a call is being gathered."""
+        return bool(self._gathered)
+
     def calls(self, *, is_async: bool) -> int:
         """How many calls of this kind are being gathered."""
         return sum(gathering.runs[0].task.is_async is is_async for gathering in self._gathered.values())
@@ -170,7 +175,9 @@ class Batches:
         """Note how many of these jobs, which one claim brought, went into batches."""
         weight = 1 - (1 - _WEIGHT) ** jobs
         share = self.share + weight * (self._brought / jobs - self.share)
-        self.share, self._brought = max(_LEAST, min(share, _MOST)), 0
+        # Next to none and none at all are the same room, so that a worker beside batch tasks computes it once.
+        least = _LEAST if self._gathered else 0.0
+        self.share, self._brought = min(share, _MOST) if share > _LEAST else least, 0
 
     def room(self, others: int, calls: int, *, stuck: bool) -> int:
         """How many jobs to claim, so that batches fill and no more of the other jobs come than there is room for.

@@ -196,8 +196,8 @@ class Claimer:
         queues, lanes, incarnation = next(self._turns), self._parked_lanes, self._membership.incarnation
         if self._paused.is_any:
             queues, lanes = self._paused.open(queues), () if self._paused.is_everything else lanes
-        if self._admission is not None:
-            self._admission.offer()
+        # Without a free seat for a limited job, a blocking claim ends as soon as there is one.
+        has_seat = self._admission is None or self._admission.offer()
         if self._suspects.wait_for_others(now) and not self._polls:
             # A blocking claim skips suspects.
             claim = await self._wait(queues, lanes, 0.02)
@@ -210,7 +210,7 @@ class Claimer:
             claim = await self._broker.claim(incarnation, queues, lanes, room)
             self._answer = time.monotonic() - now
             return claim
-        if self._admission is None and queues:
+        if has_seat and queues:
             return await self._broker.wait(incarnation, queues, lanes, BLOCK)
         return await self._wait(queues, lanes, BLOCK)
 

@@ -237,6 +237,8 @@ class InHand:
         """The room where some of the jobs go into batches, by the room for jobs that do not."""
         syncs, batches = self.syncs, self.batches
         stuck = syncs.stuck(AHEAD)
+        if not batches.gathers:
+            return batches.room(room, room, stuck=stuck)
         calls, _ = self.prefetch.room(
             running=self._seats.taken,
             ready=ready + batches.calls(is_async=True),

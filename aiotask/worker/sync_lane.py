@@ -25,11 +25,15 @@ class SyncLane:
 
     Args:
         peak: measures the memory of long runs; None: it is not measured.
+
+    Attributes:
+        has_limited: whether runs of limited jobs may be in the row.
     """
 
     def __init__(self, peak: PeakMemory | None = None) -> None:
         self.peak = peak
         self._row: deque[Run] = deque()
+        self.has_limited = False
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._idle = 0
         self._stopping = False

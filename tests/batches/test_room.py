@@ -68,7 +68,7 @@ async def test_batches_need_not_fill_while_the_threads_are_busy_for_long() -> No
     made.take_back()
 
 
-@pytest.mark.parametrize(("claims", "share"), [([(10, 10)] * 20, 0.999), ([(10, 0)] * 200, 0.001), ([], 0.5)])
+@pytest.mark.parametrize(("claims", "share"), [([(10, 10)] * 20, 0.999), ([(10, 0)] * 200, 0), ([], 0.5)])
 async def test_the_share_follows_what_claims_bring(claims: list[tuple[int, int]], share: float) -> None:
     made = batches(plain=1, size=1000)
     for jobs, gathered in claims:
@@ -76,7 +76,29 @@ async def test_the_share_follows_what_claims_bring(claims: list[tuple[int, int]]
             made.put(run(number, 1000))
         made.weigh(jobs)
 
-    assert made.share == pytest.approx(share, abs=0.002)
+    assert made.share == share
+    made.take_back()
+
+
+async def test_the_share_is_none_once_next_to_no_job_is_in_a_batch_and_begins_anew_with_the_next_one() -> None:
+    made = batches(plain=1)
+    made.put(run(0))
+    for _ in range(200):
+        made.weigh(10)
+    assert made.gathers
+    # A job waits for the rest of its batch: 63 more have room, and next to none of those that come go into it.
+    assert made.share > 0
+    assert made.room(5, 4, stuck=False) == 5
+
+    made.take_back()
+    made.weigh(10)
+    assert made.share == 0
+
+    made.put(run(1))
+    assert made.share > 0
+    assert made.room(5, 4, stuck=False) == 5
+    made.weigh(1)
+    assert made.share > 0.09
     made.take_back()
 
 

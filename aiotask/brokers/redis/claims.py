@@ -23,6 +23,8 @@ __all__ = ["Claims"]
 _WOKEN = 8
 #: Limited jobs in one call of admit.lua at most: one costs the server several plain ones.
 _ADMITTED = 100
+#: Seconds by which a server may end a blocking claim late.
+_LATE = 0.2
 #: What the sum in a reply of claim.lua consists of.
 _VOLUNTEER, _PAUSED, _OPEN = 1, 2, 4
 
@@ -183,7 +185,7 @@ class Claims(LimitVerbs):
         if self._admits_at is not None:
             if self._may_admit():
                 return await self._admit_woken(incarnation, queues, needs, [])
-            alarm = self._set_alarm()
+            alarm = self._set_alarm(timeout)
         try:
             reply = await self._waiting.call(
                 *("XREADGROUP", "GROUP", GROUP, incarnation, "COUNT", 1, "BLOCK", max(1, round(timeout * 1000))),
@@ -238,16 +240,19 @@ class Claims(LimitVerbs):
         found = found + self._admitted(reply)
         return Claim(found, LIVENESS[reply[0]], reconnected=self._has_reconnected(), paused=self._is_told())
 
-    def _set_alarm(self) -> asyncio.TimerHandle | None:
+    def _set_alarm(self, timeout: float) -> asyncio.TimerHandle | None:
         """End the blocking claim that comes now when a rate admits the next job: a server ends it up to 100 ms late."""
         if self._admits_at is None or self.free_seats <= 0:
+            return None
+        if (wait := self._admits_at - time.monotonic()) > timeout + _LATE:
+            # The claim ends by itself before.
             return None
         loop = asyncio.get_running_loop()
 
         def ring() -> None:
             self._alarm = loop.create_task(self._wake_quietly())
 
-        return loop.call_later(max(0.0, self._admits_at - time.monotonic()) + 0.0005, ring)
+        return loop.call_later(max(0.0, wait) + 0.0005, ring)
 
     async def _wake_quietly(self) -> None:
         with contextlib.suppress(BrokerError):
