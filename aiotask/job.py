@@ -17,6 +17,7 @@ from .values.unique import shown
 
 __all__ = [
     "FINAL",
+    "GRAPHS_RELEASE",
     "PAUSED_NEED",
     "RELEASE",
     "RESULT_TTL",
@@ -43,6 +44,8 @@ WIRE_VERSION = 1
 #: The highest version of an envelope that this release runs. The version of a job is the lowest release that may run
 #: it: a worker of an older release parks the job for a newer one.
 RELEASE = 3
+#: The lowest release that runs nodes of graphs.
+GRAPHS_RELEASE = 2
 #: Seconds for which an outcome is kept, unless the app or the task gives others.
 RESULT_TTL = 3600.0
 
