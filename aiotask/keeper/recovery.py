@@ -68,6 +68,8 @@ class Recovery:
         self._outcomes_sealer = Sealer(secrets, "outcome")
         self._host = host
         self._deaths: deque[Death] = deque()
+        #: How many jobs were given back.
+        self.moved = 0
         self._nudge = asyncio.Event()
         self._report_error = ErrorReporter(
             logger, "The broker refused to requeue the jobs of dead workers; trying again: %s", KEEPER_LOG_DELAY
@@ -112,6 +114,7 @@ class Recovery:
         while True:
             recovered = await self._broker.recover()
             moved += recovered.moved
+            self.moved += recovered.moved
             if not recovered.more:
                 break
         if moved:

@@ -52,6 +52,7 @@ from .expiry import Expiring
 from .fleet import Fleet
 from .kids import Kids
 from .lines import Lines
+from .metrics import MinuteBook
 from .record import Ending, Lane, Record, Rows
 from .timetable import Timetable
 from .unique import Uniques, overflow
@@ -93,6 +94,7 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
         self.bells: dict[Bell, frozenset[str]] = {}
         self._expiries: list[tuple[float, str]] = []
         self.timetable = Timetable(clock)
+        self.metrics = MinuteBook(clock)
 
     async def __aenter__(self) -> Self:
         """Lock the state, after the loop has run other tasks: a verb in a tight loop starves no other task."""
