@@ -212,6 +212,7 @@ def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:
         "needed": plain(", ".join(record.deps), 1000),
         "arguments": plain(call_text(read_json(record.arguments) or ""), 10_000),
         "result": plain(record.result or "", 10_000),
+        "earlier": _trail(record),
         "error": plain(record.error or "", 10_000),
         "file": plain(path, 1000),
     }
@@ -220,6 +221,17 @@ def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:
             terminal.print(f"{name:<10} {text}", soft_wrap=True)
     for line in (record.traceback or "").splitlines():
         terminal.print(f"  {plain(line, 1000)}", soft_wrap=True)
+
+
+def _trail(record: JobRecord) -> str:
+    from aiotask.ops.describe import read_json
+
+    runs = read_json(record.trail)
+    if not isinstance(runs, list):
+        return ""
+    return "; ".join(
+        f"{_when(run[0])} {plain(' '.join(map(str, run[1:])), 300)}" for run in runs if isinstance(run, list) and run
+    )
 
 
 _COLOURS = {"SUCCESS": "green", "FAILED": "red", "CANCELLED": "yellow", "EXPIRED": "yellow"}

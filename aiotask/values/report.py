@@ -9,7 +9,7 @@ from ..errors import SealError
 __all__ = ["HostReport", "ProcessReport", "RunningJob", "decode_report", "encode_report"]
 
 
-class ProcessReport(msgspec.Struct, frozen=True, omit_defaults=True):
+class ProcessReport(msgspec.Struct, frozen=True, array_like=True):
     """One worker process of a host."""
 
     pid: int
@@ -26,7 +26,7 @@ class ProcessReport(msgspec.Struct, frozen=True, omit_defaults=True):
     started: int = 0
 
 
-class RunningJob(msgspec.Struct, frozen=True, omit_defaults=True):
+class RunningJob(msgspec.Struct, frozen=True, array_like=True):
     """A job that runs on a host."""
 
     id: str
@@ -40,7 +40,7 @@ class RunningJob(msgspec.Struct, frozen=True, omit_defaults=True):
     waits: bool = False
 
 
-class HostReport(msgspec.Struct, frozen=True, omit_defaults=True):
+class HostReport(msgspec.Struct, frozen=True):
     """One host and its worker processes, for one app."""
 
     host: str

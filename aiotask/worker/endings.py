@@ -296,7 +296,7 @@ def _way_back(run: Run, verdict: Verdict) -> Requeue | None:
     """How the job goes back into a queue; None: the verdict ends it."""
     delivery, job = run.delivery, run.job
     if verdict.what is What.RETRY:
-        return Requeue(delivery, job.queue, next_meta(run), delay=verdict.delay)
+        return Requeue(delivery, job.queue, next_meta(run, verdict.error), delay=verdict.delay)
     if verdict.what is What.PARK:
         return Requeue(delivery, job.queue, run.meta, need=verdict.need, reply=job.reply)
     if verdict.what is What.RELEASE:

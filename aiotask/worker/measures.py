@@ -186,5 +186,6 @@ def _add(row: dict[int, int], slot: int, number: int) -> None:
 
 def shape_of(error: BaseException) -> str:
     """The class of an error and the first line of its message, without what differs from one to the next."""
-    line = text_of(error)[:_MESSAGE].partition("\n")[0]
+    # A KeyError has nothing but a quoted text.
+    line = text_of(error)[:_MESSAGE].partition("\n")[0].strip("'\"")
     return f"{type(error).__name__}: {_DIFFERS.sub('…', line)}"[:_SHAPE]

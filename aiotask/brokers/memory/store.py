@@ -28,7 +28,7 @@ from ...broker import (
 )
 from ...errors import BrokerError
 from ...inspector import DeadLetter
-from ...job import Obituary, Status
+from ...job import Obituary, Status, with_attempt
 from ..bounds import ASIDE, DEAD_LETTERS, REFUSED_TTL
 from ..graphs import target_of
 from ..lanes import (
@@ -226,6 +226,7 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
 
     def requeue(self, record: Record, item: Requeue) -> None:
         """Requeue a job that was taken out of its lane; a cancelled one ends here."""
+        self.count_requeue(record.meta, item)
         is_unstarted = record.meta == item.meta and record.lane == lane_of(record.queue, ADMITTED)
         record.meta, record.queue = item.meta, item.queue
         # The owner requeues the job, so its function has not run.
@@ -252,12 +253,15 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
 
     def give_back(self, record: Record, *, blamed: bool, reason: str, obituary: Obituary | None) -> None:
         """Put the job of a dead incarnation back where it can be claimed."""
+        owner = record.owner
         del self.lanes[record.lane].claimed[record.entry]
         if self.end_if_cancelled(record):
             return
         if blamed:
             meta = record.meta
-            record.meta = msgspec.structs.replace(meta, deaths=meta.deaths + 1, reason=reason, obituary=obituary)
+            meta = msgspec.structs.replace(meta, deaths=meta.deaths + 1, reason=reason, obituary=obituary)
+            record.meta = with_attempt(meta, self.clock.time(), owner, "died", reason)
+            self.runs["died"] += 1
             self.place(record, lane_of(record.queue, SUSPECT))
         elif record.need or record.lane == lane_of(record.queue, SUSPECT):
             self.place(record, record.lane)

@@ -183,8 +183,10 @@ def encode_meta(meta: Meta) -> bytes:
     if meta == _FRESH:
         return b""
     packed = _encode(meta)
-    # An array of five without a checkpoint, as in releases that know none.
-    return packed if meta.saved else b"\x95" + packed[1:-1]
+    if meta.trail:
+        return packed
+    # Without a trail an array of six, and without a checkpoint one of five, as in releases that know neither.
+    return b"\x96" + packed[1:-1] if meta.saved else b"\x95" + packed[1:-2]
 
 
 def encode_special(special: Special | None) -> bytes:

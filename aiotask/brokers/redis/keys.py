@@ -42,7 +42,8 @@ aside               stream  entries that were no job of this app, and why       
 counts              hash    ``QUEUE|STATUS``: how many jobs of the queue ended in it    the app
                             (empty QUEUE: jobs that were parked; ``STATUS`` alone:
                             those that an older release ended); ``WAITING``: jobs
-                            that wait for others; ``rejected``; ``unrecorded``: rows
+                            that wait for others; ``retried``, ``returned``, ``died``:
+                            runs before the last one; ``rejected``; ``unrecorded``: rows
                             in the history; ``owed``: items of the agenda
 history             stream  finished jobs for the recorder (exists while one is         recorded, or
                             registered), many in an entry: how many, and per row        1,000,000 newer ones
@@ -119,6 +120,7 @@ length, the rest.
 from __future__ import annotations
 
 from ...broker import BATCH_BYTES
+from ...job import TRAIL, TRAIL_BYTES, TRAIL_ERROR, TRAIL_WORKER
 from ...wire.seal import OVERHEAD
 from ..bounds import (
     ASIDE,
@@ -206,6 +208,10 @@ CONSTANTS: dict[str, str | int] = {
     "HISTORY_BYTES": 64 * 1024,
     "ASIDE": ASIDE,
     "KIDS": CHILDREN,
+    "TRAIL": TRAIL,
+    "TRAIL_BYTES": TRAIL_BYTES,
+    "TRAIL_WORKER": TRAIL_WORKER,
+    "TRAIL_ERROR": TRAIL_ERROR,
     "BATCH_EXPIRED": BATCH_EXPIRED,
     "KEPT_ITEMS": KEPT_ITEMS,
     # Milliseconds.

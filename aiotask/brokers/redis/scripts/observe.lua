@@ -33,7 +33,7 @@ local function frequent(numbers)
 end
 
 local function note(name, ttl)
-  if redis.pcall('HLEN', name).err then redis.call('DEL', name) end
+  if type(redis.pcall('HLEN', name)) == 'table' then redis.call('DEL', name) end
   local fields, values = {}, {}
   for n = 7, #ARGV, 2 do fields[#fields + 1] = ARGV[n] end
   if #fields > 0 then
