@@ -173,7 +173,7 @@ _decode = msgspec.msgpack.Decoder(Job).decode
 
 
 #: Attempts in a trail, bytes of it, and characters of a name and of an error there.
-TRAIL, TRAIL_BYTES, TRAIL_WORKER, TRAIL_ERROR = 10, 2048, 80, 120
+TRAIL, TRAIL_BYTES, TRAIL_WORKER, TRAIL_ERROR = 10, 1900, 80, 120
 
 
 def with_attempt(meta: Meta, at: float, worker: str, how: str, error: str) -> Meta:

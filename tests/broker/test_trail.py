@@ -57,9 +57,9 @@ async def test_the_last_runs_are_kept_and_those_of_a_worker_too(broker: Broker, 
 
 
 async def test_runs_are_counted(broker: Broker, worker: Worker, inspector: Inspector) -> None:
+    await park(worker, "parked", "task:x")
     await worker.requeue(await take(worker, "retried"), meta=Meta(attempt=2), delay=60.0)
     await worker.requeue(await take(worker, "returned"))
-    await park(worker, "parked", "task:x")
     await worker.claim()
     await broker.recover(worker.name, blame=["returned"], reason="killed")
 
