@@ -20,6 +20,7 @@ from aiotask.brokers.technology import (
     GRAPHS,
     HISTORY,
     LIMITS,
+    METRICS,
     PAUSES,
     PROCESSES,
     SCHEDULES,
@@ -148,7 +149,7 @@ def test_a_scheme_means_one_technology() -> None:
 
 
 #: The features that aiotask's own brokers have.
-ALL = {DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, PAUSES, SCHEDULES, STREAMS, UNIQUE}
+ALL = {DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, PAUSES, SCHEDULES, STREAMS, UNIQUE}
 
 
 def test_the_features_of_a_broker_are_those_of_its_technology() -> None:

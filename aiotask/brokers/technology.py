@@ -22,6 +22,7 @@ __all__ = [
     "GRAPHS",
     "HISTORY",
     "LIMITS",
+    "METRICS",
     "PAUSES",
     "PROCESSES",
     "SCHEDULES",
@@ -55,6 +56,8 @@ DUE_NOW = "due now"
 SCHEDULES = "schedules"
 #: Feature: tasks may have limits, with the verbs of ``limits.Limits``.
 LIMITS = "limits"
+#: Feature: what workers count of their jobs is kept by the minute, with the verb of ``metrics.Metrics``.
+METRICS = "metrics"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 #: Feature: jobs may emit items and report progress while they run, with the verbs of ``streams.Streams``.

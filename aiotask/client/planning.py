@@ -12,7 +12,7 @@ from ..broker import Push, special_of
 from ..brokers.graphs import Condition, Node
 from ..errors import ConfigError, Unresolved
 from ..functions.chunks import of_items
-from ..job import RELEASE, Job, More, encode_job
+from ..job import GRAPHS_RELEASE, Job, More, encode_job
 from ..middleware import Call, Departures, leave
 from ..ref import collecting
 from ..tasks.by_name import function_of
@@ -189,8 +189,9 @@ class Plan:
             flow = Flow(self.graph, numbers[id], pack_ids(planned.upstream), planned.settled, kind)
             ttl = 0.0 if task.ignore_result else result_ttl if task.result_ttl is None else task.result_ttl
             explicit = task.explicit
+            version, more = _more(planned, flow, parent, now)
             job = Job(
-                RELEASE,
+                version,
                 id,
                 call.task,
                 task.queue,
@@ -202,7 +203,7 @@ class Plan:
                 (task.timeout or 0.0) if "timeout" in explicit else None,
                 ttl,
                 now + task.delay if task.eta is None else max(now, task.eta),
-                more := _more(planned, flow, parent, now),
+                more,
             )
             special = special_of(more, ttl)
             sealed = seal(encode_job(job))
@@ -258,9 +259,11 @@ def _names(reading: dict[str, _Planned]) -> list[str]:
     return [planned.call.task for planned in list(reading.values())[-5:]]
 
 
-def _more(planned: _Planned, flow: Flow, parent: str, now: float) -> More:
+def _more(planned: _Planned, flow: Flow, parent: str, now: float) -> tuple[int, More]:
+    """The lowest release that may run the node, and its ``Job.more``."""
     task, headers = planned.task, planned.headers
-    more = more_of(task.more, now, planned.limit, is_keyed=task.key is not None)[1] if task.more else None
-    if more is None:
-        return More(parent=parent, headers=headers, flow=flow)
-    return msgspec.structs.replace(more, parent=parent, headers=headers, flow=flow)
+    if not task.more:
+        return GRAPHS_RELEASE, More(parent=parent, headers=headers, flow=flow)
+    version, more = more_of(task.more, now, planned.limit, is_keyed=task.key is not None)
+    more = msgspec.structs.replace(more or More(), parent=parent, headers=headers, flow=flow)
+    return max(GRAPHS_RELEASE, version), more

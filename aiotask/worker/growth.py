@@ -15,7 +15,7 @@ from ..broker import Broker, Delivery, Push
 from ..brokers import graphs_of
 from ..brokers.graphs import Graphs, Growth, Node, Part, Taken, parts_of
 from ..errors import BrokerError, ConnectionLost
-from ..job import RELEASE, Job, More, encode_job
+from ..job import GRAPHS_RELEASE, Job, More, encode_job
 from ..log.throttle import ErrorReporter
 from ..loops.agent import agent
 from ..loops.delay import BrokerDelay
@@ -164,4 +164,4 @@ def _resealed(job: Job, flow: Flow, body: bytes) -> Job:
     It was started in time, so it does not expire; and it calls nothing that a limit could count.
     """
     more = msgspec.structs.replace(job.more or More(), expires=0.0, limit="", flow=flow)
-    return msgspec.structs.replace(job, version=RELEASE, body=body, more=more)
+    return msgspec.structs.replace(job, version=max(job.version, GRAPHS_RELEASE), body=body, more=more)

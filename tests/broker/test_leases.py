@@ -11,12 +11,12 @@ from ..seam import MakeBroker, Worker, send
 
 
 async def test_an_incarnation_is_live_once_in_its_life(broker: Broker, worker: Worker) -> None:
-    with pytest.raises(BrokerError, match="once in its life"):
+    with pytest.raises(BrokerError, match="used only once"):
         await worker.enlist()
 
     await broker.recover(worker.name)
 
-    with pytest.raises(BrokerError, match="once in its life"):
+    with pytest.raises(BrokerError, match="used only once"):
         await worker.enlist()
     assert (await worker.claim()).liveness is Liveness.DEAD
 

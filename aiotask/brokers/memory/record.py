@@ -6,12 +6,12 @@ import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 
-from ...broker import Delivery
+from ...broker import Delivery, Requeue
 from ...errors import SealError
 from ...job import Job, Meta, Status, decode_job
 from ...wire.seal import OVERHEAD
 from ..bounds import HISTORY_ROWS
-from ..lanes import flags_of, lane_of, line_of, need_of
+from ..lanes import flags_of, is_parked, lane_of, line_of, need_of, queue_of
 from .clock import Clock
 from .wakeup import Bell
 
@@ -154,7 +154,23 @@ class Rows:
         self.recorders: set[Bell] = set()
         #: How many jobs have ended, by queue and status.
         self.ended: Counter[tuple[str, str]] = Counter()
+        #: How many runs were ``retried`` or ``died``, and jobs were ``returned`` unstarted.
+        self.runs: Counter[str] = Counter()
+        #: Of the last claim: how long the oldest job of each lane had waited there, as queue and seconds.
+        self.waits: list[tuple[str, float]] = []
         self._counter = itertools.count(1)
+
+    def note_wait(self, lane: str, oldest: Record) -> None:
+        """Note how long the oldest job of a lane that is claimed from has waited."""
+        if not is_parked(lane):
+            self.waits.append((queue_of(lane), max(0.0, self.clock.time() - oldest.placed_at)))
+
+    def count_requeue(self, meta: Meta, item: Requeue) -> None:
+        """Count a job that goes back to its queue, with its counters before."""
+        if item.meta.attempt != meta.attempt:
+            self.runs["retried"] += 1
+        elif not item.need:
+            self.runs["returned"] += 1
 
     def record(self, record: Record, outcome: bytes) -> None:
         """Append a finished job for the recorders."""

@@ -60,6 +60,7 @@ from .graphs import GraphVerbs, nodes_among
 from .history import HistoryReader, HistoryVerbs
 from .keys import prefix
 from .kids import Kids
+from .metrics import MetricsVerbs
 from .pauses import PauseVerbs
 from .repair import audit
 from .schedules import ScheduleVerbs, due_of
@@ -79,7 +80,17 @@ _LETTERS = 50
 
 
 class RedisBroker(
-    Claims, GraphVerbs, Kids, DueNowVerbs, Expiries, HistoryVerbs, Listed, PauseVerbs, ScheduleVerbs, StreamVerbs
+    Claims,
+    GraphVerbs,
+    Kids,
+    DueNowVerbs,
+    Expiries,
+    HistoryVerbs,
+    Listed,
+    MetricsVerbs,
+    PauseVerbs,
+    ScheduleVerbs,
+    StreamVerbs,
 ):
     """One app on one server, for one event loop.
 

@@ -25,6 +25,7 @@ from ...job import Meta, Obituary, Status
 from ...wire.seal import OVERHEAD
 from ..graphs import target_of
 from ..lanes import flags_of, is_parked, lane_of, queue_of
+from ..letters import pack_facts
 
 __all__ = [
     "LIVENESS",
@@ -39,6 +40,7 @@ __all__ = [
     "encode_meta",
     "encode_obituary",
     "encode_special",
+    "facts_of_dead",
     "frame",
     "frames",
     "id_of",
@@ -153,7 +155,8 @@ def _plain_arguments(client: str, sequence: int, batch: Sequence[Push], behind: 
 
 
 def add_finishes(args: list[Any], batch: Sequence[Finish]) -> None:
-    """ARGV of finish.lua: neighbours that have everything but entry, id and outcome in common share a head."""
+    """ARGV of finish.lua: neighbours that have everything but entry, id and outcome in common share a head. Each dead
+    letter has one of its own, with its facts."""
     lane, status, ttl, reply, dead = "", Status.PENDING, 0.0, "", False
     count_at = 0
     for item in batch:
@@ -163,10 +166,11 @@ def add_finishes(args: list[Any], batch: Sequence[Finish]) -> None:
             and item.status is status
             and item.result_ttl == ttl
             and item.reply == reply
-            and item.dead is dead
+            and not (dead or item.dead)
         ):
             lane, status, ttl, reply, dead = claim.lane, item.status, item.result_ttl, item.reply, item.dead
-            args += (lane, _counter_of(lane, status), milliseconds(ttl), reply, "1" if dead else "", 0)
+            facts = facts_of_dead(item) if dead else b""
+            args += (lane, _counter_of(lane, status), milliseconds(ttl), reply, facts, 0)
             count_at = len(args) - 1
         args += (claim.entry, claim.id, item.outcome)
         args[count_at] += 1
@@ -176,6 +180,11 @@ def add_finishes(args: list[Any], batch: Sequence[Finish]) -> None:
 def _counter_of(lane: str, status: Status) -> str:
     """The field of ``counts`` for jobs of a lane that end in a status."""
     return f"{'' if is_parked(lane) else queue_of(lane)}|{status.value}"
+
+
+def facts_of_dead(item: Finish) -> bytes:
+    """The facts of the dead letter that a job becomes."""
+    return pack_facts(item.delivery.sealed, item.outcome)
 
 
 def pack_rows(batch: Sequence[Finish]) -> bytes:
@@ -201,8 +210,10 @@ def encode_meta(meta: Meta) -> bytes:
     if meta == _FRESH:
         return b""
     packed = _encode(meta)
-    # An array of five without a checkpoint, as in releases that know none.
-    return packed if meta.saved else b"\x95" + packed[1:-1]
+    if meta.trail:
+        return packed
+    # Without a trail an array of six, and without a checkpoint one of five, as in releases that know neither.
+    return b"\x96" + packed[1:-1] if meta.saved else b"\x95" + packed[1:-2]
 
 
 def encode_special(special: Special | None) -> bytes:

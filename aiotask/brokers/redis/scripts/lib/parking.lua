@@ -34,6 +34,7 @@ end
 -- of changes.
 local function tell_of_pauses()
   add_up('pauses', 1)
+  redis.call('DEL', key('stats'))
   local incarnations, frame = redis.call('HKEYS', key('live')), struct.pack('>BI2I4', 1, 0, 0)
   for n = 1, #incarnations do
     if incarnations[n] ~= '' then redis.call('PUBLISH', key('to:' .. incarnations[n]), frame) end
