@@ -84,10 +84,12 @@ def set_(limit: LimitName, numbers: Numbers, name: AppName = None, url: Url = No
     """
     import asyncio
 
+    from aiotask.ops.actions import Actions
     from aiotask.ops.connection import Place
-    from aiotask.ops.limits import numbers_of, set_limit
+    from aiotask.ops.limits import numbers_of
+    from aiotask.ops.visitors import operator
 
-    _say(asyncio.run(set_limit(Place(name, url), limit, numbers_of(numbers))), as_json)
+    _say(asyncio.run(Actions(Place(name, url), operator()).set_limit(limit, numbers_of(numbers))), as_json)
 
 
 def reset(limit: LimitName, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
@@ -99,10 +101,11 @@ def reset(limit: LimitName, name: AppName = None, url: Url = None, as_json: Json
     """
     import asyncio
 
+    from aiotask.ops.actions import Actions
     from aiotask.ops.connection import Place
-    from aiotask.ops.limits import reset_limit
+    from aiotask.ops.visitors import operator
 
-    _say(asyncio.run(reset_limit(Place(name, url), limit)), as_json)
+    _say(asyncio.run(Actions(Place(name, url), operator()).reset_limit(limit)), as_json)
 
 
 add(app, list_, name="list")

@@ -31,11 +31,13 @@ class Place:
         name: of one app; None: every app found there.
         url: of the broker; None: the embedded server.
         database: where rows are, and the outbox; None: commands look at the broker alone.
+        opened: connections that somebody keeps open; where there are some, nothing is opened or closed.
     """
 
     name: str | None = None
     url: str | None = None
     database: str | None = None
+    opened: tuple[Connection, ...] = ()
 
     @property
     def has_broker(self) -> bool:
@@ -89,6 +91,9 @@ async def inspectors(place: Place, *, fallback: str = "") -> AsyncIterator[list[
             it. Or there is no such database.
         BrokerError: the server or the database cannot be reached.
     """
+    if place.opened:
+        yield list(place.opened)
+        return
     async with AsyncExitStack() as stack:
         opened: list[Connection] = []
         if place.has_broker:

@@ -32,6 +32,7 @@ from ...inspector import DeadLetter
 from ...job import Meta, Obituary, Status
 from ..expiry import Expired
 from ..lanes import BELL, claim_order, lane_of, parked_lane
+from .audit import AuditVerbs
 from .due_now import DueNowVerbs
 from .graphs import GraphStore
 from .history import HistoryVerbs
@@ -46,7 +47,7 @@ from .wakeup import Bell, Listener
 __all__ = ["MemoryBroker", "push_now"]
 
 
-class MemoryBroker(MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, HistoryVerbs):
+class MemoryBroker(AuditVerbs, MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, HistoryVerbs):
     """Broker and Inspector of one app; all objects with the same URL and app share one state.
 
     Args:

@@ -33,6 +33,7 @@ from ..graphs import GraphsDue
 from ..lanes import kind_of_requeue, lane_of, line_of
 from ..shown import hide_password
 from .apps import Listed
+from .audit import AuditVerbs
 from .claims import Claims
 from .codec import (
     LIVENESS,
@@ -79,7 +80,17 @@ _LETTERS = 50
 
 
 class RedisBroker(
-    Claims, GraphVerbs, Kids, DueNowVerbs, Expiries, HistoryVerbs, Listed, PauseVerbs, ScheduleVerbs, StreamVerbs
+    AuditVerbs,
+    Claims,
+    GraphVerbs,
+    Kids,
+    DueNowVerbs,
+    Expiries,
+    HistoryVerbs,
+    Listed,
+    PauseVerbs,
+    ScheduleVerbs,
+    StreamVerbs,
 ):
     """One app on one server, for one event loop.
 

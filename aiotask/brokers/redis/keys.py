@@ -62,6 +62,7 @@ once:HASH           string  the same of a job that is unique for some seconds   
 same:ID             string  id of the job that this unique job is, or behind a ``!``    the result TTL, of one
                             that because of which it was refused                        that is not due yet
                                                                                         from then on
+audit               stream  what people have done through tools: a (sealed line)        1,000 newer ones
 paused              hash    id of a pause -> what, who, why, when                        it is resumed
 schedules           hash    name -> when and by whom it was declared, its next and      it is removed
                             last run (``scripts/lib/schedules.lua``), and the
@@ -147,7 +148,7 @@ TYPES = {
     ),
     **dict.fromkeys(("progress", "follow", "checkpoints", "lined", "admitted", "unique"), "hash"),
     **dict.fromkeys(("due", "dead", "graphs", "expiring", "fires", "wake"), "zset"),
-    **dict.fromkeys(("aside", "history"), "stream"),
+    **dict.fromkeys(("aside", "history", "audit"), "stream"),
     "agenda": "list",
     "volunteer": "string",
 }
@@ -162,6 +163,7 @@ _WORDS = [
     "expiring",
     "unique once same",
     "paused",
+    "audit",
     "schedules fires declared",
     "s reader progress follow checkpoints",
     "l lined ring open limits places limit admitted slots tat wake",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from ..technology import (
+    AUDIT,
     DUE_NOW,
     EXPIRY,
     GRAPHS,
@@ -93,7 +94,9 @@ REDIS = Technology(
     push_blocking=_push_blocking,
     check_url=_check_url,
     is_private=_is_private,
-    features=frozenset({DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, PAUSES, PROCESSES, SCHEDULES, STREAMS, UNIQUE}),
+    features=frozenset(
+        {AUDIT, DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, PAUSES, PROCESSES, SCHEDULES, STREAMS, UNIQUE}
+    ),
     examples=("redis://host:6379/0", "rediss://…", "unix:///path/to/sock"),
     push_graph_blocking=_push_graph_blocking,
 )
