@@ -29,6 +29,7 @@ from .sql import sql
 from .stack import stack
 from .version import version, version_of
 from .watch import watch
+from .web import web, web_user
 from .worker import worker
 
 __all__ = ["app", "main"]
@@ -76,7 +77,7 @@ add(app, watch, graph)
 app.add_typer(graphs_app, name="graphs")
 app.add_typer(schedules_app, name="schedules")
 app.add_typer(limits_app, name="limits")
-add(app, audit, stack, doctor, sql, version)
+add(app, web, web_user, audit, stack, doctor, sql, version)
 app.add_typer(dead_app, name="dead")
 app.add_typer(server_app, name="server")
 

@@ -276,7 +276,7 @@ class Letters:
     ) -> None:
         self._actions = actions
         self._verb = verb
-        self._subject = subject
+        self.subject = subject
         self._picked = picked
         self.opened = opened
         self.of_graphs = of_graphs
@@ -288,7 +288,7 @@ class Letters:
         """Move them; ``done`` says what has become of each, also where this is interrupted."""
         act = _Act(self._actions.place, self.opened)
         done.of_graphs |= self.of_graphs
-        async with self._actions.audited(_OF_LETTERS[self._verb], self._subject, act):
+        async with self._actions.audited(_OF_LETTERS[self._verb], self.subject, act):
             try:
                 await letters.move_picked(self._verb, self._picked, progress, done)
             finally:
