@@ -121,6 +121,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     reconnected: bool = False
     #: Whether a queue that was asked for is paused.
     paused: bool = False
+    #: How long the oldest of the jobs from each lane has waited there, as queue and seconds; empty: it is not known.
+    waits: Sequence[tuple[str, float]] = ()
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):

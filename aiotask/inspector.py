@@ -24,9 +24,12 @@ __all__ = [
     "Inspector",
     "JobFilter",
     "JobInfo",
+    "LetterFacts",
+    "LetterPlace",
     "Page",
     "Persistence",
     "QueueInfo",
+    "Sample",
     "ServerFacts",
     "Stats",
     "WorkerInfo",
@@ -71,6 +74,18 @@ class Stats(msgspec.Struct, frozen=True, gc=False):
     ended: dict[str, int] = {}
     #: Unix seconds of the broker's clock.
     time: float = 0.0
+    #: How many runs were followed by a retry, jobs came back unstarted, and processes died while they ran a job.
+    retried: int = 0
+    returned: int = 0
+    died: int = 0
+    #: Messages that were set aside, since they were no jobs of the app.
+    rejected: int = 0
+
+    @property
+    def sent(self) -> int:
+        """How many jobs were sent: those that have ended, and those that have not."""
+        unfinished = self.pending + self.running + self.scheduled + self.parked + self.waiting
+        return unfinished + sum(self.ended.values())
 
 
 class JobInfo(msgspec.Struct, frozen=True, gc=False):
@@ -113,6 +128,17 @@ class Page(msgspec.Struct, frozen=True, gc=False):
     after: str = ""
 
 
+class Sample(msgspec.Struct, frozen=True, gc=False):
+    """What waits in a queue: of ``pending`` jobs, ``looked`` were looked at, spread over the times at which they came.
+
+    Fewer were looked at where jobs are large, and all where there are few."""
+
+    pending: int
+    looked: int
+    #: About how many jobs of each task wait, most first; exactly where all were looked at.
+    tasks: dict[str, int] = {}
+
+
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     """A job that was given up: its envelope, its outcome, and when (Unix seconds)."""
 
@@ -120,6 +146,24 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     at: float
     job: bytes
     outcome: bytes
+
+
+class LetterFacts(msgspec.Struct, frozen=True, gc=False):
+    """What a list of dead letters shows, without the job and its outcome; their seals were not checked.
+
+    ``error``: the class of the error, a colon, and the first line of its message, shortened to 300 characters."""
+
+    id: str
+    at: float
+    task: str = ""
+    queue: str = ""
+    error: str = ""
+    #: The graph of the job; empty: it was in none.
+    graph: str = ""
+
+
+#: A place in a list of dead letters, the latest first: behind the letter of this time and id, which may be gone.
+LetterPlace = tuple[float, str]
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, gc=False):
@@ -240,11 +284,17 @@ class Inspector(Protocol):
 
     async def facts(self) -> ServerFacts: ...
 
-    async def stats(self) -> Stats:
-        """Counts of everything, in a time that does not depend on the number of jobs."""
+    async def stats(self, max_age: float = ...) -> Stats:
+        """Counts of everything, in a time that does not depend on the number of jobs.
+
+        Args:
+            max_age: seconds that the counts may be old: one broker keeps what it has counted for 2 s, for all who look.
+                0: it counts anew."""
         ...
 
-    async def queues(self) -> list[QueueInfo]: ...
+    async def queues(self, max_age: float = ...) -> list[QueueInfo]:
+        """The queues in ``stats``."""
+        ...
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
         """Whether a worker of these queues can claim a job now (suspects do not count)."""
@@ -252,10 +302,8 @@ class Inspector(Protocol):
 
     async def workers(self) -> list[WorkerInfo]: ...
 
-    async def jobs(
-        self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
-    ) -> list[JobInfo]:
-        """Unfinished jobs, oldest first within a status."""
+    async def jobs(self, *, status: Status | None = None, queue: str | None = None, limit: int = 50) -> list[JobInfo]:
+        """The first unfinished jobs, oldest first within a status; ``page`` reads further."""
         ...
 
     async def page(self, wanted: JobFilter = ..., after: str = "", limit: int = 50) -> Page:
@@ -267,9 +315,18 @@ class Inspector(Protocol):
             ConfigError: ``after`` was not given by a page of this broker."""
         ...
 
+    async def sample(self, queue: str) -> Sample:
+        """What waits in a queue, by task: estimated from about 200 jobs, whatever number waits."""
+        ...
+
     async def job(self, id: str) -> JobInfo | None: ...
-    async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
-        """Dead letters, the last one first."""
+    async def dead(self, *, limit: int = 50) -> list[DeadLetter]:
+        """The last dead letters, the latest first."""
+        ...
+
+    async def letters(self, after: LetterPlace | None = None, limit: int = 250) -> list[LetterFacts]:
+        """What is known of the dead letters behind this place, the latest first; fewer than ``limit``: these are the
+        last ones."""
         ...
 
     async def dead_letter(self, id: str) -> DeadLetter | None: ...

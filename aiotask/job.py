@@ -20,7 +20,12 @@ __all__ = [
     "PAUSED_NEED",
     "RELEASE",
     "RESULT_TTL",
+    "TRAIL",
+    "TRAIL_BYTES",
+    "TRAIL_ERROR",
+    "TRAIL_WORKER",
     "WIRE_VERSION",
+    "Attempt",
     "Job",
     "JobIds",
     "Meta",
@@ -36,6 +41,7 @@ __all__ = [
     "is_paused_need",
     "keyed_id",
     "need_of",
+    "with_attempt",
 ]
 
 #: Version of what every release since the first one reads: outcomes, control messages, and the envelopes of plain jobs.
@@ -130,6 +136,18 @@ class Obituary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     stderr: str = ""
 
 
+class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A run of a job that runs again."""
+
+    #: Unix seconds of its end, by the clock of the process that has noted it.
+    at: float
+    worker: str = ""
+    #: ``retried``: it failed. ``killed``: at its limit, with its process. ``died``: its process did.
+    how: str = ""
+    #: Class and first line of its error, or how the process died.
+    error: str = ""
+
+
 class Meta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The counters of a job that change while it lives; they travel beside the sealed envelope."""
 
@@ -144,12 +162,27 @@ class Meta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     series: int = 0
     #: Whether an earlier run has left a checkpoint, so that the next one asks for it.
     saved: bool = False
+    #: The last 10 runs before the next one, the oldest first; 2 kB at most.
+    trail: tuple[Attempt, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode
 #: Encodes an envelope, which is not yet sealed. No function around it: every send would pay for the call.
 encode_job: Callable[[Job], bytes] = _encode
 _decode = msgspec.msgpack.Decoder(Job).decode
+
+
+#: Attempts in a trail, bytes of it, and characters of a name and of an error there.
+TRAIL, TRAIL_BYTES, TRAIL_WORKER, TRAIL_ERROR = 10, 1900, 80, 120
+
+
+def with_attempt(meta: Meta, at: float, worker: str, how: str, error: str) -> Meta:
+    """The counters of a job with one more run in its trail."""
+    line = error.partition("\n")[0][:TRAIL_ERROR]
+    trail = (*meta.trail, Attempt(round(at, 3), worker[:TRAIL_WORKER], how, line))[-TRAIL:]
+    while len(_encode(trail)) > TRAIL_BYTES:
+        trail = trail[1:]
+    return msgspec.structs.replace(meta, trail=trail)
 
 
 def decode_job(data: bytes) -> Job:

@@ -6,10 +6,11 @@ import os
 import re
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import cache
 
 from .errors import ConfigError
 
-__all__ = ["CENTURY", "check_modules", "check_name", "environment", "number", "seconds"]
+__all__ = ["CENTURY", "check_modules", "check_name", "environment", "number", "own_version", "seconds"]
 
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 
@@ -75,3 +76,12 @@ def number(given: float | None, name: str, default: float) -> float:
         return float(text)
     except ValueError:
         raise ConfigError(f'AIOTASK_{name}="{text}" is not a number of seconds. Write one, as in 3600.') from None
+
+
+@cache
+def own_version() -> str:
+    """The release of aiotask."""
+    # Imported here: it takes several ms.
+    from importlib.metadata import version
+
+    return version("aiotask")

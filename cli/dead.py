@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from .asking import confirm, progress
-from .filters import InQueue, Limit, Offset, OfTask, Since, Until
+from .filters import After, InQueue, Limit, OfTask, Since, Until
 from .group import ByDefault, add
 from .one_job import show_one
 from .options import AppName, Database, Json, Url, Yes, option
-from .output import ago, console, informative, page_table, plain, print_json
+from .output import ago, console, informative, page_table, plain, print_json, quoted
 
 if TYPE_CHECKING:
     from aiotask.ops.connection import Connection
@@ -33,7 +33,12 @@ JobId = Annotated[str, typer.Argument(metavar="ID", help="ID of the job.")]
 JobIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="IDs of the jobs.")]
 WithError = Annotated[
     str | None,
-    option("--error", "-e", metavar="TEXT", help="Only jobs whose error contains this text (case is ignored)."),
+    option(
+        "--error",
+        "-e",
+        metavar="TEXT",
+        help="Only jobs whose error contains this text in its first line (case is ignored).",
+    ),
 ]
 Everything = Annotated[bool, option("--all", help="Every dead letter.")]
 
@@ -78,7 +83,7 @@ def list_(
     since: Since = None,
     until: Until = None,
     limit: Limit = 20,
-    offset: Offset = 0,
+    after: After = "",
     name: AppName = None,
     url: Url = None,
     database: Database = None,
@@ -102,11 +107,11 @@ def list_(
     from aiotask.ops.letters import Filter, read_page
 
     wanted = Filter(task, queue, error, since, until)
-    found = asyncio.run(read_page(Place(name, url, database), wanted, limit, offset))
+    found = asyncio.run(read_page(Place(name, url, database), wanted, after, limit))
     if as_json:
         print_json(found)
         return
-    _show_page(found, limit, offset)
+    _show_page(found, is_first=not after)
 
 
 def show(id: JobId, name: AppName = None, url: Url = None, database: Database = None, as_json: Json = False) -> None:
@@ -257,10 +262,10 @@ def _print_done(done_word: str, done: Done, is_named: bool) -> None:
         terminal.print(f"[yellow]Skipped also jobs of {len(graphs) - _MOST_GRAPHS:,} other graphs.[/yellow]")
 
 
-def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
+def _show_page(page: list[dict[str, Any]], *, is_first: bool) -> None:
     terminal = console()
     if not page:
-        terminal.print("There are no more dead letters." if offset else "No dead letter matches.")
+        terminal.print("No dead letter matches." if is_first else "There are no more dead letters.")
         return
     rows = [
         [
@@ -275,8 +280,8 @@ def _show_page(page: list[dict[str, Any]], limit: int, offset: int) -> None:
     ]
     columns = ["app", "id", "task", "queue", "given up", "error"]
     terminal.print(page_table(*informative(columns, rows), terminal.width))
-    if len(page) >= limit:
-        terminal.print(f"[dim]Next page: --offset {offset + limit}[/dim]")
+    if following := page[-1].get("after"):
+        terminal.print(f"[dim]Next page: --after {quoted(following)}[/dim]", soft_wrap=True)
     terminal.print("[dim]Details of one: aiotask dead show ID. Run it again: aiotask dead replay ID[/dim]")
     if any("graph" in letter for letter in page):
         terminal.print("[dim]A job of a graph runs again with its graph: aiotask graphs replay ID[/dim]")

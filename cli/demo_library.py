@@ -85,7 +85,7 @@ def _files_in(folder: str) -> list[Path]:
 
 
 @app.task(queue="index", timeout=900)
-def index(folder: str, rounds: int = 20) -> int:
+def index(folder: str, rounds: int = 4) -> int:
     """Where each word of a folder stands: a job that takes its time."""
     found: dict[str, set[str]] = {}
     for _ in range(rounds):

@@ -16,7 +16,6 @@ __all__ = [
     "JobIdOrNone",
     "Limit",
     "OfTask",
-    "Offset",
     "Since",
     "Until",
     "WithId",
@@ -68,7 +67,6 @@ Until = Annotated[
     ),
 ]
 Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of jobs per page.")]
-Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Number of jobs to skip.")]
 After = Annotated[str, option("--after", metavar="PLACE", help="Where the page begins, as the page before said.")]
 WithId = Annotated[
     str, option("--id", metavar="TEXT", show_default=False, help="Only jobs whose ID begins with this text.")

@@ -12,7 +12,7 @@ from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithId
 from .group import ByDefault, add
 from .one_job import coloured, needs_text, show_one
 from .options import AppName, Database, File, Json, Url, Yes, option
-from .output import ago, console, informative, page_table, plain, print_json
+from .output import ago, console, informative, page_table, plain, print_json, quoted
 
 __all__ = ["app"]
 
@@ -212,13 +212,6 @@ def _show_page(page: list[dict[str, Any]], *, is_first: bool, in_database: bool)
     terminal.print(page_table(*informative(columns, rows), terminal.width))
     if following := page[-1].get("after"):
         terminal.print(f"[dim]Next page: --after {quoted(following)}[/dim]", soft_wrap=True)
-
-
-def quoted(text: str) -> str:
-    """A text as a shell takes it, safe on a terminal."""
-    import shlex
-
-    return plain(shlex.quote(text), 500)
 
 
 def _more(job: dict[str, Any]) -> str:

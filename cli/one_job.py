@@ -69,6 +69,8 @@ def _shown(key: str, value: Any) -> str:
             return plain(call_text(value), 500)
         case "failures":
             return _indented([f"{each['attempt']}: {each['error']} ({each['worker']}, {each['at']})" for each in value])
+        case "trail":
+            return _indented([f"{_moment(at)} {how} {worker}: {error}" for at, worker, how, error in value])
         case "columns":
             return _indented([f"{name}={column!r}" for name, column in value.items()])
     return plain(value, 500) if len(lines := str(value).splitlines()) < 2 else _indented(lines)

@@ -22,6 +22,7 @@ __all__ = [
     "page_table",
     "plain",
     "print_json",
+    "quoted",
     "table",
     "write_anything",
 ]
@@ -173,6 +174,13 @@ def plain(text: object, length: int = 120) -> str:
     if not shown.isprintable():
         shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
     return escape(shown)
+
+
+def quoted(text: str) -> str:
+    """A text as a shell takes it, safe on a terminal."""
+    import shlex
+
+    return plain(shlex.quote(text), 500)
 
 
 def call_text(arguments: Any) -> str:

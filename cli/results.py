@@ -6,17 +6,20 @@ import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .filters import InQueue, JobIdOrNone, OfTask, Since, Until
+from .filters import After, InQueue, JobIdOrNone, OfTask, Since, Until
 from .options import File, Json, option
-from .output import ago, call_text, console, informative, page_table, plain, print_json
+from .output import ago, call_text, console, informative, page_table, plain, print_json, quoted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aiotask.history.resultdb import JobRecord, ResultDB
+    from aiotask.history.resultdb import HistoryPage, JobRecord, ResultDB
     from aiotask.job import Status
 
 __all__ = ["results"]
+
+#: Jobs that are counted at most.
+_COUNTED = 10_000
 
 
 class Ended(StrEnum):
@@ -44,7 +47,10 @@ OfGraph = Annotated[
     option("--graph", metavar="ID", envvar="AIOTASK_GRAPH", help="Only jobs of the graph with this ID."),
 ]
 Limit = Annotated[int, option("--limit", "-l", min=1, max=10_000, metavar="N", help="Number of jobs per page.")]
-Offset = Annotated[int, option("--offset", min=0, metavar="N", help="Number of jobs to skip.")]
+WithText = Annotated[
+    str | None,
+    option("--text", metavar="TEXT", help="Only jobs with this text in their ID, arguments, result or error."),
+]
 Wide = Annotated[
     bool,
     option(
@@ -61,10 +67,11 @@ def results(
     status: WithStatus = None,
     queue: InQueue = None,
     graph: OfGraph = None,
+    text: WithText = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = 20,
-    offset: Offset = 0,
+    after: After = "",
     db: File = None,
     wide: Wide = False,
     as_json: Json = False,
@@ -72,12 +79,15 @@ def results(
     """Show finished jobs, the latest first, or one of them.
 
     They are read from the history file (aiotask worker --result-db FILE). Nothing in it is unpickled or run.
+    A page ends with the place where the next one begins. A search by queue or text stops after 2 seconds, and says how
+    far it has looked.
 
     [bold]Examples[/bold]
 
       aiotask results
       aiotask results --status failed --since 10m
-      aiotask results --task shop.tasks:render --limit 50 --offset 50
+      aiotask results --task shop.tasks:render --limit 50
+      aiotask results --queue mail --text ada@example.com
       aiotask results --since 1h --wide
       aiotask results --graph 00a1b2c3d4e5f6a7b-2a
       aiotask results 00a1b2c3d4e5f6a7b-2a
@@ -94,12 +104,16 @@ def results(
         _show_one(asyncio.run(_one(history, id)), history.path, as_json)
         return
     ended = Status(status.value.upper()) if status else None
-    wanted = {"task": task, "status": ended, "queue": queue, "graph": graph, "since": since, "until": until}
-    page, count = asyncio.run(_page(history, wanted, limit, offset))
+    wanted: dict[str, Any] = {"task": task, "status": ended, "queue": queue, "graph": graph, "text": text}
+    wanted |= {"since": since, "until": until}
+    page, count = asyncio.run(_page(history, wanted, limit, after))
     if as_json:
-        print_json([describe_record(record) for record in page])
+        described = [describe_record(record) for record in page.records]
+        if page.after and described:
+            described[-1]["after"] = page.after
+        print_json(described)
         return
-    _show_page(page, count, history.path, offset, wide)
+    _show_page(page, count, history.path, wide, is_first=not after)
 
 
 async def _one(history: ResultDB, id: str) -> JobRecord:
@@ -117,9 +131,11 @@ async def _one(history: ResultDB, id: str) -> JobRecord:
     return record
 
 
-async def _page(history: ResultDB, wanted: dict[str, Any], limit: int, offset: int) -> tuple[list[JobRecord], int]:
+async def _page(history: ResultDB, wanted: dict[str, Any], limit: int, after: str) -> tuple[HistoryPage, int | None]:
+    """The page, and how many jobs match; None: that takes long."""
     try:
-        return await history.search(**wanted, limit=limit, offset=offset), await history.count(**wanted)
+        page = await history.page(**wanted, limit=limit, after=after)
+        return page, None if page.is_cut else await history.count_some(1.0, _COUNTED, **wanted)
     finally:
         await history.close()
 
@@ -127,11 +143,28 @@ async def _page(history: ResultDB, wanted: dict[str, Any], limit: int, offset: i
 # ---- for people
 
 
-def _show_page(page: list[JobRecord], count: int, path: Path, offset: int, wide: bool) -> None:
+def _show_page(page: HistoryPage, count: int | None, path: Path, wide: bool, *, is_first: bool) -> None:
     terminal = console()
-    if not page:
-        terminal.print(f"No finished job in {plain(path, 1000)} matches.", soft_wrap=True)
+    if page.records:
+        _show_records(page.records, wide)
+    elif not page.is_cut:
+        nothing = f"No finished job in {plain(path, 1000)} matches." if is_first else "There are no more jobs."
+        terminal.print(nothing, soft_wrap=True)
         return
+    shown, where = len(page.records), plain(path, 1000)
+    if page.is_cut:
+        looked = f"as far as those that ended {ago(page.until)}" if page.until else "at all with a time"
+        terminal.print(f"[dim]{shown} found in {where}. The search has looked {looked}.[/dim]", soft_wrap=True)
+    elif count is not None:
+        total = f"{count:,}+" if count >= _COUNTED else f"{count:,}"
+        terminal.print(f"[dim]{shown} of {total} in {where}[/dim]", soft_wrap=True)
+    if page.after:
+        goes_on = "Go on" if page.is_cut else "Next page"
+        terminal.print(f"[dim]{goes_on}: --after {quoted(page.after)}[/dim]", soft_wrap=True)
+
+
+def _show_records(page: list[JobRecord], wide: bool) -> None:
+    terminal = console()
     used = ("cpu", "memory", "worker") if wide else ()
     columns = ["app", "id", "status", "task", "queue", "attempts", "ended", "took", *used, "result"]
     rows = [
@@ -151,10 +184,6 @@ def _show_page(page: list[JobRecord], count: int, path: Path, offset: int, wide:
     ]
     right = ("attempts", "took", "cpu", "memory")
     terminal.print(page_table(*informative(columns, rows), terminal.width, right=right))
-    end = offset + len(page)
-    terminal.print(f"[dim]{offset + 1}-{end} of {count} in {plain(path, 1000)}[/dim]", soft_wrap=True)
-    if end < count:
-        terminal.print(f"[dim]Next page: --offset {end}[/dim]")
 
 
 def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:
@@ -183,6 +212,7 @@ def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:
         "needed": plain(", ".join(record.deps), 1000),
         "arguments": plain(call_text(read_json(record.arguments) or ""), 10_000),
         "result": plain(record.result or "", 10_000),
+        "earlier": _trail(record),
         "error": plain(record.error or "", 10_000),
         "file": plain(path, 1000),
     }
@@ -191,6 +221,17 @@ def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:
             terminal.print(f"{name:<10} {text}", soft_wrap=True)
     for line in (record.traceback or "").splitlines():
         terminal.print(f"  {plain(line, 1000)}", soft_wrap=True)
+
+
+def _trail(record: JobRecord) -> str:
+    from aiotask.ops.describe import read_json
+
+    runs = read_json(record.trail)
+    if not isinstance(runs, list):
+        return ""
+    return "; ".join(
+        f"{_when(run[0])} {plain(' '.join(map(str, run[1:])), 300)}" for run in runs if isinstance(run, list) and run
+    )
 
 
 _COLOURS = {"SUCCESS": "green", "FAILED": "red", "CANCELLED": "yellow", "EXPIRED": "yellow"}

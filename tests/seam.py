@@ -50,6 +50,7 @@ __all__ = [
     "status_of",
     "suspect",
     "take",
+    "without_trail",
 ]
 
 MakeBroker = Callable[[], Broker]
@@ -234,3 +235,8 @@ async def promoted_all(broker: Broker) -> bool:
 async def is_pending(broker: Broker, id: str) -> bool:
     await broker.promote()
     return await status_of(broker, id) is Status.PENDING
+
+
+def without_trail(delivery: Delivery) -> Meta:
+    """The counters of a job, as a broker that keeps no trail has them."""
+    return msgspec.structs.replace(delivery.meta, trail=())

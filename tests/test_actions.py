@@ -94,7 +94,7 @@ def tiles() -> Any:
 
 
 async def is_paused(world: World, _: Any) -> bool:
-    return any(each.paused for each in await world.inspector.queues() if each.name == "tiles")
+    return any(each.paused for each in await world.inspector.queues(max_age=0.0) if each.name == "tiles")
 
 
 async def a_pending_tile(world: World) -> None:
@@ -182,7 +182,7 @@ async def ok(value: Awaitable[Any]) -> bool:
 
 def pending(number: int) -> Callable[[World, Any], Awaitable[bool]]:
     async def found(world: World, _: Any) -> bool:
-        return (await world.inspector.stats()).pending == number
+        return (await world.inspector.stats(max_age=0.0)).pending == number
 
     return found
 

@@ -13,6 +13,8 @@ __all__ = [
     "OUTBOX_CLIENT",
     "OUTBOX_TTL",
     "REFUSED_TTL",
+    "SAMPLED",
+    "STATS_AGE",
     "VOLUNTEER_TTL",
 ]
 
@@ -31,6 +33,10 @@ CLIENT_TTL = 3600
 OUTBOX_CLIENT, OUTBOX_TTL = "outbox.", 7 * 86_400
 #: Seconds for which the reason why a worker set a job aside is remembered.
 REFUSED_TTL = 3600
+#: Jobs that a sample of a queue looks at.
+SAMPLED = 200
+#: Seconds for which what was counted for one who looks is kept for the others.
+STATS_AGE = 2.0
 #: Seconds in which a volunteer for a suspect has to claim it.
 VOLUNTEER_TTL = 30
 #: Seconds for which a graph is kept at least after a bad end, with the outcomes that a replay needs.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import heapq
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from ..errors import ConfigError, SealError
-from ..inspector import JobFilter, JobInfo, Page
+from ..inspector import JobFilter, JobInfo, Page, Sample
 from ..job import decode_job
 from ..wire.seal import OVERHEAD
 
-__all__ = ["EVERY", "Place", "cursor_of", "matches", "page_of", "place_in", "task_of", "unknown_place"]
+__all__ = ["EVERY", "Place", "cursor_of", "matches", "page_of", "place_in", "sample_of", "task_of", "unknown_place"]
 
 #: The filter that every unfinished job matches.
 EVERY = JobFilter()
@@ -47,6 +48,12 @@ def task_of(info: JobInfo) -> str:
         return decode_job(info.sealed[OVERHEAD:]).task if info.sealed else ""
     except SealError:
         return ""
+
+
+def sample_of(pending: Iterable[JobInfo]) -> Sample:
+    """The tasks of these jobs, all of which are looked at."""
+    tasks = Counter(map(task_of, pending))
+    return Sample(tasks.total(), tasks.total(), {task: count for task, count in tasks.most_common() if task})
 
 
 def cursor_of(place: Place) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "GRAPHS",
     "HISTORY",
     "LIMITS",
+    "METRICS",
     "PAUSES",
     "PROCESSES",
     "SCHEDULES",
@@ -56,6 +57,8 @@ DUE_NOW = "due now"
 SCHEDULES = "schedules"
 #: Feature: tasks may have limits, with the verbs of ``limits.Limits``.
 LIMITS = "limits"
+#: Feature: what workers count of their jobs is kept by the minute, with the verb of ``metrics.Metrics``.
+METRICS = "metrics"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
 #: Feature: what people have done is kept, with the verbs of ``audit.Audit``.

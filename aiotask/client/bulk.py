@@ -121,7 +121,7 @@ class BulkAction:
     async def run(self) -> AsyncIterator[Done]:
         """Do it page by page; what has become of the jobs so far is yielded after each page. Jobs that were sent after
         the beginning are not meant."""
-        done, started = Done(), (await self._inspector.stats()).time
+        done, started = Done(), (await self._inspector.stats(max_age=0.0)).time
         async for page in self._pages():
             jobs = [(info, self._opened(info)) for info in page]
             await self._act([each for each in jobs if not _is_later(each[1], started)], done)

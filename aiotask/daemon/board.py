@@ -11,6 +11,7 @@ import struct
 import time
 
 from ..worker.run import Budget
+from .metrics_page import MetricsPage
 
 __all__ = ["HEARTBEAT_INTERVAL", "SharedBoard", "Started", "unpack_ring"]
 
@@ -93,6 +94,8 @@ class SharedBoard:
     def __init__(self, slots: int, cell: memoryview | None = None) -> None:
         self._cell = cell
         self._lay_out(_SLOTS_AT + slots * _STRIDE)
+        #: What the processes that use this board count of their jobs.
+        self.metrics = MetricsPage()
         self._high = 0
         self._count = 0
 
@@ -120,6 +123,7 @@ class SharedBoard:
         """In a process that a task has forked: write into a page of its own from now on, which no process reads."""
         self._cell = None
         self._lay_out(len(self._map))
+        self.metrics.detach()
 
     # ---- the worker's side
 

@@ -15,6 +15,7 @@ from .health.sockets import ProbeSockets
 from .health.vitals import Vitals
 from .keeper_process import LEAVE_TIMEOUT, KeeperResources, run_keeper
 from .messages import Leave, LostApp, Message, OnlyKeeper, Retire, WorkerDeath
+from .report_ledger import ReportLedger
 from .restarts import RestartDelay
 from .settings import WorkerSettings
 from .watch.postmortem import how_it_ended
@@ -76,6 +77,8 @@ class KeeperCare:
         # The lease of the host depends on its keeper, so the delay stays short.
         self._restart_delay = RestartDelay(1.0)
         self._deaths: deque[WorkerDeath] = deque()
+        #: By the label of the unit.
+        self._ledgers: dict[str, ReportLedger] = {}
         self._now: _KeeperChild | None = None
         self._next: _KeeperChild | None = None
         self._retiring: list[_KeeperChild] = []
@@ -113,6 +116,8 @@ class KeeperCare:
 
     def _start(self, apps: Sequence[AppFacts], host: str) -> _KeeperChild | None:
         keeper = _KeeperChild(apps)
+        # What one keeper has begun to report, the next one ends.
+        ledgers = [self._ledgers.setdefault(app.label, ReportLedger()) for app in apps]
 
         def live(child: Child) -> int:
             resources = KeeperResources(
@@ -125,6 +130,7 @@ class KeeperCare:
                 reports=child.report_end,
                 apps=keeper.apps,
                 stacks=child.stacks,
+                ledgers=ledgers,
             )
             return run_keeper(self._settings, resources)
 

@@ -13,21 +13,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ..brokers import history_of, inspect
+from ..brokers import inspect
 from ..brokers.sql.address import open_database
-from ..errors import AiotaskError, BrokerError, ConfigError
+from ..errors import AiotaskError, BrokerError
 from ..keeper.keeper import Keeper
 from ..keeper.recovery import Death
 from ..keeper.relay import Relay
+from ..keeper.report import Source
 from ..log.setup import configure, tend
 from ..log.throttle import Throttle
+from ..ops.metrics import exposition
 from ..worker.stacks import frames_of
 from .app_facts import AppFacts, app_key, connect_to
+from .app_recorder import recorder_of
 from .beating import beating
 from .board import SharedBoard, unpack_ring
 from .fork import Exit
@@ -35,6 +37,7 @@ from .health.health import Branch, Health
 from .health.http import Probes
 from .health.sockets import ProbeSockets
 from .health.vitals import Vitals
+from .host_report import HostReader
 from .messages import (
     Keeping,
     Leave,
@@ -48,6 +51,7 @@ from .messages import (
     read_messages,
     send_message,
 )
+from .report_ledger import ReportLedger
 from .settings import WorkerSettings
 from .stops import CONT_INTERVAL, STOP_CHECK_TIMEOUT, resume
 from .watch.snapshot import state_of
@@ -84,6 +88,8 @@ class KeeperResources:
     reports: int
     apps: Sequence[AppFacts]
     stacks: Stacks
+    #: How far the reports of each unit have come.
+    ledgers: Sequence[ReportLedger]
 
 
 def run_keeper(settings: WorkerSettings, resources: KeeperResources) -> int:
@@ -107,7 +113,7 @@ class KeeperProcess:
     def __init__(self, resources: KeeperResources) -> None:
         self._resources = resources
         self._branches: list[Branch] = []
-        self._keepers = [self._keeper(app) for app in resources.apps]
+        self._readers: list[HostReader] = []
         self._buffer = bytearray()
         self._end = asyncio.Event()
         #: Requests to the supervisor that it has not answered.
@@ -119,27 +125,16 @@ class KeeperProcess:
         self._lost: dict[tuple[str, str], bool] | None = None
         #: Set once no other keeper of this host is at work.
         self._alone = asyncio.Event()
+        self._keepers = list(map(self._keeper, resources.apps, resources.ledgers))
         self._probes: asyncio.Task[None] | None = None
         #: How many deaths of workers the supervisor has sent.
         self._received_deaths = 0
 
-    def _keeper(self, app: AppFacts) -> Keeper:
-        recorder = reading = None
-        if app.result_db:
-            from ..history.recorder import Recorder
-
-            try:
-                recorder = Recorder(
-                    Path(app.result_db),
-                    app.secrets,
-                    app.name,
-                    max_age=app.result_db_age,
-                    max_bytes=app.result_db_size,
-                )
-                reading = history_of(connect_to(app))
-            except ConfigError as error:
-                logger.error("History is not being recorded: %s", error)
+    def _keeper(self, app: AppFacts, ledger: ReportLedger) -> Keeper:
+        recorder, reading = recorder_of(app)
         broker = connect_to(app)
+        reader = HostReader(app, self._resources.workers, self._resources.vitals, self._resources.host)
+        self._readers.append(reader)
         keeper = Keeper(
             broker,
             app.name,
@@ -153,6 +148,7 @@ class KeeperProcess:
             relay=Relay(app.send_to or broker, app.name, partial(open_database, app.database))
             if app.database
             else None,
+            source=Source(reader.counted, reader.report, ledger, self._alone.wait),
         )
         source = "broker" if app.rows is None else "database"
         self._branches.append(Branch(app.label, app.queues, keeper.lease, inspect(broker), source))
@@ -164,7 +160,8 @@ class KeeperProcess:
         running = [asyncio.create_task(keeper.run()) for keeper in self._keepers]
         health = Health(self._resources.vitals, self._resources.workers, self._branches)
         # These go on while the rest ends.
-        probes = self._probes = asyncio.create_task(Probes(self._resources.probe_sockets.sockets, health.report).run())
+        answers = Probes(self._resources.probe_sockets.sockets, health.report, self._metrics)
+        probes = self._probes = asyncio.create_task(answers.run())
         health_running = asyncio.create_task(health.run())
         watching = [probes, asyncio.create_task(self._beat()), health_running]
         for each in watching:
@@ -198,6 +195,14 @@ class KeeperProcess:
             with contextlib.suppress(AiotaskError):
                 await keeper.close()
         return code
+
+    async def _metrics(self) -> str:
+        """What Prometheus is told of this host, and of the brokers of its apps."""
+        apps = []
+        for branch, keeper, reader in zip(self._branches, self._keepers, self._readers, strict=True):
+            tasks, queues, _ = reader.counts()
+            apps.append(await keeper.metrics(branch.app, tasks, queues, branch.inspector))
+        return exposition(apps, self._readers[0].report())
 
     async def _beat(self) -> None:
         while True:

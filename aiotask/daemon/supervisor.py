@@ -282,20 +282,20 @@ class Supervisor:
         found = blame(facts.end, facts.started, self._signal_counts.count(facts.end, facts.started))
         for death in facts.deaths(found):
             self._keeper_care.report(death)
+        self._bulletin.vitals.ended(facts.why)
         child.close()
         self._boards.give_back(child.board)
         for other in self._children.values():
             if other.replaces is child:
                 other.replaces = None
         if not child.booted:
+            self._restart_delay.died(time.monotonic())
             self._boot_failed(child, facts.reason)
         elif found.own_fault or child.overdue:
             facts.log()
         elif child.has_gone and not child.draining and self._stopping_since is None:
             self._emptied += 1
-        if not child.booted:
-            self._restart_delay.died(time.monotonic())
-        elif found.own_fault:
+        if child.booted and found.own_fault:
             self._restart_allowance.spend()
         if child.not_live and child.host == self._host:
             self._begin_anew()

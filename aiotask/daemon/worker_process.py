@@ -48,6 +48,7 @@ from .in_service import in_service
 from .interrupts import MainThreadInterrupts
 from .job_context import initial_context
 from .job_fork import JobFork, end_copy
+from .lag import Lag
 from .leftovers import find_leftovers
 from .lifespans import Lifespans
 from .messages import (
@@ -286,6 +287,7 @@ class WorkerProcess:
             Surroundings(self._lane, resources.board, self._seats, self._solitude, hooks, self._until, self._declarer),
             EventLog("aiotask", log_args=settings.log_args, log_tracebacks=settings.log_tracebacks),
             max_jobs=round(settings.max_jobs_per_child * jitter) or 1 if settings.max_jobs_per_child else None,
+            sink=partial(resources.board.metrics.add, each.facts.label),
         )
         self._workers.append(worker)
         if self._draining:
@@ -313,8 +315,10 @@ class WorkerProcess:
             # A replacement would be as large as this process.
             send_message(self._resources.reports, Oversized(at_first))
             limit = None
+        lag = Lag(HEARTBEAT_INTERVAL)
         while True:
             self._resources.board.beat()
+            self._resources.board.metrics.lag = lag.tick()
             self._interrupts.tick()
             tend()
             fill_standard()

@@ -57,6 +57,7 @@ COLUMNS = (
     "memory",
     "parent",
     "graph",
+    "trail",
 )
 
 #: Step N brings a file from version N to N + 1. Steps are added, never changed.
@@ -97,6 +98,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE jobs ADD COLUMN graph TEXT",
         "CREATE INDEX jobs_graph ON jobs (graph, finished_at) WHERE graph IS NOT NULL",
     ),
+    ("ALTER TABLE jobs ADD COLUMN trail TEXT",),  # JSON: the runs before the last one, [[at, worker, how, error], …]
 )
 
 #: Version of the schema; a file with a higher one is left alone.

@@ -44,6 +44,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     #: Ids of the job that sent this one, and of its graph; None: no job did, it is in none.
     parent: str | None = None
     graph: str | None = None
+    #: The runs before the last one as JSON: a list of when (Unix seconds), worker, how and error; None: there was none.
+    trail: str | None = None
 
     def __repr__(self) -> str:
         return f"<JobRecord {self.id} {self.task} {self.status}>"

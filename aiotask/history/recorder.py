@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
+
 from ..brokers.history import HistoryRow
 from ..errors import ConfigError, SealError
 from ..job import Job, decode_job, flow_of
@@ -239,4 +241,5 @@ def _columns(app: str, row: HistoryRow, job: Job | None, outcome: Outcome) -> tu
         outcome.memory * 1024 or None,
         (job.more.parent or None) if job and job.more else None,
         outcome.graph or None,
+        json.dumps(msgspec.to_builtins(row.meta.trail)) if row.meta.trail else None,
     )

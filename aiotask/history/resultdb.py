@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -12,33 +13,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from .. import errors
-from ..errors import (
-    ConfigError,
-    JobCancelled,
-    JobError,
-    JobLost,
-    RemoteError,
-    ResultExpired,
-    SealError,
-    SerializationError,
-)
+from ..errors import ConfigError, JobLost, ResultExpired, SealError
 from ..job import Status
 from ..outcome import Outcome, decode_outcome
 from ..settings import environment
-from ..wire.plaintext import plain_value
 from ..wire.seal import OVERHEAD, Sealer
 from .file import COLUMNS, HistoryFile, RecordingDelayed, explain, file_errors
+from .pages import HistoryPage, Place, Wanted, bounded_count, place_in, place_of, read_page
+from .plain_end import plain_end
 from .record import JobRecord, read_record
+from .wanted import Moment, conditions, unix
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["JobRecord", "RecordingDelayed", "ResultDB"]
+__all__ = ["HistoryPage", "JobRecord", "RecordingDelayed", "ResultDB"]
 
 T = TypeVar("T")
-#: Unix seconds, an aware datetime, or a timedelta before now.
-Moment = float | datetime | timedelta
+#: The conditions of a search, none of which is given.
+_ANY = dict.fromkeys(("task", "status", "queue", "graph", "text", "since", "until"))
 #: Rows that one transaction of ``prune`` deletes, so that recorders hardly wait for it.
 _PRUNE_ROWS = 1000
 
@@ -134,12 +127,12 @@ class ResultDB:
                 f'The result database "{self.path}" has no job "{id}": it has not ended, was not recorded, or was '
                 "pruned. If it was sent recently, await app.result(id)."
             )
-        return _plain_end(outcome) if self._app is None else self._app.decode_outcome(outcome)
+        return plain_end(outcome) if self._app is None else self._app.decode_outcome(outcome)
 
     async def fetch_record(self, id: str) -> JobRecord | None:
         """Everything that is recorded about one job; None if the file has no job with this id."""
-        rows = await self._select(_SELECT, ["id = ?"], [id], limit=1)
-        return read_record(rows[0]) if rows else None
+        row = await self._first(_SELECT, id)
+        return None if row is None else read_record(row)
 
     async def fetch_status(self, id: str) -> Status | None:
         """The status of the job: as recorded, else (with ``app``) as the broker knows it, else None."""
@@ -155,13 +148,13 @@ class ResultDB:
 
     async def exists(self, id: str) -> bool:
         """Whether the file has a job with this id."""
-        return bool(await self._select("SELECT 1 FROM jobs", ["id = ?"], [id], limit=1))
+        return await self._first("SELECT 1 FROM jobs", id) is not None
 
     # ---- many jobs, newest first
 
-    async def fetch_all(self, limit: int | None = None, offset: int = 0) -> list[JobRecord]:
-        """All recorded jobs, those that ended last first."""
-        return [read_record(row) for row in await self._select(_SELECT, [], [], limit=limit, offset=offset)]
+    async def fetch_all(self, limit: int | None = None, after: JobRecord | None = None) -> list[JobRecord]:
+        """All recorded jobs, those that ended last first; behind the record ``after``, if one is given."""
+        return await self.search(limit=limit, after=after)
 
     async def search(
         self,
@@ -170,27 +163,57 @@ class ResultDB:
         status: Status | str | None = None,
         queue: str | None = None,
         graph: str | None = None,
+        text: str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
         limit: int | None = 50,
-        offset: int = 0,
+        after: JobRecord | None = None,
     ) -> list[JobRecord]:
-        """Recorded jobs that match all of the conditions, those that ended last first.
+        """Recorded jobs that match all of the conditions, those that ended last first. ``page`` does not look longer
+        than 2 seconds.
 
         Args:
             task, queue: the name of the task, of the queue.
             status: the status with which the job ended.
             graph: id of the graph that the job was in: that of the call that was sent.
+            text: a part of the id, the arguments, the result or the error, whatever the case of its letters A to Z.
             since, until: the time at which the job ended (since <= end < until): Unix seconds, an aware datetime, or
                 a timedelta before now.
             limit: number of jobs to return at most; None: all.
-            offset: number of jobs to skip.
+            after: the last record of the page before.
 
         Raises:
             ConfigError: an argument is not valid, for example a datetime without a time zone.
         """
-        conditions, values = _filter(task, status, queue, graph, since, until)
-        return [read_record(row) for row in await self._select(_SELECT, conditions, values, limit=limit, offset=offset)]
+        wanted = conditions(task, status, queue, graph, text, since, until)
+        return (await self._page(wanted, None if after is None else place_of(after), limit, None)).records
+
+    async def page(
+        self,
+        *,
+        task: str | None = None,
+        status: Status | str | None = None,
+        queue: str | None = None,
+        graph: str | None = None,
+        text: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: int = 50,
+        after: str = "",
+        seconds: float = 2.0,
+    ) -> HistoryPage:
+        """A page of ``search``, with the place where the next one begins.
+
+        Args:
+            after: the place that the page before gave; empty: the page begins at the job that ended last.
+            seconds: after which the search ends, and says how far it has looked. By task, status or graph alone it
+                finds jobs at once; by queue or text it looks at one job after the other.
+
+        Raises:
+            ConfigError: an argument is not valid, or ``after`` was not given by a page.
+        """
+        wanted = conditions(task, status, queue, graph, text, since, until)
+        return await self._page(wanted, place_in(after) if after else None, limit, seconds)
 
     async def count(
         self,
@@ -199,14 +222,27 @@ class ResultDB:
         status: Status | str | None = None,
         queue: str | None = None,
         graph: str | None = None,
+        text: str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
     ) -> int:
         """The number of recorded jobs that match all of the conditions of ``search``."""
-        conditions, values = _filter(task, status, queue, graph, since, until)
-        where, values = self._where(conditions, values)
-        sql = f"SELECT count(*) FROM jobs{where}"
-        return int(await self._call(lambda: self._file.connection().execute(sql, values).fetchone()[0]))
+        found = await self.count_some(
+            math.inf, None, task=task, status=status, queue=queue, graph=graph, text=text, since=since, until=until
+        )
+        assert found is not None
+        return found
+
+    async def count_some(self, seconds: float, most: int | None, **given: Any) -> int | None:
+        """The number of recorded jobs that match the conditions of ``search``, counted up to ``most``.
+
+        Args:
+            seconds: after which the count ends.
+
+        Returns:
+            The number, ``most`` if there are as many or more; None: the time was over before."""
+        wanted = self._own(conditions(**{**_ANY, **given}))
+        return await self._call(lambda: bounded_count(self._file.connection(), wanted, most, seconds))
 
     async def prune(self, older_than: Moment, *, progress: Callable[[int], object] | None = None) -> int:
         """Delete the jobs that ended longer ago than this, and return their number.
@@ -223,7 +259,7 @@ class ResultDB:
             raise ConfigError(
                 f'older_than="{older_than}" is not an age. Give seconds (>= 0), a timedelta or a datetime.'
             )
-        end = _unix(age, "older_than") if isinstance(age, datetime) else time.time() - age
+        end = unix(age, "older_than") if isinstance(age, datetime) else time.time() - age
         where, values = self._where(["finished_at < ?"], [end])
         sql = f"DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs{where} LIMIT {_PRUNE_ROWS})"
 
@@ -244,17 +280,26 @@ class ResultDB:
 
     # ---- the file, in its thread
 
-    async def _select(
-        self, select: str, conditions: list[str], values: list[Any], *, limit: int | None = None, offset: int = 0
-    ) -> list[tuple[Any, ...]]:
-        """Rows that match all conditions, newest first."""
-        for name, number in (("limit", limit), ("offset", offset)):
-            if number is not None and number < 0:
-                raise ConfigError(f'{name}="{number}" is negative. Give 0 or more.')
-        where, values = self._where(conditions, values)
-        sql = f"{select}{where} ORDER BY finished_at DESC, rowid DESC LIMIT ? OFFSET ?"
-        values += [-1 if limit is None else limit, offset]
-        return await self._call(lambda: self._file.connection().execute(sql, values).fetchall())
+    async def _page(self, wanted: Wanted, after: Place | None, limit: int | None, seconds: float | None) -> HistoryPage:
+        if limit is not None and limit < 0:
+            raise ConfigError(f'limit="{limit}" is negative. Give 0 or more.')
+        own = self._own(wanted)
+        return await self._call(lambda: read_page(self._file.connection(), own, after, limit, seconds))
+
+    async def _first(self, select: str, id: str) -> tuple[Any, ...] | None:
+        """These columns of the job with this id; of several apps, of the one that ended last."""
+        where, values = self._where(["id = ?"], [id])
+        sql = f"{select}{where} ORDER BY finished_at DESC LIMIT 1"
+        found: tuple[Any, ...] | None = await self._call(
+            lambda: self._file.connection().execute(sql, values).fetchone()
+        )
+        return found
+
+    def _own(self, wanted: Wanted) -> Wanted:
+        """These conditions for the jobs of the app, if there is one."""
+        if self._app is None:
+            return wanted
+        return Wanted([*wanted.conditions, "app = ?"], [*wanted.values, self._app.name])
 
     def _where(self, conditions: list[str], values: list[Any]) -> tuple[str, list[Any]]:
         if self._app is not None:
@@ -318,66 +363,3 @@ def _secrets() -> tuple[str, ...]:
 
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM jobs"
-
-
-def _filter(
-    task: str | None,
-    status: Status | str | None,
-    queue: str | None,
-    graph: str | None,
-    since: Moment | None,
-    until: Moment | None,
-) -> tuple[list[str], list[Any]]:
-    if status is not None and status not in Status.__members__:
-        raise ConfigError(f'"{status}" is not a status. Use one of: {", ".join(Status)}.')
-    given = {
-        "task = ?": task,
-        "status = ?": None if status is None else str(status),
-        "queue = ?": queue,
-        "graph = ?": graph,
-        "finished_at >= ?": None if since is None else _unix(since, "since"),
-        "finished_at < ?": None if until is None else _unix(until, "until"),
-    }
-    given = {condition: value for condition, value in given.items() if value is not None}
-    return list(given), list(given.values())
-
-
-def _unix(moment: Moment, name: str) -> float:
-    if isinstance(moment, timedelta):
-        return time.time() - moment.total_seconds()
-    if not isinstance(moment, datetime):
-        return float(moment)
-    if moment.tzinfo is None:
-        raise ConfigError(f'{name}="{moment}" has no time zone. Use an aware datetime: datetime.now(timezone.utc).')
-    return moment.timestamp()
-
-
-def _plain_end(outcome: Outcome) -> Any:
-    """The value of a job, or its error, raised; for callers without an app, so as plain data."""
-    if outcome.status is not Status.SUCCESS:
-        raise _plain_error(outcome)
-    if outcome.value is None:
-        raise SerializationError(f'Job "{outcome.id}" succeeded, but its outcome carries no value.')
-    try:
-        return plain_value(outcome.value)
-    except SerializationError as error:
-        raise ConfigError(
-            f'The result of job "{outcome.id}" of task "{outcome.task}" is more than plain data. '
-            f"Open the result database with ResultDB(…, app=app). ({error})"
-        ) from error
-
-
-def _plain_error(outcome: Outcome) -> JobError:
-    info = outcome.error
-    if info is None:
-        kind = JobCancelled if outcome.status is Status.CANCELLED else JobError
-        return kind(f'Job "{outcome.id}" of task "{outcome.task}" ended as {outcome.status}.')
-    module, _, name = info.type.rpartition(".")
-    own = getattr(errors, name, None) if module == errors.__name__ else None
-    if isinstance(own, type) and issubclass(own, JobError):
-        error: JobError = own(info.message)
-    else:
-        error = RemoteError(f"{info.type}: {info.message}", type=info.type)
-    if info.traceback:
-        error.add_note(info.traceback)
-    return error

@@ -6,6 +6,7 @@ The keeper's thread needs the GIL for that, so code that holds the GIL is report
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -99,6 +100,18 @@ class InLoopWatch:
 
     def _owns(self, run: Run) -> bool:
         return any(worker.owns(run) for worker in self.workers)
+
+    def names(self) -> list[str]:
+        """The names of the workers on their brokers."""
+        return [worker.incarnation for worker in self.workers if worker.incarnation]
+
+    def runs(self) -> list[Run]:
+        """Runs that go on, as far as another thread sees them."""
+        found = [run for run, _ in self._sync_runs()]
+        with contextlib.suppress(RuntimeError):
+            # The worker may change its table while this thread reads it.
+            found += [run for worker in self.workers for run in worker.suspended]
+        return found
 
     async def snapshot(self) -> tuple[list[dict[str, Any]], str]:
         """This process with its jobs and stacks, for ``Requests``."""

@@ -28,6 +28,7 @@ from ..loops.async_block import async_block
 from ..wire.serializer import check_annotations
 from ..worker.declaring import Declarer
 from ..worker.executor import Guard, call_sync
+from ..worker.measures import MetricsTable
 from ..worker.membership import Membership
 from ..worker.patched import refuse_patched_threads
 from ..worker.run import NoBoard, Run
@@ -37,6 +38,7 @@ from ..worker.surroundings import Surroundings
 from ..worker.sync_lane import SyncLane
 from ..worker.unit import Unit
 from ..worker.worker import Worker
+from .report import in_loop_source
 from .watch import InLoopWatch
 
 if TYPE_CHECKING:
@@ -102,8 +104,11 @@ class InLoopWorker:
 class _KeeperThread:
     """A keeper for each unit, with an event loop in a thread, so that a blocked user loop starves nothing."""
 
-    def __init__(self, units: Sequence[Unit], host: str, recorder: Recorder | None) -> None:
+    def __init__(
+        self, units: Sequence[Unit], host: str, recorder: Recorder | None, tables: Sequence[MetricsTable]
+    ) -> None:
         self.watch = InLoopWatch()
+        self._tables = tables
         self._units = units
         self._host = host
         self._recorder = recorder
@@ -118,7 +123,7 @@ class _KeeperThread:
 
     async def _main(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        keepers = [self._keeper(unit) for unit in self._units]
+        keepers = list(map(self._keeper, self._units, self._tables))
         self._ready.set()
         running = [agent(self.watch.run())]
         for unit, keeper in zip(self._units, keepers, strict=True):
@@ -132,14 +137,18 @@ class _KeeperThread:
             await keeper.leave(())
             await keeper.close()
 
-    def _keeper(self, unit: Unit) -> Keeper:
+    def _keeper(self, unit: Unit, table: MetricsTable) -> Keeper:
         # The tables of rows are their history.
         recorder = self._recorder if unit.rows is None else None
         reading = history_of(unit.connect_keeper()) if recorder is not None else None
         broker = unit.connect_keeper()
         relay = Relay(unit.send_to or broker, unit.app, unit.database) if unit.database is not None else None
         return Keeper(
-            broker, unit.app, unit.served.secrets, self._host, reading=reading, recorder=recorder, relay=relay
+            *(broker, unit.app, unit.served.secrets, self._host),
+            reading=reading,
+            recorder=recorder,
+            relay=relay,
+            source=in_loop_source(table, self._host, self.watch.names, self.watch.runs),
         )
 
     async def end(self) -> None:
@@ -187,12 +196,14 @@ async def in_loop_worker(
     # The process group of this process, which includes the programs that tasks execute.
     presence.cells[0][0] = os.getpgrp()
     writer = recorder(result_db) if recorder is not None and result_db is not None else None
-    keeper = _KeeperThread(units, host, writer)
+    tables = [MetricsTable() for _ in units]
+    keeper = _KeeperThread(units, host, writer, tables)
     keeper.start()
     lane, guard, board = SyncLane(), Guard(), NoBoard()
     declaring = Declarer(declarer(units[0].app))
     around = Surroundings(lane, board, Seats(max_in_flight), until=until, declarer=declaring)
-    workers = [_worker(unit, around, host, recorded=writer is not None and unit.rows is None) for unit in units]
+    recorded = [writer is not None and unit.rows is None for unit in units]
+    workers = [_worker(*each, around, host) for each in zip(units, recorded, tables, strict=True)]
     keeper.watch.workers = [worker for worker, _ in workers]
     threads = [
         threading.Thread(
@@ -222,7 +233,7 @@ async def in_loop_worker(
             presence.remove()
 
 
-def _worker(unit: Unit, around: Surroundings, host: str, *, recorded: bool) -> tuple[Worker, Broker]:
+def _worker(unit: Unit, recorded: bool, table: MetricsTable, around: Surroundings, host: str) -> tuple[Worker, Broker]:
     """A worker of this loop, and its broker."""
     names, broker = unit.served.registry.names, unit.connect()
     facts = {"pid": os.getpid(), "host": host, "tasks": names, **unit.served.shown_queues, "kind": "in-loop"}
@@ -230,7 +241,7 @@ def _worker(unit: Unit, around: Surroundings, host: str, *, recorded: bool) -> t
     membership = Membership(
         broker, around.board, host=host, number="in-loop", facts=facts, recorded=recorded, source=unit.source
     )
-    return Worker(unit.served, broker, membership, around, EventLog("aiotask")), broker
+    return Worker(unit.served, broker, membership, around, EventLog("aiotask"), sink=table.add), broker
 
 
 def _execute(board: NoBoard, guard: Guard, run: Run) -> None:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import cast
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, cast
+
+from msgspec.structs import replace
 
 from ..broker import Broker, Notice
 from ..brokers import features, graphs_of, schedules_of
 from ..brokers.expiry import Expiry
 from ..brokers.history import History
-from ..brokers.technology import EXPIRY, GRAPHS, SCHEDULES
+from ..brokers.metrics import Metrics
+from ..brokers.technology import EXPIRY, GRAPHS, METRICS, SCHEDULES
 from ..errors import BrokerError
+from ..inspector import Inspector, Stats
+from ..values.metrics import Counts
+from ..values.report import HostReport
 from .agenda import Agenda
 from .expiry import Expiries
 from .lease import Lease
@@ -21,12 +28,32 @@ from .promoter import Due
 from .recording import Recorder, Recording
 from .recovery import Death, Recovery
 from .relay import Relay
+from .report import Reporter, Source
 from .scheduler import Scheduler
 
-__all__ = ["Keeper"]
+__all__ = ["AppMetrics", "Keeper"]
 
 #: Ids of cancelled jobs that may wait to be looked up.
 MAX_NOTICED = 1_000
+#: Seconds that the broker has for its part of the metrics.
+METRICS_TIMEOUT = 2.0
+
+
+class AppMetrics(NamedTuple):
+    """What one host knows of one app."""
+
+    app: str
+    tasks: Mapping[str, Counts]
+    queues: Mapping[str, Counts]
+    #: Seconds since the lease was renewed, and that the last report took.
+    lease_age: float = 0.0
+    broker_seconds: float = 0.0
+    recovered: int = 0
+    #: Finished jobs that wait for a recorder; None: the broker has not answered, as with the next ones.
+    backlog: int | None = None
+    stats: Stats | None = None
+    #: Bytes that the broker's server uses.
+    used_bytes: int = 0
 
 
 class Keeper:
@@ -39,6 +66,7 @@ class Keeper:
         revive: brings the embedded server back when it has crashed.
         queues, needs: what the workers of this host claim.
         relay: sends the jobs of committed transactions; None: the app has no database.
+        source: what is reported of this host; None: nothing is.
     """
 
     def __init__(
@@ -54,6 +82,7 @@ class Keeper:
         queues: Sequence[str] = (),
         needs: Sequence[str] = (),
         relay: Relay | None = None,
+        source: Source | None = None,
     ) -> None:
         self._broker = broker
         self._app = app
@@ -75,6 +104,9 @@ class Keeper:
             self._scheduler.hear if self._scheduler is not None else None,
         )
         self._relay = relay
+        self._reporter = None
+        if source is not None and METRICS in features(broker.url):
+            self._reporter = Reporter(cast("Metrics", broker), host, source, self._complete)
         self._recorder = recorder
         self._recording = Recording(reading, recorder, host) if reading is not None and recorder is not None else None
 
@@ -107,6 +139,8 @@ class Keeper:
             agents.append(self._relay.run())
         if self._recording is not None:
             agents.append(self._recording.run())
+        if self._reporter is not None:
+            agents.append(self._reporter.run())
         tasks = [asyncio.create_task(agent) for agent in agents]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -163,9 +197,35 @@ class Keeper:
             await self.recovery.scan()
             if self._recording is not None:
                 await self._recording.finish()
+            if self._reporter is not None:
+                await self._reporter.tick()
             if forget:
                 await self.lease.drop()
                 await self.recovery.scan()
+
+    # ---- what others are told
+
+    def _complete(self, report: HostReport, took: float) -> HostReport:
+        return replace(report, recovered=self.recovery.moved, broker=round(took, 4))
+
+    async def metrics(
+        self, app: str, tasks: dict[str, Counts], queues: dict[str, Counts], inspector: Inspector
+    ) -> AppMetrics:
+        """What this keeper knows of its app, and what is on the broker; without the latter where it does not answer."""
+        found = AppMetrics(
+            app,
+            tasks,
+            queues,
+            max(0.0, time.monotonic() - self.lease.renewed_at),
+            self._reporter.took if self._reporter is not None else 0.0,
+            self.recovery.moved,
+        )
+        with contextlib.suppress(BrokerError, TimeoutError):
+            async with asyncio.timeout(METRICS_TIMEOUT):
+                stats, backlog = await inspector.stats(), await inspector.unrecorded()
+                used = (await inspector.facts()).memory_used
+                return found._replace(stats=stats, backlog=backlog, used_bytes=used)
+        return found
 
     async def close(self) -> None:
         if self._relay is not None:

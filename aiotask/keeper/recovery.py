@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from ..broker import BATCH_JOBS, Broker, Delivery, Finish, Requeue, special_of
 from ..brokers import features, graphs_of
 from ..brokers.technology import GRAPHS
 from ..errors import BrokerError, ConnectionLost, JobError, JobOutOfMemory, JobTimeout, SealError
-from ..job import Job, Obituary, Status, decode_job, flow_of
+from ..job import Job, Obituary, Status, decode_job, flow_of, with_attempt
 from ..log.events import counted
 from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter
 from ..values.flow import NOWHERE
@@ -68,6 +69,8 @@ class Recovery:
         self._outcomes_sealer = Sealer(secrets, "outcome")
         self._host = host
         self._deaths: deque[Death] = deque()
+        #: How many jobs were given back.
+        self.moved = 0
         self._nudge = asyncio.Event()
         self._report_error = ErrorReporter(
             logger, "The broker refused to requeue the jobs of dead workers; trying again: %s", KEEPER_LOG_DELAY
@@ -112,6 +115,7 @@ class Recovery:
         while True:
             recovered = await self._broker.recover()
             moved += recovered.moved
+            self.moved += recovered.moved
             if not recovered.more:
                 break
         if moved:
@@ -185,6 +189,7 @@ class Recovery:
             return
         if again >= 0:
             meta = msgspec.structs.replace(delivery.meta, attempt=delivery.meta.attempt + 1)
+            meta = with_attempt(meta, time.time(), death.incarnation, "killed", f"it {words}")
             # With a delay of zero the job could start before all processes of the old run are gone.
             delay = max(again, random.uniform(0.01, 0.05))
             await self._broker.requeue(death.incarnation, [Requeue(delivery, job.queue, meta, delay=delay)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import reprlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -102,6 +102,8 @@ class EventLog:
         self._last: dict[tuple[str, str], str] = {}
         self._left: dict[str, int] = {}
         self._crowded = False
+        #: Called with how many events of each kind there were, by task, before the counts of a second are cleared.
+        self.counted: Callable[[Mapping[str, Mapping[str, int]]], None] | None = None
         self._open(time.monotonic())
 
     def job(
@@ -199,7 +201,7 @@ class EventLog:
 
     def flush(self) -> None:
         """Log every pending summary now."""
-        if self._crowded:
+        if self._crowded or self.counted is not None:
             self._close(time.monotonic())
         self._log_left_out(None)
 
@@ -210,6 +212,8 @@ class EventLog:
 
     def _close(self, now: float) -> None:
         """End this second: log a summary of the events that got no line."""
+        if self.counted is not None:
+            self.counted(self._counts)
         for kind, counts in self._counts.items():
             if self._crowded:
                 for task, count in counts.items():

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..brokers.pauses import Pause
 from ..inspector import QueueInfo, ServerFacts, Stats, WorkerInfo
 from ..log.events import in_words
+from .hosts import SILENT, skews
 
 __all__ = ["Attention", "attention_of"]
 
 #: Share of the server's memory from which on it is nearly full.
 _FULL = 0.9
+#: Seconds for which an event loop stands still before people are told.
+_STILL = 1.0
 #: Finished jobs that wait for a recorder, above which the history is behind.
 _BEHIND = 10_000
 
@@ -39,16 +42,19 @@ def attention_of(
     facts: ServerFacts,
     unrecorded: int,
     aside: int,
+    hosts: Sequence[dict[str, Any]] = (),
 ) -> list[Attention]:
     """What is wrong comes first.
 
     Args:
         unrecorded: finished jobs that wait for a recorder.
         aside: messages that were set aside, since they were no jobs of this app.
+        hosts: as ``hosts.read_hosts`` describes them.
     """
     found = [
         *_about_workers(stats, workers),
         *_about_queues(stats, workers),
+        *_about_hosts(hosts),
         *(_about_pause(pause, stats) for pause in pauses),
         *_about_server(facts),
         *_about_backlogs(stats, pauses, unrecorded, aside),
@@ -80,6 +86,33 @@ def _about_workers(stats: Stats, workers: Sequence[WorkerInfo]) -> list[Attentio
         rest = f"({', '.join(minor)}): what was pickled by value runs only where the versions agree."
         found.append(Attention(False, "Workers of different versions of Python are live", rest, kind="workers"))
     return found
+
+
+def _about_hosts(hosts: Sequence[dict[str, Any]]) -> list[Attention]:
+    found = []
+    for host in hosts:
+        if host["age"] is None:
+            continue
+        name = host["machine"] or host["host"]
+        if host["age"] > SILENT:
+            rest = f"has not been heard of for {in_words(host['age'])}: it is gone, or cannot reach the server."
+            found.append(Attention(True, f"Host {name}", rest, kind="workers"))
+            continue
+        found += [_about_still(name, host, each) for each in host["processes"] if each["still"] >= _STILL]
+        if host["wanted"] > host["serving"] and not host["stopping"]:
+            rest = f"serve on {name}; the others start again or keep dying (see its log)."
+            found.append(Attention(True, f"{host['serving']} of {host['wanted']} workers", rest, kind="workers"))
+    return [*found, *(Attention(False, sentence, "", kind="workers") for sentence in skews(hosts))]
+
+
+def _about_still(name: str, host: dict[str, Any], process: dict[str, Any]) -> Attention:
+    """That an event loop does not turn, and because of which job."""
+    what = f"Worker {process['pid']} on {name} has stood still for {in_words(process['still'])}"
+    own = next((job for job in host["running"] if job["pid"] == process["pid"] and job["blocks"]), None)
+    if own is None:
+        return Attention(True, what, "and no async task is known to block it.", kind="workers")
+    rest = f"in {own['task']}: an async task blocks its event loop."
+    return Attention(True, what, rest, kind="job", name=own["id"])
 
 
 def _about_queues(stats: Stats, workers: Sequence[WorkerInfo]) -> list[Attention]:

@@ -38,6 +38,8 @@ class Connections:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = asyncio.Lock()
         self._next_look = 0.0
+        #: The apps to which something was done, so that what the server keeps for all who look is old.
+        self._acted: set[str] = set()
         self._kept: dict[tuple[str, str], tuple[float, asyncio.Future[Any]]] = {}
 
     async def all(self) -> list[Connection]:
@@ -112,7 +114,16 @@ class Connections:
             self._kept[key] = (time.monotonic() + seconds, task)
 
     async def stats(self, connection: Connection) -> Stats:
+        """Counts of everything, which are 2 s old at most; those after an action are new."""
+        if connection.label in self._acted:
+            self._acted.discard(connection.label)
+            return await self.kept(connection, "stats", STATS_KEPT, lambda: connection.inspector.stats(0.0))
         return await self.kept(connection, "stats", STATS_KEPT, connection.inspector.stats)
+
+    def forget(self, connection: Connection) -> None:
+        """Read everything of an app anew, since something was done to it."""
+        self._acted.add(connection.label)
+        self._kept = {key: found for key, found in self._kept.items() if key[0] != connection.label}
 
     async def named(self, label: str) -> Connection:
         """The connection with this label; empty: the first one.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from msgspec import to_builtins
 from msgspec.structs import asdict
 
 from ..embedded.server import EmbeddedServer
@@ -53,6 +54,8 @@ def describe_job(connection: Connection, info: JobInfo) -> dict[str, Any]:
     }
     if info.meta.deaths:
         job |= {"deaths": info.meta.deaths, "last_death": info.meta.reason}
+    if info.meta.trail:
+        job["trail"] = to_builtins(info.meta.trail)
     if info.sealed is not None:
         job |= describe_sealed(connection, info.sealed)
     if info.need:
@@ -153,7 +156,7 @@ def describe_worker(worker: WorkerInfo) -> dict[str, Any]:
 def describe_record(record: JobRecord) -> dict[str, Any]:
     """A finished job: the columns of the history file without the sealed bytes."""
     row = {name: value for name, value in asdict(record).items() if name not in ("job", "outcome")}
-    return row | {name: read_json(row[name]) for name in ("arguments", "result")}
+    return row | {name: read_json(row[name]) for name in ("arguments", "result", "trail")}
 
 
 def read_json(text: str | None) -> Any:

@@ -20,7 +20,7 @@ from .progress import progress_of
 if TYPE_CHECKING:
     from ..brokers.sql.inspector import RowInspector
 
-__all__ = ["columns_of", "in_history", "read_job", "read_page"]
+__all__ = ["address_of", "columns_of", "in_history", "read_job", "read_page"]
 
 
 async def read_page(place: Place, wanted: JobFilter, after: str, limit: int) -> list[dict[str, Any]]:
@@ -39,10 +39,10 @@ async def read_page(place: Place, wanted: JobFilter, after: str, limit: int) -> 
     which, _, at = after.partition(":")
     found: list[dict[str, Any]] = []
     async with inspectors(place) as opened:
-        if after and which not in map(_address, opened):
+        if after and which not in map(address_of, opened):
             raise unknown_place(after)
         for each in opened:
-            name = _address(each)
+            name = address_of(each)
             if name < which:
                 continue
             at = at if name == which else ""
@@ -58,7 +58,7 @@ async def read_page(place: Place, wanted: JobFilter, after: str, limit: int) -> 
     return found
 
 
-def _address(connection: Connection) -> str:
+def address_of(connection: Connection) -> str:
     """What tells the lists of a server and a database apart; in the order of the connections."""
     return f"{connection.name}{'' if connection.app is not None else '+rows'}"
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..broker import Replayed
+from ..brokers.pages import unknown_place
 from ..errors import ResultExpired
-from ..inspector import DeadLetter
+from ..inspector import LetterFacts, LetterPlace
 from .connection import Connection, Place, inspectors
 from .describe import describe_letter
-from .jobs import columns_of
-from .paging import merged, page_of_all
+from .jobs import address_of, columns_of
+from .paging import merged
 
 __all__ = ["Done", "Filter", "Picked", "Verb", "move_ids", "move_picked", "pick", "read_letter", "read_page"]
 
@@ -21,8 +23,10 @@ Verb = Literal["replay", "delete"]
 #: The ids of letters in one app.
 Picked = tuple[Connection, list[str]]
 
-#: Letters read per call, and letters moved per call.
-_PAGE, _BATCH = 200, 50
+#: Facts of letters read per call, and letters moved per call.
+_PAGE, _BATCH = 500, 50
+#: An id behind which no other id comes.
+_HIGHEST = "\U0010ffff"
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,13 @@ class Filter:
     def is_open(self) -> bool:
         return self == Filter()
 
-    def fits(self, letter: dict[str, Any]) -> bool:
+    def fits(self, letter: LetterFacts) -> bool:
         return (
-            (self.task is None or letter.get("task") == self.task)
-            and (self.queue is None or letter.get("queue") == self.queue)
-            and (self.error is None or self.error.casefold() in str(letter.get("error", "")).casefold())
-            and (self.since is None or letter["dead_at"] >= self.since)
-            and (self.until is None or letter["dead_at"] < self.until)
+            self.task in (None, letter.task)
+            and self.queue in (None, letter.queue)
+            and (self.error is None or self.error.casefold() in letter.error.casefold())
+            and (self.since is None or letter.at >= self.since)
+            and (self.until is None or letter.at < self.until)
         )
 
 
@@ -67,28 +71,55 @@ class Done:
 # ---- reading
 
 
-async def read_page(place: Place, wanted: Filter, limit: int, offset: int) -> list[dict[str, Any]]:
-    """Letters of the named app or of all apps, the latest first."""
-    found: list[dict[str, Any]] = []
+async def read_page(place: Place, wanted: Filter, after: str, limit: int) -> list[dict[str, Any]]:
+    """Letters of the named app or of all apps, the latest first.
+
+    Args:
+        after: where the page begins, as the last letter of the page before said; empty: at the latest one.
+
+    Returns:
+        The letters; if there may be others, the last one says in ``after`` where the next page begins.
+
+    Raises:
+        ConfigError: ``after`` was given by no page.
+    """
+    found: list[tuple[Connection, LetterFacts]] = []
+    is_last = True
     async with inspectors(place) as opened:
-        if wanted.is_open:
-            page = await page_of_all(opened, _read, lambda letter: -letter.at, limit, offset)
-            return [describe_letter(connection, letter) for connection, letter in page]
-        async for described in merged([_fitting(each, wanted) for each in opened], lambda letter: -letter["dead_at"]):
-            found.append(described)
-            if len(found) >= offset + limit:
+        streams = [_fitting(each, wanted, _start(each, after)) for each in opened]
+        async for which, facts in merged(streams, lambda item: -item[1].at):
+            if len(found) >= limit:
+                is_last = False
                 break
-    return found[offset:]
+            found.append((which, facts))
+        page = [described for each in found if (described := await _described(*each)) is not None]
+    if page and not is_last:
+        which, facts = found[-1]
+        page[-1]["after"] = f"{facts.at!r}:{address_of(which)}:{facts.id}"
+    return page
 
 
-async def _read(connection: Connection, limit: int, offset: int) -> list[DeadLetter]:
-    """Letters of one app, whatever they are: the broker skips those before the page."""
-    found: list[DeadLetter] = []
-    while page := await connection.inspector.dead(limit=min(_PAGE, limit - len(found)), offset=offset + len(found)):
-        found += page
-        if len(found) >= limit:
-            break
-    return found
+def _start(connection: Connection, after: str) -> LetterPlace | None:
+    """The place in the list of one app behind a place in the list of all: letters of the same moment are listed app by
+    app."""
+    if not after:
+        return None
+    at, _, rest = after.partition(":")
+    which, _, id = rest.partition(":")
+    try:
+        score = float(at)
+    except ValueError:
+        raise unknown_place(after) from None
+    if not id or not math.isfinite(score):
+        raise unknown_place(after)
+    own = address_of(connection)
+    return score, id if own == which else "" if own < which else _HIGHEST
+
+
+async def _described(connection: Connection, facts: LetterFacts) -> dict[str, Any] | None:
+    """The letter whole; None: it is gone."""
+    letter = await connection.inspector.dead_letter(facts.id)
+    return None if letter is None else describe_letter(connection, letter)
 
 
 async def read_letter(id: str, place: Place) -> dict[str, Any]:
@@ -114,26 +145,28 @@ async def pick(verb: Verb, opened: list[Connection], wanted: Filter) -> tuple[li
     of_graphs: dict[str, str] = {}
     for each in opened:
         ids = []
-        async for letter in _fitting(each, wanted):
-            if verb == "replay" and "graph" in letter:
-                of_graphs[letter["id"]] = letter["graph"]
+        async for _, facts in _fitting(each, wanted):
+            if verb == "replay" and facts.graph:
+                of_graphs[facts.id] = facts.graph
             else:
-                ids.append(letter["id"])
+                ids.append(facts.id)
         picked.append((each, ids))
     return picked, of_graphs
 
 
-async def _fitting(connection: Connection, wanted: Filter) -> AsyncIterator[dict[str, Any]]:
-    """Letters of one app, the latest first."""
-    offset = 0
-    while page := await connection.inspector.dead(limit=_PAGE, offset=offset):
-        for letter in page:
-            if wanted.since is not None and letter.at < wanted.since:
+async def _fitting(
+    connection: Connection, wanted: Filter, after: LetterPlace | None = None
+) -> AsyncIterator[tuple[Connection, LetterFacts]]:
+    """Facts of letters of one app behind a place, the latest first."""
+    while page := await connection.inspector.letters(after, _PAGE):
+        for facts in page:
+            if wanted.since is not None and facts.at < wanted.since:
                 return
-            described = describe_letter(connection, letter)
-            if wanted.fits(described):
-                yield described
-        offset += len(page)
+            if wanted.fits(facts):
+                yield connection, facts
+        if len(page) < _PAGE:
+            return
+        after = page[-1].at, page[-1].id
 
 
 # ---- moving

@@ -50,12 +50,12 @@ async def read_limit(place: Place, name: str) -> dict[str, Any]:
         inspector = connection.inspector
         waiting = Counter(
             key
-            for job in await inspector.jobs(status=Status.PENDING, queue=None, limit=READ, offset=0)
+            for job in await inspector.jobs(status=Status.PENDING, queue=None, limit=READ)
             if (key := _line_key(job, info.name)) is not None
         )
         running = [
             (job.id, key)
-            for job in await inspector.jobs(status=Status.RUNNING, queue=None, limit=READ, offset=0)
+            for job in await inspector.jobs(status=Status.RUNNING, queue=None, limit=READ)
             if (key := _sealed_key(connection, job, info.name)) is not None
         ]
         counts = Counter(key for _, key in running)

@@ -18,6 +18,7 @@ from .agenda import Agenda
 from .in_hand import InHand
 from .intake import Intake
 from .life import Life
+from .measures import Measures
 from .membership import Membership
 from .pauses import Paused
 from .stop_condition import StopCondition
@@ -62,6 +63,7 @@ class Claimer:
         intake: Intake,
         agenda: Agenda,
         paused: Paused,
+        measures: Measures,
         *,
         queues: Sequence[str],
         order: QueueOrder,
@@ -79,6 +81,7 @@ class Claimer:
         self._intake = intake
         self._agenda = agenda
         self._paused = paused
+        self._measures = measures
         self._queues = queues
         self._needs = needs
         self._restart = restart
@@ -150,6 +153,7 @@ class Claimer:
                 self._quick = True
             elif claim.deliveries:
                 self._intake.take(claim.deliveries, reliefs)
+                self._measures.waited(claim.waits)
                 # A claim that blocked found the queues empty: the next one blocks too. A claim that brought several
                 # did not block, and a blocking one takes from every lane alike, whatever its priority.
                 self._quick = len(claim.deliveries) > 1 or self._quick or not self._has_blocked(asked)

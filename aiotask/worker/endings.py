@@ -21,6 +21,7 @@ from .batch import Batch
 from .budget import SHORT
 from .job_log import JobLog
 from .life import Life
+from .measures import Measures
 from .parents import Parents
 from .prefetch import Prefetch
 from .run import Run
@@ -57,6 +58,7 @@ class Endings:
         prefetch: Prefetch,
         parents: Parents,
         job_log: JobLog,
+        measures: Measures,
         *,
         worker: str,
         jobs_sealer: Sealer,
@@ -74,6 +76,7 @@ class Endings:
         self._prefetch = prefetch
         self._parents = parents
         self._job_log = job_log
+        self._measures = measures
         self._worker = worker
         self._jobs_sealer = jobs_sealer
         self._outcomes_sealer = outcomes_sealer
@@ -135,6 +138,8 @@ class Endings:
         if not run.start_logged:
             self._job_log.started(run)
         self._job_log.ended(run, WAITS, dead=False)
+        if run.took >= SHORT:
+            self._measures.ran(run.job.task, run.took, run.cpu)
         if run.stopped:
             self._parents.ended(run, goes_back=False)
         self._finish([])
@@ -186,7 +191,7 @@ class Endings:
             self._parents.ended(run, goes_back=verdict.what is What.RELEASE)
         if self._aftermath is not None:
             self._aftermath.expect(run, verdict)
-        requeue = None if verdict is SUCCEEDED else _way_back(run, verdict)
+        requeue = None if verdict is SUCCEEDED else self._way_back(run, verdict)
         if requeue is None:
             finish = self._finish_of(run, verdict, dead)
             if finish.graph or finish.special:
@@ -197,6 +202,13 @@ class Endings:
             self._hold(requeue, limit)
         else:
             self._settler.requeue(requeue)
+
+    def _way_back(self, run: Run, verdict: Verdict) -> Requeue | None:
+        """How a job that did not succeed goes back into a queue; None: the verdict ends it."""
+        self._measures.unusual(run, verdict)
+        if verdict.what is What.RETRY and run.took >= SHORT:
+            self._measures.ran(run.job.task, run.took, run.cpu)
+        return _way_back(run, verdict)
 
     def _finish(self, finishes: list[Finish]) -> None:
         """Hand over the outcomes of jobs that have ended."""
@@ -221,6 +233,7 @@ class Endings:
         cpu = memory = 0
         if run.took >= SHORT:
             cpu, memory = _used(run)
+            self._measures.ran(job.task, run.took, run.cpu)
         began, end, worker = run.started_at, run.finished_at or time.time(), self._worker
         flow = run.flow
         graph = "" if flow is None else flow.graph
@@ -283,7 +296,7 @@ def _way_back(run: Run, verdict: Verdict) -> Requeue | None:
     """How the job goes back into a queue; None: the verdict ends it."""
     delivery, job = run.delivery, run.job
     if verdict.what is What.RETRY:
-        return Requeue(delivery, job.queue, next_meta(run), delay=verdict.delay)
+        return Requeue(delivery, job.queue, next_meta(run, verdict.error), delay=verdict.delay)
     if verdict.what is What.PARK:
         return Requeue(delivery, job.queue, run.meta, need=verdict.need, reply=job.reply)
     if verdict.what is What.RELEASE:

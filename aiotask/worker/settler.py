@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, cast
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Liveness, Requeue, Settled
@@ -88,6 +88,10 @@ class Settler:
         self._report_requeue_error = ErrorReporter(logger, "The broker refused to requeue jobs; trying again: %s")
         #: Log lines about dropped outcomes: one a second, since after a server was emptied there are many.
         self._dropped_lines = Throttle(1.0)
+        #: Number of ends and requeues that were handed over, and how many of them the broker has taken.
+        self.handed = self.settled = 0
+        #: Called with the ends of jobs that were not this worker's.
+        self.disowned: Callable[[Iterable[Finish]], None] | None = None
         #: Told of the answers of the broker. None: no middleware asks for them.
         self.aftermath: Listener | None = None
         #: Awaited before the ends of special jobs and before requeues: sends what their runs have reported last.
@@ -97,15 +101,18 @@ class Settler:
 
     def finish(self, items: Sequence[Finish]) -> None:
         self._finishes.extend(items)
+        self.handed += len(items)
         self._stir()
 
     def finish_special(self, item: Finish) -> None:
         """The job is one of a graph, so that what is downstream of it goes on, or is special in another way."""
         (self._special if self._has_special else self._plain).waiting.append(item)
+        self.handed += 1
         self._stir()
 
     def requeue(self, item: Requeue) -> None:
         self._requeues.append(item)
+        self.handed += 1
         self._stir()
 
     def give_back(self, run: Run, behind: int = -1) -> None:
@@ -186,6 +193,8 @@ class Settler:
                 row.repeat = row.repeat and bool(waiting)
                 if self._finish_delay.failures:
                     self._finish_delay.reset()
+                if Settled.NOT_YOURS in answers and self.disowned is not None:
+                    self.disowned(item for item, answer in zip(batch, answers, strict=True) if not answer)
                 self._report([item.delivery for item in batch], answers, liveness, dropped=True)
                 return
 
@@ -226,6 +235,7 @@ class Settler:
     ) -> None:
         if dropped and Settled.NOT_YOURS in answers:
             self.log_dropped([delivery.id for delivery, answer in zip(deliveries, answers, strict=True) if not answer])
+        self.settled += len(deliveries)
         self._settled(deliveries, liveness)
         if self.aftermath is not None:
             self.aftermath.settled(deliveries, answers)

@@ -11,6 +11,7 @@ from .cancellation import Cancels
 from .claimer import Claimer
 from .in_hand import InHand
 from .job_log import JobLog
+from .measures import Measures
 from .membership import Membership
 from .pauses import Paused
 from .prefetch import AHEAD
@@ -33,6 +34,7 @@ class Ticker:
         paused: Paused,
         log: EventLog,
         job_log: JobLog,
+        measures: Measures,
     ) -> None:
         self._membership = membership
         self._in_hand = in_hand
@@ -41,6 +43,7 @@ class Ticker:
         self._paused = paused
         self._log = log
         self._job_log = job_log
+        self._measures = measures
         self._questions = Throttle(0.95)
 
     async def run(self) -> None:
@@ -57,6 +60,7 @@ class Ticker:
             if not run.start_logged and run.started_at:
                 self._job_log.started(run)
         self._in_hand.give_back_surplus()
+        self._measures.hand_on()
         if self._questions.passes():
             self._log.tick()
             await self._ask()

@@ -22,7 +22,7 @@ from ..errors import (
     SerializationError,
     WorkerLost,
 )
-from ..job import Meta, Obituary, Status
+from ..job import Meta, Obituary, Status, with_attempt
 from ..log.events import JobEvent
 from ..tasks.options import seconds
 from ..wire.error_form import is_a, members_of, text_of
@@ -192,6 +192,8 @@ def convict(run: Run) -> Verdict:
     )
 
 
-def next_meta(run: Run) -> Meta:
-    """The counters of the next run."""
-    return msgspec.structs.replace(run.meta, attempt=run.delivery.meta.attempt + 1)
+def next_meta(run: Run, error: BaseException | None) -> Meta:
+    """The counters of the next run, after this one has raised an error."""
+    meta = msgspec.structs.replace(run.meta, attempt=run.delivery.meta.attempt + 1)
+    text = "" if error is None else f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
+    return with_attempt(meta, run.finished_at or time.time(), run.worker, "retried", text)

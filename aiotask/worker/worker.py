@@ -32,6 +32,7 @@ from .in_hand import InHand
 from .intake import Intake
 from .job_log import JobLog
 from .life import Life
+from .measures import Measures, Sink
 from .membership import Membership
 from .parents import Parents
 from .pauses import Paused
@@ -59,6 +60,7 @@ class Worker:
 
     Args:
         max_jobs: call ``Hooks.full`` after this many jobs.
+        sink: where what is counted of the jobs goes; None: nowhere.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Worker:
         log: EventLog,
         *,
         max_jobs: int | None = None,
+        sink: Sink | None = None,
     ) -> None:
         registry, serializer, queues = served.registry, served.serializer, list(served.queues)
         syncs, board, seats, solitude, hooks = around.syncs, around.board, around.seats, around.solitude, around.hooks
@@ -77,7 +80,7 @@ class Worker:
         life, job_log, parents = Life(), JobLog(log), Parents()
         agenda, growths = Agenda(broker), Growths(broker, membership, sealer=jobs_sealer)
         settler = Settler(broker, membership, agenda.stir)
-        holds = Holds(broker, settler)
+        holds, measures = Holds(broker, settler), Measures(sink, settler)
         declaring = Declaring(broker, specs_of(registry), around.declarer)
         aftermath = aftermath_of(served.middleware, membership.name, life, settler)
         prefetch = Prefetch(
@@ -92,6 +95,7 @@ class Worker:
             prefetch,
             parents,
             job_log,
+            measures,
             worker=membership.name,
             jobs_sealer=jobs_sealer,
             outcomes_sealer=outcomes_sealer,
@@ -164,6 +168,7 @@ class Worker:
             intake,
             agenda,
             paused,
+            measures,
             queues=queues,
             order=served.order,
             needs=registry.needs,
@@ -185,17 +190,17 @@ class Worker:
             broker, membership, sealer=Sealer(served.secrets, "item"), serializer=serializer, end=cancels.end
         )
         in_hand.reports, in_hand.outlets = reports, outlets
+        log.counted, settler.disowned = measures.flush, measures.disown
         settler.before_ends, cancels.heard = reports.flush_ends, outlets.heard
-        ticker = Ticker(membership, in_hand, claimer, cancels, paused, log, job_log)
+        ticker = Ticker(membership, in_hand, claimer, cancels, paused, log, job_log, measures)
         self.name = membership.name
         # ``enlisted`` is set each time the broker knows the worker under a new name; the agent that waits clears it.
         self.up, self.enlisted = asyncio.Event(), asyncio.Event()
         self._life, self._membership, self._in_hand = life, membership, in_hand
         self._suspects, self._claimer, self._settler, self._cancels = suspects, claimer, settler, cancels
-        self._growths, self._paused, self._reports = growths, paused, reports
-        self._holds, self._declaring = holds, declaring
+        self._growths, self._paused, self._reports, self._declaring = growths, paused, reports, declaring
         growths.attach(endings.close, endings.wait, settler.log_dropped, in_hand.forget)
-        self._log, self._hooks, self._aftermath = log, hooks, aftermath
+        self._log, self._hooks, self._aftermath, self._holds = log, hooks, aftermath, holds
         self._agents: list[Callable[[], Coroutine[Any, Any, None]]] = [
             partial(settler.run, self._settled, endings.replacement),
             partial(at_most_once.run, intake.begin, in_hand.lose),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 from aiotask.broker import Broker, Settled
-from aiotask.inspector import Inspector
-from aiotask.job import Meta, Status
+from aiotask.inspector import Inspector, LetterFacts
+from aiotask.job import WIRE_VERSION, Meta, Status
+from aiotask.outcome import ErrorInfo, Outcome, encode_outcome
+from aiotask.wire.seal import Sealer
 
 from ..seam import WORN, Worker, a_push, park, sealed_job, sealed_outcome, send, take
 
@@ -70,13 +72,14 @@ async def test_unfinished_jobs_are_listed_by_status(broker: Broker, worker: Work
     assert found_again is not None and (found_again.status, found_again.need) == (Status.RUNNING, "")
 
 
-async def test_jobs_are_listed_page_by_page_oldest_first(broker: Broker, inspector: Inspector) -> None:
+async def test_jobs_are_listed_oldest_first(broker: Broker, inspector: Inspector) -> None:
     names = [f"job-{n}" for n in range(7)]
     await send(broker, *names, a_push("elsewhere", "mail"))
 
-    pages = [await inspector.jobs(status=Status.PENDING, queue="default", limit=3, offset=at) for at in (0, 3, 6, 9)]
+    first = await inspector.jobs(status=Status.PENDING, queue="default", limit=3)
 
-    assert [[info.id for info in page] for page in pages] == [names[:3], names[3:6], names[6:], []]
+    assert [info.id for info in first] == names[:3]
+    assert [info.id for info in await inspector.jobs(status=Status.PENDING, queue="default")] == names
     assert [info.id for info in await inspector.jobs(queue="mail")] == ["elsewhere"]
 
 
@@ -115,6 +118,34 @@ async def test_dead_letters_are_listed_page_by_page_newest_first(worker: Worker,
         await worker.finish(await take(worker, name), dead=True)
 
     assert [letter.id for letter in await inspector.dead(limit=2)] == ["three", "two"]
-    assert [letter.id for letter in await inspector.dead(limit=2, offset=2)] == ["one"]
     assert await inspector.dead_letter("two") == (await inspector.dead())[1]
     assert await inspector.dead_letter("four") is None
+
+
+async def test_facts_of_dead_letters_are_on_pages_newest_first(worker: Worker, inspector: Inspector) -> None:
+    error = ErrorInfo("builtins.KeyError", "'mail'\nand more lines")
+    for name in ("one", "two", "three"):
+        outcome = Outcome(WIRE_VERSION, name, "shop.tasks:render", Status.FAILED, error=error)
+        sealed = Sealer(["test"], "outcome").seal(encode_outcome(outcome))
+        await worker.finish(await take(worker, name), outcome=sealed, status=Status.FAILED, dead=True)
+
+    first = await inspector.letters(limit=2)
+    rest = await inspector.letters((first[-1].at, first[-1].id), limit=2)
+
+    assert [facts.id for facts in [*first, *rest]] == ["three", "two", "one"]
+    assert first[0] == LetterFacts("three", first[0].at, "shop.tasks:render", "default", "KeyError: 'mail'")
+    assert {letter.id: letter.at for letter in await inspector.dead()} == {each.id: each.at for each in [*first, *rest]}
+    assert await inspector.letters((rest[-1].at, rest[-1].id)) == []
+
+
+async def test_a_place_among_dead_letters_may_be_of_one_that_is_gone(
+    broker: Broker, worker: Worker, inspector: Inspector
+) -> None:
+    for name in ("one", "two", "three"):
+        await worker.finish(await take(worker, name), dead=True)
+    latest, second, _ = await inspector.letters()
+
+    await broker.discard([second.id])
+
+    assert [facts.id for facts in await inspector.letters((latest.at, latest.id))] == ["one"]
+    assert [facts.id for facts in await inspector.letters((second.at, second.id))] == ["one"]

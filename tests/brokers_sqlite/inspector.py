@@ -12,15 +12,19 @@ from contextlib import AbstractAsyncContextManager
 import msgspec
 
 from aiotask.brokers.lanes import need_of
-from aiotask.brokers.pages import EVERY, Place, page_of
+from aiotask.brokers.letters import facts_of, is_behind
+from aiotask.brokers.pages import EVERY, Place, page_of, sample_of
 from aiotask.inspector import (
     DeadLetter,
     Durability,
     JobFilter,
     JobInfo,
+    LetterFacts,
+    LetterPlace,
     Page,
     Persistence,
     QueueInfo,
+    Sample,
     ServerFacts,
     Stats,
     WorkerInfo,
@@ -43,7 +47,7 @@ class SqliteInspector(ABC):
         durability = Durability(Persistence.LOG_BY_SYSTEM, "write-ahead log, synchronous=normal")
         return ServerFacts("sqlite", sqlite3.sqlite_version, durability, time=time.time())
 
-    async def queues(self) -> list[QueueInfo]:
+    async def queues(self, max_age: float = 0.0) -> list[QueueInfo]:
         async with self.state() as db:
             rows = tables.rows(db, "TRUE")
             jobs = Counter((row.queue, row.status) for row in rows)
@@ -71,7 +75,7 @@ class SqliteInspector(ABC):
         async with self.state() as db:
             return _workers(db)
 
-    async def stats(self) -> Stats:
+    async def stats(self, max_age: float = 0.0) -> Stats:
         queues = await self.queues()
         return Stats(
             queues,
@@ -98,12 +102,13 @@ class SqliteInspector(ABC):
             found = tables.rows(db, "ifnull(queue = ?, TRUE)", wanted.queue)
         return [([row.due or 0, row.entry], _info(row)) for row in found]
 
-    async def jobs(
-        self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
-    ) -> list[JobInfo]:
+    async def sample(self, queue: str) -> Sample:
+        return sample_of(info for _, info in await self._places(JobFilter(None, queue)) if info.status == "PENDING")
+
+    async def jobs(self, *, status: Status | None = None, queue: str | None = None, limit: int = 50) -> list[JobInfo]:
         async with self.state() as db:
             found = tables.rows(db, "ifnull(queue = ?, TRUE) ORDER BY due, entry", queue)
-        return [_info(row) for row in found if status in (None, row.status)][offset : offset + limit]
+        return [_info(row) for row in found if status in (None, row.status)][:limit]
 
     async def job(self, id: str) -> JobInfo | None:
         async with self.state() as db:
@@ -112,10 +117,14 @@ class SqliteInspector(ABC):
             return JobInfo(id, Status(stored[1]), "stored outcome", outcome=stored[0])
         return _info(row) if row else None
 
-    async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
+    async def dead(self, *, limit: int = 50) -> list[DeadLetter]:
         async with self.state() as db:
-            sql = "SELECT id, at, job, outcome FROM dead ORDER BY number DESC LIMIT ? OFFSET ?"
-            return [DeadLetter(*letter) for letter in db.execute(sql, [limit, offset])]
+            sql = "SELECT id, at, job, outcome FROM dead ORDER BY number DESC LIMIT ?"
+            return [DeadLetter(*letter) for letter in db.execute(sql, [limit])]
+
+    async def letters(self, after: LetterPlace | None = None, limit: int = 250) -> list[LetterFacts]:
+        behind = [letter for letter in await self.dead(limit=-1) if is_behind(letter, after)]
+        return [facts_of(letter) for letter in sorted(behind, key=lambda each: (each.at, each.id))[::-1][:limit]]
 
     async def dead_letter(self, id: str) -> DeadLetter | None:
         return next((letter for letter in await self.dead(limit=-1) if letter.id == id), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -31,17 +32,26 @@ def find_chromium() -> str | None:
     return next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
 
 
+def _pipe() -> tuple[int, int]:
+    """A pipe with descriptors that are not those which the browser uses itself."""
+    ends = os.pipe()
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    for end in ends:
+        os.close(end)
+    return high[0], high[1]
+
+
 class Chromium:
     """One browser process; a context of its own for each tab."""
 
     def __init__(self, path: str, profile: Path) -> None:
-        commands, self._write = os.pipe()
-        self._read, answers = os.pipe()
+        commands, self._write = _pipe()
+        self._read, answers = _pipe()
         flags = [*_FLAGS, f"--user-data-dir={profile}", "about:blank"]
         # The browser reads commands from descriptor 3 and answers on 4.
         shell = f'exec "$0" "$@" 3<&{commands} 4>&{answers}'
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", shell, path, *flags],
+            ["bash", "-c", shell, path, *flags],
             pass_fds=(commands, answers),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -39,7 +39,11 @@ def test_the_command_lists_newest_first_and_says_which_file(many: ResultDB, path
     rows = [line for line in said.splitlines() if "FAILED" in line]
     assert [row.split()[0] for row in rows] == ["096", "092"]
     assert "ValueError: no" in rows[0]
-    assert f"1-2 of 25 in {path}" in said and "--offset 2" in said
+    assert f"2 of 25 in {path}" in said
+    after = said.partition("--after ")[2].splitlines()[0].strip("'")
+    code, said = command("--db", path, "--status", "failed", "--limit", 30, "--after", after)
+    assert [line.split()[0] for line in said.splitlines() if "FAILED" in line][:2] == ["088", "084"]
+    assert code == 0 and f"23 of 25 in {path}" in said and "--after" not in said
 
 
 def test_the_command_prints_json_and_takes_its_flags_from_the_environment(many: ResultDB, path: Path) -> None:

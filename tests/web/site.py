@@ -221,6 +221,7 @@ ELEMENTS = set(
         "svg",
         "path",
         "rect",
+        "text",
         "line",
         "i",
         "pre",

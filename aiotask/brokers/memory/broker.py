@@ -32,11 +32,14 @@ from ...inspector import DeadLetter
 from ...job import Meta, Obituary, Status
 from ..expiry import Expired
 from ..lanes import BELL, claim_order, lane_of, parked_lane
+from ..metrics import Observed
 from .audit import AuditVerbs
 from .due_now import DueNowVerbs
 from .graphs import GraphStore
 from .history import HistoryVerbs
+from .inspector import workers_of
 from .limits import MemoryLimits
+from .pages import stats_of
 from .record import Ending, Record
 from .schedules import MemorySchedules
 from .store import Store
@@ -249,6 +252,7 @@ class MemoryBroker(AuditVerbs, MemoryLimits, MemorySchedules, StreamVerbs, DueNo
             if counter is not None and store.leases.get(host) != counter:
                 return False
             store.declare_host_dead(host)
+            store.metrics.forget_host(host)
             return True
 
     async def recover(
@@ -277,6 +281,11 @@ class MemoryBroker(AuditVerbs, MemoryLimits, MemorySchedules, StreamVerbs, DueNo
                 store.give_back(record, blamed=record.id in blame, reason=reason, obituary=obituary)
                 moved += 1
         return Recovered(moved, kept)
+
+    async def observe(self, host: str, sequence: int, observed: Observed, report: bytes) -> None:
+        async with self._store as store:
+            leased, workers = host in store.leases, workers_of(store)
+            store.metrics.observe(host, sequence, observed, report, lambda: stats_of(store, workers), leased=leased)
 
     async def promote(self, limit: int = BATCH_JOBS) -> tuple[int, float | None]:
         async with self._store as store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import platform
 from collections.abc import Sequence
@@ -17,22 +18,28 @@ from ...inspector import (
     GraphSummary,
     JobFilter,
     JobInfo,
+    LetterFacts,
+    LetterPlace,
     Page,
     Persistence,
     QueueInfo,
+    Sample,
     ServerFacts,
     Stats,
     WorkerInfo,
 )
 from ...job import Status
+from ...values.report import HostReport
 from ...values.unique import is_same_key
 from ..lanes import is_line, queue_of
-from ..pages import EVERY, page_of
+from ..letters import facts_of, is_behind
+from ..metrics import MINUTE, Minute
+from ..pages import EVERY, page_of, sample_of
 from .graph_record import GraphRecord, NodeRecord
 from .graphs import GraphStore
 from .pages import info_of, places_in, records, stats_of, waiting_info, waiting_nodes
 
-__all__ = ["MemoryInspector"]
+__all__ = ["MemoryInspector", "workers_of"]
 
 
 _DURABILITY = Durability(Persistence.MEMORY, "memory")
@@ -47,12 +54,12 @@ class MemoryInspector:
     async def facts(self) -> ServerFacts:
         return ServerFacts("memory", platform.python_version(), _DURABILITY, time=self._store.clock.time())
 
-    async def stats(self) -> Stats:
+    async def stats(self, max_age: float = 0.0) -> Stats:
         async with self._store as store:
-            return stats_of(store, _workers(store))
+            return stats_of(store, workers_of(store))
 
-    async def queues(self) -> list[QueueInfo]:
-        return (await self.stats()).queues
+    async def queues(self, max_age: float = 0.0) -> list[QueueInfo]:
+        return (await self.stats(max_age)).queues
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
         async with self._store as store:
@@ -66,15 +73,18 @@ class MemoryInspector:
 
     async def workers(self) -> list[WorkerInfo]:
         async with self._store as store:
-            return _workers(store)
+            return workers_of(store)
 
     async def page(self, wanted: JobFilter = EVERY, after: str = "", limit: int = 50) -> Page:
         async with self._store as store:
             return page_of(places_in(store, wanted), wanted, after, limit)
 
-    async def jobs(
-        self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
-    ) -> list[JobInfo]:
+    async def sample(self, queue: str) -> Sample:
+        async with self._store as store:
+            waiting = list(places_in(store, JobFilter(Status.PENDING, queue)))
+        return sample_of(info for _, info in waiting if info.status is Status.PENDING)
+
+    async def jobs(self, *, status: Status | None = None, queue: str | None = None, limit: int = 50) -> list[JobInfo]:
         async with self._store as store:
             unfinished = (
                 info_of(record)
@@ -86,7 +96,7 @@ class MemoryInspector:
                 for node in waiting_nodes(store)
                 if status in (None, Status.WAITING) and queue in (None, queue_of(node.lane))
             )
-            return list(islice(chain(unfinished, waiting), offset, offset + limit))
+            return list(islice(chain(unfinished, waiting), limit))
 
     async def job(self, id: str) -> JobInfo | None:
         async with self._store as store:
@@ -102,14 +112,27 @@ class MemoryInspector:
             same = store.known_as(id).same
         return await self.job(same) if is_same_key(id, same) else None
 
-    async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
+    async def dead(self, *, limit: int = 50) -> list[DeadLetter]:
         async with self._store as store:
-            letters = (letter for _, letter in reversed(store.dead.values()))
-            return list(islice(letters, offset, offset + limit))
+            return list(islice((letter for _, letter in reversed(store.dead.values())), limit))
+
+    async def letters(self, after: LetterPlace | None = None, limit: int = 250) -> list[LetterFacts]:
+        async with self._store as store:
+            behind = [letter for _, letter in store.dead.values() if is_behind(letter, after)]
+        latest = heapq.nlargest(limit, behind, key=lambda letter: (letter.at, letter.id))
+        return [facts_of(letter) for letter in latest]
 
     async def dead_letter(self, id: str) -> DeadLetter | None:
         async with self._store as store:
             return store.dead[id][1] if id in store.dead else None
+
+    async def minutes(self, since: float, until: float | None = None, step: int = MINUTE) -> Sequence[Minute]:
+        async with self._store as store:
+            return store.metrics.minutes(since, until, step)
+
+    async def reports(self) -> list[HostReport]:
+        async with self._store as store:
+            return store.metrics.reports()
 
     async def rejected(self) -> int:
         async with self._store as store:
@@ -173,7 +196,7 @@ def _node_info(store: GraphStore, node: NodeRecord) -> GraphNodeInfo:
     )
 
 
-def _workers(store: GraphStore) -> list[WorkerInfo]:
+def workers_of(store: GraphStore) -> list[WorkerInfo]:
     return [WorkerInfo(name, host, _facts(packed)) for name, (host, packed) in sorted(store.live.items())]
 
 

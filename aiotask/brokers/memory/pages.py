@@ -108,6 +108,10 @@ def stats_of(store: GraphStore, workers: Sequence[WorkerInfo]) -> Stats:
         workers=len(workers),
         ended=dict(ended),
         time=now,
+        retried=store.runs["retried"],
+        returned=store.runs["returned"],
+        died=store.runs["died"],
+        rejected=store.rejected,
     )
 
 

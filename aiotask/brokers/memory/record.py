@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 
-from ...broker import Delivery
+from ...broker import Delivery, Requeue
 from ...errors import SealError
 from ...job import Job, Meta, Status, decode_job
 from ...wire.seal import OVERHEAD
@@ -146,7 +146,16 @@ class Rows:
         self.recorders: set[Bell] = set()
         #: How many jobs have ended, by queue and status.
         self.ended: Counter[tuple[str, str]] = Counter()
+        #: How many runs were ``retried`` or ``died``, and jobs were ``returned`` unstarted.
+        self.runs: Counter[str] = Counter()
         self._counter = itertools.count(1)
+
+    def count_requeue(self, meta: Meta, item: Requeue) -> None:
+        """Count a job that goes back to its queue, with its counters before."""
+        if item.meta.attempt != meta.attempt:
+            self.runs["retried"] += 1
+        elif not item.need:
+            self.runs["returned"] += 1
 
     def record(self, record: Record, outcome: bytes) -> None:
         """Append a finished job for the recorders."""

@@ -28,7 +28,7 @@ from ...broker import (
 )
 from ...errors import BrokerError
 from ...inspector import DeadLetter
-from ...job import Obituary, Status
+from ...job import Obituary, Status, with_attempt
 from ..audit import AuditEntry
 from ..bounds import ASIDE, AUDIT_LINES, DEAD_LETTERS, REFUSED_TTL
 from ..graphs import target_of
@@ -53,6 +53,7 @@ from .expiry import Expiring
 from .fleet import Fleet
 from .kids import Kids
 from .lines import Lines
+from .metrics import MinuteBook
 from .record import Ending, Lane, Record, Rows
 from .timetable import Timetable
 from .unique import Uniques, overflow
@@ -95,6 +96,7 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
         self.bells: dict[Bell, frozenset[str]] = {}
         self._expiries: list[tuple[float, str]] = []
         self.timetable = Timetable(clock)
+        self.metrics = MinuteBook(clock)
 
     async def __aenter__(self) -> Self:
         """Lock the state, after the loop has run other tasks: a verb in a tight loop starves no other task."""
@@ -226,6 +228,7 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
 
     def requeue(self, record: Record, item: Requeue) -> None:
         """Requeue a job that was taken out of its lane; a cancelled one ends here."""
+        self.count_requeue(record.meta, item)
         is_unstarted = record.meta == item.meta and record.lane == lane_of(record.queue, ADMITTED)
         record.meta, record.queue = item.meta, item.queue
         # The owner requeues the job, so its function has not run.
@@ -252,12 +255,15 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
 
     def give_back(self, record: Record, *, blamed: bool, reason: str, obituary: Obituary | None) -> None:
         """Put the job of a dead incarnation back where it can be claimed."""
+        owner = record.owner
         del self.lanes[record.lane].claimed[record.entry]
         if self.end_if_cancelled(record):
             return
         if blamed:
             meta = record.meta
-            record.meta = msgspec.structs.replace(meta, deaths=meta.deaths + 1, reason=reason, obituary=obituary)
+            meta = msgspec.structs.replace(meta, deaths=meta.deaths + 1, reason=reason, obituary=obituary)
+            record.meta = with_attempt(meta, self.clock.time(), owner, "died", reason)
+            self.runs["died"] += 1
             self.place(record, lane_of(record.queue, SUSPECT))
         elif record.need or record.lane == lane_of(record.queue, SUSPECT):
             self.place(record, record.lane)

@@ -61,6 +61,7 @@ from .graphs import GraphVerbs, nodes_among
 from .history import HistoryReader, HistoryVerbs
 from .keys import prefix
 from .kids import Kids
+from .metrics import MetricsVerbs
 from .pauses import PauseVerbs
 from .repair import audit
 from .schedules import ScheduleVerbs, due_of
@@ -88,6 +89,7 @@ class RedisBroker(
     Expiries,
     HistoryVerbs,
     Listed,
+    MetricsVerbs,
     PauseVerbs,
     ScheduleVerbs,
     StreamVerbs,

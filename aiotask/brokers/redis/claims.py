@@ -15,6 +15,7 @@ from .codec import LIVENESS, claimed, deliveries, delivery
 from .keys import GROUP
 from .limits import LimitVerbs
 from .script import script
+from .waits import oldest, oldest_of, waits_of
 
 __all__ = ["Claims"]
 
@@ -39,6 +40,8 @@ class Claims(LimitVerbs):
     _lanes_first = False
     #: When a rate admits the next job (monotonic); None: no rate holds one back, as far as this object knows.
     _admits_at: float | None = None
+    #: How many seconds the server's clock is ahead of the monotonic one here, as the last quick claim has shown.
+    _ahead: float | None = None
     #: The end of the blocking claim that is under way, at that time.
     _alarm: asyncio.Task[None] | None = None
 
@@ -54,13 +57,13 @@ class Claims(LimitVerbs):
             return await self._claim_both(incarnation, queues, needs, limit)
         args = self._claim_arguments(incarnation, queues, needs, limit, alone=alone)
         reply = await self._waiting.run(script("claim"), self.prefix, *args)
-        found = claimed(reply, 2)
+        found, waits = claimed(reply, 3), self._waits(reply)
         if reply[1] & _OPEN:
             self._is_open = self._hears_bells = True
             if (room := min(limit - len(found), self.free_seats)) > 0 and not alone and not reply[1] & _VOLUNTEER:
                 found += await self._admit(incarnation, queues, needs, room)
         is_volunteer, is_paused = reply[1] & _VOLUNTEER > 0, reply[1] & _PAUSED > 0
-        return Claim(found, LIVENESS[reply[0]], is_volunteer, self._has_reconnected(), is_paused)
+        return Claim(found, LIVENESS[reply[0]], is_volunteer, self._has_reconnected(), is_paused, waits)
 
     def _claim_arguments(
         self,
@@ -108,7 +111,8 @@ class Claims(LimitVerbs):
             # What the other one has brought is not lost; the next claim meets the same error.
             if isinstance(answer, BrokerError) and (isinstance(other, BrokerError) or len(other) == 2):
                 raise answer
-        plain = [] if isinstance(reply, BrokerError) else claimed(reply, 2)
+        plain = [] if isinstance(reply, BrokerError) else claimed(reply, 3)
+        waits = [] if isinstance(reply, BrokerError) else self._waits(reply)
         limited = [] if isinstance(admission, BrokerError) else self._admitted(admission)
         is_volunteer, is_paused, liveness = False, False, Liveness.LIVE
         if not isinstance(reply, BrokerError):
@@ -119,7 +123,7 @@ class Claims(LimitVerbs):
             room = min(left, self.free_seats - len(limited)) if len(limited) == share else 0
             found += await self._fill(incarnation, queues, needs, left, len(plain) == rest, room)
         # A worker that has jobs in this answer looks at suspects with the next one.
-        return Claim(found, liveness, is_volunteer and not found, self._has_reconnected(), is_paused)
+        return Claim(found, liveness, is_volunteer and not found, self._has_reconnected(), is_paused, waits)
 
     async def _fill(
         self,
@@ -133,7 +137,7 @@ class Claims(LimitVerbs):
         """What one kind of jobs leaves to the other; ``room``: how many more limited jobs may be admitted."""
         if has_plain:
             args = self._claim_arguments(incarnation, queues, needs, left)
-            return claimed(await self._waiting.run(script("claim"), self.prefix, *args), 2)
+            return claimed(await self._waiting.run(script("claim"), self.prefix, *args), 3)
         return await self._admit(incarnation, queues, needs, room) if room > 0 and self._is_open else []
 
     async def _admit(
@@ -145,6 +149,14 @@ class Claims(LimitVerbs):
     def _admitted(self, reply: list[Any]) -> list[Delivery]:
         self._admits_at = time.monotonic() + float(reply[1]) if reply[1] else None
         return claimed(reply, 2)
+
+    def _waits(self, reply: list[Any]) -> list[tuple[str, float]]:
+        """How long the oldest job from each lane in a reply of claim.lua has waited."""
+        if len(reply) <= 3:
+            return []
+        at = reply[2] / 1000
+        self._ahead = at - time.monotonic()
+        return waits_of(oldest(reply, 3), at)
 
     def _has_reconnected(self) -> bool:
         before, self._claimed_over = self._claimed_over, self._waiting.generation
@@ -191,7 +203,8 @@ class Claims(LimitVerbs):
                 claimed.append(delivery(lane, entry, sealed, meta, suspect, returned))
         if heard or (not claimed and self._may_admit()):
             return await self._admit_woken(incarnation, queues, needs, claimed, heard=heard)
-        return Claim(claimed, reconnected=self._has_reconnected())
+        waits = [] if self._ahead is None else waits_of(oldest_of(claimed), time.monotonic() + self._ahead)
+        return Claim(claimed, reconnected=self._has_reconnected(), waits=waits)
 
     def _may_admit(self) -> bool:
         """Whether a rate that held jobs back admits one by now."""

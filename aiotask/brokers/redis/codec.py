@@ -24,6 +24,7 @@ from ...job import Meta, Obituary, Status
 from ...wire.seal import OVERHEAD
 from ..graphs import target_of
 from ..lanes import flags_of
+from ..letters import pack_facts
 
 __all__ = [
     "LIVENESS",
@@ -38,6 +39,7 @@ __all__ = [
     "encode_meta",
     "encode_obituary",
     "encode_special",
+    "facts_of_dead",
     "frame",
     "frames",
     "id_of",
@@ -134,22 +136,28 @@ def push_arguments(
 
 def add_finishes(args: list[Any], batch: Sequence[Finish]) -> None:
     """ARGV of finish.lua: neighbours that have everything but entry, id and outcome in common share a head."""
-    lane, status, ttl, reply, dead = "", Status.PENDING, 0.0, "", False
+    lane, status, ttl, reply, dead = "", Status.PENDING, 0.0, "", b""
     count_at = 0
     for item in batch:
         claim = item.delivery
+        facts = facts_of_dead(item) if item.dead else b""
         if not (
             claim.lane == lane
             and item.status is status
             and item.result_ttl == ttl
             and item.reply == reply
-            and item.dead is dead
+            and facts == dead
         ):
-            lane, status, ttl, reply, dead = claim.lane, item.status, item.result_ttl, item.reply, item.dead
-            args += (lane, status.value, milliseconds(ttl), reply, "1" if dead else "", 0)
+            lane, status, ttl, reply, dead = claim.lane, item.status, item.result_ttl, item.reply, facts
+            args += (lane, status.value, milliseconds(ttl), reply, dead, 0)
             count_at = len(args) - 1
         args += (claim.entry, claim.id, item.outcome)
         args[count_at] += 1
+
+
+def facts_of_dead(item: Finish) -> bytes:
+    """The facts of the dead letter that a job becomes."""
+    return pack_facts(item.delivery.sealed, item.outcome)
 
 
 def pack_rows(batch: Sequence[Finish]) -> bytes:
@@ -175,8 +183,10 @@ def encode_meta(meta: Meta) -> bytes:
     if meta == _FRESH:
         return b""
     packed = _encode(meta)
-    # An array of five without a checkpoint, as in releases that know none.
-    return packed if meta.saved else b"\x95" + packed[1:-1]
+    if meta.trail:
+        return packed
+    # Without a trail an array of six, and without a checkpoint one of five, as in releases that know neither.
+    return b"\x96" + packed[1:-1] if meta.saved else b"\x95" + packed[1:-2]
 
 
 def encode_special(special: Special | None) -> bytes:

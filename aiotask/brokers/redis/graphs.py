@@ -14,7 +14,7 @@ from ...job import decode_job
 from ...wire.seal import OVERHEAD
 from ..bounds import KEY_TOLD
 from ..graphs import Advance, Conclusion, GraphsDue, Part, Steered, Taken
-from .codec import LIVENESS, RECORDING, SETTLED, milliseconds, pack_rows, text
+from .codec import LIVENESS, RECORDING, SETTLED, facts_of_dead, milliseconds, pack_rows, text
 from .connection import Wire
 from .graph_pages import find_bad, find_unfinished
 from .script import script
@@ -61,10 +61,11 @@ def _special_arguments(batch: Sequence[Finish]) -> list[Any]:
     count_at = 0
     for item in batch:
         claim = item.delivery
-        own = (claim.lane, item.status, item.result_ttl, item.reply, item.dead, item.graph)
+        facts = facts_of_dead(item) if item.dead else b""
+        own = (claim.lane, item.status, item.result_ttl, item.reply, facts, item.graph)
         if own != head:
             head = own
-            args += (claim.lane, item.status.value, milliseconds(item.result_ttl), item.reply, "1" if item.dead else "")
+            args += (claim.lane, item.status.value, milliseconds(item.result_ttl), item.reply, facts)
             args += (item.graph, 0)
             count_at = len(args) - 1
         args += (claim.entry, claim.id, item.outcome, item.node)

@@ -9,17 +9,20 @@ from typing import Any
 import msgspec
 
 from ...errors import BrokerError
-from ...inspector import DeadLetter, Durability, JobInfo, Persistence, ServerFacts, WorkerInfo
+from ...inspector import Durability, JobInfo, Persistence, ServerFacts, WorkerInfo
 from ...values.unique import is_same_key, is_unique
 from ..lanes import claim_order
 from .broker import RedisBroker
 from .codec import text, whole
 from .history import unrecorded
-from .kept import job_in_lane, letter_of, scheduled_job, status_in
+from .kept import job_in_lane, scheduled_job, status_in
 from .keys import GROUP
 from .kids import KidsView
+from .letters import LetterPages
 from .limits import LimitsView
+from .metrics import MetricsView
 from .pages import JobPages
+from .sample import QueueSample
 from .script import script
 from .topology import cluster_warning, find_misfit, parse_info
 
@@ -45,7 +48,7 @@ def _pairs(flat: list[Any]) -> dict[str, Any]:
     return {text(key): value for key, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
-class RedisInspector(JobPages, KidsView, LimitsView):
+class RedisInspector(JobPages, KidsView, LetterPages, LimitsView, MetricsView, QueueSample):
     """Reads one app's keys; costs the server little, whatever the number of jobs."""
 
     def __init__(self, broker: RedisBroker) -> None:
@@ -180,24 +183,6 @@ class RedisInspector(JobPages, KidsView, LimitsView):
         _, lane, entry, consumer, sealed, meta, ahead = reply
         info = job_in_lane(text(lane), entry, text(consumer), sealed, meta)
         return msgspec.structs.replace(info, ahead=ahead if isinstance(ahead, int) else None)
-
-    async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
-        page = await self._wire.call("ZREVRANGE", f"{self._prefix}dead", offset, offset + limit - 1, "WITHSCORES")
-        letters = []
-        for start in range(0, len(page), 100):
-            ids, scores = page[start : start + 100 : 2], page[start + 1 : start + 100 : 2]
-            kept = await self._wire.call("HMGET", f"{self._prefix}dead:jobs", *ids)
-            letters += [
-                letter_of(text(id), score, packed)
-                for id, score, packed in zip(ids, scores, kept, strict=True)
-                if packed is not None
-            ]
-        return letters
-
-    async def dead_letter(self, id: str) -> DeadLetter | None:
-        packed = await self._wire.call("HGET", f"{self._prefix}dead:jobs", id)
-        score = await self._wire.call("ZSCORE", f"{self._prefix}dead", id)
-        return letter_of(id, score or b"0", packed) if packed is not None else None
 
     async def rejected(self) -> int:
         return whole(await self._wire.call("HGET", f"{self._prefix}counts", "rejected") or b"0")

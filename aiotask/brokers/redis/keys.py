@@ -36,11 +36,14 @@ live                hash    incarnation -> host and facts; field "" is the epoch
 leases              hash    host -> counter that its keeper raises                      it is declared dead
 dead, dead:jobs     zset,   dead letters by time, and their envelope and outcome        10,000 newer ones
                     hash
+dead:facts          hash    job id -> task, queue, first line of the error, and graph   as its dead letter
+                            of a dead letter (msgpack)
 aside               stream  entries that were no job of this app, and why               1,000 newer ones
 counts              hash    ``QUEUE|STATUS``: how many jobs of the queue ended in it    the app
                             (empty QUEUE: jobs that were parked; ``STATUS`` alone:
                             those that an older release ended); ``WAITING``: jobs
-                            that wait for others; ``rejected``; ``unrecorded``: rows
+                            that wait for others; ``retried``, ``returned``, ``died``:
+                            runs before the last one; ``rejected``; ``unrecorded``: rows
                             in the history; ``owed``: items of the agenda
 history             stream  finished jobs for the recorder (exists while one is         recorded, or
                             registered), many in an entry: how many, and per row        1,000,000 newer ones
@@ -63,6 +66,12 @@ same:ID             string  id of the job that this unique job is, or behind a `
                             that because of which it was refused                        that is not due yet
                                                                                         from then on
 audit               stream  what people have done through tools: a (sealed line)        1,000 newer ones
+stats               string  what was counted for whoever looked last (msgpack)           2 s
+m:MINUTE            hash    what was counted in a minute (Unix seconds / 60): ``t:TASK``  8 h
+                            and ``q:QUEUE`` -> numbers by slot, ``e`` -> the errors,
+                            ``*`` -> the state of the queues (each msgpack)
+m10:TEN             hash    the same of ten minutes                                     72 h
+reports             hash    host -> number and time (ms) of its last report, and this   it is declared dead
 paused              hash    id of a pause -> what, who, why, when                        it is resumed
 schedules           hash    name -> when and by whom it was declared, its next and      it is removed
                             last run (``scripts/lib/schedules.lua``), and the
@@ -112,6 +121,7 @@ length, the rest.
 from __future__ import annotations
 
 from ...broker import BATCH_BYTES
+from ...job import TRAIL, TRAIL_BYTES, TRAIL_ERROR, TRAIL_WORKER
 from ...wire.seal import OVERHEAD
 from ..bounds import (
     ASIDE,
@@ -122,6 +132,7 @@ from ..bounds import (
     OUTBOX_CLIENT,
     OUTBOX_TTL,
     REFUSED_TTL,
+    STATS_AGE,
     VOLUNTEER_TTL,
 )
 from ..expiry import BATCH_EXPIRED
@@ -143,14 +154,28 @@ RECORDERS = "recorders"
 TYPES = {
     **dict.fromkeys(("queues", "parked", "index", "limits", "open"), "set"),
     **dict.fromkeys(
-        ("held", "watch", "marks", "begun", "live", "leases", "dead:jobs", "counts", "nodes", "paused", "schedules"),
+        (
+            "held",
+            "watch",
+            "marks",
+            "begun",
+            "live",
+            "leases",
+            "dead:jobs",
+            "dead:facts",
+            "counts",
+            "nodes",
+            "paused",
+            "schedules",
+        ),
         "hash",
     ),
-    **dict.fromkeys(("progress", "follow", "checkpoints", "lined", "admitted", "unique"), "hash"),
+    **dict.fromkeys(("reports", "progress", "follow", "checkpoints", "lined", "admitted", "unique"), "hash"),
     **dict.fromkeys(("due", "dead", "graphs", "expiring", "fires", "wake"), "zset"),
     **dict.fromkeys(("aside", "history", "audit"), "stream"),
     "agenda": "list",
     "volunteer": "string",
+    "stats": "string",
 }
 #: Seconds after which the server drops a graph by itself, beyond its time.
 GRAPH_NET = 86_400
@@ -162,7 +187,7 @@ _WORDS = [
     "g nodes agenda graphs kids",
     "expiring",
     "unique once same",
-    "paused",
+    "paused stats m m10 reports",
     "audit",
     "schedules fires declared",
     "s reader progress follow checkpoints",
@@ -185,6 +210,10 @@ CONSTANTS: dict[str, str | int] = {
     "HISTORY_BYTES": 64 * 1024,
     "ASIDE": ASIDE,
     "KIDS": CHILDREN,
+    "TRAIL": TRAIL,
+    "TRAIL_BYTES": TRAIL_BYTES,
+    "TRAIL_WORKER": TRAIL_WORKER,
+    "TRAIL_ERROR": TRAIL_ERROR,
     "BATCH_EXPIRED": BATCH_EXPIRED,
     "KEPT_ITEMS": KEPT_ITEMS,
     # Milliseconds.
@@ -193,6 +222,7 @@ CONSTANTS: dict[str, str | int] = {
     "ASIDE_BYTES": 64 * 1024,
     # Bytes of a stored outcome up to which it also travels on the results channel.
     "INLINE_BYTES": 16 * 1024,
+    "STATS_AGE": round(STATS_AGE * 1000),
     # Seconds, as text, since the server would take longer to convert a number.
     "CLIENT_TTL": str(CLIENT_TTL),
     "OUTBOX_CLIENT": OUTBOX_CLIENT,

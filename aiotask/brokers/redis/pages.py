@@ -8,11 +8,13 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from ...inspector import JobFilter, JobInfo, Page, QueueInfo, Stats
-from ...job import FINAL, Status
+from ...job import Status
+from ..bounds import STATS_AGE
 from ..lanes import ADMITTED, KINDS, SUSPECT, lane_of, parked_lane, place_order
 from ..pages import EVERY, unknown_place
-from .codec import text, whole
+from .codec import milliseconds, text
 from .connection import Wire
+from .counts import stats_of
 from .graph_reader import GraphReader
 from .kept import job_in_lane, job_in_line, job_of_letter, scheduled_job
 from .script import script
@@ -41,27 +43,12 @@ class JobPages(GraphReader):
 
     # ---- counts
 
-    async def stats(self) -> Stats:
-        at, workers, due, looked, parked, claimed, dead, flat, queues, pauses = await self._run("stats")
-        counts = {text(name): whole(count) for name, count in zip(flat[::2], flat[1::2], strict=True)}
-        share, paused = due / looked if looked else 1.0, set(map(text, pauses))
-        infos = [_queue(row, counts, float(at), share, paused) for row in sorted(queues)]
-        return Stats(
-            infos,
-            pending=sum(info.pending for info in infos),
-            running=sum(info.running for info in infos) + claimed,
-            scheduled=due,
-            parked=parked,
-            waiting=max(0, counts.get("WAITING", 0)),
-            dead=dead,
-            workers=workers,
-            ended={str(status): sum(_ended(counts, status).values()) for status in sorted(FINAL)},
-            time=float(at),
-        )
+    async def stats(self, max_age: float = STATS_AGE) -> Stats:
+        return stats_of(await self._run("stats", milliseconds(max_age)))
 
-    async def queues(self) -> list[QueueInfo]:
+    async def queues(self, max_age: float = STATS_AGE) -> list[QueueInfo]:
         """The queues. Parked jobs and dead letters have none here: the first queue counts them all."""
-        stats = await self.stats()
+        stats = await self.stats(max_age)
         first = [replace(info, parked=stats.parked, dead=stats.dead) for info in stats.queues[:1]]
         return first + stats.queues[1:]
 
@@ -169,17 +156,15 @@ class JobPages(GraphReader):
         )
         return rows, f"{text(score)} {text(id)}" if score else None
 
-    async def jobs(
-        self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
-    ) -> list[JobInfo]:
+    async def jobs(self, *, status: Status | None = None, queue: str | None = None, limit: int = 50) -> list[JobInfo]:
         wanted, after = JobFilter(status, queue), ""
         found: list[JobInfo] = []
-        while len(found) < limit + offset:
-            page = await self.page(wanted, after, limit + offset - len(found))
+        while len(found) < limit:
+            page = await self.page(wanted, after, limit - len(found))
             found, after = found + page.jobs, page.after
             if not after:
                 break
-        return found[offset:]
+        return found
 
 
 def _head(reply: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -191,27 +176,3 @@ def _refuse_unless_number(score: str) -> None:
         float(score or 0)
     except ValueError:
         raise unknown_place(score) from None
-
-
-def _ended(counts: dict[str, int], status: Status) -> dict[str, int]:
-    """How many jobs have ended in a status, by queue: empty for parked jobs, and for what older releases counted."""
-    parts = (name.rpartition("|") for name in counts)
-    return {queue + bar: counts[queue + bar + last] for queue, bar, last in parts if last == status}
-
-
-def _queue(row: list[Any], counts: dict[str, int], at: float, share: float, paused: set[str]) -> QueueInfo:
-    """One queue; ``share``: how many scheduled jobs one stands for whose queue was looked up; ``paused``: ids of
-    pauses."""
-    name, pending, running, due, consumers, since = row
-    ended = {str(status): count for status in sorted(FINAL) if (count := counts.get(f"{text(name)}|{status}", 0))}
-    return QueueInfo(
-        text(name),
-        pending=pending,
-        running=running,
-        scheduled=round(due * share),
-        consumers=consumers,
-        estimates=("scheduled",) if share > 1 else (),
-        oldest=max(0.0, at - int(since) / 1000) if since else None,
-        ended=ended,
-        paused=not paused.isdisjoint(("all", f"queue:{text(name)}")),
-    )

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from .connection import Wire
+from .letters import mend_facts
 from .script import script
 
 __all__ = ["audit"]
@@ -26,9 +27,11 @@ async def audit(wire: Wire, prefix: str, *, graphs: bool) -> None:
         BrokerError: the server failed a command.
     """
     for page in range(_PAGES):
-        _, found, is_lost, is_limited = await wire.run(script("audit"), prefix, "1" if graphs else "")
+        _, found, is_lost, is_limited, is_bare = await wire.run(script("audit"), prefix, "1" if graphs else "")
         if is_limited:
             await _mend_limits(wire, prefix)
+        if is_bare:
+            await mend_facts(wire, prefix)
         if not is_lost:
             return
         if not page:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, cast
 
@@ -18,14 +19,18 @@ from ...inspector import (
     Durability,
     JobFilter,
     JobInfo,
+    LetterFacts,
+    LetterPlace,
     Page,
     Persistence,
     QueueInfo,
+    Sample,
     ServerFacts,
     Stats,
     WorkerInfo,
 )
 from ...job import FINAL, Status
+from ..letters import facts_of
 from ..pages import EVERY, Place, cursor_of, place_in, unknown_place
 from .broker import RowBroker
 from .claiming import queues_of
@@ -76,7 +81,7 @@ class RowInspector:
         kind = Persistence.LOG_EACH_SECOND if commit == "off" else Persistence.LOG_EACH_WRITE
         return ServerFacts("PostgreSQL", version, Durability(kind, f"synchronous_commit={commit}"), time=now)
 
-    async def queues(self) -> list[QueueInfo]:
+    async def queues(self, max_age: float = 0.0) -> list[QueueInfo]:
         """The queues; of a status that more than 10,000 rows of a table have, the count is an estimate."""
         return await self._broker._do(self._queues)
 
@@ -117,7 +122,7 @@ class RowInspector:
         # Several apps may share a database.
         return [worker for worker in live if app_in(worker.facts) in ("", self._broker.app)]
 
-    async def stats(self) -> Stats:
+    async def stats(self, max_age: float = 0.0) -> Stats:
         queues, workers, at = await self._broker._do(self._stats)
         return Stats(
             queues,
@@ -168,12 +173,22 @@ class RowInspector:
         with self._database.reading() as connection:
             return connection.execute(statement.order_by(c.due_at, table.key).limit(_LOOK)).fetchall()
 
-    async def jobs(
-        self, *, status: Status | None = None, queue: str | None = None, limit: int = 50, offset: int = 0
-    ) -> list[JobInfo]:
-        return await self._broker._do(self._jobs, status, queue, limit, offset)
+    async def sample(self, queue: str) -> Sample:
+        """Each table has one task, so it is known of every row; more than 10,000 rows are an estimate."""
+        return await self._broker._do(self._sample, queue)
 
-    def _jobs(self, status: Status | None, queue: str | None, limit: int, offset: int) -> list[JobInfo]:
+    def _sample(self, queue: str) -> Sample:
+        tasks = Counter[str]()
+        with self._database.reading() as connection:
+            for table in self._tables:
+                if table.facts.queue == queue:
+                    tasks[table.facts.task] += _count(connection, table, (Status.PENDING,))[0]
+        return Sample(tasks.total(), tasks.total(), dict(tasks.most_common()))
+
+    async def jobs(self, *, status: Status | None = None, queue: str | None = None, limit: int = 50) -> list[JobInfo]:
+        return await self._broker._do(self._jobs, status, queue, limit)
+
+    def _jobs(self, status: Status | None, queue: str | None, limit: int) -> list[JobInfo]:
         found: list[tuple[datetime, JobInfo]] = []
         statuses = _OPEN if status is None else (status,)
         with self._database.reading() as connection:
@@ -181,10 +196,10 @@ class RowInspector:
                 if queue in (None, table.facts.queue):
                     c = table.table.c
                     statement = sa.select(table.table).where(is_status(table.table, *statuses))
-                    rows = connection.execute(statement.order_by(c.due_at, table.key).limit(limit + offset))
+                    rows = connection.execute(statement.order_by(c.due_at, table.key).limit(limit))
                     found += [(row.due_at, self._info(table, row)) for row in rows]
         found.sort(key=itemgetter(0))
-        return [info for _, info in found[offset : offset + limit]]
+        return [info for _, info in found[:limit]]
 
     def _info(self, table: JobTable, row: Any) -> JobInfo:
         delivery = self._broker._claiming.delivery_of(table, row)
@@ -218,18 +233,24 @@ class RowInspector:
         own = {name: value for name, value in (columns or {}).items() if name not in ROW_COLUMNS}
         return {"failures": row.failures or [], "columns": own}
 
-    async def dead(self, *, limit: int = 50, offset: int = 0) -> list[DeadLetter]:
-        return await self._broker._do(self._dead, limit, offset)
+    async def dead(self, *, limit: int = 50) -> list[DeadLetter]:
+        return await self._broker._do(self._dead, None, limit)
 
-    def _dead(self, limit: int, offset: int) -> list[DeadLetter]:
-        found: list[DeadLetter] = []
+    async def letters(self, after: LetterPlace | None = None, limit: int = 250) -> list[LetterFacts]:
+        return [facts_of(letter) for letter in await self._broker._do(self._dead, after, limit)]
+
+    def _dead(self, after: LetterPlace | None, limit: int) -> list[DeadLetter]:
+        found: list[tuple[tuple[datetime, str, Any], DeadLetter]] = []
         with self._database.reading() as connection:
             for table in self._tables:
+                c = table.table.c
                 statement = sa.select(table.table).where(is_status(table.table, Status.FAILED))
-                newest = statement.order_by(table.table.c.updated_at.desc(), table.key).limit(limit + offset)
-                found += [self._letter(table, row) for row in connection.execute(newest)]
-        found.sort(key=lambda letter: -letter.at)
-        return found[offset : offset + limit]
+                if after is not None:
+                    statement = statement.where(_is_behind(table, *after))
+                latest = statement.order_by(c.updated_at.desc(), table.key.desc()).limit(limit)
+                for row in connection.execute(latest):
+                    found.append(((row.updated_at, table.prefix, table.key_in(row)), self._letter(table, row)))
+        return [letter for _, letter in heapq.nlargest(limit, found, key=itemgetter(0))]
 
     def _letter(self, table: JobTable, row: Any) -> DeadLetter:
         delivery = self._broker._claiming.delivery_of(table, row)
@@ -264,6 +285,16 @@ def _queue_info(name: str, counts: Counter[str], guessed: Sequence[str]) -> Queu
 def _may_have(table: JobTable, wanted: JobFilter) -> bool:
     """Whether rows of a table may match; each table has one queue and one task."""
     return wanted.queue in (None, table.facts.queue) and wanted.task in (None, table.facts.task)
+
+
+def _is_behind(table: JobTable, at: float, id: str) -> sa.ColumnElement[bool]:
+    """Whether a row comes behind this place in the list of dead letters: by time, table and key, the latest first."""
+    c = table.table.c
+    moment = sa.literal(datetime.fromtimestamp(at, UTC), c.updated_at.type)
+    if not id.startswith(table.prefix):
+        return c.updated_at <= moment if table.prefix < id else c.updated_at < moment
+    key = sa.literal(table.key_of(id), table.key.type)
+    return sa.tuple_(c.updated_at, table.key) < sa.tuple_(moment, key)
 
 
 def _read_place(table: JobTable, place: Place) -> tuple[datetime, Any]:

@@ -48,7 +48,10 @@ async def act(view: View, verb: Verb, form: Form) -> Response:
     """Do it, and lead back to the page from which it was asked."""
     root = view.request.scope.get("root_path", "")
     back = safe_path(form.get("back", 2000), root + "/")
-    did = await _HANDLERS[verb](view, verb, form)
+    try:
+        did = await _HANDLERS[verb](view, verb, form)
+    finally:
+        view.site.connections.forget(view.connection)
     if isinstance(did, Response):
         return did
     joint = "&" if "?" in back else "?"

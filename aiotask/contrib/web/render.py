@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader
 
 from . import text
+from .charts import spark
 
 __all__ = ["Asset", "assets", "environment", "static_hash"]
 
@@ -61,9 +62,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     filters: dict[str, Any] = {
-        name: getattr(text, name) for name in ("ago", "clean", "count", "duration", "moment", "rate", "size")
+        name: getattr(text, name) for name in ("ago", "clean", "count", "duration", "moment", "per", "rate", "size")
     }
-    made.filters.update(filters, long=text.Long)
+    made.filters.update(filters, long=text.Long, spark=spark)
     made.globals["STATUSES"] = STATUSES
     return made
 

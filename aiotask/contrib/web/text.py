@@ -21,6 +21,7 @@ __all__ = [
     "duration",
     "finalize",
     "moment",
+    "per",
     "plain_call",
     "rate",
     "size",
@@ -84,6 +85,15 @@ def rate(number: Any) -> str:
     if not isinstance(number, int | float):
         return ""
     return f"{number:,.0f}" if number >= 10 else f"{number:.1f}" if number >= 0.95 or not number else f"{number:.2g}"
+
+
+def per(number: Any) -> str:
+    """A number per second in a unit in which it can be read: ``842/s``, ``3.1/s``, ``7.2/min``, ``2/h``."""
+    if not isinstance(number, int | float):
+        return ""
+    if number >= 0.5 or not number:
+        return f"{rate(number)}/s"
+    return f"{number * 60:.2g}/min" if number * 60 >= 0.5 else f"{number * 3600:.2g}/h"
 
 
 def moment(at: Any, *, brief: bool = False) -> Markup:

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
 
+from ...ops.metrics import CONTENT_TYPE
 from .health import Report
 
 __all__ = ["Probes"]
@@ -21,18 +23,27 @@ logger = logging.getLogger("aiotask.keeper")
 CLIENT_TIMEOUT = 5.0
 #: Bytes of a request; clients at a time. For one more the oldest is closed: it was answered long ago, or never asks.
 REQUEST_BYTES, CLIENTS = 8192, 64
+#: The first line of a request for metrics.
+_METRICS = re.compile(rb"(?:GET|HEAD) /metrics/?(?:\?\S*)? HTTP/1\.\d\r\n")
 
 
 class Probes:
-    """Serves ``/live``, ``/ready`` and ``/`` on listening sockets.
+    """Serves ``/live``, ``/ready``, ``/`` and ``/metrics`` on listening sockets.
 
     Args:
         report: makes the report that is shown.
+        metrics: makes the text of ``/metrics``; None: there is no such page.
     """
 
-    def __init__(self, sockets: Sequence[socket.socket], report: Callable[[], Report]) -> None:
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        report: Callable[[], Report],
+        metrics: Callable[[], Awaitable[str]] | None = None,
+    ) -> None:
         self._sockets = sockets
         self._report = report
+        self._metrics = metrics
         self._clients: dict[asyncio.WriteTransport, None] = {}
 
     async def run(self) -> None:
@@ -68,12 +79,19 @@ class Probes:
             reply, body = _reply(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "Too long.\n")
             writer.write(reply + body)
         else:
-            writer.write(self.reply(request))
+            writer.write(await self._metrics_reply(request) or self.reply(request))
         await writer.drain()
         writer.write_eof()
         # The client closes first: a close by the server could take the answer away from a slow reader.
         while await reader.read(REQUEST_BYTES):
             pass
+
+    async def _metrics_reply(self, request: bytes) -> bytes:
+        """The answer to a request for metrics; empty: it is another one."""
+        if self._metrics is None or not _METRICS.match(request):
+            return b""
+        head, body = _reply(HTTPStatus.OK, await self._metrics(), kind=CONTENT_TYPE)
+        return head if request.startswith(b"HEAD") else head + body
 
     def reply(self, request: bytes) -> bytes:
         """The whole answer to the head of a request."""
@@ -89,7 +107,7 @@ class Probes:
 
     def _page(self, path: str) -> tuple[bytes, bytes]:
         if path not in ("", "/live", "/ready"):
-            return _reply(HTTPStatus.NOT_FOUND, "Not found. Use /live, /ready or /.\n")
+            return _reply(HTTPStatus.NOT_FOUND, "Not found. Use /live, /ready, /metrics or /.\n")
         report = self._report()
         if not path:
             return _reply(HTTPStatus.OK, json.dumps(asdict(report)) + "\n", kind="application/json")

@@ -6,21 +6,27 @@ import mmap
 import os
 import time
 
-__all__ = ["Vitals"]
+__all__ = ["EXITS", "Vitals"]
 
 # The supervisor's line: beat (monotonic s); pid, processes wanted, in service, flags. The keeper's line: when it last
-# judged (monotonic s; 0: never), whether all is alive. Each number is one store through a view: see ``SharedBoard``.
+# judged (monotonic s; 0: never), whether all is alive. Then how many worker processes have ended, by reason. Each
+# number is one store through a view: see ``SharedBoard``.
 _TURNED, _JUDGED = 0, 8
 _PID, _WANTED, _IN_SERVICE, _FLAGS, _IS_LIVE = 2, 3, 4, 5, 18
 _STOPPING, _COMPLETE = 1, 2
+_EXITS_AT = 16
+#: Why worker processes end. They had nothing left to do, or were replaced; their exit code or a signal; they took too
+#: much memory of the machine; a job went beyond its limit, or the process was stuck; they could not load the app.
+EXITS = ("done", "exit_code", "signal", "out_of_memory", "killed", "not_loaded")
 
 
 class Vitals:
     """One supervisor's page, made before any fork. The supervisor writes the turn, its keeper the verdict."""
 
     def __init__(self) -> None:
-        page = memoryview(mmap.mmap(-1, 128))
+        page = memoryview(mmap.mmap(-1, 256))
         self._doubles, self._words = page.cast("d"), page.cast("I")
+        self._longs: memoryview[int] = page.cast("q")
         self.turn(0, 0, stopping=False, complete=False)
 
     # ---- the supervisor's part
@@ -57,6 +63,16 @@ class Vitals:
     @property
     def complete(self) -> bool:
         return bool(self._words[_FLAGS] & _COMPLETE)
+
+    def ended(self, reason: str) -> None:
+        """A worker process has ended, for one of ``EXITS``."""
+        self._longs[_EXITS_AT + EXITS.index(reason)] += 1
+
+    @property
+    def exits(self) -> dict[str, int]:
+        """How many worker processes have ended, by reason."""
+        numbers = ((reason, self._longs[_EXITS_AT + n]) for n, reason in enumerate(EXITS))
+        return {reason: number for reason, number in numbers if number}
 
     # ---- the keeper's part
 

@@ -27,8 +27,9 @@ class Postmortem:
     #: The names under which the process is known to the brokers.
     incarnations: tuple[str, ...]
     end: End
-    #: How the process ended, for people.
+    #: How the process ended, for people, and as one of ``vitals.EXITS``.
     reason: str
+    why: str
     #: Jobs that ran as the process ended.
     started: tuple[Started, ...]
     #: ``SharedBoard.ring``: the last jobs that were started.
@@ -56,6 +57,7 @@ class Postmortem:
             incarnations=tuple(board.incarnations),
             end=End(code, killed, child.draining, board.is_alone, is_in_job(dump)),
             reason=_reason(child, code, dump, out_of_memory=out_of_memory),
+            why=_why(child, code, out_of_memory=out_of_memory),
             started=tuple(board.started()),
             ring=board.ring(),
             dump=dump,
@@ -109,6 +111,17 @@ def _reason(child: Child, code: int, dump: str, *, out_of_memory: bool) -> str:
     if (_is_fatal(dump) or child.overdue) and (place := where(dump)):
         reason += f" in {place}"
     return reason
+
+
+def _why(child: Child, code: int, *, out_of_memory: bool) -> str:
+    """Why a process ended, as it is counted."""
+    if not child.booted:
+        return "not_loaded"
+    if out_of_memory:
+        return "out_of_memory"
+    if child.killed or child.overdue:
+        return "killed"
+    return "signal" if code < 0 else "exit_code" if code else "done"
 
 
 def log_failed_load(child: Child, how: str, *, ever_up: bool) -> None:

@@ -101,7 +101,7 @@ local function prepare(graph, from, first)
   wait_again(graph, again, 0)
   if #ids == 0 then return end
   redis.call('HSET', key('nodes'), unpack(places))
-  for _, name in ipairs({ 'dead:jobs', 'marks' }) do redis.pcall('HDEL', key(name), unpack(ids)) end
+  for _, name in ipairs({ 'dead:jobs', 'dead:facts', 'marks' }) do redis.pcall('HDEL', key(name), unpack(ids)) end
   redis.pcall('ZREM', key('dead'), unpack(ids))
   redis.call('UNLINK', unpack(outcomes))
   ready_count = ready_count - #ids

@@ -1,7 +1,7 @@
 -- KEYS: prefix.  ARGV: '1' where there may be graphs.  The index holds exactly the unfinished jobs; where keys were deleted
 -- by hand, that is put right. Looks at a bounded number of jobs a call, and at few where nothing is wrong. Returns how many were
--- forgotten and found, whether the set of the buckets was lost (the caller looks for those that there are), and whether there are
--- limits (mend_lines.lua is for them).
+-- forgotten and found, whether the set of the buckets was lost (the caller looks for those that there are), whether there are
+-- limits (mend_lines.lua is for them), and whether some dead letters have no facts, or some facts no letter.
 -- Needs: core nodes index due history repair damage
 local AT_MOST, BUCKETS, FEW, FEW_NODES = 100, 128, 5, 10
 local lanes, count, limited = {}, redis.call('ZCARD', key('due')), 0
@@ -56,6 +56,10 @@ local function mend_nodes(at_most)
   return forgotten
 end
 if ARGV[1] == '1' and mend_nodes(FEW_NODES) > 0 then mend_nodes(AT_MOST) end
+-- Releases that know no facts of dead letters have written or removed some of the letters.
+local facts = redis.pcall('HLEN', key('dead:facts'))
+local letters = redis.pcall('ZCARD', key('dead'))
+local bare = type(facts) == 'number' and type(letters) == 'number' and facts ~= letters and 1 or 0
 local many, lost = redis.call('SCARD', key('index')), 0
 if redis.call('SISMEMBER', key('index'), '.') == 0 and many + redis.call('EXISTS', key('queues')) > 0 then lost = 1 end
 if many <= BUCKETS then
@@ -68,7 +72,7 @@ if many <= BUCKETS then
       redis.call('SREM', key('index'), bucket)
     elseif type(length) == 'number' then known = known + length end
   end
-  if known == count then return { 0, 0, lost, limited } end
+  if known == count then return { 0, 0, lost, limited, bare } end
 end
 allow_writes()
 
@@ -137,4 +141,4 @@ for _, limit in ipairs({ FEW, AT_MOST }) do
     if forgotten + found == 0 then break end
   end
 end
-return { forgotten, found, lost, limited }
+return { forgotten, found, lost, limited, bare }

@@ -1,10 +1,10 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, limit, bytes, alone ('1' or ''), number of queues, queues, lanes…
--- Returns liveness, a sum (1: become idle for a suspect; 2: a queue of these is paused; 4: a limit may admit something), then groups
+-- Returns liveness, a sum (1: become idle for a suspect; 2: a queue of these is paused; 4: a limit may admit something), the server's time (ms), then groups
 -- of deliveries: lane, how many, and per
 -- delivery: entry, sealed, meta.
 -- Needs: core lanes
 local incarnation = ARGV[1]
-local reply = { liveness(incarnation, ARGV[2]), 0 }
+local reply = { liveness(incarnation, ARGV[2]), 0, math.floor(now() * 1000) }
 if reply[1] ~= 1 then return reply end
 local left, room = tonumber(ARGV[3]), tonumber(ARGV[4])
 local queues = tonumber(ARGV[6])
@@ -20,7 +20,7 @@ if redis.call('EXISTS', key('open'), key('paused')) > 0 then
     for n = 2, #names do
       if found[n] then paused[ARGV[5 + n]], is_paused = true, 2 end
     end
-    if found[1] then return { reply[1], 2 } end
+    if found[1] then return { reply[1], 2, reply[3] } end
   end
   reply[2] = is_paused + (redis.call('EXISTS', key('open')) == 1 and 4 or 0)
 end
@@ -56,7 +56,7 @@ end
 if ARGV[5] == '1' then
   left = 1
   for n = 1, queues do drain('q:' .. ARGV[6 + n] .. ':s') end
-  if #reply > 2 and redis.call('GET', key('volunteer')) == incarnation then redis.call('DEL', key('volunteer')) end
+  if #reply > 3 and redis.call('GET', key('volunteer')) == incarnation then redis.call('DEL', key('volunteer')) end
   return reply
 end
 for n = 1, queues do

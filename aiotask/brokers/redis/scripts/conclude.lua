@@ -11,4 +11,5 @@ for n = 1, #ARGV, 4 do
   reply[#reply + 1] = is_over and 1 or 0
 end
 close_unstarted(endings)
+redis.call('DEL', key('stats'))
 return reply

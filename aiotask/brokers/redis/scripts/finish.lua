@@ -1,6 +1,6 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, repeat ('1' or ''), the jobs as rows of the history ('': look into the lanes for
 -- what is to be recorded), then groups of jobs that have the first six in common: lane, status, result TTL (ms, 0: not
--- stored), reply address, dead letter ('1' or ''), how many, and per job: entry, id, outcome.
+-- stored), reply address, facts of the dead letter ('': it becomes none), how many, and per job: entry, id, outcome.
 -- Returns liveness (2: live, and jobs are recorded), then per job 1 (done), 2 (done before by you) or 0 (not yours). XACK is
 -- the proof of ownership: an incarnation that takes a job over gives it another entry.
 -- Needs: core index history results
@@ -34,8 +34,8 @@ if has_rows then endings.recording = false end
 
 n = 5
 while n <= #ARGV do
-  local lane, status, ttl, address, dead = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3], ARGV[n + 4] == '1'
-  local count, all_ours, look = tonumber(ARGV[n + 5]), whole[lane], endings.recording or dead
+  local lane, status, ttl, address, dead = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3], ARGV[n + 4]
+  local count, all_ours, look = tonumber(ARGV[n + 5]), whole[lane], endings.recording or dead ~= ''
   -- As ``counter_of``, which each call would define anew.
   local counted = (string.match(lane, '^q:(.*):%w$') or '') .. '|' .. status
   for job = n + 6, n + 3 + 3 * count, 3 do
@@ -46,7 +46,7 @@ while n <= #ARGV do
     -- Where some of the group were not the caller's, those are that can still be removed.
     if all_ours or redis.call('XDEL', key(lane), entry) == 1 then
       conclude(endings, id, outcome, counted, ttl, address, sealed or '', meta or '')
-      if dead then add_dead_letter(id, sealed or '', outcome) end
+      if dead ~= '' then add_dead_letter(id, sealed or '', outcome, dead) end
       reply[replies] = 1
     else
       local stored = redis.call('GET', key('r:' .. id))

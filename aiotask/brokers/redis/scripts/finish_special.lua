@@ -1,5 +1,5 @@
 -- KEYS: prefix.  ARGV: as of ``finish.lua``, but groups of jobs have the first seven in common: lane, status, result TTL (ms, 0:
--- not stored), reply address, dead letter ('1' or ''), graph ('' of none), how many, and per job: entry, id, outcome, number in
+-- not stored), reply address, facts of the dead letter (''), graph ('' of none), how many, and per job: entry, id, outcome, number in
 -- the graph.
 -- Returns liveness (2: live, and jobs are recorded), whether work is on the agenda (1 or 0), then per job 1 (done), 2 (done before
 -- by you) or 0 (not yours). XACK is the proof of ownership: an incarnation that takes a job over gives it another entry.
@@ -47,11 +47,11 @@ end
 
 n = 5
 while n <= #ARGV do
-  local lane, status, ttl, address, dead = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3], ARGV[n + 4] == '1'
+  local lane, status, ttl, address, dead = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3], ARGV[n + 4]
   local gid, count, all_ours = ARGV[n + 5], tonumber(ARGV[n + 6]), whole[lane]
   local letter, from, to = letter_of(status), n + 7, n + 3 + 4 * count
   local counted = counter_of(lane, status)
-  local look = endings.recording or dead or letter ~= 's'
+  local look = endings.recording or dead ~= '' or letter ~= 's'
   local graph, facts = gid ~= '' and graph_of(gid), nil
   if graph then facts = facts_of(graph, from, to) end
   for job = from, to, 4 do
@@ -62,7 +62,7 @@ while n <= #ARGV do
     if all_ours or redis.call('XDEL', key(lane), entry) == 1 then
       local at = (job - from) / 4 * 3
       conclude(endings, id, outcome, counted, ttl, address, sealed or '', meta or '')
-      if dead then add_dead_letter(id, sealed or '', outcome) end
+      if dead ~= '' then add_dead_letter(id, sealed or '', outcome, dead) end
       if gid ~= '' then gone[#gone + 1] = id end
       if graph then
         local list = over[graph]

@@ -11,4 +11,5 @@ for n, id in ipairs(ARGV) do
   if is_due_later then redis.call('ZADD', key('due'), 'XX', string.format('%.6f', at - (#ARGV - n) / 1e6), id) end
   reply[n] = is_due_later and 1 or 0
 end
+redis.call('DEL', key('stats'))
 return reply

@@ -3,37 +3,12 @@
 -- Returns score and id behind which it goes on ('' and '' where nothing is left), then a list per member: id, score, and of a job
 -- place in the index and what it is kept as. Jobs that are due go by time, dead letters too, but the latest first. It looks at a
 -- bounded number of members.
--- Needs: core index due
+-- Needs: core index due sorted
 -- Members that are looked at; bytes of an envelope within which are its id, task and queue.
 local LOOK, HEAD = 120, 2048
 local name, after, after_id, wanted = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local status, queue, task, start = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local command = name == 'dead' and 'ZREVRANGE' or 'ZRANGE'
-
--- Whether the bytes of a text come first: Lua compares as the locale of the server says, and sorted sets do not.
-local function is_before(one, other)
-  for n = 1, #one do
-    local a, b = string.byte(one, n), string.byte(other, n)
-    if a ~= b then return b ~= nil and a < b end
-  end
-  return #one < #other
-end
-
--- The rank of the first member behind the given one, which may be gone.
-local function rank_behind()
-  if after == '' then return 0 end
-  local low, high, bound = 0, redis.call('ZCARD', key(name)), tonumber(after) or math.huge
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    local found = redis.call(command, key(name), middle, middle, 'WITHSCORES')
-    local score, id = tonumber(found[2]) or math.huge, found[1]
-    local is_behind
-    if score ~= bound then is_behind = (score > bound) == (name ~= 'dead')
-    else is_behind = id ~= after_id and is_before(id, after_id) == (name == 'dead') end
-    if is_behind then high = middle else low = middle + 1 end
-  end
-  return low
-end
 
 local function is_wanted(lane, sealed)
   if queue == '' and task == '' then return true end
@@ -43,7 +18,17 @@ local function is_wanted(lane, sealed)
   return queue == '' or (lane and string.match(lane, '^q:(.*):%w$') or ok and sent_to) == queue
 end
 
-local first = rank_behind()
+-- Whether the facts of a dead letter, if it has any, match: letters are large.
+local function is_likely(id)
+  if queue == '' and task == '' then return true end
+  local facts = redis.pcall('HGET', key('dead:facts'), id)
+  local ok, known = pcall(cmsgpack.unpack, type(facts) == 'string' and facts or '')
+  if not ok or type(known) ~= 'table' then return true end
+  local of, from = tostring(known[1]), tostring(known[2])
+  return (task == '' or string.sub(task, 1, #of) == of) and (queue == '' or string.sub(queue, 1, #from) == from)
+end
+
+local first = rank_behind(name, command, after, after_id)
 local page = redis.call(command, key(name), first, first + LOOK - 1, 'WITHSCORES')
 local reply, bytes = { '', '' }, 0
 for n = 1, #page, 2 do
@@ -58,7 +43,7 @@ for n = 1, #page, 2 do
       if status == '' or (place == 'due|R') == (status == 'RETRYING') then kept = redis.call('HGET', key('held'), id) end
       if kept then lane, _, sealed = unpack_held(kept) end
     else
-      kept = redis.call('HGET', key('dead:jobs'), id)
+      if is_likely(id) then kept = redis.call('HGET', key('dead:jobs'), id) end
       if kept and #kept > 3 then sealed = string.sub(kept, 5, 4 + struct.unpack('>I4', kept)) end
     end
     bytes = bytes + (kept and #kept or 0)

@@ -1,13 +1,13 @@
 -- KEYS: prefix.  ARGV: dead incarnation ('' scans for all that are not live), reason, obituary (msgpack), limit, number
 -- of blamed ids, blamed ids…, ids to keep…
 -- Returns moved, more (1: call again), then per kept delivery: lane, entry, sealed, meta.
--- Needs: core lanes results meta repair special
+-- Needs: core history lanes results meta repair special
 local dead, limit = ARGV[1], tonumber(ARGV[4])
 local blamed, keep = {}, {}
 local split = 5 + tonumber(ARGV[5])
 for n = 6, split do blamed[ARGV[n]] = true end
 for n = split + 1, #ARGV do keep[ARGV[n]] = true end
-local moved, more, kept = 0, 0, {}
+local moved, more, kept, died = 0, 0, {}, 0
 check_placing()
 local endings = open_all_endings()
 if dead ~= '' then redis.call('HDEL', key('live'), dead) end
@@ -28,7 +28,9 @@ local function give_back(lane, entry, id, sealed, meta)
   local queue, kind = string.match(lane, '^q:(.*):(%w)$')
   if blamed[id] and not queue then queue = peek(sealed) end  -- it was parked
   if not queue or queue == '' then put_one(lane, id, sealed, meta)
-  elseif blamed[id] then put_one(sound('q:' .. queue .. ':s', lane), id, sealed, strike(meta, ARGV[2], ARGV[3]))
+  elseif blamed[id] then
+    put_one(sound('q:' .. queue .. ':s', lane), id, sealed, strike(meta, ARGV[2], ARGV[3], dead))
+    died = died + 1
   elseif kind == 's' then put_one(lane, id, sealed, meta)
   else put_one(sound('q:' .. queue .. ':r', lane), id, sealed, meta) end
 end
@@ -101,6 +103,7 @@ for _, lane in ipairs(lanes) do
   if more == 1 then break end
   if dead ~= '' and not holds then redis.pcall('XGROUP', 'DELCONSUMER', key(lane), GROUP, dead) end
 end
+if died > 0 then add_up('died', died) end
 close_endings(endings)
 table.insert(kept, 1, more)
 table.insert(kept, 1, moved)

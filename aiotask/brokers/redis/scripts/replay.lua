@@ -15,6 +15,7 @@ for _, id in ipairs(ARGV) do
   if not packed or #packed < 4 then
     redis.call('ZREM', key('dead'), id)
     redis.call('HDEL', key('dead:jobs'), id)
+    redis.pcall('HDEL', key('dead:facts'), id)
     reply[#reply + 1] = 'missing'
   else
     local size = struct.unpack('>I4', packed)
@@ -32,6 +33,7 @@ for _, id in ipairs(ARGV) do
     else
       redis.call('ZREM', key('dead'), id)
       redis.call('HDEL', key('dead:jobs'), id)
+      redis.pcall('HDEL', key('dead:facts'), id)
       redis.call('HDEL', key('marks'), id)
       -- Who replays a job wants the run, however late it is.
       redis.call('ZREM', key('expiring'), id)
@@ -46,4 +48,5 @@ for _, id in ipairs(ARGV) do
     end
   end
 end
+redis.call('DEL', key('stats'))
 return reply

@@ -15,6 +15,7 @@ from .overview import overview
 from .queues import queue, queues
 from .running import running
 from .schedules import schedule, schedules
+from .series import series
 from .shown import Page, Shown
 from .tasks import task, tasks
 from .workers import host, workers
@@ -45,6 +46,7 @@ PAGES: dict[str, Page] = {
     "/graphs/{id:path}": graph,
     "/history": history,
     "/audit": audit,
+    "/series.json": series,
     "/bulk": new_bulk,
     "/bulk/{id}": bulk,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....ops.connection import Connection, Place
+from ....ops.connection import Connection
 from ....ops.letters import Filter, read_letter, read_page
 from .. import text
 from ..view import View
@@ -13,18 +13,17 @@ from .shown import Shown, named
 __all__ = ["by_error", "dead", "letter"]
 
 #: Letters that are grouped by their errors: the newest ones.
-_GROUPED = 200
+_GROUPED = 5_000
 
 
 async def dead(view: View) -> Shown:
     wanted = Filter(view.asked("task") or None, view.asked("queue") or None, view.asked("error") or None)
-    start = view.number("after", 0, 10_000) if view.asked("after") else 0
-    page = await read_page(view.place, wanted, view.rows + 1, start)
+    page = await read_page(view.place, wanted, view.asked("after", 500), view.rows)
     stats = await view.stats()
     data = {
         "title": "Dead letters",
-        "letters": page[: view.rows],
-        "after": str(start + view.rows) if len(page) > view.rows else "",
+        "letters": page,
+        "after": page[-1].get("after", "") if page else "",
         "wanted": wanted,
         "total": stats.dead,
         "groups": await view.kept("failures", 2.0, lambda: by_error(view.connection)),
@@ -36,16 +35,20 @@ async def dead(view: View) -> Shown:
 
 async def by_error(connection: Connection) -> list[dict[str, Any]]:
     """The newest dead letters by error and task: the most frequent first."""
-    found = await read_page(Place(opened=(connection,)), Filter(), _GROUPED, 0)
     groups: dict[tuple[str, str], dict[str, Any]] = {}
-    for each in found:
-        error, _, message = str(each.get("error", each.get("sealed", "?"))).partition(": ")
-        key = (error, str(each.get("task", "?")))
-        first = {"error": error, "task": key[1], "message": message, "number": 0, "newest": each["dead_at"]}
-        group = groups.setdefault(key, {**first, "oldest": each["dead_at"]})
+    for each in await connection.inspector.letters(None, _GROUPED):
+        error, _, message = (each.error or "?").partition(": ")
+        first = {
+            "error": error,
+            "task": each.task or "?",
+            "message": message,
+            "number": 0,
+            "latest": each.at,
+            "line": (),
+        }
+        group = groups.setdefault((error, each.task), first)
         group["number"] += 1
-        group["oldest"] = min(group["oldest"], each["dead_at"])
-    return sorted(groups.values(), key=lambda group: (-group["number"], -group["newest"]))
+    return sorted(groups.values(), key=lambda group: (-group["number"], -group["latest"]))
 
 
 async def letter(view: View) -> Shown:

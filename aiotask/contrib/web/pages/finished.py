@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ....errors import AiotaskError, ConfigError
-from ....history.resultdb import ResultDB
+from ....history.resultdb import HistoryPage, ResultDB
 from ....job import Status
 from ....ops.describe import describe_record
 from ..view import View
@@ -48,18 +48,27 @@ async def history_page(
     if not history.path.exists():
         return Finished([], note=f'No history file is at "{path}". {_HOW}', path=path)
     try:
-        start = int(after) if after.isdecimal() else 0
-        records = await history.search(
-            task=task, status=status, queue=queue, since=since, until=until, limit=limit + 1, offset=start
+        page = await history.page(
+            task=task, status=status, queue=queue, since=since, until=until, text=text or None, after=after, limit=limit
         )
     except AiotaskError as error:
+        if after and isinstance(error, ConfigError):
+            raise
         return Finished([], note=str(error), path=path)
     finally:
         await history.close()
-    jobs = [_as_on_server(describe_record(record)) for record in records[:limit]]
-    if text:
-        jobs = [job for job in jobs if text.casefold() in f"{job['id']} {job['task']} {job['error']}".casefold()]
-    return Finished(jobs, str(start + limit) if len(records) > limit else "", path=path)
+    jobs = [_as_on_server(describe_record(record)) for record in page.records]
+    return Finished(jobs, page.after, _cut(page), path)
+
+
+def _cut(page: HistoryPage) -> str:
+    """That a search has ended since its time was over, as a sentence; empty: it has not."""
+    if not page.is_cut:
+        return ""
+    if page.until is None:
+        return "The search took too long, and is not over: the next page goes on."
+    when = datetime.fromtimestamp(page.until, UTC)
+    return f"The search took too long: it has looked back to {when:%Y-%m-%d %H:%M:%S} UTC, and the next page goes on."
 
 
 _HOW = "Workers record finished jobs with aiotask worker --result-db FILE; aiotask web --result-db FILE names the file."
@@ -90,15 +99,9 @@ def moment_in(text: str) -> float | None:
         pass
     try:
         found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=_utc())).timestamp()
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise ConfigError(
             f'"{text}" is not a moment. Write how long ago it was (10m, 2h, 7d), a date or time (2026-01-31, '
             "2026-01-31T23:00), or Unix seconds."
         ) from None
-
-
-def _utc() -> Any:
-    from datetime import UTC
-
-    return UTC

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any, NamedTuple, cast
 
@@ -49,6 +50,7 @@ async def job_shown(view: View, id: str, **more: Any) -> Shown:
         "is_due_later": status in (Status.SCHEDULED, Status.RETRYING),
         "children": await _children(view, id),
         "bars": timeline(found, time.time()),
+        "limit_name": _limit_of(found),
         "arguments": None if arguments is None else text.call(arguments, view.site.settings.hide),
         "value": _value(found, view),
         "error": _error(found),
@@ -56,6 +58,12 @@ async def job_shown(view: View, id: str, **more: Any) -> Shown:
         **more,
     }
     return Shown("job.html", data)
+
+
+def _limit_of(found: dict[str, Any]) -> str:
+    """The name of the limit of a job, as its words say it; of a limit without a name, that of its task."""
+    named = re.match(r'"([^"]+)"', str(found.get("limit", "")))
+    return named[1] if named else str(found.get("task", ""))
 
 
 async def _whole(view: View, id: str) -> dict[str, Any]:

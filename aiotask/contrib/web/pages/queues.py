@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 
 from ....inspector import JobFilter, QueueInfo
 from ....job import Status
 from ....ops.describe import describe_job
 from ....ops.pauses import pauses_of
+from ....ops.series import pending_in, queue_rates
 from ..view import View
+from .charted import charted
 from .overview import paused_in
+from .series import minutes_of, range_in
 from .shown import Shown, named
 
 __all__ = ["queue", "queues"]
 
-#: Pending jobs that are looked at to say what is in a queue.
-_SAMPLE = 200
 _SHOWN = 20
 
 
 async def queues(view: View) -> Shown:
-    stats, pauses = await asyncio.gather(view.stats(), pauses_of(view.connection))
+    stats, pauses, ranged = await asyncio.gather(view.stats(), pauses_of(view.connection), minutes_of(view, "1h"))
     data = {
         "title": "Queues",
         "stats": stats,
+        "sparks": pending_in(ranged),
+        "rates": queue_rates(ranged, stats),
         "queues": sorted(stats.queues, key=lambda each: each.name),
         "paused": paused_in(pauses),
         "all_paused": next((pause for pause in pauses if not pause.queue and not pause.task), None),
@@ -35,14 +37,15 @@ async def queues(view: View) -> Shown:
 async def queue(view: View) -> Shown:
     name = named(view, "name")
     inspector = view.connection.inspector
-    stats, pauses, page = await asyncio.gather(
+    stats, pauses, page, sample, ranged = await asyncio.gather(
         view.stats(),
         pauses_of(view.connection),
-        view.kept(f"sample {name}", 2.0, lambda: inspector.page(JobFilter(Status.PENDING, name), "", _SAMPLE)),
+        inspector.page(JobFilter(Status.PENDING, name), "", _SHOWN),
+        view.kept(f"sample {name}", 5.0, lambda: inspector.sample(name)),
+        minutes_of(view, range_in(view)),
     )
     found = next((each for each in stats.queues if each.name == name), None)
     jobs = [describe_job(view.connection, info) for info in page.jobs]
-    tasks = Counter(str(job.get("task", "?")) for job in jobs)
     data = {
         "title": f"Queue {name}",
         "name": name,
@@ -50,8 +53,9 @@ async def queue(view: View) -> Shown:
         "is_known": found is not None,
         "pause": paused_in(pauses).get(name),
         "all_paused": next((pause for pause in pauses if not pause.queue and not pause.task), None),
-        "sample": len(jobs),
-        "tasks": tasks.most_common(10),
-        "jobs": jobs[:_SHOWN],
+        "sample": sample,
+        "tasks": list(sample.tasks.items())[:10],
+        "jobs": jobs,
+        **charted(ranged, view, queue=name),
     }
     return Shown("queue.html", data)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import asyncio
 from typing import Any
 
 from ....inspector import JobFilter
+from ....log.events import in_words
 from ....ops.jobs import read_page
 from ....ops.pauses import KnownTask, known_tasks
+from ....ops.series import task_totals
+from ....values.metrics import EDGES
 from ..view import View
+from .charted import charted
 from .finished import history_page
+from .series import minutes_of, range_in
 from .shown import Shown, named
 
 __all__ = ["task", "tasks"]
 
-#: Finished jobs of a task from which its times are told, and jobs that are listed.
-_RECENT, _SHOWN = 200, 20
+#: Jobs that are listed.
+_SHOWN = 20
 
 
 async def tasks(view: View) -> Shown:
@@ -23,8 +28,11 @@ async def tasks(view: View) -> Shown:
     known = [each for each in await known_tasks(view.place) if text in each.task.casefold()]
     limit = view.rows
     start = view.number("after", 0, 1_000_000) if view.asked("after") else 0
+    ranged = await minutes_of(view, range_in(view))
     data = {
         "title": "Tasks",
+        "totals": task_totals(ranged),
+        **charted(ranged, view),
         "tasks": known[start : start + limit],
         "total": len(known),
         "after": str(start + limit) if len(known) > start + limit else "",
@@ -36,36 +44,33 @@ async def tasks(view: View) -> Shown:
 async def task(view: View) -> Shown:
     name = named(view, "name")
     known = next((each for each in await known_tasks(view.place) if each.task == name), None)
-    jobs = await read_page(view.place, JobFilter(task=name), "", _SHOWN)
-    ended = await history_page(view, task=name, limit=_RECENT)
+    jobs, ended, ranged = await asyncio.gather(
+        read_page(view.place, JobFilter(task=name), "", _SHOWN),
+        history_page(view, task=name, limit=_SHOWN),
+        minutes_of(view, range_in(view)),
+    )
+    times = task_totals(ranged).get(name)
     data = {
         "title": f"Task {name}",
         "name": name,
         "task": known or KnownTask(view.connection.label, name, 0, []),
         "is_known": known is not None,
         "jobs": jobs,
-        "ended": ended.jobs[:_SHOWN],
+        "ended": ended.jobs,
         "note": ended.note,
-        "times": _times(ended.jobs),
+        "times": times,
+        "histogram": _histogram(times),
+        **charted(ranged, view, task=name),
     }
     return Shown("task.html", data)
 
 
-def _times(jobs: list[dict[str, Any]]) -> dict[str, Any]:
-    """How the newest finished jobs of a task have ended, and how long they ran."""
-    runs = sorted(
-        job["finished_at"] - job["started_at"] for job in jobs if job.get("finished_at") and job.get("started_at")
-    )
-
-    def at(share: float) -> float | None:
-        return runs[min(int(share * len(runs)), len(runs) - 1)] if runs else None
-
-    statuses = Counter(str(job["status"]) for job in jobs)
-    return {
-        "number": len(jobs),
-        "statuses": statuses.most_common(),
-        "failed": statuses["FAILED"] / len(jobs) if jobs else 0.0,
-        "p50": at(0.5),
-        "p95": at(0.95),
-        "p99": at(0.99),
-    }
+def _histogram(times: dict[str, Any] | None) -> list[tuple[str, int, float]]:
+    """The run times in buckets: up to which time, how many, and their share of the largest bucket."""
+    if times is None or not any(times["histogram"]):
+        return []
+    most = max(times["histogram"])
+    edges = [f"≤ {in_words(edge)}" for edge in EDGES] + [f"> {in_words(EDGES[-1])}"]
+    known = [number for number, count in enumerate(times["histogram"]) if count]
+    shown = range(known[0], known[-1] + 1)
+    return [(edges[number], times["histogram"][number], times["histogram"][number] / most) for number in shown]

@@ -267,15 +267,87 @@ const drawn = new Map();
 async function draw() {
   for (const place of document.querySelectorAll("[data-series]")) {
     const last = drawn.get(place);
-    if (last && Date.now() - last.at < 5000) continue;
+    if (last && last.url === place.dataset.series && Date.now() - last.at < 5000) continue;
+    drawn.set(place, { ...last, url: place.dataset.series, at: Date.now() });
     if (typeof uPlot === "undefined") await load(place.dataset.library);
-    drawn.set(place, { ...last, at: Date.now() });
     try {
       const answer = await fetch(place.dataset.series, { cache: "no-store" });
       if (answer.ok) plot(place, await answer.json());
     } catch { /* the next round asks again */ }
   }
 }
+
+function colour(name) {
+  return getComputedStyle(html).getPropertyValue(name).trim();
+}
+
+function plot(place, series) {
+  const { kind } = place.dataset;
+  const scale = Number(place.dataset.scale || 1);
+  let shown, words, draw;
+  if (kind === "jobs") {
+    // Bars that stand on each other: the tallest is drawn first.
+    const sum = (...lists) => lists[0].map((_, at) => lists.reduce((total, list) => total + list[at], 0));
+    const { succeeded, retried, failed } = series;
+    shown = [sum(succeeded, retried, failed), sum(succeeded, retried), succeeded];
+    words = (at) => `${succeeded[at]} succeeded\n${retried[at]} to be retried\n${failed[at]} failed, per second`;
+    const paths = uPlot.paths.bars({ size: [0.86, 60], align: 1 });
+    draw = ["--bad-fill", "--warn-fill", "--good-fill"].map((each) => ({ fill: colour(each), width: 0, paths, points: { show: false } }));
+  } else {
+    const names = kind === "times" ? place.dataset.names.split(" ") : ["pending"];
+    const colours = kind === "times" ? place.dataset.colours.split(" ") : ["run"];
+    shown = names.map((name) => series[name].map((value) => (value === null ? null : value * scale)));
+    words = (at) => names.map((name, line) => `${name.replace("_", " ")} ${shown[line][at] === null ? "–" : shown[line][at].toPrecision(3)}`).join("\n");
+    draw = colours.map((each, line) => {
+      const few = shown[line].filter((value) => value !== null).length < 3;
+      return { stroke: colour(each === "ink" ? "--ink-3" : `--${each}-fill`), width: 1.6, points: { show: few, size: 5 }, spanGaps: true };
+    });
+  }
+  const state = drawn.get(place);
+  const data = [series.at, ...shown];
+  state.words = words;
+  const theme = colour("--ink-3");
+  if (state.chart && state.theme === theme) return state.chart.setData(data);
+  const two = (number) => String(number).padStart(2, "0");
+  const clock = (at) => {
+    const when = new Date(at * 1000), hour = `${two(when.getHours())}:${two(when.getMinutes())}`;
+    return series.step < 600 ? hour : `${when.getDate()}. ${hour}`;
+  };
+  const axis = { stroke: theme, grid: { stroke: colour("--grid"), width: 1 }, ticks: { show: false }, font: "10.5px system-ui, sans-serif" };
+  const tip = document.createElement("div");
+  tip.className = "tip";
+  tip.hidden = true;
+  const options = {
+    width: place.clientWidth - 20,
+    height: 200,
+    legend: { show: false },
+    cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
+    scales: { x: { range: (_, first, last) => [first, last + series.step] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
+    axes: [{ ...axis, grid: { show: false }, space: 80, size: 26, values: (_, splits) => splits.map(clock) }, { ...axis, size: 52 }],
+    series: [{}, ...draw],
+    hooks: {
+      setCursor: [(chart) => {
+        const at = chart.cursor.idx;
+        tip.hidden = at === null || at === undefined;
+        if (tip.hidden) return;
+        tip.textContent = `${new Date(chart.data[0][at] * 1000).toLocaleTimeString()}\n${drawn.get(place).words(at)}`;
+        tip.style.left = `${Math.min(chart.cursor.left + 70, place.clientWidth - tip.offsetWidth - 8)}px`;
+      }],
+    },
+  };
+  const said = place.querySelector("svg")?.getAttribute("aria-label") || place.getAttribute("aria-label");
+  place.replaceChildren();
+  place.setAttribute("role", "img");
+  place.setAttribute("aria-label", said);
+  place.setAttribute("data-drawn", "");
+  state.chart = new uPlot(options, data, place);
+  state.theme = theme;
+  place.append(tip);
+}
+
+addEventListener("resize", () => {
+  for (const [place, { chart }] of drawn) chart?.setSize({ width: place.clientWidth - 20, height: 200 });
+});
 
 const loading = {};
 

@@ -41,13 +41,15 @@ local function keep_row(rows, sealed, outcome, meta)
   if rows.bytes > HISTORY_BYTES then write_kept(rows) end
 end
 
--- The dead letter of a job that has ended; beyond DEAD_LETTERS the oldest make room.
-local function add_dead_letter(id, sealed, outcome)
+-- The dead letter of a job that has ended, with what searches look at; beyond DEAD_LETTERS the oldest make room.
+local function add_dead_letter(id, sealed, outcome, facts)
   redis.call('ZADD', key('dead'), now(), id)
   redis.call('HSET', key('dead:jobs'), id, struct.pack('>I4', #sealed) .. sealed .. outcome)
+  redis.pcall('HSET', key('dead:facts'), id, facts)
   local extra = redis.call('ZRANGE', key('dead'), 0, -DEAD_LETTERS - 1)
   for n = 1, #extra do
     redis.call('ZREM', key('dead'), extra[n])
     redis.call('HDEL', key('dead:jobs'), extra[n])
+    redis.pcall('HDEL', key('dead:facts'), extra[n])
   end
 end

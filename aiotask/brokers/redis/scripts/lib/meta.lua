@@ -1,6 +1,6 @@
--- The counters beside an envelope: a msgpack array of attempt, deaths, reason, obituary, series, saved, and of what later releases
--- append to it.
--- Needs:
+-- The counters beside an envelope: a msgpack array of attempt, deaths, reason, obituary, series, saved, trail, and of what later
+-- releases append to it.
+-- Needs: core
 
 -- The position behind the msgpack value at this one. cmsgpack knows no bytes, and says of no value where it ends.
 local function step_over(packed, at, depth)
@@ -68,9 +68,24 @@ local function with_checkpoint(meta)
   return array_of(fields)
 end
 
--- One death more, with its reason and its obituary (msgpack). What follows the series stays byte for byte. Where this is no
+-- A trail with one run more, whose process died: the last ones, in 2 kB at most.
+local function with_run(trail, who, reason)
+  local read_some, runs = pcall(fields_in, trail or '')
+  if not read_some then runs = {} end
+  local bytes, kept = 0, {}
+  runs[#runs + 1] = array_of({ cmsgpack.pack(now()), cmsgpack.pack(string.sub(who, 1, TRAIL_WORKER)), cmsgpack.pack('died'),
+    cmsgpack.pack(string.sub(reason, 1, TRAIL_ERROR)) })
+  for n = #runs, math.max(1, #runs - TRAIL + 1), -1 do
+    bytes = bytes + #runs[n]
+    if bytes > TRAIL_BYTES then break end
+    table.insert(kept, 1, runs[n])
+  end
+  return array_of(kept)
+end
+
+-- One death more, with its reason and its obituary (msgpack). What follows the trail stays byte for byte. Where this is no
 -- array of counters, counting begins anew.
-local function strike(meta, reason, obituary)
+local function strike(meta, reason, obituary, who)
   local read_some, fields, attempt, deaths, series = pcall(function()
     local found = fields_in(meta)
     return found, number_in(found[1], 1), number_in(found[2], 0), number_in(found[5], 0)
@@ -78,5 +93,6 @@ local function strike(meta, reason, obituary)
   if not read_some then fields, attempt, deaths, series = {}, 1, 0, 0 end
   fields[1], fields[2], fields[3] = cmsgpack.pack(attempt), cmsgpack.pack(deaths + 1), cmsgpack.pack(reason)
   fields[4], fields[5] = obituary, cmsgpack.pack(series)
+  fields[6], fields[7] = fields[6] or string.char(0xc2), with_run(fields[7], who, reason)
   return array_of(fields)
 end

@@ -1,0 +1,76 @@
+"""Metrics, as the memory broker keeps them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from ...errors import SealError
+from ...inspector import Stats
+from ...values.metrics import Counts
+from ...values.report import HostReport, decode_report
+from ..metrics import ERRORS_KEPT, MINUTE, MINUTES_TTL, TEN, TENS_TTL, Minute, Observed
+from .clock import Clock
+
+__all__ = ["MinuteBook"]
+
+
+class MinuteBook:
+    """Minutes, and the reports of hosts, in the memory of this process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._minutes: dict[tuple[int, int], Minute] = {}
+        #: Sequence, time (Unix seconds) and report of each host.
+        self._reports: dict[str, tuple[int, float, bytes]] = {}
+
+    def observe(
+        self, host: str, sequence: int, observed: Observed, report: bytes, stats: Callable[[], Stats], *, leased: bool
+    ) -> None:
+        """As the verb of ``Metrics``.
+
+        Args:
+            stats: counts what is on the broker.
+            leased: whether the host has a lease, so that its report is kept.
+        """
+        now = self._clock.time()
+        if sequence > self._reports.get(host, (0, 0.0, b""))[0]:
+            for step, kept in ((MINUTE, MINUTES_TTL), (TEN, TENS_TTL)):
+                number = math.floor(now / step)
+                before = self._minutes.get((step, number)) or Minute(number * step, step, stats=stats())
+                self._minutes[step, number] = _with(before, observed)
+                for old in [each for each in self._minutes if each[0] == step and each[1] * step < now - kept]:
+                    del self._minutes[old]
+        if leased:
+            self._reports[host] = sequence, now, report
+
+    def forget_host(self, host: str) -> None:
+        """The host was declared dead."""
+        self._reports.pop(host, None)
+
+    def minutes(self, since: float, until: float | None, step: int) -> Sequence[Minute]:
+        last = self._clock.time() if until is None else until
+        of_step = (each for (length, _), each in sorted(self._minutes.items()) if length == step)
+        return [each for each in of_step if math.floor(since / step) * step <= each.at <= last]
+
+    def reports(self) -> list[HostReport]:
+        found: list[HostReport] = []
+        now = self._clock.time()
+        for host, (_, at, packed) in sorted(self._reports.items()):
+            try:
+                found.append(replace(decode_report(packed), host=host, age=max(0.0, now - at)))
+            except SealError:
+                continue
+        return found
+
+
+def _with(minute: Minute, more: Observed) -> Minute:
+    tasks, queues = dict(minute.tasks), dict(minute.queues)
+    for found, table in ((tasks, more.tasks), (queues, more.queues)):
+        for name, slots in table.items():
+            found[name] = found.get(name, Counts()) + Counts(slots)
+    errors = Counter(minute.errors) + Counter(more.errors)
+    return replace(minute, tasks=tasks, queues=queues, errors=dict(errors.most_common(ERRORS_KEPT)))

@@ -1,0 +1,66 @@
+"""The hosts of one or more apps, as their keepers report them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from msgspec.structs import asdict
+
+from ..brokers import features
+from ..brokers.metrics import MetricsInspector
+from ..brokers.technology import METRICS
+from ..inspector import WorkerInfo
+from ..values.report import HostReport
+from .connection import Connection, Place, inspectors
+
+__all__ = ["SILENT", "read_hosts", "skews"]
+
+#: Seconds without a report after which a host is silent: its keeper reports every 5 s.
+SILENT = 12.0
+#: What should be the same on each host, and in words.
+_SKEWS = {"aiotask": "releases of aiotask", "python": "releases of Python", "release": "releases of the app"}
+
+
+async def read_hosts(place: Place) -> list[dict[str, Any]]:
+    """Every host that has live workers, or has reported; hosts of an app one after the other.
+
+    Of a host that has not reported, the live workers are known, and no more."""
+    async with inspectors(place) as opened:
+        return [host for each in opened for host in await _hosts_of(each)]
+
+
+async def _hosts_of(connection: Connection) -> list[dict[str, Any]]:
+    reports: dict[str, HostReport] = {}
+    # Reports are those of an app on its broker; rows have none.
+    if connection.app is not None and METRICS in features(connection.app.url):
+        reader = cast("MetricsInspector", connection.inspector)
+        reports = {report.host: report for report in await reader.reports()}
+    live: dict[str, list[WorkerInfo]] = {}
+    for worker in await connection.inspector.workers():
+        live.setdefault(worker.host, []).append(worker)
+    return [
+        {"app": connection.label, **_described(host, reports.get(host), live.get(host, []))}
+        for host in sorted({*reports, *live})
+    ]
+
+
+def _described(host: str, report: HostReport | None, live: Sequence[WorkerInfo]) -> dict[str, Any]:
+    workers = [worker.incarnation for worker in live]
+    if report is None:
+        return {"host": host, "age": None, "live": workers}
+    found = asdict(report) | {"live": workers}
+    return found | {name: list(map(asdict, getattr(report, name))) for name in ("processes", "running")}
+
+
+def skews(hosts: Sequence[dict[str, Any]]) -> list[str]:
+    """What differs between the hosts of an app, as sentences."""
+    found = []
+    for app in dict.fromkeys(host["app"] for host in hosts):
+        own = [host for host in hosts if host["app"] == app and host["age"] is not None]
+        for field, what in _SKEWS.items():
+            values = sorted({host[field] for host in own})
+            if len(values) > 1:
+                named = ", ".join(value or "(none)" for value in values)
+                found.append(f"The hosts of {app} run different {what}: {named}.")
+    return found

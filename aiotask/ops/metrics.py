@@ -1,0 +1,148 @@
+"""Metrics in the text format that Prometheus reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ..keeper.keeper import AppMetrics
+from ..values.metrics import EDGES, Counts, Slot
+from ..values.report import HostReport
+
+__all__ = ["CONTENT_TYPE", "exposition"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: Those of the edges of a histogram that are shown: 1 ms to 5 minutes.
+_SHOWN = (*(EDGES[n] for n in (0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 21, 24, 27)), 300.0)
+_OUTCOMES = {
+    "succeeded": Slot.SUCCEEDED,
+    "failed": Slot.FAILED,
+    "retried": Slot.RETRIED,
+    "cancelled": Slot.CANCELLED,
+    "expired": Slot.EXPIRED,
+    "timed_out": Slot.TIMED_OUT,
+}
+_Labels = Mapping[str, object]
+
+
+def exposition(apps: Sequence[AppMetrics], host: HostReport) -> str:
+    """All metrics of a host, and what its apps have on their brokers."""
+    lines: list[str] = []
+    for name, kind, help_, samples in _families(apps, host):
+        found = list(samples)
+        if found:
+            lines += (f"# HELP {name} {help_}", f"# TYPE {name} {kind}")
+            lines += [f"{name}{suffix}{_labels(labels)} {_number(value)}" for suffix, labels, value in found]
+    return "\n".join([*lines, ""])
+
+
+_Sample = tuple[str, _Labels, float]
+_Family = tuple[str, str, str, Iterable[_Sample]]
+
+
+def _families(apps: Sequence[AppMetrics], host: HostReport) -> Iterator[_Family]:
+    of_tasks = [({"app": each.app, "task": task}, counts) for each in apps for task, counts in each.tasks.items()]
+    of_queues = [({"app": each.app, "queue": queue}, counts) for each in apps for queue, counts in each.queues.items()]
+    outcomes = [
+        ("", {**labels, "outcome": word}, float(counts.of(slot)))
+        for labels, counts in of_tasks
+        for word, slot in _OUTCOMES.items()
+        if counts.of(slot)
+    ]
+    cpu = [("", labels, counts.cpu) for labels, counts in of_tasks if counts.cpu]
+    yield "aiotask_jobs_total", "counter", "Runs by how they ended.", outcomes
+    yield "aiotask_job_run_seconds", "histogram", "How long runs took.", _histograms(of_tasks)
+    yield (
+        "aiotask_queue_wait_seconds",
+        "histogram",
+        "How long the oldest job of a claim waited.",
+        _histograms(of_queues),
+    )
+    yield "aiotask_job_cpu_seconds_total", "counter", "CPU of runs of 1 ms and more.", cpu
+    yield from _of_host(apps, host)
+    yield from _of_stats([each for each in apps if each.stats is not None])
+
+
+def _of_host(apps: Sequence[AppMetrics], host: HostReport) -> Iterator[_Family]:
+    states = {"wanted": host.wanted, "serving": host.serving}
+    yield "aiotask_workers", "gauge", "Worker processes.", [("", {"state": each}, n) for each, n in states.items()]
+    of_workers = [
+        (f"worker-{names[0].rpartition('.')[2]}", each) for each in host.processes if (names := each.incarnations)
+    ]
+    for name, kind, help_, attribute in (
+        ("running", "gauge", "Jobs that run.", "running"),
+        ("loop_lag_seconds", "gauge", "How late the event loop was at most within 5 s.", "lag"),
+        ("resident_bytes", "gauge", "Memory that the process holds.", "memory"),
+        ("cpu_seconds_total", "counter", "CPU that the process has used.", "cpu"),
+    ):
+        yield (
+            *(f"aiotask_worker_{name}", kind, help_),
+            [("", {"worker": worker}, getattr(each, attribute)) for worker, each in of_workers],
+        )
+    exits = [("", {"reason": reason}, float(number)) for reason, number in host.exits.items()]
+    yield "aiotask_worker_exits_total", "counter", "Worker processes that have ended.", exits
+    build = {"version": host.aiotask, "python": host.python, "release": host.release}
+    yield "aiotask_build_info", "gauge", "Releases of aiotask, Python and the app.", [("", build, 1.0)]
+    for name, kind, help_, attribute in (
+        ("lease_age_seconds", "gauge", "Seconds since the lease of this host was renewed.", "lease_age"),
+        ("broker_seconds", "gauge", "How long the broker took for the last report.", "broker_seconds"),
+        ("recovered_total", "counter", "Jobs that this keeper has given back.", "recovered"),
+        ("history_backlog", "gauge", "Finished jobs that wait for a recorder.", "backlog"),
+    ):
+        values = [(each.app, getattr(each, attribute)) for each in apps]
+        yield (
+            *(f"aiotask_{name}", kind, help_),
+            [("", {"app": app}, float(value)) for app, value in values if value is not None],
+        )
+
+
+def _of_stats(apps: Sequence[AppMetrics]) -> Iterator[_Family]:
+    queues = [
+        ({"app": each.app, "queue": queue.name}, queue) for each in apps if each.stats for queue in each.stats.queues
+    ]
+    for name, help_, attribute in (
+        ("pending", "Jobs that wait.", "pending"),
+        ("running", "Jobs that are claimed.", "running"),
+        ("oldest_seconds", "Seconds for which the oldest pending job has been in its lane.", "oldest"),
+        ("paused", "1: no job of the queue starts.", "paused"),
+    ):
+        samples = [("", labels, float(getattr(queue, attribute) or 0)) for labels, queue in queues]
+        yield f"aiotask_queue_{name}", "gauge", f"{help_} The same from every host: use max.", samples
+    for name, kind, help_, attribute in (
+        ("scheduled", "gauge", "Jobs that are not due yet.", "scheduled"),
+        ("parked", "gauge", "Jobs that wait for what no worker has.", "parked"),
+        ("dead_letters", "gauge", "Jobs that were given up.", "dead"),
+        ("rejected_total", "counter", "Messages that were no jobs of the app.", "rejected"),
+        ("sent_total", "counter", "Jobs that were sent.", "sent"),
+    ):
+        values = [("", {"app": each.app}, float(getattr(each.stats, attribute))) for each in apps]
+        yield f"aiotask_{name}", kind, f"{help_} The same from every host: use max.", values
+    used = [("", {"app": each.app}, float(each.used_bytes)) for each in apps]
+    yield "aiotask_server_used_bytes", "gauge", "Memory that the broker's server uses.", used
+
+
+def _histograms(every: Sequence[tuple[_Labels, Counts]]) -> Iterator[_Sample]:
+    for labels, counts in every:
+        buckets, below, total = counts.histogram, 0, 0
+        for number, edge in enumerate(EDGES):
+            below += buckets[number]
+            if edge in _SHOWN:
+                yield "_bucket", {**labels, "le": f"{edge:.6g}"}, below
+        total = sum(buckets)
+        yield "_bucket", {**labels, "le": "+Inf"}, total
+        yield "_sum", labels, counts.time
+        yield "_count", labels, total
+
+
+def _labels(labels: _Labels) -> str:
+    if not labels:
+        return ""
+    shown = (f'{name}="{_escaped(str(value))}"' for name, value in labels.items())
+    return f"{{{','.join(shown)}}}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def _number(value: float) -> str:
+    return f"{int(value)}" if float(value).is_integer() else f"{value!r}"
