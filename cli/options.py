@@ -301,7 +301,8 @@ HealthPort = Annotated[
         parser=port,
         metavar="PORT",
         show_default="none",
-        help="Port that answers HTTP probes: GET /live, GET /ready, and GET / for everything as JSON.",
+        help="Port that answers HTTP probes: GET /live, GET /ready, GET / for everything as JSON, and GET /metrics for "
+        "Prometheus.",
     ),
 ]
 HealthHost = Annotated[

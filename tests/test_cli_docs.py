@@ -132,6 +132,7 @@ def test_every_field_of_json_output_is_told_of(shop: Shop) -> None:
     results = keys(shop.ask("results"), besides=arguments)
     assert results == fields("aiotask results list") - {"SUCCESS", "FAILED", "CANCELLED", "null"}
     assert keys(shop.ask("queues")) <= fields("aiotask queues list")
+    assert keys(shop.ask("workers")) <= fields("aiotask workers")
     assert keys(shop.ask("tasks")) <= fields("aiotask tasks list")
     hosts = shop.ask("stack")
     shown = keys(list(hosts["hosts"].values())) | set(hosts)

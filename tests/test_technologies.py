@@ -21,6 +21,7 @@ from aiotask.brokers.technology import (
     GRAPHS,
     HISTORY,
     LIMITS,
+    METRICS,
     PAUSES,
     PROCESSES,
     SCHEDULES,
@@ -149,7 +150,7 @@ def test_a_scheme_means_one_technology() -> None:
 
 
 #: The features that aiotask's own brokers have.
-ALL = {AUDIT, DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, PAUSES, SCHEDULES, STREAMS, UNIQUE}
+ALL = {AUDIT, DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, PAUSES, SCHEDULES, STREAMS, UNIQUE}
 
 
 def test_the_features_of_a_broker_are_those_of_its_technology() -> None:

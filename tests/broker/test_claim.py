@@ -132,3 +132,19 @@ async def test_a_dead_incarnation_gets_nothing(broker: Broker, worker: Worker, o
     assert claim.liveness is Liveness.DEAD
     assert (await worker.claim(alone=True)).liveness is Liveness.DEAD
     assert ids(await other.claim()) == ["a"]
+
+
+async def test_a_claim_says_how_long_the_oldest_job_of_each_lane_has_waited(broker: Broker, worker: Worker) -> None:
+    await park(worker, "parked", "task:x")
+    worker.queues, worker.needs = ["default", "mail"], ["task:x"]
+    await send(broker, "a", a_push("b", priority=1), *(a_push(f"mail-{n}", "mail") for n in range(3)))
+
+    claim = await worker.claim()
+
+    assert len(claim.deliveries) == 6
+    if broker.url.startswith("sqlite"):
+        assert claim.waits == (), "the example of docs/brokers.md does not know"
+        return
+    assert sorted(queue for queue, _ in claim.waits) == ["default", "default", "mail"]
+    assert all(0.0 <= seconds < 600 for _, seconds in claim.waits)
+    assert list((await worker.claim()).waits) == []

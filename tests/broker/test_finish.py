@@ -177,3 +177,17 @@ async def test_a_dead_letter_keeps_job_and_outcome(broker: Broker, worker: Worke
     assert (letter.id, letter.job, letter.outcome) == ("pill", sealed_job("pill"), lost)
     assert before - 1 <= letter.at <= time.time() + 1
     assert await outcome_of(broker, "pill") == lost
+
+
+async def test_a_job_beside_a_dead_letter_becomes_none(broker: Broker, worker: Worker, inspector: Inspector) -> None:
+    names = [f"job-{n}" for n in range(6)]
+    await send(broker, *names)
+    deliveries = (await worker.claim()).deliveries
+    failed = {"status": Status.FAILED, "result_ttl": 60.0}
+
+    await broker.finish(worker.name, [finish(each, dead=n in (1, 2, 4), **failed) for n, each in enumerate(deliveries)])
+
+    assert sorted(letter.id for letter in await inspector.dead()) == ["job-1", "job-2", "job-4"]
+    assert {facts.id: facts.queue for facts in await inspector.letters()} == dict.fromkeys(
+        ["job-1", "job-2", "job-4"], "default"
+    )

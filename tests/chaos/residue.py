@@ -18,13 +18,14 @@ __all__ = ["immortal_outcomes", "left_behind", "look_until_clean"]
 #: Keys that stay when every job is finished (see the table in aiotask/brokers/redis/keys.py).
 _USUAL = (
     *(r"q:[^:]+:[0-9rsgb]", "queues", r"r:.+", r"client:.+", "live", "leases", "counts", "history"),
-    *("dead", "dead:jobs", "volunteer", r"g:.+", "graphs", r"kids:.+"),
+    *("dead", "dead:jobs", "dead:facts", "volunteer", r"g:.+", "graphs", r"kids:.+"),
     *("limits", r"places:.+", r"limit:.+", r"tat:.+", r"once:.+", r"same:.+", r"s:.+", r"reader:.+"),
+    *("stats", r"m:\d+", r"m10:\d+", "reports"),
     # The set of the apps of a server has no prefix of an app.
     "aiotask1:apps",
 )
 #: Of these each needs a time to live.
-_MORTAL = re.compile(r"r:|client:|refused:|tat:|once:|same:|s:|reader:|volunteer$")
+_MORTAL = re.compile(r"r:|client:|refused:|tat:|once:|same:|s:|reader:|m:|m10:|stats$|volunteer$")
 _MORTAL_BESIDE_VALUES = re.compile(_MORTAL.pattern.removeprefix("r:|"))
 #: File descriptors that a supervisor may have more than at its start: those of a child that is just being replaced.
 _MORE_FDS = 6

@@ -127,7 +127,7 @@ async def test_a_file_and_outcomes_of_the_release_before_are_read_and_brought_up
     recorder.record([finished("before")])
     recorder.close()
     sqlite(path, "DROP INDEX jobs_graph")
-    for column in ("cpu", "memory", "parent", "graph"):
+    for column in ("cpu", "memory", "parent", "graph", "trail"):
         sqlite(path, f"ALTER TABLE jobs DROP COLUMN {column}")
     sqlite(path, "PRAGMA user_version = 1")
     outcome = Outcome(WIRE_VERSION, "used", "shop:spin", Status.SUCCESS, value=pickled(1), cpu=1_500_000, memory=1024)

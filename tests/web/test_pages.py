@@ -62,7 +62,7 @@ async def test_pages_show_what_is_there(populated: Populated) -> None:
         f"/dead/{ids['shop:fail']}": ["Why it was given up", "no leek for ada"],
         "/tasks": ["shop:add", "shop:login"],
         "/tasks/shop:add": ["Run p95", "SUCCESS"],
-        "/workers": ["1", "default, sums"],
+        "/workers": ["in flight", "heard of"],
         "/schedules": ["every-hour", "every 1 h"],
         "/schedules/every-hour": ["Next runs", "a program, at run time"],
         "/limits": ["stripe"],

@@ -151,7 +151,8 @@ class MemoryBroker(AuditVerbs, MemoryLimits, MemorySchedules, StreamVerbs, DueNo
             is_paused = any(map(store.is_paused, queues))
             if store.volunteers(incarnation, queues):
                 return Claim([], suspects=True, paused=is_paused)
-            return Claim(self._claim_both(store, incarnation, queues, list(needs), limit), paused=is_paused)
+            found = self._claim_both(store, incarnation, queues, list(needs), limit)
+            return Claim(found, paused=is_paused, waits=store.waits)
 
     async def wait(self, incarnation: str, queues: Sequence[str], needs: Collection[str], timeout: float) -> Claim:
         order = claim_order(queues, needs, by_queue=self.by_queue)

@@ -11,7 +11,7 @@ from ...errors import SealError
 from ...job import Job, Meta, Status, decode_job
 from ...wire.seal import OVERHEAD
 from ..bounds import HISTORY_ROWS
-from ..lanes import flags_of, lane_of, line_of, need_of
+from ..lanes import flags_of, is_parked, lane_of, line_of, need_of, queue_of
 from .clock import Clock
 from .wakeup import Bell
 
@@ -148,7 +148,14 @@ class Rows:
         self.ended: Counter[tuple[str, str]] = Counter()
         #: How many runs were ``retried`` or ``died``, and jobs were ``returned`` unstarted.
         self.runs: Counter[str] = Counter()
+        #: Of the last claim: how long the oldest job of each lane had waited there, as queue and seconds.
+        self.waits: list[tuple[str, float]] = []
         self._counter = itertools.count(1)
+
+    def note_wait(self, lane: str, oldest: Record) -> None:
+        """Note how long the oldest job of a lane that is claimed from has waited."""
+        if not is_parked(lane):
+            self.waits.append((queue_of(lane), max(0.0, self.clock.time() - oldest.placed_at)))
 
     def count_requeue(self, meta: Meta, item: Requeue) -> None:
         """Count a job that goes back to its queue, with its counters before."""

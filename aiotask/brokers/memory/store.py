@@ -144,12 +144,14 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
     def claim(self, incarnation: str, order: Sequence[str], limit: int) -> list[Delivery]:
         """Claim from lane after lane, oldest first, until the limit of jobs or bytes is reached."""
         deliveries: list[Delivery] = []
+        self.waits = []
         room, limit = BATCH_BYTES, min(limit, BATCH_JOBS)
         for name in self.open_lanes(order) if self.paused else order:
             lane = self.lanes.get(name)
             if lane is None or not lane.waiting:
                 continue
             suspect, returned = flags_of(name)
+            self.note_wait(name, next(iter(lane.waiting.values())))
             while lane.waiting and len(deliveries) < limit and room > 0:
                 record = lane.waiting.pop(next(iter(lane.waiting)))
                 record.owner = incarnation

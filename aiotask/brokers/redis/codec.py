@@ -135,21 +135,21 @@ def push_arguments(
 
 
 def add_finishes(args: list[Any], batch: Sequence[Finish]) -> None:
-    """ARGV of finish.lua: neighbours that have everything but entry, id and outcome in common share a head."""
-    lane, status, ttl, reply, dead = "", Status.PENDING, 0.0, "", b""
+    """ARGV of finish.lua: neighbours that have everything but entry, id and outcome in common share a head. Each dead
+    letter has one of its own, with its facts."""
+    lane, status, ttl, reply, dead = "", Status.PENDING, 0.0, "", False
     count_at = 0
     for item in batch:
         claim = item.delivery
-        facts = facts_of_dead(item) if item.dead else b""
         if not (
             claim.lane == lane
             and item.status is status
             and item.result_ttl == ttl
             and item.reply == reply
-            and facts == dead
+            and not (dead or item.dead)
         ):
-            lane, status, ttl, reply, dead = claim.lane, item.status, item.result_ttl, item.reply, facts
-            args += (lane, status.value, milliseconds(ttl), reply, dead, 0)
+            lane, status, ttl, reply, dead = claim.lane, item.status, item.result_ttl, item.reply, item.dead
+            args += (lane, status.value, milliseconds(ttl), reply, facts_of_dead(item) if item.dead else b"", 0)
             count_at = len(args) - 1
         args += (claim.entry, claim.id, item.outcome)
         args[count_at] += 1

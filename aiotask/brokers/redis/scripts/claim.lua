@@ -1,7 +1,6 @@
 -- KEYS: prefix.  ARGV: incarnation, epoch, limit, bytes, alone ('1' or ''), number of queues, queues, lanes…
--- Returns liveness, a sum (1: become idle for a suspect; 2: a queue of these is paused; 4: a limit may admit something), the server's time (ms), then groups
--- of deliveries: lane, how many, and per
--- delivery: entry, sealed, meta.
+-- Returns liveness, a sum (1: become idle for a suspect; 2: a queue of these is paused; 4: a limit may admit something), the server's
+-- time (ms), then groups of deliveries: lane, how many, and per delivery: entry, sealed, meta.
 -- Needs: core lanes
 local incarnation = ARGV[1]
 local reply = { liveness(incarnation, ARGV[2]), 0, math.floor(now() * 1000) }
