@@ -99,7 +99,8 @@ def _about_hosts(hosts: Sequence[dict[str, Any]]) -> list[Attention]:
             found.append(Attention(True, f"Host {name}", rest, kind="workers"))
             continue
         found += [_about_still(name, host, each) for each in host["processes"] if each["still"] >= _STILL]
-        if host["wanted"] > host["serving"] and not host["stopping"]:
+        # Processes that have just begun do not serve yet.
+        if host["wanted"] > host["serving"] and host["exits"] and not host["stopping"]:
             rest = f"serve on {name}; the others start again or keep dying (see its log)."
             found.append(Attention(True, f"{host['serving']} of {host['wanted']} workers", rest, kind="workers"))
     return [*found, *(Attention(False, sentence, "", kind="workers") for sentence in skews(hosts))]
@@ -158,8 +159,12 @@ def _about_server(facts: ServerFacts) -> list[Attention]:
 def _about_backlogs(stats: Stats, pauses: Sequence[Pause], unrecorded: int, aside: int) -> list[Attention]:
     found = []
     if stats.parked and not any(pause.task for pause in pauses):
-        rest = "wait for a worker that can run them: none that is live knows their task, or has their Python."
-        found.append(Attention(True, f"{_jobs(stats.parked)}", rest, "Start a worker with their code.", "parked"))
+        one = stats.parked == 1
+        rest = (
+            f"wait{'s' if one else ''} for a worker that can run {'it' if one else 'them'}: none that is live knows "
+            f"{'its' if one else 'their'} task, or has {'its' if one else 'their'} Python."
+        )
+        found.append(Attention(True, _jobs(stats.parked), rest, "Start a worker with this code.", "parked"))
     if unrecorded > _BEHIND:
         rest = "wait to be recorded: the history is behind, or no worker with --result-db is live."
         found.append(Attention(False, f"{unrecorded:,} finished jobs", rest, kind="history"))

@@ -62,7 +62,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     filters: dict[str, Any] = {
-        name: getattr(text, name) for name in ("ago", "clean", "count", "duration", "moment", "per", "rate", "size")
+        name: getattr(text, name)
+        for name in ("ago", "clean", "count", "duration", "moment", "per", "rate", "rowid", "size")
     }
     made.filters.update(filters, long=text.Long, spark=spark)
     made.globals["STATUSES"] = STATUSES
