@@ -101,6 +101,8 @@ def free_port() -> int:
     """8787, or another port that is free if that is taken."""
     for port in (8787, 0):
         with socket.socket() as test, contextlib.suppress(OSError):
+            # A port that was in use a moment ago is free for a server, too.
+            test.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             test.bind(("127.0.0.1", port))
             return int(test.getsockname()[1])
     return 8787
