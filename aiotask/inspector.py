@@ -80,12 +80,15 @@ class Stats(msgspec.Struct, frozen=True, gc=False):
     died: int = 0
     #: Messages that were set aside, since they were no jobs of the app.
     rejected: int = 0
+    #: Unique jobs that a later call has replaced, and follow-ups of graphs that were not wanted: both leave no trace.
+    replaced: int = 0
+    dropped: int = 0
 
     @property
     def sent(self) -> int:
         """How many jobs were sent: those that have ended, and those that have not."""
         unfinished = self.pending + self.running + self.scheduled + self.parked + self.waiting
-        return unfinished + sum(self.ended.values())
+        return unfinished + sum(self.ended.values()) + self.replaced + self.dropped
 
 
 class JobInfo(msgspec.Struct, frozen=True, gc=False):

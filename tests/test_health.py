@@ -128,7 +128,7 @@ def check_pages(port: int, supervisor: Supervisor) -> psutil.Process:
     assert ask(port, "/live?verbose=1") == (200, "live\n")
     assert ask(port, "/ready", "HEAD") == (200, "")
     assert ask(port, "/ready", "POST")[0] == 405
-    assert ask(port, "/metrics")[0] == 404
+    assert ask(port, "/nothing")[0] == 404
     everything = json.loads(ask(port, "/")[1])
     assert (everything["pid"], everything["wanted"], everything["in_service"]) == (supervisor.pid, 2, 2)
     workers = {worker["pid"] for worker in everything["workers"]}

@@ -61,9 +61,8 @@ class HostReport(msgspec.Struct, frozen=True):
     running: list[RunningJob] = []
     #: How many processes have ended, by reason, since the host began.
     exits: dict[str, int] = {}
-    #: Jobs that the keeper has given back since the host began, and finished jobs that wait for a recorder.
+    #: Jobs that the keeper has given back since it began.
     recovered: int = 0
-    backlog: int = 0
     #: Seconds that the broker's last answer to a report took.
     broker: float = 0.0
 

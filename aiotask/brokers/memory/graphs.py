@@ -247,6 +247,7 @@ class GraphStore(StreamStore):
     def _drop_node(self, graph: GraphRecord, node: NodeRecord) -> None:
         """Drop an unwanted follow-up without a trace; who waits for it looks again, and finds nothing."""
         del self.nodes[node.id]
+        self.runs["dropped"] += 1
         graph.left -= 1
         self.notify({_record_of(node).reply, *self.watchers.pop(node.id, ())}, Notice(node.id))
         node.is_ended = True

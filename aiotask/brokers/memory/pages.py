@@ -112,6 +112,8 @@ def stats_of(store: GraphStore, workers: Sequence[WorkerInfo]) -> Stats:
         returned=store.runs["returned"],
         died=store.runs["died"],
         rejected=store.rejected,
+        replaced=store.runs["replaced"],
+        dropped=store.runs["dropped"],
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import structs
@@ -35,6 +35,7 @@ class Uniques(Listeners):
     results: dict[str, tuple[bytes, Status, float]]
     lanes: defaultdict[str, Lane]
     watchers: dict[str, set[str]]
+    runs: Counter[str]
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,6 +124,7 @@ class Uniques(Listeners):
         if record.due_at is None:
             del self.lanes[record.lane].waiting[record.entry]
         record.due_at = None
+        self.runs["replaced"] += 1
         addresses = {record.reply, *self.watchers.get(record.id, ())} - {""}
         self.forget(record)
         if record.id == by:

@@ -32,6 +32,8 @@ def stats_of(reply: list[Any]) -> Stats:
         returned=counts.get("returned", 0),
         died=counts.get("died", 0),
         rejected=counts.get("rejected", 0),
+        replaced=counts.get("replaced", 0),
+        dropped=counts.get("dropped", 0),
     )
 
 

@@ -5,7 +5,7 @@
 -- something was lost or spoiled: h (notes all graphs that run as damaged); a (looks for nodes that wait for nothing): from which
 -- node on, graph, letter, chunk, whether an earlier one has not ended; z (begins a replay anew): from which node on, graph.
 -- Returns how many items are left, then the cancelled graphs whose jobs are to be concluded.
--- Needs: core nodes index repair results damage graphs special
+-- Needs: core nodes index history repair results damage graphs special
 -- Numbers of nodes in one page, also of a replay (as many as edges in a chunk), and graphs that are looked after in one call.
 local PAGE, REPLAYED, GRAPHS_EACH = 250, CHUNK, 10
 -- Nodes of a damaged graph that are looked at together, and seconds until it is looked at again.
@@ -132,7 +132,10 @@ local function replay(graph, from, first, phase)
       if bad == 'd' then blank = blank - 1 end
     end
     -- Follow-ups that were dropped are jobs once more.
-    if blank ~= 0 then redis.call('HINCRBY', graph.name, 'blank', blank) end
+    if blank ~= 0 then
+      redis.call('HINCRBY', graph.name, 'blank', blank)
+      add_up('dropped', blank)
+    end
     if #gone > 0 then redis.call('HINCRBY', graph.name, 'bad', -redis.call('HDEL', graph.name, unpack(gone))) end
     steps = steps - PAGE
     if from + PAGE < first then return owe({ 'y', from + PAGE, graph.id, first, phase }) end

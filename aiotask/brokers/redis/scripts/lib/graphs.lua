@@ -57,6 +57,7 @@ local function drop_follow_up(graph, number, letter, packed)
   graph.gone, graph.blank = graph.gone + 1, (graph.blank or 0) + 1
   if packed then
     dropped[#dropped + 1] = id_of(sealed_in(packed))
+    add_up('dropped', 1)
     ready_count = ready_count + 1
   end
   if letter == 's' then
