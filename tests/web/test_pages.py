@@ -79,6 +79,16 @@ async def test_pages_show_what_is_there(populated: Populated) -> None:
                 assert word in text, f"{path} does not say {word!r}: {text}"
 
 
+async def test_programs_read_numbers(populated: Populated) -> None:
+    async with site(populated.place, settings=populated.settings) as client:
+        text = (await client.get("/metrics")).text
+        assert f'aiotask_queue_pending{{app="{populated.app.name}",queue="mail"}} 1' in text
+        assert f'aiotask_queue_paused{{app="{populated.app.name}",queue="mail"}} 1' in text
+        found = (await client.get("/series.json?range=1h")).json()
+        assert found["step"] == 60 and len({len(found[name]) for name in found if name != "step"}) == 1
+        assert (await client.get("/series.json?range=2y")).status_code == 400
+
+
 async def test_arguments_whose_names_sound_secret_are_hidden(populated: Populated) -> None:
     path = f"/jobs/{populated.ids['login']}"
     async with site(populated.place, settings=populated.settings) as client:

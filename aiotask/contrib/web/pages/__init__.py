@@ -15,7 +15,7 @@ from .overview import overview
 from .queues import queue, queues
 from .running import running
 from .schedules import schedule, schedules
-from .series import series
+from .series import metrics, series
 from .shown import Page, Shown
 from .tasks import task, tasks
 from .workers import host, workers
@@ -47,6 +47,7 @@ PAGES: dict[str, Page] = {
     "/history": history,
     "/audit": audit,
     "/series.json": series,
+    "/metrics": metrics,
     "/bulk": new_bulk,
     "/bulk/{id}": bulk,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from ....brokers.pauses import Pause
 from ....inspector import JobFilter, QueueInfo
 from ....job import Status
 from ....ops.describe import describe_job
@@ -21,7 +22,7 @@ _SHOWN = 20
 
 
 async def queues(view: View) -> Shown:
-    stats, pauses, ranged = await asyncio.gather(view.stats(), pauses_of(view.connection), minutes_of(view, "1h"))
+    stats, pauses, ranged = await asyncio.gather(view.stats(), _pauses(view), minutes_of(view, "1h"))
     data = {
         "title": "Queues",
         "stats": stats,
@@ -39,7 +40,7 @@ async def queue(view: View) -> Shown:
     inspector = view.connection.inspector
     stats, pauses, page, sample, ranged = await asyncio.gather(
         view.stats(),
-        pauses_of(view.connection),
+        _pauses(view),
         inspector.page(JobFilter(Status.PENDING, name), "", _SHOWN),
         view.kept(f"sample {name}", 5.0, lambda: inspector.sample(name)),
         minutes_of(view, range_in(view)),
@@ -59,3 +60,8 @@ async def queue(view: View) -> Shown:
         **charted(ranged, view, queue=name),
     }
     return Shown("queue.html", data)
+
+
+async def _pauses(view: View) -> list[Pause]:
+    found: list[Pause] = await view.kept("pauses", 2.0, lambda: pauses_of(view.connection))
+    return found

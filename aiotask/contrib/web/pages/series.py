@@ -1,14 +1,15 @@
-"""``/series.json``: the numbers of the charts."""
+"""``/series.json``: the numbers of the charts; and ``/metrics``: what is on the server, for Prometheus."""
 
 from __future__ import annotations
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ....errors import ConfigError
+from ....ops.metrics import CONTENT_TYPE, stats_exposition
 from ....ops.series import RANGES, Ranged, read_minutes, series_of
 from ..view import View
 
-__all__ = ["minutes_of", "range_in", "series"]
+__all__ = ["metrics", "minutes_of", "range_in", "series"]
 
 #: Seconds for which minutes are kept, for all who look: the keepers write every 5 s.
 _KEPT = 5.0
@@ -34,3 +35,9 @@ async def minutes_of(view: View, name: str) -> Ranged:
 async def series(view: View) -> Response:
     ranged = await minutes_of(view, range_in(view))
     return JSONResponse(series_of(ranged, view.asked("task"), view.asked("queue")).described())
+
+
+async def metrics(view: View) -> Response:
+    facts = await view.kept("facts", 10.0, view.connection.inspector.facts)
+    text = stats_exposition(view.connection.name, await view.stats(), facts.memory_used)
+    return PlainTextResponse(text, media_type=CONTENT_TYPE)
