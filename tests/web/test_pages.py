@@ -34,6 +34,7 @@ async def test_every_link_leads_to_a_page(populated: Populated) -> None:
 
     assert {path.partition("?")[0] for path in found} >= {path for path in PAGES if "{" not in path} - {
         "/find",
+        "/metrics",
         "/series.json",
     }
     wrong = {path: status for path, status in found.items() if status not in (200, 303)}
@@ -155,6 +156,8 @@ async def test_what_was_asked_for_is_clamped(populated: Populated) -> None:
         assert (await client.get("/nothing")).status_code == 404
         large = await client.post("/do/cancel", data={"on": "job", "id": "x" * 70_000})
         assert large.status_code == 413
+        endless = await client.post("/do/cancel", content=b"x", headers={**FORM, "content-length": "9" * 5000})
+        assert endless.status_code == 413
         many = await client.post("/do/cancel", content="&".join(f"a{n}=1" for n in range(2000)), headers=FORM)
         assert many.status_code == 400
         other = await client.post("/do/cancel", json={"id": "x"})

@@ -93,7 +93,8 @@ class Guard:
                 "This dashboard answers only under a name of this machine, such as http://localhost. To serve it under "
                 "other names, protect it: aiotask web --host ADDRESS --users FILE",
             )
-        if int(header(scope, "content-length") or "0") > FORM_BYTES if _is_number(scope) else False:
+        length = header(scope, "content-length")
+        if length.isdecimal() and (len(length) > 9 or int(length) > FORM_BYTES):
             return _text(413, f"A form holds at most {FORM_BYTES // 1024} kB. Select fewer jobs, or use a filter.")
         path = path_in(scope)
         is_open = is_exempt(path)
@@ -140,10 +141,6 @@ def path_in(scope: Scope) -> str:
 
 def _text(status: int, text: str) -> Response:
     return PlainTextResponse(text + "\n", status)
-
-
-def _is_number(scope: Scope) -> bool:
-    return header(scope, "content-length").isdecimal()
 
 
 def _is_loopback(host: str) -> bool:
