@@ -18,7 +18,7 @@ local function noted(id, meta)
   return meta
 end
 
-local function give_back(lane, entry, id, sealed, meta)
+local function give_back(lane, entry, id, sealed, meta, holder)
   if moved == 0 then check_commands() end
   redis.call('XACK', key(lane), GROUP, entry)
   redis.call('XDEL', key(lane), entry)
@@ -29,7 +29,7 @@ local function give_back(lane, entry, id, sealed, meta)
   if blamed[id] and not queue then queue = peek(sealed) end  -- it was parked
   if not queue or queue == '' then put_one(lane, id, sealed, meta)
   elseif blamed[id] then
-    put_one(sound('q:' .. queue .. ':s', lane), id, sealed, strike(meta, ARGV[2], ARGV[3], dead))
+    put_one(sound('q:' .. queue .. ':s', lane), id, sealed, strike(meta, ARGV[2], ARGV[3], holder))
     died = died + 1
   elseif kind == 's' then put_one(lane, id, sealed, meta)
   else put_one(sound('q:' .. queue .. ':r', lane), id, sealed, meta) end
@@ -48,7 +48,7 @@ local function empty_out(lane, consumer)
       elseif keep[id] then
         kept_some = true
         for _, part in ipairs({ lane, entry, sealed, noted(id, meta) }) do kept[#kept + 1] = part end
-      else give_back(lane, entry, id, sealed, meta) end
+      else give_back(lane, entry, id, sealed, meta, consumer) end
     end
     start = '(' .. page[#page][1]
   end
