@@ -298,7 +298,7 @@ async def test_it_is_mounted_into_an_app(place: Place) -> None:
                 for name in ("src", "href"):
                     if tag in ("script", "link", "img") and name in each:
                         assert (await client.get(each[name])).status_code == 200, each[name]
-            assert "shop:render" in (await client.get("/jobs/jobs")).text
+            assert "shop:render" in read((await client.get("/jobs/jobs")).text).text
             done = await client.post("/jobs/do/pause", data={"on": "queue", "name": "tiles", "back": "/jobs/queues"})
             assert done.headers["location"].startswith("/jobs/queues?said=")
     await made.close()
