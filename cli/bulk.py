@@ -12,7 +12,8 @@ from .output import console, plain, print_error, print_json
 
 if TYPE_CHECKING:
     from aiotask.job import Status
-    from aiotask.ops.bulk import Action, Bulk, Done
+    from aiotask.ops.actions import Matching
+    from aiotask.ops.bulk import Action, Done
     from aiotask.ops.connection import Place
 
 __all__ = ["Chosen", "DryRun", "act", "print_each"]
@@ -50,31 +51,33 @@ async def _act(
     action: Action, wanted: Any, place: Place, *, yes: bool, dry_run: bool, as_json: bool, everything: bool
 ) -> None:
     from aiotask.errors import ConfigError
-    from aiotask.ops.bulk import MOST_COUNTED, Bulk, Done
-    from aiotask.ops.connection import inspectors
+    from aiotask.ops.actions import Actions
+    from aiotask.ops.bulk import MOST_COUNTED, Done
+    from aiotask.ops.visitors import operator
 
-    async with inspectors(place) as opened:
+    async with Actions(place, operator()).matching(action, wanted) as found:
+        opened = found.opened
         if everything and place.name is None and len({each.name for each in opened}) > 1:
             raise ConfigError(
                 f"Nothing was done: several apps are here ({', '.join(each.label for each in opened)}), and --all "
                 f"would {action} the jobs of each. Name one app: --name NAME"
             )
-        bulk, done = Bulk(action, wanted, opened), Done()
-        number = await bulk.count()
+        done = Done()
+        number = await found.count()
         is_more = number >= MOST_COUNTED
         if number and not yes and not dry_run:
             confirm(action, _jobs(number, is_more), "--dry-run, or aiotask jobs with the same filter")
         if number and not dry_run:
-            await _run(bulk, action, done, None if is_more else number)
+            await _run(found, action, done, None if is_more else number)
     _print(action, done, number, is_more=is_more, dry_run=dry_run, as_json=as_json)
 
 
-async def _run(bulk: Bulk, action: Action, done: Done, number: int | None) -> None:
+async def _run(found: Matching, action: Action, done: Done, number: int | None) -> None:
     import asyncio
 
     try:
         with progress(f"{action.capitalize()} jobs", number) as show:
-            await bulk.run(done, show)
+            await found.run(done, show)
     except asyncio.CancelledError:
         print_error(f"Interrupted after {_jobs(done.seen)}. Repeat the command to go on.")
         raise typer.Exit(130) from None

@@ -80,8 +80,9 @@ def cancel(
     """
     import asyncio
 
-    from aiotask.ops.cancel import cancel_all
+    from aiotask.ops.actions import Actions
     from aiotask.ops.connection import Place
+    from aiotask.ops.visitors import operator
 
     if not ids:
         from aiotask.job import Status
@@ -95,7 +96,7 @@ def cancel(
         from aiotask.errors import ConfigError
 
         raise ConfigError("Nothing was done: IDs cannot be combined with --all or filters. Give one of them.")
-    done = asyncio.run(cancel_all(list(dict.fromkeys(ids)), Place(name, url, database)))
+    done = asyncio.run(Actions(Place(name, url, database), operator()).cancel(list(dict.fromkeys(ids))))
     if as_json:
         print_json(done)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -203,25 +203,26 @@ def _act(verb: Verb, chosen: Chosen) -> Done:
 
 
 async def _moved(verb: Verb, chosen: Chosen, wanted: Filter) -> Done:
-    from aiotask.ops.connection import Place, inspectors
-    from aiotask.ops.letters import move_ids, move_picked, pick
+    from aiotask.ops.actions import Actions
+    from aiotask.ops.connection import Place
+    from aiotask.ops.letters import Done
+    from aiotask.ops.visitors import operator
 
-    async with inspectors(Place(chosen.name, chosen.url, chosen.database)) as opened:
-        if chosen.ids:
-            return await move_ids(verb, opened, list(dict.fromkeys(chosen.ids)))
+    actions = Actions(Place(chosen.name, chosen.url, chosen.database), operator())
+    if chosen.ids:
+        return await actions.move_letters(verb, list(dict.fromkeys(chosen.ids)))
+    async with actions.letters(verb, wanted) as found:
         if chosen.everything and chosen.name is None:
-            _refuse_several(verb, opened)
-        picked, of_graphs = await pick(verb, opened, wanted)
-        number = sum(len(found) for _, found in picked)
+            _refuse_several(verb, found.opened)
+        number, done = found.count(), Done()
         if number and not chosen.yes:
             confirm(verb, f"{number:,} dead letter{'s' if number > 1 else ''}", "aiotask dead list")
         with progress(f"{verb.capitalize()} dead letters", number) as show:
-            done = await move_picked(verb, picked, show)
-        done.of_graphs |= of_graphs
+            await found.run(done, show)
         return done
 
 
-def _refuse_several(verb: Verb, opened: list[Connection]) -> None:
+def _refuse_several(verb: Verb, opened: Sequence[Connection]) -> None:
     """Refuse ``--all`` where several apps are on the server."""
     from aiotask.errors import ConfigError
 

@@ -37,7 +37,13 @@ Files = Annotated[
 ]
 
 
-def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) -> None:
+Web = Annotated[
+    bool,
+    option("--web", envvar="AIOTASK_DEMO_WEB", help="Run a service that goes on working, with its dashboard, instead."),
+]
+
+
+def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None, web: Web = False) -> None:
     """Measure every file of Python's standard library in worker processes.
 
     One job per file parses it and counts lines, functions, classes, branches and nesting.
@@ -49,6 +55,7 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) 
       aiotask demo
       aiotask demo --concurrency 8 --limit 500
       aiotask demo --url redis://localhost:6379
+      aiotask demo --web
     """
     import asyncio
 
@@ -61,6 +68,8 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) 
 
     terminal, load = console(), os.getloadavg()[0]
     processes = concurrency or cpu_count()
+    if web:
+        return _run_web(processes, url)
     files = demo_run.source_files()[:limit]
     history = _history()
     arguments = [demo_tasks.__name__, "--concurrency", str(processes), "--result-db", str(history)]
@@ -74,6 +83,16 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None) 
     line = f"aiotask results --task {demo_tasks.measure.name} --db {shlex.quote(str(history))}"
     terminal.print(f"\nThe history of these jobs is in SQLite:\n  [bold]{plain(line, 1000)}[/bold]", soft_wrap=True)
     raise typer.Exit(0 if right else 1)
+
+
+def _run_web(processes: int, url: str | None) -> None:
+    from aiotask.errors import ConfigError
+
+    try:
+        from .demo_web import run_web
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"The dashboard needs {error.name}: pip install 'aiotask[web]'") from error
+    run_web(processes, _history(), url)
 
 
 def _history() -> Path:

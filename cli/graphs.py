@@ -65,10 +65,11 @@ def replay(id: GraphId, name: AppName = None, url: Url = None, as_json: Json = F
     """
     import asyncio
 
+    from aiotask.ops.actions import Actions
     from aiotask.ops.connection import Place
-    from aiotask.ops.graphs import replay as replay_graph
+    from aiotask.ops.visitors import operator
 
-    done = asyncio.run(replay_graph(id, Place(name, url)))
+    done = asyncio.run(Actions(Place(name, url), operator()).replay_graph(id))
     if as_json:
         print_json(done)
     elif done["refused"]:

@@ -121,12 +121,15 @@ def run_now(
     """
     import asyncio
 
-    from aiotask.ops.bulk import Action, run_ids_now
+    from aiotask.ops.actions import Actions
+    from aiotask.ops.bulk import Action
     from aiotask.ops.connection import Place
+    from aiotask.ops.visitors import operator
 
     place = Place(name, url)
     if ids:
-        print_each(asyncio.run(run_ids_now(list(dict.fromkeys(ids)), place)), as_json=as_json)
+        done = asyncio.run(Actions(place, operator()).run_now(list(dict.fromkeys(ids))))
+        print_each(done, as_json=as_json)
         return
     act(Action.RUN_NOW, (None, queue, task, beginning), place, yes=yes, dry_run=dry_run, as_json=as_json)
 
@@ -160,12 +163,15 @@ def resend(
     """
     import asyncio
 
-    from aiotask.ops.bulk import Action, resend_ids
+    from aiotask.ops.actions import Actions
+    from aiotask.ops.bulk import Action
     from aiotask.ops.connection import Place
+    from aiotask.ops.visitors import operator
 
     place = Place(name, url)
     if ids:
-        print_each(asyncio.run(resend_ids(list(dict.fromkeys(ids)), place, db)), as_json=as_json)
+        done = asyncio.run(Actions(place, operator()).resend(list(dict.fromkeys(ids)), db))
+        print_each(done, as_json=as_json)
         return
     act(Action.RESEND, (None, queue, task, beginning), place, yes=yes, dry_run=dry_run, as_json=as_json)
 

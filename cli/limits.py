@@ -85,10 +85,12 @@ def set_(limit: LimitName, numbers: Numbers, name: AppName = None, url: Url = No
     """
     import asyncio
 
+    from aiotask.ops.actions import Actions
     from aiotask.ops.connection import Place
-    from aiotask.ops.limits import numbers_of, set_limit
+    from aiotask.ops.limits import numbers_of
+    from aiotask.ops.visitors import operator
 
-    _say(asyncio.run(set_limit(Place(name, url), limit, numbers_of(numbers))), as_json)
+    _say(asyncio.run(Actions(Place(name, url), operator()).set_limit(limit, numbers_of(numbers))), as_json)
 
 
 def reset(limit: LimitName, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
@@ -102,10 +104,11 @@ def reset(limit: LimitName, name: AppName = None, url: Url = None, as_json: Json
     """
     import asyncio
 
+    from aiotask.ops.actions import Actions
     from aiotask.ops.connection import Place
-    from aiotask.ops.limits import reset_limit
+    from aiotask.ops.visitors import operator
 
-    found = asyncio.run(reset_limit(Place(name, url), limit))
+    found = asyncio.run(Actions(Place(name, url), operator()).reset_limit(limit))
     if found["done"] or as_json:
         _say(found, as_json)
     else:

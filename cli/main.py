@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .audit import audit
 from .cancel import cancel
 from .dead import app as dead_app
 from .demo import demo
@@ -28,6 +29,7 @@ from .sql import sql
 from .stack import stack
 from .version import version, version_of
 from .watch import watch
+from .web import web, web_user
 from .worker import worker
 from .workers import workers
 
@@ -77,7 +79,7 @@ add(app, watch, graph)
 app.add_typer(graphs_app, name="graphs")
 app.add_typer(schedules_app, name="schedules")
 app.add_typer(limits_app, name="limits")
-add(app, stack, doctor, sql, version)
+add(app, web, web_user, audit, stack, doctor, sql, version)
 app.add_typer(dead_app, name="dead")
 app.add_typer(server_app, name="server")
 

@@ -122,14 +122,16 @@ def _change(
     import asyncio
 
     from aiotask.errors import ConfigError
+    from aiotask.ops.actions import Actions
     from aiotask.ops.connection import Place
-    from aiotask.ops.pauses import change
+    from aiotask.ops.visitors import operator
     from aiotask.parts.pausing import pause_named
 
     if not queue and not task and not everything:
         raise ConfigError("Nothing was done: no queue was named. Name one, or give --all: every queue and every task.")
     pause = pause_named(queue=queue, task=task, where=where, everything=everything, why=why)
-    changed = asyncio.run(change(Place(name, url), pause, resume=resume))
+    actions = Actions(Place(name, url), operator())
+    changed = asyncio.run(actions.resume(pause) if resume else actions.pause(pause))
     what = plain(pause.what, 500)
     if as_json:
         print_json(changed.described())

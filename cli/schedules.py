@@ -120,10 +120,11 @@ def run_now(schedule: Name, name: AppName = None, url: Url = None, as_json: Json
     """
     import asyncio
 
+    from aiotask.ops.actions import Actions
     from aiotask.ops.connection import Place
-    from aiotask.ops.schedules import run_now as send
+    from aiotask.ops.visitors import operator
 
-    sent = asyncio.run(send(Place(name, url), schedule))
+    sent = asyncio.run(Actions(Place(name, url), operator()).run_schedule(schedule))
     if as_json:
         print_json(sent)
     else:
@@ -134,11 +135,11 @@ def run_now(schedule: Name, name: AppName = None, url: Url = None, as_json: Json
 def _steer(verb: str, said: str, schedule: str, name: str | None, url: str | None, as_json: bool) -> None:
     import asyncio
 
-    from aiotask.client.schedules import Timetable
+    from aiotask.ops.actions import Actions
     from aiotask.ops.connection import Place
-    from aiotask.ops.schedules import steer
+    from aiotask.ops.visitors import Verb, operator
 
-    done = asyncio.run(steer(Place(name, url), schedule, getattr(Timetable, verb)))
+    done = asyncio.run(Actions(Place(name, url), operator()).steer_schedule(Verb(verb), schedule))
     if as_json:
         print_json(done)
     elif not done["done"]:

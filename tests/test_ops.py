@@ -14,7 +14,7 @@ from aiotask.inspector import JobFilter
 from aiotask.job import Status
 from aiotask.ops.connection import Place, inspectors
 from aiotask.ops.jobs import read_job, read_page
-from aiotask.ops.letters import Filter, move_picked, pick
+from aiotask.ops.letters import Done, Filter, move_picked, pick
 from aiotask.ops.overview import overview
 
 from .workers import ROOT
@@ -71,8 +71,9 @@ async def test_letters_are_replayed_as_they_were_picked(broker_url: str, app_nam
         async with inspectors(Place(app_name, broker_url)) as opened:
             picked, of_graphs = await pick("replay", opened, Filter(task.name, None, "on purpose", None, None))
             assert [ids for _, ids in picked] == [[failed.id]] and not of_graphs
-            done = await move_picked("replay", picked, steps.append)
-            again = await move_picked("delete", [(opened[0], ["unknown"])], steps.append)
+            done, again = Done(), Done()
+            await move_picked("replay", picked, steps.append, done)
+            await move_picked("delete", [(opened[0], ["unknown"])], steps.append, again)
 
     assert (done.moved, done.missing, done.outdated) == ([failed.id], [], [])
     assert (again.moved, again.missing) == ([], ["unknown"])

@@ -30,6 +30,10 @@ NOT_SOURCE = shutil.ignore_patterns(
 )
 
 
+#: Suffixes of the files that packages hold.
+DATA = {".py", ".lua", ".html", ".css", ".js", ".svg", ".toml", ".LICENSE"}
+
+
 def clean_environment() -> dict[str, str]:
     """The environment without any setting of this test run."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIOTASK_", "PYTHON", "COV_"))}
@@ -85,7 +89,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(distributions: Distributi
         prefix + path.relative_to(ROOT / folder).as_posix()
         for folder, prefix in (("aiotask", "aiotask/"), ("cli", "aiotask_cli/"))
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in {".py", ".lua"} or path.name == "py.typed"
+        if path.suffix in DATA or path.name == "py.typed"
     }
 
     installed = {name for name in distributions.files() if not name.startswith(f"aiotask-{version}.dist-info/")}
@@ -108,6 +112,7 @@ def test_the_wheel_is_for_every_python_and_says_what_it_needs(distributions: Dis
         "cron",
         "sql",
         "postgres",
+        "web",
         "reload",
         "bench",
         "dev",

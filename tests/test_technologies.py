@@ -14,6 +14,7 @@ from aiotask.brokers.history import History
 from aiotask.brokers.memory.broker import MemoryBroker
 from aiotask.brokers.memory.technology import MEMORY
 from aiotask.brokers.technology import (
+    AUDIT,
     DUE_NOW,
     ENTRY_POINTS,
     EXPIRY,
@@ -149,7 +150,7 @@ def test_a_scheme_means_one_technology() -> None:
 
 
 #: The features that aiotask's own brokers have.
-ALL = {DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, PAUSES, SCHEDULES, STREAMS, UNIQUE}
+ALL = {AUDIT, DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, PAUSES, SCHEDULES, STREAMS, UNIQUE}
 
 
 def test_the_features_of_a_broker_are_those_of_its_technology() -> None:

@@ -11,6 +11,7 @@ from .redis.technology import REDIS
 from .shown import hide_password
 from .sql.technology import ROWS, SCHEME
 from .technology import (
+    AUDIT,
     DUE_NOW,
     ENTRY_POINTS,
     GRAPHS,
@@ -33,6 +34,7 @@ from .technology import (
 if TYPE_CHECKING:
     from ..broker import Broker
     from ..inspector import GraphInspector, Inspector
+    from .audit import Audit
     from .due_now import DueNow
     from .graphs import Graphs
     from .history import History
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from .streams import Streams
 
 __all__ = [
+    "audit_of",
     "check_url",
     "connect",
     "due_now_of",
@@ -171,6 +174,16 @@ def graphs_of(broker: Broker) -> Graphs:
     """
     require(broker.url, GRAPHS, "A call with the future value of another one (.cast)")
     return cast("Graphs", broker)
+
+
+def audit_of(broker: Broker) -> Audit:
+    """The broker, with the verbs of the audit.
+
+    Raises:
+        ConfigError: the broker lacks these verbs.
+    """
+    require(broker.url, AUDIT, "A list of what people have done")
+    return cast("Audit", broker)
 
 
 def due_now_of(broker: Broker) -> DueNow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "ASIDE",
+    "AUDIT_LINES",
     "BAD_GRAPH_TTL",
     "CLIENT_TTL",
     "DEAD_LETTERS",
@@ -21,6 +22,8 @@ __all__ = [
 DEAD_LETTERS = 10_000
 #: Messages that were no jobs and are kept; older ones make room.
 ASIDE = 1_000
+#: Lines of the audit that are kept; older ones make room.
+AUDIT_LINES = 1_000
 #: Finished jobs that wait for a recorder; older ones make room.
 HISTORY_ROWS = 1_000_000
 #: Seconds after its last push for which the sequence of a client is remembered.

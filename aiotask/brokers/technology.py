@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .graphs import Part, Taken
 
 __all__ = [
+    "AUDIT",
     "DUE_NOW",
     "ENTRY_POINTS",
     "EXPIRY",
@@ -60,6 +61,8 @@ LIMITS = "limits"
 METRICS = "metrics"
 #: Feature: other processes see the broker's jobs, so that worker processes can run them.
 PROCESSES = "processes"
+#: Feature: what people have done is kept, with the verbs of ``audit.Audit``.
+AUDIT = "audit"
 #: Feature: jobs may emit items and report progress while they run, with the verbs of ``streams.Streams``.
 STREAMS = "streams"
 

@@ -14,7 +14,7 @@ from ..errors import ConfigError, SealError
 from ..wire.control import Control
 from .connection import Connection, Place, inspectors
 
-__all__ = ["ANSWER_TIMEOUT", "ask_hosts", "choose_processes"]
+__all__ = ["ANSWER_TIMEOUT", "Answers", "ask_hosts", "choose_processes"]
 
 #: Seconds that hosts have to answer, and seconds between two requests to a host.
 ANSWER_TIMEOUT, REPEAT_INTERVAL = 5.0, 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,12 +27,14 @@ class Bulk:
     """One action on all jobs of some apps that match a filter."""
 
     def __init__(self, action: Action, wanted: JobFilter, opened: Sequence[Connection]) -> None:
-        self._actions = [_action_on(each, action, wanted) for each in opened]
+        self._actions = [(each.name, _action_on(each, action, wanted)) for each in opened]
+        #: With how many jobs of each app it was done so far.
+        self.by_app: Counter[str] = Counter()
 
     async def count(self) -> int:
         """The number of jobs that match now. The count stops at MOST_COUNTED."""
         number = 0
-        for each in self._actions:
+        for _, each in self._actions:
             number += await each.count(MOST_COUNTED - number)
             if number >= MOST_COUNTED:
                 break
@@ -39,11 +42,12 @@ class Bulk:
 
     async def run(self, done: Done, progress: Callable[[int], None]) -> None:
         """Do it; ``done`` says what has become of the jobs, also where this is interrupted."""
-        for each in self._actions:
+        for app, each in self._actions:
             before = Done(done.done, done.asked, done.skipped.copy())
             async for now in each.run():
                 done.done, done.asked = before.done + now.done, before.asked + now.asked
                 done.skipped = before.skipped + now.skipped
+                self.by_app[app] = now.done
                 progress(done.seen)
 
 

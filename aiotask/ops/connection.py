@@ -20,7 +20,7 @@ from ..embedded import server as embedded
 from ..errors import ConfigError
 from ..inspector import Inspector
 
-__all__ = ["Connection", "Place", "inspectors", "is_idle", "reach", "rows_in", "without_idle"]
+__all__ = ["Connection", "Place", "apps_at", "inspectors", "is_idle", "open_app", "reach", "rows_in", "without_idle"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ class Place:
         name: of one app; None: every app found there.
         url: of the broker; None: the embedded server.
         database: where rows are, and the outbox; None: commands look at the broker alone.
+        opened: connections that somebody keeps open; where there are some, nothing is opened or closed.
     """
 
     name: str | None = None
     url: str | None = None
     database: str | None = None
+    opened: tuple[Connection, ...] = ()
 
     @property
     def has_broker(self) -> bool:
@@ -89,18 +91,22 @@ async def inspectors(place: Place, *, fallback: str = "") -> AsyncIterator[list[
             it. Or there is no such database.
         BrokerError: the server or the database cannot be reached.
     """
+    if place.opened:
+        yield list(place.opened)
+        return
     async with AsyncExitStack() as stack:
         opened: list[Connection] = []
         if place.has_broker:
-            for app in await _apps(place, fallback):
-                opened.append(await stack.enter_async_context(_open(app)))
+            for app in await apps_at(place, fallback):
+                opened.append(await stack.enter_async_context(open_app(app)))
         if place.database:
             opened += await stack.enter_async_context(rows_in(place.database, place.name))
         # The rows of an app follow its tasks.
         yield sorted(opened, key=lambda each: (each.name, each.app is None))
 
 
-async def _apps(place: Place, fallback: str) -> list[App]:
+async def apps_at(place: Place, fallback: str) -> list[App]:
+    """The apps that a place means: the named one, else those that have keys there, else that named ``fallback``."""
     # An address that needs a secret is refused before anything is sent there.
     address = App(place.name or fallback or "default", url=place.url).url if place.url else _embedded_url()
     found = [place.name] if place.name else sorted(await namespaces(address))
@@ -108,7 +114,8 @@ async def _apps(place: Place, fallback: str) -> list[App]:
 
 
 @asynccontextmanager
-async def _open(app: App) -> AsyncIterator[Connection]:
+async def open_app(app: App) -> AsyncIterator[Connection]:
+    """A connection to the tasks of one app."""
     broker = connect(app.url, app.name)
     try:
         await broker.open()

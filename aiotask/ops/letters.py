@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -63,6 +64,8 @@ class Done:
     of_graphs: dict[str, str] = field(default_factory=dict)
     #: Missing ids of which no job is known, either.
     unknown: list[str] = field(default_factory=list)
+    #: How many were moved in each app.
+    by_app: Counter[str] = field(default_factory=Counter)
 
 
 # ---- reading
@@ -180,16 +183,16 @@ async def move_ids(verb: Verb, opened: list[Connection], ids: list[str]) -> Done
     return done
 
 
-async def move_picked(verb: Verb, picked: Sequence[Picked], progress: Callable[[int], None]) -> Done:
-    """Replay or delete picked letters; ``progress`` is called with the number of letters done so far."""
-    done, moved = Done(), 0
+async def move_picked(verb: Verb, picked: Sequence[Picked], progress: Callable[[int], None], done: Done) -> None:
+    """Replay or delete picked letters; ``progress`` is called with the number of letters done so far, and ``done``
+    says what has become of each, also where this is interrupted."""
+    moved = 0
     for connection, found in picked:
         for start in range(0, len(found), _BATCH):
             batch = found[start : start + _BATCH]
             done.missing += await _move(verb, connection, batch, done)
             moved += len(batch)
             progress(moved)
-    return done
 
 
 async def _move(verb: Verb, connection: Connection, ids: list[str], done: Done) -> list[str]:
@@ -208,6 +211,7 @@ async def _move(verb: Verb, connection: Connection, ids: list[str], done: Done) 
         }
         for id, what in zip(batch, became, strict=True):
             lists[what].append(id)
+        done.by_app[connection.name] += became.count(Replayed.DONE)
         done.of_graphs |= await _graphs_of(connection, of_graphs)
     return missing
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from ..inspector import Stats
 from ..keeper.keeper import AppMetrics
 from ..values.metrics import EDGES, Counts, Slot
 from ..values.report import HostReport
 
-__all__ = ["CONTENT_TYPE", "exposition"]
+__all__ = ["CONTENT_TYPE", "exposition", "stats_exposition"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: Those of the edges of a histogram that are shown: 1 ms to 5 minutes.
@@ -24,19 +25,28 @@ _OUTCOMES = {
 _Labels = Mapping[str, object]
 
 
+_Sample = tuple[str, _Labels, float]
+_Family = tuple[str, str, str, Iterable[_Sample]]
+
+
 def exposition(apps: Sequence[AppMetrics], host: HostReport) -> str:
     """All metrics of a host, and what its apps have on their brokers."""
+    return _text(_families(apps, host))
+
+
+def stats_exposition(app: str, stats: Stats, used_bytes: int) -> str:
+    """What one app has on its broker, for whoever sees no host of it."""
+    return _text(_of_stats([AppMetrics(app, {}, {}, stats=stats, used_bytes=used_bytes)]))
+
+
+def _text(families: Iterable[_Family]) -> str:
     lines: list[str] = []
-    for name, kind, help_, samples in _families(apps, host):
+    for name, kind, help_, samples in families:
         found = list(samples)
         if found:
             lines += (f"# HELP {name} {help_}", f"# TYPE {name} {kind}")
             lines += [f"{name}{suffix}{_labels(labels)} {_number(value)}" for suffix, labels, value in found]
     return "\n".join([*lines, ""])
-
-
-_Sample = tuple[str, _Labels, float]
-_Family = tuple[str, str, str, Iterable[_Sample]]
 
 
 def _families(apps: Sequence[AppMetrics], host: HostReport) -> Iterator[_Family]:

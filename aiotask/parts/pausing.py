@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..brokers.pauses import Pause, Pauses
     from ..client.client import Client
 
-__all__ = ["Pausing"]
+__all__ = ["Pausing", "pause_named", "this_user"]
 
 
 class Pausing:
@@ -111,11 +111,11 @@ def pause_named(
         check_name(queue, "a queue")
     if name:
         check_task_name(name)
-    who = _user() if by is None else by
+    who = this_user() if by is None else by
     return Pause(pause_id(queue, name, where), queue, name, where, by=who[:100], why=why[:1000], at=time.time())
 
 
-def _user() -> str:
+def this_user() -> str:
     """Who runs this process, and where."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name

@@ -33,6 +33,7 @@ from ...job import Meta, Obituary, Status
 from ..expiry import Expired
 from ..lanes import BELL, claim_order, lane_of, parked_lane
 from ..metrics import Observed
+from .audit import AuditVerbs
 from .due_now import DueNowVerbs
 from .graphs import GraphStore
 from .history import HistoryVerbs
@@ -49,7 +50,7 @@ from .wakeup import Bell, Listener
 __all__ = ["MemoryBroker", "push_now"]
 
 
-class MemoryBroker(MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, HistoryVerbs):
+class MemoryBroker(AuditVerbs, MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, HistoryVerbs):
     """Broker and Inspector of one app; all objects with the same URL and app share one state.
 
     Args:

@@ -29,7 +29,8 @@ from ...broker import (
 from ...errors import BrokerError
 from ...inspector import DeadLetter
 from ...job import Obituary, Status, with_attempt
-from ..bounds import ASIDE, DEAD_LETTERS, REFUSED_TTL
+from ..audit import AuditEntry
+from ..bounds import ASIDE, AUDIT_LINES, DEAD_LETTERS, REFUSED_TTL
 from ..graphs import target_of
 from ..lanes import (
     ADMITTED,
@@ -89,6 +90,7 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
         #: Dead letters and their queues, oldest first.
         self.dead: dict[str, tuple[str, DeadLetter]] = {}
         self.aside: deque[tuple[Record, str]] = deque(maxlen=ASIDE)
+        self.audited: deque[AuditEntry] = deque(maxlen=AUDIT_LINES)
         self.rejected = 0
         self.refused: dict[str, tuple[str, float]] = {}  # reason, and when it expires (monotonic)
         self.bells: dict[Bell, frozenset[str]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..technology import (
+    AUDIT,
     DUE_NOW,
     EXPIRY,
     GRAPHS,
@@ -64,7 +65,7 @@ MEMORY = Technology(
     push_blocking=_push_blocking,
     check_url=lambda parts: "",
     is_private=lambda url: True,
-    features=frozenset({DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, PAUSES, SCHEDULES, STREAMS, UNIQUE}),
+    features=frozenset({AUDIT, DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, PAUSES, SCHEDULES, STREAMS, UNIQUE}),
     examples=("memory://",),
     push_graph_blocking=_push_graph_blocking,
 )

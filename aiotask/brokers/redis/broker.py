@@ -33,6 +33,7 @@ from ..graphs import GraphsDue
 from ..lanes import kind_of_requeue, lane_of, line_of
 from ..shown import hide_password
 from .apps import Listed
+from .audit import AuditVerbs
 from .claims import Claims
 from .codec import (
     LIVENESS,
@@ -80,6 +81,7 @@ _LETTERS = 50
 
 
 class RedisBroker(
+    AuditVerbs,
     Claims,
     GraphVerbs,
     Kids,

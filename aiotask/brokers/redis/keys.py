@@ -68,6 +68,7 @@ once:HASH           string  the same of a job that is unique for some seconds   
 same:ID             string  id of the job that this unique job is, or behind a ``!``    the result TTL, of one
                             that because of which it was refused                        that is not due yet
                                                                                         from then on
+audit               stream  what people have done through tools: a (sealed line)        1,000 newer ones
 stats               string  what was counted for whoever looked last (msgpack)           2 s
 m:MINUTE            hash    what was counted in a minute (Unix seconds / 60): ``t:TASK``  8 h
                             and ``q:QUEUE`` -> numbers by slot, ``e`` -> the errors,
@@ -179,7 +180,7 @@ TYPES = {
     ),
     **dict.fromkeys(("reports", "progress", "follow", "checkpoints", "lined", "admitted", "unique"), "hash"),
     **dict.fromkeys(("due", "dead", "graphs", "expiring", "fires", "wake"), "zset"),
-    **dict.fromkeys(("aside", "history"), "stream"),
+    **dict.fromkeys(("aside", "history", "audit"), "stream"),
     "agenda": "list",
     "volunteer": "string",
     "stats": "string",
@@ -195,6 +196,7 @@ _WORDS = [
     "expiring",
     "unique once same",
     "paused resuming stats m m10 reports",
+    "audit",
     "schedules fires declared",
     "s reader progress follow checkpoints",
     "l lined ring open limits places limit admitted slots tat wake",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from ..technology import (
+    AUDIT,
     DUE_NOW,
     EXPIRY,
     GRAPHS,
@@ -95,7 +96,7 @@ REDIS = Technology(
     check_url=_check_url,
     is_private=_is_private,
     features=frozenset(
-        {DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, PAUSES, PROCESSES, SCHEDULES, STREAMS, UNIQUE}
+        {AUDIT, DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, PAUSES, PROCESSES, SCHEDULES, STREAMS, UNIQUE}
     ),
     examples=("redis://host:6379/0", "rediss://…", "unix:///path/to/sock"),
     push_graph_blocking=_push_graph_blocking,

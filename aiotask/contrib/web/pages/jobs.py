@@ -1,0 +1,69 @@
+"""``/jobs``: unfinished jobs from the server and finished ones from the history, in one list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ....inspector import JobFilter
+from ....job import Status
+from ....ops.jobs import read_page
+from ..view import View
+from .finished import FINISHED, history_page, moment_in
+from .shown import Shown
+
+__all__ = ["jobs"]
+
+#: What the places of the list of finished jobs begin with.
+_IN_HISTORY = "history:"
+
+
+async def jobs(view: View) -> Shown:
+    status, after, limit = view.status(), view.asked("after", 500), view.rows
+    wanted = JobFilter(status, view.asked("queue") or None, view.asked("task") or None, view.asked("prefix"))
+    since, until, text = moment_in(view.asked("since")), moment_in(view.asked("until")), view.asked("q")
+    # What was asked for by time or text has ended: what has not is found by its status, queue, task and id.
+    only_ended = status in FINISHED or since is not None or until is not None or bool(text)
+    found: list[dict[str, Any]] = []
+    following = note = ""
+    if not only_ended and not after.startswith(_IN_HISTORY):
+        found = await read_page(view.place, wanted, after, limit)
+        following = found[-1].get("after", "") if found else ""
+    if not following and len(found) < limit and (status is None or status in FINISHED):
+        place = after.removeprefix(_IN_HISTORY) if after.startswith(_IN_HISTORY) else ""
+        ended = await history_page(
+            view,
+            status=status,
+            task=wanted.task,
+            queue=wanted.queue,
+            since=since,
+            until=until,
+            text=text,
+            after=place,
+            limit=limit - len(found),
+        )
+        found += [job for job in ended.jobs if job["id"].startswith(wanted.prefix)]
+        following, note = (_IN_HISTORY + ended.after if ended.after else ""), ended.note
+    stats = await view.stats()
+    return Shown(
+        "jobs.html",
+        {
+            "title": "Jobs",
+            "jobs": found,
+            "after": following,
+            "note": note,
+            "status": status,
+            "wanted": wanted,
+            "text": text,
+            "since": view.asked("since"),
+            "until": view.asked("until"),
+            "only_ended": only_ended,
+            "counts": {
+                Status.PENDING: stats.pending,
+                Status.SCHEDULED: stats.scheduled,
+                Status.WAITING: stats.waiting,
+                Status.RUNNING: stats.running,
+                Status.PARKED: stats.parked,
+            },
+            "queues": sorted(each.name for each in stats.queues),
+        },
+    )

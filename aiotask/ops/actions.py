@@ -1,0 +1,331 @@
+"""Actions: the one object through which people act, whatever face they look at.
+
+A verb is one permission and one line of the audit: the line is written when the verb has ended, however that was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from ..brokers.pauses import Pause
+from ..client.schedules import Timetable
+from ..errors import AiotaskError
+from ..inspector import JobFilter
+from . import ask, cancel, graphs, letters, limits, pauses, schedules
+from .audit import DONE, FAILED, REFUSED, STOPPED, AuditLine, note
+from .bulk import Action, Bulk, Done, resend_ids, run_ids_now
+from .connection import Connection, Place, inspectors
+from .visitors import NotAllowed, Verb, Visitor
+
+__all__ = ["Actions", "Letters", "Matching", "filter_words"]
+
+#: The permission of each bulk action.
+_PERMISSIONS = {
+    Action.CANCEL: Verb.CANCEL,
+    Action.PURGE: Verb.PURGE,
+    Action.RUN_NOW: Verb.RUN_NOW,
+    Action.RESEND: Verb.RESEND,
+}
+#: The permission of each verb of dead letters.
+_OF_LETTERS: dict[letters.Verb, Verb] = {"replay": Verb.REPLAY, "delete": Verb.DISCARD}
+#: Ids that a line names at most.
+_NAMED = 5
+
+
+@dataclass
+class _Act:
+    """A verb that is being done: where, and with how many things of each app so far."""
+
+    place: Place
+    opened: Sequence[Connection]
+    counts: Counter[str] = field(default_factory=Counter)
+    said: str = ""
+
+    def count(self, found: Sequence[Mapping[str, Any]], is_done: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Count what became of ids: a mapping each, with the name of the app in ``app``."""
+        self.counts.update(each["app"] for each in found if is_done(each))
+        skipped = [each for each in found if not is_done(each)]
+        if skipped:
+            self.said = f"{len(skipped):,} skipped; the first one: {skipped[0].get('said', 'unknown')}"
+
+    def concerned(self) -> list[Connection]:
+        """The apps in which something was done; every app that was asked, if nothing was."""
+        return [each for each in self.opened if self.counts[each.name]] or list(self.opened)
+
+
+class Actions:
+    """What one visitor can do with the apps at one place.
+
+    Every verb raises ``NotAllowed`` if the visitor may not do it, and else what the function of ``ops`` raises.
+    """
+
+    def __init__(self, place: Place, visitor: Visitor) -> None:
+        self.place = place
+        self.visitor = visitor
+
+    def may(self, verb: Verb) -> bool:
+        return verb in self.visitor.may
+
+    # ---- queues, tasks, everything
+
+    async def pause(self, pause: Pause) -> pauses.Change:
+        """Begin a pause, in the name of the visitor."""
+        async with self._act(Verb.PAUSE, pause.what) as act:
+            named = msgspec.structs.replace(pause, by=self.visitor.name[:100])
+            change = await pauses.change(act.place, named, resume=False)
+            act.counts[change.app] += 1
+            return change
+
+    async def resume(self, pause: Pause) -> pauses.Change:
+        async with self._act(Verb.RESUME, pause.what) as act:
+            change = await pauses.change(act.place, pause, resume=True)
+            act.counts[change.app] += change.done
+            act.said = "" if change.done else "it was not paused"
+            return change
+
+    # ---- jobs by their ids
+
+    async def cancel(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Cancel jobs and graphs."""
+        async with self._act(Verb.CANCEL, _jobs(ids)) as act:
+            found = await cancel.cancel_all(list(ids), act.place)
+            act.count(found, lambda each: each["status"] in ("CANCELLED", "RUNNING"))
+            return found
+
+    async def run_now(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        async with self._act(Verb.RUN_NOW, _jobs(ids)) as act:
+            found = await run_ids_now(ids, act.place)
+            act.count(found, lambda each: each["did"] == "done")
+            return found
+
+    async def resend(self, ids: Sequence[str], db: str | None) -> list[dict[str, Any]]:
+        """Args:
+        db: the history file, which is searched too; None: as everywhere.
+        """
+        async with self._act(Verb.RESEND, _jobs(ids)) as act:
+            found = await resend_ids(ids, act.place, db)
+            act.count(found, lambda each: each["did"] == "done")
+            return found
+
+    async def move_letters(self, verb: letters.Verb, ids: Sequence[str]) -> letters.Done:
+        """Replay or delete dead letters."""
+        async with self._act(_OF_LETTERS[verb], _many(ids, "dead letter")) as act:
+            done = await letters.move_ids(verb, list(act.opened), list(ids))
+            act.counts.update(done.by_app)
+            left = len(ids) - len(done.moved)
+            act.said = f"{left:,} skipped" if left else ""
+            return done
+
+    async def replay_graph(self, id: str) -> dict[str, Any]:
+        async with self._act(Verb.REPLAY, f"graph {id}") as act:
+            done = await graphs.replay(id, act.place)
+            act.counts[done["app"]] += done["replayed"]
+            act.said = done["refused"]
+            return done
+
+    # ---- what a filter finds
+
+    @asynccontextmanager
+    async def matching(self, action: Action, wanted: JobFilter) -> AsyncIterator[Matching]:
+        """A bulk action on the jobs that match: count them, then run it."""
+        async with self._checked(_PERMISSIONS[action], filter_words(wanted)) as opened:
+            yield Matching(self, action, wanted, opened)
+
+    @asynccontextmanager
+    async def letters(self, verb: letters.Verb, wanted: letters.Filter) -> AsyncIterator[Letters]:
+        """Dead letters that match: count them, then replay or delete them."""
+        subject = _letter_words(wanted)
+        async with self._checked(_OF_LETTERS[verb], subject) as opened:
+            picked, of_graphs = await letters.pick(verb, opened, wanted)
+            yield Letters(self, verb, subject, opened, picked, of_graphs)
+
+    # ---- schedules, limits, hosts
+
+    async def steer_schedule(self, verb: Verb, name: str) -> dict[str, Any]:
+        """Pause, resume or remove a schedule; as it is then."""
+        steps = {Verb.PAUSE: Timetable.pause, Verb.RESUME: Timetable.resume, Verb.REMOVE: Timetable.remove}
+        async with self._act(verb, f"schedule {name}") as act:
+            found = await schedules.steer(act.place, name, steps[verb])
+            act.counts[found["app"]] += 1
+            return found
+
+    async def run_schedule(self, name: str) -> dict[str, Any]:
+        """Send the job of a schedule now."""
+        async with self._act(Verb.RUN_NOW, f"schedule {name}") as act:
+            found = await schedules.run_now(act.place, name)
+            act.counts[found["app"]] += 1
+            act.said = f"sent as {found['id']}"
+            return found
+
+    async def set_limit(self, name: str, numbers: dict[str, float]) -> dict[str, Any]:
+        async with self._act(Verb.SET_LIMIT, f"limit {name}") as act:
+            found = await limits.set_limit(act.place, name, numbers)
+            act.counts[found["app"]] += 1
+            act.said = ", ".join(f"{key}={value:g}" for key, value in numbers.items())
+            return found
+
+    async def reset_limit(self, name: str) -> dict[str, Any]:
+        async with self._act(Verb.RESET_LIMIT, f"limit {name}") as act:
+            found = await limits.reset_limit(act.place, name)
+            act.counts[found["app"]] += 1
+            return found
+
+    async def stacks(self) -> ask.Answers:
+        """Ask every host for the stacks of its processes."""
+        async with self._act(Verb.STACKS, "every host") as act:
+            answers = await ask.ask_hosts(act.place)
+            act.counts.update(each.name for each in act.opened for _ in range(sum(map(bool, answers.values()))))
+            return answers
+
+    # ---- the permission and the line
+
+    async def refuse(self, verb: Verb, subject: str) -> NotAllowed:
+        """The error for a verb that the visitor may not do, with its line."""
+        error = NotAllowed(self.visitor, verb)
+        async with inspectors(self.place) as opened:
+            await self._note(opened, verb, subject, 0, REFUSED, "")
+        return error
+
+    @asynccontextmanager
+    async def _checked(self, verb: Verb, subject: str) -> AsyncIterator[list[Connection]]:
+        if not self.may(verb):
+            raise await self.refuse(verb, subject)
+        async with inspectors(self.place) as opened:
+            yield opened
+
+    @asynccontextmanager
+    async def _act(self, verb: Verb, subject: str) -> AsyncIterator[_Act]:
+        async with self._checked(verb, subject) as opened:
+            # An opened place without apps would be opened again.
+            place = replace(self.place, opened=tuple(opened)) if opened else self.place
+            act = _Act(place, opened)
+            async with self.audited(verb, subject, act):
+                yield act
+
+    @asynccontextmanager
+    async def audited(self, verb: Verb, subject: str, act: _Act) -> AsyncIterator[None]:
+        """Write the line of this verb when the block ends, however it ends."""
+        ended, said = DONE, ""
+        try:
+            yield
+        except asyncio.CancelledError:
+            ended = STOPPED
+            raise
+        except AiotaskError as error:
+            ended, said = FAILED, str(error)
+            raise
+        except Exception as error:
+            ended, said = FAILED, f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            # A task that is being cancelled may await here: it is cancelled once.
+            for each in act.concerned():
+                await self._note([each], verb, subject, act.counts[each.name], ended, said or act.said)
+
+    async def _note(
+        self, opened: Sequence[Connection], verb: Verb, subject: str, number: int, ended: str, said: str
+    ) -> None:
+        visitor = self.visitor
+        await note(opened, visitor, AuditLine(visitor.name, visitor.source, verb, subject, number, ended, said))
+
+
+class Matching:
+    """A bulk action on jobs that match a filter, of a visitor who may do it."""
+
+    def __init__(self, actions: Actions, action: Action, wanted: JobFilter, opened: Sequence[Connection]) -> None:
+        self._actions = actions
+        self._verb = _PERMISSIONS[action]
+        self._subject = filter_words(wanted)
+        self.opened = opened
+        self._bulk = Bulk(action, wanted, opened)
+
+    async def count(self) -> int:
+        """The number of jobs that match now; it stops at ``MOST_COUNTED``."""
+        return await self._bulk.count()
+
+    async def run(self, done: Done, progress: Callable[[int], None]) -> None:
+        """Do it; ``done`` says what has become of the jobs, also where this is interrupted."""
+        act = _Act(self._actions.place, self.opened)
+        async with self._actions.audited(self._verb, self._subject, act):
+            try:
+                await self._bulk.run(done, progress)
+            finally:
+                act.counts.update(self._bulk.by_app)
+                skipped = done.skipped.total()
+                act.said = f"{skipped:,} skipped" if skipped else ""
+
+
+class Letters:
+    """Dead letters that match a filter, and a visitor who may move them."""
+
+    def __init__(
+        self,
+        actions: Actions,
+        verb: letters.Verb,
+        subject: str,
+        opened: Sequence[Connection],
+        picked: list[letters.Picked],
+        of_graphs: dict[str, str],
+    ) -> None:
+        self._actions = actions
+        self._verb = verb
+        self.subject = subject
+        self._picked = picked
+        self.opened = opened
+        self.of_graphs = of_graphs
+
+    def count(self) -> int:
+        return sum(len(found) for _, found in self._picked)
+
+    async def run(self, done: letters.Done, progress: Callable[[int], None]) -> None:
+        """Move them; ``done`` says what has become of each, also where this is interrupted."""
+        act = _Act(self._actions.place, self.opened)
+        done.of_graphs |= self.of_graphs
+        async with self._actions.audited(_OF_LETTERS[self._verb], self.subject, act):
+            try:
+                await letters.move_picked(self._verb, self._picked, progress, done)
+            finally:
+                act.counts.update(done.by_app)
+
+
+# ---- in words
+
+
+def filter_words(wanted: JobFilter) -> str:
+    """What a filter finds, in words."""
+    parts = [
+        *([f"with status {wanted.status}"] if wanted.status else []),
+        *([f"in queue {wanted.queue}"] if wanted.queue else []),
+        *([f"of task {wanted.task}"] if wanted.task else []),
+        *([f"whose id begins with {wanted.prefix}"] if wanted.prefix else []),
+    ]
+    return f"jobs {', '.join(parts)}" if parts else "all jobs"
+
+
+def _letter_words(wanted: letters.Filter) -> str:
+    parts = [
+        *([f"of task {wanted.task}"] if wanted.task else []),
+        *([f"in queue {wanted.queue}"] if wanted.queue else []),
+        *([f"whose error contains {wanted.error}"] if wanted.error else []),
+        *([f"since {wanted.since:.0f}"] if wanted.since else []),
+        *([f"until {wanted.until:.0f}"] if wanted.until else []),
+    ]
+    return f"dead letters {', '.join(parts)}" if parts else "all dead letters"
+
+
+def _jobs(ids: Sequence[str]) -> str:
+    return _many(ids, "job")
+
+
+def _many(ids: Sequence[str], noun: str) -> str:
+    named = ", ".join(ids[:_NAMED])
+    if len(ids) == 1:
+        return f"{noun} {named}"
+    return f"{len(ids):,} {noun}s: {named}{', …' if len(ids) > _NAMED else ''}"

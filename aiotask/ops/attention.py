@@ -1,0 +1,175 @@
+"""What an operator should see to, in sentences that end with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..brokers.pauses import Pause
+from ..inspector import QueueInfo, ServerFacts, Stats, WorkerInfo
+from ..log.events import in_words
+from .hosts import SILENT, skews
+
+__all__ = ["Attention", "attention_of"]
+
+#: Share of the server's memory from which on it is nearly full.
+_FULL = 0.9
+#: Seconds for which an event loop stands still before people are told.
+_STILL = 1.0
+#: Finished jobs that wait for a recorder, above which the history is behind.
+_BEHIND = 10_000
+
+
+class Attention(NamedTuple):
+    """One thing to see to."""
+
+    #: Whether something is wrong, rather than unusual.
+    is_bad: bool
+    #: The beginning of the sentence, which names what it is about; and the rest of it.
+    what: str
+    rest: str
+    #: What to do about it; empty: the pages say it.
+    fix: str = ""
+    #: What it is about: ``queue``, ``task``, ``all``, ``parked``, ``workers``, ``server`` or ``history``; its name.
+    kind: str = ""
+    name: str = ""
+
+
+def attention_of(
+    stats: Stats,
+    workers: Sequence[WorkerInfo],
+    pauses: Sequence[Pause],
+    facts: ServerFacts,
+    unrecorded: int,
+    aside: int,
+    hosts: Sequence[dict[str, Any]] = (),
+) -> list[Attention]:
+    """What is wrong comes first.
+
+    Args:
+        unrecorded: finished jobs that wait for a recorder.
+        aside: messages that were set aside, since they were no jobs of this app.
+        hosts: as ``hosts.read_hosts`` describes them.
+    """
+    found = [
+        *_about_workers(stats, workers),
+        *_about_queues(stats, workers),
+        *_about_hosts(hosts),
+        *(_about_pause(pause, stats) for pause in pauses),
+        *_about_server(facts),
+        *_about_backlogs(stats, pauses, unrecorded, aside),
+    ]
+    return sorted(found, key=lambda each: not each.is_bad)
+
+
+def _jobs(number: int) -> str:
+    return f"{number:,} job{'' if number == 1 else 's'}"
+
+
+def _oldest(queue: QueueInfo) -> str:
+    return f"; the oldest for {in_words(queue.oldest)}" if queue.oldest is not None else ""
+
+
+def _about_workers(stats: Stats, workers: Sequence[WorkerInfo]) -> list[Attention]:
+    unfinished = stats.pending + stats.scheduled + stats.running
+    if not workers and unfinished:
+        rest = f"and {_jobs(unfinished)} {'is' if unfinished == 1 else 'are'} not finished."
+        return [Attention(True, "No worker is live", rest, "Start one: aiotask worker your.module", "workers")]
+    releases = sorted({str(each.facts.get("release", "?")) for each in workers})
+    pythons = sorted({str(each.facts.get("python", "?")) for each in workers} - {"?"})
+    minor = sorted({".".join(python.split(".")[:2]) for python in pythons})
+    found = []
+    if len(releases) > 1:
+        rest = f"({', '.join(releases)}): a deploy is on its way, or a host was left behind."
+        found.append(Attention(False, "Workers of different releases are live", rest, kind="workers"))
+    if len(minor) > 1:
+        rest = f"({', '.join(minor)}): what was pickled by value runs only where the versions agree."
+        found.append(Attention(False, "Workers of different versions of Python are live", rest, kind="workers"))
+    return found
+
+
+def _about_hosts(hosts: Sequence[dict[str, Any]]) -> list[Attention]:
+    found = []
+    for host in hosts:
+        if host["age"] is None:
+            continue
+        name = host["machine"] or host["host"]
+        if host["age"] > SILENT:
+            rest = f"has not been heard of for {in_words(host['age'])}: it is gone, or cannot reach the server."
+            found.append(Attention(True, f"Host {name}", rest, kind="workers"))
+            continue
+        found += [_about_still(name, host, each) for each in host["processes"] if each["still"] >= _STILL]
+        # Processes that have just begun do not serve yet.
+        if host["wanted"] > host["serving"] and host["exits"] and not host["stopping"]:
+            rest = f"serve on {name}; the others start again or keep dying (see its log)."
+            found.append(Attention(True, f"{host['serving']} of {host['wanted']} workers", rest, kind="workers"))
+    return [*found, *(Attention(False, sentence, "", kind="workers") for sentence in skews(hosts))]
+
+
+def _about_still(name: str, host: dict[str, Any], process: dict[str, Any]) -> Attention:
+    """That an event loop does not turn, and because of which job."""
+    what = f"Worker {process['pid']} on {name} has stood still for {in_words(process['still'])}"
+    own = next((job for job in host["running"] if job["pid"] == process["pid"] and job["blocks"]), None)
+    if own is None:
+        return Attention(True, what, "and no async task is known to block it.", kind="workers")
+    rest = f"in {own['task']}: an async task blocks its event loop."
+    return Attention(True, what, rest, kind="job", name=own["id"])
+
+
+def _about_queues(stats: Stats, workers: Sequence[WorkerInfo]) -> list[Attention]:
+    return [
+        Attention(
+            True,
+            f"No live worker consumes queue {each.name}",
+            f"and {_jobs(each.pending)} wait{'s' if each.pending == 1 else ''} in it{_oldest(each)}.",
+            f"Start one: aiotask worker your.module --queues {each.name}",
+            "queue",
+            each.name,
+        )
+        for each in stats.queues
+        if workers and each.pending and not each.consumers and not each.paused
+    ]
+
+
+def _about_pause(pause: Pause, stats: Stats) -> Attention:
+    by = f" by {pause.by}" if pause.by else ""
+    why = f" ({pause.why})" if pause.why else ""
+    if pause.queue:
+        queue = next((each for each in stats.queues if each.name == pause.queue), QueueInfo(pause.queue))
+        rest = f"{by}{why}, and {_jobs(queue.pending)} wait{'s' if queue.pending == 1 else ''}{_oldest(queue)}."
+        return Attention(False, f"Queue {pause.queue} is paused", rest.lstrip(), kind="queue", name=pause.queue)
+    if not pause.task:
+        return Attention(False, "Everything is paused", f"{by}{why}; {_jobs(stats.pending)} wait.".lstrip(), kind="all")
+    where = f" where {pause.where}" if pause.where else ""
+    rest = f"{where}{by}{why}; its jobs are parked.".lstrip()
+    return Attention(False, f"Task {pause.task} is paused", rest, kind="task", name=pause.task)
+
+
+def _about_server(facts: ServerFacts) -> list[Attention]:
+    found = [Attention(True, "The server", f"{facts.unfit}.", facts.remedy, "server")] if facts.unfit else []
+    if facts.memory_limit and facts.memory_used > _FULL * facts.memory_limit:
+        share = round(100 * facts.memory_used / facts.memory_limit)
+        does = f"drops jobs ({facts.evicts})" if facts.evicts else "refuses new jobs"
+        rest = f"of the server's memory is used; when it is full, the server {does}."
+        found.append(Attention(True, f"{share} %", rest, kind="server"))
+    found += [Attention(False, warning, "", kind="server") for warning in facts.warnings]
+    return found
+
+
+def _about_backlogs(stats: Stats, pauses: Sequence[Pause], unrecorded: int, aside: int) -> list[Attention]:
+    found = []
+    if stats.parked and not any(pause.task for pause in pauses):
+        one = stats.parked == 1
+        rest = (
+            f"wait{'s' if one else ''} for a worker that can run {'it' if one else 'them'}: none that is live knows "
+            f"{'its' if one else 'their'} task, or has {'its' if one else 'their'} Python."
+        )
+        found.append(Attention(True, _jobs(stats.parked), rest, "Start a worker with this code.", "parked"))
+    if unrecorded > _BEHIND:
+        rest = "wait to be recorded: the history is behind, or no worker with --result-db is live."
+        found.append(Attention(False, f"{unrecorded:,} finished jobs", rest, kind="history"))
+    if aside:
+        rest = "set aside: their seal is missing or wrong, so they were not run."
+        what = "1 message was" if aside == 1 else f"{aside:,} messages were"
+        found.append(Attention(True, what, rest, "Do all sides have the same AIOTASK_SECRET? See aiotask doctor."))
+    return found

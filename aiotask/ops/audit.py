@@ -1,0 +1,107 @@
+"""Lines of the audit: who did what, from where, with how many, and how it ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from ..brokers import audit_of, features
+from ..brokers.bounds import AUDIT_LINES
+from ..brokers.technology import AUDIT
+from ..errors import BrokerError, SealError
+from ..wire.seal import Sealer
+from .connection import Connection, Place, inspectors
+from .visitors import Visitor
+
+__all__ = ["AUDIT_LINES", "DONE", "FAILED", "REFUSED", "STOPPED", "AuditLine", "note", "read_audit"]
+
+#: How an action ended: as asked; refused, since the visitor may not; with an error; or stopped on the way.
+DONE, REFUSED, FAILED, STOPPED = "done", "refused", "failed", "stopped"
+
+logger = logging.getLogger("aiotask.audit")
+
+#: Characters of each part of a line at most.
+_LONGEST = 500
+
+
+class AuditLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One action, as it is kept."""
+
+    who: str
+    #: Where the visitor came from: an address, or ``cli``.
+    source: str
+    verb: str
+    #: What it was done to, in words.
+    subject: str
+    #: How many jobs, letters or other things it was done with.
+    number: int = 0
+    #: ``done``, ``refused``, ``failed`` or ``stopped``.
+    ended: str = DONE
+    #: What there is to say about the end; empty: nothing.
+    said: str = ""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(AuditLine).decode
+
+
+async def note(opened: Iterable[Connection], visitor: Visitor, line: AuditLine) -> None:
+    """Write a line into the log, and keep it with every app that was concerned.
+
+    What was done is done: that a server cannot keep the line is logged, and no error.
+    """
+    line = msgspec.structs.replace(
+        line, **{name: getattr(line, name)[:_LONGEST] for name in ("who", "source", "verb", "subject", "said")}
+    )
+    _log(line)
+    for each in opened:
+        if AUDIT not in features(each.broker.url):
+            continue
+        try:
+            await audit_of(each.broker).note_action(Sealer(each.secrets, "audit").seal(_encode(line)))
+        except BrokerError as error:
+            logger.warning("The line above is in this log alone, since the server cannot keep it: %s", error)
+
+
+def _log(line: AuditLine) -> None:
+    level = logging.WARNING if line.ended == REFUSED else logging.INFO
+    said = f": {line.said}" if line.said else ""
+    # Text of others in a log: quoted, so that it cannot pass for another line.
+    logger.log(
+        level,
+        "%s %s %s: %s by %s from %s%s",
+        line.verb,
+        _quoted(line.subject),
+        line.ended,
+        f"{line.number:,}",
+        _quoted(line.who),
+        _quoted(line.source),
+        _quoted(said),
+    )
+
+
+def _quoted(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+async def read_audit(place: Place, limit: int) -> list[dict[str, Any]]:
+    """The newest actions of the named app or of all apps, the newest first."""
+    found: list[dict[str, Any]] = []
+    async with inspectors(place) as opened:
+        for each in opened:
+            if AUDIT in features(each.broker.url):
+                sealer = Sealer(each.secrets, "audit")
+                for entry in await audit_of(each.broker).actions(limit):
+                    found.append({"app": each.name, "at": entry.at, **_opened(sealer, entry.sealed)})
+    return sorted(found, key=lambda line: -line["at"])[:limit]
+
+
+def _opened(sealer: Sealer, sealed: bytes) -> dict[str, Any]:
+    try:
+        line = _decode(sealer.open(sealed))
+    except (SealError, msgspec.MsgspecError) as error:
+        line = AuditLine("?", "?", "?", "?", ended="unreadable", said=str(error))
+    return msgspec.structs.asdict(line)

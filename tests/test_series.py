@@ -1,0 +1,141 @@
+"""Charts: a point for each minute, rates by the second, and what an operator should see to."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from aiotask.brokers.metrics import Minute
+from aiotask.brokers.pauses import Pause
+from aiotask.inspector import Durability, Persistence, QueueInfo, ServerFacts, Stats, WorkerInfo
+from aiotask.ops.attention import attention_of
+from aiotask.ops.series import Ranged, errors_in, pending_in, queue_rates, series_of, task_totals, totals_of
+from aiotask.values.metrics import Counts, Slot, bucket_of, slot_of
+
+
+def counts(succeeded: int, failed: int = 0, retried: int = 0, seconds: float = 0.02) -> Counts:
+    runs = succeeded + failed + retried
+    slots = {Slot.SUCCEEDED: succeeded, Slot.FAILED: failed, Slot.RETRIED: retried, slot_of(bucket_of(seconds)): runs}
+    return Counts({int(slot): number for slot, number in slots.items()})
+
+
+def ranged() -> Ranged:
+    begin = time.time() // 60 * 60 - 240
+    old = Stats([QueueInfo("mail", pending=100, ended={"SUCCESS": 10})], pending=100, time=begin)
+    return Ranged(
+        60,
+        [
+            Minute(begin - 60, 60.0),
+            Minute(begin, 60.0, {"a": counts(60)}, {"mail": counts(6, seconds=2.0)}, {"a\tValueError: no": 3}, old),
+            Minute(begin + 60, 60.0, {"a": counts(30, 30), "b": counts(120, retried=60)}, {}, {"a\tValueError: no": 1}),
+            Minute(begin + 120, 60.0),
+        ],
+    )
+
+
+def test_a_series_has_a_point_for_each_minute_and_rates_by_the_second() -> None:
+    found = series_of(ranged())
+
+    assert (found.succeeded, found.failed, found.retried) == ([0, 1.0, 2.5, 0], [0, 0, 0.5, 0], [0, 0, 1.0, 0])
+    assert found.run_p95[0] is None and found.run_p95[1] == pytest.approx(0.02, rel=0.25)
+    assert found.wait_p95[1] == pytest.approx(2.0, rel=0.25) and found.wait_p95[2] is None
+    assert found.pending == [None, 100, None, None]
+    of_task = series_of(ranged(), task="b")
+    assert of_task.succeeded == [0, 0, 2.0, 0]
+    assert series_of(ranged(), queue="mail").pending == [None, 100, None, None]
+    assert series_of(Ranged(60, [])).at == []
+
+
+def test_totals_are_of_the_time_since_something_was_counted() -> None:
+    now = ranged()
+    totals = task_totals(now)
+    assert totals["a"]["failed"] == pytest.approx(30 / 120) and totals["b"]["retried"] == 60
+    assert 0 < totals["a"]["rate"] <= 120 / 180
+    assert totals_of(now, 600.0)["failed"] == pytest.approx(30 / 240)
+    assert totals_of(Ranged(60, []), 300.0) == {}
+    [error] = errors_in(now)
+    assert (error["task"], error["error"], error["message"]) == ("a", "ValueError", "no")
+    assert (error["number"], error["line"]) == (4, [0, 3, 1, 0])
+    assert pending_in(now) == {"mail": [100]}
+
+
+def test_a_queue_has_a_rate_and_a_moment_at_which_it_is_empty() -> None:
+    before = ranged()
+    then = before.minutes[1].stats
+    assert then is not None
+    now = Stats([QueueInfo("mail", pending=40, ended={"SUCCESS": 70})], pending=40, time=then.time + 60)
+    rate, empty = queue_rates(before, now)["mail"]
+    assert (rate, empty) == (pytest.approx(1.0), pytest.approx(40.0))
+    grown = Stats([QueueInfo("mail", pending=400, ended={"SUCCESS": 70})], pending=400, time=then.time + 60)
+    assert queue_rates(before, grown)["mail"][1] is None
+
+
+# ---- attention
+
+FACTS = ServerFacts("redis", "7.0", Durability(Persistence.LOG_EACH_SECOND, "appendonly everysec"))
+WORKER = WorkerInfo("h.1", "h", {"release": 1, "python": "3.11.7"})
+
+
+def host(**more: Any) -> dict[str, Any]:
+    process = {"pid": 7, "still": 0.0, "lag": 0.0}
+    usual: dict[str, Any] = {
+        "app": "shop",
+        "host": "h",
+        "machine": "node-a",
+        "age": 1.0,
+        "aiotask": "1",
+        "python": "3.11",
+    }
+    usual |= {
+        "release": "",
+        "wanted": 1,
+        "serving": 1,
+        "stopping": False,
+        "exits": {},
+        "running": [],
+        "processes": [process],
+    }
+    return usual | more
+
+
+def told(stats: Stats, workers: list[WorkerInfo], pauses: list[Pause] = [], **more: Any) -> list[str]:  # noqa: B006
+    facts, hosts = more.get("facts", FACTS), more.get("hosts", [])
+    found = attention_of(stats, workers, pauses, facts, more.get("unrecorded", 0), more.get("aside", 0), hosts)
+    return [f"{'!' if each.is_bad else '-'} {each.what} {each.rest}".strip() for each in found]
+
+
+def test_what_is_wrong_is_told_first_and_what_is_well_is_not() -> None:
+    fine = Stats([QueueInfo("mail", pending=3, consumers=1)], pending=3, workers=1)
+    assert told(fine, [WORKER], hosts=[host()]) == []
+    assert told(fine, []) == ["! No worker is live and 3 jobs are not finished."]
+    alone = Stats([QueueInfo("mail", pending=1, oldest=9.0)], pending=1, workers=1)
+    pause = Pause("queue:x", queue="x", by="ada", why="moves")
+    found = told(alone, [WORKER], [pause])
+    assert found == [
+        "! No live worker consumes queue mail and 1 job waits in it; the oldest for 9.0 s.",
+        "- Queue x is paused by ada (moves), and 0 jobs wait.",
+    ]
+    full = ServerFacts("redis", "7", FACTS.durability, memory_limit=100, memory_used=95)
+    assert told(fine, [WORKER], facts=full) == [
+        "! 95 % of the server's memory is used; when it is full, the server refuses new jobs."
+    ]
+    assert "were set aside" in told(fine, [WORKER], aside=2)[0]
+    assert "wait to be recorded" in told(fine, [WORKER], unrecorded=20_000)[0]
+    parked = Stats([], parked=1, workers=1)
+    assert told(parked, [WORKER])[0].startswith("! 1 job waits for a worker that can run it")
+
+
+def test_hosts_that_are_silent_or_stand_still_are_told() -> None:
+    stats = Stats([], workers=1)
+    still = {"pid": 7, "still": 4.1, "lag": 4.1}
+    blocks = {"id": "x", "task": "shop:resize", "pid": 7, "blocks": True}
+    hosts = [host(processes=[still], running=[blocks])]
+    assert told(stats, [WORKER], hosts=hosts) == [
+        "! Worker 7 on node-a has stood still for 4.1 s in shop:resize: an async task blocks its event loop."
+    ]
+    assert "has not been heard of for 20 s" in told(stats, [WORKER], hosts=[host(age=20.0)])[0]
+    assert told(stats, [WORKER], hosts=[host(serving=0)]) == []
+    assert "0 of 1 workers serve on node-a" in told(stats, [WORKER], hosts=[host(serving=0, exits={"signal": 2})])[0]
+    assert "different releases of the app" in told(stats, [WORKER], hosts=[host(release="a"), host(release="b")])[0]

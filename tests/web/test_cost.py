@@ -1,0 +1,96 @@
+"""What looking costs: the same on few jobs and on many, and once for however many look."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from aiotask import App
+from aiotask.ops.connection import Place
+
+from ..server import PrivateServer
+from .site import site
+
+PAGES = [
+    "/",
+    "/jobs",
+    "/jobs?status=pending",
+    "/jobs?status=running",
+    "/queues",
+    "/queues/tiles",
+    "/running",
+    "/dead",
+    "/limits",
+]
+
+
+class Meter:
+    """What the server has been asked for since the last reading."""
+
+    def __init__(self, server: PrivateServer) -> None:
+        self._server = server
+
+    def read(self) -> int:
+        stats = self._server.call("INFO", "commandstats")
+        self._server.call("CONFIG", "RESETSTAT")
+        own = ("cmdstat_info", "cmdstat_config|resetstat", "cmdstat_ping")
+        return sum(int(stat["calls"]) for name, stat in stats.items() if name not in own)
+
+    def bytes_out(self) -> int:
+        return int(self._server.call("INFO", "stats")["total_net_output_bytes"])
+
+
+async def cost_of(pages: list[str], server: PrivateServer, app_name: str) -> dict[str, tuple[int, int]]:
+    """Commands and bytes of each page, asked by a dashboard that has just been started."""
+    meter = Meter(server)
+    found = {}
+    for page in pages:
+        async with site(Place(app_name, server.url)) as client:
+            await client.get("/healthz")
+            meter.read()
+            before = meter.bytes_out()
+            assert (await client.get(page)).status_code == 200
+            found[page] = (meter.read(), meter.bytes_out() - before)
+    return found
+
+
+async def fill(app: App, number: int) -> None:
+    task = app.named("shop:render", queue="tiles")
+    for at in range(number):
+        task.apply_async(at)
+        if at % 1000 == 999:
+            await app.flush()
+    await app.flush()
+
+
+async def test_a_page_costs_the_same_with_many_jobs(own_server: PrivateServer, app_name: str) -> None:
+    app = App(app_name, url=own_server.url)
+    async with app:
+        await fill(app, 1000)
+        few = await cost_of(PAGES, own_server, app_name)
+        await fill(app, 20_000)
+        many = await cost_of(PAGES, own_server, app_name)
+
+    for page in PAGES:
+        # The first look of an app at a server loads its scripts.
+        assert many[page][0] <= few[page][0] * 1.1 + 2, f"{page}: {few[page]} with few jobs, {many[page]} with many"
+        assert many[page][1] <= few[page][1] * 1.1 + 4096, f"{page}: {few[page]} with few jobs, {many[page]} with many"
+
+
+@pytest.mark.parametrize("page", ["/", "/queues"])
+async def test_the_server_counts_once_however_many_look(own_server: PrivateServer, app_name: str, page: str) -> None:
+    app = App(app_name, url=own_server.url)
+    async with app:
+        await fill(app, 100)
+    meter = Meter(own_server)
+    async with site(Place(app_name, own_server.url)) as client:
+        assert (await client.get(page)).status_code == 200
+        meter.read()
+        alone = await client.get(page)
+        one = meter.read()
+        answers = await asyncio.gather(*(client.get(page) for _ in range(20)))
+        twenty = meter.read()
+    assert {answer.status_code for answer in [alone, *answers]} == {200}
+    # What is kept for two seconds may run out once in between.
+    assert twenty <= 4 * max(one, 8), f"{one} commands for one look, {twenty} for twenty"
