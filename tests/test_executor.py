@@ -210,8 +210,11 @@ def test_the_last_death_is_in_the_text_and_in_attributes_that_travel(serializer:
     assert came.stack == known.stack
 
 
-def test_the_next_run_counts_one_more_and_keeps_the_deaths() -> None:
-    assert next_meta(run_of(attempt=2, deaths=1, reason="signal 9")) == Meta(3, 1, "signal 9")
+def test_the_next_run_counts_one_more_keeps_the_deaths_and_says_how_this_one_ended() -> None:
+    meta = next_meta(run_of(attempt=2, deaths=1, reason="signal 9"), ValueError("not yet\nsecond line"))
+
+    assert msgspec.structs.replace(meta, trail=()) == Meta(3, 1, "signal 9")
+    assert [(run.how, run.error) for run in meta.trail] == [("retried", "ValueError: not yet")]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ async def test_an_incarnation_that_is_not_live_gets_nothing(shop: Shop, worker: 
 
 
 async def test_a_name_is_live_once(shop: Shop, worker: RowBroker) -> None:
-    with pytest.raises(BrokerError, match="live once"):
+    with pytest.raises(BrokerError, match="used only once"):
         await worker.enlist("host.1", "host", b"\x80")
     with pytest.raises(BrokerError):
         await worker.enlist("other.1", "host", b"\x80")

@@ -3,7 +3,8 @@
 -- server's time (ms), then groups of deliveries: lane, how many, and per delivery: entry, sealed, meta.
 -- Needs: core lanes
 local incarnation = ARGV[1]
-local reply = { liveness(incarnation, ARGV[2]), 0, math.floor(now() * 1000) }
+local clock = redis.call('TIME')
+local reply = { liveness(incarnation, ARGV[2]), 0, clock[1] * 1000 + math.floor(clock[2] / 1000) }
 if reply[1] ~= 1 then return reply end
 local left, room = tonumber(ARGV[3]), tonumber(ARGV[4])
 local queues = tonumber(ARGV[6])
