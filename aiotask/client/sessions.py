@@ -110,6 +110,7 @@ class Sessions:
         return any(send_buffer.is_sending for send_buffer in list(self._send_buffers))
 
     def _make_session(self, loop: asyncio.AbstractEventLoop | None) -> Session:
+        exits.look_at_parent()
         address = f"{ids.client}.{next(_numbers):x}"
         made = Session(self, address, loop, in_portal=loop is None or portal.runs(loop))
         # Another thread, or a send in the middle of this one, may have been faster.

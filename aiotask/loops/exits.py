@@ -65,8 +65,14 @@ class Exits:
         if sys.modules["multiprocessing.process"].parent_process() is not None:
             self._finalize()
 
+    def look_at_parent(self) -> None:
+        """Find out whether a parent may terminate this process. Call it before the first send: a spawned child does not
+        know yet while it imports its main module, and calls nothing of ours when it does."""
+        if (process := sys.modules.get("multiprocessing.process")) is not None:
+            self.may_be_terminated = process.current_process().daemon
+
     def _finalize(self) -> None:
-        self.may_be_terminated = sys.modules["multiprocessing.process"].current_process().daemon
+        self.look_at_parent()
         # With the lowest priority, since other finalizers may send.
         sys.modules["multiprocessing.util"].Finalize(None, self.end, exitpriority=-1_000)
 
