@@ -287,15 +287,15 @@ class Inspector(Protocol):
 
     async def facts(self) -> ServerFacts: ...
 
-    async def stats(self, max_age: float = ...) -> Stats:
+    async def stats(self, max_age: float = 0.0) -> Stats:
         """Counts of everything, in a time that does not depend on the number of jobs.
 
         Args:
-            max_age: seconds that the counts may be old: one broker keeps what it has counted for 2 s, for all who look.
-                0: it counts anew."""
+            max_age: seconds that the counts may be old, for those who look again and again: the broker keeps what it
+                has counted for 2 s, for all of them. 0: it counts anew."""
         ...
 
-    async def queues(self, max_age: float = ...) -> list[QueueInfo]:
+    async def queues(self, max_age: float = 0.0) -> list[QueueInfo]:
         """The queues in ``stats``."""
         ...
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiotask.broker import Broker
 from aiotask.brokers import connect, inspect
+from aiotask.brokers.bounds import STATS_AGE
 from aiotask.brokers.redis.technology import REDIS
 from aiotask.inspector import JobFilter
 from aiotask.job import Status
@@ -47,7 +48,7 @@ def looks(broker: Broker, url: str, app: str) -> dict[str, Callable[[], Awaitabl
     return {
         **pages,
         "stats": lambda: inspector.stats(max_age=0.0),
-        "shared stats": inspector.stats,
+        "shared stats": lambda: inspector.stats(STATS_AGE),
         "queues": inspector.queues,
         "sample": lambda: inspector.sample("default"),
         "dead letters by error": inspector.letters,
@@ -96,7 +97,7 @@ async def test_a_look_costs_the_same_whatever_number_of_jobs_waits(own_server: P
 async def test_the_server_counts_once_for_all_who_look(own_server: PrivateServer, app_name: str) -> None:
     brokers = [connect(own_server.url, app_name) for _ in range(20)]
     await send(brokers[0], *(a_push(f"job-{n}", f"queue-{n}") for n in range(22)))
-    first = await inspect(brokers[0]).stats()
+    first = await inspect(brokers[0]).stats(STATS_AGE)
 
     own_server.call("CONFIG", "RESETSTAT")
     seen = [await inspect(broker).stats(max_age=600.0) for broker in brokers]

@@ -23,7 +23,7 @@ BACKLOG, BACKLOG_CAP = 10_000, 1_000_000
 async def about_app(connection: Connection) -> list[Check]:
     """Checks of the tasks of an app, or of its rows."""
     inspector, name = connection.inspector, connection.label
-    queues = await inspector.queues(max_age=0.0)
+    queues = await inspector.queues()
     workers = await inspector.workers()
     checks = [_workers(name, len(workers), sum(queue.pending for queue in queues))]
     checks += _unconsumed(name, queues, workers)

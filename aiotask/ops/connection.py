@@ -174,7 +174,7 @@ async def is_idle(connection: Connection) -> bool:
     """Whether this app has neither a live worker, nor jobs, nor dead letters: only its name is on the server."""
     if await connection.inspector.workers():
         return False
-    queues = await connection.inspector.queues(max_age=0.0)
+    queues = await connection.inspector.queues()
     return not any(each.pending + each.running + each.scheduled + each.parked + each.dead for each in queues)
 
 

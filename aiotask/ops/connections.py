@@ -118,7 +118,7 @@ class Connections:
         if connection.label in self._acted:
             self._acted.discard(connection.label)
             return await self.kept(connection, "stats", STATS_KEPT, lambda: connection.inspector.stats(0.0))
-        return await self.kept(connection, "stats", STATS_KEPT, connection.inspector.stats)
+        return await self.kept(connection, "stats", STATS_KEPT, lambda: connection.inspector.stats(STATS_KEPT))
 
     def forget(self, connection: Connection) -> None:
         """Read everything of an app anew, since something was done to it."""

@@ -65,8 +65,7 @@ async def _overview_of(connection: Connection) -> AppOverview:
     return AppOverview(
         app=connection.name,
         url=connection.address,
-        # A command is run once, and shows what is there now: not what others saw up to 2 s ago.
-        queues=await connection.inspector.queues(max_age=0.0),
+        queues=await connection.inspector.queues(),
         workers=await connection.inspector.workers(),
         rejected=await connection.inspector.rejected(),
         graphs=await running(connection),

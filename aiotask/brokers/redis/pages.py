@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from ...inspector import JobFilter, JobInfo, Page, QueueInfo, Stats
 from ...job import Status
-from ..bounds import STATS_AGE
 from ..lanes import ADMITTED, KINDS, SUSPECT, lane_of, parked_lane, place_order
 from ..pages import EVERY, unknown_place
 from .codec import milliseconds, text
@@ -43,10 +42,10 @@ class JobPages(GraphReader):
 
     # ---- counts
 
-    async def stats(self, max_age: float = STATS_AGE) -> Stats:
+    async def stats(self, max_age: float = 0.0) -> Stats:
         return stats_of(await self._run("stats", milliseconds(max_age)))
 
-    async def queues(self, max_age: float = STATS_AGE) -> list[QueueInfo]:
+    async def queues(self, max_age: float = 0.0) -> list[QueueInfo]:
         """The queues. Parked jobs and dead letters have none here: the first queue counts them all."""
         stats = await self.stats(max_age)
         first = [replace(info, parked=stats.parked, dead=stats.dead) for info in stats.queues[:1]]

@@ -46,7 +46,7 @@ local function note(name, ttl)
     redis.call('HSET', name, unpack(values))
   end
   -- The state of the queues, as the first one in this time has found it.
-  if redis.call('HEXISTS', name, '*') == 0 then redis.call('HSET', name, '*', cmsgpack.pack(counts_of_all(STATS_AGE))) end
+  if redis.call('HEXISTS', name, '*') == 0 then redis.call('HSET', name, '*', cmsgpack.pack(counts_of_all(0))) end
   redis.call('EXPIRE', name, ttl)
 end
 

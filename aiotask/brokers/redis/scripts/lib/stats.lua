@@ -69,7 +69,8 @@ local function count_all()
     redis.call('HGETALL', key('counts')), queues, redis.call('HKEYS', key('paused')) }
 end
 
--- The counts, at most this many milliseconds old. Where this user may not write, each look counts anew.
+-- The counts, at most this many milliseconds old; 0: they are counted for this look alone, which changes nothing on the server.
+-- Where this user may not write, each look counts anew.
 local function counts_of_all(age)
   local kept = age > 0 and redis.pcall('GET', key('stats'))
   if type(kept) == 'string' then
@@ -78,6 +79,6 @@ local function counts_of_all(age)
     if past and past >= 0 and past * 1000 <= age then return stats end
   end
   local stats = count_all()
-  if pcall(allow_writes) then redis.pcall('SET', key('stats'), cmsgpack.pack(stats), 'PX', STATS_AGE) end
+  if age > 0 and pcall(allow_writes) then redis.pcall('SET', key('stats'), cmsgpack.pack(stats), 'PX', STATS_AGE) end
   return stats
 end

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import time
 
-import pytest
 from msgspec.structs import replace
 
 from aiotask.broker import Broker, Settled
 from aiotask.inspector import Inspector
 from aiotask.job import TRAIL, Meta, with_attempt
 
-from ..seam import Worker, park, suspect, take
-
-
-@pytest.fixture(autouse=True)
-def _keeps_trails(broker: Broker) -> None:
-    if broker.url.startswith("sqlite"):
-        pytest.skip("The example of docs/brokers.md keeps no trail.")
+from ...seam import Worker, park, suspect, take
 
 
 async def test_a_recovery_writes_down_the_run_whose_process_died(broker: Broker) -> None:

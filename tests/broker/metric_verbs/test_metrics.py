@@ -8,23 +8,14 @@ import time
 import pytest
 
 from aiotask.broker import Broker
-from aiotask.brokers import features
 from aiotask.brokers.metrics import ERRORS_KEPT, MINUTE, TEN, Metrics, MetricsInspector, Observed
-from aiotask.brokers.technology import METRICS
 from aiotask.inspector import Inspector
 from aiotask.values.metrics import Counts, Slot
 from aiotask.values.report import HostReport, ProcessReport, RunningJob, encode_report
 
-from ..seam import send
+from ...seam import send
 
 SEEN = Observed({"shop:a": {Slot.SUCCEEDED: 3, 40: 2}}, {"mail": {Slot.SUCCEEDED: 1}}, {"shop:a\tKeyError: …": 2})
-
-
-@pytest.fixture
-def metrics(broker: Broker) -> Metrics:
-    if METRICS not in features(broker.url):
-        pytest.skip("This broker keeps no metrics.")
-    return broker  # type: ignore[return-value]
 
 
 @pytest.fixture
