@@ -49,6 +49,7 @@ WITHOUT_EFFECT = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "PIPE", "WINCH", "CO
 @pytest.mark.parametrize("name", WITHOUT_EFFECT)
 async def test_a_signal_that_reaches_all_processes_ends_none(stage: Stage, name: str) -> None:
     supervisor = stage.start(2)
+    await wait_until_async(lambda: len(pids(supervisor)) == 3, description="two workers and the keeper are there")
     before = pids(supervisor)
     jobs = [stage.nap.apply_async(2.0), stage.anap.apply_async(2.0)]
     await has_started(stage, "nap", "anap")

@@ -35,10 +35,12 @@ async def listed(life: Stage, status: Status) -> list[list[str]]:
 async def recorded(db: Path, status: Status) -> list[list[str]]:
     """The same of finished ones, the latest first."""
     pages: list[list[str]] = []
+    last = None
     history = ResultDB(db)
     try:
-        while page := await history.search(status=status, limit=4, offset=sum(map(len, pages))):
+        while page := await history.search(status=status, limit=4, after=last):
             pages.append([record.id for record in page])
+            last = page[-1]
         return pages
     finally:
         await history.close()

@@ -138,6 +138,7 @@ def test_it_greys_what_it_no_longer_knows_and_goes_on(chromium: Chromium, servic
     fill(service, tmp_path)
     tab = chromium.tab()
     tab.open(f"{service.base}/queues")
+    tab.wait("document.querySelector('main').innerText.includes('reading')", "it shows what was counted after the jobs")
     service.web.send_signal(19)
     tab.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1)
     tab.wait("document.documentElement.classList.contains('stale')", "it says that nothing answers")
