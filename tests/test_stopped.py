@@ -194,7 +194,9 @@ def frozen(pid: int, name: str) -> Iterator[None]:
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import signal, time; signal.signal(signal.SIGUSR2, print); time.sleep(600)"]
+    )
     try:
         yield process
     finally:
@@ -204,7 +206,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_what_the_system_says_of_a_process(sleeper: subprocess.Popen[bytes]) -> None:
     assert stop_of(sleeper.pid) == ""
-    wait_until(lambda: catches(signal.SIGINT, sleeper.pid), description="Python catches SIGINT")
+    wait_until(lambda: catches(signal.SIGUSR2, sleeper.pid), description="it catches SIGUSR2")
     assert not catches(signal.SIGUSR1, sleeper.pid)
     sleeper.send_signal(signal.SIGSTOP)
     wait_until(lambda: stop_of(sleeper.pid) == "stopped by a signal", description="it is stopped")
