@@ -163,11 +163,16 @@ async def test_processes_that_are_killed_take_a_second_along_at_most(
 
 def _kill(supervisor: Supervisor, *, keeper: bool) -> int:
     """Kill a worker process, or the keeper; its pid."""
-    children = supervisor.children()
-    keepers = [child for child in children if any("keeper" in part for part in child.cmdline())]
-    victims = keepers if keeper else [child for child in children if child not in keepers]
-    victims[0].send_signal(signal.SIGKILL)
-    return int(victims[0].pid)
+
+    def victims() -> list[psutil.Process]:
+        """One that has just been started has the title of the supervisor at first."""
+        title = "aiotask: keeper" if keeper else "aiotask: worker-"
+        return [child for child in supervisor.children() if title in " ".join(child.cmdline())]
+
+    wait_until(lambda: bool(victims()), description="there is one to kill")
+    victim = victims()[0]
+    victim.send_signal(signal.SIGKILL)
+    return int(victim.pid)
 
 
 async def test_hosts_say_how_they_are(
