@@ -36,7 +36,7 @@ def audit(limit: Limit = 20, name: AppName = None, url: Url = None, as_json: Jso
         return print_json(lines)
     terminal = console()
     if not lines:
-        terminal.print("Nobody has done anything yet: actions are pauses, cancels, replays and the like.")
+        terminal.print("The audit has no actions yet. Pauses, cancels and replays are actions, for example.")
         return
     columns = ["app", "when", "who", "from", "verb", "jobs", "ended", "on what"]
     terminal.print(page_table(*informative(columns, [_row(line) for line in lines]), terminal.width, right=("jobs",)))

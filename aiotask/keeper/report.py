@@ -47,7 +47,7 @@ class Ledger(Protocol):
 
 
 class MemoryLedger:
-    """The ledger of a keeper that nobody takes over from."""
+    """The ledger of a keeper that has no successor."""
 
     def __init__(self) -> None:
         self._state = State()

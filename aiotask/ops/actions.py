@@ -24,17 +24,17 @@ from .bulk import Action, Bulk, Done, resend_ids, run_ids_now
 from .connection import Connection, Place, inspectors
 from .visitors import NotAllowed, Verb, Visitor
 
-__all__ = ["Actions", "Letters", "Matching", "filter_words"]
+__all__ = ["LETTER_PERMISSIONS", "PERMISSIONS", "Actions", "Letters", "Matching", "filter_words"]
 
 #: The permission of each bulk action.
-_PERMISSIONS = {
+PERMISSIONS = {
     Action.CANCEL: Verb.CANCEL,
     Action.PURGE: Verb.PURGE,
     Action.RUN_NOW: Verb.RUN_NOW,
     Action.RESEND: Verb.RESEND,
 }
 #: The permission of each verb of dead letters.
-_OF_LETTERS: dict[letters.Verb, Verb] = {"replay": Verb.REPLAY, "delete": Verb.DISCARD}
+LETTER_PERMISSIONS: dict[letters.Verb, Verb] = {"replay": Verb.REPLAY, "delete": Verb.DISCARD}
 #: Ids that a line names at most.
 _NAMED = 5
 
@@ -116,7 +116,7 @@ class Actions:
 
     async def move_letters(self, verb: letters.Verb, ids: Sequence[str]) -> letters.Done:
         """Replay or delete dead letters."""
-        async with self._act(_OF_LETTERS[verb], _many(ids, "dead letter")) as act:
+        async with self._act(LETTER_PERMISSIONS[verb], _many(ids, "dead letter")) as act:
             done = await letters.move_ids(verb, list(act.opened), list(ids))
             act.counts.update(done.by_app)
             left = len(ids) - len(done.moved)
@@ -135,14 +135,14 @@ class Actions:
     @asynccontextmanager
     async def matching(self, action: Action, wanted: JobFilter) -> AsyncIterator[Matching]:
         """A bulk action on the jobs that match: count them, then run it."""
-        async with self._checked(_PERMISSIONS[action], filter_words(wanted)) as opened:
+        async with self._checked(PERMISSIONS[action], filter_words(wanted)) as opened:
             yield Matching(self, action, wanted, opened)
 
     @asynccontextmanager
     async def letters(self, verb: letters.Verb, wanted: letters.Filter) -> AsyncIterator[Letters]:
         """Dead letters that match: count them, then replay or delete them."""
         subject = _letter_words(wanted)
-        async with self._checked(_OF_LETTERS[verb], subject) as opened:
+        async with self._checked(LETTER_PERMISSIONS[verb], subject) as opened:
             picked, of_graphs = await letters.pick(verb, opened, wanted)
             yield Letters(self, verb, subject, opened, picked, of_graphs)
 
@@ -241,7 +241,7 @@ class Matching:
 
     def __init__(self, actions: Actions, action: Action, wanted: JobFilter, opened: Sequence[Connection]) -> None:
         self._actions = actions
-        self._verb = _PERMISSIONS[action]
+        self._verb = PERMISSIONS[action]
         self._subject = filter_words(wanted)
         self.opened = opened
         self._bulk = Bulk(action, wanted, opened)
@@ -288,7 +288,7 @@ class Letters:
         """Move them; ``done`` says what has become of each, also where this is interrupted."""
         act = _Act(self._actions.place, self.opened)
         done.of_graphs |= self.of_graphs
-        async with self._actions.audited(_OF_LETTERS[self._verb], self.subject, act):
+        async with self._actions.audited(LETTER_PERMISSIONS[self._verb], self.subject, act):
             try:
                 await letters.move_picked(self._verb, self._picked, progress, done)
             finally:

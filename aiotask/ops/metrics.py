@@ -35,7 +35,7 @@ def exposition(apps: Sequence[AppMetrics], host: HostReport) -> str:
 
 
 def stats_exposition(app: str, stats: Stats, used_bytes: int) -> str:
-    """What one app has on its broker, for whoever sees no host of it."""
+    """What one app has on its broker, for a reader that sees none of its hosts."""
     return _text(_of_stats([AppMetrics(app, {}, {}, stats=stats, used_bytes=used_bytes)]))
 
 

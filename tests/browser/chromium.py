@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..helpers import wait_until
+
 __all__ = ["Chromium", "Tab", "find_chromium"]
 
 #: Seconds that a command, a page and a condition may take.
@@ -168,13 +170,12 @@ class Tab:
 
     def wait(self, script: str, description: str) -> Any:
         """Wait until an expression in the page is true."""
-        until = time.monotonic() + TIMEOUT
-        while True:
+
+        def is_true() -> Any:
             with contextlib.suppress(AssertionError):
-                if found := self.run(script):
-                    return found
-            assert time.monotonic() < until, f"never: {description}\n{self.text()[:3000]}"
-            time.sleep(0.05)
+                return self.run(script)
+
+        return wait_until(is_true, description=description, timeout=TIMEOUT)
 
     def screenshot(self, path: Path, *, whole: bool = True) -> None:
         """Write the page to a PNG file."""

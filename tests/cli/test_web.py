@@ -44,7 +44,7 @@ def test_a_dashboard_for_other_machines_needs_users(own_server: PrivateServer, t
 
 def test_what_commands_do_is_in_the_audit(own_server: PrivateServer, shop: Shop) -> None:
     url = own_server.url
-    assert "Nobody has done anything yet" in invoke("audit", "--url", url).output
+    assert "The audit has no actions yet" in invoke("audit", "--url", url).output
     invoke("queues", "pause", "tiles", "--why", "it moves", "--url", url)
     invoke("queues", "purge", "tiles", "--yes", "--url", url)
     invoke("schedules", "pause", "nothing", "--url", url)

@@ -69,7 +69,7 @@ same:ID             string  id of the job that this unique job is, or behind a `
                             that because of which it was refused                        that is not due yet
                                                                                         from then on
 audit               stream  what people have done through tools: a (sealed line)        1,000 newer ones
-stats               string  what was counted for whoever looked last (msgpack)           2 s
+stats               string  the counts that pollers share (msgpack)                     2 s
 m:MINUTE            hash    what was counted in a minute (Unix seconds / 60): ``t:TASK``  8 h
                             and ``q:QUEUE`` -> numbers by slot, ``e`` -> the errors,
                             ``*`` -> the state of the queues (each msgpack)

@@ -21,7 +21,7 @@ from .users import Throttle, User, UsersFile
 
 __all__ = ["COOKIE", "SESSION", "Access", "Local", "Proxied", "Users", "client_of", "header", "name_of"]
 
-#: Says who a request comes from; None: nobody who may look.
+#: Returns the visitor from whom a request comes; None refuses the request.
 Access = Callable[[Scope], Visitor | Awaitable[Visitor | None] | None]
 
 COOKIE = "aiotask_session"

@@ -13,8 +13,8 @@ from ...errors import ConfigError
 from ...inspector import JobFilter
 from ...job import Status
 from ...ops import letters
-from ...ops.actions import filter_words
-from ...ops.bulk import MOST_COUNTED, Action, Done
+from ...ops.actions import LETTER_PERMISSIONS, PERMISSIONS, filter_words
+from ...ops.bulk import MOST_COUNTED, Done
 from ...ops.limits import numbers_of
 from ...ops.visitors import Verb
 from ...parts.pausing import pause_named
@@ -25,13 +25,8 @@ from .view import View
 
 __all__ = ["TYPED", "act", "filter_in", "letter_filter_in"]
 
-_BULK = {
-    Verb.CANCEL: Action.CANCEL,
-    Verb.PURGE: Action.PURGE,
-    Verb.RUN_NOW: Action.RUN_NOW,
-    Verb.RESEND: Action.RESEND,
-}
-_OF_LETTERS: dict[Verb, letters.Verb] = {Verb.REPLAY: "replay", Verb.DISCARD: "delete"}
+_BULK = {verb: action for action, verb in PERMISSIONS.items()}
+_OF_LETTERS = {verb: name for name, verb in LETTER_PERMISSIONS.items()}
 #: Words for what was done.
 _DID = {
     Verb.CANCEL: "cancelled",
@@ -245,7 +240,7 @@ def _begin(
 
 
 async def stop_bulk(view: View, form: Form) -> Response:
-    """Stop a bulk action; whoever may do its verb may stop it."""
+    """Stop a bulk action; a visitor needs the permission of its verb for that."""
     run = view.site.runs.get(form.get("id"))
     if run is None:
         raise HTTPException(404, "This bulk action is not known here (any more).")

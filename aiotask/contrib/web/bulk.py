@@ -1,4 +1,4 @@
-"""Bulk actions that a page has begun: they run on while nobody looks, and may be stopped."""
+"""Bulk actions that a page has begun: they continue after the visitor has left the page, and can be stopped."""
 
 from __future__ import annotations
 

@@ -322,7 +322,7 @@ def dashboard(app: App | Place | None = None, *, access: Access, settings: Setti
     Args:
         app: whose jobs it shows; a ``Place``: those of the apps there.
         access: says who a request comes from: a function that takes the ASGI scope and returns a ``Visitor``, or None
-            for nobody who may look; it may be async. There is no default: an open dashboard can cancel every job.
+            to refuse the request; it may be async. There is no default: an open dashboard can cancel every job.
         settings: what it shows and allows.
 
     Raises:
@@ -331,7 +331,7 @@ def dashboard(app: App | Place | None = None, *, access: Access, settings: Setti
     if not callable(access):
         raise ConfigError(
             f"access={access!r} is not a function. Give one that takes the ASGI scope and returns Visitor(name, may), "
-            "or None for nobody who may look."
+            "or None to refuse the request."
         )
     place = app if isinstance(app, Place) else Place() if app is None else None
     own = app if isinstance(app, App) else None

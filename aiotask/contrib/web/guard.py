@@ -104,7 +104,7 @@ class Guard:
             self._log(scope, visitor, "came from another site")
             return _text(403, "Nothing was done: this request came from another site. Use the form on this dashboard.")
         if visitor is None and not is_open and path != self._login:
-            self._log(scope, visitor, "nobody who may look")
+            self._log(scope, visitor, "not a known visitor")
             return self._unknown(scope)
         scope[VISITOR] = visitor
         return None

@@ -15,7 +15,7 @@ HIDDEN = ("password", "passwd", "secret", "token", "credential", "api_key", "api
 
 @dataclass(frozen=True)
 class Settings:
-    """Choices of whoever runs a dashboard.
+    """Choices of the operator of a dashboard.
 
     Attributes:
         allow: verbs that anybody may do here; empty: the dashboard has no verb at all.
