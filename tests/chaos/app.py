@@ -9,7 +9,10 @@ import asyncio
 import os
 import time
 
-from aiotask import App, Limit, current_job
+from aiotask import App, Job, Limit, current_job
+from aiotask.brokers import streams_of
+from aiotask.wire.checkpoints import load_state, open_checkpoint
+from aiotask.wire.seal import Sealer
 
 from .ledger import PlannedError, attempt, attempts, jot
 from .pills import end_process
@@ -113,7 +116,18 @@ async def saving() -> str:
             await asyncio.sleep(0.06)
             job.checkpoint(step)
             jot(saving=job.id, step=step)
+            jot(saving=job.id, kept=await _kept(job))
         return token
+
+
+async def _kept(job: Job) -> int:
+    """The step that the broker keeps of a job; 0: none."""
+    (sealed,) = await streams_of(app.client.session().broker).checkpoints([job.id])
+    if sealed is None:
+        return 0
+    body = open_checkpoint(Sealer(app.secrets, "checkpoint"), job.id, job.task, sealed)
+    step: int = load_state(app.serializer, job.task, saving.__wrapped__, body, int)
+    return step
 
 
 #: Jobs of a key, and of all keys, of ``limited`` that run at once.

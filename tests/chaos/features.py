@@ -18,8 +18,6 @@ __all__ = ["judge_features", "send_features"]
 
 #: Keys of unique jobs, and of limited ones.
 _KEYS = 4
-#: Seconds after which the broker has heard of a checkpoint, unless the process was held up.
-_HEARD = 0.5
 
 
 def send_features(producer: Producer, tasks: Any, rng: Random) -> None:
@@ -51,7 +49,7 @@ def judge_features(arena: Arena, report: Report) -> None:
 
 
 def _judge_saving(arena: Arena, report: Report) -> None:
-    """A run begins behind the last step that the broker has heard of, and behind none that was not made."""
+    """A run begins behind the last step that an earlier one saw the broker keep, and behind none that was not made."""
     from .app import STEPS
 
     ledger = arena.ledger()
@@ -60,20 +58,19 @@ def _judge_saving(arena: Arena, report: Report) -> None:
         notes.setdefault(note["saving"], []).append(note)
     again = 0
     for id, found in notes.items():
-        before: list[dict[str, Any]] = []
+        made, kept = 0, 0
         for note in found:
             if "began" not in note:
-                before.append(note)
+                made, kept = max(made, note.get("step", 0)), max(kept, note.get("kept", 0))
                 continue
-            last = before[-1]["at"] if before else 0.0
-            heard = max((step["step"] for step in before if last - step["at"] > _HEARD), default=0)
-            report.require(note["began"] >= heard, f"{id} began anew behind step {note['began']} of {heard} at least")
-            steps = [step["step"] for step in before]
-            report.require(note["began"] <= max(steps, default=0), f"{id} began behind a step that it had not made")
-            again += bool(before)
+            report.require(note["began"] >= kept, f"{id} began anew behind step {note['began']}, but {kept} was kept")
+            report.require(note["began"] <= made, f"{id} began behind a step that it had not made")
+            again += made > 0
         ended = any(run.outcome == "ok" for run in ledger.by_job.get(id, ()))
-        made = {note["step"] for note in found if "step" in note}
-        report.require(not ended or made == set(range(1, STEPS + 1)), f"{id} has ended without some of its steps")
+        steps = {note["step"] for note in found if "step" in note}
+        report.require(not ended or steps == set(range(1, STEPS + 1)), f"{id} has ended without some of its steps")
+    seen = [note for found in notes.values() for note in found if note.get("kept")]
+    report.require(bool(seen) or not notes, "the broker was never seen to keep a checkpoint")
     report.facts["jobs with checkpoints"] = f"{len(notes):,}, {again:,} runs after others"
 
 
