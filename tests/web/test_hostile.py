@@ -12,11 +12,12 @@ from aiotask import App
 from aiotask.broker import Finish, Push
 from aiotask.brokers import audit_of, connect
 from aiotask.contrib.web import ACTS, Settings, Visitor
-from aiotask.contrib.web.forms import Said, read_said, safe_path, seal_said
-from aiotask.contrib.web.text import SHORT, Long, clean
+from aiotask.contrib.web.forms import read_said, safe_path, seal_said
 from aiotask.errors import AiotaskError
 from aiotask.job import WIRE_VERSION, Job, More, Status, encode_job
 from aiotask.ops.connection import Place
+from aiotask.ops.views.fields import Said
+from aiotask.ops.views.words import SHORT, Long, clean
 from aiotask.outcome import ErrorInfo, Outcome, encode_outcome
 from aiotask.wire.seal import Sealer
 from aiotask.wire.serializer import serializer_named

@@ -24,10 +24,11 @@ from ...errors import AiotaskError, BrokerError, ConfigError, ResultExpired
 from ...ops.connection import Place
 from ...ops.connections import Connections
 from ...ops.durability import row_of
+from ...ops.views.look import NotFound
+from ...ops.views.runs import Runs
 from ...ops.visitors import READS, NotAllowed, Verb, Visitor
 from .access import COOKIE, SESSION, Access, Users
 from .acts import act, stop_bulk
-from .bulk import Runs
 from .forms import read_form, read_said, safe_path
 from .guard import VISITOR, Guard, Headers
 from .pages import PAGES, Page, Shown
@@ -65,7 +66,16 @@ class Site:
         visitor = request.scope.get(VISITOR) or Visitor("nobody", READS)
         connection = await self.connections.named(request.query_params.get("app", ""))
         apps = tuple(each.label for each in await self.connections.all())
-        return View(self, request, visitor, connection, apps)
+        return View(
+            connections=self.connections,
+            connection=connection,
+            visitor=visitor,
+            choices=self.settings,
+            given=request.query_params,
+            site=self,
+            request=request,
+            apps=apps,
+        )
 
     # ---- a page
 
@@ -248,7 +258,7 @@ def _handlers(site: Site) -> dict[Any, Callable[[Request, Any], Awaitable[Respon
     async def on_not_allowed(request: Request, error: NotAllowed) -> Response:
         return site.error(request, 403, "Not allowed", str(error))
 
-    async def on_expired(request: Request, error: ResultExpired) -> Response:
+    async def on_missing(request: Request, error: AiotaskError) -> Response:
         return site.error(request, 404, "Not found", str(error))
 
     async def on_config(request: Request, error: ConfigError) -> Response:
@@ -266,7 +276,8 @@ def _handlers(site: Site) -> dict[Any, Callable[[Request, Any], Awaitable[Respon
     return {
         HTTPException: on_http,
         NotAllowed: on_not_allowed,
-        ResultExpired: on_expired,
+        NotFound: on_missing,
+        ResultExpired: on_missing,
         BrokerError: on_broker,
         TimeoutError: on_broker,
         ConfigError: on_config,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import time
-from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -12,10 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from ...errors import SealError
+from ...ops.views.fields import Fields, Said
 from ...wire.seal import Sealer
 from .guard import FORM_BYTES
 
-__all__ = ["Form", "Said", "read_form", "read_said", "safe_path", "seal_said"]
+__all__ = ["read_form", "read_said", "safe_path", "seal_said"]
 
 #: Fields of a form at most: a page has 200 rows.
 _FIELDS = 1_000
@@ -23,29 +23,7 @@ _FIELDS = 1_000
 _SHOWN = 300.0
 
 
-class Said(NamedTuple):
-    """What became of an action, for the page after it."""
-
-    ok: bool
-    text: str
-
-
-class Form(NamedTuple):
-    """The fields of a form."""
-
-    fields: list[tuple[str, str]]
-
-    def get(self, name: str, most: int = 200) -> str:
-        """The last value of a field; empty: there is none, or it is too long."""
-        found = next((value for key, value in reversed(self.fields) if key == name), "").strip()
-        return found if len(found) <= most else ""
-
-    def all(self, name: str, most: int = 200) -> list[str]:
-        """The values of a field, each once; those that are too long are left out."""
-        return list(dict.fromkeys(value for key, value in self.fields if key == name and 0 < len(value) <= most))
-
-
-async def read_form(request: Request) -> Form:
+async def read_form(request: Request) -> Fields:
     """The fields of a form.
 
     Raises:
@@ -62,7 +40,7 @@ async def read_form(request: Request) -> Form:
     if len(body) > FORM_BYTES:
         raise too_large
     try:
-        return Form(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_FIELDS))
+        return Fields(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_FIELDS))
     except ValueError:
         raise HTTPException(400, f"A form has at most {_FIELDS:,} fields.") from None
 

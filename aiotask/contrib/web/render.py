@@ -6,10 +6,11 @@ import gzip
 import hashlib
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader
 
+from ...ops.views import marks
 from . import text
 from .charts import spark
 
@@ -61,25 +62,6 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: dict[str, Any] = {
-        name: getattr(text, name)
-        for name in ("ago", "clean", "count", "duration", "moment", "per", "rate", "rowid", "size")
-    }
-    made.filters.update(filters, long=text.Long, spark=spark)
-    made.globals["STATUSES"] = STATUSES
+    made.filters.update(text.FILTERS, spark=spark)
+    made.globals["marks"] = marks
     return made
-
-
-#: Glyph, colour and word of each status; the glyphs are those of the log.
-STATUSES = {
-    "PENDING": ("•", "run"),
-    "SCHEDULED": ("◷", "mute"),
-    "WAITING": ("…", "warn"),
-    "RUNNING": ("▸", "run"),
-    "RETRYING": ("↻", "warn"),
-    "PARKED": ("‖", "park"),
-    "SUCCESS": ("■", "good"),
-    "FAILED": ("×", "bad"),  # noqa: RUF001
-    "CANCELLED": ("⊘", "mute"),
-    "EXPIRED": ("⌛", "mute"),
-}

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
-from ...ops.visitors import ACTS
+from ...ops.views.look import Choices
 
-__all__ = ["HIDDEN", "Settings"]
-
-#: Parts of the names of arguments whose values are shown as dots.
-HIDDEN = ("password", "passwd", "secret", "token", "credential", "api_key", "apikey", "authorization", "private_key")
+__all__ = ["Settings"]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Choices of the operator of a dashboard.
+class Settings(Choices):
+    """Choices of the operator of a dashboard that is served.
 
     Attributes:
         allow: verbs that anybody may do here; empty: the dashboard has no verb at all.
@@ -26,13 +22,5 @@ class Settings:
         unprotected: anybody who reaches the dashboard may use it, and every page says so.
     """
 
-    allow: Collection[str] = ACTS
-    hide_arguments: bool = False
-    hide: Collection[str] = HIDDEN
-    result_db: str | None = None
     loopback: bool = False
     unprotected: bool = False
-
-    @property
-    def read_only(self) -> bool:
-        return not self.allow

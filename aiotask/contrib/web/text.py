@@ -1,43 +1,16 @@
-"""Text of others on a page: bounded, without control characters; and numbers and times in words."""
+"""Text of others on a page, as the templates write it: words of the views with what HTML adds."""
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Collection
-from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
 from markupsafe import Markup, escape
 
-from ...log.events import in_words
+from ...ops.views.words import Long, ago_words, call_lines, clean, count, duration, per, rate, size, when_of
 
-__all__ = [
-    "Long",
-    "ago",
-    "call",
-    "clean",
-    "count",
-    "duration",
-    "finalize",
-    "moment",
-    "per",
-    "plain_call",
-    "rate",
-    "rowid",
-    "size",
-    "value_text",
-]
-
-#: Characters of a text on a page, and of a long one such as a traceback.
-SHORT, LONG = 300, 20_000
-#: What stands for a value that is hidden.
-DOTS = "•••"
-
-
-class Long(str):
-    """A text of several lines, of which more is shown."""
+__all__ = ["FILTERS", "call", "finalize"]
 
 
 def finalize(value: Any) -> Any:
@@ -47,66 +20,15 @@ def finalize(value: Any) -> Any:
     return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def clean(text: str) -> str:
-    """A text that is safe to show: cut, and with escapes for control characters, for those that change the direction of
-    what follows, and for halves of characters."""
-    most = LONG if isinstance(text, Long) else SHORT
-    cut = text if len(text) <= most else text[: most - 1] + "…"
-    if cut.isprintable():
-        return str(cut)
-    keep = "\n\t" if isinstance(text, Long) else ""
-    return "".join(
-        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in cut
-    )
-
-
-def count(number: Any) -> str:
-    """``1,204``."""
-    return f"{number:,}" if isinstance(number, int) else f"{number:,g}" if isinstance(number, float) else str(number)
-
-
-def duration(seconds: Any) -> str:
-    """``3.2 s``, ``12 min 4 s``; empty: not known."""
-    return in_words(max(float(seconds), 0.0)) if isinstance(seconds, int | float) else ""
-
-
-def size(number: Any) -> str:
-    """``2.1 GB``."""
-    if not isinstance(number, int | float):
-        return ""
-    value = float(number)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
-def rate(number: Any) -> str:
-    """A number per second: ``842``, ``3.1``, ``0.04``."""
-    if not isinstance(number, int | float):
-        return ""
-    return f"{number:,.0f}" if number >= 10 or not number else f"{number:.1f}" if number >= 0.95 else f"{number:.2g}"
-
-
 def rowid(text: Any) -> str:
     """An id for a row, the same each time: by it the script knows a row again, and never takes one for another."""
     return f"r-{blake2b(str(text).encode('utf-8', 'backslashreplace'), digest_size=8).hexdigest()}"
 
 
-def per(number: Any) -> str:
-    """A number per second in a unit in which it can be read: ``842/s``, ``3.1/s``, ``7.2/min``, ``2/h``."""
-    if not isinstance(number, int | float):
-        return ""
-    if number >= 0.5 or not number:
-        return f"{rate(number)}/s"
-    return f"{number * 60:.2g}/min" if number * 60 >= 0.5 else f"{number * 3600:.2g}/h"
-
-
 def moment(at: Any, *, brief: bool = False) -> Markup:
     """A moment (Unix seconds) as an element that says it in UTC; the script of the page says it in the time of the
     reader."""
-    when = _when(at)
+    when = when_of(at)
     if when is None:
         return Markup("")
     shown = when.strftime("%H:%M:%S" if brief else "%Y-%m-%d %H:%M:%S")
@@ -118,67 +40,32 @@ def moment(at: Any, *, brief: bool = False) -> Markup:
 
 def ago(at: Any) -> Markup:
     """A moment as ``3 min ago`` or ``in 5 s``, with the moment itself as its title."""
-    when = _when(at)
+    when = when_of(at)
     if when is None:
         return Markup("")
-    seconds = time.time() - when.timestamp()
-    words = " ".join(in_words(abs(seconds)).split()[:2]) if abs(seconds) >= 1 else "1 s"
-    shown = f"{words} ago" if seconds >= 0 else f"in {words}"
     machine = when.isoformat(timespec="seconds").replace("+00:00", "Z")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(machine, f"{when:%Y-%m-%d %H:%M:%S} UTC", shown)
-
-
-def _when(at: Any) -> datetime | None:
-    """The moment of Unix seconds; None: it is not known, or there is no such moment."""
-    try:
-        return datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) and at else None
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-# ---- arguments and results
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        machine, f"{when:%Y-%m-%d %H:%M:%S} UTC", ago_words(at)
+    )
 
 
 def call(arguments: Any, hide: Collection[str]) -> Markup:
     """The arguments of a call, a line each; values of names that sound secret are hidden."""
-    match arguments:
-        case [list(args), dict(kwargs)]:
-            lines = [_shown(_hidden(each, hide), "") for each in args]
-            lines += [_shown(_hidden(value, hide, name), name) for name, value in kwargs.items()]
-            return Markup("\n").join(lines) if lines else Markup("<i>no arguments</i>")
-    return _shown(_hidden(arguments, hide), "")
+    lines = [
+        (Markup("<i>{}=</i>").format(name) if name else "") + escape(text) for name, text in call_lines(arguments, hide)
+    ]
+    return Markup("\n").join(lines) if lines else Markup("<i>no arguments</i>")
 
 
-def _shown(value: Any, name: str) -> Markup:
-    before = Markup("<i>{}=</i>").format(clean(name)) if name else Markup("")
-    return before + escape(clean(Long(value_text(value))))
-
-
-def _hidden(value: Any, hide: Collection[str], name: str = "") -> Any:
-    """The value without what stands under a name that sounds secret."""
-    if any(part in name.lower() for part in hide):
-        return _Raw(DOTS)
-    if isinstance(value, dict):
-        return {key: _hidden(each, hide, str(key)) for key, each in value.items()}
-    return [_hidden(each, hide) for each in value] if isinstance(value, list) else value
-
-
-class _Raw(str):
-    """Text that is shown without quotes."""
-
-
-def value_text(value: Any) -> str:
-    """A value as people read it, in the syntax of Python or JSON."""
-    if isinstance(value, _Raw):
-        return value
-    if isinstance(value, str) and value.startswith("<") and value.endswith(">"):
-        return value  # what a body says of itself that cannot be read without loading it
-    if isinstance(value, dict | list):
-        text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
-        return text if len(text) > 100 or text.count("\n") > 12 else json.dumps(value, ensure_ascii=False, default=str)
-    return repr(value)
-
-
-def plain_call(arguments: Any, hide: Collection[str]) -> str:
-    """The same as plain text, whole, for a file."""
-    return json.dumps(_hidden(arguments, hide), ensure_ascii=False, indent=2, default=str)
+FILTERS = {
+    "ago": ago,
+    "clean": clean,
+    "count": count,
+    "duration": duration,
+    "long": Long,
+    "moment": moment,
+    "per": per,
+    "rate": rate,
+    "rowid": rowid,
+    "size": size,
+}

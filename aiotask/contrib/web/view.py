@@ -3,91 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 
-from ...errors import ConfigError
-from ...inspector import Stats
-from ...job import Status
-from ...ops.actions import Actions
-from ...ops.connection import Connection, Place
-from ...ops.visitors import Verb, Visitor
+from ...ops.views.look import Look
 
 if TYPE_CHECKING:
     from .dashboard import Site
 
-__all__ = ["ID", "MOST_ROWS", "ROWS", "View"]
-
-#: Rows of a page, and rows at most; characters of an id, and of another text in an address.
-ROWS, MOST_ROWS = 50, 200
-ID = TEXT = 200
+__all__ = ["View"]
 
 
-@dataclass(frozen=True)
-class View:
+@dataclass(frozen=True, kw_only=True)
+class View(Look):
     """What one request is about."""
 
     site: Site
     request: Request
-    visitor: Visitor
-    connection: Connection
     #: The labels of all apps here.
     apps: tuple[str, ...]
-
-    # ---- reading
-
-    @property
-    def place(self) -> Place:
-        return Place(opened=(self.connection,))
-
-    @property
-    def result_db(self) -> str | None:
-        return self.site.settings.result_db
-
-    async def stats(self) -> Stats:
-        return await self.site.connections.stats(self.connection)
-
-    async def kept(self, what: str, seconds: float, read: Any) -> Any:
-        return await self.site.connections.kept(self.connection, what, seconds, read)
-
-    # ---- what was asked
-
-    def asked(self, name: str, most: int = TEXT) -> str:
-        """A text in the address; empty: none, or one that is longer than it may be."""
-        found = self.request.query_params.get(name, "").strip()
-        return found if len(found) <= most else ""
-
-    def number(self, name: str, usual: int, most: int) -> int:
-        found = self.asked(name)
-        return min(max(int(found), 1), most) if found.isdecimal() and len(found) < 10 else usual
-
-    @property
-    def rows(self) -> int:
-        return self.number("limit", ROWS, MOST_ROWS)
-
-    def status(self) -> Status | None:
-        """The status that was asked for.
-
-        Raises:
-            ConfigError: there is no such status.
-        """
-        found = self.asked("status").upper()
-        if found and found not in Status.__members__:
-            raise ConfigError(f'There is no status "{found}". Statuses: {", ".join(Status).lower()}.')
-        return Status(found) if found else None
-
-    # ---- acting
-
-    @cached_property
-    def actions(self) -> Actions:
-        may = frozenset(self.visitor.may) & frozenset(self.site.settings.allow)
-        return Actions(self.place, Visitor(self.visitor.name, may, self.visitor.source))
-
-    def may(self, verb: str) -> bool:
-        return self.actions.may(Verb(verb))
 
     # ---- links
 

@@ -9,6 +9,7 @@ from ....job import Status
 from ....ops import letters
 from ....ops.actions import filter_words
 from ....ops.bulk import MOST_COUNTED, Action
+from ....ops.views.acts import TYPED
 from ....ops.visitors import Verb
 from ..forms import safe_path
 from ..view import View
@@ -54,13 +55,7 @@ async def new_bulk(view: View) -> Shown:
         "subject": subject,
         "of_graphs": of_graphs,
         "fields": {name: value for name, value in fields.items() if value},
-        "typed": "delete"
-        if verb is Verb.DISCARD
-        else fields["queue"]
-        if verb is Verb.PURGE
-        else "all"
-        if is_open
-        else "",
+        "typed": TYPED if verb is Verb.DISCARD else fields["queue"] if verb is Verb.PURGE else "all" if is_open else "",
         "to": safe_path(view.asked("back", 2000), view.url("/jobs")),
     }
     return Shown("new_bulk.html", data)

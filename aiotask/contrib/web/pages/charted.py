@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ....ops.series import RANGES, Ranged, series_of
+from ....ops.views.minutes import range_in
 from .. import charts
 from ..view import View
-from .series import range_in
 
 __all__ = ["charted"]
 

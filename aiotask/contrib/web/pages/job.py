@@ -1,34 +1,23 @@
-"""``/jobs/ID``: one job, with everything that is known about it; nothing that it carries is loaded."""
+"""``/jobs/ID``: one job, with everything that is known about it; and its arguments and result as a file."""
 
 from __future__ import annotations
 
-import re
-import time
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 from starlette.responses import PlainTextResponse, Response
 
-from ....brokers import features
-from ....brokers.technology import GRAPHS
 from ....errors import ResultExpired
-from ....inspector import GraphInspector
-from ....job import Status
-from ....log.events import in_words
-from ....ops.jobs import in_history, read_job
+from ....ops import views
+from ....ops.views.words import plain_call
 from .. import text
 from ..view import View
 from .shown import Shown, named
 
-__all__ = ["Bar", "body", "job", "timeline"]
-
-#: Jobs that a job has sent, of which the page names.
-_CHILDREN = 50
-_UNSTARTED = (Status.PENDING, Status.SCHEDULED, Status.WAITING, Status.RETRYING, Status.PARKED)
+__all__ = ["body", "job", "job_shown"]
 
 
 async def job(view: View) -> Shown:
-    id = named(view, "id")
-    return await job_shown(view, id)
+    return await job_shown(view, named(view, "id"))
 
 
 async def job_shown(view: View, id: str, **more: Any) -> Shown:
@@ -37,123 +26,23 @@ async def job_shown(view: View, id: str, **more: Any) -> Shown:
     Raises:
         ResultExpired: there is none of this id.
     """
-    found = await _whole(view, id)
-    letter = await view.connection.inspector.dead_letter(id)
-    status = found["status"]
-    arguments = found.get("arguments")
-    data = {
-        "title": f"Job {id}",
-        "job": found,
-        "id": id,
-        "is_letter": letter is not None,
-        "is_unfinished": status in Status.__members__ and (status in _UNSTARTED or status == Status.RUNNING),
-        "is_due_later": status in (Status.SCHEDULED, Status.RETRYING),
-        "children": await _children(view, id),
-        "bars": timeline(found, time.time()),
-        "limit_name": _limit_of(found),
-        "arguments": None if arguments is None else text.call(arguments, view.site.settings.hide),
-        "value": _value(found, view),
-        "error": _error(found),
-        "stacks": None,
-        **more,
+    data = await views.job(view, id)
+    shown = {
+        name: None if (given := data["job"].get(name)) is None else text.call(given, view.choices.hide)
+        for name in ("arguments", "value")
     }
-    return Shown("job.html", data)
-
-
-def _limit_of(found: dict[str, Any]) -> str:
-    """The name of the limit of a job, as its words say it; of a limit without a name, that of its task."""
-    named = re.match(r'"([^"]+)"', str(found.get("limit", "")))
-    return named[1] if named else str(found.get("task", ""))
-
-
-async def _whole(view: View, id: str) -> dict[str, Any]:
-    """What the server knows of a job; of one that has ended, with what the history knows besides."""
-    found = await read_job(id, view.place, view.result_db)
-    if "from" in found or found.get("arguments") is not None or not found.get("finished_at"):
-        return found
-    recorded, _ = await in_history(id, view.connection.name, view.result_db)
-    more = {name: value for name, value in (recorded or {}).items() if value is not None and name != "from"}
-    return {**more, **found}
-
-
-def _value(found: dict[str, Any], view: View) -> Any:
-    value = found.get("value")
-    return None if value is None else text.call(value, view.site.settings.hide)
-
-
-def _error(found: dict[str, Any]) -> str:
-    error, trace = str(found.get("error") or ""), str(found.get("traceback") or "")
-    return f"{error}\n\n{trace}".strip()
-
-
-async def _children(view: View, id: str) -> list[str]:
-    if GRAPHS not in features(view.connection.broker.url):
-        return []
-    return (await cast("GraphInspector", view.connection.inspector).children(id))[-_CHILDREN:]
+    return Shown("job.html", {**data, **shown, "stacks": None, **more})
 
 
 async def body(view: View) -> Response:
     """The arguments and the result of a job as a file of text."""
     id = named(view, "id")
-    if view.site.settings.hide_arguments:
+    if view.choices.hide_arguments:
         raise ResultExpired("Arguments and results are not shown here: the dashboard runs with --hide-arguments.")
-    found = await _whole(view, id)
+    found = await views.whole_job(view, id)
     parts = []
     for name in ("arguments", "value"):
         if found.get(name) is not None:
-            parts.append(f"{name}:\n{text.plain_call(found[name], view.site.settings.hide)}\n")
+            parts.append(f"{name}:\n{plain_call(found[name], view.choices.hide)}\n")
     headers = {"content-disposition": 'attachment; filename="job.txt"'}
     return PlainTextResponse("\n".join(parts).encode("utf-8", "backslashreplace").decode(), headers=headers)
-
-
-# ---- the timeline
-
-
-class Bar(NamedTuple):
-    """One stretch of the life of a job: its row, its colour, where it stands (per mille), and its words."""
-
-    label: str
-    kind: str
-    start: float
-    width: float
-    words: str
-    #: Unix seconds.
-    at: float
-
-
-def timeline(found: dict[str, Any], now: float) -> list[Bar]:
-    """The waits and runs of a job, as far as they are known."""
-    sent, started, finished = (_number(found.get(name)) for name in ("sent_at", "started_at", "finished_at"))
-    due = _number(found.get("due_at"))
-    if sent is None:
-        return []
-    status = str(found.get("status"))
-    end = finished or max(now, sent)
-    stretches: list[tuple[str, str, float, float, str]] = []
-    if started is not None:
-        stretches.append(("waited", "warn", sent, started, f"{in_words(max(started - sent, 0))} until it ran"))
-        kind = {"SUCCESS": "good", "FAILED": "bad"}.get(status, "mute" if finished else "run")
-        last = finished or now
-        worker = f"{found['worker']} · " if found.get("worker") else ""
-        label = f"run {found['attempt']}" if found.get("attempt") else "run"
-        stretches.append((label, kind, started, last, f"{worker}{in_words(max(last - started, 0))}"))
-    elif due is not None and due > now:
-        stretches.append(("since sent", "warn", sent, now, in_words(max(now - sent, 0))))
-        stretches.append(("until due", "mute", now, due, f"in {in_words(due - now)}"))
-        end = due
-    else:
-        word = "sent" if status == "RUNNING" else "waits"
-        stretches.append(
-            (word, "run" if status == "RUNNING" else "warn", sent, end, f"{in_words(max(end - sent, 0))} ago")
-        )
-    span = max(end - sent, 0.001)
-    bars = []
-    for label, kind, first, last, words in stretches:
-        start = min(max((first - sent) / span, 0.0), 1.0) * 1000
-        width = min(max((last - first) / span, 0.0) * 1000, 1000 - start)
-        bars.append(Bar(label, kind, start, max(width, 3.0), words, first))
-    return bars
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and 0 < value < 1e11 else None

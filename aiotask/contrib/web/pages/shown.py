@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from ..view import ID, View
+from ....ops.views.look import ID
+from ..view import View
 
 __all__ = ["Page", "Shown", "named"]
 

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from ....errors import ResultExpired
-from ....ops.ask import choose_processes
+from ....ops.ask import Answers, choose_processes
 from ..view import View
 from .job import job_shown
 from .shown import Shown
@@ -15,9 +15,8 @@ from .shown import Shown
 __all__ = ["stacks_page"]
 
 
-async def stacks_page(view: View, job: str) -> Response:
-    """The stacks; of a job that runs, on its page."""
-    answers = await view.actions.stacks()
+async def stacks_page(view: View, answers: Answers, job: str) -> Response:
+    """The stacks that hosts have answered with; of a job that runs, on its page."""
     silent = sorted(host for host, answer in answers.items() if answer is None)
     shown = {
         host: choose_processes(answer, job or None) for host, answer in sorted(answers.items()) if answer is not None

@@ -1,13 +1,13 @@
-"""``/graphs`` and ``/graphs/ID``: jobs that were sent together."""
+"""The graphs, and one of them: jobs that were sent together."""
 
 from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
+from typing import Any
 
-from ....ops.graphs import read_graph, read_page
-from ..view import View
-from .shown import Shown, named
+from ..graphs import read_graph, read_page
+from .look import Look
 
 __all__ = ["graph", "graphs"]
 
@@ -15,20 +15,19 @@ __all__ = ["graph", "graphs"]
 _LINES = 300
 
 
-async def graphs(view: View) -> Shown:
-    limit = view.rows
-    start = view.number("after", 0, 1_000_000) if view.asked("after") else 0
-    page = await read_page(view.place, limit + 1, start)
+async def graphs(look: Look) -> dict[str, Any]:
+    limit = look.rows
+    start = look.start
+    page = await read_page(look.place, limit + 1, start)
     following = str(start + limit) if len(page) > limit else ""
-    return Shown("graphs.html", {"title": "Graphs", "graphs": page[:limit], "after": following})
+    return {"title": "Graphs", "graphs": page[:limit], "after": following}
 
 
-async def graph(view: View) -> Shown:
-    id = named(view, "id")
-    found = await read_graph(id, view.place, view.result_db)
+async def graph(look: Look, id: str) -> dict[str, Any]:
+    found = await read_graph(id, look.place, look.result_db)
     lines = list(islice(found.graph.tree(), _LINES + 1))
     statuses = Counter(node.status for node in found.graph.nodes)
-    data = {
+    return {
         "title": f"Graph {found.graph.id}",
         "graph": found,
         "id": found.graph.id,
@@ -39,4 +38,3 @@ async def graph(view: View) -> Shown:
         "is_over": found.info is None or found.info.state == "ended",
         "has_failed": any(statuses[name] for name in ("FAILED", "EXPIRED", "CANCELLED")),
     }
-    return Shown("graph.html", data)

@@ -1,14 +1,12 @@
-"""``/dead``: jobs that were given up, by error and task, and one by one."""
+"""Dead letters: jobs that were given up, by error and task, and one by one."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ....ops.connection import Connection
-from ....ops.letters import Filter, read_letter, read_page
-from .. import text
-from ..view import View
-from .shown import Shown, named
+from ..connection import Connection
+from ..letters import Filter, read_letter, read_page
+from .look import Look
 
 __all__ = ["by_error", "dead", "letter"]
 
@@ -16,21 +14,20 @@ __all__ = ["by_error", "dead", "letter"]
 _GROUPED = 5_000
 
 
-async def dead(view: View) -> Shown:
-    wanted = Filter(view.asked("task") or None, view.asked("queue") or None, view.asked("error") or None)
-    page = await read_page(view.place, wanted, view.asked("after", 500), view.rows)
-    stats = await view.stats()
-    data = {
+async def dead(look: Look) -> dict[str, Any]:
+    wanted = Filter(look.asked("task") or None, look.asked("queue") or None, look.asked("error") or None)
+    page = await read_page(look.place, wanted, look.asked("after", 500), look.rows)
+    stats = await look.stats()
+    return {
         "title": "Dead letters",
         "letters": page,
         "after": page[-1].get("after", "") if page else "",
         "wanted": wanted,
         "total": stats.dead,
-        "groups": await view.kept("failures", 2.0, lambda: by_error(view.connection)),
+        "groups": await look.kept("failures", 2.0, lambda: by_error(look.connection)),
         "grouped": min(_GROUPED, stats.dead),
         "queues": sorted(each.name for each in stats.queues),
     }
-    return Shown("dead.html", data)
 
 
 async def by_error(connection: Connection) -> list[dict[str, Any]]:
@@ -51,15 +48,12 @@ async def by_error(connection: Connection) -> list[dict[str, Any]]:
     return sorted(groups.values(), key=lambda group: (-group["number"], -group["latest"]))
 
 
-async def letter(view: View) -> Shown:
-    id = named(view, "id")
-    found = await read_letter(id, view.place)
-    arguments = found.get("arguments")
-    data = {
+async def letter(look: Look, id: str) -> dict[str, Any]:
+    found = await read_letter(id, look.place)
+    return {
         "title": f"Dead letter {id}",
         "id": id,
         "letter": found,
-        "arguments": None if arguments is None else text.call(arguments, view.site.settings.hide),
+        "arguments": found.get("arguments"),
         "error": f"{found.get('error') or ''}\n\n{found.get('traceback') or ''}".strip(),
     }
-    return Shown("letter.html", data)

@@ -1,4 +1,4 @@
-"""Bulk actions that a page has begun: they continue after the visitor has left the page, and can be stopped."""
+"""Bulk actions that a view has begun: they continue after the visitor has left the view, and can be stopped."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from ...errors import AiotaskError
-from ...ops.visitors import Verb
+from ..visitors import Verb
 
-__all__ = ["Progress", "Running", "Runs"]
+__all__ = ["Progress", "Running", "Runs", "new_id"]
 
-logger = logging.getLogger("aiotask.web")
+logger = logging.getLogger("aiotask.views")
 
 #: Bulk actions that are remembered, and seconds for which one that has ended is.
 _REMEMBERED, _KEPT = 100, 3600.0
@@ -45,7 +45,7 @@ class Running:
     is_more: bool
     app: str
     who: str
-    #: The page from which it was begun.
+    #: The address of the page from which it was begun; empty: it was begun from none.
     back: str
     started: float = field(default_factory=time.time)
     ended: float | None = None
@@ -80,11 +80,12 @@ class Runs:
     def is_full(self) -> bool:
         return sum(run.state == "running" for run in self._runs.values()) >= MOST_AT_ONCE
 
-    def begin(self, run: Running, work: Callable[[Progress], Awaitable[None]]) -> None:
+    def begin(self, run: Running, work: Callable[[Progress], Awaitable[None]]) -> Running:
         """Run it in the background."""
         self._forget()
         self._runs[run.id] = run
         run.task = asyncio.create_task(self._through(run, work))
+        return run
 
     async def _through(self, run: Running, work: Callable[[Progress], Awaitable[None]]) -> None:
         try:

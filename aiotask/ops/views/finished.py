@@ -6,11 +6,11 @@ import time
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from ....errors import AiotaskError, ConfigError
-from ....history.resultdb import HistoryPage, ResultDB
-from ....job import Status
-from ....ops.describe import describe_record
-from ..view import View
+from ...errors import AiotaskError, ConfigError
+from ...history.resultdb import HistoryPage, ResultDB
+from ...job import Status
+from ..describe import describe_record
+from .look import Look
 
 __all__ = ["FINISHED", "Finished", "history_page", "moment_in"]
 
@@ -28,7 +28,7 @@ class Finished(NamedTuple):
 
 
 async def history_page(
-    view: View,
+    look: Look,
     *,
     status: Status | None = None,
     task: str | None = None,
@@ -41,7 +41,7 @@ async def history_page(
 ) -> Finished:
     """Finished jobs of the app, those that ended last first."""
     try:
-        history = ResultDB(view.result_db, app=view.connection.app)
+        history = ResultDB(look.result_db, app=look.connection.app)
     except ConfigError as error:
         return Finished([], note=str(error))
     path = str(history.path)
@@ -71,7 +71,10 @@ def _cut(page: HistoryPage) -> str:
     return f"The search took too long: it has looked back to {when:%Y-%m-%d %H:%M:%S} UTC, and the next page goes on."
 
 
-_HOW = "Workers record finished jobs with aiotask worker --result-db FILE; aiotask web --result-db FILE names the file."
+_HOW = (
+    "Workers record finished jobs with aiotask worker --result-db FILE; aiotask web and aiotask top find it with "
+    "the same option."
+)
 
 
 def _as_on_server(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""The tasks, and one of them: those of live workers, and what is paused of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ...inspector import JobFilter
+from ...log.events import in_words
+from ...values.metrics import EDGES
+from ..jobs import read_page
+from ..pauses import KnownTask, known_tasks
+from ..series import task_totals
+from .finished import history_page
+from .look import Look
+from .minutes import minutes_of, range_in
+
+__all__ = ["task", "tasks"]
+
+#: Jobs that are listed.
+_SHOWN = 20
+
+
+async def tasks(look: Look) -> dict[str, Any]:
+    text = look.asked("q").casefold()
+    known = [each for each in await known_tasks(look.place) if text in each.task.casefold()]
+    limit = look.rows
+    start = look.start
+    ranged = await minutes_of(look, range_in(look))
+    return {
+        "title": "Tasks",
+        "totals": task_totals(ranged),
+        "ranged": ranged,
+        "tasks": known[start : start + limit],
+        "total": len(known),
+        "after": str(start + limit) if len(known) > start + limit else "",
+        "text": look.asked("q"),
+    }
+
+
+async def task(look: Look, name: str) -> dict[str, Any]:
+    known = next((each for each in await known_tasks(look.place) if each.task == name), None)
+    jobs, ended, ranged = await asyncio.gather(
+        read_page(look.place, JobFilter(task=name), "", _SHOWN),
+        history_page(look, task=name, limit=_SHOWN),
+        minutes_of(look, range_in(look)),
+    )
+    times = task_totals(ranged).get(name)
+    return {
+        "title": f"Task {name}",
+        "name": name,
+        "task": known or KnownTask(look.connection.label, name, 0, []),
+        "is_known": known is not None,
+        "jobs": jobs,
+        "ended": ended.jobs,
+        "note": ended.note,
+        "times": times,
+        "histogram": _histogram(times),
+        "ranged": ranged,
+    }
+
+
+def _histogram(times: dict[str, Any] | None) -> list[tuple[str, int, float]]:
+    """The run times in buckets: up to which time, how many, and their share of the largest bucket."""
+    if times is None or not any(times["histogram"]):
+        return []
+    most = max(times["histogram"])
+    edges = [f"≤ {in_words(edge)}" for edge in EDGES] + [f"> {in_words(EDGES[-1])}"]
+    known = [number for number, count in enumerate(times["histogram"]) if count]
+    shown = range(known[0], known[-1] + 1)
+    return [(edges[number], times["histogram"][number], times["histogram"][number] / most) for number in shown]
