@@ -51,8 +51,7 @@ ELSEWHERE = {
     "send": _CALL,
     "enqueue": _CALL,
     "events": "aiotask watch ID for one job, and the log of the workers for all of them",
-    "top": "aiotask queues, and aiotask watch ID for one job",
-    "monitor": "aiotask queues, and aiotask watch ID for one job",
+    "monitor": "aiotask top, and aiotask watch ID for one job",
     "run": "aiotask worker your.module",
     "start": "aiotask worker your.module",
 }

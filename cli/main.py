@@ -27,6 +27,7 @@ from .schedules import app as schedules_app
 from .server import app as server_app
 from .sql import sql
 from .stack import stack
+from .top.command import top
 from .version import version, version_of
 from .watch import watch
 from .web import web, web_user
@@ -79,7 +80,7 @@ add(app, watch, graph)
 app.add_typer(graphs_app, name="graphs")
 app.add_typer(schedules_app, name="schedules")
 app.add_typer(limits_app, name="limits")
-add(app, web, web_user, audit, stack, doctor, sql, version)
+add(app, top, web, web_user, audit, stack, doctor, sql, version)
 app.add_typer(dead_app, name="dead")
 app.add_typer(server_app, name="server")
 

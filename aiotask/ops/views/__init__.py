@@ -6,6 +6,7 @@ A function for each view reads its data; sentences, marks, questions and the out
 from __future__ import annotations
 
 from .audit import audit
+from .bulk import new_bulk
 from .dead import dead, letter
 from .find import find
 from .graphs import graph, graphs
@@ -33,6 +34,7 @@ __all__ = [
     "letter",
     "limit",
     "limits",
+    "new_bulk",
     "overview",
     "queue",
     "queues",

@@ -139,13 +139,23 @@ QUESTIONS = {
     "pause task": "No further job of this task starts; workers park them until it is resumed.",
     "pause all": "No further job of any queue starts until everything is resumed.",
     "pause schedule": "It runs no more until it is resumed, whatever is deployed.",
+    "resume queue": "Its jobs start again.",
+    "resume task": "Its jobs start again.",
+    "resume all": "Jobs of all queues that are not paused themselves start again.",
+    "resume schedule": "It runs again from its next moment on.",
     "purge queue": "Every pending job of this queue is cancelled, and who awaits one is told. Running jobs are left "
     "alone.",
     "cancel job": "The job ends as CANCELLED; a running one is interrupted. Who awaits it is told.",
     "cancel graph": "Every job of this graph that has not ended is cancelled.",
+    "run_now job": "It is due at once, and runs as soon as a worker takes it.",
+    "run_now schedule": "Its job is sent now; its next moments stay as they are.",
+    "resend job": "Its call is sent again, as a new job with a new id.",
+    "replay letter": "The job runs again under its id.",
+    "replay graph": "The jobs of this graph that failed run again under their ids.",
     "discard letter": "The letter is deleted for good; its outcome stays in the history.",
     "remove schedule": "It runs no more. One that the code of a running worker declares comes back within a minute.",
     "set_limit limit": "For all workers, at once, until it is reset. The value none: no limit.",
+    "reset_limit limit": "Its tasks say again what it allows.",
 }
 
 

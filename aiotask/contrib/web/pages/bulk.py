@@ -4,61 +4,18 @@ from __future__ import annotations
 
 from starlette.exceptions import HTTPException
 
-from ....inspector import JobFilter
-from ....job import Status
-from ....ops import letters
-from ....ops.actions import filter_words
-from ....ops.bulk import MOST_COUNTED, Action
-from ....ops.views.acts import TYPED
-from ....ops.visitors import Verb
+from ....ops import views
 from ..forms import safe_path
 from ..view import View
 from .shown import Shown, named
 
 __all__ = ["bulk", "new_bulk"]
 
-_ACTIONS = {
-    Verb.CANCEL: Action.CANCEL,
-    Verb.PURGE: Action.PURGE,
-    Verb.RUN_NOW: Action.RUN_NOW,
-    Verb.RESEND: Action.RESEND,
-}
-_OF_LETTERS: dict[Verb, letters.Verb] = {Verb.REPLAY: "replay", Verb.DISCARD: "delete"}
-
 
 async def new_bulk(view: View) -> Shown:
     """How many match, before it is begun."""
-    try:
-        verb = Verb(view.asked("verb"))
-    except ValueError:
-        raise HTTPException(404, "There is no such bulk action.") from None
-    fields = {name: view.asked(name) for name in ("status", "queue", "task", "prefix", "error")}
-    if verb in _OF_LETTERS:
-        wanted = letters.Filter(fields["task"] or None, fields["queue"] or None, fields["error"] or None)
-        async with view.actions.letters(_OF_LETTERS[verb], wanted) as found:
-            number, subject, of_graphs = found.count(), found.subject, len(found.of_graphs)
-        is_open = wanted.is_open
-    elif verb in _ACTIONS:
-        status = view.status()
-        jobs = JobFilter(status, fields["queue"] or None, fields["task"] or None, fields["prefix"])
-        async with view.actions.matching(_ACTIONS[verb], jobs) as matching:
-            number, subject, of_graphs = await matching.count(), filter_words(jobs), 0
-        is_open = jobs == JobFilter()
-        fields["status"] = status.value.lower() if isinstance(status, Status) else ""
-    else:
-        raise HTTPException(404, f"{verb.replace('_', ' ').capitalize()} is no bulk action.")
-    data = {
-        "title": "All that match",
-        "verb": verb,
-        "number": number,
-        "is_more": number >= MOST_COUNTED,
-        "subject": subject,
-        "of_graphs": of_graphs,
-        "fields": {name: value for name, value in fields.items() if value},
-        "typed": TYPED if verb is Verb.DISCARD else fields["queue"] if verb is Verb.PURGE else "all" if is_open else "",
-        "to": safe_path(view.asked("back", 2000), view.url("/jobs")),
-    }
-    return Shown("new_bulk.html", data)
+    data = await views.new_bulk(view, view.asked("verb"))
+    return Shown("new_bulk.html", {**data, "to": safe_path(view.asked("back", 2000), view.url("/jobs"))})
 
 
 async def bulk(view: View) -> Shown:

@@ -1,0 +1,57 @@
+"""An action on all that a filter finds, before it is begun: how many there are, and what has to be typed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...inspector import JobFilter
+from .. import letters
+from ..actions import LETTER_PERMISSIONS, PERMISSIONS, filter_words
+from ..bulk import MOST_COUNTED
+from ..visitors import Verb
+from .acts import TYPED
+from .look import Look, NotFound
+
+__all__ = ["new_bulk"]
+
+_ACTIONS = {verb: action for action, verb in PERMISSIONS.items()}
+_OF_LETTERS = {verb: name for name, verb in LETTER_PERMISSIONS.items()}
+
+
+async def new_bulk(look: Look, name: str) -> dict[str, Any]:
+    """How many match what was asked for.
+
+    Raises:
+        NotFound: this verb is no bulk action.
+        NotAllowed: the visitor may not do it.
+    """
+    try:
+        verb = Verb(name)
+    except ValueError:
+        raise NotFound("There is no such bulk action.") from None
+    fields = {name: look.asked(name) for name in ("status", "queue", "task", "prefix", "error")}
+    if verb in _OF_LETTERS:
+        wanted = letters.Filter(fields["task"] or None, fields["queue"] or None, fields["error"] or None)
+        async with look.actions.letters(_OF_LETTERS[verb], wanted) as found:
+            number, subject, of_graphs = found.count(), found.subject, len(found.of_graphs)
+        is_open = wanted.is_open
+    elif verb in _ACTIONS:
+        status = look.status()
+        jobs = JobFilter(status, fields["queue"] or None, fields["task"] or None, fields["prefix"])
+        async with look.actions.matching(_ACTIONS[verb], jobs) as matching:
+            number, subject, of_graphs = await matching.count(), filter_words(jobs), 0
+        is_open = jobs == JobFilter()
+        fields["status"] = status.value.lower() if status else ""
+    else:
+        raise NotFound(f"{verb.replace('_', ' ').capitalize()} is no bulk action.")
+    by_verb = {Verb.DISCARD: TYPED, Verb.PURGE: fields["queue"]}
+    return {
+        "title": "All that match",
+        "verb": verb,
+        "number": number,
+        "is_more": number >= MOST_COUNTED,
+        "subject": subject,
+        "of_graphs": of_graphs,
+        "fields": {name: value for name, value in fields.items() if value},
+        "typed": by_verb.get(verb, "all" if is_open else ""),
+    }

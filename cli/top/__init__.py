@@ -1,0 +1,1 @@
+"""``aiotask top``: the dashboard in the terminal."""

@@ -1,0 +1,152 @@
+"""What is asked on top of a page: before an action, for a text to find, for a filter; and the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from .deeds import Blank, Deed
+from .page import cell, paragraph
+
+__all__ = ["Ask", "Fill", "Keys"]
+
+#: Characters of a text that is filled in, at most.
+_LONGEST = 300
+_WIDTH = 70
+_STYLE = """
+{name} {{ align: center middle; background: $background 60%; }}
+{name} > Vertical {{ width: 76; max-width: 100%; height: auto; max-height: 100%; border: round $primary;
+    padding: 0 2; background: $surface; }}
+{name} Static {{ height: auto; }}
+{name} Input {{ margin: 0 0 0 2; }}
+{name} .label {{ color: $text-muted; }}
+"""
+
+
+class _Form(ModalScreen[dict[str, str] | None]):
+    """Blanks to fill in; it gives what was filled in, or None if it was left with escape."""
+
+    DEFAULT_CSS = _STYLE.format(name="_Form")
+
+    def __init__(
+        self, title: str, question: str, blanks: Sequence[Blank], values: Mapping[str, str], hint: str
+    ) -> None:
+        super().__init__()
+        self._heading = title
+        self._question = question
+        self._blanks = blanks
+        self._values = values
+        self._hint = hint
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Static(_lines(self._heading, "bold"))
+            if self._question:
+                yield Static(_lines(self._question))
+            for number, blank in enumerate(self._blanks):
+                yield Static(cell(blank.label), classes="label")
+                yield Input(
+                    self._values.get(blank.field, ""),
+                    placeholder=blank.example,
+                    id=f"blank{number}",
+                    max_length=_LONGEST,
+                    compact=True,
+                    select_on_focus=False,
+                )
+            yield Static(Text(""), id="wrong")
+            yield Static(cell(self._hint, "dim"))
+
+    def filled(self) -> dict[str, str]:
+        inputs = [self.query_one(f"#blank{number}", Input) for number in range(len(self._blanks))]
+        return {blank.field: each.value.strip() for blank, each in zip(self._blanks, inputs, strict=True)}
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.accept()
+
+    def accept(self) -> None:
+        self.dismiss(self.filled())
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key == "escape":
+            event.stop()
+            self.dismiss(None)
+        elif event.key in ("down", "up") and self._blanks:
+            event.stop()
+            self.focus_next() if event.key == "down" else self.focus_previous()
+
+
+class Ask(_Form):
+    """A question before an action: what has to be typed is checked."""
+
+    DEFAULT_CSS = _STYLE.format(name="Ask")
+
+    def __init__(self, deed: Deed) -> None:
+        blanks = list(deed.blanks)
+        if deed.typed:
+            blanks.append(Blank("typed", f"Type {cell(deed.typed).plain} to confirm"))
+        hint = "enter: yes   esc: no" if blanks else "y or enter: yes   n or esc: no"
+        super().__init__(f"{deed.title}?", deed.question, blanks, {}, hint)
+        self._typed = deed.typed
+
+    def accept(self) -> None:
+        found = self.filled()
+        if self._typed and found["typed"] != self._typed:
+            self.query_one("#wrong", Static).update(cell(f"Type {cell(self._typed).plain} first.", "bold red"))
+            return
+        self.dismiss(found)
+
+    def on_key(self, event: events.Key) -> None:
+        if not self._blanks and event.key in ("y", "enter"):
+            event.stop()
+            self.dismiss({})
+        elif not self._blanks and event.key in ("n", "q"):
+            event.stop()
+            self.dismiss(None)
+        else:
+            super().on_key(event)
+
+
+class Fill(_Form):
+    """A text to find, or a filter."""
+
+    DEFAULT_CSS = _STYLE.format(name="Fill")
+
+    def __init__(self, title: str, blanks: Sequence[Blank], values: Mapping[str, str]) -> None:
+        super().__init__(title, "", blanks, values, "enter: go   up, down: other field   esc: leave it")
+
+
+class Keys(ModalScreen[None]):
+    """The keys."""
+
+    DEFAULT_CSS = _STYLE.format(name="Keys") + "Keys VerticalScroll { height: auto; max-height: 1fr; }"
+
+    def __init__(self, keys: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self._keys = keys
+
+    def compose(self) -> ComposeResult:
+        text = Text()
+        for key, word in self._keys:
+            text.append_text(cell(f"{key:<14}", "bold")).append_text(cell(word)).append("\n")
+        text.rstrip()
+        with Vertical():
+            yield Static(cell("Keys", "bold"))
+            with VerticalScroll():
+                yield Static(text)
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key in ("escape", "q", "enter", "question_mark"):
+            event.stop()
+            self.dismiss(None)
+
+
+def _lines(value: str, style: str = "") -> Text:
+    """A text of several lines, as wide as a dialog."""
+    return Text("\n").join(paragraph(value, _WIDTH, style))
