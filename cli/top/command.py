@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Annotated, Any
 
+import typer
+
 from ..options import AppName, Database, File, Url, duration, option
 
 __all__ = ["top"]
@@ -85,7 +87,10 @@ def top(
             f"aiotask top needs {error.name}, which is not installed: pip install 'aiotask[top]'. "
             "aiotask top --once does without it."
         ) from error
-    Top(session, interval).run()
+    screen = Top(session, interval)
+    screen.run()
+    if screen.return_code:
+        raise typer.Exit(screen.return_code)
 
 
 def _width() -> int:

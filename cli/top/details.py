@@ -162,7 +162,6 @@ def host(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str
                 ("release", found["release"], None),
                 ("memory", size(found["memory"]), None),
                 ("broker answers in", duration(found["broker"]), None),
-                ("to be recorded", count(found["backlog"]) if found["backlog"] else "", None),
                 ("given back", f"{count(found['recovered'])} jobs of dead workers", None),
                 ("exits", exits or "none", None),
             ],
@@ -175,10 +174,7 @@ def host(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str
     page.gap()
     page.add(heading("Runs longest"))
     page.lines += running_lines(data["running"], width) or [Line(cell("No job runs here for long now.", "dim"))]
-    for title, names, view, kind in (
-        ("Queues", data["queues"], "queues", "queue"),
-        ("Tasks", data["tasks"], "tasks", "task"),
-    ):
+    for title, names, view in (("Queues", data["queues"], "queues"), ("Tasks", data["tasks"], "tasks")):
         page.gap()
         page.add(heading(title))
         page.lines += [Line(cell(name), link(view, name)) for name in names]

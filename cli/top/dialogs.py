@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
@@ -19,13 +19,16 @@ __all__ = ["Ask", "Fill", "Keys"]
 #: Characters of a text that is filled in, at most.
 _LONGEST = 300
 _WIDTH = 70
+#: Characters of labels up to which they stand beside what is filled in.
+_BESIDE = 30
 _STYLE = """
 {name} {{ align: center middle; background: $background 60%; }}
 {name} > Vertical {{ width: 76; max-width: 100%; height: auto; max-height: 100%; border: round $primary;
     padding: 0 2; background: $surface; }}
 {name} Static {{ height: auto; }}
-{name} Input {{ margin: 0 0 0 2; }}
-{name} .label {{ color: $text-muted; }}
+{name} Horizontal {{ height: 1; }}
+{name} .label {{ width: auto; }}
+{name} Input, {name} Input:focus {{ width: 1fr; background: ansi_bright_black; color: ansi_bright_white; }}
 """
 
 
@@ -45,13 +48,14 @@ class _Form(ModalScreen[dict[str, str] | None]):
         self._hint = hint
 
     def compose(self) -> ComposeResult:
+        space = max((len(blank.label) for blank in self._blanks), default=0) + 2
         with Vertical():
             yield Static(_lines(self._heading, "bold"))
             if self._question:
                 yield Static(_lines(self._question))
             for number, blank in enumerate(self._blanks):
-                yield Static(cell(blank.label), classes="label")
-                yield Input(
+                label = cell(f"{blank.label:<{space}}")
+                field = Input(
                     self._values.get(blank.field, ""),
                     placeholder=blank.example,
                     id=f"blank{number}",
@@ -59,6 +63,11 @@ class _Form(ModalScreen[dict[str, str] | None]):
                     compact=True,
                     select_on_focus=False,
                 )
+                if space <= _BESIDE:
+                    yield Horizontal(Static(label, classes="label"), field)
+                else:
+                    yield Static(label, classes="label")
+                    yield field
             yield Static(Text(""), id="wrong")
             yield Static(cell(self._hint, "dim"))
 
@@ -74,12 +83,20 @@ class _Form(ModalScreen[dict[str, str] | None]):
         self.dismiss(self.filled())
 
     def on_key(self, event: events.Key) -> None:
-        if event.key == "escape":
+        # Textual calls the handlers of all base classes: there is one, and a method that others replace.
+        if self.pressed(event.key):
             event.stop()
+            event.prevent_default()
+
+    def pressed(self, key: str) -> bool:
+        """Whether the key was one of this dialog."""
+        if key == "escape":
             self.dismiss(None)
-        elif event.key in ("down", "up") and self._blanks:
-            event.stop()
-            self.focus_next() if event.key == "down" else self.focus_previous()
+        elif key in ("down", "up") and self._blanks:
+            self.focus_next() if key == "down" else self.focus_previous()
+        else:
+            return False
+        return True
 
 
 class Ask(_Form):
@@ -102,15 +119,11 @@ class Ask(_Form):
             return
         self.dismiss(found)
 
-    def on_key(self, event: events.Key) -> None:
-        if not self._blanks and event.key in ("y", "enter"):
-            event.stop()
-            self.dismiss({})
-        elif not self._blanks and event.key in ("n", "q"):
-            event.stop()
-            self.dismiss(None)
-        else:
-            super().on_key(event)
+    def pressed(self, key: str) -> bool:
+        if self._blanks or key not in ("y", "enter", "n", "q"):
+            return super().pressed(key)
+        self.dismiss({} if key in ("y", "enter") else None)
+        return True
 
 
 class Fill(_Form):
@@ -140,6 +153,7 @@ class Keys(ModalScreen[None]):
             yield Static(cell("Keys", "bold"))
             with VerticalScroll():
                 yield Static(text)
+            yield Static(cell("up, down: the others   esc: close", "dim"))
 
     def on_key(self, event: events.Key) -> None:
         if event.key in ("escape", "q", "enter", "question_mark"):

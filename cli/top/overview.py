@@ -18,6 +18,8 @@ __all__ = ["error_lines", "host_lines", "overview", "queue_lines", "range_of", "
 
 #: Seconds of waiting, and of a late event loop, from which on a number is red.
 _LONG, _LATE = 60.0, 1.0
+#: Characters from which on a page is wide.
+_WIDE = 100
 
 
 def overview(data: Mapping[str, Any], width: int, given: Mapping[str, str]) -> Page:
@@ -113,10 +115,10 @@ def queue_lines(data: Mapping[str, Any], width: int) -> list[Line]:
             Line(cell("No queue has had a job yet.", "dim")),
             Line(cell("Send a job, or start a worker: aiotask worker your.module", "dim")),
         ]
-    return table(_QUEUE, [_queue_row(each, data) for each in data["queues"]], width, steady=True)
+    return table(_QUEUE, [_queue_row(each, data, width) for each in data["queues"]], width, steady=True)
 
 
-def _queue_row(queue: Any, data: Mapping[str, Any]) -> tuple[Row, list[Text | str]]:
+def _queue_row(queue: Any, data: Mapping[str, Any], width: int) -> tuple[Row, list[Text | str]]:
     pause = data["paused"].get(queue.name)
     why = paused_words(pause) if pause else "with everything" if queue.paused and data["all_paused"] else ""
     rate, empty = data["rates"].get(queue.name, (None, None))
@@ -125,7 +127,8 @@ def _queue_row(queue: Any, data: Mapping[str, Any]) -> tuple[Row, list[Text | st
     line = spark(data["sparks"].get(queue.name, ()), 15, "yellow" if queue.paused else "cyan")
     return Row("queue", queue.name, Where("queues", queue.name), pause is not None), [
         cell(queue.name, "bold"),
-        marked(queue_mark(queue), why),
+        # Who has paused it stands on its page, too.
+        marked(queue_mark(queue), why if width >= _WIDE else ""),
         count(queue.pending),
         line,
         oldest,

@@ -84,7 +84,7 @@ class Page:
     subject: Row | None = None
     after: str = ""
     is_all_paused: bool | None = None
-    choices: tuple[str, Sequence[str], str] = ("", (), "")
+    choices: tuple[str, tuple[str, ...], str] = ("", (), "")
 
     def add(self, *texts: Text, row: Row | None = None) -> None:
         self.lines += [Line(text, row) for text in texts]
