@@ -1,0 +1,67 @@
+"""Text that should do nothing wherever it is shown, and what puts it wherever a server takes text."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from aiotask import App
+from aiotask.broker import Finish, Push
+from aiotask.brokers import audit_of, connect
+from aiotask.job import WIRE_VERSION, Job, More, Status, encode_job
+from aiotask.outcome import ErrorInfo, Outcome, encode_outcome
+from aiotask.wire.seal import Sealer
+from aiotask.wire.serializer import serializer_named
+
+__all__ = ["PAYLOADS", "spoil"]
+
+PAYLOADS = {
+    "script": "<script>alert(1)</script>",
+    "image": '"><img src=x onerror=alert(1)>',
+    "link": "javascript:alert(1)",
+    "textarea": "</textarea><svg/onload=alert(1)>",
+    "template": "{{7*7}}{% raw %}",
+    "literal": "${7*7}`alert(1)`",
+    "direction": "\u202egnp.exe\u2066",
+    "control": "\x00\x1b[31m\x9b",
+    "long": "x" * 1_000_000,
+    "header": "%0d%0aSet-Cookie: a=b\r\nSet-Cookie: c=d",
+}
+#: Characters of a name: the broker keeps longer ones, but a page of 1 MB per name is not what this is about.
+_NAME = 150
+
+
+async def spoil(app: App, text: str) -> list[str]:
+    """Put the text wherever the server takes it: task, queue, id, arguments, error, traceback, facts of a worker."""
+    name = text[:_NAME]
+    broker = connect(app.url, app.name)
+    await broker.open()
+    jobs, outcomes = Sealer(app.secrets, "job"), Sealer(app.secrets, "outcome")
+    body = serializer_named("cloudpickle").dump_call(((text, {text[:99]: [text]}), {name: text}), None)
+    ids = [name, f"dead-{name}", f"run-{name}"]
+    queue = name.replace("\x00", "0")
+    for number, id in enumerate(ids, 1):
+        more = More(parent=name, limit=f"{name}:{name}") if number == 1 else None
+        job = Job(WIRE_VERSION, id, name, queue, body, time.time(), more=more)
+        await broker.push(f"spoiler-{number}", 1, [Push(id, queue, 5, jobs.seal(encode_job(job)), custom=True)])
+    facts = {
+        "host": name,
+        "queues": [queue],
+        "tasks": [name],
+        "python": name,
+        "pid": name,
+        "release": name,
+        "order": name,
+    }
+    host = f"host{name}"
+    await broker.enlist(f"{host}.1", host, msgspec.msgpack.encode(facts))
+    claim = await broker.claim(f"{host}.1", [queue], [], 2)
+    for delivery in claim.deliveries[1:]:
+        error = ErrorInfo(name, text, text)
+        ended = Outcome(WIRE_VERSION, delivery.id, name, Status.FAILED, 1, host, 1.0, 2.0, None, error)
+        sealed = outcomes.seal(encode_outcome(ended))
+        await broker.finish(f"{host}.1", [Finish(delivery, sealed, Status.FAILED, 600.0, dead=True)])
+    await audit_of(broker).note_action(b"forged" + text[:50].encode("utf-8", "replace"))
+    await broker.close()
+    return ids
