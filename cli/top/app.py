@@ -102,8 +102,8 @@ class Top(App[None]):
         return self.page.subject if self._shown is self.where else None
 
     def _width(self) -> int:
-        # One column is that of the scroll bar.
-        return max(self.size.width - MARGIN - 1, 30)
+        # The scroll bar has a column, and a blank before it.
+        return max(self.size.width - MARGIN - 2, 30)
 
     def on_resize(self) -> None:
         self._lay_out()

@@ -19,7 +19,7 @@ __all__ = ["error_lines", "host_lines", "overview", "queue_lines", "range_of", "
 #: Seconds of waiting, and of a late event loop, from which on a number is red.
 _LONG, _LATE = 60.0, 1.0
 #: Characters from which on a page is wide.
-_WIDE = 100
+_WIDE = 130
 
 
 def overview(data: Mapping[str, Any], width: int, given: Mapping[str, str]) -> Page:

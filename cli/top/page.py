@@ -96,7 +96,8 @@ class Page:
 
 def cell(value: object, style: str = "") -> Text:
     """A text that a terminal shows as it is; None is empty."""
-    return Text("" if value is None else clean(str(value)), style=style, no_wrap=True, end="")
+    # A part of its own has the style: what is appended to the text does not inherit it.
+    return Text("", no_wrap=True, end="").append("" if value is None else clean(str(value)), style or None)
 
 
 def marked(mark: Mark | None, more: str = "") -> Text:

@@ -22,7 +22,14 @@ _AT, _DIM = Style(reverse=True), Style(dim=True)
 class PageView(ScrollView, can_focus=True):
     """Lines of a page."""
 
-    DEFAULT_CSS = "PageView { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; overflow-y: auto; }"
+    DEFAULT_CSS = """
+    PageView {
+        height: 1fr; overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1;
+        scrollbar-color: ansi_bright_black; scrollbar-color-hover: ansi_white; scrollbar-color-active: ansi_white;
+        scrollbar-background: ansi_default; scrollbar-background-hover: ansi_default;
+        scrollbar-background-active: ansi_default;
+    }
+    """
 
     class Opened(Message):
         """A row was opened with the mouse."""
@@ -149,9 +156,10 @@ class PageView(ScrollView, can_focus=True):
         text, row = self._lines[number]
         is_selected = row is not None and row.kind in ("job", "letter") and (self.is_all or row.name in self.selected)
         whole = Text("", end="").append("* " if is_selected else "  ", "bold").append_text(text)
-        strip = Strip(whole.render(self.app.console), whole.cell_len).adjust_cell_length(width)
         if self._rows and self._at < len(self._rows) and number == self._rows[self._at]:
-            strip = strip.apply_style(_AT)
+            # Without its colours, which would be blocks.
+            whole = Text("", end="").append(whole.plain + " " * max(width - whole.cell_len, 0), _AT)
+        strip = Strip(whole.render(self.app.console), whole.cell_len).adjust_cell_length(width)
         return strip.apply_style(_DIM) if self.is_old else strip
 
 

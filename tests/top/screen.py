@@ -41,7 +41,7 @@ class Screen:
     async def type(self, text: str) -> None:
         await self.press(*({" ": "space"}.get(char, char) for char in text))
 
-    async def shows(self, *words: str, timeout: float = 20.0) -> str:
+    async def shows(self, *words: str, timeout: float = 60.0) -> str:
         """Wait until all of these are there."""
 
         async def has() -> bool:
@@ -74,11 +74,11 @@ class Screen:
 
 @asynccontextmanager
 async def screen(
-    place: Place, choices: Choices | None = None, size: tuple[int, int] = (80, 24)
+    place: Place, choices: Choices | None = None, size: tuple[int, int] = (80, 24), interval: float = 0.5
 ) -> AsyncIterator[Screen]:
     from aiotask_cli.top.app import Top
     from aiotask_cli.top.session import Session
 
-    top = Top(Session(place, choices or Choices()), 0.2)
+    top = Top(Session(place, choices or Choices()), interval)
     async with top.run_test(size=size) as pilot:
         yield Screen(top, pilot)

@@ -45,7 +45,7 @@ async def test_a_small_terminal_cuts_no_word_of_the_program(populated: Populated
             text = await top.go(name[0], view.word.capitalize()[:4])
             lines = text.split("\n")
             assert len(lines) == 24 and all(len(line) <= 80 for line in lines)
-            assert "● live, every 0.2 s" in lines[0] and lines[-1].endswith(" q quit")
+            assert "● live, every 0.5 s" in lines[0] and lines[-1].endswith(" q quit")
             # Names are short here, and longer texts of others are alone what is cut.
             cut = [line for line in lines if "…" in line.replace("… WAITING", "")]
             assert name in ("dead", "audit") or not cut, text
