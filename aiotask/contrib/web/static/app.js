@@ -164,7 +164,10 @@ document.addEventListener("toggle", (event) => {
 
 // ---- keys
 
-const PAGES = { o: "/", j: "/jobs", r: "/running", q: "/queues", d: "/dead", t: "/tasks", w: "/workers", h: "/history" };
+const PAGES = {
+  o: "/", j: "/jobs", r: "/running", q: "/queues", d: "/dead", t: "/tasks", w: "/workers", h: "/history",
+  s: "/schedules", l: "/limits", g: "/graphs", a: "/audit",
+};
 
 function rows() {
   return [...document.querySelectorAll("main tr[data-row]")];
