@@ -31,7 +31,7 @@ class AuditLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One action, as it is kept."""
 
     who: str
-    #: Where the visitor came from: an address, or ``cli``.
+    #: Where the visitor came from: an address, ``cli`` or ``top``.
     source: str
     verb: str
     #: What it was done to, in words.

@@ -50,7 +50,7 @@ class Visitor:
     Attributes:
         name: for the audit, and for those who find a queue paused.
         may: the verbs that are allowed.
-        source: where the visitor comes from: an address, or ``cli``.
+        source: where the visitor comes from: an address, ``cli`` or ``top``.
     """
 
     name: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from aiotask.errors import BrokerError
+
 from .page import Where, cell
 from .session import Session
 
@@ -24,6 +26,10 @@ def once(session: Session, width: int) -> str:
         try:
             async with asyncio.timeout(_TIMEOUT):
                 page = (await session.read(Where("overview")))(width)
+        except TimeoutError:
+            raise BrokerError(
+                f"The server has not answered for {_TIMEOUT:.0f} s. See what is wrong: aiotask doctor"
+            ) from None
         finally:
             await session.close()
         head = cell(f"{session.app}  {page.title}  {session.server}")

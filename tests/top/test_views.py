@@ -24,7 +24,7 @@ _SHOWN = {
     "workers": ["Workers (1)", "heard of"],
     "schedules": ["every-hour", "every 1 h", "shop:report", "0 3 * * *"],
     "limits": ["stripe", "1 at once for each key", "running"],
-    "graphs": ["shop:later", "▸ runs", "0 of 2"],
+    "graphs": ["shop:add", "▸ runs", "0 of 2"],
     "history": ["shop:add", "■ SUCCESS", "× FAILED", "shop:fail", "From the history file"],  # noqa: RUF001
     "audit": ["ada", "pause", "■ done", 'queue "mail"', "10.0.0.7"],
 }
