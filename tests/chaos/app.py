@@ -103,7 +103,7 @@ def pill(how: str) -> str:
 
 
 #: Steps of a job that saves checkpoints.
-STEPS = 25
+STEPS = 10
 
 
 @app.task
