@@ -11,7 +11,7 @@ from rich.text import Text
 from aiotask.ops.views.words import clean, duration
 from aiotask.ops.visitors import Verb
 
-from .deeds import keys_of
+from .deeds import BULK, keys_of
 from .page import Page, Row, Where, cell
 from .session import Session
 from .views import VIEWS
@@ -90,6 +90,11 @@ def foot(row: Row | None, page: Page, where: Where, is_later: bool, session: Ses
         *([("<", "page before")] if is_later else []),
         *([("enter", "open")] if row is not None and row.to is not None else []),
         *([("x", "select")] if row is not None and row.kind in ("job", "letter") and not where.name else []),
+        *(
+            [("*", "all")]
+            if row is not None and row.kind in BULK and where.view != "history" and not where.name
+            else []
+        ),
         *([("f", "filter")] if view is not None and view.filters and not where.name else []),
         *([("←→", name)] if name else []),
         *([("esc", "back")] if where.name or where.given else []),
