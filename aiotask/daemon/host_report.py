@@ -59,6 +59,7 @@ class HostReader:
         live = [board for board in self._boards if board.pid and board.incarnations]
         running = sorted((job for board in live for job in self._running(board, now)), key=lambda job: -job.seconds)
         wanted, serving = self._vitals.processes
+        drain = self._vitals.drained
         return HostReport(
             self._host,
             pid=self._vitals.pid,
@@ -72,6 +73,8 @@ class HostReader:
             processes=[_process(board, now) for board in live],
             running=running[:_MOST],
             exits=self._vitals.exits,
+            drained_at=drain.at if drain is not None else 0.0,
+            drained_by=drain.by if drain is not None else "",
         )
 
     def _running(self, board: SharedBoard, now: float) -> list[RunningJob]:

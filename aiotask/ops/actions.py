@@ -184,6 +184,14 @@ class Actions:
             act.counts.update(each.name for each in act.opened for _ in range(sum(map(bool, answers.values()))))
             return answers
 
+    async def steer_hosts(self, verb: Verb, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Drain, resume or recycle hosts: what became of it on each. A name may be cut where it stays clear."""
+        async with self._act(verb, _many(names, "host")) as act:
+            hosts = [host for name in names for host in await ask.live_hosts(act.place, name)]
+            found = await ask.steer_hosts(hosts, verb, self.visitor.name)
+            act.count(found, lambda each: each["did"] == "done")
+            return found
+
     # ---- the permission and the line
 
     async def refuse(self, verb: Verb, subject: str) -> NotAllowed:

@@ -35,6 +35,10 @@ class Verb(StrEnum):
     RESET_LIMIT = "reset_limit"
     #: Ask hosts where their processes stand.
     STACKS = "stacks"
+    #: Have a host take no new jobs; RESUME ends that.
+    DRAIN = "drain"
+    #: Have a host replace its worker processes.
+    RECYCLE = "recycle"
 
 
 #: What a visitor of each role may do; every visitor may look.

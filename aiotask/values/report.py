@@ -65,6 +65,9 @@ class HostReport(msgspec.Struct, frozen=True):
     recovered: int = 0
     #: Seconds that the broker's last answer to a report took.
     broker: float = 0.0
+    #: Since when the host takes no new jobs (Unix seconds, by the broker's clock; 0: it takes them), and who wants so.
+    drained_at: float = 0.0
+    drained_by: str = ""
 
 
 #: Encodes a report; its age is that of its entry.

@@ -88,7 +88,7 @@ class Suspects:
 
     async def _run_one(self) -> bool:
         """Run one suspect with no other job beside it. False: there was none."""
-        if self._life.stopping or self._until.reserve(1) < 1:
+        if self._life.stopping or self._life.drained or self._until.reserve(1) < 1:
             return False
         claimed: Sequence[Delivery] = ()
         reliefs = self._in_hand.reliefs

@@ -11,6 +11,7 @@ from aiotask import App
 from aiotask.contrib.web import Settings
 from aiotask.ops.audit import read_audit
 from aiotask.ops.connection import Place
+from aiotask.ops.hosts import read_hosts
 from aiotask.ops.visitors import Verb
 
 from ..cli.shop import Shop, give_up
@@ -209,3 +210,20 @@ async def test_who_may_not_sees_no_count_either(populated: Populated, verb: str)
     async with site(populated.place, as_visitor("act"), settings) as client:
         answer = await client.get("/bulk", params={"verb": verb, "queue": "mail", "task": "shop:fail"})
         assert answer.status_code == 403
+
+
+async def test_hosts_are_drained_and_resumed(populated: Populated) -> None:
+    async with site(populated.place, settings=populated.settings) as client:
+        [host] = [each["host"] for each in await read_hosts(populated.place) if each["age"] is not None]
+        assert 'action="/do/drain"' in (await client.get(f"/workers/{host}")).text
+        said = await act(client, "drain", on="host", name=host, back="/workers")
+        assert f"Drained: host {host}." in said and "drained" in said.split("Hosts")[-1]
+        page = (await client.get(f"/workers/{host}")).text
+        assert "by ada" in page and 'action="/do/resume"' in page
+        assert f"Resumed: host {host}." in await act(client, "resume", on="host", name=host, back="/workers")
+        assert "Not done: host" in await act(client, "recycle", on="host", name=host, back=f"/workers/{host}")
+        unknown = await client.post("/do/drain", data={"on": "host", "name": "nowhere"})
+        assert unknown.status_code == 400 and "no live host is called" in unknown.text
+    async with site(populated.place, access=as_visitor("read"), settings=populated.settings) as client:
+        assert 'action="/do/drain"' not in (await client.get(f"/workers/{host}")).text
+        assert (await client.post("/do/drain", data={"on": "host", "name": host})).status_code == 403

@@ -73,6 +73,8 @@ async def _pause(view: View, verb: Verb, form: Form) -> Said:
     if form.get("on") == "schedule":
         await view.actions.steer_schedule(verb, form.get("name"))
         return Said(True, f'Schedule "{form.get("name")}" {"is paused" if verb is Verb.PAUSE else "goes on"}.')
+    if form.get("on") == "host" and verb is Verb.RESUME:
+        return await _host(view, verb, form)
     pause = _pause_in(form)
     if verb is Verb.PAUSE:
         change = await view.actions.pause(pause)
@@ -271,6 +273,17 @@ async def _reset_limit(view: View, verb: Verb, form: Form) -> Said:
     return Said(True, f"{found['task'] or found['name']} allows from now on: {found['allows']}.")
 
 
+#: Words for what a host did.
+_STEERED = {Verb.DRAIN: "Drained", Verb.RESUME: "Resumed", Verb.RECYCLE: "Recycled"}
+
+
+async def _host(view: View, verb: Verb, form: Form) -> Said:
+    done = await view.actions.steer_hosts(verb, [form.get("name")])
+    (only,) = done
+    ok = only["did"] == "done"
+    return Said(ok, f"{_STEERED[verb] if ok else 'Not done'}: host {only['host']}. {only['said']}")
+
+
 async def _stacks(view: View, verb: Verb, form: Form) -> Response:
     return await stacks_page(view, form.get("id"))
 
@@ -288,4 +301,6 @@ _HANDLERS: dict[Verb, Callable[[View, Verb, Form], Awaitable[Said | Response]]] 
     Verb.SET_LIMIT: _set_limit,
     Verb.RESET_LIMIT: _reset_limit,
     Verb.STACKS: _stacks,
+    Verb.DRAIN: _host,
+    Verb.RECYCLE: _host,
 }
