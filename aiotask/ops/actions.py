@@ -22,6 +22,7 @@ from . import ask, cancel, graphs, letters, limits, pauses, schedules
 from .audit import DONE, FAILED, REFUSED, STOPPED, AuditLine, note
 from .bulk import Action, Bulk, Done, resend_ids, run_ids_now
 from .connection import Connection, Place, inspectors
+from .refusals import Refusals
 from .visitors import NotAllowed, Verb, Visitor
 
 __all__ = ["LETTER_PERMISSIONS", "PERMISSIONS", "Actions", "Letters", "Matching", "filter_words"]
@@ -64,11 +65,15 @@ class Actions:
     """What one visitor can do with the apps at one place.
 
     Every verb raises ``NotAllowed`` if the visitor may not do it, and else what the function of ``ops`` raises.
+
+    Args:
+        refusals: those of the face through which the visitor acts.
     """
 
-    def __init__(self, place: Place, visitor: Visitor) -> None:
+    def __init__(self, place: Place, visitor: Visitor, refusals: Refusals | None = None) -> None:
         self.place = place
         self.visitor = visitor
+        self._refusals = refusals or Refusals()
 
     def may(self, verb: Verb) -> bool:
         return verb in self.visitor.may
@@ -196,9 +201,11 @@ class Actions:
 
     async def refuse(self, verb: Verb, subject: str) -> NotAllowed:
         """The error for a verb that the visitor may not do, with its line."""
-        error = NotAllowed(self.visitor, verb)
-        async with inspectors(self.place) as opened:
-            await self._note(opened, verb, subject, 0, REFUSED, "")
+        error, visitor = NotAllowed(self.visitor, verb), self.visitor
+        line = self._refusals.admit(AuditLine(visitor.name, visitor.source, verb, subject, 0, REFUSED))
+        if line is not None:
+            async with inspectors(self.place) as opened:
+                await note(opened, line)
         return error
 
     @asynccontextmanager
@@ -241,7 +248,7 @@ class Actions:
         self, opened: Sequence[Connection], verb: Verb, subject: str, number: int, ended: str, said: str
     ) -> None:
         visitor = self.visitor
-        await note(opened, visitor, AuditLine(visitor.name, visitor.source, verb, subject, number, ended, said))
+        await note(opened, AuditLine(visitor.name, visitor.source, verb, subject, number, ended, said))
 
 
 class Matching:

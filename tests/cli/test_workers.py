@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from aiotask.ops.audit import read_audit
+
 from ..acceptance.stage import staged
 from ..hosts.operator import Operated
 from ..workers import Workers
@@ -39,6 +41,9 @@ async def test_hosts_are_drained_resumed_and_recycled(workers: Workers, tmp_path
         said = "It takes jobs again."
         assert resumed == {"app": stage.app.name, "host": host, "did": "done", "said": said}
         assert (await command("resume", host, code=1)).stdout == f"! {host}: It was not drained.\n"
+
+        await asyncio.to_thread(run, "stack", env=env)
+        assert [line["verb"] for line in await read_audit(operated.place, 2)] == ["stacks", "resume"]
 
         await command("recycle", host)
         await operated.live(1, without=old)

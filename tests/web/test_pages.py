@@ -244,5 +244,5 @@ async def test_readers_see_no_buttons_and_read_only_has_no_verb(populated: Popul
         for page in pages:
             assert acts((await client.get(page)).text) == []
         for verb in Verb:
-            assert (await client.post(f"/do/{verb}", data={"on": "job", "id": "x"})).status_code == 404
+            assert (await client.post(f"/do/{verb}", data={"on": "job", "id": "x"})).status_code == 403
     assert ACTS

@@ -84,7 +84,7 @@ class View:
     @cached_property
     def actions(self) -> Actions:
         may = frozenset(self.visitor.may) & frozenset(self.site.settings.allow)
-        return Actions(self.place, Visitor(self.visitor.name, may, self.visitor.source))
+        return Actions(self.place, Visitor(self.visitor.name, may, self.visitor.source), self.site.refusals)
 
     def may(self, verb: str) -> bool:
         return self.actions.may(Verb(verb))
