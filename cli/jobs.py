@@ -1,9 +1,9 @@
-"""``aiotask jobs``: what is on the server, jobs that are run at once, and jobs that are sent again."""
+"""``aiotask jobs``: what is on the server, and jobs that are run at once, sent again, or moved to another queue."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,11 +14,14 @@ from .one_job import coloured, needs_text, show_one
 from .options import AppName, Database, File, Json, Url, Yes, option
 from .output import ago, console, informative, page_table, plain, print_json, quoted
 
+if TYPE_CHECKING:
+    from aiotask.ops.connection import Place
+
 __all__ = ["app"]
 
 app = typer.Typer(
     cls=ByDefault,
-    help="List the jobs on the server, run scheduled ones at once, or send jobs again.",
+    help="List the jobs on the server, run scheduled ones at once, send jobs again, or move them to another queue.",
     rich_markup_mode="rich",
 )
 
@@ -176,6 +179,64 @@ def resend(
     act(Action.RESEND, (None, queue, task, beginning), place, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
+To = Annotated[str, option("--to", metavar="QUEUE", show_default=False, help="The queue to which they go.")]
+
+
+def move(
+    ids: JobIds = None,
+    to: To = "",
+    queue: InQueue = None,
+    task: OfTask = None,
+    beginning: WithId = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    name: AppName = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Move jobs that no worker has to another queue: by ID, or all that a filter finds.
+
+    A job keeps its ID, arguments, priority, attempts, limit, unique key and due time. A limited job keeps its place
+    among those of its limit, and a parked one waits for a worker of that queue. Running jobs and those that wait for
+    other jobs stay. The command may be interrupted and repeated: no job is lost or runs twice.
+
+    [bold]Examples[/bold]
+
+      aiotask jobs move 00a1b2c3d4e5f6a7b-2a --to slow
+      aiotask jobs move --queue mail --task shop.tasks:newsletter --to slow
+      aiotask jobs move --queue mail --to slow --dry-run
+    """
+    import asyncio
+
+    from aiotask.errors import ConfigError
+    from aiotask.ops.actions import Actions
+    from aiotask.ops.bulk import Action
+    from aiotask.ops.connection import Place
+    from aiotask.ops.visitors import operator
+
+    if not to:
+        raise ConfigError("Nothing was done: name the queue to which the jobs go: --to QUEUE")
+    place = Place(name, url)
+    if not ids:
+        chosen = None, queue, task, beginning
+        act(Action.MOVE, chosen, place, yes=yes, dry_run=dry_run, as_json=as_json, to=to)
+        return warn_if_unserved(to, place, as_json=as_json)
+    done = asyncio.run(Actions(place, operator()).move(list(dict.fromkeys(ids)), to))
+    if any(each["did"] == "done" for each in done):
+        warn_if_unserved(to, place, as_json=as_json)
+    print_each(done, as_json=as_json)
+
+
+def warn_if_unserved(queue: str, place: Place, *, as_json: bool) -> None:
+    """Say if no live worker consumes the queue to which jobs were moved."""
+    import asyncio
+
+    from aiotask.ops.bulk import told_if_unserved
+
+    if (said := asyncio.run(told_if_unserved(queue, place))) and not as_json:
+        console().print(f"[yellow]{plain(said, 300)}[/yellow]", soft_wrap=True)
+
+
 def _status(wanted: Wanted | None) -> Any:
     """The status for which the word stands; dead letters are FAILED."""
     from aiotask.job import Status
@@ -239,3 +300,4 @@ def _more(job: dict[str, Any]) -> str:
 add(app, list_, name="list")
 add(app, run_now, name="run-now")
 add(app, resend)
+add(app, move)

@@ -9,14 +9,16 @@ from aiotask import App
 from aiotask.broker import Broker
 from aiotask.brokers import inspect
 from aiotask.job import Status
+from aiotask.ops import ask
 from aiotask.ops.actions import Actions
 from aiotask.ops.audit import read_audit
-from aiotask.ops.connection import Place
+from aiotask.ops.connection import Place, inspectors
 from aiotask.ops.visitors import Visitor
 
+from .helpers import wait_until_async
 from .seam import Worker, sealed_outcome
 
-__all__ = ["World", "render_tile"]
+__all__ = ["World", "a_drained_host", "a_host", "render_tile", "steer"]
 
 
 def render_tile(tile: int) -> int:
@@ -58,3 +60,27 @@ class World:
 
     async def lines(self) -> list[dict[str, Any]]:
         return await read_audit(self.place, 100)
+
+
+async def a_host(world: World) -> str:
+    worker = await world.stack.enter_async_context(world.app.worker())
+    host = worker.name.rpartition(".")[0]
+
+    async def is_live() -> bool:
+        return host in await world.broker.leases()
+
+    await wait_until_async(is_live, description="the host is live")
+    return host
+
+
+async def a_drained_host(world: World) -> str:
+    host = await a_host(world)
+    assert await steer(world, host, "drain")
+    return host
+
+
+async def steer(world: World, host: str, verb: str) -> bool:
+    async with inspectors(world.place) as opened:
+        hosts = await ask.live_hosts(Place(opened=tuple(opened)), host)
+        [done] = await ask.steer_hosts(hosts, verb, "test")
+    return bool(done["did"] == "done")

@@ -14,15 +14,14 @@ from aiotask.brokers import connect
 from aiotask.errors import AiotaskError, ConfigError
 from aiotask.inspector import JobFilter
 from aiotask.job import Status
-from aiotask.ops import ask, letters
+from aiotask.ops import letters
 from aiotask.ops.actions import Actions
 from aiotask.ops.bulk import Action, Done
 from aiotask.ops.connection import Place, inspectors
 from aiotask.ops.visitors import ACTS, NotAllowed, Verb, Visitor, operator, verbs_named
 from aiotask.parts.pausing import pause_named
 
-from .acted import World, render_tile
-from .helpers import wait_until_async
+from .acted import World, a_drained_host, a_host, render_tile, steer
 
 
 @pytest.fixture
@@ -88,6 +87,16 @@ async def cancel_found(actions: Actions, _: Any) -> None:
         await found.run(Done(), lambda _: None)
 
 
+async def move_found(actions: Actions, _: Any) -> None:
+    async with actions.matching(Action.MOVE, JobFilter(queue="tiles"), "slow") as found:
+        assert await found.count() == 1
+        await found.run(Done(), lambda _: None)
+
+
+async def is_in_queue(world: World, queue: str) -> bool:
+    return any(each.pending == 1 for each in await world.inspector.queues(max_age=0.0) if each.name == queue)
+
+
 async def resend(actions: Actions, id: str) -> None:
     assert (await actions.resend([id], None))[0]["did"] == "done"
 
@@ -135,30 +144,6 @@ async def allows(world: World, number: int) -> bool:
     return bool(found.spec.max_running == number)
 
 
-async def a_host(world: World) -> str:
-    worker = await world.stack.enter_async_context(world.app.worker())
-    host = worker.name.rpartition(".")[0]
-
-    async def is_live() -> bool:
-        return host in await world.broker.leases()
-
-    await wait_until_async(is_live, description="the host is live")
-    return host
-
-
-async def a_drained_host(world: World) -> str:
-    host = await a_host(world)
-    assert await steer(world, host, "drain")
-    return host
-
-
-async def steer(world: World, host: str, verb: str) -> bool:
-    async with inspectors(world.place) as opened:
-        hosts = await ask.live_hosts(Place(opened=tuple(opened)), host)
-        [done] = await ask.steer_hosts(hosts, verb, "test")
-    return bool(done["did"] == "done")
-
-
 async def ok(value: Awaitable[Any]) -> bool:
     return bool(await value)
 
@@ -204,6 +189,20 @@ TRIALS = {
         a_scheduled_job,
         lambda act, id: act.run_now([id]),
         lambda world, id: has_status(world, id, Status.PENDING),
+    ),
+    "move": Trial(
+        Verb.MOVE,
+        "job {} to queue slow",
+        a_job,
+        lambda act, id: act.move([id], "slow"),
+        lambda world, _: is_in_queue(world, "slow"),
+    ),
+    "move what a filter finds": Trial(
+        Verb.MOVE,
+        "jobs in queue tiles to queue slow",
+        a_pending_tile,
+        move_found,
+        lambda world, _: is_in_queue(world, "slow"),
     ),
     "resend": Trial(Verb.RESEND, "job {}", World.dead, resend, pending(1)),
     "replay": Trial(

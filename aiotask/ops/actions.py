@@ -18,9 +18,10 @@ from ..brokers.pauses import Pause
 from ..client.schedules import Timetable
 from ..errors import AiotaskError
 from ..inspector import JobFilter
+from ..settings import check_name
 from . import ask, cancel, graphs, letters, limits, pauses, schedules
 from .audit import DONE, FAILED, REFUSED, STOPPED, AuditLine, note
-from .bulk import Action, Bulk, Done, resend_ids, run_ids_now
+from .bulk import Action, Bulk, Done, move_ids, resend_ids, run_ids_now
 from .connection import Connection, Place, inspectors
 from .refusals import Refusals
 from .visitors import NotAllowed, Verb, Visitor
@@ -33,6 +34,7 @@ PERMISSIONS = {
     Action.PURGE: Verb.PURGE,
     Action.RUN_NOW: Verb.RUN_NOW,
     Action.RESEND: Verb.RESEND,
+    Action.MOVE: Verb.MOVE,
 }
 #: The permission of each verb of dead letters.
 LETTER_PERMISSIONS: dict[letters.Verb, Verb] = {"replay": Verb.REPLAY, "delete": Verb.DISCARD}
@@ -119,6 +121,14 @@ class Actions:
             act.count(found, lambda each: each["did"] == "done")
             return found
 
+    async def move(self, ids: Sequence[str], to: str) -> list[dict[str, Any]]:
+        """Put jobs into another queue, under their ids."""
+        check_name(to, "a queue")
+        async with self._act(Verb.MOVE, f"{_jobs(ids)} to queue {to}") as act:
+            found = await move_ids(ids, to, act.place)
+            act.count(found, lambda each: each["did"] == "done")
+            return found
+
     async def move_letters(self, verb: letters.Verb, ids: Sequence[str]) -> letters.Done:
         """Replay or delete dead letters."""
         async with self._act(LETTER_PERMISSIONS[verb], _many(ids, "dead letter")) as act:
@@ -138,10 +148,17 @@ class Actions:
     # ---- what a filter finds
 
     @asynccontextmanager
-    async def matching(self, action: Action, wanted: JobFilter) -> AsyncIterator[Matching]:
-        """A bulk action on the jobs that match: count them, then run it."""
-        async with self._checked(PERMISSIONS[action], filter_words(wanted)) as opened:
-            yield Matching(self, action, wanted, opened)
+    async def matching(self, action: Action, wanted: JobFilter, to: str = "") -> AsyncIterator[Matching]:
+        """A bulk action on the jobs that match: count them, then run it.
+
+        Args:
+            to: the queue to which they are moved.
+        """
+        if action is Action.MOVE:
+            check_name(to, "a queue")
+        subject = f"{filter_words(wanted)}{f' to queue {to}' if to else ''}"
+        async with self._checked(PERMISSIONS[action], subject) as opened:
+            yield Matching(self, PERMISSIONS[action], subject, Bulk(action, wanted, opened, to), opened)
 
     @asynccontextmanager
     async def letters(self, verb: letters.Verb, wanted: letters.Filter) -> AsyncIterator[Letters]:
@@ -254,12 +271,12 @@ class Actions:
 class Matching:
     """A bulk action on jobs that match a filter, of a visitor who may do it."""
 
-    def __init__(self, actions: Actions, action: Action, wanted: JobFilter, opened: Sequence[Connection]) -> None:
+    def __init__(self, actions: Actions, verb: Verb, subject: str, bulk: Bulk, opened: Sequence[Connection]) -> None:
         self._actions = actions
-        self._verb = PERMISSIONS[action]
-        self._subject = filter_words(wanted)
+        self._verb = verb
+        self.subject = subject
         self.opened = opened
-        self._bulk = Bulk(action, wanted, opened)
+        self._bulk = bulk
 
     async def count(self) -> int:
         """The number of jobs that match now; it stops at ``MOST_COUNTED``."""
@@ -268,7 +285,7 @@ class Matching:
     async def run(self, done: Done, progress: Callable[[int], None]) -> None:
         """Do it; ``done`` says what has become of the jobs, also where this is interrupted."""
         act = _Act(self._actions.place, self.opened)
-        async with self._actions.audited(self._verb, self._subject, act):
+        async with self._actions.audited(self._verb, self.subject, act):
             try:
                 await self._bulk.run(done, progress)
             finally:

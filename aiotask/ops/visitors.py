@@ -25,6 +25,8 @@ class Verb(StrEnum):
     RUN_NOW = "run_now"
     #: Send a job again, as a new job.
     RESEND = "resend"
+    #: Put jobs into another queue, under their ids.
+    MOVE = "move"
     #: Run a dead letter, or the failed jobs of a graph, again under their ids.
     REPLAY = "replay"
     #: Remove a dead letter for good.

@@ -89,6 +89,7 @@ FORMS = {
     Verb.SET_LIMIT: {"name": "unknown", "numbers": "max_running=1"},
     Verb.RESET_LIMIT: {"name": "unknown"},
     Verb.STACKS: {"on": "all"},
+    Verb.MOVE: {"on": "job", "id": "unknown", "to": "slow"},
     Verb.DRAIN: {"on": "host", "name": "unknown"},
     Verb.RECYCLE: {"on": "host", "name": "unknown"},
 }

@@ -7,7 +7,6 @@ from starlette.exceptions import HTTPException
 from ....inspector import JobFilter
 from ....job import Status
 from ....ops import letters
-from ....ops.actions import filter_words
 from ....ops.bulk import MOST_COUNTED, Action
 from ....ops.visitors import Verb
 from ..forms import safe_path
@@ -21,6 +20,7 @@ _ACTIONS = {
     Verb.PURGE: Action.PURGE,
     Verb.RUN_NOW: Action.RUN_NOW,
     Verb.RESEND: Action.RESEND,
+    Verb.MOVE: Action.MOVE,
 }
 _OF_LETTERS: dict[Verb, letters.Verb] = {Verb.REPLAY: "replay", Verb.DISCARD: "delete"}
 
@@ -40,8 +40,10 @@ async def new_bulk(view: View) -> Shown:
     elif verb in _ACTIONS:
         status = view.status()
         jobs = JobFilter(status, fields["queue"] or None, fields["task"] or None, fields["prefix"])
-        async with view.actions.matching(_ACTIONS[verb], jobs) as matching:
-            number, subject, of_graphs = await matching.count(), filter_words(jobs), 0
+        if verb is Verb.MOVE:
+            fields["to"] = view.asked("to")
+        async with view.actions.matching(_ACTIONS[verb], jobs, fields.get("to", "")) as matching:
+            number, subject, of_graphs = await matching.count(), matching.subject, 0
         is_open = jobs == JobFilter()
         fields["status"] = status.value.lower() if isinstance(status, Status) else ""
     else:
