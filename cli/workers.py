@@ -70,7 +70,7 @@ def _show_processes(hosts: list[dict[str, Any]]) -> None:
                 plain(", ".join(names)),
                 str(each["pid"]),
                 f"{each['memory'] / 1e6:,.0f} MB",
-                in_words(each["cpu"]),
+                f"{100 * each['busy']:.0f} %, {in_words(each['cpu'])}",
                 f"[yellow]{late}[/yellow]" if max(each["lag"], each["still"]) > 1 else late,
                 f"{each['running']:,}",
                 f"{each['started']:,}",

@@ -7,6 +7,7 @@ import platform
 import time
 
 from ..brokers.metrics import Observed
+from ..keeper.busy import Busy
 from ..keeper.report import MemoryLedger, Source, table_of
 from ..settings import environment, own_version
 from ..values.report import HostReport, ProcessReport, RunningJob
@@ -27,6 +28,8 @@ def in_loop_source(table: MetricsTable, host: str, watch: InLoopWatch) -> Source
         table: what its worker has counted.
         watch: what goes on in its loop; asked in the thread of the keeper.
     """
+
+    busy = Busy()
 
     def counted() -> Observed:
         tasks, queues, errors = table.read()
@@ -49,7 +52,14 @@ def in_loop_source(table: MetricsTable, host: str, watch: InLoopWatch) -> Source
         found.sort(key=lambda job: -job.seconds)
         used = os.times()
         drained_at, drained_by = watch.drained
-        process = ProcessReport(os.getpid(), watch.names(), resident(), used.user + used.system, running=len(found))
+        process = ProcessReport(
+            os.getpid(),
+            watch.names(),
+            resident(),
+            used.user + used.system,
+            running=len(found),
+            busy=busy.of(os.getpid(), used.user + used.system),
+        )
         return HostReport(
             host,
             pid=os.getpid(),

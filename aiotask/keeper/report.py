@@ -25,8 +25,8 @@ logger = logging.getLogger("aiotask.keeper")
 INTERVAL = 5.0
 #: Seconds that the answer to an operator waits for the report after it at most.
 REPORT_TIMEOUT = 1.0
-#: Tasks and queues in one call.
-_BATCH = 100
+#: Tasks and queues in one call; characters of a release in the history of the charts.
+_BATCH, _RELEASE = 100, 60
 
 
 class State(msgspec.Struct, frozen=True, array_like=True):
@@ -135,7 +135,10 @@ class Reporter:
         sequence = state.sequence
         for part in _parts(_difference(state.sending, state.sent)):
             sequence += 1
-            report = encode_report(self._complete(self._source.report(), self.took))
+            now = self._source.report()
+            if now.release and sequence == state.sequence + 1:
+                part = msgspec.structs.replace(part, releases={now.release[:_RELEASE]: 1})
+            report = encode_report(self._complete(now, self.took))
             await self._broker.observe(self._host, sequence, part, report)
         ledger.write(State(sequence, state.sending))
         self.took = time.monotonic() - began

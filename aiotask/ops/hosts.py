@@ -16,7 +16,7 @@ from ..log.events import in_words
 from ..values.report import HostReport
 from .connection import Connection, Place, inspectors
 
-__all__ = ["SILENT", "drained", "read_hosts", "skews"]
+__all__ = ["SILENT", "drained", "hosts_of", "read_hosts", "skews"]
 
 #: Seconds without a report after which a host is silent: its keeper reports every 5 s.
 SILENT = 12.0
@@ -29,10 +29,11 @@ async def read_hosts(place: Place) -> list[dict[str, Any]]:
 
     Of a host that has not reported, the live workers are known, and no more."""
     async with inspectors(place) as opened:
-        return [host for each in opened for host in await _hosts_of(each)]
+        return [host for each in opened for host in await hosts_of(each)]
 
 
-async def _hosts_of(connection: Connection) -> list[dict[str, Any]]:
+async def hosts_of(connection: Connection) -> list[dict[str, Any]]:
+    """Every host of one app that has live workers, or has reported."""
     reports: dict[str, HostReport] = {}
     # Reports are those of an app on its broker; rows have none.
     if connection.app is not None and METRICS in features(connection.app.url):

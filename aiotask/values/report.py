@@ -24,6 +24,8 @@ class ProcessReport(msgspec.Struct, frozen=True, array_like=True):
     #: Jobs that run, and how many have started since it began.
     running: int = 0
     started: int = 0
+    #: CPUs that it has used on average since some seconds ago; 1.0: one of them all the time.
+    busy: float = 0.0
 
 
 class RunningJob(msgspec.Struct, frozen=True, array_like=True):

@@ -35,6 +35,11 @@ async def test_hosts_are_drained_resumed_and_recycled(workers: Workers, tmp_path
         [listed] = json.loads((await command("list", "--json")).stdout)
         assert listed["drained_at"] > 0 and listed["drained_by"]
 
+        checked = await asyncio.to_thread(run, "doctor", "--json", env=env)
+        about = [each for each in json.loads(checked.stdout)["checks"] if each["name"].endswith(": hosts")]
+        assert [each["fix"] for each in about] == [f"To end that: aiotask workers resume {host}"]
+        assert about[0]["detail"].endswith("it takes no new jobs.") and about[0]["state"] == "warn"
+
         refused = await command("resume", "--all", code=2)
         assert "this would resume 1 host, and there is no terminal" in refused.stderr
         [resumed] = json.loads((await command("resume", "--all", "--yes", "--json")).stdout)

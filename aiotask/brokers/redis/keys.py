@@ -73,7 +73,8 @@ refusals            stream  what they were refused: a (sealed line)             
 stats               string  the counts that pollers share (msgpack)                     2 s
 m:MINUTE            hash    what was counted in a minute (Unix seconds / 60): ``t:TASK``  8 h
                             and ``q:QUEUE`` -> numbers by slot, ``e`` -> the errors,
-                            ``*`` -> the state of the queues (each msgpack)
+                            ``r`` -> reports by release, ``*`` -> the state of the
+                            queues (each msgpack)
 m10:TEN             hash    the same of ten minutes                                     72 h
 reports             hash    host -> number and time (ms) of its last report, and this   it is declared dead
 paused              hash    id of a pause -> what, who, why, when                        it is resumed

@@ -9,7 +9,7 @@ from ....inspector import JobFilter
 from ....log.events import in_words
 from ....ops.jobs import read_page
 from ....ops.pauses import KnownTask, known_tasks
-from ....ops.series import task_totals
+from ....ops.series import around_deploy, task_totals
 from ....values.metrics import EDGES
 from ..view import View
 from .charted import charted
@@ -60,6 +60,7 @@ async def task(view: View) -> Shown:
         "note": ended.note,
         "times": times,
         "histogram": _histogram(times),
+        "deploy": around_deploy(ranged, name),
         **charted(ranged, view, task=name),
     }
     return Shown("task.html", data)
