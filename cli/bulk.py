@@ -34,12 +34,14 @@ def act(
     as_json: bool,
     everything: bool = False,
     to: str = "",
+    text: str = "",
 ) -> None:
     """Do something with all jobs that match, once the user has confirmed, and print what became of them.
 
     Args:
         everything: the user has asked for every job.
         to: the queue to which they are moved.
+        text: that their envelopes contain.
 
     Raises:
         ConfigError: no filter was given; or several apps are there, and every job of each would be concerned.
@@ -49,7 +51,7 @@ def act(
     from aiotask.errors import ConfigError
     from aiotask.inspector import JobFilter
 
-    wanted = JobFilter(*chosen)
+    wanted = JobFilter(*chosen, text)
     if (wanted == JobFilter()) != everything:
         which = "--all cannot be combined with filters" if everything else "no jobs were named"
         raise ConfigError(f"Nothing was done: {which}. Give IDs, or filters such as --queue and --task; see --help.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .bulk import DryRun, act, print_each
-from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithId
+from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithId, WithText
 from .group import ByDefault, add
 from .one_job import coloured, needs_text, show_one
 from .options import AppName, Database, File, Json, Url, Yes, option
@@ -16,6 +16,7 @@ from .output import ago, console, informative, page_table, plain, print_json, qu
 
 if TYPE_CHECKING:
     from aiotask.ops.connection import Place
+    from aiotask.ops.jobs import Found
 
 __all__ = ["app"]
 
@@ -58,6 +59,7 @@ def list_(
     queue: InQueue = None,
     task: OfTask = None,
     beginning: WithId = "",
+    text: WithText = "",
     limit: Limit = 20,
     after: After = "",
     name: AppName = None,
@@ -78,13 +80,14 @@ def list_(
       aiotask jobs --status running --queue mail
       aiotask jobs --status dead --task shop.tasks:render --limit 50
       aiotask jobs --id 00a1b2c3d4e5f6a7b --json
+      aiotask jobs --queue mail --text ada@example.org
       aiotask jobs --database postgresql://db/shop
     """
     import asyncio
 
     from aiotask.inspector import JobFilter
     from aiotask.ops.connection import Place
-    from aiotask.ops.jobs import read_job, read_page
+    from aiotask.ops.jobs import read_job, read_page, search
 
     place = Place(name, url, database)
     if id is not None:
@@ -93,11 +96,11 @@ def list_(
         if not as_json:
             console().print(f"[dim]Shown by: aiotask job {plain(id)}[/dim]", soft_wrap=True)
         return
-    wanted = JobFilter(_status(status), queue, task, beginning)
-    page = asyncio.run(read_page(place, wanted, after, limit))
+    wanted = JobFilter(_status(status), queue, task, beginning, text)
     if as_json:
-        print_json(page)
+        print_json(asyncio.run(read_page(place, wanted, after, limit)))
         return
+    page = asyncio.run(search(place, wanted, after, limit, seconds=SEARCH_TIME))
     _show_page(page, is_first=not after, in_database=database is not None)
 
 
@@ -188,6 +191,7 @@ def move(
     queue: InQueue = None,
     task: OfTask = None,
     beginning: WithId = "",
+    text: WithText = "",
     yes: Yes = False,
     dry_run: DryRun = False,
     name: AppName = None,
@@ -204,7 +208,7 @@ def move(
 
       aiotask jobs move 00a1b2c3d4e5f6a7b-2a --to slow
       aiotask jobs move --queue mail --task shop.tasks:newsletter --to slow
-      aiotask jobs move --queue mail --to slow --dry-run
+      aiotask jobs move --text acme --to slow --dry-run
     """
     import asyncio
 
@@ -219,7 +223,7 @@ def move(
     place = Place(name, url)
     if not ids:
         chosen = None, queue, task, beginning
-        act(Action.MOVE, chosen, place, yes=yes, dry_run=dry_run, as_json=as_json, to=to)
+        act(Action.MOVE, chosen, place, yes=yes, dry_run=dry_run, as_json=as_json, to=to, text=text)
         return warn_if_unserved(to, place, as_json=as_json)
     done = asyncio.run(Actions(place, operator()).move(list(dict.fromkeys(ids)), to))
     if any(each["did"] == "done" for each in done):
@@ -248,12 +252,19 @@ def _status(wanted: Wanted | None) -> Any:
 
 # ---- for people
 
+#: Seconds that a search takes before it says how far it has looked.
+SEARCH_TIME = 2.0
 #: Least width of the last column, in characters.
 _LEAST_MORE = 8
 
 
-def _show_page(page: list[dict[str, Any]], *, is_first: bool, in_database: bool) -> None:
-    terminal = console()
+def _show_page(found: Found, *, is_first: bool, in_database: bool) -> None:
+    terminal, page = console(), found.jobs
+    goes_on = f"[dim]Next page: --after {quoted(found.after)}[/dim]"
+    if not page and found.after:
+        terminal.print(f"No job matches among the {found.looked:,} that were looked at so far.", soft_wrap=True)
+        terminal.print(goes_on, soft_wrap=True)
+        return
     if not page:
         elsewhere = "; finished rows are in their tables" if in_database else ""
         nothing = f"No unfinished job matches. For finished jobs: aiotask results{elsewhere}"
@@ -277,8 +288,8 @@ def _show_page(page: list[dict[str, Any]], *, is_first: bool, in_database: bool)
     moments = [len(row[-1]) for job, row in zip(page, rows, strict=True) if "due_at" in job]
     table = page_table(*informative(columns, rows), terminal.width, last_width=max([_LEAST_MORE, *moments]))
     terminal.print(table)
-    if following := page[-1].get("after"):
-        terminal.print(f"[dim]Next page: --after {quoted(following)}[/dim]", soft_wrap=True)
+    if found.after:
+        terminal.print(goes_on, soft_wrap=True)
 
 
 def _more(job: dict[str, Any]) -> str:

@@ -40,7 +40,7 @@ def test_a_queue_is_shown_with_what_is_in_it(own_server: PrivateServer, shop: Sh
     assert said.exit_code == 0
     assert f"tiles of {shop.app.name}: 4 pending, 1 scheduled, the oldest for" in said.output
     assert "Paused by" in said.output and "it moves" in said.output and "in it" in said.output
-    assert re.search(r"shop:render +2 +50 %\n", said.output) and re.search(r"shop:other +2 +50 %\n", said.output)
+    assert re.search(r"shop:render +2 +50 %", said.output) and re.search(r"shop:other +2 +50 %", said.output)
     [found] = json.loads(invoke("queues", "show", "tiles", "--url", own_server.url, "--json").output)
     assert (found["pending"], found["looked"], found["tasks"]) == (4, 4, {"shop:render": 2, "shop:other": 2})
     wrong = invoke("queues", "show", "tile", "--url", own_server.url)

@@ -170,7 +170,8 @@ def filter_in(get: Callable[[str], str]) -> JobFilter:
     status = get("status").upper()
     if status and status not in Status.__members__:
         raise ConfigError(f'There is no status "{status}". Statuses: {", ".join(Status).lower()}.')
-    return JobFilter(Status(status) if status else None, get("queue") or None, get("task") or None, get("prefix"))
+    queue, task = get("queue") or None, get("task") or None
+    return JobFilter(Status(status) if status else None, queue, task, get("prefix"), get("q"))
 
 
 def letter_filter_in(get: Callable[[str], str]) -> letters.Filter:

@@ -193,6 +193,7 @@ async def test_pages_and_counts_have_the_jobs_in_lines(limits: Limits, worker: W
     assert [job.id for job in (await view.page(JobFilter(prefix="job-7"))).jobs] == ["job-7"]
     assert [job.id for job in (await view.page(JobFilter(task="shop.tasks:other"))).jobs] == []
     assert len((await view.page(JobFilter(task="shop.tasks:render"), limit=100)).jobs) == 33
+    assert [job.id for job in (await view.page(JobFilter(text="job-7"))).jobs] == ["job-7"]
 
 
 async def test_a_job_in_a_line_ends_by_a_bulk_cancel(limits: Limits, worker: Worker, declare: Declare) -> None:

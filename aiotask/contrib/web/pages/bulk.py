@@ -31,7 +31,7 @@ async def new_bulk(view: View) -> Shown:
         verb = Verb(view.asked("verb"))
     except ValueError:
         raise HTTPException(404, "There is no such bulk action.") from None
-    fields = {name: view.asked(name) for name in ("status", "queue", "task", "prefix", "error")}
+    fields = {name: view.asked(name) for name in ("status", "queue", "task", "prefix", "error", "q")}
     if verb in _OF_LETTERS:
         wanted = letters.Filter(fields["task"] or None, fields["queue"] or None, fields["error"] or None)
         async with view.actions.letters(_OF_LETTERS[verb], wanted) as found:
@@ -39,7 +39,7 @@ async def new_bulk(view: View) -> Shown:
         is_open = wanted.is_open
     elif verb in _ACTIONS:
         status = view.status()
-        jobs = JobFilter(status, fields["queue"] or None, fields["task"] or None, fields["prefix"])
+        jobs = JobFilter(status, fields["queue"] or None, fields["task"] or None, fields["prefix"], fields["q"])
         if verb is Verb.MOVE:
             fields["to"] = view.asked("to")
         async with view.actions.matching(_ACTIONS[verb], jobs, fields.get("to", "")) as matching:
