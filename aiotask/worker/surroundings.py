@@ -53,7 +53,7 @@ class Hooks:
     full: Callable[[], None] | None = None
     #: Stops a sync run whose job was cancelled: best effort.
     interrupt: Callable[[Run], None] | None = None
-    #: Called with True when a suspect begins to run with no other job beside it, with False when that is over.
+    #: Called with True when suspects begin to run with no other job beside them, with False when that is over.
     alone: Callable[[bool], None] | None = None
 
 
