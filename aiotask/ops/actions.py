@@ -337,7 +337,7 @@ def filter_words(wanted: JobFilter) -> str:
         *([f"in queue {wanted.queue}"] if wanted.queue else []),
         *([f"of task {wanted.task}"] if wanted.task else []),
         *([f"whose id begins with {wanted.prefix}"] if wanted.prefix else []),
-        *([f"that contain {wanted.text}"] if wanted.text else []),
+        *([f"containing {wanted.text}"] if wanted.text else []),
     ]
     return f"jobs {', '.join(parts)}" if parts else "all jobs"
 

@@ -328,7 +328,7 @@ function plot(place, series) {
     hooks: {
       draw: [({ ctx, bbox, valToPos }) => (drawn.get(place).marks || []).forEach(([at, release]) => {
         const x = valToPos(at, "x", true);
-        ctx.fillStyle = colour("--accent");
+        ctx.fillStyle = colour("--accent"), ctx.textAlign = "left";
         ctx.fillRect(x, bbox.top, devicePixelRatio, bbox.height);
         ctx.fillText(release.slice(0, 20), x + 4 * devicePixelRatio, bbox.top + 10 * devicePixelRatio);
       })],
