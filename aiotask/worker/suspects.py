@@ -110,34 +110,42 @@ class Suspects:
         Those that have run for ``PROBATION`` may still run afterwards, beside all other jobs.
         """
         claimed = await self._claim()
-        if claimed is None:
+        if claimed is None or self._goes_back(claimed[0]):
             return False
+        began, group = time.monotonic(), 1
         with self._watched():
-            self._start(claimed)
-            if runs_alone(claimed[0]):
-                await self._in_hand.become_idle()
-                return True
-            group, until = 1, time.monotonic() + LONGEST
-            while await self._prove() and time.monotonic() < until:
+            await self._start(*claimed)
+            while await self._prove() and time.monotonic() - began < (TURN if self._in_hand.is_idle else LONGEST):
                 group *= 2
                 if not await self._add(group):
                     break
         return True
 
     async def _add(self, number: int) -> bool:
-        """Start up to so many suspects beside those that run. False: there are no more, or is no room for more."""
+        """Start up to so many suspects beside those that run. False: there are none that may, or no room for them."""
+        started = 0
         for _ in range(min(number, self._in_hand.room())):
             claimed = await self._claim()
-            if claimed is None:
-                return False
-            if runs_alone(claimed[0]) and not self._in_hand.is_idle:
-                # It goes back: until those beside it have ended, all other jobs would have to wait with it.
-                self._take([claimed[0]], GOES_BACK)
-                return False
-            self._start(claimed)
-            if runs_alone(claimed[0]):
-                await self._in_hand.become_idle()
-        return self._in_hand.room() > 0
+            if claimed is None or self._goes_back(claimed[0]):
+                break
+            await self._start(*claimed)
+            started += 1
+        return started > 0
+
+    def _goes_back(self, suspect: Delivery) -> bool:
+        """Give back a suspect that has to run alone while others run: all other jobs would wait with it for their ends.
+
+        Whether it went back.
+        """
+        if self._in_hand.is_idle or not runs_alone(suspect):
+            return False
+        self._take([suspect], GOES_BACK)
+        return True
+
+    async def _start(self, suspect: Delivery, reliefs: int) -> None:
+        self._take([suspect], reliefs)
+        if runs_alone(suspect):
+            await self._in_hand.become_idle()
 
     async def _prove(self) -> bool:
         """Return when all suspects have run for ``PROBATION``, or have ended. False: the worker stops."""
@@ -169,9 +177,6 @@ class Suspects:
         finally:
             self._until.settle(1, taken=bool(claimed))
         return (claimed[0], reliefs) if claimed else None
-
-    def _start(self, claimed: tuple[Delivery, int]) -> None:
-        self._take([claimed[0]], claimed[1])
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
