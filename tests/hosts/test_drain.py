@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 from aiotask.ops.attention import attention_of
@@ -14,8 +15,10 @@ from aiotask.ops.metrics import exposition
 from aiotask.ops.visitors import Verb
 from aiotask.values.report import HostReport
 
+from ..acceptance.stage import staged
 from ..helpers import wait_until_async
 from ..supervisor.seen import started
+from ..workers import Workers
 from .operator import Operated, kill_keeper
 
 
@@ -147,3 +150,29 @@ async def test_an_in_loop_worker_is_drained_and_resumed_and_refuses_to_be_recycl
 
 async def _is_there(operated: Operated, host: str) -> bool:
     return any(each["host"] == host for each in await operated.hosts())
+
+
+async def test_limited_jobs_and_parked_ones_wait_too(workers: Workers, tmp_path: Path) -> None:
+    with staged("limited", workers, tmp_path / "ledger") as stage:
+        operated = Operated(stage)
+        _, host = await operated.start(1)
+        unknown = stage.app.named("tests.acceptance.apps.limited:unknown").apply_async()
+        assert await stage.one_in_loop.apply_async(0) == 0
+        await wait_until_async(lambda: _has(unknown, "PARKED"), description="it is parked")
+        await operated.told(Verb.DRAIN, host)
+
+        limited = [stage.one_in_thread.apply_async(n) for n in range(3)]
+        await stage.app.flush()
+        assert await operated.told(Verb.DRAIN, host) == "It was drained already, by ada."
+        async with stage.app.inspector() as inspector:
+            info = next(each for each in await inspector.limits() if each.name == "alone")
+            stats = await inspector.stats()
+        assert (info.running, stats.pending, stats.parked) == (0, 3, 1) and len(stage.ledger.runs("one")) == 1
+
+        await operated.told(Verb.RESUME, host)
+        assert await asyncio.gather(*limited) == [0, 1, 2]
+        await unknown.cancel()
+
+
+async def _has(result: Any, status: str) -> bool:
+    return bool(await result.status() == status)
