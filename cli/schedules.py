@@ -217,6 +217,8 @@ def _facts(schedule: dict[str, Any]) -> str:
         return f"[red]{plain(schedule['unreadable'])}[/red]"
     jitter = f", put off by up to {schedule['jitter']:g} s" if schedule["jitter"] else ""
     source = f"the code of {schedule['declared_by']}" if schedule["declared_by"] else "a call at run time"
+    if also := " and ".join(schedule["also_declared_by"]):
+        source += f", and that of {also}"
     times = f"{schedule['runs']:,} time{'' if schedule['runs'] == 1 else 's'}"
     ran = f"It has run {times}, last {ago(schedule['last_run'])}." if schedule["last_run"] else "It has not run yet."
     when = _when(schedule) if schedule["every"] else f"at {schedule['cron']} ({schedule['timezone']})"

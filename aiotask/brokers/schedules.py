@@ -16,6 +16,7 @@ __all__ = [
     "BATCH_SCHEDULES",
     "UNPLANNED",
     "Declaration",
+    "Declared",
     "Due",
     "Fire",
     "Look",
@@ -40,6 +41,15 @@ class Declaration(msgspec.Struct, frozen=True, gc=False):
     moments: bytes = b""
     #: Seconds from now in which its next run lies at latest; 0: a calendar says when.
     horizon: float = 0.0
+
+
+class Declared(msgspec.Struct, frozen=True, gc=False):
+    """That some code has declared a schedule in the last DECLARER_TTL seconds."""
+
+    name: str
+    by: str
+    #: As in the declaration.
+    moments: bytes
 
 
 class ScheduleState(msgspec.Struct, frozen=True, gc=False):
@@ -110,7 +120,8 @@ class Schedules(Broker, Protocol):
         Args:
             by: what declares them.
             removes: whether schedules that an older generation of it has declared, and this one has not, are removed,
-                and those of others are taken over. False: only what is not there is added.
+                and those of others are taken over. False: only what is not there is added. What other code has
+                declared in the last DECLARER_TTL seconds is left to that code instead.
             force: change also those whose next run is due.
 
         Returns:
@@ -120,6 +131,10 @@ class Schedules(Broker, Protocol):
 
     async def set_schedules(self, batch: Sequence[Declaration]) -> list[str]:
         """Set schedules at run time, at most BATCH_SCHEDULES; the names of those that code declares, which stay."""
+        ...
+
+    async def declared_schedules(self) -> list[Declared]:
+        """Which code declares which schedule at present; several may declare one."""
         ...
 
     async def pause_schedule(self, name: str) -> bool:

@@ -11,7 +11,7 @@ from ...broker import Push
 from ...errors import BrokerError
 from ...wire.seal import OVERHEAD
 from ..graphs import target_of
-from ..schedules import BATCH_SCHEDULES, Declaration, Due, Fire, Look, SchedulePage, ScheduleState
+from ..schedules import BATCH_SCHEDULES, Declaration, Declared, Due, Fire, Look, SchedulePage, ScheduleState
 from .codec import encode_special, text
 from .connection import Wire
 from .graphs import older_host
@@ -97,6 +97,11 @@ class ScheduleVerbs:
                 "the workers there with this release; until then schedules stay as they are."
             )
         self._declared_at = time.monotonic()
+
+    async def declared_schedules(self) -> list[Declared]:
+        reply = await self._script("declarers")
+        rows = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+        return [Declared(text(name), text(by), moments) for by, name, moments in rows]
 
     async def pause_schedule(self, name: str) -> bool:
         return bool(await self._script("steer_schedule", "pause", name))

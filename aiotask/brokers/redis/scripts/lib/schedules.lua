@@ -39,6 +39,30 @@ local function remove_schedule(name)
   return redis.call('HDEL', key('schedules'), name)
 end
 
+-- The moments of a schedule that some code has declared a short while ago, from what ``declared:DECLARER`` has of its name; nil:
+-- it has not, or it is of an earlier release, which wrote no time.
+local function moments_declared(value, at)
+  if not value or #value ~= 16 then return nil end
+  local moments, said = struct.unpack('>c8d', value)
+  return at - said <= DECLARER_TTL and moments or nil
+end
+
+-- Other code that declares a schedule, whose service is live; nil: there is none.
+local function declarer_beside(by, name, at)
+  for _, other in ipairs(redis.call('SMEMBERS', key('declarers'))) do
+    if other ~= by and moments_declared(redis.call('HGET', key('declared:' .. other), name), at) then return other end
+  end
+end
+
+-- Code that has no generation, and so removes nothing, says no longer what it has not said for a while.
+local function forget_silent(by, at)
+  local mine = key('declared:' .. by)
+  local kept = redis.call('HGETALL', mine)
+  for n = 1, #kept, 2 do
+    if not moments_declared(kept[n + 1], at) then redis.call('HDEL', mine, kept[n]) end
+  end
+end
+
 -- Names and times by turns, as the reply has them: name, value, time.
 local function add_schedules(reply, pairs_)
   if #pairs_ == 0 then return reply end
