@@ -69,6 +69,9 @@ class ScheduleState(msgspec.Struct, frozen=True, gc=False):
     runs: int = 0
     #: When it was paused; 0: it is not.
     paused: float = 0.0
+    #: Who has paused it, and why; empty: it is not known.
+    paused_by: str = ""
+    paused_why: str = ""
 
 
 class Look(msgspec.Struct, frozen=True, gc=False):
@@ -137,8 +140,8 @@ class Schedules(Broker, Protocol):
         """Which code declares which schedule at present; several may declare one."""
         ...
 
-    async def pause_schedule(self, name: str) -> bool:
-        """Let nothing run until it is resumed; False: there is no such schedule."""
+    async def pause_schedule(self, name: str, by: str = "", why: str = "") -> bool:
+        """Let nothing run until it is resumed; who says so and why is kept. False: there is no such schedule."""
         ...
 
     async def resume_schedule(self, name: str) -> bool:

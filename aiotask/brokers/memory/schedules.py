@@ -54,9 +54,9 @@ class MemorySchedules:
         async with self._store as store:
             return store.timetable.declared()
 
-    async def pause_schedule(self, name: str) -> bool:
+    async def pause_schedule(self, name: str, by: str = "", why: str = "") -> bool:
         async with self._store as store:
-            return store.timetable.pause(name)
+            return store.timetable.pause(name, by, why)
 
     async def resume_schedule(self, name: str) -> bool:
         async with self._store as store:

@@ -109,16 +109,16 @@ class Timetable:
 
     # ---- one by its name
 
-    def pause(self, name: str) -> bool:
-        kept = self._schedules.get(name)
-        if kept is not None and not kept.state.paused:
-            kept.state = replace(kept.state, paused=self._clock.time(), due=math.inf)
+    def pause(self, name: str, by: str, why: str) -> bool:
+        kept, now = self._schedules.get(name), self._clock.time()
+        if kept is not None:
+            kept.state = replace(kept.state, paused=now, paused_by=by, paused_why=why, due=math.inf)
         return kept is not None
 
     def resume(self, name: str) -> bool:
         kept = self._schedules.get(name)
         if kept is not None and kept.state.paused:
-            kept.state = _begun_anew(replace(kept.state, paused=0.0), self._clock.time())
+            kept.state = _begun_anew(replace(kept.state, paused=0.0, paused_by="", paused_why=""), self._clock.time())
         return kept is not None
 
     def remove(self, name: str) -> bool:

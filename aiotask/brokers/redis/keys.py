@@ -81,6 +81,7 @@ resuming            hash    ``ID@QUEUE`` of a pause that ends -> since when (Uni
 schedules           hash    name -> when and by whom it was declared, its next and      it is removed
                             last run (``scripts/lib/schedules.lua``), and the
                             sealed schedule
+paused:schedules    hash    name of a paused schedule -> when, who, why                 it is resumed
 fires               zset    name of a schedule by when its next run is due (Unix        it is removed
                             seconds, server clock; +inf: it is paused)
 declared:DECLARER   hash    name -> moments of a schedule that the code of this name    it declares none
@@ -175,6 +176,7 @@ TYPES = {
             "counts",
             "nodes",
             "paused",
+            "paused:schedules",
             "resuming",
             "schedules",
         ),

@@ -76,6 +76,34 @@ async def test_a_paused_schedule_is_not_due_and_counts_from_when_it_is_resumed(s
     assert not resumed.paused and resumed.moment == UNPLANNED and resumed.since >= paused.paused
 
 
+async def test_a_pause_says_who_has_begun_it_and_why_until_it_ends(schedules: Schedules) -> None:
+    await schedules.set_schedules([declared("a"), declared("b")])
+
+    assert await schedules.pause_schedule("a", "ada@office", "the numbers are wrong")
+    [_, listed] = await schedules.list_schedules()
+    assert listed == await state_of(schedules, "a")
+    assert (listed.paused_by, listed.paused_why) == ("ada@office", "the numbers are wrong")
+    # Who pauses it again says it anew.
+    assert await schedules.pause_schedule("a", "bob@home")
+    again = await state_of(schedules, "a")
+    assert (again.paused_by, again.paused_why) == ("bob@home", "") and again.paused >= listed.paused
+
+    assert await schedules.resume_schedule("a")
+    resumed = await state_of(schedules, "a")
+    assert (resumed.paused, resumed.paused_by, resumed.paused_why) == (0.0, "", "")
+
+
+async def test_what_was_removed_while_it_was_paused_is_set_again_without_the_pause(schedules: Schedules) -> None:
+    await schedules.set_schedules([declared("a")])
+    await schedules.pause_schedule("a", "ada", "why")
+    await schedules.remove_schedule("a")
+
+    await schedules.set_schedules([declared("a")])
+
+    state = await state_of(schedules, "a")
+    assert (state.paused, state.paused_by, state.paused_why) == (0.0, "", "")
+
+
 async def test_steering_a_schedule_that_is_not_there_says_so(schedules: Schedules) -> None:
     assert not await schedules.pause_schedule("a")
     assert not await schedules.resume_schedule("a")

@@ -36,6 +36,7 @@ end
 
 local function remove_schedule(name)
   redis.call('ZREM', key('fires'), name)
+  redis.call('HDEL', key('paused:schedules'), name)
   return redis.call('HDEL', key('schedules'), name)
 end
 
