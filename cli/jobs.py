@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .bulk import DryRun, act, print_each
-from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithId
+from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithId, WithKey
 from .group import ByDefault, add
 from .one_job import coloured, needs_text, show_one
 from .options import AppName, Database, File, Json, Url, Yes, option
@@ -55,6 +55,7 @@ def list_(
     queue: InQueue = None,
     task: OfTask = None,
     beginning: WithId = "",
+    key: WithKey = None,
     limit: Limit = 20,
     after: After = "",
     name: AppName = None,
@@ -75,13 +76,15 @@ def list_(
       aiotask jobs --status running --queue mail
       aiotask jobs --status dead --task shop.tasks:render --limit 50
       aiotask jobs --id 00a1b2c3d4e5f6a7b --json
+      aiotask jobs --task shop.tasks:invoice --key order-7
       aiotask jobs --database postgresql://db/shop
     """
     import asyncio
 
+    from aiotask.errors import ConfigError
     from aiotask.inspector import JobFilter
     from aiotask.ops.connection import Place
-    from aiotask.ops.jobs import read_job, read_page
+    from aiotask.ops.jobs import read_job, read_keyed, read_page
 
     place = Place(name, url, database)
     if id is not None:
@@ -90,8 +93,12 @@ def list_(
         if not as_json:
             console().print(f"[dim]Shown by: aiotask job {plain(id)}[/dim]", soft_wrap=True)
         return
-    wanted = JobFilter(_status(status), queue, task, beginning)
-    page = asyncio.run(read_page(place, wanted, after, limit))
+    if key is not None:
+        if status or queue or beginning or after:
+            raise ConfigError("--key goes with --task alone: leave out --status, --queue, --id and --after.")
+        page = asyncio.run(read_keyed(place, task, key, limit))
+    else:
+        page = asyncio.run(read_page(place, JobFilter(_status(status), queue, task, beginning), after, limit))
     if as_json:
         print_json(page)
         return

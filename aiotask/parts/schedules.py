@@ -32,6 +32,7 @@ from ..wire.scheduled import Declared, ScheduledCall
 from ..wire.scheduled import Schedules as Seals
 from ..wire.unserializable import blame_argument
 from ..worker.schedules import IN_LOOP, Declaring
+from .pausing import this_user
 from .scheduling import Scheduling
 
 __all__ = ["AppSchedules", "declarations", "declaring", "refuse_unscheduled", "spec_of"]
@@ -225,13 +226,16 @@ class AppSchedules:
                 f'The schedule "{name}" is declared in the code of a worker. Change it there, or choose another name.'
             )
 
-    async def pause(self, name: str) -> None:
+    async def pause(self, name: str, *, why: str = "", by: str | None = None) -> None:
         """Let a schedule run no more until it is resumed; what comes meanwhile counts as skipped.
+
+        Args:
+            why, by: shown to those who ask. Default for ``by``: the user of this process and its host.
 
         Raises:
             ConfigError: there is no such schedule.
         """
-        await self._timetable().pause(name)
+        await self._timetable().pause(name, this_user() if by is None else by, why)
 
     async def resume(self, name: str) -> None:
         """Let a paused schedule run again, from its next moment on.

@@ -6,7 +6,7 @@ from typing import Any
 
 from ....inspector import JobFilter
 from ....job import Status
-from ....ops.jobs import read_page
+from ....ops.jobs import read_keyed, read_page
 from ..view import View
 from .finished import FINISHED, history_page, moment_in
 from .shown import Shown
@@ -21,14 +21,17 @@ async def jobs(view: View) -> Shown:
     status, after, limit = view.status(), view.asked("after", 500), view.rows
     wanted = JobFilter(status, view.asked("queue") or None, view.asked("task") or None, view.asked("prefix"))
     since, until, text = moment_in(view.asked("since")), moment_in(view.asked("until")), view.asked("q")
+    key = view.asked("key")
     # What was asked for by time or text has ended: what has not is found by its status, queue, task and id.
     only_ended = status in FINISHED or since is not None or until is not None or bool(text)
     found: list[dict[str, Any]] = []
     following = note = ""
-    if not only_ended and not after.startswith(_IN_HISTORY):
+    if key:
+        found = await read_keyed(view.place, wanted.task, key, limit)
+    elif not only_ended and not after.startswith(_IN_HISTORY):
         found = await read_page(view.place, wanted, after, limit)
         following = found[-1].get("after", "") if found else ""
-    if not following and len(found) < limit and (status is None or status in FINISHED):
+    if not key and not following and len(found) < limit and (status is None or status in FINISHED):
         place = after.removeprefix(_IN_HISTORY) if after.startswith(_IN_HISTORY) else ""
         ended = await history_page(
             view,
@@ -54,6 +57,7 @@ async def jobs(view: View) -> Shown:
             "status": status,
             "wanted": wanted,
             "text": text,
+            "key": key,
             "since": view.asked("since"),
             "until": view.asked("until"),
             "only_ended": only_ended,
