@@ -217,6 +217,7 @@ ELEMENTS = set(
         "td",
         "time",
         "select",
+        "datalist",
         "option",
         "svg",
         "path",
