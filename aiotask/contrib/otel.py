@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -49,7 +49,6 @@ _SEND = {**_SYSTEM, "messaging.operation.type": "send", "messaging.operation.nam
 _PROCESS = {**_SYSTEM, "messaging.operation.type": "process", "messaging.operation.name": "process"}
 
 _w3c = TraceContextTextMapPropagator()
-_report = ErrorReporter(logger, "Tracing failed, and a span is missing or incomplete; jobs are not affected: %s")
 _warned = False
 
 
@@ -74,6 +73,9 @@ class Tracing(Middleware):
         #: Runs that have not ended, or of which it is not known how, by the identity of the jobs in them.
         self._runs: dict[int, _Run] = {}
         self._lock = threading.Lock()
+        self._report = ErrorReporter(
+            logger, "Tracing failed, and a span is missing or incomplete; jobs are not affected: %s"
+        )
         add_trace_fields(_trace_fields)
 
     def attach(self, app: Owner, /) -> None:
@@ -87,7 +89,7 @@ class Tracing(Middleware):
         return _Processing(self, job)
 
     def on_run_end(self, job: JobContext, status: str, error: Exception | None, /) -> None:
-        _guarded(self._judged, job, status, error)
+        self.guarded(self._judged, job, status, error)
 
     def on_exit(self) -> None:
         """Export the spans that are left, and shut the TracerProvider down: the SDK itself would wait for 30 seconds
@@ -96,15 +98,24 @@ class Tracing(Middleware):
             left = list({id(run): run for run in self._runs.values()}.values())
             self._runs.clear()
         for run in left:
-            _guarded(run.end)
+            self.guarded(run.end)
         provider: Any = self._provider or trace.get_tracer_provider()
         shut_down = getattr(provider, "shutdown", None)
         if shut_down is None:
             return
         atexit.unregister(shut_down)
         if (flush := getattr(provider, "force_flush", None)) is not None:
-            _guarded(flush)
-        _guarded(shut_down)
+            self.guarded(flush)
+        self.guarded(shut_down)
+
+    def guarded(self, step: Callable[..., Any], *args: Any) -> Any:
+        """What a step returns; None, which is logged, if it fails: much of it is user code."""
+        try:
+            return step(*args)
+        except Exception as error:
+            with suppress(Exception):  # its text is the user's, too
+                self._report(error)
+            return None
 
     # ---- spans of calls
 
@@ -218,13 +229,13 @@ class _Sending(AbstractContextManager[None]):
         self._span: trace.Span | None = None
 
     def __enter__(self) -> None:
-        self._span = _guarded(self._tracing.begin_send, self._call)
+        self._span = self._tracing.guarded(self._tracing.begin_send, self._call)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
         if self._span is not None:
-            _guarded(self._end, self._span, error)
+            self._tracing.guarded(self._end, self._span, error)
 
     def _end(self, span: trace.Span, error: BaseException | None) -> None:
         try:
@@ -245,13 +256,13 @@ class _Processing(AbstractContextManager[None]):
         self._run: _Run | None = None
 
     def __enter__(self) -> None:
-        self._run = _guarded(self._tracing.begin_run, self._job)
+        self._run = self._tracing.guarded(self._tracing.begin_run, self._job)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
         if self._run is not None:
-            _guarded(self._tracing.leave_run, self._run)
+            self._tracing.guarded(self._tracing.leave_run, self._run)
 
 
 class _Run:
@@ -357,18 +368,6 @@ def _trace_fields() -> Mapping[str, str]:
     if not here.is_valid:
         return {}
     return {"trace_id": trace.format_trace_id(here.trace_id), "span_id": trace.format_span_id(here.span_id)}
-
-
-def _guarded(step: Callable[..., Any], *args: Any) -> Any:
-    """What a step returns; None, which is logged, if it fails: samplers, processors and exporters are the user's."""
-    try:
-        return step(*args)
-    except Exception as error:
-        try:
-            _report(error)
-        except Exception:
-            return None
-    return None
 
 
 def _warn_without_provider(given: trace.TracerProvider | None) -> None:
