@@ -12,6 +12,8 @@ import pytest
 
 from aiotask import App, Call, JobContext, JobExpired, Middleware, Retry, current_job
 
+from aiotask.inloop import worker as inloop
+
 from .helpers import wait_until_async
 
 End = tuple[str, int, str, str]
@@ -100,7 +102,8 @@ async def test_it_is_told_of_every_run_with_the_next_status_of_the_job(app: App,
     assert late_one.id not in [end[0] for end in ends.ends]
 
 
-async def test_it_is_told_of_a_run_that_goes_back(app: App, ends: Ends) -> None:
+async def test_it_is_told_of_a_run_that_goes_back(app: App, ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inloop, "STOP_TIMEOUT", 0.2)
     begun = asyncio.Event()
 
     @app.task(name="t:long")
