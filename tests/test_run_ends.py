@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from aiotask import App, Call, JobContext, JobExpired, Middleware, Retry, current_job
-
 from aiotask.inloop import worker as inloop
 
 from .helpers import wait_until_async

@@ -70,6 +70,8 @@ class Tracing(Middleware):
         self._provider = tracer_provider
         self._tracer = trace.get_tracer("aiotask", own_version(), tracer_provider)
         self._apps: list[Owner] = []
+        #: Of their broker, once a span has asked for them.
+        self._attributes: Mapping[str, str | int] | None = None
         #: Runs that have not ended, or of which it is not known how, by the identity of the jobs in them.
         self._runs: dict[int, _Run] = {}
         self._lock = threading.Lock()
@@ -80,6 +82,7 @@ class Tracing(Middleware):
 
     def attach(self, app: Owner, /) -> None:
         self._apps.append(app)
+        self._attributes = None
 
     def send(self, call: Call, /) -> AbstractContextManager[None]:
         # The runs of a schedule would all be children of whoever set it.
@@ -142,8 +145,10 @@ class Tracing(Middleware):
 
     def _server(self) -> Mapping[str, str | int]:
         """Attributes of the broker, where all apps with this middleware have the same one."""
-        known = {app.broker_url for app in self._apps}
-        return _server_of(known.pop()) if len(known) == 1 else {}
+        if self._attributes is None:
+            known = {app.broker_url for app in self._apps}
+            self._attributes = _server_of(known.pop()) if len(known) == 1 else {}
+        return self._attributes
 
     # ---- spans of runs
 
@@ -309,6 +314,8 @@ def _end_at_once(tracing: Tracing, job: JobContext, status: str, error: Exceptio
 
 def _origin(headers: Mapping[str, str]) -> trace.SpanContext:
     """The context that travels in these headers; an invalid one, if there is none or it is unreadable."""
+    if _HEADERS[0] not in headers:
+        return trace.INVALID_SPAN_CONTEXT
     found = {name: headers[name] for name in _HEADERS if name in headers}
     if any(not isinstance(value, str) or len(value) > _MOST for value in found.values()):
         return trace.INVALID_SPAN_CONTEXT
