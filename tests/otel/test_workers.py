@@ -6,7 +6,7 @@ import json
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGHUP, SIGTERM
 from typing import Any
 
 import pytest
@@ -207,6 +207,35 @@ async def test_a_process_that_has_grown_too_large_exports_its_spans(shop: Shop) 
     wait_until(lambda: named(shop.exported, "process shop:grows"), description="the spans of the old process are there")
     assert "This process is being replaced: it grew to" in supervisor.log
     assert supervisor.stop() == 0
+
+
+async def test_processes_that_an_operator_replaces_export_their_spans(shop: Shop) -> None:
+    supervisor = shop.start()
+    await run_all(shop, 5)
+    assert not shop.exported
+    supervisor.signal(SIGHUP)
+    wait_until(lambda: len(shop.exported) == 5, description="the spans of the old process are there")
+    assert supervisor.stop() == 0
+
+    assert_complete(shop, 5)
+
+
+async def test_an_error_at_the_end_of_a_process_is_logged(shop: Shop) -> None:
+    fails = """
+from aiotask import Middleware
+
+class Fails(Middleware):
+    def on_exit(self):
+        raise LookupError("at the end")
+
+app.add_middleware(Fails())
+"""
+    supervisor = shop.start(code=PROVIDER + APP + fails + TASKS)
+    await run_all(shop, 3)
+    assert supervisor.stop() == 0
+
+    assert "Fails.on_exit failed: LookupError: at the end" in supervisor.log
+    assert_complete(shop, 3)
 
 
 async def test_a_burst_exports_its_spans(shop: Shop) -> None:
