@@ -40,6 +40,7 @@ from .plan import Plan
 from .progress import Bars
 from .server import Server, kinds, private_server
 from .timely import handover, keyed, limits_server, rates, schedules, streams, turns
+from .watch import looking
 
 MEASUREMENTS: dict[str, Callable[[Plan], Coroutine[Any, Any, list[Figure]]]] = {
     "send": send.measure,
@@ -64,6 +65,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], Coroutine[Any, Any, list[Figure]]]] = {
     "schedules": schedules.measure,
     "streams": streams.measure,
     "keyed": keyed.measure,
+    "looking": looking.measure,
     "rows": rows.measure,
     "payload": payload.measure,
     "scale": scale.measure,

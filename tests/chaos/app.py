@@ -11,6 +11,7 @@ import time
 
 from aiotask import App, Job, Limit, current_job
 from aiotask.brokers import streams_of
+from aiotask.errors import BrokerError
 from aiotask.wire.checkpoints import load_state, open_checkpoint
 from aiotask.wire.seal import Sealer
 
@@ -102,7 +103,7 @@ def pill(how: str) -> str:
 
 
 #: Steps of a job that saves checkpoints.
-STEPS = 25
+STEPS = 10
 
 
 @app.task
@@ -121,8 +122,11 @@ async def saving() -> str:
 
 
 async def _kept(job: Job) -> int:
-    """The step that the broker keeps of a job; 0: none."""
-    (sealed,) = await streams_of(app.client.session().broker).checkpoints([job.id])
+    """The step that the broker keeps of a job; 0: none, or it does not say."""
+    try:
+        (sealed,) = await streams_of(app.client.session().broker).checkpoints([job.id])
+    except BrokerError:
+        return 0
     if sealed is None:
         return 0
     body = open_checkpoint(Sealer(app.secrets, "checkpoint"), job.id, job.task, sealed)

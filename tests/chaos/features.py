@@ -20,17 +20,19 @@ __all__ = ["judge_features", "send_features"]
 _KEYS = 4
 
 
-def send_features(producer: Producer, tasks: Any, rng: Random) -> None:
+def send_features(producer: Producer, tasks: Any, rng: Random, *, saving: float = 0.1) -> None:
     """Send one job of each feature.
 
     Args:
         tasks: a module with the tasks of ``tests.chaos.app``.
+        saving: part of the calls that send a job with checkpoints. It is a long one, and runs alone after a death: many
+            of them leave no room for other suspects.
     """
     _send_expiring(producer, tasks, rng)
     _send_graph(producer, tasks, rng)
     _send_items(producer, rng)
     _send_limited(producer, rng)
-    if rng.random() < 0.1:
+    if rng.random() < saving:
         producer.send(producer.app.named(f"{__package__}.app:saving"))
     _send_unique(producer, tasks, rng)
 

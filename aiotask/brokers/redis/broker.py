@@ -260,7 +260,17 @@ class RedisBroker(
 
     async def parked(self, needs: Sequence[str]) -> list[str]:
         found = set(map(text, await self.wire.call("SMEMBERS", f"{self.prefix}parked")))
-        return [need for need in needs if need in found]
+        return [need for need in needs if need in found and await self._has_parked(need)]
+
+    async def _has_parked(self, need: str) -> bool:
+        # A worker that waits at an empty lane would keep it for ever.
+        try:
+            return bool(await self.wire.call("XLEN", f"{self.prefix}parked:{need}"))
+        except ConnectionLost:
+            raise
+        except BrokerError:
+            # Something else stands in the place of the lane; a claim puts that right.
+            return True
 
     async def cancels(self, incarnation: str, ids: Sequence[str]) -> list[bytes | None]:
         if not ids:

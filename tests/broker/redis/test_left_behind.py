@@ -41,6 +41,24 @@ async def test_finished_jobs_leave_nothing_behind(
     assert own_server.call("HLEN", key("live")) == 2, "the epoch and the one who lives"
 
 
+async def test_a_parked_lane_at_which_a_worker_waits_leaves_nothing_behind(
+    own_server: PrivateServer, broker: Broker, worker: Worker, key: Callable[[str], str]
+) -> None:
+    await worker.requeue(await take(worker, "parked"), need="task:x")
+    assert await broker.parked(["task:x", "task:y"]) == ["task:x"]
+    worker.needs = ["task:x"]
+    (delivery,) = (await worker.claim()).deliveries
+    await worker.finish(delivery)
+
+    assert await broker.parked(["task:x"]) == []
+    await broker.recover()
+    assert own_server.call("EXISTS", key("parked:task:x"), key("parked")) == 0
+    # It has not looked since, and waits at the lane that is no more.
+    await broker.wait(worker.name, ["default"], ["task:x"], 0.01)
+    await broker.recover()
+    assert own_server.call("EXISTS", key("parked:task:x"), key("parked")) == 0
+
+
 def glob(prefix: str) -> str:
     return prefix.replace("[", r"\[").replace("*", r"\*")
 

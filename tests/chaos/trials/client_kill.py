@@ -64,7 +64,8 @@ async def client_kill(arena: Arena, tier: Tier, rng: Random) -> Report:
     most = (jobs + report.ambiguous) * 1.01
     report.require(jobs <= entries <= most, f"{entries:,} queue entries for {jobs:,} jobs")
     slowest = percentile(report.told, 1.0)
-    report.require(slowest <= 1.0 * tier.slack, f"an outcome was heard of only after {slowest:.2f} s")
+    # The callers hear nothing while their loop stands still.
+    report.require(slowest <= 1.0 * tier.slack + max(arena.lags), f"an outcome was heard of only after {slowest:.2f} s")
     return report
 
 

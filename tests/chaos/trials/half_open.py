@@ -246,7 +246,7 @@ class _Stage:
         mine: list[str] = []
         for task in (self.tasks.nap, self.tasks.sync_nap):
             sent: list[Sent] = []
-            deadline = time.monotonic() + 10.0
+            deadline = time.monotonic() + 30.0
             while time.monotonic() < deadline:
                 sent.append(self.producer.send(task, seconds))
                 await asyncio.sleep(0.3)

@@ -46,6 +46,7 @@ _OPTIONS = ("--preload",)
         "kinds": ("service", "supervisor"),
         "patience": 30.0,
         "slack": 15.0,
+        "saving": 0.15,
     },
     full={
         "jobs": 100_000,
@@ -57,6 +58,7 @@ _OPTIONS = ("--preload",)
         "kinds": ("host", "supervisor", "service"),
         "patience": 60.0,
         "slack": 1.0,
+        "saving": 0.02,
     },
     module="tests.chaos.apps.both",
     limits=(120.0, 600.0),
@@ -111,7 +113,7 @@ async def _stream(arena: Arena, producer: Producer, tier: Tier, rng: Random) -> 
         while napping < (time.monotonic() - began) * 20:
             napping += 1
             producer.send(tasks.nap, rng.uniform(0.1, 0.3))
-            send_features(producer, tasks, rng)
+            send_features(producer, tasks, rng, saving=tier.saving)
         arena.tell(f"{len(arena.faults):,} dead, {count:,} jobs", count, tier.jobs)
         await producer.pace(_ABOARD)
         await asyncio.sleep(_TICK)
