@@ -183,6 +183,7 @@ def traced(middleware: Sequence[Middleware]) -> Sequence[Middleware]:
     """
     if not switch("OTEL"):
         return middleware
+    # By its name: integrations lie above the app, and nothing else may load OpenTelemetry.
     tracing = importlib.import_module("aiotask.contrib.otel").Tracing
     if not isinstance(middleware, list | tuple) or any(isinstance(each, tracing) for each in middleware):
         return middleware

@@ -209,7 +209,10 @@ class Tracing(Middleware):
             is_over = False
             if run is not None:
                 run.judged(job, status, error)
-                is_over = not run.waits_for and run.ended_at is not None
+                # A run that does not react to a cancel goes on after its job has ended. Of any other one without an
+                # end, an interrupt has hit the very step that was to note it.
+                goes_on = run.ended_at is None and status == Status.CANCELLED
+                is_over = not run.waits_for and not goes_on
                 if is_over:
                     self._forget(run)
         if is_over:

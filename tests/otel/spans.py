@@ -12,7 +12,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-__all__ = ["FileExporter", "Memory", "in_file", "named", "row_of", "tree_of"]
+from ..helpers import wait_until_async
+
+__all__ = ["FileExporter", "Memory", "ended", "in_file", "named", "row_of", "tree_of"]
 
 Row = dict[str, Any]
 
@@ -87,3 +89,11 @@ def tree_of(rows: Sequence[Row]) -> list[Any]:
 
 def _below(row: Row, rows: Sequence[Row]) -> list[Any]:
     return [row["name"], *sorted(_below(each, rows) for each in rows if each["parent"] == row["id"])]
+
+
+async def ended(memory: Memory, name: str, count: int = 1) -> list[Row]:
+    """The spans with this name, once there are so many: the last one ends a moment after its caller knows the value."""
+    await wait_until_async(
+        lambda: len(named(memory.rows, name)) >= count, description=f"{count} spans {name!r} have ended"
+    )
+    return named(memory.rows, name)

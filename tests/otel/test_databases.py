@@ -17,11 +17,6 @@ from .spans import Memory, named
 
 
 @pytest.fixture
-def memory() -> Memory:
-    return Memory()
-
-
-@pytest.fixture
 def app(memory: Memory, app_name: str, sqlite_url: str, redis_url: str) -> App:
     tracing = Tracing(tracer_provider=memory.provider)
     return App(app_name, url=redis_url, database=sqlite_url, middleware=[tracing])
