@@ -19,6 +19,7 @@ __all__ = [
     "Since",
     "Until",
     "WithId",
+    "WithKey",
     "WithText",
 ]
 
@@ -49,6 +50,10 @@ JobIdOrNone = Annotated[
 ]
 OfTask = Annotated[str | None, option("--task", "-t", metavar="NAME", help="Only jobs of this task.")]
 InQueue = Annotated[str | None, option("--queue", "-q", metavar="NAME", help="Only jobs of this queue.")]
+WithKey = Annotated[
+    str | None,
+    option("--key", metavar="KEY", help="Only jobs of the task with this key; needs --task. They are not paged."),
+]
 Since = Annotated[
     float | None,
     option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .bulk import DryRun, act, print_each
-from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithId, WithText
+from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithId, WithKey, WithText
 from .group import ByDefault, add
 from .one_job import coloured, needs_text, show_one
 from .options import AppName, Database, File, Json, Url, Yes, option
@@ -59,6 +59,7 @@ def list_(
     queue: InQueue = None,
     task: OfTask = None,
     beginning: WithId = "",
+    key: WithKey = None,
     text: WithText = "",
     limit: Limit = 20,
     after: After = "",
@@ -80,14 +81,16 @@ def list_(
       aiotask jobs --status running --queue mail
       aiotask jobs --status dead --task shop.tasks:render --limit 50
       aiotask jobs --id 00a1b2c3d4e5f6a7b --json
+      aiotask jobs --task shop.tasks:invoice --key order-7
       aiotask jobs --queue mail --text ada@example.org
       aiotask jobs --database postgresql://db/shop
     """
     import asyncio
 
+    from aiotask.errors import ConfigError
     from aiotask.inspector import JobFilter
     from aiotask.ops.connection import Place
-    from aiotask.ops.jobs import read_job, read_page, search
+    from aiotask.ops.jobs import Found, read_job, read_keyed, read_page, search
 
     place = Place(name, url, database)
     if id is not None:
@@ -95,6 +98,15 @@ def list_(
         print_json(found) if as_json else show_one(found)
         if not as_json:
             console().print(f"[dim]Shown by: aiotask job {plain(id)}[/dim]", soft_wrap=True)
+        return
+    if key is not None:
+        if status or queue or beginning or text or after:
+            raise ConfigError("--key goes with --task alone: leave out --status, --queue, --id, --text and --after.")
+        keyed = asyncio.run(read_keyed(place, task, key, limit))
+        if as_json:
+            print_json(keyed)
+        else:
+            _show_page(Found(keyed), is_first=True, in_database=database is not None)
         return
     wanted = JobFilter(_status(status), queue, task, beginning, text)
     if as_json:

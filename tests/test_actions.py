@@ -230,8 +230,10 @@ TRIALS = {
         Verb.PAUSE,
         "schedule {}",
         a_schedule,
-        lambda act, name: act.steer_schedule(Verb.PAUSE, name),
-        lambda world, _: schedule_is(world, lambda found: found.paused is not None),
+        lambda act, name: act.pause_schedule(name, "the numbers are wrong"),
+        lambda world, _: schedule_is(
+            world, lambda found: (found.paused_by, found.paused_why) == ("ada", "the numbers are wrong")
+        ),
     ),
     "resume a schedule": Trial(
         Verb.RESUME,
@@ -324,12 +326,19 @@ async def test_every_verb_is_tried() -> None:
 
 async def test_an_error_is_a_line_too(world: World) -> None:
     with pytest.raises(ConfigError, match="nightly"):
-        await world.by(Verb.PAUSE).steer_schedule(Verb.PAUSE, "nightly")
+        await world.by(Verb.PAUSE).pause_schedule("nightly")
 
     # No app has keys yet on this server: the line is in the log alone, unless an app is named.
     [line] = await world.lines()
     assert (line["ended"], line["subject"]) == ("failed", "schedule nightly")
     assert "There is no schedule" in line["said"]
+
+
+async def test_the_reason_of_a_pause_is_in_its_line(world: World) -> None:
+    await world.by(Verb.PAUSE).pause_schedule(await a_schedule(world), "the numbers are wrong")
+    await world.by(Verb.PAUSE).pause(pause_named(queue="mail", why="the server moves"))
+
+    assert [line["said"] for line in await world.lines()] == ["the server moves", "the numbers are wrong"]
 
 
 async def test_what_was_skipped_is_told(world: World) -> None:

@@ -8,6 +8,7 @@ __all__ = [
     "BAD_GRAPH_TTL",
     "CLIENT_TTL",
     "DEAD_LETTERS",
+    "DECLARER_TTL",
     "HISTORY_ROWS",
     "KEY_TOLD",
     "OUTBOX_CLIENT",
@@ -46,3 +47,5 @@ VOLUNTEER_TTL = 30
 BAD_GRAPH_TTL = 86_400.0
 #: Seconds for which the sender of a graph can ask at least which job has its key, also where no outcome is kept.
 KEY_TOLD = 60.0
+#: Seconds after which code that has declared a schedule, and declares it once a minute, counts as gone.
+DECLARER_TTL = 600.0

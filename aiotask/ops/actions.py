@@ -6,6 +6,7 @@ A verb is one permission and one line of the audit: the line is written when the
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -88,6 +89,7 @@ class Actions:
             named = msgspec.structs.replace(pause, by=self.visitor.name[:100])
             change = await pauses.change(act.place, named, resume=False)
             act.counts[change.app] += 1
+            act.said = pause.why
             return change
 
     async def resume(self, pause: Pause) -> pauses.Change:
@@ -170,11 +172,20 @@ class Actions:
 
     # ---- schedules, limits, hosts
 
+    async def pause_schedule(self, name: str, why: str = "") -> dict[str, Any]:
+        """Pause a schedule, in the name of the visitor; as it is then."""
+        pause = functools.partial(Timetable.pause, by=self.visitor.name, why=why)
+        async with self._act(Verb.PAUSE, f"schedule {name}") as act:
+            found = await schedules.steer(act.place, name, pause)
+            act.counts[found["app"]] += 1
+            act.said = why
+            return found
+
     async def steer_schedule(self, verb: Verb, name: str) -> dict[str, Any]:
-        """Pause, resume or remove a schedule; as it is then."""
-        steps = {Verb.PAUSE: Timetable.pause, Verb.RESUME: Timetable.resume, Verb.REMOVE: Timetable.remove}
+        """Resume or remove a schedule; as it is then."""
+        step = {Verb.RESUME: Timetable.resume, Verb.REMOVE: Timetable.remove}[verb]
         async with self._act(verb, f"schedule {name}") as act:
-            found = await schedules.steer(act.place, name, steps[verb])
+            found = await schedules.steer(act.place, name, step)
             act.counts[found["app"]] += 1
             return found
 

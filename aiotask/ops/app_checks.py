@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from ..brokers import features
+from ..brokers import features, schedules_of
 from ..brokers.pauses import Pause
-from ..brokers.technology import HISTORY
+from ..brokers.technology import HISTORY, SCHEDULES
 from ..inspector import QueueInfo, WorkerInfo
 from ..log.events import in_words
 from .attention import attention_of
@@ -15,6 +15,7 @@ from .check import Check, State
 from .connection import Connection
 from .hosts import hosts_of
 from .pauses import pauses_of, resume_command
+from .schedules import disputed
 
 __all__ = ["about_app"]
 
@@ -34,6 +35,9 @@ async def about_app(connection: Connection) -> list[Check]:
         checks.append(_backlog(name, await inspector.unrecorded()))
     pauses = await pauses_of(connection)
     checks += [_paused(name, pause) for pause in pauses]
+    if SCHEDULES in features(connection.broker.url):
+        declared = await schedules_of(connection.broker).declared_schedules()
+        checks += [Check(f"{name}: schedules", State.WARN, each) for each in disputed(declared)]
     if parked := sum(queue.parked for queue in queues):
         fix = "Start a worker that has what they need: aiotask jobs --status parked shows it."
         detail = f"jobs that no worker could run: {parked:,}"

@@ -12,17 +12,18 @@ from ..brokers.pages import matches, unknown_place
 from ..errors import AiotaskError, ConfigError, ResultExpired
 from ..history.resultdb import ResultDB
 from ..inspector import JobFilter, JobInfo
-from ..job import FINAL, Status
+from ..job import FINAL, Status, keyed_id
+from ..values.unique import unique_id
 from .connection import Connection, Place, inspectors
 from .describe import describe_job, describe_record
 from .limits import why_in_line
 from .pauses import pause_awaited
-from .progress import progress_of
+from .progress import checkpoint_of, progress_of
 
 if TYPE_CHECKING:
     from ..brokers.sql.inspector import RowInspector
 
-__all__ = ["Found", "address_of", "columns_of", "in_history", "read_job", "read_page", "search"]
+__all__ = ["Found", "address_of", "columns_of", "in_history", "read_job", "read_keyed", "read_page", "search"]
 
 
 class Found(NamedTuple):
@@ -95,6 +96,30 @@ async def _exactly(connection: Connection, wanted: JobFilter) -> dict[str, Any] 
     return described if wanted.queue in (None, described.get("queue")) else None
 
 
+async def read_keyed(place: Place, task: str | None, key: str, limit: int) -> list[dict[str, Any]]:
+    """The jobs of a task under a key: those that have not ended, and the one whose outcome is kept for the next call.
+
+    Raises:
+        ConfigError: no task is given.
+    """
+    if not task:
+        raise ConfigError("A key is one of a task: name the task, too (--task).")
+    wanted = JobFilter(task=task, prefix=unique_id(task, key, "").partition("--")[0] + "-")
+    found: list[dict[str, Any]] = []
+    async with inspectors(place) as opened:
+        for each in opened:
+            if (info := await each.inspector.job(keyed_id(task, key))) is not None:
+                found.append(describe_job(each, info))
+            after = ""
+            while len(found) < limit:
+                page = await each.inspector.page(wanted, after, limit - len(found))
+                found += [describe_job(each, info) for info in page.jobs]
+                after = page.after
+                if not after:
+                    break
+    return found[:limit]
+
+
 def address_of(connection: Connection) -> str:
     """What tells the lists of a server and a database apart; in the order of the connections."""
     return f"{connection.name}{'' if connection.app is not None else '+rows'}"
@@ -113,6 +138,8 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
                 described = describe_job(each, info) | await columns_of(each, id)
                 if info.status is Status.RUNNING and (progress := await progress_of(each, id)) is not None:
                     described["progress"] = msgspec.structs.asdict(progress)
+                if info.outcome is None and (saved := await checkpoint_of(each, id)) is not None:
+                    described["checkpoint"] = saved
                 why = await _why(each, info, described.get("queue", ""))
                 return described | ({"why": why} if why else {})
     found, where = await in_history(id, place.name, db)

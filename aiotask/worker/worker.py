@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any
 
 from ..broker import Broker, Delivery, Liveness
+from ..brokers import features
+from ..brokers.technology import LIMITS
 from ..log.events import EventLog
 from ..loops.agent import agent
 from ..tasks.limits import specs_of
@@ -37,6 +39,7 @@ from .membership import Membership
 from .parents import Parents
 from .pauses import Paused
 from .prefetch import Prefetch
+from .probe import Probe
 from .reports import Reports
 from .run import Run
 from .settler import Settler
@@ -175,6 +178,7 @@ class Worker:
             restart=self._restart,
             until=around.until,
             admission=admission if admission.is_needed else None,
+            probe=Probe(broker, registry) if prefetch.chooses and LIMITS in features(broker.url) else None,
         )
         cancels = Cancels(
             broker,

@@ -68,7 +68,10 @@ async def test_queues_tasks_schedules_and_limits_are_steered(populated: Populate
         assert "everything" in await act(client, "pause", on="all", back="/")
         assert len(await app.pauses()) == 2
         await act(client, "resume", on="all", back="/")
-        assert "is paused" in await act(client, "pause", on="schedule", name="every-hour", back="/schedules")
+        paused = {"on": "schedule", "name": "every-hour", "why": "wrong numbers"}
+        for page in ("/schedules", "/schedules/every-hour"):
+            said = await act(client, "pause", **paused, back=page)
+            assert "is paused" in said and "by ada" in said and ": wrong numbers" in said
         assert "goes on" in await act(client, "resume", on="schedule", name="every-hour", back="/schedules")
         assert "Sent as job" in await act(client, "run_now", on="schedule", name="every-hour", back="/schedules")
         assert "type the name" in await act(client, "remove", on="schedule", name="every-hour", back="/schedules")

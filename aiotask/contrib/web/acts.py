@@ -72,8 +72,12 @@ def _pause_in(form: Form) -> Any:
 
 async def _pause(view: View, verb: Verb, form: Form) -> Said:
     if form.get("on") == "schedule":
-        await view.actions.steer_schedule(verb, form.get("name"))
-        return Said(True, f'Schedule "{form.get("name")}" {"is paused" if verb is Verb.PAUSE else "goes on"}.')
+        name = form.get("name")
+        if verb is Verb.PAUSE:
+            await view.actions.pause_schedule(name, form.get("why", 1000))
+        else:
+            await view.actions.steer_schedule(verb, name)
+        return Said(True, f'Schedule "{name}" {"is paused" if verb is Verb.PAUSE else "goes on"}.')
     if form.get("on") == "host" and verb is Verb.RESUME:
         return await _host(view, verb, form)
     pause = _pause_in(form)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ....inspector import JobFilter
 from ....job import Status
-from ....ops.jobs import search
+from ....ops.jobs import read_keyed, search
 from ..view import View
 from .finished import FINISHED, history_page, moment_in
 from .shown import Shown
@@ -24,6 +24,7 @@ async def jobs(view: View) -> Shown:
     since, until, text = moment_in(view.asked("since")), moment_in(view.asked("until")), view.asked("q")
     queue, task, prefix = view.asked("queue") or None, view.asked("task") or None, view.asked("prefix")
     wanted = JobFilter(status, queue, task, prefix, text)
+    key = view.asked("key")
     # What was asked for by time has ended: what has not is found by its status, queue, task, id and text.
     only_ended = status in FINISHED or since is not None or until is not None
     # A database cannot search rows for a text.
@@ -31,11 +32,13 @@ async def jobs(view: View) -> Shown:
     found: list[dict[str, Any]] = []
     following = note = ""
     looked = view.number("looked", 0, 10**9) if view.asked("looked") else 0
-    if not only_ended and is_searched and not after.startswith(_IN_HISTORY):
+    if key:
+        found = await read_keyed(view.place, wanted.task, key, limit)
+    elif not only_ended and is_searched and not after.startswith(_IN_HISTORY):
         page = await search(view.place, wanted, after, limit, seconds=_SECONDS, most=_MOST)
         found, following, looked = page.jobs, page.after, looked + page.looked
     is_cut = bool(following) and len(found) < limit
-    if not following and len(found) < limit and (status is None or status in FINISHED):
+    if not key and not following and len(found) < limit and (status is None or status in FINISHED):
         place = after.removeprefix(_IN_HISTORY) if after.startswith(_IN_HISTORY) else ""
         ended = await history_page(
             view,
@@ -65,6 +68,7 @@ async def jobs(view: View) -> Shown:
             "status": status,
             "wanted": wanted,
             "text": text,
+            "key": key,
             "since": view.asked("since"),
             "until": view.asked("until"),
             "only_ended": only_ended,
