@@ -20,6 +20,7 @@ __all__ = [
     "Until",
     "WithId",
     "WithKey",
+    "WithText",
 ]
 
 #: A bare number from here on is a Unix time (2001 and later), below it an age.
@@ -74,6 +75,12 @@ Until = Annotated[
 Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of jobs per page.")]
 After = Annotated[
     str, option("--after", metavar="PLACE", help="Where the page begins, as printed at the end of the page before.")
+]
+WithText = Annotated[
+    str,
+    option(
+        "--text", metavar="TEXT", show_default=False, help="Only jobs with this text in their ID, names or arguments."
+    ),
 ]
 WithId = Annotated[
     str, option("--id", metavar="TEXT", show_default=False, help="Only jobs whose ID begins with this text.")

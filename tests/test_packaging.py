@@ -113,6 +113,7 @@ def test_the_wheel_is_for_every_python_and_says_what_it_needs(distributions: Dis
         "sql",
         "postgres",
         "web",
+        "otel",
         "reload",
         "bench",
         "dev",

@@ -68,6 +68,48 @@ def test_a_script_carries_what_it_uses_and_no_more(name: str) -> None:
     assert "--" not in bare(source)
 
 
+#: Names, texts and signs of a script; a comment is none.
+TOKEN = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|\d[\w.]*|[A-Za-z_]\w*|[=~<>]=|\.{2,3}|\S")
+KEYWORDS = "and break do else elseif end false for function if in local nil not or repeat return then true until while"
+GIVEN = "KEYS ARGV redis string table math struct cmsgpack pairs ipairs tonumber tostring type unpack pcall next error"
+
+
+def tokens(source: str) -> list[str]:
+    return [*TOKEN.findall(source), ""]
+
+
+def declared(found: list[str]) -> set[str]:
+    """The names of locals, parameters and functions."""
+    names = set()
+    for at, token in enumerate(found):
+        if token in ("local", "for") and found[at + 1] != "function":
+            end = next(n for n in range(at, len(found)) if n % 2 == at % 2 and found[n + 2] != ",")
+            names.update(found[at + 1 : end + 2 : 2])
+        elif token == "function":
+            begin = found.index("(", at)
+            names.update(found[at + 1 : begin], found[begin : found.index(")", begin)])
+    return names
+
+
+def used_names(found: list[str]) -> set[str]:
+    """Names that stand for values: no fields of tables."""
+    return {
+        token
+        for at, token in enumerate(found)
+        if re.match(r"[A-Za-z_]", token)
+        and found[at - 1] not in (".", ":")
+        and not (found[at - 1] in ("{", ",") and found[at + 1] == "=")
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_in_a_script_is_defined(name: str) -> None:
+    """The server says so only when it comes to such a name, in the middle of what the script changes."""
+    found = tokens(Script(name).source.decode())
+
+    assert used_names(found) - declared(found) <= {*KEYWORDS.split(), *GIVEN.split()}
+
+
 @pytest.mark.parametrize(("name", "most"), [("push", 2), ("claim", 7), ("finish", 18)])
 def test_the_scripts_of_plain_jobs_define_little(name: str, most: int) -> None:
     """The server evaluates each definition on every call, and each job pays for these three calls."""

@@ -13,6 +13,7 @@ __all__ = [
     "KEY_TOLD",
     "OUTBOX_CLIENT",
     "OUTBOX_TTL",
+    "REFUSALS",
     "REFUSED_TTL",
     "SAMPLED",
     "STATS_AGE",
@@ -25,6 +26,8 @@ DEAD_LETTERS = 10_000
 ASIDE = 1_000
 #: Lines of the audit that are kept; older ones make room.
 AUDIT_LINES = 1_000
+#: Lines of the audit that say what was refused, and are kept beside the others: no flood of these pushes actions out.
+REFUSALS = 250
 #: Finished jobs that wait for a recorder; older ones make room.
 HISTORY_ROWS = 1_000_000
 #: Seconds after its last push for which the sequence of a client is remembered.

@@ -19,7 +19,7 @@ from ..errors import ConfigError, Unresolved
 from ..functions.hints import wrong_arguments
 from ..job import WIRE_VERSION, More
 from ..loops.agent import agent
-from ..middleware import depart
+from ..middleware import Call, depart
 from ..results.result import AsyncResult
 from ..signature import Signature
 from ..tasks.by_name import function_of
@@ -111,7 +111,8 @@ def _departed(app: Scheduling, call: _Call) -> ScheduledCall:
     task, args, kwargs = call
     if not app.hooks.send:
         return _written(app, task, args, kwargs, None)
-    return depart(app.hooks.send, task.name, args, kwargs, lambda a, k, h: _written(app, task, a, k, h or None))
+    leaving = Call(task.name, task.queue, args, kwargs, is_scheduled=True)
+    return depart(app.hooks.send, leaving, lambda a, k, h: _written(app, task, a, k, h or None))
 
 
 def _written(

@@ -194,8 +194,13 @@ class InHand:
 
     async def become_idle(self) -> None:
         """Return when no job runs, except those that wait for the outcomes of others, or when the worker stops."""
-        while not self._life.stopping and len(self.claimed) > self._waiting_for_others:
+        while not (self._life.stopping or self.is_idle):
             await self._life.wait(None)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no job is here, except those that wait for the outcomes of others."""
+        return len(self.claimed) <= self._waiting_for_others
 
     @property
     def _waiting_for_others(self) -> int:

@@ -1,4 +1,10 @@
-"""Suspects: jobs during which a process died. They run again one by one, with no other job beside them."""
+"""Suspects: jobs during which a process died. They run again with no other job beside them.
+
+After its second death a suspect runs alone to its end. After the first one, other suspects start beside it once it has
+run for a moment, twice as many each time: of a hundred long jobs that ran in a process that was killed, most are
+innocent, and one after the other they would take a hundred times as long. If their process dies too, each of them has
+its second death, and then runs alone. A job is given up after three deaths: no other job ran in the last of them.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +20,24 @@ from .in_hand import InHand
 from .life import Life
 from .membership import Membership
 from .stop_condition import StopCondition
+from .verdict import MAX_DEATHS
 
 __all__ = ["Solitude", "Suspects"]
 
 #: Seconds for which suspects run one after the other at most; all other jobs then have as long. Processes that die
 #: again and again leave more suspects than there is time for.
 TURN = 1.0
+#: Seconds for which suspects run before more of them start beside them. Most jobs that end their process do it soon.
+PROBATION = 0.5
+#: Seconds for which suspects start beside others at most, while other jobs wait.
+LONGEST = 10.0
+#: Reliefs that no worker has had: what is taken with them goes back.
+GOES_BACK = -1
+
+
+def runs_alone(suspect: Delivery) -> bool:
+    """Whether a suspect runs with no other one beside it: at its next death it is given up."""
+    return suspect.meta.deaths >= MAX_DEATHS - 1
 
 
 class Suspects:
@@ -27,7 +45,7 @@ class Suspects:
 
     Args:
         take: ``Intake.take``.
-        alone: called with True when a suspect begins to run with no other job beside it, with False when that is over.
+        alone: called with True when suspects begin to run with no other job beside them, with False when that is over.
         until: when the worker ends by itself.
     """
 
@@ -82,14 +100,71 @@ class Suspects:
     async def _run(self) -> None:
         """Run several suspects, as a death usually leaves several; then it is the turn of all other jobs."""
         began = took = time.monotonic()
-        while took - began < TURN and await self._run_one():
+        while took - began < TURN and await self._run_some():
             took = time.monotonic()
         self._others_until = took + min(took - began, TURN)
 
-    async def _run_one(self) -> bool:
-        """Run one suspect with no other job beside it. False: there was none."""
-        if self._life.stopping or self._until.reserve(1) < 1:
+    async def _run_some(self) -> bool:
+        """Run one suspect, and others beside it as long as none ends the process. False: there was none.
+
+        Those that have run for ``PROBATION`` may still run afterwards, beside all other jobs.
+        """
+        claimed = await self._claim()
+        if claimed is None or self._goes_back(claimed[0]):
             return False
+        began, group = time.monotonic(), 1
+        with self._watched():
+            await self._start(*claimed)
+            while await self._prove() and time.monotonic() - began < (TURN if self._in_hand.is_idle else LONGEST):
+                group *= 2
+                if not await self._add(group):
+                    break
+        return True
+
+    async def _add(self, number: int) -> bool:
+        """Start up to so many suspects beside those that run. False: there are none that may, or no room for them."""
+        started = 0
+        for _ in range(min(number, self._in_hand.room())):
+            claimed = await self._claim()
+            if claimed is None or self._goes_back(claimed[0]):
+                break
+            await self._start(*claimed)
+            started += 1
+        return started > 0
+
+    def _goes_back(self, suspect: Delivery) -> bool:
+        """Give back a suspect that has to run alone while others run: all other jobs would wait with it for their ends.
+
+        Whether it went back.
+        """
+        if self._in_hand.is_idle or not runs_alone(suspect):
+            return False
+        self._take([suspect], GOES_BACK)
+        return True
+
+    async def _start(self, suspect: Delivery, reliefs: int) -> None:
+        self._take([suspect], reliefs)
+        if runs_alone(suspect):
+            await self._in_hand.become_idle()
+
+    async def _prove(self) -> bool:
+        """Return when all suspects have run for ``PROBATION``, or have ended. False: the worker stops."""
+        in_hand, life = self._in_hand, self._life
+        until = time.monotonic() + PROBATION
+        while not (in_hand.is_idle or life.stopping):
+            now = time.monotonic()
+            if in_hand.waits:
+                until = now + PROBATION
+            if now >= until:
+                break
+            # The beginning of a run is no change that ends the wait.
+            await life.wait(min(until - now, PROBATION / 10))
+        return not life.stopping
+
+    async def _claim(self) -> tuple[Delivery, int] | None:
+        """One suspect, and the reliefs as it was asked for; None: there is none."""
+        if self._life.stopping or self._life.drained or self._until.reserve(1) < 1:
+            return None
         claimed: Sequence[Delivery] = ()
         reliefs = self._in_hand.reliefs
         try:
@@ -101,16 +176,11 @@ class Suspects:
                 self._membership.say_lost(error)
         finally:
             self._until.settle(1, taken=bool(claimed))
-        if not claimed:
-            return False
-        with self._watched():
-            self._take(claimed, reliefs)
-            await self._in_hand.become_idle()
-        return True
+        return (claimed[0], reliefs) if claimed else None
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """In the block, a suspect runs alone: a death is its doing."""
+        """In the block suspects run, and no other job: a death is the doing of one of them."""
         self._alone(True)
         try:
             yield

@@ -132,7 +132,7 @@ class Worker:
             close=endings.close,
             scope=served.scope,
         )
-        paused = Paused(broker, life, in_hand, serializer)
+        paused = Paused(broker, life, in_hand, serializer, around.is_drained)
         admission = Admission(
             broker, registry, life, settler, seats, asyncs, syncs, sealer=jobs_sealer, serializer=serializer
         )
@@ -312,6 +312,10 @@ class Worker:
     def owns(self, run: Run) -> bool:
         """Whether this worker has claimed the job of a run."""
         return run.owner is self._in_hand
+
+    def steered(self) -> None:
+        """Look whether the host takes jobs: that has changed."""
+        self._paused.tell()
 
     def abort(self) -> None:
         """Cancel the async jobs that run; they go back to their queues."""

@@ -219,6 +219,7 @@ ELEMENTS = set(
         "td",
         "time",
         "select",
+        "datalist",
         "option",
         "svg",
         "path",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from aiotask import App
+from aiotask.brokers import connect
 from aiotask.contrib.web import Settings
 from aiotask.contrib.web.pages import PAGES
 from aiotask.ops.connection import Place
 from aiotask.ops.visitors import ACTS, Verb
+from aiotask.values.metrics import Slot, bucket_of, slot_of
 
 from ..helpers import wait_until_async
 from ..server import PrivateServer
@@ -112,7 +116,7 @@ async def test_programs_read_numbers(populated: Populated) -> None:
         assert f'aiotask_queue_pending{{app="{populated.app.name}",queue="mail"}} 1' in text
         assert f'aiotask_queue_paused{{app="{populated.app.name}",queue="mail"}} 1' in text
         found = (await client.get("/series.json?range=1h")).json()
-        assert found["step"] == 60 and len({len(found[name]) for name in found if name != "step"}) == 1
+        assert found["step"] == 60 and len({len(found[name]) for name in found if name not in ("step", "marks")}) == 1
         assert (await client.get("/series.json?range=2y")).status_code == 400
 
 
@@ -270,5 +274,27 @@ async def test_readers_see_no_buttons_and_read_only_has_no_verb(populated: Popul
         for page in pages:
             assert acts((await client.get(page)).text) == []
         for verb in Verb:
-            assert (await client.post(f"/do/{verb}", data={"on": "job", "id": "x"})).status_code == 404
+            assert (await client.post(f"/do/{verb}", data={"on": "job", "id": "x"})).status_code == 403
     assert ACTS
+
+
+async def test_a_deploy_is_marked_and_a_task_is_compared_before_and_after(populated: Populated) -> None:
+    broker: Any = connect(populated.app.url, populated.app.name)
+    await broker.renew("deployed", 1)
+    now = time.time()
+    runs = {Slot.SUCCEEDED: 30, slot_of(bucket_of(0.5)): 30}
+    for at, release in ((now - 600, "v1"), (now - 300, "v<2>")):
+        # As a keeper has written it then.
+        key = f"{broker.prefix}m:{int(at // 60)}"
+        fields = {"r": {release: 12}, "t:shop:add": runs}
+        for field, numbers in fields.items():
+            await broker.wire.call("HSET", key, field, msgspec.msgpack.encode(numbers))
+    await broker.close()
+    async with site(populated.place, settings=populated.settings) as client:
+        text = (await client.get("/tasks/shop:add")).text
+        assert text.count('<line class="deploy"') == 2 and "v&lt;2&gt;</text>" in text
+        said = read(text).text
+        assert "Before and after a deploy" in said and "since then" in said
+        found = (await client.get("/series.json")).json()
+        assert [release for _, release in found["marks"]] == ["v<2>"]
+        assert "%" in read((await client.get("/workers")).text).text

@@ -69,10 +69,12 @@ same:ID             string  id of the job that this unique job is, or behind a `
                             that because of which it was refused                        that is not due yet
                                                                                         from then on
 audit               stream  what people have done through tools: a (sealed line)        1,000 newer ones
+refusals            stream  what they were refused: a (sealed line)                     250 newer ones
 stats               string  the counts that pollers share (msgpack)                     2 s
 m:MINUTE            hash    what was counted in a minute (Unix seconds / 60): ``t:TASK``  8 h
                             and ``q:QUEUE`` -> numbers by slot, ``e`` -> the errors,
-                            ``*`` -> the state of the queues (each msgpack)
+                            ``r`` -> reports by release, ``*`` -> the state of the
+                            queues (each msgpack)
 m10:TEN             hash    the same of ten minutes                                     72 h
 reports             hash    host -> number and time (ms) of its last report, and this   it is declared dead
 paused              hash    id of a pause -> what, who, why, when                        it is resumed
@@ -184,7 +186,7 @@ TYPES = {
     ),
     **dict.fromkeys(("reports", "progress", "follow", "checkpoints", "lined", "admitted", "unique"), "hash"),
     **dict.fromkeys(("due", "dead", "graphs", "expiring", "fires", "wake"), "zset"),
-    **dict.fromkeys(("aside", "history", "audit"), "stream"),
+    **dict.fromkeys(("aside", "history", "audit", "refusals"), "stream"),
     "agenda": "list",
     "volunteer": "string",
     "stats": "string",
@@ -200,7 +202,7 @@ _WORDS = [
     "expiring",
     "unique once same",
     "paused resuming stats m m10 reports",
-    "audit",
+    "audit refusals",
     "schedules fires declared declarers",
     "s reader progress follow checkpoints",
     "l lined ring open limits places limit admitted slots tat wake",

@@ -13,7 +13,7 @@ from ...errors import ConfigError
 from ...inspector import JobFilter
 from ...job import Status
 from ...ops import letters
-from ...ops.actions import LETTER_PERMISSIONS, PERMISSIONS, filter_words
+from ...ops.actions import LETTER_PERMISSIONS, PERMISSIONS
 from ...ops.bulk import MOST_COUNTED, Done
 from ...ops.limits import numbers_of
 from ...ops.visitors import Verb
@@ -32,6 +32,7 @@ _DID = {
     Verb.CANCEL: "cancelled",
     Verb.RUN_NOW: "made due",
     Verb.RESEND: "sent again",
+    Verb.MOVE: "moved",
     Verb.REPLAY: "replayed",
     Verb.DISCARD: "deleted",
 }
@@ -77,6 +78,8 @@ async def _pause(view: View, verb: Verb, form: Form) -> Said:
         else:
             await view.actions.steer_schedule(verb, name)
         return Said(True, f'Schedule "{name}" {"is paused" if verb is Verb.PAUSE else "goes on"}.')
+    if form.get("on") == "host" and verb is Verb.RESUME:
+        return await _host(view, verb, form)
     pause = _pause_in(form)
     if verb is Verb.PAUSE:
         change = await view.actions.pause(pause)
@@ -97,18 +100,20 @@ async def _jobs(view: View, verb: Verb, form: Form) -> Said | Response:
         return await _all_that_match(view, verb, form)
     if not ids:
         return Said(False, "Nothing was done: no job is selected.")
-    done = await _by_id(view, verb, ids)
+    done = await _by_id(view, verb, ids, form)
     good = [each for each in done if each.get("did") == "done" or each.get("status") in ("CANCELLED", "RUNNING")]
     if len(ids) == 1:
         return Said(bool(good), f"Job {ids[0]}: {done[0]['said']}.")
     return _counted(_DID[verb], len(good), "job", [each["said"] for each in done if each not in good])
 
 
-async def _by_id(view: View, verb: Verb, ids: list[str]) -> list[dict[str, Any]]:
+async def _by_id(view: View, verb: Verb, ids: list[str], form: Form) -> list[dict[str, Any]]:
     if verb is Verb.CANCEL:
         return await view.actions.cancel(ids)
     if verb is Verb.RUN_NOW:
         return await view.actions.run_now(ids)
+    if verb is Verb.MOVE:
+        return await view.actions.move(ids, form.get("to"))
     return await view.actions.resend(ids, view.result_db)
 
 
@@ -169,7 +174,8 @@ def filter_in(get: Callable[[str], str]) -> JobFilter:
     status = get("status").upper()
     if status and status not in Status.__members__:
         raise ConfigError(f'There is no status "{status}". Statuses: {", ".join(Status).lower()}.')
-    return JobFilter(Status(status) if status else None, get("queue") or None, get("task") or None, get("prefix"))
+    queue, task = get("queue") or None, get("task") or None
+    return JobFilter(Status(status) if status else None, queue, task, get("prefix"), get("q"))
 
 
 def letter_filter_in(get: Callable[[str], str]) -> letters.Filter:
@@ -182,8 +188,9 @@ async def _all_that_match(view: View, verb: Verb, form: Form) -> Response:
     if wanted == JobFilter() and form.get("typed") != "all":
         raise ConfigError('Nothing was done: without a filter this is about every job. Type "all" to confirm.')
     _refuse_more(view)
-    async with view.actions.matching(_BULK[verb], wanted) as found:
-        number = await found.count()
+    to = form.get("to") if verb is Verb.MOVE else ""
+    async with view.actions.matching(_BULK[verb], wanted, to) as found:
+        number, subject = await found.count(), found.subject
 
     async def work(progress: Progress) -> None:
         done = Done()
@@ -193,12 +200,12 @@ async def _all_that_match(view: View, verb: Verb, form: Form) -> Response:
             progress.skipped = dict(done.skipped)
 
         try:
-            async with view.actions.matching(_BULK[verb], wanted) as found:
+            async with view.actions.matching(_BULK[verb], wanted, to) as found:
                 await found.run(done, seen)
         finally:
             seen(0)
 
-    return _begin(view, verb, filter_words(wanted), number, form, work)
+    return _begin(view, verb, subject, number, form, work)
 
 
 async def _all_letters(view: View, verb: Verb, form: Form) -> Response:
@@ -275,6 +282,17 @@ async def _reset_limit(view: View, verb: Verb, form: Form) -> Said:
     return Said(True, f"{found['task'] or found['name']} allows from now on: {found['allows']}.")
 
 
+#: Words for what a host did.
+_STEERED = {Verb.DRAIN: "Drained", Verb.RESUME: "Resumed", Verb.RECYCLE: "Recycled"}
+
+
+async def _host(view: View, verb: Verb, form: Form) -> Said:
+    done = await view.actions.steer_hosts(verb, [form.get("name")])
+    (only,) = done
+    ok = only["did"] == "done"
+    return Said(ok, f"{_STEERED[verb] if ok else 'Not done'}: host {only['host']}. {only['said']}")
+
+
 async def _stacks(view: View, verb: Verb, form: Form) -> Response:
     return await stacks_page(view, form.get("id"))
 
@@ -286,10 +304,13 @@ _HANDLERS: dict[Verb, Callable[[View, Verb, Form], Awaitable[Said | Response]]] 
     Verb.CANCEL: _jobs,
     Verb.RUN_NOW: _jobs,
     Verb.RESEND: _jobs,
+    Verb.MOVE: _jobs,
     Verb.REPLAY: _letters,
     Verb.DISCARD: _letters,
     Verb.REMOVE: _remove,
     Verb.SET_LIMIT: _set_limit,
     Verb.RESET_LIMIT: _reset_limit,
     Verb.STACKS: _stacks,
+    Verb.DRAIN: _host,
+    Verb.RECYCLE: _host,
 }

@@ -84,7 +84,7 @@ class View:
     @cached_property
     def actions(self) -> Actions:
         may = frozenset(self.visitor.may) & frozenset(self.site.settings.allow)
-        return Actions(self.place, Visitor(self.visitor.name, may, self.visitor.source))
+        return Actions(self.place, Visitor(self.visitor.name, may, self.visitor.source), self.site.refusals)
 
     def may(self, verb: str) -> bool:
         return self.actions.may(Verb(verb))
@@ -103,7 +103,9 @@ class View:
 
     def here(self, **changed: object) -> str:
         """This page with other conditions; its place in the list is left out unless it is given."""
-        kept = {name: value for name, value in self.request.query_params.items() if name not in ("after", "said")}
+        kept = {
+            name: value for name, value in self.request.query_params.items() if name not in ("after", "looked", "said")
+        }
         return self.url(self.path, **{**kept, **changed})
 
     @property

@@ -196,6 +196,20 @@ async def test_a_follow_up_runs_as_its_condition_says(
         assert await graphs.unfinished("n1", 0, 10) == []
 
 
+async def test_who_waits_for_a_follow_up_does_not_keep_the_job_above_from_ending(
+    graphs: Graphs, worker: Worker
+) -> None:
+    await send_graph(graphs, "n1", [node(1), node(2, 1, condition="e")])
+    await graphs.status(["n2"], "watcher")
+    [first] = (await worker.claim()).deliveries
+
+    await end(worker, "n1", first, 1, Status.SUCCESS)
+
+    assert await outcome_of(graphs, "n1") is not None
+    assert await is_unknown(graphs, "n2")
+    assert await graphs.unfinished("n1", 0, 10) == []
+
+
 # ---- growth
 
 

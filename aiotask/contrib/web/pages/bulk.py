@@ -7,7 +7,6 @@ from starlette.exceptions import HTTPException
 from ....inspector import JobFilter
 from ....job import Status
 from ....ops import letters
-from ....ops.actions import filter_words
 from ....ops.bulk import MOST_COUNTED, Action
 from ....ops.visitors import Verb
 from ..forms import safe_path
@@ -21,6 +20,7 @@ _ACTIONS = {
     Verb.PURGE: Action.PURGE,
     Verb.RUN_NOW: Action.RUN_NOW,
     Verb.RESEND: Action.RESEND,
+    Verb.MOVE: Action.MOVE,
 }
 _OF_LETTERS: dict[Verb, letters.Verb] = {Verb.REPLAY: "replay", Verb.DISCARD: "delete"}
 
@@ -31,7 +31,7 @@ async def new_bulk(view: View) -> Shown:
         verb = Verb(view.asked("verb"))
     except ValueError:
         raise HTTPException(404, "There is no such bulk action.") from None
-    fields = {name: view.asked(name) for name in ("status", "queue", "task", "prefix", "error")}
+    fields = {name: view.asked(name) for name in ("status", "queue", "task", "prefix", "error", "q")}
     if verb in _OF_LETTERS:
         wanted = letters.Filter(fields["task"] or None, fields["queue"] or None, fields["error"] or None)
         async with view.actions.letters(_OF_LETTERS[verb], wanted) as found:
@@ -39,9 +39,11 @@ async def new_bulk(view: View) -> Shown:
         is_open = wanted.is_open
     elif verb in _ACTIONS:
         status = view.status()
-        jobs = JobFilter(status, fields["queue"] or None, fields["task"] or None, fields["prefix"])
-        async with view.actions.matching(_ACTIONS[verb], jobs) as matching:
-            number, subject, of_graphs = await matching.count(), filter_words(jobs), 0
+        jobs = JobFilter(status, fields["queue"] or None, fields["task"] or None, fields["prefix"], fields["q"])
+        if verb is Verb.MOVE:
+            fields["to"] = view.asked("to")
+        async with view.actions.matching(_ACTIONS[verb], jobs, fields.get("to", "")) as matching:
+            number, subject, of_graphs = await matching.count(), matching.subject, 0
         is_open = jobs == JobFilter()
         fields["status"] = status.value.lower() if isinstance(status, Status) else ""
     else:

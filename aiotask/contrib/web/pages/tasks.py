@@ -7,9 +7,9 @@ from typing import Any
 
 from ....inspector import JobFilter
 from ....log.events import in_words
-from ....ops.jobs import read_page
+from ....ops.jobs import search
 from ....ops.pauses import KnownTask, known_tasks
-from ....ops.series import task_totals
+from ....ops.series import around_deploy, task_totals
 from ....values.metrics import EDGES
 from ..view import View
 from .charted import charted
@@ -21,6 +21,8 @@ __all__ = ["task", "tasks"]
 
 #: Jobs that are listed.
 _SHOWN = 20
+#: Seconds, and jobs on the server, after which the search for them ends.
+_SECONDS, _MOST = 0.05, 5_000
 
 
 async def tasks(view: View) -> Shown:
@@ -44,8 +46,8 @@ async def tasks(view: View) -> Shown:
 async def task(view: View) -> Shown:
     name = named(view, "name")
     known = next((each for each in await known_tasks(view.place) if each.task == name), None)
-    jobs, ended, ranged = await asyncio.gather(
-        read_page(view.place, JobFilter(task=name), "", _SHOWN),
+    found, ended, ranged = await asyncio.gather(
+        search(view.place, JobFilter(task=name), "", _SHOWN, seconds=_SECONDS, most=_MOST),
         history_page(view, task=name, limit=_SHOWN),
         minutes_of(view, range_in(view)),
     )
@@ -55,11 +57,13 @@ async def task(view: View) -> Shown:
         "name": name,
         "task": known or KnownTask(view.connection.label, name, 0, []),
         "is_known": known is not None,
-        "jobs": jobs,
+        "jobs": found.jobs,
+        "is_cut": bool(found.after) and len(found.jobs) < _SHOWN,
         "ended": ended.jobs,
         "note": ended.note,
         "times": times,
         "histogram": _histogram(times),
+        "deploy": around_deploy(ranged, name),
         **charted(ranged, view, task=name),
     }
     return Shown("task.html", data)

@@ -227,7 +227,7 @@ local function close_graphs(endings)
   if #dropped > 0 then
     redis.pcall('HDEL', key('nodes'), unpack(dropped))
     if endings.watch then
-      for n = 1, #dropped do tell_watchers(endings, dropped[n], nil) end
+      for n = 1, #dropped do notify_watchers(endings, dropped[n], nil) end
       redis.call('HDEL', key('watch'), unpack(dropped))
     end
   end
