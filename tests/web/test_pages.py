@@ -17,6 +17,7 @@ from aiotask.ops.connection import Place
 from aiotask.ops.visitors import ACTS, Verb
 from aiotask.values.metrics import Slot, bucket_of, slot_of
 
+from ..helpers import wait_until_async
 from ..server import PrivateServer
 from .site import Populated, as_visitor, read, site, walk
 
@@ -82,6 +83,31 @@ async def test_pages_show_what_is_there(populated: Populated) -> None:
             text = await text_of(client, path)
             for word in words:
                 assert word in text, f"{path} does not say {word!r}: {text}"
+
+
+async def test_the_jobs_of_a_key_are_found_and_no_action_is_offered_that_would_mean_others(
+    populated: Populated,
+) -> None:
+    task = populated.app.register_task(len, name="shop:invoice", key="order-{obj}", queue="nobody")
+    sent = [task.apply_async(number) for number in ("7", "8")]
+    await populated.app.flush()
+
+    async with site(populated.place, settings=populated.settings) as client:
+        page = (await client.get("/jobs?task=shop:invoice&key=order-7")).text
+        assert sent[0].id in page and sent[1].id not in page
+        assert "all that match" not in page
+        assert "all that match" in (await client.get("/jobs?task=shop:invoice")).text
+        assert "name the task" in await text_of(client, "/jobs?key=order-7", 400)
+
+
+async def test_a_job_that_runs_shows_how_far_it_is_and_what_it_has_saved(populated: Populated) -> None:
+    async with site(populated.place, settings=populated.settings) as client:
+
+        async def is_shown() -> bool:
+            text = await text_of(client, f"/jobs/{populated.ids['running']}")
+            return all(word in text for word in ("3 of 10", "pages", "checkpoint"))
+
+        await wait_until_async(is_shown, description="the page shows what the job has reported")
 
 
 async def test_programs_read_numbers(populated: Populated) -> None:
